@@ -1,0 +1,169 @@
+//! The attention of one layer, whichever its arm.
+
+use burn::module::Module;
+use burn::nn::LinearConfig;
+use burn::tensor::{Device, Tensor};
+
+use crate::compression::CompressionBases;
+use crate::config::{ArmConfig, compressed_rank};
+use crate::error::ConfigError;
+use crate::padding::Padding;
+use crate::published::PublishedRouting;
+use crate::{dense, local, moments, published};
+
+/// Sizes that an arm needs to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadShape {
+    /// H, attention heads.
+    pub num_heads: usize,
+    /// D, dimensions of a head.
+    pub head_dim: usize,
+    /// Dimensions of the attention input, H·D in GPT-2.
+    pub hidden_size: usize,
+}
+
+/// What one layer's attention reads.
+#[derive(Debug, Clone)]
+pub struct AttentionInput {
+    /// Queries, unscaled. `[B, H, N, D]`
+    pub query: Tensor<4>,
+    /// Keys. `[B, H, N, D]`
+    pub key: Tensor<4>,
+    /// Values. `[B, H, N, D]`
+    pub value: Tensor<4>,
+    /// The attention input, after `ln_1`; read by learned routings. `[B, N, H·D]`
+    pub hidden_states: Tensor<3>,
+    /// σ: what q·k is multiplied by before the softmax.
+    pub scale: f64,
+    /// Left padding of the rows.
+    pub padding: Padding,
+}
+
+impl AttentionInput {
+    /// The same with every row's real tokens at the front.
+    pub(crate) fn aligned(self) -> Self {
+        let padding = &self.padding;
+        Self {
+            query: padding.to_front(self.query, 2),
+            key: padding.to_front(self.key, 2),
+            value: padding.to_front(self.value, 2),
+            hidden_states: padding.to_front(self.hidden_states, 1),
+            scale: self.scale,
+            padding: Padding::none(),
+        }
+    }
+}
+
+/// An attention arm with its own parameters, if it has any.
+///
+/// With `compression` above 1 the bases are NaN until they are loaded or set by
+/// [`with_bases`](Self::with_bases), and so is all that is computed with them.
+#[derive(Module, Debug)]
+pub struct Attention {
+    #[module(skip)]
+    config: ArmConfig,
+    /// Routing between chunks, in the published arm.
+    pub routing: Option<PublishedRouting>,
+    /// Bases of compressed states, where `compression` is above 1.
+    pub bases: Option<CompressionBases>,
+}
+
+impl Attention {
+    /// The arm that `config` describes, its parameters at the values that need no training.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where a setting is out of bounds.
+    pub fn new(config: ArmConfig, shape: HeadShape, device: &Device) -> Result<Self, ConfigError> {
+        config.validate(shape.head_dim)?;
+        let routing = matches!(config, ArmConfig::Published(_)).then(|| {
+            let linear = || {
+                LinearConfig::new(shape.hidden_size, shape.num_heads * shape.head_dim).init(device)
+            };
+            PublishedRouting {
+                retrieval: linear(),
+                summary: linear(),
+            }
+        });
+        let bases = match config.compression() {
+            1 => None,
+            factor => Some(CompressionBases::uncalibrated(
+                shape.num_heads,
+                shape.head_dim,
+                compressed_rank(shape.head_dim, factor),
+                device,
+            )),
+        };
+        Ok(Self {
+            config,
+            routing,
+            bases,
+        })
+    }
+
+    /// Sets what an arm derives from the projection of queries, keys and values:
+    /// the published arm's routing, see [`PublishedRouting::from_qkv`].
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[hidden, 3·hidden]`, as GPT-2's `c_attn`
+    /// - bias: `[3·hidden]`
+    pub fn init_from_projection(mut self, weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        if self.routing.is_some() {
+            self.routing = Some(PublishedRouting::from_qkv(weight, bias));
+        }
+        self
+    }
+
+    /// Sets the bases of compressed states; without compression there are none to set.
+    pub fn with_bases(mut self, bases: CompressionBases) -> Self {
+        if self.bases.is_some() {
+            self.bases = Some(bases);
+        }
+        self
+    }
+
+    /// The arm and its settings.
+    pub fn config(&self) -> &ArmConfig {
+        &self.config
+    }
+
+    /// Attention output of every token.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, H, N, D]`; rows of padding tokens are zero.
+    pub fn forward(&self, input: AttentionInput) -> Tensor<4> {
+        let padding = input.padding.clone();
+        let AttentionInput {
+            query,
+            key,
+            value,
+            hidden_states,
+            scale,
+            ..
+        } = input.aligned();
+        let bases = self.bases.as_ref();
+        let output = match (&self.config, &self.routing) {
+            (ArmConfig::Local(config), _) => local::forward(config, query, key, value, scale),
+            (ArmConfig::Moments(config), _) => {
+                moments::forward(config, bases, query, key, value, scale)
+            }
+            (ArmConfig::Published(config), Some(routing)) => published::forward(
+                config,
+                routing,
+                bases,
+                query,
+                key,
+                value,
+                hidden_states,
+                scale,
+            ),
+            // `new` gives the published arm its routing.
+            (ArmConfig::Published(_), None) | (ArmConfig::Dense, _) => {
+                dense::attend(query, key, value, scale)
+            }
+        };
+        padding.to_back(output, 2)
+    }
+}

@@ -1,0 +1,226 @@
+//! Streaming: what a layer keeps of the tokens it has seen.
+
+mod dense;
+mod growing;
+mod published;
+mod window;
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::attention::{Attention, AttentionInput};
+use crate::config::ArmConfig;
+use crate::padding::Padding;
+
+use dense::DenseCache;
+use published::PublishedCache;
+use window::WindowCache;
+
+/// What one layer's attention keeps between pieces of a batch of sequences.
+///
+/// | arm | kept |
+/// |---|---|
+/// | dense | all keys and values |
+/// | local | keys and values of sinks and near field |
+/// | published | keys and values of the own chunk; K_bᵀV_b and h_b of each chunk before; the state that the own chunk reads |
+/// | moments | keys and values of sinks and near field; the summary of each far chunk; the state that the own chunk reads; with exact clusters also the keys and values of far chunks |
+///
+/// A chunk is summarised, and its keys and values dropped, as soon as the chunk
+/// that it is far from begins. Rows of unequal length stand at different places of
+/// their chunks, so rows are kept together with those of their own length only.
+#[derive(Debug, Clone, Default)]
+pub struct Cache {
+    groups: Vec<Group>,
+}
+
+/// Rows of one length.
+#[derive(Debug, Clone)]
+struct Group {
+    rows: Vec<usize>,
+    tokens: usize,
+    kept: Kept,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Dense(Box<DenseCache>),
+    Window(Box<WindowCache>),
+    Published(Box<PublishedCache>),
+}
+
+impl Cache {
+    /// A cache that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether no piece has been fed yet.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Real tokens that row `row` has seen.
+    pub fn tokens(&self, row: usize) -> usize {
+        self.groups
+            .iter()
+            .find(|group| group.rows.contains(&row))
+            .map_or(0, |group| group.tokens)
+    }
+
+    /// Numbers kept, over all rows and heads. Buffers that grow in steps hold room
+    /// for some more tokens, which is not counted.
+    pub fn numbers(&self) -> usize {
+        self.groups
+            .iter()
+            .map(|group| match &group.kept {
+                Kept::Dense(kept) => kept.numbers(),
+                Kept::Window(kept) => kept.numbers(),
+                Kept::Published(kept) => kept.numbers(),
+            })
+            .sum()
+    }
+}
+
+impl Kept {
+    fn new(attention: &Attention) -> Self {
+        match attention.config() {
+            ArmConfig::Dense => Self::Dense(Box::default()),
+            ArmConfig::Local(config) => {
+                Self::Window(Box::new(WindowCache::new(config.grid(), None)))
+            }
+            ArmConfig::Moments(config) => Self::Window(Box::new(WindowCache::new(
+                config.grid(),
+                Some(config.clone()),
+            ))),
+            ArmConfig::Published(config) => {
+                Self::Published(Box::new(PublishedCache::new(config.clone())))
+            }
+        }
+    }
+
+    fn feed(&mut self, attention: &Attention, piece: AttentionInput) -> Tensor<4> {
+        let bases = attention.bases.as_ref();
+        match self {
+            Self::Dense(kept) => kept.feed(piece),
+            Self::Window(kept) => kept.feed(bases, piece),
+            Self::Published(kept) => kept.feed(attention.routing.as_ref(), bases, piece),
+        }
+    }
+}
+
+impl Attention {
+    /// Attention output of the next tokens of the sequences in `cache`.
+    ///
+    /// Feeding a sequence in pieces of any size gives what [`forward`](Self::forward)
+    /// gives for the whole. The first piece may be left-padded, and fixes how many
+    /// rows there are and which have equal lengths; later pieces bring as many real
+    /// tokens to each row, and their padding is not read. A cache belongs to one
+    /// layer and one arm.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, H, n, D]` for a piece of n tokens; rows of padding tokens are zero
+    ///
+    /// # Panics
+    ///
+    /// If a later piece has another number of rows than the first.
+    pub fn forward_cached(&self, input: AttentionInput, cache: &mut Cache) -> Tensor<4> {
+        let [batch, _, length, _] = input.query.dims();
+        let first = cache.is_empty();
+        let padding = if first {
+            input.padding.clone()
+        } else {
+            Padding::none()
+        };
+        if first {
+            cache.groups = groups_of(&padding, batch, length, self);
+        }
+        let rows: usize = cache.groups.iter().map(|group| group.rows.len()).sum();
+        assert_eq!(rows, batch, "rows of a piece and of its cache");
+
+        if let [group] = cache.groups.as_mut_slice() {
+            let before = padding.of_row(0).min(length);
+            return group.feed(self, input, before);
+        }
+        let mut outputs = Vec::with_capacity(cache.groups.len());
+        let mut order: Vec<usize> = Vec::with_capacity(batch);
+        for group in &mut cache.groups {
+            let before = padding.of_row(group.rows[0]).min(length);
+            outputs.push(group.feed(self, rows_of(&input, &group.rows), before));
+            order.extend(&group.rows);
+        }
+        let mut place = vec![0; batch];
+        for (from, &row) in order.iter().enumerate() {
+            place[row] = from;
+        }
+        let device = input.query.device();
+        Tensor::cat(outputs, 0).select(0, indices(&place, &device))
+    }
+}
+
+impl Group {
+    /// Feeds a piece whose first `before` tokens are padding.
+    fn feed(
+        &mut self,
+        attention: &Attention,
+        mut piece: AttentionInput,
+        before: usize,
+    ) -> Tensor<4> {
+        let [b, h, length, d] = piece.query.dims();
+        let real = length - before;
+        let (device, dtype) = (piece.query.device(), piece.query.dtype());
+        if real == 0 {
+            return Tensor::zeros([b, h, length, d], (&device, dtype));
+        }
+        if before > 0 {
+            piece.query = piece.query.narrow(2, before, real);
+            piece.key = piece.key.narrow(2, before, real);
+            piece.value = piece.value.narrow(2, before, real);
+            piece.hidden_states = piece.hidden_states.narrow(1, before, real);
+        }
+        self.tokens += real;
+        let output = self.kept.feed(attention, piece);
+        if before == 0 {
+            return output;
+        }
+        let zeros = Tensor::zeros([b, h, before, d], (&device, dtype));
+        Tensor::cat(vec![zeros, output], 2)
+    }
+}
+
+/// One group per distinct padding, in the order in which they appear.
+fn groups_of(padding: &Padding, batch: usize, length: usize, attention: &Attention) -> Vec<Group> {
+    let mut groups: Vec<(usize, Group)> = Vec::new();
+    for row in 0..batch {
+        let before = padding.of_row(row).min(length);
+        match groups.iter_mut().find(|(padding, _)| *padding == before) {
+            Some((_, group)) => group.rows.push(row),
+            None => groups.push((
+                before,
+                Group {
+                    rows: vec![row],
+                    tokens: 0,
+                    kept: Kept::new(attention),
+                },
+            )),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn rows_of(input: &AttentionInput, rows: &[usize]) -> AttentionInput {
+    let rows = indices(rows, &input.query.device());
+    AttentionInput {
+        query: input.query.clone().select(0, rows.clone()),
+        key: input.key.clone().select(0, rows.clone()),
+        value: input.value.clone().select(0, rows.clone()),
+        hidden_states: input.hidden_states.clone().select(0, rows),
+        scale: input.scale,
+        padding: Padding::none(),
+    }
+}
+
+fn indices(rows: &[usize], device: &burn::tensor::Device) -> Tensor<1, Int> {
+    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+    let count = rows.len();
+    Tensor::from_data(TensorData::new(rows, [count]), device)
+}

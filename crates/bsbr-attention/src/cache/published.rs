@@ -1,0 +1,139 @@
+//! The own chunk exactly, and the state and routing key of each chunk before.
+
+use burn::tensor::{DType, Tensor};
+
+use super::growing::Growing;
+use crate::attention::AttentionInput;
+use crate::compression::{CompressionBases, read_state};
+use crate::config::PublishedConfig;
+use crate::joint::{self, Window};
+use crate::published::{PublishedRouting, states};
+use crate::routing;
+
+#[derive(Debug, Clone)]
+pub(super) struct PublishedCache {
+    config: PublishedConfig,
+    /// Own chunk.
+    keys: Growing,
+    values: Growing,
+    /// K_bᵀV_b. `[B, H, C, r, r]`
+    states: Option<Tensor<5>>,
+    /// h_b. `[B, H, C, D]`
+    summaries: Option<Tensor<4>>,
+    /// S_c of the chunk under way. `[B, H, 1, r, r]`
+    state: Option<Tensor<5>>,
+}
+
+impl PublishedCache {
+    pub fn new(config: PublishedConfig) -> Self {
+        Self {
+            keys: Growing::new(config.chunk_size),
+            values: Growing::new(config.chunk_size),
+            config,
+            states: None,
+            summaries: None,
+            state: None,
+        }
+    }
+
+    pub fn numbers(&self) -> usize {
+        let of = |state: &Option<Tensor<5>>| -> usize {
+            state.as_ref().map_or(0, |s| s.dims().iter().product())
+        };
+        let summaries: usize = self
+            .summaries
+            .as_ref()
+            .map_or(0, |s| s.dims().iter().product());
+        self.keys.numbers() + self.values.numbers() + of(&self.states) + of(&self.state) + summaries
+    }
+
+    pub fn feed(
+        &mut self,
+        routing: Option<&PublishedRouting>,
+        bases: Option<&CompressionBases>,
+        piece: AttentionInput,
+    ) -> Tensor<4> {
+        let [b, _, length, _] = piece.query.dims();
+        let hidden = piece.hidden_states.dims()[2];
+        let mut outputs = Vec::new();
+        let mut start = 0;
+        while start < length {
+            let n = (self.config.chunk_size - self.keys.len()).min(length - start);
+            let part = |x: &Tensor<4>| x.clone().narrow(2, start, n);
+            self.keys.append(part(&piece.key));
+            self.values.append(part(&piece.value));
+            outputs.extend(self.attend(part(&piece.query), piece.scale, bases));
+            if self.keys.len() == self.config.chunk_size {
+                let last =
+                    piece
+                        .hidden_states
+                        .clone()
+                        .slice([0..b, start + n - 1..start + n, 0..hidden]);
+                self.end_chunk(routing, bases, last);
+            }
+            start += n;
+        }
+        Tensor::cat(outputs, 2)
+    }
+
+    /// Output of the last tokens appended.
+    fn attend(
+        &self,
+        query: Tensor<4>,
+        scale: f64,
+        bases: Option<&CompressionBases>,
+    ) -> Option<Tensor<4>> {
+        let (keys, values) = self.keys.all().zip(self.values.all())?;
+        let query: Tensor<5> = query.unsqueeze_dim(2);
+        let window = Window {
+            keys: keys.unsqueeze_dim(2),
+            values: values.unsqueeze_dim(2),
+        };
+        let own = joint::plain(query.clone() * scale, None, None, window, None).output;
+        let output = match self.state.clone() {
+            None => own,
+            Some(state) => own + read_state(query, state, bases),
+        };
+        Some(output.squeeze_dim(2))
+    }
+
+    /// The own chunk is whole: it becomes a state, and the next chunk's is mixed.
+    ///
+    /// `last` is the attention input of its last token. `[B, 1, hidden]`
+    fn end_chunk(
+        &mut self,
+        routing: Option<&PublishedRouting>,
+        bases: Option<&CompressionBases>,
+        last: Tensor<3>,
+    ) {
+        let whole = self.keys.all().zip(self.values.all());
+        let Some((routing, (keys, values))) = routing.zip(whole) else {
+            return;
+        };
+        let [_, h, size, d] = keys.dims();
+        let (receiver, summary) = routing.route(last, h);
+        let appended_states = joined(
+            self.states.take(),
+            states(keys.unsqueeze_dim(2), values.unsqueeze_dim(2), bases),
+        );
+        let appended_summaries = joined(self.summaries.take(), summary.cast(DType::F32));
+        let weights = routing::weights(
+            receiver,
+            appended_summaries.clone(),
+            1.0 / (d as f64).sqrt(),
+        );
+        self.state = Some(routing::mix(weights, appended_states.clone()));
+        self.states = Some(appended_states);
+        self.summaries = Some(appended_summaries);
+        self.keys.drop_between(0, size);
+        self.values.drop_between(0, size);
+    }
+}
+
+/// `later` after `before`, along dimension 2.
+fn joined<const K: usize>(before: Option<Tensor<K>>, later: Tensor<K>) -> Tensor<K> {
+    match before {
+        None => later,
+        Some(before) => Tensor::cat(vec![before, later], 2),
+    }
+}

@@ -1,0 +1,212 @@
+//! Sinks and near field exactly, and what the arm keeps of the chunks beyond.
+
+use burn::tensor::{DType, Tensor};
+
+use super::growing::Growing;
+use crate::attention::AttentionInput;
+use crate::compression::{CompressionBases, read_state};
+use crate::config::MomentsConfig;
+use crate::dense;
+use crate::exact::FarTokens;
+use crate::geometry::Grid;
+use crate::joint::{self, Attended, FUSED_FROM, Shared, Window};
+use crate::routing;
+use crate::summary::Summary;
+
+/// Cache of the local arm (without `moments`) and of the moments arm.
+#[derive(Debug, Clone)]
+pub(super) struct WindowCache {
+    grid: Grid,
+    moments: Option<MomentsConfig>,
+    tokens: usize,
+    /// Sinks, then near field.
+    keys: Growing,
+    values: Growing,
+    summary: Option<Summary>,
+    /// S_c of the chunk under way. `[B, H, 1, r, r]`
+    state: Option<Tensor<5>>,
+    far_tokens: Option<FarTokens>,
+}
+
+impl WindowCache {
+    pub fn new(grid: Grid, moments: Option<MomentsConfig>) -> Self {
+        let room = grid.sinks + grid.window();
+        Self {
+            grid,
+            moments,
+            tokens: 0,
+            keys: Growing::new(room),
+            values: Growing::new(room),
+            summary: None,
+            state: None,
+            far_tokens: None,
+        }
+    }
+
+    pub fn numbers(&self) -> usize {
+        let state = self.state.as_ref().map_or(0, |s| s.dims().iter().product());
+        self.keys.numbers()
+            + self.values.numbers()
+            + self.summary.as_ref().map_or(0, Summary::numbers)
+            + state
+            + self.far_tokens.as_ref().map_or(0, FarTokens::numbers)
+    }
+
+    pub fn feed(&mut self, bases: Option<&CompressionBases>, piece: AttentionInput) -> Tensor<4> {
+        let query = piece.query * piece.scale;
+        let length = query.dims()[2];
+        let mut outputs = Vec::new();
+        let mut start = 0;
+        while start < length {
+            // Up to the end of the sinks or of the chunk.
+            let n = self.until_boundary().min(length - start);
+            let part = |x: &Tensor<4>| x.clone().narrow(2, start, n);
+            let query = part(&query);
+            self.keys.append(part(&piece.key));
+            self.values.append(part(&piece.value));
+            self.tokens += n;
+            outputs.extend(self.attend(bases, query.clone()));
+            if self.tokens > self.grid.sinks && self.until_boundary() == self.grid.chunk_size {
+                self.begin_chunk(bases, query.narrow(2, n - 1, 1));
+            }
+            start += n;
+        }
+        Tensor::cat(outputs, 2)
+    }
+
+    /// Tokens until the sinks or the chunk are full.
+    fn until_boundary(&self) -> usize {
+        match self.tokens.checked_sub(self.grid.sinks) {
+            None => self.grid.sinks - self.tokens,
+            Some(body) => self.grid.chunk_size - body % self.grid.chunk_size,
+        }
+    }
+
+    /// Output of the last tokens appended.
+    fn attend(&self, bases: Option<&CompressionBases>, query: Tensor<4>) -> Option<Tensor<4>> {
+        let (keys, values) = self.keys.all().zip(self.values.all())?;
+        let n = query.dims()[2];
+        let shared = self.summary.as_ref().map(|s| shared(s, query.dtype()));
+        let attended = if n < FUSED_FROM || self.far_tokens.is_some() {
+            let window = Window {
+                keys: keys.unsqueeze_dim(2),
+                values: values.unsqueeze_dim(2),
+            };
+            let far = self.far_tokens.as_ref();
+            joint::plain(
+                query.clone().unsqueeze_dim(2),
+                shared.as_ref(),
+                None,
+                window,
+                far,
+            )
+        } else {
+            fused(query.clone(), shared.as_ref(), keys, values)
+        };
+        let output = match self.state.clone().zip(attended.cluster_mass) {
+            None => attended.output,
+            Some((state, mass)) => {
+                attended.output + read_state(query.unsqueeze_dim(2), state, bases) * mass
+            }
+        };
+        Some(output.squeeze_dim(2))
+    }
+
+    /// A chunk has ended: the oldest near chunk leaves for the far field, and the
+    /// new chunk's state is mixed, routed by the last query, `receiver`.
+    fn begin_chunk(&mut self, bases: Option<&CompressionBases>, receiver: Tensor<4>) {
+        let (sinks, size) = (self.grid.sinks, self.grid.chunk_size);
+        if self.keys.len() < sinks + self.grid.window() {
+            return;
+        }
+        let leaving = self
+            .keys
+            .part(sinks, size)
+            .zip(self.values.part(sinks, size));
+        if let Some((config, (keys, values))) = self.moments.clone().zip(leaving) {
+            self.summarise(
+                &config,
+                bases,
+                keys.unsqueeze_dim(2),
+                values.unsqueeze_dim(2),
+            );
+        }
+        self.keys.drop_between(sinks, sinks + size);
+        self.values.drop_between(sinks, sinks + size);
+        self.state = self.summary.as_ref().and_then(|summary| {
+            let states = summary.state.clone()?;
+            // The query is scaled already, hence the 1.
+            let weights = routing::weights(receiver, summary.mean_key(), 1.0);
+            Some(routing::mix(weights, states))
+        });
+    }
+
+    fn summarise(
+        &mut self,
+        config: &MomentsConfig,
+        bases: Option<&CompressionBases>,
+        keys: Tensor<5>,
+        values: Tensor<5>,
+    ) {
+        let (summary, assignment) = config.summarise(keys.clone(), values.clone(), bases);
+        if config.exact_clusters > 0 {
+            let tokens = FarTokens {
+                membership: assignment.membership(&keys.device()),
+                keys,
+                values,
+                best: config.exact_clusters,
+            };
+            self.far_tokens = Some(match self.far_tokens.take() {
+                None => tokens,
+                Some(before) => before.append(tokens),
+            });
+        }
+        self.summary = Some(match self.summary.take() {
+            None => summary,
+            Some(before) => before.append(summary),
+        });
+    }
+}
+
+/// All clusters as keys.
+fn shared(summary: &Summary, dtype: DType) -> Shared {
+    let [b, h, c, g, d] = summary.keys.dims();
+    Shared {
+        keys: summary.keys.clone().reshape([b, h, c * g, d]).cast(dtype),
+        values: summary.values.clone().reshape([b, h, c * g, d]).cast(dtype),
+        bias: Some(summary.log_counts().reshape([b, h, c * g]).cast(dtype)),
+        sinks: 0,
+    }
+}
+
+/// The kernel over clusters, sinks and near field.
+fn fused(
+    query: Tensor<4>,
+    shared: Option<&Shared>,
+    keys: Tensor<4>,
+    values: Tensor<4>,
+) -> Attended {
+    let [_, _, n, d] = query.dims();
+    let seen = keys.dims()[2];
+    let Some(shared) = shared else {
+        return Attended {
+            output: dense::attend(query, keys, values, 1.0).unsqueeze_dim(2),
+            cluster_mass: None,
+        };
+    };
+    let (shared_keys, shared_values) = shared.extended();
+    let list = |clusters: Tensor<4>, tokens: Tensor<4>| {
+        let tokens = joint::extended(tokens, seen, 0.0);
+        Tensor::cat(vec![clusters, tokens], 2).unsqueeze_dim(2)
+    };
+    let output = joint::fused(
+        joint::extended(query, n, 1.0).unsqueeze_dim(2),
+        list(shared_keys, keys),
+        list(shared_values, values),
+        1.0,
+    );
+    Attended {
+        output: output.clone().narrow(4, 0, d),
+        cluster_mass: Some(output.narrow(4, d, 1)),
+    }
+}

@@ -1,0 +1,258 @@
+//! A sequence cut into chunks, and attention over sinks, far field and near field
+//! for many chunks at once.
+
+use std::ops::Range;
+
+use burn::tensor::{Tensor, s};
+
+use crate::dense;
+use crate::exact::FarTokens;
+use crate::geometry::{Grid, later_clusters, next_group};
+use crate::joint::{self, Attended, Shared, Window};
+use crate::rows::Rows;
+
+/// Far field of a whole sequence: the keys beyond sinks and near field.
+#[derive(Debug, Clone)]
+pub(crate) struct FarField {
+    /// Mean keys of clusters, chunk after chunk. `[B, H, F·G, D]`
+    pub keys: Tensor<4>,
+    /// Mean values of clusters. `[B, H, F·G, D]`
+    pub values: Tensor<4>,
+    /// ln m. `[B, H, F·G]`
+    pub log_counts: Tensor<3>,
+    /// G
+    pub clusters: usize,
+    /// What is added to the output per unit of cluster mass. `[B, H, F, S, D]`
+    pub correction: Option<Tensor<5>>,
+    /// Tokens of the far chunks, if queries look into their best clusters.
+    pub tokens: Option<FarTokens>,
+}
+
+/// Queries, keys and values of a sequence on its chunk grid.
+///
+/// The first sinks + (P+1)·S tokens, the *head*, see everything before them, which
+/// is dense attention. The chunks after them, the *tail*, are as many as have a far
+/// field: tail chunk i is chunk P + 1 + i and sees the summaries of chunks `0..=i`.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunked {
+    grid: Grid,
+    scale: f64,
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+}
+
+impl Chunked {
+    /// # Shapes
+    ///
+    /// - query, key, value: `[B, H, N, D]`
+    pub fn new(grid: Grid, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, scale: f64) -> Self {
+        Self {
+            grid,
+            scale,
+            query,
+            key,
+            value,
+        }
+    }
+
+    /// σ
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// F: chunks of the tail, and chunks that are far from the last one.
+    pub fn far_chunks(&self) -> usize {
+        self.grid.far_chunks(self.tokens())
+    }
+
+    fn tokens(&self) -> usize {
+        self.query.dims()[2]
+    }
+
+    fn head_tokens(&self) -> usize {
+        (self.grid.sinks + self.grid.window()).min(self.tokens())
+    }
+
+    /// Keys and values of the far chunks.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, H, F, S, D]` each
+    pub fn far_tokens(&self) -> (Tensor<5>, Tensor<5>) {
+        let (size, far) = (self.grid.chunk_size, self.far_chunks());
+        let [b, h, _, d] = self.key.dims();
+        let cut = |x: &Tensor<4>| {
+            x.clone()
+                .narrow(2, self.grid.sinks, far * size)
+                .reshape([b, h, far, size, d])
+        };
+        (cut(&self.key), cut(&self.value))
+    }
+
+    /// r_c of the chunks of the tail: the query of the last token before each.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, H, F, D]`
+    pub fn receivers(&self) -> Tensor<4> {
+        let before = self.head_tokens() - 1..self.tokens() - 1;
+        let every = self.grid.chunk_size as isize;
+        self.query.clone().slice_dim(2, s![before;every])
+    }
+
+    /// Queries of the tail, zeros behind.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, H, F, S, D]`
+    pub fn tail_query(&self) -> Tensor<5> {
+        self.queries(&(0..self.far_chunks()))
+    }
+
+    /// Attention output of every token.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, H, N, D]`, laid out as `[B, N, H, D]`
+    pub fn attend(&self, far: Option<&FarField>) -> Tensor<4> {
+        let first = |x: &Tensor<4>| x.clone().narrow(2, 0, self.head_tokens());
+        let head = dense::attend(
+            first(&self.query),
+            first(&self.key),
+            first(&self.value),
+            self.scale,
+        );
+        if self.far_chunks() == 0 {
+            return head;
+        }
+        // Joined token by token, as whoever merges the heads next wants it.
+        let mut parts = vec![head.swap_dims(1, 2)];
+        parts.extend(self.attend_tail(far));
+        Tensor::cat(parts, 1).swap_dims(1, 2)
+    }
+
+    /// Outputs of the tail, `[B, n, H, D]` each.
+    fn attend_tail(&self, far: Option<&FarField>) -> Vec<Tensor<4>> {
+        let chunks = self.far_chunks();
+        let [b, h, _, d] = self.query.dims();
+        let size = self.grid.chunk_size;
+        let rows = Rows::new(&self.grid, &self.key, &self.value, far);
+        let keys = |end: usize| {
+            let tokens = far.is_some_and(|f| f.tokens.is_some());
+            rows.width(end) + if tokens { end * size } else { 0 }
+        };
+        let tracked = self.query.is_autodiff();
+        let mut outputs = Vec::new();
+        let mut start = 0;
+        while start < chunks {
+            let group = next_group(start, chunks, b * h * size, tracked, keys);
+            let attended = match far.and_then(|f| f.tokens.as_ref().map(|tokens| (f, tokens))) {
+                Some((far, tokens)) => self.looking_into_best(&group, far, tokens),
+                None => self.fused(&group, &rows),
+            };
+            let correction = far.and_then(|f| f.correction.as_ref());
+            let output = match correction.zip(attended.cluster_mass) {
+                None => attended.output,
+                Some((correction, mass)) => {
+                    attended.output + correction.clone().narrow(2, start, group.len()) * mass
+                }
+            };
+            let tokens = self.tokens_of(&group);
+            let output = output
+                .reshape([b, h, group.len() * size, d])
+                .swap_dims(1, 2);
+            outputs.push(output.narrow(1, 0, tokens.len()));
+            start = group.end;
+        }
+        outputs
+    }
+
+    /// Tokens of the tail chunks of `group`; the last chunk may be partial.
+    fn tokens_of(&self, group: &Range<usize>) -> Range<usize> {
+        let (head, size) = (self.head_tokens(), self.grid.chunk_size);
+        head + group.start * size..(head + group.end * size).min(self.tokens())
+    }
+
+    /// `[B, H, c, S, D]`
+    fn queries(&self, group: &Range<usize>) -> Tensor<5> {
+        let [b, h, _, d] = self.query.dims();
+        let (tokens, size) = (self.tokens_of(group), self.grid.chunk_size);
+        let query = self.query.clone().narrow(2, tokens.start, tokens.len());
+        filled_up(query, group.len() * size).reshape([b, h, group.len(), size, d])
+    }
+
+    /// The chunks of `group` by the kernel.
+    fn fused(&self, group: &Range<usize>, rows: &Rows) -> Attended {
+        let [b, h, _, d] = self.query.dims();
+        let (c, size) = (group.len(), self.grid.chunk_size);
+        let (keys, values) = rows.of_group(group);
+        if !rows.extended {
+            return Attended {
+                output: joint::fused(self.queries(group), keys, values, self.scale),
+                cluster_mass: None,
+            };
+        }
+        let tokens = self.tokens_of(group);
+        let query = self.query.clone().narrow(2, tokens.start, tokens.len());
+        let query = joint::extended(query, c * size, joint::unit(self.scale)).reshape([
+            b,
+            h,
+            c,
+            size,
+            d + 1,
+        ]);
+        let output = joint::fused(query, keys, values, self.scale);
+        Attended {
+            output: output.clone().narrow(4, 0, d),
+            cluster_mass: Some(output.narrow(4, d, 1)),
+        }
+    }
+
+    /// The chunks of `group`, each query looking into its best clusters.
+    fn looking_into_best(
+        &self,
+        group: &Range<usize>,
+        far: &FarField,
+        tokens: &FarTokens,
+    ) -> Attended {
+        let device = self.query.device();
+        let sinks = self.grid.sinks;
+        let first = |x: &Tensor<4>| x.clone().narrow(2, 0, sinks);
+        let seen = group.end * far.clusters;
+        let clusters = |x: &Tensor<4>| x.clone().narrow(2, 0, seen);
+        let (mut keys, mut values) = (vec![clusters(&far.keys)], vec![clusters(&far.values)]);
+        let mut bias = vec![far.log_counts.clone().narrow(2, 0, seen)];
+        if sinks > 0 {
+            keys.insert(0, first(&self.key));
+            values.insert(0, first(&self.value));
+            let [b, h, ..] = self.key.dims();
+            bias.insert(0, Tensor::zeros([b, h, sinks], (&device, self.key.dtype())));
+        }
+        let shared = Shared {
+            keys: Tensor::cat(keys, 2),
+            values: Tensor::cat(values, 2),
+            bias: Some(Tensor::cat(bias, 2)),
+            sinks,
+        };
+        let near = Rows::new(&self.grid, &self.key, &self.value, None);
+        let (keys, values) = near.windows_of_group(group);
+        joint::plain(
+            self.queries(group) * self.scale,
+            Some(&shared),
+            Some(later_clusters(group, sinks, far.clusters, &device).cast(self.query.dtype())),
+            Window { keys, values },
+            Some(&tokens.first(group.end)),
+        )
+    }
+}
+
+/// `x` with zeros behind, up to `total` tokens. `[B, H, n, D]` → `[B, H, total, D]`
+fn filled_up(x: Tensor<4>, total: usize) -> Tensor<4> {
+    let [b, h, n, d] = x.dims();
+    if n == total {
+        return x;
+    }
+    let zeros = Tensor::zeros([b, h, total - n, d], (&x.device(), x.dtype()));
+    Tensor::cat(vec![x, zeros], 2)
+}

@@ -1,0 +1,87 @@
+//! Bases in which D×D states are kept at a smaller rank.
+
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Tensor};
+
+/// Orthonormal bases U_k and U_v, per head: a state F is kept as U_kᵀ F U_v.
+///
+/// They come from calibration data, see [`Calibration`](crate::Calibration).
+#[derive(Module, Debug)]
+pub struct CompressionBases {
+    /// U_k: main directions of the queries. `[H, D, r]`
+    pub key: Param<Tensor<3>>,
+    /// U_v: main directions of what is left of the values. `[H, D, r]`
+    pub value: Param<Tensor<3>>,
+}
+
+impl CompressionBases {
+    /// Bases whose columns are orthonormal.
+    ///
+    /// # Shapes
+    ///
+    /// - key, value: `[H, D, r]`
+    pub fn new(key: Tensor<3>, value: Tensor<3>) -> Self {
+        let fixed = |basis: Tensor<3>| Param::from_tensor(basis).set_require_grad(false);
+        Self {
+            key: fixed(key),
+            value: fixed(value),
+        }
+    }
+
+    /// Bases of NaN, to be loaded or calibrated: what is computed with them is NaN
+    /// too, never quietly wrong.
+    pub fn uncalibrated(heads: usize, head_dim: usize, rank: usize, device: &Device) -> Self {
+        let basis = || Tensor::full([heads, head_dim, rank], f32::NAN, device);
+        Self::new(basis(), basis())
+    }
+
+    /// r, columns of a basis.
+    pub fn rank(&self) -> usize {
+        self.key.dims()[2]
+    }
+
+    /// x U_k. `[B, H, C, n, D]` → `[B, H, C, n, r]`
+    pub fn project_keys(&self, x: Tensor<5>) -> Tensor<5> {
+        x.matmul(lift(&self.key))
+    }
+
+    /// x U_v. `[B, H, C, n, D]` → `[B, H, C, n, r]`
+    pub fn project_values(&self, x: Tensor<5>) -> Tensor<5> {
+        x.matmul(lift(&self.value))
+    }
+
+    /// y U_vᵀ. `[B, H, C, n, r]` → `[B, H, C, n, D]`
+    pub fn restore_values(&self, y: Tensor<5>) -> Tensor<5> {
+        y.matmul(lift(&self.value).swap_dims(3, 4))
+    }
+}
+
+/// `[H, D, r]` → `[1, H, 1, D, r]`
+fn lift(basis: &Param<Tensor<3>>) -> Tensor<5> {
+    basis
+        .val()
+        .cast(DType::F32)
+        .unsqueeze_dim::<4>(1)
+        .unsqueeze()
+}
+
+/// q S, through the bases where there are some.
+///
+/// # Shapes
+///
+/// - query: `[B, H, C, n, D]`
+/// - state: `[B, H, C, D, D]`, or `[B, H, C, r, r]` with bases
+/// - output: `[B, H, C, n, D]`
+pub(crate) fn read_state(
+    query: Tensor<5>,
+    state: Tensor<5>,
+    bases: Option<&CompressionBases>,
+) -> Tensor<5> {
+    let dtype = query.dtype();
+    let query = query.cast(DType::F32);
+    let read = match bases {
+        None => query.matmul(state),
+        Some(bases) => bases.restore_values(bases.project_keys(query).matmul(state)),
+    };
+    read.cast(dtype)
+}

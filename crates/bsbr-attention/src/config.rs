@@ -1,0 +1,198 @@
+//! Which attention a layer runs, and its settings.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ConfigError;
+
+/// The largest chunk size accepted; a larger one is a mistake, not a setting.
+pub const MAX_CHUNK_SIZE: usize = 1 << 20;
+
+/// The attention of one layer.
+///
+/// Serialised with an `arm` tag beside the settings, as in
+/// `{"arm": "moments", "chunk_size": 128, "clusters": 8}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "arm", rename_all = "snake_case")]
+pub enum ArmConfig {
+    /// Exact causal softmax attention over all tokens: the original.
+    Dense,
+    /// Sinks and near field alone.
+    Local(LocalConfig),
+    /// The report's formula, made causal.
+    Published(PublishedConfig),
+    /// One softmax over sinks, near tokens and the clusters of far chunks, plus a state.
+    Moments(MomentsConfig),
+}
+
+/// Settings of [`ArmConfig::Local`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalConfig {
+    /// S, tokens per chunk.
+    pub chunk_size: usize,
+    /// P, chunks before the own one that are attended to exactly.
+    pub near_chunks: usize,
+    /// First tokens of the sequence that every token attends to exactly.
+    pub sink_tokens: usize,
+}
+
+/// Settings of [`ArmConfig::Published`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublishedConfig {
+    /// S, tokens per chunk.
+    pub chunk_size: usize,
+    /// Factor by which the D×D states are compressed; 1 keeps them whole.
+    pub compression: usize,
+}
+
+/// Settings of [`ArmConfig::Moments`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MomentsConfig {
+    /// S, tokens per chunk.
+    pub chunk_size: usize,
+    /// P, chunks before the own one that are attended to exactly.
+    pub near_chunks: usize,
+    /// First tokens of the sequence that every token attends to exactly.
+    pub sink_tokens: usize,
+    /// G, clusters per far chunk; a power of two, at most `chunk_size`.
+    pub clusters: usize,
+    /// Whether the centred state F is kept and read.
+    pub state: bool,
+    /// t, clusters whose tokens a query attends to exactly; 0 for none.
+    pub exact_clusters: usize,
+    /// Factor by which F is compressed; 1 keeps it whole, more needs `state`.
+    pub compression: usize,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            chunk_size: 128,
+            near_chunks: 1,
+            sink_tokens: 4,
+        }
+    }
+}
+
+impl Default for PublishedConfig {
+    fn default() -> Self {
+        Self {
+            chunk_size: 128,
+            compression: 1,
+        }
+    }
+}
+
+impl Default for MomentsConfig {
+    fn default() -> Self {
+        Self {
+            chunk_size: 128,
+            near_chunks: 1,
+            sink_tokens: 4,
+            clusters: 8,
+            state: true,
+            exact_clusters: 0,
+            compression: 1,
+        }
+    }
+}
+
+impl ArmConfig {
+    /// The arm's name as it stands in configuration files and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Local(_) => "local",
+            Self::Published(_) => "published",
+            Self::Moments(_) => "moments",
+        }
+    }
+
+    /// S, or `None` for the dense arm, which has no chunks.
+    pub fn chunk_size(&self) -> Option<usize> {
+        match self {
+            Self::Dense => None,
+            Self::Local(c) => Some(c.chunk_size),
+            Self::Published(c) => Some(c.chunk_size),
+            Self::Moments(c) => Some(c.chunk_size),
+        }
+    }
+
+    /// Factor by which states are compressed; 1 where there is no state.
+    pub fn compression(&self) -> usize {
+        match self {
+            Self::Dense | Self::Local(_) => 1,
+            Self::Published(c) => c.compression,
+            Self::Moments(c) => c.compression,
+        }
+    }
+
+    /// Checks every setting against its bounds and against the head dimension.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the first setting that is out of bounds.
+    pub fn validate(&self, head_dim: usize) -> Result<(), ConfigError> {
+        if let Some(size) = self.chunk_size() {
+            in_bounds("chunk_size", size, 1, MAX_CHUNK_SIZE)?;
+        }
+        match self {
+            Self::Dense => Ok(()),
+            Self::Local(c) => near_field(c.near_chunks, c.sink_tokens),
+            Self::Published(c) => compression(c.compression, head_dim),
+            Self::Moments(c) => {
+                near_field(c.near_chunks, c.sink_tokens)?;
+                in_bounds("clusters", c.clusters, 1, c.chunk_size.next_power_of_two())?;
+                if !c.clusters.is_power_of_two() {
+                    return Err(ConfigError::ClustersNotPowerOfTwo {
+                        clusters: c.clusters,
+                    });
+                }
+                in_bounds("exact_clusters", c.exact_clusters, 0, MAX_CHUNK_SIZE)?;
+                if c.compression > 1 && !c.state {
+                    return Err(ConfigError::CompressionWithoutState {
+                        compression: c.compression,
+                    });
+                }
+                compression(c.compression, head_dim)
+            }
+        }
+    }
+}
+
+/// Rank of a D×D state compressed by `factor`: round(D/√factor), at least 1.
+///
+/// The factor that results is (D/rank)², which differs from the one asked for
+/// where D/√factor is not a whole number.
+pub fn compressed_rank(head_dim: usize, factor: usize) -> usize {
+    ((head_dim as f64 / (factor.max(1) as f64).sqrt()).round() as usize).clamp(1, head_dim.max(1))
+}
+
+fn near_field(near_chunks: usize, sink_tokens: usize) -> Result<(), ConfigError> {
+    in_bounds("near_chunks", near_chunks, 0, MAX_CHUNK_SIZE)?;
+    in_bounds("sink_tokens", sink_tokens, 0, MAX_CHUNK_SIZE)
+}
+
+fn compression(factor: usize, head_dim: usize) -> Result<(), ConfigError> {
+    in_bounds("compression", factor, 1, head_dim * head_dim)
+}
+
+fn in_bounds(
+    setting: &'static str,
+    found: usize,
+    min: usize,
+    max: usize,
+) -> Result<(), ConfigError> {
+    if (min..=max).contains(&found) {
+        Ok(())
+    } else {
+        Err(ConfigError::OutOfBounds {
+            setting,
+            found,
+            min,
+            max,
+        })
+    }
+}

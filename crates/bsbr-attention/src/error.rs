@@ -1,0 +1,51 @@
+//! What can be wrong with an arm's settings.
+
+/// A setting of an arm that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number outside its range.
+    #[error("`{setting}` is {found}, expected {min} to {max}")]
+    OutOfBounds {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Its value.
+        found: usize,
+        /// Smallest value accepted.
+        min: usize,
+        /// Largest value accepted.
+        max: usize,
+    },
+    /// Clusters come from repeated halving.
+    #[error(
+        "`clusters` is {clusters}, expected a power of two: a chunk is split in two repeatedly"
+    )]
+    ClustersNotPowerOfTwo {
+        /// The value found.
+        clusters: usize,
+    },
+    /// There is nothing to compress.
+    #[error(
+        "`compression` is {compression} but `state` is off: only the state is compressed; \
+         set `compression` to 1 or `state` to true"
+    )]
+    CompressionWithoutState {
+        /// The value found.
+        compression: usize,
+    },
+}
+
+/// Why there are no compression bases.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CalibrationError {
+    /// The calibration was fed nothing.
+    #[error("compression bases need data: no token was observed")]
+    NoTokens,
+    /// Some activation is infinite or no number.
+    #[error("the {what} of head {head} are not all finite: compression bases need finite data")]
+    NotFinite {
+        /// Queries or values.
+        what: &'static str,
+        /// Index of the head.
+        head: usize,
+    },
+}

@@ -1,0 +1,141 @@
+//! Exact attention to the tokens of each query's best clusters.
+
+use burn::tensor::{DType, Tensor};
+
+use crate::geometry::{HIDDEN, VISIBLE};
+
+/// Tokens of far chunks, for queries that look into their best clusters.
+#[derive(Debug, Clone)]
+pub(crate) struct FarTokens {
+    /// `[B, H, F, S, D]`
+    pub keys: Tensor<5>,
+    /// `[B, H, F, S, D]`
+    pub values: Tensor<5>,
+    /// 1 where a token belongs to a cluster. `[B, H, F, G, S]`
+    pub membership: Tensor<5>,
+    /// t, clusters that a query looks into.
+    pub best: usize,
+}
+
+/// The exactly attended tokens of each query, as one key.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenSum {
+    /// ln Σ exp(σ q·k). `[B, H, c, n, 1]`
+    pub log_mass: Tensor<5>,
+    /// Their softmax-weighted mean value. `[B, H, c, n, D]`
+    pub mean_value: Tensor<5>,
+}
+
+impl FarTokens {
+    /// The first `far` chunks alone.
+    pub fn first(&self, far: usize) -> Self {
+        Self {
+            keys: self.keys.clone().narrow(2, 0, far),
+            values: self.values.clone().narrow(2, 0, far),
+            membership: self.membership.clone().narrow(2, 0, far),
+            best: self.best,
+        }
+    }
+
+    /// The tokens of `later` chunks after these.
+    pub fn append(self, later: Self) -> Self {
+        let joined = |a: Tensor<5>, b: Tensor<5>| Tensor::cat(vec![a, b], 2);
+        Self {
+            keys: joined(self.keys, later.keys),
+            values: joined(self.values, later.values),
+            membership: joined(self.membership, later.membership),
+            best: self.best,
+        }
+    }
+
+    /// Numbers held.
+    pub fn numbers(&self) -> usize {
+        [&self.keys, &self.values, &self.membership]
+            .map(|x| x.dims().iter().product::<usize>())
+            .iter()
+            .sum()
+    }
+
+    /// Takes each query's t best clusters out of `logits` and attends to their tokens.
+    ///
+    /// All far tokens are scored and those of other clusters hidden: the plain
+    /// form, which differentiates and costs as much as dense attention.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[B, H, c, n, sinks + F·G]`
+    /// - query: `[B, H, c, n, D]`, scaled
+    pub fn replace_best(
+        &self,
+        logits: Tensor<5>,
+        sinks: usize,
+        query: Tensor<5>,
+    ) -> (Tensor<5>, TokenSum) {
+        let dtype = logits.dtype();
+        let [b, h, c, n, width] = logits.dims();
+        let [_, _, f, g, _] = self.membership.dims();
+        let d = query.dims()[4];
+        let of_clusters = logits.clone().narrow(4, sinks, width - sinks);
+        let chosen = best_of(of_clusters.cast(DType::F32), self.best);
+
+        // Hidden tokens by as many dimensions more as there are clusters: a query
+        // has HIDDEN in those that it has not chosen, a token 1 in its own.
+        let shunned = ((chosen.clone() - 1.0) * -HIDDEN)
+            .reshape([b, h, c * n, f, g])
+            .swap_dims(2, 3);
+        let rows = query.cast(DType::F32).reshape([b, h, 1, c * n, d]);
+        let rows = Tensor::cat(vec![rows.expand([b, h, f, c * n, d]), shunned], 4);
+        let keys = vec![
+            self.keys.clone().cast(DType::F32),
+            self.membership.clone().swap_dims(3, 4),
+        ];
+        let scores = rows.matmul(Tensor::cat(keys, 4).swap_dims(3, 4));
+
+        let highest = scores.clone().detach().max_dim(4).max_dim(2);
+        let masses = (scores - highest.clone()).exp();
+        let mass = masses.clone().sum_dim(4).sum_dim(2);
+        let values = masses
+            .matmul(self.values.clone().cast(DType::F32))
+            .sum_dim(2);
+        let tokens = TokenSum {
+            log_mass: (mass.clone().log() + highest)
+                .reshape([b, h, c, n, 1])
+                .cast(dtype),
+            mean_value: (values / mass).reshape([b, h, c, n, d]).cast(dtype),
+        };
+
+        let gone = chosen.greater_elem(0.5);
+        let left = logits
+            .clone()
+            .narrow(4, sinks, width - sinks)
+            .mask_fill(gone, HIDDEN);
+        let logits = if sinks == 0 {
+            left
+        } else {
+            Tensor::cat(vec![logits.narrow(4, 0, sinks), left], 4)
+        };
+        (logits, tokens)
+    }
+}
+
+/// 1 for the `best` highest visible logits of each row, else 0; of equal ones the
+/// first.
+pub(crate) fn best_of(logits: Tensor<5>, best: usize) -> Tensor<5> {
+    let logits = logits.detach();
+    let [.., clusters] = logits.dims();
+    let visible = logits.clone().greater_elem(VISIBLE).float();
+    if best >= clusters {
+        return visible.cast(DType::F32);
+    }
+    let device = logits.device();
+    let columns = Tensor::<1, burn::tensor::Int>::arange(0..clusters as i64, &device).unsqueeze();
+    let mut left = logits;
+    let mut chosen = visible.zeros_like();
+    for _ in 0..best {
+        let first = left.clone().argmax(4);
+        let here = columns.clone().equal(first);
+        left = left.mask_fill(here.clone(), f32::MIN);
+        chosen = chosen + here.float();
+    }
+    (chosen * visible).cast(DType::F32)
+}

@@ -1,0 +1,273 @@
+//! One softmax over keys that many queries share and keys of their own window.
+//!
+//! [`fused`] does it by the causal attention kernel. The bias ln m of a cluster
+//! becomes one more dimension, in which queries are 1/σ, and the mass that falls on
+//! clusters one more dimension of the values, in which clusters are 1: see
+//! [`extended`]. [`plain`] does it by matrix products without copying a key, which
+//! is faster for few queries, and lets queries look into their best clusters.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::dense;
+use crate::exact::FarTokens;
+use crate::geometry::HIDDEN;
+
+/// With fewer queries than this, copying the keys costs more than the kernel saves.
+pub(crate) const FUSED_FROM: usize = 16;
+
+/// Keys that all queries of a group see: sinks, then clusters of far chunks.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    /// `[B, H, K, D]`
+    pub keys: Tensor<4>,
+    /// `[B, H, K, D]`
+    pub values: Tensor<4>,
+    /// ln m of each cluster, 0 for a sink. `[B, H, K]`
+    pub bias: Option<Tensor<3>>,
+    /// How many of the keys are sinks.
+    pub sinks: usize,
+}
+
+/// Keys of each chunk's own window, which ends with the queries' own tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Window {
+    /// `[B, H, c, W, D]`
+    pub keys: Tensor<5>,
+    /// `[B, H, c, W, D]`
+    pub values: Tensor<5>,
+}
+
+/// What the joint softmax gives.
+#[derive(Debug, Clone)]
+pub(crate) struct Attended {
+    /// `[B, H, c, n, D]`
+    pub output: Tensor<5>,
+    /// M: softmax mass on clusters, where there are any. `[B, H, c, n, 1]`
+    pub cluster_mass: Option<Tensor<5>>,
+}
+
+/// A copy of `rows` with room behind: `total` rows, of one more dimension, that are
+/// `fill` where nothing is copied to.
+///
+/// # Shapes
+///
+/// - rows: `[B, H, n, D]`
+/// - output: `[B, H, total, D + 1]`
+pub(crate) fn extended(rows: Tensor<4>, total: usize, fill: f32) -> Tensor<4> {
+    let [b, h, n, d] = rows.dims();
+    let options = (&rows.device(), rows.dtype());
+    Tensor::full([b, h, total, d + 1], fill, options).slice_assign([0..b, 0..h, 0..n, 0..d], rows)
+}
+
+impl Shared {
+    /// Keys with their bias and values with their cluster flag in one dimension more.
+    pub fn extended(&self) -> (Tensor<4>, Tensor<4>) {
+        let [b, h, k, _] = self.keys.dims();
+        let options = (&self.keys.device(), self.keys.dtype());
+        let bias = match &self.bias {
+            Some(bias) => bias.clone().unsqueeze_dim(3),
+            None => Tensor::zeros([b, h, k, 1], options),
+        };
+        let flags = cluster_flags(self.sinks, k, &self.values).expand([b, h, k, 1]);
+        (
+            Tensor::cat(vec![self.keys.clone(), bias], 3),
+            Tensor::cat(vec![self.values.clone(), flags], 3),
+        )
+    }
+}
+
+/// 0 for sinks, 1 for clusters. `[1, 1, K, 1]`
+fn cluster_flags(sinks: usize, keys: usize, like: &Tensor<4>) -> Tensor<4> {
+    let flags: Vec<f32> = (0..keys)
+        .map(|k| if k < sinks { 0.0 } else { 1.0 })
+        .collect();
+    Tensor::from_data(
+        TensorData::new(flags, [1, 1, keys, 1]),
+        (&like.device(), like.dtype()),
+    )
+}
+
+/// Causal softmax attention of each chunk over its own list of keys, by the kernel.
+///
+/// # Shapes
+///
+/// - query: `[B, H, c, n, D]`, the last n of each chunk's keys being their own
+/// - keys, values: `[B, H, c, W, D]`
+/// - output: `[B, H, c, n, D]`
+pub(crate) fn fused(query: Tensor<5>, keys: Tensor<5>, values: Tensor<5>, scale: f64) -> Tensor<5> {
+    let [b, h, c, n, d] = query.dims();
+    let width = keys.dims()[3];
+    // Heads and chunks side by side, so that the kernel spreads them over threads.
+    let lists = b * h * c;
+    dense::attend(
+        query.reshape([lists, 1, n, d]),
+        keys.reshape([lists, 1, width, d]),
+        values.reshape([lists, 1, width, d]),
+        scale,
+    )
+    .reshape([b, h, c, n, d])
+}
+
+/// What the additional dimension of the queries is filled with, so that after σ a
+/// bias counts once.
+pub(crate) fn unit(scale: f64) -> f32 {
+    (1.0 / scale) as f32
+}
+
+/// softmax over shared and window keys, times their values, by matrix products.
+///
+/// With `exact`, each query's best clusters give way to their tokens.
+///
+/// # Shapes
+///
+/// - query: `[B, H, c, n, D]`, scaled by σ
+/// - hidden: added to the logits of shared keys, `[1, 1, c, 1, K]`
+pub(crate) fn plain(
+    query: Tensor<5>,
+    shared: Option<&Shared>,
+    hidden: Option<Tensor<5>>,
+    window: Window,
+    exact: Option<&FarTokens>,
+) -> Attended {
+    let [_, _, _, n, _] = query.dims();
+    let near = window.keys.dims()[3];
+    let mut of_window = query.clone().matmul(window.keys.swap_dims(3, 4));
+    if let Some(later) = causal_tail(n, near, &query.device(), query.dtype()) {
+        of_window = of_window + later;
+    }
+    let Some(shared) = shared else {
+        return Attended {
+            output: softmax(of_window, 4).matmul(window.values),
+            cluster_mass: None,
+        };
+    };
+    let mut of_shared = by_all(query.clone(), shared.keys.clone().swap_dims(2, 3));
+    if let Some(bias) = &shared.bias {
+        of_shared = of_shared + bias.clone().unsqueeze_dims(&[2, 3]);
+    }
+    if let Some(hidden) = hidden {
+        of_shared = of_shared + hidden;
+    }
+    let (of_shared, tokens) = match exact {
+        None => (of_shared, None),
+        Some(far) => {
+            let (logits, tokens) = far.replace_best(of_shared, shared.sinks, query);
+            (logits, Some(tokens))
+        }
+    };
+
+    // All tokens that a query attends to through its best clusters are one more
+    // key: the log of their mass is its logit, their mean its value.
+    let wide = of_shared.dims()[4];
+    let mut logits = vec![of_shared, of_window];
+    logits.extend(tokens.as_ref().map(|t| t.log_mass.clone()));
+    let weights = softmax(Tensor::cat(logits, 4), 4);
+
+    let on_shared = weights.clone().narrow(4, 0, wide);
+    let mut output = by_all(on_shared.clone(), shared.values.clone())
+        + weights.clone().narrow(4, wide, near).matmul(window.values);
+    if let Some(tokens) = tokens {
+        output = output + weights.narrow(4, wide + near, 1) * tokens.mean_value;
+    }
+    let flags = cluster_flags(shared.sinks, wide, &shared.values);
+    Attended {
+        output,
+        cluster_mass: (wide > shared.sinks).then(|| by_all(on_shared, flags)),
+    }
+}
+
+/// Mask of the last `n` tokens over `seen` keys that end with their own: `None`
+/// for one token, which sees all.
+///
+/// # Shapes
+///
+/// - output: `[1, 1, 1, n, seen]`, 0 or [`HIDDEN`]
+fn causal_tail(n: usize, seen: usize, device: &Device, dtype: DType) -> Option<Tensor<5>> {
+    if n == 1 {
+        return None;
+    }
+    let before = seen - n;
+    let mask: Vec<f32> = (0..n * seen)
+        .map(|i| {
+            if i % seen > before + i / seen {
+                HIDDEN
+            } else {
+                0.0
+            }
+        })
+        .collect();
+    let mask = TensorData::new(mask, [1, 1, 1, n, seen]);
+    Some(Tensor::from_data(mask, (device, dtype)))
+}
+
+/// Product of every chunk's rows with one matrix per head.
+///
+/// With autodiff the chunks are joined to one tall matrix: broadcasting the right
+/// side would make its gradient as many times larger as there are chunks.
+///
+/// # Shapes
+///
+/// - left: `[B, H, c, n, i]`
+/// - right: `[B, H, i, j]`, or `[1, 1, i, j]` for all heads alike
+/// - output: `[B, H, c, n, j]`
+fn by_all(left: Tensor<5>, right: Tensor<4>) -> Tensor<5> {
+    if !left.is_autodiff() {
+        return left.matmul(right.unsqueeze_dim(2));
+    }
+    let [b, h, c, n, i] = left.dims();
+    let j = right.dims()[3];
+    left.reshape([b, h, c * n, i])
+        .matmul(right)
+        .reshape([b, h, c, n, j])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    #[test]
+    fn fused_and_plain_forms_agree() {
+        let device = Device::default();
+        let random =
+            |n: usize| Tensor::<4>::random([2, 3, n, 5], Distribution::Normal(0.0, 1.0), &device);
+        let chunks = |x: Tensor<4>, n: usize| x.reshape([2, 3, 2, n, 5]);
+        let query = random(2 * 4);
+        let shared = Shared {
+            keys: random(6),
+            values: random(6),
+            bias: Some(random(6).narrow(3, 0, 1).squeeze_dim(3)),
+            sinks: 2,
+        };
+        let (keys, values) = (random(2 * 7), random(2 * 7));
+        let with_plain = plain(
+            chunks(query.clone(), 4),
+            Some(&shared),
+            None,
+            Window {
+                keys: chunks(keys.clone(), 7),
+                values: chunks(values.clone(), 7),
+            },
+            None,
+        );
+        let wide = |x: Tensor<4>, n: usize, fill: f32| -> Tensor<5> {
+            extended(x, 2 * n, fill).reshape([2, 3, 2, n, 6])
+        };
+        let (shared_keys, shared_values) = shared.extended();
+        let beside = |shared: Tensor<4>, own: Tensor<4>| {
+            let shared = shared.unsqueeze_dim::<5>(2).expand([2, 3, 2, 6, 6]);
+            Tensor::cat(vec![shared, wide(own, 7, 0.0)], 3)
+        };
+        let with_kernel = fused(
+            wide(query / 0.3, 4, unit(0.3)),
+            beside(shared_keys, keys),
+            beside(shared_values, values),
+            0.3,
+        );
+        let mass = with_plain.cluster_mass.expect("there are clusters");
+        let expected = Tensor::cat(vec![with_plain.output, mass], 4);
+        let error = (with_kernel - expected).abs().max().into_scalar::<f32>();
+        assert!(error < 1e-5, "{error}");
+    }
+}

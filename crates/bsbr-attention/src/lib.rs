@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+
+pub mod clusters;
+pub mod config;
+pub mod error;
+pub mod geometry;
+pub mod reference;
+pub mod summary;
+
+mod attention;
+mod cache;
+mod calibrate;
+mod chunked;
+mod compression;
+mod dense;
+mod eigen;
+mod exact;
+mod joint;
+mod local;
+mod moments;
+mod padding;
+mod published;
+mod routing;
+mod rows;
+mod weights;
+
+pub use attention::{Attention, AttentionInput, HeadShape};
+pub use cache::Cache;
+pub use calibrate::Calibration;
+pub use compression::CompressionBases;
+pub use config::{ArmConfig, LocalConfig, MomentsConfig, PublishedConfig};
+pub use error::{CalibrationError, ConfigError};
+pub use padding::Padding;
+pub use published::PublishedRouting;
+pub use weights::{AttentionWeights, ClusterWeights, Pairs};

@@ -1,0 +1,109 @@
+//! One softmax over sinks, near tokens and the clusters of far chunks, plus a state.
+//!
+//! Replacing each cluster by its mean is the zeroth order, and the state the first
+//! order, of exact attention expanded around the cluster's mean.
+//!
+//! Whatever fine-tuning may learn on top enters in [`far_field`]: a projection of its
+//! own for the receivers or for h_b, a temperature on the clusters' keys, a bias
+//! beside ln m, a gain on the state.
+
+use burn::tensor::Tensor;
+
+use crate::chunked::{Chunked, FarField};
+use crate::clusters::Assignment;
+use crate::compression::{CompressionBases, read_state};
+use crate::config::MomentsConfig;
+use crate::exact::FarTokens;
+use crate::geometry::Grid;
+use crate::routing;
+use crate::summary::{StateForm, Summary};
+
+impl MomentsConfig {
+    /// The sinks and the chunk grid.
+    pub fn grid(&self) -> Grid {
+        Grid {
+            sinks: self.sink_tokens,
+            chunk_size: self.chunk_size,
+            near_chunks: self.near_chunks,
+        }
+    }
+
+    /// Whether and how F is kept.
+    pub fn state_form<'a>(&self, bases: Option<&'a CompressionBases>) -> StateForm<'a> {
+        match bases {
+            _ if !self.state => StateForm::Off,
+            Some(bases) => StateForm::Compressed(bases),
+            None => StateForm::Whole,
+        }
+    }
+
+    /// Summaries of whole chunks, clusters and all.
+    ///
+    /// # Shapes
+    ///
+    /// - keys, values: `[B, H, C, S, D]`
+    pub fn summarise(
+        &self,
+        keys: Tensor<5>,
+        values: Tensor<5>,
+        bases: Option<&CompressionBases>,
+    ) -> (Summary, Assignment) {
+        let assignment = Assignment::split(&keys, self.clusters);
+        let summary = Summary::build(keys, values, &assignment, self.state_form(bases));
+        (summary, assignment)
+    }
+}
+
+/// The whole arm.
+///
+/// # Shapes
+///
+/// - query, key, value, output: `[B, H, N, D]`
+pub(crate) fn forward(
+    config: &MomentsConfig,
+    bases: Option<&CompressionBases>,
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    scale: f64,
+) -> Tensor<4> {
+    let chunked = Chunked::new(config.grid(), query, key, value, scale);
+    let far = (chunked.far_chunks() > 0).then(|| far_field(config, bases, &chunked));
+    chunked.attend(far.as_ref())
+}
+
+/// Summaries of the far chunks, as keys to attend to.
+fn far_field(
+    config: &MomentsConfig,
+    bases: Option<&CompressionBases>,
+    chunked: &Chunked,
+) -> FarField {
+    let (keys, values) = chunked.far_tokens();
+    let [b, h, chunks, _, d] = keys.dims();
+    let dtype = keys.dtype();
+    let (summary, assignment) = config.summarise(keys.clone(), values.clone(), bases);
+    let width = chunks * summary.clusters();
+
+    let correction = summary.state.clone().map(|states| {
+        let weights =
+            routing::triangular_weights(chunked.receivers(), summary.mean_key(), chunked.scale());
+        // σ · q S_c, the σ in the smaller factor.
+        let mixed = routing::mix(weights, states) * chunked.scale();
+        read_state(chunked.tail_query(), mixed, bases)
+    });
+    let tokens = (config.exact_clusters > 0).then(|| FarTokens {
+        membership: assignment.membership(&keys.device()),
+        keys,
+        values,
+        best: config.exact_clusters,
+    });
+    let log_counts = summary.log_counts().reshape([b, h, width]).cast(dtype);
+    FarField {
+        clusters: summary.clusters(),
+        keys: summary.keys.reshape([b, h, width, d]).cast(dtype),
+        values: summary.values.reshape([b, h, width, d]).cast(dtype),
+        log_counts,
+        correction,
+        tokens,
+    }
+}

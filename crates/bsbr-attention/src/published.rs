@@ -1,0 +1,140 @@
+//! The report's formula, made causal.
+//!
+//! Per head, o_i = softmax(own chunk; σ) V + q_i · S_c, with S_c = Σ_{b<c} w_cb K_bᵀV_b
+//! and w_c = softmax_{b<c}(r_c·h_b/√D), where r_c = a[cS−1] W_R + b_R and
+//! h_b = a[(b+1)S−1] W_H + b_H, a being the attention input. The queries of the
+//! retrieved term are not scaled, chunk 0 retrieves nothing, and a partial last
+//! chunk is never retrieved from.
+
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::tensor::{DType, Tensor};
+
+use crate::chunked::Chunked;
+use crate::compression::{CompressionBases, read_state};
+use crate::config::PublishedConfig;
+use crate::geometry::Grid;
+use crate::routing;
+
+/// Projections that route between chunks.
+#[derive(Module, Debug)]
+pub struct PublishedRouting {
+    /// W_R, b_R: what a chunk asks for. `[hidden, H·D]`
+    pub retrieval: Linear,
+    /// W_H, b_H: what a chunk offers. `[hidden, H·D]`
+    pub summary: Linear,
+}
+
+impl PublishedRouting {
+    /// Routing whose W_R, b_R are the mean of the query and key projections, and
+    /// whose W_H, b_H are the mean of the key and value projections.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[hidden, 3·hidden]`, as GPT-2's `c_attn`: queries, keys, values
+    /// - bias: `[3·hidden]`
+    pub fn from_qkv(weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        let width = bias.dims()[0] / 3;
+        let weight_of = |i: usize| weight.clone().narrow(1, i * width, width);
+        let bias_of = |i: usize| bias.clone().narrow(0, i * width, width);
+        let mean = |i: usize, j: usize| Linear {
+            weight: Param::from_tensor((weight_of(i) + weight_of(j)) / 2.0),
+            bias: Some(Param::from_tensor((bias_of(i) + bias_of(j)) / 2.0)),
+        };
+        Self {
+            retrieval: mean(0, 1),
+            summary: mean(1, 2),
+        }
+    }
+
+    /// r and h of the last token of each of `chunks` whole chunks.
+    ///
+    /// # Shapes
+    ///
+    /// - last: attention inputs of those tokens, `[B, C, hidden]`
+    /// - output: `[B, H, C, D]` each
+    pub(crate) fn route(&self, last: Tensor<3>, heads: usize) -> (Tensor<4>, Tensor<4>) {
+        let [b, c, _] = last.dims();
+        let split = |x: Tensor<3>| -> Tensor<4> {
+            let d = x.dims()[2] / heads;
+            x.reshape([b, c, heads, d]).swap_dims(1, 2)
+        };
+        (
+            split(self.retrieval.forward(last.clone())),
+            split(self.summary.forward(last)),
+        )
+    }
+}
+
+impl PublishedConfig {
+    /// The chunk grid: no sinks, no near chunk but the own one.
+    pub fn grid(&self) -> Grid {
+        Grid {
+            sinks: 0,
+            chunk_size: self.chunk_size,
+            near_chunks: 0,
+        }
+    }
+}
+
+/// K_bᵀV_b of each chunk, in f32, or U_kᵀK_bᵀV_bU_v with bases.
+///
+/// # Shapes
+///
+/// - keys, values: `[B, H, C, S, D]`
+/// - output: `[B, H, C, D, D]` or `[B, H, C, r, r]`
+pub(crate) fn states(
+    keys: Tensor<5>,
+    values: Tensor<5>,
+    bases: Option<&CompressionBases>,
+) -> Tensor<5> {
+    let (keys, values) = (keys.cast(DType::F32), values.cast(DType::F32));
+    let (keys, values) = match bases {
+        None => (keys, values),
+        Some(bases) => (bases.project_keys(keys), bases.project_values(values)),
+    };
+    keys.swap_dims(3, 4).matmul(values)
+}
+
+/// The whole arm.
+///
+/// # Shapes
+///
+/// - query, key, value, output: `[B, H, N, D]`
+/// - hidden_states: `[B, N, hidden]`
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn forward(
+    config: &PublishedConfig,
+    routing: &PublishedRouting,
+    bases: Option<&CompressionBases>,
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    hidden_states: Tensor<3>,
+    scale: f64,
+) -> Tensor<4> {
+    let [b, h, n, d] = query.dims();
+    let size = config.chunk_size;
+    let chunked = Chunked::new(config.grid(), query, key, value, scale);
+    let own = chunked.attend(None);
+    let chunks = chunked.far_chunks();
+    if chunks == 0 {
+        return own;
+    }
+    let hidden = hidden_states.dims()[2];
+    let last = hidden_states
+        .narrow(1, 0, chunks * size)
+        .reshape([b, chunks, size, hidden])
+        .narrow(2, size - 1, 1)
+        .squeeze_dim(2);
+    let (receivers, summaries) = routing.route(last, h);
+    let weights = routing::triangular_weights(receivers, summaries, 1.0 / (d as f64).sqrt());
+    let (keys, values) = chunked.far_tokens();
+    let mixed = routing::mix(weights, states(keys, values, bases));
+
+    let retrieved = read_state(chunked.tail_query(), mixed, bases)
+        .reshape([b, h, chunks * size, d])
+        .narrow(2, 0, n - size);
+    let later = own.clone().narrow(2, size, n - size) + retrieved;
+    Tensor::cat(vec![own.narrow(2, 0, size), later], 2)
+}

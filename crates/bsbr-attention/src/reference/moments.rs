@@ -1,0 +1,163 @@
+//! The moments arm, query by query.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::{Head, clusters};
+use crate::config::MomentsConfig;
+
+/// A cluster of a far chunk.
+struct Cluster {
+    tokens: Vec<usize>,
+    /// k̄, v̄. `[1, D]`
+    key: Tensor<2>,
+    value: Tensor<2>,
+}
+
+/// A far chunk.
+struct Chunk {
+    clusters: Vec<Cluster>,
+    /// F, perhaps as U_k U_kᵀ F U_v U_vᵀ. `[D, D]`
+    state: Tensor<2>,
+    /// h. `[1, D]`
+    mean_key: Tensor<2>,
+}
+
+pub(super) fn forward(
+    config: &MomentsConfig,
+    bases: Option<(Tensor<2>, Tensor<2>)>,
+    head: &Head,
+) -> Tensor<2> {
+    let (sinks, size) = (config.sink_tokens, config.chunk_size);
+    let n = head.tokens();
+    let whole_chunks = n.saturating_sub(sinks) / size;
+    let chunks: Vec<_> = (0..whole_chunks)
+        .map(|b| summarise(config, &bases, head, sinks + b * size))
+        .collect();
+    let rows = (0..n)
+        .map(|i| {
+            if i < sinks {
+                return attend_exactly(head, i, &(0..=i).collect::<Vec<_>>());
+            }
+            let c = (i - sinks) / size;
+            let first_near = c.saturating_sub(config.near_chunks);
+            let mut near: Vec<_> = (0..sinks).collect();
+            near.extend(sinks + first_near * size..=i);
+            query(
+                config,
+                head,
+                i,
+                sinks + c * size,
+                near,
+                &chunks[..first_near],
+            )
+        })
+        .collect();
+    Tensor::cat(rows, 0)
+}
+
+fn summarise(
+    config: &MomentsConfig,
+    bases: &Option<(Tensor<2>, Tensor<2>)>,
+    head: &Head,
+    start: usize,
+) -> Chunk {
+    let keys: Vec<Vec<f64>> = head
+        .key
+        .to_data()
+        .iter::<f64>()
+        .collect::<Vec<_>>()
+        .chunks(head.key.dims()[1])
+        .map(<[f64]>::to_vec)
+        .collect();
+    let tokens: Vec<_> = (start..start + config.chunk_size).collect();
+    let mean_key = select(&head.key, &tokens).mean_dim(0);
+    let d = head.key.dims()[1];
+    let mut state = Tensor::zeros([d, d], &head.key.device());
+    let mut parts = Vec::new();
+    for tokens in clusters::split(&keys, tokens, config.clusters.ilog2()) {
+        let (keys, values) = (select(&head.key, &tokens), select(&head.value, &tokens));
+        let (key, value) = (keys.clone().mean_dim(0), values.clone().mean_dim(0));
+        let centred = (keys - key.clone()).transpose();
+        state = state + centred.matmul(values - value.clone()) / config.chunk_size as f64;
+        parts.push(Cluster { tokens, key, value });
+    }
+    if let Some((u_k, u_v)) = bases {
+        let kept = |u: &Tensor<2>| u.clone().matmul(u.clone().transpose());
+        state = kept(u_k).matmul(state).matmul(kept(u_v));
+    }
+    Chunk {
+        clusters: parts,
+        state,
+        mean_key,
+    }
+}
+
+/// Output of query `i`, whose chunk starts at `chunk_start`.
+fn query(
+    config: &MomentsConfig,
+    head: &Head,
+    i: usize,
+    chunk_start: usize,
+    near: Vec<usize>,
+    far: &[Chunk],
+) -> Tensor<2> {
+    let q = select(&head.query, &[i]) * head.scale;
+    let mut exact = near;
+    let mut clusters: Vec<(f64, &Cluster)> = far
+        .iter()
+        .flat_map(|chunk| &chunk.clusters)
+        .map(|cluster| {
+            let logit = (q.clone() * cluster.key.clone()).sum().into_scalar::<f32>();
+            (
+                f64::from(logit) + (cluster.tokens.len() as f64).ln(),
+                cluster,
+            )
+        })
+        .collect();
+    clusters.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let best = config.exact_clusters.min(clusters.len());
+    for (_, cluster) in clusters.drain(..best) {
+        exact.extend(&cluster.tokens);
+    }
+
+    let mut keys = vec![select(&head.key, &exact)];
+    let mut values = vec![select(&head.value, &exact)];
+    let mut bias = vec![0.0f32; exact.len()];
+    for (_, cluster) in &clusters {
+        keys.push(cluster.key.clone());
+        values.push(cluster.value.clone());
+        bias.push((cluster.tokens.len() as f32).ln());
+    }
+    let width = bias.len();
+    let bias = Tensor::from_data(TensorData::new(bias, [1, width]), &q.device());
+    let logits = q.clone().matmul(Tensor::cat(keys, 0).transpose()) + bias;
+    let weights = softmax(logits, 1);
+    let output = weights.clone().matmul(Tensor::cat(values, 0));
+    if clusters.is_empty() || !config.state {
+        return output;
+    }
+    let mass = weights.narrow(1, exact.len(), clusters.len()).sum_dim(1);
+
+    let receiver = select(&head.query, &[chunk_start - 1]) * head.scale;
+    let h = Tensor::cat(far.iter().map(|c| c.mean_key.clone()).collect(), 0);
+    let w = softmax(receiver.matmul(h.transpose()), 1);
+    let mut mixed = far[0].state.zeros_like();
+    for (b, chunk) in far.iter().enumerate() {
+        mixed = mixed + chunk.state.clone() * w.clone().narrow(1, b, 1);
+    }
+    output + q.matmul(mixed) * mass
+}
+
+fn attend_exactly(head: &Head, i: usize, tokens: &[usize]) -> Tensor<2> {
+    let q = select(&head.query, &[i]) * head.scale;
+    let weights = softmax(q.matmul(select(&head.key, tokens).transpose()), 1);
+    weights.matmul(select(&head.value, tokens))
+}
+
+fn select(rows: &Tensor<2>, tokens: &[usize]) -> Tensor<2> {
+    let indices: Vec<i64> = tokens.iter().map(|&t| t as i64).collect();
+    let count = indices.len();
+    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [count]), &rows.device());
+    rows.clone().select(0, indices)
+}

@@ -1,0 +1,350 @@
+//! Attention maps: which tokens and clusters each query's softmax weighs.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{DType, Int, Tensor, TensorData};
+
+use crate::attention::{Attention, AttentionInput};
+use crate::clusters::Assignment;
+use crate::config::{ArmConfig, MomentsConfig};
+use crate::exact::best_of;
+use crate::geometry::{Grid, HIDDEN};
+use crate::padding::Padding;
+use crate::routing;
+use crate::summary::{StateForm, Summary};
+
+/// The softmax weights of a forward pass.
+///
+/// `exact` and `clusters` together sum to one for every real token. What states add
+/// to an output (the moments arm's F, all that the published arm retrieves) is no
+/// average over tokens, so it is no weight and is not in here; `routing` tells from
+/// which chunks it comes.
+///
+/// These are maps to look at: memory grows with N².
+#[derive(Debug, Clone)]
+pub struct AttentionWeights {
+    /// Weights on tokens attended to exactly. `[B, H, N, N]`
+    pub exact: Tensor<4>,
+    /// Weights on clusters, in the moments arm once there is a far chunk.
+    pub clusters: Option<ClusterWeights>,
+    /// w_cb: the share of chunk b's state in that of chunk c, rows of zeros where a
+    /// chunk reads no state. `[B, H, C, C]`. In padded rows chunks are counted from
+    /// the first real token.
+    pub routing: Option<Tensor<4>>,
+    /// Query–key pairs computed.
+    pub pairs: Pairs,
+}
+
+/// Weights on the clusters of far chunks, K = F·G of them, chunk after chunk.
+#[derive(Debug, Clone)]
+pub struct ClusterWeights {
+    /// `[B, H, N, K]`
+    pub weights: Tensor<4>,
+    /// m: tokens of each cluster. `[B, H, K]`
+    pub counts: Tensor<3>,
+    /// Cluster of each token; −1 for tokens that are in none. `[B, H, N]`
+    pub assignment: Tensor<3, Int>,
+}
+
+/// How many query–key pairs a forward pass computes, over all heads and the real
+/// tokens of all sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pairs {
+    /// Pairs of a query and a token that it attends to exactly.
+    pub exact: u64,
+    /// Pairs of a query and a cluster, empty ones included.
+    pub clusters: u64,
+    /// Pairs that dense attention would compute.
+    pub dense: u64,
+}
+
+impl AttentionWeights {
+    /// Weights on tokens, each cluster's weight shared equally among its tokens.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, H, N, N]`
+    pub fn spread(&self) -> Tensor<4> {
+        let Some(clusters) = &self.clusters else {
+            return self.exact.clone();
+        };
+        let [b, h, n, k] = clusters.weights.dims();
+        let counts = clusters.counts.clone().clamp_min(1.0).unsqueeze_dim(2);
+        let shares = clusters.weights.clone() / counts;
+        let in_none = clusters.assignment.clone().lower_elem(0);
+        let indices = clusters.assignment.clone().clamp(0, k as i64 - 1);
+        let indices = indices.unsqueeze_dim::<4>(2).expand([b, h, n, n]);
+        let in_none = in_none.unsqueeze_dim::<4>(2).expand([b, h, n, n]);
+        self.exact.clone() + shares.gather(3, indices).mask_fill(in_none, 0.0)
+    }
+}
+
+impl Attention {
+    /// The weights that [`forward`](Self::forward) gives to tokens and clusters.
+    pub fn weights(&self, input: AttentionInput) -> AttentionWeights {
+        let padding = input.padding.clone();
+        let input = input.aligned();
+        let [batch, heads, n, d] = input.query.dims();
+        let real: Vec<usize> = (0..batch).map(|b| n - padding.of_row(b).min(n)).collect();
+        let (grid, moments) = match self.config() {
+            // All tokens in one chunk.
+            ArmConfig::Dense => (
+                Grid {
+                    sinks: 0,
+                    chunk_size: n.max(1),
+                    near_chunks: 0,
+                },
+                None,
+            ),
+            ArmConfig::Local(config) => (config.grid(), None),
+            ArmConfig::Moments(config) => (config.grid(), Some(config)),
+            ArmConfig::Published(config) => (config.grid(), None),
+        };
+        let query = input.query.clone().cast(DType::F32) * input.scale;
+        let tokens = query
+            .clone()
+            .matmul(input.key.clone().cast(DType::F32).swap_dims(2, 3))
+            + token_mask(&grid, n, &query);
+        let far = moments
+            .filter(|_| grid.far_chunks(n) > 0)
+            .map(|config| Far::new(config, &grid, &input, &query));
+
+        let mut pairs = static_pairs(&grid, &real, heads, moments.map_or(0, |c| c.clusters));
+        let (exact, clusters) = match &far {
+            None => (softmax(tokens, 3), None),
+            Some(far) => {
+                let (tokens, clusters) = far.look_into_best(tokens, &query, &input);
+                let weights = softmax(Tensor::cat(vec![tokens, clusters], 3), 3);
+                let k = far.logits.dims()[3];
+                let on_clusters = weights.clone().narrow(3, n, k);
+                (weights.narrow(3, 0, n), Some(on_clusters))
+            }
+        };
+        if let Some(far) = &far {
+            pairs.exact += far.looked_into(&real);
+        }
+        let clusters = far
+            .as_ref()
+            .zip(clusters)
+            .map(|(far, weights)| ClusterWeights {
+                weights: padding.to_back(weights, 2),
+                counts: far
+                    .summary
+                    .counts
+                    .clone()
+                    .reshape([batch, heads, weights_len(far)]),
+                assignment: far.assignment_in(&padding, n),
+            });
+        let routing = match (self.config(), &self.routing) {
+            (ArmConfig::Moments(config), _) if config.state => far.as_ref().map(|far| {
+                let chunks = far.summary.chunks();
+                let before = grid.start_of(grid.near_chunks + 1) - 1;
+                let receivers = every(query, before, grid.chunk_size, chunks);
+                let w = routing::triangular_weights(receivers, far.summary.mean_key(), 1.0);
+                square(w, grid.near_chunks + 1)
+            }),
+            (ArmConfig::Published(config), Some(routing)) if grid.far_chunks(n) > 0 => {
+                let (chunks, size) = (grid.far_chunks(n), config.chunk_size);
+                let hidden = input.hidden_states.unsqueeze_dim(1);
+                let last = every(hidden, size - 1, size, chunks).squeeze_dim(1);
+                let (receivers, summaries) = routing.route(last, heads);
+                let scale = 1.0 / (d as f64).sqrt();
+                Some(square(
+                    routing::triangular_weights(receivers, summaries, scale),
+                    1,
+                ))
+            }
+            _ => None,
+        };
+        AttentionWeights {
+            exact: padding.to_back(padding.to_back(exact, 2), 3),
+            clusters,
+            routing,
+            pairs,
+        }
+    }
+}
+
+fn weights_len(far: &Far) -> usize {
+    far.logits.dims()[3]
+}
+
+/// Far field of the maps: logits of every query on every cluster.
+struct Far<'a> {
+    config: &'a MomentsConfig,
+    grid: Grid,
+    summary: Summary,
+    assignment: Assignment,
+    /// With ln m and mask. `[B, H, N, F·G]`
+    logits: Tensor<4>,
+    /// 1 for the clusters that a query looks into. `[B, H, N, F·G]`
+    chosen: Tensor<4>,
+}
+
+impl<'a> Far<'a> {
+    fn new(
+        config: &'a MomentsConfig,
+        grid: &Grid,
+        input: &AttentionInput,
+        query: &Tensor<4>,
+    ) -> Self {
+        let [b, h, n, d] = query.dims();
+        let (chunks, size) = (grid.far_chunks(n), grid.chunk_size);
+        let cut = |x: &Tensor<4>| -> Tensor<5> {
+            x.clone()
+                .narrow(2, grid.sinks, chunks * size)
+                .reshape([b, h, chunks, size, d])
+        };
+        let assignment = Assignment::split(&cut(&input.key), config.clusters);
+        let summary = Summary::build(
+            cut(&input.key),
+            cut(&input.value),
+            &assignment,
+            StateForm::Off,
+        );
+        let k = chunks * config.clusters;
+        let mut mask = Vec::with_capacity(n * k);
+        for token in 0..n {
+            let seen = grid.chunk_of(token).map_or(0, |c| grid.far_of(c)) * config.clusters;
+            mask.extend((0..k).map(|j| if j < seen { 0.0 } else { HIDDEN }));
+        }
+        let mask = Tensor::from_data(TensorData::new(mask, [1, 1, n, k]), &query.device());
+        let keys = summary.keys.clone().reshape([b, h, k, d]);
+        let bias = summary.log_counts().reshape([b, h, 1, k]);
+        let logits = query.clone().matmul(keys.swap_dims(2, 3)) + bias + mask;
+        let chosen = match config.exact_clusters {
+            0 => logits.zeros_like(),
+            best => best_of(logits.clone().unsqueeze_dim(2), best).squeeze_dim(2),
+        };
+        Self {
+            config,
+            grid: *grid,
+            summary,
+            assignment,
+            logits,
+            chosen,
+        }
+    }
+
+    /// Token logits with those of the chosen clusters' tokens, and cluster logits
+    /// without the chosen clusters.
+    fn look_into_best(
+        &self,
+        tokens: Tensor<4>,
+        query: &Tensor<4>,
+        input: &AttentionInput,
+    ) -> (Tensor<4>, Tensor<4>) {
+        if self.config.exact_clusters == 0 {
+            return (tokens, self.logits.clone());
+        }
+        let [b, h, n, _] = query.dims();
+        let [_, _, chunks, size] = self.assignment.dims();
+        let g = self.config.clusters;
+        let of_far: Tensor<4> = self
+            .chosen
+            .clone()
+            .reshape([b, h, n, chunks, g])
+            .swap_dims(2, 3)
+            .matmul(self.assignment.membership(&query.device()))
+            .swap_dims(2, 3)
+            .reshape([b, h, n, chunks * size]);
+        let behind = n - self.grid.sinks - chunks * size;
+        let zeros = |width: usize| Tensor::zeros([b, h, n, width], &query.device());
+        let mut parts = Vec::with_capacity(3);
+        if self.grid.sinks > 0 {
+            parts.push(zeros(self.grid.sinks));
+        }
+        parts.push(of_far);
+        if behind > 0 {
+            parts.push(zeros(behind));
+        }
+        let looked_at = Tensor::cat(parts, 3).greater_elem(0.5);
+        let unmasked = query
+            .clone()
+            .matmul(input.key.clone().cast(DType::F32).swap_dims(2, 3));
+        (
+            tokens.mask_where(looked_at, unmasked),
+            self.logits
+                .clone()
+                .mask_fill(self.chosen.clone().greater_elem(0.5), HIDDEN),
+        )
+    }
+
+    /// Tokens in chosen clusters, over the `real` first queries of each sequence.
+    fn looked_into(&self, real: &[usize]) -> u64 {
+        let [b, h, n, k] = self.chosen.dims();
+        let counts = self.summary.counts.clone().reshape([b, h, 1, k]);
+        let tokens: Tensor<4> = (self.chosen.clone() * counts).sum_dim(3);
+        let tokens: Vec<f64> = tokens.into_data().iter::<f64>().collect();
+        tokens
+            .chunks(n.max(1))
+            .enumerate()
+            .map(|(row, queries)| queries[..real[row / h]].iter().sum::<f64>() as u64)
+            .sum()
+    }
+
+    /// Cluster of each token where it stands in the padded rows. `[B, H, N]`
+    fn assignment_in(&self, padding: &Padding, n: usize) -> Tensor<3, Int> {
+        let [b, h, chunks, size] = self.assignment.dims();
+        let g = self.config.clusters;
+        let far = chunks * size;
+        let mut places = vec![-1i64; b * h * n];
+        for (head, ids) in self.assignment.ids().chunks(far.max(1)).enumerate() {
+            let first = padding.of_row(head / h) + self.grid.sinks;
+            for (token, id) in ids.iter().enumerate().take(n.saturating_sub(first)) {
+                places[head * n + first + token] = (token / size * g) as i64 + i64::from(*id);
+            }
+        }
+        let device = self.logits.device();
+        Tensor::from_data(TensorData::new(places, [b, h, n]), &device)
+    }
+}
+
+/// 0 where a query attends exactly to a token, else hidden. `[1, 1, N, N]`
+fn token_mask(grid: &Grid, n: usize, like: &Tensor<4>) -> Tensor<4> {
+    let mask: Vec<f32> = (0..n * n)
+        .map(|i| {
+            if grid.attends(i / n, i % n) {
+                0.0
+            } else {
+                HIDDEN
+            }
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(mask, [1, 1, n, n]), &like.device())
+}
+
+/// Pairs that do not depend on the data.
+fn static_pairs(grid: &Grid, real: &[usize], heads: usize, clusters: usize) -> Pairs {
+    let mut pairs = Pairs::default();
+    for token in real.iter().flat_map(|&real| 0..real) {
+        pairs.dense += token as u64 + 1;
+        pairs.exact += match grid.chunk_of(token) {
+            None => token + 1,
+            Some(chunk) => grid.sinks + token + 1 - grid.near_start(chunk),
+        } as u64;
+        let far = grid.chunk_of(token).map_or(0, |chunk| grid.far_of(chunk));
+        pairs.clusters += (far * clusters) as u64;
+    }
+    let heads = heads as u64;
+    Pairs {
+        exact: pairs.exact * heads,
+        clusters: pairs.clusters * heads,
+        dense: pairs.dense * heads,
+    }
+}
+
+/// Rows `first`, `first + step`, … of dimension 2, `count` of them.
+fn every(x: Tensor<4>, first: usize, step: usize, count: usize) -> Tensor<4> {
+    let rows = (0..count).map(|i| x.clone().narrow(2, first + i * step, 1));
+    Tensor::cat(rows.collect(), 2)
+}
+
+/// `[B, H, F, F]` → `[B, H, F + before, F + before]`: zeros for the first `before`
+/// receivers and the last `before` senders.
+fn square(w: Tensor<4>, before: usize) -> Tensor<4> {
+    let [b, h, f, _] = w.dims();
+    let device = w.device();
+    let right = Tensor::zeros([b, h, f, before], &device);
+    let above = Tensor::zeros([b, h, before, f + before], &device);
+    Tensor::cat(vec![above, Tensor::cat(vec![w, right], 3)], 2)
+}

@@ -1,0 +1,221 @@
+//! The tensors of a model folder, wherever they lie and however they are stored.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::Dtype;
+
+use crate::error::LoadError;
+use crate::folder::{ModelFolder, WeightFiles};
+use crate::index::Index;
+use crate::{numbers, pickle, safetensors_file};
+
+/// Named tensors on disk: names, shapes and element types are checked, the bytes are read when
+/// asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    tensors: BTreeMap<String, Stored>,
+}
+
+/// Where a tensor is stored, and what as.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) file: Arc<Path>,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) source: Source,
+}
+
+/// How to get at a tensor's bytes.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// They lie in a mapped file.
+    Mapped {
+        /// The file.
+        map: Arc<Mmap>,
+        /// Where in it.
+        range: Range<usize>,
+    },
+    /// A pickle says how to gather them.
+    Pickled(pytorch_reader::Tensor),
+}
+
+/// One tensor of a [`Checkpoint`].
+#[derive(Debug, Clone, Copy)]
+pub struct StoredTensor<'a> {
+    name: &'a str,
+    stored: &'a Stored,
+}
+
+impl Checkpoint {
+    /// Opens the weights of a folder, all shards of them.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names the file, and the tensor where it is one, that is wrong.
+    pub fn open(folder: &ModelFolder) -> Result<Self, LoadError> {
+        let tensors = match folder.weights() {
+            WeightFiles::Safetensors(path) => unique(path, safetensors_file::open(path)?)?,
+            WeightFiles::Pickle(path) => unique(path, pickle::open(path)?)?,
+            WeightFiles::ShardedSafetensors(path) => {
+                sharded(&Index::open(path)?, safetensors_file::open)?
+            }
+            WeightFiles::ShardedPickle(path) => sharded(&Index::open(path)?, pickle::open)?,
+        };
+        Ok(Self { tensors })
+    }
+
+    /// Opens one `.safetensors` file, or one pickle under any other name.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] names the tensor, where it is one, that is wrong.
+    pub fn open_file(path: &Path) -> Result<Self, LoadError> {
+        let tensors = if path.extension().is_some_and(|e| e == "safetensors") {
+            safetensors_file::open(path)?
+        } else {
+            pickle::open(path)?
+        };
+        Ok(Self {
+            tensors: unique(path, tensors)?,
+        })
+    }
+
+    /// All tensors, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = StoredTensor<'_>> {
+        self.tensors
+            .iter()
+            .map(|(name, stored)| StoredTensor { name, stored })
+    }
+
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<StoredTensor<'_>> {
+        self.tensors
+            .get_key_value(name)
+            .map(|(name, stored)| StoredTensor { name, stored })
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+}
+
+impl<'a> StoredTensor<'a> {
+    /// Its name, as the file gives it.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Its element type, as stored.
+    pub fn dtype(&self) -> Dtype {
+        self.stored.dtype
+    }
+
+    /// Its sizes, outermost first; none for a scalar.
+    pub fn shape(&self) -> &'a [usize] {
+        &self.stored.shape
+    }
+
+    /// The file that it is in.
+    pub fn file(&self) -> &'a Path {
+        &self.stored.file
+    }
+
+    /// Its elements in row-major order, little-endian: a view of the mapped file where it can be
+    /// one, and a copy where a pickle scatters them.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where a pickled tensor's storage is missing, damaged or too short.
+    pub fn bytes(&self) -> Result<Cow<'a, [u8]>, LoadError> {
+        let wrong = |message: String| LoadError::tensor(self.file(), self.name, message);
+        match &self.stored.source {
+            Source::Mapped { map, range } => map
+                .get(range.clone())
+                .map(Cow::Borrowed)
+                .ok_or_else(|| wrong("its bytes are not in the file".into())),
+            Source::Pickled(tensor) => tensor
+                .read()
+                .map(Cow::Owned)
+                .map_err(|e| wrong(e.to_string())),
+        }
+    }
+
+    /// Its elements as f32, row-major; F64 is rounded.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where it is no floating-point tensor, or cannot be read.
+    pub fn to_f32(&self) -> Result<Vec<f32>, LoadError> {
+        numbers::is_float(self.dtype())
+            .then_some(())
+            .ok_or_else(|| LoadError::ElementType {
+                path: self.file().into(),
+                tensor: self.name.into(),
+                found: self.dtype().to_string(),
+            })?;
+        Ok(numbers::to_f32(self.dtype(), &self.bytes()?))
+    }
+}
+
+/// The tensors of one file; no name twice.
+fn unique(
+    path: &Path,
+    tensors: Vec<(String, Stored)>,
+) -> Result<BTreeMap<String, Stored>, LoadError> {
+    let mut all = BTreeMap::new();
+    for (name, stored) in tensors {
+        add(path, &mut all, name, stored)?;
+    }
+    Ok(all)
+}
+
+/// The tensors of all shards, each where the index puts it.
+fn sharded(
+    index: &Index,
+    open: impl Fn(&Path) -> Result<Vec<(String, Stored)>, LoadError>,
+) -> Result<BTreeMap<String, Stored>, LoadError> {
+    let mut all = BTreeMap::new();
+    for (shard, assigned) in index.shards()? {
+        let mut assigned: BTreeSet<&str> = assigned.into_iter().collect();
+        for (name, stored) in open(&shard)? {
+            if !assigned.remove(name.as_str()) {
+                return Err(LoadError::NotInIndex {
+                    shard,
+                    tensor: name,
+                });
+            }
+            add(&shard, &mut all, name, stored)?;
+        }
+        if let Some(tensor) = assigned.first() {
+            return Err(LoadError::NotInShard {
+                tensor: (*tensor).to_owned(),
+                shard,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn add(
+    path: &Path,
+    all: &mut BTreeMap<String, Stored>,
+    name: String,
+    stored: Stored,
+) -> Result<(), LoadError> {
+    if all.contains_key(&name) {
+        return Err(LoadError::tensor(path, &name, "is there twice"));
+    }
+    all.insert(name, stored);
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! From a model to the same model with other arms.
+
+use std::any::Any;
+use std::collections::HashMap;
+
+use bsbr_gpt2::{BsbrConfig, Gpt2, Gpt2Config};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+
+use crate::error::ConvertError;
+use crate::keys::is_arm_name;
+use crate::plan::ConversionPlan;
+
+/// The same weights with the arms that `plan` asks for.
+///
+/// A layer that has its arm already, with the same settings, keeps the arm's own tensors, trained
+/// or not; in the others they start from the layer's projections. Where an arm compresses its
+/// states, [`calibrate`](crate::calibrate) must follow.
+///
+/// # Errors
+///
+/// [`ConvertError`] where the plan names layers that are not there, or settings that cannot be.
+pub fn convert(model: Gpt2, plan: &ConversionPlan) -> Result<Gpt2, ConvertError> {
+    let old = model.config();
+    let layers = plan.arms(old.n_layer)?;
+    let kept: Vec<bool> = layers
+        .iter()
+        .enumerate()
+        .map(|(layer, arm)| old.arm(layer) == *arm)
+        .collect();
+    let config = Gpt2Config {
+        bsbr: Some(BsbrConfig { version: 1, layers }),
+        ..old.clone()
+    };
+    let device = model.device();
+    let extension = model.position_extension();
+
+    let mut take = Take::default();
+    model.visit(&mut take);
+    // The old model's tensors live on in `take` until the new one has them.
+    drop(model);
+    let mut put = Put {
+        path: Vec::new(),
+        tensors: take.tensors,
+        kept: &kept,
+    };
+    let mut model = Gpt2::zeros(&config, &device)?
+        .map(&mut put)
+        .with_position_extension(extension)?;
+    for (block, kept) in model.h.iter_mut().zip(&kept) {
+        if !kept {
+            let attention = &mut block.attn;
+            let weight = attention.c_attn.weight.val().detach();
+            let bias = attention.c_attn.bias.val().detach();
+            attention.bsbr = attention.bsbr.clone().init_from_projection(weight, bias);
+        }
+    }
+    Ok(model)
+}
+
+/// A model's tensors by name, without a copy.
+#[derive(Default)]
+struct Take {
+    path: Vec<String>,
+    tensors: HashMap<String, Box<dyn Any>>,
+}
+
+impl ModuleVisitor for Take {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.tensors
+            .insert(self.path.join("."), Box::new(param.clone()));
+    }
+}
+
+/// Puts them into another.
+struct Put<'a> {
+    path: Vec<String>,
+    tensors: HashMap<String, Box<dyn Any>>,
+    kept: &'a [bool],
+}
+
+impl Put<'_> {
+    /// Whether a tensor of that name is taken over where there is one.
+    fn keeps(&self, name: &str) -> bool {
+        let layer = || self.path.get(1)?.parse::<usize>().ok();
+        !is_arm_name(name) || layer().and_then(|layer| self.kept.get(layer)) == Some(&true)
+    }
+}
+
+impl ModuleMapper for Put<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        if !self.keeps(&name) {
+            return param;
+        }
+        match self.tensors.remove(&name).map(|old| old.downcast()) {
+            Some(Ok(old)) => *old,
+            _ => param,
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What can be wrong with a checkpoint, with writing one, or with a conversion.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::keys::KeyReport;
+use crate::plan::PlanError;
+
+/// A checkpoint that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The operating system refused a file or a folder.
+    #[error("{}: {source}; check that it exists and can be read", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something that is not a plain file stands where one is needed.
+    #[error("{}: not a plain file; put the file itself there", path.display())]
+    NotAFile {
+        /// Where it stands.
+        path: PathBuf,
+    },
+    /// A file too large for what it should hold.
+    #[error("{}: {found} bytes, expected at most {max}; this is not the file it is named after", path.display())]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        found: u64,
+        /// Largest size accepted.
+        max: u64,
+    },
+    /// A folder without weights.
+    #[error(
+        "{}: no weights found, expected one of {expected}; \
+         give a folder as `save_pretrained` writes it", folder.display()
+    )]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// File names that were looked for.
+        expected: &'static str,
+    },
+    /// The pointer that Git LFS leaves in place of a large file.
+    #[error("{}: a Git LFS pointer, not the file itself; fetch it with `git lfs pull`", path.display())]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A `config.json` that cannot be used.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: bsbr_gpt2::ConfigError,
+    },
+    /// An index of shards that cannot be read.
+    #[error("{}: {message}; download the index again", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An index that points out of its folder.
+    #[error(
+        "{}: tensor `{tensor}` is said to be in `{shard}`, which is not inside the folder; \
+         shards are plain file names beside their index", index.display()
+    )]
+    ShardOutside {
+        /// The index.
+        index: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The path given for it.
+        shard: String,
+    },
+    /// A shard that is not there.
+    #[error(
+        "{}: shard `{shard}` (of tensor `{tensor}`) is missing; download it into the folder",
+        index.display()
+    )]
+    MissingShard {
+        /// The index.
+        index: PathBuf,
+        /// The shard.
+        shard: String,
+        /// A tensor that should be in it.
+        tensor: String,
+    },
+    /// A tensor that is not where the index says.
+    #[error("{}: tensor `{tensor}` is not in this shard, where the index puts it; \
+             download the shard again", shard.display())]
+    NotInShard {
+        /// The shard.
+        shard: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor that the index does not name, or puts elsewhere.
+    #[error("{}: holds tensor `{tensor}`, which the index does not put there; \
+             shard and index are of different checkpoints", shard.display())]
+    NotInIndex {
+        /// The shard.
+        shard: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A file that is not what its name says, or is damaged.
+    #[error("{}: not a valid {format} file: {message}; download or save it again", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The format it should have.
+        format: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// A tensor whose description or bytes are wrong.
+    #[error("{}: tensor `{tensor}`: {message}; download or save the file again", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A pickle that names something which is not needed to describe tensors.
+    #[error(
+        "{}: the pickle names `{name}`, which does not describe a tensor; nothing was run. \
+         Load the file only where its source is trusted, and save its state dict as safetensors",
+        path.display()
+    )]
+    ForbiddenName {
+        /// The file.
+        path: PathBuf,
+        /// Module and name, as the pickle gives them.
+        name: String,
+    },
+    /// A tensor of a type that weights cannot have.
+    #[error(
+        "{}: tensor `{tensor}` is {found}, expected F32, F16, BF16 or F64; \
+         cast it before saving", path.display()
+    )]
+    ElementType {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its element type.
+        found: String,
+    },
+    /// Names of which some have the prefix and some do not.
+    #[error(
+        "some names start with `transformer.` (`{with}`) and others do not (`{without}`); \
+         save the state dict of one model"
+    )]
+    MixedPrefix {
+        /// A name with the prefix.
+        with: String,
+        /// A name without.
+        without: String,
+    },
+    /// Tensors that do not make up the model that the configuration describes.
+    #[error("the tensors do not fit the configuration: {0}")]
+    Keys(Box<KeyReport>),
+    /// An output layer that contradicts the configuration.
+    #[error(
+        "`lm_head.weight` differs from `wte.weight` but config.json ties them; \
+         set `tie_word_embeddings` to false to use both"
+    )]
+    NotTied,
+    /// Weights that are not numbers.
+    #[error(
+        "not finite: {}; the checkpoint is damaged or was saved after training diverged \
+         (allow non-finite weights to load it anyway)",
+        first_of(tensors)
+    )]
+    NonFinite {
+        /// The tensors that hold a NaN or an infinity.
+        tensors: Vec<String>,
+    },
+}
+
+/// A checkpoint that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The operating system refused.
+    #[error("{}: {source}; choose a place that can be written to", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The output folder holds files already.
+    #[error("{}: exists and is not an empty folder; choose another, or remove it first", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A path that names no folder that could be made.
+    #[error("{}: does not name a folder; give the folder to be made", path.display())]
+    NoName {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Weights that the element type cannot hold.
+    #[error("tensor `{tensor}` holds {found}, which {dtype} cannot; save as f32 or bf16")]
+    OutOfRange {
+        /// The tensor.
+        tensor: String,
+        /// A value that does not fit.
+        found: f32,
+        /// The element type asked for.
+        dtype: &'static str,
+    },
+    /// Weights that are not numbers.
+    #[error(
+        "not finite: {}; training diverged, or compression bases were never calibrated",
+        first_of(tensors)
+    )]
+    NonFinite {
+        /// The tensors that hold a NaN or an infinity.
+        tensors: Vec<String>,
+    },
+    /// A tensor that could not be read back from its device, or written.
+    #[error("tensor `{tensor}`: {message}")]
+    Tensor {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A configuration that cannot be written.
+    #[error(transparent)]
+    Config(#[from] bsbr_gpt2::ConfigError),
+}
+
+/// A conversion that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// A plan that does not fit the model.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Settings that make no valid configuration.
+    #[error(transparent)]
+    Config(#[from] bsbr_gpt2::ConfigError),
+    /// Calibration text that the model cannot take.
+    #[error(transparent)]
+    Input(#[from] bsbr_gpt2::InputError),
+    /// Calibration text from which no bases come.
+    #[error("layer {layer}: {source}; give finite weights and at least one batch of tokens")]
+    Calibration {
+        /// The layer.
+        layer: usize,
+        /// What is wrong.
+        source: bsbr_attention::CalibrationError,
+    },
+}
+
+impl LoadError {
+    /// Puts a path before what the system says.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// A file of a known format that is damaged.
+    pub(crate) fn malformed(
+        path: &Path,
+        format: &'static str,
+        message: impl std::fmt::Display,
+    ) -> Self {
+        Self::Malformed {
+            path: path.to_owned(),
+            format,
+            message: shorten(&message.to_string(), 300),
+        }
+    }
+
+    /// A tensor that is described wrongly.
+    pub(crate) fn tensor(path: &Path, tensor: &str, message: impl std::fmt::Display) -> Self {
+        Self::Tensor {
+            path: path.to_owned(),
+            tensor: shorten(tensor, 120),
+            message: shorten(&message.to_string(), 300),
+        }
+    }
+}
+
+impl SaveError {
+    /// Puts a path before what the system says.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// At most `max` characters of `text`, so that a hostile name does not fill a screen.
+pub(crate) fn shorten(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
+/// The first few names of a list, and how many more there are.
+pub(crate) fn first_of(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{}`", shorten(name, 120)))
+        .collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,106 @@
+//! The index of a checkpoint that is split into shards.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{LoadError, shorten};
+use crate::mapped;
+use crate::unique::UniqueMap;
+
+/// The longest index accepted, in bytes.
+const MAX_INDEX: u64 = 32 << 20;
+
+/// Which shard each tensor is in.
+#[derive(Debug)]
+pub(crate) struct Index {
+    path: PathBuf,
+    weight_map: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+struct IndexFile {
+    weight_map: UniqueMap<String>,
+}
+
+impl Index {
+    /// Reads an index; the shards are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where it cannot be read, or has no `weight_map` from names to file names.
+    pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
+        let text = mapped::read_text(path, MAX_INDEX)?;
+        let file: IndexFile = serde_json::from_str(&text).map_err(|e| LoadError::Index {
+            path: path.into(),
+            message: shorten(&e.to_string(), 300),
+        })?;
+        Ok(Self {
+            path: path.into(),
+            weight_map: file.weight_map.0,
+        })
+    }
+
+    /// The shards with the tensors that they should hold.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where a shard is missing, or is not inside the index's folder.
+    pub(crate) fn shards(&self) -> Result<BTreeMap<PathBuf, Vec<&str>>, LoadError> {
+        let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (tensor, shard) in &self.weight_map {
+            by_name.entry(shard).or_default().push(tensor);
+        }
+        let mut shards = BTreeMap::new();
+        for (shard, tensors) in by_name {
+            let first = tensors.first().copied().unwrap_or_default();
+            shards.insert(self.resolve(shard, first)?, tensors);
+        }
+        Ok(shards)
+    }
+
+    /// The path of a shard, which must be in the folder, not merely seem to be.
+    fn resolve(&self, shard: &str, tensor: &str) -> Result<PathBuf, LoadError> {
+        let outside = || LoadError::ShardOutside {
+            index: self.path.clone(),
+            tensor: shorten(tensor, 120),
+            shard: shorten(shard, 120),
+        };
+        // `\` and `:` lead elsewhere on some systems; no shard has them in its name.
+        let plain = !shard.is_empty()
+            && !shard.contains(['\\', ':', '\0'])
+            && Path::new(shard)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+        if !plain {
+            return Err(outside());
+        }
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let path = folder.join(shard);
+        if !path.exists() {
+            return Err(LoadError::MissingShard {
+                index: self.path.clone(),
+                shard: shorten(shard, 120),
+                tensor: shorten(tensor, 120),
+            });
+        }
+        let real_folder = folder.canonicalize().map_err(LoadError::io(folder))?;
+        let real = path.canonicalize().map_err(LoadError::io(&path))?;
+        if real.starts_with(&real_folder) || in_hub_cache(&real_folder, &real) {
+            Ok(path)
+        } else {
+            Err(outside())
+        }
+    }
+}
+
+/// Whether `file` is a blob of the cache that `folder` is a snapshot in. The cache of the Hugging
+/// Face Hub keeps `<model>/blobs/<hash>` and links to them from `<model>/snapshots/<revision>`.
+fn in_hub_cache(folder: &Path, file: &Path) -> bool {
+    folder
+        .parent()
+        .filter(|parent| parent.ends_with("snapshots"))
+        .and_then(Path::parent)
+        .is_some_and(|model| file.starts_with(model.join("blobs")))
+}

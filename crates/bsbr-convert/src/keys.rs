@@ -1,0 +1,256 @@
+//! The names of GPT-2's tensors, and whether a checkpoint has them all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use bsbr_gpt2::Gpt2Config;
+
+use crate::checkpoint::{Checkpoint, StoredTensor};
+use crate::error::{LoadError, first_of};
+
+/// What `transformers` puts before the names of a model with an output layer.
+pub const PREFIX: &str = "transformer.";
+/// The output layer, which never has the prefix.
+pub const LM_HEAD: &str = "lm_head.weight";
+/// The token embeddings, which the output layer may share.
+pub(crate) const WTE: &str = "wte.weight";
+/// The most missing tensors listed; a configuration may ask for millions.
+const MAX_LISTED: usize = 256;
+
+/// Tensors that are missing, superfluous or of another shape than the configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyReport {
+    /// Tensors that the configuration asks for and the checkpoint lacks; at most 256.
+    pub missing: Vec<String>,
+    /// Tensors that the configuration has no place for.
+    pub unexpected: Vec<String>,
+    /// Tensors of another shape.
+    pub misshapen: Vec<Misshapen>,
+}
+
+/// A tensor of another shape than the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misshapen {
+    /// Its name.
+    pub name: String,
+    /// The shape that the configuration gives it.
+    pub expected: Vec<usize>,
+    /// The shape that it has.
+    pub found: Vec<usize>,
+}
+
+impl KeyReport {
+    /// Whether everything is there, once and in its shape.
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Looks for each of `expected` in `weights`, and for what else `weights` has.
+    pub(crate) fn compare(
+        expected: impl Iterator<Item = (String, Vec<usize>)>,
+        weights: &Weights<'_>,
+        is_candidate: impl Fn(&str) -> bool,
+    ) -> Self {
+        let mut report = Self::default();
+        let mut unexpected: BTreeSet<&str> = weights
+            .tensors
+            .keys()
+            .copied()
+            .filter(|name| is_candidate(name))
+            .collect();
+        for (name, shape) in expected {
+            unexpected.remove(name.as_str());
+            match weights.get(&name) {
+                None => report.missing.push(name),
+                Some(tensor) if tensor.shape() != shape => report.misshapen.push(Misshapen {
+                    name,
+                    expected: shape,
+                    found: tensor.shape().to_vec(),
+                }),
+                Some(_) => {}
+            }
+            if report.missing.len() == MAX_LISTED {
+                // What is left may be expected as well.
+                unexpected.clear();
+                break;
+            }
+        }
+        report.unexpected = unexpected.into_iter().map(str::to_owned).collect();
+        report
+    }
+}
+
+impl fmt::Display for KeyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if !self.missing.is_empty() {
+            parts.push(format!("missing {}", first_of(&self.missing)));
+        }
+        if !self.unexpected.is_empty() {
+            parts.push(format!("unexpected {}", first_of(&self.unexpected)));
+        }
+        for tensor in self.misshapen.iter().take(8) {
+            let Misshapen {
+                name,
+                expected,
+                found,
+            } = tensor;
+            parts.push(format!("`{name}` is {found:?}, expected {expected:?}"));
+        }
+        if self.misshapen.len() > 8 {
+            parts.push(format!("{} more shapes", self.misshapen.len() - 8));
+        }
+        parts.push("use the config.json that was saved with these weights".into());
+        f.write_str(&parts.join("; "))
+    }
+}
+
+/// A checkpoint's tensors under GPT-2's own names: without the prefix, and without the masks that
+/// old versions of `transformers` saved beside the weights.
+#[derive(Debug)]
+pub struct Weights<'a> {
+    tensors: BTreeMap<&'a str, StoredTensor<'a>>,
+    ignored: Vec<&'a str>,
+}
+
+impl<'a> Weights<'a> {
+    /// Brings the checkpoint's names into one form.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::MixedPrefix`] where only some of the model's names have the prefix.
+    pub fn new(checkpoint: &'a Checkpoint) -> Result<Self, LoadError> {
+        let names = || checkpoint.tensors().map(|tensor| tensor.name());
+        let with = names().find(|name| name.starts_with(PREFIX));
+        let without = names().find(|name| is_model_name(name));
+        if let (Some(with), Some(without)) = (with, without) {
+            return Err(LoadError::MixedPrefix {
+                with: with.into(),
+                without: without.into(),
+            });
+        }
+        let mut weights = Self {
+            tensors: BTreeMap::new(),
+            ignored: Vec::new(),
+        };
+        for tensor in checkpoint.tensors() {
+            let name = tensor.name();
+            let name = name.strip_prefix(PREFIX).unwrap_or(name);
+            if is_mask(name) {
+                weights.ignored.push(name);
+            } else {
+                weights.tensors.insert(name, tensor);
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<StoredTensor<'a>> {
+        self.tensors.get(name).copied()
+    }
+
+    /// All tensors with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, StoredTensor<'a>)> {
+        self.tensors.iter().map(|(name, tensor)| (*name, *tensor))
+    }
+
+    /// Names of the masks that were left out.
+    pub fn ignored(&self) -> &[&'a str] {
+        &self.ignored
+    }
+
+    /// Compares names and shapes with those of a GPT-2 of this configuration. Tensors of BSBR's
+    /// arms are compared where the configuration names arms, and unexpected where it does not.
+    pub fn check(&self, config: &Gpt2Config) -> KeyReport {
+        // A tied output layer may be there as well.
+        let tied = config.tie_word_embeddings && self.get(LM_HEAD).is_some();
+        let head = || (LM_HEAD.to_owned(), vec![config.vocab_size, config.n_embd]);
+        KeyReport::compare(tensors(config).chain(tied.then(head)), self, |name| {
+            config.bsbr.is_none() || !is_arm_name(name)
+        })
+    }
+
+    /// Checks that an output layer which is tied is what it is tied to.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::NotTied`] where it is something else.
+    pub fn check_tied(&self, config: &Gpt2Config) -> Result<(), LoadError> {
+        let (true, Some(head), Some(table)) =
+            (config.tie_word_embeddings, self.get(LM_HEAD), self.get(WTE))
+        else {
+            return Ok(());
+        };
+        let same = head.dtype() == table.dtype() && head.bytes()? == table.bytes()?;
+        if same || head.to_f32()? == table.to_f32()? {
+            Ok(())
+        } else {
+            Err(LoadError::NotTied)
+        }
+    }
+}
+
+/// Names and shapes of a GPT-2's tensors, without the prefix and without those of BSBR's arms.
+pub fn tensors(config: &Gpt2Config) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let (size, inner) = (config.n_embd, config.inner_size());
+    let outer = [
+        (WTE.to_owned(), vec![config.vocab_size, size]),
+        ("wpe.weight".to_owned(), vec![config.n_positions, size]),
+        ("ln_f.weight".to_owned(), vec![size]),
+        ("ln_f.bias".to_owned(), vec![size]),
+    ];
+    let head =
+        (!config.tie_word_embeddings).then(|| (LM_HEAD.to_owned(), vec![config.vocab_size, size]));
+    let blocks = (0..config.n_layer).flat_map(move |layer| {
+        [
+            ("ln_1.weight", vec![size]),
+            ("ln_1.bias", vec![size]),
+            ("attn.c_attn.weight", vec![size, 3 * size]),
+            ("attn.c_attn.bias", vec![3 * size]),
+            ("attn.c_proj.weight", vec![size, size]),
+            ("attn.c_proj.bias", vec![size]),
+            ("ln_2.weight", vec![size]),
+            ("ln_2.bias", vec![size]),
+            ("mlp.c_fc.weight", vec![size, inner]),
+            ("mlp.c_fc.bias", vec![inner]),
+            ("mlp.c_proj.weight", vec![inner, size]),
+            ("mlp.c_proj.bias", vec![size]),
+        ]
+        .map(|(name, shape)| (format!("h.{layer}.{name}"), shape))
+    });
+    outer.into_iter().chain(head).chain(blocks)
+}
+
+/// Whether a name is one of a BSBR arm's own tensors, `h.N.attn.bsbr.*`.
+pub(crate) fn is_arm_name(name: &str) -> bool {
+    in_block(name).is_some_and(|rest| rest.starts_with("attn.bsbr."))
+}
+
+/// The name by which `transformers` knows a tensor of a model with an output layer.
+pub(crate) fn with_prefix(name: &str) -> String {
+    if name == LM_HEAD {
+        name.to_owned()
+    } else {
+        format!("{PREFIX}{name}")
+    }
+}
+
+/// Causal masks, which are derived from the configuration.
+fn is_mask(name: &str) -> bool {
+    in_block(name).is_some_and(|rest| matches!(rest, "attn.bias" | "attn.masked_bias"))
+}
+
+/// Whether a name without the prefix is one of the model's.
+fn is_model_name(name: &str) -> bool {
+    in_block(name).is_some()
+        || ["wte.", "wpe.", "ln_f."]
+            .iter()
+            .any(|p| name.starts_with(p))
+}
+
+/// What follows `h.N.` in a name.
+fn in_block(name: &str) -> Option<&str> {
+    let (layer, rest) = name.strip_prefix("h.")?.split_once('.')?;
+    (!layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())).then_some(rest)
+}

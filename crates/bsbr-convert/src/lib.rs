@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+
+pub mod error;
+pub mod keys;
+
+mod calibrate;
+mod checkpoint;
+mod convert;
+mod folder;
+mod index;
+mod load;
+mod mapped;
+mod numbers;
+mod output;
+mod pickle;
+mod plan;
+mod safetensors_file;
+mod save;
+mod unique;
+
+pub use bsbr_attention::ArmConfig;
+pub use calibrate::{calibrate, uncalibrated_layers};
+pub use checkpoint::{Checkpoint, StoredTensor};
+pub use convert::convert;
+pub use error::{ConvertError, LoadError, SaveError};
+pub use folder::{ModelFolder, WeightFiles};
+pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};
+pub use numbers::{FloatType, UnknownFloatType};
+pub use plan::{ConversionPlan, PlanError};
+pub use safetensors::Dtype;
+pub use save::{SaveOptions, save_model};

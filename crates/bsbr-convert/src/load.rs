@@ -1,0 +1,248 @@
+//! From a folder to a model.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bsbr_gpt2::{Gpt2, Gpt2Config};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorCreationOptions, TensorData};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::LoadError;
+use crate::folder::ModelFolder;
+use crate::keys::{KeyReport, Weights, is_arm_name};
+use crate::numbers::FloatType;
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// Where its weights go.
+    pub device: Device,
+    /// The element type of the weights in memory; the device's own where `None`.
+    pub dtype: Option<FloatType>,
+    /// Whether weights may be NaN or infinite. Default: false
+    pub allow_non_finite: bool,
+    /// Whether tensors that the model has no place for are left out in silence, rather than
+    /// refused. Default: false
+    pub allow_unexpected: bool,
+}
+
+impl LoadOptions {
+    /// The defaults, on `device`.
+    pub fn on(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            dtype: None,
+            allow_non_finite: false,
+            allow_unexpected: false,
+        }
+    }
+}
+
+/// A model and what it came from.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// The model.
+    pub model: Gpt2,
+    /// Its configuration.
+    pub config: Gpt2Config,
+    /// The folder.
+    pub folder: ModelFolder,
+    /// The folder's `tokenizer.json`, where there is one.
+    pub tokenizer: Option<PathBuf>,
+    /// What was read.
+    pub report: LoadReport,
+}
+
+/// What was read of a checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// How many tensors were loaded of each stored element type.
+    pub loaded: BTreeMap<String, usize>,
+    /// Masks of old versions of `transformers`, which are not needed.
+    pub ignored: Vec<String>,
+    /// Tensors without a place in the model, where they were allowed.
+    pub unexpected: Vec<String>,
+    /// Tensors that hold a NaN or an infinity, where they were allowed.
+    pub non_finite: Vec<String>,
+}
+
+/// Loads the GPT-2, dense or converted, that lies in `folder`.
+///
+/// Everything that can be known from the files' headers is checked before anything of the
+/// configuration's size is allocated.
+///
+/// # Errors
+///
+/// [`LoadError`] names what is wrong: with the configuration, with a file, or with tensors, of
+/// which all that are missing, unexpected or of a wrong shape are named at once.
+pub fn load_model(
+    folder: impl AsRef<Path>,
+    options: &LoadOptions,
+) -> Result<LoadedModel, LoadError> {
+    let folder = ModelFolder::open(folder.as_ref())?;
+    let config = folder.config()?;
+    let checkpoint = Checkpoint::open(&folder)?;
+    let weights = Weights::new(&checkpoint)?;
+
+    let mut keys = weights.check(&config);
+    let mut unexpected = allow(&mut keys, options);
+    refuse(keys)?;
+    weights.check_tied(&config)?;
+
+    let config_path = folder.root().join("config.json");
+    let model = Gpt2::zeros(&config, &options.device).map_err(|source| LoadError::Config {
+        path: config_path,
+        source,
+    })?;
+    let mut keys = KeyReport::compare(arm_tensors(&model).into_iter(), &weights, is_arm_name);
+    if config.bsbr.is_some() {
+        unexpected.extend(allow(&mut keys, options));
+        refuse(keys)?;
+    }
+
+    let mut filler = Filler {
+        weights: &weights,
+        dtype: options.dtype,
+        path: Vec::new(),
+        report: LoadReport {
+            ignored: weights.ignored().iter().map(|s| (*s).into()).collect(),
+            unexpected,
+            ..LoadReport::default()
+        },
+        error: None,
+    };
+    let model = model.map(&mut filler);
+    if let Some(error) = filler.error {
+        return Err(error);
+    }
+    let report = filler.report;
+    if !options.allow_non_finite && !report.non_finite.is_empty() {
+        return Err(LoadError::NonFinite {
+            tensors: report.non_finite,
+        });
+    }
+    Ok(LoadedModel {
+        model,
+        config,
+        tokenizer: folder.tokenizer(),
+        folder,
+        report,
+    })
+}
+
+/// Takes what the options allow out of a report.
+fn allow(keys: &mut KeyReport, options: &LoadOptions) -> Vec<String> {
+    if options.allow_unexpected {
+        std::mem::take(&mut keys.unexpected)
+    } else {
+        Vec::new()
+    }
+}
+
+fn refuse(keys: KeyReport) -> Result<(), LoadError> {
+    if keys.is_clean() {
+        Ok(())
+    } else {
+        Err(LoadError::Keys(Box::new(keys)))
+    }
+}
+
+/// Names and shapes of the arms' own tensors.
+fn arm_tensors(model: &Gpt2) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Shapes::default();
+    model.visit(&mut shapes);
+    shapes.found
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: Vec<String>,
+    found: Vec<(String, Vec<usize>)>,
+}
+
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.join(".");
+        if is_arm_name(&name) {
+            self.found.push((name, param.lazy_shape().to_vec()));
+        }
+    }
+}
+
+/// Puts each of a model's tensors in its place. Names and shapes have been compared before.
+struct Filler<'a> {
+    weights: &'a Weights<'a>,
+    dtype: Option<FloatType>,
+    path: Vec<String>,
+    report: LoadReport,
+    error: Option<LoadError>,
+}
+
+impl Filler<'_> {
+    fn values(&mut self, name: &str, shape: &[usize]) -> Result<Option<TensorData>, LoadError> {
+        let Some(stored) = self.weights.get(name) else {
+            return Ok(None);
+        };
+        let values = stored.to_f32()?;
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(LoadError::tensor(
+                stored.file(),
+                name,
+                format!("has {} elements, expected shape {shape:?}", values.len()),
+            ));
+        }
+        if !values.iter().all(|v| v.is_finite()) {
+            self.report.non_finite.push(name.to_owned());
+        }
+        *self
+            .report
+            .loaded
+            .entry(stored.dtype().to_string())
+            .or_default() += 1;
+        Ok(Some(TensorData::new(values, shape.to_vec())))
+    }
+}
+
+impl ModuleMapper for Filler<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        // One error ends it: the rest of the file is not read.
+        if self.error.is_some() {
+            return param;
+        }
+        let name = self.path.join(".");
+        let data = match self.values(&name, &param.lazy_shape()) {
+            Ok(None) => return param,
+            Ok(Some(data)) => data,
+            Err(error) => {
+                self.error = Some(error);
+                return param;
+            }
+        };
+        let device = param.lazy_device();
+        let dtype = self.dtype.map(FloatType::burn_dtype);
+        let options = match dtype {
+            Some(dtype) => TensorCreationOptions::from((&device, dtype)),
+            None => TensorCreationOptions::new(device),
+        };
+        let id = param.id;
+        // The zeros that it would have been otherwise are never made.
+        param.transform_for_load(Tensor::from_data(data, options), id)
+    }
+}

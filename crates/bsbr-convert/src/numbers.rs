@@ -1,0 +1,133 @@
+//! Elements from and to bytes.
+
+use burn::tensor::DType;
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+/// Whether weights can be of this type.
+pub(crate) fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F64)
+}
+
+/// Little-endian elements as f32; empty for a type that [`is_float`] refuses.
+pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => convert(bytes, f32::from_le_bytes),
+        Dtype::F16 => convert(bytes, |b| f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => convert(bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        Dtype::F64 => convert(bytes, |b| f64::from_le_bytes(b) as f32),
+        _ => Vec::new(),
+    }
+}
+
+fn convert<const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    let (elements, _) = bytes.as_chunks::<N>();
+    elements.iter().map(|bytes| element(*bytes)).collect()
+}
+
+/// Element types that weights are saved in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FloatType {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, 10 of them the fraction; at most 65504.
+    F16,
+    /// The upper 16 bits of an f32.
+    Bf16,
+}
+
+impl FloatType {
+    /// Its name in a safetensors header.
+    pub(crate) fn dtype(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::F16 => Dtype::F16,
+            Self::Bf16 => Dtype::BF16,
+        }
+    }
+
+    /// Its name in Burn.
+    pub(crate) fn burn_dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Its name in `config.json`.
+    pub(crate) fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+
+    /// Its name here.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of an element.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// The elements rounded to the nearest, little-endian.
+    pub(crate) fn to_bytes(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F32 => encode(values, f32::to_le_bytes),
+            Self::F16 => encode(values, |v| f16::from_f32(v).to_le_bytes()),
+            Self::Bf16 => encode(values, |v| bf16::from_f32(v).to_le_bytes()),
+        }
+    }
+
+    /// The first finite value that becomes infinite when rounded to this type.
+    pub(crate) fn first_overflow(self, values: &[f32]) -> Option<f32> {
+        let overflows = |v: f32| match self {
+            Self::F32 => false,
+            Self::F16 => f16::from_f32(v).is_infinite(),
+            Self::Bf16 => bf16::from_f32(v).is_infinite(),
+        };
+        values
+            .iter()
+            .copied()
+            .find(|&v| v.is_finite() && overflows(v))
+    }
+}
+
+fn encode<const N: usize>(values: &[f32], element: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * N];
+    let (slots, _) = bytes.as_chunks_mut::<N>();
+    for (slot, value) in slots.iter_mut().zip(values) {
+        *slot = element(*value);
+    }
+    bytes
+}
+
+/// A name that is no [`FloatType`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown element type `{0}`, expected f32, f16 or bf16")]
+pub struct UnknownFloatType(String);
+
+impl std::str::FromStr for FloatType {
+    type Err = UnknownFloatType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "f32" | "float32" => Ok(Self::F32),
+            "f16" | "float16" => Ok(Self::F16),
+            "bf16" | "bfloat16" => Ok(Self::Bf16),
+            _ => Err(UnknownFloatType(name.into())),
+        }
+    }
+}

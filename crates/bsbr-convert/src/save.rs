@@ -1,0 +1,193 @@
+//! From a model to a folder.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use bsbr_gpt2::{Gpt2, Gpt2Config};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::Value;
+
+use crate::error::SaveError;
+use crate::keys::with_prefix;
+use crate::numbers::FloatType;
+use crate::output;
+
+/// How a model is saved.
+#[derive(Debug, Clone, Default)]
+pub struct SaveOptions {
+    /// The element type of the weights in the file. Default: f32
+    pub dtype: FloatType,
+    /// Files copied beside the weights: those of the tokenizer, see
+    /// [`ModelFolder::companions`](crate::ModelFolder::companions). Default: none
+    pub companions: Vec<PathBuf>,
+    /// Whether weights may be NaN or infinite. Default: false
+    pub allow_non_finite: bool,
+}
+
+/// Saves a model as a folder that `transformers` and [`load_model`](crate::load_model) open:
+/// `config.json`, `model.safetensors` with Hugging Face's names, and the companions.
+///
+/// `out` is made, with the folders above it; it may exist only if it is empty. It is written under
+/// another name beside its place and renamed, so that it is there whole or not at all.
+///
+/// # Errors
+///
+/// [`SaveError`] where `out` has something in it, cannot be written, or names the tensor that
+/// cannot be stored as the element type asked for. Nothing is left behind then.
+pub fn save_model(
+    model: &Gpt2,
+    out: impl AsRef<Path>,
+    options: &SaveOptions,
+) -> Result<(), SaveError> {
+    let config = config_for(model.config(), options.dtype).to_json()?;
+    output::write_folder(out.as_ref(), |folder| {
+        write_weights(model, &folder.join("model.safetensors"), options)?;
+        output::write_file(&folder.join("config.json"), config.as_bytes())?;
+        options
+            .companions
+            .iter()
+            .try_for_each(|file| output::copy_into(file, folder))
+    })
+}
+
+/// The configuration with what it says of the file made true.
+fn config_for(config: &Gpt2Config, dtype: FloatType) -> Gpt2Config {
+    let mut config = config.clone();
+    let name = Value::from(dtype.torch_name());
+    // `transformers` 5 renamed the key.
+    let keys = ["dtype", "torch_dtype"];
+    if !keys.iter().any(|key| config.other.contains_key(*key)) {
+        config.other.insert("torch_dtype".into(), Value::Null);
+    }
+    for key in keys {
+        if let Some(found) = config.other.get_mut(key) {
+            *found = name.clone();
+        }
+    }
+    config
+        .other
+        .entry("architectures")
+        .or_insert_with(|| vec!["GPT2LMHeadModel"].into());
+    config
+}
+
+/// A tensor of a model, left on its device.
+struct Handle {
+    name: String,
+    shape: Vec<usize>,
+    read: Box<dyn Fn() -> TensorData>,
+}
+
+#[derive(Default)]
+struct Handles {
+    path: Vec<String>,
+    found: Vec<Handle>,
+}
+
+impl ModuleVisitor for Handles {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        self.found.push(Handle {
+            name: with_prefix(&self.path.join(".")),
+            shape: tensor.dims().to_vec(),
+            read: Box::new(move || tensor.to_data()),
+        });
+    }
+}
+
+fn write_weights(model: &Gpt2, path: &Path, options: &SaveOptions) -> Result<(), SaveError> {
+    let mut handles = Handles::default();
+    model.visit(&mut handles);
+    let mut tensors = handles.found;
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let mut file = BufWriter::new(File::create(path).map_err(SaveError::io(path))?);
+    let header = header(&tensors, options.dtype)?;
+    let io = |result: std::io::Result<()>| result.map_err(SaveError::io(path));
+    io(file.write_all(&(header.len() as u64).to_le_bytes()))?;
+    io(file.write_all(&header))?;
+    let mut non_finite = Vec::new();
+    for tensor in &tensors {
+        let values = values_of(tensor)?;
+        if let Some(found) = options.dtype.first_overflow(&values) {
+            return Err(SaveError::OutOfRange {
+                tensor: tensor.name.clone(),
+                found,
+                dtype: options.dtype.name(),
+            });
+        }
+        if !values.iter().all(|v| v.is_finite()) {
+            non_finite.push(tensor.name.clone());
+        }
+        io(file.write_all(&options.dtype.to_bytes(&values)))?;
+    }
+    if !options.allow_non_finite && !non_finite.is_empty() {
+        return Err(SaveError::NonFinite {
+            tensors: non_finite,
+        });
+    }
+    let file = file
+        .into_inner()
+        .map_err(|e| SaveError::io(path)(e.into_error()))?;
+    io(file.sync_all())
+}
+
+/// The header of a safetensors file of these tensors, padded to a multiple of 8 bytes.
+fn header(tensors: &[Handle], dtype: FloatType) -> Result<Vec<u8>, SaveError> {
+    let mut end = 0;
+    let infos = tensors
+        .iter()
+        .map(|tensor| {
+            let start = end;
+            end += tensor.shape.iter().product::<usize>() * dtype.size();
+            let info = TensorInfo {
+                dtype: dtype.dtype(),
+                shape: tensor.shape.clone(),
+                data_offsets: (start, end),
+            };
+            (tensor.name.clone(), info)
+        })
+        .collect();
+    let wrong = |message: String| SaveError::Tensor {
+        tensor: "(header)".into(),
+        message,
+    };
+    // Without this, `transformers` refuses the file.
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata = Metadata::new(Some(format), infos).map_err(|e| wrong(e.to_string()))?;
+    let mut header = serde_json::to_vec(&metadata).map_err(|e| wrong(e.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+fn values_of(tensor: &Handle) -> Result<Vec<f32>, SaveError> {
+    let wrong = |message: String| SaveError::Tensor {
+        tensor: tensor.name.clone(),
+        message,
+    };
+    let values = (tensor.read)()
+        .convert::<f32>()
+        .try_into_vec::<f32>()
+        .map_err(|e| wrong(format!("{e:?}")))?;
+    if values.len() == tensor.shape.iter().product::<usize>() {
+        Ok(values)
+    } else {
+        Err(wrong(format!(
+            "has {} elements, expected shape {:?}",
+            values.len(),
+            tensor.shape
+        )))
+    }
+}

@@ -1,0 +1,20 @@
+//! Checkpoints in and out, good and bad; one binary, for each links Burn.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should fail; clippy knows test functions, not their helpers"
+)]
+
+mod allocations;
+mod converting;
+mod damaged_pickle;
+mod folders;
+mod keys;
+mod malformed_pickle;
+mod malformed_safetensors;
+mod models;
+mod pickles;
+mod plans;
+mod reading;
+mod support;

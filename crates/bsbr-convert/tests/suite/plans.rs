@@ -1,0 +1,118 @@
+//! Conversion plans as they are typed.
+
+use bsbr_convert::{ConversionPlan, PlanError};
+use bsbr_gpt2::Gpt2Config;
+
+fn names(plan: &str, layers: Option<&str>, n_layer: usize) -> Vec<&'static str> {
+    ConversionPlan::parse(plan, layers)
+        .unwrap()
+        .arms(n_layer)
+        .unwrap()
+        .iter()
+        .map(|arm| arm.name())
+        .collect()
+}
+
+fn error(plan: &str, layers: Option<&str>) -> PlanError {
+    ConversionPlan::parse(plan, layers)
+        .and_then(|plan| plan.arms(12))
+        .unwrap_err()
+}
+
+#[test]
+fn one_arm_serves_all_layers_but_exceptions() {
+    assert_eq!(names("moments", None, 2), ["moments", "moments"]);
+    assert_eq!(
+        names("dense", Some("1-2=local, 4=published"), 5),
+        ["dense", "local", "local", "dense", "published"]
+    );
+    assert_eq!(names("local", Some(""), 1), ["local"]);
+}
+
+#[test]
+fn settings_stand_behind_colons_and_exceptions_inherit_them() {
+    use bsbr_convert::ArmConfig;
+    let plan = "moments:chunk_size=64:clusters=16:state=false";
+    let plan = ConversionPlan::parse(plan, Some("1=moments:clusters=4,2=local")).unwrap();
+    let arms = plan.arms(3).unwrap();
+    let ArmConfig::Moments(first) = &arms[0] else {
+        panic!("{arms:?}")
+    };
+    assert_eq!(
+        (first.chunk_size, first.clusters, first.state),
+        (64, 16, false)
+    );
+    let ArmConfig::Moments(second) = &arms[1] else {
+        panic!("{arms:?}")
+    };
+    assert_eq!(
+        (second.chunk_size, second.clusters, second.state),
+        (64, 4, false)
+    );
+    let ArmConfig::Local(third) = &arms[2] else {
+        panic!("{arms:?}")
+    };
+    assert_eq!(third.chunk_size, 128);
+}
+
+#[test]
+fn plans_that_cannot_be_followed_say_why() {
+    let syntax = |layers: &str| match error("dense", Some(layers)) {
+        PlanError::Syntax { part } => part,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(syntax("0-5"), "0-5");
+    assert_eq!(syntax("1=local,x=local"), "x=local");
+    assert_eq!(syntax("-1=local"), "-1=local");
+    assert_eq!(syntax("1-=local"), "1-=local");
+    assert_eq!(syntax("1-2-3=local"), "1-2-3=local");
+    assert_eq!(
+        syntax("99999999999999999999=local"),
+        "99999999999999999999=local"
+    );
+    assert!(matches!(
+        error("dense", Some("5-3=local")),
+        PlanError::Reversed {
+            first: 5,
+            last: 3,
+            ..
+        }
+    ));
+    assert_eq!(
+        error("dense", Some("0-5=local,3-9=moments")),
+        PlanError::Twice { layer: 3 }
+    );
+    assert_eq!(
+        error("dense", Some("6-12=local")),
+        PlanError::NoSuchLayer {
+            layer: 12,
+            last: 11
+        }
+    );
+    let unknown = |name: &str| PlanError::UnknownArm { name: name.into() };
+    assert_eq!(error("sparse", None), unknown("sparse"));
+    assert_eq!(error("", None), unknown(""));
+    assert_eq!(error("dense", Some("1=")), unknown(""));
+    for arm in [
+        "dense:chunk_size=2",
+        "moments:chunk_size",
+        "moments:chunks=2",
+        "moments:chunk_size=two",
+        "moments:chunk_size=-1",
+        "moments:state=1",
+        "local:clusters=2",
+        "moments:arm=1",
+    ] {
+        let found = error(arm, None);
+        assert!(
+            matches!(found, PlanError::Setting { .. }),
+            "{arm}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_of_no_layers_names_none() {
+    let plan = ConversionPlan::uniform(Gpt2Config::default().arm(0));
+    assert!(plan.arms(0).unwrap().is_empty());
+}

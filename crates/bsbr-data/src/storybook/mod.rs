@@ -1,0 +1,92 @@
+//! *Storybook*: a seeded generator of English-like documents about people,
+//! places and things, with facts that are stated once and asked for later.
+//!
+//! Everything is a pure function of (seed, split, index): a document has a
+//! ChaCha8 key of its own, made of these numbers, so no two splits share one.
+
+mod article;
+mod facts;
+mod plain;
+mod prose;
+mod qa;
+mod rng;
+mod sample;
+mod scene;
+mod text;
+mod training;
+mod words;
+
+pub use article::Article;
+pub use facts::{Fact, FactKind};
+pub use plain::PlainDocument;
+pub use qa::{QaItem, QaSpec, tokens_between};
+pub use training::{AnsweredFact, TrainingDocument, TrainingSpec};
+
+pub(crate) use rng::{Purpose, stream};
+
+use serde::{Deserialize, Serialize};
+
+/// Which part of the world a document belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Split {
+    /// What a model learns from.
+    Train = 0,
+    /// What choices are made on.
+    Validation = 1,
+    /// What is reported.
+    Test = 2,
+}
+
+/// The style of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Domain {
+    /// Somebody goes, finds, carries, gives, speaks.
+    #[default]
+    Tale = 0,
+    /// Datelines, reports, quotes.
+    News = 1,
+    /// Two speakers in turn.
+    Dialogue = 2,
+    /// Numbered steps.
+    Procedure = 3,
+    /// Rows of goods and totals.
+    Ledger = 4,
+}
+
+impl Domain {
+    /// All domains.
+    pub const ALL: [Self; 5] = [
+        Self::Tale,
+        Self::News,
+        Self::Dialogue,
+        Self::Procedure,
+        Self::Ledger,
+    ];
+}
+
+/// The generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storybook {
+    seed: u64,
+}
+
+impl Storybook {
+    /// The world of `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// Every word that facts are made of: first names and the values of all kinds.
+    pub fn fact_words() -> Vec<&'static str> {
+        let mut all: Vec<&'static str> = words::SHE_NAMES.to_vec();
+        all.extend_from_slice(&words::HE_NAMES);
+        for kind in FactKind::ALL {
+            all.extend_from_slice(kind.values());
+        }
+        all
+    }
+}

@@ -1,0 +1,201 @@
+//! Windows of training tokens, each a pure function of its place.
+
+use std::ops::Range;
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::storybook::{
+    Domain, FactKind, Purpose, Split, Storybook, TrainingSpec, stream as keyed,
+};
+use crate::tokenizer::{CachedEncoder, TextTokenizer, TokenizerError};
+
+/// How training windows are made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamConfig {
+    /// The seed of the world and of the order.
+    pub seed: u64,
+    /// The split that documents come from.
+    pub split: Split,
+    /// The number of targets of a window; it holds one token more.
+    pub window: usize,
+    /// The part of windows that hold one long document with facts and questions.
+    pub fact_share: f32,
+    /// The part of the other windows' documents that are articles with highlights.
+    pub article_share: f32,
+    /// The least and the greatest number of people in a document with facts.
+    pub people: (usize, usize),
+    /// The kinds of facts.
+    pub kinds: Vec<FactKind>,
+    /// How many facts are stated about a person, on average.
+    pub facts_per_person: f32,
+    /// Which part of a fact document's words belongs to question lines.
+    pub questions_share: f32,
+    /// The domains of the prose.
+    pub domains: Vec<Domain>,
+    /// The weight of a token of an answer's value; all others have 1.
+    pub answer_weight: f32,
+}
+
+impl StreamConfig {
+    /// A sensible mix for windows of `window` tokens: 70 % fact documents, a
+    /// third of the rest articles; people grow with the window from 4–10 at
+    /// 256 tokens to 20–40 at 2,048 and beyond; three facts a person, two fifths
+    /// of the words in question lines, answers weighted five times.
+    pub fn for_window(seed: u64, window: usize) -> Self {
+        Self {
+            seed,
+            split: Split::Train,
+            window,
+            fact_share: 0.7,
+            article_share: 0.35,
+            people: ((window / 64).clamp(4, 20), (window / 25).clamp(8, 40)),
+            kinds: FactKind::ALL.to_vec(),
+            facts_per_person: 3.0,
+            questions_share: 0.4,
+            domains: Domain::ALL.to_vec(),
+            answer_weight: 5.0,
+        }
+    }
+}
+
+/// One row of a training batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainWindow {
+    /// `window + 1` tokens: inputs are all but the last, targets all but the first.
+    pub ids: Vec<u32>,
+    /// The weight of each target: `weights[i]` belongs to `ids[i + 1]`.
+    pub weights: Vec<f32>,
+}
+
+/// An endless, seekable supply of training windows.
+#[derive(Debug)]
+pub struct TrainingStream {
+    encoder: CachedEncoder,
+    config: StreamConfig,
+    book: Storybook,
+    end_of_text: u32,
+}
+
+/// Tokens per word, about; a fact document of a window is sized by it.
+const TOKENS_PER_WORD: f32 = 1.45;
+
+impl TrainingStream {
+    /// A stream; the tokenizer must have an `<|endoftext|>` token.
+    pub fn new(tokenizer: TextTokenizer, config: StreamConfig) -> Result<Self, TokenizerError> {
+        let end_of_text = tokenizer.end_of_text()?;
+        Ok(Self {
+            encoder: CachedEncoder::new(tokenizer),
+            book: Storybook::new(config.seed),
+            config,
+            end_of_text,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &StreamConfig {
+        &self.config
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        self.encoder.tokenizer()
+    }
+
+    /// The window of a row of a step. It starts at the start of a document;
+    /// documents end with `<|endoftext|>`, and the last one is cut.
+    ///
+    /// Rows below 2^20 of steps below 2^36 have documents of their own.
+    pub fn window(&self, step: u64, row: u64) -> Result<TrainWindow, TokenizerError> {
+        let config = &self.config;
+        let place = (step << 20) | (row & 0xf_ffff);
+        let mut rng = keyed(config.seed, config.split, Purpose::Stream, 0, place);
+        let len = config.window + 1;
+        let mut ids: Vec<u32> = Vec::with_capacity(len + 256);
+        let mut ends: Vec<usize> = Vec::new();
+        let mut weights: Vec<f32> = Vec::with_capacity(len + 256);
+        for part in 0u64.. {
+            if ids.len() >= len {
+                break;
+            }
+            let words = ((len - ids.len()) as f32 / TOKENS_PER_WORD) as usize;
+            let index = (place << 8) | (part & 0xff);
+            let long = part == 0 && chance(&mut rng, config.fact_share);
+            let (text, answers) = if long {
+                self.fact_document(&mut rng, index, words)
+            } else {
+                (self.other_document(&mut rng, index, words), Vec::new())
+            };
+            let from = ids.len();
+            ends.clear();
+            self.encoder.encode_into(&text, &mut ids, &mut ends)?;
+            ids.push(self.end_of_text);
+            weights.resize(ids.len(), 1.0);
+            for at in tokens_ending_at(&ends, &answers) {
+                weights[from + at] = config.answer_weight;
+            }
+        }
+        ids.truncate(len);
+        weights.truncate(len);
+        weights.remove(0);
+        Ok(TrainWindow { ids, weights })
+    }
+
+    /// A document with questions that fills most of `words`, and its answers.
+    fn fact_document(
+        &self,
+        rng: &mut impl Rng,
+        index: u64,
+        words: usize,
+    ) -> (String, Vec<Range<usize>>) {
+        let config = &self.config;
+        let spec = TrainingSpec {
+            target_words: (words as f32 * rng.random_range(0.85..1.0f32)) as usize,
+            people: config.people,
+            kinds: config.kinds.clone(),
+            facts_per_person: config.facts_per_person,
+            questions_share: config.questions_share,
+            domains: config.domains.clone(),
+        };
+        let document = self.book.training_document(config.split, index, &spec);
+        let answers = document.questions.into_iter().map(|q| q.answer).collect();
+        (document.text, answers)
+    }
+
+    /// An article with its highlights, or prose.
+    fn other_document(&self, rng: &mut impl Rng, index: u64, words: usize) -> String {
+        let config = &self.config;
+        if words > 300 && chance(rng, config.article_share) {
+            return self.book.article(config.split, index).training_text();
+        }
+        let domain = match config.domains.len() {
+            0 => Domain::Tale,
+            count => config.domains[rng.random_range(0..count)],
+        };
+        let words = rng.random_range(100..600usize).min(words.max(20));
+        self.book.plain(config.split, domain, index, words).text
+    }
+}
+
+/// The positions of the tokens whose pieces end where one of the spans does;
+/// both lists ascend.
+fn tokens_ending_at(ends: &[usize], spans: &[Range<usize>]) -> Vec<usize> {
+    let mut found = Vec::with_capacity(spans.len());
+    let mut at = 0;
+    for span in spans {
+        while at < ends.len() && ends[at] <= span.end {
+            if ends[at] == span.end {
+                found.push(at);
+            }
+            at += 1;
+        }
+    }
+    found
+}
+
+/// True with a probability, which is brought into the range of one.
+fn chance(rng: &mut impl Rng, share: f32) -> bool {
+    let share = f64::from(share);
+    rng.random_bool(if share > 0.0 { share.min(1.0) } else { 0.0 })
+}

@@ -1,0 +1,127 @@
+//! A fast way to encode much text of few word types.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use super::{TextTokenizer, TokenizerError};
+
+type Pieces = HashMap<Box<str>, Box<[u32]>>;
+
+/// Encodes by pieces (a word with the space before it), each of which goes
+/// through the tokenizer only once.
+///
+/// It gives the ids of [`TextTokenizer::encode`] for ASCII text with a
+/// tokenizer that splits as GPT-2 does; text with other characters goes to the
+/// tokenizer as a whole.
+#[derive(Debug)]
+pub struct CachedEncoder {
+    tokenizer: TextTokenizer,
+    pieces: RwLock<Pieces>,
+}
+
+impl CachedEncoder {
+    /// An encoder with an empty cache.
+    pub fn new(tokenizer: TextTokenizer) -> Self {
+        Self {
+            tokenizer,
+            pieces: RwLock::default(),
+        }
+    }
+
+    /// The tokenizer inside.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// Appends the ids of `text` to `ids`, and to `ends` for each id the byte
+    /// of `text` at which its piece ends.
+    pub fn encode_into(
+        &self,
+        text: &str,
+        ids: &mut Vec<u32>,
+        ends: &mut Vec<usize>,
+    ) -> Result<(), TokenizerError> {
+        if !text.is_ascii() {
+            let all = self.tokenizer.encode(text)?;
+            ends.resize(ends.len() + all.len(), text.len());
+            ids.extend(all);
+            return Ok(());
+        }
+        let mut from = 0;
+        while from < text.len() {
+            // As many pieces as the cache knows, under one lock.
+            {
+                let known = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
+                while from < text.len() {
+                    let end = from + piece_len(&text.as_bytes()[from..]);
+                    let Some(piece) = known.get(&text[from..end]) else {
+                        break;
+                    };
+                    ids.extend_from_slice(piece);
+                    ends.resize(ends.len() + piece.len(), end);
+                    from = end;
+                }
+            }
+            if from < text.len() {
+                let piece = &text[from..from + piece_len(&text.as_bytes()[from..])];
+                let encoded = self.tokenizer.encode(piece)?;
+                self.pieces
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(piece.into(), encoded.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Class {
+    Letter,
+    Digit,
+    Space,
+    Other,
+}
+
+fn class(byte: u8) -> Class {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
+        b'0'..=b'9' => Class::Digit,
+        b' ' | b'\t'..=b'\r' => Class::Space,
+        _ => Class::Other,
+    }
+}
+
+/// The length of the first match of GPT-2's pattern in ASCII text:
+/// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
+fn piece_len(text: &[u8]) -> usize {
+    for contraction in ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"] {
+        if text.starts_with(contraction.as_bytes()) {
+            return contraction.len();
+        }
+    }
+    let run = |from: usize, of: Class| {
+        let rest = &text[from..];
+        from + rest
+            .iter()
+            .position(|&byte| class(byte) != of)
+            .unwrap_or(rest.len())
+    };
+    let first = class(text[0]);
+    if first != Class::Space {
+        return run(0, first);
+    }
+    if text[0] == b' '
+        && let Some(&second) = text.get(1)
+        && class(second) != Class::Space
+    {
+        return run(1, class(second));
+    }
+    let end = run(0, Class::Space);
+    // The last white space before a word goes with the word, if there is more.
+    if end < text.len() && end > 1 {
+        end - 1
+    } else {
+        end
+    }
+}

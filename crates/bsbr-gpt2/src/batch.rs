@@ -1,0 +1,126 @@
+//! A batch of token ids on the host.
+
+use bsbr_attention::Padding;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::error::InputError;
+
+/// Rows of token ids of one length, padded on the left where they were not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenBatch {
+    ids: Vec<u32>,
+    rows: usize,
+    seq_len: usize,
+    padding: Padding,
+}
+
+impl TokenBatch {
+    /// A batch of one row.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError::Empty`] where there are no tokens.
+    pub fn single(ids: &[u32]) -> Result<Self, InputError> {
+        Self::rows(&[ids])
+    }
+
+    /// A batch of rows of one length.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError`] where there are no tokens or the lengths differ.
+    pub fn rows<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self, InputError> {
+        let expected = rows.first().map_or(0, |row| row.as_ref().len());
+        if let Some((row, ids)) = rows
+            .iter()
+            .enumerate()
+            .find(|(_, ids)| ids.as_ref().len() != expected)
+        {
+            return Err(InputError::Ragged {
+                row,
+                found: ids.as_ref().len(),
+                expected,
+            });
+        }
+        Self::padded(rows)
+    }
+
+    /// A batch of rows of any length, padded on the left to the longest.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError::Empty`] where there is no row, or one without tokens.
+    pub fn padded<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self, InputError> {
+        let seq_len = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+        if seq_len == 0 || rows.iter().any(|row| row.as_ref().is_empty()) {
+            return Err(InputError::Empty);
+        }
+        let mut ids = Vec::with_capacity(rows.len() * seq_len);
+        let mut left = Vec::with_capacity(rows.len());
+        for row in rows {
+            let row = row.as_ref();
+            left.push(seq_len - row.len());
+            ids.resize(ids.len() + seq_len - row.len(), 0);
+            ids.extend_from_slice(row);
+        }
+        Ok(Self {
+            ids,
+            rows: rows.len(),
+            seq_len,
+            padding: Padding::left(left),
+        })
+    }
+
+    /// B, rows.
+    pub fn batch_size(&self) -> usize {
+        self.rows
+    }
+
+    /// N, tokens of a row, padding included.
+    pub fn seq_len(&self) -> usize {
+        self.seq_len
+    }
+
+    /// Left padding of the rows.
+    pub fn padding(&self) -> &Padding {
+        &self.padding
+    }
+
+    /// Ids of row `row`, padding included.
+    pub fn row(&self, row: usize) -> &[u32] {
+        self.ids
+            .get(row * self.seq_len..(row + 1) * self.seq_len)
+            .unwrap_or_default()
+    }
+
+    /// Checks every id against the vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError::TokenOutOfRange`] names the first that has no embedding.
+    pub fn check_vocabulary(&self, vocab_size: usize) -> Result<(), InputError> {
+        match self.ids.iter().position(|&id| id as usize >= vocab_size) {
+            None => Ok(()),
+            Some(at) => Err(InputError::TokenOutOfRange {
+                row: at / self.seq_len,
+                position: at % self.seq_len,
+                id: self.ids.get(at).copied().unwrap_or_default(),
+                vocab_size,
+            }),
+        }
+    }
+
+    /// Tokens of the longest row without its padding.
+    pub fn longest(&self) -> usize {
+        (0..self.rows)
+            .map(|row| self.seq_len - self.padding.of_row(row))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The ids on `device`. `[B, N]`
+    pub fn to_tensor(&self, device: &Device) -> Tensor<2, Int> {
+        let ids: Vec<i32> = self.ids.iter().map(|&id| id as i32).collect();
+        Tensor::from_data(TensorData::new(ids, [self.rows, self.seq_len]), device)
+    }
+}

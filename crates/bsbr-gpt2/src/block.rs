@@ -1,0 +1,181 @@
+//! One transformer block: attention and feed-forward, each after a layer norm.
+
+use bsbr_attention::{Attention, AttentionInput, Padding};
+use burn::module::Module;
+use burn::tensor::{DType, Device, Tensor, activation};
+
+use crate::config::{Activation, Gpt2Config};
+use crate::error::ConfigError;
+use crate::layers::{Conv1d, LayerNorm};
+
+/// A block's attention: projections around an arm.
+#[derive(Module, Debug)]
+pub struct Gpt2Attention {
+    /// Query, key and value projections side by side. `[n_embd, 3·n_embd]`
+    pub c_attn: Conv1d,
+    /// Output projection. `[n_embd, n_embd]`
+    pub c_proj: Conv1d,
+    /// The arm, with its own parameters.
+    pub bsbr: Attention,
+    #[module(skip)]
+    num_heads: usize,
+    #[module(skip)]
+    scale: f64,
+    #[module(skip)]
+    upcast: bool,
+}
+
+impl Gpt2Attention {
+    fn new(config: &Gpt2Config, layer: usize, device: &Device) -> Result<Self, ConfigError> {
+        let size = config.n_embd;
+        let bsbr = Attention::new(config.arm(layer), config.head_shape(), device)
+            .map_err(|source| ConfigError::Arm { layer, source })?;
+        Ok(Self {
+            c_attn: Conv1d::zeros(size, 3 * size, device),
+            c_proj: Conv1d::zeros(size, size, device),
+            bsbr,
+            num_heads: config.n_head,
+            scale: config.attention_scale(layer),
+            upcast: config.reorder_and_upcast_attn,
+        })
+    }
+
+    /// What the arm reads, projected from the attention input; queries, keys and values of a
+    /// half-precision model are f32 where `reorder_and_upcast_attn` is set.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden_states: `[B, N, n_embd]`, after `ln_1`
+    pub fn project(&self, hidden_states: Tensor<3>, padding: &Padding) -> AttentionInput {
+        let [batch, seq_len, size] = hidden_states.dims();
+        let [query, key, value] = {
+            let qkv = self.upcast(self.c_attn.forward(hidden_states.clone()));
+            [0, 1, 2].map(|part| {
+                qkv.clone()
+                    .narrow(2, part * size, size)
+                    .reshape([batch, seq_len, self.num_heads, size / self.num_heads])
+                    .swap_dims(1, 2)
+            })
+        };
+        AttentionInput {
+            query,
+            key,
+            value,
+            hidden_states,
+            scale: self.scale,
+            padding: padding.clone(),
+        }
+    }
+
+    /// The output projection of the heads' outputs.
+    ///
+    /// # Shapes
+    ///
+    /// - heads: `[B, H, N, D]`
+    /// - output: `[B, N, n_embd]`
+    pub fn merge(&self, heads: Tensor<4>) -> Tensor<3> {
+        let [batch, num_heads, seq_len, head_dim] = heads.dims();
+        let heads = match self.upcast {
+            true => heads.cast(self.c_proj.weight.val().dtype()),
+            false => heads,
+        };
+        self.c_proj.forward(
+            heads
+                .swap_dims(1, 2)
+                .reshape([batch, seq_len, num_heads * head_dim]),
+        )
+    }
+}
+
+impl Gpt2Attention {
+    fn upcast(&self, x: Tensor<3>) -> Tensor<3> {
+        match (self.upcast, x.dtype()) {
+            (true, DType::F16 | DType::BF16) => x.cast(DType::F32),
+            _ => x,
+        }
+    }
+}
+
+/// A block's feed-forward layer.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// `[n_embd, n_inner]`
+    pub c_fc: Conv1d,
+    /// `[n_inner, n_embd]`
+    pub c_proj: Conv1d,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Mlp {
+    fn new(config: &Gpt2Config, device: &Device) -> Self {
+        Self {
+            c_fc: Conv1d::zeros(config.n_embd, config.inner_size(), device),
+            c_proj: Conv1d::zeros(config.inner_size(), config.n_embd, device),
+            activation: config.activation_function,
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let x = self.c_fc.forward(x);
+        let x = match self.activation {
+            Activation::GeluNew => bsbr_kernels::gelu_new(x),
+            Activation::Gelu => activation::gelu(x),
+            Activation::Relu => activation::relu(x),
+            Activation::Silu => activation::silu(x),
+            Activation::Tanh => activation::tanh(x),
+        };
+        self.c_proj.forward(x)
+    }
+}
+
+/// A transformer block.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Before the attention.
+    pub ln_1: LayerNorm,
+    /// The attention.
+    pub attn: Gpt2Attention,
+    /// Before the feed-forward layer.
+    pub ln_2: LayerNorm,
+    /// The feed-forward layer.
+    pub mlp: Mlp,
+}
+
+impl Block {
+    pub(crate) fn new(
+        config: &Gpt2Config,
+        layer: usize,
+        device: &Device,
+    ) -> Result<Self, ConfigError> {
+        let norm = || LayerNorm::new(config.n_embd, config.layer_norm_epsilon, device);
+        Ok(Self {
+            ln_1: norm(),
+            attn: Gpt2Attention::new(config, layer, device)?,
+            ln_2: norm(),
+            mlp: Mlp::new(config, device),
+        })
+    }
+
+    /// The residual stream after this block.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[B, N, n_embd]`
+    pub fn forward(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
+        self.forward_with(x, padding, |attention, input| attention.forward(input))
+    }
+
+    /// As [`Self::forward`], with the attention done by `attend`: through a cache, say, or watched.
+    pub fn forward_with(
+        &self,
+        x: Tensor<3>,
+        padding: &Padding,
+        attend: impl FnOnce(&Attention, AttentionInput) -> Tensor<4>,
+    ) -> Tensor<3> {
+        let input = self.attn.project(self.ln_1.forward(x.clone()), padding);
+        let x = x + self.attn.merge(attend(&self.attn.bsbr, input));
+        let y = self.mlp.forward(self.ln_2.forward(x.clone()));
+        x + y
+    }
+}

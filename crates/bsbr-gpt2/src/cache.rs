@@ -1,0 +1,157 @@
+//! Feeding a model piece by piece.
+
+use bsbr_attention::{Cache, HeadShape};
+use burn::tensor::Tensor;
+
+use crate::batch::TokenBatch;
+use crate::error::InputError;
+use crate::model::Gpt2;
+
+/// What a model keeps of the tokens that it has seen, so that the next ones cost only themselves.
+///
+/// Made by [`Gpt2::new_cache`], filled by [`Gpt2::forward_cached`]; one per batch.
+#[derive(Debug, Clone)]
+pub struct Gpt2Cache {
+    layers: Vec<Cache>,
+    lengths: Vec<usize>,
+    shape: HeadShape,
+}
+
+impl Gpt2Cache {
+    /// Tokens held of each row, padding left out; no rows before the first batch.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Tokens held of row `row`.
+    pub fn length_of_row(&self, row: usize) -> usize {
+        self.lengths.get(row).copied().unwrap_or(0)
+    }
+
+    /// Whether nothing has been fed yet.
+    pub fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// Numbers kept, over all layers, rows and heads.
+    pub fn numbers(&self) -> usize {
+        self.layers.iter().map(Cache::numbers).sum()
+    }
+}
+
+impl Gpt2 {
+    /// An empty cache for one batch.
+    pub fn new_cache(&self) -> Gpt2Cache {
+        Gpt2Cache {
+            layers: vec![Cache::new(); self.h.len()],
+            lengths: Vec::new(),
+            shape: self.config().head_shape(),
+        }
+    }
+
+    /// Hidden states after the final norm of the tokens that follow those in `cache`, which then
+    /// holds them too.
+    ///
+    /// The first batch may be padded on the left. A call that fails leaves the cache as it was.
+    ///
+    /// # Shapes
+    ///
+    /// - batch: B rows of N new tokens each
+    /// - output: `[B, N, n_embd]`
+    ///
+    /// # Errors
+    ///
+    /// [`InputError`] where the model cannot take the batch, or where the cache is another's.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
+    /// # use burn::tensor::Device;
+    /// let config = Gpt2Config::from_json(
+    ///     r#"{"vocab_size": 11, "n_positions": 8, "n_embd": 6, "n_layer": 2, "n_head": 2}"#,
+    /// )?;
+    /// let model = Gpt2::init(&config, 1, &Device::default())?;
+    /// let mut cache = model.new_cache();
+    /// model.forward_cached(&TokenBatch::single(&[3, 1, 4])?, &mut cache)?;
+    /// let next = model.forward_cached(&TokenBatch::single(&[1])?, &mut cache)?;
+    /// assert_eq!(next.dims(), [1, 1, 6]);
+    /// assert_eq!(cache.lengths(), [4]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn forward_cached(
+        &self,
+        batch: &TokenBatch,
+        cache: &mut Gpt2Cache,
+    ) -> Result<Tensor<3>, InputError> {
+        self.check_cache(batch, cache)?;
+        for row in 0..batch.batch_size() {
+            let new = batch.seq_len() - batch.padding().of_row(row);
+            self.check_length(cache.length_of_row(row) + new)?;
+        }
+        Ok(self.forward_checked(batch, cache))
+    }
+
+    /// As [`Self::forward_cached`] for rows of one token of which those not `active` are only kept
+    /// company: they may be beyond the last position, and what they give means nothing.
+    pub(crate) fn step_cached(
+        &self,
+        batch: &TokenBatch,
+        cache: &mut Gpt2Cache,
+        active: &[bool],
+    ) -> Result<Tensor<3>, InputError> {
+        self.check_cache(batch, cache)?;
+        for (row, _) in active.iter().enumerate().filter(|(_, active)| **active) {
+            self.check_length(cache.length_of_row(row) + batch.seq_len())?;
+        }
+        Ok(self.forward_checked(batch, cache))
+    }
+
+    fn check_cache(&self, batch: &TokenBatch, cache: &Gpt2Cache) -> Result<(), InputError> {
+        batch.check_vocabulary(self.config().vocab_size)?;
+        let mismatch = |what, found, expected| {
+            Err(InputError::CacheMismatch {
+                what,
+                found,
+                expected,
+            })
+        };
+        if cache.layers.len() != self.h.len() {
+            return mismatch("layers", cache.layers.len(), self.h.len());
+        }
+        let (held, own) = (cache.shape, self.config().head_shape());
+        if held.num_heads != own.num_heads {
+            return mismatch("heads", held.num_heads, own.num_heads);
+        }
+        if held.head_dim != own.head_dim {
+            return mismatch("dimensions per head", held.head_dim, own.head_dim);
+        }
+        if cache.is_empty() {
+            return Ok(());
+        }
+        if cache.lengths.len() != batch.batch_size() {
+            return mismatch("rows", cache.lengths.len(), batch.batch_size());
+        }
+        for (row, &past) in cache.lengths.iter().enumerate() {
+            let padding = batch.padding().of_row(row);
+            if padding > 0 {
+                return Err(InputError::PaddedContinuation { row, padding, past });
+            }
+        }
+        Ok(())
+    }
+
+    fn forward_checked(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
+        let mut x = self.embed_after(batch, |row| cache.length_of_row(row));
+        for (block, layer) in self.h.iter().zip(&mut cache.layers) {
+            x = block.forward_with(x, batch.padding(), |attention, input| {
+                attention.forward_cached(input, layer)
+            });
+        }
+        cache.lengths.resize(batch.batch_size(), 0);
+        for (row, length) in cache.lengths.iter_mut().enumerate() {
+            *length += batch.seq_len() - batch.padding().of_row(row);
+        }
+        self.ln_f.forward(x)
+    }
+}

@@ -1,0 +1,184 @@
+//! `config.json` as Hugging Face writes it, checked before anything is built from it.
+
+use bsbr_attention::{ArmConfig, HeadShape};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::ConfigError;
+
+mod read;
+mod validate;
+
+pub(crate) use validate::MAX_SIZE;
+
+/// Activation functions that GPT-2 checkpoints use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// GELU in its tanh form, `gelu_new` (also written `gelu_pytorch_tanh`).
+    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
+    GeluNew,
+    /// GELU by the error function.
+    #[serde(rename = "gelu")]
+    Gelu,
+    /// max(0, x).
+    #[serde(rename = "relu")]
+    Relu,
+    /// x·sigmoid(x), also written `swish`.
+    #[serde(rename = "silu", alias = "swish")]
+    Silu,
+    /// Hyperbolic tangent.
+    #[serde(rename = "tanh")]
+    Tanh,
+}
+
+/// The `bsbr` object of a converted model's `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BsbrConfig {
+    /// Version of this object's format; 1.
+    pub version: u32,
+    /// The arm of every layer, from the first.
+    pub layers: Vec<ArmConfig>,
+}
+
+/// A GPT-2's configuration, with the names and defaults of `transformers`.
+///
+/// Keys that do not change the numbers are kept in `other` and written back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gpt2Config {
+    /// Always `gpt2`.
+    pub model_type: String,
+    /// V, tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Positions that the model has embeddings for.
+    pub n_positions: usize,
+    /// Dimensions of the residual stream.
+    pub n_embd: usize,
+    /// Transformer blocks.
+    pub n_layer: usize,
+    /// H, attention heads of a block.
+    pub n_head: usize,
+    /// Dimensions of the feed-forward layer; 4·`n_embd` where absent.
+    pub n_inner: Option<usize>,
+    /// Activation of the feed-forward layer.
+    pub activation_function: Activation,
+    /// Dropout on what a block adds to the residual stream (training only).
+    pub resid_pdrop: f64,
+    /// Dropout on the embeddings (training only).
+    pub embd_pdrop: f64,
+    /// Dropout on attention weights (training only).
+    pub attn_pdrop: f64,
+    /// Added to the variance in layer norms.
+    pub layer_norm_epsilon: f64,
+    /// Standard deviation of freshly initialised weights.
+    pub initializer_range: f64,
+    /// Whether scores are divided by √D.
+    pub scale_attn_weights: bool,
+    /// Whether scores of layer l are divided by l + 1 as well.
+    pub scale_attn_by_inverse_layer_idx: bool,
+    /// Whether half-precision models compute attention scores in f32.
+    pub reorder_and_upcast_attn: bool,
+    /// Whether `lm_head` is `wte`.
+    pub tie_word_embeddings: bool,
+    /// Id of the token that begins a text.
+    pub bos_token_id: Option<u32>,
+    /// Id of the token that ends a text.
+    pub eos_token_id: Option<u32>,
+    /// The arm of every layer, where the model is converted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bsbr: Option<BsbrConfig>,
+    /// Keys that do not change the numbers, as they were.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Default for Gpt2Config {
+    fn default() -> Self {
+        Self {
+            model_type: "gpt2".into(),
+            vocab_size: 50257,
+            n_positions: 1024,
+            n_embd: 768,
+            n_layer: 12,
+            n_head: 12,
+            n_inner: None,
+            activation_function: Activation::GeluNew,
+            resid_pdrop: 0.1,
+            embd_pdrop: 0.1,
+            attn_pdrop: 0.1,
+            layer_norm_epsilon: 1e-5,
+            initializer_range: 0.02,
+            scale_attn_weights: true,
+            scale_attn_by_inverse_layer_idx: false,
+            reorder_and_upcast_attn: false,
+            tie_word_embeddings: true,
+            bos_token_id: Some(50256),
+            eos_token_id: Some(50256),
+            bsbr: None,
+            other: Map::new(),
+        }
+    }
+}
+
+impl Gpt2Config {
+    /// The text of a `config.json` that [`Self::from_json`] reads back.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where the configuration is none that would be read back.
+    pub fn to_json(&self) -> Result<String, ConfigError> {
+        self.validate()?;
+        serde_json::to_string_pretty(self).map_err(|e| ConfigError::Json {
+            message: e.to_string(),
+        })
+    }
+
+    /// D, dimensions of a head.
+    pub fn head_dim(&self) -> usize {
+        self.n_embd / self.n_head.max(1)
+    }
+
+    /// Dimensions of the feed-forward layer.
+    pub fn inner_size(&self) -> usize {
+        self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
+    }
+
+    /// The sizes that an attention arm needs.
+    pub fn head_shape(&self) -> HeadShape {
+        HeadShape {
+            num_heads: self.n_head,
+            head_dim: self.head_dim(),
+            hidden_size: self.n_embd,
+        }
+    }
+
+    /// σ of layer `layer`: what q·k is multiplied by before the softmax.
+    pub fn attention_scale(&self, layer: usize) -> f64 {
+        let mut scale = 1.0;
+        if self.scale_attn_weights {
+            scale /= (self.head_dim() as f64).sqrt();
+        }
+        if self.scale_attn_by_inverse_layer_idx {
+            scale /= (layer + 1) as f64;
+        }
+        scale
+    }
+
+    /// The arm of layer `layer`; dense where nothing else is said.
+    pub fn arm(&self, layer: usize) -> ArmConfig {
+        self.bsbr
+            .as_ref()
+            .and_then(|bsbr| bsbr.layers.get(layer).cloned())
+            .unwrap_or(ArmConfig::Dense)
+    }
+
+    /// Sets the same arm for every layer.
+    pub fn with_arm(mut self, arm: ArmConfig) -> Self {
+        self.bsbr = Some(BsbrConfig {
+            version: 1,
+            layers: vec![arm; self.n_layer],
+        });
+        self
+    }
+}

@@ -1,0 +1,103 @@
+//! The parameterised layers of GPT-2, with the names Hugging Face gives their tensors.
+
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{Device, Int, Tensor};
+
+/// A trainable parameter of zeros that takes no memory until it is used.
+pub(crate) fn lazy_zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+    let init = move |device: &Device, require_grad: bool| {
+        Tensor::zeros(shape, device).set_require_grad(require_grad)
+    };
+    Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
+}
+
+/// Hugging Face's `Conv1D`: a linear layer whose weight is stored `[in, out]`.
+#[derive(Module, Debug)]
+pub struct Conv1d {
+    /// `[in, out]`
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Conv1d {
+    /// A layer of zeros, to be loaded or initialised.
+    pub fn zeros(input: usize, output: usize, device: &Device) -> Self {
+        Self {
+            weight: lazy_zeros([input, output], device),
+            bias: lazy_zeros([output], device),
+        }
+    }
+
+    /// `x · weight + bias`.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, N, in]`
+    /// - output: `[B, N, out]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        // One matrix product over all rows: a batched one would pack the weight again per row.
+        let [batch, seq_len, input] = x.dims();
+        let output = self.bias.val().dims()[0];
+        let flat = x.reshape([batch * seq_len, input]);
+        (flat.matmul(self.weight.val()) + self.bias.val().unsqueeze())
+            .reshape([batch, seq_len, output])
+    }
+}
+
+/// Layer normalisation over the last dimension.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// `[n_embd]`
+    pub weight: Param<Tensor<1>>,
+    /// `[n_embd]`
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Weight one, bias zero.
+    pub fn new(size: usize, epsilon: f64, device: &Device) -> Self {
+        Self {
+            weight: Param::from_tensor(Tensor::ones([size], device)),
+            bias: Param::from_tensor(Tensor::zeros([size], device)),
+            epsilon,
+        }
+    }
+
+    /// `(x − mean) / √(variance + ε) · weight + bias`, the variance biased as in PyTorch.
+    ///
+    /// # Shapes
+    ///
+    /// - input and output: `[B, N, n_embd]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        bsbr_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
+    }
+}
+
+/// A table of embeddings.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[rows, n_embd]`
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// A table of zeros, to be loaded or initialised.
+    pub fn zeros(rows: usize, size: usize, device: &Device) -> Self {
+        Self {
+            weight: lazy_zeros([rows, size], device),
+        }
+    }
+
+    /// The embedding of each id.
+    ///
+    /// # Shapes
+    ///
+    /// - ids: `[B, N]`
+    /// - output: `[B, N, n_embd]`
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        burn::tensor::module::embedding(self.weight.val(), ids)
+    }
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+pub mod error;
+pub mod parameters;
+
+mod batch;
+mod block;
+mod cache;
+mod generate;
+mod initialize;
+mod layers;
+mod model;
+mod position;
+mod text;
+
+pub use batch::TokenBatch;
+pub use block::{Block, Gpt2Attention, Mlp};
+pub use cache::Gpt2Cache;
+pub use config::{Activation, BsbrConfig, Gpt2Config};
+pub use error::{ConfigError, InputError};
+pub use generate::{GenerationConfig, GenerationError, Sampler};
+pub use layers::{Conv1d, Embedding, LayerNorm};
+pub use model::{Gpt2, LmHead};
+pub use position::PositionExtension;
+pub use text::{TextError, Tokenizer};

@@ -1,0 +1,255 @@
+//! The whole model.
+
+use bsbr_attention::Padding;
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::batch::TokenBatch;
+use crate::block::Block;
+use crate::config::Gpt2Config;
+use crate::error::{ConfigError, InputError};
+use crate::layers::{Embedding, LayerNorm, lazy_zeros};
+use crate::position::{Mix, PositionExtension};
+
+/// The output layer of a model that does not share `wte`.
+#[derive(Module, Debug)]
+pub struct LmHead {
+    /// `[V, n_embd]`, as Hugging Face stores it.
+    pub weight: Param<Tensor<2>>,
+}
+
+/// GPT-2, with any arm in any layer.
+///
+/// The path of each parameter is its Hugging Face key without the
+/// `transformer.` prefix; an arm's own parameters are `h.N.attn.bsbr.*`.
+#[derive(Module, Debug)]
+pub struct Gpt2 {
+    /// Token embeddings. `[V, n_embd]`
+    pub wte: Embedding,
+    /// Position embeddings. `[n_positions, n_embd]`
+    pub wpe: Embedding,
+    /// The blocks.
+    pub h: Vec<Block>,
+    /// After the last block.
+    pub ln_f: LayerNorm,
+    /// The output layer, where it is not `wte`.
+    pub lm_head: Option<LmHead>,
+    #[module(skip)]
+    config: Gpt2Config,
+    #[module(skip)]
+    extension: PositionExtension,
+}
+
+impl Gpt2 {
+    /// A model of the given shape whose weights are zero, to be loaded or initialised.
+    ///
+    /// A weight takes memory when it is first used or replaced, not before.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where the configuration cannot be used.
+    pub fn zeros(config: &Gpt2Config, device: &Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            wte: Embedding::zeros(config.vocab_size, config.n_embd, device),
+            wpe: Embedding::zeros(config.n_positions, config.n_embd, device),
+            h: (0..config.n_layer)
+                .map(|layer| Block::new(config, layer, device))
+                .collect::<Result<_, _>>()?,
+            ln_f: LayerNorm::new(config.n_embd, config.layer_norm_epsilon, device),
+            lm_head: (!config.tie_word_embeddings).then(|| LmHead {
+                weight: lazy_zeros([config.vocab_size, config.n_embd], device),
+            }),
+            config: config.clone(),
+            extension: PositionExtension::None,
+        })
+    }
+
+    /// The model with positions beyond `n_positions` embedded as `extension` says.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Extension`] where a setting is out of bounds.
+    pub fn with_position_extension(
+        mut self,
+        extension: PositionExtension,
+    ) -> Result<Self, ConfigError> {
+        extension.validate(self.config.n_positions)?;
+        self.extension = extension;
+        Ok(self)
+    }
+
+    /// What positions beyond `n_positions` are embedded as.
+    pub fn position_extension(&self) -> PositionExtension {
+        self.extension
+    }
+
+    /// The most tokens of a sequence, or `None` where a position extension sets no limit.
+    pub fn max_positions(&self) -> Option<usize> {
+        self.extension.limit(self.config.n_positions)
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &Gpt2Config {
+        &self.config
+    }
+
+    /// The device that the weights are on.
+    pub fn device(&self) -> Device {
+        self.ln_f.weight.val().device()
+    }
+
+    /// Checks that the model can take `batch` after `past` tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError`] names the token or the length that it cannot take.
+    pub fn check(&self, batch: &TokenBatch, past: usize) -> Result<(), InputError> {
+        batch.check_vocabulary(self.config.vocab_size)?;
+        self.check_length(past.saturating_add(batch.longest()))
+    }
+
+    pub(crate) fn check_length(&self, seq_len: usize) -> Result<(), InputError> {
+        match self.max_positions() {
+            Some(n_positions) if seq_len > n_positions => Err(InputError::TooLong {
+                seq_len,
+                n_positions,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Token plus position embeddings; each row's positions start at its first real token, plus
+    /// `offset`. [`Self::check`] says whether there are embeddings for them.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, N, n_embd]`
+    pub fn embed(&self, batch: &TokenBatch, offset: usize) -> Tensor<3> {
+        self.embed_after(batch, |_| offset)
+    }
+
+    /// As [`Self::embed`], after `past(row)` tokens of each row.
+    pub(crate) fn embed_after(
+        &self,
+        batch: &TokenBatch,
+        past: impl Fn(usize) -> usize,
+    ) -> Tensor<3> {
+        let device = self.device();
+        let shape = [batch.batch_size(), batch.seq_len()];
+        let mixes: Vec<Mix> = (0..batch.batch_size())
+            .flat_map(|row| {
+                let (past, left) = (past(row), batch.padding().of_row(row));
+                (0..batch.seq_len()).map(move |i| past + i.saturating_sub(left))
+            })
+            .map(|position| self.extension.mix(position, self.config.n_positions))
+            .collect();
+        let rows = |row: fn(&Mix) -> usize| -> Tensor<3> {
+            let rows: Vec<i32> = mixes.iter().map(|mix| row(mix) as i32).collect();
+            let rows: Tensor<2, Int> = Tensor::from_data(TensorData::new(rows, shape), &device);
+            self.wpe.forward(rows)
+        };
+        let low = rows(|mix| mix.low);
+        let positions = if mixes.iter().all(|mix| mix.weight == 0.0) {
+            low
+        } else {
+            let weights: Vec<f32> = mixes.iter().map(|mix| mix.weight).collect();
+            let data = TensorData::new(weights, [shape[0], shape[1], 1]);
+            let weights: Tensor<3> = Tensor::from_data(data, (&device, low.dtype()));
+            let high = rows(|mix| mix.high);
+            low.clone() + (high - low) * weights
+        };
+        self.wte.forward(batch.to_tensor(&device)) + positions
+    }
+
+    /// Hidden states after the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, N, n_embd]`
+    ///
+    /// # Errors
+    ///
+    /// [`InputError`] where the model cannot take the batch.
+    pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Tensor<3>, InputError> {
+        self.check(batch, 0)?;
+        let x = self.embed(batch, 0);
+        Ok(self.ln_f.forward(self.blocks(x, batch.padding())))
+    }
+
+    /// Every hidden state as `transformers` returns it: the embeddings, the residual stream after
+    /// each block but the last, and the final norm's output.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `n_layer + 1` of `[B, N, n_embd]`
+    ///
+    /// # Errors
+    ///
+    /// [`InputError`] where the model cannot take the batch.
+    pub fn all_hidden_states(&self, batch: &TokenBatch) -> Result<Vec<Tensor<3>>, InputError> {
+        self.check(batch, 0)?;
+        let mut states = vec![self.embed(batch, 0)];
+        let mut x = states[0].clone();
+        for (layer, block) in self.h.iter().enumerate() {
+            x = block.forward(x, batch.padding());
+            if layer + 1 == self.h.len() {
+                states.push(self.ln_f.forward(x.clone()));
+            } else {
+                states.push(x.clone());
+            }
+        }
+        Ok(states)
+    }
+
+    /// Next-token logits of hidden states that passed the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden_states: `[B, N, n_embd]`
+    /// - output: `[B, N, V]`
+    pub fn logits(&self, hidden_states: Tensor<3>) -> Tensor<3> {
+        let [batch, seq_len, size] = hidden_states.dims();
+        let table = self.output_table();
+        let vocab_size = table.dims()[0];
+        hidden_states
+            .reshape([batch * seq_len, size])
+            .matmul(table.transpose())
+            .reshape([batch, seq_len, vocab_size])
+    }
+
+    /// Next-token logits of each row's last token alone.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden_states: `[B, N, n_embd]`, after the final norm
+    /// - output: `[B, V]`
+    pub fn last_logits(&self, hidden_states: Tensor<3>) -> Tensor<2> {
+        let [batch, seq_len, size] = hidden_states.dims();
+        hidden_states
+            .narrow(1, seq_len.saturating_sub(1), 1)
+            .reshape([batch, size])
+            .matmul(self.output_table().transpose())
+    }
+
+    /// What hidden states are compared with to give logits: `lm_head`, or `wte` where tied.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[V, n_embd]`
+    pub fn output_table(&self) -> Tensor<2> {
+        match &self.lm_head {
+            Some(head) => head.weight.val(),
+            None => self.wte.weight.val(),
+        }
+    }
+
+    /// The residual stream after all blocks, before the final norm.
+    ///
+    /// # Shapes
+    ///
+    /// - x and output: `[B, N, n_embd]`
+    pub fn blocks(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
+        self.h.iter().fold(x, |x, block| block.forward(x, padding))
+    }
+}

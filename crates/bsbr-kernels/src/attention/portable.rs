@@ -1,0 +1,59 @@
+//! The passes composed of a backend's own operations, for any backend.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{FloatDType, Shape, TensorData};
+
+/// Scores `[B, H, Nq, Nk]`, scaled, with `-inf` where the key comes after the query.
+fn scores<B: Backend>(q: FloatTensor<B>, k: FloatTensor<B>, scale: f64) -> FloatTensor<B> {
+    let (nq, nk) = (q.shape()[2], k.shape()[2]);
+    let (device, dtype) = (q.device(), FloatDType::from(q.dtype()));
+    let mut bias = vec![0.0_f32; nq * nk];
+    for (i, row) in bias.chunks_exact_mut(nk.max(1)).enumerate() {
+        row[nk - nq + i + 1..].fill(f32::NEG_INFINITY);
+    }
+    let bias = B::float_from_data(TensorData::new(bias, [1, 1, nq, nk]), &device);
+    let scores = B::float_matmul(q, B::float_swap_dims(k, 2, 3));
+    let scores = B::float_mul_scalar(scores, scale.into());
+    B::float_add(scores, B::float_cast(bias, dtype))
+}
+
+/// Output `[B, H, Nq, D]` and log-sum-exp of the scores `[B, H, Nq]`.
+pub(crate) fn forward<B: Backend>(
+    q: FloatTensor<B>,
+    k: FloatTensor<B>,
+    v: FloatTensor<B>,
+    scale: f64,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let shape = q.shape();
+    let scores = scores::<B>(q, k, scale);
+    let max = B::float_detach(B::float_max_dim(scores.clone(), 3));
+    let exp = B::float_exp(B::float_sub(scores, max.clone()));
+    let sum = B::float_sum_dim(exp.clone(), 3);
+    let out = B::float_div(B::float_matmul(exp, v), sum.clone());
+    let lse = B::float_add(B::float_log(sum), max);
+    (
+        out,
+        B::float_reshape(lse, Shape::from([shape[0], shape[1], shape[2]])),
+    )
+}
+
+/// Gradients of q, k and v from what [`forward`] saw and gave.
+pub(crate) fn backward<B: Backend>(
+    [q, k, v]: [FloatTensor<B>; 3],
+    out: FloatTensor<B>,
+    lse: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    scale: f64,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let shape = q.shape();
+    let lse = B::float_reshape(lse, Shape::from([shape[0], shape[1], shape[2], 1]));
+    let p = B::float_exp(B::float_sub(scores::<B>(q.clone(), k.clone(), scale), lse));
+    let dv = B::float_matmul(B::float_swap_dims(p.clone(), 2, 3), grad.clone());
+    let delta = B::float_sum_dim(B::float_mul(out, grad.clone()), 3);
+    let dp = B::float_matmul(grad, B::float_swap_dims(v, 2, 3));
+    let ds = B::float_mul(p, B::float_sub(dp, delta));
+    let ds = B::float_mul_scalar(ds, scale.into());
+    let dk = B::float_matmul(B::float_swap_dims(ds.clone(), 2, 3), q);
+    (B::float_matmul(ds, k), dk, dv)
+}

@@ -1,0 +1,242 @@
+//! Elementary functions and row loops, written so that they vectorise.
+//!
+//! Every function here is `inline(always)` and is meant to be called within
+//! [`vectorised`], which compiles its body once per instruction set and picks
+//! one at run time. The arithmetic uses no fused multiply-add, so an element
+//! comes out the same whichever instruction set runs.
+
+/// Number of independent accumulators in a reduction over a row: the width of
+/// an AVX-512 register, whatever the machine, so that sums do not depend on it.
+pub(crate) const LANES: usize = 16;
+
+/// Runs `body` compiled for the best instruction set of this machine.
+///
+/// The body has to be an `#[inline(always)]` closure, or it is compiled for
+/// the baseline only.
+#[inline]
+pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        fn avx512<R>(body: impl FnOnce() -> R) -> R {
+            body()
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(body: impl FnOnce() -> R) -> R {
+            body()
+        }
+        let avx2_found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        if avx2_found
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+        {
+            // SAFETY: the processor has every feature that the function enables.
+            #[allow(unsafe_code)] // choosing an instruction set at run time is unsafe
+            return unsafe { avx512(body) };
+        }
+        if avx2_found {
+            // SAFETY: the processor has every feature that the function enables.
+            #[allow(unsafe_code)] // choosing an instruction set at run time is unsafe
+            return unsafe { avx2(body) };
+        }
+    }
+    body()
+}
+
+/// Below this, `exp` is less than the smallest normal number: taken as zero.
+const EXP_LO: f32 = -87.336_54;
+/// Above this, `exp` overflows: the result is infinite.
+const EXP_HI: f32 = 88.722_83;
+
+/// `eˣ` with a relative error below 2e-7; zero under the normal range,
+/// infinite above it, NaN for NaN.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    // x = n·ln 2 + r with |r| ≤ ln 2 / 2; adding 1.5·2²³ rounds to an integer.
+    const ROUND: f32 = 12_582_912.0;
+    const LN2_HI: f32 = 0.693_359_4;
+    const LN2_LO: f32 = -2.121_944_4e-4;
+    let clamped = if x < EXP_LO { EXP_LO } else { x };
+    let clamped = if clamped > EXP_HI { EXP_HI } else { clamped };
+    let shifted = clamped * core::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * LN2_HI - n * LN2_LO;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5e-1;
+    let y = p * (r * r) + r + 1.0;
+    // 2ⁿ in two factors, for n can be 128.
+    let bits = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    let half = bits >> 1;
+    let lo = f32::from_bits((half.wrapping_add(127) << 23) as u32);
+    let hi = f32::from_bits((bits.wrapping_sub(half).wrapping_add(127) << 23) as u32);
+    let y = y * lo * hi;
+    let y = if x > EXP_HI { f32::INFINITY } else { y };
+    if x < EXP_LO { 0.0 } else { y }
+}
+
+/// The largest element of a row, or `-inf` for an empty row.
+#[inline(always)]
+pub(crate) fn row_max(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    let mut max = f32::NEG_INFINITY;
+    for &x in lanes.iter().chain(rest) {
+        max = if x > max { x } else { max };
+    }
+    max
+}
+
+/// Sum of `exp(x - shift)` over a row.
+#[inline(always)]
+pub(crate) fn row_sum_exp(row: &[f32], shift: f32) -> f32 {
+    row_sum_of(
+        row,
+        #[inline(always)]
+        |x| exp(x - shift),
+    )
+}
+
+/// Replaces every element `x` by `exp(x - shift)` and returns their sum.
+#[inline(always)]
+pub(crate) fn row_exp_sum(row: &mut [f32], shift: f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (chunks, rest) = row.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            let y = exp(*x - shift);
+            *x = y;
+            *lane += y;
+        }
+    }
+    let mut sum = sum_lanes(lanes);
+    for x in rest {
+        let y = exp(*x - shift);
+        *x = y;
+        sum += y;
+    }
+    sum
+}
+
+/// Sum of a row.
+#[inline(always)]
+pub(crate) fn row_sum(row: &[f32]) -> f32 {
+    row_sum_of(
+        row,
+        #[inline(always)]
+        |x| x,
+    )
+}
+
+/// Sum of the squared differences from `centre` over a row.
+#[inline(always)]
+pub(crate) fn row_sum_sq_diff(row: &[f32], centre: f32) -> f32 {
+    row_sum_of(
+        row,
+        #[inline(always)]
+        |x| (x - centre) * (x - centre),
+    )
+}
+
+#[inline(always)]
+fn row_sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane += term(x);
+        }
+    }
+    let mut sum = sum_lanes(lanes);
+    for &x in rest {
+        sum += term(x);
+    }
+    sum
+}
+
+/// Dot product of two rows of the same length.
+#[inline(always)]
+pub(crate) fn row_dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += x * y;
+        }
+    }
+    let mut sum = sum_lanes(lanes);
+    for (x, y) in a_rest.iter().zip(b_rest) {
+        sum += x * y;
+    }
+    sum
+}
+
+/// Adds up the accumulators of a reduction, pairwise.
+#[inline(always)]
+pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_accurate_over_its_whole_range() {
+        let mut worst = 0.0_f64;
+        let mut x = -87.3_f32;
+        while x < 88.7 {
+            let exact = f64::from(x).exp();
+            worst = worst.max(((f64::from(exp(x)) - exact) / exact).abs());
+            x += 0.000_37;
+        }
+        assert!(worst < 2e-7, "relative error {worst:e}");
+    }
+
+    #[test]
+    fn exp_at_the_edges() {
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-1e30), 0.0);
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert_eq!(exp(89.0), f32::INFINITY);
+        assert!(exp(88.72).is_finite());
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn row_loops_agree_with_their_scalar_form() {
+        for len in [0, 1, 15, 16, 17, 64, 101] {
+            let row: Vec<f32> = (0..len)
+                .map(|i| ((i * 37) % 23) as f32 * 0.25 - 3.0)
+                .collect();
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(vectorised(|| row_max(&row)), max);
+            let mut p = row.clone();
+            let sum = vectorised(|| row_exp_sum(&mut p, 1.0));
+            let exact: f32 = row.iter().map(|x| (x - 1.0).exp()).sum();
+            assert!((sum - exact).abs() <= 1e-5 * exact.max(1.0));
+            let dot = vectorised(|| row_dot(&row, &p));
+            let exact: f32 = row.iter().zip(&p).map(|(a, b)| a * b).sum();
+            assert!((dot - exact).abs() <= 1e-4 * exact.abs().max(1.0));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The tanh form of GELU, which GPT-2 calls `gelu_new`.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod grad;
+mod portable;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+
+/// √(2/π).
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+/// Weight of the cube.
+const CUBIC: f64 = 0.044_715;
+
+/// GELU of a backend. Call it through [`gelu_new`].
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Autodiff
+)]
+pub trait GeluOps: Backend {
+    /// GELU of every element.
+    fn gelu_new(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::forward::<Self>(x)
+    }
+
+    /// Gradient of the input `x` from that of the output, of the same shape.
+    fn gelu_new_backward(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::backward::<Self>(x, grad)
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[allow(deprecated)] // Burn keeps the backend for now
+impl GeluOps for burn::backend::NdArray {}
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl GeluOps for burn::backend::Cube {}
+
+/// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))` of every element, for any shape.
+///
+/// On the Flex backend with `f32` elements, each direction is one pass.
+pub fn gelu_new<const R: usize>(x: Tensor<R>) -> Tensor<R> {
+    Tensor::from_dispatch(Dispatch::gelu_new(x.into_dispatch()))
+}
+
+/// [`gelu_new`] composed of Burn's operations: the definition that the fused
+/// form is tested against.
+pub fn gelu_new_plain<const R: usize>(x: Tensor<R>) -> Tensor<R> {
+    let cube = x.clone() * x.clone() * x.clone();
+    let inner = (x.clone() + cube.mul_scalar(CUBIC)).mul_scalar(SQRT_2_OVER_PI);
+    (x * (inner.tanh() + 1.0)).mul_scalar(0.5)
+}

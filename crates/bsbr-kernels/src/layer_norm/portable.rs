@@ -1,0 +1,38 @@
+//! The backward pass composed of a backend's own operations, for any backend.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::Shape;
+
+/// Gradients of x, gamma and beta from that of the output.
+pub(super) fn backward<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    epsilon: f64,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let (shape, features) = (x.shape(), gamma.shape());
+    let c = features[0];
+    let rows = Shape::from([shape.num_elements() / c.max(1), c]);
+    let [x, grad] = [x, grad].map(|t| B::float_reshape(t, rows.clone()));
+    let gamma = B::float_reshape(gamma, Shape::from([1, c]));
+
+    let centred = B::float_sub(x.clone(), B::float_mean_dim(x, 1));
+    let variance = B::float_mean_dim(B::float_mul(centred.clone(), centred.clone()), 1);
+    let deviation = B::float_sqrt(B::float_add_scalar(variance, epsilon.into()));
+    let normal = B::float_div(centred, deviation.clone());
+
+    let scaled = B::float_mul(grad.clone(), gamma);
+    let mean = B::float_mean_dim(scaled.clone(), 1);
+    let slope = B::float_mean_dim(B::float_mul(scaled.clone(), normal.clone()), 1);
+    let along = B::float_mul(normal.clone(), slope);
+    let dx = B::float_div(B::float_sub(B::float_sub(scaled, mean), along), deviation);
+
+    let dgamma = B::float_sum_dim(B::float_mul(grad.clone(), normal), 0);
+    let dbeta = B::float_sum_dim(grad, 0);
+    (
+        B::float_reshape(dx, shape),
+        B::float_reshape(dgamma, features.clone()),
+        B::float_reshape(dbeta, features),
+    )
+}

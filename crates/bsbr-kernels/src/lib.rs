@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+// Burn has deprecated its ndarray backend; it stays a selectable one here on purpose.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
+mod attention;
+#[cfg(feature = "flex")]
+mod cpu;
+mod cross_entropy;
+mod gelu;
+mod layer_norm;
+mod linear_cross_entropy;
+mod packed_attention;
+
+pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
+pub use cross_entropy::{CrossEntropyOps, cross_entropy, cross_entropy_plain};
+pub use gelu::{GeluOps, gelu_new, gelu_new_plain};
+pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};
+pub use linear_cross_entropy::{
+    LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_plain,
+};
+pub use packed_attention::{
+    PackedAttentionOps, causal_attention_packed, causal_attention_packed_plain,
+};

@@ -1,0 +1,53 @@
+//! The operation on the autodiff backend: the gradients come with the loss.
+
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, binary};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+
+use super::LinearCrossEntropyOps;
+
+#[derive(Debug)]
+struct LinearCrossEntropy;
+
+impl<B: LinearCrossEntropyOps> Backward<B, 2> for LinearCrossEntropy {
+    /// Gradients of the loss by hidden and head.
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (dhidden, dhead) = ops.state;
+        binary::<B, _, _>(
+            ops.parents,
+            ops.node,
+            grads,
+            |grad| B::scaled_by(dhidden, grad),
+            |grad| B::scaled_by(dhead, grad),
+        );
+    }
+}
+
+impl<B: LinearCrossEntropyOps, C: CheckpointStrategy> LinearCrossEntropyOps for Autodiff<B, C> {
+    fn linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        weights: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let weights = weights.into_primitive();
+        let head_grad = head.is_tracked();
+        let (hidden, hidden_node) = hidden.into_parts();
+        let (head, head_node) = head.into_parts();
+        let prep = LinearCrossEntropy.prepare::<C>([hidden_node, head_node]);
+        match prep.compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let (loss, dhidden, dhead) =
+                    B::linear_cross_entropy_with_grads(hidden, head, targets, weights, head_grad);
+                prep.finish((dhidden, dhead), loss)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::linear_cross_entropy(hidden, head, targets, weights))
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Cross entropy of the logits that a linear head gives, chunked over rows.
+
+#[cfg(feature = "flex")]
+mod flex;
+mod grad;
+#[cfg(feature = "flex")]
+mod kernel;
+mod portable;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Dispatch, backend_extension};
+use burn::tensor::{Int, Tensor};
+
+use crate::cross_entropy::{CrossEntropyOps, check_shapes as check_rows, cross_entropy_plain};
+
+/// Rows whose logits are in memory at one time.
+const CHUNK: usize = 256;
+
+/// Cross entropy of a linear head on a backend. Call it through
+/// [`linear_cross_entropy`].
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Autodiff
+)]
+pub trait LinearCrossEntropyOps: CrossEntropyOps {
+    /// Weighted sum `[1]` of the losses of `hidden · headᵀ`, from hidden `[R, C]`,
+    /// head `[V, C]`, targets `[R]` and weights `[R]`.
+    fn linear_cross_entropy(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        weights: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        portable::loss::<Self>(hidden, head, targets, weights)
+    }
+
+    /// Weighted sum `[1]` of the losses, and its gradients by hidden `[R, C]` and,
+    /// if `head_grad`, by head `[V, C]`; without it, the latter is `[0, C]`.
+    fn linear_cross_entropy_with_grads(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        weights: FloatTensor<Self>,
+        head_grad: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        portable::with_grads::<Self>(hidden, head, targets, weights, head_grad)
+    }
+
+    /// A matrix times a factor `[1]`.
+    fn scaled_by(x: FloatTensor<Self>, factor: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::scaled_by::<Self>(x, factor)
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[allow(deprecated)] // Burn keeps the backend for now
+impl LinearCrossEntropyOps for burn::backend::NdArray {}
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl LinearCrossEntropyOps for burn::backend::Cube {}
+
+/// [`cross_entropy`](crate::cross_entropy) of the logits `hidden · headᵀ`,
+/// without more than a chunk of their rows in memory at one time.
+///
+/// `hidden` is `[R, C]`, `head` is `[V, C]` (the token embedding, where it is
+/// tied), `targets` and `weights` are `[R]`; the loss is a tensor `[1]`. If a
+/// gradient is wanted, it is computed along with the loss, so that the
+/// backward pass only scales it. Rows whose weight is zero cost nothing on the
+/// Flex backend.
+///
+/// # Panics
+///
+/// Panics if the shapes do not match, and on Flex if a target is not below V.
+pub fn linear_cross_entropy(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: Tensor<1>,
+) -> Tensor<1> {
+    check_shapes(&hidden, &head, &targets, &weights);
+    Tensor::from_dispatch(Dispatch::linear_cross_entropy(
+        hidden.into_dispatch(),
+        head.into_dispatch(),
+        targets.into_dispatch(),
+        weights.into_dispatch(),
+    ))
+}
+
+/// [`linear_cross_entropy`] composed of Burn's operations, with all logits in
+/// memory: the definition that the fused form is tested against.
+///
+/// # Panics
+///
+/// Panics if the shapes do not match.
+pub fn linear_cross_entropy_plain(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: Tensor<1>,
+) -> Tensor<1> {
+    check_shapes(&hidden, &head, &targets, &weights);
+    cross_entropy_plain(hidden.matmul(head.transpose()), targets, weights)
+}
+
+fn check_shapes(
+    hidden: &Tensor<2>,
+    head: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+    weights: &Tensor<1>,
+) {
+    let ([rows, features], [_, head_features]) = (hidden.dims(), head.dims());
+    assert!(
+        features == head_features,
+        "linear_cross_entropy: {features} features do not match a head of {head_features}"
+    );
+    check_rows(rows, targets, weights);
+}

@@ -1,0 +1,189 @@
+//! Whether two models would choose the same tokens.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rows::map_rows;
+use crate::{MetricError, Real, check};
+
+/// The largest k of [`Agreement`], and so the smallest vocabulary it accepts.
+pub const LARGEST_K: usize = 10;
+
+/// Agreement of two models, at one position or on average: each field is a
+/// [`top_k_overlap`], in 0..=1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// The share of positions with the same first choice: 0 or 1 at one position.
+    pub top1: f64,
+    /// The share of the five best tokens that both models name.
+    pub top5: f64,
+    /// The share of the ten best tokens that both models name.
+    pub top10: f64,
+}
+
+impl Agreement {
+    /// The mean over positions, each with the same weight.
+    ///
+    /// # Errors
+    /// [`MetricError::Empty`] without positions.
+    pub fn mean(positions: &[Agreement]) -> Result<Self, MetricError> {
+        check::not_empty("positions", positions)?;
+        let mean = |field: fn(&Agreement) -> f64| {
+            positions.iter().map(field).sum::<f64>() / positions.len() as f64
+        };
+        Ok(Self {
+            top1: mean(|a| a.top1),
+            top5: mean(|a| a.top5),
+            top10: mean(|a| a.top10),
+        })
+    }
+}
+
+/// The [`Agreement`] of two rows of logits. Symmetric in its arguments.
+///
+/// # Errors
+/// A vocabulary of fewer than [`LARGEST_K`] tokens, rows of different lengths,
+/// and logits that are not finite.
+pub fn agreement<T: Real>(dense: &[T], arm: &[T]) -> Result<Agreement, MetricError> {
+    check::same_length("logits", dense, arm)?;
+    // The ten best in order hold the five best and the best.
+    let (a, b) = (top_k(dense, LARGEST_K)?, top_k(arm, LARGEST_K)?);
+    Ok(Agreement {
+        top1: shared(&a[..1], &b[..1]),
+        top5: shared(&a[..5], &b[..5]),
+        top10: shared(&a, &b),
+    })
+}
+
+/// The [`agreement`] at each position of two row-major logit matrices,
+/// `[positions, vocabulary]`.
+///
+/// # Errors
+/// As [`agreement`], with the row named, and buffers that are not whole rows.
+pub fn agreement_rows<T: Real>(
+    dense: &[T],
+    arm: &[T],
+    vocabulary: usize,
+) -> Result<Vec<Agreement>, MetricError> {
+    map_rows(dense, arm, vocabulary, agreement)
+}
+
+/// Whether both rows have the same largest logit; ties go to the lower id.
+///
+/// # Errors
+/// Rows of different lengths, empty rows, and logits that are not finite.
+pub fn top1_agreement<T: Real>(a: &[T], b: &[T]) -> Result<bool, MetricError> {
+    Ok(top_k_overlap(a, b, 1)? == 1.0)
+}
+
+/// `|topk(a) ∩ topk(b)| / k`: the share of the k best tokens that both rows
+/// name, whatever their order among them, in 0..=1.
+///
+/// # Errors
+/// [`MetricError::KOutOfRange`] where k is zero or exceeds the vocabulary, rows
+/// of different lengths, empty rows, and logits that are not finite.
+pub fn top_k_overlap<T: Real>(a: &[T], b: &[T], k: usize) -> Result<f64, MetricError> {
+    check::same_length("logits", a, b)?;
+    Ok(shared(&top_k(a, k)?, &top_k(b, k)?))
+}
+
+/// The ids of the k largest logits, best first; equal logits are ordered by
+/// lower id, so that the answer is unique.
+///
+/// The k best are selected in time linear in the vocabulary, and only they are
+/// sorted.
+///
+/// # Errors
+/// [`MetricError::KOutOfRange`] where k is zero or exceeds the vocabulary, and
+/// logits that are not finite.
+pub fn top_k<T: Real>(logits: &[T], k: usize) -> Result<Vec<usize>, MetricError> {
+    check::not_empty("logits", logits)?;
+    check::finite("logit", logits)?;
+    if k == 0 || k > logits.len() {
+        return Err(MetricError::KOutOfRange {
+            k,
+            vocabulary: logits.len(),
+        });
+    }
+    // Finite numbers are totally ordered, with −0 = 0 as for any other tie.
+    let better = |&i: &usize, &j: &usize| {
+        let (x, y): (f64, f64) = (logits[i].into(), logits[j].into());
+        y.partial_cmp(&x).unwrap_or(Ordering::Equal).then(i.cmp(&j))
+    };
+    let mut ids: Vec<usize> = (0..logits.len()).collect();
+    ids.select_nth_unstable_by(k - 1, better);
+    ids.truncate(k);
+    ids.sort_unstable_by(better);
+    Ok(ids)
+}
+
+/// The share of `a` that is also in `b`; both hold the same number of distinct ids.
+fn shared(a: &[usize], b: &[usize]) -> f64 {
+    let mut b = b.to_vec();
+    b.sort_unstable();
+    let common = a.iter().filter(|&id| b.binary_search(id).is_ok()).count();
+    common as f64 / a.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Agreement, agreement, top_k, top_k_overlap, top1_agreement};
+    use crate::MetricError;
+
+    #[test]
+    fn ties_go_to_the_lower_id() {
+        assert_eq!(top_k(&[1.0f32, 2.0, 2.0, 0.0], 1), Ok(vec![1]));
+        assert_eq!(top_k(&[-0.0f32, 0.0, 1.0], 2), Ok(vec![2, 0]));
+        assert_eq!(top_k(&[5.0f32; 6], 4), Ok(vec![0, 1, 2, 3]));
+    }
+
+    #[test]
+    fn overlap_counts_shared_ids() {
+        let (a, b) = ([4.0f32, 3.0, 2.0, 1.0], [3.0f32, 4.0, 1.0, 2.0]);
+        assert_eq!(top1_agreement(&a, &b), Ok(false));
+        assert_eq!(top_k_overlap(&a, &b, 2), Ok(1.0));
+        assert_eq!(top_k_overlap(&a, &b, 3), Ok(2.0 / 3.0));
+        assert_eq!(top_k_overlap(&a, &b, 4), Ok(1.0));
+    }
+
+    #[test]
+    fn one_selection_serves_every_k() {
+        let a: Vec<f64> = (0..300).map(|i| (f64::from(i) * 1.3).sin()).collect();
+        let b: Vec<f64> = (0..300).map(|i| (f64::from(i) * 1.3 + 0.4).sin()).collect();
+        let all = agreement(&a, &b).unwrap();
+        assert_eq!(all.top1, top_k_overlap(&a, &b, 1).unwrap());
+        assert_eq!(all.top5, top_k_overlap(&a, &b, 5).unwrap());
+        assert_eq!(all.top10, top_k_overlap(&a, &b, 10).unwrap());
+    }
+
+    #[test]
+    fn the_mean_is_over_positions() {
+        let yes = Agreement {
+            top1: 1.0,
+            top5: 0.8,
+            top10: 0.7,
+        };
+        let no = Agreement {
+            top1: 0.0,
+            top5: 0.4,
+            top10: 0.1,
+        };
+        let mean = Agreement::mean(&[yes, no]).unwrap();
+        assert_eq!(mean.top1, 0.5);
+        assert!((mean.top5 - 0.6).abs() < 1e-15 && (mean.top10 - 0.4).abs() < 1e-15);
+        assert!(Agreement::mean(&[]).is_err());
+    }
+
+    #[test]
+    fn refuses_a_k_without_meaning() {
+        for k in [0, 4] {
+            assert_eq!(
+                top_k(&[1.0f32, 2.0, 3.0], k),
+                Err(MetricError::KOutOfRange { k, vocabulary: 3 })
+            );
+        }
+        assert!(agreement(&[1.0f32; 9], &[1.0; 9]).is_err());
+        assert!(top_k(&[1.0, f32::NAN], 1).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! How spread one query's attention is over the keys that it sees.
+//!
+//! Two measures, both shares of the n visible key positions: how many get more
+//! than a threshold, and the *effective* share `exp(H)/n`, with H the entropy of
+//! the weights in nats. `exp(H)`, the perplexity of the distribution, is the
+//! number of keys over which a uniform attention would be as spread: n gives 1,
+//! a single key 1/n.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MetricError, Real, check};
+
+/// How far from 1 the sum of the weights may be: a softmax in bfloat16 keeps
+/// eight bits of each weight, so its sum is off by less than 2⁻⁸ plus rounding.
+const SUM_TOLERANCE: f64 = 1e-2;
+
+/// The density of one query's attention.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AttentionDensity {
+    /// Number of key positions, n: tokens, whether alone or in clusters.
+    pub positions: u64,
+    /// The weight above which a position counts, per position.
+    pub threshold: f64,
+    /// The share of positions whose weight is above the threshold, in 0..=1.
+    pub above_threshold: f64,
+    /// Entropy of the weights over positions, in nats, in 0..=ln n.
+    pub entropy_nats: f64,
+    /// `exp(entropy) / n`, in 1/n..=1.
+    pub effective: f64,
+}
+
+/// The density of attention weights over single key positions.
+///
+/// Pass the positions that the query sees and no others: hidden ones would
+/// count in n. The weights are divided by their sum, which must be close to 1.
+///
+/// # Errors
+/// No weights, weights that are negative or not finite,
+/// [`MetricError::NotDistribution`] where they sum to anything but 1 to within
+/// 1e-2, and a threshold outside 0..1.
+pub fn attention_density<T: Real>(
+    weights: &[T],
+    threshold: f64,
+) -> Result<AttentionDensity, MetricError> {
+    density(weights, |_| 1, threshold)
+}
+
+/// The density of attention over entries that stand for several tokens each:
+/// `counts[i]` tokens share `weights[i]` equally. A single token counts 1.
+///
+/// # Errors
+/// As [`attention_density`], and counts that are not as many as the weights or
+/// that are zero where the weight is not.
+pub fn clustered_density<T: Real>(
+    weights: &[T],
+    counts: &[u32],
+    threshold: f64,
+) -> Result<AttentionDensity, MetricError> {
+    check::same_length("attention weights", weights, counts)?;
+    density(weights, |index| counts[index], threshold)
+}
+
+fn density<T: Real>(
+    weights: &[T],
+    count: impl Fn(usize) -> u32,
+    threshold: f64,
+) -> Result<AttentionDensity, MetricError> {
+    check::not_empty("attention weights", weights)?;
+    check::finite("attention weight", weights)?;
+    if !(0.0..1.0).contains(&threshold) {
+        return Err(MetricError::OutOfRange {
+            what: "threshold",
+            value: threshold,
+            expected: "a weight from 0 up to, but not including, 1",
+        });
+    }
+    for (index, &weight) in weights.iter().enumerate() {
+        let weight: f64 = weight.into();
+        if weight < 0.0 {
+            return Err(MetricError::OutOfRange {
+                what: "attention weight",
+                value: weight,
+                expected: "a number from 0 up",
+            });
+        }
+        if weight > 0.0 && count(index) == 0 {
+            return Err(MetricError::EmptyCluster { index, weight });
+        }
+    }
+    let sum: f64 = weights.iter().map(|&w| w.into()).sum();
+    if (sum - 1.0).abs() > SUM_TOLERANCE {
+        return Err(MetricError::NotDistribution {
+            sum,
+            tolerance: SUM_TOLERANCE,
+        });
+    }
+
+    let (mut positions, mut above, mut entropy) = (0u64, 0u64, 0.0);
+    for (index, &weight) in weights.iter().enumerate() {
+        let tokens = count(index);
+        positions += u64::from(tokens);
+        let weight: f64 = weight.into() / sum;
+        if weight > 0.0 {
+            let each = weight / f64::from(tokens);
+            entropy -= weight * each.ln();
+            if each > threshold {
+                above += u64::from(tokens);
+            }
+        }
+    }
+    let n = positions as f64;
+    // Rounding can leave the bounds by a few units in the last place.
+    let entropy = f64::max(entropy, 0.0).min(n.ln());
+    Ok(AttentionDensity {
+        positions,
+        threshold,
+        above_threshold: above as f64 / n,
+        entropy_nats: entropy,
+        effective: (entropy.exp() / n).min(1.0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{attention_density, clustered_density};
+    use crate::MetricError;
+
+    #[test]
+    fn uniform_and_single_attention_are_the_extremes() {
+        let uniform = attention_density(&[0.25f32; 4], 0.2).unwrap();
+        assert_eq!((uniform.above_threshold, uniform.positions), (1.0, 4));
+        assert!((uniform.effective - 1.0).abs() < 1e-15);
+        let single = attention_density(&[0.0f32, 1.0, 0.0, 0.0], 0.2).unwrap();
+        assert_eq!(single.above_threshold, 0.25);
+        assert_eq!((single.entropy_nats, single.effective), (0.0, 0.25));
+    }
+
+    #[test]
+    fn the_threshold_is_exclusive() {
+        let density = attention_density(&[0.5f32, 0.25, 0.25], 0.25).unwrap();
+        assert_eq!(density.above_threshold, 1.0 / 3.0);
+    }
+
+    #[test]
+    fn a_cluster_is_its_tokens_with_equal_weight() {
+        let spread = attention_density(&[0.4, 0.2, 0.2, 0.2], 0.3).unwrap();
+        let clustered = clustered_density(&[0.4, 0.6], &[1, 3], 0.3).unwrap();
+        assert_eq!(clustered.positions, spread.positions);
+        assert_eq!(clustered.above_threshold, spread.above_threshold);
+        assert!((clustered.effective - spread.effective).abs() < 1e-15);
+    }
+
+    #[test]
+    fn refuses_what_is_no_distribution() {
+        assert!(matches!(
+            attention_density(&[0.5f32, 0.4], 0.0),
+            Err(MetricError::NotDistribution { .. })
+        ));
+        assert!(matches!(
+            attention_density(&[1.5f32, -0.5], 0.0),
+            Err(MetricError::OutOfRange {
+                what: "attention weight",
+                ..
+            })
+        ));
+        assert!(matches!(
+            clustered_density(&[0.5f32, 0.5], &[1, 0], 0.0),
+            Err(MetricError::EmptyCluster { index: 1, .. })
+        ));
+        for threshold in [-0.1, 1.0, f64::NAN] {
+            assert!(attention_density(&[1.0f32], threshold).is_err());
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How far an arm's next-token distribution is from the dense model's:
+//! Kullback–Leibler divergence, in nats.
+//!
+//! The direction is always KL(dense ‖ arm): the expectation is under the dense
+//! model, so that it tells how many nats are lost by coding the dense model's
+//! tokens with the arm's probabilities. For the other direction, swap the
+//! arguments. The sum runs over the vocabulary at one position; a mean is then
+//! over positions, each with the same weight.
+
+use crate::logits::LogSoftmax;
+use crate::rows::map_rows;
+use crate::{MetricError, Real, check};
+
+/// KL(dense ‖ arm) at one position, in nats: `Σ_i p_i (ln p_i − ln q_i)` with
+/// p the softmax of the dense logits and q that of the arm's
+/// (Kullback and Leibler, 1951).
+///
+/// Both log-softmaxes are taken in `f64` with the maximum removed. A result
+/// that rounding leaves below zero is reported as zero.
+///
+/// # Errors
+/// Rows of different lengths, empty rows, and logits that are not finite.
+pub fn kl<T: Real>(dense: &[T], arm: &[T]) -> Result<f64, MetricError> {
+    check::same_length("logits", dense, arm)?;
+    let (p, q) = (LogSoftmax::of(dense)?, LogSoftmax::of(arm)?);
+    let sum: f64 = dense
+        .iter()
+        .zip(arm)
+        .map(|(&x, &y)| {
+            let ln_p = p.ln_probability(x.into());
+            let probability = ln_p.exp();
+            // 0 ln 0 = 0, also where ln p is too small for its exponential.
+            if probability > 0.0 {
+                probability * (ln_p - q.ln_probability(y.into()))
+            } else {
+                0.0
+            }
+        })
+        .sum();
+    check::no_overflow("divergence", sum.max(0.0))
+}
+
+/// [`kl`] at each position of two row-major logit matrices, `[positions, vocabulary]`.
+///
+/// # Errors
+/// As [`kl`], with the row named, and buffers that are not whole rows.
+pub fn kl_rows<T: Real>(
+    dense: &[T],
+    arm: &[T],
+    vocabulary: usize,
+) -> Result<Vec<f64>, MetricError> {
+    map_rows(dense, arm, vocabulary, kl)
+}
+
+/// The mean over positions of [`kl_rows`], in nats per position.
+///
+/// # Errors
+/// As [`kl_rows`].
+pub fn mean_kl<T: Real>(dense: &[T], arm: &[T], vocabulary: usize) -> Result<f64, MetricError> {
+    let rows = kl_rows(dense, arm, vocabulary)?;
+    Ok(rows.iter().sum::<f64>() / rows.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{kl, mean_kl};
+    use crate::MetricError;
+
+    #[test]
+    fn two_outcomes_by_hand() {
+        // p = (3/4, 1/4), q = (1/2, 1/2).
+        let expected = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
+        let value = kl(&[3f64.ln(), 0.0], &[7.0, 7.0]).unwrap();
+        assert!((value - expected).abs() < 1e-15, "{value} {expected}");
+    }
+
+    #[test]
+    fn the_expectation_is_under_the_dense_model() {
+        // The dense model never chooses the second token, so that an arm which
+        // gives it half of its mass loses ln 2; the reverse costs far more.
+        let (sure, unsure) = ([50.0f32, 0.0], [0.0f32, 0.0]);
+        assert!((kl(&sure, &unsure).unwrap() - 2f64.ln()).abs() < 1e-12);
+        assert!(kl(&unsure, &sure).unwrap() > 20.0);
+    }
+
+    #[test]
+    fn the_mean_is_over_positions() {
+        let dense = [3f64.ln(), 0.0, 1.0, 1.0];
+        let arm = [7.0, 7.0, 2.0, 2.0];
+        let first = kl(&dense[..2], &arm[..2]).unwrap();
+        assert!((mean_kl(&dense, &arm, 2).unwrap() - first / 2.0).abs() < 1e-16);
+    }
+
+    #[test]
+    fn refuses_masked_logits() {
+        assert!(matches!(
+            kl(&[0.0f32, f32::NEG_INFINITY], &[0.0, 0.0]),
+            Err(MetricError::NonFinite {
+                what: "logit",
+                index: 1,
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,138 @@
+//! What can be wrong with the numbers given to a metric.
+
+/// Why a metric has no value.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricError {
+    /// There is nothing to measure.
+    #[error("no {what} to measure")]
+    Empty {
+        /// What is missing, in the plural.
+        what: &'static str,
+    },
+    /// Two inputs that belong together have different lengths.
+    #[error("{left} values on the left, {right} on the right: expected the same number")]
+    LengthMismatch {
+        /// Length of the first input.
+        left: usize,
+        /// Length of the second input.
+        right: usize,
+    },
+    /// A `NaN` or an infinity among the inputs.
+    #[error("{what} {index} is {value}, expected a finite number")]
+    NonFinite {
+        /// What the number stands for, in the singular.
+        what: &'static str,
+        /// Its position in the input.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// The result exceeds the range of `f64`.
+    #[error("{what} is too large for a 64-bit float")]
+    Overflow {
+        /// The result that overflowed.
+        what: &'static str,
+    },
+    /// The cosine of a zero vector is undefined.
+    #[error("the {which} vector is zero: it has no direction")]
+    ZeroVector {
+        /// `left` or `right`.
+        which: &'static str,
+    },
+    /// A flat buffer that is not a whole number of rows.
+    #[error("{len} values are not a whole number of rows of {width}")]
+    NotRows {
+        /// Length of the buffer.
+        len: usize,
+        /// Width of a row.
+        width: usize,
+    },
+    /// A row of a batch has no value.
+    #[error("row {row}: {source}")]
+    Row {
+        /// Index of the row.
+        row: usize,
+        /// What is wrong with it.
+        source: Box<MetricError>,
+    },
+    /// More best tokens asked for than there are, or none.
+    #[error("k is {k}, expected 1 to the vocabulary's {vocabulary}")]
+    KOutOfRange {
+        /// The k asked for.
+        k: usize,
+        /// Number of logits.
+        vocabulary: usize,
+    },
+    /// A target token outside the vocabulary.
+    #[error("target {target} is outside the vocabulary of {vocabulary}")]
+    TargetOutOfRange {
+        /// The token id.
+        target: usize,
+        /// Number of logits.
+        vocabulary: usize,
+    },
+    /// A setting or a value outside its range.
+    #[error("{what} is {value}, expected {expected}")]
+    OutOfRange {
+        /// Name of the value.
+        what: &'static str,
+        /// The value found.
+        value: f64,
+        /// The range accepted, in words.
+        expected: &'static str,
+    },
+    /// A sample that must be above zero is not.
+    #[error("{what} {index} is {value}, expected a number above zero")]
+    NotPositive {
+        /// What the sample stands for, in the singular.
+        what: &'static str,
+        /// Its position in the input.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// Too few samples for the statistic.
+    #[error("{found} samples, expected at least {needed}")]
+    TooFewSamples {
+        /// Number of samples given.
+        found: usize,
+        /// Number of samples needed.
+        needed: usize,
+    },
+    /// More successes than trials.
+    #[error("{successes} successes in {trials} trials")]
+    SuccessesExceedTrials {
+        /// Number of successes.
+        successes: u64,
+        /// Number of trials.
+        trials: u64,
+    },
+    /// Weights that are not a probability distribution.
+    #[error("the weights sum to {sum}, expected 1 (to within {tolerance})")]
+    NotDistribution {
+        /// Their sum.
+        sum: f64,
+        /// How far from 1 it may be.
+        tolerance: f64,
+    },
+    /// A cluster of no tokens that nevertheless has weight.
+    #[error("cluster {index} stands for no tokens but has weight {weight}")]
+    EmptyCluster {
+        /// Index of the cluster.
+        index: usize,
+        /// Its weight.
+        weight: f64,
+    },
+    /// Windows that would skip tokens, or never advance.
+    #[error("stride {stride} with windows of {window}: expected 1 <= stride <= window")]
+    Stride {
+        /// Tokens from one window's start to the next.
+        stride: usize,
+        /// Tokens in a window.
+        window: usize,
+    },
+    /// The ROUGE scorer refused its configuration.
+    #[error(transparent)]
+    Rouge(#[from] rougers::Error),
+}

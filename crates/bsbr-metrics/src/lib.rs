@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+pub mod agreement;
+pub mod density;
+pub mod divergence;
+pub mod error;
+pub mod perplexity;
+pub mod rouge;
+pub mod similarity;
+pub mod stats;
+
+mod check;
+mod logits;
+mod number;
+mod rows;
+
+pub use error::MetricError;
+pub use number::Real;

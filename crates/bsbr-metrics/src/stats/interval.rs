@@ -1,0 +1,24 @@
+//! A range of plausible values.
+
+use serde::{Deserialize, Serialize};
+
+/// A closed interval, in the unit of what it bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Interval {
+    /// Whether a value lies in the interval, ends included.
+    pub fn contains(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
+
+    /// Upper end minus lower end.
+    pub fn width(&self) -> f64 {
+        self.high - self.low
+    }
+}

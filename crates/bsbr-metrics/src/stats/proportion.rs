@@ -1,0 +1,144 @@
+//! Intervals for the probability behind k successes in n trials.
+
+use statrs::distribution::{ContinuousCDF, Normal};
+use statrs::function::beta::checked_beta_reg;
+
+use super::Interval;
+use crate::MetricError;
+
+/// Halvings of 0..1 after which an interval end is no longer refined: enough for
+/// full precision of any end above 1e-20.
+const HALVINGS: u32 = 120;
+
+/// The score interval of Wilson (1927) for a proportion, without continuity
+/// correction: on average it covers with the confidence asked for, also near 0
+/// and 1, though not for every probability.
+///
+/// With p = k/n and z the normal quantile of `(1 + confidence) / 2`:
+/// `(p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)`.
+///
+/// # Errors
+/// No trials, more successes than trials, a confidence outside 0..1 (ends excluded).
+pub fn wilson(successes: u64, trials: u64, confidence: f64) -> Result<Interval, MetricError> {
+    counts(successes, trials, confidence)?;
+    let z = Normal::standard().inverse_cdf((1.0 + confidence) / 2.0);
+    let n = trials as f64;
+    let p = successes as f64 / n;
+    let centre = p + z * z / (2.0 * n);
+    let reach = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + z * z / n;
+    // The ends at k = 0 and k = n are exact; elsewhere rounding stays inside.
+    Ok(Interval {
+        low: if successes == 0 {
+            0.0
+        } else {
+            ((centre - reach) / scale).max(0.0)
+        },
+        high: if successes == trials {
+            1.0
+        } else {
+            ((centre + reach) / scale).min(1.0)
+        },
+    })
+}
+
+/// The exact binomial interval of Clopper and Pearson (1934): it covers with at
+/// least the confidence asked for whatever the probability, and is therefore
+/// wider than [`wilson`].
+///
+/// With α = 1 − confidence, the ends are the α/2 quantile of
+/// Beta(k, n − k + 1), 0 at k = 0, and the 1 − α/2 quantile of
+/// Beta(k + 1, n − k), 1 at k = n.
+///
+/// # Errors
+/// As [`wilson`].
+pub fn clopper_pearson(
+    successes: u64,
+    trials: u64,
+    confidence: f64,
+) -> Result<Interval, MetricError> {
+    counts(successes, trials, confidence)?;
+    let tail = (1.0 - confidence) / 2.0;
+    let (k, n) = (successes as f64, trials as f64);
+    Ok(Interval {
+        low: if successes == 0 {
+            0.0
+        } else {
+            beta_quantile(k, n - k + 1.0, tail)
+        },
+        // By symmetry the quantile of the other tail, which keeps its precision.
+        high: if successes == trials {
+            1.0
+        } else {
+            1.0 - beta_quantile(n - k, k + 1.0, tail)
+        },
+    })
+}
+
+/// The x at which the regularised incomplete beta function is `probability`, by
+/// bisection: slower than Newton's method, but it always ends.
+fn beta_quantile(a: f64, b: f64, probability: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..HALVINGS {
+        let middle = (low + high) / 2.0;
+        match checked_beta_reg(a, b, middle) {
+            Ok(value) if value < probability => low = middle,
+            _ => high = middle,
+        }
+    }
+    (low + high) / 2.0
+}
+
+fn counts(successes: u64, trials: u64, confidence: f64) -> Result<(), MetricError> {
+    if trials == 0 {
+        return Err(MetricError::Empty { what: "trials" });
+    }
+    if successes > trials {
+        return Err(MetricError::SuccessesExceedTrials { successes, trials });
+    }
+    if !(confidence > 0.0 && confidence < 1.0) {
+        return Err(MetricError::OutOfRange {
+            what: "confidence",
+            value: confidence,
+            expected: "a share between 0 and 1",
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{clopper_pearson, wilson};
+    use crate::MetricError;
+
+    #[test]
+    fn no_successes_by_hand() {
+        // (1 − high)^10 = 0.025.
+        let exact = clopper_pearson(0, 10, 0.95).unwrap();
+        assert_eq!(exact.low, 0.0);
+        assert!((exact.high - (1.0 - 0.025f64.powf(0.1))).abs() < 1e-14);
+        // z² / (n + z²).
+        let score = wilson(0, 10, 0.95).unwrap();
+        let z2 = 1.959_963_984_540_054_f64.powi(2);
+        assert_eq!(score.low, 0.0);
+        assert!((score.high - z2 / (10.0 + z2)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn bad_counts_are_typed_errors() {
+        assert_eq!(
+            wilson(0, 0, 0.95),
+            Err(MetricError::Empty { what: "trials" })
+        );
+        assert_eq!(
+            clopper_pearson(3, 2, 0.95),
+            Err(MetricError::SuccessesExceedTrials {
+                successes: 3,
+                trials: 2
+            })
+        );
+        for confidence in [0.0, 1.0, f64::NAN] {
+            assert!(wilson(1, 2, confidence).is_err());
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Two models on the same tokens, position by position.
+
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_metrics::agreement::{self, Agreement};
+use bsbr_metrics::{MetricError, divergence, similarity};
+use burn::tensor::{DType, Tensor};
+use rayon::prelude::*;
+
+use crate::error::ReportError;
+
+/// Logits held at a time, of each of the two models.
+const LOGITS_AT_A_TIME: usize = 1 << 24;
+
+/// Hidden states of one sequence, on the host and, for the logits, on the device.
+#[derive(Debug)]
+pub struct States {
+    /// The embeddings, the residual stream after each block but the last, and the final norm's
+    /// output: L + 1 of `[N · n_embd]`.
+    pub layers: Vec<Vec<f32>>,
+    last: Tensor<3>,
+}
+
+impl States {
+    /// Runs a model on a sequence.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the model cannot take the sequence.
+    pub fn of(model: &Gpt2, ids: &[u32]) -> Result<Self, ReportError> {
+        let all = model.all_hidden_states(&TokenBatch::single(ids)?)?;
+        Self::read(all)
+    }
+
+    /// Runs a model on a sequence and keeps the final hidden states alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the model cannot take the sequence.
+    pub fn last_of(model: &Gpt2, ids: &[u32]) -> Result<Self, ReportError> {
+        Self::read(vec![model.hidden_states(&TokenBatch::single(ids)?)?])
+    }
+
+    fn read(all: Vec<Tensor<3>>) -> Result<Self, ReportError> {
+        let layers = all
+            .iter()
+            .map(|x| host(x.clone()))
+            .collect::<Result<_, _>>()?;
+        match all.into_iter().next_back() {
+            Some(last) => Ok(Self { layers, last }),
+            None => Err(ReportError::Tensor("there are no hidden states".to_owned())),
+        }
+    }
+
+    /// The final hidden states.
+    pub fn last(&self) -> &[f32] {
+        self.layers.last().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A tensor's values as f32.
+///
+/// # Errors
+///
+/// [`ReportError::Tensor`] where they cannot be read back.
+pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ReportError> {
+    tensor
+        .cast(DType::F32)
+        .into_data()
+        .try_into_vec::<f32>()
+        .map_err(|error| ReportError::Tensor(format!("{error:?}")))
+}
+
+/// How alike hidden states are at each position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HiddenScores {
+    /// Cosine.
+    pub cosine: Vec<f64>,
+    /// Mean squared error.
+    pub mse: Vec<f64>,
+    /// ‖dense − arm‖² / ‖dense‖².
+    pub relative_mse: Vec<f64>,
+}
+
+/// Compares hidden states of `width` dimensions.
+///
+/// # Errors
+///
+/// [`MetricError`] where a state is zero or not finite.
+pub fn hidden(dense: &[f32], arm: &[f32], width: usize) -> Result<HiddenScores, MetricError> {
+    let cosine = similarity::cosine_rows(dense, arm, width)?;
+    let mse = similarity::mse_rows(dense, arm, width)?;
+    let relative_mse = dense
+        .chunks_exact(width)
+        .zip(&mse)
+        .map(|(row, mse)| {
+            let square: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
+            mse * width as f64 / square
+        })
+        .collect();
+    Ok(HiddenScores {
+        cosine,
+        mse,
+        relative_mse,
+    })
+}
+
+/// How alike next-token distributions are at one position.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogitScore {
+    /// KL(dense ‖ arm) in nats.
+    pub kl: f64,
+    /// Cosine of the logits.
+    pub cosine: f64,
+    /// Shares of the best tokens.
+    pub agreement: Agreement,
+}
+
+/// Compares the dense model's next-token distributions with those of each arm, at every position.
+///
+/// Logits are made for a few positions at a time, the dense ones once for all arms.
+///
+/// # Errors
+///
+/// [`ReportError`] where logits cannot be read back; within, [`MetricError`] for an arm whose
+/// logits are not finite.
+pub fn logits(
+    dense: &Gpt2,
+    dense_states: &States,
+    arms: &[(Gpt2, States)],
+) -> Result<Vec<Result<Vec<LogitScore>, MetricError>>, ReportError> {
+    let vocabulary = dense.output_table().dims()[0];
+    let positions = dense_states.last.dims()[1];
+    let rows = (LOGITS_AT_A_TIME / vocabulary).clamp(1, positions.max(1));
+    let mut scores: Vec<Result<Vec<LogitScore>, MetricError>> = arms
+        .iter()
+        .map(|_| Ok(Vec::with_capacity(positions)))
+        .collect();
+    for start in (0..positions).step_by(rows) {
+        let count = rows.min(positions - start);
+        let piece = |model: &Gpt2, states: &States| {
+            host(model.logits(states.last.clone().narrow(1, start, count)))
+        };
+        let reference = piece(dense, dense_states)?;
+        for ((model, states), scores) in arms.iter().zip(&mut scores) {
+            let Ok(so_far) = scores else { continue };
+            let logits = piece(model, states)?;
+            let piece: Result<Vec<LogitScore>, MetricError> = reference
+                .par_chunks_exact(vocabulary)
+                .zip(logits.par_chunks_exact(vocabulary))
+                .map(|(dense, arm)| score(dense, arm))
+                .collect();
+            match piece {
+                Ok(piece) => so_far.extend(piece),
+                Err(error) => *scores = Err(error),
+            }
+        }
+    }
+    Ok(scores)
+}
+
+fn score(dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
+    Ok(LogitScore {
+        kl: divergence::kl(dense, arm)?,
+        cosine: similarity::cosine(dense, arm)?,
+        agreement: agreement::agreement(dense, arm)?,
+    })
+}
+
+/// The mean of a field over some positions; `None` without positions.
+pub fn mean<T>(rows: &[T], keep: impl Fn(usize) -> bool, field: impl Fn(&T) -> f64) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0usize);
+    for (_, row) in rows.iter().enumerate().filter(|(at, _)| keep(*at)) {
+        sum += field(row);
+        count += 1;
+    }
+    (count > 0).then(|| sum / count as f64)
+}

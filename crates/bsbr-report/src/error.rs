@@ -1,0 +1,115 @@
+//! What can go wrong between a specification and its page.
+
+use std::path::PathBuf;
+
+/// An experiment that cannot be read, run, recorded or rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A file that cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file or folder that cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A specification, arm or reported number that is not as it should be.
+    #[error("{path}: {message}")]
+    Spec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A setting of an experiment that is missing, of the wrong type or out of bounds.
+    #[error("experiment {experiment}: `{table}`: {message}")]
+    Setting {
+        /// The experiment.
+        experiment: String,
+        /// `settings` or `counts`.
+        table: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// An experiment without an implementation.
+    #[error("there is no experiment called {name}; there are {known}")]
+    UnknownExperiment {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A record that cannot be understood.
+    #[error("{path} is not a record ({message}); delete it, and the unit is run again")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A model that cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] bsbr_convert::LoadError),
+    /// A model that is no reference: some of its layers are not dense.
+    #[error("{path}: layer {layer} is {arm}, but the arms are made here; give the dense model")]
+    NotDense {
+        /// The folder.
+        path: PathBuf,
+        /// The first layer that is not dense.
+        layer: usize,
+        /// Its arm.
+        arm: &'static str,
+    },
+    /// A model that cannot be converted.
+    #[error(transparent)]
+    Convert(#[from] bsbr_convert::ConvertError),
+    /// A model configuration that cannot be used.
+    #[error(transparent)]
+    Config(#[from] bsbr_gpt2::ConfigError),
+    /// An input that the model cannot take.
+    #[error(transparent)]
+    Input(#[from] bsbr_gpt2::InputError),
+    /// Text that cannot be turned into tokens.
+    #[error(transparent)]
+    Tokenizer(#[from] bsbr_data::tokenizer::TokenizerError),
+    /// A tensor that cannot be read back.
+    #[error("cannot read a tensor back: {0}")]
+    Tensor(String),
+    /// Texts that are too short for what is asked of them.
+    #[error(
+        "{path} has {found} tokens, but {needed} are needed for one text of {length} tokens \
+         beside what is kept for calibration; give a longer file"
+    )]
+    ShortText {
+        /// The file.
+        path: PathBuf,
+        /// Its tokens.
+        found: usize,
+        /// Tokens needed.
+        needed: usize,
+        /// Tokens of a text.
+        length: usize,
+    },
+    /// An image that cannot be encoded or decoded.
+    #[error("an image cannot be coded: {0}")]
+    Image(String),
+    /// JSON that cannot be written.
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Stopped on request, before the last unit.
+    #[error("stopped after {done} of {total} units; the same command goes on from there")]
+    Stopped {
+        /// Units that are recorded.
+        done: usize,
+        /// Units of the run.
+        total: usize,
+    },
+}

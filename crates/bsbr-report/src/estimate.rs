@@ -1,0 +1,39 @@
+//! A quantity over samples: mean, spread and interval.
+
+use bsbr_metrics::stats::{Bootstrap, Interval, Summary};
+
+/// Resamples of the bootstrap.
+pub const RESAMPLES: usize = 2_000;
+
+/// Mean, standard deviation and bootstrap interval of a quantity over samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation over samples; `None` for one sample.
+    pub std: Option<f64>,
+    /// The 95 % percentile bootstrap interval of the mean; `None` for one sample.
+    pub interval: Option<Interval>,
+    /// The number of samples.
+    pub n: usize,
+}
+
+impl Estimate {
+    /// The estimate of one value a sample; `None` without samples.
+    ///
+    /// The same values always give the same interval.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let bootstrap = Bootstrap {
+            resamples: RESAMPLES,
+            seed: 0,
+        };
+        // Records hold finite values only, so the one way to fail is to be empty.
+        let summary = Summary::of(values, &bootstrap).ok()?;
+        Some(Self {
+            mean: summary.mean,
+            std: summary.std,
+            interval: summary.ci95,
+            n: summary.n,
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! What an experiment is to the code that runs and renders it.
+
+use std::ops::Range;
+
+use crate::error::ReportError;
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::section::Section;
+
+/// A piece of an experiment that is recorded as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unit {
+    /// A domain of texts, [`RANDOM`](crate::record::RANDOM), or what else sequences come from.
+    pub source: String,
+    /// Tokens of a sequence.
+    pub length: usize,
+    /// Which sequences of the source.
+    pub samples: Range<u64>,
+    /// The one arm that the unit is about, or `None` for all.
+    pub arm: Option<String>,
+    /// How long it takes, in a unit that the experiments of a run share: tokens × models.
+    pub work: f64,
+}
+
+impl Unit {
+    /// The unit's name, also that of its record.
+    pub fn id(&self) -> String {
+        let arm = match &self.arm {
+            Some(arm) => format!("-{arm}"),
+            None => String::new(),
+        };
+        format!(
+            "{}-{:05}-{:04}-{:04}{arm}",
+            self.source
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+            self.length,
+            self.samples.start,
+            self.samples.end
+        )
+    }
+
+    /// The unit in words, for whoever waits for it.
+    pub fn describe(&self) -> String {
+        let arm = match &self.arm {
+            Some(arm) => format!(", {arm}"),
+            None => String::new(),
+        };
+        let samples = &self.samples;
+        format!(
+            "{}, {} tokens, {}–{}{arm}",
+            self.source,
+            self.length,
+            samples.start + 1,
+            samples.end
+        )
+    }
+}
+
+/// An experiment: units of work, each of which gives measurements, and a section made of them.
+///
+/// It is built from a [`Spec`](crate::spec::Spec), which it keeps.
+pub trait Experiment {
+    /// The units, in the order in which they are run.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the settings do not fit the model or the texts.
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError>;
+
+    /// Measures every arm, or the unit's own, on every sample of the unit.
+    ///
+    /// What cannot be measured is a [`Measurement`] with a reason, not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where going on makes no sense.
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError>;
+
+    /// The section that these records fill; nothing else goes into it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where records hold what cannot be drawn.
+    fn render(&self, records: &Records) -> Result<Section, ReportError>;
+}
+
+/// `count` samples of a source as units of at most `per_unit`.
+pub fn batches(
+    source: &str,
+    length: usize,
+    count: u64,
+    per_unit: u64,
+    models: usize,
+) -> impl Iterator<Item = Unit> {
+    let per_unit = per_unit.max(1);
+    (0..count.div_ceil(per_unit)).map(move |part| {
+        let samples = part * per_unit..((part + 1) * per_unit).min(count);
+        Unit {
+            work: (samples.end - samples.start) as f64 * length as f64 * models as f64,
+            source: source.to_owned(),
+            length,
+            samples,
+            arm: None,
+        }
+    })
+}

@@ -1,0 +1,265 @@
+//! Numbers on attention maps: rows of weights over earlier tokens.
+
+use rayon::prelude::*;
+
+/// How a map is divided: sinks, the own chunk, near chunks, and what is far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grid {
+    pub chunk_size: usize,
+    pub near_chunks: usize,
+    pub sinks: usize,
+}
+
+impl Grid {
+    /// For the query at `position`: where its own chunk starts, and where its far field ends.
+    fn bounds(self, position: usize) -> (usize, usize) {
+        match position.checked_sub(self.sinks) {
+            None => (0, self.sinks.min(position)),
+            Some(after) => {
+                let chunk = after / self.chunk_size;
+                let far = chunk.saturating_sub(self.near_chunks);
+                (
+                    self.sinks + chunk * self.chunk_size,
+                    self.sinks + far * self.chunk_size,
+                )
+            }
+        }
+    }
+
+    /// The far field of the query at `position`.
+    fn far(self, position: usize) -> std::ops::Range<usize> {
+        let (_, end) = self.bounds(position);
+        self.sinks.min(end)..end
+    }
+}
+
+/// How alike a head's maps are: means over queries of the cosine of their weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct HeadScores {
+    /// On tokens of the query's own chunk.
+    pub within: Option<f64>,
+    /// On all tokens before the own chunk.
+    pub between: Option<f64>,
+    /// On tokens of the far field.
+    pub far: Option<f64>,
+    /// The share of the dense weights that falls on the far field, over queries that have one.
+    pub dense_far_mass: f64,
+}
+
+/// Compares maps head by head. `[H · N · N]`
+pub(super) fn compare(dense: &[f32], arm: &[f32], tokens: usize, grid: Grid) -> Vec<HeadScores> {
+    let size = tokens * tokens;
+    dense
+        .par_chunks_exact(size)
+        .zip(arm.par_chunks_exact(size))
+        .map(|(dense, arm)| {
+            let (mut within, mut between, mut far) =
+                (Mean::default(), Mean::default(), Mean::default());
+            let mut mass = Mean::default();
+            let rows = dense.chunks_exact(tokens).zip(arm.chunks_exact(tokens));
+            for (i, (dense, arm)) in rows.enumerate() {
+                let (own, _) = grid.bounds(i);
+                let reach = grid.far(i);
+                // A single weight has no direction to compare.
+                if i > own {
+                    within.add(cosine(&dense[own..=i], &arm[own..=i]));
+                }
+                if own > 1 {
+                    between.add(cosine(&dense[..own], &arm[..own]));
+                }
+                if reach.len() > 1 {
+                    mass.add(Some(
+                        dense[reach.clone()].iter().map(|&x| f64::from(x)).sum(),
+                    ));
+                    far.add(cosine(&dense[reach.clone()], &arm[reach]));
+                }
+            }
+            HeadScores {
+                within: within.value(),
+                between: between.value(),
+                far: far.value(),
+                dense_far_mass: mass.value().unwrap_or(0.0),
+            }
+        })
+        .collect()
+}
+
+/// The head that looks farthest: the most weight on the far field.
+pub(super) fn most_far(weights: &[f32], tokens: usize, heads: usize, grid: Grid) -> usize {
+    let masses = compare(weights, weights, tokens, grid);
+    (0..heads)
+        .rev()
+        .max_by(|&a, &b| {
+            masses[a]
+                .dense_far_mass
+                .total_cmp(&masses[b].dense_far_mass)
+        })
+        .unwrap_or(0)
+}
+
+/// Some rows of every head's map, each of length 1, for matching heads.
+#[derive(Debug)]
+pub(super) struct Rows {
+    tokens: usize,
+    picked: Vec<usize>,
+    heads: Vec<Vec<f32>>,
+}
+
+impl Rows {
+    /// At most `count` rows, evenly spread, the last of them the last.
+    pub fn new(tokens: usize, count: usize) -> Self {
+        let count = count.clamp(1, tokens.max(1));
+        Self {
+            tokens,
+            picked: (1..=count).map(|at| at * tokens / count - 1).collect(),
+            heads: Vec::new(),
+        }
+    }
+
+    /// Adds a layer's heads. `[H · N · N]`
+    pub fn add(&mut self, weights: &[f32]) {
+        for map in weights.chunks_exact(self.tokens * self.tokens) {
+            let mut rows = Vec::with_capacity(self.picked.len() * self.tokens);
+            for &row in &self.picked {
+                let row = &map[row * self.tokens..(row + 1) * self.tokens];
+                let length = row
+                    .iter()
+                    .map(|x| x * x)
+                    .sum::<f32>()
+                    .sqrt()
+                    .max(f32::MIN_POSITIVE);
+                rows.extend(row.iter().map(|x| x / length));
+            }
+            self.heads.push(rows);
+        }
+    }
+
+    /// For each head, the head of `other` whose rows have the greatest mean cosine with its own;
+    /// the head of the same place where none is greater.
+    pub fn best_matches(&self, other: &Self) -> Vec<usize> {
+        let similarity = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        self.heads
+            .par_iter()
+            .enumerate()
+            .map(|(place, rows)| {
+                let own = other
+                    .heads
+                    .get(place)
+                    .map_or(f32::MIN, |one| similarity(rows, one));
+                let others = other.heads.iter().enumerate();
+                let (best, _) = others.fold((place, own), |(best, most), (index, one)| {
+                    let found = similarity(rows, one);
+                    if found > most {
+                        (index, found)
+                    } else {
+                        (best, most)
+                    }
+                });
+                best
+            })
+            .collect()
+    }
+}
+
+/// The cosine of two rows of weights: 0 where the arm has none, nothing where the dense row has none.
+fn cosine(dense: &[f32], arm: &[f32]) -> Option<f64> {
+    let (mut dot, mut dense_square, mut arm_square) = (0.0, 0.0, 0.0);
+    for (&a, &b) in dense.iter().zip(arm) {
+        let (a, b) = (f64::from(a), f64::from(b));
+        dot += a * b;
+        dense_square += a * a;
+        arm_square += b * b;
+    }
+    match (dense_square > 0.0, arm_square > 0.0) {
+        (false, _) => None,
+        (true, false) => Some(0.0),
+        (true, true) => Some((dot / (dense_square.sqrt() * arm_square.sqrt())).clamp(-1.0, 1.0)),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, value: Option<f64>) {
+        if let Some(value) = value {
+            self.sum += value;
+            self.count += 1;
+        }
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: Grid = Grid {
+        chunk_size: 2,
+        near_chunks: 1,
+        sinks: 1,
+    };
+
+    #[test]
+    fn the_grid_has_sinks_chunks_and_a_far_field() {
+        assert_eq!(GRID.bounds(0), (0, 0));
+        assert_eq!(GRID.bounds(1), (1, 1));
+        assert_eq!(GRID.bounds(4), (3, 1));
+        assert_eq!(GRID.bounds(5), (5, 3));
+        assert_eq!(GRID.far(5), 1..3);
+        assert_eq!(GRID.far(0), 0..0);
+    }
+
+    /// Causal weights of `heads` heads that differ.
+    fn maps(heads: usize, tokens: usize) -> Vec<f32> {
+        let mut weights = vec![0.0; heads * tokens * tokens];
+        for head in 0..heads {
+            for i in 0..tokens {
+                for j in 0..=i {
+                    let weight = ((i * (head + 2) + j * 5) % 7) as f32 + 1.0;
+                    weights[(head * tokens + i) * tokens + j] = weight;
+                }
+            }
+        }
+        weights
+    }
+
+    #[test]
+    fn a_map_is_like_itself_and_finds_itself() {
+        let weights = maps(3, 8);
+        for score in compare(&weights, &weights, 8, GRID) {
+            assert!((score.within.unwrap() - 1.0).abs() < 1e-12);
+            assert!((score.between.unwrap() - 1.0).abs() < 1e-12);
+            assert!((score.far.unwrap() - 1.0).abs() < 1e-12);
+        }
+        let mut rows = Rows::new(8, 4);
+        rows.add(&weights);
+        assert_eq!(rows.best_matches(&rows), [0, 1, 2]);
+    }
+
+    #[test]
+    fn swapped_heads_find_each_other_and_what_is_lost_counts_as_zero() {
+        let weights = maps(2, 8);
+        let swapped = [&weights[64..], &weights[..64]].concat();
+        let (mut a, mut b) = (Rows::new(8, 8), Rows::new(8, 8));
+        a.add(&weights);
+        b.add(&swapped);
+        assert_eq!(a.best_matches(&b), [1, 0]);
+
+        let mut local = weights.clone();
+        for i in 0..8 {
+            for j in GRID.far(i) {
+                local[i * 8 + j] = 0.0;
+            }
+        }
+        let scores = compare(&weights, &local, 8, GRID);
+        assert_eq!(scores[0].far, Some(0.0));
+        assert!(scores[0].within.unwrap() > 0.999);
+    }
+}

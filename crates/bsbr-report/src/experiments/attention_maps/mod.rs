@@ -1,0 +1,311 @@
+//! Attention maps of the dense model and of each arm, head by head.
+
+mod maps;
+mod render;
+
+use bsbr_attention::AttentionInput;
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::tensor::Tensor;
+use serde::Deserialize;
+
+use crate::arms;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::attention_maps::maps::{Grid, HeadScores, Rows};
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::render::heatmap;
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 2;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a text.
+    pub length: usize,
+    /// S of the grid that divides maps into what is within a chunk and what is between chunks.
+    pub chunk_size: usize,
+    /// P of that grid.
+    pub near_chunks: usize,
+    /// Sinks of that grid.
+    pub sink_tokens: usize,
+    /// Query positions, evenly spread, by which heads are matched.
+    pub match_rows: usize,
+    /// Arms whose maps are drawn.
+    pub gallery: Vec<String>,
+    /// The most pixels of a drawn map's side.
+    pub pixels: usize,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Texts in all; they take turns between the domains.
+    pub texts: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct AttentionMaps {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl AttentionMaps {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let wrong = |message: String| ReportError::Setting {
+            experiment: spec.method.experiment.clone(),
+            table: "settings",
+            message,
+        };
+        if settings.length == 0 || settings.chunk_size == 0 || settings.match_rows == 0 {
+            let message = "`length`, `chunk_size` and `match_rows` must be above 0";
+            return Err(wrong(message.to_owned()));
+        }
+        if let Some(id) = settings
+            .gallery
+            .iter()
+            .find(|id| !spec.method.arms.iter().any(|arm| arm.id == **id))
+        {
+            return Err(wrong(format!("`gallery` names {id}, which is no arm here")));
+        }
+        Ok(Self {
+            settings,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            chunk_size: self.settings.chunk_size,
+            near_chunks: self.settings.near_chunks,
+            sinks: self.settings.sink_tokens,
+        }
+    }
+
+    /// Every arm on one text; maps are kept where `draw` is set.
+    fn text(
+        &self,
+        unit: &Unit,
+        index: u64,
+        draw: bool,
+        lab: &Lab,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let seed = self.spec.method.seed;
+        let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
+        let batch = TokenBatch::single(&ids)?;
+        let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
+        if let Err(reason) = lab.dense().check(&batch, 0) {
+            let arms = self.arms().iter();
+            return Ok(arms
+                .map(|arm| new(arm).without_values(reason.to_string()))
+                .collect());
+        }
+        let mut measurements: Vec<Measurement> = self.arms().iter().map(new).collect();
+        let mut runs = Vec::new();
+        for (place, arm) in self.arms().iter().enumerate() {
+            match lab.model(arm, seed) {
+                Ok(model) => runs.push((place, Watched::new(model, &batch), ArmMaps::default())),
+                Err(reason) => {
+                    let one = &mut measurements[place];
+                    *one = std::mem::take(one).without_values(reason);
+                }
+            }
+        }
+        let heads = lab.dense().config().n_head;
+        let mut dense = Watched::new(lab.dense().clone(), &batch);
+        let mut dense_rows = Rows::new(ids.len(), self.settings.match_rows);
+        for layer in 0..lab.dense().config().n_layer {
+            let reference = dense.weights(layer)?;
+            dense_rows.add(&reference);
+            let chosen = maps::most_far(&reference, ids.len(), heads, self.grid());
+            for (place, model, arm) in &mut runs {
+                let weights = model.weights(layer)?;
+                arm.rows
+                    .get_or_insert_with(|| Rows::new(ids.len(), self.settings.match_rows))
+                    .add(&weights);
+                let scores = maps::compare(&reference, &weights, ids.len(), self.grid());
+                arm.scores.push(scores);
+                let id = &self.arms()[*place].id;
+                if draw && self.settings.gallery.contains(id) {
+                    let size = ids.len() * ids.len();
+                    let map = &weights[chosen * size..(chosen + 1) * size];
+                    let image = heatmap::encode(map, ids.len(), self.settings.pixels)?;
+                    let name = head_name(layer, chosen);
+                    measurements[*place].images.insert(name, image);
+                }
+            }
+        }
+        for (place, _, arm) in runs {
+            let best = arm.rows.map(|rows| dense_rows.best_matches(&rows));
+            arm_values(
+                &mut measurements[place],
+                &arm.scores,
+                &best.unwrap_or_default(),
+            );
+        }
+        Ok(measurements)
+    }
+}
+
+/// What is gathered about an arm while the layers go by.
+#[derive(Debug, Default)]
+struct ArmMaps {
+    rows: Option<Rows>,
+    scores: Vec<Vec<HeadScores>>,
+}
+
+/// Writes each head's numbers and their means.
+fn arm_values(one: &mut Measurement, layers: &[Vec<HeadScores>], best: &[usize]) {
+    let heads = layers.first().map_or(0, Vec::len);
+    let all: Vec<&HeadScores> = layers.iter().flatten().collect();
+    for (place, score) in all.iter().enumerate() {
+        let name = head_name(place / heads, place % heads);
+        let values = [
+            ("within", score.within),
+            ("between", score.between),
+            ("far", score.far),
+            ("dense_far_mass", Some(score.dense_far_mass)),
+            ("best", best.get(place).map(|&best| best as f64)),
+            (
+                "own",
+                best.get(place)
+                    .map(|&best| f64::from(u8::from(best == place))),
+            ),
+        ];
+        for (quantity, value) in values {
+            if let Some(value) = value {
+                one.set(format!("head.{name}.{quantity}"), value);
+            }
+        }
+    }
+    let mean = |value: fn(&HeadScores) -> Option<f64>, weight: fn(&HeadScores) -> f64| {
+        let found = all
+            .iter()
+            .filter_map(|score| Some((value(score)?, weight(score))));
+        let (sum, total) = found.fold((0.0, 0.0), |(sum, total), (value, weight)| {
+            (sum + value * weight, total + weight)
+        });
+        (total > 0.0).then(|| sum / total)
+    };
+    let own = best
+        .iter()
+        .enumerate()
+        .filter(|(place, best)| place == *best)
+        .count();
+    let values = [
+        ("within", mean(|score| score.within, |_| 1.0)),
+        ("between", mean(|score| score.between, |_| 1.0)),
+        ("far", mean(|score| score.far, |_| 1.0)),
+        (
+            "far_weighted",
+            mean(|score| score.far, |score| score.dense_far_mass),
+        ),
+        (
+            "own",
+            (!best.is_empty()).then(|| own as f64 / best.len() as f64),
+        ),
+    ];
+    for (quantity, value) in values {
+        match value {
+            Some(value) => one.set(format!("maps.{quantity}"), value),
+            None => one.without(format!("maps.{quantity}"), "the text has no such part"),
+        }
+    }
+}
+
+fn head_name(layer: usize, head: usize) -> String {
+    format!("{layer:02}.{head:02}")
+}
+
+/// A model on its way through its layers, whose attention is looked at.
+#[derive(Debug)]
+struct Watched {
+    model: Gpt2,
+    batch: TokenBatch,
+    x: Tensor<3>,
+}
+
+impl Watched {
+    fn new(model: Gpt2, batch: &TokenBatch) -> Self {
+        Self {
+            x: model.embed(batch, 0),
+            batch: batch.clone(),
+            model,
+        }
+    }
+
+    /// Goes through a layer and gives what each token attends to. `[H · N · N]`
+    fn weights(&mut self, layer: usize) -> Result<Vec<f32>, ReportError> {
+        let mut seen: Option<AttentionInput> = None;
+        let block = &self.model.h[layer];
+        self.x = block.forward_with(self.x.clone(), self.batch.padding(), |attention, input| {
+            seen = Some(input.clone());
+            attention.forward(input)
+        });
+        match seen {
+            Some(input) => arms::weights(&block.attn.bsbr, input),
+            None => Err(ReportError::Tensor(
+                "the attention was not called".to_owned(),
+            )),
+        }
+    }
+}
+
+impl Experiment for AttentionMaps {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (length, models) = (self.settings.length, 4 * (self.arms().len() + 1));
+        let domains = lab.corpus().domains();
+        let mut units = Vec::new();
+        for (at, domain) in domains.iter().enumerate() {
+            let turns =
+                (self.counts.texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;
+            let count = match turns {
+                0 => 0,
+                turns => lab.corpus().available(domain, length, turns)?,
+            };
+            units.extend(batches(domain, length, count, 1, models));
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let first = lab.corpus().domains().first() == Some(&unit.source);
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            measurements.extend(self.text(unit, index, first && index == 0, lab)?);
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        render::section(self, records)
+    }
+}

@@ -1,0 +1,196 @@
+//! What experiments' sections have in common.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Pool, Records};
+use crate::section::{Cell, Headline, Row, Style, Table, Verdict};
+use crate::spec::{ArmSpec, Bar, Spec};
+
+/// A column: its heading, what it selects, and how it is written.
+pub(super) struct Column<'a> {
+    pub title: String,
+    pub from: Pool<'a>,
+    pub length: usize,
+    pub quantity: String,
+    pub style: Style,
+}
+
+/// A table with a row for each arm.
+pub(super) fn by_arm(
+    title: impl Into<String>,
+    note: impl Into<String>,
+    arms: &[ArmSpec],
+    records: &Records,
+    columns: &[Column<'_>],
+) -> Table {
+    let rows = arms.iter().enumerate().map(|(index, arm)| {
+        let found: Vec<_> = columns
+            .iter()
+            .map(|one| records.estimate(&arm.id, one.from, one.length, &one.quantity))
+            .collect();
+        // Columns of one table measure the same samples; where one has fewer, the row says so.
+        let least = found.iter().flatten().map(|e| e.n).min();
+        let most = found.iter().flatten().map(|e| e.n).max();
+        let n = match (least, most) {
+            (Some(least), Some(most)) if least != most => Cell::Text(format!("{least}–{most}")),
+            (Some(n), _) => Cell::Number(n as f64, Style::Fixed(0)),
+            _ => Cell::Number(0.0, Style::Fixed(0)),
+        };
+        let mut cells: Vec<Cell> = found
+            .into_iter()
+            .zip(columns)
+            .map(|(found, column)| Cell::of(found, column.style))
+            .collect();
+        cells.push(n);
+        Row {
+            head: arm.label.clone(),
+            arm: Some(index),
+            strong: arm.default,
+            cells,
+        }
+    });
+    let rows = rows.collect();
+    let mut headings: Vec<String> = columns.iter().map(|one| one.title.clone()).collect();
+    headings.push("n".to_owned());
+    Table {
+        title: title.into(),
+        note: note.into(),
+        corner: "Arm".to_owned(),
+        columns: headings,
+        rows,
+        folded: false,
+    }
+}
+
+/// A headline number for each arm.
+pub(super) fn headline(
+    title: &str,
+    note: &str,
+    arms: &[ArmSpec],
+    records: &Records,
+    column: &Column<'_>,
+) -> Headline {
+    let cells: BTreeMap<String, Cell> = arms
+        .iter()
+        .map(|arm| {
+            let found = records.estimate(&arm.id, column.from, column.length, &column.quantity);
+            (arm.id.clone(), Cell::of(found, column.style))
+        })
+        .collect();
+    let samples = cells.values().filter_map(|cell| match cell {
+        Cell::Measured(e, _) => Some(e.n),
+        _ => None,
+    });
+    let n = samples.max().map(|n| format!(", n = {n}"));
+    Headline {
+        title: title.to_owned(),
+        note: format!("{note}{}", n.unwrap_or_default()),
+        cells,
+    }
+}
+
+/// What became of a specification's bars, on texts.
+pub(super) fn verdicts(
+    spec: &Spec,
+    records: &Records,
+    style: impl Fn(&Bar) -> Style,
+) -> Vec<Verdict> {
+    spec.bars
+        .iter()
+        .map(|bar| {
+            let style = style(bar);
+            let found = records.estimate(&bar.arm, Pool::Texts, bar.length, &bar.quantity);
+            let bound = |sign: &str, value: Option<f64>| {
+                value.map(|value| format!("{sign} {}{}", style.number(value), style.unit()))
+            };
+            let words: Vec<String> = [bound("≥", bar.at_least), bound("≤", bar.at_most)]
+                .into_iter()
+                .flatten()
+                .collect();
+            let holds = found.as_ref().ok().map(|e| {
+                bar.at_least.is_none_or(|least| e.mean >= least)
+                    && bar.at_most.is_none_or(|most| e.mean <= most)
+            });
+            let label = spec.method.arms.iter().find(|arm| arm.id == bar.arm);
+            Verdict {
+                claim: bar.name.clone(),
+                arm: label.map_or_else(|| bar.arm.clone(), |arm| arm.label.clone()),
+                bar: words.join(" and "),
+                n: found.as_ref().ok().map(|e| e.n),
+                measured: Cell::of(found, style),
+                holds,
+            }
+        })
+        .collect()
+}
+
+/// How and where the records were made; what differs between them is listed.
+pub(super) fn provenance(spec: &Spec, records: &Records) -> Vec<(String, String)> {
+    let each = |of: &dyn Fn(&crate::record::Record) -> String| -> String {
+        let mut values: Vec<String> = Vec::new();
+        for value in records.iter().map(of) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        match values.is_empty() {
+            true => "—, nothing is recorded yet".to_owned(),
+            false => values.join("; "),
+        }
+    };
+    let seconds: f64 = records.iter().map(|record| record.seconds).sum();
+    let samples: usize = records.iter().map(|record| record.samples).sum();
+    let rows: [(&str, String); 11] = [
+        ("Command", each(&|r| r.run.command.clone())),
+        (
+            "Commit",
+            each(&|r| match &r.run.commit {
+                Some(commit) => commit.describe(),
+                None => "none".to_owned(),
+            }),
+        ),
+        ("Date", each(&|r| r.run.date.clone())),
+        ("Machine", each(&|r| r.run.machine.describe())),
+        (
+            "Device",
+            each(&|r| {
+                let plural = if r.run.threads == 1 { "" } else { "s" };
+                format!(
+                    "{}, {}, {} thread{plural}",
+                    r.identity.device, r.identity.dtype, r.run.threads
+                )
+            }),
+        ),
+        (
+            "Model",
+            each(&|r| format!("{}, {}", r.model.name, short(&r.identity.model))),
+        ),
+        ("Texts", each(&|r| r.run.texts.clone())),
+        ("Calibration", each(&|r| r.run.calibration.clone())),
+        ("Seed", spec.method.seed.to_string()),
+        (
+            "Sequences",
+            format!(
+                "{samples} in {} units, {seconds:.0} s",
+                records.iter().count()
+            ),
+        ),
+        (
+            "Specification",
+            each(&|r| format!("{}.toml, {}", r.method.experiment, short(&r.identity.spec))),
+        ),
+    ];
+    rows.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn short(hash: &str) -> String {
+    format!("SHA-256 {}…", hash.get(..12).unwrap_or(hash))
+}
+
+/// `1 text`, `2 texts`.
+pub(super) fn plural(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}

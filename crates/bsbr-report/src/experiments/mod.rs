@@ -1,0 +1,70 @@
+//! The experiments: each a specification and a small module.
+
+pub mod agreement;
+pub mod attention_maps;
+pub mod similarity;
+
+mod common;
+
+use crate::error::ReportError;
+use crate::experiment::Experiment;
+use crate::reported::Claim;
+use crate::spec::Spec;
+
+/// How an experiment is made from its specification.
+type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
+
+/// Every experiment: its name, the version of its method, and how it is made.
+///
+/// The version is part of the hash of a record, and rises whenever the same specification would
+/// give other numbers.
+const ALL: [(&str, u32, Make); 3] = [
+    (
+        "similarity",
+        similarity::VERSION,
+        similarity::Similarity::boxed,
+    ),
+    ("agreement", agreement::VERSION, agreement::Agreement::boxed),
+    (
+        "attention-maps",
+        attention_maps::VERSION,
+        attention_maps::AttentionMaps::boxed,
+    ),
+];
+
+/// The names of the experiments.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|(name, ..)| *name).collect()
+}
+
+/// The version of an experiment's method.
+///
+/// # Errors
+///
+/// [`ReportError::UnknownExperiment`] where there is none of that name.
+pub fn version(name: &str) -> Result<u32, ReportError> {
+    find(name).map(|(version, _)| version)
+}
+
+/// The implementation of a specification.
+///
+/// # Errors
+///
+/// [`ReportError`] where its settings or counts are wrong.
+pub fn build(spec: &Spec, claims: &[Claim]) -> Result<Box<dyn Experiment>, ReportError> {
+    let (_, make) = find(&spec.method.experiment)?;
+    let claims = claims
+        .iter()
+        .filter(|one| one.experiment == spec.method.experiment);
+    make(spec.clone(), claims.cloned().collect())
+}
+
+fn find(name: &str) -> Result<(u32, Make), ReportError> {
+    ALL.iter()
+        .find(|(known, ..)| *known == name)
+        .map(|&(_, version, make)| (version, make))
+        .ok_or_else(|| ReportError::UnknownExperiment {
+            name: name.to_owned(),
+            known: names().join(", "),
+        })
+}

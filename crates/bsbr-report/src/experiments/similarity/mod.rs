@@ -1,0 +1,315 @@
+//! Hidden states and logits of each arm beside the dense model's.
+
+mod render;
+
+use std::collections::BTreeMap;
+
+use bsbr_metrics::MetricError;
+use serde::Deserialize;
+
+use crate::compare::{self, HiddenScores, LogitScore, States};
+use crate::corpus;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::lab::Lab;
+use crate::rarity::Rarity;
+use crate::record::{Measurement, RANDOM, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a text, for each length that is tried; the first is what tables show.
+    pub text_lengths: Vec<usize>,
+    /// Tokens of a random sequence, for each length that is tried.
+    pub random_lengths: Vec<usize>,
+    /// Positions that are averaged into one point.
+    pub position_bin: usize,
+    /// Parts that running text is divided into by the rarity of its tokens.
+    pub rarity_quantiles: u8,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Texts of each domain.
+    pub texts_per_domain: u64,
+    /// Random sequences of each length.
+    pub random_sequences: u64,
+    /// Tokens that are counted to know which are rare.
+    pub rarity_tokens: usize,
+    /// Sequences of a unit.
+    pub per_unit: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Similarity {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl Similarity {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let wrong = |message: &str| ReportError::Setting {
+            experiment: spec.method.experiment.clone(),
+            table: "settings",
+            message: message.to_owned(),
+        };
+        if settings.text_lengths.is_empty() || settings.text_lengths.contains(&0) {
+            return Err(wrong("`text_lengths` needs a length, and each above 0"));
+        }
+        if settings.random_lengths.contains(&0) {
+            return Err(wrong("`random_lengths`: each must be above 0"));
+        }
+        if settings.position_bin == 0 || settings.rarity_quantiles == 0 {
+            return Err(wrong(
+                "`position_bin` and `rarity_quantiles` must be above 0",
+            ));
+        }
+        Ok(Self {
+            settings,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// Every arm on one sequence.
+    fn sequence(
+        &self,
+        unit: &Unit,
+        index: u64,
+        ids: &[u32],
+        rarity: &Rarity,
+        lab: &Lab,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
+        let seed = self.spec.method.seed;
+        let dense = match States::of(lab.dense(), ids) {
+            Ok(states) => states,
+            Err(ReportError::Input(reason)) => {
+                let arms = self.arms().iter();
+                return Ok(arms
+                    .map(|arm| new(arm).without_values(reason.to_string()))
+                    .collect());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut measurements: Vec<Measurement> = self.arms().iter().map(new).collect();
+        let mut last: Vec<Vec<f64>> = vec![Vec::new(); measurements.len()];
+        let mut models = Vec::new();
+        let mut places = Vec::new();
+        for (place, arm) in self.arms().iter().enumerate() {
+            let one = &mut measurements[place];
+            let model = match lab.model(arm, seed) {
+                Ok(model) => model,
+                Err(reason) => {
+                    *one = std::mem::take(one).without_values(reason);
+                    continue;
+                }
+            };
+            let mut states = States::of(&model, ids)?;
+            match self.hidden(one, &dense, &states, lab) {
+                Ok(cosine) => last[place] = cosine,
+                Err(error) => {
+                    *one = std::mem::take(one).without_values(error.to_string());
+                    continue;
+                }
+            }
+            // Logits need what is on the device alone.
+            states.layers.clear();
+            models.push((model, states));
+            places.push(place);
+        }
+        let scores = compare::logits(lab.dense(), &dense, &models)?;
+        for (place, scores) in places.into_iter().zip(scores) {
+            let one = &mut measurements[place];
+            match scores {
+                Ok(scores) => self.positions(one, ids, &scores, &last[place], rarity),
+                Err(error) => *one = std::mem::take(one).without_values(error.to_string()),
+            }
+        }
+        Ok(measurements)
+    }
+
+    /// Hidden states of every layer; gives the cosine of the last at each position.
+    fn hidden(
+        &self,
+        one: &mut Measurement,
+        dense: &States,
+        arm: &States,
+        lab: &Lab,
+    ) -> Result<Vec<f64>, MetricError> {
+        let width = lab.dense().config().n_embd;
+        let mut last = Vec::new();
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        for (layer, (dense, arm)) in dense.layers.iter().zip(&arm.layers).enumerate() {
+            let HiddenScores {
+                cosine,
+                mse,
+                relative_mse,
+            } = compare::hidden(dense, arm, width)?;
+            one.set(format!("hidden.{layer:02}.cosine"), mean(&cosine));
+            one.set(format!("hidden.{layer:02}.mse"), mean(&mse));
+            one.set(
+                format!("hidden.{layer:02}.relative_mse"),
+                mean(&relative_mse),
+            );
+            if layer + 1 == dense_layers(lab) {
+                one.set("final.cosine", mean(&cosine));
+                one.set("final.mse", mean(&mse));
+                one.set("final.relative_mse", mean(&relative_mse));
+                last = cosine;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Logits, and what depends on the position and on the token.
+    fn positions(
+        &self,
+        one: &mut Measurement,
+        ids: &[u32],
+        scores: &[LogitScore],
+        cosine: &[f64],
+        rarity: &Rarity,
+    ) {
+        let all = |field: fn(&LogitScore) -> f64| compare::mean(scores, |_| true, field);
+        set(one, "logits.cosine", all(|score| score.cosine));
+        part(one, "logits", scores, |_| true);
+        let bin = self.settings.position_bin;
+        for start in (0..scores.len()).step_by(bin) {
+            let name = format!("position.{start:05}");
+            let keep = |at: usize| (start..start + bin).contains(&at);
+            part(one, &name, scores, keep);
+            set(
+                one,
+                &format!("{name}.cosine"),
+                compare::mean(cosine, keep, |&x| x),
+            );
+        }
+        for quantile in 0..rarity.quantiles() {
+            let name = format!("rarity.{quantile}");
+            let keep = |at: usize| ids.get(at).is_some_and(|&id| rarity.of(id) == quantile);
+            part(one, &name, scores, keep);
+            set(
+                one,
+                &format!("{name}.cosine"),
+                compare::mean(cosine, keep, |&x| x),
+            );
+        }
+    }
+}
+
+/// KL and top-1 agreement at some positions.
+fn part(one: &mut Measurement, name: &str, scores: &[LogitScore], keep: impl Fn(usize) -> bool) {
+    set(
+        one,
+        &format!("{name}.kl"),
+        compare::mean(scores, &keep, |score| score.kl),
+    );
+    let top1 = compare::mean(scores, &keep, |score| score.agreement.top1);
+    set(one, &format!("{name}.top1"), top1);
+}
+
+/// A value where there is one: a part may have no position in a text.
+fn set(one: &mut Measurement, quantity: &str, value: Option<f64>) {
+    match value {
+        Some(value) => one.set(quantity, value),
+        None => one.without(quantity, "no token of these texts is in this part"),
+    }
+}
+
+fn dense_layers(lab: &Lab) -> usize {
+    lab.dense().config().n_layer + 1
+}
+
+impl Experiment for Similarity {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (settings, counts) = (&self.settings, &self.counts);
+        let models = self.arms().len() + 1;
+        let mut units = Vec::new();
+        for &length in &settings.text_lengths {
+            for domain in lab.corpus().domains() {
+                let count = lab
+                    .corpus()
+                    .available(&domain, length, counts.texts_per_domain)?;
+                units.extend(batches(&domain, length, count, counts.per_unit, models));
+            }
+        }
+        for &length in &settings.random_lengths {
+            let count = counts.random_sequences;
+            units.extend(batches(RANDOM, length, count, counts.per_unit, models));
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let seed = self.spec.method.seed;
+        let vocabulary = lab.dense().config().vocab_size;
+        let tokens = self.counts.rarity_tokens;
+        let rarity = lab.rarity(seed, tokens, self.settings.rarity_quantiles)?;
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let ids = match unit.source.as_str() {
+                RANDOM => corpus::random(seed, index, vocabulary, unit.length),
+                domain => lab.corpus().text(seed, domain, index, unit.length)?,
+            };
+            measurements.extend(self.sequence(unit, index, &ids, &rarity, lab)?);
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}
+
+/// Labels of hidden states: the embeddings, the blocks, and the final norm.
+fn layer_names(records: &Records) -> BTreeMap<String, String> {
+    let layers = records.quantities("hidden.");
+    let numbers: Vec<&str> = layers
+        .iter()
+        .filter_map(|name| name.strip_suffix(".cosine"))
+        .collect();
+    let last = numbers.len().saturating_sub(1);
+    numbers
+        .iter()
+        .enumerate()
+        .map(|(index, number)| {
+            let name = match index {
+                0 => "embeddings".to_owned(),
+                index if index == last => "final norm".to_owned(),
+                index => format!("block {index}"),
+            };
+            ((*number).to_owned(), name)
+        })
+        .collect()
+}

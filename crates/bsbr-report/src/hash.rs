@@ -1,0 +1,53 @@
+//! What a record is tied to: hashes of specifications, models and texts.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::ReportError;
+
+/// SHA-256 in hexadecimal.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of files one after the other, each with its name; files that are not there are skipped.
+///
+/// # Errors
+///
+/// [`ReportError::Read`] where a file is there but cannot be read.
+pub fn of_files<P: AsRef<Path>>(paths: &[P]) -> Result<String, ReportError> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    for path in paths
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|path| path.is_file())
+    {
+        let failed = |source| ReportError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let name = path.file_name().unwrap_or_default();
+        hasher.update(name.as_encoded_bytes());
+        let mut file = std::fs::File::open(path).map_err(failed)?;
+        loop {
+            let read = file.read(&mut buffer).map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+        }
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

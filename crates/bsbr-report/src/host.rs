@@ -1,0 +1,140 @@
+//! Where and from what a record was made: machine, commit, date.
+
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// The machine that a unit ran on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name, where the system tells it.
+    pub cpu: Option<String>,
+    /// Cores that the process may use.
+    pub cores: usize,
+    /// Memory in GiB, where the system tells it.
+    pub memory_gib: Option<f64>,
+    /// The operating system and architecture.
+    pub system: String,
+}
+
+impl Machine {
+    /// This machine.
+    pub fn this() -> Self {
+        let file = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let memory = field(&file("/proc/meminfo"), "MemTotal")
+            .and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok());
+        Self {
+            cpu: field(&file("/proc/cpuinfo"), "model name"),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: memory.map(|kib| (kib / 1024.0 / 1024.0 * 10.0).round() / 10.0),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+
+    /// The machine in words.
+    pub fn describe(&self) -> String {
+        let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
+        let plural = if self.cores == 1 { "" } else { "s" };
+        let memory = self
+            .memory_gib
+            .map(|gib| format!(", {gib:.0} GiB"))
+            .unwrap_or_default();
+        format!(
+            "{cpu}, {} core{plural}{memory}, {}",
+            self.cores, self.system
+        )
+    }
+}
+
+/// The value of the first `key : value` line.
+fn field(text: &str, key: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim().to_owned())
+    })
+}
+
+/// The state of the sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The commit's hash.
+    pub hash: String,
+    /// Whether tracked files differ from it.
+    pub dirty: bool,
+}
+
+impl Commit {
+    /// The commit of the working folder, or `None` outside of a repository.
+    pub fn here() -> Option<Self> {
+        let hash = git(&["rev-parse", "HEAD"])?;
+        let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
+        Some(Self {
+            hash,
+            dirty: changes.is_none_or(|changes| !changes.is_empty()),
+        })
+    }
+
+    /// The first digits, and whether files differ.
+    pub fn describe(&self) -> String {
+        let short = self.hash.get(..12).unwrap_or(&self.hash);
+        match self.dirty {
+            true => format!("{short} with uncommitted changes"),
+            false => short.to_owned(),
+        }
+    }
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Today in UTC as `year-month-day`.
+pub fn today() -> String {
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    date(seconds / 86_400)
+}
+
+/// The date that is `days` after 1970-01-01, by Hinnant's `civil_from_days`.
+fn date(days: u64) -> String {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right_around_leap_days() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(11_016), "2000-02-29");
+        assert_eq!(date(11_017), "2000-03-01");
+        assert_eq!(date(20_453), "2025-12-31");
+    }
+
+    #[test]
+    fn fields_of_proc_files_are_found() {
+        let text = "processor\t: 0\nmodel name\t: A CPU\nMemTotal:  100 kB\n";
+        assert_eq!(field(text, "model name").as_deref(), Some("A CPU"));
+        assert_eq!(field(text, "MemTotal").as_deref(), Some("100 kB"));
+        assert_eq!(field(text, "none"), None);
+    }
+}

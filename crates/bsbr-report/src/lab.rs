@@ -1,0 +1,164 @@
+//! The models and texts of a run.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bsbr_gpt2::Gpt2;
+use burn::module::Module;
+use burn::tensor::Device;
+
+use crate::arms;
+use crate::corpus::{Corpus, model_files};
+use crate::error::ReportError;
+use crate::hash;
+use crate::rarity::Rarity;
+use crate::record::ModelInfo;
+use crate::spec::ArmSpec;
+
+/// Tokens that compression bases are calibrated on.
+pub const CALIBRATION_TOKENS: usize = 32_768;
+
+/// A dense model, its conversions as they are asked for, and the texts to try them on.
+#[derive(Debug)]
+pub struct Lab {
+    name: String,
+    dense: Gpt2,
+    hash: String,
+    device_name: String,
+    corpus: Corpus,
+    converted: RefCell<BTreeMap<String, Result<Gpt2, String>>>,
+    rarities: RefCell<BTreeMap<(u64, usize, u8), Rarity>>,
+}
+
+impl Lab {
+    /// A lab around a model that is there already; `hash` stands for its weights.
+    pub fn new(name: &str, dense: Gpt2, hash: String, device_name: &str, corpus: Corpus) -> Self {
+        Self {
+            name: name.to_owned(),
+            dense,
+            hash,
+            device_name: device_name.to_owned(),
+            corpus,
+            converted: RefCell::default(),
+            rarities: RefCell::default(),
+        }
+    }
+
+    /// Loads a model folder; texts are storybook where no files are given.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the model, its tokenizer or a text cannot be read.
+    pub fn open(
+        folder: &Path,
+        device: &Device,
+        device_name: &str,
+        texts: &[PathBuf],
+    ) -> Result<Self, ReportError> {
+        let tokenizer = bsbr_data::tokenizer::TextTokenizer::from_folder(folder)?;
+        let corpus = match texts {
+            [] => Corpus::storybook(tokenizer)?,
+            files => Corpus::files(tokenizer, files)?,
+        };
+        let hash = hash::of_files(&model_files(folder)?)?;
+        let name = folder
+            .canonicalize()
+            .ok()
+            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+            .unwrap_or_else(|| "model".to_owned());
+        let dense = arms::load_dense(folder, device)?;
+        Ok(Self::new(&name, dense, hash, device_name, corpus))
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The model, as it was trained.
+    pub fn dense(&self) -> &Gpt2 {
+        &self.dense
+    }
+
+    /// Hash of the model's files.
+    pub fn model_hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Hash of the texts.
+    pub fn data_hash(&self) -> &str {
+        self.corpus.hash()
+    }
+
+    /// The backend and device, as the command line names it.
+    pub fn device_name(&self) -> &str {
+        &self.device_name
+    }
+
+    /// The type of the model's weights.
+    pub fn dtype(&self) -> String {
+        format!("{:?}", self.dense.ln_f.weight.val().dtype()).to_lowercase()
+    }
+
+    /// The texts.
+    pub fn corpus(&self) -> &Corpus {
+        &self.corpus
+    }
+
+    /// What records say about the model.
+    pub fn model_info(&self) -> ModelInfo {
+        let config = self.dense.config();
+        ModelInfo {
+            name: self.name.clone(),
+            layers: config.n_layer,
+            heads: config.n_head,
+            hidden_size: config.n_embd,
+            positions: config.n_positions,
+            vocabulary: config.vocab_size,
+            parameters: self.dense.num_params() as u64,
+        }
+    }
+
+    /// The model with an arm in every layer, converted when first asked for.
+    ///
+    /// # Errors
+    ///
+    /// Why the arm cannot be had, as a table should say it.
+    pub fn model(&self, arm: &ArmSpec, seed: u64) -> Result<Gpt2, String> {
+        let key = format!("{seed} {:?}", arm.config);
+        if let Some(found) = self.converted.borrow().get(&key) {
+            return found.clone();
+        }
+        let made = self.convert(arm, seed).map_err(|error| error.to_string());
+        self.converted.borrow_mut().insert(key, made.clone());
+        made
+    }
+
+    fn convert(&self, arm: &ArmSpec, seed: u64) -> Result<Gpt2, ReportError> {
+        let calibration = match arm.config.compression() {
+            1 => Vec::new(),
+            _ => {
+                let length = self.dense.config().n_positions.min(1024);
+                self.corpus.training(seed, CALIBRATION_TOKENS, length)?
+            }
+        };
+        arms::convert(&self.dense, &arm.config, &calibration)
+    }
+
+    /// How rare tokens are in `tokens` tokens of training text.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the texts cannot be encoded.
+    pub fn rarity(&self, seed: u64, tokens: usize, quantiles: u8) -> Result<Rarity, ReportError> {
+        let key = (seed, tokens, quantiles);
+        if let Some(found) = self.rarities.borrow().get(&key) {
+            return Ok(found.clone());
+        }
+        let texts = self.corpus.training(seed, tokens, 1024)?;
+        let rarity = Rarity::count(&texts, self.dense.config().vocab_size, quantiles);
+        self.rarities.borrow_mut().insert(key, rarity.clone());
+        Ok(rarity)
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+pub mod arms;
+pub mod compare;
+pub mod corpus;
+pub mod error;
+pub mod estimate;
+pub mod experiment;
+pub mod experiments;
+pub mod hash;
+pub mod host;
+pub mod lab;
+pub mod rarity;
+pub mod record;
+pub mod render;
+pub mod reported;
+pub mod reproduce;
+pub mod runner;
+pub mod section;
+pub mod spec;
+pub mod store;
+
+pub use error::ReportError;

@@ -1,0 +1,261 @@
+//! What a unit of an experiment leaves behind, and how tables select from it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::estimate::Estimate;
+use crate::host::{Commit, Machine};
+use crate::spec::Method;
+
+/// Version of the record's form.
+pub const FORMAT: u32 = 1;
+
+/// The source of sequences without meaning.
+pub const RANDOM: &str = "random ids";
+
+/// The key of [`Measurement::missing`] that stands for every quantity.
+const ALL: &str = "*";
+
+/// What must be the same for a record to be used again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Hash of the [`Method`].
+    pub spec: String,
+    /// Hash of the model's files.
+    pub model: String,
+    /// Hash of the texts.
+    pub data: String,
+    /// The backend and device, as `--device` names it.
+    pub device: String,
+    /// The type of the model's weights.
+    pub dtype: String,
+}
+
+/// The model that was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Its name.
+    pub name: String,
+    /// L.
+    pub layers: usize,
+    /// H.
+    pub heads: usize,
+    /// H·D.
+    pub hidden_size: usize,
+    /// Positions it has embeddings for.
+    pub positions: usize,
+    /// V.
+    pub vocabulary: usize,
+    /// Parameters.
+    pub parameters: u64,
+}
+
+/// How, where and from what a unit was run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// The command line.
+    pub command: String,
+    /// The state of the sources; `None` outside of a repository.
+    pub commit: Option<Commit>,
+    /// The version of this crate.
+    pub version: String,
+    /// The day, in UTC.
+    pub date: String,
+    /// The machine.
+    pub machine: Machine,
+    /// Threads of the thread pool.
+    pub threads: usize,
+    /// What the texts are.
+    pub texts: String,
+    /// What the arms' calibration was done on.
+    pub calibration: String,
+}
+
+/// One arm on one sample.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The arm's id.
+    pub arm: String,
+    /// A domain of texts, or [`RANDOM`].
+    pub source: String,
+    /// Tokens of the sequence.
+    pub length: usize,
+    /// Which sequence of its source.
+    pub index: u64,
+    /// Values by quantity.
+    pub values: BTreeMap<String, f64>,
+    /// Why a quantity has no value; `*` stands for all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<String, String>,
+    /// 8-bit grey PNG images in base64, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
+}
+
+impl Measurement {
+    /// A measurement without values.
+    pub fn new(arm: &str, source: &str, length: usize, index: u64) -> Self {
+        Self {
+            arm: arm.to_owned(),
+            source: source.to_owned(),
+            length,
+            index,
+            ..Self::default()
+        }
+    }
+
+    /// The same with a reason why nothing could be measured.
+    #[must_use]
+    pub fn without_values(mut self, reason: impl Into<String>) -> Self {
+        self.missing.insert(ALL.to_owned(), reason.into());
+        self
+    }
+
+    /// Says why a quantity has no value.
+    pub fn without(&mut self, quantity: impl Into<String>, reason: impl Into<String>) {
+        self.missing.insert(quantity.into(), reason.into());
+    }
+
+    /// Sets a value, to nine significant digits; one that is not finite is recorded as missing.
+    pub fn set(&mut self, quantity: impl Into<String>, value: f64) {
+        let quantity = quantity.into();
+        match format!("{value:.8e}").parse::<f64>() {
+            Ok(rounded) if rounded.is_finite() => {
+                self.values.insert(quantity, rounded);
+            }
+            _ => {
+                self.without(quantity, format!("the result is not finite ({value})"));
+            }
+        }
+    }
+
+    /// The reason why `quantity` has no value here.
+    fn reason(&self, quantity: &str) -> Option<&str> {
+        let reason = self.missing.get(quantity).or(self.missing.get(ALL));
+        reason.map(String::as_str)
+    }
+}
+
+/// A finished unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The unit's id.
+    pub unit: String,
+    /// What it is tied to.
+    pub identity: Identity,
+    /// What was measured.
+    pub method: Method,
+    /// The model.
+    pub model: ModelInfo,
+    /// How it was run.
+    pub run: RunInfo,
+    /// How long it took.
+    pub seconds: f64,
+    /// Sequences measured.
+    pub samples: usize,
+    /// What came out.
+    pub measurements: Vec<Measurement>,
+}
+
+/// Which measurements of an arm count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool<'a> {
+    /// Texts of all domains.
+    Texts,
+    /// One source.
+    Source(&'a str),
+}
+
+/// The records of one experiment.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    records: Vec<Record>,
+}
+
+impl Records {
+    /// Records in the order of their units.
+    pub fn new(records: Vec<Record>) -> Self {
+        Self { records }
+    }
+
+    /// The records.
+    pub fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.records.iter()
+    }
+
+    /// The first record, for what all have in common.
+    pub fn first(&self) -> Option<&Record> {
+        self.records.first()
+    }
+
+    /// Every measurement.
+    pub fn measurements(&self) -> impl Iterator<Item = &Measurement> {
+        self.iter().flat_map(|record| &record.measurements)
+    }
+
+    /// Measurements of one arm at one length.
+    pub fn of<'a>(
+        &'a self,
+        arm: &'a str,
+        from: Pool<'a>,
+        length: usize,
+    ) -> impl Iterator<Item = &'a Measurement> {
+        self.measurements().filter(move |one| {
+            one.arm == arm
+                && one.length == length
+                && match from {
+                    Pool::Texts => one.source != RANDOM,
+                    Pool::Source(source) => one.source == source,
+                }
+        })
+    }
+
+    /// The distribution of a quantity over samples, or why there is none.
+    ///
+    /// # Errors
+    ///
+    /// The reason, as a reader of the table should see it.
+    pub fn estimate(
+        &self,
+        arm: &str,
+        from: Pool<'_>,
+        length: usize,
+        quantity: &str,
+    ) -> Result<Estimate, String> {
+        let mut reason = None;
+        let mut values = Vec::new();
+        for one in self.of(arm, from, length) {
+            match one.values.get(quantity) {
+                Some(&value) => values.push(value),
+                None => reason = reason.or(one.reason(quantity)),
+            }
+        }
+        Estimate::of(&values).ok_or_else(|| reason.unwrap_or("not measured yet").to_owned())
+    }
+
+    /// Domains of the texts, in the order in which they were measured.
+    pub fn domains(&self) -> Vec<&str> {
+        let mut domains: Vec<&str> = Vec::new();
+        for one in self.measurements().filter(|one| one.source != RANDOM) {
+            if !domains.contains(&one.source.as_str()) {
+                domains.push(&one.source);
+            }
+        }
+        domains
+    }
+
+    /// Names of the values that start with `prefix`, without it, sorted.
+    pub fn quantities<'a>(&'a self, prefix: &'a str) -> Vec<&'a str> {
+        let mut names: Vec<&str> = self
+            .measurements()
+            .flat_map(|one| one.values.keys())
+            .filter_map(|name| name.strip_prefix(prefix))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}

@@ -1,0 +1,124 @@
+//! Sections as Markdown files, plots and one page.
+
+pub mod chart;
+pub mod colour;
+pub mod heatmap;
+pub mod scale;
+
+mod markdown;
+mod page;
+mod svg;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::ReportError;
+use crate::record::ModelInfo;
+use crate::section::{Block, Cell, Figure, Picture, Row, Section, Table};
+use crate::spec::ArmSpec;
+use crate::store::write_whole;
+
+/// Colours for arms; more arms begin again with the first.
+pub const ARM_COLOURS: usize = 8;
+
+/// Everything that the page shows.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The model.
+    pub model: ModelInfo,
+    /// The arms, in the order of the tables.
+    pub arms: Vec<ArmSpec>,
+    /// Whether the counts were those of `--quick`.
+    pub quick: bool,
+    /// The sections, in order.
+    pub sections: Vec<Section>,
+}
+
+impl Report {
+    /// Writes Markdown, plots and the page into `folder`; gives the page's path.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Write`] where a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
+        for section in &self.sections {
+            for figure in section.blocks.iter().filter_map(figure) {
+                for (name, bytes) in files(&section.id, figure) {
+                    write_whole(&folder.join("plots").join(name), &bytes)?;
+                }
+            }
+            let text = markdown::section(section, &self.arms);
+            write_whole(&folder.join(format!("{}.md", section.id)), text.as_bytes())?;
+        }
+        write_whole(&folder.join("index.md"), markdown::index(self).as_bytes())?;
+        let page = folder.join("index.html");
+        write_whole(&page, self.html().as_bytes())?;
+        Ok(page)
+    }
+
+    /// The page.
+    pub fn html(&self) -> String {
+        page::page(self)
+    }
+
+    /// One row for each arm, with every section's headline numbers.
+    pub(crate) fn overview(&self) -> Table {
+        let headlines: Vec<_> = self.sections.iter().flat_map(|s| &s.headlines).collect();
+        let rows = self.arms.iter().enumerate().map(|(index, arm)| Row {
+            head: arm.label.clone(),
+            arm: Some(index),
+            strong: arm.default,
+            cells: headlines
+                .iter()
+                .map(|one| match one.cells.get(&arm.id) {
+                    Some(cell) => cell.clone(),
+                    None => Cell::Missing("not an arm of that experiment".to_owned()),
+                })
+                .collect(),
+        });
+        let notes: Vec<String> = headlines
+            .iter()
+            .map(|one| format!("{}: {}.", one.title, one.note))
+            .collect();
+        Table {
+            title: "Every arm at a glance".to_owned(),
+            note: notes.join(" "),
+            corner: "Arm".to_owned(),
+            columns: headlines.iter().map(|one| one.title.clone()).collect(),
+            rows: rows.collect(),
+            folded: false,
+        }
+    }
+}
+
+fn figure(block: &Block) -> Option<&Figure> {
+    match block {
+        Block::Figure(figure) => Some(figure),
+        _ => None,
+    }
+}
+
+/// Files of a figure: its SVG pictures together in one, each PNG in its own.
+fn files(section: &str, figure: &Figure) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = figure
+        .pictures
+        .iter()
+        .enumerate()
+        .filter_map(|(index, picture)| match picture {
+            Picture::Png { bytes, .. } => Some((png_name(section, figure, index), bytes.clone())),
+            Picture::Svg { .. } => None,
+        })
+        .collect();
+    if let Some(svg) = svg::sheet(figure) {
+        files.push((svg_name(section, figure), svg.into_bytes()));
+    }
+    files
+}
+
+fn svg_name(section: &str, figure: &Figure) -> String {
+    format!("{section}-{}.svg", figure.id)
+}
+
+fn png_name(section: &str, figure: &Figure, index: usize) -> String {
+    format!("{section}-{}-{:02}.png", figure.id, index + 1)
+}

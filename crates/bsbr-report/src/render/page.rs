@@ -1,0 +1,260 @@
+//! One page that holds everything: no script, nothing from elsewhere.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use crate::estimate::Estimate;
+use crate::render::markdown::{comparison_table, verdict_word};
+use crate::render::table::Footnotes;
+use crate::render::{Report, heatmap, svg};
+use crate::section::{Block, Cell, Figure, Picture, Row, Section, Style, Table, Verdict};
+use crate::spec::ArmSpec;
+
+const STYLE: &str = include_str!("page.css");
+
+pub(super) fn page(report: &Report) -> String {
+    let model = &report.model;
+    let verdicts: Vec<&Verdict> = report.sections.iter().flat_map(|s| &s.verdicts).collect();
+    let body = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (model.name) " and its conversions" }
+                style { (PreEscaped(format!("{}{STYLE}{}", svg::COLOURS, svg::CHART))) }
+            }
+            body {
+                header .top {
+                    p .kicker { "Block sparse attention with block retrieval" }
+                    h1 { (model.name) " and its conversions" }
+                    p .lead {
+                        "A GPT-2 of " (model.layers) " layers, " (model.heads) " heads and "
+                        (model.hidden_size) " dimensions ("
+                        (format!("{:.1}", model.parameters as f64 / 1e6))
+                        " M parameters, " (model.positions) " positions, " (model.vocabulary)
+                        " tokens of vocabulary) beside its conversions, none of them trained after "
+                        "converting."
+                    }
+                    @if report.quick {
+                        p .quick { "A quick run: the method is the standard one, the samples are few." }
+                    }
+                }
+                main {
+                    @if !verdicts.is_empty() {
+                        div .cards { @for verdict in verdicts { (card(verdict)) } }
+                    }
+                    (table(&report.overview()))
+                    nav aria-label="Sections" {
+                        @for section in &report.sections {
+                            a href=(format!("#{}", section.id)) { (section.title) }
+                        }
+                    }
+                    (arms(&report.arms))
+                    @for section in &report.sections { (section_of(section, &report.arms)) }
+                }
+                footer {
+                    p {
+                        "Cells with a spread read: mean ± standard deviation over samples, and below the "
+                        "95 % percentile bootstrap interval of the mean. Every number on this page "
+                        "was computed from the records beside it, and none was typed."
+                    }
+                }
+            }
+        }
+    };
+    body.into_string() + "\n"
+}
+
+fn card(verdict: &Verdict) -> Markup {
+    let (mark, class) = match verdict.holds {
+        Some(true) => ("✓", "good"),
+        Some(false) => ("✗", "bad"),
+        None => ("—", "open"),
+    };
+    html! {
+        div .card {
+            div .claim { (verdict.claim) ": " (verdict.arm) }
+            @match &verdict.measured {
+                Cell::Measured(e, style) => {
+                    div .figure { (style.number(e.mean)) (style.unit()) }
+                    div .spread {
+                        @if let Some(std) = e.std { "± " (style.beside(std, e.mean)) " " }
+                        @if let Some(interval) = interval(e, *style) { (interval) ", " }
+                        "n = " (e.n)
+                    }
+                }
+                Cell::Missing(reason) => { div .figure { "—" } div .spread { (reason) } }
+                _ => {}
+            }
+            div .bar {
+                span class=(format!("verdict {class}")) { (mark) " " (verdict_word(verdict.holds)) }
+                " · required: " (verdict.bar)
+            }
+        }
+    }
+}
+
+fn arms(arms: &[ArmSpec]) -> Markup {
+    html! {
+        dl .arms {
+            @for (index, arm) in arms.iter().enumerate() {
+                dt { (swatch(Some(index))) (arm.label) }
+                dd { (arm.about) }
+            }
+        }
+    }
+}
+
+fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
+    html! {
+        section id=(section.id) {
+            h2 { (section.title) }
+            p .question { (section.question) }
+            @for paragraph in &section.method { p { (paragraph) } }
+            @for block in &section.blocks {
+                @match block {
+                    Block::Text(text) => p { (text) },
+                    Block::Table(one) => (titled(one)),
+                    Block::Figure(one) => (figure(one)),
+                }
+            }
+            @if !section.comparisons.is_empty() {
+                (titled(&comparison_table(&section.comparisons, arms)))
+            }
+            details {
+                summary { h3 { "How it was run" } }
+                dl .run {
+                    @for (name, value) in &section.provenance { dt { (name) } dd { (value) } }
+                }
+            }
+        }
+    }
+}
+
+fn titled(one: &Table) -> Markup {
+    html! {
+        @if one.folded {
+            details { summary { h3 { (one.title) } } (table(one)) }
+        } @else {
+            h3 { (one.title) }
+            (table(one))
+        }
+    }
+}
+
+fn table(table: &Table) -> Markup {
+    let mut notes = Footnotes::of(table);
+    let rows: Vec<Markup> = table.rows.iter().map(|one| row(one, &mut notes)).collect();
+    html! {
+        div .scroll {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { (table.corner) }
+                        @for name in &table.columns { th scope="col" { (name) } }
+                    }
+                }
+                tbody { @for row in rows { (row) } }
+            }
+        }
+        @for (mark, reason) in notes.iter() { p .foot { sup { (mark) } " " (reason) } }
+        @if !table.note.is_empty() { p .note { (table.note) } }
+    }
+}
+
+fn row(row: &Row, notes: &mut Footnotes) -> Markup {
+    html! {
+        tr .strong[row.strong] {
+            th scope="row" { (swatch(row.arm)) (row.head) }
+            @for one in &row.cells { (cell(one, notes)) }
+        }
+    }
+}
+
+fn swatch(arm: Option<usize>) -> Markup {
+    html! {
+        @if let Some(arm) = arm {
+            span class=(format!("swatch a{}", arm % crate::render::ARM_COLOURS)) {}
+        }
+    }
+}
+
+fn cell(cell: &Cell, notes: &mut Footnotes) -> Markup {
+    html! {
+        @match cell {
+            Cell::Text(text) => td .words { (text) },
+            Cell::Number(value, style) => td { span .main { (style.number(*value)) (style.unit()) } },
+            Cell::Measured(e, style) => td {
+                span .main { (style.number(e.mean)) (style.unit()) }
+                @if let Some(std) = e.std { span .std { " ± " (style.beside(std, e.mean)) } }
+                @if let Some(interval) = interval(e, *style) { small { (interval) } }
+            },
+            Cell::Marked(text, good) => td {
+                span class=(if *good { "good" } else { "bad" }) { (text) }
+            },
+            Cell::Missing(reason) => td title=(reason) { "—" sup { (notes.mark(reason)) } },
+        }
+    }
+}
+
+/// The ends of an estimate's interval.
+fn interval(e: &Estimate, style: Style) -> Option<String> {
+    let end = |value| style.beside(value, e.mean);
+    e.interval
+        .map(|one| format!("[{}, {}]", end(one.low), end(one.high)))
+}
+
+fn figure(figure: &Figure) -> Markup {
+    let has_maps = figure
+        .pictures
+        .iter()
+        .any(|one| matches!(one, Picture::Png { .. }));
+    html! {
+        figure {
+            h3 { (figure.title) }
+            @if has_maps {
+                div .maps style=(format!("--columns: {}", figure.columns.max(1))) {
+                    @for picture in &figure.pictures { (picture_of(picture)) }
+                }
+                (ramp())
+            } @else {
+                div .charts { @for picture in &figure.pictures { (picture_of(picture)) } }
+            }
+            @if !figure.note.is_empty() { figcaption .note { (figure.note) } }
+        }
+    }
+}
+
+fn picture_of(picture: &Picture) -> Markup {
+    html! {
+        @match picture {
+            Picture::Svg { width, height, body, label } => {
+                svg .chart viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(label) {
+                    (PreEscaped(body))
+                }
+            }
+            Picture::Png { bytes, label } => div {
+                img alt=(label) src=(format!("data:image/png;base64,{}", STANDARD.encode(bytes)));
+                span { (label) }
+            },
+        }
+    }
+}
+
+/// The scale of attention maps.
+fn ramp() -> Markup {
+    let colours: Vec<String> = heatmap::palette()
+        .chunks_exact(3)
+        .step_by(17)
+        .map(|c| format!("rgb({} {} {})", c[0], c[1], c[2]))
+        .collect();
+    html! {
+        div .ramp style=(format!("background: linear-gradient(90deg, {})", colours.join(", "))) {}
+        div .ramp-ends {
+            span { "≤ 10⁻⁴" } span { "10⁻³" } span { "10⁻²" } span { "10⁻¹" } span { "1" }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Charts as files of their own.
+
+use maud::{PreEscaped, html};
+
+use crate::section::{Figure, Picture};
+
+/// Colours, light and dark; the page and the plots share them.
+pub(super) const COLOURS: &str = include_str!("colours.css");
+
+/// What the classes in charts look like; the page and the plots share it.
+pub(super) const CHART: &str = include_str!("chart.css");
+
+/// Distance between charts of a sheet.
+const GAP: f64 = 28.0;
+
+/// The SVG pictures of a figure on one sheet, or `None` where it has none.
+pub(super) fn sheet(figure: &Figure) -> Option<String> {
+    let charts: Vec<(f64, f64, &str)> = figure
+        .pictures
+        .iter()
+        .filter_map(|picture| match picture {
+            Picture::Svg {
+                width,
+                height,
+                body,
+                ..
+            } => Some((*width, *height, body.as_str())),
+            Picture::Png { .. } => None,
+        })
+        .collect();
+    if charts.is_empty() {
+        return None;
+    }
+    let columns = figure.columns.clamp(1, charts.len());
+    let widest = charts.iter().map(|chart| chart.0).fold(0.0, f64::max);
+    let mut placed = Vec::with_capacity(charts.len());
+    let mut top = GAP / 2.0;
+    for row in charts.chunks(columns) {
+        for (column, &(width, height, body)) in row.iter().enumerate() {
+            let left = GAP / 2.0 + column as f64 * (widest + GAP);
+            placed.push((left, top, width, height, body));
+        }
+        top += row.iter().map(|chart| chart.1).fold(0.0, f64::max) + GAP;
+    }
+    let width = columns as f64 * (widest + GAP);
+    let height = top - GAP / 2.0;
+    let svg = html! {
+        svg .chart .sheet xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {width} {height}"))
+            width=(width) height=(height) role="img" {
+            title { (figure.title) }
+            style { (PreEscaped(format!("{COLOURS}{CHART}"))) }
+            rect .paper width="100%" height="100%" {}
+            @for (left, top, width, height, body) in placed {
+                svg x=(left) y=(top) width=(width) height=(height)
+                    viewBox=(format!("0 0 {width} {height}")) { (PreEscaped(body)) }
+            }
+        }
+    };
+    Some(svg.into_string() + "\n")
+}

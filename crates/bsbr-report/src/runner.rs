@@ -1,0 +1,146 @@
+//! Runs what is not recorded yet, and records it.
+
+use std::time::Instant;
+
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit};
+use crate::lab::Lab;
+use crate::record::{FORMAT, Identity, Record, Records, RunInfo};
+use crate::spec::Spec;
+use crate::store::Store;
+
+/// Someone who watches a run, and may end it.
+pub trait Observer {
+    /// What lies ahead: units in all, those that records are there for, and the work of the rest.
+    fn planned(&mut self, units: usize, recorded: usize, work: f64) {
+        let _ = (units, recorded, work);
+    }
+
+    /// A unit begins.
+    fn begins(&mut self, experiment: &str, unit: &Unit) {
+        let _ = (experiment, unit);
+    }
+
+    /// A unit is recorded.
+    fn recorded(&mut self, experiment: &str, unit: &Unit, seconds: f64) {
+        let _ = (experiment, unit, seconds);
+    }
+
+    /// Whether to stop before the next unit.
+    fn should_stop(&self) -> bool {
+        false
+    }
+}
+
+/// An observer who does not care.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+impl Observer for Nobody {}
+
+/// A specification with its implementation.
+pub struct Job {
+    /// The specification.
+    pub spec: Spec,
+    /// The implementation.
+    pub experiment: Box<dyn Experiment>,
+}
+
+/// The identity of a specification's records.
+///
+/// # Errors
+///
+/// [`ReportError::Json`] where the specification cannot be hashed.
+pub fn identity(spec: &Spec, lab: &Lab) -> Result<Identity, ReportError> {
+    Ok(Identity {
+        spec: spec.method.hash()?,
+        model: lab.model_hash().to_owned(),
+        data: lab.data_hash().to_owned(),
+        device: lab.device_name().to_owned(),
+        dtype: lab.dtype(),
+    })
+}
+
+/// The records that a job has already, in the order of its units.
+///
+/// # Errors
+///
+/// [`ReportError`] where a record cannot be read or the settings do not fit the model.
+pub fn recorded(job: &Job, lab: &Lab, store: &Store) -> Result<Records, ReportError> {
+    let identity = identity(&job.spec, lab)?;
+    let mut records = Vec::new();
+    for unit in job.experiment.units(lab)? {
+        records.extend(store.find(&job.spec.method.experiment, &unit.id(), &identity)?);
+    }
+    Ok(Records::new(records))
+}
+
+/// Runs every unit that has no record yet and gives each job's records.
+///
+/// Units of all jobs are planned first, so that a wrong setting shows before anything is run.
+///
+/// # Errors
+///
+/// [`ReportError::Stopped`] where the observer ended the run, and whatever the experiments say.
+pub fn run(
+    jobs: &[Job],
+    lab: &Lab,
+    store: &Store,
+    info: &RunInfo,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Records>, ReportError> {
+    let mut plan = Vec::with_capacity(jobs.len());
+    let (mut total, mut done, mut work) = (0, 0, 0.0);
+    for job in jobs {
+        let identity = identity(&job.spec, lab)?;
+        let name = &job.spec.method.experiment;
+        let mut units = Vec::new();
+        for unit in job.experiment.units(lab)? {
+            let found = store.find(name, &unit.id(), &identity)?;
+            match found {
+                Some(_) => done += 1,
+                None => work += unit.work,
+            }
+            total += 1;
+            units.push((unit, found));
+        }
+        plan.push((job, identity, units));
+    }
+    observer.planned(total, done, work);
+
+    let mut all = Vec::with_capacity(plan.len());
+    for (job, identity, units) in plan {
+        let name = &job.spec.method.experiment;
+        let mut records = Vec::with_capacity(units.len());
+        for (unit, found) in units {
+            if let Some(record) = found {
+                records.push(record);
+                continue;
+            }
+            if observer.should_stop() {
+                return Err(ReportError::Stopped { done, total });
+            }
+            observer.begins(name, &unit);
+            let start = Instant::now();
+            let measurements = job.experiment.run_unit(&unit, lab)?;
+            let seconds = start.elapsed().as_secs_f64();
+            let record = Record {
+                format: FORMAT,
+                unit: unit.id(),
+                identity: identity.clone(),
+                method: job.spec.method.clone(),
+                model: lab.model_info(),
+                run: info.clone(),
+                seconds: (seconds * 1e3).round() / 1e3,
+                samples: (unit.samples.end - unit.samples.start) as usize,
+                measurements,
+            };
+            store.save(&record)?;
+            done += 1;
+            observer.recorded(name, &unit, seconds);
+            records.push(record);
+        }
+        all.push(Records::new(records));
+    }
+    Ok(all)
+}

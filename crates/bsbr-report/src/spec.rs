@@ -1,0 +1,330 @@
+//! An experiment as data: what is read from `assets/experiments/*.toml`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bsbr_attention::ArmConfig;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ReportError;
+use crate::hash;
+
+/// The file, beside the specifications, of the arms that they refer to.
+pub const ARMS: &str = "arms.toml";
+
+/// One arm of an experiment: a row of every table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmSpec {
+    /// What records and specifications call it.
+    pub id: String,
+    /// What tables and plots call it.
+    pub label: String,
+    /// What it is, in one sentence.
+    pub about: String,
+    /// Whether it is the arm that a reader who reads one row should read.
+    #[serde(default)]
+    pub default: bool,
+    /// Its settings.
+    pub config: ArmConfig,
+}
+
+/// What a claim of ours must reach.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bar {
+    /// The claim, as a sentence part: "Top-1 agreement".
+    pub name: String,
+    /// The measured quantity, as records name it.
+    pub quantity: String,
+    /// The arm.
+    pub arm: String,
+    /// Tokens of a sequence.
+    pub length: usize,
+    /// The least mean that passes.
+    #[serde(default)]
+    pub at_least: Option<f64>,
+    /// The greatest mean that passes.
+    #[serde(default)]
+    pub at_most: Option<f64>,
+}
+
+/// All that decides what an experiment measures; what its hash is taken of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Method {
+    /// The experiment's name.
+    pub experiment: String,
+    /// Version of the implementation's way to measure.
+    pub version: u32,
+    /// The seed of texts, random sequences and calibration.
+    pub seed: u64,
+    /// The arms.
+    pub arms: Vec<ArmSpec>,
+    /// Settings, which `--quick` leaves alone.
+    pub settings: toml::Table,
+    /// Sample counts, after `--quick`.
+    pub counts: toml::Table,
+    /// Whether the counts are those of `--quick`.
+    pub quick: bool,
+}
+
+impl Method {
+    /// SHA-256 of what is measured.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Json`] where the settings have no JSON form.
+    pub fn hash(&self) -> Result<String, ReportError> {
+        Ok(hash::of_bytes(&serde_json::to_vec(self)?))
+    }
+
+    /// The settings as the experiment's own type.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] names the setting that is wrong.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ReportError> {
+        self.typed("settings", &self.settings)
+    }
+
+    /// The counts as the experiment's own type.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] names the count that is wrong.
+    pub fn counts<T: DeserializeOwned>(&self) -> Result<T, ReportError> {
+        self.typed("counts", &self.counts)
+    }
+
+    fn typed<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        table: &toml::Table,
+    ) -> Result<T, ReportError> {
+        table
+            .clone()
+            .try_into()
+            .map_err(|error: toml::de::Error| ReportError::Setting {
+                experiment: self.experiment.clone(),
+                table: name,
+                message: error.message().to_owned(),
+            })
+    }
+}
+
+/// An experiment's specification: its method, and how to speak about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// What is measured.
+    pub method: Method,
+    /// The section's heading.
+    pub title: String,
+    /// What the section answers.
+    pub question: String,
+    /// The section's place on the page.
+    pub order: u32,
+    /// What our claims must reach.
+    pub bars: Vec<Bar>,
+}
+
+/// The file's form.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecFile {
+    experiment: String,
+    title: String,
+    question: String,
+    order: u32,
+    seed: u64,
+    arms: Vec<String>,
+    #[serde(default)]
+    chunk_sizes: Vec<usize>,
+    #[serde(default)]
+    settings: toml::Table,
+    #[serde(default)]
+    counts: toml::Table,
+    #[serde(default)]
+    quick: toml::Table,
+    #[serde(default, rename = "bar")]
+    bars: Vec<Bar>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArmsFile {
+    #[serde(rename = "arm")]
+    arms: Vec<ArmSpec>,
+}
+
+/// What the command line changes in a specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overrides {
+    /// Take the counts of `[quick]` where it has them.
+    pub quick: bool,
+    /// Another seed.
+    pub seed: Option<u64>,
+}
+
+/// Reads the arms that specifications refer to.
+///
+/// # Errors
+///
+/// [`ReportError`] where the file cannot be read or an arm is wrong or named twice.
+pub fn read_arms(path: &Path) -> Result<Vec<ArmSpec>, ReportError> {
+    let file: ArmsFile = parse(path, &read(path)?)?;
+    for (index, arm) in file.arms.iter().enumerate() {
+        if file.arms[..index].iter().any(|other| other.id == arm.id) {
+            return Err(spec_error(path, format!("arm `{}` is named twice", arm.id)));
+        }
+    }
+    Ok(file.arms)
+}
+
+/// Reads every specification of a folder, in the order that they give, with the arms of its
+/// [`ARMS`].
+///
+/// # Errors
+///
+/// [`ReportError`] where a file cannot be read or is not a specification.
+pub fn read_specs(folder: &Path, overrides: Overrides) -> Result<Vec<Spec>, ReportError> {
+    let arms = read_arms(&folder.join(ARMS))?;
+    let listing = std::fs::read_dir(folder).map_err(|source| ReportError::Read {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let mut paths: Vec<PathBuf> = listing
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .filter(|path| path.file_name().is_none_or(|name| name != ARMS))
+        .collect();
+    paths.sort();
+    let mut specs = paths
+        .iter()
+        .map(|path| parse_spec(path, &read(path)?, &arms, overrides))
+        .collect::<Result<Vec<_>, _>>()?;
+    specs.sort_by_key(|spec| spec.order);
+    Ok(specs)
+}
+
+/// A specification from the text of its file.
+///
+/// # Errors
+///
+/// [`ReportError::Spec`] says what is wrong.
+pub fn parse_spec(
+    path: &Path,
+    text: &str,
+    arms: &[ArmSpec],
+    overrides: Overrides,
+) -> Result<Spec, ReportError> {
+    let file: SpecFile = parse(path, text)?;
+    let mut counts = file.counts;
+    for (name, value) in file.quick {
+        if !counts.contains_key(&name) {
+            let message = format!("`quick.{name}` scales no count of `[counts]`");
+            return Err(spec_error(path, message));
+        }
+        if overrides.quick {
+            counts.insert(name, value);
+        }
+    }
+    let named = file
+        .arms
+        .iter()
+        .map(|id| {
+            arms.iter().find(|arm| arm.id == *id).ok_or_else(|| {
+                let known: Vec<&str> = arms.iter().map(|arm| arm.id.as_str()).collect();
+                let message = format!("no arm is called `{id}`; there are {}", known.join(", "));
+                spec_error(path, message)
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let method = Method {
+        version: crate::experiments::version(&file.experiment)?,
+        experiment: file.experiment,
+        seed: overrides.seed.unwrap_or(file.seed),
+        arms: at_chunk_sizes(&named, &file.chunk_sizes),
+        settings: file.settings,
+        counts,
+        quick: overrides.quick,
+    };
+    for bar in &file.bars {
+        if !method.arms.iter().any(|arm| arm.id == bar.arm) {
+            let message = format!("bar `{}`: no arm is called `{}`", bar.name, bar.arm);
+            return Err(spec_error(path, message));
+        }
+    }
+    Ok(Spec {
+        method,
+        title: file.title,
+        question: file.question,
+        order: file.order,
+        bars: file.bars,
+    })
+}
+
+/// Every arm at every chunk size; at its own where none is given.
+fn at_chunk_sizes(arms: &[&ArmSpec], sizes: &[usize]) -> Vec<ArmSpec> {
+    let mut out = Vec::new();
+    for (index, &size) in sizes.iter().enumerate() {
+        for arm in arms {
+            match with_chunk_size(&arm.config, size) {
+                None if index == 0 => out.push((*arm).clone()),
+                None => {}
+                Some(config) => {
+                    let mut arm = ArmSpec {
+                        config,
+                        ..(*arm).clone()
+                    };
+                    if sizes.len() > 1 {
+                        arm.id = format!("{}-s{size}", arm.id);
+                        arm.label = format!("{}, S={size}", arm.label);
+                        arm.default &= index == 0;
+                    }
+                    out.push(arm);
+                }
+            }
+        }
+    }
+    match sizes.is_empty() {
+        true => arms.iter().map(|&arm| arm.clone()).collect(),
+        false => out,
+    }
+}
+
+fn with_chunk_size(config: &ArmConfig, size: usize) -> Option<ArmConfig> {
+    let mut config = config.clone();
+    match &mut config {
+        ArmConfig::Dense => return None,
+        ArmConfig::Local(c) => c.chunk_size = size,
+        ArmConfig::Published(c) => c.chunk_size = size,
+        ArmConfig::Moments(c) => c.chunk_size = size,
+    }
+    Some(config)
+}
+
+/// Ids of the arms with their labels, for looking up.
+pub fn labels(arms: &[ArmSpec]) -> BTreeMap<&str, &str> {
+    arms.iter()
+        .map(|arm| (arm.id.as_str(), arm.label.as_str()))
+        .collect()
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, ReportError> {
+    std::fs::read_to_string(path).map_err(|source| ReportError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ReportError> {
+    toml::from_str(text).map_err(|error| spec_error(path, error.to_string()))
+}
+
+pub(crate) fn spec_error(path: &Path, message: String) -> ReportError {
+    ReportError::Spec {
+        path: path.to_owned(),
+        message,
+    }
+}

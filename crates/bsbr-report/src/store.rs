@@ -1,0 +1,129 @@
+//! The folder of records: one JSON file a unit.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::ReportError;
+use crate::record::{FORMAT, Identity, Record, Records};
+
+/// A folder with a folder of records for each experiment.
+#[derive(Debug, Clone)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// The store in `folder`, which need not be there yet.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// Where a unit's record is.
+    pub fn path(&self, experiment: &str, unit: &str) -> PathBuf {
+        self.folder.join(experiment).join(format!("{unit}.json"))
+    }
+
+    /// The record of a unit, if there is one with this identity.
+    ///
+    /// A file that is not a record counts as none: the unit is run again.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Read`] where a file is there but cannot be read.
+    pub fn find(
+        &self,
+        experiment: &str,
+        unit: &str,
+        identity: &Identity,
+    ) -> Result<Option<Record>, ReportError> {
+        let path = self.path(experiment, unit);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        Ok(parse(&path, &crate::spec::read(&path)?)
+            .ok()
+            .filter(|record| record.unit == unit && record.identity == *identity))
+    }
+
+    /// Every record of an experiment, in the order of the files' names.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where a file cannot be read or is not a record.
+    pub fn all(&self, experiment: &str) -> Result<Records, ReportError> {
+        let folder = self.folder.join(experiment);
+        let mut paths: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+            Ok(listing) => listing
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.extension().is_some_and(|end| end == "json"))
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        paths.sort();
+        let records = paths
+            .iter()
+            .map(|path| parse(path, &crate::spec::read(path)?))
+            .collect::<Result<_, _>>()?;
+        Ok(Records::new(records))
+    }
+
+    /// Writes a record beside its place and renames it, so that a reader never sees half of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Write`] where the folder or the file cannot be written.
+    pub fn save(&self, record: &Record) -> Result<(), ReportError> {
+        let path = self.path(&record.method.experiment, &record.unit);
+        write_whole(&path, text(record)?.as_bytes())
+    }
+}
+
+/// Writes a file beside its place and renames it; makes its folder where there is none.
+///
+/// # Errors
+///
+/// [`ReportError::Write`] where the folder or the file cannot be written.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    let failed = |source| ReportError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".tmp");
+    std::fs::write(&beside, bytes).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)
+}
+
+/// The head for people, and one measurement a line.
+fn text(record: &Record) -> Result<String, ReportError> {
+    let head = Record {
+        measurements: Vec::new(),
+        ..record.clone()
+    };
+    let head = serde_json::to_string_pretty(&head)?;
+    let lines = record
+        .measurements
+        .iter()
+        .map(|one| Ok(format!("    {}", serde_json::to_string(one)?)))
+        .collect::<Result<Vec<_>, ReportError>>()?;
+    // `measurements` is the last field, and empty in the head.
+    let head = head.trim_end().trim_end_matches('}').trim_end();
+    let head = head.trim_end_matches(']');
+    Ok(format!("{head}\n{}\n  ]\n}}\n", lines.join(",\n")))
+}
+
+fn parse(path: &Path, text: &str) -> Result<Record, ReportError> {
+    let wrong = |message| ReportError::Record {
+        path: path.to_owned(),
+        message,
+    };
+    let record: Record = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+    match record.format {
+        FORMAT => Ok(record),
+        other => Err(wrong(format!("its format is {other}, expected {FORMAT}"))),
+    }
+}

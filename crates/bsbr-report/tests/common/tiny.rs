@@ -1,0 +1,152 @@
+//! A random GPT-2 of two layers with a tokenizer of its own.
+
+use bsbr_data::storybook::{Domain, Split, Storybook};
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::parameters::replace_tensors;
+use bsbr_gpt2::{Gpt2, Gpt2Config};
+use bsbr_report::corpus::Corpus;
+use bsbr_report::lab::Lab;
+use burn::tensor::{Device, TensorData};
+
+pub const POSITIONS: usize = 96;
+
+pub fn tokenizer() -> TextTokenizer {
+    let texts: Vec<String> = Domain::ALL
+        .iter()
+        .map(|&domain| Storybook::new(7).plain(Split::Train, domain, 0, 600).text)
+        .collect();
+    TextTokenizer::train_bpe(texts, 400).unwrap()
+}
+
+/// Weights large enough for attention to have preferences, the same every time.
+pub fn model(vocabulary: usize) -> Gpt2 {
+    let config = Gpt2Config::from_json(&format!(
+        r#"{{"model_type": "gpt2", "vocab_size": {vocabulary}, "n_positions": {POSITIONS},
+            "n_embd": 32, "n_layer": 2, "n_head": 2}}"#
+    ))
+    .unwrap();
+    let mut state = 1u64;
+    let mut uniform = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) as f32) / (1u64 << 30) as f32 - 1.0
+    };
+    let zeros = Gpt2::zeros(&config, &Device::flex()).unwrap();
+    replace_tensors(zeros, |name, shape| {
+        let norm = name.contains("ln_");
+        let size = match (norm, name.ends_with("weight")) {
+            (true, _) => return None,
+            (false, true) => 0.35,
+            (false, false) => 0.05,
+        };
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|_| size * uniform())
+            .collect();
+        (!name.contains("bsbr")).then(|| TensorData::new(values, shape.to_vec()))
+    })
+}
+
+pub fn lab() -> Lab {
+    let tokenizer = tokenizer();
+    let model = model(tokenizer.vocab_size());
+    let corpus = Corpus::storybook(tokenizer).unwrap();
+    Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus)
+}
+
+/// The arms at a size that leaves far chunks in `POSITIONS` tokens.
+pub const ARMS: &str = r#"
+[[arm]]
+id = "dense"
+label = "dense"
+about = "the original"
+config = { arm = "dense" }
+
+[[arm]]
+id = "moments"
+label = "moments"
+about = "the default"
+default = true
+config = { arm = "moments", clusters = 4, sink_tokens = 2 }
+
+[[arm]]
+id = "local"
+label = "local"
+about = "nothing far"
+config = { arm = "local", sink_tokens = 2 }
+
+[[arm]]
+id = "published"
+label = "published"
+about = "the report's formula"
+config = { arm = "published" }
+"#;
+
+pub const SPECS: [&str; 3] = [
+    r#"
+experiment = "similarity"
+title = "Similarity"
+question = "How close?"
+order = 1
+seed = 1
+arms = ["dense", "moments", "local", "published"]
+chunk_sizes = [16]
+[settings]
+text_lengths = [80]
+random_lengths = [40, 80, 200]
+position_bin = 16
+rarity_quantiles = 2
+[counts]
+texts_per_domain = 2
+random_sequences = 2
+rarity_tokens = 4_000
+per_unit = 2
+[quick]
+texts_per_domain = 1
+[[bar]]
+name = "Cosine"
+quantity = "final.cosine"
+arm = "dense"
+length = 80
+at_least = 0.999
+"#,
+    r#"
+experiment = "agreement"
+title = "Agreement"
+question = "How often?"
+order = 2
+seed = 1
+arms = ["dense", "moments", "local", "published"]
+chunk_sizes = [16]
+[settings]
+length = 80
+[counts]
+texts_per_domain = 2
+per_unit = 2
+[[bar]]
+name = "Top-1"
+quantity = "top1"
+arm = "dense"
+length = 80
+at_least = 0.999
+"#,
+    r#"
+experiment = "attention-maps"
+title = "Attention maps"
+question = "Where to?"
+order = 3
+seed = 1
+arms = ["dense", "moments", "local", "published"]
+chunk_sizes = [16]
+[settings]
+length = 80
+chunk_size = 16
+near_chunks = 1
+sink_tokens = 2
+match_rows = 20
+gallery = ["dense", "moments"]
+pixels = 40
+[counts]
+texts = 2
+"#,
+];

@@ -1,0 +1,190 @@
+//! All experiments on a random GPT-2 of two layers.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use std::path::Path;
+
+use bsbr_report::ReportError;
+use bsbr_report::experiment::Unit;
+use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
+use bsbr_report::runner::{Nobody, Observer};
+use bsbr_report::spec::{ArmSpec, Overrides, Spec, parse_spec, read_arms};
+use bsbr_report::store::Store;
+
+fn arms() -> Vec<ArmSpec> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("arms.toml");
+    std::fs::write(&path, tiny::ARMS).unwrap();
+    read_arms(&path).unwrap()
+}
+
+fn specs(overrides: Overrides) -> Vec<Spec> {
+    let arms = arms();
+    tiny::SPECS
+        .iter()
+        .map(|text| parse_spec(Path::new("spec.toml"), text, &arms, overrides).unwrap())
+        .collect()
+}
+
+fn plan(overrides: Overrides) -> Plan {
+    Plan {
+        specs: specs(overrides),
+        only: Vec::new(),
+        claims: Vec::new(),
+        command: "a test".to_owned(),
+    }
+}
+
+/// Counts the units that are run, and stops after some.
+#[derive(Debug, Default)]
+struct Counter {
+    run: usize,
+    stop_after: Option<usize>,
+}
+
+impl Observer for Counter {
+    fn recorded(&mut self, _experiment: &str, _unit: &Unit, _seconds: f64) {
+        self.run += 1;
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop_after.is_some_and(|most| self.run >= most)
+    }
+}
+
+/// Markdown without what tells of the day and of the time taken.
+fn figures(folder: &Path) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for folder in [folder.to_owned(), folder.join("plots")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let ending = path
+                .extension()
+                .map(|end| end.to_string_lossy().into_owned());
+            if matches!(ending.as_deref(), Some("md" | "svg")) {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("## How it was run").next().unwrap().to_owned();
+                all.push((
+                    path.file_name().unwrap().to_string_lossy().into_owned(),
+                    text,
+                ));
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_run_stops_goes_on_and_gives_the_same_figures_as_one_without_a_stop() {
+    let lab = tiny::lab();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let plan = plan(Overrides::default());
+
+    let mut stopped = Counter {
+        stop_after: Some(3),
+        ..Counter::default()
+    };
+    let error = reproduce(&plan, &lab, one.path(), &mut stopped).unwrap_err();
+    assert!(
+        matches!(error, ReportError::Stopped { done: 3, .. }),
+        "{error}"
+    );
+    let mut rest = Counter::default();
+    reproduce(&plan, &lab, one.path(), &mut rest).unwrap();
+
+    let mut whole = Counter::default();
+    let page = reproduce(&plan, &lab, two.path(), &mut whole).unwrap();
+    assert_eq!(stopped.run + rest.run, whole.run);
+    assert_eq!(page, two.path().join("index.html"));
+    assert_eq!(figures(one.path()), figures(two.path()));
+
+    let mut again = Counter::default();
+    reproduce(&plan, &lab, two.path(), &mut again).unwrap();
+    assert_eq!(again.run, 0);
+}
+
+#[test]
+fn the_dense_arm_shows_no_difference_and_too_long_input_is_a_dash() {
+    let lab = tiny::lab();
+    let folder = tempfile::tempdir().unwrap();
+    reproduce(
+        &plan(Overrides::default()),
+        &lab,
+        folder.path(),
+        &mut Nobody,
+    )
+    .unwrap();
+    let store = Store::new(folder.path().join(RECORDS));
+    for (experiment, quantity, expected) in [
+        ("similarity", "logits.kl", 0.0),
+        ("similarity", "final.cosine", 1.0),
+        ("agreement", "top1", 1.0),
+        ("attention-maps", "maps.between", 1.0),
+        ("attention-maps", "maps.own", 1.0),
+    ] {
+        let records = store.all(experiment).unwrap();
+        let values: Vec<f64> = records
+            .measurements()
+            .filter(|one| one.arm == "dense" && one.length < 200)
+            .map(|one| one.values[quantity])
+            .collect();
+        assert!(!values.is_empty());
+        for value in values {
+            assert!((value - expected).abs() < 1e-9, "{quantity}: {value}");
+        }
+    }
+    let text = std::fs::read_to_string(folder.path().join("similarity.md")).unwrap();
+    assert!(text.contains("the model has 96 positions"), "{text}");
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    assert!(page.contains("data:image/png;base64,"));
+}
+
+#[test]
+fn another_seed_or_another_count_is_another_record() {
+    let spec = |overrides| specs(overrides)[0].method.hash().unwrap();
+    let standard = spec(Overrides::default());
+    assert_eq!(standard, spec(Overrides::default()));
+    let seed = Overrides {
+        seed: Some(2),
+        quick: false,
+    };
+    let quick = Overrides {
+        seed: None,
+        quick: true,
+    };
+    assert_ne!(standard, spec(seed));
+    assert_ne!(standard, spec(quick));
+
+    let lab = tiny::lab();
+    let folder = tempfile::tempdir().unwrap();
+    let only = |overrides| Plan {
+        only: vec!["agreement".to_owned()],
+        ..plan(overrides)
+    };
+    reproduce(
+        &only(Overrides::default()),
+        &lab,
+        folder.path(),
+        &mut Nobody,
+    )
+    .unwrap();
+    let mut counter = Counter::default();
+    reproduce(&only(seed), &lab, folder.path(), &mut counter).unwrap();
+    assert_eq!(counter.run, 5);
+}
+
+#[test]
+fn what_is_asked_for_must_be_there() {
+    let unknown = Plan {
+        only: vec!["speed".to_owned()],
+        ..plan(Overrides::default())
+    };
+    let error = unknown.check().unwrap_err().to_string();
+    assert!(
+        error.contains("speed") && error.contains("agreement"),
+        "{error}"
+    );
+}

@@ -1,0 +1,121 @@
+//! Running and resuming, with an experiment that only counts.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "common/tiny.rs"]
+#[allow(dead_code, reason = "each test uses a part")]
+mod tiny;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+
+use bsbr_report::ReportError;
+use bsbr_report::experiment::{Experiment, Unit, batches};
+use bsbr_report::host::Machine;
+use bsbr_report::lab::Lab;
+use bsbr_report::record::{Measurement, Records, RunInfo};
+use bsbr_report::runner::{Job, Nobody, recorded, run};
+use bsbr_report::section::Section;
+use bsbr_report::spec::{Overrides, parse_spec};
+use bsbr_report::store::Store;
+
+#[derive(Debug)]
+struct Counting {
+    runs: Rc<Cell<usize>>,
+}
+
+impl Experiment for Counting {
+    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        Ok(batches("counting", 8, 5, 2, 1).collect())
+    }
+
+    fn run_unit(&self, unit: &Unit, _lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        self.runs.set(self.runs.get() + 1);
+        let measurements = unit.samples.clone().map(|index| {
+            let mut one = Measurement::new("dense", &unit.source, unit.length, index);
+            one.set("third", index as f64 / 3.0);
+            one.set("nothing", f64::INFINITY);
+            one
+        });
+        Ok(measurements.collect())
+    }
+
+    fn render(&self, _records: &Records) -> Result<Section, ReportError> {
+        Ok(Section::default())
+    }
+}
+
+fn job(runs: &Rc<Cell<usize>>, seed: u64) -> Job {
+    let text =
+        "experiment = \"agreement\"\ntitle = \"\"\nquestion = \"\"\norder = 1\nseed = 1\narms = []";
+    let overrides = Overrides {
+        quick: false,
+        seed: Some(seed),
+    };
+    Job {
+        spec: parse_spec(Path::new("counting.toml"), text, &[], overrides).unwrap(),
+        experiment: Box::new(Counting { runs: runs.clone() }),
+    }
+}
+
+fn info() -> RunInfo {
+    RunInfo {
+        command: "a test".to_owned(),
+        commit: None,
+        version: String::new(),
+        date: "2026-01-01".to_owned(),
+        machine: Machine::this(),
+        threads: 1,
+        texts: String::new(),
+        calibration: String::new(),
+    }
+}
+
+#[test]
+fn finished_units_are_not_run_again_unless_something_differs() {
+    let lab = tiny::lab();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let runs = Rc::new(Cell::new(0));
+    let run = |seed| {
+        run(&[job(&runs, seed)], &lab, &store, &info(), &mut Nobody)
+            .unwrap()
+            .remove(0)
+    };
+
+    let first = run(1);
+    assert_eq!(runs.get(), 3);
+    let second = run(1);
+    assert_eq!(runs.get(), 3);
+    let values = |records: &Records| -> Vec<f64> {
+        records
+            .measurements()
+            .map(|one| one.values["third"])
+            .collect()
+    };
+    assert_eq!(values(&first), values(&second));
+    assert_eq!(values(&first).len(), 5);
+    assert!(
+        second
+            .measurements()
+            .all(|one| one.missing.contains_key("nothing"))
+    );
+
+    // Another seed is another method, and so is what follows from it.
+    run(2);
+    assert_eq!(runs.get(), 6);
+    assert!(
+        recorded(&job(&runs, 1), &lab, &store)
+            .unwrap()
+            .first()
+            .is_none()
+    );
+
+    // A record that was cut short counts as none.
+    let path = store.path("agreement", "counting-00008-0002-0004");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+    run(2);
+    assert_eq!(runs.get(), 7);
+    assert!(store.all("agreement").is_ok());
+}

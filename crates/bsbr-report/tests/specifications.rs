@@ -1,0 +1,81 @@
+//! The committed specifications, and what is refused in others.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+
+use bsbr_report::experiments;
+use bsbr_report::reported::read_claims;
+use bsbr_report::spec::{ARMS, Overrides, parse_spec, read_arms, read_specs};
+
+fn assets() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets")
+}
+
+#[test]
+fn the_committed_specifications_can_be_run() {
+    let claims = read_claims(&assets().join("reported.toml")).unwrap();
+    for quick in [false, true] {
+        let overrides = Overrides { quick, seed: None };
+        let specs = read_specs(&assets().join("experiments"), overrides).unwrap();
+        assert!(specs.len() >= 3);
+        for spec in &specs {
+            experiments::build(spec, &claims).unwrap();
+            assert!(spec.method.arms.iter().any(|arm| arm.default));
+            for claim in claims
+                .iter()
+                .filter(|one| one.experiment == spec.method.experiment)
+            {
+                assert!(spec.method.arms.iter().any(|arm| arm.id == claim.arm));
+            }
+        }
+    }
+}
+
+#[test]
+fn chunk_sizes_make_arms() {
+    let arms = read_arms(&assets().join("experiments").join(ARMS)).unwrap();
+    let text = r#"
+        experiment = "agreement"
+        title = "t"
+        question = "q"
+        order = 1
+        seed = 1
+        arms = ["dense", "moments"]
+        chunk_sizes = [64, 128]
+    "#;
+    let spec = parse_spec(Path::new("x.toml"), text, &arms, Overrides::default()).unwrap();
+    let ids: Vec<&str> = spec.method.arms.iter().map(|arm| arm.id.as_str()).collect();
+    assert_eq!(ids, ["dense", "moments-s64", "moments-s128"]);
+    assert_eq!(spec.method.arms[1].config.chunk_size(), Some(64));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let arms = read_arms(&assets().join("experiments").join(ARMS)).unwrap();
+    let good = "experiment = \"agreement\"\ntitle = \"t\"\nquestion = \"q\"\norder = 1\nseed = 1\n";
+    for (rest, part) in [
+        ("arms = [\"dens\"]", "`dens`"),
+        ("arms = []\nchunks = 3", "chunks"),
+        ("arms = []\n[quick]\ntexts = 1", "quick.texts"),
+        (
+            "arms = []\n[[bar]]\nname = \"b\"\nquantity = \"x\"\narm = \"y\"\nlength = 1",
+            "`y`",
+        ),
+    ] {
+        let text = format!("{good}{rest}");
+        let error = parse_spec(Path::new("x.toml"), &text, &arms, Overrides::default());
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("x.toml") && error.contains(part),
+            "{error}"
+        );
+    }
+    let text = good.replace("agreement", "speed") + "arms = []";
+    let error = parse_spec(Path::new("x.toml"), &text, &arms, Overrides::default()).unwrap_err();
+    assert!(error.to_string().contains("similarity"), "{error}");
+
+    let text = format!("{good}arms = [\"dense\"]\n[settings]\nlengths = 3");
+    let spec = parse_spec(Path::new("x.toml"), &text, &arms, Overrides::default()).unwrap();
+    let error = experiments::build(&spec, &[]).err().unwrap().to_string();
+    assert!(error.contains("settings"), "{error}");
+}

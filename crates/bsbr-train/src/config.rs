@@ -1,0 +1,169 @@
+//! What a pretraining run is: a file that names it wholly.
+
+use bsbr_data::stream::StreamConfig;
+use bsbr_gpt2::Gpt2Config;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+
+/// A pretraining run. Same file, same seed, same backend: same weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Seed of the initial weights, of the text and of the position offsets.
+    pub seed: u64,
+    /// Shape of the model; `vocab_size` is the tokenizer's.
+    pub model: ModelShape,
+    /// How the weights are updated.
+    pub optimizer: OptimizerConfig,
+    /// What is read, stage after stage.
+    pub stages: Vec<Stage>,
+}
+
+/// Sizes of the model to train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShape {
+    /// Positions.
+    pub n_positions: usize,
+    /// Dimensions of the residual stream.
+    pub n_embd: usize,
+    /// Blocks.
+    pub n_layer: usize,
+    /// Attention heads of a block.
+    pub n_head: usize,
+}
+
+/// Learning rates and their schedule.
+///
+/// Matrices of the blocks are updated by Muon, everything else by AdamW. Each rate rises linearly
+/// for `warmup_steps`, then falls along a cosine to `final_share` of itself at `schedule_steps`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Muon's learning rate.
+    pub matrix_lr: f64,
+    /// AdamW's learning rate for token embeddings, biases and norms.
+    pub other_lr: f64,
+    /// AdamW's learning rate for the position table.
+    pub position_lr: f64,
+    /// Weight decay of the matrices.
+    pub weight_decay: f64,
+    /// Steps over which the rates rise.
+    pub warmup_steps: u64,
+    /// The step at which the cosine would end; the run may stop before it.
+    pub schedule_steps: u64,
+    /// Share of the rates that is left at the end.
+    pub final_share: f64,
+    /// Largest global norm of the gradients.
+    pub clip_norm: f64,
+}
+
+/// A stretch of steps over windows of one length.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Windows per step.
+    pub rows: usize,
+    /// Windows per forward pass; the gradients of a step are accumulated over them.
+    pub micro_rows: usize,
+    /// What the windows hold, and their length.
+    pub stream: StreamConfig,
+}
+
+impl PretrainConfig {
+    /// The model's configuration, for a vocabulary of `vocab_size` that ends texts with `eos`.
+    pub fn gpt2(&self, vocab_size: usize, eos: Option<u32>) -> Gpt2Config {
+        Gpt2Config {
+            vocab_size,
+            n_positions: self.model.n_positions,
+            n_embd: self.model.n_embd,
+            n_layer: self.model.n_layer,
+            n_head: self.model.n_head,
+            resid_pdrop: 0.0,
+            embd_pdrop: 0.0,
+            attn_pdrop: 0.0,
+            bos_token_id: eos,
+            eos_token_id: eos,
+            ..Gpt2Config::default()
+        }
+    }
+
+    /// Steps of all stages.
+    pub fn total_steps(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.steps).sum()
+    }
+
+    /// The stage that step `step` belongs to, and its number.
+    pub fn stage(&self, step: u64) -> Option<(usize, &Stage)> {
+        let mut end = 0;
+        self.stages.iter().enumerate().find(|(_, stage)| {
+            end += stage.steps;
+            step < end
+        })
+    }
+
+    /// Tokens read before step `step`.
+    pub fn tokens_before(&self, step: u64) -> u64 {
+        let mut left = step;
+        self.stages
+            .iter()
+            .map(|stage| {
+                let steps = left.min(stage.steps);
+                left -= steps;
+                steps * (stage.rows * stage.stream.window) as u64
+            })
+            .sum()
+    }
+
+    /// What the learning rates are multiplied by at step `step`.
+    pub fn rate(&self, step: u64) -> f64 {
+        let OptimizerConfig {
+            warmup_steps,
+            schedule_steps,
+            final_share,
+            ..
+        } = self.optimizer;
+        if step < warmup_steps {
+            return (step + 1) as f64 / warmup_steps as f64;
+        }
+        let length = schedule_steps.saturating_sub(warmup_steps).max(1);
+        let progress = ((step - warmup_steps) as f64 / length as f64).min(1.0);
+        final_share + (1.0 - final_share) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+    }
+
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] names the setting that is wrong.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let wrong = |setting: &str, message: String| {
+            Err(TrainError::Config {
+                setting: setting.into(),
+                message,
+            })
+        };
+        if self.stages.is_empty() {
+            return wrong("stages", "there is none; give at least one".into());
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            let name = format!("stages[{index}]");
+            if stage.stream.window == 0 || stage.stream.window > self.model.n_positions {
+                return wrong(
+                    &name,
+                    format!(
+                        "a window of {} tokens, expected 1 to n_positions = {}",
+                        stage.stream.window, self.model.n_positions
+                    ),
+                );
+            }
+            if stage.rows == 0 || stage.micro_rows == 0 {
+                return wrong(&name, "`rows` and `micro_rows` must be at least 1".into());
+            }
+        }
+        Ok(())
+    }
+}

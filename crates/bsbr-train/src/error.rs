@@ -1,0 +1,59 @@
+//! What can go wrong in training.
+
+use std::path::PathBuf;
+
+/// A training run that cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting that cannot be used.
+    #[error("{setting}: {message}")]
+    Config {
+        /// The setting.
+        setting: String,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A checkpoint that is damaged or belongs to another run.
+    #[error("{path}: {message}", path = path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
+    /// The loss is no longer a number.
+    #[error(
+        "the loss at step {step} is {loss}; the last checkpoint is kept: \
+         lower the learning rate, or start from an earlier checkpoint"
+    )]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// The loss.
+        loss: f64,
+    },
+    /// A tokenizer that cannot be used.
+    #[error(transparent)]
+    Tokenizer(#[from] bsbr_data::tokenizer::TokenizerError),
+    /// A model that cannot be built.
+    #[error(transparent)]
+    Model(#[from] bsbr_gpt2::ConfigError),
+    /// An input that the model cannot take.
+    #[error(transparent)]
+    Input(#[from] bsbr_gpt2::InputError),
+}
+
+impl TrainError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

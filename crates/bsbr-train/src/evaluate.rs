@@ -1,0 +1,181 @@
+//! What a model has learned of storybook: its perplexity, and which questions it answers.
+
+use bsbr_data::storybook::{Domain, QaItem, QaSpec, Split, Storybook, tokens_between};
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+
+/// What is measured, and on how much.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSpec {
+    /// Seed of the texts and questions.
+    pub seed: u64,
+    /// Split that they come from.
+    pub split: Split,
+    /// Plain texts of each domain for the perplexity.
+    pub texts_per_domain: u64,
+    /// Words of such a text.
+    pub words_per_text: usize,
+    /// Least distances between a fact and its question, in words.
+    pub distances: Vec<usize>,
+    /// Questions at each distance.
+    pub questions: u64,
+    /// Answers to choose from.
+    pub num_candidates: usize,
+}
+
+/// Questions about facts at one distance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QaScore {
+    /// Least distance asked for, in words.
+    pub min_distance_words: usize,
+    /// Tokens between fact and question, on average.
+    pub mean_distance_tokens: f64,
+    /// Questions asked.
+    pub questions: u64,
+    /// Questions where the right candidate is the likeliest of all candidates.
+    pub among_candidates: u64,
+    /// Questions where the right answer is the likeliest of all tokens.
+    pub exact: u64,
+    /// Answers to choose from; chance is one in so many.
+    pub num_candidates: usize,
+}
+
+/// What a model has learned of storybook.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// exp of the mean cross entropy of a token of plain text, each text alone in one window.
+    pub perplexity: f64,
+    /// Tokens that the perplexity is over.
+    pub tokens: u64,
+    /// Questions by distance.
+    pub qa: Vec<QaScore>,
+}
+
+/// Measures `model` on texts and questions that training has not seen.
+///
+/// # Errors
+///
+/// [`TrainError`] where a text does not fit the model or its tokenizer.
+pub fn evaluate(
+    model: &Gpt2,
+    tokenizer: &TextTokenizer,
+    spec: &EvaluationSpec,
+) -> Result<Evaluation, TrainError> {
+    let book = Storybook::new(spec.seed);
+    let (mut nats, mut tokens) = (0.0, 0u64);
+    for domain in Domain::ALL {
+        for index in 0..spec.texts_per_domain {
+            let text = book
+                .plain(spec.split, domain, index, spec.words_per_text)
+                .text;
+            let mut ids = tokenizer.encode(&text)?;
+            ids.truncate(model.config().n_positions);
+            if ids.len() < 2 {
+                continue;
+            }
+            nats += nll(model, &ids)?;
+            tokens += ids.len() as u64 - 1;
+        }
+    }
+    let qa = spec
+        .distances
+        .iter()
+        .map(|&distance| questions(model, tokenizer, &book, spec, distance))
+        .collect::<Result<_, _>>()?;
+    Ok(Evaluation {
+        perplexity: (nats / tokens.max(1) as f64).exp(),
+        tokens,
+        qa,
+    })
+}
+
+/// Negative log likelihood of all tokens but the first, in nats.
+fn nll(model: &Gpt2, ids: &[u32]) -> Result<f64, TrainError> {
+    let batch = TokenBatch::single(&ids[..ids.len() - 1])?;
+    let hidden = model.hidden_states(&batch)?;
+    let count = ids.len() - 1;
+    let size = model.config().n_embd;
+    let device = hidden.device();
+    let targets: Vec<i32> = ids[1..].iter().map(|&id| id as i32).collect();
+    let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(targets, [count]), &device);
+    let sum = bsbr_kernels::linear_cross_entropy(
+        hidden.reshape([count, size]),
+        model.output_table(),
+        targets,
+        Tensor::ones([count], &device),
+    );
+    Ok(f64::from(sum.into_scalar::<f32>()))
+}
+
+fn questions(
+    model: &Gpt2,
+    tokenizer: &TextTokenizer,
+    book: &Storybook,
+    spec: &EvaluationSpec,
+    distance: usize,
+) -> Result<QaScore, TrainError> {
+    let qa = QaSpec {
+        min_distance_words: distance,
+        num_candidates: spec.num_candidates,
+        ..QaSpec::default()
+    };
+    let mut score = QaScore {
+        min_distance_words: distance,
+        mean_distance_tokens: 0.0,
+        questions: spec.questions,
+        among_candidates: 0,
+        exact: 0,
+        num_candidates: spec.num_candidates,
+    };
+    for index in 0..spec.questions {
+        let item = book.qa(spec.split, index, &qa);
+        let (among, exact) = answer(model, tokenizer, &item)?;
+        score.among_candidates += u64::from(among);
+        score.exact += u64::from(exact);
+        score.mean_distance_tokens +=
+            tokens_between(tokenizer, &item)? as f64 / spec.questions as f64;
+    }
+    Ok(score)
+}
+
+/// Whether the right answer is the likeliest of the candidates, and of all tokens.
+fn answer(
+    model: &Gpt2,
+    tokenizer: &TextTokenizer,
+    item: &QaItem,
+) -> Result<(bool, bool), TrainError> {
+    let ids = tokenizer.encode(&format!("{}{}", item.context, item.prompt))?;
+    let hidden = model.hidden_states(&TokenBatch::single(&ids)?)?;
+    let logits: Vec<f32> = model
+        .last_logits(hidden)
+        .into_data()
+        .iter::<f32>()
+        .collect();
+    let logit = |word: &str| -> Result<f32, TrainError> {
+        let first = tokenizer
+            .encode(&format!(" {word}"))?
+            .first()
+            .copied()
+            .unwrap_or_default();
+        Ok(logits
+            .get(first as usize)
+            .copied()
+            .unwrap_or(f32::NEG_INFINITY))
+    };
+    let right = logit(&item.answer)?;
+    let mut best = f32::NEG_INFINITY;
+    for candidate in item
+        .candidates
+        .iter()
+        .filter(|candidate| **candidate != item.answer)
+    {
+        best = best.max(logit(candidate)?);
+    }
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    Ok((right > best, right >= highest))
+}

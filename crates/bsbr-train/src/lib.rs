@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod gradients;
+pub mod optimizer;
+
+pub mod evaluate;
+
+mod init;
+mod pretrain;
+
+pub use config::PretrainConfig;
+pub use error::TrainError;
+pub use init::init;
+pub use pretrain::{Observer, RunOptions, StepReport, pretrain};

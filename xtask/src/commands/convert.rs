@@ -1,0 +1,200 @@
+//! `cargo xtask convert`
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use bsbr_attention::ArmConfig;
+use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, calibrate, convert, save_model};
+use bsbr_data::storybook::{Domain, Split, Storybook};
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::TokenBatch;
+use clap::ValueEnum;
+
+use super::model;
+use crate::device;
+
+/// Convert a GPT-2 folder to BSBR.
+///
+/// The result is a Hugging Face folder: its weights are the original's, the arm of every layer
+/// stands in config.json, and `transformers` opens it as the plain GPT-2 that it was.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the model
+    #[arg(long)]
+    model: PathBuf,
+    /// Folder to write; it must not exist or be empty
+    #[arg(long)]
+    out: PathBuf,
+    /// The attention that replaces softmax over all tokens
+    #[arg(long, value_enum, default_value_t = Arm::Moments)]
+    arm: Arm,
+    /// S, tokens per chunk [default: 128]
+    #[arg(long)]
+    chunk_size: Option<usize>,
+    /// P, chunks before the own one that are attended to exactly [default: 1]
+    #[arg(long)]
+    near_chunks: Option<usize>,
+    /// First tokens that every token attends to exactly [default: 4]
+    #[arg(long)]
+    sink_tokens: Option<usize>,
+    /// G, clusters per far chunk, a power of two [default: 8]
+    #[arg(long)]
+    clusters: Option<usize>,
+    /// Whether the first-order state is kept [default: on]
+    #[arg(long, value_enum)]
+    state: Option<Switch>,
+    /// Clusters whose tokens each query attends to exactly [default: 0]
+    #[arg(long)]
+    exact_clusters: Option<usize>,
+    /// Factor by which states are compressed [default: 1]
+    #[arg(long)]
+    compression: Option<usize>,
+    /// Layers with another arm, such as 0-5=moments,6-11=dense
+    #[arg(long)]
+    layers: Option<String>,
+    /// Text to calibrate the bases of compressed states on [default: storybook text]
+    #[arg(long, value_name = "FILE")]
+    calibrate: Vec<PathBuf>,
+    /// Element type of the weights that are written
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    dtype: Precision,
+    /// Convert weights that are NaN or infinite
+    #[arg(long)]
+    allow_non_finite: bool,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+/// An arm's name.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Arm {
+    /// The original
+    Dense,
+    /// Sinks and near field alone
+    Local,
+    /// The report's formula, made causal
+    Published,
+    /// Near field and the clusters of far chunks under one softmax
+    Moments,
+}
+
+/// On or off.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// An element type.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Precision> for FloatType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+impl Args {
+    /// The arm and its settings as a plan understands them.
+    fn arm(&self) -> String {
+        let name = match self.arm {
+            Arm::Dense => "dense",
+            Arm::Local => "local",
+            Arm::Published => "published",
+            Arm::Moments => "moments",
+        };
+        let settings = [
+            ("chunk_size", self.chunk_size.map(|n| n.to_string())),
+            ("near_chunks", self.near_chunks.map(|n| n.to_string())),
+            ("sink_tokens", self.sink_tokens.map(|n| n.to_string())),
+            ("clusters", self.clusters.map(|n| n.to_string())),
+            (
+                "state",
+                self.state.map(|state| (state == Switch::On).to_string()),
+            ),
+            ("exact_clusters", self.exact_clusters.map(|n| n.to_string())),
+            ("compression", self.compression.map(|n| n.to_string())),
+        ];
+        settings
+            .into_iter()
+            .fold(name.to_owned(), |arm, (setting, value)| match value {
+                Some(value) => format!("{arm}:{setting}={value}"),
+                None => arm,
+            })
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let plan = ConversionPlan::parse(&args.arm(), args.layers.as_deref())?;
+    let device = device::parse(&args.device)?;
+    let loaded = model::open(&args.model, &device, args.allow_non_finite)?;
+    let arms = plan.arms(loaded.config.n_layer)?;
+    let model = convert(loaded.model, &plan)?;
+    let model = if arms.iter().any(is_compressed) {
+        let batches = calibration(&args, model.config().n_positions)?;
+        calibrate(model, &batches)?
+    } else {
+        model
+    };
+    let companions = loaded.folder.companions();
+    let options = SaveOptions {
+        dtype: args.dtype.into(),
+        companions,
+        allow_non_finite: args.allow_non_finite,
+    };
+    save_model(&model, &args.out, &options)
+        .with_context(|| format!("writing {}", args.out.display()))?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+/// Tokens of a calibration window, and windows.
+const CALIBRATION: (usize, usize) = (1024, 16);
+
+/// Windows of text that compressed states are calibrated on.
+fn calibration(args: &Args, n_positions: usize) -> Result<Vec<TokenBatch>> {
+    let tokenizer = TextTokenizer::from_folder(&args.model)
+        .context("compression is calibrated on text, which needs the model's tokenizer")?;
+    let (window, count) = (CALIBRATION.0.min(n_positions), CALIBRATION.1);
+    let mut ids = Vec::new();
+    for file in &args.calibrate {
+        let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+        ids.extend(tokenizer.encode(&text)?);
+    }
+    if args.calibrate.is_empty() {
+        let book = Storybook::new(0);
+        for index in 0.. {
+            if ids.len() >= window * count {
+                break;
+            }
+            for domain in Domain::ALL {
+                ids.extend(tokenizer.encode(&book.plain(Split::Train, domain, index, 700).text)?);
+            }
+        }
+    }
+    if ids.is_empty() {
+        bail!("the calibration text is empty; give --calibrate FILE with some text");
+    }
+    ids.chunks(window)
+        .take(count)
+        .map(|ids| Ok(TokenBatch::single(ids)?))
+        .collect()
+}
+
+fn is_compressed(arm: &ArmConfig) -> bool {
+    match arm {
+        ArmConfig::Dense | ArmConfig::Local(_) => false,
+        ArmConfig::Published(config) => config.compression > 1,
+        ArmConfig::Moments(config) => config.compression > 1,
+    }
+}

@@ -1,0 +1,109 @@
+//! `cargo xtask generate`
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::{GenerationConfig, TokenBatch};
+
+use super::{ids, model};
+use crate::device;
+
+/// Continue a text, or lists of token ids, with a dense or converted model.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the model
+    #[arg(long, default_value = "assets/bundled")]
+    model: PathBuf,
+    /// The text to continue
+    #[arg(
+        long,
+        required_unless_present = "ids_file",
+        conflicts_with = "ids_file"
+    )]
+    prompt: Option<String>,
+    /// A JSON list of lists of token ids to continue
+    #[arg(long, value_name = "FILE")]
+    ids_file: Option<PathBuf>,
+    /// Tokens to add
+    #[arg(long, default_value_t = 64)]
+    max_new_tokens: usize,
+    /// What logits are divided by; 0 takes the likeliest token each time
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Draw from the K likeliest tokens only
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Draw from the fewest likeliest tokens that make up this probability
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    /// Makes tokens that were there before less likely; 1 for none
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print a JSON list of the new ids as the last line: of lists where several rows were given
+    #[arg(long)]
+    output_ids: bool,
+    /// Load weights that are NaN or infinite
+    #[arg(long)]
+    allow_non_finite: bool,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let device = device::parse(&args.device)?;
+    let loaded = model::open(&args.model, &device, args.allow_non_finite)?;
+    let tokenizer = match &args.prompt {
+        None => None,
+        Some(_) => Some(TextTokenizer::from_folder(&args.model)?),
+    };
+    let rows = match (&args.prompt, &tokenizer, &args.ids_file) {
+        (Some(prompt), Some(tokenizer), _) => {
+            if tokenizer.vocab_size() > loaded.config.vocab_size {
+                bail!(
+                    "{}: the tokenizer has {} tokens but the embedding {} rows; \
+                     use the tokenizer that the model was trained with",
+                    args.model.display(),
+                    tokenizer.vocab_size(),
+                    loaded.config.vocab_size
+                );
+            }
+            vec![tokenizer.encode(prompt)?]
+        }
+        (_, _, Some(file)) => ids::read(file)?,
+        _ => bail!("give --prompt or --ids-file"),
+    };
+    let config = GenerationConfig {
+        max_new_tokens: args.max_new_tokens,
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        repetition_penalty: args.repetition_penalty,
+        seed: args.seed,
+        stop_tokens: loaded.config.eos_token_id.into_iter().collect(),
+    };
+    let batch = TokenBatch::padded(&rows)?;
+    let new = loaded.model.generate(&batch, &config)?;
+    let mut out = std::io::stdout().lock();
+    if let (Some(tokenizer), Some(ids)) = (&tokenizer, new.first()) {
+        writeln!(
+            out,
+            "{}{}",
+            args.prompt.unwrap_or_default(),
+            tokenizer.decode(ids)?
+        )?;
+    }
+    if args.output_ids || tokenizer.is_none() {
+        let json = match new.as_slice() {
+            [row] => serde_json::to_string(row),
+            rows => serde_json::to_string(rows),
+        };
+        writeln!(out, "{}", json.context("writing the new ids")?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Opening a model folder as the commands do.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bsbr_convert::{LoadOptions, LoadedModel, load_model};
+use burn::tensor::Device;
+
+/// Loads the model in `folder`, saying on standard error what was left out of it.
+///
+/// # Errors
+///
+/// Names the file or the tensor that is wrong.
+pub fn open(folder: &Path, device: &Device, allow_non_finite: bool) -> Result<LoadedModel> {
+    let options = LoadOptions {
+        allow_non_finite,
+        ..LoadOptions::on(device)
+    };
+    let loaded =
+        load_model(folder, &options).with_context(|| format!("loading {}", folder.display()))?;
+    for name in &loaded.report.unexpected {
+        eprintln!("left out: tensor `{name}`, which a GPT-2 does not have");
+    }
+    for name in &loaded.report.non_finite {
+        eprintln!("warning: tensor `{name}` holds numbers that are not finite");
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,288 @@
+//! `cargo xtask pretrain`
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bsbr_attention::{ArmConfig, LocalConfig};
+use bsbr_convert::{ConversionPlan, SaveOptions, convert, save_model};
+use bsbr_data::storybook::Split;
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::Gpt2;
+use bsbr_train::evaluate::{Evaluation, EvaluationSpec, evaluate};
+use bsbr_train::{Observer, PretrainConfig, RunOptions, StepReport};
+use burn::module::Module;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::convert::Precision;
+use crate::device;
+
+/// Train the bundled model from nothing on storybook text.
+///
+/// A run is named by its configuration file: same file, same backend, same weights. It writes
+/// checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the last.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The run's configuration
+    #[arg(long, default_value = "assets/pretrain/bundled.toml")]
+    config: PathBuf,
+    /// Folder with the tokenizer to train for
+    #[arg(long, default_value = "assets/bundled")]
+    tokenizer: PathBuf,
+    /// Folder for checkpoints and the log
+    #[arg(long, default_value = "results/pretrain/checkpoints")]
+    checkpoints: PathBuf,
+    /// Folder that the trained model is written to; it must not exist or be empty
+    #[arg(long, default_value = "results/pretrain/model")]
+    out: PathBuf,
+    /// Element type of the weights that are written
+    #[arg(long, value_enum, default_value_t = Precision::F16)]
+    dtype: Precision,
+    /// Minutes between checkpoints
+    #[arg(long, default_value_t = 3.0)]
+    checkpoint_minutes: f64,
+    /// Steps between validations
+    #[arg(long, default_value_t = 200)]
+    validate_every: u64,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+/// Step, tokens read, and running means of the loss and of the answers' loss, in nats.
+type CurvePoint = (u64, u64, f64, Option<f64>);
+
+/// What is stored of a run beside its model.
+#[derive(serde::Serialize)]
+struct TrainingRecord {
+    command: String,
+    config: PretrainConfig,
+    tokens: u64,
+    /// Every tenth step.
+    curve: Vec<CurvePoint>,
+    /// On the test split, as trained.
+    dense: Evaluation,
+    /// On the test split, with sinks and near field alone: what is known without the far context.
+    local: Evaluation,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let device = device::parse(&args.device)?;
+    let text =
+        std::fs::read_to_string(&args.config).with_context(|| args.config.display().to_string())?;
+    let config: PretrainConfig =
+        toml::from_str(&text).with_context(|| args.config.display().to_string())?;
+    let tokenizer = TextTokenizer::from_folder(&args.tokenizer)?;
+    let tokenizer_file = args.tokenizer.join("tokenizer.json");
+    let hash = std::fs::read_to_string(&tokenizer_file)
+        .with_context(|| tokenizer_file.display().to_string())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))?;
+    let mut progress = Progress::new(
+        stop.clone(),
+        tokenizer.clone(),
+        spec(&config, Split::Validation, VALIDATION_QUESTIONS),
+        args.checkpoints.join("log.jsonl"),
+    );
+    let model: Gpt2 = bsbr_train::pretrain(
+        &config,
+        &tokenizer,
+        &hash,
+        &args.checkpoints,
+        &device,
+        &RunOptions {
+            checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes),
+            validate_every: args.validate_every,
+        },
+        &mut progress,
+    )?;
+    if stop.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    progress.message("measuring the model on the test split");
+    let model = model.valid();
+    let test = spec(&config, Split::Test, TEST_QUESTIONS);
+    let dense = evaluate(&model, &tokenizer, &test)?;
+    let plan = ConversionPlan::uniform(ArmConfig::Local(LocalConfig::default()));
+    let local = evaluate(&convert(model.clone(), &plan)?, &tokenizer, &test)?;
+    let options = SaveOptions {
+        dtype: args.dtype.into(),
+        companions: vec![tokenizer_file],
+        allow_non_finite: false,
+    };
+    save_model(&model, &args.out, &options)
+        .with_context(|| format!("writing {}", args.out.display()))?;
+    let record = TrainingRecord {
+        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        tokens: config.tokens_before(config.total_steps()),
+        curve: progress.curve()?,
+        config,
+        dense,
+        local,
+    };
+    let path = args.out.join("training.json");
+    std::fs::write(&path, serde_json::to_string_pretty(&record)?)
+        .with_context(|| path.display().to_string())?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+/// Questions at each distance while training.
+const VALIDATION_QUESTIONS: u64 = 20;
+/// Questions at each distance of the trained model.
+const TEST_QUESTIONS: u64 = 200;
+
+fn spec(config: &PretrainConfig, split: Split, questions: u64) -> EvaluationSpec {
+    EvaluationSpec {
+        seed: config.seed,
+        split,
+        texts_per_domain: questions / 10,
+        words_per_text: 500,
+        distances: vec![0, 600, 1700],
+        questions,
+        num_candidates: 20,
+    }
+}
+
+/// A progress bar on a terminal, lines elsewhere; the curve goes to a file either way.
+struct Progress {
+    bar: ProgressBar,
+    terminal: bool,
+    stop: Arc<AtomicBool>,
+    tokenizer: TextTokenizer,
+    validation: EvaluationSpec,
+    log: PathBuf,
+    loss: Running,
+    answers: Running,
+    since: Instant,
+    tokens: u64,
+}
+
+/// An exponentially weighted mean.
+struct Running(f64);
+
+impl Running {
+    fn add(&mut self, value: f64) {
+        self.0 = if self.0.is_nan() {
+            value
+        } else {
+            0.95 * self.0 + 0.05 * value
+        };
+    }
+}
+
+impl Progress {
+    fn new(
+        stop: Arc<AtomicBool>,
+        tokenizer: TextTokenizer,
+        validation: EvaluationSpec,
+        log: PathBuf,
+    ) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal {
+            ProgressBar::new(0)
+        } else {
+            ProgressBar::hidden()
+        };
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left, {msg}")
+        {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            terminal,
+            stop,
+            tokenizer,
+            validation,
+            log,
+            loss: Running(f64::NAN),
+            answers: Running(f64::NAN),
+            since: Instant::now(),
+            tokens: 0,
+        }
+    }
+
+    /// The curve, as far as the file has it; steps made twice after a resume count once.
+    fn curve(&self) -> Result<Vec<CurvePoint>> {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let points: BTreeMap<u64, CurvePoint> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .map(|point: CurvePoint| (point.0, point))
+            .collect();
+        Ok(points.into_values().collect())
+    }
+}
+
+impl Observer for Progress {
+    fn step(&mut self, report: &StepReport) {
+        self.loss.add(report.loss);
+        if let Some(loss) = report.answer_loss {
+            self.answers.add(loss);
+        }
+        self.tokens += report.step_tokens;
+        let speed = self.tokens as f64 / self.since.elapsed().as_secs_f64();
+        let text = format!(
+            "stage {}, {:.2} M tokens, loss {:.3}, answers {:.3}, gradient {:.2}, {:.0} tokens/s",
+            report.stage,
+            report.tokens as f64 / 1e6,
+            self.loss.0,
+            self.answers.0,
+            report.gradient_norm,
+            speed
+        );
+        self.bar.set_length(report.total_steps);
+        self.bar.set_position(report.step);
+        self.bar.set_message(text.clone());
+        if !report.step.is_multiple_of(10) {
+            return;
+        }
+        (self.since, self.tokens) = (Instant::now(), 0);
+        if !self.terminal {
+            eprintln!("step {}/{}: {text}", report.step, report.total_steps);
+        }
+        let answers = (!self.answers.0.is_nan()).then_some(self.answers.0);
+        let point = serde_json::json!([report.step, report.tokens, self.loss.0, answers]);
+        let line = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .and_then(|mut file| writeln!(file, "{point}"));
+        if let Err(error) = line {
+            self.message(&format!("{}: {error}", self.log.display()));
+        }
+    }
+
+    fn message(&mut self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    fn validate(&mut self, step: u64, model: &Gpt2) {
+        let text = match evaluate(&model.valid(), &self.tokenizer, &self.validation) {
+            Err(error) => format!("validation after step {step}: {error}"),
+            Ok(found) => found.qa.iter().fold(
+                format!(
+                    "validation after step {step}: perplexity {:.2}",
+                    found.perplexity
+                ),
+                |text, qa| {
+                    format!(
+                        "{text}; {:.0} tokens back: {} of {} questions, {} word for word",
+                        qa.mean_distance_tokens, qa.among_candidates, qa.questions, qa.exact
+                    )
+                },
+            ),
+        };
+        self.message(&text);
+    }
+
+    fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
