@@ -58,7 +58,6 @@ pub fn run_hash(config: &PretrainConfig, tokenizer: &[u8]) -> Result<String, Tra
 ///
 /// [`TrainError::Io`] where the folder cannot be written; what was there is then untouched.
 pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainError> {
-    fs::create_dir_all(folder).map_err(TrainError::io(folder))?;
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     visit_tensors(&state.model, |name, data| {
         let shape = data.shape().to_vec();

@@ -19,6 +19,11 @@ const FASTEST: f64 = 2.0;
 const LOOK_BACK_GAIN: f64 = 2.8;
 /// Scale of the queries and keys of the heads that start as matching heads.
 const MATCH_GAIN: f64 = 1.6;
+/// Tokens that the narrowest neighbourhood head looks back over; each further one looks four times
+/// as far.
+const NARROWEST: f64 = 16.0;
+/// Scale of the queries and keys of the neighbourhood heads.
+const NEIGHBOUR_GAIN: f64 = 2.8;
 /// How strongly a matching head copies what it finds, in units of an embedding.
 const COPY_GAIN: f64 = 2.0;
 
@@ -35,6 +40,9 @@ const COPY_GAIN: f64 = 2.0;
 /// - The first head of each later layer but the last starts as a matching head: it looks for
 ///   tokens that were preceded by the current token, the more so where the tokens before that
 ///   agree as well, and copies the one it finds.
+/// - The other heads of the later layers start as neighbourhood heads: they look at the last 16,
+///   64, 256, … tokens. Without them a small model learns to guess from all that it has read where
+///   the last few sentences know better.
 ///
 /// These heads are a start, not a freeze: every weight is trained.
 ///
@@ -176,9 +184,32 @@ impl Plan {
                 clear(weight, head);
                 self.look_back(head, weight, width);
             }
-        } else if self.is_matching(layer) {
+            return;
+        }
+        let matching = usize::from(self.is_matching(layer));
+        if matching > 0 {
             clear(weight, 0);
             self.matching(weight, width);
+        }
+        for head in matching..self.num_heads {
+            let reach = NARROWEST * 4f64.powi((head - matching) as i32);
+            self.neighbourhood(head, reach, weight, width);
+        }
+    }
+
+    /// Head `head` prefers tokens less than `reach` back: its queries and keys are the position
+    /// sinusoids that turn more slowly than that. What the other sinusoids would take up is left
+    /// to be learned.
+    fn neighbourhood(&self, head: usize, reach: f64, weight: &mut [f64], width: usize) {
+        for pair in 0..(self.head_dim / 2).min(self.position_dims / 2) {
+            if self.frequency(pair) > 1.0 / reach {
+                continue;
+            }
+            for dim in 2 * pair..2 * pair + 2 {
+                for part in 0..2 {
+                    weight[dim * width + self.column(part, head, dim)] += NEIGHBOUR_GAIN;
+                }
+            }
         }
     }
 

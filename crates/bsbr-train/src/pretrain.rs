@@ -89,6 +89,8 @@ pub fn pretrain(
     observer: &mut dyn Observer,
 ) -> Result<Gpt2, TrainError> {
     config.validate()?;
+    // A folder that cannot be written is better known now than after the first minutes.
+    std::fs::create_dir_all(folder).map_err(TrainError::io(folder))?;
     let gpt2 = config.gpt2(tokenizer.vocab_size(), Some(tokenizer.end_of_text()?));
     let device = device.clone().autodiff();
     let run = checkpoint::run_hash(config, tokenizer_hash.as_bytes())?;

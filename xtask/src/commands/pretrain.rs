@@ -52,8 +52,10 @@ pub struct Args {
     device: String,
 }
 
-/// Step, tokens read, and running means of the loss and of the answers' loss, in nats.
+/// Step, tokens read, loss and the answers' loss, in nats.
 type CurvePoint = (u64, u64, f64, Option<f64>);
+/// Steps that a point of the stored curve is the mean of.
+const CURVE_STEPS: u64 = 10;
 
 /// What is stored of a run beside its model.
 #[derive(serde::Serialize)]
@@ -61,7 +63,7 @@ struct TrainingRecord {
     command: String,
     config: PretrainConfig,
     tokens: u64,
-    /// Every tenth step.
+    /// Means of ten steps each, named by their last.
     curve: Vec<CurvePoint>,
     /// On the test split, as trained.
     dense: Evaluation,
@@ -176,6 +178,11 @@ impl Running {
     }
 }
 
+/// `None` of nothing.
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 impl Progress {
     fn new(
         stop: Arc<AtomicBool>,
@@ -210,13 +217,33 @@ impl Progress {
 
     /// The curve, as far as the file has it; steps made twice after a resume count once.
     fn curve(&self) -> Result<Vec<CurvePoint>> {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let points: BTreeMap<u64, CurvePoint> = text
+        let text = std::fs::read_to_string(&self.log)
+            .with_context(|| self.log.display().to_string())?;
+        let steps: BTreeMap<u64, CurvePoint> = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .map(|point: CurvePoint| (point.0, point))
             .collect();
-        Ok(points.into_values().collect())
+        let steps: Vec<CurvePoint> = steps.into_values().collect();
+        Ok(steps
+            .chunk_by(|a, b| (a.0 - 1) / CURVE_STEPS == (b.0 - 1) / CURVE_STEPS)
+            .filter_map(|group| {
+                let (step, tokens, ..) = *group.last()?;
+                let answers: Vec<f64> = group.iter().filter_map(|point| point.3).collect();
+                let losses: Vec<f64> = group.iter().map(|point| point.2).collect();
+                Some((step, tokens, mean(&losses)?, mean(&answers)))
+            })
+            .collect())
+    }
+
+    /// Adds a step to the log.
+    fn log(&self, report: &StepReport) -> std::io::Result<()> {
+        let point: CurvePoint = (report.step, report.tokens, report.loss, report.answer_loss);
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        writeln!(file, "{}", serde_json::to_string(&point)?)
     }
 }
 
@@ -240,22 +267,15 @@ impl Observer for Progress {
         self.bar.set_length(report.total_steps);
         self.bar.set_position(report.step);
         self.bar.set_message(text.clone());
+        if let Err(error) = self.log(report) {
+            self.message(&format!("{}: {error}", self.log.display()));
+        }
         if !report.step.is_multiple_of(10) {
             return;
         }
         (self.since, self.tokens) = (Instant::now(), 0);
         if !self.terminal {
             eprintln!("step {}/{}: {text}", report.step, report.total_steps);
-        }
-        let answers = (!self.answers.0.is_nan()).then_some(self.answers.0);
-        let point = serde_json::json!([report.step, report.tokens, self.loss.0, answers]);
-        let line = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .and_then(|mut file| writeln!(file, "{point}"));
-        if let Err(error) = line {
-            self.message(&format!("{}: {error}", self.log.display()));
         }
     }
 
