@@ -3,7 +3,8 @@
 mod commands;
 mod device;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// GPT-2 as a BSBR model: convert it, measure it, train it.
@@ -28,12 +29,47 @@ enum Command {
     Reproduce(commands::reproduce::Args),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Convert(args) => commands::convert::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Logits(args) => commands::logits::run(args),
         Command::Pretrain(args) => commands::pretrain::run(args),
         Command::Reproduce(args) => commands::reproduce::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes on one line each, without those that say again what was said.
+fn explain(error: &anyhow::Error) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if !lines.iter().any(|line| line.contains(&text)) {
+            lines.push(text);
+        }
+    }
+    lines.join("\n  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no such file")
+            .context("model.safetensors: no such file; check the folder")
+            .context("loading DIR");
+        assert_eq!(
+            explain(&error),
+            "loading DIR\n  model.safetensors: no such file; check the folder"
+        );
     }
 }

@@ -30,16 +30,16 @@ pub struct Args {
     #[arg(long, default_value_t = 64)]
     max_new_tokens: usize,
     /// What logits are divided by; 0 takes the likeliest token each time
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f64,
     /// Draw from the K likeliest tokens only
     #[arg(long)]
     top_k: Option<usize>,
     /// Draw from the fewest likeliest tokens that make up this probability
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     top_p: f64,
     /// Makes tokens that were there before less likely; 1 for none
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     repetition_penalty: f64,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]

@@ -7,20 +7,9 @@ use bsbr_attention::{
 };
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The device that `BSBR_TEST_DEVICE` names: `flex` (default), `ndarray`, `wgpu` or `cuda`.
+/// The device that `BURN_DEVICE` names, or the only one.
 pub fn test_device() -> Device {
-    match std::env::var("BSBR_TEST_DEVICE").as_deref() {
-        #[cfg(feature = "flex")]
-        Err(_) | Ok("flex") => Device::flex(),
-        #[cfg(feature = "ndarray")]
-        #[allow(deprecated, reason = "kept as a selectable backend on purpose")]
-        Ok("ndarray") => Device::ndarray(),
-        #[cfg(feature = "wgpu")]
-        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-        #[cfg(feature = "cuda")]
-        Ok("cuda") => Device::cuda(0),
-        other => panic!("BSBR_TEST_DEVICE is {other:?}, which is unknown or not compiled in"),
-    }
+    Device::default()
 }
 
 /// A small generator, so that every backend gets the same numbers.
