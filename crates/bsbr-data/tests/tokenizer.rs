@@ -114,6 +114,25 @@ fn a_tokenizer_without_a_separator_says_so() {
 }
 
 #[test]
+fn a_tokenizer_fits_an_embedding_of_as_many_rows_or_more() {
+    let tokenizer = TextTokenizer::from_bytes(BUNDLED).unwrap();
+    assert!(tokenizer.fits(3072).is_ok());
+    assert!(tokenizer.fits(3136).is_ok());
+    let error = tokenizer.fits(3071).unwrap_err();
+    assert!(matches!(
+        error,
+        TokenizerError::TooManyTokens {
+            tokens: 3072,
+            rows: 3071
+        }
+    ));
+    let text = error.to_string();
+    for part in ["3072", "3071", "trained with"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
 fn few_texts_make_a_small_vocabulary() {
     let tokenizer = TextTokenizer::train_bpe(["a rose is a rose"], 5000).unwrap();
     assert!(tokenizer.vocab_size() < 300);

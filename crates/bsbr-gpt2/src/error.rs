@@ -4,19 +4,19 @@
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON, or a value of the wrong type.
-    #[error("config.json: {message}")]
+    #[error("{message}")]
     Json {
         /// What the parser says.
         message: String,
     },
     /// A key without which no model can be built.
-    #[error("config.json: `{key}` is missing; add it as `transformers` writes it")]
+    #[error("`{key}` is missing; add it as `transformers` writes it")]
     MissingKey {
         /// The key.
         key: &'static str,
     },
     /// A size that is zero or huge.
-    #[error("config.json: `{key}` is {found}, expected 1 to {max}")]
+    #[error("`{key}` is {found}, expected 1 to {max}")]
     OutOfBounds {
         /// The key.
         key: &'static str,
@@ -26,7 +26,7 @@ pub enum ConfigError {
         max: usize,
     },
     /// A value that this crate does not implement.
-    #[error("config.json: `{key}` is {found}, expected {expected}")]
+    #[error("`{key}` is {found}, expected {expected}")]
     Unsupported {
         /// The key.
         key: &'static str,
@@ -36,13 +36,13 @@ pub enum ConfigError {
         expected: &'static str,
     },
     /// Two values that cannot both be true.
-    #[error("config.json: {message}")]
+    #[error("{message}")]
     Contradiction {
         /// Which ones.
         message: String,
     },
     /// An arm whose settings are wrong.
-    #[error("config.json: `bsbr.layers[{layer}]`: {source}")]
+    #[error("`bsbr.layers[{layer}]`: {source}")]
     Arm {
         /// The layer.
         layer: usize,

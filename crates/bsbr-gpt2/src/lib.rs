@@ -12,7 +12,6 @@ mod initialize;
 mod layers;
 mod model;
 mod position;
-mod text;
 
 pub use batch::TokenBatch;
 pub use block::{Block, Gpt2Attention, Mlp};
@@ -23,4 +22,3 @@ pub use generate::{GenerationConfig, GenerationError, Sampler};
 pub use layers::{Conv1d, Embedding, LayerNorm};
 pub use model::{Gpt2, LmHead};
 pub use position::PositionExtension;
-pub use text::{TextError, Tokenizer};

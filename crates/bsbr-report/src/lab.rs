@@ -33,8 +33,19 @@ pub struct Lab {
 
 impl Lab {
     /// A lab around a model that is there already; `hash` stands for its weights.
-    pub fn new(name: &str, dense: Gpt2, hash: String, device_name: &str, corpus: Corpus) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Tokenizer`] where the texts may have tokens that the model does not know.
+    pub fn new(
+        name: &str,
+        dense: Gpt2,
+        hash: String,
+        device_name: &str,
+        corpus: Corpus,
+    ) -> Result<Self, ReportError> {
+        corpus.tokenizer().fits(dense.config().vocab_size)?;
+        Ok(Self {
             name: name.to_owned(),
             dense,
             hash,
@@ -42,14 +53,15 @@ impl Lab {
             corpus,
             converted: RefCell::default(),
             rarities: RefCell::default(),
-        }
+        })
     }
 
     /// Loads a model folder; texts are storybook where no files are given.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the model, its tokenizer or a text cannot be read.
+    /// [`ReportError`] where the model, its tokenizer or a text cannot be read, or where the
+    /// tokenizer is not the model's.
     pub fn open(
         folder: &Path,
         device: &Device,
@@ -68,7 +80,7 @@ impl Lab {
             .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_else(|| "model".to_owned());
         let dense = arms::load_dense(folder, device)?;
-        Ok(Self::new(&name, dense, hash, device_name, corpus))
+        Self::new(&name, dense, hash, device_name, corpus)
     }
 
     /// The model's name.

@@ -22,8 +22,12 @@ const MATCH_GAIN: f64 = 1.6;
 /// Tokens that the narrowest neighbourhood head looks back over; each further one looks four times
 /// as far.
 const NARROWEST: f64 = 16.0;
-/// Scale of the queries and keys of the neighbourhood heads.
-const NEIGHBOUR_GAIN: f64 = 2.8;
+/// Tokens back beyond which matching heads find less and less; what matches best still wins.
+const MATCH_REACH: f64 = 128.0;
+/// The greatest part of a matching head's dimensions that tell distances.
+const MATCH_DISTANCE_SHARE: f64 = 0.375;
+/// Scale of the queries and keys by which heads of the later layers tell distances.
+const DISTANCE_GAIN: f64 = 2.8;
 /// How strongly a matching head copies what it finds, in units of an embedding.
 const COPY_GAIN: f64 = 2.0;
 
@@ -39,7 +43,7 @@ const COPY_GAIN: f64 = 2.0;
 ///   of its own.
 /// - The first head of each later layer but the last starts as a matching head: it looks for
 ///   tokens that were preceded by the current token, the more so where the tokens before that
-///   agree as well, and copies the one it finds.
+///   agree as well and the nearer they are, and copies the one it finds.
 /// - The other heads of the later layers start as neighbourhood heads: they look at the last 16,
 ///   64, 256, … tokens. Without them a small model learns to guess from all that it has read where
 ///   the last few sentences know better.
@@ -71,7 +75,7 @@ struct Plan {
     reader: Vec<Vec<f64>>,
     /// `[head_dim, size]`, rows orthonormal: where look-back head `h` writes it.
     writers: Vec<Vec<Vec<f64>>>,
-    /// `[head_dim, head_dim]`, orthonormal: tells the k-th token back from the others in a match.
+    /// `[match_dims, match_dims]`, orthonormal: tells the k-th token back from the others in a match.
     turns: Vec<Vec<Vec<f64>>>,
 }
 
@@ -81,10 +85,13 @@ impl Plan {
         let head_dim = config.head_dim();
         let position_dims = (((size as f64 * POSITION_SHARE) as usize).max(2) / 2 * 2).min(size);
         let token_dims = size - position_dims;
-        let rows = head_dim.min(token_dims);
-        let table = |purpose: u64, columns: usize| {
+        let table = |purpose: u64, rows: usize, columns: usize| {
             orthonormal_rows(&mut stream(seed, purpose), rows, columns)
         };
+        let rows = head_dim.min(token_dims);
+        let distance_dims = (2 * slow_pairs(position_dims, head_dim, MATCH_REACH).len())
+            .min((head_dim as f64 * MATCH_DISTANCE_SHARE) as usize);
+        let match_dims = rows.min(head_dim - distance_dims);
         Self {
             size,
             num_heads: config.n_head,
@@ -93,21 +100,14 @@ impl Plan {
             initializer_range: config.initializer_range,
             seed,
             position_dims,
-            reader: table(1000, token_dims),
+            reader: table(1000, rows, token_dims),
             writers: (0..config.n_head)
-                .map(|h| table(2000 + h as u64, size))
+                .map(|h| table(2000 + h as u64, rows, size))
                 .collect(),
             turns: (0..config.n_head)
-                .map(|h| table(3000 + h as u64, rows))
+                .map(|h| table(3000 + h as u64, match_dims, match_dims))
                 .collect(),
         }
-    }
-
-    /// Angular frequency of position sinusoid `pair`, in radians a token.
-    fn frequency(&self, pair: usize) -> f64 {
-        let pairs = (self.position_dims / 2).max(2);
-        let slowest = std::f64::consts::PI / 8192.0;
-        FASTEST * (slowest / FASTEST).powf(pair as f64 / (pairs - 1) as f64)
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
@@ -152,7 +152,7 @@ impl Plan {
         let mut values = vec![0.0; rows * self.size];
         for (position, row) in values.chunks_mut(self.size).enumerate() {
             for pair in 0..self.position_dims / 2 {
-                let angle = position as f64 * self.frequency(pair);
+                let angle = position as f64 * frequency(self.position_dims, pair);
                 row[2 * pair] = amplitude * angle.sin();
                 row[2 * pair + 1] = amplitude * angle.cos();
             }
@@ -193,23 +193,7 @@ impl Plan {
         }
         for head in matching..self.num_heads {
             let reach = NARROWEST * 4f64.powi((head - matching) as i32);
-            self.neighbourhood(head, reach, weight, width);
-        }
-    }
-
-    /// Head `head` prefers tokens less than `reach` back: its queries and keys are the position
-    /// sinusoids that turn more slowly than that. What the other sinusoids would take up is left
-    /// to be learned.
-    fn neighbourhood(&self, head: usize, reach: f64, weight: &mut [f64], width: usize) {
-        for pair in 0..(self.head_dim / 2).min(self.position_dims / 2) {
-            if self.frequency(pair) > 1.0 / reach {
-                continue;
-            }
-            for dim in 2 * pair..2 * pair + 2 {
-                for part in 0..2 {
-                    weight[dim * width + self.column(part, head, dim)] += NEIGHBOUR_GAIN;
-                }
-            }
+            self.prefer_near(head, reach, 0, weight, width);
         }
     }
 
@@ -241,7 +225,24 @@ impl Plan {
                 }
             }
         }
+        let match_dims = self.turns.first().map_or(0, Vec::len);
+        self.prefer_near(0, MATCH_REACH, match_dims, weight, width);
         self.read_tokens(0, weight, width);
+    }
+
+    /// Head `head` prefers tokens less than `reach` back: its queries and keys, from dimension
+    /// `first` on, are the position sinusoids that turn more slowly than that. The other
+    /// dimensions are left to be learned.
+    fn prefer_near(&self, head: usize, reach: f64, first: usize, weight: &mut [f64], width: usize) {
+        let room = first..self.head_dim;
+        let rows = slow_pairs(self.position_dims, self.head_dim, reach)
+            .into_iter()
+            .flat_map(|pair| [2 * pair, 2 * pair + 1]);
+        for (dim, row) in room.zip(rows) {
+            for part in 0..2 {
+                weight[row * width + self.column(part, head, dim)] += DISTANCE_GAIN;
+            }
+        }
     }
 
     /// The values of head `head` are what the reader sees of a token.
@@ -259,7 +260,7 @@ impl Plan {
         let distance = (head + 1) as f64;
         for pair in 0..(self.head_dim / 2).min(self.position_dims / 2) {
             // sin(a − ωδ) = sin a cos ωδ − cos a sin ωδ; cos(a − ωδ) = cos a cos ωδ + sin a sin ωδ.
-            let (sin, cos) = (self.frequency(pair) * distance).sin_cos();
+            let (sin, cos) = (frequency(self.position_dims, pair) * distance).sin_cos();
             let (row_sin, row_cos) = (2 * pair * width, (2 * pair + 1) * width);
             let query = |dim: usize| self.column(0, head, 2 * pair + dim);
             let key = |dim: usize| self.column(1, head, 2 * pair + dim);
@@ -298,6 +299,21 @@ impl Plan {
             }
         }
     }
+}
+
+/// Angular frequency of position sinusoid `pair`, in radians a token.
+fn frequency(position_dims: usize, pair: usize) -> f64 {
+    let pairs = (position_dims / 2).max(2);
+    let slowest = std::f64::consts::PI / 8192.0;
+    FASTEST * (slowest / FASTEST).powf(pair as f64 / (pairs - 1) as f64)
+}
+
+/// Position sinusoids that a head has room for and that turn by less than one radian in `reach`
+/// tokens.
+fn slow_pairs(position_dims: usize, head_dim: usize, reach: f64) -> Vec<usize> {
+    (0..(head_dim / 2).min(position_dims / 2))
+        .filter(|&pair| frequency(position_dims, pair) <= 1.0 / reach)
+        .collect()
 }
 
 fn layer_of(name: &str) -> Option<usize> {

@@ -6,8 +6,7 @@ use anyhow::{Context, Result, bail};
 use bsbr_attention::ArmConfig;
 use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, calibrate, convert, save_model};
 use bsbr_data::storybook::{Domain, Split, Storybook};
-use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::TokenBatch;
+use bsbr_gpt2::{Gpt2Config, TokenBatch};
 use clap::ValueEnum;
 
 use super::model;
@@ -141,7 +140,7 @@ pub fn run(args: Args) -> Result<()> {
     let arms = plan.arms(loaded.config.n_layer)?;
     let model = convert(loaded.model, &plan)?;
     let model = if arms.iter().any(is_compressed) {
-        let batches = calibration(&args, model.config().n_positions)?;
+        let batches = calibration(&args, model.config())?;
         calibrate(model, &batches)?
     } else {
         model
@@ -162,10 +161,10 @@ pub fn run(args: Args) -> Result<()> {
 const CALIBRATION: (usize, usize) = (1024, 16);
 
 /// Windows of text that compressed states are calibrated on.
-fn calibration(args: &Args, n_positions: usize) -> Result<Vec<TokenBatch>> {
-    let tokenizer = TextTokenizer::from_folder(&args.model)
+fn calibration(args: &Args, config: &Gpt2Config) -> Result<Vec<TokenBatch>> {
+    let tokenizer = model::tokenizer(&args.model, config.vocab_size)
         .context("compression is calibrated on text, which needs the model's tokenizer")?;
-    let (window, count) = (CALIBRATION.0.min(n_positions), CALIBRATION.1);
+    let (window, count) = (CALIBRATION.0.min(config.n_positions), CALIBRATION.1);
     let mut ids = Vec::new();
     for file in &args.calibrate {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;

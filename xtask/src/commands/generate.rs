@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::{GenerationConfig, TokenBatch};
 
 use super::{ids, model};
@@ -60,21 +59,10 @@ pub fn run(args: Args) -> Result<()> {
     let loaded = model::open(&args.model, &device, args.allow_non_finite)?;
     let tokenizer = match &args.prompt {
         None => None,
-        Some(_) => Some(TextTokenizer::from_folder(&args.model)?),
+        Some(_) => Some(model::tokenizer(&args.model, loaded.config.vocab_size)?),
     };
     let rows = match (&args.prompt, &tokenizer, &args.ids_file) {
-        (Some(prompt), Some(tokenizer), _) => {
-            if tokenizer.vocab_size() > loaded.config.vocab_size {
-                bail!(
-                    "{}: the tokenizer has {} tokens but the embedding {} rows; \
-                     use the tokenizer that the model was trained with",
-                    args.model.display(),
-                    tokenizer.vocab_size(),
-                    loaded.config.vocab_size
-                );
-            }
-            vec![tokenizer.encode(prompt)?]
-        }
+        (Some(prompt), Some(tokenizer), _) => vec![tokenizer.encode(prompt)?],
         (_, _, Some(file)) => ids::read(file)?,
         _ => bail!("give --prompt or --ids-file"),
     };

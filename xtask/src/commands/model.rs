@@ -1,9 +1,10 @@
-//! Opening a model folder as the commands do.
+//! Opening a model folder, and the tokenizer in it, as the commands do.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use bsbr_convert::{LoadOptions, LoadedModel, load_model};
+use bsbr_data::tokenizer::TextTokenizer;
 use burn::tensor::Device;
 
 /// Loads the model in `folder`, saying on standard error what was left out of it.
@@ -25,4 +26,18 @@ pub fn open(folder: &Path, device: &Device, allow_non_finite: bool) -> Result<Lo
         eprintln!("warning: tensor `{name}` holds numbers that are not finite");
     }
     Ok(loaded)
+}
+
+/// The tokenizer in `folder`, for the model with an embedding of `rows` rows that was loaded from
+/// there.
+///
+/// # Errors
+///
+/// Names the file that is wrong, or says that the tokenizer has more tokens than rows.
+pub fn tokenizer(folder: &Path, rows: usize) -> Result<TextTokenizer> {
+    let tokenizer = TextTokenizer::from_folder(folder)?;
+    tokenizer
+        .fits(rows)
+        .with_context(|| folder.display().to_string())?;
+    Ok(tokenizer)
 }

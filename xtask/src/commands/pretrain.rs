@@ -217,8 +217,8 @@ impl Progress {
 
     /// The curve, as far as the file has it; steps made twice after a resume count once.
     fn curve(&self) -> Result<Vec<CurvePoint>> {
-        let text = std::fs::read_to_string(&self.log)
-            .with_context(|| self.log.display().to_string())?;
+        let text =
+            std::fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())?;
         let steps: BTreeMap<u64, CurvePoint> = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())

@@ -1,141 +1,79 @@
 //! Text to ids and back, in the byte-level BPE of GPT-2.
 
 mod cache;
+mod error;
+mod guard;
+mod read;
 mod train;
 
 pub use cache::CachedEncoder;
+pub use error::TokenizerError;
 
+use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokenizers::Tokenizer;
 use tokenizers::decoders::byte_level::ByteLevel;
-use tokenizers::models::bpe::BPE;
+
+use guard::guarded;
 
 /// The token that separates documents.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// What can go wrong with a tokenizer.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// A folder has no tokenizer.
-    #[error(
-        "no tokenizer in {folder}: put a tokenizer.json there, or a vocab.json and a merges.txt"
-    )]
-    Missing {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// A file cannot be read or written.
-    #[error("cannot access {file}: check that it exists and that its permissions allow it")]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is not a tokenizer.
-    #[error("{origin} is not a tokenizer that can be read ({reason}): download or train it again")]
-    Malformed {
-        /// The file, or "the given bytes".
-        origin: String,
-        /// What was wrong with it.
-        reason: String,
-    },
-    /// Text cannot be turned into ids, or ids into text.
-    #[error("cannot {action} with this tokenizer: {reason}")]
-    Coding {
-        /// "encode" or "decode".
-        action: &'static str,
-        /// What was wrong.
-        reason: String,
-    },
-    /// The tokenizer lacks a token that is needed.
-    #[error("the tokenizer has no {token} token: use one in the format of GPT-2")]
-    NoToken {
-        /// The token.
-        token: String,
-    },
-    /// Training a tokenizer failed.
-    #[error("cannot train a tokenizer: {reason}")]
-    Training {
-        /// What was wrong.
-        reason: String,
-    },
-}
-
 /// A tokenizer in the format of Hugging Face.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TextTokenizer {
     inner: Tokenizer,
 }
 
+impl fmt::Debug for TextTokenizer {
+    // Thousands of tokens would bury what stands around them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TextTokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .finish_non_exhaustive()
+    }
+}
+
 impl TextTokenizer {
-    /// Reads `tokenizer.json` of a folder, or else `vocab.json` and `merges.txt`.
-    pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
-        let folder = folder.as_ref();
-        let file = folder.join("tokenizer.json");
-        if file.is_file() {
-            return Self::parse(&read(&file)?, &file.display().to_string());
-        }
-        let vocab = folder.join("vocab.json");
-        let merges = folder.join("merges.txt");
-        if !vocab.is_file() || !merges.is_file() {
-            return Err(TokenizerError::Missing {
-                folder: folder.to_owned(),
-            });
-        }
-        let malformed = |reason: String| TokenizerError::Malformed {
-            origin: format!("{} with {}", vocab.display(), merges.display()),
-            reason,
-        };
-        let model = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy())
-            .build()
-            .map_err(|error| malformed(error.to_string()))?;
-        Ok(Self {
-            inner: train::byte_level(model),
-        })
-    }
-
-    /// Reads the content of a `tokenizer.json`.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, TokenizerError> {
-        Self::parse(bytes, "the given bytes")
-    }
-
-    fn parse(bytes: &[u8], origin: &str) -> Result<Self, TokenizerError> {
-        let inner = Tokenizer::from_bytes(bytes).map_err(|error| TokenizerError::Malformed {
-            origin: origin.to_owned(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self { inner })
-    }
-
     /// The ids of a text, without any added special token.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding =
-            self.inner
-                .encode_fast(text, false)
-                .map_err(|error| TokenizerError::Coding {
-                    action: "encode",
-                    reason: error.to_string(),
-                })?;
+        let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(coding("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of ids, special tokens included.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Coding`] where the ids give no text.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, false)
-            .map_err(|error| TokenizerError::Coding {
-                action: "decode",
-                reason: error.to_string(),
-            })
+        guarded(|| self.inner.decode(ids, false)).map_err(coding("decode"))
     }
 
     /// The number of ids, special tokens included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// Checks that a model has an embedding for every token, before a text is given to it.
+    ///
+    /// More embeddings than tokens are fine: they are often rounded up.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::TooManyTokens`] where there are more tokens than `rows`, the rows of the
+    /// embedding: the `vocab_size` of its configuration.
+    pub fn fits(&self, rows: usize) -> Result<(), TokenizerError> {
+        match self.vocab_size() {
+            tokens if tokens > rows => Err(TokenizerError::TooManyTokens { tokens, rows }),
+            _ => Ok(()),
+        }
     }
 
     /// The id of a token, if it has one.
@@ -153,12 +91,7 @@ impl TextTokenizer {
 
     /// The content of a `tokenizer.json`.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
-        self.inner
-            .to_string(true)
-            .map_err(|error| TokenizerError::Coding {
-                action: "write",
-                reason: error.to_string(),
-            })
+        guarded(|| self.inner.to_string(true)).map_err(coding("write"))
     }
 
     /// Writes `tokenizer.json` to a folder, which is made if need be. The file
@@ -177,11 +110,8 @@ impl TextTokenizer {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, TokenizerError> {
-    fs::read(file).map_err(|source| TokenizerError::Io {
-        file: file.to_owned(),
-        source,
-    })
+fn coding(action: &'static str) -> impl Fn(String) -> TokenizerError {
+    move |reason| TokenizerError::Coding { action, reason }
 }
 
 /// The byte-level settings of GPT-2.

@@ -8,13 +8,18 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::{END_OF_TEXT, TextTokenizer, TokenizerError, gpt2_bytes};
 
 /// A tokenizer around `model` that splits, decodes and ends texts as GPT-2 does.
+///
+/// A model without `<|endoftext|>` does not get one: its id would be one that no model was trained
+/// with.
 pub(super) fn byte_level(model: BPE) -> Tokenizer {
     let mut tokenizer = Tokenizer::new(model);
     tokenizer
         .with_pre_tokenizer(Some(gpt2_bytes()))
         .with_post_processor(Some(gpt2_bytes()))
         .with_decoder(Some(gpt2_bytes()));
-    tokenizer.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
+    if tokenizer.token_to_id(END_OF_TEXT).is_some() {
+        tokenizer.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
+    }
     tokenizer
 }
 

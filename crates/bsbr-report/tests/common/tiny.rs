@@ -51,7 +51,7 @@ pub fn lab() -> Lab {
     let tokenizer = tokenizer();
     let model = model(tokenizer.vocab_size());
     let corpus = Corpus::storybook(tokenizer).unwrap();
-    Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus)
+    Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus).unwrap()
 }
 
 /// The arms at a size that leaves far chunks in `POSITIONS` tokens.

@@ -1,0 +1,31 @@
+//! What a lab is made of must belong together.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/tiny.rs"]
+#[allow(dead_code, reason = "each test uses a part")]
+mod tiny;
+
+use bsbr_data::tokenizer::TokenizerError;
+use bsbr_report::ReportError;
+use bsbr_report::corpus::Corpus;
+use bsbr_report::lab::Lab;
+
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
+    let tokens = tiny::tokenizer().vocab_size();
+    let lab = |rows| {
+        let corpus = Corpus::storybook(tiny::tokenizer()).unwrap();
+        Lab::new("tiny", tiny::model(rows), "a hash".into(), "flex", corpus)
+    };
+    assert!(lab(tokens + 8).is_ok(), "a rounded up embedding");
+    let rows = tokens - 1;
+    let error = lab(rows).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ReportError::Tokenizer(TokenizerError::TooManyTokens { tokens: found, rows: known })
+                if found == tokens && known == rows
+        ),
+        "{error}"
+    );
+}
