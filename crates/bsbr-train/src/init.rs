@@ -23,9 +23,9 @@ const MATCH_GAIN: f64 = 1.6;
 /// as far.
 const NARROWEST: f64 = 16.0;
 /// Tokens back beyond which matching heads find less and less; what matches best still wins.
-const MATCH_REACH: f64 = 128.0;
+const MATCH_REACH: f64 = 24.0;
 /// The greatest part of a matching head's dimensions that tell distances.
-const MATCH_DISTANCE_SHARE: f64 = 0.375;
+const MATCH_DISTANCE_SHARE: f64 = 0.5;
 /// Scale of the queries and keys by which heads of the later layers tell distances.
 const DISTANCE_GAIN: f64 = 2.8;
 /// How strongly a matching head copies what it finds, in units of an embedding.
