@@ -8,3 +8,10 @@ pub mod reproduce;
 
 mod ids;
 mod model;
+
+/// The command line as one would type it.
+fn command_line() -> String {
+    let mut words = vec!["cargo xtask".to_owned()];
+    words.extend(std::env::args().skip(1));
+    words.join(" ")
+}

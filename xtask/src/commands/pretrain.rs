@@ -120,7 +120,7 @@ pub fn run(args: Args) -> Result<()> {
     save_model(&model, &args.out, &options)
         .with_context(|| format!("writing {}", args.out.display()))?;
     let record = TrainingRecord {
-        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+        command: super::command_line(),
         tokens: config.tokens_before(config.total_steps()),
         curve: progress.curve()?,
         config,

@@ -62,7 +62,7 @@ pub fn run(args: Args) -> Result<()> {
         specs: read_specs(&args.experiments, overrides)?,
         only: args.only.clone(),
         claims: read_claims(&args.reported)?,
-        command: command(),
+        command: super::command_line(),
     };
     plan.check()?;
     let device = device::parse(&args.device)?;
@@ -77,13 +77,6 @@ pub fn run(args: Args) -> Result<()> {
 fn out(lab: &Lab, quick: bool) -> PathBuf {
     let quick = if quick { "-quick" } else { "" };
     Path::new("results").join(format!("{}{quick}", lab.name()))
-}
-
-/// The command line as one would type it.
-fn command() -> String {
-    let mut words = vec!["cargo xtask".to_owned()];
-    words.extend(std::env::args().skip(1));
-    words.join(" ")
 }
 
 /// Set by the first Ctrl-C; the second ends the process, which loses the running unit alone.
