@@ -34,8 +34,8 @@ fn what_is_no_tokenizer_is_refused() {
     }
     let deep = "[".repeat(100_000);
     assert!(TextTokenizer::from_bytes(deep.as_bytes()).is_err());
-    let error = TextTokenizer::from_bytes(b"{\"model\": tr}").expect_err("no JSON");
-    assert!(error.to_string().contains("line 1 column 14"), "{error}");
+    let error = TextTokenizer::from_bytes(b"{\"model\": no}").expect_err("no JSON");
+    assert!(error.to_string().contains("line 1 column"), "{error}");
 }
 
 #[test]
