@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::{Gpt2, PositionExtension};
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -145,6 +145,30 @@ impl Lab {
         let made = self.convert(arm, seed).map_err(|error| error.to_string());
         self.converted.borrow_mut().insert(key, made.clone());
         made
+    }
+
+    /// As [`Self::model`], with positions beyond the model's embedded as `extension` says.
+    ///
+    /// # Errors
+    ///
+    /// Why the arm cannot be had, as a table should say it.
+    pub fn model_for_any_length(
+        &self,
+        arm: &ArmSpec,
+        seed: u64,
+        extension: PositionExtension,
+    ) -> Result<Gpt2, String> {
+        // A table may name a window that is longer than a small model's own positions.
+        let positions = self.dense.config().n_positions;
+        let extension = match extension {
+            PositionExtension::RepeatLast { window } => PositionExtension::RepeatLast {
+                window: window.min(positions),
+            },
+            other => other,
+        };
+        self.model(arm, seed)?
+            .with_position_extension(extension)
+            .map_err(|error| error.to_string())
     }
 
     fn convert(&self, arm: &ArmSpec, seed: u64) -> Result<Gpt2, ReportError> {

@@ -54,6 +54,13 @@ impl Observer for Counter {
     }
 }
 
+/// Text without its sections on time, which is never the same twice.
+fn without_times(text: &str) -> String {
+    let sections = text.split("\n## ");
+    let kept: Vec<&str> = sections.filter(|one| !one.starts_with("Time")).collect();
+    kept.join("\n## ")
+}
+
 /// Markdown without what tells of the day and of the time taken.
 fn figures(folder: &Path) -> Vec<(String, String)> {
     let mut all = Vec::new();
@@ -65,7 +72,8 @@ fn figures(folder: &Path) -> Vec<(String, String)> {
                 .map(|end| end.to_string_lossy().into_owned());
             if matches!(ending.as_deref(), Some("md" | "svg")) {
                 let text = std::fs::read_to_string(&path).unwrap();
-                let text = text.split("## How it was run").next().unwrap().to_owned();
+                let text = text.split("## How it was run").next().unwrap();
+                let text = without_times(text);
                 all.push((
                     path.file_name().unwrap().to_string_lossy().into_owned(),
                     text,
@@ -124,6 +132,8 @@ fn the_dense_arm_shows_no_difference_and_too_long_input_is_a_dash() {
         ("agreement", "top1", 1.0),
         ("attention-maps", "maps.between", 1.0),
         ("attention-maps", "maps.own", 1.0),
+        ("qa", "among.minus_dense", 0.0),
+        ("qa", "share.minus_dense", 0.0),
     ] {
         let records = store.all(experiment).unwrap();
         let values: Vec<f64> = records
@@ -140,6 +150,31 @@ fn the_dense_arm_shows_no_difference_and_too_long_input_is_a_dash() {
     assert!(text.contains("the model has 96 positions"), "{text}");
     let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
     assert!(page.contains("data:image/png;base64,"));
+}
+
+#[test]
+fn questions_are_longer_than_the_model_and_the_section_says_what_was_done() {
+    let lab = tiny::lab();
+    let folder = tempfile::tempdir().unwrap();
+    let only = Plan {
+        only: vec!["qa".to_owned()],
+        ..plan(Overrides::default())
+    };
+    reproduce(&only, &lab, folder.path(), &mut Nobody).unwrap();
+    let records = Store::new(folder.path().join(RECORDS)).all("qa").unwrap();
+    for one in records.measurements() {
+        assert!(one.missing.is_empty(), "{:?}", one.missing);
+        assert!(one.values["distance"] >= one.length as f64);
+        assert!(one.values["tokens"] > tiny::POSITIONS as f64);
+        assert!(one.values["seconds"] > 0.0);
+        assert!((0.0..=1.0).contains(&one.values["share"]));
+        // The likeliest of five has at least a fifth.
+        assert!(one.values["among"] == 0.0 || one.values["share"] >= 0.2);
+    }
+    assert_eq!(records.measurements().count(), 2 * 2 * 4);
+    let text = std::fs::read_to_string(folder.path().join("qa.md")).unwrap();
+    assert!(text.contains("has 96 positions"), "{text}");
+    assert!(text.contains("chance is 20.0 %"), "{text}");
 }
 
 #[test]

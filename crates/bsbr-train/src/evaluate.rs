@@ -1,12 +1,13 @@
 //! What a model has learned of storybook: its perplexity, and which questions it answers.
 
-use bsbr_data::storybook::{Domain, QaItem, QaSpec, Split, Storybook, tokens_between};
+use bsbr_data::storybook::{Domain, QaSpec, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::questions::Question;
 
 /// What is measured, and on how much.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ pub struct QaScore {
     pub questions: u64,
     /// Questions where the right candidate is the likeliest of all candidates.
     pub among_candidates: u64,
-    /// Questions where the right answer is the likeliest of all tokens.
+    /// Questions where the most probable tokens spell the right answer.
     pub exact: u64,
     /// Answers to choose from; chance is one in so many.
     pub num_candidates: usize,
@@ -133,49 +134,11 @@ fn questions(
         num_candidates: spec.num_candidates,
     };
     for index in 0..spec.questions {
-        let item = book.qa(spec.split, index, &qa);
-        let (among, exact) = answer(model, tokenizer, &item)?;
-        score.among_candidates += u64::from(among);
-        score.exact += u64::from(exact);
-        score.mean_distance_tokens +=
-            tokens_between(tokenizer, &item)? as f64 / spec.questions as f64;
+        let question = Question::new(tokenizer, &book.qa(spec.split, index, &qa))?;
+        let answer = question.answer(model)?;
+        score.among_candidates += u64::from(answer.among);
+        score.exact += u64::from(answer.exact);
+        score.mean_distance_tokens += question.distance as f64 / spec.questions as f64;
     }
     Ok(score)
-}
-
-/// Whether the right answer is the likeliest of the candidates, and of all tokens.
-fn answer(
-    model: &Gpt2,
-    tokenizer: &TextTokenizer,
-    item: &QaItem,
-) -> Result<(bool, bool), TrainError> {
-    let ids = tokenizer.encode(&format!("{}{}", item.context, item.prompt))?;
-    let hidden = model.hidden_states(&TokenBatch::single(&ids)?)?;
-    let logits: Vec<f32> = model
-        .last_logits(hidden)
-        .into_data()
-        .iter::<f32>()
-        .collect();
-    let logit = |word: &str| -> Result<f32, TrainError> {
-        let first = tokenizer
-            .encode(&format!(" {word}"))?
-            .first()
-            .copied()
-            .unwrap_or_default();
-        Ok(logits
-            .get(first as usize)
-            .copied()
-            .unwrap_or(f32::NEG_INFINITY))
-    };
-    let right = logit(&item.answer)?;
-    let mut best = f32::NEG_INFINITY;
-    for candidate in item
-        .candidates
-        .iter()
-        .filter(|candidate| **candidate != item.answer)
-    {
-        best = best.max(logit(candidate)?);
-    }
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    Ok((right > best, right >= highest))
 }

@@ -7,6 +7,7 @@ pub mod gradients;
 pub mod optimizer;
 
 pub mod evaluate;
+pub mod questions;
 
 mod init;
 mod pretrain;

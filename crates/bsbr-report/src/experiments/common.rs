@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Pool, Records};
+use bsbr_gpt2::PositionExtension;
+
+use crate::estimate::Estimate;
+use crate::record::{Measurement, Pool, Records};
+use crate::render::chart::Series;
 use crate::section::{Cell, Headline, Row, Style, Table, Verdict};
 use crate::spec::{ArmSpec, Bar, Spec};
 
@@ -193,4 +197,61 @@ fn short(hash: &str) -> String {
 pub(super) fn plural(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
+}
+
+/// Sets `quantity.minus_dense` for each arm, from what the dense arm got on the same sample.
+pub(super) fn beside_dense(
+    measurements: &mut [Measurement],
+    dense: Option<usize>,
+    quantities: &[&str],
+) {
+    let Some(dense) = dense.and_then(|place| measurements.get(place)).cloned() else {
+        return;
+    };
+    for one in measurements {
+        for &quantity in quantities {
+            let name = format!("{quantity}.minus_dense");
+            match (one.values.get(quantity), dense.values.get(quantity)) {
+                (Some(own), Some(reference)) => one.set(name, own - reference),
+                (Some(_), None) => one.without(name, "the dense model has no value here"),
+                (None, _) => {}
+            }
+        }
+    }
+}
+
+/// A line for each arm that has points.
+pub(super) fn lines(
+    arms: &[ArmSpec],
+    points: impl Fn(&str) -> Vec<(f64, Estimate)>,
+) -> Vec<Series> {
+    arms.iter()
+        .enumerate()
+        .map(|(index, arm)| Series {
+            arm: index,
+            label: arm.label.clone(),
+            strong: arm.default,
+            points: points(&arm.id),
+        })
+        .filter(|series| !series.points.is_empty())
+        .collect()
+}
+
+/// What a position extension does to these records, in words; nothing where none is chosen.
+pub(super) fn extension_words(extension: PositionExtension, records: &Records) -> Option<String> {
+    let model = &records.first()?.model;
+    let how = match extension {
+        PositionExtension::None => return None,
+        PositionExtension::Interpolate { positions } => {
+            format!("the table stretched to {positions} rows")
+        }
+        PositionExtension::RepeatLast { window } => {
+            format!("its last {window} positions again and again")
+        }
+    };
+    Some(format!(
+        "{} has {} positions; where a sequence is longer, the model is given {how}, for which it \
+         was not trained.",
+        model.name, model.positions
+    ))
 }

@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod attention_maps;
+pub mod qa;
 pub mod similarity;
 
 mod common;
@@ -18,7 +19,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 3] = [
+const ALL: [(&str, u32, Make); 4] = [
     (
         "similarity",
         similarity::VERSION,
@@ -30,6 +31,7 @@ const ALL: [(&str, u32, Make); 3] = [
         attention_maps::VERSION,
         attention_maps::AttentionMaps::boxed,
     ),
+    ("qa", qa::VERSION, qa::Qa::boxed),
 ];
 
 /// The names of the experiments.

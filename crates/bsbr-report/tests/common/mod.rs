@@ -264,10 +264,12 @@ pub fn report() -> Report {
         let records = match spec.method.experiment.as_str() {
             "similarity" => similarity(spec, 4),
             "agreement" => agreement(spec, 20),
-            _ => attention_maps(spec, 5),
+            "attention-maps" => attention_maps(spec, 5),
+            // Nothing measured yet.
+            _ => Records::default(),
         };
         let experiment = experiments::build(spec, &claims).unwrap();
-        model = records.first().map(|record| record.model.clone());
+        model = model.or_else(|| records.first().map(|record| record.model.clone()));
         sections.push(experiment.render(&records).unwrap());
     }
     Report {

@@ -82,7 +82,7 @@ about = "the report's formula"
 config = { arm = "published" }
 "#;
 
-pub const SPECS: [&str; 3] = [
+pub const SPECS: [&str; 4] = [
     r#"
 experiment = "similarity"
 title = "Similarity"
@@ -148,5 +148,27 @@ gallery = ["dense", "moments"]
 pixels = 40
 [counts]
 texts = 2
+"#,
+    r#"
+experiment = "qa"
+title = "Questions"
+question = "Where is it?"
+order = 4
+seed = 1
+arms = ["dense", "moments", "local", "published"]
+chunk_sizes = [16]
+[settings]
+distances = [20, 60]
+candidates = 5
+extension = { repeat_last = { window = 512 } }
+[counts]
+questions = 2
+per_unit = 2
+[[bar]]
+name = "Right"
+quantity = "among.minus_dense"
+arm = "dense"
+length = 60
+at_least = 0.0
 "#,
 ];

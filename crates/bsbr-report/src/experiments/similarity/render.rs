@@ -1,6 +1,6 @@
 //! The section on hidden states and logits.
 
-use crate::experiments::common::{Column, by_arm, headline, plural, provenance, verdicts};
+use crate::experiments::common::{self, Column, by_arm, headline, plural, provenance, verdicts};
 use crate::experiments::similarity::{Similarity, layer_names};
 use crate::record::{Pool, RANDOM, Records};
 use crate::render::chart::{LineChart, Series};
@@ -141,7 +141,7 @@ fn method(experiment: &Similarity, records: &Records) -> Vec<String> {
 
 fn charts(experiment: &Similarity, records: &Records, length: usize) -> Figure {
     let layers: Vec<String> = layer_names(records).into_keys().collect();
-    let by_layer = lines(experiment, records, |arm| {
+    let by_layer = lines(experiment, |arm| {
         let points = layers.iter().enumerate().map(|(index, number)| {
             let quantity = format!("hidden.{number}.cosine");
             Some((
@@ -186,7 +186,7 @@ fn charts(experiment: &Similarity, records: &Records, length: usize) -> Figure {
 fn kl_by_position(experiment: &Similarity, records: &Records, length: usize) -> LineChart {
     let bin = experiment.settings.position_bin;
     let starts: Vec<usize> = (0..length).step_by(bin).collect();
-    let series = lines(experiment, records, |arm| {
+    let series = lines(experiment, |arm| {
         let points = starts.iter().map(|&start| {
             let quantity = format!("position.{start:05}.kl");
             let middle = start as f64 + bin.min(length - start) as f64 / 2.0;
@@ -214,7 +214,7 @@ fn kl_by_position(experiment: &Similarity, records: &Records, length: usize) -> 
 
 fn kl_by_length(experiment: &Similarity, records: &Records) -> LineChart {
     let lengths = &experiment.settings.random_lengths;
-    let series = lines(experiment, records, |arm| {
+    let series = lines(experiment, |arm| {
         let points = lengths.iter().map(|&length| {
             let found = records.estimate(arm, Pool::Source(RANDOM), length, "logits.kl");
             Some(((length as f64).log2(), found.ok()?))
@@ -237,19 +237,13 @@ fn kl_by_length(experiment: &Similarity, records: &Records) -> LineChart {
 /// A line for each arm but the dense one, whose line would be the axis.
 fn lines(
     experiment: &Similarity,
-    _records: &Records,
     points: impl Fn(&str) -> Vec<(f64, crate::estimate::Estimate)>,
 ) -> Vec<Series> {
-    let arms = experiment.spec.method.arms.iter().enumerate();
-    arms.filter(|(_, arm)| arm.config.chunk_size().is_some())
-        .map(|(index, arm)| Series {
-            arm: index,
-            label: arm.label.clone(),
-            strong: arm.default,
-            points: points(&arm.id),
-        })
-        .filter(|series| !series.points.is_empty())
-        .collect()
+    let arms = &experiment.spec.method.arms;
+    let is_dense = |arm: usize| arms[arm].config.chunk_size().is_none();
+    let mut series = common::lines(arms, points);
+    series.retain(|one| !is_dense(one.arm));
+    series
 }
 
 fn greatest(series: &[Series]) -> f64 {

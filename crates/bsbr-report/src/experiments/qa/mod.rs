@@ -1,0 +1,185 @@
+//! Whether each arm finds what was said once, far before.
+
+mod render;
+
+use std::time::Instant;
+
+use bsbr_attention::ArmConfig;
+use bsbr_data::storybook::{QaSpec, Split, Storybook};
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_train::questions::{Answer, Question};
+use serde::Deserialize;
+
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::common::beside_dense;
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// Where questions come from, whatever the other texts are.
+const SOURCE: &str = "storybook questions";
+
+/// Tokens of the pass before an arm's first question, which is not timed.
+const WARM_UP: usize = 64;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Words between fact and question, at least.
+    pub distances: Vec<usize>,
+    /// Answers to choose from, the right one included.
+    pub candidates: usize,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Questions at each distance.
+    pub questions: u64,
+    /// Questions of a unit.
+    pub per_unit: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Qa {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl Qa {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        if settings.distances.is_empty() || settings.candidates < 2 {
+            return Err(ReportError::Setting {
+                experiment: spec.method.experiment.clone(),
+                table: "settings",
+                message: "`distances` needs one, and `candidates` at least two".to_owned(),
+            });
+        }
+        Ok(Self {
+            settings,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// Each arm's model, ready to be timed, or why it cannot be had.
+    fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
+        let warm = TokenBatch::single(&[0; WARM_UP]);
+        let ready = |arm: &ArmSpec| {
+            let model =
+                lab.model_for_any_length(arm, self.spec.method.seed, self.settings.extension)?;
+            let warm = warm.as_ref().map_err(ToString::to_string)?;
+            // What a model cannot take is said of each question.
+            let _ = model
+                .hidden_states(warm)
+                .map(|hidden| model.last_logits(hidden).into_data());
+            Ok(model)
+        };
+        self.arms().iter().map(ready).collect()
+    }
+
+    /// Every arm on one question.
+    fn ask(
+        &self,
+        models: &[Result<Gpt2, String>],
+        question: &Question,
+        new: impl Fn(&ArmSpec) -> Measurement,
+    ) -> Vec<Measurement> {
+        let mut measurements: Vec<Measurement> = Vec::with_capacity(models.len());
+        for (arm, model) in self.arms().iter().zip(models) {
+            let mut one = new(arm);
+            one.set("distance", question.distance as f64);
+            one.set("tokens", question.ids.len() as f64);
+            let start = Instant::now();
+            let answer = match model {
+                Ok(model) => question.answer(model).map_err(|error| error.to_string()),
+                Err(reason) => Err(reason.clone()),
+            };
+            let seconds = start.elapsed().as_secs_f64();
+            match answer {
+                Ok(Answer {
+                    among,
+                    exact,
+                    share,
+                }) => {
+                    one.set("among", f64::from(u8::from(among)));
+                    one.set("exact", f64::from(u8::from(exact)));
+                    one.set("share", share);
+                    one.set("seconds", seconds);
+                }
+                Err(reason) => one = one.without_values(reason),
+            }
+            measurements.push(one);
+        }
+        let dense = self
+            .arms()
+            .iter()
+            .position(|arm| arm.config == ArmConfig::Dense);
+        beside_dense(&mut measurements, dense, &["among", "exact", "share"]);
+        measurements
+    }
+}
+
+impl Experiment for Qa {
+    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (counts, models) = (&self.counts, self.arms().len());
+        let of = |&distance: &usize| {
+            batches(SOURCE, distance, counts.questions, counts.per_unit, models)
+        };
+        Ok(self.settings.distances.iter().flat_map(of).collect())
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let book = Storybook::new(self.spec.method.seed);
+        let qa = QaSpec {
+            min_distance_words: unit.length,
+            num_candidates: self.settings.candidates,
+            ..QaSpec::default()
+        };
+        let models = self.models(lab);
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let item = book.qa(Split::Test, index, &qa);
+            let question = Question::new(lab.corpus().tokenizer(), &item)?;
+            let new = |arm: &ArmSpec| Measurement::new(&arm.id, SOURCE, unit.length, index);
+            measurements.extend(self.ask(&models, &question, new));
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}
