@@ -119,7 +119,7 @@ pub(crate) struct Rows {
     /// All tokens but the first, row after row.
     targets: Vec<i32>,
     /// The weight of each target.
-    weights: Vec<f32>,
+    pub weights: Vec<f32>,
 }
 
 impl Rows {

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+pub mod finetune;
 pub mod gradients;
 pub mod optimizer;
 
