@@ -1,7 +1,8 @@
 //! Checkpoints: one file each, whole or not there at all.
 //!
 //! A checkpoint is a safetensors file with the model's tensors, the optimiser's state as bytes and
-//! a header that says what run and step it belongs to. It is written beside its place and renamed.
+//! a header that says what run and step it belongs to, and what its content hashes to. It is written
+//! beside its place and renamed.
 //! The last two are kept, so that a damaged one does not end a run.
 
 use std::collections::HashMap;
@@ -14,17 +15,14 @@ use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
 use burn::tensor::TensorData;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::config::PretrainConfig;
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, number_parameters};
 
-const OPTIMIZER_PARTS: [&str; 3] = [
-    "optimizer.matrices",
-    "optimizer.positions",
-    "optimizer.others",
-];
+/// The name of a run's history in a checkpoint.
+const HISTORY: &str = "history";
 
 /// Where a run stands.
 pub struct State {
@@ -34,22 +32,45 @@ pub struct State {
     pub model: Gpt2,
     /// The optimiser.
     pub optimizer: Optimizer,
+    /// What the run has noted of itself; the loop keeps it and does not read it.
+    pub history: Vec<u8>,
+    /// Whether the run is over.
+    pub ended: bool,
 }
 
-/// The hash that ties a checkpoint to its run: of the configuration and of the tokenizer.
-pub fn run_hash(config: &PretrainConfig, tokenizer: &[u8]) -> Result<String, TrainError> {
+impl State {
+    /// A run before its first step.
+    pub fn new(model: Gpt2, optimizer: Optimizer) -> Self {
+        Self {
+            step: 0,
+            model,
+            optimizer,
+            history: Vec::new(),
+            ended: false,
+        }
+    }
+}
+
+/// The hash that ties a checkpoint to its run: of the configuration and of what else the run
+/// depends on.
+pub fn run_hash(config: &impl Serialize, rest: &[&[u8]]) -> Result<String, TrainError> {
     let config = serde_json::to_vec(config).map_err(|e| TrainError::Config {
         setting: "configuration".into(),
         message: e.to_string(),
     })?;
     let mut hash = Sha256::new();
     hash.update(config);
-    hash.update(tokenizer);
-    Ok(hash
-        .finalize()
+    for part in rest {
+        hash.update(part);
+    }
+    Ok(hex(hash))
+}
+
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))
-        .collect())
+        .collect()
 }
 
 /// Writes the checkpoint of `state` into `folder` and removes all but the last two.
@@ -68,12 +89,22 @@ pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainErr
             data.as_bytes().to_vec(),
         ));
     });
-    for (name, bytes) in OPTIMIZER_PARTS.iter().zip(state.optimizer.to_bytes()?) {
-        tensors.push(((*name).into(), Dtype::U8, vec![bytes.len()], bytes));
+    let names = state.optimizer.names().into_iter();
+    for (name, bytes) in names.zip(state.optimizer.to_bytes()?) {
+        tensors.push((name, Dtype::U8, vec![bytes.len()], bytes));
     }
+    let history = state.history.clone();
+    tensors.push((HISTORY.into(), Dtype::U8, vec![history.len()], history));
+    let sum = checksum(
+        tensors
+            .iter()
+            .map(|(name, _, _, bytes)| (name.as_str(), &bytes[..])),
+    );
     let metadata = HashMap::from([
         ("step".to_string(), state.step.to_string()),
         ("run".to_string(), run.to_string()),
+        ("ended".to_string(), state.ended.to_string()),
+        ("sha256".to_string(), sum),
     ]);
     let path = folder.join(format!("step-{:08}.safetensors", state.step));
     let wrong = |message: String| TrainError::Checkpoint {
@@ -141,6 +172,15 @@ fn load(path: &Path, run: &str, state: State) -> Result<State, LoadError> {
     if metadata.get("run").map(String::as_str) != Some(run) {
         return Err(LoadError::OtherRun);
     }
+    let tensors = file.tensors();
+    let found = checksum(
+        tensors
+            .iter()
+            .map(|(name, view)| (name.as_str(), view.data())),
+    );
+    if metadata.get("sha256") != Some(&found) {
+        return Err(damaged("its content is not what was written".into()));
+    }
     let step = metadata
         .get("step")
         .and_then(|step| step.parse().ok())
@@ -167,20 +207,35 @@ fn load(path: &Path, run: &str, state: State) -> Result<State, LoadError> {
             "tensor `{name}` is missing or has another shape"
         )));
     }
-    let mut parts = [const { Vec::new() }; 3];
-    for (part, name) in parts.iter_mut().zip(OPTIMIZER_PARTS) {
-        *part = file
-            .tensor(name)
-            .map_err(|e| damaged(e.to_string()))?
-            .data()
-            .to_vec();
-    }
-    let optimizer = state.optimizer.load(parts).map_err(damaged)?;
+    let bytes_of = |name: &str| {
+        let view = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
+        Ok(view.data().to_vec())
+    };
+    let states = state
+        .optimizer
+        .names()
+        .iter()
+        .map(|name| bytes_of(name))
+        .collect::<Result<_, LoadError>>()?;
     Ok(State {
         step,
         model: number_parameters(model),
-        optimizer,
+        optimizer: state.optimizer.load(states).map_err(damaged)?,
+        history: bytes_of(HISTORY)?,
+        ended: metadata.get("ended").is_some_and(|ended| ended == "true"),
     })
+}
+
+/// The hash of named bytes, whatever their order.
+fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_unstable();
+    let mut hash = Sha256::new();
+    for (name, bytes) in tensors {
+        hash.update(name);
+        hash.update(bytes);
+    }
+    hex(hash)
 }
 
 /// Checkpoints in `folder`, oldest first.
@@ -207,7 +262,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
         let mut file = fs::File::create(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        // The new name is on the disk too when this returns.
+        match path.parent() {
+            Some(folder) => fs::File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
     };
     write().map_err(|source| {
         let _ = fs::remove_file(&beside);

@@ -5,6 +5,7 @@ use bsbr_gpt2::Gpt2Config;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
+use crate::schedule;
 
 /// A pretraining run. Same file, same seed, same backend: same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,40 @@ pub struct OptimizerConfig {
     pub final_share: f64,
     /// Largest global norm of the gradients.
     pub clip_norm: f64,
+}
+
+/// AdamW as PyTorch has it, with an epsilon of 1e-8; matrices decay, nothing else does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamW {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Decay of the mean of the gradients.
+    pub beta_1: f64,
+    /// Decay of the mean of their squares.
+    pub beta_2: f64,
+    /// Weight decay of matrices, in shares of the learning rate.
+    pub weight_decay: f64,
+    /// Share of the steps over which the rate rises.
+    pub warmup_share: f64,
+    /// Share of the rate that is left at the end of its cosine; 1 keeps it level.
+    pub final_share: f64,
+    /// Largest global norm of the gradients.
+    pub clip_norm: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self {
+            learning_rate: 3e-4,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            weight_decay: 0.01,
+            warmup_share: 0.1,
+            final_share: 0.1,
+            clip_norm: 1.0,
+        }
+    }
 }
 
 /// A stretch of steps over windows of one length.
@@ -126,12 +161,7 @@ impl PretrainConfig {
             final_share,
             ..
         } = self.optimizer;
-        if step < warmup_steps {
-            return (step + 1) as f64 / warmup_steps as f64;
-        }
-        let length = schedule_steps.saturating_sub(warmup_steps).max(1);
-        let progress = ((step - warmup_steps) as f64 / length as f64).min(1.0);
-        final_share + (1.0 - final_share) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+        schedule::rate(step, warmup_steps, schedule_steps, final_share)
     }
 
     /// Checks the settings against each other.

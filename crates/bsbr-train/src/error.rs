@@ -40,6 +40,15 @@ pub enum TrainError {
         /// The loss.
         loss: f64,
     },
+    /// Gradients that are no numbers.
+    #[error(
+        "the gradients at step {step} are not finite; the last checkpoint is kept: \
+         lower the learning rate, or start from an earlier checkpoint"
+    )]
+    Gradients {
+        /// The step.
+        step: u64,
+    },
     /// A tokenizer that cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] bsbr_data::tokenizer::TokenizerError),

@@ -3,16 +3,21 @@
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod evaluate;
+pub mod finetune;
 pub mod gradients;
 pub mod optimizer;
-
-pub mod evaluate;
 pub mod questions;
 
+mod batch;
 mod init;
+mod observer;
 mod pretrain;
+mod run;
+mod schedule;
 
 pub use config::PretrainConfig;
 pub use error::TrainError;
 pub use init::init;
-pub use pretrain::{Observer, RunOptions, StepReport, pretrain};
+pub use observer::{Observer, RunOptions, StepReport};
+pub use pretrain::pretrain;

@@ -1,4 +1,4 @@
-//! Muon for the matrices of the blocks, AdamW for the rest.
+//! Rules of updates: Muon and AdamW, by groups of parameters.
 
 use bsbr_gpt2::Gpt2;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -6,7 +6,7 @@ use burn::optim::decay::WeightDecayConfig;
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::tensor::{Bytes, Tensor};
 
-use crate::config::OptimizerConfig;
+use crate::config::{AdamW, OptimizerConfig};
 use crate::error::TrainError;
 
 /// Which rule updates a parameter.
@@ -29,17 +29,25 @@ impl Group {
     }
 }
 
-/// The optimiser of a pretraining run.
+/// A rule of updates, for the parameters that it is given.
+struct Part {
+    /// Its name in checkpoints.
+    name: &'static str,
+    learning_rate: f64,
+    rule: ModuleOptimizer,
+}
+
+/// Rules of updates, and which parameter is updated by which.
 pub struct Optimizer {
-    config: OptimizerConfig,
-    matrices: ModuleOptimizer,
-    positions: ModuleOptimizer,
-    others: ModuleOptimizer,
+    parts: Vec<Part>,
+    /// The number of the part for a parameter of that name and rank.
+    part_of: fn(&str, usize) -> usize,
 }
 
 impl Optimizer {
-    /// An optimiser that has made no step.
-    pub fn new(config: &OptimizerConfig) -> Self {
+    /// Of a pretraining run, before its first step: Muon for the matrices of the blocks, AdamW for
+    /// the rest.
+    pub fn pretraining(config: &OptimizerConfig) -> Self {
         let adamw = AdamWConfig::new()
             .with_beta_2(0.95)
             .with_epsilon(1e-8)
@@ -50,10 +58,56 @@ impl Optimizer {
         let muon =
             MuonConfig::new().with_weight_decay((config.weight_decay > 0.0).then_some(decay));
         Self {
-            config: config.clone(),
-            matrices: muon.init(),
-            positions: adamw.init(),
-            others: adamw.init(),
+            parts: vec![
+                Part {
+                    name: "matrices",
+                    learning_rate: config.matrix_lr,
+                    rule: muon.init(),
+                },
+                Part {
+                    name: "positions",
+                    learning_rate: config.position_lr,
+                    rule: adamw.init(),
+                },
+                Part {
+                    name: "others",
+                    learning_rate: config.other_lr,
+                    rule: adamw.init(),
+                },
+            ],
+            part_of: |name, _| match Group::of(name) {
+                Group::Matrix => 0,
+                Group::Position => 1,
+                Group::Other => 2,
+            },
+        }
+    }
+
+    /// PyTorch's AdamW, before its first step. Matrices decay; vectors and compression bases,
+    /// whose length means something, do not.
+    pub fn adamw(config: &AdamW) -> Self {
+        let rule = |weight_decay: f64| {
+            AdamWConfig::new()
+                .with_beta_1(config.beta_1 as f32)
+                .with_beta_2(config.beta_2 as f32)
+                .with_epsilon(1e-8)
+                .with_weight_decay(weight_decay as f32)
+                .init()
+        };
+        Self {
+            parts: vec![
+                Part {
+                    name: "decayed",
+                    learning_rate: config.learning_rate,
+                    rule: rule(config.weight_decay),
+                },
+                Part {
+                    name: "kept",
+                    learning_rate: config.learning_rate,
+                    rule: rule(0.0),
+                },
+            ],
+            part_of: |name, rank| usize::from(!decays(name, rank)),
         }
     }
 
@@ -62,27 +116,28 @@ impl Optimizer {
         let mut split = Split {
             path: Vec::new(),
             grads,
-            groups: [
-                GradientsParams::new(),
-                GradientsParams::new(),
-                GradientsParams::new(),
-            ],
+            groups: self.parts.iter().map(|_| GradientsParams::new()).collect(),
+            part_of: self.part_of,
         };
         model.visit(&mut split);
-        let [matrices, positions, others] = split.groups;
-        let model = self
-            .matrices
-            .step(rate * self.config.matrix_lr, model, matrices);
-        let model = self
-            .positions
-            .step(rate * self.config.position_lr, model, positions);
-        self.others.step(rate * self.config.other_lr, model, others)
+        self.parts
+            .iter_mut()
+            .zip(split.groups)
+            .fold(model, |model, (part, grads)| {
+                part.rule.step(rate * part.learning_rate, model, grads)
+            })
     }
 
-    /// The optimiser's state, to be stored.
-    pub(crate) fn to_bytes(&self) -> Result<[Vec<u8>; 3], TrainError> {
-        let bytes = |optimizer: &ModuleOptimizer| {
-            optimizer
+    /// The names of the parts' states in a checkpoint.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = |part: &Part| format!("optimizer.{}", part.name);
+        self.parts.iter().map(name).collect()
+    }
+
+    /// The parts' states, to be stored.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<Vec<u8>>, TrainError> {
+        let bytes = |part: &Part| {
+            part.rule
                 .into_bytes()
                 .map(|bytes| bytes.to_vec())
                 .map_err(|e| TrainError::Config {
@@ -90,27 +145,30 @@ impl Optimizer {
                     message: e.to_string(),
                 })
         };
-        Ok([
-            bytes(&self.matrices)?,
-            bytes(&self.positions)?,
-            bytes(&self.others)?,
-        ])
+        self.parts.iter().map(bytes).collect()
     }
 
-    /// The optimiser with a stored state.
-    pub(crate) fn load(self, [matrices, positions, others]: [Vec<u8>; 3]) -> Result<Self, String> {
-        let load = |optimizer: ModuleOptimizer, bytes: Vec<u8>| {
-            optimizer
-                .from_bytes(Bytes::from_bytes_vec(bytes))
-                .map_err(|e| e.to_string())
-        };
-        Ok(Self {
-            config: self.config,
-            matrices: load(self.matrices, matrices)?,
-            positions: load(self.positions, positions)?,
-            others: load(self.others, others)?,
-        })
+    /// The optimiser with stored states, in the order of its parts.
+    pub(crate) fn load(mut self, states: Vec<Vec<u8>>) -> Result<Self, String> {
+        self.parts = self
+            .parts
+            .into_iter()
+            .zip(states)
+            .map(|(part, bytes)| {
+                let rule = part
+                    .rule
+                    .from_bytes(Bytes::from_bytes_vec(bytes))
+                    .map_err(|e| e.to_string())?;
+                Ok(Part { rule, ..part })
+            })
+            .collect::<Result<_, String>>()?;
+        Ok(self)
     }
+}
+
+/// Whether AdamW pulls a parameter towards zero.
+fn decays(name: &str, rank: usize) -> bool {
+    rank == 2 && !name.contains(".bases.")
 }
 
 /// Numbers the parameters in the order of their visit.
@@ -131,7 +189,8 @@ pub(crate) fn number_parameters(model: Gpt2) -> Gpt2 {
 struct Split {
     path: Vec<String>,
     grads: GradientsParams,
-    groups: [GradientsParams; 3],
+    groups: Vec<GradientsParams>,
+    part_of: fn(&str, usize) -> usize,
 }
 
 impl ModuleVisitor for Split {
@@ -145,12 +204,8 @@ impl ModuleVisitor for Split {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.remove::<D>(param.id) {
-            let group = match Group::of(&self.path.join(".")) {
-                Group::Matrix => 0,
-                Group::Position => 1,
-                Group::Other => 2,
-            };
-            self.groups[group].register(param.id, grad);
+            let part = (self.part_of)(&self.path.join("."), D);
+            self.groups[part].register(param.id, grad);
         }
     }
 }
@@ -172,5 +227,15 @@ mod tests {
             assert_eq!(Group::of(other), Group::Other, "{other}");
         }
         assert_eq!(Group::of("wpe.weight"), Group::Position);
+    }
+
+    #[test]
+    fn matrices_decay_and_nothing_else() {
+        assert!(decays("h.0.attn.c_attn.weight", 2));
+        assert!(decays("h.0.mlp.c_fc.weight.lora.a", 2));
+        assert!(decays("wte.weight", 2));
+        assert!(!decays("h.0.attn.c_attn.bias", 1));
+        assert!(!decays("h.0.ln_1.weight", 1));
+        assert!(!decays("h.0.attn.bsbr.bases.key", 3));
     }
 }

@@ -1,0 +1,207 @@
+//! Windows through a model: micro-batches side by side, and the cross entropy of their targets.
+
+use bsbr_data::stream::TrainWindow;
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::TrainError;
+use crate::gradients::accumulate;
+
+/// Losses of one step or of a part of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Losses {
+    /// This part's share of the step's loss.
+    pub value: f64,
+    /// Sum of the cross entropies of the targets that are weighted up, the answers, in nats.
+    pub answers: f64,
+    /// How many they are.
+    pub answer_count: u64,
+}
+
+impl Losses {
+    fn add(&mut self, part: &Self) {
+        self.value += part.value;
+        self.answers += part.answers;
+        self.answer_count += part.answer_count;
+    }
+
+    pub fn mean_answer(&self) -> Option<f64> {
+        (self.answer_count > 0).then(|| self.answers / self.answer_count as f64)
+    }
+}
+
+/// The sum of the weights of all targets.
+pub(crate) fn total_weight(windows: &[TrainWindow]) -> f64 {
+    windows
+        .iter()
+        .flat_map(|window| &window.weights)
+        .map(|&w| f64::from(w))
+        .sum()
+}
+
+/// Gradients and losses of `windows`, cut into micro-batches of `micro_rows`.
+///
+/// `micro_batch` gives a micro-batch's share of both from its number. Up to `threads` are computed
+/// at a time, and summed in their order, whatever the threads.
+pub(crate) fn micro_batches(
+    model: &Gpt2,
+    windows: &[TrainWindow],
+    micro_rows: usize,
+    threads: usize,
+    micro_batch: impl Fn(&Gpt2, u64, &[TrainWindow]) -> Result<(GradientsParams, Losses), TrainError>
+    + Sync,
+) -> Result<(GradientsParams, Losses), TrainError> {
+    let parts: Vec<&[TrainWindow]> = windows.chunks(micro_rows.max(1)).collect();
+    let threads = threads.max(1);
+    let micro_batch = &micro_batch;
+    let mut total = None;
+    let mut losses = Losses::default();
+    for (group, side_by_side) in parts.chunks(threads).enumerate() {
+        let results: Vec<Result<(GradientsParams, Losses), TrainError>> =
+            std::thread::scope(|scope| {
+                let workers: Vec<_> = side_by_side
+                    .iter()
+                    .enumerate()
+                    .map(|(index, rows)| {
+                        let number = (group * threads + index) as u64;
+                        // Leaves of its own: graphs that share leaves wait for each other.
+                        let model = model.valid().train();
+                        scope.spawn(move || micro_batch(&model, number, rows))
+                    })
+                    .collect();
+                workers
+                    .into_iter()
+                    .map(|worker| {
+                        worker
+                            .join()
+                            .unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+                    })
+                    .collect()
+            });
+        for result in results {
+            let (grads, part) = result?;
+            losses.add(&part);
+            total = Some(accumulate(model, total, grads));
+        }
+    }
+    Ok((total.unwrap_or_default(), losses))
+}
+
+/// Threads that the machine has.
+pub(crate) fn machine_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Where in a table of `n_positions` a micro-batch's windows of `window` tokens start: a pure
+/// function of the seed, the step and the micro-batch.
+pub(crate) fn position_offset(
+    seed: u64,
+    step: u64,
+    micro: u64,
+    n_positions: usize,
+    window: usize,
+) -> usize {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(step);
+    rng.set_word_pos(u128::from(micro) * 16);
+    let room = n_positions.saturating_sub(window) as u64;
+    rng.random_range(0..=room) as usize
+}
+
+/// Windows of one length, as a model reads them.
+pub(crate) struct Rows {
+    /// All tokens but the last of each window.
+    pub inputs: TokenBatch,
+    /// All tokens but the first, row after row.
+    targets: Vec<i32>,
+    /// The weight of each target.
+    pub weights: Vec<f32>,
+}
+
+impl Rows {
+    pub fn new(windows: &[TrainWindow]) -> Result<Self, TrainError> {
+        let inputs: Vec<&[u32]> = windows
+            .iter()
+            .map(|window| &window.ids[..window.ids.len().saturating_sub(1)])
+            .collect();
+        Ok(Self {
+            inputs: TokenBatch::rows(&inputs)?,
+            targets: windows
+                .iter()
+                .flat_map(|window| window.ids.iter().skip(1).map(|&id| id as i32))
+                .collect(),
+            weights: windows
+                .iter()
+                .flat_map(|window| window.weights.iter().copied())
+                .collect(),
+        })
+    }
+
+    /// Hidden states of the inputs after the final norm, at positions from `offset` on.
+    /// `[B·N, n_embd]`
+    pub fn hidden(&self, model: &Gpt2, offset: usize) -> Result<Tensor<2>, TrainError> {
+        model.check(&self.inputs, offset)?;
+        let x = model.embed(&self.inputs, offset);
+        let hidden = model.ln_f.forward(model.blocks(x, self.inputs.padding()));
+        let [rows, seq_len, size] = hidden.dims();
+        Ok(hidden.reshape([rows * seq_len, size]))
+    }
+
+    /// Sum of weight times cross entropy over the targets, in nats. `[1]`
+    ///
+    /// Without `weights`, the targets have their own.
+    pub fn cross_entropy(
+        &self,
+        hidden: Tensor<2>,
+        table: Tensor<2>,
+        weights: Option<Vec<f32>>,
+    ) -> Tensor<1> {
+        let device = hidden.device();
+        let count = self.targets.len();
+        let weights = weights.unwrap_or_else(|| self.weights.clone());
+        let targets: Tensor<1, Int> =
+            Tensor::from_data(TensorData::new(self.targets.clone(), [count]), &device);
+        let weights = Tensor::from_data(TensorData::new(weights, [count]), &device);
+        bsbr_kernels::linear_cross_entropy(hidden, table, targets, weights)
+    }
+
+    /// What the model makes of the targets that are weighted up.
+    pub fn answers(&self, hidden: &Tensor<2>, model: &Gpt2) -> Losses {
+        let is_answer: Vec<f32> = self
+            .weights
+            .iter()
+            .map(|&w| if w > 1.0 { 1.0 } else { 0.0 })
+            .collect();
+        let answer_count = is_answer.iter().sum::<f32>() as u64;
+        if answer_count == 0 {
+            return Losses::default();
+        }
+        let table = model.output_table().inner();
+        let sum = self.cross_entropy(hidden.clone().inner(), table, Some(is_answer));
+        Losses {
+            value: 0.0,
+            answers: f64::from(sum.into_scalar::<f32>()),
+            answer_count,
+        }
+    }
+}
+
+/// Gradients of a micro-batch's share of the mean cross entropy of a step whose targets weigh
+/// `total_weight` together.
+pub(crate) fn language_modelling(
+    model: &Gpt2,
+    windows: &[TrainWindow],
+    offset: usize,
+    total_weight: f64,
+) -> Result<(GradientsParams, Losses), TrainError> {
+    let rows = Rows::new(windows)?;
+    let hidden = rows.hidden(model, offset)?;
+    let mut losses = rows.answers(&hidden, model);
+    let loss = rows.cross_entropy(hidden, model.output_table(), None) / total_weight;
+    losses.value = f64::from(loss.clone().into_scalar::<f32>());
+    Ok((GradientsParams::from_grads(loss.backward(), model), losses))
+}

@@ -1,0 +1,144 @@
+//! What a fine-tuning run is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::AdamW;
+use crate::error::TrainError;
+
+/// A fine-tuning run. Same configuration, model, data and backend: same weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// Seed of the order of the windows, of position offsets and of fresh adapters.
+    pub seed: u64,
+    /// Times that the data is read for the objective.
+    pub epochs: u64,
+    /// Times that it is read before that for [`Objective::Transfer`].
+    pub transfer_epochs: u64,
+    /// What is learned.
+    pub objective: Objective,
+    /// What is changed.
+    pub train: Trainable,
+    /// How it is changed.
+    pub optimizer: AdamW,
+    /// Windows of a forward pass.
+    pub batch_size: usize,
+    /// Forward passes of a step; their loss is the mean over all of their targets.
+    pub grad_accumulation: usize,
+    /// Whether windows lie at random offsets in the position table, so that all of it is trained.
+    pub random_offsets: bool,
+    /// Epochs without a lower validation loss after which the run ends; 0 for never.
+    pub patience: u64,
+}
+
+/// What a model learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// The next token.
+    Lm,
+    /// The original's distribution of the next token:
+    /// `mix · T² · KL(original ‖ model) + (1 − mix) · cross entropy`, both distributions at
+    /// temperature T.
+    Distill {
+        /// T
+        temperature: f64,
+        /// Share of the original in the loss.
+        mix: f64,
+    },
+    /// The output of the original's attention on the original's input, layer by layer: the mean
+    /// squared error, without a backward pass through the model.
+    Transfer,
+}
+
+/// What is changed in a model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trainable {
+    /// Every parameter.
+    All,
+    /// The attention: projections and what the arm has of its own.
+    Attention,
+    /// What the arm has of its own: routings and compression bases.
+    Retrieval,
+    /// Low-rank adapters on the projections of attention and feed-forward layers.
+    Lora {
+        /// Their rank.
+        rank: usize,
+        /// They are scaled by this over the rank.
+        alpha: f64,
+    },
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            epochs: 1,
+            transfer_epochs: 0,
+            objective: Objective::Lm,
+            train: Trainable::All,
+            optimizer: AdamW::default(),
+            batch_size: 1,
+            grad_accumulation: 4,
+            random_offsets: true,
+            patience: 0,
+        }
+    }
+}
+
+impl FinetuneConfig {
+    /// Windows of a step.
+    pub fn rows(&self) -> usize {
+        self.batch_size * self.grad_accumulation
+    }
+
+    /// Whether the original is needed beside the model.
+    pub fn needs_original(&self) -> bool {
+        self.transfer_epochs > 0 || self.objective != Objective::Lm
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] names the setting that is wrong.
+    pub fn validate(&self) -> Result<(), TrainError> {
+        let wrong = |setting: &str, message: &str| {
+            Err(TrainError::Config {
+                setting: setting.into(),
+                message: message.into(),
+            })
+        };
+        if self.rows() == 0 {
+            return wrong("batch_size, grad_accumulation", "must be at least 1");
+        }
+        let rates = &self.optimizer;
+        if !(rates.learning_rate > 0.0 && rates.learning_rate.is_finite()) {
+            return wrong("learning_rate", "must be above 0");
+        }
+        if !(0.0..=1.0).contains(&rates.warmup_share) || !(0.0..=1.0).contains(&rates.final_share) {
+            return wrong("warmup_share, final_share", "must be from 0 to 1");
+        }
+        if rates.clip_norm.is_nan() || rates.clip_norm <= 0.0 {
+            return wrong("clip_norm", "must be above 0");
+        }
+        match self.objective {
+            Objective::Distill { temperature, mix }
+                if !(temperature > 0.0
+                    && temperature.is_finite()
+                    && (0.0..=1.0).contains(&mix)) =>
+            {
+                return wrong(
+                    "distill",
+                    "expected a temperature above 0 and a mix from 0 to 1",
+                );
+            }
+            _ => {}
+        }
+        match self.train {
+            Trainable::Lora { rank: 0, .. } => wrong("lora", "the rank must be at least 1"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What a model is fine-tuned on: a fixed number of windows, and some that are kept back.
+
+use std::path::PathBuf;
+
+use bsbr_data::storybook::Split;
+use bsbr_data::stream::{StreamConfig, TrainWindow, TrainingStream};
+use bsbr_data::tokenizer::TextTokenizer;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{hex, run_hash};
+use crate::error::TrainError;
+
+/// Windows to learn from, and windows to validate on.
+#[derive(Debug)]
+pub struct Dataset {
+    source: Source,
+    windows: u64,
+    window: usize,
+    hash: String,
+    name: String,
+}
+
+#[derive(Debug)]
+enum Source {
+    Storybook {
+        train: Box<TrainingStream>,
+        validation: Box<TrainingStream>,
+        held_out: u64,
+    },
+    /// Tokens of all files, each followed by the end of text.
+    Text { ids: Vec<u32>, held_out: u64 },
+}
+
+impl Dataset {
+    /// `windows` windows of `window` tokens of storybook, a function of `seed`, and `held_out` of
+    /// its validation split.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] where the tokenizer has no end of text, or there would be no window.
+    pub fn storybook(
+        tokenizer: &TextTokenizer,
+        seed: u64,
+        window: usize,
+        windows: u64,
+        held_out: u64,
+    ) -> Result<Self, TrainError> {
+        if windows == 0 || window == 0 {
+            return Err(too_short("storybook", 0));
+        }
+        let config = StreamConfig::for_window(seed, window);
+        let check = StreamConfig {
+            split: Split::Validation,
+            answer_weight: 1.0,
+            ..config.clone()
+        };
+        let tokens = tokenizer.to_json()?;
+        let hash = run_hash(&(&config, windows, held_out), &[tokens.as_bytes()])?;
+        Ok(Self {
+            source: Source::Storybook {
+                train: Box::new(TrainingStream::new(tokenizer.clone(), config)?),
+                validation: Box::new(TrainingStream::new(tokenizer.clone(), check)?),
+                held_out,
+            },
+            windows,
+            window,
+            hash,
+            name: "storybook".into(),
+        })
+    }
+
+    /// The texts of files, in windows of `window` tokens; one in twenty, from the end, is kept
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] where a file cannot be read, or all of them hold less than two tokens.
+    pub fn texts(
+        tokenizer: &TextTokenizer,
+        files: &[PathBuf],
+        window: usize,
+    ) -> Result<Self, TrainError> {
+        let end = tokenizer.end_of_text()?;
+        let mut ids = Vec::new();
+        let mut names = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(file).map_err(TrainError::io(file))?;
+            ids.extend(tokenizer.encode(&text)?);
+            ids.push(end);
+            names.push(file.display().to_string());
+        }
+        Self::tokens(ids, window, names.join(", "))
+    }
+
+    /// Windows of a list of tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Config`] where there are less than two.
+    pub fn tokens(ids: Vec<u32>, window: usize, name: String) -> Result<Self, TrainError> {
+        if ids.len() < 2 || window == 0 {
+            return Err(too_short(&name, ids.len()));
+        }
+        let window = window.min(ids.len() - 1);
+        let all = (ids.len() - 1).div_ceil(window) as u64;
+        let held_out = if all < 2 { 0 } else { all.div_ceil(20) };
+        let mut hash = Sha256::new();
+        hash.update((window as u64).to_le_bytes());
+        for id in &ids {
+            hash.update(id.to_le_bytes());
+        }
+        Ok(Self {
+            source: Source::Text { ids, held_out },
+            windows: all - held_out,
+            window,
+            hash: hex(hash),
+            name,
+        })
+    }
+
+    /// Windows of an epoch.
+    pub fn windows(&self) -> u64 {
+        self.windows
+    }
+
+    /// Targets of a window.
+    pub fn window_size(&self) -> usize {
+        self.window
+    }
+
+    /// Hash of the tokens, or of what they are generated from.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// What the data is, for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Steps of an epoch of `rows` windows a step; the last may have fewer.
+    pub fn steps(&self, rows: usize) -> u64 {
+        self.windows.div_ceil(rows.max(1) as u64)
+    }
+
+    /// The order of the windows in an epoch.
+    pub fn order(&self, seed: u64, epoch: u64) -> Vec<u64> {
+        let mut order: Vec<u64> = (0..self.windows).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(epoch);
+        order.shuffle(&mut rng);
+        order
+    }
+
+    /// Window `index` of the data.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Tokenizer`] where a text has no ids.
+    pub fn window(&self, index: u64) -> Result<TrainWindow, TrainError> {
+        match &self.source {
+            // Rows of one step have documents of their own, up to 2^20 of them.
+            Source::Storybook { train, .. } => Ok(train.window(index >> 16, index & 0xffff)?),
+            Source::Text { ids, .. } => Ok(self.cut(ids, index)),
+        }
+    }
+
+    /// The windows that are kept back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::window`].
+    pub fn validation(&self) -> Result<Vec<TrainWindow>, TrainError> {
+        match &self.source {
+            Source::Storybook {
+                validation,
+                held_out,
+                ..
+            } => (0..*held_out)
+                .map(|index| Ok(validation.window(0, index)?))
+                .collect(),
+            Source::Text { ids, held_out } => Ok((self.windows..self.windows + held_out)
+                .map(|index| self.cut(ids, index))
+                .collect()),
+        }
+    }
+
+    /// The last window is as long as the others and overlaps the one before it; what that one
+    /// predicts already weighs nothing.
+    fn cut(&self, ids: &[u32], index: u64) -> TrainWindow {
+        let first = index as usize * self.window;
+        let start = first.min(ids.len() - 1 - self.window);
+        let weight = |at: usize| if start + at < first { 0.0 } else { 1.0 };
+        TrainWindow {
+            ids: ids[start..=start + self.window].to_vec(),
+            weights: (0..self.window).map(weight).collect(),
+        }
+    }
+}
+
+fn too_short(name: &str, tokens: usize) -> TrainError {
+    TrainError::Config {
+        setting: "data".into(),
+        message: format!("{name}: {tokens} tokens, expected at least one window of two"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_but_the_first_is_a_target_once() {
+        let data = Dataset::tokens((0..48).collect(), 10, "numbers".into()).unwrap();
+        assert_eq!(data.windows(), 4);
+        let mut windows: Vec<TrainWindow> = (0..4).map(|i| data.window(i).unwrap()).collect();
+        windows.extend(data.validation().unwrap());
+        let mut targets: Vec<u32> = windows
+            .iter()
+            .flat_map(|w| w.ids[1..].iter().zip(&w.weights))
+            .filter_map(|(&id, &weight)| (weight > 0.0).then_some(id))
+            .collect();
+        targets.sort_unstable();
+        assert_eq!(targets, (1..48).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn an_order_is_a_permutation_of_its_epoch() {
+        let data = Dataset::tokens((0..1000).collect(), 10, "numbers".into()).unwrap();
+        let (first, second) = (data.order(3, 0), data.order(3, 1));
+        assert_eq!(first, data.order(3, 0));
+        assert_ne!(first, second);
+        let mut sorted = second;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..data.windows()).collect::<Vec<u64>>());
+    }
+}

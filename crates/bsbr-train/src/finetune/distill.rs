@@ -1,0 +1,94 @@
+//! Learning the original's distribution of the next token.
+
+use bsbr_data::stream::TrainWindow;
+use bsbr_gpt2::Gpt2;
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData, activation};
+
+use crate::batch::{Losses, Rows};
+use crate::error::TrainError;
+
+/// Rows whose logits are in memory at one time.
+const CHUNK: usize = 256;
+
+/// Gradients of a micro-batch's share of
+/// `mix · T² · KL(original ‖ model) + (1 − mix) · cross entropy`.
+pub(crate) fn distillation(
+    model: &Gpt2,
+    original: &Gpt2,
+    windows: &[TrainWindow],
+    offset: usize,
+    total_weight: f64,
+    (temperature, mix): (f64, f64),
+) -> Result<(GradientsParams, Losses), TrainError> {
+    let rows = Rows::new(windows)?;
+    let wanted = rows.hidden(original, offset)?;
+    let hidden = rows.hidden(model, offset)?;
+    let table = model.output_table();
+    let mut losses = rows.answers(&hidden, model);
+    let divergence = divergence(
+        hidden.clone().inner(),
+        table.clone().inner(),
+        wanted,
+        original.output_table(),
+        &rows.weights,
+        temperature,
+    );
+    // Has the gradients that were computed chunk by chunk.
+    let surrogate = (hidden.clone() * Tensor::from_inner(divergence.by_hidden)).sum()
+        + (table.clone() * Tensor::from_inner(divergence.by_table)).sum();
+    let entropy = rows.cross_entropy(hidden, table, None);
+    losses.value = (mix * divergence.value
+        + (1.0 - mix) * f64::from(entropy.clone().into_scalar::<f32>()))
+        / total_weight;
+    let loss = surrogate * (mix / total_weight) + entropy * ((1.0 - mix) / total_weight);
+    Ok((GradientsParams::from_grads(loss.backward(), model), losses))
+}
+
+struct Divergence {
+    /// Σ weight · T² · KL, in nats.
+    value: f64,
+    /// Its gradient by the hidden states. `[R, C]`
+    by_hidden: Tensor<2>,
+    /// Its gradient by the output table. `[V, C]`
+    by_table: Tensor<2>,
+}
+
+/// The weighted divergence and its gradients, with the logits of a chunk of rows at a time: by a
+/// logit it is `weight · T · (p_model − p_original)`.
+fn divergence(
+    hidden: Tensor<2>,
+    table: Tensor<2>,
+    wanted: Tensor<2>,
+    wanted_table: Tensor<2>,
+    weights: &[f32],
+    temperature: f64,
+) -> Divergence {
+    let [count, _] = hidden.dims();
+    let device = hidden.device();
+    let mut value = 0.0;
+    let mut by_hidden = Vec::new();
+    let mut by_table = table.zeros_like();
+    for first in (0..count).step_by(CHUNK) {
+        let len = CHUNK.min(count - first);
+        let x = hidden.clone().narrow(0, first, len);
+        let log_p = |x: Tensor<2>, table: &Tensor<2>| {
+            activation::log_softmax(x.matmul(table.clone().transpose()) / temperature, 1)
+        };
+        let model = log_p(x.clone(), &table);
+        let original = log_p(wanted.clone().narrow(0, first, len), &wanted_table);
+        let data = TensorData::new(weights[first..first + len].to_vec(), [len, 1]);
+        let weights: Tensor<2> = Tensor::from_data(data, &device);
+        let p = original.clone().exp();
+        let kl = (p.clone() * (original - model.clone())).sum_dim(1) * weights.clone();
+        value += f64::from(kl.sum().into_scalar::<f32>()) * temperature * temperature;
+        let by_logits = (model.exp() - p) * weights * temperature;
+        by_table = by_table + by_logits.clone().transpose().matmul(x);
+        by_hidden.push(by_logits.matmul(table.clone()));
+    }
+    Divergence {
+        value,
+        by_hidden: Tensor::cat(by_hidden, 0),
+        by_table,
+    }
+}

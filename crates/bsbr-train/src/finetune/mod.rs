@@ -1,0 +1,273 @@
+//! Fine-tuning of a converted model, or of the original beside it.
+
+pub mod config;
+
+mod data;
+mod distill;
+mod history;
+mod plot;
+mod trainable;
+mod transfer;
+
+pub use config::{FinetuneConfig, Objective, Trainable};
+pub use data::Dataset;
+pub use history::{History, Validation};
+pub use plot::curves;
+
+use std::path::Path;
+
+use bsbr_data::stream::TrainWindow;
+use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::parameters::visit_tensors;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use sha2::{Digest, Sha256};
+
+use crate::batch::{
+    Losses, Rows, language_modelling, machine_threads, micro_batches, position_offset, total_weight,
+};
+use crate::checkpoint::{self, State, hex};
+use crate::error::TrainError;
+use crate::observer::{Observer, RunOptions, StepReport};
+use crate::optimizer::{Optimizer, number_parameters};
+use crate::run::{self, Step, Work};
+use crate::schedule;
+
+/// Models up to this number of parameters compute their micro-batches side by side; for larger
+/// ones the activations of several would be too much.
+const SIDE_BY_SIDE: usize = 20_000_000;
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Finetuned {
+    /// The weights, adapters merged into them, without gradients.
+    pub model: Gpt2,
+    /// The curves.
+    pub history: History,
+    /// Whether the run is over, rather than stopped to go on later.
+    pub done: bool,
+}
+
+/// Trains `model`, or goes on from the newest checkpoint in `folder`.
+///
+/// `original` is what is learned from where the objective is another's output. The order of the
+/// data and every draw are pure functions of the seed and the step, so an interrupted run ends with
+/// the weights of an uninterrupted one.
+///
+/// # Errors
+///
+/// [`TrainError`] where settings, data or models do not fit each other, the folder cannot be
+/// written, its checkpoints belong to another run, or the loss diverges.
+pub fn finetune(
+    config: &FinetuneConfig,
+    model: Gpt2,
+    original: Option<&Gpt2>,
+    data: &Dataset,
+    folder: &Path,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Finetuned, TrainError> {
+    config.validate()?;
+    let positions = model.config().n_positions;
+    if data.window_size() > positions {
+        return Err(TrainError::Config {
+            setting: "window".into(),
+            message: format!(
+                "{} tokens, expected at most n_positions = {positions}",
+                data.window_size()
+            ),
+        });
+    }
+    if config.needs_original() && original.is_none() {
+        return Err(TrainError::Config {
+            setting: "objective".into(),
+            message: "there is no original to learn from".into(),
+        });
+    }
+    let mut parts = vec![data.hash().to_owned(), weights_hash(&model)];
+    parts.extend(original.map(weights_hash));
+    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+    let hash = checkpoint::run_hash(&(config, model.config()), &parts)?;
+    let fresh = || -> Result<State, TrainError> {
+        let model = trainable::select(model.clone().train(), config.train, config.seed)?;
+        Ok(State::new(
+            number_parameters(model),
+            Optimizer::adamw(&config.optimizer),
+        ))
+    };
+    let mut state = run::resume(folder, &hash, fresh, observer)?;
+    let mut work = Finetuning {
+        config,
+        original: original.map(Module::valid),
+        data,
+        validation: data.validation()?,
+        threads: match model.num_params() {
+            0..=SIDE_BY_SIDE => machine_threads(),
+            _ => 1,
+        },
+        order: None,
+    };
+    if state.step == 0 {
+        work.validate(&mut state, observer)?;
+    }
+    let (state, done) = run::run(&mut work, state, folder, &hash, options, observer)?;
+    Ok(Finetuned {
+        model: state.model.valid().materialize(),
+        history: History::from_bytes(&state.history)?,
+        done,
+    })
+}
+
+/// Hash of a model's weights.
+fn weights_hash(model: &Gpt2) -> String {
+    let mut hash = Sha256::new();
+    visit_tensors(model, |name, data| {
+        hash.update(name);
+        hash.update(data.as_bytes());
+    });
+    hex(hash)
+}
+
+struct Finetuning<'a> {
+    config: &'a FinetuneConfig,
+    original: Option<Gpt2>,
+    data: &'a Dataset,
+    validation: Vec<TrainWindow>,
+    threads: usize,
+    /// An epoch and the order of its windows.
+    order: Option<(u64, Vec<u64>)>,
+}
+
+impl Finetuning<'_> {
+    fn steps_per_epoch(&self) -> u64 {
+        self.data.steps(self.config.rows())
+    }
+
+    /// The windows of a step.
+    fn windows(&mut self, step: u64) -> Result<Vec<TrainWindow>, TrainError> {
+        let (epoch, place) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        let order = match &self.order {
+            Some((known, order)) if *known == epoch => order,
+            _ => {
+                let order = self.data.order(self.config.seed, epoch);
+                &self.order.insert((epoch, order)).1
+            }
+        };
+        let rows = self.config.rows();
+        order
+            .iter()
+            .skip(place as usize * rows)
+            .take(rows)
+            .map(|&index| self.data.window(index))
+            .collect()
+    }
+
+    /// Notes how the model does on what is kept back.
+    fn validate(&self, state: &mut State, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let model = state.model.valid();
+        let (mut nats, mut weight) = (0.0, 0.0);
+        for window in &self.validation {
+            let rows = Rows::new(std::slice::from_ref(window))?;
+            let hidden = rows.hidden(&model, 0)?;
+            let sum = rows.cross_entropy(hidden, model.output_table(), None);
+            nats += f64::from(sum.into_scalar::<f32>());
+            weight += total_weight(std::slice::from_ref(window));
+        }
+        if weight == 0.0 {
+            return Ok(());
+        }
+        let loss = nats / weight;
+        let mut history = History::from_bytes(&state.history)?;
+        history.validations.push(Validation {
+            step: state.step,
+            loss,
+            perplexity: loss.exp(),
+        });
+        state.history = history.to_bytes()?;
+        observer.message(&format!(
+            "validation after step {}: loss {loss:.4}, perplexity {:.3}",
+            state.step,
+            loss.exp()
+        ));
+        Ok(())
+    }
+}
+
+impl Work for Finetuning<'_> {
+    fn total_steps(&self) -> u64 {
+        (self.config.transfer_epochs + self.config.epochs) * self.steps_per_epoch()
+    }
+
+    fn clip_norm(&self) -> f64 {
+        self.config.optimizer.clip_norm
+    }
+
+    fn step(&mut self, state: &State) -> Result<Step, TrainError> {
+        let config = self.config;
+        let step = state.step;
+        let windows = self.windows(step)?;
+        let first = step < config.transfer_epochs * self.steps_per_epoch();
+        let objective = match first {
+            true => Objective::Transfer,
+            false => config.objective,
+        };
+        let (weight, count) = (total_weight(&windows).max(1.0), windows.len());
+        let (positions, size) = (state.model.config().n_positions, self.data.window_size());
+        let original = self.original.as_ref();
+        let micro = |model: &Gpt2,
+                     micro: u64,
+                     rows: &[TrainWindow]|
+         -> Result<(GradientsParams, Losses), TrainError> {
+            let offset = match config.random_offsets {
+                true => position_offset(config.seed, step, micro, positions, size),
+                false => 0,
+            };
+            match (objective, original) {
+                (Objective::Distill { temperature, mix }, Some(original)) => {
+                    let blend = (temperature, mix);
+                    distill::distillation(model, original, rows, offset, weight, blend)
+                }
+                (Objective::Transfer, Some(original)) => {
+                    transfer::attention_transfer(model, original, rows, offset, count)
+                }
+                _ => language_modelling(model, rows, offset, weight),
+            }
+        };
+        let (grads, losses) = micro_batches(
+            &state.model,
+            &windows,
+            config.batch_size,
+            self.threads,
+            micro,
+        )?;
+        let rates = &config.optimizer;
+        let total = self.total_steps();
+        let warmup = (rates.warmup_share * total as f64).round() as u64;
+        Ok(Step {
+            grads,
+            losses,
+            stage: usize::from(!first && config.transfer_epochs > 0),
+            tokens: (step + 1) * (config.rows() * size) as u64,
+            step_tokens: (count * size) as u64,
+            rate: schedule::rate(step, warmup, total, rates.final_share),
+        })
+    }
+
+    fn after(
+        &mut self,
+        state: &mut State,
+        report: &StepReport,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError> {
+        let mut history = History::from_bytes(&state.history)?;
+        history.losses.push(report.loss);
+        history.gradient_norms.push(report.gradient_norm);
+        state.history = history.to_bytes()?;
+        if !state.step.is_multiple_of(self.steps_per_epoch()) {
+            return Ok(false);
+        }
+        self.validate(state, observer)?;
+        let waited = History::from_bytes(&state.history)?.since_best();
+        Ok(self.config.patience > 0 && waited >= self.config.patience)
+    }
+}

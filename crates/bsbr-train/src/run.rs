@@ -1,0 +1,127 @@
+//! The loop that every run goes through: step, report, checkpoint, stop.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::optim::GradientsParams;
+
+use crate::batch::Losses;
+use crate::checkpoint::{self, State};
+use crate::error::TrainError;
+use crate::gradients::clip_global_norm;
+use crate::observer::{Observer, RunOptions, StepReport};
+
+/// What a step computed, before the weights are changed.
+pub(crate) struct Step {
+    pub grads: GradientsParams,
+    pub losses: Losses,
+    /// The stage's number, from 0.
+    pub stage: usize,
+    /// Tokens read so far, this step included.
+    pub tokens: u64,
+    /// Tokens of this step.
+    pub step_tokens: u64,
+    /// What the learning rates are multiplied by.
+    pub rate: f64,
+}
+
+/// What a kind of training does; the loop does the rest.
+pub(crate) trait Work {
+    /// Steps of the whole run.
+    fn total_steps(&self) -> u64;
+
+    /// Largest global norm of the gradients.
+    fn clip_norm(&self) -> f64;
+
+    /// The step after `state`: a pure function of the state, so that a run can be resumed.
+    fn step(&mut self, state: &State) -> Result<Step, TrainError>;
+
+    /// After the weights have changed; whether the run ends here.
+    fn after(
+        &mut self,
+        state: &mut State,
+        report: &StepReport,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, TrainError>;
+}
+
+/// Where a run goes on: its newest checkpoint in `folder`, or the state that it starts from.
+pub(crate) fn resume(
+    folder: &Path,
+    run: &str,
+    fresh: impl Fn() -> Result<State, TrainError>,
+    observer: &mut dyn Observer,
+) -> Result<State, TrainError> {
+    // A folder that cannot be written is better known now than after the first minutes.
+    std::fs::create_dir_all(folder).map_err(TrainError::io(folder))?;
+    let (found, refused) = checkpoint::load_newest(folder, run, &fresh)?;
+    for error in refused {
+        observer.message(&format!("{error}; trying the one before it"));
+    }
+    match found {
+        Some(state) => {
+            observer.message(&format!("resuming after step {}", state.step));
+            Ok(state)
+        }
+        None => fresh(),
+    }
+}
+
+/// Makes the steps that are left; gives the last state, and whether the run is done.
+pub(crate) fn run(
+    work: &mut dyn Work,
+    mut state: State,
+    folder: &Path,
+    run: &str,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<(State, bool), TrainError> {
+    let total_steps = work.total_steps();
+    let mut last_checkpoint = Instant::now();
+    let mut done = state.ended || state.step >= total_steps;
+    while !done {
+        let started = Instant::now();
+        let step = work.step(&state)?;
+        let diverged = |loss| TrainError::Diverged {
+            step: state.step,
+            loss,
+        };
+        if !step.losses.value.is_finite() {
+            return Err(diverged(step.losses.value));
+        }
+        let (grads, gradient_norm) = clip_global_norm(&state.model, step.grads, work.clip_norm());
+        if !gradient_norm.is_finite() {
+            return Err(TrainError::Gradients { step: state.step });
+        }
+        state.model = state.optimizer.step(state.model, grads, step.rate);
+        state.step += 1;
+        let report = StepReport {
+            step: state.step,
+            total_steps,
+            stage: step.stage,
+            tokens: step.tokens,
+            step_tokens: step.step_tokens,
+            loss: step.losses.value,
+            answer_loss: step.losses.mean_answer(),
+            gradient_norm,
+            rate: step.rate,
+            elapsed: started.elapsed(),
+        };
+        observer.step(&report);
+        state.ended = work.after(&mut state, &report, observer)? || state.step >= total_steps;
+        done = state.ended;
+        let stop = observer.should_stop();
+        if done || stop || last_checkpoint.elapsed() >= options.checkpoint_every {
+            checkpoint::save(folder, &state, run)?;
+            last_checkpoint = Instant::now();
+        }
+        if stop && !done {
+            observer.message(&format!(
+                "stopped after step {}; run again to go on",
+                state.step
+            ));
+            break;
+        }
+    }
+    Ok((state, done))
+}
