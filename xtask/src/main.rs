@@ -19,6 +19,8 @@ struct Cli {
 enum Command {
     /// Convert a GPT-2 folder to BSBR
     Convert(commands::convert::Args),
+    /// Convert a GPT-2 and train it to win back what the conversion lost
+    Finetune(commands::finetune::Args),
     /// Continue a text, or lists of token ids
     Generate(commands::generate::Args),
     /// Write the logits and hidden states of token ids to a file
@@ -32,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Convert(args) => commands::convert::run(args),
+        Command::Finetune(args) => commands::finetune::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Logits(args) => commands::logits::run(args),
         Command::Pretrain(args) => commands::pretrain::run(args),

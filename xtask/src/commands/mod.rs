@@ -1,6 +1,7 @@
 //! One file a command: parse, call, print.
 
 pub mod convert;
+pub mod finetune;
 pub mod generate;
 pub mod logits;
 pub mod pretrain;

@@ -1,0 +1,287 @@
+//! `cargo xtask finetune`
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bsbr_convert::{ConversionPlan, SaveOptions, convert, save_model};
+use bsbr_gpt2::Gpt2;
+use bsbr_train::config::AdamW;
+use bsbr_train::finetune::{
+    Dataset, FinetuneConfig, History, Objective, Trainable, curves, finetune,
+};
+use bsbr_train::{Observer, RunOptions, StepReport};
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::model;
+use crate::device;
+
+/// Convert a GPT-2 and train it to win back what the conversion lost.
+///
+/// Writes checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the
+/// last. The result is a model folder with a record of the training and a plot of its curves.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the model to convert, or of a converted one to train further
+    #[arg(long, default_value = "assets/bundled")]
+    model: PathBuf,
+    /// The attention to convert to, such as moments, moments:exact_clusters=8, local or dense;
+    /// `kept` trains the model as it is
+    #[arg(long, default_value = "moments")]
+    arm: String,
+    /// Times the data is read
+    #[arg(long, default_value_t = 1)]
+    epochs: u64,
+    /// Text files to train on [default: storybook]
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    data: Vec<PathBuf>,
+    /// What is learned
+    #[arg(long, value_enum, default_value_t = Goal::Lm)]
+    objective: Goal,
+    /// What is changed
+    #[arg(long, value_enum, default_value_t = Part::All)]
+    train: Part,
+    /// Learning rate
+    #[arg(long, default_value_t = 3e-4)]
+    lr: f64,
+    /// Windows of a forward pass
+    #[arg(long, default_value_t = 1)]
+    batch_size: usize,
+    /// Forward passes of a step, whose gradients are averaged
+    #[arg(long, default_value_t = 4)]
+    grad_accumulation: usize,
+    /// Tokens of a window
+    #[arg(long, default_value_t = 1024)]
+    window: usize,
+    /// Windows of an epoch of storybook
+    #[arg(long, default_value_t = 256)]
+    windows: u64,
+    /// Epochs without a better validation after which training ends; 0 for never
+    #[arg(long, default_value_t = 0)]
+    patience: u64,
+    /// Seed of data, order and adapters
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for checkpoints [default: beside OUT, with .checkpoints behind its name]
+    #[arg(long)]
+    checkpoints: Option<PathBuf>,
+    /// Minutes between checkpoints
+    #[arg(long, default_value_t = 2.0)]
+    checkpoint_minutes: f64,
+    /// Folder that the trained model is written to; it must not exist or be empty
+    #[arg(long, default_value = "results/finetuned")]
+    out: PathBuf,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+/// What is learned.
+#[derive(Clone, Copy, ValueEnum)]
+enum Goal {
+    /// The next token
+    Lm,
+    /// The original's distribution of the next token, and the next token, half each
+    Distill,
+    /// The output of the original's attention, layer by layer
+    Transfer,
+}
+
+/// What is changed.
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    /// Every parameter
+    All,
+    /// The attention
+    Attention,
+    /// What the arm has of its own
+    Retrieval,
+    /// Low-rank adapters, which are merged at the end
+    Lora,
+}
+
+impl Args {
+    fn config(&self) -> FinetuneConfig {
+        FinetuneConfig {
+            seed: self.seed,
+            epochs: self.epochs,
+            objective: match self.objective {
+                Goal::Lm => Objective::Lm,
+                Goal::Distill => Objective::Distill {
+                    temperature: 1.0,
+                    mix: 0.5,
+                },
+                Goal::Transfer => Objective::Transfer,
+            },
+            train: match self.train {
+                Part::All => Trainable::All,
+                Part::Attention => Trainable::Attention,
+                Part::Retrieval => Trainable::Retrieval,
+                Part::Lora => Trainable::Lora {
+                    rank: 8,
+                    alpha: 16.0,
+                },
+            },
+            optimizer: AdamW {
+                learning_rate: self.lr,
+                ..AdamW::default()
+            },
+            batch_size: self.batch_size,
+            grad_accumulation: self.grad_accumulation,
+            patience: self.patience,
+            ..FinetuneConfig::default()
+        }
+    }
+
+    /// The folder for checkpoints.
+    fn folder(&self) -> PathBuf {
+        self.checkpoints.clone().unwrap_or_else(|| {
+            let mut name = self.out.clone().into_os_string();
+            name.push(".checkpoints");
+            name.into()
+        })
+    }
+}
+
+/// What is stored of a run beside its model.
+#[derive(serde::Serialize)]
+struct Record<'a> {
+    command: String,
+    config: &'a FinetuneConfig,
+    data: &'a str,
+    data_hash: &'a str,
+    window: usize,
+    windows: u64,
+    history: &'a History,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    if std::fs::read_dir(&args.out).is_ok_and(|mut inside| inside.next().is_some()) {
+        bail!(
+            "{}: exists and is not empty; choose another folder with --out, or remove it first",
+            args.out.display()
+        );
+    }
+    let device = device::parse(&args.device)?;
+    let loaded = model::open(&args.model, &device, false)?;
+    let tokenizer = model::tokenizer(&args.model, loaded.config.vocab_size)?;
+    let window = args.window.min(loaded.config.n_positions);
+    let data = match args.data.as_slice() {
+        [] => Dataset::storybook(&tokenizer, args.seed, window, args.windows, 16)?,
+        files => Dataset::texts(&tokenizer, files, window)?,
+    };
+    let original = loaded.model.clone();
+    let start = match args.arm.as_str() {
+        "kept" => loaded.model,
+        arm => convert(loaded.model, &ConversionPlan::parse(arm, None)?)?,
+    };
+    let config = args.config();
+    let folder = args.folder();
+    let options = RunOptions {
+        checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes.max(0.0)),
+        validate_every: u64::MAX,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))?;
+    let mut progress = Progress::new(stop);
+    let tuned = finetune(
+        &config,
+        start,
+        Some(&original),
+        &data,
+        &folder,
+        &options,
+        &mut progress,
+    )?;
+    if !tuned.done {
+        return Ok(());
+    }
+    let record = Record {
+        command: super::command_line(),
+        config: &config,
+        data: data.name(),
+        data_hash: data.hash(),
+        window: data.window_size(),
+        windows: data.windows(),
+        history: &tuned.history,
+    };
+    let beside = [
+        ("finetuning.json", serde_json::to_string_pretty(&record)?),
+        ("finetuning.svg", curves(&tuned.history)),
+    ];
+    let mut companions = loaded.folder.companions();
+    for (name, text) in beside {
+        companions.push(write(&folder.join(name), &text)?);
+    }
+    let options = SaveOptions {
+        companions,
+        ..SaveOptions::default()
+    };
+    save_model(&tuned.model, &args.out, &options)
+        .with_context(|| format!("writing {}", args.out.display()))?;
+    println!("{}", args.out.display());
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<PathBuf> {
+    std::fs::write(path, text).with_context(|| path.display().to_string())?;
+    Ok(path.to_owned())
+}
+
+/// A progress bar on a terminal, lines elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    terminal: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Progress {
+    fn new(stop: Arc<AtomicBool>) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = match terminal {
+            true => ProgressBar::new(0),
+            false => ProgressBar::hidden(),
+        };
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left, {msg}")
+        {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            terminal,
+            stop,
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn step(&mut self, report: &StepReport) {
+        let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
+        let text = format!(
+            "loss {:.4}, gradient {:.2}, {speed:.0} tokens/s",
+            report.loss, report.gradient_norm
+        );
+        self.bar.set_length(report.total_steps);
+        self.bar.set_position(report.step);
+        self.bar.set_message(text.clone());
+        if !self.terminal && report.step.is_multiple_of(10) {
+            eprintln!("step {}/{}: {text}", report.step, report.total_steps);
+        }
+    }
+
+    fn message(&mut self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    fn validate(&mut self, _: u64, _: &Gpt2) {}
+
+    fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
