@@ -103,8 +103,8 @@ impl TrainingStream {
         self.encoder.tokenizer()
     }
 
-    /// The window of a row of a step. It starts at the start of a document;
-    /// documents end with `<|endoftext|>`, and the last one is cut.
+    /// The window of a row of a step. It starts with `<|endoftext|>`, which
+    /// also follows every document but the last one, which is cut.
     ///
     /// Rows below 2^20 of steps below 2^36 have documents of their own.
     pub fn window(&self, step: u64, row: u64) -> Result<TrainWindow, TokenizerError> {
@@ -115,6 +115,8 @@ impl TrainingStream {
         let mut ids: Vec<u32> = Vec::with_capacity(len + 256);
         let mut ends: Vec<usize> = Vec::new();
         let mut weights: Vec<f32> = Vec::with_capacity(len + 256);
+        ids.push(self.end_of_text);
+        weights.push(1.0);
         for part in 0u64.. {
             if ids.len() >= len {
                 break;
@@ -173,7 +175,10 @@ impl TrainingStream {
             0 => Domain::Tale,
             count => config.domains[rng.random_range(0..count)],
         };
-        let words = rng.random_range(100..600usize).min(words.max(20));
+        // As many texts between 100 and 200 words as between 1,000 and 2,000.
+        let longest = words.max(20) as f32;
+        let words = longest.min(100.0) * (longest / 100.0).max(1.0).powf(rng.random());
+        let words = words as usize;
         self.book.plain(config.split, domain, index, words).text
     }
 }

@@ -45,7 +45,7 @@ impl Corpus {
         let mut sample = Vec::new();
         for domain in Domain::ALL {
             let text = Storybook::new(0).plain(Split::Test, domain, 0, 300).text;
-            for id in tokenizer.encode(&text)? {
+            for id in tokenizer.encode_document(&text)? {
                 sample.extend_from_slice(&id.to_le_bytes());
             }
         }
@@ -233,7 +233,7 @@ impl Corpus {
         let text = Storybook::new(seed)
             .plain(split, domain, index, length)
             .text;
-        let mut ids = self.tokenizer.encode(&text)?;
+        let mut ids = self.tokenizer.encode_document(&text)?;
         if ids.len() < length {
             return Err(ReportError::ShortText {
                 path: PathBuf::from(name(domain)),

@@ -49,7 +49,8 @@ pub struct QaScore {
 /// What a model has learned of storybook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// exp of the mean cross entropy of a token of plain text, each text alone in one window.
+    /// exp of the mean cross entropy of a token of plain text, each text alone in one window,
+    /// after the end-of-text token.
     pub perplexity: f64,
     /// Tokens that the perplexity is over.
     pub tokens: u64,
@@ -74,7 +75,7 @@ pub fn evaluate(
             let text = book
                 .plain(spec.split, domain, index, spec.words_per_text)
                 .text;
-            let mut ids = tokenizer.encode(&text)?;
+            let mut ids = tokenizer.encode_document(&text)?;
             ids.truncate(model.config().n_positions);
             if ids.len() < 2 {
                 continue;

@@ -43,7 +43,7 @@ impl Question {
             .collect::<Result<_, _>>()?;
         let right = item.candidates.iter().position(|one| *one == item.answer);
         Ok(Self {
-            ids: tokenizer.encode(&format!("{}{}", item.context, item.prompt))?,
+            ids: tokenizer.encode_document(&format!("{}{}", item.context, item.prompt))?,
             candidates,
             right: right.unwrap_or_default(),
             distance: tokens_between(tokenizer, item)?,

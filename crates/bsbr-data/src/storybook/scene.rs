@@ -63,15 +63,35 @@ pub(crate) struct Scene {
     pub(crate) village: &'static str,
     pub(crate) matter: &'static str,
     pub(crate) foods: (&'static str, &'static str),
-    objects: Vec<&'static str>,
-    places: Vec<&'static str>,
+    objects: Recent,
+    places: Recent,
+}
+
+/// Words that were used lately, and are likelier than others to be used again:
+/// what a text is about changes every few episodes.
+#[derive(Debug, Clone, Default)]
+struct Recent {
+    words: [Option<&'static str>; 3],
+    next: usize,
+}
+
+impl Recent {
+    /// One of the recent words, more often than not, or any of `pool`, which
+    /// then counts as recent.
+    fn draw(&mut self, rng: &mut ChaCha8Rng, pool: &[&'static str]) -> &'static str {
+        let old = pick(rng, &self.words).filter(|_| rng.random_bool(0.7));
+        old.unwrap_or_else(|| {
+            let word = pick(rng, pool);
+            self.words[self.next] = Some(word);
+            self.next = (self.next + 1) % self.words.len();
+            word
+        })
+    }
 }
 
 impl Scene {
-    /// A scene of `cast` with a handful of objects and places that recur.
+    /// A scene of `cast`, with a first pair of people, a first object and errand.
     pub(crate) fn new(rng: &mut ChaCha8Rng, cast: Vec<Person>) -> Self {
-        let objects = (0..5).map(|_| pick(rng, &words::OBJECTS)).collect();
-        let places = (0..4).map(|_| pick(rng, &words::PLACES)).collect();
         let village = pick(rng, &words::VILLAGES);
         let mut scene = Self {
             cast,
@@ -84,8 +104,8 @@ impl Scene {
             village,
             matter: "",
             foods: ("", ""),
-            objects,
-            places,
+            objects: Recent::default(),
+            places: Recent::default(),
         };
         scene.turn(rng);
         scene
@@ -93,13 +113,14 @@ impl Scene {
 
     /// A new pair of people, a new object, a new errand.
     pub(crate) fn turn(&mut self, rng: &mut ChaCha8Rng) {
-        self.a = pick(rng, &self.cast);
-        self.meet(rng);
-        self.object = if rng.random_bool(0.7) {
-            pick(rng, &self.objects)
-        } else {
-            pick(rng, &words::OBJECTS)
+        // Whoever was there goes on, more often than not.
+        self.a = match rng.random_range(0..10) {
+            0..3 if self.a != Person::default() => self.a,
+            3..6 if self.b != Person::default() => self.b,
+            _ => pick(rng, &self.cast),
         };
+        self.meet(rng);
+        self.object = self.objects.draw(rng, &words::OBJECTS);
         self.quality = pick(rng, &words::ADJECTIVES);
         self.place = self.somewhere(rng);
         self.go(rng);
@@ -127,12 +148,8 @@ impl Scene {
         }
     }
 
-    fn somewhere(&self, rng: &mut ChaCha8Rng) -> &'static str {
-        if rng.random_bool(0.7) {
-            pick(rng, &self.places)
-        } else {
-            pick(rng, &words::PLACES)
-        }
+    fn somewhere(&mut self, rng: &mut ChaCha8Rng) -> &'static str {
+        self.places.draw(rng, &words::PLACES)
     }
 
     /// The first and the second person change places.

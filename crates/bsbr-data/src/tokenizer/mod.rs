@@ -47,6 +47,22 @@ impl TextTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The ids of a whole document: [`END_OF_TEXT`], where the tokenizer has one, and its text.
+    ///
+    /// Models that read documents one after another know the beginning of one by that token, and
+    /// attention that finds nothing rests on it.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = self.encode(text)?;
+        if let Some(end_of_text) = self.token_to_id(END_OF_TEXT) {
+            ids.insert(0, end_of_text);
+        }
+        Ok(ids)
+    }
+
     /// The text of ids, special tokens included.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use crate::section::Section;
 use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Where questions come from, whatever the other texts are.
 const SOURCE: &str = "storybook questions";
