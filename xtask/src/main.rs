@@ -25,6 +25,8 @@ enum Command {
     Generate(commands::generate::Args),
     /// Write the logits and hidden states of token ids to a file
     Logits(commands::logits::Args),
+    #[command(hide = true)]
+    MemoryCell(commands::memory_cell::Args),
     /// Train the bundled model from nothing on storybook text
     Pretrain(commands::pretrain::Args),
     /// Measure every arm beside the dense model, and write tables, plots and a page
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Finetune(args) => commands::finetune::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Logits(args) => commands::logits::run(args),
+        Command::MemoryCell(args) => commands::memory_cell::run(args),
         Command::Pretrain(args) => commands::pretrain::run(args),
         Command::Reproduce(args) => commands::reproduce::run(args),
     };

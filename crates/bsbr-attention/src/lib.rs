@@ -12,6 +12,7 @@ mod cache;
 mod calibrate;
 mod chunked;
 mod compression;
+mod cost;
 mod dense;
 mod eigen;
 mod exact;

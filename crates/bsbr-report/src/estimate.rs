@@ -36,4 +36,18 @@ impl Estimate {
             n: summary.n,
         })
     }
+
+    /// The same in another unit.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        Self {
+            mean: self.mean * factor,
+            std: self.std.map(|std| std * factor.abs()),
+            interval: self.interval.map(|interval| Interval {
+                low: interval.low * factor,
+                high: interval.high * factor,
+            }),
+            n: self.n,
+        }
+    }
 }

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bsbr_gpt2::{Gpt2, PositionExtension};
+use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::arms;
 use crate::corpus::{Corpus, model_files};
 use crate::error::ReportError;
+use crate::experiments::memory::worker::Worker;
 use crate::hash;
 use crate::rarity::Rarity;
 use crate::record::ModelInfo;
@@ -18,6 +19,9 @@ use crate::spec::ArmSpec;
 
 /// Tokens that compression bases are calibrated on.
 pub const CALIBRATION_TOKENS: usize = 32_768;
+
+/// Seed of the weights of a model of which only the shape counts.
+const SHAPE_SEED: u64 = 0;
 
 /// A dense model, its conversions as they are asked for, and the texts to try them on.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Lab {
     hash: String,
     device_name: String,
     corpus: Corpus,
+    python: Option<PathBuf>,
+    worker: Option<Worker>,
     converted: RefCell<BTreeMap<String, Result<Gpt2, String>>>,
     rarities: RefCell<BTreeMap<(u64, usize, u8), Rarity>>,
 }
@@ -51,6 +57,8 @@ impl Lab {
             hash,
             device_name: device_name.to_owned(),
             corpus,
+            python: None,
+            worker: None,
             converted: RefCell::default(),
             rarities: RefCell::default(),
         })
@@ -81,6 +89,55 @@ impl Lab {
             .unwrap_or_else(|| "model".to_owned());
         let dense = arms::load_dense(folder, device)?;
         Self::new(&name, dense, hash, device_name, corpus)
+    }
+
+    /// A Python with torch and transformers, for baselines.
+    #[must_use]
+    pub fn with_python(mut self, python: Option<PathBuf>) -> Self {
+        self.python = python;
+        self
+    }
+
+    /// The Python to run baselines with, where one was given.
+    pub fn python(&self) -> Option<&Path> {
+        self.python.as_deref()
+    }
+
+    /// How to start processes that measure this model's memory.
+    #[must_use]
+    pub fn with_worker(mut self, worker: Worker) -> Self {
+        self.worker = Some(worker);
+        self
+    }
+
+    /// How to start processes that measure this model's memory, where that was said.
+    pub fn worker(&self) -> Option<&Worker> {
+        self.worker.as_ref()
+    }
+
+    /// A lab around random weights of a shape, with the tokenizer of a folder: for what does not
+    /// depend on what a model has learned.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the shape or the tokenizer cannot be used.
+    pub fn of_shape(
+        name: &str,
+        config: &Gpt2Config,
+        tokenizer: &Path,
+        device: &Device,
+        device_name: &str,
+    ) -> Result<Self, ReportError> {
+        let tokenizer = bsbr_data::tokenizer::TextTokenizer::from_folder(tokenizer)?;
+        let dense = Gpt2::init(config, SHAPE_SEED, device)?;
+        let hash = hash::of_bytes(&serde_json::to_vec(config)?);
+        Self::new(
+            name,
+            dense,
+            hash,
+            device_name,
+            Corpus::storybook(tokenizer)?,
+        )
     }
 
     /// The model's name.
@@ -158,17 +215,20 @@ impl Lab {
         seed: u64,
         extension: PositionExtension,
     ) -> Result<Gpt2, String> {
-        // A table may name a window that is longer than a small model's own positions.
-        let positions = self.dense.config().n_positions;
-        let extension = match extension {
+        self.model(arm, seed)?
+            .with_position_extension(self.fitting(extension))
+            .map_err(|error| error.to_string())
+    }
+
+    /// An extension that this model can have: a table may name a window that is longer than a
+    /// small model's own positions.
+    pub fn fitting(&self, extension: PositionExtension) -> PositionExtension {
+        match extension {
             PositionExtension::RepeatLast { window } => PositionExtension::RepeatLast {
-                window: window.min(positions),
+                window: window.min(self.dense.config().n_positions),
             },
             other => other,
-        };
-        self.model(arm, seed)?
-            .with_position_extension(extension)
-            .map_err(|error| error.to_string())
+        }
     }
 
     fn convert(&self, arm: &ArmSpec, seed: u64) -> Result<Gpt2, ReportError> {

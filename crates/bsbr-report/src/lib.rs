@@ -7,6 +7,7 @@ pub mod error;
 pub mod estimate;
 pub mod experiment;
 pub mod experiments;
+pub mod growth;
 pub mod hash;
 pub mod host;
 pub mod lab;

@@ -13,6 +13,8 @@ pub enum Style {
     Fixed(usize),
     /// This many significant digits.
     Digits(usize),
+    /// Bytes as MiB with one decimal.
+    Mebibytes,
 }
 
 impl Style {
@@ -22,13 +24,14 @@ impl Style {
             Self::Percent(decimals) => format!("{:.decimals$}", value * 100.0),
             Self::Fixed(decimals) => format!("{value:.decimals$}"),
             Self::Digits(digits) => significant(value, digits),
+            Self::Mebibytes => format!("{:.1}", value / f64::from(1 << 20)),
         }
     }
 
     /// A number as exact as `of` is written in this style: its spread, or an end of its interval.
     pub fn beside(self, value: f64, of: f64) -> String {
         match self {
-            Self::Percent(_) | Self::Fixed(_) => self.number(value),
+            Self::Percent(_) | Self::Fixed(_) | Self::Mebibytes => self.number(value),
             Self::Digits(digits) => match decimals(of, digits) {
                 Some(decimals) => format!("{value:.decimals$}"),
                 None => self.number(value),

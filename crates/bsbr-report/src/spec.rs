@@ -158,12 +158,28 @@ struct ArmsFile {
 }
 
 /// What the command line changes in a specification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
     /// Take the counts of `[quick]` where it has them.
     pub quick: bool,
     /// Another seed.
     pub seed: Option<u64>,
+    /// Other lengths where the settings have `lengths`; none changes nothing.
+    pub lengths: Vec<u32>,
+    /// What is timed beside the arms where the settings have `baselines`.
+    pub baselines: Vec<String>,
+}
+
+impl Overrides {
+    /// Changes the settings that a specification has.
+    fn apply(&self, settings: &mut toml::Table) {
+        if let (Some(value), false) = (settings.get_mut("lengths"), self.lengths.is_empty()) {
+            *value = self.lengths.clone().into();
+        }
+        if let (Some(value), false) = (settings.get_mut("baselines"), self.baselines.is_empty()) {
+            *value = self.baselines.clone().into();
+        }
+    }
 }
 
 /// Reads the arms that specifications refer to.
@@ -187,7 +203,7 @@ pub fn read_arms(path: &Path) -> Result<Vec<ArmSpec>, ReportError> {
 /// # Errors
 ///
 /// [`ReportError`] where a file cannot be read or is not a specification.
-pub fn read_specs(folder: &Path, overrides: Overrides) -> Result<Vec<Spec>, ReportError> {
+pub fn read_specs(folder: &Path, overrides: &Overrides) -> Result<Vec<Spec>, ReportError> {
     let arms = read_arms(&folder.join(ARMS))?;
     let listing = std::fs::read_dir(folder).map_err(|source| ReportError::Read {
         path: folder.to_owned(),
@@ -216,9 +232,10 @@ pub fn parse_spec(
     path: &Path,
     text: &str,
     arms: &[ArmSpec],
-    overrides: Overrides,
+    overrides: &Overrides,
 ) -> Result<Spec, ReportError> {
-    let file: SpecFile = parse(path, text)?;
+    let mut file: SpecFile = parse(path, text)?;
+    overrides.apply(&mut file.settings);
     let mut counts = file.counts;
     for (name, value) in file.quick {
         if !counts.contains_key(&name) {

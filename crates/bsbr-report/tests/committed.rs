@@ -19,7 +19,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn spec() -> Spec {
-    let mut spec = common::specs(Overrides::default())
+    let mut spec = common::specs(&Overrides::default())
         .into_iter()
         .find(|spec| spec.method.experiment == "agreement")
         .unwrap();

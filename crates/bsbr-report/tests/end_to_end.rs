@@ -20,7 +20,7 @@ fn arms() -> Vec<ArmSpec> {
     read_arms(&path).unwrap()
 }
 
-fn specs(overrides: Overrides) -> Vec<Spec> {
+fn specs(overrides: &Overrides) -> Vec<Spec> {
     let arms = arms();
     tiny::SPECS
         .iter()
@@ -28,7 +28,7 @@ fn specs(overrides: Overrides) -> Vec<Spec> {
         .collect()
 }
 
-fn plan(overrides: Overrides) -> Plan {
+fn plan(overrides: &Overrides) -> Plan {
     Plan {
         specs: specs(overrides),
         only: Vec::new(),
@@ -89,7 +89,7 @@ fn figures(folder: &Path) -> Vec<(String, String)> {
 fn a_run_stops_goes_on_and_gives_the_same_figures_as_one_without_a_stop() {
     let lab = tiny::lab();
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let plan = plan(Overrides::default());
+    let plan = plan(&Overrides::default());
 
     let mut stopped = Counter {
         stop_after: Some(3),
@@ -119,7 +119,7 @@ fn the_dense_arm_shows_no_difference_and_too_long_input_is_a_dash() {
     let lab = tiny::lab();
     let folder = tempfile::tempdir().unwrap();
     reproduce(
-        &plan(Overrides::default()),
+        &plan(&Overrides::default()),
         &lab,
         folder.path(),
         &mut Nobody,
@@ -158,7 +158,7 @@ fn questions_are_longer_than_the_model_and_the_section_says_what_was_done() {
     let folder = tempfile::tempdir().unwrap();
     let only = Plan {
         only: vec!["qa".to_owned()],
-        ..plan(Overrides::default())
+        ..plan(&Overrides::default())
     };
     reproduce(&only, &lab, folder.path(), &mut Nobody).unwrap();
     let records = Store::new(folder.path().join(RECORDS)).all("qa").unwrap();
@@ -179,35 +179,35 @@ fn questions_are_longer_than_the_model_and_the_section_says_what_was_done() {
 
 #[test]
 fn another_seed_or_another_count_is_another_record() {
-    let spec = |overrides| specs(overrides)[0].method.hash().unwrap();
-    let standard = spec(Overrides::default());
-    assert_eq!(standard, spec(Overrides::default()));
+    let spec = |overrides: &Overrides| specs(overrides)[0].method.hash().unwrap();
+    let standard = spec(&Overrides::default());
+    assert_eq!(standard, spec(&Overrides::default()));
     let seed = Overrides {
         seed: Some(2),
-        quick: false,
+        ..Overrides::default()
     };
     let quick = Overrides {
-        seed: None,
         quick: true,
+        ..Overrides::default()
     };
-    assert_ne!(standard, spec(seed));
-    assert_ne!(standard, spec(quick));
+    assert_ne!(standard, spec(&seed));
+    assert_ne!(standard, spec(&quick));
 
     let lab = tiny::lab();
     let folder = tempfile::tempdir().unwrap();
-    let only = |overrides| Plan {
+    let only = |overrides: &Overrides| Plan {
         only: vec!["agreement".to_owned()],
         ..plan(overrides)
     };
     reproduce(
-        &only(Overrides::default()),
+        &only(&Overrides::default()),
         &lab,
         folder.path(),
         &mut Nobody,
     )
     .unwrap();
     let mut counter = Counter::default();
-    reproduce(&only(seed), &lab, folder.path(), &mut counter).unwrap();
+    reproduce(&only(&seed), &lab, folder.path(), &mut counter).unwrap();
     assert_eq!(counter.run, 5);
 }
 
@@ -215,7 +215,7 @@ fn another_seed_or_another_count_is_another_record() {
 fn what_is_asked_for_must_be_there() {
     let unknown = Plan {
         only: vec!["speed".to_owned()],
-        ..plan(Overrides::default())
+        ..plan(&Overrides::default())
     };
     let error = unknown.check().unwrap_err().to_string();
     assert!(

@@ -49,11 +49,11 @@ fn job(runs: &Rc<Cell<usize>>, seed: u64) -> Job {
     let text =
         "experiment = \"agreement\"\ntitle = \"\"\nquestion = \"\"\norder = 1\nseed = 1\narms = []";
     let overrides = Overrides {
-        quick: false,
         seed: Some(seed),
+        ..Overrides::default()
     };
     Job {
-        spec: parse_spec(Path::new("counting.toml"), text, &[], overrides).unwrap(),
+        spec: parse_spec(Path::new("counting.toml"), text, &[], &overrides).unwrap(),
         experiment: Box::new(Counting { runs: runs.clone() }),
     }
 }

@@ -15,8 +15,8 @@ fn assets() -> std::path::PathBuf {
 fn the_committed_specifications_can_be_run() {
     let claims = read_claims(&assets().join("reported.toml")).unwrap();
     for quick in [false, true] {
-        let overrides = Overrides { quick, seed: None };
-        let specs = read_specs(&assets().join("experiments"), overrides).unwrap();
+        let overrides = Overrides { quick, ..Overrides::default() };
+        let specs = read_specs(&assets().join("experiments"), &overrides).unwrap();
         assert!(specs.len() >= 3);
         for spec in &specs {
             experiments::build(spec, &claims).unwrap();
@@ -43,7 +43,7 @@ fn chunk_sizes_make_arms() {
         arms = ["dense", "moments"]
         chunk_sizes = [64, 128]
     "#;
-    let spec = parse_spec(Path::new("x.toml"), text, &arms, Overrides::default()).unwrap();
+    let spec = parse_spec(Path::new("x.toml"), text, &arms, &Overrides::default()).unwrap();
     let ids: Vec<&str> = spec.method.arms.iter().map(|arm| arm.id.as_str()).collect();
     assert_eq!(ids, ["dense", "moments-s64", "moments-s128"]);
     assert_eq!(spec.method.arms[1].config.chunk_size(), Some(64));
@@ -63,19 +63,19 @@ fn mistakes_are_named() {
         ),
     ] {
         let text = format!("{good}{rest}");
-        let error = parse_spec(Path::new("x.toml"), &text, &arms, Overrides::default());
+        let error = parse_spec(Path::new("x.toml"), &text, &arms, &Overrides::default());
         let error = error.unwrap_err().to_string();
         assert!(
             error.starts_with("x.toml") && error.contains(part),
             "{error}"
         );
     }
-    let text = good.replace("agreement", "speed") + "arms = []";
-    let error = parse_spec(Path::new("x.toml"), &text, &arms, Overrides::default()).unwrap_err();
+    let text = good.replace("agreement", "telepathy") + "arms = []";
+    let error = parse_spec(Path::new("x.toml"), &text, &arms, &Overrides::default()).unwrap_err();
     assert!(error.to_string().contains("similarity"), "{error}");
 
     let text = format!("{good}arms = [\"dense\"]\n[settings]\nlengths = 3");
-    let spec = parse_spec(Path::new("x.toml"), &text, &arms, Overrides::default()).unwrap();
+    let spec = parse_spec(Path::new("x.toml"), &text, &arms, &Overrides::default()).unwrap();
     let error = experiments::build(&spec, &[]).err().unwrap().to_string();
     assert!(error.contains("settings"), "{error}");
 }

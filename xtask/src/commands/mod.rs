@@ -4,8 +4,10 @@ pub mod convert;
 pub mod finetune;
 pub mod generate;
 pub mod logits;
+pub mod memory_cell;
 pub mod pretrain;
 pub mod reproduce;
+pub mod shape;
 
 mod ids;
 mod model;

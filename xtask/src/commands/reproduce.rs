@@ -13,13 +13,17 @@ use bsbr_report::reported::read_claims;
 use bsbr_report::reproduce::{Plan, reproduce};
 use bsbr_report::runner::Observer;
 use bsbr_report::spec::{Overrides, read_specs};
+use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::memory_cell;
+use super::shape::Shape;
 use crate::device;
 
 /// Measure every arm beside the dense model, and write tables, plots and a page.
 ///
-/// Runs what `assets/experiments` describes: similarity, agreement, attention-maps, qa. Every unit
+/// Runs what `assets/experiments` describes: similarity, agreement, attention-maps, speed, memory,
+/// qa. Every unit
 /// is recorded as it ends; stopped with Ctrl-C or killed, the same command goes on from there, and
 /// a finished run is only rendered again. The last line printed is the page's path.
 #[derive(clap::Args)]
@@ -27,6 +31,9 @@ pub struct Args {
     /// Folder of the dense model: config.json, weights, tokenizer
     #[arg(long, default_value = "assets/bundled")]
     model: PathBuf,
+    /// Time and memory of random weights of this shape; of `--model`, the tokenizer alone
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    shape: Option<Shape>,
     /// Folder for records, tables, plots and the page [default: results/MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -42,6 +49,15 @@ pub struct Args {
     /// Text files to read instead of storybook, each a domain of its own
     #[arg(long, num_args = 1.., value_name = "FILE")]
     data: Vec<PathBuf>,
+    /// Tokens of the sequences whose time and memory are measured
+    #[arg(long, value_delimiter = ',', value_name = "TOKENS,…")]
+    lengths: Vec<u32>,
+    /// Also time GPT-2 of the same shape in this library, round by round
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<Baseline>,
+    /// The Python that runs the baseline; it needs torch and transformers [default: python3]
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
     /// Folder of specifications and of the arms that they refer to
     #[arg(long, default_value = "assets/experiments", hide_short_help = true)]
     experiments: PathBuf,
@@ -52,26 +68,60 @@ pub struct Args {
     device: String,
 }
 
+/// What the arms may be timed beside.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Baseline {
+    /// PyTorch: fused (SDPA) and plain attention
+    Torch,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let overrides = Overrides {
         quick: args.quick,
         seed: args.seed,
+        lengths: args.lengths.clone(),
+        baselines: match args.baseline {
+            Some(Baseline::Torch) => vec!["torch".to_owned()],
+            None => Vec::new(),
+        },
     };
     let plan = Plan {
-        specs: read_specs(&args.experiments, overrides)?,
-        only: args.only.clone(),
+        specs: read_specs(&args.experiments, &overrides)?,
+        only: only(&args),
         claims: read_claims(&args.reported)?,
         command: super::command_line(),
     };
     plan.check()?;
     let device = device::parse(&args.device)?;
-    let lab = Lab::open(&args.model, &device, &args.device, &args.data)
-        .with_context(|| format!("--model {}", args.model.display()))?;
+    let worker = memory_cell::Args::worker(args.model.clone(), args.shape, &args.device)?;
+    let lab = lab(&args, &device)?
+        .with_python(args.python.clone())
+        .with_worker(worker);
     let out = args.out.clone().unwrap_or_else(|| out(&lab, args.quick));
     let page = reproduce(&plan, &lab, &out, &mut Progress::new(stop_flag()?))?;
     println!("{}", page.display());
     Ok(())
+}
+
+/// The experiments asked for; of random weights only those that need no others.
+fn only(args: &Args) -> Vec<String> {
+    match (args.shape, args.only.is_empty()) {
+        (Some(_), true) => vec!["speed".to_owned(), "memory".to_owned()],
+        _ => args.only.clone(),
+    }
+}
+
+fn lab(args: &Args, device: &Device) -> Result<Lab> {
+    let model = || format!("--model {}", args.model.display());
+    match args.shape {
+        None => Lab::open(&args.model, device, &args.device, &args.data).with_context(model),
+        Some(shape) => {
+            let name = format!("{shape}-shape");
+            Lab::of_shape(&name, &shape.config()?, &args.model, device, &args.device)
+                .with_context(model)
+        }
+    }
 }
 
 fn out(lab: &Lab, quick: bool) -> PathBuf {

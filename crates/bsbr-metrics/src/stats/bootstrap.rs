@@ -40,7 +40,10 @@ impl Default for Bootstrap {
 impl Bootstrap {
     /// The 95 % percentile interval of a statistic of `n` samples, given as a
     /// function of the indices drawn.
-    pub(super) fn interval(
+    ///
+    /// # Errors
+    /// No samples or resamples, and a statistic that is not finite.
+    pub fn interval(
         &self,
         n: usize,
         statistic: impl Fn(&[usize]) -> f64,
@@ -50,6 +53,12 @@ impl Bootstrap {
                 what: "resamples",
                 value: 0.0,
                 expected: "at least 1",
+            });
+        }
+        if n == 0 {
+            return Err(MetricError::TooFewSamples {
+                found: 0,
+                needed: 1,
             });
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

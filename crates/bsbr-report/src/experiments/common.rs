@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bsbr_attention::ArmConfig;
 use bsbr_gpt2::PositionExtension;
 
 use crate::estimate::Estimate;
@@ -199,6 +200,11 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// The place of the dense model among arms.
+pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
+    arms.iter().position(|arm| arm.config == ArmConfig::Dense)
+}
+
 /// Sets `quantity.minus_dense` for each arm, from what the dense arm got on the same sample.
 pub(super) fn beside_dense(
     measurements: &mut [Measurement],
@@ -254,4 +260,12 @@ pub(super) fn extension_words(extension: PositionExtension, records: &Records) -
          was not trained.",
         model.name, model.positions
     ))
+}
+
+/// 8192 as 8k.
+pub(super) fn short_length(length: usize) -> String {
+    match length.is_multiple_of(1024) {
+        true => format!("{}k", length / 1024),
+        false => length.to_string(),
+    }
 }

@@ -2,10 +2,13 @@
 
 pub mod agreement;
 pub mod attention_maps;
+pub mod memory;
 pub mod qa;
 pub mod similarity;
+pub mod speed;
 
 mod common;
+mod growth_table;
 
 use crate::error::ReportError;
 use crate::experiment::Experiment;
@@ -19,7 +22,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 4] = [
+const ALL: [(&str, u32, Make); 6] = [
     (
         "similarity",
         similarity::VERSION,
@@ -31,6 +34,8 @@ const ALL: [(&str, u32, Make); 4] = [
         attention_maps::VERSION,
         attention_maps::AttentionMaps::boxed,
     ),
+    ("speed", speed::VERSION, speed::Speed::boxed),
+    ("memory", memory::VERSION, memory::Memory::boxed),
     ("qa", qa::VERSION, qa::Qa::boxed),
 ];
 

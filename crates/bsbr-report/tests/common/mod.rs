@@ -20,7 +20,7 @@ pub fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets")
 }
 
-pub fn specs(overrides: Overrides) -> Vec<Spec> {
+pub fn specs(overrides: &Overrides) -> Vec<Spec> {
     read_specs(&assets().join("experiments"), overrides).unwrap()
 }
 
@@ -256,7 +256,7 @@ pub fn attention_maps(spec: &Spec, texts: u64) -> Records {
 
 /// A report on made-up records of all experiments.
 pub fn report() -> Report {
-    let specs = specs(Overrides::default());
+    let specs = specs(&Overrides::default());
     let claims = read_claims(&assets().join("reported.toml")).unwrap();
     let mut sections = Vec::new();
     let mut model = None;

@@ -4,7 +4,6 @@ mod render;
 
 use std::time::Instant;
 
-use bsbr_attention::ArmConfig;
 use bsbr_data::storybook::{QaSpec, Split, Storybook};
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use bsbr_train::questions::{Answer, Question};
@@ -12,7 +11,7 @@ use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
-use crate::experiments::common::beside_dense;
+use crate::experiments::common::{beside_dense, dense_place};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
@@ -143,10 +142,7 @@ impl Qa {
             }
             measurements.push(one);
         }
-        let dense = self
-            .arms()
-            .iter()
-            .position(|arm| arm.config == ArmConfig::Dense);
+        let dense = dense_place(self.arms());
         beside_dense(&mut measurements, dense, &["among", "exact", "share"]);
         measurements
     }

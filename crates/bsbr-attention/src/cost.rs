@@ -1,0 +1,160 @@
+//! What the definition of an arm costs, counted.
+
+use crate::config::{ArmConfig, MomentsConfig};
+use crate::geometry::Grid;
+
+/// Passes over a chunk's keys for each of the splits that make its clusters.
+const PASSES_PER_SPLIT: f64 = 4.0;
+
+impl ArmConfig {
+    /// Pairs of a query and a token that one head attends to exactly, over a sequence.
+    ///
+    /// Clusters that a query looks into count as of even size, S/G tokens each.
+    pub fn exact_pairs(&self, tokens: usize) -> f64 {
+        let n = tokens as f64;
+        match self {
+            Self::Dense => n * (n + 1.0) / 2.0,
+            Self::Local(c) => near_pairs(
+                &Grid {
+                    chunk_size: c.chunk_size,
+                    near_chunks: c.near_chunks,
+                    sinks: c.sink_tokens,
+                },
+                tokens,
+            ),
+            Self::Published(c) => near_pairs(
+                &Grid {
+                    chunk_size: c.chunk_size,
+                    near_chunks: 0,
+                    sinks: 0,
+                },
+                tokens,
+            ),
+            Self::Moments(c) => {
+                let grid = grid(c);
+                let size = c.chunk_size as f64 / c.clusters as f64;
+                let looked_into = sum_over_queries(&grid, tokens, |far| {
+                    (far * c.clusters).min(c.exact_clusters) as f64 * size
+                });
+                near_pairs(&grid, tokens) + looked_into
+            }
+        }
+    }
+
+    /// Multiply-adds of one head's attention over a sequence, by the arm's definition: scores and
+    /// weighted values, clusters and states, and what building them takes. Projections are not
+    /// counted, nor are exponentials.
+    pub fn multiply_adds(&self, tokens: usize, head_dim: usize) -> f64 {
+        let d = head_dim as f64;
+        let pairs = self.exact_pairs(tokens) * 2.0 * d;
+        let n = tokens as f64;
+        match self {
+            Self::Dense | Self::Local(_) => pairs,
+            Self::Published(c) => {
+                let chunks = (tokens / c.chunk_size.max(1)) as f64;
+                let state = d * d / c.compression as f64;
+                pairs + 2.0 * n * state + chunks * chunks / 2.0 * state
+            }
+            Self::Moments(c) => {
+                let grid = grid(c);
+                let clusters = sum_over_queries(&grid, tokens, |far| (far * c.clusters) as f64);
+                let far_tokens = (grid.far_chunks(tokens) * c.chunk_size) as f64;
+                let splits = f64::from(c.clusters.max(1).ilog2());
+                let building = far_tokens * splits * PASSES_PER_SPLIT * 2.0 * d;
+                let state = match c.state {
+                    false => 0.0,
+                    true => {
+                        let size = d * d / c.compression as f64;
+                        let mixed = sum_over_queries(&grid, tokens, |far| far as f64);
+                        (n + far_tokens) * d * d + mixed / c.chunk_size as f64 * size
+                    }
+                };
+                pairs + clusters * 2.0 * d + building + state
+            }
+        }
+    }
+}
+
+fn grid(config: &MomentsConfig) -> Grid {
+    Grid {
+        chunk_size: config.chunk_size,
+        near_chunks: config.near_chunks,
+        sinks: config.sink_tokens,
+    }
+}
+
+/// Pairs of a query and a sink or a token of its near field.
+fn near_pairs(grid: &Grid, tokens: usize) -> f64 {
+    let sinks = grid.sinks.min(tokens) as f64;
+    let mut pairs = sinks * (sinks + 1.0) / 2.0;
+    for chunk in 0..grid.chunks(tokens) {
+        let start = grid.start_of(chunk);
+        let own = grid.chunk_size.min(tokens - start) as f64;
+        let before = (start - grid.near_start(chunk)) as f64;
+        pairs += own * (sinks + before) + own * (own + 1.0) / 2.0;
+    }
+    pairs
+}
+
+/// The sum over queries of a number that depends on how many chunks are far from it.
+fn sum_over_queries(grid: &Grid, tokens: usize, of: impl Fn(usize) -> f64) -> f64 {
+    (0..grid.chunks(tokens))
+        .map(|chunk| {
+            let own = grid.chunk_size.min(tokens - grid.start_of(chunk));
+            own as f64 * of(grid.far_of(chunk))
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{ArmConfig, LocalConfig, MomentsConfig, PublishedConfig};
+
+    /// DESIGN's own figures: D = 64, S = 128, G = 8, 8192 tokens, per token.
+    #[test]
+    fn costs_are_those_of_the_design() {
+        let n = 8192;
+        let per_token = |arm: &ArmConfig| arm.multiply_adds(n, 64) / n as f64;
+        let dense = per_token(&ArmConfig::Dense);
+        assert!((dense - 524_000.0).abs() < 1_000.0, "{dense}");
+        let moments = |state| {
+            per_token(&ArmConfig::Moments(MomentsConfig {
+                state,
+                ..MomentsConfig::default()
+            }))
+        };
+        // 25k near, 33k far, and what clusters and states take to build.
+        let plain = moments(false);
+        assert!((55_000.0..62_000.0).contains(&plain), "{plain}");
+        let state = moments(true) - plain;
+        assert!((8_000.0..9_500.0).contains(&state), "{state}");
+    }
+
+    #[test]
+    fn pairs_are_counted_one_by_one() {
+        for tokens in [0, 1, 3, 7, 8, 9, 21, 40] {
+            for (chunk_size, near_chunks, sink_tokens) in [(4, 1, 2), (1, 0, 0), (5, 2, 3)] {
+                let local = ArmConfig::Local(LocalConfig {
+                    chunk_size,
+                    near_chunks,
+                    sink_tokens,
+                });
+                let grid = crate::geometry::Grid {
+                    chunk_size,
+                    near_chunks,
+                    sinks: sink_tokens,
+                };
+                let pairs = (0..tokens)
+                    .flat_map(|q| (0..=q).map(move |k| (q, k)))
+                    .filter(|&(q, k)| grid.attends(q, k))
+                    .count();
+                assert_eq!(local.exact_pairs(tokens), pairs as f64);
+            }
+        }
+        let published = ArmConfig::Published(PublishedConfig {
+            chunk_size: 4,
+            compression: 1,
+        });
+        assert_eq!(published.exact_pairs(8), 20.0);
+    }
+}

@@ -1,0 +1,229 @@
+//! One forward pass in a process of its own, and the memory that it took.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use bsbr_attention::ArmConfig;
+use bsbr_convert::ConversionPlan;
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::random;
+
+/// Tokens of a first pass, after which what every pass needs is there.
+const WARM_UP: usize = 16;
+
+/// What a process is to measure; it reads it as JSON from its standard input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// The arm of every layer.
+    pub arm: ArmConfig,
+    /// Seed of the ids.
+    pub seed: u64,
+    /// Tokens.
+    pub length: usize,
+    /// What stands in for positions that the model does not have.
+    pub extension: PositionExtension,
+}
+
+/// What it found; the last line of its standard output, as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peak {
+    /// The most memory that the process held, in bytes.
+    pub peak: u64,
+    /// How much of it came with the pass: the peak less what the process held before it.
+    pub growth: u64,
+}
+
+/// How to start a process that measures a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// The program.
+    pub program: PathBuf,
+    /// What it is called with; it finds the model by it.
+    pub arguments: Vec<String>,
+}
+
+impl Worker {
+    /// Starts a process and waits for what it found.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing, as a table should say it: out of memory, most of all.
+    pub fn measure(&self, cell: &Cell, limit_mib: Option<u64>) -> Result<Peak, String> {
+        let cell = serde_json::to_string(cell).map_err(|error| error.to_string())?;
+        let mut child = self
+            .command(limit_mib)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("no process could be started: {error}"))?;
+        if let Some(mut input) = child.stdin.take() {
+            // A process that is gone already tells by its status.
+            let _ = input.write_all(cell.as_bytes());
+        }
+        let output = child
+            .wait_with_output()
+            .map_err(|error| format!("the process was lost: {error}"))?;
+        if !output.status.success() {
+            return Err(why(&output, limit_mib));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let last = text.lines().last().unwrap_or_default();
+        serde_json::from_str(last).map_err(|_| format!("the process said `{last}`"))
+    }
+
+    fn command(&self, limit_mib: Option<u64>) -> Command {
+        let Some(limit) = limit_mib else {
+            let mut command = Command::new(&self.program);
+            command.args(&self.arguments);
+            return command;
+        };
+        // The shell sets the limit for itself and becomes the program.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -v \"$0\" && exec \"$@\""])
+            .arg((limit * 1024).to_string())
+            .arg(&self.program)
+            .args(&self.arguments);
+        command
+    }
+}
+
+/// What made a process fail.
+fn why(output: &Output, limit_mib: Option<u64>) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    let limit = limit_mib.map_or_else(String::new, |mib| format!(" at a limit of {mib} MiB"));
+    let refused = error
+        .lines()
+        .find_map(|line| line.strip_prefix("memory allocation of ")?.split(' ').next());
+    if let Some(bytes) = refused.and_then(|bytes| bytes.parse::<f64>().ok()) {
+        let mib = bytes / (1 << 20) as f64;
+        return format!("out of memory: {mib:.0} MiB more were refused{limit}");
+    }
+    #[cfg(unix)]
+    if std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9) {
+        return format!("killed by the system, as it does when memory runs out{limit}");
+    }
+    let last = error.lines().rfind(|line| !line.trim().is_empty());
+    match last {
+        Some(line) => format!("the process failed{limit}: {line}"),
+        None => format!("the process failed{limit} with {}", output.status),
+    }
+}
+
+/// Measures a cell in this process, which should do nothing else before or after.
+///
+/// Bases of compressed states are not calibrated: their size is the same.
+///
+/// # Errors
+///
+/// Why it cannot be measured, in words.
+pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
+    let vocabulary = dense.config().vocab_size;
+    let model = bsbr_convert::convert(dense, &ConversionPlan::uniform(cell.arm.clone()))
+        .map_err(|error| error.to_string())?
+        .with_position_extension(cell.extension)
+        .map_err(|error| error.to_string())?;
+    let pass = |length: usize| {
+        let ids = random(cell.seed, 0, vocabulary, length);
+        let batch = TokenBatch::single(&ids).map_err(|error| error.to_string())?;
+        let hidden = model
+            .hidden_states(&batch)
+            .map_err(|error| error.to_string())?;
+        let _ = model.last_logits(hidden).into_data();
+        Ok::<(), String>(())
+    };
+    pass(WARM_UP.min(cell.length))?;
+    forget_peak()?;
+    let before = status("VmRSS")?;
+    pass(cell.length)?;
+    let peak = status("VmHWM")?;
+    Ok(Peak {
+        peak,
+        growth: peak.saturating_sub(before),
+    })
+}
+
+/// Sets the process's peak back to what it holds now.
+fn forget_peak() -> Result<(), String> {
+    std::fs::write("/proc/self/clear_refs", "5")
+        .map_err(|error| format!("the system does not let a process forget its peak: {error}"))
+}
+
+/// A line of the process's status, in bytes.
+fn status(name: &str) -> Result<u64, String> {
+    let text = std::fs::read_to_string("/proc/self/status")
+        .map_err(|error| format!("the system does not tell a process's memory: {error}"))?;
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .find_map(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+        .map(|kib| kib * 1024)
+        .ok_or_else(|| format!("the system does not tell {name}"))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Worker {
+        Worker {
+            program: "sh".into(),
+            arguments: vec!["-c".to_owned(), script.to_owned()],
+        }
+    }
+
+    fn cell() -> Cell {
+        Cell {
+            arm: ArmConfig::Dense,
+            seed: 1,
+            length: 7,
+            extension: PositionExtension::None,
+        }
+    }
+
+    #[test]
+    fn a_process_answers_what_it_was_asked() {
+        let worker = shell(
+            "grep -q '\"length\":7' && echo loading && echo '{\"peak\": 9, \"growth\": 4}'",
+        );
+        let expected = Peak { peak: 9, growth: 4 };
+        assert_eq!(worker.measure(&cell(), None), Ok(expected));
+        assert_eq!(worker.measure(&cell(), Some(4096)), Ok(expected));
+    }
+
+    #[test]
+    fn a_process_that_fails_leaves_its_reason() {
+        for (script, limit, part) in [
+            (
+                "echo 'memory allocation of 2097152 bytes failed' >&2; exit 1",
+                Some(512),
+                "2 MiB more were refused at a limit of 512 MiB",
+            ),
+            ("kill -9 $$", None, "killed by the system"),
+            ("echo 'error: no such model' >&2; exit 3", None, "no such model"),
+            ("exit 3", None, "3"),
+            ("echo hello", None, "`hello`"),
+        ] {
+            let reason = shell(script).measure(&cell(), limit).unwrap_err();
+            assert!(reason.contains(part), "{reason}");
+        }
+        let nobody = Worker {
+            program: "no/such/program".into(),
+            arguments: Vec::new(),
+        };
+        let reason = nobody.measure(&cell(), None).unwrap_err();
+        assert!(reason.contains("no process"), "{reason}");
+    }
+
+    /// The limit is the process's own.
+    #[test]
+    fn a_limit_is_kept() {
+        let worker = shell("echo \"{\\\"peak\\\": $(ulimit -v), \\\"growth\\\": 0}\"");
+        let found = worker.measure(&cell(), Some(300)).unwrap();
+        assert_eq!(found.peak, 300 * 1024);
+    }
+}

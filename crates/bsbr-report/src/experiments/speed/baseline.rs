@@ -1,0 +1,139 @@
+//! PyTorch's GPT-2 and attention, timed by a process that answers one request a line.
+
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use bsbr_attention::ArmConfig;
+
+use crate::lab::Lab;
+use crate::spec::ArmSpec;
+
+/// What the process runs.
+const SCRIPT: &str = include_str!("torch_baseline.py");
+
+/// An implementation of dense attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `torch.nn.functional.scaled_dot_product_attention`.
+    Sdpa,
+    /// Scores, softmax and their product with the values, one after another.
+    Eager,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 2] = [Self::Sdpa, Self::Eager];
+
+    /// What records call it.
+    pub(super) fn id(self) -> &'static str {
+        match self {
+            Self::Sdpa => "torch-sdpa",
+            Self::Eager => "torch-eager",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Sdpa => "sdpa",
+            Self::Eager => "eager",
+        }
+    }
+
+    /// The row of a table.
+    pub(super) fn row(self) -> ArmSpec {
+        let (label, about) = match self {
+            Self::Sdpa => ("PyTorch, SDPA", "The same shapes in transformers, fused attention."),
+            Self::Eager => ("PyTorch, eager", "The same shapes in transformers, plain attention."),
+        };
+        ArmSpec {
+            id: self.id().to_owned(),
+            label: label.to_owned(),
+            about: about.to_owned(),
+            default: false,
+            config: ArmConfig::Dense,
+        }
+    }
+}
+
+/// A running process.
+#[derive(Debug)]
+pub(super) struct Baseline {
+    child: RefCell<Child>,
+    requests: RefCell<Option<ChildStdin>>,
+    answers: RefCell<BufReader<ChildStdout>>,
+}
+
+impl Baseline {
+    /// Starts the process with random weights of the model's shape.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, as a table should say it.
+    pub(super) fn start(lab: &Lab) -> Result<Self, String> {
+        let python = lab.python().unwrap_or(Path::new("python3"));
+        let config = lab.dense().config();
+        let shape = serde_json::json!({
+            "n_layer": config.n_layer,
+            "n_head": config.n_head,
+            "n_embd": config.n_embd,
+            "n_inner": config.inner_size(),
+            "vocab_size": config.vocab_size,
+            "threads": rayon::current_num_threads(),
+        });
+        let name = python.display();
+        let mut child = Command::new(python)
+            .args(["-c", SCRIPT, &shape.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{name} cannot be started ({error}); see --python"))?;
+        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(format!("{name} has no standard streams"));
+        };
+        let new = Self {
+            child: RefCell::new(child),
+            requests: RefCell::new(Some(requests)),
+            answers: RefCell::new(BufReader::new(answers)),
+        };
+        match new.read()?.as_str() {
+            "ready" => Ok(new),
+            other => Err(format!("{name}: {other}")),
+        }
+    }
+
+    /// Seconds of one run.
+    ///
+    /// # Errors
+    ///
+    /// What the process said instead.
+    pub(super) fn seconds(&self, kind: Kind, scope: &str, length: usize) -> Result<f64, String> {
+        let line = format!("{} {scope} {length}\n", kind.word());
+        if let Some(requests) = self.requests.borrow_mut().as_mut() {
+            requests
+                .write_all(line.as_bytes())
+                .and_then(|()| requests.flush())
+                .map_err(|error| format!("the baseline's process ended: {error}"))?;
+        }
+        let answer = self.read()?;
+        answer.parse().map_err(|_| answer)
+    }
+
+    fn read(&self) -> Result<String, String> {
+        let mut line = String::new();
+        match self.answers.borrow_mut().read_line(&mut line) {
+            Ok(0) => Err("Python ended; it needs the packages torch and transformers".to_owned()),
+            Ok(_) => Ok(line.trim().to_owned()),
+            Err(error) => Err(format!("the baseline's process: {error}")),
+        }
+    }
+}
+
+impl Drop for Baseline {
+    fn drop(&mut self) {
+        // The process ends with its standard input; waiting leaves no zombie.
+        drop(self.requests.borrow_mut().take());
+        let _ = self.child.borrow_mut().wait();
+    }
+}

@@ -1,0 +1,274 @@
+//! How long each arm takes, whole models and attention alone.
+
+mod baseline;
+mod render;
+
+use std::time::Instant;
+
+use bsbr_attention::{Attention, AttentionInput, Padding};
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use burn::tensor::{Distribution, Tensor};
+use serde::Deserialize;
+
+use crate::corpus::random;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit};
+use crate::experiments::common::dense_place;
+use crate::experiments::speed::baseline::{Baseline, Kind};
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// What is timed: embedding, all layers, and the last token's logits.
+const MODEL: &str = "model";
+
+/// What is timed: one layer's attention, from queries, keys and values to its output.
+const ATTENTION: &str = "attention";
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a sequence.
+    pub lengths: Vec<usize>,
+    /// The shortest length that power laws are fitted to.
+    pub fit_from: usize,
+    /// Seconds of a run beyond which only [`Counts::slow_runs`] are timed.
+    pub slow_seconds: f64,
+    /// What else is timed: `torch`.
+    pub baselines: Vec<String>,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Timed runs of each arm at each length.
+    pub runs: u64,
+    /// The same where a run is slow.
+    pub slow_runs: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Speed {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl Speed {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let counts: Counts = spec.method.counts()?;
+        let wrong = |table, message: String| ReportError::Setting {
+            experiment: spec.method.experiment.clone(),
+            table,
+            message,
+        };
+        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
+            let message = "`lengths` needs one, and all above 0";
+            return Err(wrong("settings", message.to_owned()));
+        }
+        if let Some(name) = settings.baselines.iter().find(|name| *name != "torch") {
+            let message = format!("`baselines`: there is no `{name}`, only `torch`");
+            return Err(wrong("settings", message));
+        }
+        if counts.runs == 0 || counts.slow_runs == 0 {
+            let message = "`runs` and `slow_runs` must be above 0";
+            return Err(wrong("counts", message.to_owned()));
+        }
+        Ok(Self {
+            settings,
+            counts,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// The rows of tables: the arms, then what they are compared with.
+    fn rows(&self) -> Vec<ArmSpec> {
+        let kinds = match self.settings.baselines.is_empty() {
+            true => [].as_slice(),
+            false => Kind::ALL.as_slice(),
+        };
+        let others = kinds.iter().map(|kind| kind.row());
+        self.arms().iter().cloned().chain(others).collect()
+    }
+
+    /// Everything that is to be timed on one sequence, or why it cannot be.
+    fn contestants<'a>(&self, unit: &Unit, lab: &'a Lab) -> Vec<Contestant<'a>> {
+        let seed = self.spec.method.seed;
+        let mut all: Vec<Contestant<'a>> = Vec::new();
+        let input = (unit.source == ATTENTION).then(|| random_input(lab.dense(), unit.length));
+        let ids = random(seed, 0, lab.dense().config().vocab_size, unit.length);
+        for arm in self.arms() {
+            let model = lab.model_for_any_length(arm, seed, self.settings.extension);
+            let run: Result<Run<'a>, String> = model.and_then(|model| match &input {
+                Some(input) => Ok(attention_run(&model, input.clone())),
+                None => model_run(model, &ids),
+            });
+            all.push(Contestant {
+                id: arm.id.clone(),
+                run,
+            });
+        }
+        if self.settings.baselines.is_empty() {
+            return all;
+        }
+        let baseline = Baseline::start(lab).map(std::rc::Rc::new);
+        for kind in Kind::ALL {
+            let (scope, length) = (unit.source.clone(), unit.length);
+            let run = baseline.clone().map(|baseline| -> Run<'a> {
+                Box::new(move || baseline.seconds(kind, &scope, length))
+            });
+            all.push(Contestant {
+                id: kind.id().to_owned(),
+                run,
+            });
+        }
+        all
+    }
+}
+
+/// Runs once, and gives the seconds taken.
+type Run<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
+
+/// Who is timed.
+struct Contestant<'a> {
+    id: String,
+    run: Result<Run<'a>, String>,
+}
+
+fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String> {
+    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
+    Ok(Box::new(move || {
+        let start = Instant::now();
+        let hidden = model
+            .hidden_states(&batch)
+            .map_err(|error| error.to_string())?;
+        // Reading the result back waits for the device.
+        let _ = model.last_logits(hidden).into_data();
+        Ok(start.elapsed().as_secs_f64())
+    }))
+}
+
+fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> {
+    // Every layer has the same arm; the first stands for all.
+    let attention: Option<Attention> = model.h.first().map(|block| block.attn.bsbr.clone());
+    Box::new(move || {
+        let attention = attention.as_ref().ok_or("the model has no layer")?;
+        let input = input.clone();
+        let start = Instant::now();
+        let output = attention.forward(input);
+        let last = output.dims()[2].saturating_sub(1);
+        let _ = output.narrow(2, last, 1).into_data();
+        Ok(start.elapsed().as_secs_f64())
+    })
+}
+
+/// Normal queries, keys, values and attention input of a sequence, the size of one layer's.
+fn random_input(model: &Gpt2, length: usize) -> AttentionInput {
+    let config = model.config();
+    let (device, heads) = (model.device(), config.n_head);
+    let normal = Distribution::Normal(0.0, 1.0);
+    let one = || Tensor::<4>::random([1, heads, length, config.head_dim()], normal, &device);
+    AttentionInput {
+        query: one(),
+        key: one(),
+        value: one(),
+        hidden_states: Tensor::random([1, length, config.n_embd], normal, &device),
+        scale: config.attention_scale(0),
+        padding: Padding::none(),
+    }
+}
+
+impl Experiment for Speed {
+    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let rows = self.rows().len();
+        let unit = |source: &str, length: usize| Unit {
+            source: source.to_owned(),
+            length,
+            samples: 0..self.counts.runs,
+            arm: None,
+            work: (length * rows) as f64 * (self.counts.runs + 1) as f64,
+        };
+        Ok([MODEL, ATTENTION]
+            .iter()
+            .flat_map(|source| self.settings.lengths.iter().map(|&length| unit(source, length)))
+            .collect())
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let contestants = self.contestants(unit, lab);
+        let new = |id: &str, round: u64| Measurement::new(id, &unit.source, unit.length, round);
+        // A first run that is not timed: it compiles, tunes and fills caches.
+        let warm: Vec<Result<f64, String>> = contestants
+            .iter()
+            .map(|one| one.run.as_ref().map_err(Clone::clone).and_then(|run| run()))
+            .collect();
+        let runs = |seconds: f64| match seconds > self.settings.slow_seconds {
+            true => self.counts.slow_runs.min(self.counts.runs),
+            false => self.counts.runs,
+        };
+        let mut measurements = Vec::new();
+        for round in 0..self.counts.runs {
+            let mut this: Vec<Option<Measurement>> = vec![None; contestants.len()];
+            // Everybody goes first once: what a run leaves in caches helps and hurts all alike.
+            for turn in 0..contestants.len() {
+                let place = (turn + round as usize) % contestants.len();
+                let one = &contestants[place];
+                let mut measured = new(&one.id, round);
+                match (&warm[place], &one.run) {
+                    (Ok(seconds), Ok(_)) if round >= runs(*seconds) => continue,
+                    (Ok(_), Ok(run)) => match run() {
+                        Ok(seconds) => measured.set("seconds", seconds),
+                        Err(reason) => measured = measured.without_values(reason),
+                    },
+                    (Err(reason), _) | (_, Err(reason)) => {
+                        measured = measured.without_values(reason.clone());
+                    }
+                }
+                this[place] = Some(measured);
+            }
+            let dense = dense_place(self.arms()).and_then(|place| this[place].clone());
+            let dense = dense.and_then(|one| one.values.get("seconds").copied());
+            for mut one in this.into_iter().flatten() {
+                if let (Some(dense), Some(own)) = (dense, one.values.get("seconds").copied()) {
+                    one.set("speedup", dense / own);
+                }
+                measurements.push(one);
+            }
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}

@@ -1,0 +1,246 @@
+//! How a quantity grows with the length of a sequence: power laws, and where two curves cross.
+
+use bsbr_metrics::stats::{Bootstrap, Interval, quantile};
+
+use crate::estimate::RESAMPLES;
+
+/// Samples of a positive quantity at one length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Level {
+    /// Tokens.
+    pub length: usize,
+    /// One value a sample, each above zero.
+    pub samples: Vec<f64>,
+}
+
+/// `a · n^b`, fitted by least squares to the logarithms of medians.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PowerLaw {
+    /// b.
+    pub exponent: f64,
+    /// The 95 % percentile bootstrap interval of b, samples being drawn anew within each length.
+    /// It tells how well the medians are known, not how well a power law describes them.
+    pub interval: Option<Interval>,
+    /// The share of the logarithms' variance that the fit explains.
+    pub r_squared: f64,
+    /// The shortest length fitted.
+    pub from: usize,
+    /// The longest length fitted.
+    pub to: usize,
+}
+
+impl PowerLaw {
+    /// The fit to all levels; `None` for fewer than three.
+    pub fn fit(levels: &[Level]) -> Option<Self> {
+        let levels: Vec<&Level> = levels.iter().filter(|one| positive(one)).collect();
+        let (first, last) = (levels.first()?, levels.last()?);
+        if levels.len() < 3 {
+            return None;
+        }
+        let own = medians(&levels, None);
+        let (exponent, r_squared) = line(&levels, &own)?;
+        let interval = resampled(&levels, |drawn| {
+            line(&levels, &medians(&levels, Some(drawn))).map(|(slope, _)| slope)
+        });
+        Some(Self {
+            exponent,
+            interval,
+            r_squared,
+            from: first.length,
+            to: last.length,
+        })
+    }
+}
+
+/// Where a curve falls below another for good.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Crossover {
+    /// It lies below at every length.
+    Always,
+    /// From about this many tokens on, with a 95 % bootstrap interval over samples.
+    At(f64, Option<Interval>),
+    /// It lies above at the longest length.
+    Never,
+}
+
+impl Crossover {
+    /// Where `own` falls below `reference`, between lengths that both have. `None` without any.
+    ///
+    /// Medians are joined by straight lines of log over log.
+    pub fn of(own: &[Level], reference: &[Level]) -> Option<Self> {
+        let pairs: Vec<(&Level, &Level)> = own
+            .iter()
+            .filter_map(|one| {
+                let other = reference.iter().find(|other| other.length == one.length)?;
+                (positive(one) && positive(other)).then_some((one, other))
+            })
+            .collect();
+        let (mine, theirs): (Vec<&Level>, Vec<&Level>) = pairs.into_iter().unzip();
+        let lengths: Vec<f64> = mine.iter().map(|one| one.length as f64).collect();
+        let all: Vec<&Level> = mine.iter().chain(&theirs).copied().collect();
+        let at = |medians: &[f64]| {
+            let (mine, theirs) = medians.split_at(lengths.len());
+            let gaps: Vec<f64> = mine.iter().zip(theirs).map(|(a, b)| (a / b).ln()).collect();
+            last_crossing(&lengths, &gaps)
+        };
+        let found = at(&medians(&all, None));
+        match found {
+            _ if lengths.is_empty() => None,
+            f64::INFINITY => Some(Self::Never),
+            0.0 => Some(Self::Always),
+            found => {
+                let interval = resampled(&all, |drawn| Some(at(&medians(&all, Some(drawn)))));
+                Some(Self::At(found, interval.filter(|one| one.high.is_finite())))
+            }
+        }
+    }
+
+    /// In words, for a table.
+    pub fn describe(&self, longest: usize) -> String {
+        match self {
+            Self::Always => "at every length".to_owned(),
+            Self::Never => format!("not up to {longest}"),
+            Self::At(length, None) => format!("{length:.0}"),
+            Self::At(length, Some(interval)) => {
+                format!("{length:.0} [{:.0}, {:.0}]", interval.low, interval.high)
+            }
+        }
+    }
+}
+
+fn positive(level: &Level) -> bool {
+    !level.samples.is_empty() && level.samples.iter().all(|&one| one > 0.0)
+}
+
+/// Each level's median, of all samples or of those drawn.
+fn medians(levels: &[&Level], drawn: Option<&[usize]>) -> Vec<f64> {
+    let mut first = 0;
+    levels
+        .iter()
+        .map(|level| {
+            let count = level.samples.len();
+            let samples: Vec<f64> = match drawn {
+                None => level.samples.clone(),
+                // What is drawn is uniform over a common multiple of all counts.
+                Some(drawn) => (0..count)
+                    .map(|at| level.samples[drawn[(first + at) % drawn.len()] % count])
+                    .collect(),
+            };
+            first += count;
+            quantile(&samples, 0.5).unwrap_or(f64::NAN)
+        })
+        .collect()
+}
+
+/// An interval over draws of samples within levels; `None` where no level has two.
+fn resampled(levels: &[&Level], statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<Interval> {
+    if levels.iter().all(|level| level.samples.len() < 2) {
+        return None;
+    }
+    let total: usize = levels.iter().map(|level| level.samples.len()).sum();
+    let multiple = levels
+        .iter()
+        .map(|level| level.samples.len())
+        .fold(1, least_common_multiple);
+    // A multiple of every count, and enough draws for all levels.
+    let draws = total.div_ceil(multiple) * multiple;
+    let bootstrap = Bootstrap {
+        resamples: RESAMPLES,
+        seed: 0,
+    };
+    bootstrap
+        .interval(draws, |drawn| statistic(drawn).unwrap_or(f64::NAN))
+        .ok()
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x.max(1) * b
+}
+
+/// Slope and share of variance of the logarithms' regression line.
+fn line(levels: &[&Level], medians: &[f64]) -> Option<(f64, f64)> {
+    let n = levels.len() as f64;
+    let x: Vec<f64> = levels.iter().map(|one| (one.length as f64).ln()).collect();
+    let y: Vec<f64> = medians.iter().map(|one| one.ln()).collect();
+    let (mean_x, mean_y) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
+    let covariance: f64 = x.iter().zip(&y).map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let variance_x: f64 = x.iter().map(|x| (x - mean_x).powi(2)).sum();
+    let variance_y: f64 = y.iter().map(|y| (y - mean_y).powi(2)).sum();
+    (variance_x > 0.0).then(|| {
+        let explained = match variance_y > 0.0 {
+            true => covariance.powi(2) / (variance_x * variance_y),
+            false => 1.0,
+        };
+        (covariance / variance_x, explained)
+    })
+}
+
+/// The length from which the gaps stay below zero: 0 where all are, ∞ where the last is not.
+fn last_crossing(lengths: &[f64], gaps: &[f64]) -> f64 {
+    match gaps.iter().rposition(|&gap| gap >= 0.0) {
+        None => 0.0,
+        Some(at) if at + 1 == gaps.len() => f64::INFINITY,
+        Some(at) => {
+            let share = gaps[at] / (gaps[at] - gaps[at + 1]);
+            let (low, high) = (lengths[at].ln(), lengths[at + 1].ln());
+            (low + share * (high - low)).exp()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn levels(of: impl Fn(f64) -> f64, noise: &[f64]) -> Vec<Level> {
+        [128usize, 256, 512, 1024, 2048]
+            .into_iter()
+            .map(|length| Level {
+                length,
+                samples: noise.iter().map(|n| of(length as f64) * (1.0 + n)).collect(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_power_law_is_found_again() {
+        let exact = PowerLaw::fit(&levels(|n| 3e-5 * n.powf(1.7), &[0.0])).unwrap();
+        assert!((exact.exponent - 1.7).abs() < 1e-9, "{exact:?}");
+        assert!((exact.r_squared - 1.0).abs() < 1e-9);
+        assert_eq!((exact.from, exact.to, exact.interval), (128, 2048, None));
+
+        let noise = [-0.1, 0.02, 0.0, 0.07, -0.03];
+        let noisy = PowerLaw::fit(&levels(|n| n * n, &noise)).unwrap();
+        let interval = noisy.interval.unwrap();
+        assert!(interval.low < 2.0 && 2.0 < interval.high, "{interval:?}");
+        assert!(interval.width() < 0.2, "{interval:?}");
+
+        assert_eq!(PowerLaw::fit(&levels(|n| n, &[0.0])[..2]), None);
+        assert_eq!(PowerLaw::fit(&levels(|_| 0.0, &[0.0])), None);
+    }
+
+    #[test]
+    fn curves_cross_where_they_do() {
+        let square = levels(|n| n * n, &[0.0]);
+        let linear = levels(|n| 700.0 * n, &[0.0]);
+        let Some(Crossover::At(length, None)) = Crossover::of(&linear, &square) else {
+            panic!("no crossover");
+        };
+        assert!((length - 700.0).abs() < 1e-6, "{length}");
+        assert_eq!(Crossover::of(&square, &linear), Some(Crossover::Never));
+        let below = levels(|n| n, &[0.0]);
+        assert_eq!(Crossover::of(&below, &square), Some(Crossover::Always));
+        assert_eq!(Crossover::of(&[], &square), None);
+
+        let noise = [-0.2, 0.1, 0.0, 0.05, -0.1];
+        let noisy = Crossover::of(&levels(|n| 700.0 * n, &noise), &levels(|n| n * n, &noise));
+        let Some(Crossover::At(_, Some(interval))) = noisy else {
+            panic!("{noisy:?}");
+        };
+        assert!(interval.low < 700.0 && 700.0 < interval.high, "{interval:?}");
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask memory-cell`: what `reproduce` starts for each cell of its memory table.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
+use bsbr_gpt2::Gpt2;
+use bsbr_report::arms::load_dense;
+use bsbr_report::experiments::memory::worker::{Cell, Worker, measure_here};
+
+use super::shape::Shape;
+use crate::device;
+
+/// Measure the memory of one forward pass, described as JSON on standard input.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the dense model
+    #[arg(long, default_value = "assets/bundled")]
+    model: PathBuf,
+    /// Random weights of this shape instead
+    #[arg(long, value_name = "NAME")]
+    shape: Option<Shape>,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+impl Args {
+    /// How to start this command.
+    pub fn worker(model: PathBuf, shape: Option<Shape>, device: &str) -> Result<Worker> {
+        let mut arguments = vec!["memory-cell".to_owned(), "--device".to_owned()];
+        arguments.push(device.to_owned());
+        match shape {
+            Some(shape) => arguments.extend(["--shape".to_owned(), shape.to_string()]),
+            None => arguments.extend(["--model".to_owned(), model.display().to_string()]),
+        }
+        Ok(Worker {
+            program: std::env::current_exe()?,
+            arguments,
+        })
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let cell = std::io::read_to_string(std::io::stdin())?;
+    let cell: Cell = serde_json::from_str(&cell).context("standard input is no cell")?;
+    let device = device::parse(&args.device)?;
+    let dense = match args.shape {
+        Some(shape) => Gpt2::init(&shape.config()?, 0, &device)?,
+        None => load_dense(&args.model, &device)?,
+    };
+    let peak = measure_here(dense, &cell).map_err(|reason| anyhow!(reason))?;
+    println!("{}", serde_json::to_string(&peak)?);
+    Ok(())
+}
