@@ -86,7 +86,7 @@ impl Storybook {
         let mut rng = stream(self.seed, split, Purpose::Article, 0, index);
         let rng = &mut rng;
         let domain = pick(rng, &Domain::ALL);
-        let mut cast = draw_cast(rng, 6);
+        let mut cast = draw_cast(rng, 18);
         // The main events are about the first two; the others fill the pages.
         let minor = cast.split_off(2);
         let mut main = Scene::new(rng, cast);

@@ -33,10 +33,12 @@ impl Storybook {
     ) -> PlainDocument {
         let mut rng = stream(self.seed, split, Purpose::Plain, domain as u64, index);
         let rng = &mut rng;
-        let people = rng.random_range(3..7);
+        // Many people who come and go; facts are told of a few.
+        let people = rng.random_range(12..21);
         let cast = draw_cast(rng, people);
         let per_person = if rng.random_bool(0.4) { 0.7 } else { 0.0 };
-        let mut pending = draw_facts(rng, &FactKind::ALL, &cast, per_person);
+        let known = &cast[..people.min(5)];
+        let mut pending = draw_facts(rng, &FactKind::ALL, known, per_person);
         let mut facts = Vec::new();
         let mut text = Text::default();
         let mut prose = Prose::new(rng, domain, cast);

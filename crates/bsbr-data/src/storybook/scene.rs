@@ -43,10 +43,10 @@ pub(crate) fn draw_cast(rng: &mut ChaCha8Rng, count: usize) -> Vec<Person> {
     chosen.to_vec()
 }
 
-/// Up to eight of a cast: the ones whom the prose is about.
+/// Up to twenty of a cast: the ones whom the prose is about.
 pub(crate) fn protagonists(rng: &mut ChaCha8Rng, cast: &[Person]) -> Vec<Person> {
     let mut all = cast.to_vec();
-    let (chosen, _) = all.partial_shuffle(rng, cast.len().min(8));
+    let (chosen, _) = all.partial_shuffle(rng, cast.len().min(20));
     chosen.to_vec()
 }
 
@@ -76,10 +76,10 @@ struct Recent {
 }
 
 impl Recent {
-    /// One of the recent words, more often than not, or any of `pool`, which
-    /// then counts as recent.
+    /// One of the recent words, about every other time, or any of `pool`,
+    /// which then counts as recent.
     fn draw(&mut self, rng: &mut ChaCha8Rng, pool: &[&'static str]) -> &'static str {
-        let old = pick(rng, &self.words).filter(|_| rng.random_bool(0.7));
+        let old = pick(rng, &self.words).filter(|_| rng.random_bool(0.5));
         old.unwrap_or_else(|| {
             let word = pick(rng, pool);
             self.words[self.next] = Some(word);
@@ -120,6 +120,9 @@ impl Scene {
             _ => pick(rng, &self.cast),
         };
         self.meet(rng);
+        if rng.random_bool(0.4) {
+            self.village = pick(rng, &words::VILLAGES);
+        }
         self.object = self.objects.draw(rng, &words::OBJECTS);
         self.quality = pick(rng, &words::ADJECTIVES);
         self.place = self.somewhere(rng);
