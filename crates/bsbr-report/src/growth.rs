@@ -167,7 +167,11 @@ fn line(levels: &[&Level], medians: &[f64]) -> Option<(f64, f64)> {
     let x: Vec<f64> = levels.iter().map(|one| (one.length as f64).ln()).collect();
     let y: Vec<f64> = medians.iter().map(|one| one.ln()).collect();
     let (mean_x, mean_y) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
-    let covariance: f64 = x.iter().zip(&y).map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let covariance: f64 = x
+        .iter()
+        .zip(&y)
+        .map(|(x, y)| (x - mean_x) * (y - mean_y))
+        .sum();
     let variance_x: f64 = x.iter().map(|x| (x - mean_x).powi(2)).sum();
     let variance_y: f64 = y.iter().map(|y| (y - mean_y).powi(2)).sum();
     (variance_x > 0.0).then(|| {
@@ -201,7 +205,10 @@ mod tests {
             .into_iter()
             .map(|length| Level {
                 length,
-                samples: noise.iter().map(|n| of(length as f64) * (1.0 + n)).collect(),
+                samples: noise
+                    .iter()
+                    .map(|n| of(length as f64) * (1.0 + n))
+                    .collect(),
             })
             .collect()
     }
@@ -241,6 +248,9 @@ mod tests {
         let Some(Crossover::At(_, Some(interval))) = noisy else {
             panic!("{noisy:?}");
         };
-        assert!(interval.low < 700.0 && 700.0 < interval.high, "{interval:?}");
+        assert!(
+            interval.low < 700.0 && 700.0 < interval.high,
+            "{interval:?}"
+        );
     }
 }

@@ -15,7 +15,10 @@ fn assets() -> std::path::PathBuf {
 fn the_committed_specifications_can_be_run() {
     let claims = read_claims(&assets().join("reported.toml")).unwrap();
     for quick in [false, true] {
-        let overrides = Overrides { quick, ..Overrides::default() };
+        let overrides = Overrides {
+            quick,
+            ..Overrides::default()
+        };
         let specs = read_specs(&assets().join("experiments"), &overrides).unwrap();
         assert!(specs.len() >= 3);
         for spec in &specs {

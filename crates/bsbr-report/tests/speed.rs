@@ -1,8 +1,8 @@
 //! Timing: who is timed, how often, and what is said of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[allow(dead_code)]
 #[path = "common/tiny.rs"]
+#[allow(dead_code, reason = "each test uses a part")]
 mod tiny;
 
 use std::path::{Path, PathBuf};
@@ -91,7 +91,11 @@ fn a_baseline_that_cannot_run_leaves_its_reason_and_the_arms() {
             assert_eq!((torch.len(), arms.len()), (6, 9));
             assert!(arms.iter().all(|one| one.values.contains_key("seconds")));
             let reason = &torch[0].missing["*"];
-            let expected = if python == "true" { "torch" } else { "--python" };
+            let expected = if python == "true" {
+                "torch"
+            } else {
+                "--python"
+            };
             assert!(reason.contains(expected), "{reason}");
         }
     }

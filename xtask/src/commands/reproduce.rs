@@ -23,7 +23,7 @@ use crate::device;
 /// Measure every arm beside the dense model, and write tables, plots and a page.
 ///
 /// Runs what `assets/experiments` describes: similarity, agreement, attention-maps, speed, memory,
-/// qa. Every unit
+/// density, qa. Every unit
 /// is recorded as it ends; stopped with Ctrl-C or killed, the same command goes on from there, and
 /// a finished run is only rendered again. The last line printed is the page's path.
 #[derive(clap::Args)]

@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod attention_maps;
+pub mod density;
 pub mod memory;
 pub mod qa;
 pub mod similarity;
@@ -9,6 +10,7 @@ pub mod speed;
 
 mod common;
 mod growth_table;
+mod watched;
 
 use crate::error::ReportError;
 use crate::experiment::Experiment;
@@ -22,7 +24,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 6] = [
+const ALL: [(&str, u32, Make); 7] = [
     (
         "similarity",
         similarity::VERSION,
@@ -36,6 +38,7 @@ const ALL: [(&str, u32, Make); 6] = [
     ),
     ("speed", speed::VERSION, speed::Speed::boxed),
     ("memory", memory::VERSION, memory::Memory::boxed),
+    ("density", density::VERSION, density::Density::boxed),
     ("qa", qa::VERSION, qa::Qa::boxed),
 ];
 

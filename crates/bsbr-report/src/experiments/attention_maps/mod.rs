@@ -3,15 +3,14 @@
 mod maps;
 mod render;
 
-use bsbr_attention::AttentionInput;
-use bsbr_gpt2::{Gpt2, TokenBatch};
-use burn::tensor::Tensor;
+use bsbr_gpt2::TokenBatch;
 use serde::Deserialize;
 
 use crate::arms;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::attention_maps::maps::{Grid, HeadScores, Rows};
+use crate::experiments::watched::Watched;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::render::heatmap;
@@ -143,11 +142,11 @@ impl AttentionMaps {
         let mut dense = Watched::new(lab.dense().clone(), &batch);
         let mut dense_rows = Rows::new(ids.len(), self.settings.match_rows);
         for layer in 0..lab.dense().config().n_layer {
-            let reference = dense.weights(layer)?;
+            let reference = weights(&mut dense, layer)?;
             dense_rows.add(&reference);
             let chosen = maps::most_far(&reference, ids.len(), heads, self.grid());
             for (place, model, arm) in &mut runs {
-                let weights = model.weights(layer)?;
+                let weights = weights(model, layer)?;
                 arm.rows
                     .get_or_insert_with(|| Rows::new(ids.len(), self.settings.match_rows))
                     .add(&weights);
@@ -245,38 +244,10 @@ fn head_name(layer: usize, head: usize) -> String {
     format!("{layer:02}.{head:02}")
 }
 
-/// A model on its way through its layers, whose attention is looked at.
-#[derive(Debug)]
-struct Watched {
-    model: Gpt2,
-    batch: TokenBatch,
-    x: Tensor<3>,
-}
-
-impl Watched {
-    fn new(model: Gpt2, batch: &TokenBatch) -> Self {
-        Self {
-            x: model.embed(batch, 0),
-            batch: batch.clone(),
-            model,
-        }
-    }
-
-    /// Goes through a layer and gives what each token attends to. `[H · N · N]`
-    fn weights(&mut self, layer: usize) -> Result<Vec<f32>, ReportError> {
-        let mut seen: Option<AttentionInput> = None;
-        let block = &self.model.h[layer];
-        self.x = block.forward_with(self.x.clone(), self.batch.padding(), |attention, input| {
-            seen = Some(input.clone());
-            attention.forward(input)
-        });
-        match seen {
-            Some(input) => arms::weights(&block.attn.bsbr, input),
-            None => Err(ReportError::Tensor(
-                "the attention was not called".to_owned(),
-            )),
-        }
-    }
+/// What each token attends to in a layer. `[H · N · N]`
+fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
+    let (attention, input) = model.layer(layer)?;
+    arms::weights(attention, input)
 }
 
 impl Experiment for AttentionMaps {

@@ -50,7 +50,9 @@ pub(super) fn section(experiment: &Memory, records: &Records) -> Section {
         verdicts: verdicts(spec, records, |bar| style(&bar.quantity)),
         headlines: vec![headline(
             "memory",
-            &format!("growth of the peak over the loaded model, as a share of dense, {longest} tokens"),
+            &format!(
+                "growth of the peak over the loaded model, as a share of dense, {longest} tokens"
+            ),
             arms,
             records,
             &column(longest, "share"),

@@ -97,9 +97,11 @@ impl Worker {
 fn why(output: &Output, limit_mib: Option<u64>) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     let limit = limit_mib.map_or_else(String::new, |mib| format!(" at a limit of {mib} MiB"));
-    let refused = error
-        .lines()
-        .find_map(|line| line.strip_prefix("memory allocation of ")?.split(' ').next());
+    let refused = error.lines().find_map(|line| {
+        line.strip_prefix("memory allocation of ")?
+            .split(' ')
+            .next()
+    });
     if let Some(bytes) = refused.and_then(|bytes| bytes.parse::<f64>().ok()) {
         let mib = bytes / (1 << 20) as f64;
         return format!("out of memory: {mib:.0} MiB more were refused{limit}");
@@ -187,9 +189,8 @@ mod tests {
 
     #[test]
     fn a_process_answers_what_it_was_asked() {
-        let worker = shell(
-            "grep -q '\"length\":7' && echo loading && echo '{\"peak\": 9, \"growth\": 4}'",
-        );
+        let worker =
+            shell("grep -q '\"length\":7' && echo loading && echo '{\"peak\": 9, \"growth\": 4}'");
         let expected = Peak { peak: 9, growth: 4 };
         assert_eq!(worker.measure(&cell(), None), Ok(expected));
         assert_eq!(worker.measure(&cell(), Some(4096)), Ok(expected));
@@ -204,7 +205,11 @@ mod tests {
                 "2 MiB more were refused at a limit of 512 MiB",
             ),
             ("kill -9 $$", None, "killed by the system"),
-            ("echo 'error: no such model' >&2; exit 3", None, "no such model"),
+            (
+                "echo 'error: no such model' >&2; exit 3",
+                None,
+                "no such model",
+            ),
             ("exit 3", None, "3"),
             ("echo hello", None, "`hello`"),
         ] {

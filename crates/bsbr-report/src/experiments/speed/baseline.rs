@@ -43,8 +43,14 @@ impl Kind {
     /// The row of a table.
     pub(super) fn row(self) -> ArmSpec {
         let (label, about) = match self {
-            Self::Sdpa => ("PyTorch, SDPA", "The same shapes in transformers, fused attention."),
-            Self::Eager => ("PyTorch, eager", "The same shapes in transformers, plain attention."),
+            Self::Sdpa => (
+                "PyTorch, SDPA",
+                "The same shapes in transformers, fused attention.",
+            ),
+            Self::Eager => (
+                "PyTorch, eager",
+                "The same shapes in transformers, plain attention.",
+            ),
         };
         ArmSpec {
             id: self.id().to_owned(),

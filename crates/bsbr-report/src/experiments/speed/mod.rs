@@ -220,7 +220,12 @@ impl Experiment for Speed {
         };
         Ok([MODEL, ATTENTION]
             .iter()
-            .flat_map(|source| self.settings.lengths.iter().map(|&length| unit(source, length)))
+            .flat_map(|source| {
+                self.settings
+                    .lengths
+                    .iter()
+                    .map(|&length| unit(source, length))
+            })
             .collect())
     }
 

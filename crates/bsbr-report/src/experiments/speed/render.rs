@@ -206,32 +206,38 @@ fn figure(experiment: &Speed, records: &Records, rows: &[ArmSpec]) -> Figure {
         .iter()
         .map(|&length| ((length as f64).log2(), short_length(length)))
         .collect();
-    let chart = |title: String, scope: &'static str, quantity: &str, scale: &dyn Fn(f64, f64) -> Scale| {
-        let series = lines(rows, |arm| {
-            let points = lengths.iter().map(|&length| {
-                let found = records.estimate(arm, Pool::Source(scope), length, quantity);
-                Some(((length as f64).log2(), found.ok()?))
+    let chart =
+        |title: String, scope: &'static str, quantity: &str, scale: &dyn Fn(f64, f64) -> Scale| {
+            let series = lines(rows, |arm| {
+                let points = lengths.iter().map(|&length| {
+                    let found = records.estimate(arm, Pool::Source(scope), length, quantity);
+                    Some(((length as f64).log2(), found.ok()?))
+                });
+                points.flatten().collect()
             });
-            points.flatten().collect()
-        });
-        let all = series.iter().flat_map(|one| &one.points);
-        let (low, high) = all.fold((f64::MAX, f64::MIN_POSITIVE), |(low, high), (_, e)| {
-            (low.min(e.mean), high.max(e.mean))
-        });
-        LineChart {
-            label: format!("{title}, a line for each row"),
-            title,
-            x_label: "tokens".to_owned(),
-            x_ticks: ticks.clone(),
-            y: scale(low.min(high), high),
-            series,
-        }
-        .draw()
-    };
+            let all = series.iter().flat_map(|one| &one.points);
+            let (low, high) = all.fold((f64::MAX, f64::MIN_POSITIVE), |(low, high), (_, e)| {
+                (low.min(e.mean), high.max(e.mean))
+            });
+            LineChart {
+                label: format!("{title}, a line for each row"),
+                title,
+                x_label: "tokens".to_owned(),
+                x_ticks: ticks.clone(),
+                y: scale(low.min(high), high),
+                series,
+            }
+            .draw()
+        };
     let decades = |low: f64, high: f64| Scale::log(10f64.powf(low.log10().floor()), high);
     let mut pictures = Vec::new();
     for (scope, words) in SCOPES {
-        pictures.push(chart(format!("Seconds, {words}"), scope, "seconds", &decades));
+        pictures.push(chart(
+            format!("Seconds, {words}"),
+            scope,
+            "seconds",
+            &decades,
+        ));
         if dense_place(rows).is_some() {
             pictures.push(chart(
                 format!("Speed-up, {words}"),

@@ -1,0 +1,202 @@
+//! How much of the attention is computed exactly, and how spread it is.
+
+mod render;
+
+use bsbr_gpt2::TokenBatch;
+use bsbr_metrics::density::attention_density;
+use serde::Deserialize;
+
+use crate::compare::host;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::watched::Watched;
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// What is measured of every layer, and of all together.
+const QUANTITIES: [&str; 4] = ["exact", "scored", "above", "effective"];
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a text.
+    pub lengths: Vec<usize>,
+    /// A weight above which a token counts as attended to.
+    pub threshold: f64,
+    /// Query positions of a text, evenly spread, the last one among them.
+    pub rows: usize,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Texts of each domain at each length.
+    pub texts_per_domain: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Density {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl Density {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let sound = !settings.lengths.is_empty()
+            && !settings.lengths.contains(&0)
+            && settings.rows > 0
+            && (0.0..1.0).contains(&settings.threshold);
+        if !sound {
+            return Err(ReportError::Setting {
+                experiment: spec.method.experiment.clone(),
+                table: "settings",
+                message: "`lengths` needs one, all above 0; `rows` must be above 0, and \
+                          `threshold` a weight from 0 to below 1"
+                    .to_owned(),
+            });
+        }
+        Ok(Self {
+            settings,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// Every layer of one arm on one text.
+    fn layers(
+        &self,
+        arm: &ArmSpec,
+        batch: &TokenBatch,
+        lab: &Lab,
+    ) -> Result<Result<Vec<[f64; 4]>, String>, ReportError> {
+        let model = match lab.model(arm, self.spec.method.seed) {
+            Ok(model) => model,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if let Err(reason) = model.check(batch, 0) {
+            return Ok(Err(reason.to_string()));
+        }
+        let layers = model.config().n_layer;
+        let mut watched = Watched::new(model, batch);
+        let mut all = Vec::with_capacity(layers);
+        for layer in 0..layers {
+            let (attention, input) = watched.layer(layer)?;
+            let [_, heads, tokens, _] = input.query.dims();
+            let found = attention.weights(input);
+            let share = |pairs: u64| pairs as f64 / found.pairs.dense as f64;
+            let (exact, scored) = (
+                share(found.pairs.exact),
+                share(found.pairs.exact + found.pairs.clusters),
+            );
+            let weights = host(found.spread())?;
+            let (mut above, mut effective, mut rows) = (0.0, 0.0, 0.0);
+            for head in 0..heads {
+                for query in queries(tokens, self.settings.rows) {
+                    let start = (head * tokens + query) * tokens;
+                    let row = &weights[start..=start + query];
+                    let density = match attention_density(row, self.settings.threshold) {
+                        Ok(density) => density,
+                        Err(reason) => return Ok(Err(reason.to_string())),
+                    };
+                    above += density.above_threshold;
+                    effective += density.effective;
+                    rows += 1.0;
+                }
+            }
+            all.push([exact, scored, above / rows, effective / rows]);
+        }
+        Ok(Ok(all))
+    }
+}
+
+/// `count` positions of `tokens`, evenly spread, the last one among them.
+fn queries(tokens: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.clamp(1, tokens.max(1));
+    (1..=count).map(move |part| (part * tokens / count).saturating_sub(1))
+}
+
+impl Experiment for Density {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let mut units = Vec::new();
+        for &length in &self.settings.lengths {
+            for domain in lab.corpus().domains() {
+                let wanted = self.counts.texts_per_domain;
+                let count = lab.corpus().available(&domain, length, wanted)?;
+                units.extend(batches(&domain, length, count, 1, self.arms().len()));
+            }
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let seed = self.spec.method.seed;
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
+            let batch = TokenBatch::single(&ids)?;
+            for arm in self.arms() {
+                let mut one = Measurement::new(&arm.id, &unit.source, unit.length, index);
+                match self.layers(arm, &batch, lab)? {
+                    Ok(layers) => {
+                        for (place, quantity) in QUANTITIES.into_iter().enumerate() {
+                            let values = layers.iter().map(|layer| layer[place]);
+                            let mean = values.clone().sum::<f64>() / layers.len() as f64;
+                            one.set(quantity, mean);
+                            for (layer, value) in values.enumerate() {
+                                one.set(format!("layer.{layer:02}.{quantity}"), value);
+                            }
+                        }
+                    }
+                    Err(reason) => one = one.without_values(reason),
+                }
+                measurements.push(one);
+            }
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::queries;
+
+    #[test]
+    fn queries_are_spread_and_end_with_the_last() {
+        assert_eq!(queries(8, 4).collect::<Vec<_>>(), [1, 3, 5, 7]);
+        assert_eq!(queries(3, 64).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(queries(10, 3).last(), Some(9));
+    }
+}

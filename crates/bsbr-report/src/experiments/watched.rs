@@ -1,0 +1,44 @@
+//! A model on its way through its layers, whose attention is looked at.
+
+use bsbr_attention::{Attention, AttentionInput};
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::tensor::Tensor;
+
+use crate::error::ReportError;
+
+/// A model, and how far it has come with a text.
+#[derive(Debug)]
+pub(super) struct Watched {
+    model: Gpt2,
+    batch: TokenBatch,
+    x: Tensor<3>,
+}
+
+impl Watched {
+    pub(super) fn new(model: Gpt2, batch: &TokenBatch) -> Self {
+        Self {
+            x: model.embed(batch, 0),
+            batch: batch.clone(),
+            model,
+        }
+    }
+
+    /// Goes through a layer, and gives its attention and what that read.
+    pub(super) fn layer(
+        &mut self,
+        layer: usize,
+    ) -> Result<(&Attention, AttentionInput), ReportError> {
+        let mut seen: Option<AttentionInput> = None;
+        let block = &self.model.h[layer];
+        self.x = block.forward_with(self.x.clone(), self.batch.padding(), |attention, input| {
+            seen = Some(input.clone());
+            attention.forward(input)
+        });
+        match seen {
+            Some(input) => Ok((&block.attn.bsbr, input)),
+            None => Err(ReportError::Tensor(
+                "the attention was not called".to_owned(),
+            )),
+        }
+    }
+}
