@@ -33,11 +33,10 @@ impl Storybook {
     ) -> PlainDocument {
         let mut rng = stream(self.seed, split, Purpose::Plain, domain as u64, index);
         let rng = &mut rng;
-        // Many people who come and go; facts are told of a few.
-        let people = rng.random_range(12..21);
-        let cast = draw_cast(rng, people);
+        // Anybody may come and go; facts are told of a few.
+        let cast = draw_cast(rng, usize::MAX);
+        let known = &cast[..rng.random_range(3..7)];
         let per_person = if rng.random_bool(0.4) { 0.7 } else { 0.0 };
-        let known = &cast[..people.min(5)];
         let mut pending = draw_facts(rng, &FactKind::ALL, known, per_person);
         let mut facts = Vec::new();
         let mut text = Text::default();
