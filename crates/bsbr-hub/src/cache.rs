@@ -58,7 +58,9 @@ impl RepositoryCache {
         if self.commit().as_deref() == Some(commit) {
             return Ok(());
         }
-        self.layout.create_ref(commit).map_err(HubError::io("write", self.root.join("refs")))
+        self.layout
+            .create_ref(commit)
+            .map_err(HubError::io("write", self.root.join("refs")))
     }
 
     /// The folder with the files of a commit.
@@ -81,7 +83,9 @@ impl RepositoryCache {
     pub(crate) fn mark_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
         let path = self.absent(commit, file);
         create_parent(&path)?;
-        File::create(&path).map(drop).map_err(HubError::io("write", path))
+        File::create(&path)
+            .map(drop)
+            .map_err(HubError::io("write", path))
     }
 
     fn absent(&self, commit: &str, file: &str) -> PathBuf {
@@ -111,7 +115,9 @@ impl RepositoryCache {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                progress.notice(&Notice::Waiting { file: file.to_owned() });
+                progress.notice(&Notice::Waiting {
+                    file: file.to_owned(),
+                });
                 lock.lock().map_err(HubError::io("lock", &path))?;
             }
             Err(TryLockError::Error(error)) => return Err(HubError::io("lock", &path)(error)),
@@ -120,12 +126,7 @@ impl RepositoryCache {
     }
 
     /// Gives content its name in a commit's folder.
-    pub(crate) fn link(
-        &self,
-        commit: &str,
-        file: &str,
-        etag: &Etag,
-    ) -> Result<PathBuf, HubError> {
+    pub(crate) fn link(&self, commit: &str, file: &str, etag: &Etag) -> Result<PathBuf, HubError> {
         let path = self.snapshot(commit).join(file);
         create_parent(&path)?;
         // Up from the file to the repository's folder, so that the cache can be moved.

@@ -103,12 +103,17 @@ impl HubConfig {
     /// Those of [`HubConfig::from_env`].
     pub fn from_vars(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let value = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let user = value("HOME").or_else(|| value("USERPROFILE")).map(PathBuf::from);
+        let user = value("HOME")
+            .or_else(|| value("USERPROFILE"))
+            .map(PathBuf::from);
         let folder = |name: &str| value(name).map(|path| expand(Path::new(&path), user.as_deref()));
 
         let home = folder("HF_HOME")
             .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
-            .or_else(|| user.as_ref().map(|user| user.join(".cache").join("huggingface")));
+            .or_else(|| {
+                user.as_ref()
+                    .map(|user| user.join(".cache").join("huggingface"))
+            });
         let cache = folder("HF_HUB_CACHE")
             .or_else(|| home.as_ref().map(|home| home.join("hub")))
             .ok_or(HubError::NoCacheFolder)?;
@@ -129,7 +134,11 @@ impl HubConfig {
                 ["1", "true", "yes", "on"].contains(&offline.trim().to_lowercase().as_str());
         }
         if let Some(seconds) = text("HF_HUB_DOWNLOAD_TIMEOUT", value("HF_HUB_DOWNLOAD_TIMEOUT"))? {
-            let whole = seconds.trim().parse().ok().filter(|&seconds: &u64| seconds > 0);
+            let whole = seconds
+                .trim()
+                .parse()
+                .ok()
+                .filter(|&seconds: &u64| seconds > 0);
             config.timeout =
                 Duration::from_secs(whole.ok_or_else(|| HubError::InvalidSetting {
                     setting: "HF_HUB_DOWNLOAD_TIMEOUT",
@@ -144,12 +153,14 @@ impl HubConfig {
 fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, HubError> {
     value
         .map(|value| {
-            value.into_string().map_err(|value| HubError::InvalidSetting {
-                setting: name,
-                // Not the value itself: it may be a token.
-                value: format!("{} bytes", value.len()),
-                expected: "text in UTF-8",
-            })
+            value
+                .into_string()
+                .map_err(|value| HubError::InvalidSetting {
+                    setting: name,
+                    // Not the value itself: it may be a token.
+                    value: format!("{} bytes", value.len()),
+                    expected: "text in UTF-8",
+                })
         })
         .transpose()
 }

@@ -50,7 +50,10 @@ impl Download<'_> {
         fs::rename(self.part, place).map_err(HubError::io("write", place))?;
         if let (Check::Size, file) = (check, self.target.file) {
             let etag = self.etag.as_str().to_owned();
-            progress.notice(&Notice::Unchecked { file: file.to_owned(), etag });
+            progress.notice(&Notice::Unchecked {
+                file: file.to_owned(),
+                etag,
+            });
         }
         progress.finish(self.target.file);
         Ok(check)
@@ -106,7 +109,10 @@ impl Download<'_> {
         let Some(mut content) = self.client.content(&self.target, done)? else {
             // It ends before what is here, so what is here is not its beginning.
             restart(&file, part)?;
-            return Err(interrupted(name, "the file is shorter than what was here of it"));
+            return Err(interrupted(
+                name,
+                "the file is shorter than what was here of it",
+            ));
         };
         if content.start != done {
             done = restart(&file, part)?;
@@ -131,9 +137,14 @@ impl Download<'_> {
             if let Some(expected) = self.size.filter(|&size| done > size) {
                 restart(&file, part)?;
                 let file = name.to_owned();
-                return Err(HubError::SizeMismatch { file, expected, found: done });
+                return Err(HubError::SizeMismatch {
+                    file,
+                    expected,
+                    found: done,
+                });
             }
-            file.write_all(&buffer[..read]).map_err(HubError::io("write", part))?;
+            file.write_all(&buffer[..read])
+                .map_err(HubError::io("write", part))?;
             progress.advance(read as u64);
         }
         if self.size.is_some_and(|size| done < size) {
@@ -148,7 +159,11 @@ impl Download<'_> {
         let found = self.done()?;
         if let Some(expected) = self.size.filter(|&size| size != found) {
             fs::remove_file(self.part).map_err(HubError::io("delete", self.part))?;
-            return Err(HubError::SizeMismatch { file: name.to_owned(), expected, found });
+            return Err(HubError::SizeMismatch {
+                file: name.to_owned(),
+                expected,
+                found,
+            });
         }
         let Some(algorithm) = self.etag.algorithm() else {
             return Ok(Check::Size);
@@ -189,8 +204,16 @@ impl<'a> Tries<'a> {
         if !error.may_pass() || self.failed >= self.config.retries {
             return Err(error);
         }
-        let mut after = self.config.backoff.saturating_mul(1 << self.failed.min(16)).min(MAX_WAIT);
-        if let HubError::RateLimited { retry_after: Some(asked), .. } = error {
+        let mut after = self
+            .config
+            .backoff
+            .saturating_mul(1 << self.failed.min(16))
+            .min(MAX_WAIT);
+        if let HubError::RateLimited {
+            retry_after: Some(asked),
+            ..
+        } = error
+        {
             if asked > MAX_WAIT {
                 return Err(error);
             }
@@ -198,7 +221,11 @@ impl<'a> Tries<'a> {
         }
         self.failed += 1;
         let (file, reason) = (file.to_owned(), error.to_string());
-        progress.notice(&Notice::Retrying { file, reason, after });
+        progress.notice(&Notice::Retrying {
+            file,
+            reason,
+            after,
+        });
         thread::sleep(after);
         Ok(())
     }
@@ -208,7 +235,10 @@ fn interrupted(
     file: &str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> HubError {
-    HubError::Interrupted { file: file.to_owned(), source: source.into() }
+    HubError::Interrupted {
+        file: file.to_owned(),
+        source: source.into(),
+    }
 }
 
 /// Forgets what is here of a file.

@@ -256,14 +256,21 @@ impl HubError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Self::DiskFull { path, source }
                 }
-                _ => Self::Io { action, path, source },
+                _ => Self::Io {
+                    action,
+                    path,
+                    source,
+                },
             }
         }
     }
 
     /// Whether the same request may succeed in a moment.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(self, Self::Interrupted { .. } | Self::RateLimited { .. } | Self::Server { .. })
+        matches!(
+            self,
+            Self::Interrupted { .. } | Self::RateLimited { .. } | Self::Server { .. }
+        )
     }
 
     /// Whether the Hub could not be asked, rather than said no.

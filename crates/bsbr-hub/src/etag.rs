@@ -52,7 +52,11 @@ impl Etag {
 
     /// The checksum that it is, told by its length; `None` where it is something else.
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
-        if !self.0.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if !self
+            .0
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
             return None;
         }
         match self.0.len() {
@@ -85,7 +89,11 @@ fn digest<D: Digest>(mut hash: D, reader: &mut impl Read) -> io::Result<String> 
             Err(error) => return Err(error),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 #[cfg(test)]
@@ -111,8 +119,14 @@ mod tests {
     #[test]
     fn an_etag_is_a_checksum_by_its_length() {
         let of = |text: &str| Etag::parse(text).unwrap().algorithm();
-        assert_eq!(of(&format!("\"{}\"", "a1".repeat(32))), Some(Algorithm::Sha256));
-        assert_eq!(of(&format!("W/\"{}\"", "0f".repeat(20))), Some(Algorithm::GitSha1));
+        assert_eq!(
+            of(&format!("\"{}\"", "a1".repeat(32))),
+            Some(Algorithm::Sha256)
+        );
+        assert_eq!(
+            of(&format!("W/\"{}\"", "0f".repeat(20))),
+            Some(Algorithm::GitSha1)
+        );
         assert_eq!(of(&"0f".repeat(16)), None);
         assert_eq!(of(&"0F".repeat(20)), None);
         assert_eq!(of("\"5-parts\""), None);

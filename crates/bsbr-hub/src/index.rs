@@ -18,8 +18,10 @@ struct Index {
 /// The files that an index names, each once, in the order of their names.
 pub(crate) fn shards(index: &Path) -> Result<Vec<String>, HubError> {
     let read = HubError::io("read", index);
-    let invalid =
-        |reason: String| HubError::InvalidIndex { index: index.to_owned(), reason };
+    let invalid = |reason: String| HubError::InvalidIndex {
+        index: index.to_owned(),
+        reason,
+    };
     if fs::metadata(index).map_err(&read)?.len() > MAX_INDEX {
         return Err(invalid(format!("it is longer than {MAX_INDEX} bytes")));
     }

@@ -110,7 +110,11 @@ impl Place for Session<'_> {
 impl Place for &Path {
     fn find(&mut self, name: &str) -> Result<Option<LocalFile>, HubError> {
         let path = self.join(name);
-        let file = LocalFile { name: name.to_owned(), path, check: Check::Folder };
+        let file = LocalFile {
+            name: name.to_owned(),
+            path,
+            check: Check::Folder,
+        };
         Ok(file.path.is_file().then_some(file))
     }
 
@@ -119,14 +123,19 @@ impl Place for &Path {
     }
 
     fn missing(&mut self, names: Vec<String>) -> HubError {
-        HubError::MissingFile { folder: self.to_path_buf(), missing: names.join(", ") }
+        HubError::MissingFile {
+            folder: self.to_path_buf(),
+            missing: names.join(", "),
+        }
     }
 }
 
 /// The model in a folder.
 pub(crate) fn in_folder(mut folder: &Path) -> Result<ModelFiles, HubError> {
     if !folder.is_dir() {
-        return Err(HubError::NoSuchFolder { path: folder.to_owned() });
+        return Err(HubError::NoSuchFolder {
+            path: folder.to_owned(),
+        });
     }
     let root = folder.to_owned();
     Search::new(&mut folder).model(root, None, true)
@@ -148,7 +157,11 @@ struct Search<'a, P: Place> {
 
 impl<'a, P: Place> Search<'a, P> {
     fn new(place: &'a mut P) -> Self {
-        Self { place, files: Vec::new(), missing: Vec::new() }
+        Self {
+            place,
+            files: Vec::new(),
+            missing: Vec::new(),
+        }
     }
 
     fn model(
@@ -170,7 +183,15 @@ impl<'a, P: Place> Search<'a, P> {
         match (config, weights) {
             (Some(config), Some(weights)) if self.missing.is_empty() => {
                 let files = self.files;
-                Ok(ModelFiles { folder, commit, confirmed, config, tokenizer, weights, files })
+                Ok(ModelFiles {
+                    folder,
+                    commit,
+                    confirmed,
+                    config,
+                    tokenizer,
+                    weights,
+                    files,
+                })
             }
             _ => Err(self.place.missing(self.missing)),
         }
@@ -180,7 +201,9 @@ impl<'a, P: Place> Search<'a, P> {
         if let Some(path) = self.find(TOKENIZER)? {
             return Ok(Some(TokenizerFiles::Whole(path)));
         }
-        let Some(vocabulary) = self.find(VOCABULARY)? else { return Ok(None) };
+        let Some(vocabulary) = self.find(VOCABULARY)? else {
+            return Ok(None);
+        };
         let merges = self.find(MERGES)?;
         Ok(merges.map(|merges| TokenizerFiles::Parts { vocabulary, merges }))
     }

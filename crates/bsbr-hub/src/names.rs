@@ -51,10 +51,17 @@ impl Repository {
 
     fn parse(kind: RepositoryKind, text: &str) -> Result<Self, HubError> {
         let (name, revision) = text.split_once('@').unwrap_or((text, MAIN));
-        let invalid = |reason| HubError::InvalidName { name: text.to_owned(), reason };
+        let invalid = |reason| HubError::InvalidName {
+            name: text.to_owned(),
+            reason,
+        };
         check_name(name).map_err(invalid)?;
         check_revision(revision).map_err(invalid)?;
-        Ok(Self { kind, name: name.to_owned(), revision: revision.to_owned() })
+        Ok(Self {
+            kind,
+            name: name.to_owned(),
+            revision: revision.to_owned(),
+        })
     }
 
     /// What it holds.
@@ -117,7 +124,10 @@ impl FromStr for Repository {
 
 /// Forty lower-case hexadecimal digits.
 pub(crate) fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    revision.len() == 40
+        && revision
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn check_name(name: &str) -> Result<(), &'static str> {
@@ -181,7 +191,10 @@ pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err("it has an empty part, `.` or `..`, and may leave its folder");
     }
-    if !Path::new(path).components().all(|part| matches!(part, Component::Normal(_))) {
+    if !Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
         return Err("it is not relative to its folder");
     }
     Ok(())

@@ -75,8 +75,16 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retrying { file, reason, after } => {
-                write!(f, "{file}: {reason}; trying again in {:.1} s", after.as_secs_f64())
+            Self::Retrying {
+                file,
+                reason,
+                after,
+            } => {
+                write!(
+                    f,
+                    "{file}: {reason}; trying again in {:.1} s",
+                    after.as_secs_f64()
+                )
             }
             Self::Waiting { file } => {
                 write!(f, "{file}: another process is downloading it; waiting")
@@ -85,7 +93,11 @@ impl fmt::Display for Notice {
                 f,
                 "{file}: its size was compared but no checksum, for its ETag {etag} is none"
             ),
-            Self::Unreachable { repository, commit, reason } => write!(
+            Self::Unreachable {
+                repository,
+                commit,
+                reason,
+            } => write!(
                 f,
                 "{repository}: {reason}; using commit {commit}, the last one in the cache"
             ),

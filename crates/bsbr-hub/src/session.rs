@@ -49,7 +49,11 @@ impl<'a> Session<'a> {
             repository,
             cache,
             commit: cached.clone().unwrap_or_default(),
-            reach: if hub.config.offline { Reach::Cache } else { Reach::Hub },
+            reach: if hub.config.offline {
+                Reach::Cache
+            } else {
+                Reach::Hub
+            },
             known: None,
             progress,
         };
@@ -58,7 +62,10 @@ impl<'a> Session<'a> {
         }
         match session.ask(repository.revision(), first) {
             Ok(metadata) => {
-                let commit = metadata.commit.as_deref().filter(|commit| is_commit(commit));
+                let commit = metadata
+                    .commit
+                    .as_deref()
+                    .filter(|commit| is_commit(commit));
                 session.commit = commit
                     .ok_or_else(|| HubError::BadResponse {
                         url: hub.client.page(repository),
@@ -102,7 +109,13 @@ impl<'a> Session<'a> {
 
     /// A file, fetched if need be. `None` where there is none, or none within reach.
     pub(crate) fn find(&mut self, file: &str) -> Result<Option<LocalFile>, HubError> {
-        let found = |path, check| Some(LocalFile { name: file.to_owned(), path, check });
+        let found = |path, check| {
+            Some(LocalFile {
+                name: file.to_owned(),
+                path,
+                check,
+            })
+        };
         if let Some(path) = self.cache.file(&self.commit, file) {
             return Ok(found(path, Check::Cached));
         }
@@ -129,7 +142,10 @@ impl<'a> Session<'a> {
     pub(crate) fn missing(&mut self, missing: Vec<String>) -> HubError {
         let repository = self.repository.to_string();
         match std::mem::replace(&mut self.reach, Reach::Cache) {
-            Reach::Hub => HubError::FileNotFound { repository, file: missing.join(", ") },
+            Reach::Hub => HubError::FileNotFound {
+                repository,
+                file: missing.join(", "),
+            },
             Reach::Cache => HubError::Offline {
                 repository,
                 missing,
@@ -148,7 +164,11 @@ impl<'a> Session<'a> {
     }
 
     fn ask(&mut self, revision: &str, file: &str) -> Result<Metadata, HubError> {
-        let target = Target { repository: self.repository, revision, file };
+        let target = Target {
+            repository: self.repository,
+            revision,
+            file,
+        };
         let mut tries = Tries::new(&self.hub.config);
         let metadata = loop {
             match self.hub.client.metadata(&target) {
@@ -157,7 +177,10 @@ impl<'a> Session<'a> {
             }
         };
         // A mirror that ignores the revision would mix the files of several.
-        let other = metadata.commit.as_deref().filter(|commit| *commit != revision);
+        let other = metadata
+            .commit
+            .as_deref()
+            .filter(|commit| *commit != revision);
         if let (true, Some(commit)) = (is_commit(revision), other) {
             return Err(HubError::BadResponse {
                 url: self.hub.client.page(self.repository),
@@ -179,7 +202,11 @@ impl<'a> Session<'a> {
         let download = Download {
             client: &self.hub.client,
             config: &self.hub.config,
-            target: Target { repository: self.repository, revision: &self.commit, file },
+            target: Target {
+                repository: self.repository,
+                revision: &self.commit,
+                file,
+            },
             etag,
             size: metadata.size,
             part: &self.cache.part(etag),

@@ -35,10 +35,15 @@ impl FromStr for ModelSource {
             || text.starts_with(['.', '/', '~'])
             || text.contains('\\')
             || text.ends_with('/')
-            || text.split('@').next().is_some_and(|name| name.matches('/').count() > 1)
+            || text
+                .split('@')
+                .next()
+                .is_some_and(|name| name.matches('/').count() > 1)
             || path.is_file();
         if only_a_path {
-            return Err(HubError::NoSuchFolder { path: path.to_owned() });
+            return Err(HubError::NoSuchFolder {
+                path: path.to_owned(),
+            });
         }
         Repository::model(text).map(Self::Repository)
     }

@@ -18,8 +18,10 @@ impl Address {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
         let web = matches!(uri.scheme_str(), Some("http" | "https"));
-        (web && uri.host().is_some_and(|host| !host.is_empty()))
-            .then(|| Self { text: text.to_owned(), uri })
+        (web && uri.host().is_some_and(|host| !host.is_empty())).then(|| Self {
+            text: text.to_owned(),
+            uri,
+        })
     }
 
     /// Whether it has neither a user nor a query, so that paths can be added to it.
@@ -67,7 +69,9 @@ impl Address {
             format!("{scheme}://{authority}{location}")
         } else {
             let path = rest.split('?').next().unwrap_or_default();
-            let folder = path.rsplit_once('/').map_or(authority, |(folder, _)| folder);
+            let folder = path
+                .rsplit_once('/')
+                .map_or(authority, |(folder, _)| folder);
             format!("{scheme}://{folder}/{location}")
         };
         let next = Self::parse(&text)
@@ -79,7 +83,10 @@ impl Address {
     }
 
     pub(super) fn bad(&self, reason: &str) -> HubError {
-        HubError::BadResponse { url: without_secrets(&self.text), reason: reason.to_owned() }
+        HubError::BadResponse {
+            url: without_secrets(&self.text),
+            reason: reason.to_owned(),
+        }
     }
 }
 
@@ -118,9 +125,14 @@ mod tests {
     use super::*;
 
     fn redirect(from: &str, location: &str) -> Result<String, HubError> {
-        let response =
-            Response::builder().status(302).header("location", location).body(Body::builder().data(""));
-        Address::parse(from).unwrap().redirected(&response.unwrap()).map(|next| next.to_string())
+        let response = Response::builder()
+            .status(302)
+            .header("location", location)
+            .body(Body::builder().data(""));
+        Address::parse(from)
+            .unwrap()
+            .redirected(&response.unwrap())
+            .map(|next| next.to_string())
     }
 
     #[test]
@@ -141,7 +153,11 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        let same = |a, b| Address::parse(a).unwrap().same_origin(&Address::parse(b).unwrap());
+        let same = |a, b| {
+            Address::parse(a)
+                .unwrap()
+                .same_origin(&Address::parse(b).unwrap())
+        };
         assert!(same("https://hub.example/a", "https://HUB.example:443/b"));
         assert!(!same("https://hub.example", "http://hub.example"));
         assert!(!same("https://hub.example", "https://hub.example:444"));
@@ -151,7 +167,10 @@ mod tests {
 
     #[test]
     fn what_may_be_secret_is_not_shown() {
-        assert_eq!(without_secrets("https://a.b/c?Signature=d#e"), "https://a.b/c");
+        assert_eq!(
+            without_secrets("https://a.b/c?Signature=d#e"),
+            "https://a.b/c"
+        );
         assert_eq!(without_secrets("https://user:word@a.b/c"), "https://a.b/c");
     }
 

@@ -30,7 +30,10 @@ pub(super) fn check(
     let with_token = client.has_token();
     if status == 429 {
         let retry_after = number(response.headers(), header::RETRY_AFTER.as_str());
-        return Err(HubError::RateLimited { host, retry_after: retry_after.map(Duration::from_secs) });
+        return Err(HubError::RateLimited {
+            host,
+            retry_after: retry_after.map(Duration::from_secs),
+        });
     }
     // Storage refuses addresses whose signature has expired; the Hub gives a new one.
     if status >= 500 || status == 408 || !address.same_origin(&client.endpoint) {
@@ -38,16 +41,28 @@ pub(super) fn check(
     }
     let code = text(response.headers(), ERROR_CODE);
     Err(match (code.as_deref(), status) {
-        (Some("GatedRepo"), _) => {
-            HubError::Gated { repository, page: client.page(target.repository), with_token }
-        }
-        (Some("RepoNotFound"), _) => HubError::RepositoryNotFound { repository, with_token },
+        (Some("GatedRepo"), _) => HubError::Gated {
+            repository,
+            page: client.page(target.repository),
+            with_token,
+        },
+        (Some("RepoNotFound"), _) => HubError::RepositoryNotFound {
+            repository,
+            with_token,
+        },
         (Some("RevisionNotFound"), _) => HubError::RevisionNotFound { repository },
         (Some("EntryNotFound"), _) | (None, 404 | 410) => {
             HubError::FileNotFound { repository, file }
         }
-        (_, 401 | 403) => HubError::Unauthorized { repository, status, with_token },
-        (_, 404) => HubError::RepositoryNotFound { repository, with_token },
+        (_, 401 | 403) => HubError::Unauthorized {
+            repository,
+            status,
+            with_token,
+        },
+        (_, 404) => HubError::RepositoryNotFound {
+            repository,
+            with_token,
+        },
         _ => address.bad(&format!("status {status}")),
     })
 }
@@ -93,11 +108,17 @@ pub(super) fn failed(error: Error, address: &Address, target: &Target<'_>) -> Hu
         _ => false,
     };
     if broken {
-        return HubError::Interrupted { file: target.file.to_owned(), source: error.into() };
+        return HubError::Interrupted {
+            file: target.file.to_owned(),
+            source: error.into(),
+        };
     }
     match error {
         Error::BadUri(_) | Error::Http(_) => address.bad("it is no valid address"),
-        error => HubError::Network { host: address.host().to_owned(), source: error.into() },
+        error => HubError::Network {
+            host: address.host().to_owned(),
+            source: error.into(),
+        },
     }
 }
 

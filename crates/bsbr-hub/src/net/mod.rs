@@ -1,7 +1,7 @@
 //! Requests to the Hub, and to the hosts that it redirects to.
 
-mod answer;
 mod address;
+mod answer;
 
 use std::io::Read;
 
@@ -81,14 +81,22 @@ impl Client {
             // Followed here, so that the token stays with the endpoint.
             .max_redirects(0)
             .http_status_as_error(false)
-            .proxy(if config.proxy_from_env { Proxy::try_from_env() } else { None })
+            .proxy(if config.proxy_from_env {
+                Proxy::try_from_env()
+            } else {
+                None
+            })
             .timeout_resolve(Some(config.timeout))
             .timeout_connect(Some(config.timeout))
             .timeout_recv_response(Some(config.timeout))
             .timeout_per_read(Some(config.timeout))
             .build()
             .into();
-        Ok(Self { agent, endpoint, token: config.token.clone() })
+        Ok(Self {
+            agent,
+            endpoint,
+            token: config.token.clone(),
+        })
     }
 
     /// What the Hub says of a file, without its content.
@@ -111,14 +119,20 @@ impl Client {
                 None
             };
             // Storage need not be asked where the Hub itself has said which file it is.
-            let elsewhere = next.as_ref().is_some_and(|next| !next.same_origin(&self.endpoint));
+            let elsewhere = next
+                .as_ref()
+                .is_some_and(|next| !next.same_origin(&self.endpoint));
             if next.is_none() || (elsewhere && (etag.is_some() || has_etag(headers))) {
                 let etag = etag.or_else(|| text(headers, header::ETAG.as_str()));
                 let etag = etag.ok_or_else(|| bad("it has no ETag"))?;
                 if next.is_none() {
                     size = size.or_else(|| number(headers, header::CONTENT_LENGTH.as_str()));
                 }
-                return Ok(Metadata { commit, etag: Etag::parse(&etag).map_err(bad)?, size });
+                return Ok(Metadata {
+                    commit,
+                    etag: Etag::parse(&etag).map_err(bad)?,
+                    size,
+                });
             }
             address = next.unwrap_or(address);
         }
@@ -146,7 +160,11 @@ impl Client {
             answer::check(&response, self, &address, target)?;
             let (start, size) = answer::extent(&response, start).map_err(|e| address.bad(e))?;
             let reader = Box::new(response.into_body().into_reader());
-            return Ok(Some(Content { start, size, reader }));
+            return Ok(Some(Content {
+                start,
+                size,
+                reader,
+            }));
         }
         Err(address.bad("it redirects more than 10 times"))
     }
@@ -166,7 +184,8 @@ impl Client {
         // A slash in the name of a branch does not separate.
         let revision = target.revision.replace('/', "%2F");
         let file = address::encode(target.file);
-        self.endpoint.join(&format!("/{}/resolve/{revision}/{file}", repository.url()))
+        self.endpoint
+            .join(&format!("/{}/resolve/{revision}/{file}", repository.url()))
     }
 
     fn send(
@@ -177,15 +196,25 @@ impl Client {
         start: u64,
     ) -> Result<Response<Body>, HubError> {
         let url = address.to_string();
-        let mut request = if head { self.agent.head(&url) } else { self.agent.get(&url) };
+        let mut request = if head {
+            self.agent.head(&url)
+        } else {
+            self.agent.get(&url)
+        };
         if start > 0 {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
         // Other hosts get signed addresses from the Hub, and have no use for the token.
-        if let Some(token) = self.token.as_ref().filter(|_| address.same_origin(&self.endpoint)) {
+        if let Some(token) = self
+            .token
+            .as_ref()
+            .filter(|_| address.same_origin(&self.endpoint))
+        {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.secret()));
         }
-        request.call().map_err(|error| answer::failed(error, address, target))
+        request
+            .call()
+            .map_err(|error| answer::failed(error, address, target))
     }
 }
 
