@@ -1,12 +1,13 @@
 //! Downloads that are cut, resumed, wrong or too large.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::thread;
 use std::time::Duration;
 
-use bsbr_hub::{Check, Hub, HubError, Notice, Repository};
+use bsbr_hub::{Check, Hub, HubError, Notice, Progress, Repository};
 use common::server::Reply;
 use common::{Fixture, MODEL, Recorder, Served, git_sha1, part, sha256, weights};
 
@@ -321,21 +322,48 @@ fn two_at_once_fetch_it_once() {
             Some(part(request, &content))
         })
         .serve();
-    let waited: usize = thread::scope(|scope| {
-        let run = || {
-            let mut progress = Recorder::default();
-            fetch(&served, &mut progress).unwrap();
-            let waiting = |notice: &&Notice| matches!(notice, Notice::Waiting { .. });
-            progress.notices.iter().filter(waiting).count()
-        };
-        let threads = [scope.spawn(run), scope.spawn(run)];
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .sum()
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| fetch(&served, &mut Recorder::default()).unwrap());
+        }
     });
     assert_eq!(served.storage.seen().len(), 1);
-    assert!(waited <= 1);
+}
+
+/// Another process that downloads the same file, until it is waited for.
+struct Other(Option<File>, Recorder);
+
+impl Progress for Other {
+    fn start(&mut self, file: &str, size: Option<u64>, done: u64) {
+        assert!(self.0.is_none(), "{file} was not waited for");
+        self.1.start(file, size, done);
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        assert_eq!(
+            *notice,
+            Notice::Waiting {
+                file: WEIGHTS.to_owned()
+            }
+        );
+        self.0 = None;
+    }
+}
+
+#[test]
+fn another_process_is_waited_for() {
+    let served = Fixture::model().serve();
+    let path = served.blob(&format!("{}.lock", sha256(&weights())));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let lock = File::create(path).unwrap();
+    lock.lock().unwrap();
+    let mut other = Other(Some(lock), Recorder::default());
+    let repository = Repository::model(MODEL).unwrap();
+    served
+        .client()
+        .files(&repository, &[WEIGHTS], &mut other)
+        .unwrap();
+    assert_eq!(other.1.started.len(), 1);
 }
 
 /// `/dev/full` is a disk that always is.

@@ -93,15 +93,15 @@ pub(super) fn extent(
 pub(super) fn failed(error: Error, address: &Address, target: &Target<'_>) -> HubError {
     use io::ErrorKind as Kind;
     let broken = match &error {
-        Error::Io(error) => !matches!(
+        // What else the system reports, as names that cannot be resolved, is about the way there.
+        Error::Io(error) => matches!(
             error.kind(),
-            Kind::ConnectionRefused
-                | Kind::NetworkUnreachable
-                | Kind::HostUnreachable
-                | Kind::NetworkDown
-                | Kind::AddrNotAvailable
-                | Kind::PermissionDenied
-                | Kind::InvalidData
+            Kind::UnexpectedEof
+                | Kind::ConnectionReset
+                | Kind::ConnectionAborted
+                | Kind::BrokenPipe
+                | Kind::TimedOut
+                | Kind::WouldBlock
         ),
         Error::Timeout(timeout) => !matches!(timeout, Timeout::Resolve | Timeout::Connect),
         Error::Protocol(_) | Error::LargeResponseHeader(..) => true,

@@ -1,5 +1,5 @@
 //! A Hub in miniature: one repository, its storage on another host, and what a user sees.
-#![allow(dead_code)] // Each test uses its part of it.
+#![allow(dead_code, clippy::unwrap_used)] // Each test file uses its own part.
 
 pub mod server;
 
