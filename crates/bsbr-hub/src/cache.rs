@@ -79,7 +79,7 @@ impl RepositoryCache {
         self.absent(commit, file).is_file()
     }
 
-    /// Remembers that the commit does not have the file, which no later answer can change.
+    /// Remembers that the commit does not have the file, which nothing can change.
     pub(crate) fn mark_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
         let path = self.absent(commit, file);
         create_parent(&path)?;

@@ -136,6 +136,8 @@ pub enum HubError {
         repository: String,
         /// The file, or the files one of which would do.
         file: String,
+        /// Whether the Hub itself said so. A bare status 404 may be a mirror's passing trouble.
+        confirmed: bool,
     },
     /// The repository is open to those who accepted its terms.
     #[error(

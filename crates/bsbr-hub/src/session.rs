@@ -126,8 +126,10 @@ impl<'a> Session<'a> {
             Some((_, metadata)) => metadata,
             None => match self.ask(&self.commit.clone(), file) {
                 Ok(metadata) => metadata,
-                Err(HubError::FileNotFound { .. }) => {
-                    self.cache.mark_absent(&self.commit, file)?;
+                Err(HubError::FileNotFound { confirmed, .. }) => {
+                    if confirmed {
+                        self.cache.mark_absent(&self.commit, file)?;
+                    }
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
@@ -142,10 +144,14 @@ impl<'a> Session<'a> {
     pub(crate) fn missing(&mut self, missing: Vec<String>) -> HubError {
         let repository = self.repository.to_string();
         match std::mem::replace(&mut self.reach, Reach::Cache) {
-            Reach::Hub => HubError::FileNotFound {
-                repository,
-                file: missing.join(", "),
-            },
+            Reach::Hub => {
+                let file = missing.join(", ");
+                HubError::FileNotFound {
+                    repository,
+                    file,
+                    confirmed: true,
+                }
+            }
             Reach::Cache => HubError::Offline {
                 repository,
                 missing,

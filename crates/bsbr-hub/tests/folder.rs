@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bsbr_hub::{
     Check, Hub, HubConfig, HubError, ModelFiles, ModelSource, NoProgress, Repository,
@@ -181,7 +181,7 @@ fn what_can_only_be_a_path_is_a_missing_folder() {
     ] {
         let error = text.parse::<ModelSource>().unwrap_err();
         assert!(
-            matches!(&error, HubError::NoSuchFolder { path } if *path == PathBuf::from(text)),
+            matches!(&error, HubError::NoSuchFolder { path } if path == Path::new(text)),
             "{text}: {error}"
         );
     }

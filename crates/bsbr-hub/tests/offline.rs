@@ -111,6 +111,23 @@ fn a_commit_that_the_cache_has_is_not_asked_for() {
 }
 
 #[test]
+fn a_bare_404_is_not_remembered() {
+    let folder = Fixture::model()
+        .fault(|request| {
+            let name = "model.safetensors";
+            request.path.ends_with(name).then(|| Reply::status(404))
+        })
+        .serve();
+    let files = folder.model(COMMIT).unwrap();
+    assert!(files.weights.tensors()[0].ends_with("pytorch_model.bin"));
+    let files = Fixture::model()
+        .serve_in(folder.stop())
+        .model(COMMIT)
+        .unwrap();
+    assert!(files.weights.tensors()[0].ends_with("model.safetensors"));
+}
+
+#[test]
 fn a_branch_that_the_cache_has_costs_one_request() {
     let served = Fixture::model().serve();
     served.model("main").unwrap();

@@ -51,9 +51,11 @@ pub(super) fn check(
             with_token,
         },
         (Some("RevisionNotFound"), _) => HubError::RevisionNotFound { repository },
-        (Some("EntryNotFound"), _) | (None, 404 | 410) => {
-            HubError::FileNotFound { repository, file }
-        }
+        (Some("EntryNotFound"), _) | (None, 404 | 410) => HubError::FileNotFound {
+            repository,
+            file,
+            confirmed: code.is_some(),
+        },
         (_, 401 | 403) => HubError::Unauthorized {
             repository,
             status,
