@@ -1,0 +1,174 @@
+//! Settings, and the environment variables that they come from.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::HubError;
+
+/// The Hub itself.
+const ENDPOINT: &str = "https://huggingface.co";
+const RETRIES: u32 = 4;
+const BACKOFF: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A secret that proves who asks. Never shown, not even by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// A token from its text; blank text is none.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// The secret.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
+}
+
+/// Where files come from, where they are kept, and how patiently they are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubConfig {
+    /// Address of the Hub or of a mirror. Default: `https://huggingface.co`.
+    pub endpoint: String,
+    /// The cache, shared with other tools that keep the Hub's layout.
+    pub cache: PathBuf,
+    /// Sent to the endpoint and to no other host. Default: none.
+    pub token: Option<Token>,
+    /// Whether only the cache is looked at. Default: no.
+    pub offline: bool,
+    /// How often in a row a request may fail, in ways that may pass, without a byte gained.
+    /// Default: 4 more tries.
+    pub retries: u32,
+    /// How long to wait before the first new try; it doubles up to 30 s. Default: 0.5 s.
+    pub backoff: Duration,
+    /// How long to wait for a connection, for an answer, and for more bytes of it.
+    /// Default: 20 s.
+    pub timeout: Duration,
+    /// Whether the proxy that `HTTPS_PROXY` and its kin name is used, and `NO_PROXY` heeded.
+    /// Default: no; [`HubConfig::from_env`] says yes.
+    pub proxy_from_env: bool,
+}
+
+impl HubConfig {
+    /// The Hub with this cache, and the default of everything else. Reads no environment.
+    pub fn new(cache: impl Into<PathBuf>) -> Self {
+        Self {
+            endpoint: ENDPOINT.to_owned(),
+            cache: cache.into(),
+            token: None,
+            offline: false,
+            retries: RETRIES,
+            backoff: BACKOFF,
+            timeout: TIMEOUT,
+            proxy_from_env: false,
+        }
+    }
+
+    /// The settings that the environment and the saved token name, as in `huggingface_hub`.
+    ///
+    /// | setting | from |
+    /// |---|---|
+    /// | `endpoint` | `HF_ENDPOINT` |
+    /// | `cache` | `HF_HUB_CACHE`, else `$HF_HOME/hub`, else `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub` |
+    /// | `token` | `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else `token` in the home of the cache |
+    /// | `offline` | `HF_HUB_OFFLINE`: `1`, `true`, `yes` or `on` |
+    /// | `timeout` | `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds |
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::NoCacheFolder`] where there is no home folder either, and
+    /// [`HubError::InvalidSetting`] for a value that cannot be used.
+    pub fn from_env() -> Result<Self, HubError> {
+        let mut config = Self::from_vars(|name| env::var_os(name))?;
+        config.proxy_from_env = true;
+        Ok(config)
+    }
+
+    /// [`HubConfig::from_env`] with the environment that `variable` describes, without a proxy.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HubConfig::from_env`].
+    pub fn from_vars(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
+        let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let user = value("HOME")
+            .or_else(|| value("USERPROFILE"))
+            .map(PathBuf::from);
+        let folder = |name: &str| value(name).map(|path| expand(Path::new(&path), user.as_deref()));
+
+        let home = folder("HF_HOME")
+            .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
+            .or_else(|| {
+                user.as_ref()
+                    .map(|user| user.join(".cache").join("huggingface"))
+            });
+        let cache = folder("HF_HUB_CACHE")
+            .or_else(|| home.as_ref().map(|home| home.join("hub")))
+            .ok_or(HubError::NoCacheFolder)?;
+
+        let mut config = Self::new(cache);
+        if let Some(endpoint) = text("HF_ENDPOINT", value("HF_ENDPOINT"))? {
+            config.endpoint = endpoint;
+        }
+        config.token = match text("HF_TOKEN", value("HF_TOKEN"))? {
+            Some(token) => Token::new(&token),
+            None => folder("HF_TOKEN_PATH")
+                .or_else(|| home.map(|home| home.join("token")))
+                .and_then(|path| std::fs::read_to_string(path).ok())
+                .and_then(|token| Token::new(&token)),
+        };
+        if let Some(offline) = text("HF_HUB_OFFLINE", value("HF_HUB_OFFLINE"))? {
+            config.offline =
+                ["1", "true", "yes", "on"].contains(&offline.trim().to_lowercase().as_str());
+        }
+        if let Some(seconds) = text("HF_HUB_DOWNLOAD_TIMEOUT", value("HF_HUB_DOWNLOAD_TIMEOUT"))? {
+            let whole = seconds
+                .trim()
+                .parse()
+                .ok()
+                .filter(|&seconds: &u64| seconds > 0);
+            config.timeout =
+                Duration::from_secs(whole.ok_or_else(|| HubError::InvalidSetting {
+                    setting: "HF_HUB_DOWNLOAD_TIMEOUT",
+                    value: seconds,
+                    expected: "a number of seconds above zero",
+                })?);
+        }
+        Ok(config)
+    }
+}
+
+fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, HubError> {
+    value
+        .map(|value| {
+            value
+                .into_string()
+                .map_err(|value| HubError::InvalidSetting {
+                    setting: name,
+                    // Not the value itself: it may be a token.
+                    value: format!("{} bytes", value.len()),
+                    expected: "text in UTF-8",
+                })
+        })
+        .transpose()
+}
+
+/// A leading `~` as a shell expands it.
+fn expand(path: &Path, user: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~"), user) {
+        (Ok(rest), Some(user)) => user.join(rest),
+        _ => path.to_owned(),
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod cache;
+mod config;
+mod download;
+mod error;
+mod etag;
+mod hub;
+mod index;
+mod model;
+mod names;
+mod net;
+mod progress;
+mod session;
+mod source;
+
+pub use config::{HubConfig, Token};
+pub use error::HubError;
+pub use hub::{Check, Hub, LocalFile, Snapshot};
+pub use model::{ModelFiles, TokenizerFiles, WeightFiles};
+pub use names::{Repository, RepositoryKind};
+pub use progress::{NoProgress, Notice, Progress};
+pub use source::ModelSource;

@@ -1,0 +1,201 @@
+//! Names of repositories, their revisions and their files.
+
+use std::fmt;
+use std::path::{Component, Path};
+use std::str::FromStr;
+
+use crate::error::HubError;
+
+/// The longest owner, name or revision accepted, in characters.
+const MAX_NAME: usize = 96;
+/// The branch that is meant where no revision is named.
+const MAIN: &str = "main";
+
+/// What a repository holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RepositoryKind {
+    /// A model.
+    Model,
+    /// A dataset.
+    Dataset,
+}
+
+/// A repository of the Hub at a revision: `owner/name@revision`.
+///
+/// Owner and revision may be left out. Without a revision it is the branch `main`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Repository {
+    kind: RepositoryKind,
+    name: String,
+    revision: String,
+}
+
+impl Repository {
+    /// A model, from `owner/name` or `name`, and an optional `@revision`.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::InvalidName`] says what is wrong with it.
+    pub fn model(text: &str) -> Result<Self, HubError> {
+        Self::parse(RepositoryKind::Model, text)
+    }
+
+    /// A dataset, from `owner/name` or `name`, and an optional `@revision`.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::InvalidName`] says what is wrong with it.
+    pub fn dataset(text: &str) -> Result<Self, HubError> {
+        Self::parse(RepositoryKind::Dataset, text)
+    }
+
+    fn parse(kind: RepositoryKind, text: &str) -> Result<Self, HubError> {
+        let (name, revision) = text.split_once('@').unwrap_or((text, MAIN));
+        let invalid = |reason| HubError::InvalidName {
+            name: text.to_owned(),
+            reason,
+        };
+        check_name(name).map_err(invalid)?;
+        check_revision(revision).map_err(invalid)?;
+        Ok(Self {
+            kind,
+            name: name.to_owned(),
+            revision: revision.to_owned(),
+        })
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> RepositoryKind {
+        self.kind
+    }
+
+    /// `owner/name`, or `name` where there is no owner.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A branch, a tag or a commit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// Whether the revision is a whole commit id, which always means the same files.
+    pub fn is_pinned(&self) -> bool {
+        is_commit(&self.revision)
+    }
+
+    /// The same repository at another revision.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::InvalidName`] says what is wrong with the revision.
+    pub fn at(&self, revision: &str) -> Result<Self, HubError> {
+        Self::parse(self.kind, &format!("{}@{revision}", self.name))
+    }
+
+    /// The same in the terms of `hf-hub`.
+    pub(crate) fn to_hf(&self) -> hf_hub::Repo {
+        let kind = match self.kind {
+            RepositoryKind::Model => hf_hub::RepoType::Model,
+            RepositoryKind::Dataset => hf_hub::RepoType::Dataset,
+        };
+        hf_hub::Repo::with_revision(self.name.clone(), kind, self.revision.clone())
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            RepositoryKind::Model => "model",
+            RepositoryKind::Dataset => "dataset",
+        };
+        write!(f, "{kind} {}@{}", self.name, self.revision)
+    }
+}
+
+/// A model's name, as [`Repository::model`] takes it.
+impl FromStr for Repository {
+    type Err = HubError;
+
+    fn from_str(text: &str) -> Result<Self, HubError> {
+        Self::model(text)
+    }
+}
+
+/// Forty lower-case hexadecimal digits.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40
+        && revision
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn check_name(name: &str) -> Result<(), &'static str> {
+    let mut parts = name.split('/');
+    let (first, second, third) = (parts.next(), parts.next(), parts.next());
+    if third.is_some() {
+        return Err("it has more than one slash");
+    }
+    for part in [first, second].into_iter().flatten() {
+        check_word(part)?;
+        // The cache writes `owner/name` as `owner--name`.
+        if part.contains("--") || part.contains("..") {
+            return Err("`--` and `..` are not allowed in it");
+        }
+        if part.starts_with(['-', '.']) || part.ends_with(['-', '.']) {
+            return Err("a part of it starts or ends with `-` or `.`");
+        }
+    }
+    if name.ends_with(".git") {
+        return Err("it ends with `.git`");
+    }
+    Ok(())
+}
+
+fn check_revision(revision: &str) -> Result<(), &'static str> {
+    for part in revision.split('/') {
+        check_word(part)?;
+        if part.starts_with('.') || part.ends_with('.') || part.contains("..") {
+            return Err("a part of the revision starts or ends with `.` or contains `..`");
+        }
+    }
+    Ok(())
+}
+
+fn check_word(word: &str) -> Result<(), &'static str> {
+    if word.is_empty() {
+        return Err("a part of it is empty");
+    }
+    if word.len() > MAX_NAME {
+        return Err("a part of it is longer than 96 characters");
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if !word.bytes().all(allowed) {
+        return Err("only ASCII letters, digits, `-`, `_` and `.` are allowed in its parts");
+    }
+    Ok(())
+}
+
+/// Why a path is no file inside a folder, if it is not.
+///
+/// Paths come from other people's files, and are joined to folders of this machine.
+pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("it is empty");
+    }
+    // Separators and drives of Windows are refused everywhere: what is fetched on one system
+    // should be usable on another.
+    if path.contains(['\\', ':']) || path.contains(char::is_control) {
+        return Err("backslashes, colons and control characters are not allowed in it");
+    }
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err("it has an empty part, `.` or `..`, and may leave its folder");
+    }
+    if !Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
+        return Err("it is not relative to its folder");
+    }
+    Ok(())
+}

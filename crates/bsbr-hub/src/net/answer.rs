@@ -1,0 +1,129 @@
+//! What an answer means.
+
+use std::io;
+use std::time::Duration;
+
+use ureq::http::{HeaderMap, Response, header};
+use ureq::{Body, Error, Timeout};
+
+use super::address::Address;
+use super::{Client, Target, describe, text};
+use crate::error::HubError;
+
+/// Why the Hub says no, in one word.
+const ERROR_CODE: &str = "x-error-code";
+
+/// Refusals as errors.
+pub(super) fn check(
+    response: &Response<Body>,
+    client: &Client,
+    address: &Address,
+    target: &Target<'_>,
+) -> Result<(), HubError> {
+    let status = response.status().as_u16();
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let host = address.host().to_owned();
+    let file = target.file.to_owned();
+    let repository = describe(target);
+    let with_token = client.has_token();
+    if status == 429 {
+        let retry_after = number(response.headers(), header::RETRY_AFTER.as_str());
+        return Err(HubError::RateLimited {
+            host,
+            retry_after: retry_after.map(Duration::from_secs),
+        });
+    }
+    // Storage refuses addresses whose signature has expired; the Hub gives a new one.
+    if status >= 500 || status == 408 || !address.same_origin(&client.endpoint) {
+        return Err(HubError::Server { host, status, file });
+    }
+    let code = text(response.headers(), ERROR_CODE);
+    Err(match (code.as_deref(), status) {
+        (Some("GatedRepo"), _) => HubError::Gated {
+            repository,
+            page: client.page(target.repository),
+            with_token,
+        },
+        (Some("RepoNotFound"), _) => HubError::RepositoryNotFound {
+            repository,
+            with_token,
+        },
+        (Some("RevisionNotFound"), _) => HubError::RevisionNotFound { repository },
+        (Some("EntryNotFound"), _) | (None, 404 | 410) => HubError::FileNotFound {
+            repository,
+            file,
+            confirmed: code.is_some(),
+        },
+        (_, 401 | 403) => HubError::Unauthorized {
+            repository,
+            status,
+            with_token,
+        },
+        (_, 404) => HubError::RepositoryNotFound {
+            repository,
+            with_token,
+        },
+        _ => address.bad(&format!("status {status}")),
+    })
+}
+
+/// Where the content starts in the file, and how long the whole file is.
+pub(super) fn extent(
+    response: &Response<Body>,
+    asked: u64,
+) -> Result<(u64, Option<u64>), &'static str> {
+    let headers = response.headers();
+    if response.status().as_u16() != 206 {
+        return Ok((0, number(headers, header::CONTENT_LENGTH.as_str())));
+    }
+    let range = text(headers, header::CONTENT_RANGE.as_str());
+    let parts = range.as_deref().and_then(|range| {
+        let (range, size) = range.strip_prefix("bytes ")?.split_once('/')?;
+        let start: u64 = range.split_once('-')?.0.parse().ok()?;
+        Some((start, size.parse().ok()))
+    });
+    match parts {
+        Some((start, size)) if start == asked => Ok((start, size)),
+        Some(_) => Err("it sends another part of the file than was asked for"),
+        None => Err("it sends a part of the file without saying which"),
+    }
+}
+
+/// A request without an answer.
+pub(super) fn failed(error: Error, address: &Address, target: &Target<'_>) -> HubError {
+    use io::ErrorKind as Kind;
+    let broken = match &error {
+        // What else the system reports, as names that cannot be resolved, is about the way there.
+        Error::Io(error) => matches!(
+            error.kind(),
+            Kind::UnexpectedEof
+                | Kind::ConnectionReset
+                | Kind::ConnectionAborted
+                | Kind::BrokenPipe
+                | Kind::TimedOut
+                | Kind::WouldBlock
+        ),
+        Error::Timeout(timeout) => !matches!(timeout, Timeout::Resolve | Timeout::Connect),
+        Error::Protocol(_) | Error::LargeResponseHeader(..) => true,
+        _ => false,
+    };
+    if broken {
+        return HubError::Interrupted {
+            file: target.file.to_owned(),
+            source: error.into(),
+        };
+    }
+    match error {
+        Error::BadUri(_) | Error::Http(_) => address.bad("it is no valid address"),
+        error => HubError::Network {
+            host: address.host().to_owned(),
+            source: error.into(),
+        },
+    }
+}
+
+pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    text(headers, name)?.trim().parse().ok()
+}

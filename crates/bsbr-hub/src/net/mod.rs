@@ -1,0 +1,236 @@
+//! Requests to the Hub, and to the hosts that it redirects to.
+
+mod address;
+mod answer;
+
+use std::io::Read;
+
+use ureq::http::{HeaderMap, Response, header};
+use ureq::{Agent, Body, Proxy};
+
+use crate::config::{HubConfig, Token};
+use crate::error::HubError;
+use crate::etag::Etag;
+use crate::names::{Repository, RepositoryKind};
+use address::Address;
+use answer::number;
+
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+const MAX_REDIRECTS: usize = 10;
+/// Sent with redirects to storage, which itself knows another ETag and another size.
+const LINKED_ETAG: &str = "x-linked-etag";
+const LINKED_SIZE: &str = "x-linked-size";
+const COMMIT: &str = "x-repo-commit";
+
+/// The file that a request is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) repository: &'a Repository,
+    /// The revision that is asked for: the repository's own, or the commit that it was.
+    pub(crate) revision: &'a str,
+    pub(crate) file: &'a str,
+}
+
+/// What the Hub says of a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Metadata {
+    /// The commit that the revision is.
+    pub(crate) commit: Option<String>,
+    pub(crate) etag: Etag,
+    pub(crate) size: Option<u64>,
+}
+
+/// The content of a file, or the rest of it.
+pub(crate) struct Content {
+    /// Where it starts in the file.
+    pub(crate) start: u64,
+    /// Length of the whole file, if it is said.
+    pub(crate) size: Option<u64>,
+    pub(crate) reader: Box<dyn Read>,
+}
+
+/// Asks the Hub for files.
+#[derive(Debug)]
+pub(crate) struct Client {
+    agent: Agent,
+    endpoint: Address,
+    token: Option<Token>,
+}
+
+impl Client {
+    pub(crate) fn new(config: &HubConfig) -> Result<Self, HubError> {
+        let endpoint = Address::parse(config.endpoint.trim_end_matches('/'))
+            .filter(Address::is_plain)
+            .ok_or_else(|| HubError::InvalidSetting {
+                setting: "HF_ENDPOINT",
+                value: address::without_secrets(&config.endpoint),
+                expected: "an address such as https://huggingface.co, without a user or a query",
+            })?;
+        let printable = |token: &Token| token.secret().bytes().all(|b| b.is_ascii_graphic());
+        if !config.token.as_ref().is_none_or(printable) {
+            return Err(HubError::InvalidSetting {
+                setting: "HF_TOKEN",
+                value: "hidden".to_owned(),
+                expected: "printable ASCII characters without spaces",
+            });
+        }
+        let agent = Agent::config_builder()
+            .user_agent(USER_AGENT)
+            // Offsets and sizes are those of the file itself.
+            .accept_encoding("identity")
+            // Followed here, so that the token stays with the endpoint.
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .proxy(if config.proxy_from_env {
+                Proxy::try_from_env()
+            } else {
+                None
+            })
+            .timeout_resolve(Some(config.timeout))
+            .timeout_connect(Some(config.timeout))
+            .timeout_recv_response(Some(config.timeout))
+            .timeout_per_read(Some(config.timeout))
+            .build()
+            .into();
+        Ok(Self {
+            agent,
+            endpoint,
+            token: config.token.clone(),
+        })
+    }
+
+    /// What the Hub says of a file, without its content.
+    pub(crate) fn metadata(&self, target: &Target<'_>) -> Result<Metadata, HubError> {
+        let mut address = self.address(target);
+        let (mut commit, mut etag, mut size) = (None, None, None);
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(true, &address, target, 0)?;
+            let headers = response.headers();
+            let bad = |reason: &str| address.bad(reason);
+            if address.same_origin(&self.endpoint) {
+                commit = commit.or_else(|| text(headers, COMMIT));
+                etag = etag.or_else(|| text(headers, LINKED_ETAG));
+                size = size.or_else(|| number(headers, LINKED_SIZE));
+            }
+            let next = if response.status().is_redirection() {
+                Some(address.redirected(&response)?)
+            } else {
+                answer::check(&response, self, &address, target)?;
+                None
+            };
+            // Storage need not be asked where the Hub itself has said which file it is.
+            let elsewhere = next
+                .as_ref()
+                .is_some_and(|next| !next.same_origin(&self.endpoint));
+            if next.is_none() || (elsewhere && (etag.is_some() || has_etag(headers))) {
+                let etag = etag.or_else(|| text(headers, header::ETAG.as_str()));
+                let etag = etag.ok_or_else(|| bad("it has no ETag"))?;
+                if next.is_none() {
+                    size = size.or_else(|| number(headers, header::CONTENT_LENGTH.as_str()));
+                }
+                return Ok(Metadata {
+                    commit,
+                    etag: Etag::parse(&etag).map_err(bad)?,
+                    size,
+                });
+            }
+            address = next.unwrap_or(address);
+        }
+        Err(address.bad("it redirects more than 10 times"))
+    }
+
+    /// The content of a file from an offset on; from its start if the server knows no offsets.
+    ///
+    /// `None` where the file does not reach that far.
+    pub(crate) fn content(
+        &self,
+        target: &Target<'_>,
+        start: u64,
+    ) -> Result<Option<Content>, HubError> {
+        let mut address = self.address(target);
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(false, &address, target, start)?;
+            if response.status().is_redirection() {
+                address = address.redirected(&response)?;
+                continue;
+            }
+            if response.status().as_u16() == 416 && start > 0 {
+                return Ok(None);
+            }
+            answer::check(&response, self, &address, target)?;
+            let (start, size) = answer::extent(&response, start).map_err(|e| address.bad(e))?;
+            let reader = Box::new(response.into_body().into_reader());
+            return Ok(Some(Content {
+                start,
+                size,
+                reader,
+            }));
+        }
+        Err(address.bad("it redirects more than 10 times"))
+    }
+
+    /// Whether requests to the endpoint carry a token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The page of a repository, for people.
+    pub(crate) fn page(&self, repository: &Repository) -> String {
+        format!("{}/{}", self.endpoint, repository.to_hf().url())
+    }
+
+    fn address(&self, target: &Target<'_>) -> Address {
+        let repository = target.repository.to_hf();
+        // A slash in the name of a branch does not separate.
+        let revision = target.revision.replace('/', "%2F");
+        let file = address::encode(target.file);
+        self.endpoint
+            .join(&format!("/{}/resolve/{revision}/{file}", repository.url()))
+    }
+
+    fn send(
+        &self,
+        head: bool,
+        address: &Address,
+        target: &Target<'_>,
+        start: u64,
+    ) -> Result<Response<Body>, HubError> {
+        let url = address.to_string();
+        let mut request = if head {
+            self.agent.head(&url)
+        } else {
+            self.agent.get(&url)
+        };
+        if start > 0 {
+            request = request.header(header::RANGE, format!("bytes={start}-"));
+        }
+        // Other hosts get signed addresses from the Hub, and have no use for the token.
+        if let Some(token) = self
+            .token
+            .as_ref()
+            .filter(|_| address.same_origin(&self.endpoint))
+        {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.secret()));
+        }
+        request
+            .call()
+            .map_err(|error| answer::failed(error, address, target))
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn has_etag(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ETAG)
+}
+
+/// The kind of a repository as it stands in addresses, for messages.
+pub(crate) fn describe(target: &Target<'_>) -> String {
+    let kind = match target.repository.kind() {
+        RepositoryKind::Model => "model",
+        RepositoryKind::Dataset => "dataset",
+    };
+    format!("{kind} {}@{}", target.repository.name(), target.revision)
+}

@@ -1,0 +1,222 @@
+//! The files of one commit of one repository, one by one.
+
+use std::path::PathBuf;
+
+use crate::cache::RepositoryCache;
+use crate::download::{Download, Tries};
+use crate::error::HubError;
+use crate::hub::{Check, Hub, LocalFile};
+use crate::names::{Repository, is_commit};
+use crate::net::{Metadata, Target};
+use crate::progress::{Notice, Progress};
+
+/// Whom a session may ask.
+#[derive(Debug)]
+enum Reach {
+    /// The cache and the Hub.
+    Hub,
+    /// The cache alone, because the settings say so.
+    Cache,
+    /// The cache alone, because the Hub gave this error.
+    Unreachable(HubError),
+}
+
+/// A repository at the commit that its revision is.
+pub(crate) struct Session<'a> {
+    hub: &'a Hub,
+    repository: &'a Repository,
+    cache: RepositoryCache,
+    commit: String,
+    reach: Reach,
+    /// What the first request has said already.
+    known: Option<(String, Metadata)>,
+    progress: &'a mut dyn Progress,
+}
+
+impl<'a> Session<'a> {
+    /// Finds out what commit the revision is. `first` is the file that is wanted first: a branch
+    /// costs one request about it, a commit costs none.
+    pub(crate) fn open(
+        hub: &'a Hub,
+        repository: &'a Repository,
+        first: &str,
+        progress: &'a mut dyn Progress,
+    ) -> Result<Self, HubError> {
+        let cache = RepositoryCache::new(&hub.config.cache, repository);
+        let cached = cache.commit();
+        let mut session = Self {
+            hub,
+            repository,
+            cache,
+            commit: cached.clone().unwrap_or_default(),
+            reach: if hub.config.offline {
+                Reach::Cache
+            } else {
+                Reach::Hub
+            },
+            known: None,
+            progress,
+        };
+        if repository.is_pinned() || hub.config.offline {
+            return Ok(session);
+        }
+        match session.ask(repository.revision(), first) {
+            Ok(metadata) => {
+                let commit = metadata
+                    .commit
+                    .as_deref()
+                    .filter(|commit| is_commit(commit));
+                session.commit = commit
+                    .ok_or_else(|| HubError::BadResponse {
+                        url: hub.client.page(repository),
+                        reason: "it does not say what commit the revision is".to_owned(),
+                    })?
+                    .to_owned();
+                session.known = Some((first.to_owned(), metadata));
+            }
+            Err(error) => match cached {
+                Some(commit) if error.is_unreachable() => {
+                    session.progress.notice(&Notice::Unreachable {
+                        repository: repository.to_string(),
+                        commit,
+                        reason: error.to_string(),
+                    });
+                    session.reach = Reach::Unreachable(error);
+                }
+                _ => return Err(error),
+            },
+        }
+        Ok(session)
+    }
+
+    pub(crate) fn commit(&self) -> &str {
+        &self.commit
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.cache.snapshot(&self.commit)
+    }
+
+    /// Whether the revision is known to be this commit.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.repository.is_pinned() || self.is_remote()
+    }
+
+    /// Whether what the cache lacks is fetched.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.reach, Reach::Hub)
+    }
+
+    /// A file, fetched if need be. `None` where there is none, or none within reach.
+    pub(crate) fn find(&mut self, file: &str) -> Result<Option<LocalFile>, HubError> {
+        let found = |path, check| {
+            Some(LocalFile {
+                name: file.to_owned(),
+                path,
+                check,
+            })
+        };
+        if let Some(path) = self.cache.file(&self.commit, file) {
+            return Ok(found(path, Check::Cached));
+        }
+        if !self.is_remote() || self.cache.is_absent(&self.commit, file) {
+            return Ok(None);
+        }
+        let metadata = match self.known.take_if(|(known, _)| known == file) {
+            Some((_, metadata)) => metadata,
+            None => match self.ask(&self.commit.clone(), file) {
+                Ok(metadata) => metadata,
+                Err(HubError::FileNotFound { confirmed, .. }) => {
+                    if confirmed {
+                        self.cache.mark_absent(&self.commit, file)?;
+                    }
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let check = self.fetch(file, &metadata)?;
+        let path = self.cache.link(&self.commit, file, &metadata.etag)?;
+        Ok(found(path, check))
+    }
+
+    /// Why files that are needed were not found.
+    pub(crate) fn missing(&mut self, missing: Vec<String>) -> HubError {
+        let repository = self.repository.to_string();
+        match std::mem::replace(&mut self.reach, Reach::Cache) {
+            Reach::Hub => {
+                let file = missing.join(", ");
+                HubError::FileNotFound {
+                    repository,
+                    file,
+                    confirmed: true,
+                }
+            }
+            Reach::Cache => HubError::Offline {
+                repository,
+                missing,
+                cache: self.hub.config.cache.clone(),
+            },
+            Reach::Unreachable(error) => error,
+        }
+    }
+
+    /// All is here: the next run may rely on this commit when it is offline.
+    pub(crate) fn close(&self) -> Result<(), HubError> {
+        match self.reach {
+            Reach::Hub if !self.repository.is_pinned() => self.cache.remember(&self.commit),
+            _ => Ok(()),
+        }
+    }
+
+    fn ask(&mut self, revision: &str, file: &str) -> Result<Metadata, HubError> {
+        let target = Target {
+            repository: self.repository,
+            revision,
+            file,
+        };
+        let mut tries = Tries::new(&self.hub.config);
+        let metadata = loop {
+            match self.hub.client.metadata(&target) {
+                Ok(metadata) => break metadata,
+                Err(error) => tries.wait_or_fail(error, file, &mut *self.progress)?,
+            }
+        };
+        // A mirror that ignores the revision would mix the files of several.
+        let other = metadata
+            .commit
+            .as_deref()
+            .filter(|commit| *commit != revision);
+        if let (true, Some(commit)) = (is_commit(revision), other) {
+            return Err(HubError::BadResponse {
+                url: self.hub.client.page(self.repository),
+                reason: format!("it was asked for commit {revision} and sent {commit}"),
+            });
+        }
+        Ok(metadata)
+    }
+
+    fn fetch(&mut self, file: &str, metadata: &Metadata) -> Result<Check, HubError> {
+        let etag = &metadata.etag;
+        let _lock = self.cache.lock(etag, file, &mut *self.progress)?;
+        let blob = self.cache.blob(etag);
+        // Another file, commit or process may have brought the same content.
+        let here = std::fs::metadata(&blob).map(|blob| blob.len()).ok();
+        if here.is_some_and(|here| metadata.size.is_none_or(|size| size == here)) {
+            return Ok(Check::Cached);
+        }
+        let download = Download {
+            client: &self.hub.client,
+            config: &self.hub.config,
+            target: Target {
+                repository: self.repository,
+                revision: &self.commit,
+                file,
+            },
+            etag,
+            size: metadata.size,
+            part: &self.cache.part(etag),
+        };
+        download.run(&blob, &mut *self.progress)
+    }
+}

@@ -1,0 +1,59 @@
+//! Where a model comes from.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::error::HubError;
+use crate::names::Repository;
+
+/// A folder of this machine, or a repository of the Hub.
+///
+/// Parsed from text, an existing folder wins over a repository of the same name, as it does in
+/// `transformers`; write `./name` or an absolute path to mean a folder and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ModelSource {
+    /// A folder, which is used as it is.
+    Folder(PathBuf),
+    /// A repository, whose files are fetched or found in the cache.
+    Repository(Repository),
+}
+
+impl FromStr for ModelSource {
+    type Err = HubError;
+
+    /// # Errors
+    ///
+    /// [`HubError::NoSuchFolder`] for what can only be a path, [`HubError::InvalidName`] for what
+    /// can be neither.
+    fn from_str(text: &str) -> Result<Self, HubError> {
+        let path = Path::new(text);
+        if path.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let only_a_path = path.is_absolute()
+            || text.starts_with(['.', '/', '~'])
+            || text.contains('\\')
+            || text.ends_with('/')
+            || text
+                .split('@')
+                .next()
+                .is_some_and(|name| name.matches('/').count() > 1)
+            || path.is_file();
+        if only_a_path {
+            return Err(HubError::NoSuchFolder {
+                path: path.to_owned(),
+            });
+        }
+        Repository::model(text).map(Self::Repository)
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => write!(f, "folder {}", path.display()),
+            Self::Repository(repository) => repository.fmt(f),
+        }
+    }
+}

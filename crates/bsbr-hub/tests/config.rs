@@ -1,0 +1,123 @@
+//! Settings, from an environment that is only described.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use bsbr_hub::{HubConfig, HubError, Token};
+
+fn from(variables: &[(&str, &str)]) -> Result<HubConfig, HubError> {
+    HubConfig::from_vars(|name| {
+        let found = variables.iter().find(|(key, _)| *key == name);
+        found.map(|(_, value)| OsString::from(value))
+    })
+}
+
+#[test]
+fn an_empty_environment_gives_the_defaults() {
+    assert_eq!(
+        from(&[("HOME", "/home/me")]).unwrap(),
+        HubConfig::new("/home/me/.cache/huggingface/hub")
+    );
+    let error = from(&[]).unwrap_err();
+    assert!(error.to_string().contains("HF_HUB_CACHE"), "{error}");
+}
+
+#[test]
+fn the_cache_is_where_other_tools_have_theirs() {
+    let all = [
+        ("HF_HUB_CACHE", "/a"),
+        ("HF_HOME", "/b"),
+        ("XDG_CACHE_HOME", "/c"),
+        ("HOME", "/d"),
+        ("USERPROFILE", "/e"),
+    ];
+    let expected = [
+        "/a",
+        "/b/hub",
+        "/c/huggingface/hub",
+        "/d/.cache/huggingface/hub",
+        "/e/.cache/huggingface/hub",
+    ];
+    for (from_here, expected) in expected.iter().enumerate() {
+        assert_eq!(from(&all[from_here..]).unwrap().cache, Path::new(expected));
+    }
+    // What is set to nothing is not set, and `~` is what it is in a shell.
+    let config = from(&[("HF_HUB_CACHE", ""), ("HF_HOME", "~/hf"), ("HOME", "/d")]).unwrap();
+    assert_eq!(config.cache, Path::new("/d/hf/hub"));
+}
+
+#[test]
+fn the_token_is_given_or_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().to_str().unwrap();
+    let other = folder.path().join("other");
+    let other = other.to_str().unwrap();
+    assert_eq!(from(&[("HF_HOME", home)]).unwrap().token, None);
+    std::fs::write(folder.path().join("token"), "hf_saved\n").unwrap();
+    std::fs::write(other, "hf_other").unwrap();
+
+    assert_eq!(
+        from(&[("HF_HOME", home)]).unwrap().token,
+        Token::new("hf_saved")
+    );
+    let config = from(&[("HF_HOME", home), ("HF_TOKEN_PATH", other)]).unwrap();
+    assert_eq!(config.token, Token::new("hf_other"));
+    let config = from(&[("HF_HOME", home), ("HF_TOKEN", " hf_given ")]).unwrap();
+    assert_eq!(config.token, Token::new("hf_given"));
+    assert!(!format!("{config:?}").contains("given"));
+    // The saved token is at home, wherever the cache is.
+    let config = from(&[("HF_HOME", home), ("HF_HUB_CACHE", "/a")]).unwrap();
+    assert_eq!(config.token, Token::new("hf_saved"));
+}
+
+#[test]
+fn offline_is_what_says_yes() {
+    for (value, expected) in [
+        ("1", true),
+        ("true", true),
+        ("YES", true),
+        ("On", true),
+        ("0", false),
+        ("false", false),
+        ("", false),
+    ] {
+        let config = from(&[("HOME", "/d"), ("HF_HUB_OFFLINE", value)]).unwrap();
+        assert_eq!(config.offline, expected, "{value}");
+    }
+}
+
+#[test]
+fn the_rest() {
+    let config = from(&[
+        ("HOME", "/d"),
+        ("HF_ENDPOINT", "https://mirror.example"),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "60"),
+    ])
+    .unwrap();
+    assert_eq!(config.endpoint, "https://mirror.example");
+    assert_eq!(config.timeout, Duration::from_secs(60));
+    for value in ["0", "soon", "-1"] {
+        let error = from(&[("HOME", "/d"), ("HF_HUB_DOWNLOAD_TIMEOUT", value)]).unwrap_err();
+        assert!(matches!(&error, HubError::InvalidSetting { value: v, .. } if v == value));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_text_is_not_shown() {
+    use std::os::unix::ffi::OsStringExt;
+    let error = HubConfig::from_vars(|name| match name {
+        "HF_TOKEN" => Some(OsString::from_vec(b"hf_\xff".to_vec())),
+        _ => Some("/d".into()),
+    })
+    .unwrap_err();
+    assert!(matches!(
+        &error,
+        HubError::InvalidSetting {
+            setting: "HF_TOKEN",
+            ..
+        }
+    ));
+    assert!(!error.to_string().contains("hf_"), "{error}");
+}
