@@ -91,6 +91,13 @@ impl Lab {
         Self::new(&name, dense, hash, device_name, corpus)
     }
 
+    /// The same under another name, where the folder's says nothing.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.name = name;
+        self
+    }
+
     /// A Python with torch and transformers, for baselines.
     #[must_use]
     pub fn with_python(mut self, python: Option<PathBuf>) -> Self {

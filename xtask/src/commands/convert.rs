@@ -1,6 +1,6 @@
 //! `cargo xtask convert`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use bsbr_attention::ArmConfig;
@@ -9,6 +9,7 @@ use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_gpt2::{Gpt2Config, TokenBatch};
 use clap::ValueEnum;
 
+use super::hub::HubArgs;
 use super::model;
 use crate::device;
 
@@ -18,9 +19,11 @@ use crate::device;
 /// stands in config.json, and `transformers` opens it as the plain GPT-2 that it was.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the model
-    #[arg(long)]
+    /// Folder of the model, or its name on the Hub, as openai-community/gpt2
+    #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// Folder to write; it must not exist or be empty
     #[arg(long)]
     out: PathBuf,
@@ -136,11 +139,12 @@ impl Args {
 pub fn run(args: Args) -> Result<()> {
     let plan = ConversionPlan::parse(&args.arm(), args.layers.as_deref())?;
     let device = device::parse(&args.device)?;
-    let loaded = model::open(&args.model, &device, args.allow_non_finite)?;
+    let folder = args.hub.find(&args.model)?.folder;
+    let loaded = model::open(&folder, &device, args.allow_non_finite)?;
     let arms = plan.arms(loaded.config.n_layer)?;
     let model = convert(loaded.model, &plan)?;
     let model = if arms.iter().any(is_compressed) {
-        let batches = calibration(&args, model.config())?;
+        let batches = calibration(&args, &folder, model.config())?;
         calibrate(model, &batches)?
     } else {
         model
@@ -161,8 +165,8 @@ pub fn run(args: Args) -> Result<()> {
 const CALIBRATION: (usize, usize) = (1024, 16);
 
 /// Windows of text that compressed states are calibrated on.
-fn calibration(args: &Args, config: &Gpt2Config) -> Result<Vec<TokenBatch>> {
-    let tokenizer = model::tokenizer(&args.model, config.vocab_size)
+fn calibration(args: &Args, folder: &Path, config: &Gpt2Config) -> Result<Vec<TokenBatch>> {
+    let tokenizer = model::tokenizer(folder, config.vocab_size)
         .context("compression is calibrated on text, which needs the model's tokenizer")?;
     let (window, count) = (CALIBRATION.0.min(config.n_positions), CALIBRATION.1);
     let mut ids = Vec::new();

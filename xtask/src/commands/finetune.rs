@@ -17,6 +17,7 @@ use bsbr_train::{Observer, RunOptions, StepReport};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::hub::{BUNDLED, HubArgs};
 use super::model;
 use crate::device;
 
@@ -26,9 +27,11 @@ use crate::device;
 /// last. The result is a model folder with a record of the training and a plot of its curves.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the model to convert, or of a converted one to train further
-    #[arg(long, default_value = "assets/bundled")]
+    /// Folder of the model to convert, or of a converted one to train further, or a name on the Hub
+    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
     model: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// The attention to convert to, such as moments, moments:exact_clusters=8, local or dense;
     /// `kept` trains the model as it is
     #[arg(long, default_value = "moments")]
@@ -167,8 +170,9 @@ pub fn run(args: Args) -> Result<()> {
         );
     }
     let device = device::parse(&args.device)?;
-    let loaded = model::open(&args.model, &device, false)?;
-    let tokenizer = model::tokenizer(&args.model, loaded.config.vocab_size)?;
+    let folder = args.hub.find(&args.model)?.folder;
+    let loaded = model::open(&folder, &device, false)?;
+    let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
     let window = args.window.min(loaded.config.n_positions);
     let data = match args.data.as_slice() {
         [] => Dataset::storybook(&tokenizer, args.seed, window, args.windows, 16)?,

@@ -6,15 +6,18 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use bsbr_gpt2::{GenerationConfig, TokenBatch};
 
+use super::hub::{BUNDLED, HubArgs};
 use super::{ids, model};
 use crate::device;
 
 /// Continue a text, or lists of token ids, with a dense or converted model.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the model
-    #[arg(long, default_value = "assets/bundled")]
+    /// Folder of the model, or its name on the Hub
+    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
     model: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// The text to continue
     #[arg(
         long,
@@ -56,10 +59,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let device = device::parse(&args.device)?;
-    let loaded = model::open(&args.model, &device, args.allow_non_finite)?;
+    let folder = args.hub.find(&args.model)?.folder;
+    let loaded = model::open(&folder, &device, args.allow_non_finite)?;
     let tokenizer = match &args.prompt {
         None => None,
-        Some(_) => Some(model::tokenizer(&args.model, loaded.config.vocab_size)?),
+        Some(_) => Some(model::tokenizer(&folder, loaded.config.vocab_size)?),
     };
     let rows = match (&args.prompt, &tokenizer, &args.ids_file) {
         (Some(prompt), Some(tokenizer), _) => vec![tokenizer.encode(prompt)?],

@@ -8,6 +8,7 @@ use burn::tensor::{DType, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
+use super::hub::HubArgs;
 use super::{ids, model};
 use crate::device;
 
@@ -17,9 +18,11 @@ use crate::device;
 /// `hidden_states.L` (after the last block and the final norm) [B, N, n_embd].
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the model
-    #[arg(long)]
+    /// Folder of the model, or its name on the Hub
+    #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// A JSON list of equally long lists of token ids
     #[arg(long, value_name = "FILE")]
     ids_file: PathBuf,
@@ -40,7 +43,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     check_writable(&args.out)?;
     let device = device::parse(&args.device)?;
-    let loaded = model::open(&args.model, &device, args.allow_non_finite)?;
+    let folder = args.hub.find(&args.model)?.folder;
+    let loaded = model::open(&folder, &device, args.allow_non_finite)?;
     let batch = TokenBatch::rows(&ids::read(&args.ids_file)?)
         .with_context(|| args.ids_file.display().to_string())?;
     let model = loaded.model;

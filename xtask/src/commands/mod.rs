@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod finetune;
 pub mod generate;
+pub mod hub;
 pub mod logits;
 pub mod memory_cell;
 pub mod pretrain;

@@ -16,6 +16,7 @@ use bsbr_report::spec::{Overrides, read_specs};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::hub::{BUNDLED, Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
 use crate::device;
@@ -28,9 +29,11 @@ use crate::device;
 /// a finished run is only rendered again. The last line printed is the page's path.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the dense model: config.json, weights, tokenizer
-    #[arg(long, default_value = "assets/bundled")]
+    /// Folder of the dense model, or its name on the Hub, as openai-community/gpt2
+    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
     model: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
     /// Time and memory of random weights of this shape; of `--model`, the tokenizer alone
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
     shape: Option<Shape>,
@@ -94,8 +97,9 @@ pub fn run(args: Args) -> Result<()> {
     };
     plan.check()?;
     let device = device::parse(&args.device)?;
-    let worker = memory_cell::Args::worker(args.model.clone(), args.shape, &args.device)?;
-    let lab = lab(&args, &device)?
+    let found = args.hub.find(&args.model)?;
+    let worker = memory_cell::Args::worker(found.folder.clone(), args.shape, &args.device)?;
+    let lab = lab(&args, found, &device)?
         .with_python(args.python.clone())
         .with_worker(worker);
     let out = args.out.clone().unwrap_or_else(|| out(&lab, args.quick));
@@ -112,13 +116,20 @@ fn only(args: &Args) -> Vec<String> {
     }
 }
 
-fn lab(args: &Args, device: &Device) -> Result<Lab> {
+fn lab(args: &Args, found: Found, device: &Device) -> Result<Lab> {
     let model = || format!("--model {}", args.model.display());
     match args.shape {
-        None => Lab::open(&args.model, device, &args.device, &args.data).with_context(model),
+        None => {
+            let lab = Lab::open(&found.folder, device, &args.device, &args.data);
+            let lab = lab.with_context(model)?;
+            Ok(match found.name {
+                Some(name) => lab.named(name),
+                None => lab,
+            })
+        }
         Some(shape) => {
             let name = format!("{shape}-shape");
-            Lab::of_shape(&name, &shape.config()?, &args.model, device, &args.device)
+            Lab::of_shape(&name, &shape.config()?, &found.folder, device, &args.device)
                 .with_context(model)
         }
     }

@@ -1,0 +1,146 @@
+//! Models by their name on the Hugging Face Hub.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use bsbr_hub::{Hub, HubConfig, ModelSource, Notice, Progress};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// The model that comes with the project.
+pub const BUNDLED: &str = "assets/bundled";
+
+/// How models are fetched.
+#[derive(clap::Args)]
+pub struct HubArgs {
+    /// Take a model of the Hub from what was downloaded before, and ask nothing of the network
+    /// (also HF_HUB_OFFLINE=1)
+    #[arg(long)]
+    offline: bool,
+}
+
+/// A model's folder, and what to call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The repository's name without its owner; `None` for a folder of the user's.
+    pub name: Option<String>,
+}
+
+impl HubArgs {
+    /// The folder of `model`: itself, or that of a repository's files in the cache.
+    ///
+    /// # Errors
+    ///
+    /// Why the files cannot be had, and what to do.
+    pub fn find(&self, model: &Path) -> Result<Found> {
+        let own = |folder: &Path| Found {
+            folder: folder.to_owned(),
+            name: None,
+        };
+        // Outside of the repository's root the default is a folder that is missing, not a name.
+        if model == Path::new(BUNDLED) {
+            return Ok(own(model));
+        }
+        let text = model.display().to_string();
+        let context = || format!("--model {text}");
+        let source = ModelSource::from_str(&text).with_context(context)?;
+        let repository = match &source {
+            ModelSource::Folder(folder) => return Ok(own(folder)),
+            ModelSource::Repository(repository) => repository.name().to_owned(),
+        };
+        let mut config = HubConfig::from_env()?;
+        config.offline |= self.offline;
+        let mut progress = Bars::new();
+        let files = Hub::new(config)?
+            .model(&source, &mut progress)
+            .with_context(context)?;
+        if let Some(commit) = &files.commit {
+            eprintln!("{repository} at commit {commit}");
+        }
+        let name = repository.rsplit('/').next().map(str::to_owned);
+        Ok(Found {
+            folder: files.folder,
+            name,
+        })
+    }
+}
+
+/// A bar for each file.
+struct Bars {
+    bar: ProgressBar,
+}
+
+impl Bars {
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template(
+            "{msg} {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        ) {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+}
+
+impl Progress for Bars {
+    fn start(&mut self, file: &str, size: Option<u64>, done: u64) {
+        self.bar.reset();
+        self.bar.set_length(size.unwrap_or(done));
+        self.bar.set_position(done);
+        self.bar.set_message(file.to_owned());
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    fn finish(&mut self, file: &str) {
+        let position = self.bar.position();
+        self.bar.suspend(|| eprintln!("{file}: {position} bytes"));
+        self.bar.reset();
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.bar.suspend(|| eprintln!("{notice}"));
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{BUNDLED, Found, HubArgs};
+
+    #[test]
+    fn a_folder_is_used_as_it_is() {
+        let hub = HubArgs { offline: true };
+        let folder = tempfile::tempdir().expect("a folder");
+        for model in [folder.path(), Path::new(BUNDLED)] {
+            let found = hub.find(model).expect("a folder");
+            let expected = Found {
+                folder: model.to_owned(),
+                name: None,
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_no_name() {
+        let hub = HubArgs { offline: true };
+        let error = hub
+            .find(Path::new("./no/such/folder"))
+            .expect_err("no folder");
+        let text = format!("{error:#}");
+        assert!(text.contains("--model ./no/such/folder"), "{text}");
+        assert!(text.contains("folder"), "{text}");
+    }
+}
