@@ -106,11 +106,11 @@ pub fn reproduce(
     report.write(out)
 }
 
-/// Every arm of the specifications, each once.
+/// Every arm of the specifications, each once, without the values of sweeps.
 fn arms(specs: &[Spec]) -> Vec<ArmSpec> {
     let mut arms: Vec<ArmSpec> = Vec::new();
     for arm in specs.iter().flat_map(|spec| &spec.method.arms) {
-        if !arms.iter().any(|known| known.id == arm.id) {
+        if !arm.swept && !arms.iter().any(|known| known.id == arm.id) {
             arms.push(arm.clone());
         }
     }

@@ -26,6 +26,9 @@ pub struct ArmSpec {
     /// Whether it is the arm that a reader who reads one row should read.
     #[serde(default)]
     pub default: bool,
+    /// Whether it is one of several values of a setting, which overviews leave out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub swept: bool,
     /// Its settings.
     pub config: ArmConfig,
 }
@@ -128,6 +131,43 @@ pub struct Spec {
     pub bars: Vec<Bar>,
 }
 
+/// One arm at several values of one of its settings.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sweep {
+    /// The arm.
+    of: String,
+    /// The setting, as `config` names it.
+    parameter: String,
+    /// Its values.
+    values: Vec<u32>,
+}
+
+impl Sweep {
+    /// An arm for each value, called `arm-parameter-value`.
+    fn arms(&self, known: &[ArmSpec]) -> Result<Vec<ArmSpec>, String> {
+        let base = find_arm(known, &self.of)?;
+        let words = self.parameter.replace('_', " ");
+        self.values
+            .iter()
+            .map(|&value| {
+                let mut config = serde_json::to_value(&base.config).map_err(|e| e.to_string())?;
+                config[&self.parameter] = value.into();
+                let config = serde_json::from_value(config)
+                    .map_err(|error| format!("{} of `{}`: {error}", self.parameter, self.of))?;
+                Ok(ArmSpec {
+                    id: format!("{}-{}-{value}", self.of, self.parameter),
+                    label: format!("{}, {words} {value}", base.label),
+                    about: format!("{} With {words} {value}.", base.about),
+                    default: base.default && config == base.config,
+                    swept: true,
+                    config,
+                })
+            })
+            .collect()
+    }
+}
+
 /// The file's form.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +180,8 @@ struct SpecFile {
     arms: Vec<String>,
     #[serde(default)]
     chunk_sizes: Vec<usize>,
+    #[serde(default, rename = "sweep")]
+    sweeps: Vec<Sweep>,
     #[serde(default)]
     settings: toml::Table,
     #[serde(default)]
@@ -249,19 +291,20 @@ pub fn parse_spec(
     let named = file
         .arms
         .iter()
-        .map(|id| {
-            arms.iter().find(|arm| arm.id == *id).ok_or_else(|| {
-                let known: Vec<&str> = arms.iter().map(|arm| arm.id.as_str()).collect();
-                let message = format!("no arm is called `{id}`; there are {}", known.join(", "));
-                spec_error(path, message)
-            })
-        })
+        .map(|id| find_arm(arms, id).map_err(|message| spec_error(path, message)))
         .collect::<Result<Vec<_>, _>>()?;
+    let mut at_sizes = at_chunk_sizes(&named, &file.chunk_sizes);
+    for sweep in &file.sweeps {
+        let swept = sweep
+            .arms(arms)
+            .map_err(|message| spec_error(path, message))?;
+        at_sizes.extend(swept);
+    }
     let method = Method {
         version: crate::experiments::version(&file.experiment)?,
         experiment: file.experiment,
         seed: overrides.seed.unwrap_or(file.seed),
-        arms: at_chunk_sizes(&named, &file.chunk_sizes),
+        arms: at_sizes,
         settings: file.settings,
         counts,
         quick: overrides.quick,
@@ -278,6 +321,13 @@ pub fn parse_spec(
         question: file.question,
         order: file.order,
         bars: file.bars,
+    })
+}
+
+fn find_arm<'a>(arms: &'a [ArmSpec], id: &str) -> Result<&'a ArmSpec, String> {
+    arms.iter().find(|arm| arm.id == id).ok_or_else(|| {
+        let known: Vec<&str> = arms.iter().map(|arm| arm.id.as_str()).collect();
+        format!("no arm is called `{id}`; there are {}", known.join(", "))
     })
 }
 

@@ -82,3 +82,49 @@ fn mistakes_are_named() {
     let error = experiments::build(&spec, &[]).err().unwrap().to_string();
     assert!(error.contains("settings"), "{error}");
 }
+
+#[test]
+fn a_sweep_makes_an_arm_for_each_value() {
+    let arms = read_arms(&assets().join("experiments").join(ARMS)).unwrap();
+    let text = r#"
+        experiment = "clusters"
+        title = "t"
+        question = "q"
+        order = 1
+        seed = 1
+        arms = ["dense"]
+        [[sweep]]
+        of = "moments"
+        parameter = "clusters"
+        values = [4, 8]
+    "#;
+    let parse = |text: &str| parse_spec(Path::new("x.toml"), text, &arms, &Overrides::default());
+    let spec = parse(text).unwrap();
+    let ids: Vec<(&str, bool)> = spec
+        .method
+        .arms
+        .iter()
+        .map(|arm| (arm.id.as_str(), arm.default))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            ("dense", false),
+            ("moments-clusters-4", false),
+            ("moments-clusters-8", true)
+        ]
+    );
+    let base = arms.iter().find(|arm| arm.id == "moments").unwrap();
+    assert_eq!(spec.method.arms[2].config, base.config);
+    for (from, to, part) in [
+        ("of = \"moments\"", "of = \"moment\"", "`moment`"),
+        (
+            "\"clusters\"\n        values",
+            "\"cluster\"\n        values",
+            "cluster of",
+        ),
+    ] {
+        let error = parse(&text.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

@@ -7,6 +7,7 @@ pub mod memory;
 pub mod qa;
 pub mod similarity;
 pub mod speed;
+pub mod sweep;
 
 mod common;
 mod growth_table;
@@ -24,7 +25,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 7] = [
+const ALL: [(&str, u32, Make); 11] = [
     (
         "similarity",
         similarity::VERSION,
@@ -40,6 +41,10 @@ const ALL: [(&str, u32, Make); 7] = [
     ("memory", memory::VERSION, memory::Memory::boxed),
     ("density", density::VERSION, density::Density::boxed),
     ("qa", qa::VERSION, qa::Qa::boxed),
+    ("chunk-size", sweep::VERSION, sweep::Sweep::boxed),
+    ("compression", sweep::VERSION, sweep::Sweep::boxed),
+    ("clusters", sweep::VERSION, sweep::Sweep::boxed),
+    ("exact-clusters", sweep::VERSION, sweep::Sweep::boxed),
 ];
 
 /// The names of the experiments.

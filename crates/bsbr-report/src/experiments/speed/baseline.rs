@@ -57,6 +57,7 @@ impl Kind {
             label: label.to_owned(),
             about: about.to_owned(),
             default: false,
+            swept: false,
             config: ArmConfig::Dense,
         }
     }

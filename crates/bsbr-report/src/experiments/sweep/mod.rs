@@ -1,0 +1,256 @@
+//! One setting of an arm at several values: what it costs, and what it keeps.
+
+mod render;
+
+use std::time::Instant;
+
+use bsbr_data::storybook::{QaSpec, Split, Storybook};
+use bsbr_gpt2::{Gpt2, PositionExtension};
+use bsbr_train::questions::Question;
+use serde::Deserialize;
+
+use crate::compare::{self, States};
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::common::dense_place;
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// Where questions come from, whatever the other texts are.
+const QUESTIONS: &str = "storybook questions";
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a text.
+    pub length: usize,
+    /// Words between fact and question, at least.
+    pub distance: usize,
+    /// Answers to choose from, the right one included.
+    pub candidates: usize,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Texts of each domain.
+    pub texts_per_domain: u64,
+    /// Questions.
+    pub questions: u64,
+    /// Texts or questions of a unit.
+    pub per_unit: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Sweep {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl Sweep {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        if settings.length == 0 || settings.candidates < 2 || settings.length == settings.distance {
+            return Err(ReportError::Setting {
+                experiment: spec.method.experiment.clone(),
+                table: "settings",
+                message: "`length` must be above 0 and other than `distance`, and `candidates` at \
+                          least 2"
+                    .to_owned(),
+            });
+        }
+        Ok(Self {
+            settings,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
+        let seed = self.spec.method.seed;
+        self.arms()
+            .iter()
+            .map(|arm| lab.model_for_any_length(arm, seed, self.settings.extension))
+            .collect()
+    }
+
+    /// Every arm on one text, in an order that turns with the texts.
+    fn text(
+        &self,
+        models: &[Result<Gpt2, String>],
+        ids: &[u32],
+        index: u64,
+        lab: &Lab,
+        mut measurements: Vec<Measurement>,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let dense = lab
+            .dense()
+            .clone()
+            .with_position_extension(lab.fitting(self.settings.extension));
+        let dense = dense.unwrap_or_else(|_| lab.dense().clone());
+        let reference = States::last_of(&dense, ids)?;
+        let head_dim = lab.dense().config().head_dim();
+        let mut seconds = vec![None; models.len()];
+        let (mut runs, mut places) = (Vec::new(), Vec::new());
+        for turn in 0..models.len() {
+            let place = (turn + index as usize) % models.len();
+            let one = &mut measurements[place];
+            match &models[place] {
+                Ok(model) => {
+                    let start = Instant::now();
+                    let states = States::last_of(model, ids)?;
+                    let taken = start.elapsed().as_secs_f64();
+                    one.set("seconds", taken);
+                    seconds[place] = Some(taken);
+                    runs.push((model.clone(), states));
+                    places.push(place);
+                }
+                Err(reason) => *one = std::mem::take(one).without_values(reason.clone()),
+            }
+            let config = &self.arms()[place].config;
+            let cache = config.cache_numbers(ids.len(), head_dim);
+            measurements[place].set("cache", cache / (ids.len() * 2 * head_dim) as f64);
+        }
+        let base = dense_place(self.arms()).and_then(|place| seconds[place]);
+        let scores = compare::logits(&dense, &reference, &runs)?;
+        let width = dense.config().n_embd;
+        for ((&place, scores), (_, states)) in places.iter().zip(scores).zip(&runs) {
+            let one = &mut measurements[place];
+            if let (Some(base), Some(own)) = (base, seconds[place]) {
+                one.set("speedup", base / own);
+            }
+            let found = scores.and_then(|scores| {
+                let cosine = compare::hidden(reference.last(), states.last(), width)?.cosine;
+                Ok((scores, cosine))
+            });
+            match found {
+                Ok((scores, cosine)) => {
+                    let values = [
+                        ("kl", compare::mean(&scores, |_| true, |one| one.kl)),
+                        (
+                            "top1",
+                            compare::mean(&scores, |_| true, |one| one.agreement.top1),
+                        ),
+                        ("cosine", compare::mean(&cosine, |_| true, |&x| x)),
+                    ];
+                    for (quantity, value) in values {
+                        if let Some(value) = value {
+                            one.set(quantity, value);
+                        }
+                    }
+                }
+                Err(error) => *one = std::mem::take(one).without_values(error.to_string()),
+            }
+        }
+        Ok(measurements)
+    }
+
+    /// Every arm on one question.
+    fn question(
+        models: &[Result<Gpt2, String>],
+        question: &Question,
+        mut measurements: Vec<Measurement>,
+    ) -> Vec<Measurement> {
+        for (one, model) in measurements.iter_mut().zip(models) {
+            let answer = match model {
+                Ok(model) => question.answer(model).map_err(|error| error.to_string()),
+                Err(reason) => Err(reason.clone()),
+            };
+            match answer {
+                Ok(answer) => {
+                    one.set("among", f64::from(u8::from(answer.among)));
+                    one.set("exact", f64::from(u8::from(answer.exact)));
+                }
+                Err(reason) => *one = std::mem::take(one).without_values(reason),
+            }
+        }
+        measurements
+    }
+}
+
+impl Experiment for Sweep {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (counts, settings) = (&self.counts, &self.settings);
+        let models = self.arms().len();
+        let mut units = Vec::new();
+        for domain in lab.corpus().domains() {
+            let wanted = counts.texts_per_domain;
+            let count = lab.corpus().available(&domain, settings.length, wanted)?;
+            units.extend(batches(
+                &domain,
+                settings.length,
+                count,
+                counts.per_unit,
+                models,
+            ));
+        }
+        units.extend(batches(
+            QUESTIONS,
+            settings.distance,
+            counts.questions,
+            counts.per_unit,
+            models,
+        ));
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let seed = self.spec.method.seed;
+        let models = self.models(lab);
+        let book = Storybook::new(seed);
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
+            let empty: Vec<Measurement> = self.arms().iter().map(new).collect();
+            if unit.source == QUESTIONS {
+                let qa = QaSpec {
+                    min_distance_words: unit.length,
+                    num_candidates: self.settings.candidates,
+                    ..QaSpec::default()
+                };
+                let item = book.qa(Split::Test, index, &qa);
+                let question = Question::new(lab.corpus().tokenizer(), &item)?;
+                measurements.extend(Self::question(&models, &question, empty));
+            } else {
+                let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
+                measurements.extend(self.text(&models, &ids, index, lab, empty)?);
+            }
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}

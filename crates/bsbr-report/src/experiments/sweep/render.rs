@@ -1,0 +1,261 @@
+//! The section on one setting at several values.
+
+use crate::estimate::Estimate;
+use crate::experiments::common::{Column, by_arm, extension_words, plural, provenance, verdicts};
+use crate::experiments::sweep::{QUESTIONS, Sweep};
+use crate::record::{Pool, Records};
+use crate::render::chart::{LineChart, Series};
+use crate::render::scale::Scale;
+use crate::reported;
+use crate::section::{Block, Cell, Figure, Row, Section, Style, Table};
+use crate::spec::ArmSpec;
+
+fn style(quantity: &str) -> Style {
+    match quantity {
+        "kl" => Style::Digits(3),
+        "cosine" => Style::Fixed(5),
+        "speedup" => Style::Fixed(2),
+        "cache" => Style::Percent(1),
+        _ => Style::Percent(1),
+    }
+}
+
+/// What the overview of a sweep shows: quantity and heading.
+const COLUMNS: [(&str, &str); 7] = [
+    ("kl", "KL"),
+    ("top1", "top-1"),
+    ("cosine", "cosine"),
+    ("speedup", "speed-up"),
+    ("cache", "cache"),
+    ("among", "right answers"),
+    ("exact", "exact answers"),
+];
+
+/// An arm at several values.
+struct Swept<'a> {
+    /// What the line is called.
+    label: String,
+    /// The value, the arm and its place among all.
+    values: Vec<(f64, usize, &'a ArmSpec)>,
+}
+
+/// The swept arms of a specification, by what they have in common.
+fn swept(arms: &[ArmSpec]) -> Vec<Swept<'_>> {
+    let mut all: Vec<(String, Swept<'_>)> = Vec::new();
+    for (place, arm) in arms.iter().enumerate().filter(|(_, arm)| arm.swept) {
+        let Some((base, value)) = arm.id.rsplit_once('-') else {
+            continue;
+        };
+        let Ok(value) = value.parse::<f64>() else {
+            continue;
+        };
+        let label = arm.label.split(", ").collect::<Vec<_>>();
+        let label = label[..label.len().saturating_sub(1)].join(", ");
+        match all.iter_mut().find(|(known, _)| known == base) {
+            Some((_, one)) => one.values.push((value, place, arm)),
+            None => all.push((
+                base.to_owned(),
+                Swept {
+                    label,
+                    values: vec![(value, place, arm)],
+                },
+            )),
+        }
+    }
+    all.into_iter().map(|(_, one)| one).collect()
+}
+
+pub(super) fn section(experiment: &Sweep, records: &Records) -> Section {
+    let spec = &experiment.spec;
+    let arms = &spec.method.arms;
+    let columns: Vec<Column<'_>> = COLUMNS
+        .iter()
+        .map(|(quantity, title)| column(experiment, title, quantity))
+        .collect();
+    let all = by_arm(
+        format!("{}: all values", spec.title),
+        "KL (dense ‖ arm) in nats per position, top-1 agreement and cosine of final hidden states \
+         on texts; *speed-up*: time of the whole model, dense ÷ own, on the same text; *cache*: \
+         numbers kept after it, as a share of dense, by definition; *right* and *exact answers*: \
+         shares of questions.",
+        arms,
+        records,
+        &columns,
+    );
+    Section {
+        id: spec.method.experiment.clone(),
+        title: spec.title.clone(),
+        question: spec.question.clone(),
+        method: method(experiment, records),
+        verdicts: verdicts(spec, records, |bar| style(&bar.quantity)),
+        headlines: Vec::new(),
+        blocks: vec![
+            Block::Figure(figure(experiment, records)),
+            Block::Table(all),
+            Block::Table(relative(experiment, records)),
+        ],
+        comparisons: reported::compare(&experiment.claims, arms, records),
+        provenance: provenance(spec, records),
+    }
+}
+
+fn method(experiment: &Sweep, records: &Records) -> Vec<String> {
+    let (settings, counts) = (&experiment.settings, &experiment.counts);
+    let mut paragraphs = vec![format!(
+        "{} of {} tokens of each domain, and {} about facts at least {} words back with {} \
+         candidates. On each text the arms take turns in being first, so that speed-ups compare \
+         runs side by side; they are one run a text and show what is large.",
+        plural(counts.texts_per_domain, "text"),
+        settings.length,
+        plural(counts.questions, "question"),
+        settings.distance,
+        settings.candidates,
+    )];
+    paragraphs.extend(extension_words(settings.extension, records));
+    paragraphs
+}
+
+fn column(experiment: &Sweep, title: &str, quantity: &str) -> Column<'static> {
+    let settings = &experiment.settings;
+    let (from, length) = match quantity {
+        "among" | "exact" => (Pool::Source(QUESTIONS), settings.distance),
+        _ => (Pool::Texts, settings.length),
+    };
+    Column {
+        title: title.to_owned(),
+        from,
+        length,
+        quantity: quantity.to_owned(),
+        style: style(quantity),
+    }
+}
+
+fn found(
+    experiment: &Sweep,
+    records: &Records,
+    arm: &str,
+    quantity: &str,
+) -> Result<Estimate, String> {
+    let column = column(experiment, "", quantity);
+    records.estimate(arm, column.from, column.length, quantity)
+}
+
+/// Every value beside the first one of its line.
+fn relative(experiment: &Sweep, records: &Records) -> Table {
+    const QUANTITIES: [(&str, &str); 4] = [
+        ("seconds", "time"),
+        ("cache", "cache"),
+        ("kl", "KL"),
+        ("among", "right answers"),
+    ];
+    let mut rows = Vec::new();
+    for line in swept(&experiment.spec.method.arms) {
+        let Some((_, _, first)) = line.values.first() else {
+            continue;
+        };
+        for (_, place, arm) in &line.values {
+            let cells = QUANTITIES.iter().map(|(quantity, _)| {
+                let of = |id: &str| found(experiment, records, id, quantity);
+                match (of(&arm.id), of(&first.id)) {
+                    (Ok(own), Ok(base)) if base.mean > 0.0 => {
+                        Cell::Number(own.mean / base.mean, Style::Fixed(2))
+                    }
+                    (Ok(_), Ok(_)) => Cell::Missing("the first value gives 0".to_owned()),
+                    (Err(reason), _) | (_, Err(reason)) => Cell::Missing(reason),
+                }
+            });
+            rows.push(Row {
+                head: arm.label.clone(),
+                arm: Some(*place),
+                strong: arm.default,
+                cells: cells.collect(),
+            });
+        }
+    }
+    Table {
+        title: "Beside the first value".to_owned(),
+        note: "Means as multiples of those at the first value of each line.".to_owned(),
+        corner: "Arm".to_owned(),
+        columns: QUANTITIES
+            .iter()
+            .map(|(_, title)| (*title).to_owned())
+            .collect(),
+        rows,
+        folded: false,
+    }
+}
+
+fn figure(experiment: &Sweep, records: &Records) -> Figure {
+    let lines = swept(&experiment.spec.method.arms);
+    let parameter = experiment.spec.method.experiment.replace('-', " ");
+    let place = |value: f64| (value + 1.0).log2();
+    let mut ticks: Vec<(f64, String)> = Vec::new();
+    for (value, ..) in lines.iter().flat_map(|line| &line.values) {
+        if !ticks.iter().any(|(known, _)| *known == place(*value)) {
+            ticks.push((place(*value), value.to_string()));
+        }
+    }
+    let series = |x: &dyn Fn(f64, &str) -> Option<f64>, quantity: &str| -> Vec<Series> {
+        let drawn = lines.iter().enumerate().map(|(index, line)| Series {
+            arm: index,
+            label: line.label.clone(),
+            strong: index == 0,
+            points: line
+                .values
+                .iter()
+                .filter_map(|(value, _, arm)| {
+                    let estimate = found(experiment, records, &arm.id, quantity).ok()?;
+                    Some((x(*value, &arm.id)?, estimate))
+                })
+                .collect(),
+        });
+        drawn.filter(|one| !one.points.is_empty()).collect()
+    };
+    let by_value = |value: f64, _: &str| Some(place(value));
+    let chart = |title: &str, quantity: &str, y: Scale| {
+        LineChart {
+            label: format!("{title} by {parameter}"),
+            title: title.to_owned(),
+            x_label: parameter.clone(),
+            x_ticks: ticks.clone(),
+            y,
+            series: series(&by_value, quantity),
+        }
+        .draw()
+    };
+    let by_cache =
+        |_: f64, id: &str| Some(found(experiment, records, id, "cache").ok()?.mean.log10());
+    let pareto = LineChart {
+        label: "KL by the size of the cache".to_owned(),
+        title: "KL by cache: lower left is better".to_owned(),
+        x_label: "cache as a share of dense".to_owned(),
+        x_ticks: [0.03, 0.1, 0.3, 1.0]
+            .map(|share: f64| (share.log10(), format!("{:.0} %", share * 100.0)))
+            .to_vec(),
+        y: Scale::log(1e-5, 1.0),
+        series: series(&by_cache, "kl"),
+    };
+    let share = Scale::Linear {
+        low: 0.0,
+        high: 1.0,
+    };
+    Figure {
+        id: "sweep".to_owned(),
+        title: experiment.spec.title.clone(),
+        note: "Means with bootstrap 95 % intervals over texts or questions.".to_owned(),
+        pictures: vec![
+            chart("KL (dense ‖ arm)", "kl", Scale::log(1e-5, 1.0)),
+            chart("Right answers", "among", share),
+            chart(
+                "Speed-up over dense",
+                "speedup",
+                Scale::Linear {
+                    low: 0.0,
+                    high: 3.0,
+                },
+            ),
+            pareto.draw(),
+        ],
+        columns: 2,
+    }
+}
