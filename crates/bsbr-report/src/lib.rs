@@ -9,6 +9,7 @@ pub mod experiment;
 pub mod experiments;
 pub mod hash;
 pub mod host;
+pub mod judge;
 pub mod lab;
 pub mod rarity;
 pub mod record;

@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod finetune;
 pub mod generate;
+pub mod judge;
 pub mod logits;
 pub mod pretrain;
 pub mod reproduce;

@@ -19,9 +19,9 @@ use crate::device;
 
 /// Measure every arm beside the dense model, and write tables, plots and a page.
 ///
-/// Runs what `assets/experiments` describes: similarity, agreement, attention-maps, qa. Every unit
-/// is recorded as it ends; stopped with Ctrl-C or killed, the same command goes on from there, and
-/// a finished run is only rendered again. The last line printed is the page's path.
+/// Runs what `assets/experiments` describes: similarity, agreement, attention-maps,
+/// summarisation, qa. Every unit is recorded as it ends; stopped with Ctrl-C or killed, the same
+/// command goes on from there, and a finished run is only rendered again. The last line printed is the page's path.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the dense model: config.json, weights, tokenizer

@@ -4,6 +4,7 @@ pub mod agreement;
 pub mod attention_maps;
 pub mod qa;
 pub mod similarity;
+pub mod summarisation;
 
 mod common;
 
@@ -19,7 +20,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 4] = [
+const ALL: [(&str, u32, Make); 5] = [
     (
         "similarity",
         similarity::VERSION,
@@ -30,6 +31,11 @@ const ALL: [(&str, u32, Make); 4] = [
         "attention-maps",
         attention_maps::VERSION,
         attention_maps::AttentionMaps::boxed,
+    ),
+    (
+        "summarisation",
+        summarisation::VERSION,
+        summarisation::Summarisation::boxed,
     ),
     ("qa", qa::VERSION, qa::Qa::boxed),
 ];
