@@ -23,6 +23,8 @@ enum Command {
     Finetune(commands::finetune::Args),
     /// Continue a text, or lists of token ids
     Generate(commands::generate::Args),
+    /// Compare two arms' summaries, blind, on a page in the browser
+    Judge(commands::judge::Args),
     /// Write the logits and hidden states of token ids to a file
     Logits(commands::logits::Args),
     #[command(hide = true)]
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Convert(args) => commands::convert::run(args),
         Command::Finetune(args) => commands::finetune::run(args),
         Command::Generate(args) => commands::generate::run(args),
+        Command::Judge(args) => commands::judge::run(args),
         Command::Logits(args) => commands::logits::run(args),
         Command::MemoryCell(args) => commands::memory_cell::run(args),
         Command::Pretrain(args) => commands::pretrain::run(args),

@@ -55,6 +55,16 @@ pub enum ReportError {
         /// What is wrong.
         message: String,
     },
+    /// A line of votes that cannot be understood.
+    #[error("{path}, line {line}: {message}; correct or delete the line")]
+    Votes {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
     /// A model that cannot be loaded.
     #[error(transparent)]
     Load(#[from] bsbr_convert::LoadError),

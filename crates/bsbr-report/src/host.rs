@@ -99,6 +99,20 @@ pub fn today() -> String {
     date(seconds / 86_400)
 }
 
+/// This second in UTC as `year-month-dayThour:minute:secondZ`.
+pub fn now() -> String {
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    instant(seconds)
+}
+
+fn instant(seconds: u64) -> String {
+    let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    let day = date(seconds / 86_400);
+    format!("{day}T{hour:02}:{minute:02}:{:02}Z", seconds % 60)
+}
+
 /// The date that is `days` after 1970-01-01, by Hinnant's `civil_from_days`.
 fn date(days: u64) -> String {
     let shifted = days + 719_468;
@@ -128,6 +142,7 @@ mod tests {
         assert_eq!(date(11_016), "2000-02-29");
         assert_eq!(date(11_017), "2000-03-01");
         assert_eq!(date(20_453), "2025-12-31");
+        assert_eq!(instant(951_868_799), "2000-02-29T23:59:59Z");
     }
 
     #[test]

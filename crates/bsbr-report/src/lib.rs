@@ -10,6 +10,7 @@ pub mod experiments;
 pub mod growth;
 pub mod hash;
 pub mod host;
+pub mod judge;
 pub mod lab;
 pub mod rarity;
 pub mod record;

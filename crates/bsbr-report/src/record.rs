@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::estimate::Estimate;
 use crate::host::{Commit, Machine};
+use crate::judge::Vote;
 use crate::spec::Method;
 
 /// Version of the record's form.
@@ -91,6 +92,9 @@ pub struct Measurement {
     /// 8-bit grey PNG images in base64, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
+    /// What was read or written, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub texts: BTreeMap<String, String>,
 }
 
 impl Measurement {
@@ -169,16 +173,32 @@ pub enum Pool<'a> {
     Source(&'a str),
 }
 
-/// The records of one experiment.
+/// The records of one experiment, and what people said of them.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     records: Vec<Record>,
+    votes: Vec<Vote>,
 }
 
 impl Records {
     /// Records in the order of their units.
     pub fn new(records: Vec<Record>) -> Self {
-        Self { records }
+        Self {
+            records,
+            votes: Vec::new(),
+        }
+    }
+
+    /// The same with votes, some of which may be about other records.
+    #[must_use]
+    pub fn with_votes(mut self, votes: Vec<Vote>) -> Self {
+        self.votes = votes;
+        self
+    }
+
+    /// The votes, in the order in which they were given.
+    pub fn votes(&self) -> &[Vote] {
+        &self.votes
     }
 
     /// The records.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::ReportError;
 use crate::experiments;
 use crate::host::{Commit, Machine, today};
+use crate::judge::{VOTES, read_votes};
 use crate::lab::{CALIBRATION_TOKENS, Lab};
 use crate::record::RunInfo;
 use crate::render::Report;
@@ -85,13 +86,15 @@ pub fn reproduce(
     let (running, shown): (Vec<Job>, Vec<Job>) =
         jobs.into_iter().partition(|job| plan.runs(&job.spec));
     let records = runner::run(&running, lab, &store, &info, observer)?;
+    let votes = read_votes(&out.join(VOTES))?;
 
     let mut sections = Vec::new();
-    for (job, records) in running.iter().zip(&records) {
-        sections.push((job.spec.order, job.experiment.render(records)?));
+    for (job, records) in running.iter().zip(records) {
+        let records = records.with_votes(votes.clone());
+        sections.push((job.spec.order, job.experiment.render(&records)?));
     }
     for job in &shown {
-        let records = runner::recorded(job, lab, &store)?;
+        let records = runner::recorded(job, lab, &store)?.with_votes(votes.clone());
         if records.first().is_some() {
             sections.push((job.spec.order, job.experiment.render(&records)?));
         }

@@ -196,6 +196,37 @@ pub struct Figure {
     pub columns: usize,
 }
 
+/// A text of a [`Reading`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passage {
+    /// Whose text it is, or what.
+    pub head: String,
+    /// The arm whose colour marks it, by its place in the specification.
+    pub arm: Option<usize>,
+    /// The text; a line is a paragraph.
+    pub text: String,
+}
+
+impl Passage {
+    /// Its paragraphs; a text that is empty says so.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        let empty = self.text.trim().is_empty().then_some("(empty)");
+        let lines = self.text.lines().filter(|line| !line.trim().is_empty());
+        empty.into_iter().chain(lines)
+    }
+}
+
+/// Texts to read one after the other, folded away on the page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// What they are.
+    pub title: String,
+    /// How they were chosen.
+    pub note: String,
+    /// The texts.
+    pub passages: Vec<Passage>,
+}
+
 /// A part of a section.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Block {
@@ -205,6 +236,8 @@ pub enum Block {
     Table(Table),
     /// A figure.
     Figure(Figure),
+    /// Texts to read.
+    Reading(Reading),
 }
 
 /// What became of a claim.

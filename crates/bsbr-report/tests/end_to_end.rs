@@ -178,6 +178,60 @@ fn questions_are_longer_than_the_model_and_the_section_says_what_was_done() {
 }
 
 #[test]
+fn summaries_are_recorded_with_their_texts_and_scored_beside_the_dense_model() {
+    let lab = tiny::lab();
+    let folder = tempfile::tempdir().unwrap();
+    let only = Plan {
+        only: vec!["summarisation".to_owned()],
+        ..plan(&Overrides::default())
+    };
+    reproduce(&only, &lab, folder.path(), &mut Nobody).unwrap();
+    let store = Store::new(folder.path().join(RECORDS));
+    let records = store.all("summarisation").unwrap();
+    // Four arms, two baselines and the highlights of two articles.
+    assert_eq!(records.measurements().count(), 7 * 2);
+    for one in records.measurements() {
+        assert!(one.missing.is_empty(), "{:?}", one.missing);
+        let text = &one.texts["summary"];
+        assert!(!text.contains('\n'), "{text}");
+        assert_eq!(one.values["words"], text.split_whitespace().count() as f64);
+        match one.arm.as_str() {
+            "reference" => {
+                let article = &one.texts["article"];
+                assert!(article.ends_with('\n') && article.contains(' '));
+                assert!(one.values["tokens"] > tiny::POSITIONS as f64);
+                continue;
+            }
+            "lead-3" => {
+                assert!(one.values["rouge1"] > 0.0);
+                assert!(text.split_whitespace().count() > 9, "{text}");
+            }
+            "random-3" => {}
+            _ => {
+                assert!((1.0..=6.0).contains(&one.values["new_tokens"]));
+                assert!(one.values["ended"] == 1.0 || one.values["new_tokens"] == 6.0);
+                assert!(one.values["seconds"] > 0.0);
+            }
+        }
+        if one.arm == "dense" {
+            assert_eq!(one.values["rougeLsum.minus_dense"], 0.0);
+            assert_eq!(one.values["as_dense"], 1.0);
+        }
+        assert!((0.0..=1.0).contains(&one.values["rouge2"]));
+    }
+    let text = std::fs::read_to_string(folder.path().join("summarisation.md")).unwrap();
+    for part in [
+        "has 96 positions",
+        "no votes yet",
+        "Lead-3, no model",
+        "from the 20 likeliest tokens at temperature 1,",
+        "## An article and its summaries",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn another_seed_or_another_count_is_another_record() {
     let spec = |overrides: &Overrides| specs(overrides)[0].method.hash().unwrap();
     let standard = spec(&Overrides::default());

@@ -45,6 +45,20 @@ fn what_is_missing_is_a_dash_with_its_reason() {
     assert!(text.contains("—, the report's figure is not at hand"));
 }
 
+#[test]
+fn what_a_model_wrote_is_shown_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    common::report().write(folder.path()).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("summarisation.md")).unwrap();
+    assert!(text.contains("> Summary \\<0> by \\*dense\\*."), "{text}");
+    assert!(
+        text.contains("> Title 0.\n>\n> Once upon a time.\n"),
+        "{text}"
+    );
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    assert!(page.contains("<p>Summary &lt;0&gt; by *dense*.</p>"));
+}
+
 /// `BSBR_SAMPLE_PAGE=folder` writes the page there, to be looked at.
 #[test]
 fn the_page_can_be_looked_at() {

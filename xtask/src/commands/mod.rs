@@ -4,6 +4,7 @@ pub mod convert;
 pub mod finetune;
 pub mod generate;
 pub mod hub;
+pub mod judge;
 pub mod logits;
 pub mod memory_cell;
 pub mod pretrain;

@@ -23,10 +23,10 @@ use crate::device;
 
 /// Measure every arm beside the dense model, and write tables, plots and a page.
 ///
-/// Runs what `assets/experiments` describes: similarity, agreement, attention-maps, speed, memory,
-/// density, qa. Every unit
-/// is recorded as it ends; stopped with Ctrl-C or killed, the same command goes on from there, and
-/// a finished run is only rendered again. The last line printed is the page's path.
+/// Runs what `assets/experiments` describes: how close each arm stays, what it finds and writes, what
+/// it costs. Every unit is recorded as it ends; stopped with Ctrl-C or killed, the same command goes
+/// on from there, and a finished run is only rendered again. The last line printed is the page's
+/// path.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the dense model, or its name on the Hub, as openai-community/gpt2

@@ -21,9 +21,15 @@ pub struct Article {
 }
 
 impl Article {
+    /// The article and `TL;DR:`; a model goes on with a space and a summary, up to the end of the
+    /// line.
+    pub fn prompt(&self) -> String {
+        format!("{}TL;DR:", self.text)
+    }
+
     /// The article with its highlights after `TL;DR:`, as a model is trained on it.
     pub fn training_text(&self) -> String {
-        format!("{}TL;DR: {}\n", self.text, self.highlights.join(" "))
+        format!("{} {}\n", self.prompt(), self.highlights.join(" "))
     }
 }
 

@@ -3,13 +3,52 @@
 use std::collections::BTreeMap;
 
 use bsbr_attention::ArmConfig;
-use bsbr_gpt2::PositionExtension;
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 
 use crate::estimate::Estimate;
+use crate::lab::Lab;
 use crate::record::{Measurement, Pool, Records};
 use crate::render::chart::Series;
 use crate::section::{Cell, Headline, Row, Style, Table, Verdict};
 use crate::spec::{ArmSpec, Bar, Spec};
+
+/// Tokens of the pass before an arm's first sample, which is not timed.
+const WARM_UP: usize = 64;
+
+/// What a row is about: an arm, or what arms are compared with.
+pub(super) struct Subject {
+    /// What records call it.
+    pub id: String,
+    /// What tables call it.
+    pub label: String,
+    /// The place of the arm in the specification.
+    pub arm: Option<usize>,
+    /// Whether the row stands out.
+    pub strong: bool,
+}
+
+impl Subject {
+    /// The arms of a specification.
+    pub fn arms(arms: &[ArmSpec]) -> Vec<Self> {
+        let one = |(index, arm): (usize, &ArmSpec)| Self {
+            id: arm.id.clone(),
+            label: arm.label.clone(),
+            arm: Some(index),
+            strong: arm.default,
+        };
+        arms.iter().enumerate().map(one).collect()
+    }
+
+    /// What is no arm.
+    pub fn other(id: &str, label: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            label: label.to_owned(),
+            arm: None,
+            strong: false,
+        }
+    }
+}
 
 /// A column: its heading, what it selects, and how it is written.
 pub(super) struct Column<'a> {
@@ -28,10 +67,21 @@ pub(super) fn by_arm(
     records: &Records,
     columns: &[Column<'_>],
 ) -> Table {
-    let rows = arms.iter().enumerate().map(|(index, arm)| {
+    by_subject(title, note, &Subject::arms(arms), records, columns)
+}
+
+/// A table with a row for each subject.
+pub(super) fn by_subject(
+    title: impl Into<String>,
+    note: impl Into<String>,
+    subjects: &[Subject],
+    records: &Records,
+    columns: &[Column<'_>],
+) -> Table {
+    let rows = subjects.iter().map(|subject| {
         let found: Vec<_> = columns
             .iter()
-            .map(|one| records.estimate(&arm.id, one.from, one.length, &one.quantity))
+            .map(|one| records.estimate(&subject.id, one.from, one.length, &one.quantity))
             .collect();
         // Columns of one table measure the same samples; where one has fewer, the row says so.
         let least = found.iter().flatten().map(|e| e.n).min();
@@ -48,9 +98,9 @@ pub(super) fn by_arm(
             .collect();
         cells.push(n);
         Row {
-            head: arm.label.clone(),
-            arm: Some(index),
-            strong: arm.default,
+            head: subject.label.clone(),
+            arm: subject.arm,
+            strong: subject.strong,
             cells,
         }
     });
@@ -205,13 +255,41 @@ pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
     arms.iter().position(|arm| arm.config == ArmConfig::Dense)
 }
 
-/// Sets `quantity.minus_dense` for each arm, from what the dense arm got on the same sample.
+/// Each arm's model, ready to be timed, or why it cannot be had.
+pub(super) fn ready_models(
+    spec: &Spec,
+    lab: &Lab,
+    extension: PositionExtension,
+) -> Vec<Result<Gpt2, String>> {
+    let warm = TokenBatch::single(&[0; WARM_UP]);
+    let ready = |arm: &ArmSpec| {
+        let model = lab.model_for_any_length(arm, spec.method.seed, extension)?;
+        let warm = warm.as_ref().map_err(ToString::to_string)?;
+        // What a model cannot take is said of each sample.
+        let _ = model
+            .hidden_states(warm)
+            .map(|hidden| model.last_logits(hidden).into_data());
+        Ok(model)
+    };
+    spec.method.arms.iter().map(ready).collect()
+}
+
+/// The dense arm's measurement among those of one sample.
+pub(super) fn of_dense<'a>(
+    measurements: &'a [Measurement],
+    arms: &[ArmSpec],
+) -> Option<&'a Measurement> {
+    let dense = arms.iter().find(|arm| arm.config == ArmConfig::Dense)?;
+    measurements.iter().find(|one| one.arm == dense.id)
+}
+
+/// Sets `quantity.minus_dense` for each measurement of one sample, from what the dense arm got.
 pub(super) fn beside_dense(
     measurements: &mut [Measurement],
-    dense: Option<usize>,
+    arms: &[ArmSpec],
     quantities: &[&str],
 ) {
-    let Some(dense) = dense.and_then(|place| measurements.get(place)).cloned() else {
+    let Some(dense) = of_dense(measurements, arms).cloned() else {
         return;
     };
     for one in measurements {

@@ -7,6 +7,7 @@ pub mod memory;
 pub mod qa;
 pub mod similarity;
 pub mod speed;
+pub mod summarisation;
 pub mod sweep;
 
 mod common;
@@ -25,7 +26,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 11] = [
+const ALL: [(&str, u32, Make); 12] = [
     (
         "similarity",
         similarity::VERSION,
@@ -40,6 +41,11 @@ const ALL: [(&str, u32, Make); 11] = [
     ("speed", speed::VERSION, speed::Speed::boxed),
     ("memory", memory::VERSION, memory::Memory::boxed),
     ("density", density::VERSION, density::Density::boxed),
+    (
+        "summarisation",
+        summarisation::VERSION,
+        summarisation::Summarisation::boxed,
+    ),
     ("qa", qa::VERSION, qa::Qa::boxed),
     ("chunk-size", sweep::VERSION, sweep::Sweep::boxed),
     ("compression", sweep::VERSION, sweep::Sweep::boxed),

@@ -125,11 +125,11 @@ fn band(one: &Series, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) -> Marku
     }
 }
 
-/// A bar: an arm and its value.
+/// A bar: an arm, or what it is compared with, and its value.
 #[derive(Debug, Clone)]
 pub struct Bar {
-    /// The place of the arm in the specification.
-    pub arm: usize,
+    /// The place of the arm in the specification; grey where it is none.
+    pub arm: Option<usize>,
     /// What stands before the bar.
     pub label: String,
     /// Whether it is the one to read first.
@@ -158,7 +158,7 @@ pub fn bars(title: &str, label: &str, bars: &[Bar], greatest: f64, style: Style)
         }
         @for (index, bar) in bars.iter().enumerate() {
             @let middle = TOP + ROW * (index as f64 + 0.5);
-            g class=(class(bar.arm, bar.strong)) {
+            g class=(bar.arm.map_or_else(|| "none".to_owned(), |arm| class(arm, bar.strong))) {
                 text .name x=(px(LEFT - 8.0)) y=(px(middle)) dy="3.5" text-anchor="end" { (bar.label) }
                 @match &bar.value {
                     Ok(e) => {

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use crate::render::table::Footnotes;
 use crate::render::{Report, png_name, svg_name};
-use crate::section::{Block, Cell, Comparison, Figure, Picture, Row, Section, Table, Verdict};
+use crate::section::{
+    Block, Cell, Comparison, Figure, Picture, Reading, Row, Section, Table, Verdict,
+};
 use crate::spec::ArmSpec;
 
 /// How measured cells read.
@@ -78,6 +80,7 @@ pub(super) fn section(section: &Section, arms: &[ArmSpec]) -> String {
                 let _ = writeln!(out, "## {}\n\n{}", one.title, table(one));
             }
             Block::Figure(one) => out.push_str(&figure(&section.id, one)),
+            Block::Reading(one) => out.push_str(&reading(one)),
         }
     }
     if !section.comparisons.is_empty() {
@@ -251,6 +254,41 @@ fn figure(section: &str, figure: &Figure) -> String {
     }
     if !figure.note.is_empty() {
         let _ = writeln!(out, "{}\n", figure.note);
+    }
+    out
+}
+
+fn reading(reading: &Reading) -> String {
+    let mut out = format!("## {}\n\n", reading.title);
+    if !reading.note.is_empty() {
+        let _ = writeln!(out, "{}\n", reading.note);
+    }
+    for one in &reading.passages {
+        let lines: Vec<String> = one
+            .lines()
+            .map(|line| format!("> {}\n", literal(line)))
+            .collect();
+        let _ = writeln!(out, "**{}**\n\n{}", one.head, lines.join(">\n"));
+    }
+    out
+}
+
+/// Text that is shown as it is, whatever a model wrote.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        let mark = matches!(
+            c,
+            '\\' | '`' | '*' | '_' | '<' | '[' | ']' | '|' | '~' | '$'
+        );
+        // Some characters mean something at the beginning of a line alone, a dot after a number.
+        let begins = at == 0 && matches!(c, '-' | '+' | '#' | '>' | '=');
+        let before = &text[..at];
+        let numbers = matches!(c, '.' | ')') && before.bytes().all(|b| b.is_ascii_digit());
+        if mark || begins || numbers {
+            out.push('\\');
+        }
+        out.push(c);
     }
     out
 }

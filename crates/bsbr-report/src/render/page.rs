@@ -8,7 +8,7 @@ use crate::estimate::Estimate;
 use crate::render::markdown::{comparison_table, verdict_word};
 use crate::render::table::Footnotes;
 use crate::render::{Report, heatmap, svg};
-use crate::section::{Block, Cell, Figure, Picture, Row, Section, Style, Table, Verdict};
+use crate::section::{Block, Cell, Figure, Picture, Reading, Row, Section, Style, Table, Verdict};
 use crate::spec::ArmSpec;
 
 const STYLE: &str = include_str!("page.css");
@@ -119,6 +119,7 @@ fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
                     Block::Text(text) => p { (text) },
                     Block::Table(one) => (titled(one)),
                     Block::Figure(one) => (figure(one)),
+                    Block::Reading(one) => (reading(one)),
                 }
             }
             @if !section.comparisons.is_empty() {
@@ -224,6 +225,19 @@ fn figure(figure: &Figure) -> Markup {
                 div .charts { @for picture in &figure.pictures { (picture_of(picture)) } }
             }
             @if !figure.note.is_empty() { figcaption .note { (figure.note) } }
+        }
+    }
+}
+
+fn reading(reading: &Reading) -> Markup {
+    html! {
+        details {
+            summary { h3 { (reading.title) } }
+            @if !reading.note.is_empty() { p .note { (reading.note) } }
+            @for one in &reading.passages {
+                h4 { (swatch(one.arm)) (one.head) }
+                blockquote { @for line in one.lines() { p { (line) } } }
+            }
         }
     }
 }

@@ -182,6 +182,48 @@ pub fn agreement(spec: &Spec, texts: u64) -> Records {
     Records::new(records)
 }
 
+/// Summaries of a few words each; the farther from the dense model, the fewer are right.
+pub fn summarisation(spec: &Spec, articles: u64) -> Records {
+    let new = |id: &str, index| Measurement::new(id, "storybook articles", 800, index);
+    let text = |name: &str, text: String| (name.to_owned(), text);
+    let mut records = Vec::new();
+    for index in 0..articles {
+        let ids = spec.method.arms.iter().map(|arm| arm.id.as_str());
+        let mut all: Vec<Measurement> = ids
+            .chain(["lead-3", "random-3"])
+            .map(|id| {
+                let mut one = new(id, index);
+                let right = 0.6 * near_one(distance(id)) + 0.1 * wobble(&[id], index);
+                let base = 0.6 + 0.1 * wobble(&["dense"], index);
+                for (name, at) in [
+                    ("rouge1", 1.0),
+                    ("rouge2", 0.6),
+                    ("rougeL", 0.9),
+                    ("rougeLsum", 0.95),
+                ] {
+                    one.set(name, right * at);
+                    one.set(format!("{name}.minus_dense"), (right - base) * at);
+                }
+                one.set("as_dense", if id == "dense" { 1.0 } else { 0.0 });
+                one.set("words", 30.0);
+                one.texts
+                    .extend([text("summary", format!("Summary <{index}> by *{id}*."))]);
+                one
+            })
+            .collect();
+        let mut reference = new("reference", index);
+        reference.set("tokens", 812.0);
+        reference.set("words", 35.0);
+        reference.texts.extend([
+            text("article", format!("Title {index}.\nOnce upon a time.\n")),
+            text("summary", format!("Highlight {index}.")),
+        ]);
+        all.push(reference);
+        records.push(record(spec, &format!("articles-{index}"), all, 1));
+    }
+    Records::new(records)
+}
+
 /// Weights that fall off with distance, some of them on the first token; far ones scaled by `far`.
 fn map(tokens: usize, reach: f64, far: f64) -> Vec<f32> {
     let mut map = vec![0.0; tokens * tokens];
@@ -265,6 +307,7 @@ pub fn report() -> Report {
             "similarity" => similarity(spec, 4),
             "agreement" => agreement(spec, 20),
             "attention-maps" => attention_maps(spec, 5),
+            "summarisation" => summarisation(spec, 8),
             // Nothing measured yet.
             _ => Records::default(),
         };

@@ -82,7 +82,7 @@ about = "the report's formula"
 config = { arm = "published" }
 "#;
 
-pub const SPECS: [&str; 4] = [
+pub const SPECS: [&str; 5] = [
     r#"
 experiment = "similarity"
 title = "Similarity"
@@ -170,5 +170,23 @@ quantity = "among.minus_dense"
 arm = "dense"
 length = 60
 at_least = 0.0
+"#,
+    r#"
+experiment = "summarisation"
+title = "Summaries"
+question = "What is it about?"
+order = 5
+seed = 1
+arms = ["dense", "moments", "local", "published"]
+chunk_sizes = [16]
+[settings]
+max_new_tokens = 6
+temperature = 1.0
+top_k = 20
+stemming = true
+extension = { repeat_last = { window = 512 } }
+[counts]
+articles = 2
+per_unit = 1
 "#,
 ];

@@ -119,7 +119,7 @@ fn figure(experiment: &Agreement, records: &Records) -> Figure {
         let arms = experiment.spec.method.arms.iter().enumerate();
         let all: Vec<Bar> = arms
             .map(|(index, arm)| Bar {
-                arm: index,
+                arm: Some(index),
                 label: arm.label.clone(),
                 strong: arm.default,
                 value: records.estimate(&arm.id, from, length, "top1"),

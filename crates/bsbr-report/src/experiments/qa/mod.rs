@@ -5,13 +5,13 @@ mod render;
 use std::time::Instant;
 
 use bsbr_data::storybook::{QaSpec, Split, Storybook};
-use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_gpt2::{Gpt2, PositionExtension};
 use bsbr_train::questions::{Answer, Question};
 use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
-use crate::experiments::common::{beside_dense, dense_place};
+use crate::experiments::common::{beside_dense, ready_models};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
@@ -23,9 +23,6 @@ pub const VERSION: u32 = 2;
 
 /// Where questions come from, whatever the other texts are.
 const SOURCE: &str = "storybook questions";
-
-/// Tokens of the pass before an arm's first question, which is not timed.
-const WARM_UP: usize = 64;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -93,22 +90,6 @@ impl Qa {
         &self.spec.method.arms
     }
 
-    /// Each arm's model, ready to be timed, or why it cannot be had.
-    fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
-        let warm = TokenBatch::single(&[0; WARM_UP]);
-        let ready = |arm: &ArmSpec| {
-            let model =
-                lab.model_for_any_length(arm, self.spec.method.seed, self.settings.extension)?;
-            let warm = warm.as_ref().map_err(ToString::to_string)?;
-            // What a model cannot take is said of each question.
-            let _ = model
-                .hidden_states(warm)
-                .map(|hidden| model.last_logits(hidden).into_data());
-            Ok(model)
-        };
-        self.arms().iter().map(ready).collect()
-    }
-
     /// Every arm on one question.
     fn ask(
         &self,
@@ -142,8 +123,7 @@ impl Qa {
             }
             measurements.push(one);
         }
-        let dense = dense_place(self.arms());
-        beside_dense(&mut measurements, dense, &["among", "exact", "share"]);
+        beside_dense(&mut measurements, self.arms(), &["among", "exact", "share"]);
         measurements
     }
 }
@@ -164,7 +144,7 @@ impl Experiment for Qa {
             num_candidates: self.settings.candidates,
             ..QaSpec::default()
         };
-        let models = self.models(lab);
+        let models = ready_models(&self.spec, lab, self.settings.extension);
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
             let item = book.qa(Split::Test, index, &qa);

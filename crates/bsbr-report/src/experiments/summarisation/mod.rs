@@ -1,0 +1,323 @@
+//! Whether each arm still summarises what it has read.
+
+mod render;
+mod sentences;
+
+use std::time::Instant;
+
+use bsbr_data::storybook::{Article, Split, Storybook};
+use bsbr_data::tokenizer::{END_OF_TEXT, TextTokenizer};
+use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension, TokenBatch};
+use bsbr_metrics::rouge::rouge;
+use serde::Deserialize;
+
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::common::{beside_dense, of_dense, ready_models};
+use crate::judge::{ARTICLE, REFERENCE, SUMMARY};
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+use sentences::{chosen, on_lines, sentences};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// Where articles come from, whatever the other texts are.
+const SOURCE: &str = "storybook articles";
+
+/// Tokens of an article, about; the length that records give.
+const LENGTH: usize = 800;
+
+/// Sentences of the baselines.
+const SENTENCES: usize = 3;
+
+/// The first sentences of the article.
+const LEAD: (&str, &str) = ("lead-3", "Lead-3, no model");
+
+/// Sentences of the article by chance, in its order.
+const RANDOM: (&str, &str) = ("random-3", "Random-3, no model");
+
+/// Names of the scores.
+const SCORES: [&str; 4] = ["rouge1", "rouge2", "rougeL", "rougeLsum"];
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The most tokens of a summary.
+    pub max_new_tokens: usize,
+    /// What logits are divided by; 0 takes the likeliest token each time.
+    #[serde(default)]
+    pub temperature: f64,
+    /// How many of the likeliest tokens are drawn from; all where absent.
+    #[serde(default)]
+    pub top_k: Option<usize>,
+    /// Whether stems of words are compared, as `rouge-score` does when asked to.
+    pub stemming: bool,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Articles.
+    pub articles: u64,
+    /// Articles of a unit.
+    pub per_unit: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Summarisation {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl Summarisation {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let one = Self {
+            settings: spec.method.settings()?,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        };
+        let checked = one.generation(0, Vec::new()).validate();
+        checked.map_err(|error| ReportError::Setting {
+            experiment: one.spec.method.experiment.clone(),
+            table: "settings",
+            message: error.to_string(),
+        })?;
+        Ok(one)
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// How an article's summary is written; every arm draws with the same numbers.
+    fn generation(&self, index: u64, stop_tokens: Vec<u32>) -> GenerationConfig {
+        GenerationConfig {
+            max_new_tokens: self.settings.max_new_tokens,
+            temperature: self.settings.temperature,
+            top_k: self.settings.top_k,
+            seed: self.spec.method.seed.wrapping_add(index),
+            stop_tokens,
+            ..GenerationConfig::default()
+        }
+    }
+
+    /// Every arm's summary of an article, those without a model, and the highlights.
+    fn summarise(
+        &self,
+        models: &[Result<Gpt2, String>],
+        article: &Article,
+        pen: &Pen<'_>,
+        index: u64,
+    ) -> Vec<Measurement> {
+        let new = |id: &str| Measurement::new(id, SOURCE, LENGTH, index);
+        let mut measurements = Vec::with_capacity(models.len() + 3);
+        for (arm, model) in self.arms().iter().zip(models) {
+            let written = match model {
+                Ok(model) => pen.write(model),
+                Err(reason) => Err(reason.clone()),
+            };
+            measurements.push(match written {
+                Ok(written) => {
+                    let mut one = self.scored(new(&arm.id), &written.text, article);
+                    one.set("seconds", written.seconds);
+                    one.set("new_tokens", written.tokens as f64);
+                    one.set("ended", f64::from(u8::from(written.ended)));
+                    one
+                }
+                Err(reason) => new(&arm.id).without_values(reason),
+            });
+        }
+        let from = sentences(&article.text);
+        let lead = from.iter().take(SENTENCES).copied().collect::<Vec<_>>();
+        let random = chosen(&from, SENTENCES, self.spec.method.seed, index);
+        for ((id, _), sentences) in [(LEAD, lead), (RANDOM, random)] {
+            measurements.push(self.scored(new(id), &sentences.join(" "), article));
+        }
+        same_as_dense(&mut measurements, self.arms());
+        beside_dense(&mut measurements, self.arms(), &SCORES);
+
+        let mut reference = new(REFERENCE);
+        let highlights = article.highlights.join(" ");
+        reference.set("tokens", pen.prompt.len() as f64);
+        reference.set("words", words(&highlights));
+        reference.texts.insert(SUMMARY.to_owned(), highlights);
+        let text = article.text.clone();
+        reference.texts.insert(ARTICLE.to_owned(), text);
+        measurements.push(reference);
+        measurements
+    }
+
+    /// A summary with its scores beside the highlights.
+    fn scored(&self, mut one: Measurement, summary: &str, article: &Article) -> Measurement {
+        let reference = article.highlights.join("\n");
+        match rouge(&reference, &on_lines(summary), self.settings.stemming) {
+            Ok(scores) => {
+                let [rouge1, rouge2, rouge_l, rouge_lsum] = SCORES;
+                one.set(rouge1, scores.rouge1.f1);
+                one.set(rouge2, scores.rouge2.f1);
+                one.set(rouge_l, scores.rouge_l.f1);
+                one.set(rouge_lsum, scores.rouge_lsum.f1);
+            }
+            Err(error) => one = one.without_values(error.to_string()),
+        }
+        one.set("words", words(summary));
+        one.texts.insert(SUMMARY.to_owned(), summary.to_owned());
+        one
+    }
+}
+
+fn words(text: &str) -> f64 {
+    text.split_whitespace().count() as f64
+}
+
+/// Sets whether a summary is the dense model's, letter for letter.
+fn same_as_dense(measurements: &mut [Measurement], arms: &[ArmSpec]) {
+    let dense = of_dense(measurements, arms).and_then(|one| one.texts.get(SUMMARY).cloned());
+    let Some(dense) = dense else { return };
+    for one in measurements {
+        if let Some(text) = one.texts.get(SUMMARY) {
+            let same = *text == dense;
+            one.set("as_dense", f64::from(u8::from(same)));
+        }
+    }
+}
+
+/// What a model wrote.
+struct Written {
+    text: String,
+    tokens: usize,
+    ended: bool,
+    seconds: f64,
+}
+
+/// Writes summaries of one article.
+struct Pen<'a> {
+    tokenizer: &'a TextTokenizer,
+    prompt: Vec<u32>,
+    config: GenerationConfig,
+}
+
+impl Pen<'_> {
+    /// A summary, up to the end of its line or of the text.
+    fn write(&self, model: &Gpt2) -> Result<Written, String> {
+        let batch = TokenBatch::single(&self.prompt).map_err(|error| error.to_string())?;
+        let start = Instant::now();
+        let rows = model
+            .generate(&batch, &self.config)
+            .map_err(|error| error.to_string())?;
+        let seconds = start.elapsed().as_secs_f64();
+        let ids = rows.into_iter().next().unwrap_or_default();
+        let text = self.tokenizer.decode(&ids);
+        Ok(Written {
+            text: first_line(&text.map_err(|error| error.to_string())?).to_owned(),
+            tokens: ids.len(),
+            ended: ids
+                .last()
+                .is_some_and(|id| self.config.stop_tokens.contains(id)),
+            seconds,
+        })
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    let text = text.split(END_OF_TEXT).next().unwrap_or_default();
+    text.split('\n').next().unwrap_or_default().trim()
+}
+
+/// The tokens with an end of line in them, and the end of text where the tokenizer has one.
+fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportError> {
+    let mut found = Vec::new();
+    for id in 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX) {
+        let text = tokenizer.decode(&[id])?;
+        if text == END_OF_TEXT || text.contains('\n') {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+impl Experiment for Summarisation {
+    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (counts, models) = (&self.counts, self.arms().len());
+        let units = batches(SOURCE, LENGTH, counts.articles, counts.per_unit, models);
+        Ok(units.collect())
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let book = Storybook::new(self.spec.method.seed);
+        let tokenizer = lab.corpus().tokenizer();
+        let models = ready_models(&self.spec, lab, self.settings.extension);
+        let stop = stop_tokens(tokenizer)?;
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let article = book.article(Split::Test, index);
+            let pen = Pen {
+                tokenizer,
+                prompt: tokenizer.encode_document(&article.prompt())?,
+                config: self.generation(index, stop.clone()),
+            };
+            measurements.extend(self.summarise(&models, &article, &pen, index));
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{first_line, stop_tokens};
+    use bsbr_data::tokenizer::{END_OF_TEXT, TextTokenizer};
+
+    #[test]
+    fn a_summary_ends_with_its_line_or_text() {
+        assert_eq!(first_line(" One. Two.\nThree."), "One. Two.");
+        assert_eq!(first_line(" One.<|endoftext|> Two."), "One.");
+        assert_eq!(first_line("\nOne."), "");
+        assert_eq!(first_line(""), "");
+    }
+
+    #[test]
+    fn every_token_with_an_end_of_line_stops() {
+        let texts = vec!["one two\n\n\n\nthree\n\n\n\nfour\n\n\n\nfive"; 50];
+        let tokenizer = TextTokenizer::train_bpe(texts, 300).unwrap();
+        let stop = stop_tokens(&tokenizer).unwrap();
+        let ids = tokenizer.encode("one\n\ntwo\n\n\n\nfour").unwrap();
+        for id in ids {
+            let text = tokenizer.decode(&[id]).unwrap();
+            assert_eq!(stop.contains(&id), text.contains('\n'), "{text:?}");
+        }
+        assert!(stop.len() > 1);
+        if let Some(id) = tokenizer.token_to_id(END_OF_TEXT) {
+            assert!(stop.contains(&id));
+        }
+    }
+}

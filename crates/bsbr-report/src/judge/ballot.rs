@@ -1,0 +1,100 @@
+//! Articles with two summaries each, in an order that says nothing.
+
+use std::collections::BTreeMap;
+
+use crate::hash;
+use crate::judge::{ARTICLE, REFERENCE, SUMMARY};
+use crate::record::Records;
+
+/// An article and two summaries of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ballot {
+    /// SHA-256 of the pair and all three texts.
+    pub id: String,
+    /// Which article.
+    pub article: u64,
+    /// The article.
+    pub text: String,
+    /// Whose summaries, sorted.
+    pub pair: [String; 2],
+    /// Whose summaries, as they are shown: left, right.
+    pub order: [String; 2],
+    /// The summaries, as they are shown.
+    pub summaries: [String; 2],
+}
+
+/// Names of the summaries that records have, in the order in which they have them.
+pub(super) fn names(records: &Records) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for one in records.measurements() {
+        if one.texts.contains_key(SUMMARY) && !names.contains(&one.arm.as_str()) {
+            names.push(&one.arm);
+        }
+    }
+    names
+}
+
+/// The ballots of a pair, in the order in which a judge sees them.
+///
+/// The place of an article, and which summary is on the left, come from SHA-256 of the seed, the
+/// judge and the ballot: the same whenever they are made, also when articles are added.
+pub fn ballots(records: &Records, pair: [&str; 2], seed: u64, judge: &str) -> Vec<Ballot> {
+    let mut ballots: Vec<(String, Ballot)> = sorted(records, pair)
+        .into_iter()
+        .map(|mut ballot| {
+            let words = format!("{seed}\n{judge}\n{}", ballot.id);
+            let place = hash::of_bytes(words.as_bytes());
+            // Of the last digit, for the first ones decide on the place.
+            if place.ends_with(|c: char| "13579bdf".contains(c)) {
+                ballot.order.reverse();
+                ballot.summaries.reverse();
+            }
+            (place, ballot)
+        })
+        .collect();
+    ballots.sort_by(|(a, _), (b, _)| a.cmp(b));
+    ballots.into_iter().map(|(_, ballot)| ballot).collect()
+}
+
+/// The ballots of a pair by article, as the sorted pair has them.
+pub(super) fn sorted(records: &Records, mut pair: [&str; 2]) -> Vec<Ballot> {
+    pair.sort_unstable();
+    let mut articles: BTreeMap<u64, [Option<&str>; 3]> = BTreeMap::new();
+    for one in records.measurements() {
+        let texts = articles.entry(one.index).or_default();
+        let summary = one.texts.get(SUMMARY).map(String::as_str);
+        if one.arm == REFERENCE {
+            texts[0] = one.texts.get(ARTICLE).map(String::as_str);
+        }
+        for (name, text) in pair.iter().zip(&mut texts[1..]) {
+            if one.arm == *name {
+                *text = summary;
+            }
+        }
+    }
+    let pair = pair.map(str::to_owned);
+    let ballot = |(article, texts): (u64, [Option<&str>; 3])| {
+        let [Some(text), Some(first), Some(second)] = texts else {
+            return None;
+        };
+        Some(Ballot {
+            id: id(&pair, text, [first, second]),
+            article,
+            text: text.to_owned(),
+            pair: pair.clone(),
+            order: pair.clone(),
+            summaries: [first.to_owned(), second.to_owned()],
+        })
+    };
+    articles.into_iter().filter_map(ballot).collect()
+}
+
+fn id(pair: &[String; 2], article: &str, summaries: [&str; 2]) -> String {
+    // Lengths in front, so that no two ballots give the same bytes.
+    let mut bytes = Vec::new();
+    for text in [&pair[0], &pair[1], article, summaries[0], summaries[1]] {
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    hash::of_bytes(&bytes)
+}

@@ -1,0 +1,146 @@
+//! A judge at work.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bsbr_attention::ArmConfig;
+
+use crate::host::now;
+use crate::judge::ballot::{Ballot, ballots, names};
+use crate::judge::error::JudgeError;
+use crate::judge::votes::{Choice, VOTES, Vote, VoteFile};
+use crate::judge::{EXPERIMENT, REFERENCE};
+use crate::record::{Record, Records};
+use crate::reproduce::RECORDS;
+use crate::store::Store;
+
+/// Characters of the longest name of a judge.
+pub const MAX_NAME: usize = 64;
+
+/// One judge, one pair, and the articles that are left.
+#[derive(Debug)]
+pub struct Session {
+    judge: String,
+    seed: u64,
+    ballots: Vec<Ballot>,
+    judged: BTreeSet<String>,
+    file: VoteFile,
+}
+
+impl Session {
+    /// Begins, or goes on where the judge stopped.
+    ///
+    /// `results` is the folder of a run. Of the pair, the first defaults to the default arm and the
+    /// second to the dense one.
+    ///
+    /// # Errors
+    ///
+    /// [`JudgeError`] where the folder has no such summaries or the votes cannot be read.
+    pub fn open(results: &Path, pair: [Option<&str>; 2], judge: &str) -> Result<Self, JudgeError> {
+        let judge = judge.trim();
+        let printed = !judge.chars().any(char::is_control);
+        if !(1..=MAX_NAME).contains(&judge.chars().count()) || !printed {
+            return Err(JudgeError::Name);
+        }
+        let path = || results.to_owned();
+        let records = Store::new(results.join(RECORDS)).all(EXPERIMENT)?;
+        let first = records.first().cloned();
+        let first = first.ok_or_else(|| JudgeError::NoSummaries { path: path() })?;
+        if records.iter().any(|one| one.identity != first.identity) {
+            return Err(JudgeError::Mixed { path: path() });
+        }
+        let pair = chosen(&records, &first, pair)?;
+        let seed = first.method.seed;
+        let ballots = ballots(&records, [&pair[0], &pair[1]], seed, judge);
+        if ballots.is_empty() {
+            return Err(JudgeError::NoSummaries { path: path() });
+        }
+        let (file, votes) = VoteFile::open(&results.join(VOTES))?;
+        let judged = votes
+            .into_iter()
+            .filter(|vote| vote.judge == judge)
+            .map(|vote| vote.ballot)
+            .collect();
+        Ok(Self {
+            judge: judge.to_owned(),
+            seed,
+            ballots,
+            judged,
+            file,
+        })
+    }
+
+    /// The judge.
+    pub fn judge(&self) -> &str {
+        &self.judge
+    }
+
+    /// What is to be judged next; `None` at the end.
+    pub fn next(&self) -> Option<&Ballot> {
+        self.ballots
+            .iter()
+            .find(|one| !self.judged.contains(&one.id))
+    }
+
+    /// Ballots judged, and all.
+    pub fn progress(&self) -> (usize, usize) {
+        let judged = self.ballots.iter();
+        let judged = judged.filter(|one| self.judged.contains(&one.id)).count();
+        (judged, self.ballots.len())
+    }
+
+    /// Records what the judge says of a ballot.
+    ///
+    /// # Errors
+    ///
+    /// [`JudgeError::UnknownBallot`] where it is not of this session,
+    /// [`JudgeError::JudgedAlready`] where it was judged, [`JudgeError::Report`] where the vote
+    /// cannot be written.
+    pub fn vote(&mut self, ballot: &str, choice: Choice) -> Result<(), JudgeError> {
+        let found = self.ballots.iter().find(|one| one.id == ballot);
+        let ballot = found.ok_or(JudgeError::UnknownBallot)?;
+        if self.judged.contains(&ballot.id) {
+            return Err(JudgeError::JudgedAlready);
+        }
+        self.file.append(&Vote {
+            judge: self.judge.clone(),
+            pair: ballot.pair.clone(),
+            article: ballot.article,
+            order: ballot.order.clone(),
+            choice,
+            time: now(),
+            seed: self.seed,
+            ballot: ballot.id.clone(),
+        })?;
+        self.judged.insert(ballot.id.clone());
+        Ok(())
+    }
+}
+
+/// The pair asked for, if there are such summaries.
+fn chosen(
+    records: &Records,
+    first: &Record,
+    pair: [Option<&str>; 2],
+) -> Result<[String; 2], JudgeError> {
+    let arms = &first.method.arms;
+    let default = arms.iter().find(|arm| arm.default);
+    let dense = arms.iter().find(|arm| arm.config == ArmConfig::Dense);
+    let known = names(records);
+    let [first, second] = [(pair[0], default), (pair[1], dense)].map(|(asked, arm)| {
+        let name = asked.or(arm.map(|arm| arm.id.as_str()));
+        let name = name.unwrap_or(REFERENCE);
+        match known.contains(&name) {
+            true => Ok(name.to_owned()),
+            false => Err(JudgeError::UnknownSummary {
+                name: name.to_owned(),
+                known: known.join(", "),
+            }),
+        }
+    });
+    let (first, second) = (first?, second?);
+    match first == second {
+        true => Err(JudgeError::SamePair { name: first }),
+        false => Ok([first, second]),
+    }
+}

@@ -1,0 +1,177 @@
+//! The file of votes: one JSON object a line, appended and never changed.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ReportError;
+
+/// The file of votes within the folder of results.
+pub const VOTES: &str = "votes.jsonl";
+
+/// What a judge said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// The summary on the left is better.
+    Left,
+    /// The summary on the right is better.
+    Right,
+    /// Neither is.
+    Neither,
+}
+
+impl Choice {
+    /// The choice that forms and files call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "left" => Some(Self::Left),
+            "right" => Some(Self::Right),
+            "neither" => Some(Self::Neither),
+            _ => None,
+        }
+    }
+}
+
+/// What one judge said of one ballot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vote {
+    /// Who.
+    pub judge: String,
+    /// Whose summaries, sorted.
+    pub pair: [String; 2],
+    /// Which article.
+    pub article: u64,
+    /// Whose summaries, as they were shown: left, right.
+    pub order: [String; 2],
+    /// What was said.
+    pub choice: Choice,
+    /// When, in UTC.
+    pub time: String,
+    /// What the order came from.
+    pub seed: u64,
+    /// SHA-256 of what was judged.
+    pub ballot: String,
+}
+
+impl Vote {
+    /// Whose summary was preferred.
+    pub fn preferred(&self) -> Option<&str> {
+        match self.choice {
+            Choice::Left => Some(&self.order[0]),
+            Choice::Right => Some(&self.order[1]),
+            Choice::Neither => None,
+        }
+    }
+}
+
+/// The votes of a file; none where there is no file.
+///
+/// A last line that was cut short, when it was being written, is no vote.
+///
+/// # Errors
+///
+/// [`ReportError::Votes`] names the line that is no vote.
+pub fn read_votes(path: &Path) -> Result<Vec<Vote>, ReportError> {
+    match path.is_file() {
+        true => parse(path, whole(&read(path)?)),
+        false => Ok(Vec::new()),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ReportError> {
+    std::fs::read(path).map_err(|source| ReportError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The lines that were written to their end.
+fn whole(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|&byte| byte == b'\n');
+    bytes
+        .get(..end.map_or(0, |end| end + 1))
+        .unwrap_or_default()
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Vote>, ReportError> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(at, line)| {
+            let wrong = |message: String| ReportError::Votes {
+                path: path.to_owned(),
+                line: at + 1,
+                message,
+            };
+            let vote: Vote =
+                serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+            let mut order = vote.order.clone();
+            order.sort_unstable();
+            match order == vote.pair {
+                true => Ok(vote),
+                false => Err(wrong("`order` is not that of `pair`".to_owned())),
+            }
+        })
+        .collect()
+}
+
+/// A file that votes are appended to.
+#[derive(Debug)]
+pub struct VoteFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl VoteFile {
+    /// Opens the file, or makes it, and gives the votes that it has.
+    ///
+    /// A last line that was cut short is removed: it was never a vote.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the file cannot be read or written, or a line is no vote.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Vote>), ReportError> {
+        let failed = |source| ReportError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(failed)?;
+        let bytes = read(path)?;
+        let kept = whole(&bytes);
+        if kept.len() < bytes.len() {
+            let shortened = OpenOptions::new().write(true).open(path);
+            let shortened = shortened.and_then(|file| file.set_len(kept.len() as u64));
+            shortened.map_err(failed)?;
+        }
+        let path = path.to_owned();
+        let votes = parse(&path, kept)?;
+        Ok((Self { path, file }, votes))
+    }
+
+    /// Appends a vote, and returns when it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Write`] where it cannot be written.
+    pub fn append(&mut self, vote: &Vote) -> Result<(), ReportError> {
+        let mut line = serde_json::to_vec(vote)?;
+        line.push(b'\n');
+        // One write, so that lines of two processes do not mix.
+        let written = self.file.write_all(&line);
+        written
+            .and_then(|()| self.file.sync_data())
+            .map_err(|source| ReportError::Write {
+                path: self.path.clone(),
+                source,
+            })
+    }
+}
