@@ -7,7 +7,7 @@ use crate::experiments;
 use crate::host::{Commit, Machine, today};
 use crate::judge::{VOTES, read_votes};
 use crate::lab::{CALIBRATION_TOKENS, Lab};
-use crate::record::RunInfo;
+use crate::record::{Records, RunInfo};
 use crate::render::Report;
 use crate::reported::Claim;
 use crate::runner::{self, Job, Observer};
@@ -76,37 +76,75 @@ pub fn reproduce(
     plan.check()?;
     let store = Store::new(out.join(RECORDS));
     let info = run_info(plan, lab);
-    let job = |spec: &Spec| -> Result<Job, ReportError> {
+    let (running, shown): (Vec<Job>, Vec<Job>) = jobs(plan)?
+        .into_iter()
+        .partition(|job| plan.runs(&job.spec));
+    let records = runner::run(&running, lab, &store, &info, observer)?;
+    let mut all: Vec<(Job, Records)> = running.into_iter().zip(records).collect();
+    for job in shown {
+        let records = runner::recorded(&job, lab, &store)?;
+        if records.first().is_some() {
+            all.push((job, records));
+        }
+    }
+    report(plan, lab, all, out)?.write(out)
+}
+
+/// Renders what is recorded in `out`, and gives the files there that are not what comes out.
+///
+/// # Errors
+///
+/// [`ReportError`] where a record cannot be read or drawn.
+pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let store = Store::new(out.join(RECORDS));
+    let mut all = Vec::new();
+    for job in jobs(plan)? {
+        let records = runner::recorded(&job, lab, &store)?;
+        if records.first().is_some() {
+            all.push((job, records));
+        }
+    }
+    let files = report(plan, lab, all, out)?.files();
+    let differs = |(path, bytes): &(PathBuf, Vec<u8>)| {
+        // A file that cannot be read is not what it should be, either.
+        std::fs::read(out.join(path)).ok().as_ref() != Some(bytes)
+    };
+    Ok(files
+        .into_iter()
+        .filter(differs)
+        .map(|(path, _)| out.join(path))
+        .collect())
+}
+
+fn jobs(plan: &Plan) -> Result<Vec<Job>, ReportError> {
+    let job = |spec: &Spec| {
         Ok(Job {
             spec: spec.clone(),
             experiment: experiments::build(spec, &plan.claims)?,
         })
     };
-    let jobs = plan.specs.iter().map(job).collect::<Result<Vec<_>, _>>()?;
-    let (running, shown): (Vec<Job>, Vec<Job>) =
-        jobs.into_iter().partition(|job| plan.runs(&job.spec));
-    let records = runner::run(&running, lab, &store, &info, observer)?;
-    let votes = read_votes(&out.join(VOTES))?;
+    plan.specs.iter().map(job).collect()
+}
 
-    let mut sections = Vec::new();
-    for (job, records) in running.iter().zip(records) {
+/// The report on records, and on the votes that lie beside them.
+fn report(
+    plan: &Plan,
+    lab: &Lab,
+    mut all: Vec<(Job, Records)>,
+    out: &Path,
+) -> Result<Report, ReportError> {
+    let votes = read_votes(&out.join(VOTES))?;
+    all.sort_by_key(|(job, _)| job.spec.order);
+    let render = |(job, records): (Job, Records)| {
         let records = records.with_votes(votes.clone());
-        sections.push((job.spec.order, job.experiment.render(&records)?));
-    }
-    for job in &shown {
-        let records = runner::recorded(job, lab, &store)?.with_votes(votes.clone());
-        if records.first().is_some() {
-            sections.push((job.spec.order, job.experiment.render(&records)?));
-        }
-    }
-    sections.sort_by_key(|(order, _)| *order);
-    let report = Report {
+        job.experiment.render(&records)
+    };
+    Ok(Report {
         model: lab.model_info(),
         arms: arms(&plan.specs),
         quick: plan.specs.iter().any(|spec| spec.method.quick),
-        sections: sections.into_iter().map(|(_, section)| section).collect(),
-    };
-    report.write(out)
+        sections: all.into_iter().map(render).collect::<Result<_, _>>()?,
+    })
 }
 
 /// Every arm of the specifications, each once, without the values of sweeps.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bsbr_report::experiments;
 use bsbr_report::record::Measurement;
-use bsbr_report::reproduce::{Plan, reproduce};
+use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 
@@ -83,7 +83,12 @@ fn the_section_sets_values_beside_the_first() {
         command: "a test".to_owned(),
     };
     reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();
-    let text = std::fs::read_to_string(folder.path().join("chunk-size.md")).unwrap();
+    assert_eq!(
+        differences(&plan, &tiny::lab(), folder.path()).unwrap(),
+        Vec::<std::path::PathBuf>::new()
+    );
+    let file = folder.path().join("chunk-size.md");
+    let text = std::fs::read_to_string(&file).unwrap();
     for part in [
         "moments, chunk size 8",
         "Beside the first value",
@@ -94,4 +99,8 @@ fn the_section_sets_values_beside_the_first() {
     // Overviews show arms, not the values of their settings.
     let index = std::fs::read_to_string(folder.path().join("index.md")).unwrap();
     assert!(!index.contains("chunk size 8"), "{index}");
+    // A file that was changed by hand is found.
+    std::fs::write(&file, text.replace("1.00", "9.99")).unwrap();
+    let found = differences(&plan, &tiny::lab(), folder.path()).unwrap();
+    assert_eq!(found, [file]);
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bsbr_report::experiment::Unit;
 use bsbr_report::lab::Lab;
 use bsbr_report::reported::read_claims;
-use bsbr_report::reproduce::{Plan, reproduce};
+use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Observer;
 use bsbr_report::spec::{Overrides, read_specs};
 use burn::tensor::Device;
@@ -43,6 +43,9 @@ pub struct Args {
     /// Few samples, the same method; the page goes to results/MODEL-quick
     #[arg(long)]
     quick: bool,
+    /// Run nothing: render what is recorded in --out again, and fail where its files are others
+    #[arg(long, conflicts_with_all = ["only", "quick"])]
+    check: bool,
     /// Run these experiments alone; others are shown where their records are there
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
@@ -103,8 +106,26 @@ pub fn run(args: Args) -> Result<()> {
         .with_python(args.python.clone())
         .with_worker(worker);
     let out = args.out.clone().unwrap_or_else(|| out(&lab, args.quick));
+    if args.check {
+        return check(&plan, &lab, &out);
+    }
     let page = reproduce(&plan, &lab, &out, &mut Progress::new(stop_flag()?))?;
     println!("{}", page.display());
+    Ok(())
+}
+
+fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
+    let differences = differences(plan, lab, out)?;
+    for path in &differences {
+        eprintln!("{} is not what its records give", path.display());
+    }
+    ensure!(
+        differences.is_empty(),
+        "{} files of {} must be written anew: run the same command without --check",
+        differences.len(),
+        out.display()
+    );
+    println!("{} is what its records give", out.display());
     Ok(())
 }
 

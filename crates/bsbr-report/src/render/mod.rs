@@ -21,6 +21,9 @@ use crate::store::write_whole;
 /// Colours for arms; more arms begin again with the first.
 pub const ARM_COLOURS: usize = 8;
 
+/// The page's file.
+const PAGE: &str = "index.html";
+
 /// Everything that the page shows.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -41,19 +44,32 @@ impl Report {
     ///
     /// [`ReportError::Write`] where a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
+        for (path, bytes) in self.files() {
+            write_whole(&folder.join(path), &bytes)?;
+        }
+        Ok(folder.join(PAGE))
+    }
+
+    /// Every file of the report, by its path within the folder.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut all = Vec::new();
         for section in &self.sections {
             for figure in section.blocks.iter().filter_map(figure) {
-                for (name, bytes) in files(&section.id, figure) {
-                    write_whole(&folder.join("plots").join(name), &bytes)?;
-                }
+                let plots = files(&section.id, figure).into_iter();
+                all.extend(plots.map(|(name, bytes)| (Path::new("plots").join(name), bytes)));
             }
             let text = markdown::section(section, &self.arms);
-            write_whole(&folder.join(format!("{}.md", section.id)), text.as_bytes())?;
+            all.push((
+                PathBuf::from(format!("{}.md", section.id)),
+                text.into_bytes(),
+            ));
         }
-        write_whole(&folder.join("index.md"), markdown::index(self).as_bytes())?;
-        let page = folder.join("index.html");
-        write_whole(&page, self.html().as_bytes())?;
-        Ok(page)
+        all.push((
+            PathBuf::from("index.md"),
+            markdown::index(self).into_bytes(),
+        ));
+        all.push((PathBuf::from(PAGE), self.html().into_bytes()));
+        all
     }
 
     /// The page.
