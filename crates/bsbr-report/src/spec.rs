@@ -378,6 +378,11 @@ pub fn labels(arms: &[ArmSpec]) -> BTreeMap<&str, &str> {
         .collect()
 }
 
+/// The arm that others are compared with.
+pub fn dense(arms: &[ArmSpec]) -> Option<&ArmSpec> {
+    arms.iter().find(|arm| arm.config == ArmConfig::Dense)
+}
+
 pub(crate) fn read(path: &Path) -> Result<String, ReportError> {
     std::fs::read_to_string(path).map_err(|source| ReportError::Read {
         path: path.to_owned(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 
 use crate::estimate::Estimate;
@@ -10,7 +9,7 @@ use crate::lab::Lab;
 use crate::record::{Measurement, Pool, Records};
 use crate::render::chart::Series;
 use crate::section::{Cell, Headline, Row, Style, Table, Verdict};
-use crate::spec::{ArmSpec, Bar, Spec};
+use crate::spec::{ArmSpec, Bar, Spec, dense};
 
 /// Tokens of the pass before an arm's first sample, which is not timed.
 const WARM_UP: usize = 64;
@@ -279,7 +278,7 @@ pub(super) fn of_dense<'a>(
     measurements: &'a [Measurement],
     arms: &[ArmSpec],
 ) -> Option<&'a Measurement> {
-    let dense = arms.iter().find(|arm| arm.config == ArmConfig::Dense)?;
+    let dense = dense(arms)?;
     measurements.iter().find(|one| one.arm == dense.id)
 }
 

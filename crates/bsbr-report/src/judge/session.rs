@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bsbr_attention::ArmConfig;
-
 use crate::host::now;
 use crate::judge::ballot::{Ballot, ballots, names};
 use crate::judge::error::JudgeError;
@@ -12,6 +10,7 @@ use crate::judge::votes::{Choice, VOTES, Vote, VoteFile};
 use crate::judge::{EXPERIMENT, REFERENCE};
 use crate::record::{Record, Records};
 use crate::reproduce::RECORDS;
+use crate::spec::dense;
 use crate::store::Store;
 
 /// Characters of the longest name of a judge.
@@ -125,9 +124,8 @@ fn chosen(
 ) -> Result<[String; 2], JudgeError> {
     let arms = &first.method.arms;
     let default = arms.iter().find(|arm| arm.default);
-    let dense = arms.iter().find(|arm| arm.config == ArmConfig::Dense);
     let known = names(records);
-    let [first, second] = [(pair[0], default), (pair[1], dense)].map(|(asked, arm)| {
+    let [first, second] = [(pair[0], default), (pair[1], dense(arms))].map(|(asked, arm)| {
         let name = asked.or(arm.map(|arm| arm.id.as_str()));
         let name = name.unwrap_or(REFERENCE);
         match known.contains(&name) {

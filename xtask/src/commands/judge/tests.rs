@@ -1,7 +1,7 @@
 //! The page over HTTP, as a browser and as others would ask for it.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 
 use bsbr_report::judge::{Choice, Session, VOTES, read_votes};
@@ -75,6 +75,8 @@ fn serve(folder: &Path) -> SocketAddr {
 fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(bytes).unwrap();
+    // Who promises a body and sends none ends here.
+    stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     String::from_utf8(answer).unwrap()
@@ -194,6 +196,12 @@ fn bad_input_is_refused_and_leaves_no_vote() {
         "a".repeat(0x2000)
     );
     assert_eq!(status(&raw(address, chunked.as_bytes())), 413);
+    for (length, expected) in [("999999999999999", 413), ("99999999999999999999999", 400)] {
+        let promise = format!(
+            "POST /vote HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{good}"
+        );
+        assert_eq!(status(&raw(address, promise.as_bytes())), expected);
+    }
     assert!(read_votes(&folder.path().join(VOTES)).unwrap().is_empty());
     // And the page is still there.
     assert_eq!(status(&ask(address, "GET /", "", "")), 200);

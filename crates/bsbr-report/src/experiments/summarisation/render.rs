@@ -9,6 +9,7 @@ use crate::record::{Pool, Records};
 use crate::render::chart::{Bar, bars};
 use crate::reported;
 use crate::section::{Block, Cell, Figure, Passage, Reading, Row, Section, Style, Table};
+use crate::spec::dense;
 
 /// The scores as tables call them.
 const TITLES: [&str; 4] = ["ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"];
@@ -159,13 +160,6 @@ fn method(experiment: &Summarisation, records: &Records, tallies: &Tallies) -> V
     paragraphs
 }
 
-/// The id of the arm that others are compared with.
-fn dense(experiment: &Summarisation) -> Option<&str> {
-    let arms = experiment.spec.method.arms.iter();
-    let mut dense = arms.filter(|arm| arm.config == bsbr_attention::ArmConfig::Dense);
-    dense.next().map(|arm| arm.id.as_str())
-}
-
 /// Puts what people prefer before the last column.
 fn add_preferences(
     table: &mut Table,
@@ -173,7 +167,7 @@ fn add_preferences(
     experiment: &Summarisation,
     tallies: &Tallies,
 ) {
-    let Some(dense) = dense(experiment) else {
+    let Some(dense) = dense(&experiment.spec.method.arms) else {
         return;
     };
     let place = table.columns.len().saturating_sub(1);
@@ -181,16 +175,16 @@ fn add_preferences(
         table.columns.insert(place, name.to_owned());
     }
     for (row, subject) in table.rows.iter_mut().zip(subjects) {
-        let (tally, own) = tallies.between(&subject.id, dense);
-        let cells = match (subject.id == dense, tally.votes()) {
-            (true, _) => ["what others are compared with", ""].map(|text| Cell::Text(text.into())),
-            (false, 0) => ["no votes yet", "0"].map(|text| Cell::Text(text.into())),
+        let (tally, own) = tallies.between(&subject.id, &dense.id);
+        let none = || Cell::Missing("the others are compared with it".to_owned());
+        let [preferred, votes] = match (subject.id == dense.id, tally.votes()) {
+            (true, _) => [none(), none()],
+            (false, 0) => ["no votes yet", "0"].map(|text| Cell::Text(text.to_owned())),
             (false, _) => [
                 Cell::of(tally.preference(own), Style::Percent(0)),
                 Cell::Text(counted(&tally)),
             ],
         };
-        let [preferred, votes] = cells;
         row.cells.insert(place, votes);
         row.cells.insert(place, preferred);
     }
