@@ -251,7 +251,8 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
 
 /// The place of the dense model among arms.
 pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
-    arms.iter().position(|arm| arm.config == ArmConfig::Dense)
+    let dense = dense(arms)?;
+    arms.iter().position(|arm| arm.id == dense.id)
 }
 
 /// Each arm's model, ready to be timed, or why it cannot be had.
