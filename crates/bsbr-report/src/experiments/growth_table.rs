@@ -7,6 +7,9 @@ use crate::spec::ArmSpec;
 
 use super::common::dense_place;
 
+/// The levels of a row, by its id.
+pub(super) type LevelsOf<'a> = dyn Fn(&str) -> Vec<Level> + 'a;
+
 /// One quantity by length.
 pub(super) struct Curve<'a> {
     /// Its name in column headings.
@@ -14,7 +17,7 @@ pub(super) struct Curve<'a> {
     /// Whether DESIGN's count of multiply-adds is a prediction of it.
     pub predicted: bool,
     /// Its samples for a row's id.
-    pub levels: Box<dyn Fn(&str) -> Vec<Level> + 'a>,
+    pub levels: Box<LevelsOf<'a>>,
 }
 
 /// A row for each of `rows`: where it falls below dense, and how it grows.
