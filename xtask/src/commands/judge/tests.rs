@@ -52,7 +52,7 @@ fn results() -> tempfile::TempDir {
             "texts": "", "calibration": ""},
         "seconds": 1.0,
         "samples": 2,
-        "measurements": [of(0), of(1)].concat(),
+        "measurements": ([of(0), of(1)].concat()),
     });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records/summarisation");
