@@ -1,7 +1,6 @@
 //! Votes on pairs of summaries, from the records to the tables.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[allow(dead_code, reason = "each test uses a part")]
 mod common;
 
 use std::path::Path;
