@@ -191,7 +191,8 @@ fn summaries_are_recorded_with_their_texts_and_scored_beside_the_dense_model() {
     // Four arms, two baselines and the highlights of two articles.
     assert_eq!(records.measurements().count(), 7 * 2);
     for one in records.measurements() {
-        assert!(one.missing.is_empty(), "{:?}", one.missing);
+        let modelled = !["lead-3", "random-3"].contains(&one.arm.as_str());
+        assert_eq!(one.missing.is_empty(), modelled, "{:?}", one.missing);
         let text = &one.texts["summary"];
         assert!(!text.contains('\n'), "{text}");
         assert_eq!(one.values["words"], text.split_whitespace().count() as f64);

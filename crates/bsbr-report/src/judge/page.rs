@@ -60,8 +60,8 @@ fn ballot_of(ballot: &Ballot, progress: &str) -> Markup {
         h1 { "Which summary is better?" }
         p .about {
             "Article " (progress) ". Better is what you would rather have instead of reading the "
-            "article. Press " kbd { "1" } "or " kbd { "←" } "for the first, " kbd { "2" } "or "
-            kbd { "→" } "for the second, " kbd { "0" } "for no preference."
+            "article. Press " kbd { "1" } " or " kbd { "←" } " for the first, " kbd { "2" } " or "
+            kbd { "→" } " for the second, " kbd { "0" } " for no preference."
         }
         article {
             h2 { "Article" }
@@ -75,7 +75,7 @@ fn ballot_of(ballot: &Ballot, progress: &str) -> Markup {
             input type="hidden" name="ballot" value=(ballot.id);
             div {
                 @for (value, key, words) in choices {
-                    button type="submit" name="choice" value=(value) { kbd { (key) } (words) }
+                    button type="submit" name="choice" value=(value) { kbd { (key) } " " (words) }
                 }
             }
         }

@@ -157,7 +157,11 @@ impl Summarisation {
         let lead = from.iter().take(SENTENCES).copied().collect::<Vec<_>>();
         let random = chosen(&from, SENTENCES, self.spec.method.seed, index);
         for ((id, _), sentences) in [(LEAD, lead), (RANDOM, random)] {
-            measurements.push(self.scored(new(id), &sentences.join(" "), article));
+            let mut one = self.scored(new(id), &sentences.join(" "), article);
+            for quantity in ["seconds", "new_tokens", "ended"] {
+                one.without(quantity, "no model wrote it");
+            }
+            measurements.push(one);
         }
         same_as_dense(&mut measurements, self.arms());
         beside_dense(&mut measurements, self.arms(), &SCORES);

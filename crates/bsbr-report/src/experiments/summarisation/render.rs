@@ -31,12 +31,15 @@ pub(super) fn section(experiment: &Summarisation, records: &Records) -> Section 
     let mut subjects = Subject::arms(arms);
     subjects.extend([LEAD, RANDOM].map(|(id, label)| Subject::other(id, label)));
     let tallies = tally(records);
-    let table = |title: &str, note: &str, columns: &[(&str, String)]| {
+    let table_of = |subjects: &[Subject], title: &str, note: &str, columns: &[(&str, String)]| {
         let columns: Vec<Column<'_>> = columns
             .iter()
             .map(|(title, quantity)| column(title, quantity))
             .collect();
-        by_subject(title, note, &subjects, records, &columns)
+        by_subject(title, note, subjects, records, &columns)
+    };
+    let table = |title: &str, note: &str, columns: &[(&str, String)]| {
+        table_of(&subjects, title, note, columns)
     };
     let scores = |ending: &str| -> Vec<(&str, String)> {
         let names = SCORES.iter().map(|name| format!("{name}{ending}"));
@@ -47,7 +50,7 @@ pub(super) fn section(experiment: &Summarisation, records: &Records) -> Section 
 
     let mut first = table(
         "Summaries beside the highlights",
-        "F1, × 100. Preferred to dense: the share of people's votes with a preference, blind, for \
+        "F1 in percent. Preferred to dense: the share of people's votes with a preference, blind, for \
          the row's summary over the dense model's of the same article; its interval is Wilson's, \
          which takes votes as independent.",
         &scores(""),
@@ -64,7 +67,8 @@ pub(super) fn section(experiment: &Summarisation, records: &Records) -> Section 
         ],
     );
     length.folded = true;
-    let mut time = table(
+    let mut time = table_of(
+        &Subject::arms(arms),
         "Time per summary",
         "Seconds to read the article and write the summary, token by token through the cache; arms \
          take turns on each article.",
@@ -146,7 +150,11 @@ fn method(experiment: &Summarisation, records: &Records, tallies: &Tallies) -> V
          by chance: what there is to have without a model."
             .to_owned(),
     ];
-    paragraphs.extend(extension_words(settings.extension, records));
+    let positions = records.first().map(|one| one.model.positions);
+    let longest = longest(records) + settings.max_new_tokens as f64;
+    if positions.is_some_and(|positions| longest > positions as f64) {
+        paragraphs.extend(extension_words(settings.extension, records));
+    }
     if tallies.stale > 0 {
         paragraphs.push(format!(
             "{} about other summaries than these and {} not counted.",
@@ -158,6 +166,13 @@ fn method(experiment: &Summarisation, records: &Records, tallies: &Tallies) -> V
         ));
     }
     paragraphs
+}
+
+/// Tokens of the longest article.
+fn longest(records: &Records) -> f64 {
+    let references = records.of(REFERENCE, Pool::Source(SOURCE), LENGTH);
+    let tokens = references.filter_map(|one| one.values.get("tokens"));
+    tokens.fold(0.0, |most, &tokens| most.max(tokens))
 }
 
 /// Puts what people prefer before the last column.
@@ -257,7 +272,7 @@ fn figure(subjects: &[Subject], records: &Records) -> Figure {
     Figure {
         id: "rouge".to_owned(),
         title: "Summaries beside the highlights, drawn".to_owned(),
-        note: "F1, × 100; whiskers are bootstrap 95 % intervals over articles.".to_owned(),
+        note: "F1 in percent; whiskers are bootstrap 95 % intervals over articles.".to_owned(),
         pictures: SCORES.iter().zip(TITLES).map(chart).collect(),
         columns: 2,
     }
