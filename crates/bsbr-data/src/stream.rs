@@ -26,6 +26,9 @@ pub struct StreamConfig {
     pub article_share: f32,
     /// The least and the greatest number of people in a document with facts.
     pub people: (usize, usize),
+    /// The least number of words of plain texts, as far as the window has room.
+    #[serde(default = "short")]
+    pub plain_words: usize,
     /// The kinds of facts.
     pub kinds: Vec<FactKind>,
     /// How many facts are stated about a person, on average.
@@ -36,6 +39,11 @@ pub struct StreamConfig {
     pub domains: Vec<Domain>,
     /// The weight of a token of an answer's value; all others have 1.
     pub answer_weight: f32,
+}
+
+/// Words of the shortest plain texts, where nothing else is said.
+fn short() -> usize {
+    100
 }
 
 impl StreamConfig {
@@ -51,6 +59,7 @@ impl StreamConfig {
             fact_share: 0.7,
             article_share: 0.35,
             people: ((window / 64).clamp(4, 20), (window / 25).clamp(8, 40)),
+            plain_words: short(),
             kinds: FactKind::ALL.to_vec(),
             facts_per_person: 3.0,
             questions_share: 0.4,
@@ -177,7 +186,8 @@ impl TrainingStream {
         };
         // As many texts between 100 and 200 words as between 1,000 and 2,000.
         let longest = words.max(20) as f32;
-        let words = longest.min(100.0) * (longest / 100.0).max(1.0).powf(rng.random());
+        let shortest = config.plain_words.max(1) as f32;
+        let words = longest.min(shortest) * (longest / shortest).max(1.0).powf(rng.random());
         let words = words as usize;
         self.book.plain(config.split, domain, index, words).text
     }

@@ -121,6 +121,30 @@ fn the_mix_is_what_was_asked_for() {
 }
 
 #[test]
+fn plain_texts_are_as_long_as_asked_for() {
+    let end = TextTokenizer::from_bytes(BUNDLED)
+        .unwrap()
+        .end_of_text()
+        .unwrap();
+    let texts = |plain_words: usize| -> usize {
+        let config = StreamConfig {
+            fact_share: 0.0,
+            article_share: 0.0,
+            plain_words,
+            ..StreamConfig::for_window(3, 1024)
+        };
+        let stream = stream(config).unwrap();
+        (0..20)
+            .map(|row| stream.window(0, row).unwrap().ids)
+            .map(|ids| ids.iter().filter(|&&id| id == end).count())
+            .sum()
+    };
+    let (short, long) = (texts(20), texts(10_000));
+    // One text fills a window, but for what rounding leaves.
+    assert!(long < 45 && short > 2 * long, "{short} and {long}");
+}
+
+#[test]
 fn shares_outside_of_their_range_are_brought_into_it() {
     let config = StreamConfig {
         fact_share: f32::NAN,

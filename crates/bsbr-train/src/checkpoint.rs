@@ -66,6 +66,16 @@ pub fn run_hash(config: &impl Serialize, rest: &[&[u8]]) -> Result<String, Train
     Ok(hex(hash))
 }
 
+/// Hash of a model's weights.
+pub(crate) fn weights_hash(model: &Gpt2) -> String {
+    let mut hash = Sha256::new();
+    visit_tensors(model, |name, data| {
+        hash.update(name);
+        hash.update(data.as_bytes());
+    });
+    hex(hash)
+}
+
 pub(crate) fn hex(hash: Sha256) -> String {
     hash.finalize()
         .iter()

@@ -20,4 +20,4 @@ pub use config::PretrainConfig;
 pub use error::TrainError;
 pub use init::init;
 pub use observer::{Observer, RunOptions, StepReport};
-pub use pretrain::pretrain;
+pub use pretrain::{Start, pretrain};

@@ -1,16 +1,17 @@
-//! Pretraining: a model from nothing, on storybook.
+//! Pretraining on storybook: of a model from nothing, or of one that has read before.
 
 use std::path::Path;
 
 use bsbr_data::stream::{TrainWindow, TrainingStream};
 use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::{Gpt2, Gpt2Config};
+use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::batch::{
     language_modelling, machine_threads, micro_batches, position_offset, total_weight,
 };
-use crate::checkpoint::{self, State};
+use crate::checkpoint::{self, State, weights_hash};
 use crate::config::PretrainConfig;
 use crate::error::TrainError;
 use crate::init::init;
@@ -18,7 +19,19 @@ use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
 use crate::run::{self, Step, Work};
 
-/// Trains a model from nothing, or goes on from the newest checkpoint in `folder`.
+/// What a run starts from, beside its configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// What texts are read with.
+    pub tokenizer: &'a TextTokenizer,
+    /// A hash of the tokenizer's file.
+    pub tokenizer_hash: &'a str,
+    /// A model that has read before, of the configuration's shape and without gradients; else one is
+    /// made from nothing.
+    pub model: Option<&'a Gpt2>,
+}
+
+/// Trains a model from `start`, or goes on from the newest checkpoint in `folder`.
 ///
 /// The data, the position offsets and the updates of a step are pure functions of the
 /// configuration and the step, so an interrupted run ends with the weights of an uninterrupted one.
@@ -29,20 +42,30 @@ use crate::run::{self, Step, Work};
 /// belong to another run, or the loss diverges.
 pub fn pretrain(
     config: &PretrainConfig,
-    tokenizer: &TextTokenizer,
-    tokenizer_hash: &str,
+    start: Start<'_>,
     folder: &Path,
     device: &Device,
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Gpt2, TrainError> {
     config.validate()?;
+    let tokenizer = start.tokenizer;
     let gpt2 = config.gpt2(tokenizer.vocab_size(), Some(tokenizer.end_of_text()?));
     let device = device.clone().autodiff();
-    let hash = checkpoint::run_hash(config, &[tokenizer_hash.as_bytes()])?;
+    if let Some(model) = start.model {
+        same_shape(model.config(), &gpt2)?;
+    }
+    let mut parts = vec![start.tokenizer_hash.to_owned()];
+    parts.extend(start.model.map(weights_hash));
+    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+    let hash = checkpoint::run_hash(config, &parts)?;
     let fresh = || -> Result<State, TrainError> {
+        let model = match start.model {
+            Some(model) => model.clone().train(),
+            None => init(&gpt2, config.seed, &device)?,
+        };
         Ok(State::new(
-            number_parameters(init(&gpt2, config.seed, &device)?),
+            number_parameters(model),
             Optimizer::pretraining(&config.optimizer),
         ))
     };
@@ -55,6 +78,27 @@ pub fn pretrain(
     };
     let (state, _) = run::run(&mut work, state, folder, &hash, options, observer)?;
     Ok(state.model)
+}
+
+/// That a model read from a folder is of the shape that a run trains.
+fn same_shape(found: &Gpt2Config, expected: &Gpt2Config) -> Result<(), TrainError> {
+    let sizes = |config: &Gpt2Config| {
+        [
+            ("n_positions", config.n_positions),
+            ("n_embd", config.n_embd),
+            ("n_layer", config.n_layer),
+            ("n_head", config.n_head),
+            ("vocab_size", config.vocab_size),
+        ]
+    };
+    let mut pairs = sizes(found).into_iter().zip(sizes(expected));
+    match pairs.find(|(found, expected)| found != expected) {
+        None => Ok(()),
+        Some(((name, found), (_, expected))) => Err(TrainError::Config {
+            setting: format!("model.{name}"),
+            message: format!("the model to start from has {found}, expected {expected}"),
+        }),
+    }
 }
 
 struct Pretraining<'a> {

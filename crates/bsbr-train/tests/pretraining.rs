@@ -10,7 +10,8 @@ use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2;
 use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_train::config::{ModelShape, OptimizerConfig, Stage};
-use bsbr_train::{Observer, PretrainConfig, RunOptions, StepReport, TrainError, pretrain};
+use bsbr_train::{Observer, PretrainConfig, RunOptions, Start, StepReport, TrainError, pretrain};
+use burn::module::Module;
 use burn::tensor::Device;
 
 fn tokenizer() -> TextTokenizer {
@@ -81,6 +82,16 @@ fn run(
     checkpoint_every: Duration,
     watch: &mut Watch,
 ) -> Result<Gpt2, TrainError> {
+    run_from(None, config, folder, checkpoint_every, watch)
+}
+
+fn run_from(
+    model: Option<&Gpt2>,
+    config: &PretrainConfig,
+    folder: &Path,
+    checkpoint_every: Duration,
+    watch: &mut Watch,
+) -> Result<Gpt2, TrainError> {
     let options = RunOptions {
         checkpoint_every,
         validate_every: 100,
@@ -88,8 +99,11 @@ fn run(
     let device = Device::default();
     pretrain(
         config,
-        &tokenizer(),
-        "a hash",
+        Start {
+            tokenizer: &tokenizer(),
+            tokenizer_hash: "a hash",
+            model,
+        },
         folder,
         &device,
         &options,
@@ -184,4 +198,52 @@ fn a_folder_that_cannot_be_written_is_named_before_the_first_step() {
     let error = run(&config(), &file.join("inside"), NEVER, &mut watch).unwrap_err();
     assert!(error.to_string().contains("a file"), "{error}");
     assert!(watch.steps.is_empty());
+}
+
+#[test]
+fn a_second_run_starts_from_the_weights_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_to = |name: &str, from: Option<&Gpt2>, config: &PretrainConfig, stop_after| {
+        let mut watch = Watch {
+            stop_after,
+            ..Watch::default()
+        };
+        let model = run_from(from, config, &folder.path().join(name), NEVER, &mut watch);
+        (model, watch.losses)
+    };
+    let (first, losses) = run_to("first", None, &config(), None);
+    let first = first.unwrap().valid();
+
+    // Other texts, and rates too small to undo what was learned.
+    let mut second = config();
+    second.seed = 4;
+    second.optimizer.matrix_lr = 1e-4;
+    let (whole, more) = run_to("whole", Some(&first), &second, None);
+    assert!(more[0] < losses[0], "{more:?} after {losses:?}");
+
+    // Stopped and resumed it ends the same, and not from other weights.
+    let (stopped, _) = run_to("resumed", Some(&first), &second, Some(3));
+    let (resumed, rest) = run_to("resumed", Some(&first), &second, None);
+    assert_eq!(rest, more[3..]);
+    assert_eq!(bits(&resumed.unwrap()), bits(&whole.unwrap()));
+    let (error, _) = run_to("resumed", Some(&stopped.unwrap().valid()), &second, None);
+    let error = error.unwrap_err();
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
+}
+
+#[test]
+fn a_model_of_another_shape_is_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run(&config(), folder.path(), NEVER, &mut Watch::default()).unwrap();
+    let mut other = config();
+    other.model.n_embd = 48;
+    let error = run_from(
+        Some(&first),
+        &other,
+        &folder.path().join("other"),
+        NEVER,
+        &mut Watch::default(),
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("n_embd"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,15 +14,16 @@ use bsbr_data::storybook::Split;
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2;
 use bsbr_train::evaluate::{Evaluation, EvaluationSpec, evaluate};
-use bsbr_train::{Observer, PretrainConfig, RunOptions, StepReport};
+use bsbr_train::{Observer, PretrainConfig, RunOptions, Start, StepReport};
 use burn::module::Module;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::convert::Precision;
 use crate::device;
 
-/// Train the bundled model from nothing on storybook text.
+/// Train the bundled model on storybook text.
 ///
+/// It starts from nothing, or with `--from` from a model that has read before.
 /// A run is named by its configuration file: same file, same backend, same weights. It writes
 /// checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the last.
 #[derive(clap::Args)]
@@ -30,6 +31,9 @@ pub struct Args {
     /// The run's configuration
     #[arg(long, default_value = "assets/pretrain/bundled.toml")]
     config: PathBuf,
+    /// Model folder whose weights the run starts from, in place of nothing
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
     /// Folder with the tokenizer to train for
     #[arg(long, default_value = "assets/bundled")]
     tokenizer: PathBuf,
@@ -61,6 +65,9 @@ const CURVE_STEPS: u64 = 10;
 #[derive(serde::Serialize)]
 struct TrainingRecord {
     command: String,
+    /// The record of the model that the run started from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<serde_json::Value>,
     config: PretrainConfig,
     tokens: u64,
     /// Means of ten steps each, named by their last.
@@ -91,10 +98,20 @@ pub fn run(args: Args) -> Result<()> {
         spec(&config, Split::Validation, VALIDATION_QUESTIONS),
         args.checkpoints.join("log.jsonl"),
     );
+    let from = match &args.from {
+        None => None,
+        Some(folder) => Some((
+            super::model::open(folder, &device, false)?.model,
+            read_record(folder)?,
+        )),
+    };
     let model: Gpt2 = bsbr_train::pretrain(
         &config,
-        &tokenizer,
-        &hash,
+        Start {
+            tokenizer: &tokenizer,
+            tokenizer_hash: &hash,
+            model: from.as_ref().map(|(model, _)| model),
+        },
         &args.checkpoints,
         &device,
         &RunOptions {
@@ -121,17 +138,27 @@ pub fn run(args: Args) -> Result<()> {
         .with_context(|| format!("writing {}", args.out.display()))?;
     let record = TrainingRecord {
         command: super::command_line(),
+        from: from.map(|(_, record)| record),
         tokens: config.tokens_before(config.total_steps()),
         curve: progress.curve()?,
         config,
         dense,
         local,
     };
-    let path = args.out.join("training.json");
+    let path = args.out.join(RECORD);
     std::fs::write(&path, serde_json::to_string_pretty(&record)?)
         .with_context(|| path.display().to_string())?;
     println!("{}", args.out.display());
     Ok(())
+}
+
+/// The file of a run's record, beside the model.
+const RECORD: &str = "training.json";
+
+fn read_record(folder: &Path) -> Result<serde_json::Value> {
+    let path = folder.join(RECORD);
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
 /// Questions at each distance while training.

@@ -18,15 +18,13 @@ use std::path::Path;
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
-use bsbr_gpt2::parameters::visit_tensors;
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use sha2::{Digest, Sha256};
 
 use crate::batch::{
     Losses, Rows, language_modelling, machine_threads, micro_batches, position_offset, total_weight,
 };
-use crate::checkpoint::{self, State, hex};
+use crate::checkpoint::{self, State, weights_hash};
 use crate::error::TrainError;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
@@ -116,16 +114,6 @@ pub fn finetune(
         history: History::from_bytes(&state.history)?,
         done,
     })
-}
-
-/// Hash of a model's weights.
-fn weights_hash(model: &Gpt2) -> String {
-    let mut hash = Sha256::new();
-    visit_tensors(model, |name, data| {
-        hash.update(name);
-        hash.update(data.as_bytes());
-    });
-    hex(hash)
 }
 
 struct Finetuning<'a> {
