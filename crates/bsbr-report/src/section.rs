@@ -15,6 +15,8 @@ pub enum Style {
     Digits(usize),
     /// Bytes as MiB with one decimal.
     Mebibytes,
+    /// Whole tokens.
+    Tokens,
 }
 
 impl Style {
@@ -25,13 +27,16 @@ impl Style {
             Self::Fixed(decimals) => format!("{value:.decimals$}"),
             Self::Digits(digits) => significant(value, digits),
             Self::Mebibytes => format!("{:.1}", value / f64::from(1 << 20)),
+            Self::Tokens => format!("{value:.0}"),
         }
     }
 
     /// A number as exact as `of` is written in this style: its spread, or an end of its interval.
     pub fn beside(self, value: f64, of: f64) -> String {
         match self {
-            Self::Percent(_) | Self::Fixed(_) | Self::Mebibytes => self.number(value),
+            Self::Percent(_) | Self::Fixed(_) | Self::Mebibytes | Self::Tokens => {
+                self.number(value)
+            }
             Self::Digits(digits) => match decimals(of, digits) {
                 Some(decimals) => format!("{value:.decimals$}"),
                 None => self.number(value),
@@ -43,8 +48,14 @@ impl Style {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Percent(_) => " %",
+            Self::Tokens => " tokens",
             _ => "",
         }
+    }
+
+    /// The number with what stands behind it.
+    pub fn with_unit(self, value: f64) -> String {
+        format!("{}{}", self.number(value), self.unit())
     }
 }
 

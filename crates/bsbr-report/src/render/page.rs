@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::estimate::Estimate;
-use crate::render::markdown::{comparison_table, verdict_word};
+use crate::overview::{Answer, Finding};
+use crate::render::markdown::{OVERVIEW, OVERVIEW_NOTE, comparison_table, verdict_word};
 use crate::render::table::Footnotes;
 use crate::render::{Report, heatmap, svg};
 use crate::section::{Block, Cell, Figure, Picture, Reading, Row, Section, Style, Table, Verdict};
@@ -15,7 +16,6 @@ const STYLE: &str = include_str!("page.css");
 
 pub(super) fn page(report: &Report) -> String {
     let model = &report.model;
-    let verdicts: Vec<&Verdict> = report.sections.iter().flat_map(|s| &s.verdicts).collect();
     let body = html! {
         (DOCTYPE)
         html lang="en" {
@@ -42,17 +42,14 @@ pub(super) fn page(report: &Report) -> String {
                         p .quick { "A quick run: the method is the standard one, the samples are few." }
                     }
                 }
+                (contents(report))
                 main {
-                    @if !verdicts.is_empty() {
-                        div .cards { @for verdict in verdicts { (card(verdict)) } }
+                    @if !report.overview.is_empty() { (overview(report)) }
+                    section #arms {
+                        h2 { "Every arm at a glance" }
+                        (arms(&report.arms))
+                        (table(&report.glance()))
                     }
-                    (table(&report.overview()))
-                    nav aria-label="Sections" {
-                        @for section in &report.sections {
-                            a href=(format!("#{}", section.id)) { (section.title) }
-                        }
-                    }
-                    (arms(&report.arms))
                     @for section in &report.sections { (section_of(section, &report.arms)) }
                 }
                 footer {
@@ -68,12 +65,91 @@ pub(super) fn page(report: &Report) -> String {
     body.into_string() + "\n"
 }
 
-fn card(verdict: &Verdict) -> Markup {
-    let (mark, class) = match verdict.holds {
+/// Links that stay in sight.
+fn contents(report: &Report) -> Markup {
+    let sections = report.sections.iter();
+    let sections = sections.map(|one| (one.id.as_str(), one.title.as_str()));
+    let overview = (!report.overview.is_empty()).then_some(("overview", "Overview"));
+    let all = overview.into_iter().chain([("arms", "Arms")]).chain(sections);
+    html! {
+        nav aria-label="Contents" {
+            div { @for (id, title) in all { a href=(format!("#{id}")) { (title) } } }
+        }
+    }
+}
+
+/// The report's conclusions, each with the claims that it stands on.
+fn overview(report: &Report) -> Markup {
+    html! {
+        section #overview {
+            h2 { (OVERVIEW) }
+            p .note { (OVERVIEW_NOTE) }
+            table .overview {
+                thead {
+                    tr {
+                        @for name in ["Claim", "Measured", "Verdict", "Why"] {
+                            th scope="col" { (name) }
+                        }
+                    }
+                }
+                @for (index, answer) in report.overview.iter().enumerate() {
+                    (answer_of(index, answer, report))
+                }
+            }
+        }
+    }
+}
+
+fn answer_of(index: usize, answer: &Answer, report: &Report) -> Markup {
+    html! {
+        tbody {
+            tr .conclusion {
+                th scope="rowgroup" colspan="2" { (index + 1) ". " (answer.text) }
+                td { (verdict(answer.holds())) }
+                td .why { (answer.why()) }
+            }
+            @for one in &answer.findings { (finding(one, report)) }
+        }
+    }
+}
+
+fn finding(one: &Finding, report: &Report) -> Markup {
+    let arm = report.arms.iter().position(|arm| arm.id == one.arm);
+    html! {
+        tr {
+            th scope="row" {
+                @match &one.section {
+                    Some(section) => a href=(format!("#{section}")) { (one.text) },
+                    None => (one.text),
+                }
+                small {
+                    (swatch(arm)) (one.label)
+                    @if one.observation { " · observation" }
+                }
+            }
+            td .value {
+                @match &one.measured {
+                    // The reason stands beside it.
+                    Cell::Missing(_) => "—",
+                    found => (value(found)),
+                }
+            }
+            td { (verdict(one.holds)) }
+            td .why { (one.why) }
+        }
+    }
+}
+
+fn verdict(holds: Option<bool>) -> Markup {
+    let (mark, class) = match holds {
         Some(true) => ("✓", "good"),
         Some(false) => ("✗", "bad"),
         None => ("—", "open"),
     };
+    html! { span class=(format!("verdict {class}")) { (mark) "\u{a0}" (verdict_word(holds)) } }
+}
+
+fn card(verdict: &Verdict) -> Markup {
     html! {
         div .card {
             div .claim { (verdict.claim) ": " (verdict.arm) }
@@ -83,15 +159,15 @@ fn card(verdict: &Verdict) -> Markup {
                     div .spread {
                         @if let Some(std) = e.std { "± " (style.beside(std, e.mean)) " " }
                         @if let Some(interval) = interval(e, *style) { (interval) ", " }
-                        "n = " (e.n)
+                        "n\u{a0}=\u{a0}" (e.n)
                     }
                 }
                 Cell::Missing(reason) => { div .figure { "—" } div .spread { (reason) } }
                 _ => {}
             }
             div .bar {
-                span class=(format!("verdict {class}")) { (mark) " " (verdict_word(verdict.holds)) }
-                " · required: " (verdict.bar)
+                (self::verdict(verdict.holds))
+                " · required: " (verdict.bar.replace(' ', "\u{a0}"))
             }
         }
     }
@@ -114,6 +190,10 @@ fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
             h2 { (section.title) }
             p .question { (section.question) }
             @for paragraph in &section.method { p { (paragraph) } }
+            (origin(section))
+            @if !section.verdicts.is_empty() {
+                div .cards { @for verdict in &section.verdicts { (card(verdict)) } }
+            }
             @for block in &section.blocks {
                 @match block {
                     Block::Text(text) => p { (text) },
@@ -130,6 +210,22 @@ fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
                 dl .run {
                     @for (name, value) in &section.provenance { dt { (name) } dd { (value) } }
                 }
+            }
+        }
+    }
+}
+
+/// What a section's numbers come from, in a line.
+fn origin(section: &Section) -> Markup {
+    let of = |name: &str| {
+        let mut all = section.provenance.iter();
+        all.find(|(known, _)| known == name).map(|(_, value)| value)
+    };
+    html! {
+        p .origin {
+            @if let Some(command) = of("Command") { code { (command) } }
+            @for name in ["Commit", "Machine", "Device", "Seed"] {
+                @if let Some(value) = of(name) { " · " (name.to_lowercase()) " " (value) }
             }
         }
     }
@@ -186,17 +282,26 @@ fn swatch(arm: Option<usize>) -> Markup {
 fn cell(cell: &Cell, notes: &mut Footnotes) -> Markup {
     html! {
         @match cell {
-            Cell::Text(text) => td .words { (text) },
-            Cell::Number(value, style) => td { span .main { (style.number(*value)) (style.unit()) } },
-            Cell::Measured(e, style) => td {
-                span .main { (style.number(e.mean)) (style.unit()) }
+            Cell::Missing(reason) => td title=(reason) { "—" sup { (notes.mark(reason)) } },
+            Cell::Text(_) => td .words { (value(cell)) },
+            _ => td { (value(cell)) },
+        }
+    }
+}
+
+/// What is in a cell: the number large, its spread small.
+fn value(cell: &Cell) -> Markup {
+    html! {
+        @match cell {
+            Cell::Text(text) => (text),
+            Cell::Number(value, style) => span .main { (style.with_unit(*value)) },
+            Cell::Measured(e, style) => {
+                span .main { (style.with_unit(e.mean)) }
                 @if let Some(std) = e.std { span .std { " ± " (style.beside(std, e.mean)) } }
                 @if let Some(interval) = interval(e, *style) { small { (interval) } }
             },
-            Cell::Marked(text, good) => td {
-                span class=(if *good { "good" } else { "bad" }) { (text) }
-            },
-            Cell::Missing(reason) => td title=(reason) { "—" sup { (notes.mark(reason)) } },
+            Cell::Marked(text, good) => span class=(if *good { "good" } else { "bad" }) { (text) },
+            Cell::Missing(reason) => (reason),
         }
     }
 }

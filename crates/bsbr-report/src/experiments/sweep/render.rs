@@ -102,10 +102,10 @@ pub(super) fn section(experiment: &Sweep, records: &Records) -> Section {
 fn method(experiment: &Sweep, records: &Records) -> Vec<String> {
     let (settings, counts) = (&experiment.settings, &experiment.counts);
     let mut paragraphs = vec![format!(
-        "{} of {} tokens of each domain, and {} about facts at least {} words back with {} \
+        "{} of {} tokens, the domains taking turns, and {} about facts at least {} words back with {} \
          candidates. On each text the arms take turns in being first, so that speed-ups compare \
          runs side by side; they are one run a text and show what is large.",
-        plural(counts.texts_per_domain, "text"),
+        plural(counts.texts, "text"),
         settings.length,
         plural(counts.questions, "question"),
         settings.distance,
