@@ -142,13 +142,16 @@ fn report(
         .into_iter()
         .map(|(job, records)| (job, records.with_votes(votes.clone())))
         .collect();
-    let sources: Vec<Source<'_>> = all
-        .iter()
-        .map(|(job, records)| Source {
-            spec: &job.spec,
-            records,
-        })
-        .collect();
+    let none = Records::default();
+    let source = |spec| {
+        let mut recorded = all.iter();
+        let found = recorded.find(|(job, _)| name(&job.spec) == name(spec));
+        Source {
+            spec,
+            records: found.map_or(&none, |(_, records)| records),
+        }
+    };
+    let sources: Vec<Source<'_>> = plan.specs.iter().map(source).collect();
     Ok(Report {
         model: lab.model_info(),
         arms: arms(&plan.specs),

@@ -87,11 +87,14 @@ impl Bounds {
 
     /// The limits in words.
     pub fn words(&self, style: Style) -> String {
-        let bound = |sign: &str, value: Option<f64>| {
-            value.map(|value| format!("{sign} {}", style.with_unit(value)))
-        };
-        let words = [bound("≥", self.at_least), bound("≤", self.at_most)];
-        words.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+        match (self.at_least, self.at_most) {
+            (Some(least), Some(most)) => {
+                format!("{} to {}", style.number(least), style.with_unit(most))
+            }
+            (Some(least), None) => format!("≥ {}", style.with_unit(least)),
+            (None, Some(most)) => format!("≤ {}", style.with_unit(most)),
+            (None, None) => String::new(),
+        }
     }
 }
 

@@ -5,9 +5,7 @@ mod common;
 
 use bsbr_report::experiments;
 use bsbr_report::judge::{Choice, Vote, ballots};
-use bsbr_report::overview::{
-    Answer, Conclusion, Finding, Measure, Source, answer, read_overview,
-};
+use bsbr_report::overview::{Answer, Conclusion, Finding, Measure, Source, answer, read_overview};
 use bsbr_report::record::{Measurement, Record, Records};
 use bsbr_report::reported::{Claim, read_claims};
 use bsbr_report::section::Cell;
@@ -104,7 +102,8 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     assert_eq!((one.holds, one.label.as_str()), (Some(true), "moments"));
     assert_eq!(one.section.as_deref(), Some("agreement"));
     assert!(
-        one.why.starts_with("Required: ≥ 95.0 %; beside it: local 8"),
+        one.why
+            .starts_with("Required: ≥ 95.0 %; beside it: local 8"),
         "{}",
         one.why
     );
@@ -131,8 +130,10 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
         other => panic!("{other:?}"),
     };
 
-    let ratio = of("measure = { ratio = { quantity = \"seconds\", length = 1024, \
-                    source = \"model\", over = \"dense\" } }\nat_most = 1.0\nform = \"ratio\"");
+    let ratio = of(
+        "measure = { ratio = { quantity = \"seconds\", length = 1024, \
+                    source = \"model\", over = \"dense\" } }\nat_most = 1.0\nform = \"ratio\"",
+    );
     let (mean, interval) = value(&ratio);
     assert!((mean - 700.0 / 1024.0).abs() < 1e-9 && interval.width() < 1e-9);
     assert_eq!(ratio.holds, Some(true));
@@ -144,8 +145,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     assert!((value(&one).0 - 700.0).abs() < 1e-6);
     assert_eq!(
         one.why,
-        "Required: ≥ 128 tokens and ≤ 4096 tokens; beside it: local at every length, published not \
-         up to 4096."
+        "Required: 128 to 4096 tokens; beside it: local at every length · published not up to 4096."
     );
     // Neither an arm that always gains nor one that never does has a crossover.
     for arm in ["local", "published"] {
@@ -169,13 +169,16 @@ fn what_has_no_record_says_why() {
                  source = \"model\" } }\nat_least = 1.0";
     let one = found(&speed, &none, claim, &[]);
     assert_eq!(one.holds, None);
-    assert_eq!(one.why, "No records of the experiment `speed`.");
+    assert_eq!(one.why, "No records of “speed”.");
 
     let gpu = format!("device = \"gpu\"\n{claim}");
     let cpu = format!("device = \"cpu\"\n{claim}");
     let records = times(&speed);
     let one = found(&speed, &records, &gpu, &[]);
-    assert_eq!(one.why, "No records of a GPU: these are of `flex`.");
+    assert_eq!(
+        one.why,
+        "No records of “speed” on a GPU: these are of flex."
+    );
     let on_gpu: Vec<Record> = records
         .iter()
         .cloned()
@@ -185,13 +188,16 @@ fn what_has_no_record_says_why() {
         })
         .collect();
     let one = found(&speed, &Records::new(on_gpu), &cpu, &[]);
-    assert_eq!(one.why, "No records of the CPU: these are of `cuda:1`.");
+    assert_eq!(
+        one.why,
+        "No records of “speed” on the CPU: these are of cuda:1."
+    );
 
     let one = found(&speed, &records, "measure = { none = \"not yet\" }", &[]);
     assert_eq!((one.holds, one.why.as_str()), (None, "Not yet."));
     let unknown = format!("arm = \"nobody\"\n{claim}");
     let one = found(&speed, &records, &unknown, &[]);
-    assert_eq!(one.why, "`nobody` is no arm of that experiment.");
+    assert_eq!(one.why, "“nobody” is no arm of that experiment.");
 }
 
 #[test]
@@ -236,7 +242,12 @@ fn a_conclusion_stands_on_its_claims() {
     let (yes, no, open) = (Some(true), Some(false), None);
     for (claims, observations, expected, why) in [
         (vec![yes, yes], vec![no, open], yes, "2 of 2 claims hold."),
-        (vec![yes, no], vec![yes], no, "1 of 2 claims hold, 1 misses."),
+        (
+            vec![yes, no],
+            vec![yes],
+            no,
+            "1 of 2 claims hold, 1 misses.",
+        ),
         (
             vec![yes, open],
             vec![],
@@ -268,8 +279,14 @@ fn a_statement_has_limits_once() {
     let head = "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"so it is\"\n\
                 experiment = \"speed\"\n";
     for (rest, part) in [
-        ("measure = { exponent = { quantity = \"q\", source = \"s\", from = 1 } }", "no limit"),
-        ("measure = { bar = \"b\" }\nat_most = 1.0", "those of its bar"),
+        (
+            "measure = { exponent = { quantity = \"q\", source = \"s\", from = 1 } }",
+            "no limit",
+        ),
+        (
+            "measure = { bar = \"b\" }\nat_most = 1.0",
+            "those of its bar",
+        ),
         ("measure = { median = \"b\" }", "median"),
     ] {
         std::fs::write(&path, format!("{head}{rest}")).unwrap();
@@ -290,5 +307,5 @@ fn the_overview_comes_first_and_links_to_its_sections() {
     report.write(folder.path()).unwrap();
     let index = std::fs::read_to_string(folder.path().join("index.md")).unwrap();
     assert!(index.contains("](agreement.md)"), "{index}");
-    assert!(index.contains("| — | not measured | No records of the experiment `speed`. |"));
+    assert!(index.contains("| — | not measured | No records of “speed” on the CPU. |"));
 }

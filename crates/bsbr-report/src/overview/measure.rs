@@ -32,12 +32,13 @@ type Value = Result<(f64, Cell), String>;
 pub(super) fn measure(statement: &Statement, source: &Source<'_>) -> Result<Found, String> {
     let records = source.records;
     let Some(first) = records.first() else {
-        return Err(not_run(&statement.experiment));
+        return Err(not_run(statement));
     };
     let device = &first.identity.device;
     if let Some(wanted) = statement.device.filter(|one| *one != On::of(device)) {
         return Err(format!(
-            "no records of {}: these are of `{device}`",
+            "no records of “{}” on {}: these are of {device}",
+            statement.experiment,
             wanted.name()
         ));
     }
@@ -51,7 +52,7 @@ pub(super) fn measure(statement: &Statement, source: &Source<'_>) -> Result<Foun
         _ => (statement.arm.clone(), statement.bounds()),
     };
     if source.spec.arm(&arm).is_none() {
-        return Err(format!("`{arm}` is no arm of that experiment"));
+        return Err(format!("“{arm}” is no arm of that experiment"));
     }
     let (value, cell) = value(statement, source, &arm, style)?;
     let beside = statement.beside.iter().filter_map(|arm| {
@@ -163,7 +164,7 @@ fn ratio(
     };
     let mean = of(&mut (0..pairs.len()));
     if !mean.is_finite() {
-        return Err(format!("`{over}` gives 0"));
+        return Err(format!("“{over}” gives 0"));
     }
     let bootstrap = Bootstrap {
         resamples: RESAMPLES,
@@ -194,7 +195,12 @@ fn crossover(
         Crossover::Never => (f64::INFINITY, Cell::Text(found.describe(longest))),
         Crossover::At(mean, interval) => {
             let std = None;
-            let found = Estimate { mean, std, interval, n };
+            let found = Estimate {
+                mean,
+                std,
+                interval,
+                n,
+            };
             measured(found, style)
         }
     })

@@ -111,13 +111,10 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &[Claim]) ->
     let source = sources
         .iter()
         .find(|one| one.spec.method.experiment == statement.experiment);
-    let found = match source {
-        Some(source) => measure::measure(statement, source),
-        None => Err(not_run(&statement.experiment)),
-    };
-    let found = match &statement.measure {
-        Measure::None(reason) => Err(reason.clone()),
-        _ => found,
+    let found = match (&statement.measure, source) {
+        (Measure::None(reason), _) => Err(reason.clone()),
+        (_, Some(source)) => measure::measure(statement, source),
+        (_, None) => Err(not_run(statement)),
     };
     let arm = found.as_ref().map_or(&statement.arm, |found| &found.arm);
     let label = |id: &str| match source.and_then(|source| source.spec.arm(id)) {
@@ -127,10 +124,15 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &[Claim]) ->
     Finding {
         text: statement.text.clone(),
         observation: statement.observation,
-        section: source.map(|source| source.spec.method.experiment.clone()),
+        section: source
+            .filter(|source| source.records.first().is_some())
+            .map(|source| source.spec.method.experiment.clone()),
         arm: arm.clone(),
         label: label(arm),
-        holds: found.as_ref().ok().map(|found| found.bounds.hold(found.value)),
+        holds: found
+            .as_ref()
+            .ok()
+            .map(|found| found.bounds.hold(found.value)),
         why: match &found {
             Ok(found) => why(statement, found, reported, label),
             Err(reason) => sentence(reason),
@@ -142,8 +144,10 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &[Claim]) ->
     }
 }
 
-fn not_run(experiment: &str) -> String {
-    format!("no records of the experiment `{experiment}`")
+fn not_run(statement: &Statement) -> String {
+    let device = statement.device.map(|one| format!(" on {}", one.name()));
+    let device = device.unwrap_or_default();
+    format!("no records of “{}”{device}", statement.experiment)
 }
 
 /// What is required, what others reach, and what the report has.
@@ -161,7 +165,8 @@ fn why(
         .map(|(arm, value)| format!("{} {value}", label(arm)))
         .collect();
     if !beside.is_empty() {
-        words = format!("{words}; beside it: {}", beside.join(", "));
+        // Labels have commas.
+        words = format!("{words}; beside it: {}", beside.join(" · "));
     }
     let number = statement.reported.as_ref().and_then(|id| {
         let claim = reported.iter().find(|claim| claim.id == *id)?;
@@ -179,6 +184,10 @@ fn why(
 /// Words with a capital and a full stop.
 fn sentence(words: &str) -> String {
     let mut letters = words.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let first: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .collect();
     format!("{first}{}.", letters.as_str())
 }

@@ -18,8 +18,7 @@ const LEGEND: &str =
 pub(super) const OVERVIEW: &str = "What the report says, and what we measure";
 
 /// How to read the overview.
-pub(super) const OVERVIEW_NOTE: &str =
-    "The report's conclusions in our words, each with the claims that it stands on: it misses where \
+pub(super) const OVERVIEW_NOTE: &str = "The report's conclusions in our words, each with the claims that it stands on: it misses where \
      one of them misses, and holds where all are measured and hold. Observations decide nothing. The \
      limits are ours; a number of the report is told where it is at hand.";
 
@@ -66,10 +65,12 @@ fn overview(answers: &[Answer]) -> String {
     if answers.is_empty() {
         return String::new();
     }
-    let mut out = format!(
-        "## {OVERVIEW}\n\n{OVERVIEW_NOTE}\n\n| Claim | arm | measured | verdict | why |\n\
-         |---|---|---:|---|---|\n"
-    );
+    let mut out = format!("## {OVERVIEW}\n\n{OVERVIEW_NOTE}\n\n");
+    for (index, answer) in answers.iter().enumerate() {
+        let verdict = verdict_word(answer.holds());
+        let _ = writeln!(out, "{}. **{verdict}**: {}", index + 1, answer.text);
+    }
+    out.push_str("\n| Claim | arm | measured | verdict | why |\n|---|---|---:|---|---|\n");
     for (index, answer) in answers.iter().enumerate() {
         let _ = writeln!(
             out,
@@ -84,7 +85,11 @@ fn overview(answers: &[Answer]) -> String {
                 Some(section) => format!("[{}]({section}.md)", escape(&one.text)),
                 None => escape(&one.text),
             };
-            let kind = if one.observation { " *(observation)*" } else { "" };
+            let kind = if one.observation {
+                " *(observation)*"
+            } else {
+                ""
+            };
             let measured = match &one.measured {
                 // The reason stands beside it.
                 Cell::Missing(_) => "—".to_owned(),
@@ -259,6 +264,7 @@ fn cell(cell: &Cell, notes: &mut Footnotes) -> String {
             }
             text + style.unit()
         }
+        Cell::Spread(main, spread) => format!("{} {}", escape(main), escape(spread)),
         Cell::Marked(text, true) => format!("{} ✓", escape(text)),
         Cell::Marked(text, false) => format!("{} ✗", escape(text)),
         Cell::Missing(reason) => format!("— ({})", notes.mark(reason)),

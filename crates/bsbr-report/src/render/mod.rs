@@ -5,6 +5,7 @@ pub mod colour;
 pub mod heatmap;
 pub mod scale;
 
+mod inline;
 mod markdown;
 mod page;
 mod svg;

@@ -6,6 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::estimate::Estimate;
 use crate::overview::{Answer, Finding};
+use crate::render::inline::inline;
 use crate::render::markdown::{OVERVIEW, OVERVIEW_NOTE, comparison_table, verdict_word};
 use crate::render::table::Footnotes;
 use crate::render::{Report, heatmap, svg};
@@ -70,7 +71,10 @@ fn contents(report: &Report) -> Markup {
     let sections = report.sections.iter();
     let sections = sections.map(|one| (one.id.as_str(), one.title.as_str()));
     let overview = (!report.overview.is_empty()).then_some(("overview", "Overview"));
-    let all = overview.into_iter().chain([("arms", "Arms")]).chain(sections);
+    let all = overview
+        .into_iter()
+        .chain([("arms", "Arms")])
+        .chain(sections);
     html! {
         nav aria-label="Contents" {
             div { @for (id, title) in all { a href=(format!("#{id}")) { (title) } } }
@@ -83,6 +87,14 @@ fn overview(report: &Report) -> Markup {
     html! {
         section #overview {
             h2 { (OVERVIEW) }
+            ol .answers {
+                @for (index, answer) in report.overview.iter().enumerate() {
+                    li {
+                        (verdict(answer.holds())) " "
+                        a href=(format!("#conclusion-{}", index + 1)) { (answer.text) }
+                    }
+                }
+            }
             p .note { (OVERVIEW_NOTE) }
             table .overview {
                 thead {
@@ -102,7 +114,7 @@ fn overview(report: &Report) -> Markup {
 
 fn answer_of(index: usize, answer: &Answer, report: &Report) -> Markup {
     html! {
-        tbody {
+        tbody id=(format!("conclusion-{}", index + 1)) {
             tr .conclusion {
                 th scope="rowgroup" colspan="2" { (index + 1) ". " (answer.text) }
                 td { (verdict(answer.holds())) }
@@ -135,7 +147,7 @@ fn finding(one: &Finding, report: &Report) -> Markup {
                 }
             }
             td { (verdict(one.holds)) }
-            td .why { (one.why) }
+            td .why { (inline(&one.why)) }
         }
     }
 }
@@ -189,14 +201,14 @@ fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
         section id=(section.id) {
             h2 { (section.title) }
             p .question { (section.question) }
-            @for paragraph in &section.method { p { (paragraph) } }
+            @for paragraph in &section.method { p { (inline(paragraph)) } }
             (origin(section))
             @if !section.verdicts.is_empty() {
                 div .cards { @for verdict in &section.verdicts { (card(verdict)) } }
             }
             @for block in &section.blocks {
                 @match block {
-                    Block::Text(text) => p { (text) },
+                    Block::Text(text) => p { (inline(text)) },
                     Block::Table(one) => (titled(one)),
                     Block::Figure(one) => (figure(one)),
                     Block::Reading(one) => (reading(one)),
@@ -257,8 +269,8 @@ fn table(table: &Table) -> Markup {
                 tbody { @for row in rows { (row) } }
             }
         }
-        @for (mark, reason) in notes.iter() { p .foot { sup { (mark) } " " (reason) } }
-        @if !table.note.is_empty() { p .note { (table.note) } }
+        @for (mark, reason) in notes.iter() { p .foot { sup { (mark) } " " (inline(reason)) } }
+        @if !table.note.is_empty() { p .note { (inline(&table.note)) } }
     }
 }
 
@@ -300,6 +312,7 @@ fn value(cell: &Cell) -> Markup {
                 @if let Some(std) = e.std { span .std { " ± " (style.beside(std, e.mean)) } }
                 @if let Some(interval) = interval(e, *style) { small { (interval) } }
             },
+            Cell::Spread(main, spread) => { span .main { (main) } small { (spread) } },
             Cell::Marked(text, good) => span class=(if *good { "good" } else { "bad" }) { (text) },
             Cell::Missing(reason) => (reason),
         }
@@ -329,7 +342,7 @@ fn figure(figure: &Figure) -> Markup {
             } @else {
                 div .charts { @for picture in &figure.pictures { (picture_of(picture)) } }
             }
-            @if !figure.note.is_empty() { figcaption .note { (figure.note) } }
+            @if !figure.note.is_empty() { figcaption .note { (inline(&figure.note)) } }
         }
     }
 }
@@ -338,7 +351,7 @@ fn reading(reading: &Reading) -> Markup {
     html! {
         details {
             summary { h3 { (reading.title) } }
-            @if !reading.note.is_empty() { p .note { (reading.note) } }
+            @if !reading.note.is_empty() { p .note { (inline(&reading.note)) } }
             @for one in &reading.passages {
                 h4 { (swatch(one.arm)) (one.head) }
                 blockquote { @for line in one.lines() { p { (line) } } }

@@ -109,7 +109,7 @@ fn method(experiment: &Memory, records: &Records) -> Vec<String> {
 
 fn figure(experiment: &Memory, records: &Records) -> Figure {
     let lengths = &experiment.settings.lengths;
-    let mut greatest = MIB;
+    let mut greatest = 1.0;
     let series = lines(&experiment.spec.method.arms, |arm| {
         let points = lengths.iter().map(|&length| {
             let found = records.estimate(arm, Pool::Source(MODEL), length, "growth");

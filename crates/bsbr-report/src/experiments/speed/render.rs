@@ -127,13 +127,15 @@ fn times(
         match (at(0.5), at(0.25), at(0.75), Estimate::of(&ms)) {
             (Some(median), Some(low), Some(high), Some(all)) => {
                 let style = Style::Digits(3);
-                Cell::Text(format!(
-                    "{} [{}, {}] · {}",
+                Cell::Spread(
                     style.number(median),
-                    style.beside(low, median),
-                    style.beside(high, median),
-                    style.number(all.mean)
-                ))
+                    format!(
+                        "[{}, {}] · {}",
+                        style.beside(low, median),
+                        style.beside(high, median),
+                        style.number(all.mean)
+                    ),
+                )
             }
             _ => {
                 let reason = records.estimate(id, Pool::Source(scope), length, "seconds");
