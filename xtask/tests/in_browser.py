@@ -192,7 +192,7 @@ def judge(xtask, window, results):
     with judging(xtask, results, "ada") as url:
         window.open(url)
         check(f"Article {len(given) + 1} of" in window.text(), "a judge goes on")
-        while "Article" in window.text().split("\n")[1]:
+        while "Which summary" in window.text():
             given.append(judged(window, results, lambda: window.press("1"), "left"))
         check("All" in window.text(), "the page ends")
         window.press("1")

@@ -151,8 +151,20 @@ pub enum Measure {
         /// The arm whose summaries were shown beside.
         over: String,
     },
-    /// Nothing, and why.
-    None(String),
+    /// The share of the way from one arm's mean to another's, on the same samples.
+    Gap {
+        /// The quantity.
+        quantity: String,
+        /// Tokens of a sequence.
+        length: usize,
+        /// Where sequences come from; texts where absent.
+        #[serde(default)]
+        source: Option<String>,
+        /// The arm at 0.
+        before: String,
+        /// The arm at 1.
+        goal: String,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,7 +185,7 @@ pub fn read_overview(path: &Path) -> Result<Vec<Conclusion>, ReportError> {
     for statement in statements {
         let wrong = match (&statement.measure, statement.bounds().is_empty()) {
             (Measure::Bar(_), false) => "has limits, and those of its bar",
-            (Measure::Bar(_) | Measure::None(_), _) | (_, false) => continue,
+            (Measure::Bar(_), _) | (_, false) => continue,
             (_, true) => "has no limit",
         };
         return Err(spec_error(path, format!("“{}” {wrong}", statement.text)));

@@ -1,13 +1,15 @@
 //! One statement in the records of its experiment.
 
-use bsbr_metrics::stats::Bootstrap;
+use std::collections::BTreeMap;
+
+use bsbr_metrics::stats::{Bootstrap, Interval};
 
 use crate::estimate::{Estimate, RESAMPLES};
 use crate::growth::{Crossover, PowerLaw};
 use crate::judge::tally;
 use crate::overview::data::{Measure, On, Statement};
 use crate::overview::{Source, not_run};
-use crate::record::{Pool, Records};
+use crate::record::{Measurement, Pool, Records};
 use crate::section::{Cell, Style};
 use crate::spec::Bounds;
 
@@ -51,9 +53,6 @@ pub(super) fn measure(statement: &Statement, source: &Source<'_>) -> Result<Foun
         }
         _ => (statement.arm.clone(), statement.bounds()),
     };
-    if source.spec.arm(&arm).is_none() {
-        return Err(format!("“{arm}” is no arm of that experiment"));
-    }
     let (value, cell) = value(statement, source, &arm, style)?;
     let beside = statement.beside.iter().filter_map(|arm| {
         let (_, cell) = self::value(statement, source, arm, style).ok()?;
@@ -91,8 +90,20 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
             source,
             over,
         } => {
-            let from = pool(source.as_deref());
-            let found = ratio(records, [arm, over], from, *length, quantity)?;
+            let column = (pool(source.as_deref()), *length, quantity.as_str());
+            let found = together(records, [arm, over], column, |[own, over]| own / over)?;
+            Ok(measured(found, style))
+        }
+        Measure::Gap {
+            quantity,
+            length,
+            source,
+            before,
+            goal,
+        } => {
+            let column = (pool(source.as_deref()), *length, quantity.as_str());
+            let closed = |[own, before, goal]: [f64; 3]| (own - before) / (goal - before);
+            let found = together(records, [arm, before, goal], column, closed)?;
             Ok(measured(found, style))
         }
         Measure::Crossover {
@@ -108,19 +119,12 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
             let mut levels = records.levels(arm, Pool::Source(source), quantity);
             levels.retain(|level| level.length >= *from);
             let fit = PowerLaw::fit(&levels).ok_or("a fit needs three lengths")?;
-            let found = Estimate {
-                mean: fit.exponent,
-                std: None,
-                interval: fit.interval,
-                n: levels.len(),
-            };
-            Ok(measured(found, style))
+            Ok(derived(fit.exponent, fit.interval, style))
         }
         Measure::Preference { over } => {
             let (tally, place) = tally(records).between(arm, over);
             Ok(measured(tally.preference(place)?, style))
         }
-        Measure::None(reason) => Err(reason.clone()),
     }
 }
 
@@ -132,50 +136,59 @@ fn measured(found: Estimate, style: Style) -> (f64, Cell) {
     (found.mean, Cell::Measured(found, style))
 }
 
-/// The mean of the first arm by that of the second, over the samples that both have, with a
+/// What `combine` makes of the means of several arms over the samples that all have, with a
 /// bootstrap interval over samples.
-fn ratio(
+fn together<const N: usize>(
     records: &Records,
-    [own, over]: [&str; 2],
-    from: Pool<'_>,
-    length: usize,
-    quantity: &str,
+    arms: [&str; N],
+    column: (Pool<'_>, usize, &str),
+    combine: impl Fn([f64; N]) -> f64,
 ) -> Result<Estimate, String> {
-    let pairs: Vec<(f64, f64)> = records
-        .of(own, from, length)
-        .filter_map(|one| {
-            let same = records
-                .of(over, from, length)
-                .find(|other| other.source == one.source && other.index == one.index)?;
-            Some((*one.values.get(quantity)?, *same.values.get(quantity)?))
-        })
+    let (from, length, quantity) = column;
+    let samples = arms.map(|arm| -> BTreeMap<(&str, u64), f64> {
+        let all = records.of(arm, from, length);
+        let value = |one: &'_ Measurement| one.values.get(quantity).copied();
+        all.filter_map(|one| Some(((one.source.as_str(), one.index), value(one)?)))
+            .collect()
+    });
+    let rows: Vec<[f64; N]> = samples
+        .first()
+        .into_iter()
+        .flat_map(BTreeMap::keys)
+        .filter(|key| samples.iter().all(|one| one.contains_key(key)))
+        .map(|key| samples.each_ref().map(|one| one[key]))
         .collect();
-    if pairs.is_empty() {
-        // Whichever of the two has no value says why.
-        records.estimate(own, from, length, quantity)?;
-        records.estimate(over, from, length, quantity)?;
-        return Err("the two have no sample in common".to_owned());
+    if rows.is_empty() {
+        // Whichever has no value says why.
+        for arm in arms {
+            records.estimate(arm, from, length, quantity)?;
+        }
+        return Err("they have no sample in common".to_owned());
     }
-    let of = |drawn: &mut dyn Iterator<Item = usize>| {
-        let (own, over) = drawn.fold((0.0, 0.0), |(own, over), at| {
-            (own + pairs[at].0, over + pairs[at].1)
-        });
-        own / over
+    let of = |drawn: &[usize]| {
+        let mut means = [0.0; N];
+        for &at in drawn {
+            for (mean, value) in means.iter_mut().zip(rows[at]) {
+                *mean += value / drawn.len() as f64;
+            }
+        }
+        combine(means)
     };
-    let mean = of(&mut (0..pairs.len()));
+    let all: Vec<usize> = (0..rows.len()).collect();
+    let mean = of(&all);
     if !mean.is_finite() {
-        return Err(format!("“{over}” gives 0"));
+        return Err("what it is divided by is 0".to_owned());
     }
     let bootstrap = Bootstrap {
         resamples: RESAMPLES,
         seed: 0,
     };
-    let interval = bootstrap.interval(pairs.len(), |drawn| of(&mut drawn.iter().copied()));
+    let interval = bootstrap.interval(rows.len(), of);
     Ok(Estimate {
         mean,
         std: None,
-        interval: interval.ok().filter(|_| pairs.len() > 1),
-        n: pairs.len(),
+        interval: interval.ok().filter(|_| rows.len() > 1),
+        n: rows.len(),
     })
 }
 
@@ -187,30 +200,29 @@ fn crossover(
     style: Style,
 ) -> Value {
     let [own, over] = arms.map(|arm| records.levels(arm, Pool::Source(source), quantity));
-    let lengths = own.iter().map(|level| level.length);
-    let (longest, n) = (lengths.max().unwrap_or_default(), own.len());
+    let longest = own.iter().map(|level| level.length).max();
     let found = Crossover::of(&own, &over).ok_or("not measured yet")?;
+    let words = || Cell::Text(found.describe(longest.unwrap_or_default()));
     Ok(match found {
-        Crossover::Always => (0.0, Cell::Text(found.describe(longest))),
-        Crossover::Never => (f64::INFINITY, Cell::Text(found.describe(longest))),
-        Crossover::At(mean, interval) => {
-            let std = None;
-            let found = Estimate {
-                mean,
-                std,
-                interval,
-                n,
-            };
-            measured(found, style)
-        }
+        Crossover::Always => (0.0, words()),
+        Crossover::Never => (f64::INFINITY, words()),
+        Crossover::At(tokens, interval) => derived(tokens, interval, style),
     })
+}
+
+/// What comes of samples at several lengths, with its interval.
+fn derived(value: f64, interval: Option<Interval>, style: Style) -> (f64, Cell) {
+    let spread =
+        interval.map(|one| format!("[{}, {}]", style.number(one.low), style.number(one.high)));
+    let cell = Cell::Spread(style.with_unit(value), spread.unwrap_or_default());
+    (value, cell)
 }
 
 /// A cell in as few words as can be; nothing where it is empty.
 fn short(cell: &Cell) -> Option<String> {
     match cell {
         Cell::Measured(found, style) => Some(style.with_unit(found.mean)),
-        Cell::Text(text) => Some(text.clone()),
+        Cell::Text(text) | Cell::Spread(text, _) => Some(text.clone()),
         _ => None,
     }
 }

@@ -111,15 +111,18 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &[Claim]) ->
     let source = sources
         .iter()
         .find(|one| one.spec.method.experiment == statement.experiment);
-    let found = match (&statement.measure, source) {
-        (Measure::None(reason), _) => Err(reason.clone()),
-        (_, Some(source)) => measure::measure(statement, source),
-        (_, None) => Err(not_run(statement)),
+    let found = match source {
+        Some(source) => measure::measure(statement, source),
+        None => Err(not_run(statement)),
     };
     let arm = found.as_ref().map_or(&statement.arm, |found| &found.arm);
-    let label = |id: &str| match source.and_then(|source| source.spec.arm(id)) {
-        Some(arm) => arm.label.clone(),
-        None => id.to_owned(),
+    // A model that was trained is called by its arm, `@` and the epochs.
+    let label = |id: &str| {
+        let known = id.split('@').next().unwrap_or(id);
+        match source.and_then(|source| source.spec.arm(known)) {
+            Some(arm) => arm.label.clone(),
+            None => known.to_owned(),
+        }
     };
     Finding {
         text: statement.text.clone(),

@@ -70,11 +70,11 @@ fn overview(answers: &[Answer]) -> String {
         let verdict = verdict_word(answer.holds());
         let _ = writeln!(out, "{}. **{verdict}**: {}", index + 1, answer.text);
     }
-    out.push_str("\n| Claim | arm | measured | verdict | why |\n|---|---|---:|---|---|\n");
+    out.push_str("\n| Claim | arm | measured | n | verdict | why |\n|---|---|---:|---:|---|---|\n");
     for (index, answer) in answers.iter().enumerate() {
         let _ = writeln!(
             out,
-            "| **{}. {}** | | | **{}** | {} |",
+            "| **{}. {}** | | | | **{}** | {} |",
             index + 1,
             escape(&answer.text),
             verdict_word(answer.holds()),
@@ -95,9 +95,13 @@ fn overview(answers: &[Answer]) -> String {
                 Cell::Missing(_) => "—".to_owned(),
                 found => cell(found, &mut Footnotes::default()),
             };
+            let n = match &one.measured {
+                Cell::Measured(e, _) => e.n.to_string(),
+                _ => String::new(),
+            };
             let _ = writeln!(
                 out,
-                "| {text}{kind} | {} | {measured} | {} | {} |",
+                "| {text}{kind} | {} | {measured} | {n} | {} | {} |",
                 escape(&one.label),
                 verdict_word(one.holds),
                 escape(&one.why)

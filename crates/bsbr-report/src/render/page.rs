@@ -136,6 +136,7 @@ fn finding(one: &Finding, report: &Report) -> Markup {
                 }
                 small {
                     (swatch(arm)) (one.label)
+                    @if let Cell::Measured(e, _) = &one.measured { " · n\u{a0}=\u{a0}" (e.n) }
                     @if one.observation { " · observation" }
                 }
             }
