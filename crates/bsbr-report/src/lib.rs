@@ -12,6 +12,7 @@ pub mod hash;
 pub mod host;
 pub mod judge;
 pub mod lab;
+pub mod overview;
 pub mod rarity;
 pub mod record;
 pub mod render;

@@ -1,10 +1,11 @@
 //! What a unit of an experiment leaves behind, and how tables select from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::estimate::Estimate;
+use crate::growth::Level;
 use crate::host::{Commit, Machine};
 use crate::judge::Vote;
 use crate::spec::Method;
@@ -254,6 +255,24 @@ impl Records {
             }
         }
         Estimate::of(&values).ok_or_else(|| reason.unwrap_or("not measured yet").to_owned())
+    }
+
+    /// Every sample of an arm's quantity, by length; lengths without a value are left out.
+    pub fn levels(&self, arm: &str, from: Pool<'_>, quantity: &str) -> Vec<Level> {
+        let of_arm = self.measurements().filter(|one| one.arm == arm);
+        let lengths: BTreeSet<usize> = of_arm.map(|one| one.length).collect();
+        let samples = |length| {
+            let all = self.of(arm, from, length);
+            all.filter_map(|one| one.values.get(quantity).copied())
+        };
+        lengths
+            .into_iter()
+            .map(|length| Level {
+                length,
+                samples: samples(length).collect(),
+            })
+            .filter(|level| !level.samples.is_empty())
+            .collect()
     }
 
     /// Domains of the texts, in the order in which they were measured.

@@ -55,14 +55,21 @@ pub enum Form {
     Number,
     /// Four decimals, for cosines.
     Cosine,
+    /// Two decimals, for ratios and exponents.
+    Ratio,
+    /// Whole tokens.
+    Tokens,
 }
 
 impl Form {
-    fn style(self) -> Style {
+    /// The style that it is.
+    pub fn style(self) -> Style {
         match self {
             Self::Percent => Style::Percent(1),
             Self::Number => Style::Digits(3),
             Self::Cosine => Style::Fixed(4),
+            Self::Ratio => Style::Fixed(2),
+            Self::Tokens => Style::Tokens,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::experiments;
 use crate::host::{Commit, Machine, today};
 use crate::judge::{VOTES, read_votes};
 use crate::lab::{CALIBRATION_TOKENS, Lab};
+use crate::overview::{self, Conclusion, Source};
 use crate::record::{Records, RunInfo};
 use crate::render::Report;
 use crate::reported::Claim;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub only: Vec<String>,
     /// The report's numbers.
     pub claims: Vec<Claim>,
+    /// What the report concludes.
+    pub overview: Vec<Conclusion>,
     /// The command line, for the records.
     pub command: String,
 }
@@ -135,15 +138,29 @@ fn report(
 ) -> Result<Report, ReportError> {
     let votes = read_votes(&out.join(VOTES))?;
     all.sort_by_key(|(job, _)| job.spec.order);
-    let render = |(job, records): (Job, Records)| {
-        let records = records.with_votes(votes.clone());
-        job.experiment.render(&records)
+    let all: Vec<(Job, Records)> = all
+        .into_iter()
+        .map(|(job, records)| (job, records.with_votes(votes.clone())))
+        .collect();
+    let none = Records::default();
+    let source = |spec| {
+        let mut recorded = all.iter();
+        let found = recorded.find(|(job, _)| name(&job.spec) == name(spec));
+        Source {
+            spec,
+            records: found.map_or(&none, |(_, records)| records),
+        }
     };
+    let sources: Vec<Source<'_>> = plan.specs.iter().map(source).collect();
     Ok(Report {
         model: lab.model_info(),
         arms: arms(&plan.specs),
         quick: plan.specs.iter().any(|spec| spec.method.quick),
-        sections: all.into_iter().map(render).collect::<Result<_, _>>()?,
+        overview: overview::answer(&plan.overview, &sources, &plan.claims),
+        sections: all
+            .iter()
+            .map(|(job, records)| job.experiment.render(records))
+            .collect::<Result<_, _>>()?,
     })
 }
 

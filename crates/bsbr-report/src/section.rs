@@ -15,25 +15,30 @@ pub enum Style {
     Digits(usize),
     /// Bytes as MiB with one decimal.
     Mebibytes,
+    /// Whole tokens.
+    Tokens,
 }
 
 impl Style {
     /// The number, without a unit.
     pub fn number(self, value: f64) -> String {
-        match self {
+        with_minus(match self {
             Self::Percent(decimals) => format!("{:.decimals$}", value * 100.0),
             Self::Fixed(decimals) => format!("{value:.decimals$}"),
             Self::Digits(digits) => significant(value, digits),
             Self::Mebibytes => format!("{:.1}", value / f64::from(1 << 20)),
-        }
+            Self::Tokens => format!("{value:.0}"),
+        })
     }
 
     /// A number as exact as `of` is written in this style: its spread, or an end of its interval.
     pub fn beside(self, value: f64, of: f64) -> String {
         match self {
-            Self::Percent(_) | Self::Fixed(_) | Self::Mebibytes => self.number(value),
+            Self::Percent(_) | Self::Fixed(_) | Self::Mebibytes | Self::Tokens => {
+                self.number(value)
+            }
             Self::Digits(digits) => match decimals(of, digits) {
-                Some(decimals) => format!("{value:.decimals$}"),
+                Some(decimals) => with_minus(format!("{value:.decimals$}")),
                 None => self.number(value),
             },
         }
@@ -43,8 +48,23 @@ impl Style {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Percent(_) => " %",
+            Self::Tokens => " tokens",
             _ => "",
         }
+    }
+
+    /// The number with what stands behind it.
+    pub fn with_unit(self, value: f64) -> String {
+        format!("{}{}", self.number(value), self.unit())
+    }
+}
+
+/// A number with a minus that is not a hyphen, and none before zero.
+fn with_minus(number: String) -> String {
+    match number.strip_prefix('-') {
+        Some(rest) if rest.bytes().all(|b| matches!(b, b'0' | b'.')) => rest.to_owned(),
+        Some(rest) => format!("−{rest}"),
+        None => number,
     }
 }
 
@@ -104,6 +124,8 @@ pub enum Cell {
     Number(f64, Style),
     /// A quantity over samples.
     Measured(Estimate, Style),
+    /// What is read first, and how it is spread.
+    Spread(String, String),
     /// A number, marked as good or not.
     Marked(String, bool),
     /// Nothing, and why.
@@ -318,6 +340,8 @@ mod tests {
         assert_eq!(Style::Digits(3).number(0.000_041_23), "4.12 × 10⁻⁵");
         assert_eq!(Style::Digits(2).number(1_234_567.0), "1.2 × 10⁶");
         assert_eq!(Style::Digits(3).number(4.07), "4.07");
+        assert_eq!(Style::Percent(1).number(-0.15), "−15.0");
+        assert_eq!(Style::Percent(1).number(-0.0001), "0.0");
         assert_eq!(Style::Digits(3).number(0.0), "0");
         assert_eq!(Style::Digits(3).number(9.996), "10.0");
         assert_eq!(Style::Digits(3).beside(0.000_067, 0.000_405), "0.000067");

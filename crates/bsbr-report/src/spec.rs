@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ReportError;
 use crate::hash;
+use crate::section::Style;
 
 /// The file, beside the specifications, of the arms that they refer to.
 pub const ARMS: &str = "arms.toml";
@@ -53,6 +54,50 @@ pub struct Bar {
     pub at_most: Option<f64>,
 }
 
+impl Bar {
+    /// The limits.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            at_least: self.at_least,
+            at_most: self.at_most,
+        }
+    }
+}
+
+/// Limits of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Bounds {
+    /// The least value that passes.
+    pub at_least: Option<f64>,
+    /// The greatest value that passes.
+    pub at_most: Option<f64>,
+}
+
+impl Bounds {
+    /// Whether there is no limit.
+    pub fn is_empty(&self) -> bool {
+        self.at_least.is_none() && self.at_most.is_none()
+    }
+
+    /// Whether a value passes.
+    pub fn hold(&self, value: f64) -> bool {
+        self.at_least.is_none_or(|least| value >= least)
+            && self.at_most.is_none_or(|most| value <= most)
+    }
+
+    /// The limits in words.
+    pub fn words(&self, style: Style) -> String {
+        match (self.at_least, self.at_most) {
+            (Some(least), Some(most)) => {
+                format!("{} to {}", style.number(least), style.with_unit(most))
+            }
+            (Some(least), None) => format!("≥ {}", style.with_unit(least)),
+            (None, Some(most)) => format!("≤ {}", style.with_unit(most)),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 /// All that decides what an experiment measures; what its hash is taken of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Method {
@@ -64,9 +109,9 @@ pub struct Method {
     pub seed: u64,
     /// The arms.
     pub arms: Vec<ArmSpec>,
-    /// Settings, which `--quick` leaves alone.
+    /// Settings, which `--quick` and `--full` leave alone.
     pub settings: toml::Table,
-    /// Sample counts, after `--quick`.
+    /// Sample counts, after `--quick` or `--full`.
     pub counts: toml::Table,
     /// Whether the counts are those of `--quick`.
     pub quick: bool,
@@ -131,6 +176,13 @@ pub struct Spec {
     pub bars: Vec<Bar>,
 }
 
+impl Spec {
+    /// An arm by its id.
+    pub fn arm(&self, id: &str) -> Option<&ArmSpec> {
+        self.method.arms.iter().find(|arm| arm.id == id)
+    }
+}
+
 /// One arm at several values of one of its settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -188,6 +240,8 @@ struct SpecFile {
     counts: toml::Table,
     #[serde(default)]
     quick: toml::Table,
+    #[serde(default)]
+    full: toml::Table,
     #[serde(default, rename = "bar")]
     bars: Vec<Bar>,
 }
@@ -204,6 +258,8 @@ struct ArmsFile {
 pub struct Overrides {
     /// Take the counts of `[quick]` where it has them.
     pub quick: bool,
+    /// Take the counts of `[full]` where it has them.
+    pub full: bool,
     /// Another seed.
     pub seed: Option<u64>,
     /// Other lengths where the settings have `lengths`; none changes nothing.
@@ -279,13 +335,19 @@ pub fn parse_spec(
     let mut file: SpecFile = parse(path, text)?;
     overrides.apply(&mut file.settings);
     let mut counts = file.counts;
-    for (name, value) in file.quick {
-        if !counts.contains_key(&name) {
-            let message = format!("`quick.{name}` scales no count of `[counts]`");
-            return Err(spec_error(path, message));
-        }
-        if overrides.quick {
-            counts.insert(name, value);
+    let scales = [
+        ("quick", file.quick, overrides.quick),
+        ("full", file.full, overrides.full),
+    ];
+    for (scale, values, taken) in scales {
+        for (name, value) in values {
+            if !counts.contains_key(&name) {
+                let message = format!("`{scale}.{name}` scales no count of `[counts]`");
+                return Err(spec_error(path, message));
+            }
+            if taken {
+                counts.insert(name, value);
+            }
         }
     }
     let named = file

@@ -37,6 +37,7 @@ fn markdown(records: &Records, out: &Path) -> String {
         model: records.first().unwrap().model.clone(),
         arms: spec.method.arms,
         quick: false,
+        overview: Vec::new(),
         sections: vec![experiment.render(records).unwrap()],
     };
     report.write(out).unwrap();

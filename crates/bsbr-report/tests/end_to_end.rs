@@ -33,6 +33,7 @@ fn plan(overrides: &Overrides) -> Plan {
         specs: specs(overrides),
         only: Vec::new(),
         claims: Vec::new(),
+        overview: Vec::new(),
         command: "a test".to_owned(),
     }
 }

@@ -132,6 +132,7 @@ fn the_section_tells_speed_ups_crossovers_and_exponents() {
         specs: vec![spec(SPEED, &Overrides::default())],
         only: Vec::new(),
         claims: Vec::new(),
+        overview: Vec::new(),
         command: "a test".to_owned(),
     };
     reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();

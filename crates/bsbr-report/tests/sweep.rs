@@ -30,7 +30,7 @@ distance = 30
 candidates = 4
 extension = { repeat_last = { window = 64 } }
 [counts]
-texts_per_domain = 1
+texts = 5
 questions = 2
 per_unit = 2
 "#;
@@ -80,6 +80,7 @@ fn the_section_sets_values_beside_the_first() {
         specs: vec![spec()],
         only: Vec::new(),
         claims: Vec::new(),
+        overview: Vec::new(),
         command: "a test".to_owned(),
     };
     reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bsbr_report::experiment::Unit;
 use bsbr_report::lab::Lab;
+use bsbr_report::overview::read_overview;
 use bsbr_report::reported::read_claims;
 use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Observer;
@@ -43,6 +44,10 @@ pub struct Args {
     /// Few samples, the same method; the page goes to results/MODEL-quick
     #[arg(long)]
     quick: bool,
+    /// As many samples as the committed results have, the same method; the page goes to
+    /// results/MODEL-full
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
     /// Run nothing: render what is recorded in --out again, and fail where its files are others
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     check: bool,
@@ -70,6 +75,9 @@ pub struct Args {
     /// File of the report's numbers
     #[arg(long, default_value = "assets/reported.toml", hide_short_help = true)]
     reported: PathBuf,
+    /// File of the report's conclusions, and of what decides on them
+    #[arg(long, default_value = "assets/overview.toml", hide_short_help = true)]
+    overview: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
 }
@@ -85,6 +93,7 @@ enum Baseline {
 pub fn run(args: Args) -> Result<()> {
     let overrides = Overrides {
         quick: args.quick,
+        full: args.full,
         seed: args.seed,
         lengths: args.lengths.clone(),
         baselines: match args.baseline {
@@ -96,6 +105,7 @@ pub fn run(args: Args) -> Result<()> {
         specs: read_specs(&args.experiments, &overrides)?,
         only: only(&args),
         claims: read_claims(&args.reported)?,
+        overview: read_overview(&args.overview)?,
         command: super::command_line(),
     };
     plan.check()?;
@@ -105,7 +115,7 @@ pub fn run(args: Args) -> Result<()> {
     let lab = lab(&args, found, &device)?
         .with_python(args.python.clone())
         .with_worker(worker);
-    let out = args.out.clone().unwrap_or_else(|| out(&lab, args.quick));
+    let out = args.out.clone().unwrap_or_else(|| out(&args, &lab));
     if args.check {
         return check(&plan, &lab, &out);
     }
@@ -156,9 +166,13 @@ fn lab(args: &Args, found: Found, device: &Device) -> Result<Lab> {
     }
 }
 
-fn out(lab: &Lab, quick: bool) -> PathBuf {
-    let quick = if quick { "-quick" } else { "" };
-    Path::new("results").join(format!("{}{quick}", lab.name()))
+fn out(args: &Args, lab: &Lab) -> PathBuf {
+    let scale = match (args.quick, args.full) {
+        (true, _) => "-quick",
+        (_, true) => "-full",
+        _ => "",
+    };
+    Path::new("results").join(format!("{}{scale}", lab.name()))
 }
 
 /// Set by the first Ctrl-C; the second ends the process, which loses the running unit alone.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 
+use crate::error::ReportError;
 use crate::estimate::Estimate;
+use crate::experiment::{Unit, batches};
 use crate::lab::Lab;
 use crate::record::{Measurement, Pool, Records};
 use crate::render::chart::Series;
@@ -154,22 +156,12 @@ pub(super) fn verdicts(
         .map(|bar| {
             let style = style(bar);
             let found = records.estimate(&bar.arm, Pool::Texts, bar.length, &bar.quantity);
-            let bound = |sign: &str, value: Option<f64>| {
-                value.map(|value| format!("{sign} {}{}", style.number(value), style.unit()))
-            };
-            let words: Vec<String> = [bound("≥", bar.at_least), bound("≤", bar.at_most)]
-                .into_iter()
-                .flatten()
-                .collect();
-            let holds = found.as_ref().ok().map(|e| {
-                bar.at_least.is_none_or(|least| e.mean >= least)
-                    && bar.at_most.is_none_or(|most| e.mean <= most)
-            });
-            let label = spec.method.arms.iter().find(|arm| arm.id == bar.arm);
+            let holds = found.as_ref().ok().map(|e| bar.bounds().hold(e.mean));
+            let label = spec.arm(&bar.arm);
             Verdict {
                 claim: bar.name.clone(),
                 arm: label.map_or_else(|| bar.arm.clone(), |arm| arm.label.clone()),
-                bar: words.join(" and "),
+                bar: bar.bounds().words(style),
                 n: found.as_ref().ok().map(|e| e.n),
                 measured: Cell::of(found, style),
                 holds,
@@ -241,6 +233,27 @@ pub(super) fn provenance(spec: &Spec, records: &Records) -> Vec<(String, String)
 
 fn short(hash: &str) -> String {
     format!("SHA-256 {}…", hash.get(..12).unwrap_or(hash))
+}
+
+/// Texts of all domains as units; with fewer texts than domains, the first domains have one each.
+pub(super) fn in_turns(
+    lab: &Lab,
+    length: usize,
+    texts: u64,
+    per_unit: u64,
+    models: usize,
+) -> Result<Vec<Unit>, ReportError> {
+    let domains = lab.corpus().domains();
+    let mut units = Vec::new();
+    for (at, domain) in domains.iter().enumerate() {
+        let turns = (texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;
+        let count = match turns {
+            0 => 0,
+            turns => lab.corpus().available(domain, length, turns)?,
+        };
+        units.extend(batches(domain, length, count, per_unit, models));
+    }
+    Ok(units)
 }
 
 /// `1 text`, `2 texts`.

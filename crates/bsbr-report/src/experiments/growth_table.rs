@@ -49,6 +49,10 @@ pub(super) fn growth_table(
             cells.push(match &dense {
                 Some(id) if *id == row.id => Cell::Text("—".to_owned()),
                 Some(id) => match Crossover::of(&own, &(curve.levels)(id)) {
+                    Some(Crossover::At(tokens, Some(interval))) => Cell::Spread(
+                        format!("{tokens:.0}"),
+                        format!("[{:.0}, {:.0}]", interval.low, interval.high),
+                    ),
                     Some(found) => Cell::Text(found.describe(longest)),
                     None => Cell::Missing("not measured yet".to_owned()),
                 },
@@ -94,12 +98,12 @@ fn power_law(levels: &[Level]) -> Cell {
     match PowerLaw::fit(levels) {
         Some(fit) => {
             let interval = fit.interval.map_or_else(String::new, |one| {
-                format!(" [{:.2}, {:.2}]", one.low, one.high)
+                format!("[{:.2}, {:.2}], ", one.low, one.high)
             });
-            Cell::Text(format!(
-                "{:.2}{interval}, R² {:.3}",
-                fit.exponent, fit.r_squared
-            ))
+            Cell::Spread(
+                format!("{:.2}", fit.exponent),
+                format!("{interval}R² {:.3}", fit.r_squared),
+            )
         }
         None => Cell::Missing("a fit needs three lengths".to_owned()),
     }

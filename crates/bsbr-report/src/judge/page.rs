@@ -60,10 +60,15 @@ fn ballot_of(ballot: &Ballot, progress: &str) -> Markup {
         h1 { "Which summary is better?" }
         p .about {
             "Article " (progress) ". Better is what you would rather have instead of reading the "
-            "article. Press " kbd { "1" } " or " kbd { "←" } " for the first, " kbd { "2" } " or "
-            kbd { "→" } " for the second, " kbd { "0" } " for no preference."
+            "article."
+            span .keys {
+                " Press " kbd { "1" } " or " kbd { "←" } " for the first, " kbd { "2" } " or "
+                kbd { "→" } " for the second, " kbd { "0" } " for no preference; "
+                kbd { "↓" } " and " kbd { "↑" } " move the article."
+            }
         }
-        article {
+        // What has the focus is what the arrows move.
+        article tabindex="0" autofocus {
             h2 { "Article" }
             @for line in ballot.text.lines() { p { (line) } }
         }
@@ -75,7 +80,9 @@ fn ballot_of(ballot: &Ballot, progress: &str) -> Markup {
             input type="hidden" name="ballot" value=(ballot.id);
             div {
                 @for (value, key, words) in choices {
-                    button type="submit" name="choice" value=(value) { kbd { (key) } " " (words) }
+                    button type="submit" name="choice" value=(value) {
+                        kbd .keys { (key) } " " (words)
+                    }
                 }
             }
         }

@@ -97,9 +97,11 @@ impl LineChart {
     }
 
     fn x_range(&self) -> (f64, f64) {
-        let all = self.series.iter().flat_map(|one| &one.points);
-        let (low, high) = all.fold((f64::MAX, f64::MIN), |(low, high), (x, _)| {
-            (low.min(*x), high.max(*x))
+        let points = self.series.iter().flat_map(|one| &one.points);
+        let ticks = self.x_ticks.iter().map(|(x, _)| *x);
+        let all = points.map(|(x, _)| *x).chain(ticks);
+        let (low, high) = all.fold((f64::MAX, f64::MIN), |(low, high), x| {
+            (low.min(x), high.max(x))
         });
         if low <= high { (low, high) } else { (0.0, 1.0) }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::overview::Answer;
 use crate::render::table::Footnotes;
 use crate::render::{Report, png_name, svg_name};
 use crate::section::{
@@ -12,6 +13,14 @@ use crate::spec::ArmSpec;
 /// How measured cells read.
 const LEGEND: &str =
     "Measured cells read *mean ± standard deviation [bootstrap 95 %]* over samples.";
+
+/// Heading of the overview.
+pub(super) const OVERVIEW: &str = "What the report says, and what we measure";
+
+/// How to read the overview.
+pub(super) const OVERVIEW_NOTE: &str = "The report's conclusions in our words, each with the claims that it stands on: it misses where \
+     one of them misses, and holds where all are measured and hold. Observations decide nothing. The \
+     limits are ours; a number of the report is told where it is at hand.";
 
 /// The front page.
 pub(super) fn index(report: &Report) -> String {
@@ -31,13 +40,9 @@ pub(super) fn index(report: &Report) -> String {
     if report.quick {
         out.push_str("**A quick run:** the method is the standard one, the samples are few.\n\n");
     }
-    let verdicts: Vec<&Verdict> = report.sections.iter().flat_map(|s| &s.verdicts).collect();
-    if !verdicts.is_empty() {
-        out.push_str("## Verdicts\n\n");
-        out.push_str(&verdict_table(&verdicts));
-    }
-    let overview = report.overview();
-    let _ = writeln!(out, "## {}\n\n{}", overview.title, table(&overview));
+    out.push_str(&overview(&report.overview));
+    let glance = report.glance();
+    let _ = writeln!(out, "## {}\n\n{}", glance.title, table(&glance));
     out.push_str("## Arms\n\n");
     for arm in &report.arms {
         let _ = writeln!(out, "- **{}**: {}", arm.label, arm.about);
@@ -52,6 +57,58 @@ pub(super) fn index(report: &Report) -> String {
     }
     out.push_str("\nThe same on one page, with plots: [index.html](index.html). ");
     out.push_str("Every number comes from the records in [records](records).\n");
+    out
+}
+
+/// Each conclusion of the report, then the claims that it stands on.
+fn overview(answers: &[Answer]) -> String {
+    if answers.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("## {OVERVIEW}\n\n{OVERVIEW_NOTE}\n\n");
+    for (index, answer) in answers.iter().enumerate() {
+        let verdict = verdict_word(answer.holds());
+        let _ = writeln!(out, "{}. **{verdict}**: {}", index + 1, answer.text);
+    }
+    out.push_str("\n| Claim | arm | measured | n | verdict | why |\n|---|---|---:|---:|---|---|\n");
+    for (index, answer) in answers.iter().enumerate() {
+        let _ = writeln!(
+            out,
+            "| **{}. {}** | | | | **{}** | {} |",
+            index + 1,
+            escape(&answer.text),
+            verdict_word(answer.holds()),
+            escape(&answer.why())
+        );
+        for one in &answer.findings {
+            let text = match &one.section {
+                Some(section) => format!("[{}]({section}.md)", escape(&one.text)),
+                None => escape(&one.text),
+            };
+            let kind = if one.observation {
+                " *(observation)*"
+            } else {
+                ""
+            };
+            let measured = match &one.measured {
+                // The reason stands beside it.
+                Cell::Missing(_) => "—".to_owned(),
+                found => cell(found, &mut Footnotes::default()),
+            };
+            let n = match &one.measured {
+                Cell::Measured(e, _) => e.n.to_string(),
+                _ => String::new(),
+            };
+            let _ = writeln!(
+                out,
+                "| {text}{kind} | {} | {measured} | {n} | {} | {} |",
+                escape(&one.label),
+                verdict_word(one.holds),
+                escape(&one.why)
+            );
+        }
+    }
+    out.push('\n');
     out
 }
 
@@ -211,6 +268,7 @@ fn cell(cell: &Cell, notes: &mut Footnotes) -> String {
             }
             text + style.unit()
         }
+        Cell::Spread(main, spread) => format!("{} {}", escape(main), escape(spread)),
         Cell::Marked(text, true) => format!("{} ✓", escape(text)),
         Cell::Marked(text, false) => format!("{} ✗", escape(text)),
         Cell::Missing(reason) => format!("— ({})", notes.mark(reason)),

@@ -5,6 +5,7 @@ pub mod colour;
 pub mod heatmap;
 pub mod scale;
 
+mod inline;
 mod markdown;
 mod page;
 mod svg;
@@ -13,6 +14,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use crate::error::ReportError;
+use crate::overview::Answer;
 use crate::record::ModelInfo;
 use crate::section::{Block, Cell, Figure, Picture, Row, Section, Table};
 use crate::spec::ArmSpec;
@@ -33,6 +35,8 @@ pub struct Report {
     pub arms: Vec<ArmSpec>,
     /// Whether the counts were those of `--quick`.
     pub quick: bool,
+    /// The report's conclusions, and what became of them.
+    pub overview: Vec<Answer>,
     /// The sections, in order.
     pub sections: Vec<Section>,
 }
@@ -78,7 +82,7 @@ impl Report {
     }
 
     /// One row for each arm, with every section's headline numbers.
-    pub(crate) fn overview(&self) -> Table {
+    pub(crate) fn glance(&self) -> Table {
         let headlines: Vec<_> = self.sections.iter().flat_map(|s| &s.headlines).collect();
         let rows = self.arms.iter().enumerate().map(|(index, arm)| Row {
             head: arm.label.clone(),

@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::estimate::Estimate;
-use crate::render::markdown::{comparison_table, verdict_word};
+use crate::overview::{Answer, Finding};
+use crate::render::inline::inline;
+use crate::render::markdown::{OVERVIEW, OVERVIEW_NOTE, comparison_table, verdict_word};
 use crate::render::table::Footnotes;
 use crate::render::{Report, heatmap, svg};
 use crate::section::{Block, Cell, Figure, Picture, Reading, Row, Section, Style, Table, Verdict};
@@ -15,7 +17,6 @@ const STYLE: &str = include_str!("page.css");
 
 pub(super) fn page(report: &Report) -> String {
     let model = &report.model;
-    let verdicts: Vec<&Verdict> = report.sections.iter().flat_map(|s| &s.verdicts).collect();
     let body = html! {
         (DOCTYPE)
         html lang="en" {
@@ -42,17 +43,14 @@ pub(super) fn page(report: &Report) -> String {
                         p .quick { "A quick run: the method is the standard one, the samples are few." }
                     }
                 }
+                (contents(report))
                 main {
-                    @if !verdicts.is_empty() {
-                        div .cards { @for verdict in verdicts { (card(verdict)) } }
+                    @if !report.overview.is_empty() { (overview(report)) }
+                    section #arms {
+                        h2 { "Every arm at a glance" }
+                        (arms(&report.arms))
+                        (table(&report.glance()))
                     }
-                    (table(&report.overview()))
-                    nav aria-label="Sections" {
-                        @for section in &report.sections {
-                            a href=(format!("#{}", section.id)) { (section.title) }
-                        }
-                    }
-                    (arms(&report.arms))
                     @for section in &report.sections { (section_of(section, &report.arms)) }
                 }
                 footer {
@@ -68,12 +66,103 @@ pub(super) fn page(report: &Report) -> String {
     body.into_string() + "\n"
 }
 
-fn card(verdict: &Verdict) -> Markup {
-    let (mark, class) = match verdict.holds {
+/// Links that stay in sight.
+fn contents(report: &Report) -> Markup {
+    let sections = report.sections.iter();
+    let sections = sections.map(|one| (one.id.as_str(), one.title.as_str()));
+    let overview = (!report.overview.is_empty()).then_some(("overview", "Overview"));
+    let all = overview
+        .into_iter()
+        .chain([("arms", "Arms")])
+        .chain(sections);
+    html! {
+        nav aria-label="Contents" {
+            div { @for (id, title) in all { a href=(format!("#{id}")) { (title) } } }
+        }
+    }
+}
+
+/// The report's conclusions, each with the claims that it stands on.
+fn overview(report: &Report) -> Markup {
+    html! {
+        section #overview {
+            h2 { (OVERVIEW) }
+            ol .answers {
+                @for (index, answer) in report.overview.iter().enumerate() {
+                    li {
+                        (verdict(answer.holds())) " "
+                        a href=(format!("#conclusion-{}", index + 1)) { (answer.text) }
+                    }
+                }
+            }
+            p .note { (OVERVIEW_NOTE) }
+            table .overview {
+                thead {
+                    tr {
+                        @for name in ["Claim", "Measured", "Verdict", "Why"] {
+                            th scope="col" { (name) }
+                        }
+                    }
+                }
+                @for (index, answer) in report.overview.iter().enumerate() {
+                    (answer_of(index, answer, report))
+                }
+            }
+        }
+    }
+}
+
+fn answer_of(index: usize, answer: &Answer, report: &Report) -> Markup {
+    html! {
+        tbody id=(format!("conclusion-{}", index + 1)) {
+            tr .conclusion {
+                th scope="rowgroup" colspan="2" { (index + 1) ". " (answer.text) }
+                td { (verdict(answer.holds())) }
+                td .why { (answer.why()) }
+            }
+            @for one in &answer.findings { (finding(one, report)) }
+        }
+    }
+}
+
+fn finding(one: &Finding, report: &Report) -> Markup {
+    let arm = report.arms.iter().position(|arm| arm.id == one.arm);
+    html! {
+        tr {
+            th scope="row" {
+                @match &one.section {
+                    Some(section) => a href=(format!("#{section}")) { (one.text) },
+                    None => (one.text),
+                }
+                small {
+                    (swatch(arm)) (one.label)
+                    @if let Cell::Measured(e, _) = &one.measured { " · n\u{a0}=\u{a0}" (e.n) }
+                    @if one.observation { " · observation" }
+                }
+            }
+            td .value {
+                @match &one.measured {
+                    // The reason stands beside it.
+                    Cell::Missing(_) => "—",
+                    found => (value(found)),
+                }
+            }
+            td { (verdict(one.holds)) }
+            td .why { (inline(&one.why)) }
+        }
+    }
+}
+
+fn verdict(holds: Option<bool>) -> Markup {
+    let (mark, class) = match holds {
         Some(true) => ("✓", "good"),
         Some(false) => ("✗", "bad"),
         None => ("—", "open"),
     };
+    html! { span class=(format!("verdict {class}")) { (mark) "\u{a0}" (verdict_word(holds)) } }
+}
+
+fn card(verdict: &Verdict) -> Markup {
     html! {
         div .card {
             div .claim { (verdict.claim) ": " (verdict.arm) }
@@ -83,15 +172,15 @@ fn card(verdict: &Verdict) -> Markup {
                     div .spread {
                         @if let Some(std) = e.std { "± " (style.beside(std, e.mean)) " " }
                         @if let Some(interval) = interval(e, *style) { (interval) ", " }
-                        "n = " (e.n)
+                        "n\u{a0}=\u{a0}" (e.n)
                     }
                 }
                 Cell::Missing(reason) => { div .figure { "—" } div .spread { (reason) } }
                 _ => {}
             }
             div .bar {
-                span class=(format!("verdict {class}")) { (mark) " " (verdict_word(verdict.holds)) }
-                " · required: " (verdict.bar)
+                (self::verdict(verdict.holds))
+                " · required: " (verdict.bar.replace(' ', "\u{a0}"))
             }
         }
     }
@@ -113,10 +202,14 @@ fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
         section id=(section.id) {
             h2 { (section.title) }
             p .question { (section.question) }
-            @for paragraph in &section.method { p { (paragraph) } }
+            @for paragraph in &section.method { p { (inline(paragraph)) } }
+            (origin(section))
+            @if !section.verdicts.is_empty() {
+                div .cards { @for verdict in &section.verdicts { (card(verdict)) } }
+            }
             @for block in &section.blocks {
                 @match block {
-                    Block::Text(text) => p { (text) },
+                    Block::Text(text) => p { (inline(text)) },
                     Block::Table(one) => (titled(one)),
                     Block::Figure(one) => (figure(one)),
                     Block::Reading(one) => (reading(one)),
@@ -130,6 +223,22 @@ fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
                 dl .run {
                     @for (name, value) in &section.provenance { dt { (name) } dd { (value) } }
                 }
+            }
+        }
+    }
+}
+
+/// What a section's numbers come from, in a line.
+fn origin(section: &Section) -> Markup {
+    let of = |name: &str| {
+        let mut all = section.provenance.iter();
+        all.find(|(known, _)| known == name).map(|(_, value)| value)
+    };
+    html! {
+        p .origin {
+            @if let Some(command) = of("Command") { code { (command) } }
+            @for name in ["Commit", "Machine", "Device", "Seed"] {
+                @if let Some(value) = of(name) { " · " (name.to_lowercase()) " " (value) }
             }
         }
     }
@@ -161,8 +270,8 @@ fn table(table: &Table) -> Markup {
                 tbody { @for row in rows { (row) } }
             }
         }
-        @for (mark, reason) in notes.iter() { p .foot { sup { (mark) } " " (reason) } }
-        @if !table.note.is_empty() { p .note { (table.note) } }
+        @for (mark, reason) in notes.iter() { p .foot { sup { (mark) } " " (inline(reason)) } }
+        @if !table.note.is_empty() { p .note { (inline(&table.note)) } }
     }
 }
 
@@ -186,17 +295,27 @@ fn swatch(arm: Option<usize>) -> Markup {
 fn cell(cell: &Cell, notes: &mut Footnotes) -> Markup {
     html! {
         @match cell {
-            Cell::Text(text) => td .words { (text) },
-            Cell::Number(value, style) => td { span .main { (style.number(*value)) (style.unit()) } },
-            Cell::Measured(e, style) => td {
-                span .main { (style.number(e.mean)) (style.unit()) }
+            Cell::Missing(reason) => td title=(reason) { "—" sup { (notes.mark(reason)) } },
+            Cell::Text(_) => td .words { (value(cell)) },
+            _ => td { (value(cell)) },
+        }
+    }
+}
+
+/// What is in a cell: the number large, its spread small.
+fn value(cell: &Cell) -> Markup {
+    html! {
+        @match cell {
+            Cell::Text(text) => (text),
+            Cell::Number(value, style) => span .main { (style.with_unit(*value)) },
+            Cell::Measured(e, style) => {
+                span .main { (style.with_unit(e.mean)) }
                 @if let Some(std) = e.std { span .std { " ± " (style.beside(std, e.mean)) } }
                 @if let Some(interval) = interval(e, *style) { small { (interval) } }
             },
-            Cell::Marked(text, good) => td {
-                span class=(if *good { "good" } else { "bad" }) { (text) }
-            },
-            Cell::Missing(reason) => td title=(reason) { "—" sup { (notes.mark(reason)) } },
+            Cell::Spread(main, spread) => { span .main { (main) } small { (spread) } },
+            Cell::Marked(text, good) => span class=(if *good { "good" } else { "bad" }) { (text) },
+            Cell::Missing(reason) => (reason),
         }
     }
 }
@@ -224,7 +343,7 @@ fn figure(figure: &Figure) -> Markup {
             } @else {
                 div .charts { @for picture in &figure.pictures { (picture_of(picture)) } }
             }
-            @if !figure.note.is_empty() { figcaption .note { (figure.note) } }
+            @if !figure.note.is_empty() { figcaption .note { (inline(&figure.note)) } }
         }
     }
 }
@@ -233,7 +352,7 @@ fn reading(reading: &Reading) -> Markup {
     html! {
         details {
             summary { h3 { (reading.title) } }
-            @if !reading.note.is_empty() { p .note { (reading.note) } }
+            @if !reading.note.is_empty() { p .note { (inline(&reading.note)) } }
             @for one in &reading.passages {
                 h4 { (swatch(one.arm)) (one.head) }
                 blockquote { @for line in one.lines() { p { (line) } } }

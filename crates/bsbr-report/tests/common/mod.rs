@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bsbr_report::experiments;
 use bsbr_report::host::{Commit, Machine};
+use bsbr_report::overview::{Conclusion, Source, answer, read_overview};
 use bsbr_report::record::{
     FORMAT, Identity, Measurement, ModelInfo, RANDOM, Record, Records, RunInfo,
 };
@@ -296,29 +297,41 @@ pub fn attention_maps(spec: &Spec, texts: u64) -> Records {
     Records::new(records)
 }
 
+/// What the report concludes.
+pub fn conclusions() -> Vec<Conclusion> {
+    read_overview(&assets().join("overview.toml")).unwrap()
+}
+
 /// A report on made-up records of all experiments.
 pub fn report() -> Report {
     let specs = specs(&Overrides::default());
     let claims = read_claims(&assets().join("reported.toml")).unwrap();
-    let mut sections = Vec::new();
-    let mut model = None;
-    for spec in &specs {
-        let records = match spec.method.experiment.as_str() {
+    let records: Vec<Records> = specs
+        .iter()
+        .map(|spec| match spec.method.experiment.as_str() {
             "similarity" => similarity(spec, 4),
             "agreement" => agreement(spec, 20),
             "attention-maps" => attention_maps(spec, 5),
             "summarisation" => summarisation(spec, 8),
             // Nothing measured yet.
             _ => Records::default(),
-        };
-        let experiment = experiments::build(spec, &claims).unwrap();
-        model = model.or_else(|| records.first().map(|record| record.model.clone()));
-        sections.push(experiment.render(&records).unwrap());
-    }
+        })
+        .collect();
+    let sources: Vec<Source<'_>> = specs
+        .iter()
+        .zip(&records)
+        .map(|(spec, records)| Source { spec, records })
+        .collect();
+    let section = |source: &Source<'_>| {
+        let experiment = experiments::build(source.spec, &claims).unwrap();
+        experiment.render(source.records).unwrap()
+    };
+    let model = records.iter().find_map(Records::first);
     Report {
-        model: model.unwrap(),
+        model: model.unwrap().model.clone(),
         arms: specs[0].method.arms.clone(),
         quick: false,
-        sections,
+        overview: answer(&conclusions(), &sources, &claims),
+        sections: sources.iter().map(section).collect(),
     }
 }

@@ -8,8 +8,9 @@ use serde::Deserialize;
 
 use crate::arms;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit};
 use crate::experiments::attention_maps::maps::{Grid, HeadScores, Rows};
+use crate::experiments::common::in_turns;
 use crate::experiments::watched::Watched;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
@@ -252,19 +253,8 @@ fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
 
 impl Experiment for AttentionMaps {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (length, models) = (self.settings.length, 4 * (self.arms().len() + 1));
-        let domains = lab.corpus().domains();
-        let mut units = Vec::new();
-        for (at, domain) in domains.iter().enumerate() {
-            let turns =
-                (self.counts.texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;
-            let count = match turns {
-                0 => 0,
-                turns => lab.corpus().available(domain, length, turns)?,
-            };
-            units.extend(batches(domain, length, count, 1, models));
-        }
-        Ok(units)
+        let models = 4 * (self.arms().len() + 1);
+        in_turns(lab, self.settings.length, self.counts.texts, 1, models)
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {

@@ -5,7 +5,6 @@ use crate::experiments::common::{
 };
 use crate::experiments::growth_table::{Curve, growth_table};
 use crate::experiments::memory::{MODEL, Memory};
-use crate::growth::Level;
 use crate::record::{Pool, Records};
 use crate::render::chart::LineChart;
 use crate::render::scale::Scale;
@@ -40,7 +39,7 @@ pub(super) fn section(experiment: &Memory, records: &Records) -> Section {
     let curve = Curve {
         title: "growth".to_owned(),
         predicted: false,
-        levels: Box::new(|id| levels(experiment, records, id)),
+        levels: Box::new(|id| records.levels(id, Pool::Source(MODEL), "growth")),
     };
     Section {
         id: spec.method.experiment.clone(),
@@ -108,23 +107,9 @@ fn method(experiment: &Memory, records: &Records) -> Vec<String> {
     paragraphs
 }
 
-fn levels(experiment: &Memory, records: &Records, id: &str) -> Vec<Level> {
-    let lengths = experiment.settings.lengths.iter();
-    lengths
-        .map(|&length| Level {
-            length,
-            samples: records
-                .of(id, Pool::Source(MODEL), length)
-                .filter_map(|one| one.values.get("growth").copied())
-                .collect(),
-        })
-        .filter(|level| !level.samples.is_empty())
-        .collect()
-}
-
 fn figure(experiment: &Memory, records: &Records) -> Figure {
     let lengths = &experiment.settings.lengths;
-    let mut greatest = MIB;
+    let mut greatest = 1.0;
     let series = lines(&experiment.spec.method.arms, |arm| {
         let points = lengths.iter().map(|&length| {
             let found = records.estimate(arm, Pool::Source(MODEL), length, "growth");

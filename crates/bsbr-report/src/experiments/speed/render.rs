@@ -9,7 +9,6 @@ use crate::experiments::common::{
 };
 use crate::experiments::growth_table::{Curve, growth_table};
 use crate::experiments::speed::{ATTENTION, MODEL, Speed};
-use crate::growth::Level;
 use crate::record::{Pool, Records};
 use crate::render::chart::LineChart;
 use crate::render::scale::Scale;
@@ -39,7 +38,7 @@ pub(super) fn section(experiment: &Speed, records: &Records) -> Section {
     let curves = SCOPES.map(|(scope, words)| Curve {
         title: words.to_owned(),
         predicted: scope == ATTENTION,
-        levels: Box::new(move |id| levels(experiment, records, id, scope)),
+        levels: Box::new(move |id| records.levels(id, Pool::Source(scope), "seconds")),
     });
     blocks.push(Block::Table(growth_table(
         "Time: growth and crossover",
@@ -110,17 +109,6 @@ fn samples(records: &Records, id: &str, scope: &str, length: usize) -> Vec<f64> 
         .collect()
 }
 
-fn levels(experiment: &Speed, records: &Records, id: &str, scope: &str) -> Vec<Level> {
-    let lengths = experiment.settings.lengths.iter();
-    lengths
-        .map(|&length| Level {
-            length,
-            samples: samples(records, id, scope, length),
-        })
-        .filter(|level| !level.samples.is_empty())
-        .collect()
-}
-
 /// Medians with quartiles, and the mean where there is room.
 fn times(
     experiment: &Speed,
@@ -139,13 +127,15 @@ fn times(
         match (at(0.5), at(0.25), at(0.75), Estimate::of(&ms)) {
             (Some(median), Some(low), Some(high), Some(all)) => {
                 let style = Style::Digits(3);
-                Cell::Text(format!(
-                    "{} [{}, {}] · {}",
+                Cell::Spread(
                     style.number(median),
-                    style.beside(low, median),
-                    style.beside(high, median),
-                    style.number(all.mean)
-                ))
+                    format!(
+                        "[{}, {}] · {}",
+                        style.beside(low, median),
+                        style.beside(high, median),
+                        style.number(all.mean)
+                    ),
+                )
             }
             _ => {
                 let reason = records.estimate(id, Pool::Source(scope), length, "seconds");

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::compare::{self, States};
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
-use crate::experiments::common::dense_place;
+use crate::experiments::common::{dense_place, in_turns};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
@@ -44,8 +44,8 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts of each domain.
-    pub texts_per_domain: u64,
+    /// Texts in all; they take turns between the domains.
+    pub texts: u64,
     /// Questions.
     pub questions: u64,
     /// Texts or questions of a unit.
@@ -203,23 +203,13 @@ impl Experiment for Sweep {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, settings) = (&self.counts, &self.settings);
         let models = self.arms().len();
-        let mut units = Vec::new();
-        for domain in lab.corpus().domains() {
-            let wanted = counts.texts_per_domain;
-            let count = lab.corpus().available(&domain, settings.length, wanted)?;
-            units.extend(batches(
-                &domain,
-                settings.length,
-                count,
-                counts.per_unit,
-                models,
-            ));
-        }
+        let (length, per_unit) = (settings.length, counts.per_unit);
+        let mut units = in_turns(lab, length, counts.texts, per_unit, models)?;
         units.extend(batches(
             QUESTIONS,
             settings.distance,
             counts.questions,
-            counts.per_unit,
+            per_unit,
             models,
         ));
         Ok(units)

@@ -1,7 +1,9 @@
 //! The section on one setting at several values.
 
 use crate::estimate::Estimate;
-use crate::experiments::common::{Column, by_arm, extension_words, plural, provenance, verdicts};
+use crate::experiments::common::{
+    Column, Subject, by_subject, dense_place, extension_words, plural, provenance, verdicts,
+};
 use crate::experiments::sweep::{QUESTIONS, Sweep};
 use crate::record::{Pool, Records};
 use crate::render::chart::{LineChart, Series};
@@ -65,6 +67,27 @@ fn swept(arms: &[ArmSpec]) -> Vec<Swept<'_>> {
     all.into_iter().map(|(_, one)| one).collect()
 }
 
+/// The rows of a table, in the colours of the figure: one for all values of a line.
+fn subjects(arms: &[ArmSpec]) -> Vec<Subject> {
+    let lines = swept(arms);
+    let mut others = (lines.len() + 1)..;
+    let mut subjects = Subject::arms(arms);
+    for (place, subject) in subjects.iter_mut().enumerate() {
+        let own = |line: &Swept<'_>| line.values.iter().any(|(_, at, _)| *at == place);
+        subject.arm = match lines.iter().position(own) {
+            Some(line) => Some(line_colour(line)),
+            None if Some(place) == dense_place(arms) => Some(0),
+            None => others.next(),
+        };
+    }
+    subjects
+}
+
+/// The colour of a line; the first one is that of the dense model.
+fn line_colour(line: usize) -> usize {
+    line + 1
+}
+
 pub(super) fn section(experiment: &Sweep, records: &Records) -> Section {
     let spec = &experiment.spec;
     let arms = &spec.method.arms;
@@ -72,13 +95,13 @@ pub(super) fn section(experiment: &Sweep, records: &Records) -> Section {
         .iter()
         .map(|(quantity, title)| column(experiment, title, quantity))
         .collect();
-    let all = by_arm(
+    let all = by_subject(
         format!("{}: all values", spec.title),
         "KL (dense ‖ arm) in nats per position, top-1 agreement and cosine of final hidden states \
          on texts; *speed-up*: time of the whole model, dense ÷ own, on the same text; *cache*: \
          numbers kept after it, as a share of dense, by definition; *right* and *exact answers*: \
          shares of questions.",
-        arms,
+        &subjects(arms),
         records,
         &columns,
     );
@@ -102,10 +125,10 @@ pub(super) fn section(experiment: &Sweep, records: &Records) -> Section {
 fn method(experiment: &Sweep, records: &Records) -> Vec<String> {
     let (settings, counts) = (&experiment.settings, &experiment.counts);
     let mut paragraphs = vec![format!(
-        "{} of {} tokens of each domain, and {} about facts at least {} words back with {} \
+        "{} of {} tokens, the domains taking turns, and {} about facts at least {} words back with {} \
          candidates. On each text the arms take turns in being first, so that speed-ups compare \
          runs side by side; they are one run a text and show what is large.",
-        plural(counts.texts_per_domain, "text"),
+        plural(counts.texts, "text"),
         settings.length,
         plural(counts.questions, "question"),
         settings.distance,
@@ -149,11 +172,11 @@ fn relative(experiment: &Sweep, records: &Records) -> Table {
         ("among", "right answers"),
     ];
     let mut rows = Vec::new();
-    for line in swept(&experiment.spec.method.arms) {
+    for (colour, line) in swept(&experiment.spec.method.arms).into_iter().enumerate() {
         let Some((_, _, first)) = line.values.first() else {
             continue;
         };
-        for (_, place, arm) in &line.values {
+        for (_, _, arm) in &line.values {
             let cells = QUANTITIES.iter().map(|(quantity, _)| {
                 let of = |id: &str| found(experiment, records, id, quantity);
                 match (of(&arm.id), of(&first.id)) {
@@ -166,7 +189,7 @@ fn relative(experiment: &Sweep, records: &Records) -> Table {
             });
             rows.push(Row {
                 head: arm.label.clone(),
-                arm: Some(*place),
+                arm: Some(line_colour(colour)),
                 strong: arm.default,
                 cells: cells.collect(),
             });
@@ -197,7 +220,7 @@ fn figure(experiment: &Sweep, records: &Records) -> Figure {
     }
     let series = |x: &dyn Fn(f64, &str) -> Option<f64>, quantity: &str| -> Vec<Series> {
         let drawn = lines.iter().enumerate().map(|(index, line)| Series {
-            arm: index,
+            arm: line_colour(index),
             label: line.label.clone(),
             strong: index == 0,
             points: line
@@ -212,6 +235,11 @@ fn figure(experiment: &Sweep, records: &Records) -> Figure {
         drawn.filter(|one| !one.points.is_empty()).collect()
     };
     let by_value = |value: f64, _: &str| Some(place(value));
+    let highest = |quantity: &str| {
+        let all = series(&by_value, quantity).into_iter();
+        let means = all.flat_map(|one| one.points).map(|(_, e)| e.mean);
+        means.fold(1.0, f64::max)
+    };
     let chart = |title: &str, quantity: &str, y: Scale| {
         LineChart {
             label: format!("{title} by {parameter}"),
@@ -232,7 +260,7 @@ fn figure(experiment: &Sweep, records: &Records) -> Figure {
         x_ticks: [0.03, 0.1, 0.3, 1.0]
             .map(|share: f64| (share.log10(), format!("{:.0} %", share * 100.0)))
             .to_vec(),
-        y: Scale::log(1e-5, 1.0),
+        y: Scale::log(1e-5, highest("kl")),
         series: series(&by_cache, "kl"),
     };
     let share = Scale::Linear {
@@ -244,14 +272,14 @@ fn figure(experiment: &Sweep, records: &Records) -> Figure {
         title: experiment.spec.title.clone(),
         note: "Means with bootstrap 95 % intervals over texts or questions.".to_owned(),
         pictures: vec![
-            chart("KL (dense ‖ arm)", "kl", Scale::log(1e-5, 1.0)),
+            chart("KL (dense ‖ arm)", "kl", Scale::log(1e-5, highest("kl"))),
             chart("Right answers", "among", share),
             chart(
                 "Speed-up over dense",
                 "speedup",
                 Scale::Linear {
                     low: 0.0,
-                    high: 3.0,
+                    high: highest("speedup").ceil(),
                 },
             ),
             pareto.draw(),

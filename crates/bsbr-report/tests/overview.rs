@@ -1,0 +1,326 @@
+//! The overview: conclusions of the report, and what made-up records say of them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use bsbr_report::experiments;
+use bsbr_report::judge::{Choice, Vote, ballots};
+use bsbr_report::overview::{Answer, Conclusion, Finding, Measure, Source, answer, read_overview};
+use bsbr_report::record::{Measurement, Record, Records};
+use bsbr_report::reported::{Claim, read_claims};
+use bsbr_report::section::Cell;
+use bsbr_report::spec::{Overrides, Spec};
+
+fn spec(experiment: &str) -> Spec {
+    let specs = common::specs(&Overrides::default());
+    let mut found = specs.into_iter();
+    found
+        .find(|spec| spec.method.experiment == experiment)
+        .unwrap()
+}
+
+/// Conclusions from the text of a file.
+fn conclusions(text: &str) -> Vec<Conclusion> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("overview.toml");
+    std::fs::write(&path, text).unwrap();
+    read_overview(&path).unwrap()
+}
+
+/// The one finding of a claim of the experiment.
+fn found(spec: &Spec, records: &Records, claim: &str, reported: &[Claim]) -> Finding {
+    let experiment = &spec.method.experiment;
+    let text = format!(
+        "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"t\"\n\
+         experiment = \"{experiment}\"\n{claim}"
+    );
+    let sources = [Source { spec, records }];
+    let mut all = answer(&conclusions(&text), &sources, reported);
+    all.remove(0).findings.remove(0)
+}
+
+/// Seconds that grow as n² for dense attention and as 700 n for the rest; dense is faster below 700.
+fn times(spec: &Spec) -> Records {
+    let mut all = Vec::new();
+    for length in [128, 256, 512, 1024, 2048, 4096] {
+        for index in 0..5u64 {
+            for arm in &spec.method.arms {
+                let n = length as f64;
+                let noise = 1.0 + 0.01 * index as f64;
+                let seconds = match arm.id.as_str() {
+                    "dense" => n * n * noise,
+                    "local" => 0.9 * n * n * noise,
+                    "published" => 2.0 * n * n * noise,
+                    _ => 700.0 * n * noise,
+                };
+                let mut one = Measurement::new(&arm.id, "model", length, index);
+                one.set("seconds", seconds);
+                all.push(one);
+            }
+        }
+    }
+    Records::new(vec![common::record(spec, "model", all, 5)])
+}
+
+#[test]
+fn the_committed_statements_are_bound_to_what_there_is() {
+    let claims = read_claims(&common::assets().join("reported.toml")).unwrap();
+    let conclusions = common::conclusions();
+    assert_eq!(conclusions.len(), 5);
+    for one in conclusions.iter().flat_map(|one| &one.statements) {
+        if let Some(id) = &one.reported {
+            assert!(claims.iter().any(|claim| claim.id == *id), "{id}");
+        }
+        let others: Vec<&String> = match &one.measure {
+            Measure::Ratio { over, .. }
+            | Measure::Crossover { over, .. }
+            | Measure::Preference { over } => vec![over],
+            Measure::Gap { before, goal, .. } => vec![before, goal],
+            _ => Vec::new(),
+        };
+        if one.experiment == "recovery" && experiments::version("recovery").is_err() {
+            continue;
+        }
+        let spec = spec(&one.experiment);
+        for arm in one.beside.iter().chain([&one.arm]).chain(others) {
+            let arm = arm.split('@').next().unwrap();
+            assert!(spec.arm(arm).is_some(), "{}: {arm}", one.text);
+        }
+        if let Measure::Bar(name) = &one.measure {
+            let bar = spec.bars.iter().find(|bar| bar.name == *name);
+            assert_eq!(bar.unwrap().arm, one.arm, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
+    let spec = spec("agreement");
+    let records = common::agreement(&spec, 4);
+    let claim = "measure = { mean = { quantity = \"top1\", length = 1024 } }\nat_least = 0.95\n\
+                 beside = [\"local\", \"nobody\"]\nform = \"percent\"\nreported = \"top-1\"\n\
+                 note = \"And more.\"";
+    let mut reported = read_claims(&common::assets().join("reported.toml")).unwrap();
+    let one = found(&spec, &records, claim, &reported);
+    assert_eq!((one.holds, one.label.as_str()), (Some(true), "moments"));
+    assert_eq!(one.section.as_deref(), Some("agreement"));
+    assert!(
+        one.why
+            .starts_with("Required: ≥ 95.0 %; beside it: local 8"),
+        "{}",
+        one.why
+    );
+    assert!(one.why.ends_with(" %. And more."), "{}", one.why);
+    for claim in &mut reported {
+        claim.value = (claim.id == "top-1").then_some(0.91);
+    }
+    let one = found(&spec, &records, claim, &reported);
+    assert!(one.why.contains("; the report has 91.0 %."), "{}", one.why);
+
+    let bar = "arm = \"local\"\nmeasure = { bar = \"Top-1 agreement, without training\" }";
+    let one = found(&spec, &records, bar, &[]);
+    assert_eq!((one.arm.as_str(), one.holds), ("moments", Some(true)));
+    assert_eq!(one.why, "Required: ≥ 0.950.");
+}
+
+#[test]
+fn ratios_crossovers_and_exponents_come_from_samples() {
+    let spec = spec("speed");
+    let records = times(&spec);
+    let of = |claim: &str| found(&spec, &records, claim, &[]);
+    let shown = |one: &Finding| match &one.measured {
+        Cell::Spread(main, spread) => format!("{main} {spread}"),
+        other => panic!("{other:?}"),
+    };
+
+    let ratio = of(
+        "measure = { ratio = { quantity = \"seconds\", length = 1024, \
+                    source = \"model\", over = \"dense\" } }\nat_most = 1.0\nform = \"ratio\"",
+    );
+    let Cell::Measured(e, _) = &ratio.measured else {
+        panic!("{ratio:?}");
+    };
+    assert!((e.mean - 700.0 / 1024.0).abs() < 1e-9 && e.n == 5);
+    assert!(e.interval.unwrap().width() < 1e-9);
+    assert_eq!(ratio.holds, Some(true));
+
+    let gap = of(
+        "arm = \"moments-exact\"\nmeasure = { gap = { quantity = \"seconds\", \
+                  length = 1024, source = \"model\", before = \"dense\", goal = \"local\" } }\n\
+                  at_least = 0.5",
+    );
+    let Cell::Measured(e, _) = &gap.measured else {
+        panic!("{gap:?}");
+    };
+    // From n² to 0.9 n²: 700 n lies at (n − 700) / 0.1 n.
+    assert!((e.mean - 324.0 / 102.4).abs() < 1e-9, "{e:?}");
+
+    let crossover = "measure = { crossover = { quantity = \"seconds\", source = \"model\", \
+                     over = \"dense\" } }\nat_least = 128\nat_most = 4096\nform = \"tokens\"\n\
+                     beside = [\"local\", \"published\"]";
+    let one = of(crossover);
+    assert!(shown(&one).starts_with("700 tokens [68"), "{one:?}");
+    assert_eq!(
+        one.why,
+        "Required: 128 to 4096 tokens; beside it: local at every length · published not up to 4096."
+    );
+    // Neither an arm that always gains nor one that never does has a crossover.
+    for arm in ["local", "published"] {
+        let one = of(&format!("arm = \"{arm}\"\n{crossover}"));
+        assert_eq!(one.holds, Some(false), "{one:?}");
+    }
+
+    let exponent = "measure = { exponent = { quantity = \"seconds\", source = \"model\", \
+                    from = 512 } }\nat_most = 1.3\nform = \"ratio\"";
+    let one = of(exponent);
+    assert!(shown(&one).starts_with("1.00 [0.9"), "{one:?}");
+    let dense = of(&format!("arm = \"dense\"\n{exponent}"));
+    assert!(shown(&dense).starts_with("2.00 ["), "{dense:?}");
+    assert_eq!((one.holds, dense.holds), (Some(true), Some(false)));
+}
+
+#[test]
+fn what_has_no_record_says_why() {
+    let (speed, none) = (spec("speed"), Records::default());
+    let claim = "measure = { mean = { quantity = \"speedup\", length = 8192, \
+                 source = \"model\" } }\nat_least = 1.0";
+    let one = found(&speed, &none, claim, &[]);
+    assert_eq!(one.holds, None);
+    assert_eq!(one.why, "No records of “speed”.");
+
+    let gpu = format!("device = \"gpu\"\n{claim}");
+    let cpu = format!("device = \"cpu\"\n{claim}");
+    let records = times(&speed);
+    let one = found(&speed, &records, &gpu, &[]);
+    assert_eq!(
+        one.why,
+        "No records of “speed” on a GPU: these are of flex."
+    );
+    let on_gpu: Vec<Record> = records
+        .iter()
+        .cloned()
+        .map(|mut record| {
+            record.identity.device = "cuda:1".to_owned();
+            record
+        })
+        .collect();
+    let one = found(&speed, &Records::new(on_gpu), &cpu, &[]);
+    assert_eq!(
+        one.why,
+        "No records of “speed” on the CPU: these are of cuda:1."
+    );
+
+    let unknown = format!("arm = \"nobody\"\n{claim}");
+    let one = found(&speed, &records, &unknown, &[]);
+    assert_eq!(one.why, "Not measured yet.");
+}
+
+#[test]
+fn preference_is_that_of_the_votes() {
+    let spec = spec("summarisation");
+    let records = common::summarisation(&spec, 6);
+    let claim = "measure = { preference = { over = \"dense\" } }\nat_least = 0.45\n\
+                 form = \"percent\"";
+    let one = found(&spec, &records, claim, &[]);
+    assert_eq!((one.holds, one.why.as_str()), (None, "No votes yet."));
+    let votes = ballots(&records, ["moments", "dense"], 1, "ada")
+        .into_iter()
+        .map(|ballot| Vote {
+            judge: "ada".to_owned(),
+            choice: match ballot.order[0] == "moments" {
+                true => Choice::Left,
+                false => Choice::Right,
+            },
+            pair: ballot.pair,
+            article: ballot.article,
+            order: ballot.order,
+            time: "2026-01-01T00:00:00Z".to_owned(),
+            seed: 1,
+            ballot: ballot.id,
+        });
+    let one = found(&spec, &records.with_votes(votes.collect()), claim, &[]);
+    assert_eq!(one.holds, Some(true));
+}
+
+#[test]
+fn a_conclusion_stands_on_its_claims() {
+    let finding = |holds: Option<bool>, observation: bool| Finding {
+        text: "t".to_owned(),
+        observation,
+        section: None,
+        arm: "moments".to_owned(),
+        label: "moments".to_owned(),
+        measured: Cell::Missing("not yet".to_owned()),
+        holds,
+        why: String::new(),
+    };
+    let (yes, no, open) = (Some(true), Some(false), None);
+    for (claims, observations, expected, why) in [
+        (vec![yes, yes], vec![no, open], yes, "2 of 2 claims hold."),
+        (
+            vec![yes, no],
+            vec![yes],
+            no,
+            "1 of 2 claims hold, 1 misses.",
+        ),
+        (
+            vec![yes, open],
+            vec![],
+            open,
+            "1 of 2 claims hold, 1 is not measured.",
+        ),
+        (
+            vec![no, no, open, open],
+            vec![],
+            no,
+            "0 of 4 claims hold, 2 miss, 2 are not measured.",
+        ),
+        (vec![], vec![yes], open, "0 of 0 claims hold."),
+    ] {
+        let claims = claims.into_iter().map(|holds| finding(holds, false));
+        let observations = observations.into_iter().map(|holds| finding(holds, true));
+        let one = Answer {
+            text: "c".to_owned(),
+            findings: claims.chain(observations).collect(),
+        };
+        assert_eq!((one.holds(), one.why().as_str()), (expected, why));
+    }
+}
+
+#[test]
+fn a_statement_has_limits_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("overview.toml");
+    let head = "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"so it is\"\n\
+                experiment = \"speed\"\n";
+    for (rest, part) in [
+        (
+            "measure = { exponent = { quantity = \"q\", source = \"s\", from = 1 } }",
+            "no limit",
+        ),
+        (
+            "measure = { bar = \"b\" }\nat_most = 1.0",
+            "those of its bar",
+        ),
+        ("measure = { median = \"b\" }", "median"),
+    ] {
+        std::fs::write(&path, format!("{head}{rest}")).unwrap();
+        let error = read_overview(&path).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_overview_comes_first_and_links_to_its_sections() {
+    let report = common::report();
+    let page = report.html();
+    let place = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}"));
+    assert!(place("id=\"overview\"") < place("id=\"arms\""));
+    assert!(place("id=\"arms\"") < place("id=\"similarity\""));
+    assert!(page.contains("href=\"#agreement\""));
+    let folder = tempfile::tempdir().unwrap();
+    report.write(folder.path()).unwrap();
+    let index = std::fs::read_to_string(folder.path().join("index.md")).unwrap();
+    assert!(index.contains("](agreement.md)"), "{index}");
+    assert!(index.contains("| — |  | not measured | No records of “speed” on the CPU. |"));
+}
