@@ -26,6 +26,13 @@ struct TextFile {
     ids: Vec<u32>,
 }
 
+impl TextFile {
+    /// What is kept for calibration, for choices and for counting tokens.
+    fn training(&self) -> &[u32] {
+        &self.ids[..self.ids.len() / TRAINING_SHARE]
+    }
+}
+
 /// Texts by domain, as tokens of one tokenizer.
 #[derive(Debug, Clone)]
 pub struct Corpus {
@@ -113,6 +120,14 @@ impl Corpus {
         match &self.source {
             Source::Storybook => "storybook, training split".to_owned(),
             Source::Files(_) => "the first fifth of each file".to_owned(),
+        }
+    }
+
+    /// What choices are made on, in words.
+    pub fn describe_development(&self) -> String {
+        match &self.source {
+            Source::Storybook => "storybook, validation split".to_owned(),
+            Source::Files(_) => self.describe_training(),
         }
     }
 
@@ -209,15 +224,31 @@ impl Corpus {
                 .collect(),
             Source::Files(files) => {
                 let share = count.div_ceil(files.len().max(1));
-                let pieces = files.iter().flat_map(|file| {
-                    let training = &file.ids[..file.ids.len() / TRAINING_SHARE];
-                    training.chunks(length.max(1)).take(share)
-                });
-                Ok(pieces
-                    .filter(|piece| !piece.is_empty())
-                    .map(<[u32]>::to_vec)
-                    .collect())
+                Ok(pieces(files, length, share))
             }
+        }
+    }
+
+    /// Texts of at most `length` tokens to make choices on, `per_domain` of each domain; no test
+    /// text contains any of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded.
+    pub fn development(
+        &self,
+        seed: u64,
+        per_domain: u64,
+        length: usize,
+    ) -> Result<Vec<Vec<u32>>, ReportError> {
+        match &self.source {
+            Source::Storybook => (0..per_domain)
+                .flat_map(|index| Domain::ALL.map(|domain| (domain, index)))
+                .map(|(domain, index)| {
+                    self.document(seed, Split::Validation, domain, index, length)
+                })
+                .collect(),
+            Source::Files(files) => Ok(pieces(files, length, per_domain as usize)),
         }
     }
 
@@ -245,6 +276,14 @@ impl Corpus {
         ids.truncate(length);
         Ok(ids)
     }
+}
+
+/// The first `count` pieces of `length` tokens that each file keeps from the test texts.
+fn pieces(files: &[TextFile], length: usize, count: usize) -> Vec<Vec<u32>> {
+    let pieces = files
+        .iter()
+        .flat_map(|file| file.training().chunks(length.max(1)).take(count));
+    pieces.map(<[u32]>::to_vec).collect()
 }
 
 /// Ids without meaning, uniform over the vocabulary.

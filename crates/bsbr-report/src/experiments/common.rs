@@ -321,6 +321,14 @@ pub(super) fn lines(
         .collect()
 }
 
+/// The highest end of an interval, or value, of these lines.
+pub(super) fn greatest(series: &[Series]) -> f64 {
+    let values = series.iter().flat_map(|one| &one.points);
+    values
+        .map(|(_, e)| e.interval.map_or(e.mean, |i| i.high))
+        .fold(0.0, f64::max)
+}
+
 /// What a position extension does to these records, in words; nothing where none is chosen.
 pub(super) fn extension_words(extension: PositionExtension, records: &Records) -> Option<String> {
     let model = &records.first()?.model;

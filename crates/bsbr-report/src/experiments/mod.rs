@@ -10,8 +10,11 @@ pub mod speed;
 pub mod summarisation;
 pub mod sweep;
 
+mod beside;
 mod common;
 mod growth_table;
+mod rounds;
+mod timed;
 mod watched;
 
 use crate::error::ReportError;

@@ -1,6 +1,8 @@
 //! The section on hidden states and logits.
 
-use crate::experiments::common::{self, Column, by_arm, headline, plural, provenance, verdicts};
+use crate::experiments::common::{
+    self, Column, by_arm, greatest, headline, plural, provenance, verdicts,
+};
 use crate::experiments::similarity::{Similarity, layer_names};
 use crate::record::{Pool, RANDOM, Records};
 use crate::render::chart::{LineChart, Series};
@@ -244,13 +246,6 @@ fn lines(
     let mut series = common::lines(arms, points);
     series.retain(|one| !is_dense(one.arm));
     series
-}
-
-fn greatest(series: &[Series]) -> f64 {
-    let values = series.iter().flat_map(|one| &one.points);
-    values
-        .map(|(_, e)| e.interval.map_or(e.mean, |i| i.high))
-        .fold(0.0, f64::max)
 }
 
 fn by_position(experiment: &Similarity, records: &Records, length: usize) -> Vec<Block> {
