@@ -249,6 +249,15 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// `256, 512 and 1024`
+pub(super) fn listed(all: &[usize]) -> String {
+    let words: Vec<String> = all.iter().map(ToString::to_string).collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 /// The place of the dense model among arms.
 pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
     let dense = dense(arms)?;
