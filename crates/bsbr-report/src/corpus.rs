@@ -224,13 +224,16 @@ impl Corpus {
                 .collect(),
             Source::Files(files) => {
                 let share = count.div_ceil(files.len().max(1));
-                Ok(pieces(files, length, share))
+                let pieces = files
+                    .iter()
+                    .flat_map(|file| file.training().chunks(length.max(1)).take(share));
+                Ok(pieces.map(<[u32]>::to_vec).collect())
             }
         }
     }
 
-    /// Texts of at most `length` tokens to make choices on, `per_domain` of each domain; no test
-    /// text contains any of them.
+    /// `count` texts of at most `length` tokens to make choices on, which take turns between the
+    /// domains; no test text contains any of them. Of files there may be fewer.
     ///
     /// # Errors
     ///
@@ -238,17 +241,26 @@ impl Corpus {
     pub fn development(
         &self,
         seed: u64,
-        per_domain: u64,
+        count: u64,
         length: usize,
     ) -> Result<Vec<Vec<u32>>, ReportError> {
+        let count = count as usize;
         match &self.source {
-            Source::Storybook => (0..per_domain)
-                .flat_map(|index| Domain::ALL.map(|domain| (domain, index)))
-                .map(|(domain, index)| {
+            Source::Storybook => (0..count)
+                .map(|at| {
+                    let domain = Domain::ALL[at % Domain::ALL.len()];
+                    let index = (at / Domain::ALL.len()) as u64;
                     self.document(seed, Split::Validation, domain, index, length)
                 })
                 .collect(),
-            Source::Files(files) => Ok(pieces(files, length, per_domain as usize)),
+            Source::Files(files) => {
+                let piece = |at: usize| {
+                    let file = files.get(at % files.len().max(1))?;
+                    let mut pieces = file.training().chunks(length.max(1));
+                    pieces.nth(at / files.len().max(1)).map(<[u32]>::to_vec)
+                };
+                Ok((0..count).filter_map(piece).collect())
+            }
         }
     }
 
@@ -276,14 +288,6 @@ impl Corpus {
         ids.truncate(length);
         Ok(ids)
     }
-}
-
-/// The first `count` pieces of `length` tokens that each file keeps from the test texts.
-fn pieces(files: &[TextFile], length: usize, count: usize) -> Vec<Vec<u32>> {
-    let pieces = files
-        .iter()
-        .flat_map(|file| file.training().chunks(length.max(1)).take(count));
-    pieces.map(<[u32]>::to_vec).collect()
 }
 
 /// Ids without meaning, uniform over the vocabulary.

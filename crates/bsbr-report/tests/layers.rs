@@ -38,8 +38,8 @@ chunk_sizes = [16]
 length = 80
 least_agreement = 0.9
 [counts]
-texts_per_domain = 2
-choosing_per_domain = 1
+texts = 10
+choosing_texts = 5
 per_unit = 2
 "#;
 
@@ -166,7 +166,7 @@ fn each_step_tries_what_is_left_on_texts_that_no_table_reports() {
             assert!(!one.values.contains_key("kl"));
         }
     }
-    let choices = lab.corpus().development(1, 2, 80).unwrap();
+    let choices = lab.corpus().development(1, 10, 80).unwrap();
     assert_eq!(choices.len(), 10);
     for domain in lab.corpus().domains() {
         for index in 0..4 {

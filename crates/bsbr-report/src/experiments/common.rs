@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 
+use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::lab::Lab;
 use crate::record::{Measurement, Pool, Records};
@@ -357,10 +358,35 @@ pub(super) fn extension_words(extension: PositionExtension, records: &Records) -
     ))
 }
 
-/// 8192 as 8k.
+/// 8192 as 8k, 1536 as 1.5k.
 pub(super) fn short_length(length: usize) -> String {
-    match length.is_multiple_of(1024) {
-        true => format!("{}k", length / 1024),
-        false => length.to_string(),
+    match length {
+        _ if length.is_multiple_of(1024) => format!("{}k", length / 1024),
+        1025.. if length.is_multiple_of(512) => format!("{}.5k", length / 1024),
+        _ => length.to_string(),
     }
+}
+
+/// The domains, with what each has of `count` texts that take turns between them.
+pub(super) fn shares(
+    lab: &Lab,
+    length: usize,
+    count: u64,
+) -> Result<Vec<(String, u64)>, ReportError> {
+    let domains = lab.corpus().domains();
+    let (all, rest) = match domains.len() as u64 {
+        0 => (0, 0),
+        n => (count / n, count % n),
+    };
+    domains
+        .into_iter()
+        .zip(0..)
+        .map(|(domain, at)| {
+            let found = match all + u64::from(at < rest) {
+                0 => 0,
+                wanted => lab.corpus().available(&domain, length, wanted)?,
+            };
+            Ok((domain, found))
+        })
+        .collect()
 }

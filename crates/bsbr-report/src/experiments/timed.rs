@@ -44,6 +44,11 @@ impl Timed<'_> {
         levels.filter(|one| !one.samples.is_empty()).collect()
     }
 
+    /// The median of a row's seconds at one length.
+    pub(super) fn median(&self, id: &str, length: usize) -> Option<f64> {
+        quantile(&self.samples(id, length), 0.5).ok()
+    }
+
     /// Medians with quartiles, and the mean.
     fn time(&self, id: &str, length: usize) -> Cell {
         let ms: Vec<f64> = self

@@ -10,6 +10,7 @@ use crate::arms;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::attention_maps::maps::{Grid, HeadScores, Rows};
+use crate::experiments::common::shares;
 use crate::experiments::watched::Watched;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
@@ -253,16 +254,9 @@ fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
 impl Experiment for AttentionMaps {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (length, models) = (self.settings.length, 4 * (self.arms().len() + 1));
-        let domains = lab.corpus().domains();
         let mut units = Vec::new();
-        for (at, domain) in domains.iter().enumerate() {
-            let turns =
-                (self.counts.texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;
-            let count = match turns {
-                0 => 0,
-                turns => lab.corpus().available(domain, length, turns)?,
-            };
-            units.extend(batches(domain, length, count, 1, models));
+        for (domain, count) in shares(lab, length, self.counts.texts)? {
+            units.extend(batches(&domain, length, count, 1, models));
         }
         Ok(units)
     }

@@ -11,6 +11,7 @@ use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::beside::{Reference, set_closeness};
+use crate::experiments::common::shares;
 use crate::experiments::rounds::{Contestant, Rounds, model_run};
 use crate::experiments::timed::Timed;
 use crate::growth::Crossover;
@@ -35,8 +36,8 @@ const HYBRID: &str = "hybrid";
 /// Whether the hybrid reads with dense attention: 1 or 0.
 const DENSE: &str = "dense";
 
-/// The hybrid's time as a multiple of that of the faster of the other two.
-const BESIDE_FASTER: &str = "beside_faster";
+/// The hybrid's time as a multiple of that of the form that it reads with.
+const BESIDE_FORM: &str = "beside_form";
 
 /// Texts of a unit.
 const PER_UNIT: u64 = 1;
@@ -49,7 +50,7 @@ pub struct Settings {
     pub lengths: Vec<usize>,
     /// Seconds of a run beyond which only [`Counts::slow_runs`] are timed.
     pub slow_seconds: f64,
-    /// By which share the hybrid may be slower than the faster of the two.
+    /// By which share the hybrid may be slower than the form that it reads with.
     pub tolerance: f64,
     /// What stands in for positions that the model does not have.
     #[serde(default)]
@@ -64,8 +65,8 @@ pub struct Counts {
     pub runs: u64,
     /// The same where a run is slow.
     pub slow_runs: u64,
-    /// Texts of each domain at each length.
-    pub texts_per_domain: u64,
+    /// Texts at each length, which take turns between the domains.
+    pub texts: u64,
 }
 
 /// The experiment.
@@ -109,7 +110,7 @@ impl ByLength {
             {
                 let hybrid = ArmSpec {
                     id: HYBRID.to_owned(),
-                    label: format!("{}, then {}", one.label, two.label),
+                    label: HYBRID.to_owned(),
                     about: "The one up to the crossover, the other beyond it.".to_owned(),
                     default: true,
                     ..two.clone()
@@ -183,8 +184,7 @@ impl ByLength {
     fn hybrid(&self, lab: &Lab, earlier: &Records) -> Result<Hybrid, String> {
         let longest_dense = match self.crossover(earlier) {
             Some(Crossover::Always) => 0,
-            // The whole tokens before it.
-            Some(Crossover::At(length, _)) => length as usize,
+            Some(Crossover::At(length, _)) => length.round() as usize,
             Some(Crossover::Never) => usize::MAX,
             None => return Err("dense and arm were timed nowhere together".to_owned()),
         };
@@ -218,19 +218,18 @@ impl ByLength {
     }
 }
 
-/// Sets [`BESIDE_FASTER`] for each hybrid, from the others of the same round.
-fn beside_faster(measurements: &mut [Measurement]) {
+/// Sets [`BESIDE_FORM`] for each hybrid, from the time of `form` in the same round.
+fn beside_form(measurements: &mut [Measurement], form: &str) {
     let seconds = |one: &Measurement| one.values.get("seconds").copied();
     let others: Vec<(u64, f64)> = measurements
         .iter()
-        .filter(|one| one.arm != HYBRID)
+        .filter(|one| one.arm == form)
         .filter_map(|one| Some((one.index, seconds(one)?)))
         .collect();
     for one in measurements.iter_mut().filter(|one| one.arm == HYBRID) {
-        let same = others.iter().filter(|(round, _)| *round == one.index);
-        let fastest = same.map(|(_, taken)| *taken).reduce(f64::min);
-        if let (Some(own), Some(fastest)) = (seconds(one), fastest) {
-            one.set(BESIDE_FASTER, own / fastest);
+        let same = others.iter().find(|(round, _)| *round == one.index);
+        if let (Some(own), Some((_, other))) = (seconds(one), same) {
+            one.set(BESIDE_FORM, own / other);
         }
     }
 }
@@ -249,9 +248,7 @@ impl Experiment for ByLength {
             }));
         }
         for &length in lengths {
-            for domain in lab.corpus().domains() {
-                let wanted = counts.texts_per_domain;
-                let count = lab.corpus().available(&domain, length, wanted)?;
+            for (domain, count) in shares(lab, length, counts.texts)? {
                 units.extend(batches(&domain, length, count, PER_UNIT, self.rows.len()));
             }
         }
@@ -274,18 +271,24 @@ impl Experiment for ByLength {
         }
         let hybrid = self.hybrid(lab, earlier);
         // The choice, made once for a sequence of known length.
-        models.push(hybrid.map(|hybrid| hybrid.for_length(unit.length).clone()));
-        let reads_dense = |one: &mut Measurement| {
-            if let (HYBRID, Some(Ok(model))) = (one.arm.as_str(), models.last()) {
-                let chunks = model.config().arm(0).chunk_size();
-                one.set(DENSE, f64::from(u8::from(chunks.is_none())));
+        let chosen = hybrid.map(|hybrid| hybrid.for_length(unit.length).clone());
+        let form = chosen.as_ref().ok().map(|model| {
+            let dense = model.config().arm(0).chunk_size().is_none();
+            (dense, self.rows[usize::from(!dense)].id.as_str())
+        });
+        models.push(chosen);
+        let reads = |one: &mut Measurement| {
+            if let (HYBRID, Some((dense, _))) = (one.arm.as_str(), form) {
+                one.set(DENSE, f64::from(u8::from(dense)));
             }
         };
         let mut measurements = Vec::new();
         if unit.source == CHOSEN {
             measurements = self.time(unit, &models, lab);
-            beside_faster(&mut measurements);
-            measurements.iter_mut().for_each(reads_dense);
+            if let Some((_, form)) = form {
+                beside_form(&mut measurements, form);
+            }
+            measurements.iter_mut().for_each(reads);
             return Ok(measurements);
         }
         let seed = self.spec.method.seed;
@@ -301,7 +304,7 @@ impl Experiment for ByLength {
                 |_, dense, arm| compare::score(dense, arm),
                 set_closeness,
             )?;
-            all.iter_mut().for_each(reads_dense);
+            all.iter_mut().for_each(reads);
             measurements.append(&mut all);
         }
         Ok(measurements)

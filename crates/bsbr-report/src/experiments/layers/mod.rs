@@ -15,7 +15,7 @@ use crate::compare;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::beside::{Reference, set_closeness};
-use crate::experiments::common::beside_dense;
+use crate::experiments::common::{beside_dense, shares};
 use crate::experiments::layers::greedy::{LOSS, Step, candidates, steps};
 use crate::experiments::layers::sets::{Layers, Order};
 use crate::lab::Lab;
@@ -44,10 +44,10 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts of each domain.
-    pub texts_per_domain: u64,
-    /// Texts of each domain that the greedy order is chosen on.
-    pub choosing_per_domain: u64,
+    /// Texts, which take turns between the domains.
+    pub texts: u64,
+    /// Other texts, which the greedy order is chosen on.
+    pub choosing_texts: u64,
     /// Texts of a unit.
     pub per_unit: u64,
 }
@@ -82,8 +82,8 @@ impl LayerByLayer {
             let message = "`length` must be above 1, for a token to be predicted";
             return Err(wrong("settings", message));
         }
-        if counts.choosing_per_domain == 0 {
-            return Err(wrong("counts", "`choosing_per_domain` must be above 0"));
+        if counts.choosing_texts == 0 {
+            return Err(wrong("counts", "`choosing_texts` must be above 0"));
         }
         if dense(&spec.method.arms).is_none() {
             return Err(wrong("settings", "`arms` needs the dense one"));
@@ -153,7 +153,7 @@ impl LayerByLayer {
         let models = models(&sets, arm, seed, lab);
         let texts = lab
             .corpus()
-            .development(seed, self.counts.choosing_per_domain, unit.length)?;
+            .development(seed, self.counts.choosing_texts, unit.length)?;
         let source = lab.corpus().describe_development();
         let mut measurements = Vec::new();
         for (index, ids) in texts.iter().enumerate() {
@@ -244,7 +244,7 @@ impl Experiment for LayerByLayer {
         let of = lab.dense().config().n_layer;
         let (length, counts) = (self.settings.length, &self.counts);
         let mut units = Vec::new();
-        let choosing = counts.choosing_per_domain * lab.corpus().domains().len() as u64;
+        let choosing = counts.choosing_texts;
         for (_, arm) in self.arms() {
             units.extend((0..of).map(|step| Unit {
                 source: format!("greedy step {}", step + 1),
@@ -256,9 +256,7 @@ impl Experiment for LayerByLayer {
         }
         // Alone, first and last: a greedy order may share all of its sets with them.
         let models = self.arms().count() * (3 * of - 2) + 2;
-        for domain in lab.corpus().domains() {
-            let wanted = counts.texts_per_domain;
-            let count = lab.corpus().available(&domain, length, wanted)?;
+        for (domain, count) in shares(lab, length, counts.texts)? {
             units.extend(batches(&domain, length, count, counts.per_unit, models));
         }
         Ok(units)

@@ -99,23 +99,23 @@ impl View<'_> {
         let counts = &self.experiment.counts;
         vec![
             format!(
-                "{} of {} tokens of each domain. Layers are counted from 0; those that are named \
+                "{} of {} tokens, which take turns between the domains. Layers are counted from 0; those that are named \
                  have the arm, the others stay dense, and nothing is trained. KL (dense ‖ \
                  converted) is in nats per position, top-1 agreement the share of positions with \
                  the same likeliest token, the cosine that of final hidden states; each sample is \
                  a text, its value the mean over positions. Perplexity is exp of the mean loss, \
                  the negative log-likelihood of each token but the first, with the model's own \
                  tokenizer and each text alone in one window; its interval is that of the loss.",
-                plural(counts.texts_per_domain, "text"),
+                plural(counts.texts, "text"),
                 self.length(),
             ),
             format!(
                 "The greedy order starts from the dense model. Each step tries every layer that \
                  is still dense and converts the one with which the mean KL is least. It is chosen \
-                 on texts of its own, {} of each domain from the part that choices are made on \
-                 (storybook's validation split, or what is kept of each file); only the table of \
-                 its choices shows numbers of those texts, everything else is measured on others.",
-                counts.choosing_per_domain,
+                 on {} of its own, from the part that choices are made on (storybook's validation \
+                 split, or what is kept of each file). The table of its choices alone shows numbers \
+                 of those; everything else is measured on other texts.",
+                plural(counts.choosing_texts, "text"),
             ),
         ]
     }
@@ -212,9 +212,9 @@ impl View<'_> {
                  {k}"
             ),
             arm: arm.label.clone(),
-            bar: "≤ 0".to_owned(),
+            bar: "≤ 0, or 0 in the interval".to_owned(),
             n: Some(found.n),
-            holds: Some(found.mean <= 0.0),
+            holds: Some(found.interval.map_or(found.mean, |one| one.low) <= 0.0),
             measured: Cell::Measured(found, style("kl")),
         })
     }
