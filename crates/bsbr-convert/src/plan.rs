@@ -70,6 +70,14 @@ impl ConversionPlan {
         }
     }
 
+    /// The same plan with `arm` in one layer, whatever that had before; layers are counted from 0.
+    #[must_use]
+    pub fn with_layer(mut self, layer: usize, arm: ArmConfig) -> Self {
+        // The first exception that names a layer is the one that counts.
+        self.exceptions.insert(0, (layer..=layer, arm));
+        self
+    }
+
     /// A plan from the text of command-line options.
     ///
     /// `arm` is a name with settings after colons, such as `moments:chunk_size=64:clusters=16`;

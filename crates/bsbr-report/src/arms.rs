@@ -54,6 +54,24 @@ pub fn convert(
     Ok(calibrate(model, &batches)?)
 }
 
+/// A converted model, of which all but some layers are dense again.
+///
+/// # Errors
+///
+/// [`ReportError`] where the model does not have such a layer.
+pub fn converted_in(
+    converted: &Gpt2,
+    layers: impl IntoIterator<Item = usize>,
+) -> Result<Gpt2, ReportError> {
+    let config = converted.config();
+    let plan = layers
+        .into_iter()
+        .fold(ConversionPlan::uniform(ArmConfig::Dense), |plan, layer| {
+            plan.with_layer(layer, config.arm(layer))
+        });
+    Ok(bsbr_convert::convert(converted.clone(), &plan)?)
+}
+
 /// What each token's output takes from the value of each token. `[H · N · N]`, for one sequence
 ///
 /// Every arm's output is linear in the values, so that the weights are its outputs for values that

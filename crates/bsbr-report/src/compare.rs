@@ -117,21 +117,35 @@ pub struct LogitScore {
 
 /// Compares the dense model's next-token distributions with those of each arm, at every position.
 ///
+/// # Errors
+///
+/// As [`positions`].
+pub fn logits(
+    dense: &Gpt2,
+    dense_states: &States,
+    arms: &[(Gpt2, States)],
+) -> Result<Vec<Result<Vec<LogitScore>, MetricError>>, ReportError> {
+    positions(dense, dense_states, arms, |_, dense, arm| score(dense, arm))
+}
+
+/// Gives `score` every position with the dense model's logits and those of an arm, for each arm.
+///
 /// Logits are made for a few positions at a time, the dense ones once for all arms.
 ///
 /// # Errors
 ///
 /// [`ReportError`] where logits cannot be read back; within, [`MetricError`] for an arm whose
 /// logits are not finite.
-pub fn logits(
+pub fn positions<T: Send>(
     dense: &Gpt2,
     dense_states: &States,
     arms: &[(Gpt2, States)],
-) -> Result<Vec<Result<Vec<LogitScore>, MetricError>>, ReportError> {
+    score: impl Fn(usize, &[f32], &[f32]) -> Result<T, MetricError> + Sync,
+) -> Result<Vec<Result<Vec<T>, MetricError>>, ReportError> {
     let vocabulary = dense.output_table().dims()[0];
     let positions = dense_states.last.dims()[1];
     let rows = (LOGITS_AT_A_TIME / vocabulary).clamp(1, positions.max(1));
-    let mut scores: Vec<Result<Vec<LogitScore>, MetricError>> = arms
+    let mut scores: Vec<Result<Vec<T>, MetricError>> = arms
         .iter()
         .map(|_| Ok(Vec::with_capacity(positions)))
         .collect();
@@ -144,10 +158,11 @@ pub fn logits(
         for ((model, states), scores) in arms.iter().zip(&mut scores) {
             let Ok(so_far) = scores else { continue };
             let logits = piece(model, states)?;
-            let piece: Result<Vec<LogitScore>, MetricError> = reference
+            let piece: Result<Vec<T>, MetricError> = reference
                 .par_chunks_exact(vocabulary)
                 .zip(logits.par_chunks_exact(vocabulary))
-                .map(|(dense, arm)| score(dense, arm))
+                .enumerate()
+                .map(|(row, (dense, arm))| score(start + row, dense, arm))
                 .collect();
             match piece {
                 Ok(piece) => so_far.extend(piece),
@@ -158,7 +173,12 @@ pub fn logits(
     Ok(scores)
 }
 
-fn score(dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
+/// How alike two rows of logits are.
+///
+/// # Errors
+///
+/// [`MetricError`] where a logit is not finite.
+pub fn score(dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
     Ok(LogitScore {
         kl: divergence::kl(dense, arm)?,
         cosine: similarity::cosine(dense, arm)?,

@@ -26,6 +26,13 @@ struct TextFile {
     ids: Vec<u32>,
 }
 
+impl TextFile {
+    /// What is kept for calibration, for choices and for counting tokens.
+    fn training(&self) -> &[u32] {
+        &self.ids[..self.ids.len() / TRAINING_SHARE]
+    }
+}
+
 /// Texts by domain, as tokens of one tokenizer.
 #[derive(Debug, Clone)]
 pub struct Corpus {
@@ -113,6 +120,14 @@ impl Corpus {
         match &self.source {
             Source::Storybook => "storybook, training split".to_owned(),
             Source::Files(_) => "the first fifth of each file".to_owned(),
+        }
+    }
+
+    /// What choices are made on, in words.
+    pub fn describe_development(&self) -> String {
+        match &self.source {
+            Source::Storybook => "storybook, validation split".to_owned(),
+            Source::Files(_) => self.describe_training(),
         }
     }
 
@@ -209,14 +224,42 @@ impl Corpus {
                 .collect(),
             Source::Files(files) => {
                 let share = count.div_ceil(files.len().max(1));
-                let pieces = files.iter().flat_map(|file| {
-                    let training = &file.ids[..file.ids.len() / TRAINING_SHARE];
-                    training.chunks(length.max(1)).take(share)
-                });
-                Ok(pieces
-                    .filter(|piece| !piece.is_empty())
-                    .map(<[u32]>::to_vec)
-                    .collect())
+                let pieces = files
+                    .iter()
+                    .flat_map(|file| file.training().chunks(length.max(1)).take(share));
+                Ok(pieces.map(<[u32]>::to_vec).collect())
+            }
+        }
+    }
+
+    /// `count` texts of at most `length` tokens to make choices on, which take turns between the
+    /// domains; no test text contains any of them. Of files there may be fewer.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded.
+    pub fn development(
+        &self,
+        seed: u64,
+        count: u64,
+        length: usize,
+    ) -> Result<Vec<Vec<u32>>, ReportError> {
+        let count = count as usize;
+        match &self.source {
+            Source::Storybook => (0..count)
+                .map(|at| {
+                    let domain = Domain::ALL[at % Domain::ALL.len()];
+                    let index = (at / Domain::ALL.len()) as u64;
+                    self.document(seed, Split::Validation, domain, index, length)
+                })
+                .collect(),
+            Source::Files(files) => {
+                let piece = |at: usize| {
+                    let file = files.get(at % files.len().max(1))?;
+                    let mut pieces = file.training().chunks(length.max(1));
+                    pieces.nth(at / files.len().max(1)).map(<[u32]>::to_vec)
+                };
+                Ok((0..count).filter_map(piece).collect())
             }
         }
     }

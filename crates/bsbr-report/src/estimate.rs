@@ -37,6 +37,20 @@ impl Estimate {
         })
     }
 
+    /// The exponential of the mean and of its interval's ends; a spread has none.
+    #[must_use]
+    pub fn exp(self) -> Self {
+        Self {
+            mean: self.mean.exp(),
+            std: None,
+            interval: self.interval.map(|interval| Interval {
+                low: interval.low.exp(),
+                high: interval.high.exp(),
+            }),
+            n: self.n,
+        }
+    }
+
     /// The same in another unit.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {

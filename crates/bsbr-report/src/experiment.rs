@@ -76,6 +76,22 @@ pub trait Experiment {
     /// [`ReportError`] where going on makes no sense.
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError>;
 
+    /// As [`Self::run_unit`], with the records of the units before it, for a unit that builds on
+    /// what those found. This is what a run calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run_unit`].
+    fn run_after(
+        &self,
+        unit: &Unit,
+        lab: &Lab,
+        earlier: &Records,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let _ = earlier;
+        self.run_unit(unit, lab)
+    }
+
     /// The section that these records fill; nothing else goes into it.
     ///
     /// # Errors

@@ -190,6 +190,11 @@ impl Records {
         }
     }
 
+    /// Adds the record of a later unit.
+    pub fn push(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
     /// The same with votes, some of which may be about other records.
     #[must_use]
     pub fn with_votes(mut self, votes: Vec<Vote>) -> Self {
@@ -273,6 +278,31 @@ impl Records {
             })
             .filter(|level| !level.samples.is_empty())
             .collect()
+    }
+
+    /// The distribution of what `arm` has of a quantity beyond `other`, over the samples that both
+    /// were measured on; `None` without any.
+    pub fn difference(
+        &self,
+        arm: &str,
+        other: &str,
+        from: Pool<'_>,
+        length: usize,
+        quantity: &str,
+    ) -> Option<Estimate> {
+        let values = |id: &str| -> BTreeMap<(String, u64), f64> {
+            let all = self.of(id, from, length);
+            all.filter_map(|one| {
+                Some(((one.source.clone(), one.index), *one.values.get(quantity)?))
+            })
+            .collect()
+        };
+        let others = values(other);
+        let differences: Vec<f64> = values(arm)
+            .iter()
+            .filter_map(|(sample, own)| Some(own - others.get(sample)?))
+            .collect();
+        Estimate::of(&differences)
     }
 
     /// Domains of the texts, in the order in which they were measured.

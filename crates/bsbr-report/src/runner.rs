@@ -111,7 +111,7 @@ pub fn run(
     let mut all = Vec::with_capacity(plan.len());
     for (job, identity, units) in plan {
         let name = &job.spec.method.experiment;
-        let mut records = Vec::with_capacity(units.len());
+        let mut records = Records::default();
         for (unit, found) in units {
             if let Some(record) = found {
                 records.push(record);
@@ -122,7 +122,7 @@ pub fn run(
             }
             observer.begins(name, &unit);
             let start = Instant::now();
-            let measurements = job.experiment.run_unit(&unit, lab)?;
+            let measurements = job.experiment.run_after(&unit, lab, &records)?;
             let seconds = start.elapsed().as_secs_f64();
             let record = Record {
                 format: FORMAT,
@@ -140,7 +140,7 @@ pub fn run(
             observer.recorded(name, &unit, seconds);
             records.push(record);
         }
-        all.push(Records::new(records));
+        all.push(records);
     }
     Ok(all)
 }

@@ -24,6 +24,9 @@ fn files_are_domains_and_their_first_fifth_is_never_a_text() {
     let training = corpus.training(0, 10_000, 50).unwrap().concat();
     let all = corpus.tokenizer().encode(&words.concat()).unwrap();
     assert!(all.starts_with(&training[..training.len() - 1]));
+    // Choices are made on the same part, as far as a file has one.
+    let choices = corpus.development(0, 4, 50).unwrap();
+    assert_eq!(choices.concat(), training[..100]);
     let mut texts = Vec::new();
     for index in 0..count {
         texts.extend(corpus.text(0, "one", index, 50).unwrap());

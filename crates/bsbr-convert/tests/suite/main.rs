@@ -10,6 +10,7 @@ mod allocations;
 mod converting;
 mod damaged_pickle;
 mod folders;
+mod hybrid;
 mod keys;
 mod malformed_pickle;
 mod malformed_safetensors;

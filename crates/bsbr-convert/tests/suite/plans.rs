@@ -30,6 +30,25 @@ fn one_arm_serves_all_layers_but_exceptions() {
 }
 
 #[test]
+fn the_last_arm_that_a_layer_is_given_counts() {
+    use bsbr_convert::ArmConfig;
+    let plan = ConversionPlan::parse("dense", Some("0-1=published")).unwrap();
+    let local = ConversionPlan::parse("local", None)
+        .unwrap()
+        .arms(1)
+        .unwrap();
+    let plan = plan
+        .with_layer(1, local[0].clone())
+        .with_layer(2, local[0].clone())
+        .with_layer(2, ArmConfig::Dense);
+    let arms = plan.arms(3).unwrap();
+    let names: Vec<&str> = arms.iter().map(ArmConfig::name).collect();
+    assert_eq!(names, ["published", "local", "dense"]);
+    let error = plan.with_layer(3, ArmConfig::Dense).arms(3).unwrap_err();
+    assert_eq!(error, PlanError::NoSuchLayer { layer: 3, last: 2 });
+}
+
+#[test]
 fn settings_stand_behind_colons_and_exceptions_inherit_them() {
     use bsbr_convert::ArmConfig;
     let plan = "moments:chunk_size=64:clusters=16:state=false";

@@ -262,6 +262,15 @@ pub(super) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// `256, 512 and 1024`
+pub(super) fn listed(all: &[usize]) -> String {
+    let words: Vec<String> = all.iter().map(ToString::to_string).collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 /// The place of the dense model among arms.
 pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
     let dense = dense(arms)?;
@@ -334,6 +343,14 @@ pub(super) fn lines(
         .collect()
 }
 
+/// The highest end of an interval, or value, of these lines.
+pub(super) fn greatest(series: &[Series]) -> f64 {
+    let values = series.iter().flat_map(|one| &one.points);
+    values
+        .map(|(_, e)| e.interval.map_or(e.mean, |i| i.high))
+        .fold(0.0, f64::max)
+}
+
 /// What a position extension does to these records, in words; nothing where none is chosen.
 pub(super) fn extension_words(extension: PositionExtension, records: &Records) -> Option<String> {
     let model = &records.first()?.model;
@@ -353,10 +370,35 @@ pub(super) fn extension_words(extension: PositionExtension, records: &Records) -
     ))
 }
 
-/// 8192 as 8k.
+/// 8192 as 8k, 1536 as 1.5k.
 pub(super) fn short_length(length: usize) -> String {
-    match length.is_multiple_of(1024) {
-        true => format!("{}k", length / 1024),
-        false => length.to_string(),
+    match length {
+        _ if length.is_multiple_of(1024) => format!("{}k", length / 1024),
+        1025.. if length.is_multiple_of(512) => format!("{}.5k", length / 1024),
+        _ => length.to_string(),
     }
+}
+
+/// The domains, with what each has of `count` texts that take turns between them.
+pub(super) fn shares(
+    lab: &Lab,
+    length: usize,
+    count: u64,
+) -> Result<Vec<(String, u64)>, ReportError> {
+    let domains = lab.corpus().domains();
+    let (all, rest) = match domains.len() as u64 {
+        0 => (0, 0),
+        n => (count / n, count % n),
+    };
+    domains
+        .into_iter()
+        .zip(0..)
+        .map(|(domain, at)| {
+            let found = match all + u64::from(at < rest) {
+                0 => 0,
+                wanted => lab.corpus().available(&domain, length, wanted)?,
+            };
+            Ok((domain, found))
+        })
+        .collect()
 }

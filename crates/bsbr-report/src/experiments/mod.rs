@@ -3,6 +3,8 @@
 pub mod agreement;
 pub mod attention_maps;
 pub mod density;
+pub mod hybrid;
+pub mod layers;
 pub mod memory;
 pub mod qa;
 pub mod similarity;
@@ -10,8 +12,11 @@ pub mod speed;
 pub mod summarisation;
 pub mod sweep;
 
+mod beside;
 mod common;
 mod growth_table;
+mod rounds;
+mod timed;
 mod watched;
 
 use crate::error::ReportError;
@@ -26,7 +31,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 12] = [
+const ALL: [(&str, u32, Make); 14] = [
     (
         "similarity",
         similarity::VERSION,
@@ -51,6 +56,8 @@ const ALL: [(&str, u32, Make); 12] = [
     ("compression", sweep::VERSION, sweep::Sweep::boxed),
     ("clusters", sweep::VERSION, sweep::Sweep::boxed),
     ("exact-clusters", sweep::VERSION, sweep::Sweep::boxed),
+    ("layers", layers::VERSION, layers::LayerByLayer::boxed),
+    ("hybrid", hybrid::VERSION, hybrid::ByLength::boxed),
 ];
 
 /// The names of the experiments.

@@ -36,6 +36,11 @@ impl Scale {
         }
     }
 
+    /// A scale of the decades that hold all from `low`, which is above zero, to `high`.
+    pub fn decades(low: f64, high: f64) -> Self {
+        Self::log(10f64.powf(low.log10().floor()), high)
+    }
+
     /// The place of a value, from 0 at the bottom to 1 at the top.
     pub fn place(self, value: f64) -> f64 {
         let place = match self {
@@ -104,6 +109,7 @@ mod tests {
         assert_eq!(log.place(0.0), 0.0);
         assert_eq!(log.ticks().len(), 6);
         assert_eq!(log.ticks()[0].1, "≤ 10⁻⁴");
+        assert_eq!(Scale::decades(0.003, 0.2), Scale::log(1e-3, 0.2));
         let nines = Scale::Nines { most: 4 };
         assert!((nines.place(0.99) - 0.5).abs() < 1e-12);
         assert_eq!(nines.place(1.0), 1.0);

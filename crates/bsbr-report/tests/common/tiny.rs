@@ -1,11 +1,15 @@
 //! A random GPT-2 of two layers with a tokenizer of its own.
 
+use std::path::Path;
+
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::parameters::replace_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use bsbr_report::corpus::Corpus;
 use bsbr_report::lab::Lab;
+use bsbr_report::reproduce::Plan;
+use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 use burn::tensor::{Device, TensorData};
 
 pub const POSITIONS: usize = 96;
@@ -20,9 +24,13 @@ pub fn tokenizer() -> TextTokenizer {
 
 /// Weights large enough for attention to have preferences, the same every time.
 pub fn model(vocabulary: usize) -> Gpt2 {
+    deep_model(vocabulary, 2)
+}
+
+fn deep_model(vocabulary: usize, layers: usize) -> Gpt2 {
     let config = Gpt2Config::from_json(&format!(
         r#"{{"model_type": "gpt2", "vocab_size": {vocabulary}, "n_positions": {POSITIONS},
-            "n_embd": 32, "n_layer": 2, "n_head": 2}}"#
+            "n_embd": 32, "n_layer": {layers}, "n_head": 2}}"#
     ))
     .unwrap();
     let mut state = 1u64;
@@ -50,8 +58,41 @@ pub fn model(vocabulary: usize) -> Gpt2 {
 pub fn lab() -> Lab {
     let tokenizer = tokenizer();
     let model = model(tokenizer.vocab_size());
+    lab_around(model, tokenizer)
+}
+
+/// A lab around a model of so many layers.
+#[allow(dead_code, reason = "each test uses a part")]
+pub fn deep_lab(layers: usize) -> Lab {
+    let tokenizer = tokenizer();
+    let model = deep_model(tokenizer.vocab_size(), layers);
+    lab_around(model, tokenizer)
+}
+
+fn lab_around(model: Gpt2, tokenizer: TextTokenizer) -> Lab {
     let corpus = Corpus::storybook(tokenizer).unwrap();
     Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus).unwrap()
+}
+
+/// A specification that refers to [`ARMS`].
+#[allow(dead_code, reason = "each test uses a part")]
+pub fn spec(text: &str) -> Spec {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("arms.toml");
+    std::fs::write(&path, ARMS).unwrap();
+    let arms = read_arms(&path).unwrap();
+    parse_spec(Path::new("spec.toml"), text, &arms, &Overrides::default()).unwrap()
+}
+
+/// A plan of one specification.
+#[allow(dead_code, reason = "each test uses a part")]
+pub fn plan(spec: Spec) -> Plan {
+    Plan {
+        specs: vec![spec],
+        only: Vec::new(),
+        claims: Vec::new(),
+        command: "a test".to_owned(),
+    }
 }
 
 /// The arms at a size that leaves far chunks in `POSITIONS` tokens.

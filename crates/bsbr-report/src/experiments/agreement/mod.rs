@@ -2,12 +2,12 @@
 
 mod render;
 
-use bsbr_metrics::MetricError;
 use serde::Deserialize;
 
-use crate::compare::{self, LogitScore, States};
+use crate::compare::{self, LogitScore};
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::beside::Reference;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
@@ -83,61 +83,29 @@ impl Agreement {
         let seed = self.spec.method.seed;
         let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
         let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
-        let dense = match States::last_of(lab.dense(), &ids) {
-            Ok(states) => states,
-            Err(ReportError::Input(reason)) => {
-                let arms = self.arms().iter();
-                return Ok(arms
-                    .map(|arm| new(arm).without_values(reason.to_string()))
-                    .collect());
-            }
-            Err(error) => return Err(error),
-        };
-        let mut measurements = Vec::with_capacity(self.arms().len());
-        let mut models = Vec::new();
-        let mut places = Vec::new();
-        for arm in self.arms() {
-            match lab.model(arm, seed) {
-                Ok(model) => {
-                    let states = States::last_of(&model, &ids)?;
-                    models.push((model, states));
-                    places.push(measurements.len());
-                    measurements.push(new(arm));
-                }
-                Err(reason) => measurements.push(new(arm).without_values(reason)),
-            }
-        }
-        let scores = compare::logits(lab.dense(), &dense, &models)?;
-        let width = lab.dense().config().n_embd;
-        for ((place, scores), (_, states)) in places.into_iter().zip(scores).zip(&models) {
-            let one = &mut measurements[place];
-            if let Err(error) = fill(one, scores, &dense, states, width) {
-                *one = std::mem::take(one).without_values(error.to_string());
-            }
-        }
+        let mut measurements: Vec<Measurement> = self.arms().iter().map(new).collect();
+        let models: Vec<_> = self.arms().iter().map(|arm| lab.model(arm, seed)).collect();
+        Reference::read(lab.dense(), &ids)?.compare(
+            &models,
+            &mut measurements,
+            |_, dense, arm| compare::score(dense, arm),
+            fill,
+        )?;
         Ok(measurements)
     }
 }
 
 /// All positions under a quantity's own name, the last quarter of them under `tail.`.
-fn fill(
-    one: &mut Measurement,
-    scores: Result<Vec<LogitScore>, MetricError>,
-    dense: &States,
-    arm: &States,
-    width: usize,
-) -> Result<(), MetricError> {
-    let scores = scores?;
-    let cosine = compare::hidden(dense.last(), arm.last(), width)?.cosine;
+fn fill(one: &mut Measurement, scores: &[LogitScore], cosine: &[f64]) {
     let tail = scores.len() - scores.len().div_ceil(4);
     for (prefix, first) in [("", 0), ("tail.", tail)] {
-        let mean = |field: fn(&LogitScore) -> f64| compare::mean(&scores, |at| at >= first, field);
+        let mean = |field: fn(&LogitScore) -> f64| compare::mean(scores, |at| at >= first, field);
         let values = [
             ("top1", mean(|score| score.agreement.top1)),
             ("top5", mean(|score| score.agreement.top5)),
             ("top10", mean(|score| score.agreement.top10)),
             ("kl", mean(|score| score.kl)),
-            ("cosine", compare::mean(&cosine, |at| at >= first, |&x| x)),
+            ("cosine", compare::mean(cosine, |at| at >= first, |&x| x)),
         ];
         for (quantity, value) in values {
             if let Some(value) = value {
@@ -145,7 +113,6 @@ fn fill(
             }
         }
     }
-    Ok(())
 }
 
 impl Experiment for Agreement {

@@ -1,6 +1,8 @@
 //! The section on hidden states and logits.
 
-use crate::experiments::common::{self, Column, by_arm, headline, plural, provenance, verdicts};
+use crate::experiments::common::{
+    self, Column, by_arm, greatest, headline, listed, plural, provenance, verdicts,
+};
 use crate::experiments::similarity::{Similarity, layer_names};
 use crate::record::{Pool, RANDOM, Records};
 use crate::render::chart::{LineChart, Series};
@@ -109,13 +111,6 @@ pub(super) fn section(experiment: &Similarity, records: &Records) -> Section {
 fn method(experiment: &Similarity, records: &Records) -> Vec<String> {
     let (settings, counts) = (&experiment.settings, &experiment.counts);
     let domains = records.domains().join(", ");
-    let lengths = |all: &[usize]| {
-        let words: Vec<String> = all.iter().map(ToString::to_string).collect();
-        match words.split_last() {
-            Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-            _ => words.concat(),
-        }
-    };
     vec![
         format!(
             "The dense model and each arm read the same tokens: {} of each domain ({domains}) \
@@ -123,9 +118,9 @@ fn method(experiment: &Similarity, records: &Records) -> Vec<String> {
              {} tokens. Hidden states are compared position by position and layer by layer, logits over \
              the whole vocabulary.",
             plural(counts.texts_per_domain, "text"),
-            lengths(&settings.text_lengths),
+            listed(&settings.text_lengths),
             plural(counts.random_sequences, "sequence"),
-            lengths(&settings.random_lengths),
+            listed(&settings.random_lengths),
         ),
         format!(
             "Positions are averaged in runs of {}. Tokens are divided by rarity into {} parts of \
@@ -244,13 +239,6 @@ fn lines(
     let mut series = common::lines(arms, points);
     series.retain(|one| !is_dense(one.arm));
     series
-}
-
-fn greatest(series: &[Series]) -> f64 {
-    let values = series.iter().flat_map(|one| &one.points);
-    values
-        .map(|(_, e)| e.interval.map_or(e.mean, |i| i.high))
-        .fold(0.0, f64::max)
 }
 
 fn by_position(experiment: &Similarity, records: &Records, length: usize) -> Vec<Block> {

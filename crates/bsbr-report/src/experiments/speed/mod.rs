@@ -6,20 +6,20 @@ mod render;
 use std::time::Instant;
 
 use bsbr_attention::{Attention, AttentionInput, Padding};
-use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_gpt2::{Gpt2, PositionExtension};
 use burn::tensor::{Distribution, Tensor};
 use serde::Deserialize;
 
 use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
-use crate::experiments::common::dense_place;
+use crate::experiments::rounds::{Contestant, Rounds, Run, model_run};
 use crate::experiments::speed::baseline::{Baseline, Kind};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
 use crate::section::Section;
-use crate::spec::{ArmSpec, Spec};
+use crate::spec::{ArmSpec, Spec, dense};
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
@@ -156,28 +156,6 @@ impl Speed {
     }
 }
 
-/// Runs once, and gives the seconds taken.
-type Run<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
-
-/// Who is timed.
-struct Contestant<'a> {
-    id: String,
-    run: Result<Run<'a>, String>,
-}
-
-fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String> {
-    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
-    Ok(Box::new(move || {
-        let start = Instant::now();
-        let hidden = model
-            .hidden_states(&batch)
-            .map_err(|error| error.to_string())?;
-        // Reading the result back waits for the device.
-        let _ = model.last_logits(hidden).into_data();
-        Ok(start.elapsed().as_secs_f64())
-    }))
-}
-
 fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> {
     // Every layer has the same arm; the first stands for all.
     let attention: Option<Attention> = model.h.first().map(|block| block.attn.bsbr.clone());
@@ -231,46 +209,15 @@ impl Experiment for Speed {
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let contestants = self.contestants(unit, lab);
-        let new = |id: &str, round: u64| Measurement::new(id, &unit.source, unit.length, round);
-        // A first run that is not timed: it compiles, tunes and fills caches.
-        let warm: Vec<Result<f64, String>> = contestants
-            .iter()
-            .map(|one| one.run.as_ref().map_err(Clone::clone).and_then(|run| run()))
-            .collect();
-        let runs = |seconds: f64| match seconds > self.settings.slow_seconds {
-            true => self.counts.slow_runs.min(self.counts.runs),
-            false => self.counts.runs,
+        let rounds = Rounds {
+            runs: self.counts.runs,
+            slow_runs: self.counts.slow_runs,
+            slow_seconds: self.settings.slow_seconds,
         };
-        let mut measurements = Vec::new();
-        for round in 0..self.counts.runs {
-            let mut this: Vec<Option<Measurement>> = vec![None; contestants.len()];
-            // Everybody goes first once: what a run leaves in caches helps and hurts all alike.
-            for turn in 0..contestants.len() {
-                let place = (turn + round as usize) % contestants.len();
-                let one = &contestants[place];
-                let mut measured = new(&one.id, round);
-                match (&warm[place], &one.run) {
-                    (Ok(seconds), Ok(_)) if round >= runs(*seconds) => continue,
-                    (Ok(_), Ok(run)) => match run() {
-                        Ok(seconds) => measured.set("seconds", seconds),
-                        Err(reason) => measured = measured.without_values(reason),
-                    },
-                    (Err(reason), _) | (_, Err(reason)) => {
-                        measured = measured.without_values(reason.clone());
-                    }
-                }
-                this[place] = Some(measured);
-            }
-            let dense = dense_place(self.arms()).and_then(|place| this[place].clone());
-            let dense = dense.and_then(|one| one.values.get("seconds").copied());
-            for mut one in this.into_iter().flatten() {
-                if let (Some(dense), Some(own)) = (dense, one.values.get("seconds").copied()) {
-                    one.set("speedup", dense / own);
-                }
-                measurements.push(one);
-            }
-        }
-        Ok(measurements)
+        let dense = dense(self.arms()).map(|arm| arm.id.as_str());
+        Ok(rounds.run(&contestants, dense, |id, round| {
+            Measurement::new(id, &unit.source, unit.length, round)
+        }))
     }
 
     fn render(&self, records: &Records) -> Result<Section, ReportError> {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::compare::{self, States};
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::beside::set_closeness;
 use crate::experiments::common::{dense_place, in_turns};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
@@ -155,21 +156,7 @@ impl Sweep {
                 Ok((scores, cosine))
             });
             match found {
-                Ok((scores, cosine)) => {
-                    let values = [
-                        ("kl", compare::mean(&scores, |_| true, |one| one.kl)),
-                        (
-                            "top1",
-                            compare::mean(&scores, |_| true, |one| one.agreement.top1),
-                        ),
-                        ("cosine", compare::mean(&cosine, |_| true, |&x| x)),
-                    ];
-                    for (quantity, value) in values {
-                        if let Some(value) = value {
-                            one.set(quantity, value);
-                        }
-                    }
-                }
+                Ok((scores, cosine)) => set_closeness(one, &scores, &cosine),
                 Err(error) => *one = std::mem::take(one).without_values(error.to_string()),
             }
         }

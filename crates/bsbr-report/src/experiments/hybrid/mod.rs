@@ -1,0 +1,316 @@
+//! Dense attention up to a measured length and an arm beyond it: what that gains and what it keeps.
+
+mod render;
+
+use bsbr_convert::Hybrid;
+use bsbr_gpt2::{Gpt2, PositionExtension};
+use serde::Deserialize;
+
+use crate::compare;
+use crate::corpus::random;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::beside::{Reference, set_closeness};
+use crate::experiments::common::shares;
+use crate::experiments::rounds::{Contestant, Rounds, model_run};
+use crate::experiments::timed::Timed;
+use crate::growth::Crossover;
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec, dense};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// Rounds that the crossover is taken from: dense and arm alone.
+const CROSSOVER: &str = "rounds for the crossover";
+
+/// Rounds after the choice, with the hybrid among them.
+const CHOSEN: &str = "rounds with the hybrid";
+
+/// What records call the hybrid.
+const HYBRID: &str = "hybrid";
+
+/// Whether the hybrid reads with dense attention: 1 or 0.
+const DENSE: &str = "dense";
+
+/// The hybrid's time as a multiple of that of the form that it reads with.
+const BESIDE_FORM: &str = "beside_form";
+
+/// Texts of a unit.
+const PER_UNIT: u64 = 1;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a sequence.
+    pub lengths: Vec<usize>,
+    /// Seconds of a run beyond which only [`Counts::slow_runs`] are timed.
+    pub slow_seconds: f64,
+    /// By which share the hybrid may be slower than the form that it reads with.
+    pub tolerance: f64,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Timed runs at each length, once for the crossover and once after the choice.
+    pub runs: u64,
+    /// The same where a run is slow.
+    pub slow_runs: u64,
+    /// Texts at each length, which take turns between the domains.
+    pub texts: u64,
+}
+
+/// The experiment.
+///
+/// Its first units time dense and arm, at every length. Where the arm becomes faster is where the
+/// hybrid of the units after them changes from one to the other.
+#[derive(Debug)]
+pub struct ByLength {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+    /// Dense, the arm, and the hybrid of both.
+    rows: [ArmSpec; 3],
+}
+
+impl ByLength {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let counts: Counts = spec.method.counts()?;
+        let wrong = |table, message: &str| ReportError::Setting {
+            experiment: spec.method.experiment.clone(),
+            table,
+            message: message.to_owned(),
+        };
+        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
+            let message = "`lengths` needs one, and all above 0";
+            return Err(wrong("settings", message));
+        }
+        if counts.runs == 0 || counts.slow_runs == 0 {
+            return Err(wrong("counts", "`runs` and `slow_runs` must be above 0"));
+        }
+        let rows = match spec.method.arms.as_slice() {
+            [one, two]
+                if one.config.chunk_size().is_none() && two.config.chunk_size().is_some() =>
+            {
+                let hybrid = ArmSpec {
+                    id: HYBRID.to_owned(),
+                    label: HYBRID.to_owned(),
+                    about: "The one up to the crossover, the other beyond it.".to_owned(),
+                    default: true,
+                    ..two.clone()
+                };
+                let two = ArmSpec {
+                    default: false,
+                    ..two.clone()
+                };
+                [one.clone(), two, hybrid]
+            }
+            _ => {
+                return Err(wrong(
+                    "settings",
+                    "`arms` must be the dense one and another",
+                ));
+            }
+        };
+        Ok(Self {
+            settings,
+            counts,
+            spec,
+            claims,
+            rows,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    /// Those that the hybrid chooses between.
+    fn forms(&self) -> &[ArmSpec] {
+        &self.rows[..2]
+    }
+
+    fn arm(&self) -> &ArmSpec {
+        &self.rows[1]
+    }
+
+    fn timed<'a>(&'a self, records: &'a Records, rows: &'a [ArmSpec], scope: &'a str) -> Timed<'a> {
+        Timed {
+            records,
+            rows,
+            lengths: &self.settings.lengths,
+            scope,
+        }
+    }
+
+    /// From where on the arm is the faster one; `None` where both were timed nowhere.
+    fn crossover(&self, records: &Records) -> Option<Crossover> {
+        let timed = self.timed(records, &[], CROSSOVER);
+        Crossover::of(
+            &timed.levels(&self.rows[1].id),
+            &timed.levels(&self.rows[0].id),
+        )
+    }
+
+    /// Dense and arm, or why they cannot be had.
+    fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
+        let seed = self.spec.method.seed;
+        self.forms()
+            .iter()
+            .map(|arm| lab.model_for_any_length(arm, seed, self.settings.extension))
+            .collect()
+    }
+
+    /// The hybrid that the timed rounds ask for.
+    fn hybrid(&self, lab: &Lab, earlier: &Records) -> Result<Hybrid, String> {
+        let longest_dense = match self.crossover(earlier) {
+            Some(Crossover::Always) => 0,
+            Some(Crossover::At(length, _)) => length.round() as usize,
+            Some(Crossover::Never) => usize::MAX,
+            None => return Err("dense and arm were timed nowhere together".to_owned()),
+        };
+        let seed = self.spec.method.seed;
+        let converted = lab.model_for_any_length(self.arm(), seed, self.settings.extension)?;
+        Hybrid::new(converted, longest_dense).map_err(|error| error.to_string())
+    }
+
+    /// Rounds of those that are there, at one length.
+    fn time(&self, unit: &Unit, models: &[Result<Gpt2, String>], lab: &Lab) -> Vec<Measurement> {
+        let seed = self.spec.method.seed;
+        let ids = random(seed, 0, lab.dense().config().vocab_size, unit.length);
+        let contestants: Vec<Contestant<'_>> = self
+            .rows
+            .iter()
+            .zip(models)
+            .map(|(row, model)| Contestant {
+                id: row.id.clone(),
+                run: model.clone().and_then(|model| model_run(model, &ids)),
+            })
+            .collect();
+        let rounds = Rounds {
+            runs: self.counts.runs,
+            slow_runs: self.counts.slow_runs,
+            slow_seconds: self.settings.slow_seconds,
+        };
+        let base = dense(&self.rows).map(|arm| arm.id.as_str());
+        rounds.run(&contestants, base, |id, round| {
+            Measurement::new(id, &unit.source, unit.length, round)
+        })
+    }
+}
+
+/// Sets [`BESIDE_FORM`] for each hybrid, from the time of `form` in the same round.
+fn beside_form(measurements: &mut [Measurement], form: &str) {
+    let seconds = |one: &Measurement| one.values.get("seconds").copied();
+    let others: Vec<(u64, f64)> = measurements
+        .iter()
+        .filter(|one| one.arm == form)
+        .filter_map(|one| Some((one.index, seconds(one)?)))
+        .collect();
+    for one in measurements.iter_mut().filter(|one| one.arm == HYBRID) {
+        let same = others.iter().find(|(round, _)| *round == one.index);
+        if let (Some(own), Some((_, other))) = (seconds(one), same) {
+            one.set(BESIDE_FORM, own / other);
+        }
+    }
+}
+
+impl Experiment for ByLength {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (lengths, counts) = (&self.settings.lengths, &self.counts);
+        let mut units = Vec::new();
+        for (source, models) in [(CROSSOVER, 2), (CHOSEN, 3)] {
+            units.extend(lengths.iter().map(|&length| Unit {
+                source: source.to_owned(),
+                length,
+                samples: 0..counts.runs,
+                arm: None,
+                work: (length * models) as f64 * (counts.runs + 1) as f64,
+            }));
+        }
+        for &length in lengths {
+            for (domain, count) in shares(lab, length, counts.texts)? {
+                units.extend(batches(&domain, length, count, PER_UNIT, self.rows.len()));
+            }
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        self.run_after(unit, lab, &Records::default())
+    }
+
+    fn run_after(
+        &self,
+        unit: &Unit,
+        lab: &Lab,
+        earlier: &Records,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let mut models = self.models(lab);
+        if unit.source == CROSSOVER {
+            return Ok(self.time(unit, &models, lab));
+        }
+        let hybrid = self.hybrid(lab, earlier);
+        // The choice, made once for a sequence of known length.
+        let chosen = hybrid.map(|hybrid| hybrid.for_length(unit.length).clone());
+        let form = chosen.as_ref().ok().map(|model| {
+            let dense = model.config().arm(0).chunk_size().is_none();
+            (dense, self.rows[usize::from(!dense)].id.as_str())
+        });
+        models.push(chosen);
+        let reads = |one: &mut Measurement| {
+            if let (HYBRID, Some((dense, _))) = (one.arm.as_str(), form) {
+                one.set(DENSE, f64::from(u8::from(dense)));
+            }
+        };
+        let mut measurements = Vec::new();
+        if unit.source == CHOSEN {
+            measurements = self.time(unit, &models, lab);
+            if let Some((_, form)) = form {
+                beside_form(&mut measurements, form);
+            }
+            measurements.iter_mut().for_each(reads);
+            return Ok(measurements);
+        }
+        let seed = self.spec.method.seed;
+        let dense = models.first().and_then(|model| model.as_ref().ok());
+        let dense = dense.unwrap_or(lab.dense());
+        for index in unit.samples.clone() {
+            let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
+            let new = |row: &ArmSpec| Measurement::new(&row.id, &unit.source, unit.length, index);
+            let mut all: Vec<Measurement> = self.rows.iter().map(new).collect();
+            Reference::read(dense, &ids)?.compare(
+                &models,
+                &mut all,
+                |_, dense, arm| compare::score(dense, arm),
+                set_closeness,
+            )?;
+            all.iter_mut().for_each(reads);
+            measurements.append(&mut all);
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}

@@ -1,0 +1,305 @@
+//! Which layers to convert: each alone, the first and the last few, and the cheapest by loss.
+
+mod greedy;
+mod render;
+mod sets;
+
+use std::collections::BTreeSet;
+
+use bsbr_gpt2::Gpt2;
+use bsbr_metrics::perplexity::token_nll;
+use serde::Deserialize;
+
+use crate::arms::converted_in;
+use crate::compare;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::beside::{Reference, set_closeness};
+use crate::experiments::common::{beside_dense, shares};
+use crate::experiments::layers::greedy::{LOSS, Step, candidates, steps};
+use crate::experiments::layers::sets::{Layers, Order};
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec, dense};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// Models whose hidden states are held at a time.
+const MODELS_AT_A_TIME: usize = 8;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a text.
+    pub length: usize,
+    /// The top-1 agreement that is asked for where convertible layers are counted.
+    pub least_agreement: f64,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Texts, which take turns between the domains.
+    pub texts: u64,
+    /// Other texts, which the greedy order is chosen on.
+    pub choosing_texts: u64,
+    /// Texts of a unit.
+    pub per_unit: u64,
+}
+
+/// The experiment.
+///
+/// A step of the greedy order is a unit for each arm, which builds on the steps before it; the
+/// units of texts follow, for they measure what the order says.
+#[derive(Debug)]
+pub struct LayerByLayer {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl LayerByLayer {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let counts: Counts = spec.method.counts()?;
+        let wrong = |table, message: &str| ReportError::Setting {
+            experiment: spec.method.experiment.clone(),
+            table,
+            message: message.to_owned(),
+        };
+        if settings.length < 2 {
+            let message = "`length` must be above 1, for a token to be predicted";
+            return Err(wrong("settings", message));
+        }
+        if counts.choosing_texts == 0 {
+            return Err(wrong("counts", "`choosing_texts` must be above 0"));
+        }
+        if dense(&spec.method.arms).is_none() {
+            return Err(wrong("settings", "`arms` needs the dense one"));
+        }
+        Ok(Self {
+            settings,
+            counts,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    /// The arms that layers are converted to, with their places among all.
+    fn arms(&self) -> impl Iterator<Item = (usize, &ArmSpec)> {
+        let arms = self.spec.method.arms.iter().enumerate();
+        arms.filter(|(_, arm)| arm.config.chunk_size().is_some())
+    }
+
+    fn steps(&self, records: &Records, arm: &ArmSpec, of: usize) -> Vec<Step> {
+        steps(records, arm, self.settings.length, of)
+    }
+
+    /// What is converted by an order, from one layer to all; as far as the order is known.
+    fn sets(&self, order: Order, records: &Records, arm: &ArmSpec, of: usize) -> Vec<Layers> {
+        match order {
+            Order::First => (1..=of).map(|k| Layers::between(0, k)).collect(),
+            Order::Last => (1..=of).map(|k| Layers::between(of - k, of)).collect(),
+            Order::Greedy => {
+                let steps = self.steps(records, arm, of).into_iter();
+                steps.map(|step| step.converted).collect()
+            }
+        }
+    }
+
+    /// Every set that a table shows, each once.
+    fn all_sets(&self, records: &Records, arm: &ArmSpec, of: usize) -> BTreeSet<Layers> {
+        let alone = (0..of).map(|layer| Layers::between(layer, layer + 1));
+        let orders = Order::ALL
+            .into_iter()
+            .flat_map(|order| self.sets(order, records, arm, of));
+        alone.chain(orders).collect()
+    }
+
+    /// What the next layer costs on the texts for choices, for each that is still dense.
+    fn step(
+        &self,
+        unit: &Unit,
+        arm: &ArmSpec,
+        lab: &Lab,
+        earlier: &Records,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let seed = self.spec.method.seed;
+        let of = lab.dense().config().n_layer;
+        let steps = self.steps(earlier, arm, of);
+        let converted = steps.last().map(|step| step.converted.clone());
+        let converted = converted.unwrap_or_default();
+        let sets: Vec<Layers> = candidates(&converted, of)
+            .map(|layer| converted.with(layer))
+            .collect();
+        let models = models(&sets, arm, seed, lab);
+        let texts = lab
+            .corpus()
+            .development(seed, self.counts.choosing_texts, unit.length)?;
+        let source = lab.corpus().describe_development();
+        let mut measurements = Vec::new();
+        for (index, ids) in texts.iter().enumerate() {
+            let reference = Reference::read(lab.dense(), ids)?;
+            let new = |set: &Layers| {
+                Measurement::new(&set.id(arm, of), &source, unit.length, index as u64)
+            };
+            let mut all: Vec<Measurement> = sets.iter().map(new).collect();
+            for (models, all) in in_parts(&models, &mut all) {
+                reference.compare(
+                    models,
+                    all,
+                    |_, dense, arm| bsbr_metrics::divergence::kl(dense, arm),
+                    |one, scores, _| {
+                        if let Some(kl) = compare::mean(scores, |_| true, |&kl| kl) {
+                            one.set(LOSS, kl);
+                        }
+                    },
+                )?;
+            }
+            measurements.append(&mut all);
+        }
+        Ok(measurements)
+    }
+
+    /// Every set of every arm on one text, after the dense model itself.
+    fn text(
+        &self,
+        rows: &[(String, Result<Gpt2, String>)],
+        ids: &[u32],
+        lab: &Lab,
+        new: impl Fn(&str) -> Measurement,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let reference = Reference::read(lab.dense(), ids)?;
+        let mut measurements: Vec<Measurement> = rows.iter().map(|(id, _)| new(id)).collect();
+        let models: Vec<Result<Gpt2, String>> =
+            rows.iter().map(|(_, model)| model.clone()).collect();
+        for (models, measurements) in in_parts(&models, &mut measurements) {
+            reference.compare(
+                models,
+                measurements,
+                |at, dense, arm| {
+                    let next = ids.get(at + 1).map(|&id| token_nll(arm, id as usize));
+                    Ok((compare::score(dense, arm)?, next.transpose()?))
+                },
+                |one, scores, cosine| {
+                    let (scores, next): (Vec<_>, Vec<_>) = scores.iter().copied().unzip();
+                    set_closeness(one, &scores, cosine);
+                    let next: Vec<f64> = next.into_iter().flatten().collect();
+                    if let Some(nll) = compare::mean(&next, |_| true, |&nll| nll) {
+                        one.set("nll", nll);
+                    }
+                },
+            )?;
+        }
+        beside_dense(&mut measurements, &self.spec.method.arms, &["nll"]);
+        Ok(measurements)
+    }
+}
+
+/// The arm in each of some sets of layers, or why it cannot be had.
+fn models<'a>(
+    sets: impl IntoIterator<Item = &'a Layers>,
+    arm: &ArmSpec,
+    seed: u64,
+    lab: &Lab,
+) -> Vec<Result<Gpt2, String>> {
+    let all = lab.model(arm, seed);
+    let one = |set: &Layers| {
+        let model = all.as_ref().map_err(Clone::clone)?;
+        converted_in(model, set.iter()).map_err(|error| error.to_string())
+    };
+    sets.into_iter().map(one).collect()
+}
+
+/// A few models at a time, with their measurements.
+fn in_parts<'a>(
+    models: &'a [Result<Gpt2, String>],
+    measurements: &'a mut [Measurement],
+) -> impl Iterator<Item = (&'a [Result<Gpt2, String>], &'a mut [Measurement])> {
+    models
+        .chunks(MODELS_AT_A_TIME)
+        .zip(measurements.chunks_mut(MODELS_AT_A_TIME))
+}
+
+impl Experiment for LayerByLayer {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let of = lab.dense().config().n_layer;
+        let (length, counts) = (self.settings.length, &self.counts);
+        let mut units = Vec::new();
+        let choosing = counts.choosing_texts;
+        for (_, arm) in self.arms() {
+            units.extend((0..of).map(|step| Unit {
+                source: format!("greedy step {}", step + 1),
+                length,
+                samples: 0..choosing,
+                arm: Some(arm.id.clone()),
+                work: (length * (of - step + 1)) as f64 * choosing as f64,
+            }));
+        }
+        // Alone, first and last: a greedy order may share all of its sets with them.
+        let models = self.arms().count() * (3 * of - 2) + 2;
+        for (domain, count) in shares(lab, length, counts.texts)? {
+            units.extend(batches(&domain, length, count, counts.per_unit, models));
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        self.run_after(unit, lab, &Records::default())
+    }
+
+    fn run_after(
+        &self,
+        unit: &Unit,
+        lab: &Lab,
+        earlier: &Records,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        // Only a step of an order is about one arm.
+        let chosen_for = self
+            .arms()
+            .find(|(_, arm)| unit.arm.as_ref() == Some(&arm.id));
+        if let Some((_, arm)) = chosen_for {
+            return self.step(unit, arm, lab, earlier);
+        }
+        let seed = self.spec.method.seed;
+        let of = lab.dense().config().n_layer;
+        let mut rows: Vec<(String, Result<Gpt2, String>)> = Vec::new();
+        if let Some(arm) = dense(&self.spec.method.arms) {
+            rows.push((arm.id.clone(), lab.model(arm, seed)));
+        }
+        for (_, arm) in self.arms() {
+            let sets = self.all_sets(earlier, arm, of);
+            let ids = sets.iter().map(|set| set.id(arm, of));
+            rows.extend(ids.zip(models(&sets, arm, seed, lab)));
+        }
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
+            let new = |id: &str| Measurement::new(id, &unit.source, unit.length, index);
+            measurements.extend(self.text(&rows, &ids, lab, new)?);
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}

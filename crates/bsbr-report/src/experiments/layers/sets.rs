@@ -1,0 +1,102 @@
+//! Sets of layers.
+
+use std::collections::BTreeSet;
+
+use crate::spec::ArmSpec;
+
+/// The layers that are converted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Layers(BTreeSet<usize>);
+
+impl Layers {
+    /// Layers from one to before another.
+    pub(super) fn between(first: usize, end: usize) -> Self {
+        Self((first..end).collect())
+    }
+
+    /// The same and one more.
+    pub(super) fn with(&self, layer: usize) -> Self {
+        let mut layers = self.0.clone();
+        layers.insert(layer);
+        Self(layers)
+    }
+
+    pub(super) fn contains(&self, layer: usize) -> bool {
+        self.0.contains(&layer)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().copied()
+    }
+
+    /// What records call an arm in these of all `of` layers; in all of them it is the arm itself.
+    pub(super) fn id(&self, arm: &ArmSpec, of: usize) -> String {
+        match self.0.len() == of {
+            true => arm.id.clone(),
+            false => format!("{} in {}", arm.id, self.words()),
+        }
+    }
+
+    /// `0–2, 5`
+    pub(super) fn words(&self) -> String {
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for &layer in &self.0 {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == layer => *last = layer,
+                _ => runs.push((layer, layer)),
+            }
+        }
+        let words: Vec<String> = runs
+            .into_iter()
+            .map(|(first, last)| match last - first {
+                0 => first.to_string(),
+                1 => format!("{first}, {last}"),
+                _ => format!("{first}–{last}"),
+            })
+            .collect();
+        words.join(", ")
+    }
+}
+
+/// An order in which layers are converted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// From the embeddings on.
+    First,
+    /// From the output on.
+    Last,
+    /// At each step the layer that costs least.
+    Greedy,
+}
+
+impl Order {
+    pub(super) const ALL: [Self; 3] = [Self::First, Self::Last, Self::Greedy];
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::First => "first k",
+            Self::Last => "last k",
+            Self::Greedy => "greedy",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Layers;
+
+    #[test]
+    fn runs_of_layers_are_written_short() {
+        let words = |layers: &[usize]| {
+            let set = layers
+                .iter()
+                .fold(Layers::default(), |set, &layer| set.with(layer));
+            set.words()
+        };
+        assert_eq!(words(&[]), "");
+        assert_eq!(words(&[3]), "3");
+        assert_eq!(words(&[4, 0, 1]), "0, 1, 4");
+        assert_eq!(words(&[0, 1, 2, 5, 7, 8, 9]), "0–2, 5, 7–9");
+        assert_eq!(Layers::between(1, 4).words(), "1–3");
+    }
+}
