@@ -129,6 +129,24 @@ impl ArmConfig {
         }
     }
 
+    /// The same without all that it retrieves from afar: sinks and near field alone. `None` for an
+    /// arm that has no far field or makes no difference between near and far.
+    pub fn without_retrieval(&self) -> Option<Self> {
+        match self {
+            Self::Dense | Self::Local(_) => None,
+            Self::Published(c) => Some(Self::Local(LocalConfig {
+                chunk_size: c.chunk_size,
+                near_chunks: 0,
+                sink_tokens: 0,
+            })),
+            Self::Moments(c) => Some(Self::Local(LocalConfig {
+                chunk_size: c.chunk_size,
+                near_chunks: c.near_chunks,
+                sink_tokens: c.sink_tokens,
+            })),
+        }
+    }
+
     /// Checks every setting against its bounds and against the head dimension.
     ///
     /// # Errors

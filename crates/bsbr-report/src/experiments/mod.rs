@@ -5,6 +5,7 @@ pub mod attention_maps;
 pub mod density;
 pub mod memory;
 pub mod qa;
+pub mod recovery;
 pub mod similarity;
 pub mod speed;
 pub mod summarisation;
@@ -26,7 +27,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 12] = [
+const ALL: [(&str, u32, Make); 13] = [
     (
         "similarity",
         similarity::VERSION,
@@ -47,6 +48,7 @@ const ALL: [(&str, u32, Make); 12] = [
         summarisation::Summarisation::boxed,
     ),
     ("qa", qa::VERSION, qa::Qa::boxed),
+    ("recovery", recovery::VERSION, recovery::Recovery::boxed),
     ("chunk-size", sweep::VERSION, sweep::Sweep::boxed),
     ("compression", sweep::VERSION, sweep::Sweep::boxed),
     ("clusters", sweep::VERSION, sweep::Sweep::boxed),

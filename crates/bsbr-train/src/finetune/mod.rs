@@ -112,10 +112,15 @@ pub fn finetune(
     }
     let (state, done) = run::run(&mut work, state, folder, &hash, options, observer)?;
     Ok(Finetuned {
-        model: state.model.valid().materialize(),
+        model: finished(&state.model),
         history: History::from_bytes(&state.history)?,
         done,
     })
+}
+
+/// The weights without gradients, adapters merged into them.
+fn finished(model: &Gpt2) -> Gpt2 {
+    model.valid().materialize()
 }
 
 /// Hash of a model's weights.
@@ -267,6 +272,7 @@ impl Work for Finetuning<'_> {
             return Ok(false);
         }
         self.validate(state, observer)?;
+        observer.validate(state.step, &finished(&state.model));
         let waited = History::from_bytes(&state.history)?.since_best();
         Ok(self.config.patience > 0 && waited >= self.config.patience)
     }
