@@ -64,6 +64,10 @@ pub struct MomentsConfig {
     pub exact_clusters: usize,
     /// Factor by which F is compressed; 1 keeps it whole, more needs `state`.
     pub compression: usize,
+    /// Whether there are parameters that only training sets: a routing of its own for the state,
+    /// and a [`RetrievalTuning`](crate::RetrievalTuning).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
 }
 
 impl Default for LocalConfig {
@@ -95,6 +99,7 @@ impl Default for MomentsConfig {
             state: true,
             exact_clusters: 0,
             compression: 1,
+            learned: false,
         }
     }
 }

@@ -82,11 +82,10 @@ impl<'a> Tuning<'a> {
         }
         let device = start.device();
         let there = |&epochs: &u64| epochs == 0 || place(&self.folder, epochs).is_dir();
-        if !self.folder.join(HISTORY).is_file() || !epochs.iter().all(there) {
-            if let Err(reason) = self.train(start, epochs)? {
-                write_whole(&failure, reason.as_bytes())?;
-                return Ok(Err(reason));
-            }
+        let whole = self.folder.join(HISTORY).is_file() && epochs.iter().all(there);
+        if !whole && let Err(reason) = self.train(start, epochs)? {
+            write_whole(&failure, reason.as_bytes())?;
+            return Ok(Err(reason));
         }
         let path = self.folder.join(HISTORY);
         let history = serde_json::from_str(&read(&path)?);
