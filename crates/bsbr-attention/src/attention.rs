@@ -1,7 +1,6 @@
 //! The attention of one layer, whichever its arm.
 
 use burn::module::Module;
-use burn::nn::LinearConfig;
 use burn::tensor::{Device, Tensor};
 
 use crate::compression::CompressionBases;
@@ -9,6 +8,7 @@ use crate::config::{ArmConfig, compressed_rank};
 use crate::error::ConfigError;
 use crate::padding::Padding;
 use crate::published::PublishedRouting;
+use crate::tuning::{Own, RetrievalTuning};
 use crate::{dense, local, moments, published};
 
 /// Sizes that an arm needs to know.
@@ -62,10 +62,12 @@ impl AttentionInput {
 pub struct Attention {
     #[module(skip)]
     config: ArmConfig,
-    /// Routing between chunks, in the published arm.
+    /// Routing between chunks, in the published arm and where the moments arm learns.
     pub routing: Option<PublishedRouting>,
     /// Bases of compressed states, where `compression` is above 1.
     pub bases: Option<CompressionBases>,
+    /// Temperature, bias and gain of the moments arm, where it learns.
+    pub tuning: Option<RetrievalTuning>,
 }
 
 impl Attention {
@@ -76,15 +78,13 @@ impl Attention {
     /// [`ConfigError`] where a setting is out of bounds.
     pub fn new(config: ArmConfig, shape: HeadShape, device: &Device) -> Result<Self, ConfigError> {
         config.validate(shape.head_dim)?;
-        let routing = matches!(config, ArmConfig::Published(_)).then(|| {
-            let linear = || {
-                LinearConfig::new(shape.hidden_size, shape.num_heads * shape.head_dim).init(device)
-            };
-            PublishedRouting {
-                retrieval: linear(),
-                summary: linear(),
-            }
-        });
+        let (routed, tuned) = match &config {
+            ArmConfig::Published(_) => (true, None),
+            ArmConfig::Moments(c) if c.learned => (c.state, Some(c.state)),
+            _ => (false, None),
+        };
+        let routing = routed.then(|| PublishedRouting::new(shape, device));
+        let tuning = tuned.map(|state| RetrievalTuning::neutral(shape.num_heads, state, device));
         let bases = match config.compression() {
             1 => None,
             factor => Some(CompressionBases::uncalibrated(
@@ -98,11 +98,13 @@ impl Attention {
             config,
             routing,
             bases,
+            tuning,
         })
     }
 
-    /// Sets what an arm derives from the projection of queries, keys and values:
-    /// the published arm's routing, see [`PublishedRouting::from_qkv`].
+    /// Sets what an arm derives from the projection of queries, keys and values: the routing, see
+    /// [`PublishedRouting::from_qkv`] for the published arm and
+    /// [`PublishedRouting::from_query_and_key`] for the moments arm.
     ///
     /// # Shapes
     ///
@@ -110,9 +112,41 @@ impl Attention {
     /// - bias: `[3·hidden]`
     pub fn init_from_projection(mut self, weight: Tensor<2>, bias: Tensor<1>) -> Self {
         if self.routing.is_some() {
-            self.routing = Some(PublishedRouting::from_qkv(weight, bias));
+            self.routing = Some(match self.config {
+                ArmConfig::Moments(_) => PublishedRouting::from_query_and_key(weight, bias),
+                _ => PublishedRouting::from_qkv(weight, bias),
+            });
         }
         self
+    }
+
+    /// The moments arm with parameters of its own to learn, which change nothing yet; any other
+    /// arm, and one that has them, as it is.
+    ///
+    /// # Shapes
+    ///
+    /// As [`Self::init_from_projection`].
+    pub fn with_learned(mut self, heads: usize, weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        if let ArmConfig::Moments(config) = &mut self.config
+            && !config.learned
+        {
+            config.learned = true;
+            let device = weight.device();
+            self.tuning = Some(RetrievalTuning::neutral(heads, config.state, &device));
+            self.routing = config
+                .state
+                .then(|| PublishedRouting::from_query_and_key(weight, bias));
+        }
+        self
+    }
+
+    /// The arm's own parameters.
+    pub(crate) fn own(&self) -> Own<'_> {
+        Own {
+            bases: self.bases.as_ref(),
+            tuning: self.tuning.as_ref(),
+            routing: self.routing.as_ref(),
+        }
     }
 
     /// Sets the bases of compressed states; without compression there are none to set.
@@ -147,7 +181,7 @@ impl Attention {
         let output = match (&self.config, &self.routing) {
             (ArmConfig::Local(config), _) => local::forward(config, query, key, value, scale),
             (ArmConfig::Moments(config), _) => {
-                moments::forward(config, bases, query, key, value, scale)
+                moments::forward(config, self.own(), query, key, value, hidden_states, scale)
             }
             (ArmConfig::Published(config), Some(routing)) => published::forward(
                 config,

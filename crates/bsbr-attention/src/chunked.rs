@@ -80,14 +80,21 @@ impl Chunked {
     ///
     /// - output: `[B, H, F, S, D]` each
     pub fn far_tokens(&self) -> (Tensor<5>, Tensor<5>) {
+        (self.far(&self.key), self.far(&self.value))
+    }
+
+    /// What the tokens of the far chunks have.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[B, H, N, D]`, of any number of heads and dimensions
+    /// - output: `[B, H, F, S, D]`
+    pub fn far(&self, x: &Tensor<4>) -> Tensor<5> {
         let (size, far) = (self.grid.chunk_size, self.far_chunks());
-        let [b, h, _, d] = self.key.dims();
-        let cut = |x: &Tensor<4>| {
-            x.clone()
-                .narrow(2, self.grid.sinks, far * size)
-                .reshape([b, h, far, size, d])
-        };
-        (cut(&self.key), cut(&self.value))
+        let [b, h, _, d] = x.dims();
+        x.clone()
+            .narrow(2, self.grid.sinks, far * size)
+            .reshape([b, h, far, size, d])
     }
 
     /// r_c of the chunks of the tail: the query of the last token before each.
@@ -96,9 +103,19 @@ impl Chunked {
     ///
     /// - output: `[B, H, F, D]`
     pub fn receivers(&self) -> Tensor<4> {
+        self.before_tail(&self.query)
+    }
+
+    /// What the last token before each chunk of the tail has.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[B, H, N, D]`, of any number of heads and dimensions
+    /// - output: `[B, H, F, D]`
+    pub fn before_tail(&self, x: &Tensor<4>) -> Tensor<4> {
         let before = self.head_tokens() - 1..self.tokens() - 1;
         let every = self.grid.chunk_size as isize;
-        self.query.clone().slice_dim(2, s![before;every])
+        x.clone().slice_dim(2, s![before;every])
     }
 
     /// Queries of the tail, zeros behind.

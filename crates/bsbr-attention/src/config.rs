@@ -64,6 +64,10 @@ pub struct MomentsConfig {
     pub exact_clusters: usize,
     /// Factor by which F is compressed; 1 keeps it whole, more needs `state`.
     pub compression: usize,
+    /// Whether there are parameters that only training sets: a routing of its own for the state,
+    /// and a [`RetrievalTuning`](crate::RetrievalTuning).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
 }
 
 impl Default for LocalConfig {
@@ -95,6 +99,7 @@ impl Default for MomentsConfig {
             state: true,
             exact_clusters: 0,
             compression: 1,
+            learned: false,
         }
     }
 }
@@ -126,6 +131,24 @@ impl ArmConfig {
             Self::Dense | Self::Local(_) => 1,
             Self::Published(c) => c.compression,
             Self::Moments(c) => c.compression,
+        }
+    }
+
+    /// The same without all that it retrieves from afar: sinks and near field alone. `None` for an
+    /// arm that has no far field or makes no difference between near and far.
+    pub fn without_retrieval(&self) -> Option<Self> {
+        match self {
+            Self::Dense | Self::Local(_) => None,
+            Self::Published(c) => Some(Self::Local(LocalConfig {
+                chunk_size: c.chunk_size,
+                near_chunks: 0,
+                sink_tokens: 0,
+            })),
+            Self::Moments(c) => Some(Self::Local(LocalConfig {
+                chunk_size: c.chunk_size,
+                near_chunks: c.near_chunks,
+                sink_tokens: c.sink_tokens,
+            })),
         }
     }
 

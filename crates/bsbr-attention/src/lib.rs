@@ -23,6 +23,7 @@ mod padding;
 mod published;
 mod routing;
 mod rows;
+mod tuning;
 mod weights;
 
 pub use attention::{Attention, AttentionInput, HeadShape};
@@ -33,4 +34,5 @@ pub use config::{ArmConfig, LocalConfig, MomentsConfig, PublishedConfig};
 pub use error::{CalibrationError, ConfigError};
 pub use padding::Padding;
 pub use published::PublishedRouting;
+pub use tuning::RetrievalTuning;
 pub use weights::{AttentionWeights, ClusterWeights, Pairs};

@@ -3,9 +3,9 @@
 //! Replacing each cluster by its mean is the zeroth order, and the state the first
 //! order, of exact attention expanded around the cluster's mean.
 //!
-//! Whatever fine-tuning may learn on top enters in [`far_field`]: a projection of its
-//! own for the receivers or for h_b, a temperature on the clusters' keys, a bias
-//! beside ln m, a gain on the state.
+//! What fine-tuning may learn on top enters in [`far_field`]: projections of its own for
+//! the receivers and for h_b, a temperature on the clusters' keys, a bias beside ln m, a
+//! gain on the state.
 
 use burn::tensor::Tensor;
 
@@ -17,6 +17,7 @@ use crate::exact::FarTokens;
 use crate::geometry::Grid;
 use crate::routing;
 use crate::summary::{StateForm, Summary};
+use crate::tuning::Own;
 
 impl MomentsConfig {
     /// The sinks and the chunk grid.
@@ -59,37 +60,48 @@ impl MomentsConfig {
 /// # Shapes
 ///
 /// - query, key, value, output: `[B, H, N, D]`
+/// - hidden_states: `[B, N, hidden]`
 pub(crate) fn forward(
     config: &MomentsConfig,
-    bases: Option<&CompressionBases>,
+    own: Own<'_>,
     query: Tensor<4>,
     key: Tensor<4>,
     value: Tensor<4>,
+    hidden_states: Tensor<3>,
     scale: f64,
 ) -> Tensor<4> {
     let chunked = Chunked::new(config.grid(), query, key, value, scale);
-    let far = (chunked.far_chunks() > 0).then(|| far_field(config, bases, &chunked));
+    let far = (chunked.far_chunks() > 0).then(|| far_field(config, own, &chunked, hidden_states));
     chunked.attend(far.as_ref())
 }
 
 /// Summaries of the far chunks, as keys to attend to.
 fn far_field(
     config: &MomentsConfig,
-    bases: Option<&CompressionBases>,
+    own: Own<'_>,
     chunked: &Chunked,
+    hidden_states: Tensor<3>,
 ) -> FarField {
     let (keys, values) = chunked.far_tokens();
     let [b, h, chunks, _, d] = keys.dims();
     let dtype = keys.dtype();
-    let (summary, assignment) = config.summarise(keys.clone(), values.clone(), bases);
+    let (summary, assignment) = config.summarise(keys.clone(), values.clone(), own.bases);
     let width = chunks * summary.clusters();
 
     let correction = summary.state.clone().map(|states| {
-        let weights =
-            routing::triangular_weights(chunked.receivers(), summary.mean_key(), chunked.scale());
+        let (receivers, offers) = match own.routing {
+            None => (chunked.receivers(), summary.mean_key()),
+            Some(routing) => {
+                let hidden = hidden_states.unsqueeze_dim(1);
+                let last = chunked.before_tail(&hidden).squeeze_dim(1);
+                let mean = chunked.far(&hidden).mean_dim(3).squeeze_dims(&[1, 3]);
+                (routing.receivers(last, h), routing.summaries(mean, h))
+            }
+        };
+        let weights = routing::triangular_weights(receivers, offers, chunked.scale());
         // σ · q S_c, the σ in the smaller factor.
-        let mixed = routing::mix(weights, states) * chunked.scale();
-        read_state(chunked.tail_query(), mixed, bases)
+        let mixed = own.state(routing::mix(weights, states)) * chunked.scale();
+        read_state(chunked.tail_query(), mixed, own.bases)
     });
     let tokens = (config.exact_clusters > 0).then(|| FarTokens {
         membership: assignment.membership(&keys.device()),
@@ -97,12 +109,12 @@ fn far_field(
         values,
         best: config.exact_clusters,
     });
-    let log_counts = summary.log_counts().reshape([b, h, width]).cast(dtype);
+    let log_counts = own.log_counts(&summary);
     FarField {
         clusters: summary.clusters(),
-        keys: summary.keys.reshape([b, h, width, d]).cast(dtype),
+        keys: own.keys(&summary).reshape([b, h, width, d]).cast(dtype),
         values: summary.values.reshape([b, h, width, d]).cast(dtype),
-        log_counts,
+        log_counts: log_counts.reshape([b, h, width]).cast(dtype),
         correction,
         tokens,
     }

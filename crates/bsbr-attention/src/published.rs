@@ -7,16 +7,17 @@
 //! chunk is never retrieved from.
 
 use burn::module::{Module, Param};
-use burn::nn::Linear;
-use burn::tensor::{DType, Tensor};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{DType, Device, Tensor};
 
+use crate::attention::HeadShape;
 use crate::chunked::Chunked;
 use crate::compression::{CompressionBases, read_state};
 use crate::config::PublishedConfig;
 use crate::geometry::Grid;
 use crate::routing;
 
-/// Projections that route between chunks.
+/// Projections that route between chunks: in the published arm, and where the moments arm learns.
 #[derive(Module, Debug)]
 pub struct PublishedRouting {
     /// W_R, b_R: what a chunk asks for. `[hidden, H·D]`
@@ -34,36 +35,89 @@ impl PublishedRouting {
     /// - weight: `[hidden, 3·hidden]`, as GPT-2's `c_attn`: queries, keys, values
     /// - bias: `[3·hidden]`
     pub fn from_qkv(weight: Tensor<2>, bias: Tensor<1>) -> Self {
-        let width = bias.dims()[0] / 3;
-        let weight_of = |i: usize| weight.clone().narrow(1, i * width, width);
-        let bias_of = |i: usize| bias.clone().narrow(0, i * width, width);
-        let mean = |i: usize, j: usize| Linear {
-            weight: Param::from_tensor((weight_of(i) + weight_of(j)) / 2.0),
-            bias: Some(Param::from_tensor((bias_of(i) + bias_of(j)) / 2.0)),
+        let [query, key, value] = parts(weight, bias);
+        let mean = |one: &Part, other: &Part| {
+            linear(
+                (one.0.clone() + other.0.clone()) / 2.0,
+                (one.1.clone() + other.1.clone()) / 2.0,
+            )
         };
         Self {
-            retrieval: mean(0, 1),
-            summary: mean(1, 2),
+            retrieval: mean(&query, &key),
+            summary: mean(&key, &value),
         }
     }
 
-    /// r and h of the last token of each of `chunks` whole chunks.
+    /// Routing whose W_R, b_R are the query projection, and whose W_H, b_H are the key projection:
+    /// what the moments arm does without a routing of its own.
     ///
     /// # Shapes
     ///
-    /// - last: attention inputs of those tokens, `[B, C, hidden]`
-    /// - output: `[B, H, C, D]` each
-    pub(crate) fn route(&self, last: Tensor<3>, heads: usize) -> (Tensor<4>, Tensor<4>) {
-        let [b, c, _] = last.dims();
-        let split = |x: Tensor<3>| -> Tensor<4> {
-            let d = x.dims()[2] / heads;
-            x.reshape([b, c, heads, d]).swap_dims(1, 2)
-        };
-        (
-            split(self.retrieval.forward(last.clone())),
-            split(self.summary.forward(last)),
-        )
+    /// As [`Self::from_qkv`].
+    pub fn from_query_and_key(weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        let [query, key, _] = parts(weight, bias);
+        Self {
+            retrieval: linear(query.0, query.1),
+            summary: linear(key.0, key.1),
+        }
     }
+
+    /// Projections of the given sizes, to be loaded or initialised.
+    pub(crate) fn new(shape: HeadShape, device: &Device) -> Self {
+        let size = shape.num_heads * shape.head_dim;
+        let linear = || LinearConfig::new(shape.hidden_size, size).init(device);
+        Self {
+            retrieval: linear(),
+            summary: linear(),
+        }
+    }
+
+    /// r of attention inputs.
+    ///
+    /// # Shapes
+    ///
+    /// - inputs: `[B, C, hidden]`
+    /// - output: `[B, H, C, D]`
+    pub(crate) fn receivers(&self, inputs: Tensor<3>, heads: usize) -> Tensor<4> {
+        split(self.retrieval.forward(inputs), heads)
+    }
+
+    /// h of attention inputs.
+    ///
+    /// # Shapes
+    ///
+    /// - inputs: `[B, C, hidden]`
+    /// - output: `[B, H, C, D]`
+    pub(crate) fn summaries(&self, inputs: Tensor<3>, heads: usize) -> Tensor<4> {
+        split(self.summary.forward(inputs), heads)
+    }
+}
+
+/// Weight and bias of a projection.
+type Part = (Tensor<2>, Tensor<1>);
+
+/// The projections of queries, keys and values.
+fn parts(weight: Tensor<2>, bias: Tensor<1>) -> [Part; 3] {
+    let width = bias.dims()[0] / 3;
+    [0, 1, 2].map(|i| {
+        (
+            weight.clone().narrow(1, i * width, width),
+            bias.clone().narrow(0, i * width, width),
+        )
+    })
+}
+
+fn linear(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
+    Linear {
+        weight: Param::from_tensor(weight),
+        bias: Some(Param::from_tensor(bias)),
+    }
+}
+
+/// `[B, C, H·D]` → `[B, H, C, D]`
+fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
+    let [b, c, size] = x.dims();
+    x.reshape([b, c, heads, size / heads]).swap_dims(1, 2)
 }
 
 impl PublishedConfig {
@@ -127,7 +181,8 @@ pub(crate) fn forward(
         .reshape([b, chunks, size, hidden])
         .narrow(2, size - 1, 1)
         .squeeze_dim(2);
-    let (receivers, summaries) = routing.route(last, h);
+    let receivers = routing.receivers(last.clone(), h);
+    let summaries = routing.summaries(last, h);
     let weights = routing::triangular_weights(receivers, summaries, 1.0 / (d as f64).sqrt());
     let (keys, values) = chunked.far_tokens();
     let mixed = routing::mix(weights, states(keys, values, bases));

@@ -11,6 +11,7 @@ use crate::geometry::{Grid, HIDDEN};
 use crate::padding::Padding;
 use crate::routing;
 use crate::summary::{StateForm, Summary};
+use crate::tuning::Own;
 
 /// The softmax weights of a forward pass.
 ///
@@ -106,7 +107,7 @@ impl Attention {
             + token_mask(&grid, n, &query);
         let far = moments
             .filter(|_| grid.far_chunks(n) > 0)
-            .map(|config| Far::new(config, &grid, &input, &query));
+            .map(|config| Far::new(config, self.own(), &grid, &input, &query));
 
         let mut pairs = static_pairs(&grid, &real, heads, moments.map_or(0, |c| c.clusters));
         let (exact, clusters) = match &far {
@@ -135,18 +136,33 @@ impl Attention {
                 assignment: far.assignment_in(&padding, n),
             });
         let routing = match (self.config(), &self.routing) {
-            (ArmConfig::Moments(config), _) if config.state => far.as_ref().map(|far| {
+            (ArmConfig::Moments(config), learned) if config.state => far.as_ref().map(|far| {
                 let chunks = far.summary.chunks();
                 let before = grid.start_of(grid.near_chunks + 1) - 1;
-                let receivers = every(query, before, grid.chunk_size, chunks);
-                let w = routing::triangular_weights(receivers, far.summary.mean_key(), 1.0);
+                let (receivers, offers) = match learned {
+                    None => (
+                        every(query, before, grid.chunk_size, chunks),
+                        far.summary.mean_key(),
+                    ),
+                    Some(routing) => {
+                        let hidden = input.hidden_states.unsqueeze_dim(1);
+                        let last = every(hidden.clone(), before, grid.chunk_size, chunks);
+                        let mean = far_chunks(&grid, &hidden, chunks).mean_dim(3);
+                        (
+                            routing.receivers(last.squeeze_dim(1), heads) * input.scale,
+                            routing.summaries(mean.squeeze_dims(&[1, 3]), heads),
+                        )
+                    }
+                };
+                let w = routing::triangular_weights(receivers, offers, 1.0);
                 square(w, grid.near_chunks + 1)
             }),
             (ArmConfig::Published(config), Some(routing)) if grid.far_chunks(n) > 0 => {
                 let (chunks, size) = (grid.far_chunks(n), config.chunk_size);
                 let hidden = input.hidden_states.unsqueeze_dim(1);
                 let last = every(hidden, size - 1, size, chunks).squeeze_dim(1);
-                let (receivers, summaries) = routing.route(last, heads);
+                let receivers = routing.receivers(Tensor::clone(&last), heads);
+                let summaries = routing.summaries(last, heads);
                 let scale = 1.0 / (d as f64).sqrt();
                 Some(square(
                     routing::triangular_weights(receivers, summaries, scale),
@@ -162,6 +178,15 @@ impl Attention {
             pairs,
         }
     }
+}
+
+/// What the tokens of the first chunks have. `[B, H, chunks, S, D]`
+fn far_chunks(grid: &Grid, x: &Tensor<4>, chunks: usize) -> Tensor<5> {
+    let [b, h, _, d] = x.dims();
+    let size = grid.chunk_size;
+    x.clone()
+        .narrow(2, grid.sinks, chunks * size)
+        .reshape([b, h, chunks, size, d])
 }
 
 fn weights_len(far: &Far) -> usize {
@@ -183,17 +208,14 @@ struct Far<'a> {
 impl<'a> Far<'a> {
     fn new(
         config: &'a MomentsConfig,
+        own: Own<'_>,
         grid: &Grid,
         input: &AttentionInput,
         query: &Tensor<4>,
     ) -> Self {
         let [b, h, n, d] = query.dims();
-        let (chunks, size) = (grid.far_chunks(n), grid.chunk_size);
-        let cut = |x: &Tensor<4>| -> Tensor<5> {
-            x.clone()
-                .narrow(2, grid.sinks, chunks * size)
-                .reshape([b, h, chunks, size, d])
-        };
+        let chunks = grid.far_chunks(n);
+        let cut = |x: &Tensor<4>| far_chunks(grid, x, chunks);
         let assignment = Assignment::split(&cut(&input.key), config.clusters);
         let summary = Summary::build(
             cut(&input.key),
@@ -208,8 +230,8 @@ impl<'a> Far<'a> {
             mask.extend((0..k).map(|j| if j < seen { 0.0 } else { HIDDEN }));
         }
         let mask = Tensor::from_data(TensorData::new(mask, [1, 1, n, k]), &query.device());
-        let keys = summary.keys.clone().reshape([b, h, k, d]);
-        let bias = summary.log_counts().reshape([b, h, 1, k]);
+        let keys = own.keys(&summary).reshape([b, h, k, d]);
+        let bias = own.log_counts(&summary).reshape([b, h, 1, k]);
         let logits = query.clone().matmul(keys.swap_dims(2, 3)) + bias + mask;
         let chosen = match config.exact_clusters {
             0 => logits.zeros_like(),

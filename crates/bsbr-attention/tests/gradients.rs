@@ -6,7 +6,7 @@ use bsbr_attention::{Attention, AttentionInput, reference};
 use burn::tensor::{Gradients, Tensor};
 use common::{Random, Sizes, arm, arms, assert_close, input, relative_error, test_device};
 
-/// Gradients of a weighted sum of the output: by q, k, v, and the routing if any.
+/// Gradients of a weighted sum of the output: by q, k, v, and the arm's own parameters if any.
 fn gradients(
     attention: &Attention,
     input: &AttentionInput,
@@ -33,7 +33,15 @@ fn gradients(
             w.grad(&gradients).unwrap_or_else(|| w.inner().zeros_like())
         })
     });
-    (inputs.to_vec(), parameters.collect())
+    let heads = attention.tuning.iter().flat_map(|tuning| {
+        let all = [&tuning.temperature, &tuning.bias].into_iter();
+        all.chain(tuning.gain.as_ref()).map(|x| {
+            let x = x.val();
+            let grad = x.grad(&gradients);
+            grad.unwrap_or_else(|| x.inner().zeros_like()).unsqueeze()
+        })
+    });
+    (inputs.to_vec(), parameters.chain(heads).collect())
 }
 
 #[test]
@@ -64,7 +72,12 @@ fn gradients_equal_those_of_the_reference() {
             }
             assert_eq!(fast_parameters.len(), naive_parameters.len());
             for (fast, naive) in fast_parameters.iter().zip(&naive_parameters) {
-                assert_close(fast, naive, 1e-4, &format!("gradient by routing, {what}"));
+                assert_close(
+                    fast,
+                    naive,
+                    1e-4,
+                    &format!("gradient by a parameter, {what}"),
+                );
             }
         }
     }

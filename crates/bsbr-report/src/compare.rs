@@ -3,6 +3,7 @@
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use bsbr_metrics::agreement::{self, Agreement};
 use bsbr_metrics::{MetricError, divergence, similarity};
+use bsbr_train::evaluate::nll;
 use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
@@ -38,6 +39,11 @@ impl States {
     /// [`ReportError`] where the model cannot take the sequence.
     pub fn last_of(model: &Gpt2, ids: &[u32]) -> Result<Self, ReportError> {
         Self::read(vec![model.hidden_states(&TokenBatch::single(ids)?)?])
+    }
+
+    /// Mean negative log likelihood of the sequence's tokens but the first, in nats.
+    pub fn nll(&self, model: &Gpt2, ids: &[u32]) -> f64 {
+        nll(model, self.last.clone(), ids) / ids.len().saturating_sub(1).max(1) as f64
     }
 
     fn read(all: Vec<Tensor<3>>) -> Result<Self, ReportError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bsbr_data::corpus::random_ids;
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_train::finetune::Dataset;
 
 use crate::error::ReportError;
 use crate::hash;
@@ -262,6 +263,30 @@ impl Corpus {
                 Ok((0..count).filter_map(piece).collect())
             }
         }
+    }
+
+    /// `windows` windows of `window` tokens to fine-tune on, which no test text contains, and
+    /// `held_out` to validate on; of files as many as there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded, or there is not one.
+    pub fn windows(
+        &self,
+        seed: u64,
+        window: usize,
+        windows: u64,
+        held_out: u64,
+    ) -> Result<Dataset, ReportError> {
+        let tokenizer = &self.tokenizer;
+        Ok(match &self.source {
+            Source::Storybook => Dataset::storybook(tokenizer, seed, window, windows, held_out)?,
+            Source::Files(_) => {
+                let tokens = (windows + held_out) as usize * window;
+                let texts = self.training(seed, tokens, window)?;
+                Dataset::tokens(texts.concat(), window, self.describe_training())?
+            }
+        })
     }
 
     fn document(

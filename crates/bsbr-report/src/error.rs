@@ -90,6 +90,15 @@ pub enum ReportError {
     /// Text that cannot be turned into tokens.
     #[error(transparent)]
     Tokenizer(#[from] bsbr_data::tokenizer::TokenizerError),
+    /// A model that cannot be fine-tuned.
+    #[error(transparent)]
+    Train(#[from] bsbr_train::TrainError),
+    /// A fine-tuned model that cannot be kept.
+    #[error(transparent)]
+    Save(#[from] bsbr_convert::SaveError),
+    /// Fine-tuning without a place for what comes of it.
+    #[error("there is no folder to keep fine-tuned models in; give the lab one")]
+    NoModelFolder,
     /// A tensor that cannot be read back.
     #[error("cannot read a tensor back: {0}")]
     Tensor(String),

@@ -33,6 +33,7 @@ pub struct Lab {
     corpus: Corpus,
     python: Option<PathBuf>,
     worker: Option<Worker>,
+    models: Option<PathBuf>,
     converted: RefCell<BTreeMap<String, Result<Gpt2, String>>>,
     rarities: RefCell<BTreeMap<(u64, usize, u8), Rarity>>,
 }
@@ -59,6 +60,7 @@ impl Lab {
             corpus,
             python: None,
             worker: None,
+            models: None,
             converted: RefCell::default(),
             rarities: RefCell::default(),
         })
@@ -120,6 +122,23 @@ impl Lab {
     /// How to start processes that measure this model's memory, where that was said.
     pub fn worker(&self) -> Option<&Worker> {
         self.worker.as_ref()
+    }
+
+    /// The folder that fine-tuned models are kept in, with the checkpoints of those that are not
+    /// done.
+    #[must_use]
+    pub fn with_models_in(mut self, folder: PathBuf) -> Self {
+        self.models = Some(folder);
+        self
+    }
+
+    /// The folder that fine-tuned models are kept in.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::NoModelFolder`] where none was given.
+    pub fn models_folder(&self) -> Result<&Path, ReportError> {
+        self.models.as_deref().ok_or(ReportError::NoModelFolder)
     }
 
     /// A lab around random weights of a shape, with the tokenizer of a folder: for what does not

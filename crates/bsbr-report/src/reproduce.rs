@@ -154,7 +154,7 @@ fn report(
     let sources: Vec<Source<'_>> = plan.specs.iter().map(source).collect();
     Ok(Report {
         model: lab.model_info(),
-        arms: arms(&plan.specs),
+        arms: arms(all.iter().map(|(job, _)| &job.spec)),
         quick: plan.specs.iter().any(|spec| spec.method.quick),
         overview: overview::answer(&plan.overview, &sources, &plan.claims),
         sections: all
@@ -164,10 +164,10 @@ fn report(
     })
 }
 
-/// Every arm of the specifications, each once, without the values of sweeps.
-fn arms(specs: &[Spec]) -> Vec<ArmSpec> {
+/// Every arm of specifications, each once, without the values of sweeps.
+fn arms<'a>(specs: impl Iterator<Item = &'a Spec>) -> Vec<ArmSpec> {
     let mut arms: Vec<ArmSpec> = Vec::new();
-    for arm in specs.iter().flat_map(|spec| &spec.method.arms) {
+    for arm in specs.flat_map(|spec| &spec.method.arms) {
         if !arm.swept && !arms.iter().any(|known| known.id == arm.id) {
             arms.push(arm.clone());
         }

@@ -80,7 +80,8 @@ pub fn evaluate(
             if ids.len() < 2 {
                 continue;
             }
-            nats += nll(model, &ids)?;
+            let batch = TokenBatch::single(&ids[..ids.len() - 1])?;
+            nats += nll(model, model.hidden_states(&batch)?, &ids);
             tokens += ids.len() as u64 - 1;
         }
     }
@@ -96,22 +97,25 @@ pub fn evaluate(
     })
 }
 
-/// Negative log likelihood of all tokens but the first, in nats.
-fn nll(model: &Gpt2, ids: &[u32]) -> Result<f64, TrainError> {
-    let batch = TokenBatch::single(&ids[..ids.len() - 1])?;
-    let hidden = model.hidden_states(&batch)?;
-    let count = ids.len() - 1;
+/// Negative log likelihood of all tokens but the first, in nats, from the model's hidden states of
+/// at least all tokens but the last.
+///
+/// # Shapes
+///
+/// - hidden: `[1, N, n_embd]`
+pub fn nll(model: &Gpt2, hidden: Tensor<3>, ids: &[u32]) -> f64 {
+    let count = ids.len().saturating_sub(1);
     let size = model.config().n_embd;
     let device = hidden.device();
     let targets: Vec<i32> = ids[1..].iter().map(|&id| id as i32).collect();
     let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(targets, [count]), &device);
     let sum = bsbr_kernels::linear_cross_entropy(
-        hidden.reshape([count, size]),
+        hidden.narrow(1, 0, count).reshape([count, size]),
         model.output_table(),
         targets,
         Tensor::ones([count], &device),
     );
-    Ok(f64::from(sum.into_scalar::<f32>()))
+    f64::from(sum.into_scalar::<f32>())
 }
 
 fn questions(

@@ -38,7 +38,9 @@ pub trait Observer {
     /// A message for the user.
     fn message(&mut self, text: &str);
 
-    /// Called in pretraining every `validate_every` steps and at the end.
+    /// Called in pretraining every `validate_every` steps and at the end, in fine-tuning after each
+    /// epoch, before the checkpoint that follows it is written. The model has no gradients, and
+    /// adapters are merged into it.
     fn validate(&mut self, step: u64, model: &Gpt2);
 
     /// Whether to stop after this step; a checkpoint is written first.

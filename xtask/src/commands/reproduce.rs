@@ -116,6 +116,7 @@ pub fn run(args: Args) -> Result<()> {
         .with_python(args.python.clone())
         .with_worker(worker);
     let out = args.out.clone().unwrap_or_else(|| out(&args, &lab));
+    let lab = lab.with_models_in(out.join("models"));
     if args.check {
         return check(&plan, &lab, &out);
     }

@@ -22,7 +22,7 @@ use window::WindowCache;
 /// | dense | all keys and values |
 /// | local | keys and values of sinks and near field |
 /// | published | keys and values of the own chunk; K_bᵀV_b and h_b of each chunk before; the state that the own chunk reads |
-/// | moments | keys and values of sinks and near field; the summary of each far chunk; the state that the own chunk reads; with exact clusters also the keys and values of far chunks |
+/// | moments | keys and values of sinks and near field; the summary of each far chunk; the state that the own chunk reads; with exact clusters also the keys and values of far chunks; with a learned routing also the attention inputs of the near field and h_b of each far chunk |
 ///
 /// A chunk is summarised, and its keys and values dropped, as soon as the chunk
 /// that it is far from begins. Rows of unequal length stand at different places of
@@ -101,7 +101,7 @@ impl Kept {
         let bases = attention.bases.as_ref();
         match self {
             Self::Dense(kept) => kept.feed(piece),
-            Self::Window(kept) => kept.feed(bases, piece),
+            Self::Window(kept) => kept.feed(attention.own(), piece),
             Self::Published(kept) => kept.feed(attention.routing.as_ref(), bases, piece),
         }
     }

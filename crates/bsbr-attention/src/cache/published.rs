@@ -111,7 +111,8 @@ impl PublishedCache {
             return;
         };
         let [_, h, size, d] = keys.dims();
-        let (receiver, summary) = routing.route(last, h);
+        let receiver = routing.receivers(last.clone(), h);
+        let summary = routing.summaries(last, h);
         let appended_states = joined(
             self.states.take(),
             states(keys.unsqueeze_dim(2), values.unsqueeze_dim(2), bases),

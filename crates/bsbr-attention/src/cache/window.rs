@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor};
 
 use super::growing::Growing;
 use crate::attention::AttentionInput;
-use crate::compression::{CompressionBases, read_state};
+use crate::compression::read_state;
 use crate::config::MomentsConfig;
 use crate::dense;
 use crate::exact::FarTokens;
@@ -12,6 +12,7 @@ use crate::geometry::Grid;
 use crate::joint::{self, Attended, FUSED_FROM, Shared, Window};
 use crate::routing;
 use crate::summary::Summary;
+use crate::tuning::Own;
 
 /// Cache of the local arm (without `moments`) and of the moments arm.
 #[derive(Debug, Clone)]
@@ -26,6 +27,11 @@ pub(super) struct WindowCache {
     /// S_c of the chunk under way. `[B, H, 1, r, r]`
     state: Option<Tensor<5>>,
     far_tokens: Option<FarTokens>,
+    /// Attention inputs of sinks and near field, where a learned routing reads them.
+    /// `[B, 1, n, hidden]`
+    inputs: Growing,
+    /// h_b of a learned routing. `[B, H, C, D]`
+    offers: Option<Tensor<4>>,
 }
 
 impl WindowCache {
@@ -40,6 +46,8 @@ impl WindowCache {
             summary: None,
             state: None,
             far_tokens: None,
+            inputs: Growing::new(room),
+            offers: None,
         }
     }
 
@@ -50,11 +58,17 @@ impl WindowCache {
             + self.summary.as_ref().map_or(0, Summary::numbers)
             + state
             + self.far_tokens.as_ref().map_or(0, FarTokens::numbers)
+            + self.inputs.numbers()
+            + self
+                .offers
+                .as_ref()
+                .map_or(0, |h| h.dims().iter().product())
     }
 
-    pub fn feed(&mut self, bases: Option<&CompressionBases>, piece: AttentionInput) -> Tensor<4> {
+    pub fn feed(&mut self, own: Own<'_>, piece: AttentionInput) -> Tensor<4> {
         let query = piece.query * piece.scale;
         let length = query.dims()[2];
+        let hidden: Tensor<4> = piece.hidden_states.unsqueeze_dim(1);
         let mut outputs = Vec::new();
         let mut start = 0;
         while start < length {
@@ -64,10 +78,23 @@ impl WindowCache {
             let query = part(&query);
             self.keys.append(part(&piece.key));
             self.values.append(part(&piece.value));
+            if own.routing.is_some() {
+                self.inputs.append(part(&hidden));
+            }
             self.tokens += n;
-            outputs.extend(self.attend(bases, query.clone()));
+            outputs.extend(self.attend(own, query.clone()));
             if self.tokens > self.grid.sinks && self.until_boundary() == self.grid.chunk_size {
-                self.begin_chunk(bases, query.narrow(2, n - 1, 1));
+                let last = query.narrow(2, n - 1, 1);
+                let receiver = match own.routing {
+                    // The query is scaled already.
+                    None => last,
+                    Some(routing) => {
+                        let heads = last.dims()[1];
+                        let input = hidden.clone().narrow(2, start + n - 1, 1).squeeze_dim(1);
+                        routing.receivers(input, heads) * piece.scale
+                    }
+                };
+                self.begin_chunk(own, receiver);
             }
             start += n;
         }
@@ -83,10 +110,10 @@ impl WindowCache {
     }
 
     /// Output of the last tokens appended.
-    fn attend(&self, bases: Option<&CompressionBases>, query: Tensor<4>) -> Option<Tensor<4>> {
+    fn attend(&self, own: Own<'_>, query: Tensor<4>) -> Option<Tensor<4>> {
         let (keys, values) = self.keys.all().zip(self.values.all())?;
         let n = query.dims()[2];
-        let shared = self.summary.as_ref().map(|s| shared(s, query.dtype()));
+        let shared = self.summary.as_ref().map(|s| shared(s, own, query.dtype()));
         let attended = if n < FUSED_FROM || self.far_tokens.is_some() {
             let window = Window {
                 keys: keys.unsqueeze_dim(2),
@@ -106,15 +133,15 @@ impl WindowCache {
         let output = match self.state.clone().zip(attended.cluster_mass) {
             None => attended.output,
             Some((state, mass)) => {
-                attended.output + read_state(query.unsqueeze_dim(2), state, bases) * mass
+                attended.output + read_state(query.unsqueeze_dim(2), state, own.bases) * mass
             }
         };
         Some(output.squeeze_dim(2))
     }
 
     /// A chunk has ended: the oldest near chunk leaves for the far field, and the
-    /// new chunk's state is mixed, routed by the last query, `receiver`.
-    fn begin_chunk(&mut self, bases: Option<&CompressionBases>, receiver: Tensor<4>) {
+    /// new chunk's state is mixed, routed by `receiver`, which is scaled by σ.
+    fn begin_chunk(&mut self, own: Own<'_>, receiver: Tensor<4>) {
         let (sinks, size) = (self.grid.sinks, self.grid.chunk_size);
         if self.keys.len() < sinks + self.grid.window() {
             return;
@@ -124,31 +151,36 @@ impl WindowCache {
             .part(sinks, size)
             .zip(self.values.part(sinks, size));
         if let Some((config, (keys, values))) = self.moments.clone().zip(leaving) {
-            self.summarise(
-                &config,
-                bases,
-                keys.unsqueeze_dim(2),
-                values.unsqueeze_dim(2),
-            );
+            self.summarise(&config, own, keys.unsqueeze_dim(2), values.unsqueeze_dim(2));
+        }
+        if let Some((routing, inputs)) = own.routing.zip(self.inputs.part(sinks, size)) {
+            let offer = routing
+                .summaries(inputs.mean_dim(2).squeeze_dim(1), receiver.dims()[1])
+                .cast(DType::F32);
+            self.offers = Some(match self.offers.take() {
+                None => offer,
+                Some(before) => Tensor::cat(vec![before, offer], 2),
+            });
+            self.inputs.drop_between(sinks, sinks + size);
         }
         self.keys.drop_between(sinks, sinks + size);
         self.values.drop_between(sinks, sinks + size);
         self.state = self.summary.as_ref().and_then(|summary| {
             let states = summary.state.clone()?;
-            // The query is scaled already, hence the 1.
-            let weights = routing::weights(receiver, summary.mean_key(), 1.0);
-            Some(routing::mix(weights, states))
+            let offers = self.offers.clone().unwrap_or_else(|| summary.mean_key());
+            let weights = routing::weights(receiver, offers, 1.0);
+            Some(own.state(routing::mix(weights, states)))
         });
     }
 
     fn summarise(
         &mut self,
         config: &MomentsConfig,
-        bases: Option<&CompressionBases>,
+        own: Own<'_>,
         keys: Tensor<5>,
         values: Tensor<5>,
     ) {
-        let (summary, assignment) = config.summarise(keys.clone(), values.clone(), bases);
+        let (summary, assignment) = config.summarise(keys.clone(), values.clone(), own.bases);
         if config.exact_clusters > 0 {
             let tokens = FarTokens {
                 membership: assignment.membership(&keys.device()),
@@ -169,12 +201,12 @@ impl WindowCache {
 }
 
 /// All clusters as keys.
-fn shared(summary: &Summary, dtype: DType) -> Shared {
+fn shared(summary: &Summary, own: Own<'_>, dtype: DType) -> Shared {
     let [b, h, c, g, d] = summary.keys.dims();
     Shared {
-        keys: summary.keys.clone().reshape([b, h, c * g, d]).cast(dtype),
+        keys: own.keys(summary).reshape([b, h, c * g, d]).cast(dtype),
         values: summary.values.clone().reshape([b, h, c * g, d]).cast(dtype),
-        bias: Some(summary.log_counts().reshape([b, h, c * g]).cast(dtype)),
+        bias: Some(own.log_counts(summary).reshape([b, h, c * g]).cast(dtype)),
         sinks: 0,
     }
 }

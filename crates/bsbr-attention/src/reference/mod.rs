@@ -10,6 +10,7 @@ mod local;
 mod moments;
 mod published;
 
+use burn::module::Param;
 use burn::tensor::Tensor;
 
 use crate::attention::{Attention, AttentionInput};
@@ -87,7 +88,25 @@ fn one_head(attention: &Attention, one: Head, hidden: Tensor<2>, head: usize) ->
     match attention.config() {
         ArmConfig::Dense => dense::forward(&one),
         ArmConfig::Local(config) => local::forward(config, &one),
-        ArmConfig::Moments(config) => moments::forward(config, bases, &one),
+        ArmConfig::Moments(config) => {
+            let learned = attention.tuning.as_ref().map(|tuning| {
+                let of = |x: &Param<Tensor<1>>| x.val().narrow(0, head, 1).unsqueeze::<2>();
+                moments::Learned {
+                    temperature: of(&tuning.temperature),
+                    bias: of(&tuning.bias),
+                    gain: tuning.gain.as_ref().map(of),
+                    routing: attention.routing.as_ref().map(|routing| {
+                        let d = one.query.dims()[1];
+                        let of_head = |x: Tensor<2>| x.narrow(1, head * d, d);
+                        moments::Routed {
+                            receivers: of_head(routing.retrieval.forward(hidden.clone())),
+                            offers: of_head(routing.summary.forward(hidden.clone())),
+                        }
+                    }),
+                }
+            });
+            moments::forward(config, bases, learned, &one)
+        }
         ArmConfig::Published(config) => match &attention.routing {
             Some(routing) => published::forward(config, routing, bases, &one, hidden, head),
             None => dense::forward(&one),

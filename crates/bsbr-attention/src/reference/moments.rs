@@ -6,6 +6,25 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::{Head, clusters};
 use crate::config::MomentsConfig;
 
+/// What one head has learned.
+pub(super) struct Learned {
+    /// τ. `[1, 1]`
+    pub temperature: Tensor<2>,
+    /// β. `[1, 1]`
+    pub bias: Tensor<2>,
+    /// γ. `[1, 1]`
+    pub gain: Option<Tensor<2>>,
+    pub routing: Option<Routed>,
+}
+
+/// Projections of the attention inputs.
+pub(super) struct Routed {
+    /// a W_R + b_R. `[N, D]`
+    pub receivers: Tensor<2>,
+    /// a W_H + b_H, whose mean over a chunk is that of the mean attention input. `[N, D]`
+    pub offers: Tensor<2>,
+}
+
 /// A cluster of a far chunk.
 struct Cluster {
     tokens: Vec<usize>,
@@ -20,19 +39,22 @@ struct Chunk {
     /// F, perhaps as U_k U_kᵀ F U_v U_vᵀ. `[D, D]`
     state: Tensor<2>,
     /// h. `[1, D]`
-    mean_key: Tensor<2>,
+    offer: Tensor<2>,
 }
 
 pub(super) fn forward(
     config: &MomentsConfig,
     bases: Option<(Tensor<2>, Tensor<2>)>,
+    learned: Option<Learned>,
     head: &Head,
 ) -> Tensor<2> {
+    let learned = learned.as_ref();
+    let routed = learned.and_then(|learned| learned.routing.as_ref());
     let (sinks, size) = (config.sink_tokens, config.chunk_size);
     let n = head.tokens();
     let whole_chunks = n.saturating_sub(sinks) / size;
     let chunks: Vec<_> = (0..whole_chunks)
-        .map(|b| summarise(config, &bases, head, sinks + b * size))
+        .map(|b| summarise(config, &bases, routed, head, sinks + b * size))
         .collect();
     let rows = (0..n)
         .map(|i| {
@@ -45,6 +67,7 @@ pub(super) fn forward(
             near.extend(sinks + first_near * size..=i);
             query(
                 config,
+                learned,
                 head,
                 i,
                 sinks + c * size,
@@ -59,6 +82,7 @@ pub(super) fn forward(
 fn summarise(
     config: &MomentsConfig,
     bases: &Option<(Tensor<2>, Tensor<2>)>,
+    routed: Option<&Routed>,
     head: &Head,
     start: usize,
 ) -> Chunk {
@@ -71,7 +95,8 @@ fn summarise(
         .map(<[f64]>::to_vec)
         .collect();
     let tokens: Vec<_> = (start..start + config.chunk_size).collect();
-    let mean_key = select(&head.key, &tokens).mean_dim(0);
+    let offers = routed.map_or(&head.key, |routed| &routed.offers);
+    let offer = select(offers, &tokens).mean_dim(0);
     let d = head.key.dims()[1];
     let mut state = Tensor::zeros([d, d], &head.key.device());
     let mut parts = Vec::new();
@@ -89,13 +114,14 @@ fn summarise(
     Chunk {
         clusters: parts,
         state,
-        mean_key,
+        offer,
     }
 }
 
 /// Output of query `i`, whose chunk starts at `chunk_start`.
 fn query(
     config: &MomentsConfig,
+    learned: Option<&Learned>,
     head: &Head,
     i: usize,
     chunk_start: usize,
@@ -108,7 +134,10 @@ fn query(
         .iter()
         .flat_map(|chunk| &chunk.clusters)
         .map(|cluster| {
-            let logit = (q.clone() * cluster.key.clone()).sum().into_scalar::<f32>();
+            let logit = (q.clone() * key(cluster, learned))
+                .sum()
+                .into_scalar::<f32>();
+            // β is the same for all.
             (
                 f64::from(logit) + (cluster.tokens.len() as f64).ln(),
                 cluster,
@@ -125,12 +154,19 @@ fn query(
     let mut values = vec![select(&head.value, &exact)];
     let mut bias = vec![0.0f32; exact.len()];
     for (_, cluster) in &clusters {
-        keys.push(cluster.key.clone());
+        keys.push(key(cluster, learned));
         values.push(cluster.value.clone());
         bias.push((cluster.tokens.len() as f32).ln());
     }
     let width = bias.len();
-    let bias = Tensor::from_data(TensorData::new(bias, [1, width]), &q.device());
+    let mut bias: Tensor<2> = Tensor::from_data(TensorData::new(bias, [1, width]), &q.device());
+    if let Some(learned) = learned {
+        let flags: Vec<f32> = (0..width)
+            .map(|k| if k < exact.len() { 0.0 } else { 1.0 })
+            .collect();
+        let flags: Tensor<2> = Tensor::from_data(TensorData::new(flags, [1, width]), &q.device());
+        bias = bias + flags * learned.bias.clone();
+    }
     let logits = q.clone().matmul(Tensor::cat(keys, 0).transpose()) + bias;
     let weights = softmax(logits, 1);
     let output = weights.clone().matmul(Tensor::cat(values, 0));
@@ -139,14 +175,27 @@ fn query(
     }
     let mass = weights.narrow(1, exact.len(), clusters.len()).sum_dim(1);
 
-    let receiver = select(&head.query, &[chunk_start - 1]) * head.scale;
-    let h = Tensor::cat(far.iter().map(|c| c.mean_key.clone()).collect(), 0);
+    let routed = learned.and_then(|learned| learned.routing.as_ref());
+    let receivers = routed.map_or(&head.query, |routed| &routed.receivers);
+    let receiver = select(receivers, &[chunk_start - 1]) * head.scale;
+    let h = Tensor::cat(far.iter().map(|c| c.offer.clone()).collect(), 0);
     let w = softmax(receiver.matmul(h.transpose()), 1);
     let mut mixed = far[0].state.zeros_like();
     for (b, chunk) in far.iter().enumerate() {
         mixed = mixed + chunk.state.clone() * w.clone().narrow(1, b, 1);
     }
+    if let Some(gain) = learned.and_then(|learned| learned.gain.clone()) {
+        mixed = mixed * gain;
+    }
     output + q.matmul(mixed) * mass
+}
+
+/// τ k̄. `[1, D]`
+fn key(cluster: &Cluster, learned: Option<&Learned>) -> Tensor<2> {
+    match learned {
+        None => cluster.key.clone(),
+        Some(learned) => cluster.key.clone() * learned.temperature.clone(),
+    }
 }
 
 fn attend_exactly(head: &Head, i: usize, tokens: &[usize]) -> Tensor<2> {

@@ -5,6 +5,7 @@ use bsbr_attention::{
     ArmConfig, Attention, AttentionInput, Cache, CompressionBases, HeadShape, LocalConfig,
     MomentsConfig, Padding, PublishedConfig,
 };
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// The device that `BURN_DEVICE` names, or the only one.
@@ -82,12 +83,21 @@ pub fn input(sizes: Sizes, seed: u64, device: &Device) -> AttentionInput {
 pub fn arm(config: &ArmConfig, sizes: Sizes, device: &Device) -> Attention {
     let mut random = Random::new(77);
     let hidden = sizes.heads * sizes.head_dim;
-    let attention = Attention::new(config.clone(), sizes.shape(), device)
+    let mut attention = Attention::new(config.clone(), sizes.shape(), device)
         .expect("valid settings")
         .init_from_projection(
             random.tensor([hidden, 3 * hidden], device) * 0.3,
             random.tensor([3 * hidden], device) * 0.1,
         );
+    if let Some(tuning) = &mut attention.tuning {
+        let mut moved = |at: f64| {
+            let values = random.tensor([sizes.heads], device) * 0.3 + at;
+            Param::from_tensor(values)
+        };
+        tuning.temperature = moved(1.0);
+        tuning.bias = moved(0.0);
+        tuning.gain = tuning.gain.is_some().then(|| moved(1.0));
+    }
     match config.compression() {
         1 => attention,
         factor => {
@@ -200,6 +210,16 @@ pub fn arms() -> Vec<ArmConfig> {
         }),
         m(MomentsConfig {
             compression: 4,
+            ..base.clone()
+        }),
+        m(MomentsConfig {
+            learned: true,
+            ..base.clone()
+        }),
+        m(MomentsConfig {
+            learned: true,
+            state: false,
+            exact_clusters: 1,
             ..base.clone()
         }),
         m(MomentsConfig {

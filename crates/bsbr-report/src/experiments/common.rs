@@ -79,11 +79,27 @@ pub(super) fn by_subject(
     records: &Records,
     columns: &[Column<'_>],
 ) -> Table {
+    let headings: Vec<(String, Style)> = columns
+        .iter()
+        .map(|one| (one.title.clone(), one.style))
+        .collect();
+    by_estimate(title, note, subjects, &headings, |subject, place| {
+        let one = &columns[place];
+        records.estimate(&subject.id, one.from, one.length, &one.quantity)
+    })
+}
+
+/// A table with a row for each subject, of what is found for a subject and the place of a column.
+pub(super) fn by_estimate(
+    title: impl Into<String>,
+    note: impl Into<String>,
+    subjects: &[Subject],
+    columns: &[(String, Style)],
+    find: impl Fn(&Subject, usize) -> Result<Estimate, String>,
+) -> Table {
     let rows = subjects.iter().map(|subject| {
-        let found: Vec<_> = columns
-            .iter()
-            .map(|one| records.estimate(&subject.id, one.from, one.length, &one.quantity))
-            .collect();
+        let places = 0..columns.len();
+        let found: Vec<_> = places.map(|place| find(subject, place)).collect();
         // Columns of one table measure the same samples; where one has fewer, the row says so.
         let least = found.iter().flatten().map(|e| e.n).min();
         let most = found.iter().flatten().map(|e| e.n).max();
@@ -95,7 +111,7 @@ pub(super) fn by_subject(
         let mut cells: Vec<Cell> = found
             .into_iter()
             .zip(columns)
-            .map(|(found, column)| Cell::of(found, column.style))
+            .map(|(found, (_, style))| Cell::of(found, *style))
             .collect();
         cells.push(n);
         Row {
@@ -106,7 +122,7 @@ pub(super) fn by_subject(
         }
     });
     let rows = rows.collect();
-    let mut headings: Vec<String> = columns.iter().map(|one| one.title.clone()).collect();
+    let mut headings: Vec<String> = columns.iter().map(|(title, _)| title.clone()).collect();
     headings.push("n".to_owned());
     Table {
         title: title.into(),

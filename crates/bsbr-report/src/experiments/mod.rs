@@ -7,6 +7,7 @@ pub mod hybrid;
 pub mod layers;
 pub mod memory;
 pub mod qa;
+pub mod recovery;
 pub mod similarity;
 pub mod speed;
 pub mod summarisation;
@@ -31,7 +32,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 14] = [
+const ALL: [(&str, u32, Make); 15] = [
     (
         "similarity",
         similarity::VERSION,
@@ -52,6 +53,7 @@ const ALL: [(&str, u32, Make); 14] = [
         summarisation::Summarisation::boxed,
     ),
     ("qa", qa::VERSION, qa::Qa::boxed),
+    ("recovery", recovery::VERSION, recovery::Recovery::boxed),
     ("chunk-size", sweep::VERSION, sweep::Sweep::boxed),
     ("compression", sweep::VERSION, sweep::Sweep::boxed),
     ("clusters", sweep::VERSION, sweep::Sweep::boxed),

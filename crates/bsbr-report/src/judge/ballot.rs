@@ -61,14 +61,17 @@ pub(super) fn sorted(records: &Records, mut pair: [&str; 2]) -> Vec<Ballot> {
     pair.sort_unstable();
     let mut articles: BTreeMap<u64, [Option<&str>; 3]> = BTreeMap::new();
     for one in records.measurements() {
+        // The same models may have been measured on something else under the same index.
+        let Some(summary) = one.texts.get(SUMMARY).map(String::as_str) else {
+            continue;
+        };
         let texts = articles.entry(one.index).or_default();
-        let summary = one.texts.get(SUMMARY).map(String::as_str);
         if one.arm == REFERENCE {
             texts[0] = one.texts.get(ARTICLE).map(String::as_str);
         }
         for (name, text) in pair.iter().zip(&mut texts[1..]) {
             if one.arm == *name {
-                *text = summary;
+                *text = Some(summary);
             }
         }
     }

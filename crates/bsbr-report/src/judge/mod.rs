@@ -19,8 +19,11 @@ pub use session::{MAX_NAME, Session};
 pub use tally::{Tallies, Tally, tally};
 pub use votes::{Choice, VOTES, Vote, VoteFile, read_votes};
 
-/// The experiment whose records have summaries.
+/// The experiment that is about summaries.
 pub const EXPERIMENT: &str = "summarisation";
+
+/// Every experiment whose records have summaries, in the order in which a pair is looked for.
+const EXPERIMENTS: [&str; 2] = [EXPERIMENT, "recovery"];
 
 /// The name of a summary among a measurement's texts.
 pub const SUMMARY: &str = "summary";

@@ -7,7 +7,7 @@ use crate::host::now;
 use crate::judge::ballot::{Ballot, ballots, names};
 use crate::judge::error::JudgeError;
 use crate::judge::votes::{Choice, VOTES, Vote, VoteFile};
-use crate::judge::{EXPERIMENT, REFERENCE};
+use crate::judge::{EXPERIMENTS, REFERENCE};
 use crate::record::{Record, Records};
 use crate::reproduce::RECORDS;
 use crate::spec::dense;
@@ -42,14 +42,7 @@ impl Session {
             return Err(JudgeError::Name);
         }
         let path = || results.to_owned();
-        let records = Store::new(results.join(RECORDS)).all(EXPERIMENT)?;
-        let first = records.first().cloned();
-        let first = first.ok_or_else(|| JudgeError::NoSummaries { path: path() })?;
-        if records.iter().any(|one| one.identity != first.identity) {
-            return Err(JudgeError::Mixed { path: path() });
-        }
-        let pair = chosen(&records, &first, pair)?;
-        let seed = first.method.seed;
+        let (records, pair, seed) = summaries(results, pair)?;
         let ballots = ballots(&records, [&pair[0], &pair[1]], seed, judge);
         if ballots.is_empty() {
             return Err(JudgeError::NoSummaries { path: path() });
@@ -114,6 +107,30 @@ impl Session {
         self.judged.insert(ballot.id.clone());
         Ok(())
     }
+}
+
+/// The records that have both summaries, the pair and the seed: of the first experiment that has
+/// them, or why the first experiment with records does not.
+fn summaries(
+    results: &Path,
+    asked: [Option<&str>; 2],
+) -> Result<(Records, [String; 2], u64), JudgeError> {
+    let path = || results.to_owned();
+    let mut refused = None;
+    for experiment in EXPERIMENTS {
+        let records = Store::new(results.join(RECORDS)).all(experiment)?;
+        let Some(first) = records.first().cloned() else {
+            continue;
+        };
+        if records.iter().any(|one| one.identity != first.identity) {
+            return Err(JudgeError::Mixed { path: path() });
+        }
+        match chosen(&records, &first, asked) {
+            Ok(pair) => return Ok((records, pair, first.method.seed)),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or_else(|| JudgeError::NoSummaries { path: path() }))
 }
 
 /// The pair asked for, if there are such summaries.

@@ -91,6 +91,7 @@ pub fn plan(spec: Spec) -> Plan {
         specs: vec![spec],
         only: Vec::new(),
         claims: Vec::new(),
+        overview: Vec::new(),
         command: "a test".to_owned(),
     }
 }

@@ -110,10 +110,15 @@ pub fn finetune(
     }
     let (state, done) = run::run(&mut work, state, folder, &hash, options, observer)?;
     Ok(Finetuned {
-        model: state.model.valid().materialize(),
+        model: finished(&state.model),
         history: History::from_bytes(&state.history)?,
         done,
     })
+}
+
+/// The weights without gradients, adapters merged into them.
+fn finished(model: &Gpt2) -> Gpt2 {
+    model.valid().materialize()
 }
 
 struct Finetuning<'a> {
@@ -255,6 +260,7 @@ impl Work for Finetuning<'_> {
             return Ok(false);
         }
         self.validate(state, observer)?;
+        observer.validate(state.step, &finished(&state.model));
         let waited = History::from_bytes(&state.history)?.since_best();
         Ok(self.config.patience > 0 && waited >= self.config.patience)
     }

@@ -1,6 +1,6 @@
 //! Whether each arm still summarises what it has read.
 
-mod render;
+pub(super) mod render;
 mod sentences;
 
 use std::time::Instant;
@@ -27,10 +27,10 @@ use sentences::{chosen, on_lines, sentences};
 pub const VERSION: u32 = 1;
 
 /// Where articles come from, whatever the other texts are.
-const SOURCE: &str = "storybook articles";
+pub(super) const SOURCE: &str = "storybook articles";
 
 /// Tokens of an article, about; the length that records give.
-const LENGTH: usize = 800;
+pub(super) const LENGTH: usize = 800;
 
 /// Sentences of the baselines.
 const SENTENCES: usize = 3;
@@ -136,6 +136,7 @@ impl Summarisation {
         index: u64,
     ) -> Vec<Measurement> {
         let new = |id: &str| Measurement::new(id, SOURCE, LENGTH, index);
+        let stemming = self.settings.stemming;
         let mut measurements = Vec::with_capacity(models.len() + 3);
         for (arm, model) in self.arms().iter().zip(models) {
             let written = match model {
@@ -144,7 +145,7 @@ impl Summarisation {
             };
             measurements.push(match written {
                 Ok(written) => {
-                    let mut one = self.scored(new(&arm.id), &written.text, article);
+                    let mut one = scored(new(&arm.id), &written.text, article, stemming);
                     one.set("seconds", written.seconds);
                     one.set("new_tokens", written.tokens as f64);
                     one.set("ended", f64::from(u8::from(written.ended)));
@@ -157,7 +158,7 @@ impl Summarisation {
         let lead = from.iter().take(SENTENCES).copied().collect::<Vec<_>>();
         let random = chosen(&from, SENTENCES, self.spec.method.seed, index);
         for ((id, _), sentences) in [(LEAD, lead), (RANDOM, random)] {
-            let mut one = self.scored(new(id), &sentences.join(" "), article);
+            let mut one = scored(new(id), &sentences.join(" "), article, stemming);
             for quantity in ["seconds", "new_tokens", "ended"] {
                 one.without(quantity, "no model wrote it");
             }
@@ -165,35 +166,43 @@ impl Summarisation {
         }
         same_as_dense(&mut measurements, self.arms());
         beside_dense(&mut measurements, self.arms(), &SCORES);
-
-        let mut reference = new(REFERENCE);
-        let highlights = article.highlights.join(" ");
-        reference.set("tokens", pen.prompt.len() as f64);
-        reference.set("words", words(&highlights));
-        reference.texts.insert(SUMMARY.to_owned(), highlights);
-        let text = article.text.clone();
-        reference.texts.insert(ARTICLE.to_owned(), text);
-        measurements.push(reference);
+        measurements.push(reference(article, pen.prompt.len(), index));
         measurements
     }
+}
 
-    /// A summary with its scores beside the highlights.
-    fn scored(&self, mut one: Measurement, summary: &str, article: &Article) -> Measurement {
-        let reference = article.highlights.join("\n");
-        match rouge(&reference, &on_lines(summary), self.settings.stemming) {
-            Ok(scores) => {
-                let [rouge1, rouge2, rouge_l, rouge_lsum] = SCORES;
-                one.set(rouge1, scores.rouge1.f1);
-                one.set(rouge2, scores.rouge2.f1);
-                one.set(rouge_l, scores.rouge_l.f1);
-                one.set(rouge_lsum, scores.rouge_lsum.f1);
-            }
-            Err(error) => one = one.without_values(error.to_string()),
+/// A summary with its scores beside the article's highlights.
+pub(super) fn scored(
+    mut one: Measurement,
+    summary: &str,
+    article: &Article,
+    stemming: bool,
+) -> Measurement {
+    let reference = article.highlights.join("\n");
+    match rouge(&reference, &on_lines(summary), stemming) {
+        Ok(scores) => {
+            let [rouge1, rouge2, rouge_l, rouge_lsum] = SCORES;
+            one.set(rouge1, scores.rouge1.f1);
+            one.set(rouge2, scores.rouge2.f1);
+            one.set(rouge_l, scores.rouge_l.f1);
+            one.set(rouge_lsum, scores.rouge_lsum.f1);
         }
-        one.set("words", words(summary));
-        one.texts.insert(SUMMARY.to_owned(), summary.to_owned());
-        one
+        Err(error) => one = one.without_values(error.to_string()),
     }
+    one.set("words", words(summary));
+    one.texts.insert(SUMMARY.to_owned(), summary.to_owned());
+    one
+}
+
+/// The article and its highlights, for whoever judges its summaries.
+pub(super) fn reference(article: &Article, tokens: usize, index: u64) -> Measurement {
+    let mut one = Measurement::new(REFERENCE, SOURCE, LENGTH, index);
+    let highlights = article.highlights.join(" ");
+    one.set("tokens", tokens as f64);
+    one.set("words", words(&highlights));
+    one.texts.insert(SUMMARY.to_owned(), highlights);
+    one.texts.insert(ARTICLE.to_owned(), article.text.clone());
+    one
 }
 
 fn words(text: &str) -> f64 {
@@ -213,23 +222,24 @@ fn same_as_dense(measurements: &mut [Measurement], arms: &[ArmSpec]) {
 }
 
 /// What a model wrote.
-struct Written {
-    text: String,
+pub(super) struct Written {
+    /// Up to the end of its line.
+    pub text: String,
     tokens: usize,
     ended: bool,
     seconds: f64,
 }
 
 /// Writes summaries of one article.
-struct Pen<'a> {
-    tokenizer: &'a TextTokenizer,
-    prompt: Vec<u32>,
-    config: GenerationConfig,
+pub(super) struct Pen<'a> {
+    pub tokenizer: &'a TextTokenizer,
+    pub prompt: Vec<u32>,
+    pub config: GenerationConfig,
 }
 
 impl Pen<'_> {
     /// A summary, up to the end of its line or of the text.
-    fn write(&self, model: &Gpt2) -> Result<Written, String> {
+    pub fn write(&self, model: &Gpt2) -> Result<Written, String> {
         let batch = TokenBatch::single(&self.prompt).map_err(|error| error.to_string())?;
         let start = Instant::now();
         let rows = model
@@ -255,7 +265,7 @@ fn first_line(text: &str) -> &str {
 }
 
 /// The tokens with an end of line in them, and the end of text where the tokenizer has one.
-fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportError> {
+pub(super) fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportError> {
     let mut found = Vec::new();
     for id in 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX) {
         let text = tokenizer.decode(&[id])?;

@@ -55,7 +55,9 @@ pub(super) fn section(experiment: &Summarisation, records: &Records) -> Section 
          which takes votes as independent.",
         &scores(""),
     );
-    add_preferences(&mut first, &subjects, experiment, &tallies);
+    if let Some(dense) = dense(arms) {
+        add_preferences(&mut first, &subjects, &dense.id, "dense", &tallies);
+    }
     let mut length = table(
         "Length of summaries",
         "Ended: the share of summaries that end by themselves, before the greatest number of \
@@ -175,24 +177,22 @@ fn longest(records: &Records) -> f64 {
     tokens.fold(0.0, |most, &tokens| most.max(tokens))
 }
 
-/// Puts what people prefer before the last column.
-fn add_preferences(
+/// Puts before the last column how often people prefer a row's summary to `other`'s.
+pub(in crate::experiments) fn add_preferences(
     table: &mut Table,
     subjects: &[Subject],
-    experiment: &Summarisation,
+    other: &str,
+    label: &str,
     tallies: &Tallies,
 ) {
-    let Some(dense) = dense(&experiment.spec.method.arms) else {
-        return;
-    };
     let place = table.columns.len().saturating_sub(1);
-    for name in ["votes", "preferred to dense"] {
-        table.columns.insert(place, name.to_owned());
+    for name in ["votes".to_owned(), format!("preferred to {label}")] {
+        table.columns.insert(place, name);
     }
     for (row, subject) in table.rows.iter_mut().zip(subjects) {
-        let (tally, own) = tallies.between(&subject.id, &dense.id);
+        let (tally, own) = tallies.between(&subject.id, other);
         let none = || Cell::Missing("the others are compared with it".to_owned());
-        let [preferred, votes] = match (subject.id == dense.id, tally.votes()) {
+        let [preferred, votes] = match (subject.id == other, tally.votes()) {
             (true, _) => [none(), none()],
             (false, 0) => ["no votes yet", "0"].map(|text| Cell::Text(text.to_owned())),
             (false, _) => [

@@ -1,0 +1,380 @@
+//! What fine-tuning wins back of what each arm loses, beside the original tuned on the same tokens.
+
+mod gap;
+mod measure;
+mod render;
+mod tuning;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bsbr_data::storybook::{QaSpec, Split, Storybook};
+use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension};
+use bsbr_train::config::AdamW;
+use bsbr_train::finetune::FinetuneConfig;
+use bsbr_train::questions::Question;
+use serde::Deserialize;
+
+use crate::arms;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::experiments::summarisation::{self, Pen, stop_tokens};
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec, dense};
+
+use tuning::{Tuned, Tuning};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// The source of units that train.
+const TRAINING: &str = "fine-tuning";
+
+/// Where questions come from, whatever the other texts are.
+const QUESTIONS: &str = "storybook questions";
+
+/// A forward and a backward pass, in forward passes.
+const TRAINING_WORK: f64 = 4.0;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a training window; fewer where the model has fewer positions.
+    pub window: usize,
+    /// Windows of an optimiser's step.
+    pub rows: usize,
+    /// AdamW's learning rate, level after a tenth of the steps.
+    pub learning_rate: f64,
+    /// Tokens of a text.
+    pub length: usize,
+    /// Words between fact and question, at least.
+    pub distance: usize,
+    /// Answers to choose from, the right one included.
+    pub candidates: usize,
+    /// The most tokens of a summary.
+    pub max_new_tokens: usize,
+    /// Whether ROUGE compares stems of words.
+    pub stemming: bool,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// After how many readings of the training windows the models are measured; 0 before training.
+    pub epochs: Vec<u64>,
+    /// Training windows.
+    pub windows: u64,
+    /// Windows that are kept back, for the loss after each epoch.
+    pub held_out: u64,
+    /// Texts of each domain.
+    pub texts_per_domain: u64,
+    /// Articles to summarise.
+    pub articles: u64,
+    /// Questions.
+    pub questions: u64,
+    /// Texts, articles or questions of a unit.
+    pub per_unit: u64,
+}
+
+impl Counts {
+    /// The most epochs.
+    fn last(&self) -> u64 {
+        self.epochs.iter().copied().max().unwrap_or_default()
+    }
+}
+
+/// The name of a model: its arm, and the epochs that it was tuned for.
+fn tuned_id(arm: &str, epochs: u64) -> String {
+    format!("{arm}@{epochs}")
+}
+
+/// The name of a tuned model without what it retrieves from afar.
+fn cut_id(arm: &str, epochs: u64) -> String {
+    format!("{arm}@{epochs}/cut")
+}
+
+/// A model under the name that records give it, or why it cannot be had.
+type Named = (String, Result<Gpt2, String>);
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Recovery {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+    /// The models of the arm that was asked for last.
+    models: RefCell<Option<(String, Rc<[Named]>)>>,
+}
+
+impl Recovery {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let one = Self {
+            settings: spec.method.settings()?,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+            models: RefCell::default(),
+        };
+        let wrong = |table, message: String| ReportError::Setting {
+            experiment: one.spec.method.experiment.clone(),
+            table,
+            message,
+        };
+        let (settings, counts) = (&one.settings, &one.counts);
+        let lengths = [settings.length, settings.distance, summarisation::LENGTH];
+        if settings.candidates < 2
+            || lengths.contains(&0)
+            || (0..3).any(|at| lengths[at] == lengths[(at + 1) % 3])
+        {
+            let message = format!(
+                "`length` and `distance` must be above 0, differ, and not be {}; `candidates` at \
+                 least 2",
+                summarisation::LENGTH
+            );
+            return Err(wrong("settings", message));
+        }
+        if !counts.epochs.is_sorted_by(|a, b| a < b) || counts.epochs.first() != Some(&0) {
+            let message = "`epochs` must begin with 0 and rise".to_owned();
+            return Err(wrong("counts", message));
+        }
+        if counts.windows == 0 {
+            return Err(wrong("counts", "`windows` must be at least 1".to_owned()));
+        }
+        let checked = one.training().validate().map_err(|error| error.to_string());
+        let written = one.generation(Vec::new()).validate();
+        checked
+            .and(written.map_err(|error| error.to_string()))
+            .map_err(|message| wrong("settings", message))?;
+        Ok(one)
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// How every arm is trained, the dense model among them.
+    fn training(&self) -> FinetuneConfig {
+        FinetuneConfig {
+            seed: self.spec.method.seed,
+            epochs: self.counts.last(),
+            optimizer: AdamW {
+                learning_rate: self.settings.learning_rate,
+                // Level, so that a model after fewer epochs is not one cut short of its decay.
+                final_share: 1.0,
+                ..AdamW::default()
+            },
+            grad_accumulation: self.settings.rows,
+            ..FinetuneConfig::default()
+        }
+    }
+
+    fn generation(&self, stop_tokens: Vec<u32>) -> GenerationConfig {
+        GenerationConfig {
+            max_new_tokens: self.settings.max_new_tokens,
+            temperature: 0.0,
+            stop_tokens,
+            ..GenerationConfig::default()
+        }
+    }
+
+    /// Tokens of a training window for this model.
+    fn window(&self, lab: &Lab) -> usize {
+        self.settings.window.min(lab.dense().config().n_positions)
+    }
+
+    /// An arm after each number of epochs: from the folder where it was tuned before, else tuned
+    /// now, or why that cannot be.
+    fn tune(&self, arm: &ArmSpec, lab: &Lab) -> Result<Result<Tuned, String>, ReportError> {
+        let (seed, counts) = (self.spec.method.seed, &self.counts);
+        let start = match lab.model(arm, seed) {
+            Ok(model) => model,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let corpus = lab.corpus();
+        let data = corpus.windows(seed, self.window(lab), counts.windows, counts.held_out)?;
+        let tuning = Tuning::new(self.training(), arm, &data, lab)?;
+        tuning.run(start, &counts.epochs)
+    }
+
+    /// The arm's models, each under its name.
+    fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Rc<[Named]>, ReportError> {
+        if let Some((known, models)) = &*self.models.borrow()
+            && *known == arm.id
+        {
+            return Ok(models.clone());
+        }
+        let last = self.counts.last();
+        let tuned = self.tune(arm, lab)?;
+        let fitted = |model: Gpt2| {
+            let extension = lab.fitting(self.settings.extension);
+            let model = model.with_position_extension(extension);
+            model.map_err(|error| error.to_string())
+        };
+        let get = |epochs: u64| -> Result<Gpt2, String> {
+            match epochs {
+                0 => lab.model(arm, self.spec.method.seed),
+                _ => tuned.as_ref().map_err(String::clone)?.after(epochs),
+            }
+        };
+        let mut models: Vec<Named> = Vec::new();
+        for &epochs in &self.counts.epochs {
+            models.push((tuned_id(&arm.id, epochs), get(epochs).and_then(fitted)));
+        }
+        if let Some(near) = arm.config.without_retrieval() {
+            let cut = get(last).and_then(|model| {
+                let model = arms::convert(&model, &near, &[]);
+                fitted(model.map_err(|error| error.to_string())?)
+            });
+            models.push((cut_id(&arm.id, last), cut));
+        }
+        let models: Rc<[Named]> = models.into();
+        *self.models.borrow_mut() = Some((arm.id.clone(), models.clone()));
+        Ok(models)
+    }
+
+    /// How the training went: a measurement for each epoch.
+    fn curve(
+        &self,
+        arm: &ArmSpec,
+        unit: &Unit,
+        lab: &Lab,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let new = |epochs| Measurement::new(&tuned_id(&arm.id, epochs), TRAINING, unit.length, 0);
+        let tuned = match self.tune(arm, lab)? {
+            Ok(tuned) => tuned,
+            Err(reason) => return Ok(vec![new(self.counts.last()).without_values(reason)]),
+        };
+        let mut all = Vec::new();
+        for (epochs, check) in (0..).zip(&tuned.history.validations) {
+            let mut one = new(epochs);
+            one.set("validation_perplexity", check.perplexity);
+            one.set("steps", check.step as f64);
+            one.set(
+                "tokens",
+                (epochs * tuned.windows * unit.length as u64) as f64,
+            );
+            all.push(one);
+        }
+        Ok(all)
+    }
+}
+
+impl Experiment for Recovery {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (counts, settings) = (&self.counts, &self.settings);
+        let mut units = Vec::new();
+        for arm in self.arms() {
+            let models =
+                counts.epochs.len() + usize::from(arm.config.without_retrieval().is_some());
+            let window = self.window(lab);
+            let tokens = counts.last() as f64 * counts.windows as f64 * window as f64;
+            let mut own = vec![Unit {
+                source: TRAINING.to_owned(),
+                length: window,
+                samples: 0..1,
+                arm: None,
+                work: TRAINING_WORK * tokens,
+            }];
+            let mut add = |source: &str, length, count| {
+                own.extend(batches(source, length, count, counts.per_unit, models));
+            };
+            for domain in lab.corpus().domains() {
+                let (length, wanted) = (settings.length, counts.texts_per_domain);
+                add(
+                    &domain,
+                    length,
+                    lab.corpus().available(&domain, length, wanted)?,
+                );
+            }
+            add(
+                summarisation::SOURCE,
+                summarisation::LENGTH,
+                counts.articles,
+            );
+            add(QUESTIONS, settings.distance, counts.questions);
+            units.extend(own.into_iter().map(|unit| Unit {
+                arm: Some(arm.id.clone()),
+                ..unit
+            }));
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let seed = self.spec.method.seed;
+        let arm = self
+            .arms()
+            .iter()
+            .find(|arm| Some(&arm.id) == unit.arm.as_ref());
+        let Some(arm) = arm else {
+            return Ok(Vec::new());
+        };
+        if unit.source == TRAINING {
+            return self.curve(arm, unit, lab);
+        }
+        let models = self.models(arm, lab)?;
+        let tokenizer = lab.corpus().tokenizer();
+        let book = Storybook::new(seed);
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let new = |id: &str| Measurement::new(id, &unit.source, unit.length, index);
+            match unit.source.as_str() {
+                QUESTIONS => {
+                    let qa = QaSpec {
+                        min_distance_words: unit.length,
+                        num_candidates: self.settings.candidates,
+                        ..QaSpec::default()
+                    };
+                    let question = Question::new(tokenizer, &book.qa(Split::Test, index, &qa))?;
+                    measurements.extend(measure::question(&models, &question, new));
+                }
+                summarisation::SOURCE => {
+                    let article = book.article(Split::Test, index);
+                    let pen = Pen {
+                        tokenizer,
+                        prompt: tokenizer.encode_document(&article.prompt())?,
+                        config: self.generation(stop_tokens(tokenizer)?),
+                    };
+                    let stemming = self.settings.stemming;
+                    measurements.extend(measure::summary(&models, &article, &pen, stemming, new));
+                    if dense(self.arms()).is_some_and(|dense| dense.id == arm.id) {
+                        let tokens = pen.prompt.len();
+                        measurements.push(summarisation::reference(&article, tokens, index));
+                    }
+                }
+                domain => {
+                    let ids = lab.corpus().text(seed, domain, index, unit.length)?;
+                    let extension = lab.fitting(self.settings.extension);
+                    let original = lab.dense().clone().with_position_extension(extension)?;
+                    measurements.extend(measure::text(&models, &original, &ids, new)?);
+                }
+            }
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}

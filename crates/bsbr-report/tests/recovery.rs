@@ -1,0 +1,221 @@
+//! Recovery by training: what is trained, kept, measured and said.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/tiny.rs"]
+#[allow(dead_code, reason = "each test uses a part")]
+mod tiny;
+
+use std::path::{Path, PathBuf};
+
+use bsbr_report::ReportError;
+use bsbr_report::experiments;
+use bsbr_report::judge::Session;
+use bsbr_report::record::{Measurement, Records};
+use bsbr_report::reproduce::{Plan, RECORDS, differences, reproduce};
+use bsbr_report::runner::Nobody;
+use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+use bsbr_report::store::Store;
+
+const RECOVERY: &str = r#"
+experiment = "recovery"
+title = "Recovery"
+question = "How much?"
+order = 1
+seed = 1
+arms = ["dense", "moments", "local"]
+chunk_sizes = [16]
+[settings]
+window = 1024
+rows = 2
+learning_rate = 3e-3
+length = 80
+distance = 60
+candidates = 4
+max_new_tokens = 4
+stemming = true
+extension = { repeat_last = { window = 64 } }
+[counts]
+epochs = [0, 1, 2]
+windows = 4
+held_out = 1
+texts_per_domain = 1
+articles = 2
+questions = 2
+per_unit = 2
+"#;
+
+fn spec(text: &str) -> Spec {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("arms.toml");
+    std::fs::write(&path, tiny::ARMS).unwrap();
+    let arms = read_arms(&path).unwrap();
+    parse_spec(
+        Path::new("recovery.toml"),
+        text,
+        &arms,
+        &Overrides::default(),
+    )
+    .unwrap()
+}
+
+fn plan() -> Plan {
+    Plan {
+        specs: vec![spec(RECOVERY)],
+        only: Vec::new(),
+        claims: Vec::new(),
+        overview: Vec::new(),
+        command: "a test".to_owned(),
+    }
+}
+
+fn run(out: &Path) -> Records {
+    let lab = tiny::lab().with_models_in(out.join("models"));
+    reproduce(&plan(), &lab, out, &mut Nobody).unwrap();
+    assert_eq!(differences(&plan(), &lab, out).unwrap(), [] as [PathBuf; 0]);
+    Store::new(out.join(RECORDS)).all("recovery").unwrap()
+}
+
+fn values(records: &Records, id: &str, quantity: &str) -> Vec<f64> {
+    let own = records.measurements().filter(|one| one.arm == id);
+    own.filter_map(|one| one.values.get(quantity).copied())
+        .collect()
+}
+
+fn folders(models: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = std::fs::read_dir(models)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_arm_is_measured_before_and_after_training_and_without_its_retrieval() {
+    let out = tempfile::tempdir().unwrap();
+    let records = run(out.path());
+    let kept = folders(&out.path().join("models"));
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    for folder in &kept {
+        let mut inside = folders(folder);
+        inside.retain(|path| path.is_dir());
+        let names: Vec<_> = inside
+            .iter()
+            .map(|path| path.file_name().unwrap())
+            .collect();
+        assert_eq!(names, ["epochs-001", "epochs-002"], "no checkpoint is left");
+    }
+    for id in ["dense@0", "moments@1", "local@2", "moments@2/cut"] {
+        assert_eq!(values(&records, id, "nll").len(), 5, "{id}");
+        assert_eq!(values(&records, id, "rougeL").len(), 2, "{id}");
+        assert_eq!(values(&records, id, "among").len(), 2, "{id}");
+    }
+    assert!(values(&records, "local@2/cut", "nll").is_empty());
+    // The dense model before training is the original.
+    assert!(
+        values(&records, "dense@0", "top1")
+            .iter()
+            .all(|&x| x == 1.0)
+    );
+    let mean = |id: &str| values(&records, id, "nll").iter().sum::<f64>();
+    for arm in ["dense", "moments", "local"] {
+        let [before, after] = [0, 2].map(|epochs| mean(&format!("{arm}@{epochs}")));
+        assert!(after < before, "{arm}: {before} before, {after} after");
+        let curve: Vec<f64> = (0..=2)
+            .flat_map(|epochs| {
+                values(
+                    &records,
+                    &format!("{arm}@{epochs}"),
+                    "validation_perplexity",
+                )
+            })
+            .collect();
+        assert_eq!(curve.len(), 3);
+        assert!(curve[2] < curve[0], "{curve:?}");
+    }
+    // Untrained, `local` is what is left of `moments` without its retrieval; trained it is not.
+    assert_ne!(mean("moments@2/cut"), mean("local@2"));
+    assert_ne!(mean("moments@2/cut"), mean("moments@2"));
+
+    let text = std::fs::read_to_string(out.path().join("recovery.md")).unwrap();
+    for part in [
+        "## After 2 epochs",
+        "## Perplexity by epochs",
+        "## The gap to the original, closed",
+        "## The gap to the tuned original, closed",
+        "## With the retrieval deleted after training",
+        "deleting the retrieval changes",
+        "no votes yet",
+        "an epoch is 384 tokens",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    // People can be asked about any two of the models.
+    let pair = [Some("moments@2"), Some("dense@2")];
+    let session = Session::open(out.path(), pair, "ada").unwrap();
+    assert_eq!(session.progress().1, 2);
+}
+
+#[test]
+fn models_are_trained_once_and_a_training_that_was_ended_goes_on() {
+    let out = tempfile::tempdir().unwrap();
+    let first = run(out.path());
+    let models = out.path().join("models");
+    let moments = &folders(&models)[2];
+    assert!(moments.to_string_lossy().contains("moments"));
+    let weights = |epochs: &str| moments.join(epochs).join("model.safetensors");
+    let written = |epochs| {
+        std::fs::metadata(weights(epochs))
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before = written("epochs-001");
+
+    // Records that are lost are measured again on the models that are kept.
+    std::fs::remove_dir_all(out.path().join(RECORDS)).unwrap();
+    let again = run(out.path());
+    let all = |records: &Records| {
+        records
+            .measurements()
+            .cloned()
+            .collect::<Vec<Measurement>>()
+    };
+    assert_eq!(all(&first), all(&again));
+    assert_eq!(written("epochs-001"), before);
+
+    // A model that is lost is made again, the same.
+    let bytes = std::fs::read(weights("epochs-002")).unwrap();
+    std::fs::remove_dir_all(moments.join("epochs-002")).unwrap();
+    std::fs::remove_dir_all(out.path().join(RECORDS)).unwrap();
+    let third = run(out.path());
+    assert_eq!(std::fs::read(weights("epochs-002")).unwrap(), bytes);
+    assert_eq!(written("epochs-001"), before);
+    assert_eq!(all(&first), all(&third));
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (from, to, part) in [
+        ("epochs = [0, 1, 2]", "epochs = [1, 2]", "epochs"),
+        ("epochs = [0, 1, 2]", "epochs = [0, 2, 1]", "epochs"),
+        ("windows = 4", "windows = 0", "windows"),
+        ("distance = 60", "distance = 80", "distance"),
+        (
+            "learning_rate = 3e-3",
+            "learning_rate = 0.0",
+            "learning_rate",
+        ),
+    ] {
+        let text = RECOVERY.replace(from, to);
+        assert_ne!(text, RECOVERY);
+        let error = experiments::build(&spec(&text), &[]).err().unwrap();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let spec = spec(RECOVERY);
+    let experiment = experiments::build(&spec, &[]).unwrap();
+    let lab = tiny::lab();
+    let unit = experiment.units(&lab).unwrap().remove(0);
+    let error = experiment.run_unit(&unit, &lab).unwrap_err();
+    assert!(matches!(error, ReportError::NoModelFolder), "{error}");
+}
