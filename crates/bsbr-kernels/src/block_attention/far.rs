@@ -39,7 +39,7 @@ pub(super) struct Far {
     keys: Vec<f32>,
     /// Values of the sinks, then mean values of the clusters. `[sinks + F·G, D]`
     values: Vec<f32>,
-    /// 0 for sinks, ln m for clusters, `-inf` for empty ones. `[sinks + F·G]`
+    /// 0 for sinks, log₂ m for clusters, `-inf` for empty ones. `[sinks + F·G]`
     bias: Vec<f32>,
     /// Mean key of each chunk. `[F, D]`
     means: Vec<f32>,
@@ -144,7 +144,8 @@ impl Far {
         Mat::dense(&self.values[start * self.d..], len, self.d)
     }
 
-    /// What is added to the scores of the sinks and clusters from number `start` on.
+    /// What is added to the scores of the sinks and clusters from number `start` on,
+    /// in units of ln 2.
     pub(super) fn bias(&self, start: usize, len: usize) -> &[f32] {
         &self.bias[start..start + len]
     }
@@ -301,7 +302,7 @@ impl Scratch {
         for (bias, &count) in summary.bias.iter_mut().zip(&self.counts) {
             *bias = match count {
                 0 => f32::NEG_INFINITY,
-                count => (count as f32).ln(),
+                count => (count as f32).log2(),
             };
         }
         if !summary.starts.is_empty() {

@@ -7,7 +7,7 @@ use super::far::{Far, HeadState, Mixture};
 use super::lookup::Lookup;
 use crate::cpu::block::{Block, QUERIES};
 use crate::cpu::math::vectorised;
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::Mat;
 use crate::cpu::tensor::Heads;
 
 /// The most keys in a step of the online softmax.
@@ -222,8 +222,7 @@ impl Head<'_> {
             let read = &mut scratch.read;
             read.resize(QUERIES * d, 0.0);
             let state = Mat::dense(&scratch.mixture.state, d, d);
-            let read = MatMut::dense(read, rows.len(), d);
-            product(read, block.queries(), state, 1.0, false);
+            block.multiply(state, read);
         }
         let read = &scratch.read;
         vectorised(

@@ -1,5 +1,7 @@
 //! Each query's best clusters, attended to token by token.
 
+use std::f32::consts::LOG2_E;
+
 use super::far::Tokens;
 use crate::cpu::block::{Block, QUERIES};
 use crate::cpu::math::{LANES, vectorised};
@@ -103,7 +105,8 @@ impl Lookup {
             self.scores.resize(n * m, 0.0);
             let rows = Mat::dense(&self.rows, n, d);
             let scores = MatMut::dense(&mut self.scores, n, m);
-            product(scores, rows, Mat::dense(keys, m, d).t(), scale, false);
+            let keys = Mat::dense(keys, m, d);
+            product(scores, rows, keys.t(), scale * LOG2_E, false);
             let scores = &mut self.scores;
             vectorised(
                 #[inline(always)]

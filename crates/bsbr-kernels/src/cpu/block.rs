@@ -3,11 +3,13 @@
 //! Scores are held key by key, with the queries of the block side by side. So
 //! neither of the two matrix products has to reorder its operands, whatever
 //! the strides of keys and values, and maxima and sums run over vectors of
-//! queries.
+//! queries. Scores are held in units of ln 2, for powers of two are cheaper than
+//! those of e.
 
+use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
-use super::math::{LANES, exp, row_exp_sum, row_max, vectorised};
+use super::math::{LANES, exp2_below, row_exp2_sum, row_max, vectorised};
 use super::matrix::{Mat, MatMut, product};
 
 /// The most queries in a block.
@@ -30,7 +32,7 @@ pub(crate) struct Block {
     /// query alone needs no room: its scores are one vector.
     width: usize,
     d: usize,
-    /// Scaled queries `[D, width]`, zeros beyond the last.
+    /// Queries times scale and log₂e, zeros beyond the last. `[D, width]`
     query: Vec<f32>,
     /// Scores of the keys of this step `[keys, width]`, then their exponentials.
     scores: Vec<f32>,
@@ -62,7 +64,8 @@ impl Block {
         }
     }
 
-    /// Begins with the queries `q`, at most [`QUERIES`].
+    /// Begins with the queries `q`, at most [`QUERIES`], of D numbers. Their scores
+    /// are `scale · q·k`.
     pub(crate) fn begin(&mut self, q: Mat<'_>, d: usize, scale: f32) {
         self.rows = q.height();
         self.d = d;
@@ -70,7 +73,7 @@ impl Block {
             1 => 1,
             rows => rows.next_multiple_of(LANES),
         };
-        let width = self.width;
+        let (width, scale) = (self.width, scale * LOG2_E);
         self.query.clear();
         self.query.resize(d * width, 0.0);
         self.acc.clear();
@@ -95,11 +98,13 @@ impl Block {
         self.rows
     }
 
-    /// The scaled queries `[rows, D]`.
-    pub(crate) fn queries(&self) -> Mat<'_> {
-        Mat::dense(&self.query, self.d, self.width)
+    /// Writes the products `[rows, D]` of the scaled queries with a matrix `[D, D]`.
+    pub(crate) fn multiply(&self, matrix: Mat<'_>, out: &mut [f32]) {
+        let queries = Mat::dense(&self.query, self.d, self.width)
             .t()
-            .rows(0, self.rows)
+            .rows(0, self.rows);
+        let out = MatMut::dense(out, self.rows, self.d);
+        product(out, queries, matrix, LN_2, false);
     }
 
     /// Scores `keys`, after those of this step that are scored already.
@@ -138,7 +143,8 @@ impl Block {
         }
     }
 
-    /// Adds to the score of a key of this step, for all queries.
+    /// Adds to the scores of keys of this step from number `start` on, in units of
+    /// ln 2, for all queries.
     pub(crate) fn add_bias(&mut self, start: usize, bias: &[f32]) {
         let rows = &mut self.scores[start * self.width..];
         vectorised(
@@ -171,7 +177,7 @@ impl Block {
                 raise(max, scores, width);
                 let mut shrink = old;
                 for (shrink, max) in shrink.as_flattened_mut().iter_mut().zip(max.as_flattened()) {
-                    *shrink = exp(*shrink - max);
+                    *shrink = exp2_below(*shrink - max);
                 }
                 let factors = shrink.as_flattened();
                 for total in [&mut *sum, &mut *mass] {
@@ -219,8 +225,8 @@ impl Block {
     }
 
     /// Takes one more list of keys into the softmax of one query: their
-    /// `scores` `[keys]`, which become exponentials, and their `values`
-    /// `[keys, D]`, row by row.
+    /// `scores` `[keys]` in units of ln 2, which become exponentials, and their
+    /// `values` `[keys, D]`, row by row.
     #[inline(always)]
     pub(crate) fn take_one(&mut self, query: usize, scores: &mut [f32], values: &[f32]) {
         let d = self.d;
@@ -228,7 +234,7 @@ impl Block {
         let old = self.max[at.0][at.1];
         let highest = row_max(scores);
         let max = if highest > old { highest } else { old };
-        let shrink = exp(old - max);
+        let shrink = exp2_below(old - max);
         let acc = &mut self.acc[query * d..][..d];
         if shrink != 1.0 {
             self.max[at.0][at.1] = max;
@@ -238,7 +244,7 @@ impl Block {
             }
         }
         let sum = &mut self.sum[at.0][at.1];
-        *sum = *sum * shrink + row_exp_sum(scores, max);
+        *sum = *sum * shrink + row_exp2_sum(scores, max);
         for (value, &weight) in values.chunks_exact(d).zip(scores.iter()) {
             for (x, v) in acc.iter_mut().zip(value) {
                 *x += weight * v;
@@ -263,7 +269,7 @@ impl Block {
 
     /// Log-sum-exp of a query's scores.
     pub(crate) fn log_sum_exp(&self, query: usize) -> f32 {
-        self.max[query / LANES][query % LANES] + self.sum(query).ln()
+        (self.max[query / LANES][query % LANES] + self.sum(query).log2()) * LN_2
     }
 }
 
@@ -289,14 +295,14 @@ fn raise(max: &mut PerQuery, scores: &[f32], width: usize) {
 #[inline(always)]
 fn exponentiate(scores: &mut [f32], width: usize, max: &PerQuery, sum: &mut PerQuery) {
     if width == 1 {
-        sum[0][0] += row_exp_sum(scores, max[0][0]);
+        sum[0][0] += row_exp2_sum(scores, max[0][0]);
         return;
     }
     for row in scores.chunks_exact_mut(width) {
         let row = row.as_chunks_mut::<LANES>().0.iter_mut();
         for (row, (max, sum)) in row.zip(max.iter().zip(sum.iter_mut())) {
             for ((x, max), sum) in row.iter_mut().zip(max).zip(sum) {
-                let y = exp(*x - max);
+                let y = exp2_below(*x - max);
                 *x = y;
                 *sum += y;
             }
