@@ -33,24 +33,28 @@ impl Lookup {
         // A query lets a cluster in that is better than its worst one.
         let mut least = [f32::INFINITY; QUERIES];
         least[..rows].fill(f32::NEG_INFINITY);
-        for cluster in 0..clusters {
-            let scores = block.scores_of(first + cluster);
-            for (strip, scores) in scores.chunks(LANES).enumerate() {
-                let least = &mut least[strip * LANES..][..scores.len()];
-                if !any_above(scores, least) {
-                    continue;
-                }
-                for (lane, (&score, least)) in scores.iter().zip(least).enumerate() {
-                    if score > *least {
-                        let list = &mut self.best[strip * LANES + lane];
-                        insert(list, score, cluster as u32, best);
-                        if let (true, Some((worst, _))) = (list.len() == best, list.last()) {
-                            *least = *worst;
+        let lists = &mut self.best;
+        vectorised(
+            #[inline(always)]
+            || {
+                for cluster in 0..clusters {
+                    let scores = block.scores_of(first + cluster);
+                    for (strip, scores) in scores.chunks(LANES).enumerate() {
+                        let queries = strip * LANES..strip * LANES + scores.len();
+                        let least = &mut least[queries.clone()];
+                        if any_above(scores, least) {
+                            let lists = &mut lists[queries];
+                            let queries = scores.iter().zip(least).zip(lists);
+                            for ((&score, least), list) in queries {
+                                if score > *least {
+                                    *least = insert(list, score, cluster as u32, best);
+                                }
+                            }
                         }
                     }
                 }
-            }
-        }
+            },
+        );
         self.sort_by_cluster(clusters);
         for (query, list) in self.best[..rows].iter().enumerate() {
             for &(_, cluster) in list {
@@ -121,17 +125,27 @@ impl Lookup {
 }
 
 /// Whether any score is above what is asked for.
+#[inline(always)]
 fn any_above(scores: &[f32], least: &[f32]) -> bool {
     let pairs = scores.iter().zip(least);
-    pairs.fold(false, |any, (score, least)| any | (score > least))
+    pairs.fold(
+        false,
+        #[inline(always)]
+        |any, (score, least)| any | (score > least),
+    )
 }
 
 /// Puts a cluster into a list of at most `best`, the best first, after its equals.
-fn insert(list: &mut Vec<(f32, u32)>, score: f32, cluster: u32, best: usize) {
+/// Returns what the next one has to be above.
+fn insert(list: &mut Vec<(f32, u32)>, score: f32, cluster: u32, best: usize) -> f32 {
     if list.len() == best {
         list.pop();
     }
     let worse = list.iter().rev().take_while(|(other, _)| *other < score);
     let at = list.len() - worse.count();
     list.insert(at, (score, cluster));
+    match list.last() {
+        Some((least, _)) if list.len() == best => *least,
+        _ => f32::NEG_INFINITY,
+    }
 }

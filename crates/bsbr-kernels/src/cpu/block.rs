@@ -9,7 +9,7 @@
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
-use super::math::{LANES, exp2_below, row_exp2_sum, row_max, vectorised};
+use super::math::{LANES, add_weighted, exp2_below, row_exp2_sum, row_max, vectorised};
 use super::matrix::{Mat, MatMut, product};
 
 /// The most queries in a block.
@@ -245,11 +245,7 @@ impl Block {
         }
         let sum = &mut self.sum[at.0][at.1];
         *sum = *sum * shrink + row_exp2_sum(scores, max);
-        for (value, &weight) in values.chunks_exact(d).zip(scores.iter()) {
-            for (x, v) in acc.iter_mut().zip(value) {
-                *x += weight * v;
-            }
-        }
+        add_weighted(acc, scores, values);
     }
 
     /// Output of a query, not yet divided by its sum. `[D]`
@@ -282,12 +278,17 @@ fn raise(max: &mut PerQuery, scores: &[f32], width: usize) {
         *max = if highest > *max { highest } else { *max };
         return;
     }
-    for row in scores.chunks_exact(width) {
-        for (max, row) in max.iter_mut().zip(row.as_chunks::<LANES>().0) {
-            for (max, &x) in max.iter_mut().zip(row) {
-                *max = if x > *max { x } else { *max };
+    // Strip by strip, so that the maxima stay in a register.
+    for (strip, max) in max[..width / LANES].iter_mut().enumerate() {
+        let mut highest = *max;
+        for row in scores.get(strip * LANES..).unwrap_or_default().chunks(width) {
+            if let Some(row) = row.first_chunk::<LANES>() {
+                for (max, &x) in highest.iter_mut().zip(row) {
+                    *max = if x > *max { x } else { *max };
+                }
             }
         }
+        *max = highest;
     }
 }
 
@@ -298,14 +299,19 @@ fn exponentiate(scores: &mut [f32], width: usize, max: &PerQuery, sum: &mut PerQ
         sum[0][0] += row_exp2_sum(scores, max[0][0]);
         return;
     }
-    for row in scores.chunks_exact_mut(width) {
-        let row = row.as_chunks_mut::<LANES>().0.iter_mut();
-        for (row, (max, sum)) in row.zip(max.iter().zip(sum.iter_mut())) {
-            for ((x, max), sum) in row.iter_mut().zip(max).zip(sum) {
-                let y = exp2_below(*x - max);
-                *x = y;
-                *sum += y;
+    for (strip, (max, sum)) in max[..width / LANES].iter().zip(sum).enumerate() {
+        let mut total = *sum;
+        // The last row has nothing behind this strip's part.
+        let rows = scores.get_mut(strip * LANES..).unwrap_or_default();
+        for row in rows.chunks_mut(width) {
+            if let Some(row) = row.first_chunk_mut::<LANES>() {
+                for ((x, max), sum) in row.iter_mut().zip(max).zip(&mut total) {
+                    let y = exp2_below(*x - max);
+                    *x = y;
+                    *sum += y;
+                }
             }
         }
+        *sum = total;
     }
 }

@@ -226,6 +226,34 @@ pub(crate) fn row_dot(a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
+/// Adds to `acc` the sum of `rows`, each as long as `acc`, times their weights.
+#[inline(always)]
+pub(crate) fn add_weighted(acc: &mut [f32], weights: &[f32], rows: &[f32]) {
+    let len = acc.len();
+    let (chunks, rest) = acc.as_chunks_mut::<LANES>();
+    let done = chunks.len() * LANES;
+    for (number, chunk) in chunks.iter_mut().enumerate() {
+        // The sum stays in a register.
+        let mut sum = *chunk;
+        let part = rows.get(number * LANES..).unwrap_or_default();
+        for (row, weight) in part.chunks(len).zip(weights) {
+            if let Some(row) = row.first_chunk::<LANES>() {
+                for (sum, x) in sum.iter_mut().zip(row) {
+                    *sum += weight * x;
+                }
+            }
+        }
+        *chunk = sum;
+    }
+    if !rest.is_empty() {
+        for (row, weight) in rows.chunks_exact(len).zip(weights) {
+            for (acc, x) in rest.iter_mut().zip(&row[done..]) {
+                *acc += weight * x;
+            }
+        }
+    }
+}
+
 /// Adds up the accumulators of a reduction, pairwise.
 #[inline(always)]
 pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
