@@ -16,6 +16,7 @@ mod cost;
 mod dense;
 mod eigen;
 mod exact;
+mod fused;
 mod joint;
 mod local;
 mod moments;

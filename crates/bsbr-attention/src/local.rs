@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use crate::chunked::Chunked;
 use crate::config::LocalConfig;
+use crate::fused;
 use crate::geometry::Grid;
 
 impl LocalConfig {
@@ -29,5 +30,9 @@ pub(crate) fn forward(
     value: Tensor<4>,
     scale: f64,
 ) -> Tensor<4> {
-    Chunked::new(config.grid(), query, key, value, scale).attend(None)
+    let grid = config.grid();
+    if fused::is_best(&grid, &query) {
+        return fused::local(&grid, [query, key, value], scale);
+    }
+    Chunked::new(grid, query, key, value, scale).attend(None)
 }

@@ -14,6 +14,7 @@ use crate::clusters::Assignment;
 use crate::compression::{CompressionBases, read_state};
 use crate::config::MomentsConfig;
 use crate::exact::FarTokens;
+use crate::fused;
 use crate::geometry::Grid;
 use crate::routing;
 use crate::summary::{StateForm, Summary};
@@ -70,7 +71,11 @@ pub(crate) fn forward(
     hidden_states: Tensor<3>,
     scale: f64,
 ) -> Tensor<4> {
-    let chunked = Chunked::new(config.grid(), query, key, value, scale);
+    let grid = config.grid();
+    if own.is_as_converted() && fused::is_best(&grid, &query) {
+        return fused::moments(config, own.bases, [query, key, value], scale);
+    }
+    let chunked = Chunked::new(grid, query, key, value, scale);
     let far = (chunked.far_chunks() > 0).then(|| far_field(config, own, &chunked, hidden_states));
     chunked.attend(far.as_ref())
 }

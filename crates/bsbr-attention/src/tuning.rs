@@ -42,6 +42,11 @@ pub(crate) struct Own<'a> {
 }
 
 impl Own<'_> {
+    /// Whether nothing was learned on top of the conversion. The fused kernel knows nothing else.
+    pub fn is_as_converted(&self) -> bool {
+        self.tuning.is_none() && self.routing.is_none()
+    }
+
     /// τ k̄. `[B, H, C, G, D]`
     pub fn keys(&self, summary: &Summary) -> Tensor<5> {
         match self.tuning {

@@ -3,11 +3,19 @@
 mod common;
 
 use bsbr_attention::reference;
+use burn::tensor::Device;
 use common::{Sizes, arm, arms, assert_close, input, test_device};
 
+/// Without autodiff, where an arm may be one kernel, and with it, where it is
+/// composed of operations that differentiate.
 #[test]
-fn chunked_equals_naive_at_awkward_lengths() {
-    let device = test_device();
+fn fast_forms_equal_naive_at_awkward_lengths() {
+    for device in [test_device(), test_device().autodiff()] {
+        equal_naive(&device);
+    }
+}
+
+fn equal_naive(device: &Device) {
     for config in arms() {
         let size = config.chunk_size().unwrap_or(4);
         let mut lengths = vec![
@@ -31,10 +39,10 @@ fn chunked_equals_naive_at_awkward_lengths() {
                 tokens,
                 head_dim: 5,
             };
-            let attention = arm(&config, sizes, &device);
-            let input = input(sizes, tokens as u64, &device);
-            let naive = reference::forward(&attention, input.clone());
-            let fast = attention.forward(input);
+            let attention = arm(&config, sizes, device);
+            let input = input(sizes, tokens as u64, device);
+            let naive = reference::forward(&attention, input.clone()).inner();
+            let fast = attention.forward(input).inner();
             assert_close(
                 &fast,
                 &naive,

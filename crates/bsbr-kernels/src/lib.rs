@@ -3,7 +3,8 @@
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod attention;
-#[cfg(feature = "flex")]
+mod block_attention;
+mod clusters;
 mod cpu;
 mod cross_entropy;
 mod gelu;
@@ -12,6 +13,11 @@ mod linear_cross_entropy;
 mod packed_attention;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
+pub use block_attention::{
+    BlockAttention, BlockAttentionOps, BlockStates, BlockStatesPrimitive, block_attention,
+    block_attention_plain, fuses_block_attention,
+};
+pub use clusters::split_into_clusters;
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, cross_entropy_plain};
 pub use gelu::{GeluOps, gelu_new, gelu_new_plain};
 pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};

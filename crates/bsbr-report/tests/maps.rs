@@ -43,6 +43,7 @@ fn moments(state: bool, compression: usize) -> ArmConfig {
         state,
         exact_clusters: 0,
         compression,
+        learned: false,
     })
 }
 

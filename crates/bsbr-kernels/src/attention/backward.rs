@@ -195,7 +195,10 @@ impl Part {
                             ds[visible..].fill(0.0);
                             let (shift, delta) = (shift[row], delta[row] * saved.scale);
                             for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
-                                *p = exp(*p - shift);
+                                // The sum was taken of scores that were rounded
+                                // otherwise; a weight is at most one all the same.
+                                let below = *p - shift;
+                                *p = exp(if below > 0.0 { 0.0 } else { below });
                                 *ds = *p * (*ds - delta);
                             }
                         }

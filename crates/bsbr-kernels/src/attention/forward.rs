@@ -2,12 +2,10 @@
 
 use rayon::prelude::*;
 
-use crate::cpu::math::{exp, row_exp_sum, row_max, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::block::{Block, QUERIES};
+use crate::cpu::matrix::Mat;
 use crate::cpu::tensor::Heads;
 
-/// Query rows per task.
-const QUERIES: usize = 64;
 /// Keys per step of the online softmax.
 const KEYS: usize = 256;
 
@@ -32,112 +30,40 @@ pub(crate) fn forward(
     batches.enumerate().for_each(|(batch, (out, lse))| {
         let out = out.par_chunks_mut(QUERIES * h * d);
         let blocks = out.zip(lse.par_chunks_mut(QUERIES * h));
-        blocks
-            .enumerate()
-            .with_max_len(1)
-            .for_each(|(block, (out, lse))| {
-                let (first, rows) = (block * QUERIES, lse.len() / h);
-                let mut state = State::new(rows, d);
+        blocks.enumerate().with_max_len(1).for_each_init(
+            Block::new,
+            |block, (number, (out, lse))| {
+                let (first, rows) = (number * QUERIES, lse.len() / h);
                 for head in 0..h {
-                    let q = q.head(batch, head).rows(first, rows);
+                    block.begin(q.head(batch, head).rows(first, rows), d, scale);
                     let (k, v) = (k.head(batch, head), v.head(batch, head));
-                    state.attend(q, k, v, before + first, scale);
+                    attend(block, k, v, before + first);
                     for row in 0..rows {
                         let at = row * h + head;
-                        lse[at] = state.finish_row(row, &mut out[at * d..][..d]);
+                        let norm = 1.0 / block.sum(row);
+                        let acc = block.unnormalised(row);
+                        for (out, acc) in out[at * d..][..d].iter_mut().zip(acc) {
+                            *out = acc * norm;
+                        }
+                        lse[at] = block.log_sum_exp(row);
                     }
                 }
-            });
+            },
+        );
     });
     (out, lse)
 }
 
-/// Running state of one block of queries.
-struct State {
-    /// Scores of the block against the current keys, then their exponentials.
-    scores: Vec<f32>,
-    /// Unnormalised output.
-    acc: Vec<f32>,
-    /// Largest score of each row so far.
-    max: Vec<f32>,
-    /// Sum of the exponentials of each row so far, relative to `max`.
-    sum: Vec<f32>,
-    d: usize,
-}
-
-impl State {
-    fn new(rows: usize, d: usize) -> Self {
-        Self {
-            scores: vec![0.0; rows * KEYS],
-            acc: vec![0.0; rows * d],
-            max: vec![0.0; rows],
-            sum: vec![0.0; rows],
-            d,
-        }
-    }
-
-    /// Attends the queries `q`, of which the first sees `before + 1` keys and
-    /// each further one a key more.
-    fn attend(&mut self, q: Mat<'_>, k: Mat<'_>, v: Mat<'_>, before: usize, scale: f32) {
-        let (rows, d) = (self.max.len(), self.d);
-        self.acc.fill(0.0);
-        self.max.fill(f32::NEG_INFINITY);
-        self.sum.fill(0.0);
-        let end = before + rows;
-        for start in (0..end).step_by(KEYS) {
-            let len = KEYS.min(end - start);
-            let scores = &mut self.scores[..rows * len];
-            product(
-                MatMut::dense(scores, rows, len),
-                q,
-                k.rows(start, len).t(),
-                scale,
-                false,
-            );
-            vectorised(
-                #[inline(always)]
-                || {
-                    let state = self.max.iter_mut().zip(self.sum.iter_mut());
-                    let rows = scores
-                        .chunks_exact_mut(len)
-                        .zip(self.acc.chunks_exact_mut(d));
-                    for (row, ((scores, acc), (max, sum))) in rows.zip(state).enumerate() {
-                        let visible = (before + row + 1).saturating_sub(start).min(len);
-                        let (seen, hidden) = scores.split_at_mut(visible);
-                        hidden.fill(0.0);
-                        if seen.is_empty() {
-                            continue;
-                        }
-                        let block_max = row_max(seen);
-                        let new_max = if block_max > *max { block_max } else { *max };
-                        let shrink = exp(*max - new_max);
-                        *sum = *sum * shrink + row_exp_sum(seen, new_max);
-                        *max = new_max;
-                        if shrink != 1.0 {
-                            for x in acc {
-                                *x *= shrink;
-                            }
-                        }
-                    }
-                },
-            );
-            let acc = MatMut::dense(&mut self.acc, rows, d);
-            product(
-                acc,
-                Mat::dense(scores, rows, len),
-                v.rows(start, len),
-                1.0,
-                true,
-            );
-        }
-    }
-
-    /// Writes one row of the output; returns the log-sum-exp of its scores.
-    fn finish_row(&self, row: usize, out: &mut [f32]) -> f32 {
-        let norm = 1.0 / self.sum[row];
-        for (out, acc) in out.iter_mut().zip(&self.acc[row * self.d..]) {
-            *out = acc * norm;
-        }
-        self.max[row] + self.sum[row].ln()
+/// Attends the queries of a block, of which the first sees `before + 1` keys and
+/// each further one a key more.
+fn attend(block: &mut Block, k: Mat<'_>, v: Mat<'_>, before: usize) {
+    let end = before + block.rows();
+    for start in (0..end).step_by(KEYS) {
+        let len = KEYS.min(end - start);
+        block.next_step();
+        block.score(k.rows(start, len));
+        block.hide_later(0, len, start as isize - before as isize);
+        block.weigh(0..0);
+        block.add_values(0, v.rows(start, len));
     }
 }

@@ -77,6 +77,11 @@ impl<'a> Mat<'a> {
         }
     }
 
+    /// How many rows there are.
+    pub(crate) fn height(&self) -> usize {
+        self.rows
+    }
+
     /// Copies one row to `out`.
     pub(crate) fn copy_row(&self, row: usize, out: &mut [f32]) {
         let start = row * self.rs;

@@ -1,0 +1,61 @@
+//! An arm for a whole sequence by one kernel, on backends that have it.
+
+use bsbr_kernels::{BlockAttention, BlockStates, block_attention, fuses_block_attention};
+use burn::module::Param;
+use burn::tensor::{DType, Tensor};
+
+use crate::compression::CompressionBases;
+use crate::config::MomentsConfig;
+use crate::geometry::Grid;
+
+/// Whether the kernel is there for such tensors, and the sequence so long that it is
+/// anything but dense attention.
+pub(crate) fn is_best(grid: &Grid, query: &Tensor<4>) -> bool {
+    grid.far_chunks(query.dims()[2]) > 0 && fuses_block_attention(query)
+}
+
+/// Sinks and near field alone.
+///
+/// # Shapes
+///
+/// - query, key, value, output: `[B, H, N, D]`
+pub(crate) fn local(grid: &Grid, [query, key, value]: [Tensor<4>; 3], scale: f64) -> Tensor<4> {
+    let settings = settings(grid, 0, 0);
+    block_attention(query, key, value, BlockStates::Off, settings, scale)
+}
+
+/// The moments arm.
+///
+/// # Shapes
+///
+/// - query, key, value, output: `[B, H, N, D]`
+pub(crate) fn moments(
+    config: &MomentsConfig,
+    bases: Option<&CompressionBases>,
+    [query, key, value]: [Tensor<4>; 3],
+    scale: f64,
+) -> Tensor<4> {
+    let states = match bases {
+        _ if !config.state => BlockStates::Off,
+        None => BlockStates::Whole,
+        Some(bases) => {
+            let plain = |basis: &Param<Tensor<3>>| basis.val().without_autodiff().cast(DType::F32);
+            BlockStates::Compressed {
+                key: plain(&bases.key),
+                value: plain(&bases.value),
+            }
+        }
+    };
+    let settings = settings(&config.grid(), config.clusters, config.exact_clusters);
+    block_attention(query, key, value, states, settings, scale)
+}
+
+fn settings(grid: &Grid, clusters: usize, exact_clusters: usize) -> BlockAttention {
+    BlockAttention {
+        sinks: grid.sinks,
+        chunk_size: grid.chunk_size,
+        near_chunks: grid.near_chunks,
+        clusters,
+        exact_clusters,
+    }
+}

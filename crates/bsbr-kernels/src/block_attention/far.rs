@@ -1,0 +1,414 @@
+//! What a head keeps of its far chunks, and what a chunk mixes of it.
+
+use rayon::prelude::*;
+
+use super::BlockAttention;
+use crate::clusters::ChunkSplit;
+use crate::cpu::math::{row_dot, row_exp_sum, row_max, vectorised};
+use crate::cpu::matrix::{Mat, MatMut, product};
+
+/// How a head keeps the states of its chunks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HeadState<'a> {
+    Off,
+    Whole,
+    /// Bases `[D, r]` of keys and values.
+    Compressed {
+        key: Mat<'a>,
+        value: Mat<'a>,
+    },
+}
+
+impl HeadState<'_> {
+    /// Rows and columns of a state that is kept.
+    fn rank(&self, d: usize) -> usize {
+        match self {
+            Self::Off => 0,
+            Self::Whole => d,
+            Self::Compressed { key, .. } => key.t().height(),
+        }
+    }
+}
+
+/// Sinks, and the summaries of the far chunks of one head.
+#[derive(Debug)]
+pub(super) struct Far {
+    /// D
+    d: usize,
+    /// Keys of the sinks, then mean keys of the clusters. `[sinks + F·G, D]`
+    keys: Vec<f32>,
+    /// Values of the sinks, then mean values of the clusters. `[sinks + F·G, D]`
+    values: Vec<f32>,
+    /// 0 for sinks, log₂ m for clusters, `-inf` for empty ones. `[sinks + F·G]`
+    bias: Vec<f32>,
+    /// Mean key of each chunk. `[F, D]`
+    means: Vec<f32>,
+    /// Rows and columns of a state, 0 without states.
+    rank: usize,
+    /// `[F, rank, rank]`
+    states: Vec<f32>,
+    /// The chunks' tokens, cluster by cluster, if they are looked up.
+    pub(super) tokens: Option<Tokens>,
+}
+
+/// The tokens of the far chunks, in the order of their clusters.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    d: usize,
+    /// `[F·S, D]`
+    keys: Vec<f32>,
+    /// `[F·S, D]`
+    values: Vec<f32>,
+    /// First token of each cluster, and F·S. `[F·G + 1]`
+    starts: Vec<usize>,
+}
+
+impl Far {
+    /// Summarises the first `chunks` chunks of a head.
+    pub(super) fn new(
+        settings: &BlockAttention,
+        state: HeadState<'_>,
+        chunks: usize,
+        [k, v]: [Mat<'_>; 2],
+        d: usize,
+    ) -> Self {
+        let (sinks, size) = (settings.sinks.min(k.height()), settings.chunk_size);
+        let chunks = if settings.clusters == 0 { 0 } else { chunks };
+        let clusters = chunks * settings.clusters;
+        let rank = if chunks == 0 { 0 } else { state.rank(d) };
+        let looked_up = if settings.exact_clusters == 0 { 0 } else { 1 };
+        let ordered = looked_up * size * d;
+        let zeros = |rows: usize, of: usize| vec![0.0; rows * of];
+        let mut far = Self {
+            d,
+            keys: zeros(sinks + clusters, d),
+            values: zeros(sinks + clusters, d),
+            bias: zeros(sinks + clusters, 1),
+            means: zeros(chunks, d),
+            rank,
+            states: zeros(chunks, rank * rank),
+            tokens: None,
+        };
+        let mut tokens = Tokens {
+            d,
+            keys: zeros(chunks, ordered),
+            values: zeros(chunks, ordered),
+            starts: vec![chunks * size; looked_up * clusters + 1],
+        };
+        for (from, to) in [(k, &mut far.keys), (v, &mut far.values)] {
+            for (row, to) in to.chunks_exact_mut(d).take(sinks).enumerate() {
+                from.copy_row(row, to);
+            }
+        }
+
+        let g = settings.clusters;
+        let mut keys = pieces(&mut far.keys[sinks * d..], g * d);
+        let mut values = pieces(&mut far.values[sinks * d..], g * d);
+        let mut bias = pieces(&mut far.bias[sinks..], g);
+        let mut means = pieces(&mut far.means, d);
+        let mut states = pieces(&mut far.states, rank * rank);
+        let mut ordered_keys = pieces(&mut tokens.keys, ordered);
+        let mut ordered_values = pieces(&mut tokens.values, ordered);
+        let mut starts = pieces(&mut tokens.starts, looked_up * g);
+        let summaries: Vec<_> = (0..chunks)
+            .map(|chunk| Summary {
+                first: chunk * size,
+                keys: keys.next(),
+                values: values.next(),
+                bias: bias.next(),
+                mean: means.next(),
+                state: states.next(),
+                ordered_keys: ordered_keys.next(),
+                ordered_values: ordered_values.next(),
+                starts: starts.next(),
+            })
+            .collect();
+        summaries
+            .into_par_iter()
+            .for_each_init(Scratch::default, |scratch, summary| {
+                let start = sinks + summary.first;
+                let tokens = [k.rows(start, size), v.rows(start, size)];
+                scratch.summarise(summary, tokens, d, state);
+            });
+        far.tokens = (looked_up > 0).then_some(tokens);
+        far
+    }
+
+    /// Keys of the sinks and clusters from number `start` on.
+    pub(super) fn keys(&self, start: usize, len: usize) -> Mat<'_> {
+        Mat::dense(&self.keys[start * self.d..], len, self.d)
+    }
+
+    /// Values of the sinks and clusters from number `start` on.
+    pub(super) fn values(&self, start: usize, len: usize) -> Mat<'_> {
+        Mat::dense(&self.values[start * self.d..], len, self.d)
+    }
+
+    /// What is added to the scores of the sinks and clusters from number `start` on,
+    /// in units of ln 2.
+    pub(super) fn bias(&self, start: usize, len: usize) -> &[f32] {
+        &self.bias[start..start + len]
+    }
+
+    /// Mixes the states of the first `chunks` chunks by softmax over the products
+    /// of their mean keys with `receiver`.
+    pub(super) fn mix(
+        &self,
+        state: HeadState<'_>,
+        receiver: &[f32],
+        chunks: usize,
+        mixture: &mut Mixture,
+    ) {
+        let (d, rank) = (self.d, self.rank);
+        let Mixture {
+            weights,
+            mixed,
+            half,
+            state: whole,
+        } = mixture;
+        weights.clear();
+        weights.resize(chunks, 0.0);
+        mixed.clear();
+        mixed.resize(rank * rank, 0.0);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (weight, mean) in weights.iter_mut().zip(self.means.chunks_exact(d)) {
+                    *weight = row_dot(receiver, mean);
+                }
+                let max = row_max(weights);
+                let norm = 1.0 / row_exp_sum(weights, max);
+                for weight in weights.iter_mut() {
+                    *weight *= norm;
+                }
+                let size = rank * rank;
+                let (fours, rest) = weights.as_chunks::<4>();
+                let (of_fours, of_rest) = self.states.split_at(fours.len() * 4 * size);
+                // Four at a time, so that the sum is read and written less often.
+                for (w, states) in fours.iter().zip(of_fours.chunks_exact(4 * size)) {
+                    let (a, b) = states.split_at(2 * size);
+                    let ((a, b), (c, d)) = (a.split_at(size), b.split_at(size));
+                    for ((((x, a), b), c), d) in mixed.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                        *x += (w[0] * a + w[1] * b) + (w[2] * c + w[3] * d);
+                    }
+                }
+                for (w, state) in rest.iter().zip(of_rest.chunks_exact(size)) {
+                    for (x, a) in mixed.iter_mut().zip(state) {
+                        *x += w * a;
+                    }
+                }
+            },
+        );
+        let HeadState::Compressed { key, value } = state else {
+            std::mem::swap(mixed, whole);
+            return;
+        };
+        half.resize(rank * d, 0.0);
+        whole.resize(d * d, 0.0);
+        let kept = Mat::dense(mixed, rank, rank);
+        product(MatMut::dense(half, rank, d), kept, value.t(), 1.0, false);
+        let half = Mat::dense(half, rank, d);
+        product(MatMut::dense(whole, d, d), key, half, 1.0, false);
+    }
+}
+
+impl Tokens {
+    /// Keys and values of one cluster `[m, D]`.
+    pub(super) fn of(&self, cluster: usize) -> [&[f32]; 2] {
+        let tokens = self.starts[cluster]..self.starts[cluster + 1];
+        let numbers = tokens.start * self.d..tokens.end * self.d;
+        [&self.keys[numbers.clone()], &self.values[numbers]]
+    }
+}
+
+/// S_c, and buffers to mix it in.
+#[derive(Debug, Default)]
+pub(super) struct Mixture {
+    weights: Vec<f32>,
+    mixed: Vec<f32>,
+    half: Vec<f32>,
+    /// S_c. `[D, D]`
+    pub(super) state: Vec<f32>,
+}
+
+/// Hands out numbers in pieces of one size.
+struct Pieces<'a, T> {
+    rest: &'a mut [T],
+    size: usize,
+}
+
+fn pieces<T>(rest: &mut [T], size: usize) -> Pieces<'_, T> {
+    Pieces { rest, size }
+}
+
+impl<'a, T> Pieces<'a, T> {
+    fn next(&mut self) -> &'a mut [T] {
+        self.rest.split_off_mut(..self.size).unwrap_or_default()
+    }
+}
+
+/// Where the summary of one chunk goes. Pieces that are not wanted are empty.
+struct Summary<'a> {
+    /// First token of the chunk, counted from the first chunk's.
+    first: usize,
+    /// `[G, D]`
+    keys: &'a mut [f32],
+    /// `[G, D]`
+    values: &'a mut [f32],
+    /// `[G]`
+    bias: &'a mut [f32],
+    /// `[D]`
+    mean: &'a mut [f32],
+    /// `[rank, rank]`
+    state: &'a mut [f32],
+    /// `[S, D]`
+    ordered_keys: &'a mut [f32],
+    /// `[S, D]`
+    ordered_values: &'a mut [f32],
+    /// `[G]`
+    starts: &'a mut [usize],
+}
+
+/// Buffers for the summary of one chunk.
+#[derive(Default)]
+struct Scratch {
+    split: ChunkSplit,
+    /// Cluster of each token. `[S]`
+    ids: Vec<u32>,
+    counts: Vec<usize>,
+    /// Keys, then what the clusters leave of them. `[S, D]`
+    keys: Vec<f32>,
+    /// `[S, D]`
+    values: Vec<f32>,
+    whole: Vec<f32>,
+    half: Vec<f32>,
+}
+
+impl Scratch {
+    fn summarise(
+        &mut self,
+        summary: Summary<'_>,
+        [k, v]: [Mat<'_>; 2],
+        d: usize,
+        state: HeadState<'_>,
+    ) {
+        let clusters = summary.bias.len();
+        self.read(k, v, d);
+        if clusters > 1 {
+            self.split.run(&self.keys, d, clusters, &mut self.ids);
+        }
+        self.count(clusters);
+        self.average(summary.keys, summary.values, summary.mean, d);
+        for (bias, &count) in summary.bias.iter_mut().zip(&self.counts) {
+            *bias = match count {
+                0 => f32::NEG_INFINITY,
+                count => (count as f32).log2(),
+            };
+        }
+        if !summary.starts.is_empty() {
+            self.order(summary.first, summary.starts);
+            let mut next = summary.starts.to_vec();
+            let rows = self.keys.chunks_exact(d).zip(self.values.chunks_exact(d));
+            for ((key, value), &id) in rows.zip(&self.ids) {
+                let at = (next[id as usize] - summary.first) * d;
+                next[id as usize] += 1;
+                summary.ordered_keys[at..at + d].copy_from_slice(key);
+                summary.ordered_values[at..at + d].copy_from_slice(value);
+            }
+        }
+        self.write_state(summary.state, summary.keys, d, state);
+    }
+
+    fn read(&mut self, k: Mat<'_>, v: Mat<'_>, d: usize) {
+        let size = k.height();
+        self.ids.clear();
+        self.ids.resize(size, 0);
+        for (from, to) in [(k, &mut self.keys), (v, &mut self.values)] {
+            to.resize(size * d, 0.0);
+            for (row, to) in to.chunks_exact_mut(d).enumerate() {
+                from.copy_row(row, to);
+            }
+        }
+    }
+
+    fn count(&mut self, clusters: usize) {
+        self.counts.clear();
+        self.counts.resize(clusters, 0);
+        for &id in &self.ids {
+            self.counts[id as usize] += 1;
+        }
+    }
+
+    /// Writes the number of each cluster's first token, in the clusters' order.
+    fn order(&self, first: usize, starts: &mut [usize]) {
+        let mut next = first;
+        for (start, count) in starts.iter_mut().zip(&self.counts) {
+            *start = next;
+            next += count;
+        }
+    }
+
+    /// Mean keys and values of the clusters, and the mean key of all tokens.
+    fn average(&self, keys: &mut [f32], values: &mut [f32], mean: &mut [f32], d: usize) {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (from, to) in [(&self.keys, &mut *keys), (&self.values, values)] {
+                    for (x, &id) in from.chunks_exact(d).zip(&self.ids) {
+                        for (to, x) in to[id as usize * d..][..d].iter_mut().zip(x) {
+                            *to += x;
+                        }
+                    }
+                    for (mean, &count) in to.chunks_exact_mut(d).zip(&self.counts) {
+                        let share = 1.0 / count.max(1) as f32;
+                        for x in mean {
+                            *x *= share;
+                        }
+                    }
+                }
+                for (key, &count) in keys.chunks_exact(d).zip(&self.counts) {
+                    let share = count as f32 / self.ids.len() as f32;
+                    for (mean, x) in mean.iter_mut().zip(key) {
+                        *mean += share * x;
+                    }
+                }
+            },
+        );
+    }
+
+    /// F of the chunk, from the mean keys of its clusters.
+    fn write_state(&mut self, to: &mut [f32], means: &[f32], d: usize, state: HeadState<'_>) {
+        let size = self.ids.len();
+        let (keys, ids) = (&mut self.keys, &self.ids);
+        let mut whole = |to: &mut [f32]| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (x, &id) in keys.chunks_exact_mut(d).zip(ids) {
+                        for (x, mean) in x.iter_mut().zip(&means[id as usize * d..][..d]) {
+                            *x -= mean;
+                        }
+                    }
+                },
+            );
+            // The values need no centring: what it would take away is zero.
+            let (keys, values) = (Mat::dense(keys, size, d), Mat::dense(&self.values, size, d));
+            let share = 1.0 / size as f32;
+            product(MatMut::dense(to, d, d), keys.t(), values, share, false);
+        };
+        match state {
+            HeadState::Off => {}
+            HeadState::Whole => whole(to),
+            HeadState::Compressed { key, value } => {
+                let rank = key.t().height();
+                self.whole.resize(d * d, 0.0);
+                self.half.resize(rank * d, 0.0);
+                whole(&mut self.whole);
+                let (whole, half) = (Mat::dense(&self.whole, d, d), &mut self.half);
+                product(MatMut::dense(half, rank, d), key.t(), whole, 1.0, false);
+                let half = Mat::dense(half, rank, d);
+                product(MatMut::dense(to, rank, rank), half, value, 1.0, false);
+            }
+        }
+    }
+}

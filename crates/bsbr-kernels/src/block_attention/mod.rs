@@ -1,0 +1,260 @@
+//! Attention to near tokens exactly and to the clusters of far chunks.
+
+#[cfg(feature = "flex")]
+mod far;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "flex")]
+mod forward;
+mod grad;
+#[cfg(feature = "flex")]
+mod lookup;
+mod portable;
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
+use burn::tensor::{DType, Tensor};
+
+/// Which keys a query of [`block_attention`] sees.
+///
+/// The first `sinks` tokens are seen by everyone. The tokens after them are cut
+/// into chunks of `chunk_size`. A query sees those tokens of its own chunk that
+/// do not come later, and of the `near_chunks` chunks before it all. Every chunk
+/// before these, its *far field*, it sees as `clusters` clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockAttention {
+    /// First tokens, seen by everyone.
+    pub sinks: usize,
+    /// S, tokens per chunk, at least 1.
+    pub chunk_size: usize,
+    /// P, chunks before the own one that are seen exactly.
+    pub near_chunks: usize,
+    /// G, clusters per far chunk, a power of two; 0 for no far field.
+    pub clusters: usize,
+    /// t, clusters whose tokens a query sees instead; 0 for none.
+    pub exact_clusters: usize,
+}
+
+impl BlockAttention {
+    /// Chunks that are far from the last of `tokens` tokens.
+    fn far_chunks(&self, tokens: usize) -> usize {
+        let chunks = tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size);
+        self.far_of(chunks.saturating_sub(1))
+    }
+
+    /// Chunks that are far from chunk `chunk`.
+    fn far_of(&self, chunk: usize) -> usize {
+        chunk.saturating_sub(self.near_chunks)
+    }
+
+    /// First token of chunk `chunk`.
+    fn start_of(&self, chunk: usize) -> usize {
+        self.sinks + chunk * self.chunk_size
+    }
+}
+
+/// The states of [`block_attention`]: whether there are any, and their bases.
+#[derive(Debug, Clone)]
+pub enum BlockStates {
+    /// No states.
+    Off,
+    /// A D×D state of each far chunk.
+    Whole,
+    /// An r×r state of each far chunk, in bases `[H, D, r]` of keys and values.
+    Compressed {
+        /// U_k
+        key: Tensor<3>,
+        /// U_v
+        value: Tensor<3>,
+    },
+}
+
+/// [`BlockStates`] of a backend.
+#[derive(ExtensionType)]
+pub enum BlockStatesPrimitive<B: Backend> {
+    /// No states.
+    Off,
+    /// A D×D state of each far chunk.
+    Whole,
+    /// An r×r state of each far chunk, in bases `[H, D, r]`.
+    Compressed {
+        /// U_k
+        key: FloatTensor<B>,
+        /// U_v
+        value: FloatTensor<B>,
+    },
+}
+
+/// Block attention of a backend. Call it through [`block_attention`].
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Autodiff
+)]
+pub trait BlockAttentionOps: Backend {
+    /// Output `[B, H, N, D]` from q, k, v `[B, H, N, D]`.
+    fn block_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        #[extension_type] states: BlockStatesPrimitive<Self>,
+        settings: BlockAttention,
+        scale: f64,
+    ) -> FloatTensor<Self> {
+        portable::forward::<Self>([q, k, v], states, settings, scale)
+    }
+
+    /// The same by plain operations, on every backend.
+    fn block_attention_plain(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        #[extension_type] states: BlockStatesPrimitive<Self>,
+        settings: BlockAttention,
+        scale: f64,
+    ) -> FloatTensor<Self> {
+        portable::forward::<Self>([q, k, v], states, settings, scale)
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[allow(deprecated)] // Burn keeps the backend for now
+impl BlockAttentionOps for burn::backend::NdArray {}
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl BlockAttentionOps for burn::backend::Cube {}
+
+/// Attention to near tokens exactly, and to far ones by clusters and states.
+///
+/// `q`, `k`, `v` and the output are `[B, H, N, D]`. `settings` tell which keys a
+/// query sees. Over all of them it takes one softmax:
+///
+/// - a token has the score `scale · q·k` and the value v;
+/// - a cluster of m tokens with mean key k̄ and mean value v̄ has the score
+///   `scale · q·k̄ + ln m` and the value v̄. The clusters are those of
+///   [`split_into_clusters`](crate::split_into_clusters);
+/// - with `exact_clusters` = t, the t clusters with the highest scores (of equal
+///   ones the first) are replaced by their tokens.
+///
+/// With states, M being the softmax mass on clusters, the output gains
+/// `M · scale · q S`. S is the same for all queries of a chunk: the mean of the
+/// states of its far chunks, weighted by the softmax of `scale · r·h`, where r is
+/// the query of the last token before the chunk, and h the mean key of a far
+/// chunk. The state of a far chunk is (1/S) Σ (k − k̄) vᵀ over its tokens; in
+/// bases it is kept as U_kᵀ F U_v.
+///
+/// No output depends on a later token.
+///
+/// On the Flex backend with `f32` elements and without autodiff, this is one
+/// pass over each chunk, see [`fuses_block_attention`]. It holds the summaries of
+/// a few heads and the scores of a block of queries, takes inputs with any
+/// strides, and gives the same on any number of threads. The output is laid out
+/// as `[B, N, H, D]`. Elsewhere it is what
+/// [`block_attention_plain`] is, which needs memory for N² scores.
+///
+/// # Panics
+///
+/// Panics if the shapes do not match, or if a setting is not as it says.
+pub fn block_attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    states: BlockStates,
+    settings: BlockAttention,
+    scale: f64,
+) -> Tensor<4> {
+    check(&q, &k, &v, &states, &settings);
+    Tensor::from_dispatch(Dispatch::block_attention(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        states.into_dispatch(),
+        settings,
+        scale,
+    ))
+}
+
+/// [`block_attention`] composed of Burn's operations, with all scores in memory:
+/// the definition that the fused form is tested against. It differentiates.
+///
+/// # Panics
+///
+/// Panics if the shapes do not match, or if a setting is not as it says.
+pub fn block_attention_plain(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    states: BlockStates,
+    settings: BlockAttention,
+    scale: f64,
+) -> Tensor<4> {
+    check(&q, &k, &v, &states, &settings);
+    Tensor::from_dispatch(Dispatch::block_attention_plain(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        states.into_dispatch(),
+        settings,
+        scale,
+    ))
+}
+
+/// Whether [`block_attention`] is fused for tensors like `x`.
+pub fn fuses_block_attention(x: &Tensor<4>) -> bool {
+    let on_flex = match x.device().as_dispatch() {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => true,
+        #[allow(unreachable_patterns)] // with one backend compiled in
+        _ => false,
+    };
+    on_flex && x.dtype() == DType::F32
+}
+
+impl BlockStates {
+    fn into_dispatch(self) -> BlockStatesPrimitive<Dispatch> {
+        match self {
+            Self::Off => BlockStatesPrimitive::Off,
+            Self::Whole => BlockStatesPrimitive::Whole,
+            Self::Compressed { key, value } => BlockStatesPrimitive::Compressed {
+                key: key.into_dispatch(),
+                value: value.into_dispatch(),
+            },
+        }
+    }
+}
+
+fn check(
+    q: &Tensor<4>,
+    k: &Tensor<4>,
+    v: &Tensor<4>,
+    states: &BlockStates,
+    settings: &BlockAttention,
+) {
+    let dims @ [_, h, _, d] = q.dims();
+    assert!(
+        dims == k.dims() && dims == v.dims(),
+        "block_attention: q {dims:?}, k {:?} and v {:?} do not match",
+        k.dims(),
+        v.dims()
+    );
+    if let BlockStates::Compressed { key, value } = states {
+        assert!(
+            key.dims() == value.dims() && key.dims()[..2] == [h, d],
+            "block_attention: bases {:?} and {:?} do not match {h} heads of {d}",
+            key.dims(),
+            value.dims()
+        );
+    }
+    let BlockAttention {
+        chunk_size,
+        clusters,
+        exact_clusters,
+        ..
+    } = *settings;
+    assert!(
+        chunk_size > 0
+            && (clusters.is_power_of_two() || clusters == 0)
+            && (clusters > 0 || exact_clusters == 0),
+        "block_attention: {settings:?} do not fit together"
+    );
+}

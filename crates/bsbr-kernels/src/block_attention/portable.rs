@@ -1,0 +1,283 @@
+//! The pass composed of a backend's own operations, for any backend.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{FloatDType, Shape, Slice, TensorData, read_sync};
+
+use super::{BlockAttention, BlockStatesPrimitive};
+use crate::clusters::split_into_clusters;
+
+/// Added to scores that must not be seen: finite, so that no NaN can arise.
+const HIDDEN: f32 = -1e30;
+
+/// The far chunks of a sequence.
+struct Far<B: Backend> {
+    /// F
+    chunks: usize,
+    /// Cluster of every token, over `[B, H, F, S]`; counted within its chunk.
+    ids: Vec<u32>,
+    /// Keys and values of the tokens. `[B, H, F, S, D]`
+    tokens: [FloatTensor<B>; 2],
+    /// 1 where a token is in a cluster. `[B, H, F, G, S]`
+    members: FloatTensor<B>,
+    /// Mean keys and values of the clusters. `[B, H, F, G, D]`
+    means: [FloatTensor<B>; 2],
+    /// ln m, or [`HIDDEN`] for no token. `[B, H, 1, F·G]`
+    bias: FloatTensor<B>,
+}
+
+/// Output `[B, H, N, D]`.
+pub(super) fn forward<B: Backend>(
+    [q, k, v]: [FloatTensor<B>; 3],
+    states: BlockStatesPrimitive<B>,
+    settings: BlockAttention,
+    scale: f64,
+) -> FloatTensor<B> {
+    let shape = q.shape();
+    let [b, h, n, _] = [shape[0], shape[1], shape[2], shape[3]];
+    if shape.num_elements() == 0 {
+        return q;
+    }
+    let q = B::float_mul_scalar(q, scale.into());
+    let of_tokens = B::float_matmul(q.clone(), B::float_swap_dims(k.clone(), 2, 3));
+    let chunks = settings.far_chunks(n);
+    if chunks == 0 || settings.clusters == 0 {
+        let seen = |_: usize, query: usize, key: usize| sees(&settings, query, key);
+        let mask = mask::<B>([1, n, n], seen, &of_tokens);
+        let weights = softmax::<B>(B::float_add(of_tokens, mask));
+        return B::float_matmul(weights, v);
+    }
+
+    let far = Far::<B>::new([&k, &v], &settings, chunks);
+    let width = chunks * settings.clusters;
+    let [mean_keys, mean_values] = far.means.clone().map(|means: FloatTensor<B>| {
+        let d = means.shape()[4];
+        B::float_reshape(means, Shape::from([b, h, width, d]))
+    });
+    let of_clusters = B::float_matmul(q.clone(), B::float_swap_dims(mean_keys, 2, 3));
+    let of_clusters = B::float_add(of_clusters, far.bias.clone());
+    let is_far = |_: usize, query: usize, cluster: usize| {
+        cluster / settings.clusters < far_of_token(&settings, query)
+    };
+    let of_clusters = B::float_add(
+        of_clusters.clone(),
+        mask::<B>([1, n, width], is_far, &of_clusters),
+    );
+
+    let chosen = choose(
+        host::<B>(of_clusters.clone()),
+        width,
+        settings.exact_clusters,
+    );
+    let looked_up =
+        |head: usize, query: usize, cluster: usize| chosen[(head * n + query) * width + cluster];
+    let seen = |head: usize, query: usize, key: usize| {
+        sees(&settings, query, key)
+            || far
+                .cluster_of(&settings, head, key)
+                .is_some_and(|cluster| looked_up(head, query, cluster))
+    };
+    let tokens_mask = mask::<B>([b * h, n, n], seen, &of_tokens);
+    let left = |head: usize, query: usize, cluster: usize| !looked_up(head, query, cluster);
+    let clusters_mask = mask::<B>([b * h, n, width], left, &of_clusters);
+    let per_head =
+        |mask: FloatTensor<B>, keys: usize| B::float_reshape(mask, Shape::from([b, h, n, keys]));
+    let scores = B::float_cat(
+        vec![
+            B::float_add(of_tokens, per_head(tokens_mask, n)),
+            B::float_add(of_clusters, per_head(clusters_mask, width)),
+        ],
+        3,
+    );
+    let weights = softmax::<B>(scores);
+    let on_clusters = narrow::<B>(weights.clone(), 3, n, width);
+    let out = B::float_add(
+        B::float_matmul(narrow::<B>(weights, 3, 0, n), v),
+        B::float_matmul(on_clusters.clone(), mean_values),
+    );
+    let mass = B::float_sum_dim(on_clusters, 3);
+    match far.read_states(q, states, &settings) {
+        None => out,
+        Some(read) => B::float_add(out, B::float_mul(read, mass)),
+    }
+}
+
+impl<B: Backend> Far<B> {
+    fn new([k, v]: [&FloatTensor<B>; 2], settings: &BlockAttention, chunks: usize) -> Self {
+        let shape = k.shape();
+        let [b, h, d] = [shape[0], shape[1], shape[3]];
+        let (s, g) = (settings.chunk_size, settings.clusters);
+        let tokens = [k, v].map(|x| {
+            let far = narrow::<B>(x.clone(), 2, settings.sinks, chunks * s);
+            B::float_reshape(far, Shape::from([b, h, chunks, s, d]))
+        });
+        let ids = split_into_clusters(&host::<B>(tokens[0].clone()), [s, d], g);
+        let mut members = vec![0.0; ids.len() * g];
+        let mut counts = vec![0.0f32; b * h * chunks * g];
+        for (token, &id) in ids.iter().enumerate() {
+            let cluster = token / s * g + id as usize;
+            members[cluster * s + token % s] = 1.0;
+            counts[cluster] += 1.0;
+        }
+        let shares: Vec<f32> = counts.iter().map(|m| 1.0 / m.max(1.0)).collect();
+        let bias = counts
+            .iter()
+            .map(|&m| if m > 0.0 { m.ln() } else { HIDDEN });
+        let members = tensor::<B>(members, [b, h, chunks, g, s], k);
+        let shares = tensor::<B>(shares, [b, h, chunks, g, 1], k);
+        let bias = tensor::<B>(bias.collect(), [b, h, 1, chunks * g], k);
+        let means = tokens.clone().map(|x| {
+            let sums = B::float_matmul(members.clone(), x);
+            B::float_mul(sums, shares.clone())
+        });
+        Self {
+            chunks,
+            ids,
+            tokens,
+            members,
+            means,
+            bias,
+        }
+    }
+
+    /// Cluster of a token, counted from the first far chunk's.
+    fn cluster_of(&self, settings: &BlockAttention, head: usize, token: usize) -> Option<usize> {
+        let (s, far) = (settings.chunk_size, token.checked_sub(settings.sinks)?);
+        let id = self.ids.get(head * self.chunks * s + far)?;
+        (far < self.chunks * s).then(|| far / s * settings.clusters + *id as usize)
+    }
+
+    /// q S of every token, `q` being scaled. `[B, H, N, D]`
+    fn read_states(
+        &self,
+        q: FloatTensor<B>,
+        states: BlockStatesPrimitive<B>,
+        settings: &BlockAttention,
+    ) -> Option<FloatTensor<B>> {
+        let shape = q.shape();
+        let [b, h, n, d] = [shape[0], shape[1], shape[2], shape[3]];
+        let [keys, values] = self.tokens.clone();
+        let means = B::float_matmul(
+            B::float_swap_dims(self.members.clone(), 3, 4),
+            self.means[0].clone(),
+        );
+        let centred = B::float_swap_dims(B::float_sub(keys.clone(), means), 3, 4);
+        let share = 1.0 / settings.chunk_size as f64;
+        let whole = B::float_mul_scalar(B::float_matmul(centred, values), share.into());
+        let whole = match states {
+            BlockStatesPrimitive::Off => return None,
+            BlockStatesPrimitive::Whole => whole,
+            BlockStatesPrimitive::Compressed { key, value } => {
+                // U_k U_kᵀ F U_v U_vᵀ
+                let [left, right] = [key, value].map(|basis: FloatTensor<B>| {
+                    let r = basis.shape()[2];
+                    let basis = B::float_reshape(basis, Shape::from([1, h, 1, d, r]));
+                    B::float_matmul(basis.clone(), B::float_swap_dims(basis, 3, 4))
+                });
+                B::float_matmul(B::float_matmul(left, whole), right)
+            }
+        };
+        let wide = B::float_reshape(q.clone(), Shape::from([b, h, 1, n, d]));
+        // What every token would read of every chunk. [B, H, F, N, D]
+        let read = B::float_matmul(wide, whole);
+
+        let rows = (0..n).map(|token| self.receiver(settings, token));
+        let receivers: Vec<_> = rows
+            .map(|row| narrow::<B>(q.clone(), 2, row.unwrap_or(0), 1))
+            .collect();
+        let h_b = B::float_mean_dim(keys, 3);
+        let h_b = B::float_reshape(h_b, Shape::from([b, h, self.chunks, d]));
+        let scores = B::float_matmul(B::float_cat(receivers, 2), B::float_swap_dims(h_b, 2, 3));
+        let visible = |_: usize, query: usize, chunk: usize| chunk < far_of_token(settings, query);
+        let hidden = mask::<B>([1, n, self.chunks], visible, &scores);
+        // Tokens without a far field read something, but have no mass to weigh it.
+        let weights = softmax::<B>(B::float_add(scores, hidden));
+        let weights = B::float_swap_dims(weights, 2, 3);
+        let weights = B::float_reshape(weights, Shape::from([b, h, self.chunks, n, 1]));
+        let sum = B::float_sum_dim(B::float_mul(read, weights), 2);
+        Some(B::float_reshape(sum, Shape::from([b, h, n, d])))
+    }
+
+    /// The last token before the chunk of `token`.
+    fn receiver(&self, settings: &BlockAttention, token: usize) -> Option<usize> {
+        let chunk = token.checked_sub(settings.sinks)? / settings.chunk_size;
+        settings.start_of(chunk).checked_sub(1)
+    }
+}
+
+/// Far chunks of a token.
+fn far_of_token(settings: &BlockAttention, token: usize) -> usize {
+    let chunk = token.saturating_sub(settings.sinks) / settings.chunk_size;
+    settings.far_of(chunk)
+}
+
+/// Whether a query sees a token without looking into clusters.
+fn sees(settings: &BlockAttention, query: usize, key: usize) -> bool {
+    let near = settings.start_of(far_of_token(settings, query));
+    key <= query && (key < settings.sinks || key >= near)
+}
+
+/// Which clusters each row of scores looks into: the `best` highest, of equal
+/// ones the first, hidden ones never.
+fn choose(scores: Vec<f32>, width: usize, best: usize) -> Vec<bool> {
+    let mut chosen = vec![false; scores.len()];
+    if best == 0 {
+        return chosen;
+    }
+    for (scores, chosen) in scores.chunks(width).zip(chosen.chunks_mut(width)) {
+        let mut order: Vec<_> = (0..width).filter(|&i| scores[i] > HIDDEN / 10.0).collect();
+        order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        for &cluster in order.iter().take(best) {
+            chosen[cluster] = true;
+        }
+    }
+    chosen
+}
+
+/// 0 where `seen(head, query, key)`, else [`HIDDEN`].
+fn mask<B: Backend>(
+    [heads, queries, keys]: [usize; 3],
+    seen: impl Fn(usize, usize, usize) -> bool,
+    like: &FloatTensor<B>,
+) -> FloatTensor<B> {
+    let mut mask = Vec::with_capacity(heads * queries * keys);
+    for head in 0..heads {
+        for query in 0..queries {
+            mask.extend((0..keys).map(|key| if seen(head, query, key) { 0.0 } else { HIDDEN }));
+        }
+    }
+    tensor::<B>(mask, [1, heads, queries, keys], like)
+}
+
+fn tensor<B: Backend>(
+    data: Vec<f32>,
+    shape: impl Into<Shape>,
+    like: &FloatTensor<B>,
+) -> FloatTensor<B> {
+    let data = TensorData::new(data, shape.into());
+    let dtype = FloatDType::from(like.dtype());
+    B::float_cast(B::float_from_data(data, &like.device()), dtype)
+}
+
+/// Elements of a tensor, without their gradient; none if they cannot be read.
+fn host<B: Backend>(x: FloatTensor<B>) -> Vec<f32> {
+    match read_sync(B::float_into_data(x)) {
+        Ok(data) => data.iter::<f32>().collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn narrow<B: Backend>(x: FloatTensor<B>, dim: usize, start: usize, len: usize) -> FloatTensor<B> {
+    let slices: Vec<_> = x.shape().iter().map(|&size| Slice::from(0..size)).collect();
+    let mut slices = slices;
+    slices[dim] = Slice::from(start..start + len);
+    B::float_slice(x, &slices)
+}
+
+/// softmax over the last of four dimensions.
+fn softmax<B: Backend>(scores: FloatTensor<B>) -> FloatTensor<B> {
+    let max = B::float_detach(B::float_max_dim(scores.clone(), 3));
+    let exp = B::float_exp(B::float_sub(scores, max));
+    let sum = B::float_sum_dim(exp.clone(), 3);
+    B::float_div(exp, sum)
+}

@@ -1,0 +1,48 @@
+//! Splitting the keys of a chunk into clusters.
+//!
+//! Assignments carry no gradient, so they are computed on host slices on every
+//! backend.
+
+mod split;
+
+use rayon::prelude::*;
+
+use split::Split;
+pub(crate) use split::Split as ChunkSplit;
+
+/// Cluster of every key, below `clusters`, of chunks of keys `[chunks, S, D]`.
+///
+/// A chunk's keys are split in two, log₂ `clusters` times over. The axis of a
+/// split is the main axis of the group's keys, the cut is at their mean. The
+/// splits form a binary tree: the children of group g are groups 2g and 2g + 1
+/// of the next level.
+///
+/// Every chunk is split by the same operations in the same order, whatever the
+/// chunks around it and however many threads there are.
+///
+/// # Panics
+///
+/// Panics if `clusters` is no power of two, or if the keys are not whole chunks.
+pub fn split_into_clusters(keys: &[f32], [s, d]: [usize; 2], clusters: usize) -> Vec<u32> {
+    assert!(
+        clusters.is_power_of_two(),
+        "split_into_clusters: {clusters} clusters are no power of two"
+    );
+    if d == 0 || s == 0 {
+        return Vec::new();
+    }
+    assert!(
+        keys.len() % (s * d) == 0,
+        "split_into_clusters: {} numbers are no chunks of {s} keys of {d}",
+        keys.len()
+    );
+    let mut ids = vec![0; keys.len() / d];
+    if clusters > 1 {
+        ids.par_chunks_mut(s)
+            .zip(keys.par_chunks(s * d))
+            .for_each_init(Split::new, |split, (ids, keys)| {
+                split.run(keys, d, clusters, ids);
+            });
+    }
+    ids
+}

@@ -1,0 +1,321 @@
+//! Softmax attention of a block of queries, over keys that come in parts.
+//!
+//! Scores are held key by key, with the queries of the block side by side. So
+//! neither of the two matrix products has to reorder its operands, whatever
+//! the strides of keys and values, and maxima and sums run over vectors of
+//! queries. Scores are held in units of ln 2, for powers of two are cheaper than
+//! those of e.
+
+use std::f32::consts::{LN_2, LOG2_E};
+use std::ops::Range;
+
+use super::math::{LANES, add_weighted, exp2_below, row_exp2_sum, row_max, vectorised};
+use super::matrix::{Mat, MatMut, product};
+
+/// The most queries in a block.
+pub(crate) const QUERIES: usize = 64;
+/// Registers that one number of every query of a block fills.
+const STRIPS: usize = QUERIES / LANES;
+
+/// One number of every query.
+type PerQuery = [[f32; LANES]; STRIPS];
+
+/// Running state of a block of queries.
+///
+/// Keys are taken in by steps: [`score`](Self::score) the keys of a step, change
+/// their scores where need be, [`weigh`](Self::weigh) them, and
+/// [`add_values`](Self::add_values) for each part scored.
+pub(crate) struct Block {
+    /// How many queries there are.
+    rows: usize,
+    /// Columns of the scores: room for all queries, in whole registers. One
+    /// query alone needs no room: its scores are one vector.
+    width: usize,
+    d: usize,
+    /// Queries times scale and log₂e, zeros beyond the last. `[D, width]`
+    query: Vec<f32>,
+    /// Scores of the keys of this step `[keys, width]`, then their exponentials.
+    scores: Vec<f32>,
+    /// How many keys have been scored in this step.
+    scored: usize,
+    /// Unnormalised output `[rows, D]`.
+    acc: Vec<f32>,
+    /// Largest score so far.
+    max: PerQuery,
+    /// Sum of the exponentials so far, relative to `max`.
+    sum: PerQuery,
+    /// The part of `sum` that clusters have.
+    mass: PerQuery,
+}
+
+impl Block {
+    pub(crate) fn new() -> Self {
+        Self {
+            rows: 0,
+            width: 0,
+            d: 0,
+            query: Vec::new(),
+            scores: Vec::new(),
+            scored: 0,
+            acc: Vec::new(),
+            max: [[0.0; LANES]; STRIPS],
+            sum: [[0.0; LANES]; STRIPS],
+            mass: [[0.0; LANES]; STRIPS],
+        }
+    }
+
+    /// Begins with the queries `q`, at most [`QUERIES`], of D numbers. Their scores
+    /// are `scale · q·k`.
+    pub(crate) fn begin(&mut self, q: Mat<'_>, d: usize, scale: f32) {
+        self.rows = q.height();
+        self.d = d;
+        self.width = match self.rows {
+            1 => 1,
+            rows => rows.next_multiple_of(LANES),
+        };
+        let (width, scale) = (self.width, scale * LOG2_E);
+        self.query.clear();
+        self.query.resize(d * width, 0.0);
+        self.acc.clear();
+        self.acc.resize(self.rows * d, 0.0);
+        // The accumulator is free as yet: it holds one row at a time.
+        for row in 0..self.rows {
+            q.copy_row(row, &mut self.acc[..d]);
+            let column = self.query.iter_mut().skip(row).step_by(width);
+            for (to, x) in column.zip(&self.acc[..d]) {
+                *to = x * scale;
+            }
+        }
+        self.acc[..d].fill(0.0);
+        self.scored = 0;
+        self.max = [[f32::NEG_INFINITY; LANES]; STRIPS];
+        self.sum = [[0.0; LANES]; STRIPS];
+        self.mass = [[0.0; LANES]; STRIPS];
+    }
+
+    /// How many queries there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Writes the products `[rows, D]` of the scaled queries with a matrix `[D, D]`.
+    pub(crate) fn multiply(&self, matrix: Mat<'_>, out: &mut [f32]) {
+        let queries = Mat::dense(&self.query, self.d, self.width)
+            .t()
+            .rows(0, self.rows);
+        let out = MatMut::dense(out, self.rows, self.d);
+        product(out, queries, matrix, LN_2, false);
+    }
+
+    /// Scores `keys`, after those of this step that are scored already.
+    pub(crate) fn score(&mut self, keys: Mat<'_>) {
+        let (at, n) = (self.scored * self.width, keys.height());
+        let len = at + n * self.width;
+        if self.scores.len() < len {
+            self.scores.resize(len, 0.0);
+        }
+        let query = Mat::dense(&self.query, self.d, self.width);
+        let scores = MatMut::dense(&mut self.scores[at..], n, self.width);
+        product(scores, keys, query, 1.0, false);
+        self.scored += n;
+    }
+
+    /// Scores of a key of this step, of all queries, and as many numbers beyond
+    /// as fill a register.
+    pub(crate) fn scores_of(&mut self, key: usize) -> &mut [f32] {
+        &mut self.scores[key * self.width..][..self.width]
+    }
+
+    /// Hides a key of this step from the first `queries` queries.
+    pub(crate) fn hide(&mut self, key: usize, queries: usize) {
+        let queries = queries.min(self.rows);
+        self.scores_of(key)[..queries].fill(f32::NEG_INFINITY);
+    }
+
+    /// Hides from each query the keys that come later, where key number `start`
+    /// of this step comes with query number `offset`, and one more with each
+    /// further one, `len` in all.
+    pub(crate) fn hide_later(&mut self, start: usize, len: usize, offset: isize) {
+        for i in 0..len {
+            if let Ok(queries) = usize::try_from(i as isize + offset) {
+                self.hide(start + i, queries);
+            }
+        }
+    }
+
+    /// Adds to the scores of keys of this step from number `start` on, in units of
+    /// ln 2, for all queries.
+    pub(crate) fn add_bias(&mut self, start: usize, bias: &[f32]) {
+        let rows = &mut self.scores[start * self.width..];
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, bias) in rows.chunks_exact_mut(self.width).zip(bias) {
+                    for x in row {
+                        *x += bias;
+                    }
+                }
+            },
+        );
+    }
+
+    /// Takes the scored keys of this step into the softmax; `clusters` are those
+    /// whose share counts as mass. Every query has to see one of the keys of the
+    /// first step.
+    pub(crate) fn weigh(&mut self, clusters: Range<usize>) {
+        if self.scored == 0 {
+            return;
+        }
+        let (width, rows, d) = (self.width, self.rows, self.d);
+        let scores = &mut self.scores[..self.scored * width];
+        let (max, sum, mass) = (&mut self.max, &mut self.sum, &mut self.mass);
+        let acc = &mut self.acc;
+        vectorised(
+            #[inline(always)]
+            || {
+                let old = *max;
+                raise(max, scores, width);
+                let mut shrink = old;
+                for (shrink, max) in shrink.as_flattened_mut().iter_mut().zip(max.as_flattened()) {
+                    *shrink = exp2_below(*shrink - max);
+                }
+                let factors = shrink.as_flattened();
+                for total in [&mut *sum, &mut *mass] {
+                    for (x, factor) in total.as_flattened_mut().iter_mut().zip(factors) {
+                        *x *= factor;
+                    }
+                }
+                for (acc, &factor) in acc.chunks_exact_mut(d).zip(factors).take(rows) {
+                    if factor != 1.0 {
+                        for x in acc {
+                            *x *= factor;
+                        }
+                    }
+                }
+                let (tokens, later) = scores.split_at_mut(clusters.end * width);
+                let (tokens, clusters) = tokens.split_at_mut(clusters.start * width);
+                exponentiate(tokens, width, max, sum);
+                exponentiate(later, width, max, sum);
+                let mut part = [[0.0; LANES]; STRIPS];
+                exponentiate(clusters, width, max, &mut part);
+                for total in [&mut *sum, &mut *mass] {
+                    let parts = part.as_flattened();
+                    for (x, part) in total.as_flattened_mut().iter_mut().zip(parts) {
+                        *x += part;
+                    }
+                }
+            },
+        );
+    }
+
+    /// Adds the values of keys that were scored and weighed in this step, from
+    /// number `start` on.
+    pub(crate) fn add_values(&mut self, start: usize, values: Mat<'_>) {
+        let scores = &self.scores[start * self.width..];
+        let weights = Mat::dense(scores, values.height(), self.width)
+            .t()
+            .rows(0, self.rows);
+        let acc = MatMut::dense(&mut self.acc, self.rows, self.d);
+        product(acc, weights, values, 1.0, true);
+    }
+
+    /// Begins the next step.
+    pub(crate) fn next_step(&mut self) {
+        self.scored = 0;
+    }
+
+    /// Takes one more list of keys into the softmax of one query: their
+    /// `scores` `[keys]` in units of ln 2, which become exponentials, and their
+    /// `values` `[keys, D]`, row by row.
+    #[inline(always)]
+    pub(crate) fn take_one(&mut self, query: usize, scores: &mut [f32], values: &[f32]) {
+        let d = self.d;
+        let at = (query / LANES, query % LANES);
+        let old = self.max[at.0][at.1];
+        let highest = row_max(scores);
+        let max = if highest > old { highest } else { old };
+        let shrink = exp2_below(old - max);
+        let acc = &mut self.acc[query * d..][..d];
+        if shrink != 1.0 {
+            self.max[at.0][at.1] = max;
+            self.mass[at.0][at.1] *= shrink;
+            for x in acc.iter_mut() {
+                *x *= shrink;
+            }
+        }
+        let sum = &mut self.sum[at.0][at.1];
+        *sum = *sum * shrink + row_exp2_sum(scores, max);
+        add_weighted(acc, scores, values);
+    }
+
+    /// Output of a query, not yet divided by its sum. `[D]`
+    pub(crate) fn unnormalised(&self, query: usize) -> &[f32] {
+        &self.acc[query * self.d..][..self.d]
+    }
+
+    /// Sum of a query's exponentials.
+    pub(crate) fn sum(&self, query: usize) -> f32 {
+        self.sum[query / LANES][query % LANES]
+    }
+
+    /// The part of [`sum`](Self::sum) that clusters have.
+    pub(crate) fn mass(&self, query: usize) -> f32 {
+        self.mass[query / LANES][query % LANES]
+    }
+
+    /// Log-sum-exp of a query's scores.
+    pub(crate) fn log_sum_exp(&self, query: usize) -> f32 {
+        (self.max[query / LANES][query % LANES] + self.sum(query).log2()) * LN_2
+    }
+}
+
+/// Raises `max` to the largest scores.
+#[inline(always)]
+fn raise(max: &mut PerQuery, scores: &[f32], width: usize) {
+    if width == 1 {
+        let highest = row_max(scores);
+        let max = &mut max[0][0];
+        *max = if highest > *max { highest } else { *max };
+        return;
+    }
+    // Strip by strip, so that the maxima stay in a register.
+    for (strip, max) in max[..width / LANES].iter_mut().enumerate() {
+        let mut highest = *max;
+        for row in scores
+            .get(strip * LANES..)
+            .unwrap_or_default()
+            .chunks(width)
+        {
+            if let Some(row) = row.first_chunk::<LANES>() {
+                for (max, &x) in highest.iter_mut().zip(row) {
+                    *max = if x > *max { x } else { *max };
+                }
+            }
+        }
+        *max = highest;
+    }
+}
+
+/// Replaces scores by their exponentials, relative to `max`, and adds them to `sum`.
+#[inline(always)]
+fn exponentiate(scores: &mut [f32], width: usize, max: &PerQuery, sum: &mut PerQuery) {
+    if width == 1 {
+        sum[0][0] += row_exp2_sum(scores, max[0][0]);
+        return;
+    }
+    for (strip, (max, sum)) in max[..width / LANES].iter().zip(sum).enumerate() {
+        let mut total = *sum;
+        // The last row has nothing behind this strip's part.
+        let rows = scores.get_mut(strip * LANES..).unwrap_or_default();
+        for row in rows.chunks_mut(width) {
+            if let Some(row) = row.first_chunk_mut::<LANES>() {
+                for ((x, max), sum) in row.iter_mut().zip(max).zip(&mut total) {
+                    let y = exp2_below(*x - max);
+                    *x = y;
+                    *sum += y;
+                }
+            }
+        }
+        *sum = total;
+    }
+}
