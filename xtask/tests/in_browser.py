@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pathlib import Path
 
 KEYS = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014", "Control": "\ue009"}
 WIDTHS = [(390, 844), (1280, 900)]
-WAIT_SECONDS = 30
+WAIT_SECONDS = 120
 
 
 class Browser:
@@ -136,6 +137,20 @@ def fits(window, words):
     check(wide[0] <= wide[1], f"{words}: {wide[0]} pixels on a window of {wide[1]}")
 
 
+def shows(window, words):
+    """Waits for a page with these words that is ready for keys."""
+    end = time.monotonic() + WAIT_SECONDS
+    ready = (
+        "document.readyState === 'complete' && "
+        f"document.body.innerText.includes({json.dumps(words)})"
+    )
+    while not window.run(ready):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def votes(results):
     path = results / "votes.jsonl"
     return path.read_text() if path.exists() else ""
@@ -148,7 +163,7 @@ def judged(window, results, how, expected):
     done, total = map(int, re.search(r"Article (\d+) of (\d+)", progress).groups())
     how()
     next_words = f"All {total} articles" if done == total else f"{done + 1} of {total}"
-    check(next_words in window.text(), f"after vote {done} the page says “{next_words}”")
+    check(shows(window, next_words), f"after vote {done} the page says “{next_words}”")
     after = votes(results)
     check(after.startswith(before), "votes are appended to those before")
     check(after.count("\n") == before.count("\n") + 1, "a vote is one line")
