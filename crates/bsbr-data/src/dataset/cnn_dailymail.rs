@@ -1,0 +1,77 @@
+//! CNN/DailyMail: news with highlights that their editors wrote.
+
+use std::path::{Path, PathBuf};
+
+use super::error::DatasetError;
+use super::parquet::{TextRows, TextTable};
+use crate::article::Article;
+
+/// The columns, as `abisee/cnn_dailymail` names them.
+pub const COLUMNS: [&str; 2] = ["article", "highlights"];
+
+/// The number of articles in these files, as they say.
+///
+/// # Errors
+///
+/// [`DatasetError`] where a file is not what it should be.
+pub fn count(files: &[PathBuf]) -> Result<u64, DatasetError> {
+    let tables = files.iter().map(|file| open(file));
+    tables.map(|table| Ok(table?.row_count())).sum()
+}
+
+fn open(file: &Path) -> Result<TextTable, DatasetError> {
+    TextTable::open(file, &COLUMNS)
+}
+
+/// The articles of parquet files, one after the other.
+#[derive(Debug)]
+pub struct Articles {
+    files: std::vec::IntoIter<PathBuf>,
+    rows: Option<TextRows>,
+}
+
+impl Articles {
+    /// Reads these files, in their order.
+    pub fn new(files: Vec<PathBuf>) -> Self {
+        Self {
+            files: files.into_iter(),
+            rows: None,
+        }
+    }
+}
+
+impl Iterator for Articles {
+    type Item = Result<Article, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
+                return Some(row.map(article));
+            }
+            match open(&self.files.next()?) {
+                Ok(table) => self.rows = Some(table.into_rows()),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The article on lines without blanks around them, and a highlight a line.
+fn article(row: Vec<String>) -> Article {
+    let mut columns = row.into_iter();
+    let (text, highlights) = (columns.next(), columns.next());
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(str::trim);
+        lines
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut text = lines(&text.unwrap_or_default()).join("\n");
+    text.push('\n');
+    Article {
+        text,
+        highlights: lines(&highlights.unwrap_or_default()),
+        domain: None,
+    }
+}
