@@ -80,7 +80,12 @@ fn a_column_that_is_not_there_is_named_with_those_that_are() {
     let error = TextTable::open(&path, &["text"]).unwrap_err();
     assert!(matches!(&error, DatasetError::Column { column, .. } if column == "text"));
     let text = error.to_string();
-    for part in ["rows.parquet", "`text`", "a flat column of texts", "id, body"] {
+    for part in [
+        "rows.parquet",
+        "`text`",
+        "a flat column of texts",
+        "id, body",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -121,7 +126,11 @@ fn footer_length(bytes: &[u8]) -> usize {
 #[test]
 fn a_file_cut_anywhere_is_refused() {
     let (_folder, path) = place("rows.parquet");
-    write_texts(&path, &[("text", &["one", "two", "three", "four"])], Form::default());
+    write_texts(
+        &path,
+        &[("text", &["one", "two", "three", "four"])],
+        Form::default(),
+    );
     let bytes = fs::read(&path).unwrap();
     for end in 0..bytes.len() {
         fs::write(&path, &bytes[..end]).unwrap();
@@ -140,7 +149,13 @@ fn a_file_cut_anywhere_is_refused() {
 #[test]
 fn a_file_that_lies_is_refused_or_read() {
     let (_folder, path) = place("rows.parquet");
-    let rows = ["one", "two", "two", "a longer text than the others", "three"];
+    let rows = [
+        "one",
+        "two",
+        "two",
+        "a longer text than the others",
+        "three",
+    ];
     for dictionary in [true, false] {
         let form = Form {
             dictionary,
@@ -193,7 +208,12 @@ fn a_page_that_claims_more_than_it_can_hold_is_refused() {
 #[test]
 fn what_is_no_parquet_file_says_so() {
     let (folder, path) = place("rows.parquet");
-    for content in [&b""[..], b"PAR1", b"PAR1PAR1PAR1", b"not at all, but long enough"] {
+    for content in [
+        &b""[..],
+        b"PAR1",
+        b"PAR1PAR1PAR1",
+        b"not at all, but long enough",
+    ] {
         fs::write(&path, content).unwrap();
         let error = texts(&path).unwrap_err();
         assert!(matches!(error, DatasetError::Malformed { .. }), "{error}");
@@ -205,7 +225,11 @@ fn what_is_no_parquet_file_says_so() {
 #[test]
 fn json_lines_and_plain_text_are_documents() {
     let (folder, path) = place("texts.jsonl");
-    fs::write(&path, "{\"text\": \"one\", \"id\": 1}\n\n{\"text\": \"two\\n\"}").unwrap();
+    fs::write(
+        &path,
+        "{\"text\": \"one\", \"id\": 1}\n\n{\"text\": \"two\\n\"}",
+    )
+    .unwrap();
     assert_eq!(texts(&path).unwrap(), ["one", "two\n"]);
     let plain = folder.path().join("plain.txt");
     fs::write(&plain, "{\"text\"\nis only text").unwrap();
@@ -219,11 +243,17 @@ fn json_lines_and_plain_text_are_documents() {
     ] {
         fs::write(&path, format!("{{\"text\": \"first\"}}\n{line}\n")).unwrap();
         let error = texts(&path).unwrap_err();
-        assert!(matches!(error, DatasetError::Line { line: 2, .. }), "{error}");
+        assert!(
+            matches!(error, DatasetError::Line { line: 2, .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains(part), "{error}");
     }
     fs::write(&plain, [0x66, 0xff]).unwrap();
-    assert!(matches!(texts(&plain).unwrap_err(), DatasetError::Io { .. }));
+    assert!(matches!(
+        texts(&plain).unwrap_err(),
+        DatasetError::Io { .. }
+    ));
 }
 
 #[test]
@@ -234,7 +264,7 @@ fn wikitext_is_cut_into_articles_across_files() {
     write_texts(&first, &[("text", &lines)], Form::default());
     let lines = [" = = Part = = \n", "", " = Two = \n", " The end . \n"];
     write_texts(&second, &[("text", &lines)], Form::default());
-    let articles = wikitext::Articles::new(vec![first, second.clone()]);
+    let articles = wikitext::Articles::new(vec![first, second.clone()], "text");
     let articles: Vec<_> = articles.collect::<Result<_, _>>().unwrap();
     let found: Vec<&str> = articles.iter().map(|one| one.text.as_str()).collect();
     assert_eq!(
@@ -246,7 +276,7 @@ fn wikitext_is_cut_into_articles_across_files() {
     );
     let words = articles[0].original.split_whitespace().count();
     assert_eq!(words, 3 + 8 + 5);
-    let missing = wikitext::Articles::new(vec![second, folder.path().join("c.parquet")]);
+    let missing = wikitext::Articles::new(vec![second, folder.path().join("c.parquet")], "text");
     assert!(missing.last().unwrap().is_err());
 }
 
@@ -260,8 +290,12 @@ fn news_has_its_highlights_a_line_each() {
     ];
     write_texts(&path, &columns, Form::default());
     let files = vec![path.clone(), path];
-    assert_eq!(cnn_dailymail::count(&files).unwrap(), 4);
-    let articles = cnn_dailymail::Articles::new(files);
+    let names = cnn_dailymail::Columns {
+        article: "article".to_owned(),
+        highlights: "highlights".to_owned(),
+    };
+    assert_eq!(cnn_dailymail::count(&files, &names).unwrap(), 4);
+    let articles = cnn_dailymail::Articles::new(files, names);
     let articles: Vec<_> = articles.collect::<Result<_, _>>().unwrap();
     assert_eq!(articles.len(), 4);
     assert_eq!(articles[0].prompt(), "First.  Then.\nTL;DR:");

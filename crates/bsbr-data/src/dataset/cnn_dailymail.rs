@@ -6,35 +6,45 @@ use super::error::DatasetError;
 use super::parquet::{TextRows, TextTable};
 use crate::article::Article;
 
-/// The columns, as `abisee/cnn_dailymail` names them.
-pub const COLUMNS: [&str; 2] = ["article", "highlights"];
+/// The columns with the articles and their highlights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// The article.
+    pub article: String,
+    /// Its highlights, one a line.
+    pub highlights: String,
+}
+
+impl Columns {
+    fn open(&self, file: &Path) -> Result<TextTable, DatasetError> {
+        TextTable::open(file, &[&self.article, &self.highlights])
+    }
+}
 
 /// The number of articles in these files, as they say.
 ///
 /// # Errors
 ///
 /// [`DatasetError`] where a file is not what it should be.
-pub fn count(files: &[PathBuf]) -> Result<u64, DatasetError> {
-    let tables = files.iter().map(|file| open(file));
+pub fn count(files: &[PathBuf], columns: &Columns) -> Result<u64, DatasetError> {
+    let tables = files.iter().map(|file| columns.open(file));
     tables.map(|table| Ok(table?.row_count())).sum()
-}
-
-fn open(file: &Path) -> Result<TextTable, DatasetError> {
-    TextTable::open(file, &COLUMNS)
 }
 
 /// The articles of parquet files, one after the other.
 #[derive(Debug)]
 pub struct Articles {
     files: std::vec::IntoIter<PathBuf>,
+    columns: Columns,
     rows: Option<TextRows>,
 }
 
 impl Articles {
     /// Reads these files, in their order.
-    pub fn new(files: Vec<PathBuf>) -> Self {
+    pub fn new(files: Vec<PathBuf>, columns: Columns) -> Self {
         Self {
             files: files.into_iter(),
+            columns,
             rows: None,
         }
     }
@@ -48,7 +58,7 @@ impl Iterator for Articles {
             if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
                 return Some(row.map(article));
             }
-            match open(&self.files.next()?) {
+            match self.columns.open(&self.files.next()?) {
                 Ok(table) => self.rows = Some(table.into_rows()),
                 Err(error) => return Some(Err(error)),
             }

@@ -6,7 +6,6 @@
 
 use std::path::PathBuf;
 
-use super::document::TEXT;
 use super::error::DatasetError;
 use super::parquet::{TextRows, TextTable};
 
@@ -19,20 +18,22 @@ pub struct Article {
     pub text: String,
 }
 
-/// The articles of parquet files with a column `text`, one after the other.
+/// The articles of parquet files with a column of lines, one after the other.
 #[derive(Debug)]
 pub struct Articles {
     files: std::vec::IntoIter<PathBuf>,
+    column: String,
     rows: Option<TextRows>,
     /// Lines of the article at hand.
     lines: String,
 }
 
 impl Articles {
-    /// Reads these files, in their order.
-    pub fn new(files: Vec<PathBuf>) -> Self {
+    /// Reads these files, in their order; `column` has the lines.
+    pub fn new(files: Vec<PathBuf>, column: &str) -> Self {
         Self {
             files: files.into_iter(),
+            column: column.to_owned(),
             rows: None,
             lines: String::new(),
         }
@@ -47,7 +48,7 @@ impl Articles {
             let Some(file) = self.files.next() else {
                 return Ok(None);
             };
-            self.rows = Some(TextTable::open(&file, &[TEXT])?.into_rows());
+            self.rows = Some(TextTable::open(&file, &[&self.column])?.into_rows());
         }
     }
 

@@ -35,7 +35,11 @@ impl Default for Form {
 
 /// Writes columns of equal length; a null is `None`.
 pub fn write(path: &Path, columns: &[(&str, Vec<Option<&str>>)], form: Form) {
-    let kind = if form.optional { "OPTIONAL" } else { "REQUIRED" };
+    let kind = if form.optional {
+        "OPTIONAL"
+    } else {
+        "REQUIRED"
+    };
     let fields: String = columns
         .iter()
         .map(|(name, _)| format!("{kind} BYTE_ARRAY {name} (UTF8);"))

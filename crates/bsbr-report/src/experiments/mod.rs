@@ -4,6 +4,7 @@ pub mod agreement;
 pub mod attention_maps;
 pub mod density;
 pub mod memory;
+pub mod perplexity;
 pub mod qa;
 pub mod similarity;
 pub mod speed;
@@ -26,7 +27,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 12] = [
+const ALL: [(&str, u32, Make); 13] = [
     (
         "similarity",
         similarity::VERSION,
@@ -45,6 +46,11 @@ const ALL: [(&str, u32, Make); 12] = [
         "summarisation",
         summarisation::VERSION,
         summarisation::Summarisation::boxed,
+    ),
+    (
+        "perplexity",
+        perplexity::VERSION,
+        perplexity::Perplexity::boxed,
     ),
     ("qa", qa::VERSION, qa::Qa::boxed),
     ("chunk-size", sweep::VERSION, sweep::Sweep::boxed),

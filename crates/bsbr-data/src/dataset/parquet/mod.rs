@@ -223,8 +223,7 @@ impl Column {
 impl TextRows {
     fn next_row(&mut self) -> Result<Option<Vec<String>>, DatasetError> {
         while self.left == 0 {
-            if self.group == self.table.metadata.num_row_groups() || self.table.columns.is_empty()
-            {
+            if self.group == self.table.metadata.num_row_groups() || self.table.columns.is_empty() {
                 return Ok(None);
             }
             let (table, group) = (&self.table, self.group);

@@ -94,7 +94,9 @@ fn check_page(header: &Header, packed: u64, snappy: bool) -> Result<u64, String>
         // PLAIN; each text has its length before it, four bytes.
         Some(DICTIONARY) if matches!(encoding, 0 | 2) => match values <= unpacked / 4 {
             true => Ok(0),
-            false => Err(format!("a dictionary of {values} texts in {unpacked} bytes")),
+            false => Err(format!(
+                "a dictionary of {values} texts in {unpacked} bytes"
+            )),
         },
         // PLAIN, PLAIN_DICTIONARY and RLE_DICTIONARY.
         Some(DATA | DATA_V2) if matches!(encoding, 0 | 2 | 8) => Ok(values),
