@@ -41,7 +41,10 @@ fn model(folder: &Path) {
 fn datasets(folder: &Path) {
     let train = vec![" The lamp was in the attic , as Mara said . \n"; 60];
     let mut test = vec!["", " = The lamp = \n", ""];
-    test.extend(vec![" It was a well @-@ known lamp of 1 @,@ 000 years . \n"; 60]);
+    test.extend(vec![
+        " It was a well @-@ known lamp of 1 @,@ 000 years . \n";
+        60
+    ]);
     let file = |name: &str| folder.join(name);
     write_texts(&file("train.parquet"), &[("text", &train)], Form::default());
     write_texts(&file("test.parquet"), &[("text", &test)], Form::default());
@@ -110,7 +113,10 @@ splits = {{ train = ["not/there.parquet"], validation = [], test = ["news/test.p
     write("datasets.toml", datasets);
     write("agreement.toml", head("agreement", 1) + agreement);
     write("perplexity.toml", head("perplexity", 2) + perplexity);
-    write("summarisation.toml", head("summarisation", 3) + summarisation);
+    write(
+        "summarisation.toml",
+        head("summarisation", 3) + summarisation,
+    );
 }
 
 /// The miniature, and folders to work in.
@@ -202,7 +208,16 @@ fn a_model_and_its_texts_come_from_the_hub_and_go_back_as_a_folder_to_publish() 
     assert!(!world.served.asked().contains(&"there.parquet".to_owned()));
 
     // Converted, with a card that holds what was measured.
-    let arm = ["--arm", "moments", "--chunk-size", "16", "--clusters", "4", "--sink-tokens", "2"];
+    let arm = [
+        "--arm",
+        "moments",
+        "--chunk-size",
+        "16",
+        "--clusters",
+        "4",
+        "--sink-tokens",
+        "2",
+    ];
     let (converted, results) = (display("converted"), display("results"));
     let mut arguments = vec!["convert", "--model", MODEL, "--out", &converted];
     arguments.extend(["--results", &results]);
@@ -221,7 +236,15 @@ fn a_model_and_its_texts_come_from_the_hub_and_go_back_as_a_folder_to_publish() 
     // Records of another arm are no measurement of this one.
     let other = display("other");
     let arguments = [
-        "convert", "--model", MODEL, "--out", &other, "--results", &results, "--arm", "local",
+        "convert",
+        "--model",
+        MODEL,
+        "--out",
+        &other,
+        "--results",
+        &results,
+        "--arm",
+        "local",
     ];
     let (well, said) = world.xtask(&arguments);
     assert!(!well && said.contains("--results"), "{said}");
@@ -229,7 +252,9 @@ fn a_model_and_its_texts_come_from_the_hub_and_go_back_as_a_folder_to_publish() 
 
     // Its own folder is the source of an export with the original attention: the same weights.
     let exported = display("exported");
-    let arguments = ["convert", "--model", &converted, "--out", &exported, "--arm", "dense"];
+    let arguments = [
+        "convert", "--model", &converted, "--out", &exported, "--arm", "dense",
+    ];
     world.succeeds(&arguments);
     let weights = |name: &str| fs::read(world.path(name).join("model.safetensors")).unwrap();
     assert_eq!(weights("exported"), weights("made"));
@@ -251,12 +276,19 @@ fn trained_models_have_a_card_with_what_training_noted() {
         world.path("tuned").display().to_string(),
         world.path("experiments").display().to_string(),
     );
-    let mut arguments = vec!["finetune", "--model", MODEL, "--out", &out, "--window", "32"];
+    let mut arguments = vec![
+        "finetune", "--model", MODEL, "--out", &out, "--window", "32",
+    ];
     arguments.extend(["--data", "wikitext-2", "--experiments", &experiments]);
-    arguments.extend(["--arm", "moments:chunk_size=16,clusters=4"]);
+    arguments.extend(["--arm", "moments:chunk_size=16:clusters=4"]);
     world.succeeds(&arguments);
     let card = fs::read_to_string(world.path("tuned/README.md")).unwrap();
-    for part in ["base_model:", "## Training", "Trained on WikiText-2", "| 0 |"] {
+    for part in [
+        "base_model:",
+        "## Training",
+        "Trained on WikiText-2",
+        "| 0 |",
+    ] {
         assert!(card.contains(part), "{part}: {card}");
     }
 }
@@ -266,7 +298,9 @@ fn a_dataset_out_of_reach_is_an_error_that_says_what_to_do() {
     let world = World::new();
     // The model is in the cache, the datasets are not.
     let path = world.path("copy").display().to_string();
-    world.succeeds(&["convert", "--model", MODEL, "--out", &path, "--arm", "dense"]);
+    world.succeeds(&[
+        "convert", "--model", MODEL, "--out", &path, "--arm", "dense",
+    ]);
     let arguments = world.reproduce("results", &["--offline"]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (well, said) = world.xtask(&arguments);

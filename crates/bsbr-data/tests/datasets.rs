@@ -295,6 +295,9 @@ fn news_has_its_highlights_a_line_each() {
         highlights: "highlights".to_owned(),
     };
     assert_eq!(cnn_dailymail::count(&files, &names).unwrap(), 4);
+    let lost = vec![files[0].with_file_name("lost.parquet"), files[0].clone()];
+    let found = cnn_dailymail::Articles::new(lost, names.clone());
+    assert!(matches!(found.collect::<Vec<_>>()[..], [Err(_)]));
     let articles = cnn_dailymail::Articles::new(files, names);
     let articles: Vec<_> = articles.collect::<Result<_, _>>().unwrap();
     assert_eq!(articles.len(), 4);

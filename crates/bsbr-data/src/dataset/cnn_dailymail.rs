@@ -31,7 +31,7 @@ pub fn count(files: &[PathBuf], columns: &Columns) -> Result<u64, DatasetError> 
     tables.map(|table| Ok(table?.row_count())).sum()
 }
 
-/// The articles of parquet files, one after the other.
+/// The articles of parquet files, one after the other; after an error there are no more.
 #[derive(Debug)]
 pub struct Articles {
     files: std::vec::IntoIter<PathBuf>,
@@ -50,19 +50,29 @@ impl Articles {
     }
 }
 
+impl Articles {
+    fn row(&mut self) -> Result<Option<Vec<String>>, DatasetError> {
+        loop {
+            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
+                return row.map(Some);
+            }
+            let Some(file) = self.files.next() else {
+                return Ok(None);
+            };
+            self.rows = Some(self.columns.open(&file)?.into_rows());
+        }
+    }
+}
+
 impl Iterator for Articles {
     type Item = Result<Article, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
-                return Some(row.map(article));
-            }
-            match self.columns.open(&self.files.next()?) {
-                Ok(table) => self.rows = Some(table.into_rows()),
-                Err(error) => return Some(Err(error)),
-            }
+        let row = self.row();
+        if row.is_err() {
+            (self.files, self.rows) = (Vec::new().into_iter(), None);
         }
+        row.map(|row| row.map(article)).transpose()
     }
 }
 

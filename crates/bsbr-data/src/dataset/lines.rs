@@ -54,7 +54,7 @@ impl JsonLines {
                 return Err(self.wrong(expected, "more".to_owned()));
             }
             if !line.iter().all(u8::is_ascii_whitespace) {
-                return self.text(&line).map(Some);
+                return self.text(line.trim_ascii_end()).map(Some);
             }
         }
     }

@@ -18,7 +18,8 @@ pub struct Article {
     pub text: String,
 }
 
-/// The articles of parquet files with a column of lines, one after the other.
+/// The articles of parquet files with a column of lines, one after the other; after an error there
+/// are no more.
 #[derive(Debug)]
 pub struct Articles {
     files: std::vec::IntoIter<PathBuf>,
@@ -82,7 +83,12 @@ impl Iterator for Articles {
     type Item = Result<Article, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.article().transpose()
+        let article = self.article();
+        if article.is_err() {
+            // Half an article is none, and what comes after a gap is not the same text.
+            *self = Self::new(Vec::new(), &self.column);
+        }
+        article.transpose()
     }
 }
 
