@@ -210,7 +210,7 @@ fn texts_of_a_dataset_are_its_test_split_and_calibration_its_training_split() {
     let passage = corpus.passage(1, "WikiText-2", 200).unwrap();
     assert_eq!(passage.extent.tokens, passage.ids.len() - 1);
     assert!((100..=200).contains(&passage.extent.tokens));
-    assert_eq!(passage.extent.words, 4 + 6 * 13);
+    assert_eq!(passage.extent.words, 4 + 6 * 14);
     let all = words(&passage.ids);
     assert!(
         all.ends_with("of 1,000 years.\n") && !all.contains("Nobody"),
