@@ -4,6 +4,7 @@ pub mod error;
 pub mod keys;
 
 mod calibrate;
+mod card;
 mod checkpoint;
 mod convert;
 mod folder;
@@ -21,6 +22,7 @@ mod unique;
 
 pub use bsbr_attention::ArmConfig;
 pub use calibrate::{calibrate, uncalibrated_layers};
+pub use card::ModelCard;
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use convert::convert;
 pub use error::{ConvertError, LoadError, SaveError};

@@ -16,6 +16,9 @@ use crate::keys::with_prefix;
 use crate::numbers::FloatType;
 use crate::output;
 
+/// The file of the model card.
+const CARD: &str = "README.md";
+
 /// How a model is saved.
 #[derive(Debug, Clone, Default)]
 pub struct SaveOptions {
@@ -24,12 +27,14 @@ pub struct SaveOptions {
     /// Files copied beside the weights: those of the tokenizer, see
     /// [`ModelFolder::companions`](crate::ModelFolder::companions). Default: none
     pub companions: Vec<PathBuf>,
+    /// The text of README.md; a README.md among the companions is kept instead. Default: none
+    pub card: Option<String>,
     /// Whether weights may be NaN or infinite. Default: false
     pub allow_non_finite: bool,
 }
 
 /// Saves a model as a folder that `transformers` and [`load_model`](crate::load_model) open:
-/// `config.json`, `model.safetensors` with Hugging Face's names, and the companions.
+/// `config.json`, `model.safetensors` with Hugging Face's names, the card and the companions.
 ///
 /// `out` is made, with the folders above it; it may exist only if it is empty. It is written under
 /// another name beside its place and renamed, so that it is there whole or not at all.
@@ -47,6 +52,9 @@ pub fn save_model(
     output::write_folder(out.as_ref(), |folder| {
         write_weights(model, &folder.join("model.safetensors"), options)?;
         output::write_file(&folder.join("config.json"), config.as_bytes())?;
+        if let Some(card) = &options.card {
+            output::write_file(&folder.join(CARD), card.as_bytes())?;
+        }
         options
             .companions
             .iter()

@@ -43,7 +43,7 @@ impl States {
 
     /// Mean negative log likelihood of the sequence's tokens but the first, in nats.
     pub fn nll(&self, model: &Gpt2, ids: &[u32]) -> f64 {
-        nll(model, self.last.clone(), ids) / ids.len().saturating_sub(1).max(1) as f64
+        nll(model, self.last.clone(), ids, 1..ids.len()) / ids.len().saturating_sub(1).max(1) as f64
     }
 
     fn read(all: Vec<Tensor<3>>) -> Result<Self, ReportError> {

@@ -102,15 +102,40 @@ pub enum ReportError {
     /// A tensor that cannot be read back.
     #[error("cannot read a tensor back: {0}")]
     Tensor(String),
+    /// A file of texts that cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] bsbr_data::dataset::DatasetError),
+    /// Two datasets of articles where one is summarised.
+    #[error("both {first} and {second} hold articles to be summarised; name one of them")]
+    TwoOfArticles {
+        /// The first.
+        first: String,
+        /// The second.
+        second: String,
+    },
+    /// A domain that the texts do not have.
+    #[error("no texts are called {name}")]
+    NoDomain {
+        /// The name.
+        name: String,
+    },
+    /// An article that is not there.
+    #[error("{name} has no article {index}; the file changed while it was read")]
+    NoArticle {
+        /// The dataset.
+        name: String,
+        /// Which, from 0.
+        index: u64,
+    },
     /// Texts that are too short for what is asked of them.
     #[error(
-        "{path} has {found} tokens, but {needed} are needed for one text of {length} tokens \
-         beside what is kept for calibration; give a longer file"
+        "{path} has {found} tokens beside what is kept for calibration, but {needed} are needed for \
+         texts of {length} tokens; give a longer file"
     )]
     ShortText {
         /// The file.
         path: PathBuf,
-        /// Its tokens.
+        /// Its tokens, without those for calibration.
         found: usize,
         /// Tokens needed.
         needed: usize,

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::arms;
-use crate::corpus::{Corpus, model_files};
+use crate::corpus::{Corpus, Texts, model_files};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::Worker;
 use crate::hash;
@@ -66,7 +66,7 @@ impl Lab {
         })
     }
 
-    /// Loads a model folder; texts are storybook where no files are given.
+    /// Loads a model folder, to read `texts`.
     ///
     /// # Errors
     ///
@@ -76,13 +76,10 @@ impl Lab {
         folder: &Path,
         device: &Device,
         device_name: &str,
-        texts: &[PathBuf],
+        texts: &Texts,
     ) -> Result<Self, ReportError> {
         let tokenizer = bsbr_data::tokenizer::TextTokenizer::from_folder(folder)?;
-        let corpus = match texts {
-            [] => Corpus::storybook(tokenizer)?,
-            files => Corpus::files(tokenizer, files)?,
-        };
+        let corpus = Corpus::open(tokenizer, texts)?;
         let hash = hash::of_files(&model_files(folder)?)?;
         let name = folder
             .canonicalize()

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub mod arms;
+pub mod card;
 pub mod compare;
 pub mod corpus;
+pub mod datasets;
 pub mod error;
 pub mod estimate;
 pub mod experiment;

@@ -7,6 +7,7 @@ use bsbr_attention::ArmConfig;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::datasets::DATASETS;
 use crate::error::ReportError;
 use crate::hash;
 use crate::section::Style;
@@ -310,7 +311,10 @@ pub fn read_specs(folder: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Rep
     let mut paths: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
-        .filter(|path| path.file_name().is_none_or(|name| name != ARMS))
+        .filter(|path| {
+            path.file_name()
+                .is_none_or(|name| name != ARMS && name != DATASETS)
+        })
         .collect();
     paths.sort();
     let mut specs = paths

@@ -49,6 +49,9 @@ pub enum TrainError {
         /// The step.
         step: u64,
     },
+    /// A file of texts that cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] bsbr_data::dataset::DatasetError),
     /// A tokenizer that cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] bsbr_data::tokenizer::TokenizerError),

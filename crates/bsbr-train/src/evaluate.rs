@@ -1,8 +1,10 @@
 //! What a model has learned of storybook: its perplexity, and which questions it answers.
 
+use std::ops::Range;
+
 use bsbr_data::storybook::{Domain, QaSpec, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_gpt2::{Gpt2, InputError, TokenBatch};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -80,8 +82,7 @@ pub fn evaluate(
             if ids.len() < 2 {
                 continue;
             }
-            let batch = TokenBatch::single(&ids[..ids.len() - 1])?;
-            nats += nll(model, model.hidden_states(&batch)?, &ids);
+            nats += negative_log_likelihood(model, &ids, 1..ids.len())?;
             tokens += ids.len() as u64 - 1;
         }
     }
@@ -97,23 +98,39 @@ pub fn evaluate(
     })
 }
 
-/// Negative log likelihood of all tokens but the first, in nats, from the model's hidden states of
-/// at least all tokens but the last.
+/// Negative log likelihood of the tokens `ids[scored]`, summed, in nats: each is predicted from all
+/// tokens before it.
+///
+/// # Errors
+///
+/// [`InputError`] where the model cannot take the tokens before the last.
+pub fn negative_log_likelihood(
+    model: &Gpt2,
+    ids: &[u32],
+    scored: Range<usize>,
+) -> Result<f64, InputError> {
+    let batch = TokenBatch::single(&ids[..ids.len().saturating_sub(1)])?;
+    Ok(nll(model, model.hidden_states(&batch)?, ids, scored))
+}
+
+/// The same, from the model's hidden states of at least all tokens but the last.
 ///
 /// # Shapes
 ///
 /// - hidden: `[1, N, n_embd]`
-pub fn nll(model: &Gpt2, hidden: Tensor<3>, ids: &[u32]) -> f64 {
+pub fn nll(model: &Gpt2, hidden: Tensor<3>, ids: &[u32], scored: Range<usize>) -> f64 {
     let count = ids.len().saturating_sub(1);
     let size = model.config().n_embd;
     let device = hidden.device();
     let targets: Vec<i32> = ids[1..].iter().map(|&id| id as i32).collect();
     let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(targets, [count]), &device);
+    let weight = |at: usize| f32::from(u8::from(scored.contains(&(at + 1))));
+    let weights: Vec<f32> = (0..count).map(weight).collect();
     let sum = bsbr_kernels::linear_cross_entropy(
         hidden.narrow(1, 0, count).reshape([count, size]),
         model.output_table(),
         targets,
-        Tensor::ones([count], &device),
+        Tensor::from_data(TensorData::new(weights, [count]), &device),
     );
     f64::from(sum.into_scalar::<f32>())
 }

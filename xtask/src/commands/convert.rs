@@ -9,6 +9,7 @@ use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_gpt2::{Gpt2Config, TokenBatch};
 use clap::ValueEnum;
 
+use super::card;
 use super::hub::HubArgs;
 use super::model;
 use crate::device;
@@ -16,7 +17,8 @@ use crate::device;
 /// Convert a GPT-2 folder to BSBR.
 ///
 /// The result is a Hugging Face folder: its weights are the original's, the arm of every layer
-/// stands in config.json, and `transformers` opens it as the plain GPT-2 that it was.
+/// stands in config.json, and `transformers` opens it as the plain GPT-2 that it was. A model card,
+/// README.md, says what it is.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub, as openai-community/gpt2
@@ -60,6 +62,10 @@ pub struct Args {
     /// Element type of the weights that are written
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     dtype: Precision,
+    /// Folder that `reproduce` wrote for the same model: what it measured of this arm goes into the
+    /// model card
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
     /// Convert weights that are NaN or infinite
     #[arg(long)]
     allow_non_finite: bool,
@@ -139,7 +145,8 @@ impl Args {
 pub fn run(args: Args) -> Result<()> {
     let plan = ConversionPlan::parse(&args.arm(), args.layers.as_deref())?;
     let device = device::parse(&args.device)?;
-    let folder = args.hub.find(&args.model)?.folder;
+    let found = args.hub.find(&args.model)?;
+    let folder = found.folder.clone();
     let loaded = model::open(&folder, &device, args.allow_non_finite)?;
     let arms = plan.arms(loaded.config.n_layer)?;
     let model = convert(loaded.model, &plan)?;
@@ -149,10 +156,16 @@ pub fn run(args: Args) -> Result<()> {
     } else {
         model
     };
+    let mut card = card::card(&args.out, &args.model, &found);
+    if let Some(results) = &args.results {
+        let section = card::measured(results, &folder, model.config())?;
+        card.sections.push(section);
+    }
     let companions = loaded.folder.companions();
     let options = SaveOptions {
         dtype: args.dtype.into(),
         companions,
+        card: Some(card.to_markdown(model.config())),
         allow_non_finite: args.allow_non_finite,
     };
     save_model(&model, &args.out, &options)

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bsbr_convert::{ConversionPlan, SaveOptions, convert, save_model};
+use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2;
+use bsbr_report::datasets::Catalogue;
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
     Dataset, FinetuneConfig, History, Objective, Trainable, curves, finetune,
@@ -17,14 +19,17 @@ use bsbr_train::{Observer, RunOptions, StepReport};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::card;
 use super::hub::{BUNDLED, HubArgs};
 use super::model;
+use super::texts::{self, Named};
 use crate::device;
 
 /// Convert a GPT-2 and train it to win back what the conversion lost.
 ///
 /// Writes checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the
-/// last. The result is a model folder with a record of the training and a plot of its curves.
+/// last. The result is a model folder with a record of the training, a plot of its curves and a
+/// model card.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model to convert, or of a converted one to train further, or a name on the Hub
@@ -39,9 +44,13 @@ pub struct Args {
     /// Times the data is read
     #[arg(long, default_value_t = 1)]
     epochs: u64,
-    /// Text files to train on [default: storybook]
-    #[arg(long, num_args = 1.., value_name = "FILE")]
-    data: Vec<PathBuf>,
+    /// Text files to train on (.txt, .jsonl, .parquet), or one of wikitext-2, wikitext-103,
+    /// cnn-dailymail, storybook [default: storybook]
+    #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
+    data: Vec<String>,
+    /// Folder of the file that says where datasets are
+    #[arg(long, default_value = "assets/experiments", hide_short_help = true)]
+    experiments: PathBuf,
     /// What is learned
     #[arg(long, value_enum, default_value_t = Goal::Lm)]
     objective: Goal,
@@ -93,6 +102,19 @@ enum Goal {
     Transfer,
 }
 
+impl Goal {
+    /// What is learned, in words.
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Lm => "the next token",
+            Self::Distill => {
+                "the original's distribution of the next token, and the next token, half each"
+            }
+            Self::Transfer => "the output of the original's attention, layer by layer",
+        }
+    }
+}
+
 /// What is changed.
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
@@ -139,6 +161,23 @@ impl Args {
         }
     }
 
+    /// What is trained on.
+    fn dataset(&self, tokenizer: &TextTokenizer, window: usize) -> Result<Dataset> {
+        let named = match self.data.is_empty() {
+            true => Named::default(),
+            false => texts::sort(&self.data, &Catalogue::read(&self.experiments)?)?,
+        };
+        Ok(match (named.files.as_slice(), named.datasets.as_slice()) {
+            ([], []) => Dataset::storybook(tokenizer, self.seed, window, self.windows, 16)?,
+            (files, []) => Dataset::texts(tokenizer, files, window)?,
+            ([], [one]) => {
+                let documents = texts::training(one, &self.hub)?;
+                Dataset::documents(tokenizer, documents, window, one.label.clone())?
+            }
+            _ => bail!("--data: give files, or one dataset"),
+        })
+    }
+
     /// The folder for checkpoints.
     fn folder(&self) -> PathBuf {
         self.checkpoints.clone().unwrap_or_else(|| {
@@ -170,14 +209,12 @@ pub fn run(args: Args) -> Result<()> {
         );
     }
     let device = device::parse(&args.device)?;
-    let folder = args.hub.find(&args.model)?.folder;
+    let found = args.hub.find(&args.model)?;
+    let folder = found.folder.clone();
     let loaded = model::open(&folder, &device, false)?;
     let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
     let window = args.window.min(loaded.config.n_positions);
-    let data = match args.data.as_slice() {
-        [] => Dataset::storybook(&tokenizer, args.seed, window, args.windows, 16)?,
-        files => Dataset::texts(&tokenizer, files, window)?,
-    };
+    let data = args.dataset(&tokenizer, window)?;
     let original = loaded.model.clone();
     let start = match args.arm.as_str() {
         "kept" => loaded.model,
@@ -222,8 +259,13 @@ pub fn run(args: Args) -> Result<()> {
     for (name, text) in beside {
         companions.push(write(&folder.join(name), &text)?);
     }
+    let mut card = card::card(&args.out, &args.model, &found);
+    card.trained = true;
+    let section = card::training(&tuned.history, data.name(), args.objective.describe());
+    card.sections.push(section);
     let options = SaveOptions {
         companions,
+        card: Some(card.to_markdown(tuned.model.config())),
         ..SaveOptions::default()
     };
     save_model(&tuned.model, &args.out, &options)

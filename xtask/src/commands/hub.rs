@@ -1,31 +1,40 @@
-//! Models by their name on the Hugging Face Hub.
+//! Models and datasets by their name on the Hugging Face Hub.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use bsbr_hub::{Hub, HubConfig, ModelSource, Notice, Progress};
+use bsbr_hub::{Hub, HubConfig, ModelSource, Notice, Progress, Repository};
+use bsbr_report::datasets::DatasetSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The model that comes with the project.
 pub const BUNDLED: &str = "assets/bundled";
 
-/// How models are fetched.
+/// How models and datasets are fetched.
 #[derive(clap::Args)]
 pub struct HubArgs {
-    /// Take a model of the Hub from what was downloaded before, and ask nothing of the network
+    /// Take what is on the Hub from what was downloaded before, and ask nothing of the network
     /// (also HF_HUB_OFFLINE=1)
     #[arg(long)]
     offline: bool,
 }
 
-/// A model's folder, and what to call it.
+/// A model's folder, and where it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The folder.
     pub folder: PathBuf,
-    /// The repository's name without its owner; `None` for a folder of the user's.
-    pub name: Option<String>,
+    /// The repository, `owner/name`, and the commit; `None` for a folder of the user's.
+    pub base: Option<(String, Option<String>)>,
+}
+
+impl Found {
+    /// The repository's name without its owner.
+    pub fn name(&self) -> Option<&str> {
+        let (repository, _) = self.base.as_ref()?;
+        repository.rsplit('/').next()
+    }
 }
 
 impl HubArgs {
@@ -37,7 +46,7 @@ impl HubArgs {
     pub fn find(&self, model: &Path) -> Result<Found> {
         let own = |folder: &Path| Found {
             folder: folder.to_owned(),
-            name: None,
+            base: None,
         };
         // Outside of the repository's root the default is a folder that is missing, not a name.
         if model == Path::new(BUNDLED) {
@@ -50,20 +59,42 @@ impl HubArgs {
             ModelSource::Folder(folder) => return Ok(own(folder)),
             ModelSource::Repository(repository) => repository.name().to_owned(),
         };
-        let mut config = HubConfig::from_env()?;
-        config.offline |= self.offline;
-        let mut progress = Bars::new();
-        let files = Hub::new(config)?
-            .model(&source, &mut progress)
+        let files = self
+            .client()?
+            .model(&source, &mut Bars::new())
             .with_context(context)?;
         if let Some(commit) = &files.commit {
             eprintln!("{repository} at commit {commit}");
         }
-        let name = repository.rsplit('/').next().map(str::to_owned);
         Ok(Found {
             folder: files.folder,
-            name,
+            base: Some((repository, files.commit)),
         })
+    }
+
+    /// The files of a dataset that are named, from the cache or fetched.
+    ///
+    /// # Errors
+    ///
+    /// Why the files cannot be had, and what to do.
+    pub fn files(&self, dataset: &DatasetSpec, names: &[String]) -> Result<Vec<PathBuf>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let name = format!("{}@{}", dataset.repository, dataset.revision);
+        let repository = Repository::dataset(&name)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let snapshot = self
+            .client()?
+            .files(&repository, &names, &mut Bars::new())
+            .with_context(|| format!("{}, which is read from {repository}", dataset.label))?;
+        Ok(snapshot.files.into_iter().map(|file| file.path).collect())
+    }
+
+    fn client(&self) -> Result<Hub> {
+        let mut config = HubConfig::from_env()?;
+        config.offline |= self.offline;
+        Ok(Hub::new(config)?)
     }
 }
 
@@ -127,7 +158,7 @@ mod tests {
             let found = hub.find(model).expect("a folder");
             let expected = Found {
                 folder: model.to_owned(),
-                name: None,
+                base: None,
             };
             assert_eq!(found, expected);
         }

@@ -10,7 +10,9 @@ pub mod memory_cell;
 pub mod pretrain;
 pub mod reproduce;
 pub mod shape;
+pub mod texts;
 
+mod card;
 mod ids;
 mod model;
 

@@ -132,7 +132,7 @@ pub fn run(args: Args) -> Result<()> {
     let options = SaveOptions {
         dtype: args.dtype.into(),
         companions: vec![tokenizer_file],
-        allow_non_finite: false,
+        ..SaveOptions::default()
     };
     save_model(&model, &args.out, &options)
         .with_context(|| format!("writing {}", args.out.display()))?;

@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::hub::{BUNDLED, Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
+use super::texts;
 use crate::device;
 
 /// Measure every arm beside the dense model, and write tables, plots and a page.
@@ -57,9 +58,11 @@ pub struct Args {
     /// Another seed for texts, random sequences and calibration
     #[arg(long)]
     seed: Option<u64>,
-    /// Text files to read instead of storybook, each a domain of its own
-    #[arg(long, num_args = 1.., value_name = "FILE")]
-    data: Vec<PathBuf>,
+    /// What to read: text files (.txt, .jsonl, .parquet), each a domain of its own, or wikitext-2,
+    /// wikitext-103, cnn-dailymail, storybook [default: storybook where the tokenizer is the bundled
+    /// model's, else wikitext-2 and, for summaries, cnn-dailymail]
+    #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
+    data: Vec<String>,
     /// Tokens of the sequences whose time and memory are measured
     #[arg(long, value_delimiter = ',', value_name = "TOKENS,…")]
     lengths: Vec<u32>,
@@ -152,10 +155,11 @@ fn lab(args: &Args, found: Found, device: &Device) -> Result<Lab> {
     let model = || format!("--model {}", args.model.display());
     match args.shape {
         None => {
-            let lab = Lab::open(&found.folder, device, &args.device, &args.data);
+            let texts = texts::texts(&args.data, &args.experiments, &found.folder, &args.hub)?;
+            let lab = Lab::open(&found.folder, device, &args.device, &texts);
             let lab = lab.with_context(model)?;
-            Ok(match found.name {
-                Some(name) => lab.named(name),
+            Ok(match found.name() {
+                Some(name) => lab.named(name.to_owned()),
                 None => lab,
             })
         }

@@ -7,6 +7,7 @@
 )]
 
 mod allocations;
+mod cards;
 mod converting;
 mod damaged_pickle;
 mod folders;

@@ -99,7 +99,7 @@ fn a_saved_folder_is_what_transformers_expects() {
     let options = SaveOptions {
         dtype: FloatType::F16,
         companions: loaded.folder.companions(),
-        allow_non_finite: false,
+        ..SaveOptions::default()
     };
     save_model(&loaded.model, &out, &options).unwrap();
     assert_eq!(
@@ -143,6 +143,36 @@ fn the_element_type_is_renamed_where_the_configuration_names_it() {
         serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
     assert_eq!(config["dtype"], "bfloat16");
     assert!(config.get("torch_dtype").is_none());
+}
+
+#[test]
+fn a_card_goes_with_a_model_unless_the_user_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = load(fixture("single")).model;
+    let saved = |name: &str, companions: Vec<std::path::PathBuf>| {
+        let out = folder.path().join(name);
+        let options = SaveOptions {
+            card: Some("a card".to_owned()),
+            companions,
+            ..SaveOptions::default()
+        };
+        save_model(&model, &out, &options).unwrap();
+        fs::read_to_string(out.join("README.md")).unwrap()
+    };
+    assert_eq!(saved("a", Vec::new()), "a card");
+    let own = folder.path().join("README.md");
+    fs::write(&own, "written by hand").unwrap();
+    assert_eq!(saved("b", vec![own]), "written by hand");
+    // A folder with anything in it is not written to at all.
+    let taken = folder.path().join("c");
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("README.md"), "mine").unwrap();
+    let options = SaveOptions {
+        card: Some("a card".to_owned()),
+        ..SaveOptions::default()
+    };
+    assert!(save_model(&model, &taken, &options).is_err());
+    assert_eq!(fs::read_to_string(taken.join("README.md")).unwrap(), "mine");
 }
 
 #[test]

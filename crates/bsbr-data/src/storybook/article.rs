@@ -5,33 +5,10 @@ use super::rng::{Purpose, pick, stream};
 use super::scene::{Scene, draw_cast};
 use super::text::{Text, capitalise, expand};
 use super::{Domain, Split, Storybook};
+use crate::article::Article;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-
-/// An article and the sentences that restate what matters in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Article {
-    /// The text; ends with a newline.
-    pub text: String,
-    /// Three or four sentences: who, what, where.
-    pub highlights: Vec<String>,
-    /// The domain of its prose.
-    pub domain: Domain,
-}
-
-impl Article {
-    /// The article and `TL;DR:`; a model goes on with a space and a summary, up to the end of the
-    /// line.
-    pub fn prompt(&self) -> String {
-        format!("{}TL;DR:", self.text)
-    }
-
-    /// The article with its highlights after `TL;DR:`, as a model is trained on it.
-    pub fn training_text(&self) -> String {
-        format!("{} {}\n", self.prompt(), self.highlights.join(" "))
-    }
-}
 
 /// Main events of any domain: how the article tells it, how the highlights do.
 /// Slots that both have are filled alike.
@@ -87,7 +64,8 @@ const EVENTS: &[(&str, &str)] = &[
 ];
 
 impl Storybook {
-    /// An article of about 620 words whose main events are spread over it.
+    /// An article of about 620 words whose main events are spread over it, and three or four
+    /// highlights: who, what, where.
     pub fn article(&self, split: Split, index: u64) -> Article {
         let mut rng = stream(self.seed, split, Purpose::Article, 0, index);
         let rng = &mut rng;
@@ -134,7 +112,7 @@ impl Storybook {
         Article {
             text: text.into_string(),
             highlights,
-            domain,
+            domain: Some(domain),
         }
     }
 }

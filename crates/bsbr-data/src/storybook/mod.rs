@@ -16,7 +16,7 @@ mod text;
 mod training;
 mod words;
 
-pub use article::Article;
+pub use crate::article::Article;
 pub use facts::{Fact, FactKind};
 pub use plain::PlainDocument;
 pub use qa::{QaItem, QaSpec, tokens_between};

@@ -6,6 +6,7 @@ pub mod density;
 pub mod hybrid;
 pub mod layers;
 pub mod memory;
+pub mod perplexity;
 pub mod qa;
 pub mod recovery;
 pub mod similarity;
@@ -32,7 +33,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 15] = [
+const ALL: [(&str, u32, Make); 16] = [
     (
         "similarity",
         similarity::VERSION,
@@ -51,6 +52,11 @@ const ALL: [(&str, u32, Make); 15] = [
         "summarisation",
         summarisation::VERSION,
         summarisation::Summarisation::boxed,
+    ),
+    (
+        "perplexity",
+        perplexity::VERSION,
+        perplexity::Perplexity::boxed,
     ),
     ("qa", qa::VERSION, qa::Qa::boxed),
     ("recovery", recovery::VERSION, recovery::Recovery::boxed),

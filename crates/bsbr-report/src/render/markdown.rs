@@ -218,7 +218,8 @@ pub(super) fn comparison_table(comparisons: &[Comparison], arms: &[ArmSpec]) -> 
     }
 }
 
-fn table(table: &Table) -> String {
+/// A table with its note.
+pub(super) fn table(table: &Table) -> String {
     let mut notes = Footnotes::of(table);
     let mut out = String::new();
     if !table.note.is_empty() {

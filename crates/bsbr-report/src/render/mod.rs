@@ -111,6 +111,11 @@ impl Report {
     }
 }
 
+/// A table as Markdown, its note before it.
+pub(crate) fn markdown_table(table: &Table) -> String {
+    markdown::table(table)
+}
+
 fn figure(block: &Block) -> Option<&Figure> {
     match block {
         Block::Figure(figure) => Some(figure),

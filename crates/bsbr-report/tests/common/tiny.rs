@@ -124,7 +124,7 @@ about = "the report's formula"
 config = { arm = "published" }
 "#;
 
-pub const SPECS: [&str; 5] = [
+pub const SPECS: [&str; 6] = [
     r#"
 experiment = "similarity"
 title = "Similarity"
@@ -230,5 +230,28 @@ extension = { repeat_last = { window = 512 } }
 [counts]
 articles = 2
 per_unit = 1
+"#,
+    r#"
+experiment = "perplexity"
+title = "Perplexity"
+question = "How well?"
+order = 6
+seed = 1
+arms = ["dense", "moments", "local", "published"]
+chunk_sizes = [16]
+[settings]
+window = 64
+strides = [64, 32]
+[[settings.published]]
+model = "tiny"
+layers = 2
+hidden_size = 32
+texts = "WikiText-2"
+value = 29.41
+source = "A paper (2019), table 3"
+[counts]
+tokens = 200
+storybook_tokens = 150
+per_unit = 2
 "#,
 ];

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bsbr_data::dataset::{DatasetError, documents};
 use bsbr_data::storybook::Split;
 use bsbr_data::stream::{StreamConfig, TrainWindow, TrainingStream};
 use bsbr_data::tokenizer::TextTokenizer;
@@ -83,16 +84,41 @@ impl Dataset {
         files: &[PathBuf],
         window: usize,
     ) -> Result<Self, TrainError> {
+        let names: Vec<String> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let files = files
+            .iter()
+            .map(|file| documents(file))
+            .collect::<Result<Vec<_>, _>>()?;
+        Self::documents(
+            tokenizer,
+            files.into_iter().flatten(),
+            window,
+            names.join(", "),
+        )
+    }
+
+    /// Texts, each followed by the end of text, in windows of `window` tokens; one in twenty, from
+    /// the end, is kept back.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] where a text cannot be read, or all of them hold less than two tokens.
+    pub fn documents(
+        tokenizer: &TextTokenizer,
+        documents: impl Iterator<Item = Result<String, DatasetError>>,
+        window: usize,
+        name: String,
+    ) -> Result<Self, TrainError> {
         let end = tokenizer.end_of_text()?;
         let mut ids = Vec::new();
-        let mut names = Vec::new();
-        for file in files {
-            let text = std::fs::read_to_string(file).map_err(TrainError::io(file))?;
-            ids.extend(tokenizer.encode(&text)?);
+        for text in documents {
+            ids.extend(tokenizer.encode(&text?)?);
             ids.push(end);
-            names.push(file.display().to_string());
         }
-        Self::tokens(ids, window, names.join(", "))
+        Self::tokens(ids, window, name)
     }
 
     /// Windows of a list of tokens.

@@ -1,6 +1,6 @@
 //! Models of one arm on one sample.
 
-use bsbr_data::storybook::Article;
+use bsbr_data::article::Article;
 use bsbr_gpt2::Gpt2;
 use bsbr_train::questions::Question;
 

@@ -19,6 +19,7 @@ use crate::arms;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::summarisation::{self, Pen, stop_tokens};
+use crate::judge;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
@@ -308,9 +309,9 @@ impl Experiment for Recovery {
                 );
             }
             add(
-                summarisation::SOURCE,
+                &lab.corpus().articles_name(),
                 summarisation::LENGTH,
-                counts.articles,
+                lab.corpus().articles(counts.articles)?,
             );
             add(QUESTIONS, settings.distance, counts.questions);
             units.extend(own.into_iter().map(|unit| Unit {
@@ -349,8 +350,8 @@ impl Experiment for Recovery {
                     let question = Question::new(tokenizer, &book.qa(Split::Test, index, &qa))?;
                     measurements.extend(measure::question(&models, &question, new));
                 }
-                summarisation::SOURCE => {
-                    let article = book.article(Split::Test, index);
+                source if source == lab.corpus().articles_name() => {
+                    let article = lab.corpus().article(seed, index)?;
                     let pen = Pen {
                         tokenizer,
                         prompt: tokenizer.encode_document(&article.prompt())?,
@@ -360,7 +361,8 @@ impl Experiment for Recovery {
                     measurements.extend(measure::summary(&models, &article, &pen, stemming, new));
                     if dense(self.arms()).is_some_and(|dense| dense.id == arm.id) {
                         let tokens = pen.prompt.len();
-                        measurements.push(summarisation::reference(&article, tokens, index));
+                        let one = new(judge::REFERENCE);
+                        measurements.push(summarisation::reference(one, &article, tokens));
                     }
                 }
                 domain => {

@@ -60,11 +60,7 @@ fn shown(experiment: &Recovery) -> [Shown<'static>; 5] {
         share(
             "ROUGE-L",
             "F1 of summaries beside the highlights, in percent.",
-            of(
-                "rougeL",
-                Pool::Source(summarisation::SOURCE),
-                summarisation::LENGTH,
-            ),
+            of("rougeL", Pool::Texts, summarisation::LENGTH),
         ),
         share(
             "right answers",

@@ -5,7 +5,7 @@ mod sentences;
 
 use std::time::Instant;
 
-use bsbr_data::storybook::{Article, Split, Storybook};
+use bsbr_data::article::Article;
 use bsbr_data::tokenizer::{END_OF_TEXT, TextTokenizer};
 use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension, TokenBatch};
 use bsbr_metrics::rouge::rouge;
@@ -26,10 +26,7 @@ use sentences::{chosen, on_lines, sentences};
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
 
-/// Where articles come from, whatever the other texts are.
-pub(super) const SOURCE: &str = "storybook articles";
-
-/// Tokens of an article, about; the length that records give.
+/// Tokens of an article of storybook, about; the length that records give of all.
 pub(super) const LENGTH: usize = 800;
 
 /// Sentences of the baselines.
@@ -133,9 +130,9 @@ impl Summarisation {
         models: &[Result<Gpt2, String>],
         article: &Article,
         pen: &Pen<'_>,
+        new: impl Fn(&str) -> Measurement,
         index: u64,
     ) -> Vec<Measurement> {
-        let new = |id: &str| Measurement::new(id, SOURCE, LENGTH, index);
         let stemming = self.settings.stemming;
         let mut measurements = Vec::with_capacity(models.len() + 3);
         for (arm, model) in self.arms().iter().zip(models) {
@@ -166,7 +163,7 @@ impl Summarisation {
         }
         same_as_dense(&mut measurements, self.arms());
         beside_dense(&mut measurements, self.arms(), &SCORES);
-        measurements.push(reference(article, pen.prompt.len(), index));
+        measurements.push(reference(new(REFERENCE), article, pen.prompt.len()));
         measurements
     }
 }
@@ -195,8 +192,7 @@ pub(super) fn scored(
 }
 
 /// The article and its highlights, for whoever judges its summaries.
-pub(super) fn reference(article: &Article, tokens: usize, index: u64) -> Measurement {
-    let mut one = Measurement::new(REFERENCE, SOURCE, LENGTH, index);
+pub(super) fn reference(mut one: Measurement, article: &Article, tokens: usize) -> Measurement {
     let highlights = article.highlights.join(" ");
     one.set("tokens", tokens as f64);
     one.set("words", words(&highlights));
@@ -277,26 +273,27 @@ pub(super) fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportE
 }
 
 impl Experiment for Summarisation {
-    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, models) = (&self.counts, self.arms().len());
-        let units = batches(SOURCE, LENGTH, counts.articles, counts.per_unit, models);
-        Ok(units.collect())
+        let articles = lab.corpus().articles(counts.articles)?;
+        let source = lab.corpus().articles_name();
+        Ok(batches(&source, LENGTH, articles, counts.per_unit, models).collect())
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let book = Storybook::new(self.spec.method.seed);
         let tokenizer = lab.corpus().tokenizer();
         let models = ready_models(&self.spec, lab, self.settings.extension);
         let stop = stop_tokens(tokenizer)?;
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
-            let article = book.article(Split::Test, index);
+            let article = lab.corpus().article(self.spec.method.seed, index)?;
             let pen = Pen {
                 tokenizer,
                 prompt: tokenizer.encode_document(&article.prompt())?,
                 config: self.generation(index, stop.clone()),
             };
-            measurements.extend(self.summarise(&models, &article, &pen, index));
+            let new = |id: &str| Measurement::new(id, &unit.source, LENGTH, index);
+            measurements.extend(self.summarise(&models, &article, &pen, new, index));
         }
         Ok(measurements)
     }

@@ -1,9 +1,10 @@
 //! The section on summaries.
 
+use crate::datasets::STORYBOOK;
 use crate::experiments::common::{
     Column, Subject, by_subject, extension_words, headline, plural, provenance, verdicts,
 };
-use crate::experiments::summarisation::{LEAD, LENGTH, RANDOM, SCORES, SOURCE, Summarisation};
+use crate::experiments::summarisation::{LEAD, LENGTH, RANDOM, SCORES, Summarisation};
 use crate::judge::{ARTICLE, REFERENCE, SUMMARY, Tallies, Tally, tally};
 use crate::record::{Pool, Records};
 use crate::render::chart::{Bar, bars};
@@ -111,7 +112,7 @@ pub(super) fn section(experiment: &Summarisation, records: &Records) -> Section 
 fn column(title: &str, quantity: &str) -> Column<'static> {
     Column {
         title: title.to_owned(),
-        from: Pool::Source(SOURCE),
+        from: Pool::Texts,
         length: LENGTH,
         quantity: quantity.to_owned(),
         style: style(quantity),
@@ -120,13 +121,18 @@ fn column(title: &str, quantity: &str) -> Column<'static> {
 
 fn method(experiment: &Summarisation, records: &Records, tallies: &Tallies) -> Vec<String> {
     let settings = &experiment.settings;
-    let found = |quantity| records.estimate(REFERENCE, Pool::Source(SOURCE), LENGTH, quantity);
+    let found = |quantity| records.estimate(REFERENCE, Pool::Texts, LENGTH, quantity);
     let size = match (found("tokens"), found("words")) {
         (Ok(tokens), Ok(words)) => format!(
             " of {:.0} tokens on average, and highlights of {:.0} words",
             tokens.mean, words.mean
         ),
         _ => String::new(),
+    };
+    let articles = match records.of(REFERENCE, Pool::Texts, LENGTH).count() {
+        // Nothing is recorded yet.
+        0 => experiment.counts.articles,
+        count => count as u64,
     };
     let how = match (settings.temperature, settings.top_k) {
         (0.0, _) => "taking the likeliest token each time".to_owned(),
@@ -141,11 +147,12 @@ fn method(experiment: &Summarisation, records: &Records, tallies: &Tallies) -> V
     };
     let mut paragraphs = vec![
         format!(
-            "{} from storybook's test split{size}. A model reads the article and `TL;DR:` and goes \
+            "{} {}{size}. A model reads the article and `TL;DR:` and goes \
              on to the end of the line, {how}, for at most {} tokens. ROUGE compares what it wrote \
              with the highlights, {stems}, as `rouge-score` does; for ROUGE-Lsum a sentence is a \
              line. No arm was trained after converting.",
-            plural(experiment.counts.articles, "article"),
+            plural(articles, "article"),
+            origin(records),
             settings.max_new_tokens,
         ),
         "Lead-3 is the first three sentences of the article, Random-3 three of its sentences drawn \
@@ -170,9 +177,19 @@ fn method(experiment: &Summarisation, records: &Records, tallies: &Tallies) -> V
     paragraphs
 }
 
+/// Where the articles come from, in words.
+fn origin(records: &Records) -> String {
+    let source = records.measurements().next().map(|one| one.source.as_str());
+    let name = source.and_then(|source| source.strip_suffix(" articles"));
+    match name {
+        None | Some(STORYBOOK) => "from storybook's test split".to_owned(),
+        Some(name) => format!("from the test split of {name}"),
+    }
+}
+
 /// Tokens of the longest article.
 fn longest(records: &Records) -> f64 {
-    let references = records.of(REFERENCE, Pool::Source(SOURCE), LENGTH);
+    let references = records.of(REFERENCE, Pool::Texts, LENGTH);
     let tokens = references.filter_map(|one| one.values.get("tokens"));
     tokens.fold(0.0, |most, &tokens| most.max(tokens))
 }
@@ -263,7 +280,7 @@ fn figure(subjects: &[Subject], records: &Records) -> Figure {
                 arm: one.arm,
                 label: one.label.clone(),
                 strong: one.strong,
-                value: records.estimate(&one.id, Pool::Source(SOURCE), LENGTH, quantity),
+                value: records.estimate(&one.id, Pool::Texts, LENGTH, quantity),
             })
             .collect();
         let label = format!("{title}, a bar for each row of the table");
@@ -281,11 +298,11 @@ fn figure(subjects: &[Subject], records: &Records) -> Figure {
 /// The first article with everybody's summary.
 fn example(subjects: &[Subject], records: &Records) -> Option<Reading> {
     let text = |id: &str, index: u64, name: &str| {
-        let mut all = records.of(id, Pool::Source(SOURCE), LENGTH);
+        let mut all = records.of(id, Pool::Texts, LENGTH);
         let one = all.find(|one| one.index == index)?;
         one.texts.get(name).cloned()
     };
-    let mut references = records.of(REFERENCE, Pool::Source(SOURCE), LENGTH);
+    let mut references = records.of(REFERENCE, Pool::Texts, LENGTH);
     let index = references.next()?.index;
     let passage = |head: &str, arm: Option<usize>, text: Option<String>| {
         Some(Passage {

@@ -1,0 +1,179 @@
+//! The model card: the README.md that goes with a model where it is published.
+
+use std::fmt::Write as _;
+
+use bsbr_attention::ArmConfig;
+use bsbr_gpt2::Gpt2Config;
+use serde_json::Value;
+
+/// The models whose licence and language are known, under both names that the Hub has for each.
+const KNOWN: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
+/// Their owner on the Hub.
+const OWNER: &str = "openai-community/";
+
+/// What a card says that the configuration does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelCard {
+    /// The heading.
+    pub title: String,
+    /// The model that this one was made of, as the Hub names it, and the commit of it.
+    pub base: Option<(String, Option<String>)>,
+    /// The text's language, as ISO 639-1 has it, where the base does not say it. Default: none
+    pub language: Option<String>,
+    /// Whether it was trained after it was converted.
+    pub trained: bool,
+    /// More parts, as Markdown that begins with a heading of the second order.
+    pub sections: Vec<String>,
+}
+
+impl ModelCard {
+    /// The card of a model with this configuration, as Markdown behind the front matter that the
+    /// Hub reads.
+    ///
+    /// What is not known, such as the licence of a model that is not from the Hub, is left to be
+    /// filled in: the front matter says so in a comment.
+    pub fn to_markdown(&self, config: &Gpt2Config) -> String {
+        let mut card = self.front_matter(config);
+        let _ = write!(card, "\n# {}\n\n{}\n", self.title, self.about(config));
+        card.push_str("\n## Attention\n\n");
+        card.push_str(&arms(config));
+        card.push_str("\n## Use\n\n");
+        card.push_str(&self.usage(config));
+        for section in &self.sections {
+            let _ = write!(card, "\n{}\n", section.trim_end());
+        }
+        card
+    }
+
+    fn front_matter(&self, config: &Gpt2Config) -> String {
+        let known = self.base.as_ref().is_some_and(|(base, _)| is_known(base));
+        let mut out = "---\n".to_owned();
+        match known {
+            true => out.push_str("license: mit\n"),
+            false => out.push_str("# license: choose one before you publish\n"),
+        }
+        match (&self.language, known) {
+            (Some(language), _) => line(&mut out, "language", language),
+            (None, true) => line(&mut out, "language", "en"),
+            (None, false) => out.push_str("# language: the language of the texts, such as en\n"),
+        }
+        if let Some((base, _)) = &self.base {
+            line(&mut out, "base_model", base);
+        }
+        // Without the arm, `transformers` opens another model than this one.
+        let library = match is_dense(config) {
+            true => "transformers",
+            false => "bsbr",
+        };
+        line(&mut out, "library_name", library);
+        line(&mut out, "pipeline_tag", "text-generation");
+        out.push_str("tags:\n");
+        for tag in self.tags(config) {
+            let _ = writeln!(out, "- {tag}");
+        }
+        out.push_str("---\n");
+        out
+    }
+
+    fn tags(&self, config: &Gpt2Config) -> Vec<String> {
+        let mut tags = vec!["gpt2".to_owned(), "bsbr".to_owned()];
+        if !is_dense(config) {
+            tags.extend(["sparse-attention", "long-context"].map(str::to_owned));
+        }
+        for layer in 0..config.n_layer {
+            let arm = format!("bsbr-{}", config.arm(layer).name());
+            if !tags.contains(&arm) {
+                tags.push(arm);
+            }
+        }
+        tags
+    }
+
+    fn about(&self, config: &Gpt2Config) -> String {
+        let of = match &self.base {
+            Some((base, commit)) => {
+                let at = commit.as_ref().map(|commit| format!(" at commit {commit}"));
+                format!(
+                    ", made of [{base}](https://huggingface.co/{base}){}",
+                    at.unwrap_or_default()
+                )
+            }
+            None => String::new(),
+        };
+        let weights = match (self.trained, is_dense(config)) {
+            (true, true) => "It was trained further.",
+            (true, false) => {
+                "Its attention was replaced, and it was trained after that to win back what the \
+                 replacement lost."
+            }
+            (false, true) => "Its attention is the original one.",
+            (false, false) => "Its attention was replaced, and nothing was trained after that.",
+        };
+        format!(
+            "A GPT-2 of {} layers, {} heads and {} dimensions, with {} positions{of}. {weights}",
+            config.n_layer, config.n_head, config.n_embd, config.n_positions
+        )
+    }
+
+    fn usage(&self, config: &Gpt2Config) -> String {
+        let command =
+            "```sh\ncargo xtask generate --model FOLDER --prompt \"Once upon a time\"\n```\n";
+        let elsewhere = match (is_dense(config), self.trained) {
+            (true, _) => "`transformers` opens the folder as the same model.",
+            (false, false) => {
+                "`transformers` opens the folder as the model that it was made of: it knows no \
+                 other attention than the original one."
+            }
+            (false, true) => {
+                "`transformers` opens the folder with the original attention, for which these \
+                 weights were not trained."
+            }
+        };
+        format!("With [BSBR](https://github.com/bsbr-rs/bsbr):\n\n{command}\n{elsewhere}\n")
+    }
+}
+
+/// A field of the front matter; JSON's strings are YAML's, too.
+fn line(out: &mut String, name: &str, value: &str) {
+    let _ = writeln!(out, "{name}: {}", Value::from(value));
+}
+
+fn is_known(base: &str) -> bool {
+    KNOWN.contains(&base.strip_prefix(OWNER).unwrap_or(base))
+}
+
+fn is_dense(config: &Gpt2Config) -> bool {
+    (0..config.n_layer).all(|layer| config.arm(layer) == ArmConfig::Dense)
+}
+
+/// A table of the arms: layers with the same one in a row.
+fn arms(config: &Gpt2Config) -> String {
+    let mut out = "| layers | arm | settings |\n|---|---|---|\n".to_owned();
+    let mut first = 0;
+    while first < config.n_layer {
+        let arm = config.arm(first);
+        let same = (first..config.n_layer).take_while(|&layer| config.arm(layer) == arm);
+        let last = first + same.count() - 1;
+        let layers = match first == last {
+            true => format!("{first}"),
+            false => format!("{first}–{last}"),
+        };
+        let _ = writeln!(out, "| {layers} | `{}` | {} |", arm.name(), settings(&arm));
+        first = last + 1;
+    }
+    out
+}
+
+/// The settings of an arm as its configuration names them.
+fn settings(arm: &ArmConfig) -> String {
+    let value = serde_json::to_value(arm).unwrap_or_default();
+    let fields = value.as_object().into_iter().flatten();
+    let settings: Vec<String> = fields
+        .filter(|(name, _)| *name != "arm")
+        .map(|(name, value)| format!("`{name}` {value}"))
+        .collect();
+    match settings.is_empty() {
+        true => "—".to_owned(),
+        false => settings.join(", "),
+    }
+}

@@ -1,0 +1,147 @@
+//! What records say of one arm, for the card of a model that has it.
+
+use std::path::Path;
+
+use bsbr_attention::ArmConfig;
+
+use crate::error::ReportError;
+use crate::experiments;
+use crate::record::{Measurement, Pool, RANDOM, Record, Records};
+use crate::render::markdown_table;
+use crate::reproduce::RECORDS;
+use crate::section::{Cell, Row, Style, Table};
+use crate::spec::{dense, spec_error};
+use crate::store::Store;
+
+/// What a card shows: experiment, quantity, its name, and how it is written.
+const SHOWN: [(&str, &str, &str, Style); 7] = [
+    (
+        "agreement",
+        "top1",
+        "same likeliest token as the original",
+        Style::Percent(2),
+    ),
+    (
+        "agreement",
+        "kl",
+        "KL from the original, nats per token",
+        Style::Digits(3),
+    ),
+    (
+        "similarity",
+        "final.cosine",
+        "cosine of final hidden states with the original's",
+        Style::Fixed(5),
+    ),
+    (
+        "summarisation",
+        "rougeL",
+        "ROUGE-L of summaries beside the highlights",
+        Style::Percent(1),
+    ),
+    (
+        "summarisation",
+        "as_dense",
+        "summaries that are the original's, letter for letter",
+        Style::Percent(1),
+    ),
+    (
+        "qa",
+        "among",
+        "questions answered right among candidates",
+        Style::Percent(1),
+    ),
+    (
+        "qa",
+        "exact",
+        "questions answered exactly",
+        Style::Percent(1),
+    ),
+];
+
+/// A part of a card: what the records in `results` say of `arm` beside the original, for the model
+/// whose files have this hash.
+///
+/// # Errors
+///
+/// [`ReportError`] where a record cannot be read, or none is of this model and arm.
+pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<String, ReportError> {
+    let store = Store::new(results.join(RECORDS));
+    let mut rows: Vec<Row> = Vec::new();
+    let mut method: Option<Record> = None;
+    for experiment in experiments::names() {
+        let records: Vec<Record> = store
+            .all(experiment)?
+            .iter()
+            .filter(|record| record.identity.model == model_hash)
+            .cloned()
+            .collect();
+        let Some(first) = records.first() else {
+            continue;
+        };
+        let arms = &first.method.arms;
+        let found = arms.iter().find(|one| one.config == *arm);
+        let (Some(own), Some(original)) = (found, dense(arms)) else {
+            continue;
+        };
+        let (own, original) = (own.id.clone(), original.id.clone());
+        let first = first.clone();
+        let records = Records::new(records);
+        for (_, quantity, name, style) in SHOWN.iter().filter(|shown| shown.0 == experiment) {
+            for length in lengths(&records, &own, quantity) {
+                let cell = |id: &str| {
+                    let found = records.estimate(id, Pool::Texts, length, quantity);
+                    Cell::of(found, *style)
+                };
+                let found = records.estimate(&own, Pool::Texts, length, quantity);
+                rows.push(Row {
+                    head: format!("{experiment}: {name}, {length}"),
+                    arm: None,
+                    strong: false,
+                    cells: vec![cell(&own), cell(&original), Cell::count(&found)],
+                });
+                method.get_or_insert_with(|| first.clone());
+            }
+        }
+    }
+    let Some(record) = method else {
+        let message = "no records there are of this model with this arm; run `cargo xtask \
+                       reproduce` with the same --model first"
+            .to_owned();
+        return Err(spec_error(results, message));
+    };
+    let quick = match record.method.quick {
+        true => " These are of a quick run: few samples.",
+        false => "",
+    };
+    let table = Table {
+        note: format!(
+            "Means over samples ± standard deviation, with bootstrap 95 % intervals, before any \
+             training; behind each name the tokens of a text, or the words between a fact and its \
+             question. Texts: {}. Measured by `{}`, version {}, on {}.{quick}",
+            record.run.texts, record.run.command, record.run.version, record.run.date
+        ),
+        corner: "measured".to_owned(),
+        columns: ["this arm", "the original", "n"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows,
+        ..Table::default()
+    };
+    Ok(format!("## Measured\n\n{}", markdown_table(&table)))
+}
+
+/// The lengths at which an arm has values of a quantity.
+fn lengths(records: &Records, arm: &str, quantity: &str) -> Vec<usize> {
+    let has = |one: &&Measurement| {
+        one.arm == arm && one.source != RANDOM && one.values.contains_key(quantity)
+    };
+    let mut lengths: Vec<usize> = records
+        .measurements()
+        .filter(has)
+        .map(|one| one.length)
+        .collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    lengths
+}

@@ -1,0 +1,500 @@
+//! What the models read: storybook, text files, datasets, or ids without meaning.
+
+mod domain;
+mod passage;
+
+use std::path::{Path, PathBuf};
+
+use bsbr_data::article::Article;
+use bsbr_data::corpus::random_ids;
+use bsbr_data::dataset::cnn_dailymail;
+use bsbr_data::storybook::{Domain, Split, Storybook};
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_train::finetune::Dataset;
+
+use crate::datasets::{Columns, LocalDataset, STORYBOOK};
+use crate::error::ReportError;
+use crate::hash;
+use domain::FileDomain;
+
+pub use passage::{Extent, Passage};
+
+/// Words of a storybook document in a [`Passage`].
+const PASSAGE_WORDS: usize = 700;
+
+/// What texts and articles are taken from; storybook where nothing else is named for either.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// Text files, each a domain of its own.
+    pub files: Vec<PathBuf>,
+    /// Datasets: of texts, each a domain of its own, or of articles, of which there may be one.
+    pub datasets: Vec<LocalDataset>,
+}
+
+/// Where texts come from.
+#[derive(Debug, Clone)]
+enum Source {
+    Storybook,
+    Files(Vec<FileDomain>),
+}
+
+/// Where articles to be summarised come from.
+#[derive(Debug, Clone)]
+struct News {
+    name: String,
+    files: Vec<PathBuf>,
+    columns: cnn_dailymail::Columns,
+}
+
+/// Texts by domain, as tokens of one tokenizer, and articles.
+#[derive(Debug, Clone)]
+pub struct Corpus {
+    tokenizer: TextTokenizer,
+    source: Source,
+    news: Option<News>,
+    hash: String,
+}
+
+impl Corpus {
+    /// The test split of storybook, and its training split for calibration.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Tokenizer`] where the tokenizer cannot encode it.
+    pub fn storybook(tokenizer: TextTokenizer) -> Result<Self, ReportError> {
+        // A sample of the generator's output: other words make other records.
+        let mut sample = Vec::new();
+        for domain in Domain::ALL {
+            let text = Storybook::new(0).plain(Split::Test, domain, 0, 300).text;
+            for id in tokenizer.encode_document(&text)? {
+                sample.extend_from_slice(&id.to_le_bytes());
+            }
+        }
+        Ok(Self {
+            tokenizer,
+            source: Source::Storybook,
+            news: None,
+            hash: hash::of_bytes(&sample),
+        })
+    }
+
+    /// Text files, each a domain of its own.
+    ///
+    /// The first fifth of each file is for calibration and for counting tokens; the rest is cut
+    /// into texts.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where a file cannot be read or encoded.
+    pub fn files(tokenizer: TextTokenizer, paths: &[PathBuf]) -> Result<Self, ReportError> {
+        Self::open(
+            tokenizer,
+            &Texts {
+                files: paths.to_vec(),
+                datasets: Vec::new(),
+            },
+        )
+    }
+
+    /// What `texts` names; storybook for what it does not name.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where a file cannot be read or encoded, or there are two datasets of
+    /// articles.
+    pub fn open(tokenizer: TextTokenizer, texts: &Texts) -> Result<Self, ReportError> {
+        let mut corpus = Self::storybook(tokenizer)?;
+        let mut domains: Vec<FileDomain> = Vec::new();
+        for path in &texts.files {
+            domains.push(FileDomain::of_file(&corpus.tokenizer, path)?);
+        }
+        let mut hashes: Vec<String> = Vec::new();
+        for dataset in &texts.datasets {
+            domains.extend(FileDomain::of_dataset(&corpus.tokenizer, dataset)?);
+            if let Some(news) = News::of(dataset) {
+                if let Some(other) = &corpus.news {
+                    return Err(ReportError::TwoOfArticles {
+                        first: other.name.clone(),
+                        second: news.name,
+                    });
+                }
+                corpus.news = Some(news);
+            }
+            let files: Vec<&PathBuf> = dataset.training.iter().chain(&dataset.test).collect();
+            hashes.push(hash::of_files(&files)?);
+        }
+        if domains.is_empty() {
+            hashes.insert(0, corpus.hash);
+        } else {
+            name_apart(&mut domains);
+            corpus.source = Source::Files(domains);
+            if !texts.files.is_empty() {
+                hashes.insert(0, hash::of_files(&texts.files)?);
+            }
+        }
+        corpus.hash = match hashes.as_slice() {
+            [one] => one.clone(),
+            all => hash::of_bytes(all.concat().as_bytes()),
+        };
+        Ok(corpus)
+    }
+
+    /// Hash of the texts.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Whether texts are storybook's, of which there are as many as are asked for.
+    pub fn is_storybook(&self) -> bool {
+        matches!(self.source, Source::Storybook)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// What the texts are, in words.
+    pub fn describe(&self) -> String {
+        let texts = match &self.source {
+            Source::Storybook => "storybook, test split, one document a text".to_owned(),
+            Source::Files(domains) => {
+                let all: Vec<String> = domains.iter().map(FileDomain::describe).collect();
+                all.join("; ")
+            }
+        };
+        match &self.news {
+            None => texts,
+            Some(news) => format!("{texts}; articles of {}, test split", news.name),
+        }
+    }
+
+    /// What calibration and token counts are taken from, in words.
+    pub fn describe_training(&self) -> String {
+        match &self.source {
+            Source::Storybook => "storybook, training split".to_owned(),
+            Source::Files(domains) => {
+                let all: Vec<String> = domains.iter().map(FileDomain::describe_training).collect();
+                all.join("; ")
+            }
+        }
+    }
+
+    /// What choices are made on, in words.
+    pub fn describe_development(&self) -> String {
+        match &self.source {
+            Source::Storybook => "storybook, validation split".to_owned(),
+            Source::Files(_) => self.describe_training(),
+        }
+    }
+
+    /// The domains.
+    pub fn domains(&self) -> Vec<String> {
+        match &self.source {
+            Source::Storybook => Domain::ALL
+                .iter()
+                .map(|one| name(*one).to_owned())
+                .collect(),
+            Source::Files(files) => files.iter().map(|file| file.name.clone()).collect(),
+        }
+    }
+
+    /// How many texts of `length` tokens a domain has, at most `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::ShortText`] where a file has none, and [`ReportError::NoDomain`].
+    pub fn available(&self, domain: &str, length: usize, wanted: u64) -> Result<u64, ReportError> {
+        match self.domain(domain)? {
+            Some(domain) => domain.available(length, wanted),
+            None => Ok(wanted),
+        }
+    }
+
+    /// A domain of files or datasets; `None` where all are storybook's.
+    fn domain(&self, name: &str) -> Result<Option<&FileDomain>, ReportError> {
+        let Source::Files(domains) = &self.source else {
+            return Ok(None);
+        };
+        let found = domains.iter().find(|one| one.name == name);
+        let missing = || ReportError::NoDomain {
+            name: name.to_owned(),
+        };
+        found.map(Some).ok_or_else(missing)
+    }
+
+    /// Text `index` of a domain, `length` tokens from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where it cannot be encoded or there is no such text.
+    pub fn text(
+        &self,
+        seed: u64,
+        domain: &str,
+        index: u64,
+        length: usize,
+    ) -> Result<Vec<u32>, ReportError> {
+        match self.domain(domain)? {
+            Some(domain) => domain.text(index, length),
+            None => self.document(seed, Split::Test, named(domain), index, length),
+        }
+    }
+
+    /// About `tokens` tokens of a domain to measure perplexity on: its first documents of the test
+    /// split, as many as fit, or as much of the first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded.
+    pub fn passage(&self, seed: u64, domain: &str, tokens: usize) -> Result<Passage, ReportError> {
+        if let Some(domain) = self.domain(domain)? {
+            return domain.passage(&self.tokenizer, tokens);
+        }
+        let book = Storybook::new(seed);
+        let mut ids: Vec<u32> = Vec::new();
+        let mut extent = Extent::default();
+        for index in 0.. {
+            let text = book
+                .plain(Split::Test, named(domain), index, PASSAGE_WORDS)
+                .text;
+            let next = match ids.is_empty() {
+                true => self.tokenizer.encode(&text)?,
+                false => self.tokenizer.encode_document(&text)?,
+            };
+            if !ids.is_empty() && ids.len() + next.len() > tokens || next.is_empty() {
+                break;
+            }
+            ids.extend(next);
+            extent = extent.and(ids.len(), &text);
+        }
+        Ok(Passage::new(&self.tokenizer, &ids, extent))
+    }
+
+    /// What articles are called in records.
+    pub fn articles_name(&self) -> String {
+        let name = self.news.as_ref().map_or(STORYBOOK, |news| &news.name);
+        format!("{name} articles")
+    }
+
+    /// How many articles there are, at most `wanted`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Dataset`] where a file of them is not what it should be.
+    pub fn articles(&self, wanted: u64) -> Result<u64, ReportError> {
+        match &self.news {
+            None => Ok(wanted),
+            Some(news) => Ok(wanted.min(cnn_dailymail::count(&news.files, &news.columns)?)),
+        }
+    }
+
+    /// Article `index` of the test split, with its highlights.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Dataset`] where it cannot be read, and [`ReportError::NoArticle`] where there
+    /// is none.
+    pub fn article(&self, seed: u64, index: u64) -> Result<Article, ReportError> {
+        let Some(news) = &self.news else {
+            return Ok(Storybook::new(seed).article(Split::Test, index));
+        };
+        let mut articles = cnn_dailymail::Articles::new(news.files.clone(), news.columns.clone());
+        let place = usize::try_from(index).unwrap_or(usize::MAX);
+        match articles.nth(place) {
+            Some(article) => Ok(article?),
+            None => Err(ReportError::NoArticle {
+                name: news.name.clone(),
+                index,
+            }),
+        }
+    }
+
+    /// About `tokens` tokens that no test text contains, as texts of at most `length` tokens that
+    /// take turns between the domains.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded.
+    pub fn training(
+        &self,
+        seed: u64,
+        tokens: usize,
+        length: usize,
+    ) -> Result<Vec<Vec<u32>>, ReportError> {
+        let count = tokens.div_ceil(length.max(1));
+        match &self.source {
+            Source::Storybook => (0..count)
+                .map(|at| {
+                    let domain = Domain::ALL[at % Domain::ALL.len()];
+                    let index = (at / Domain::ALL.len()) as u64;
+                    self.document(seed, Split::Train, domain, index, length)
+                })
+                .collect(),
+            Source::Files(files) => {
+                let share = count.div_ceil(files.len().max(1));
+                let pieces = files
+                    .iter()
+                    .flat_map(|file| file.training.chunks(length.max(1)).take(share));
+                Ok(pieces.map(<[u32]>::to_vec).collect())
+            }
+        }
+    }
+
+    /// `count` texts of at most `length` tokens to make choices on, which take turns between the
+    /// domains; no test text contains any of them. Of files there may be fewer.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded.
+    pub fn development(
+        &self,
+        seed: u64,
+        count: u64,
+        length: usize,
+    ) -> Result<Vec<Vec<u32>>, ReportError> {
+        let count = count as usize;
+        match &self.source {
+            Source::Storybook => (0..count)
+                .map(|at| {
+                    let domain = Domain::ALL[at % Domain::ALL.len()];
+                    let index = (at / Domain::ALL.len()) as u64;
+                    self.document(seed, Split::Validation, domain, index, length)
+                })
+                .collect(),
+            Source::Files(files) => {
+                let piece = |at: usize| {
+                    let file = files.get(at % files.len().max(1))?;
+                    let mut pieces = file.training.chunks(length.max(1));
+                    pieces.nth(at / files.len().max(1)).map(<[u32]>::to_vec)
+                };
+                Ok((0..count).filter_map(piece).collect())
+            }
+        }
+    }
+
+    /// `windows` windows of `window` tokens to fine-tune on, which no test text contains, and
+    /// `held_out` to validate on; of files as many as there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded, or there is not one.
+    pub fn windows(
+        &self,
+        seed: u64,
+        window: usize,
+        windows: u64,
+        held_out: u64,
+    ) -> Result<Dataset, ReportError> {
+        let tokenizer = &self.tokenizer;
+        Ok(match &self.source {
+            Source::Storybook => Dataset::storybook(tokenizer, seed, window, windows, held_out)?,
+            Source::Files(_) => {
+                let tokens = (windows + held_out) as usize * window;
+                let texts = self.training(seed, tokens, window)?;
+                Dataset::tokens(texts.concat(), window, self.describe_training())?
+            }
+        })
+    }
+
+    fn document(
+        &self,
+        seed: u64,
+        split: Split,
+        domain: Domain,
+        index: u64,
+        length: usize,
+    ) -> Result<Vec<u32>, ReportError> {
+        // A word is at least a token.
+        let text = Storybook::new(seed)
+            .plain(split, domain, index, length)
+            .text;
+        let mut ids = self.tokenizer.encode_document(&text)?;
+        if ids.len() < length {
+            return Err(ReportError::ShortText {
+                path: PathBuf::from(name(domain)),
+                found: ids.len(),
+                needed: length,
+                length,
+            });
+        }
+        ids.truncate(length);
+        Ok(ids)
+    }
+}
+
+/// Ids without meaning, uniform over the vocabulary.
+pub fn random(seed: u64, index: u64, vocabulary: usize, length: usize) -> Vec<u32> {
+    let seed = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    random_ids(seed, u32::try_from(vocabulary).unwrap_or(u32::MAX), length)
+}
+
+impl News {
+    /// The articles of a dataset; `None` where it is one of texts.
+    fn of(dataset: &LocalDataset) -> Option<Self> {
+        match &dataset.spec.columns {
+            Columns::Lines { .. } => None,
+            Columns::Articles {
+                article,
+                highlights,
+            } => Some(Self {
+                name: dataset.spec.label.clone(),
+                files: dataset.test.clone(),
+                columns: cnn_dailymail::Columns {
+                    article: article.clone(),
+                    highlights: highlights.clone(),
+                },
+            }),
+        }
+    }
+}
+
+/// Numbers domains of the same name.
+fn name_apart(domains: &mut [FileDomain]) {
+    for index in 1..domains.len() {
+        let (before, rest) = domains.split_at_mut(index);
+        let stem = rest[0].name.clone();
+        let again = |number: usize| match number {
+            1 => stem.clone(),
+            number => format!("{stem} {number}"),
+        };
+        let free = |name: &String| before.iter().all(|other| other.name != *name);
+        if let Some(name) = (1..=index + 1).map(again).find(free) {
+            rest[0].name = name;
+        }
+    }
+}
+
+/// The domain of storybook that is called so.
+fn named(name_of: &str) -> Domain {
+    let found = Domain::ALL.into_iter().find(|one| name(*one) == name_of);
+    found.unwrap_or_default()
+}
+
+fn name(domain: Domain) -> &'static str {
+    match domain {
+        Domain::Tale => "tale",
+        Domain::News => "news",
+        Domain::Dialogue => "dialogue",
+        Domain::Procedure => "procedure",
+        Domain::Ledger => "ledger",
+    }
+}
+
+/// The files of a model folder that decide what it is.
+pub fn model_files(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let listing = std::fs::read_dir(folder).map_err(|source| ReportError::Read {
+        path: folder.to_owned(),
+        source,
+    })?;
+    let ends = ["safetensors", "bin", "json", "txt"];
+    let mut paths: Vec<PathBuf> = listing
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|end| ends.iter().any(|one| end == *one))
+        })
+        .collect();
+    paths.sort();
+    Ok(paths)
+}

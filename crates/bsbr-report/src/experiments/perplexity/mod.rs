@@ -1,0 +1,193 @@
+//! How well each arm predicts running text.
+
+mod render;
+
+use bsbr_data::windows::{Window, strided_windows};
+use bsbr_train::evaluate::negative_log_likelihood;
+use serde::Deserialize;
+
+use crate::corpus::Passage;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches};
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens that the model reads at a time.
+    pub window: usize,
+    /// Tokens from one window to the next; each divides `window`.
+    pub strides: Vec<usize>,
+    /// What others published.
+    #[serde(default)]
+    pub published: Vec<Published>,
+}
+
+/// A figure that others published about a model.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// The model's name, without its owner.
+    pub model: String,
+    /// Its layers; a model of that name but another size is another.
+    pub layers: usize,
+    /// Its dimensions.
+    pub hidden_size: usize,
+    /// The texts, as records name them.
+    pub texts: String,
+    /// The perplexity.
+    pub value: f64,
+    /// Where it stands.
+    pub source: String,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Tokens of each domain of files or datasets, at most.
+    pub tokens: usize,
+    /// Tokens of each domain of storybook, which never ends.
+    pub storybook_tokens: usize,
+    /// Pieces of `window` tokens of a unit.
+    pub per_unit: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct Perplexity {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+/// The quantity of a stride: the negative log-likelihood of a piece, in nats.
+fn nats(stride: usize) -> String {
+    format!("nats.stride{stride}")
+}
+
+/// Windows of `window` tokens that are read and one that is predicted last, which score the tokens
+/// of piece `index`.
+pub fn windows(len: usize, window: usize, stride: usize, index: u64) -> Vec<Window> {
+    let mut all = strided_windows(len, window + 1, stride);
+    all.retain(|one| (one.scored.start - 1) / window == index as usize);
+    all
+}
+
+impl Perplexity {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let divides = |&stride: &usize| stride > 0 && settings.window.is_multiple_of(stride);
+        if settings.window == 0
+            || settings.strides.is_empty()
+            || !settings.strides.iter().all(divides)
+        {
+            return Err(ReportError::Setting {
+                experiment: spec.method.experiment.clone(),
+                table: "settings",
+                message: "`strides` needs one, and each must divide `window`".to_owned(),
+            });
+        }
+        Ok(Self {
+            settings,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn passage(&self, lab: &Lab, domain: &str) -> Result<Passage, ReportError> {
+        let tokens = match lab.corpus().is_storybook() {
+            true => self.counts.storybook_tokens,
+            false => self.counts.tokens,
+        };
+        lab.corpus().passage(self.spec.method.seed, domain, tokens)
+    }
+
+    /// An arm on one piece of a passage.
+    fn piece(
+        &self,
+        arm: &ArmSpec,
+        lab: &Lab,
+        passage: &Passage,
+        mut one: Measurement,
+    ) -> Measurement {
+        let model = match lab.model(arm, self.spec.method.seed) {
+            Ok(model) => model,
+            Err(reason) => return one.without_values(reason),
+        };
+        let window = self.settings.window;
+        let first = 1 + one.index as usize * window;
+        let tokens = window.min(passage.ids.len() - first);
+        one.set("tokens", tokens as f64);
+        one.set("passage.tokens", passage.extent.tokens as f64);
+        one.set("passage.words", passage.extent.words as f64);
+        one.set("passage.bytes", passage.extent.bytes as f64);
+        for &stride in &self.settings.strides {
+            let mut sum = 0.0;
+            for found in windows(passage.ids.len(), window, stride, one.index) {
+                let start = found.range.start;
+                let scored = found.scored.start - start..found.scored.end - start;
+                match negative_log_likelihood(&model, &passage.ids[found.range], scored) {
+                    Ok(nats) => sum += nats,
+                    Err(reason) => return one.without_values(reason.to_string()),
+                }
+            }
+            one.set(nats(stride), sum);
+        }
+        one
+    }
+}
+
+impl Experiment for Perplexity {
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let window = self.settings.window;
+        let passes: usize = self.settings.strides.iter().map(|s| window / s).sum();
+        let models = self.spec.method.arms.len() * passes;
+        let mut units = Vec::new();
+        for domain in lab.corpus().domains() {
+            let tokens = self.passage(lab, &domain)?.extent.tokens;
+            let pieces = tokens.div_ceil(window) as u64;
+            let per_unit = self.counts.per_unit;
+            units.extend(batches(&domain, window, pieces, per_unit, models));
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let passage = self.passage(lab, &unit.source)?;
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            for arm in &self.spec.method.arms {
+                let one = Measurement::new(&arm.id, &unit.source, unit.length, index);
+                measurements.push(self.piece(arm, lab, &passage, one));
+            }
+        }
+        Ok(measurements)
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}

@@ -1,0 +1,277 @@
+//! Perplexity: windows counted by hand, and models on texts from files of datasets.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "../../bsbr-data/tests/common/parquet.rs"]
+mod parquet_file;
+#[path = "common/tiny.rs"]
+#[allow(dead_code, reason = "each test uses a part")]
+mod tiny;
+
+use std::f64::consts::LN_2;
+use std::path::Path;
+
+use bsbr_gpt2::TokenBatch;
+use bsbr_metrics::perplexity::{NllTotal, token_nll};
+use bsbr_report::ReportError;
+use bsbr_report::corpus::{Corpus, Texts};
+use bsbr_report::datasets::{Columns, DatasetSpec, LocalDataset, Splits};
+use bsbr_report::experiments::perplexity::windows;
+use bsbr_report::lab::Lab;
+use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
+use bsbr_report::runner::Nobody;
+use bsbr_report::spec::{Overrides, parse_spec, read_arms};
+use bsbr_report::store::Store;
+use bsbr_train::evaluate::negative_log_likelihood;
+use parquet_file::{Form, write_texts};
+use tempfile::TempDir;
+
+/// Tokens of the passage that is counted by hand, after the one that begins it.
+const TOKENS: usize = 2048;
+const WINDOW: usize = 1024;
+
+/// A reader who is sure of a token to one half where 512 tokens or more stand before it in its
+/// window, and to one quarter elsewhere.
+fn toy(stride: usize) -> (NllTotal, Vec<usize>) {
+    let mut total = NllTotal::default();
+    let mut scored = Vec::new();
+    for piece in 0..(TOKENS / WINDOW) as u64 {
+        for window in windows(TOKENS + 1, WINDOW, stride, piece) {
+            assert!(window.range.len() <= WINDOW + 1);
+            for at in window.scored {
+                let before = at - window.range.start;
+                let halves = if before >= 512 { 1.0 } else { 2.0 };
+                total.add_token(halves * LN_2).unwrap();
+                scored.push(at);
+            }
+        }
+    }
+    (total, scored)
+}
+
+/// By hand: with stride 1024 there are two windows, in each of which 511 tokens have 1 to 511
+/// before them and 513 have more: 2 · (511 · 2 + 513) = 3070 halvings. With stride 512 the first
+/// window is the same, and all of the other 1024 tokens have at least 513 before them: 1535 + 1024
+/// = 2559 halvings.
+#[test]
+fn windows_score_what_is_counted_by_hand() {
+    for (stride, halvings) in [(1024, 3070.0), (512, 2559.0)] {
+        let (mut total, scored) = toy(stride);
+        assert_eq!(scored, (1..=TOKENS).collect::<Vec<_>>(), "stride {stride}");
+        assert!((total.nll_nats() - halvings * LN_2).abs() < 1e-6);
+        // The original has 1024 words of three letters and a blank.
+        total.add_text(&"abc ".repeat(1024));
+        let close = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-9;
+        let perplexity = total.token_perplexity().unwrap();
+        assert!(
+            close(perplexity, (halvings / 2048.0).exp2()),
+            "{perplexity}"
+        );
+        let perplexity = total.word_perplexity().unwrap();
+        assert!(
+            close(perplexity, (halvings / 1024.0).exp2()),
+            "{perplexity}"
+        );
+        let bits = total.bits_per_byte().unwrap();
+        assert!(close(bits, halvings / 4096.0), "{bits}");
+    }
+    // 2^1.499… and 2^1.249…: as a table would show them.
+    let shown = |stride| format!("{:.4}", toy(stride).0.token_perplexity().unwrap());
+    assert_eq!(
+        (shown(1024), shown(512)),
+        ("2.8265".into(), "2.3776".into())
+    );
+}
+
+#[test]
+fn a_model_pays_for_the_scored_tokens_what_its_logits_say() {
+    let model = tiny::model(50);
+    let ids: Vec<u32> = (0..40).map(|i| (i * 7 + i * i) % 50).collect();
+    let batch = TokenBatch::single(&ids[..39]).unwrap();
+    let hidden = model.hidden_states(&batch).unwrap();
+    let logits: Vec<f32> = model.logits(hidden).into_data().try_into_vec().unwrap();
+    for scored in [1..40, 20..40, 39..40, 5..5] {
+        let expected: f64 = scored
+            .clone()
+            .map(|at| token_nll(&logits[(at - 1) * 50..at * 50], ids[at] as usize).unwrap())
+            .sum();
+        let found = negative_log_likelihood(&model, &ids, scored.clone()).unwrap();
+        assert!(
+            (found - expected).abs() < 1e-3,
+            "{scored:?}: {found} {expected}"
+        );
+    }
+}
+
+/// A dataset of lines, as WikiText's, in files that are written here.
+fn wikitext(folder: &Path) -> LocalDataset {
+    let train: Vec<String> = (0..60)
+        .map(|i| format!(" The lamp number {i} was in the attic , as Mara said . \n"))
+        .collect();
+    let train: Vec<&str> = train.iter().map(String::as_str).collect();
+    let mut test = vec!["", " = The lamp = \n", ""];
+    test.extend(vec![
+        " It was a well @-@ known lamp , of 1 @,@ 000 years . \n";
+        6
+    ]);
+    test.push(" = The rest = \n");
+    test.extend(vec![" Nobody asked for the rest . \n"; 60]);
+    let paths = [folder.join("train.parquet"), folder.join("test.parquet")];
+    write_texts(&paths[0], &[("text", &train)], Form::default());
+    write_texts(&paths[1], &[("text", &test)], Form::default());
+    LocalDataset {
+        spec: DatasetSpec {
+            id: "wikitext-2".to_owned(),
+            label: "WikiText-2".to_owned(),
+            repository: "owner/texts".to_owned(),
+            revision: "main".to_owned(),
+            columns: Columns::Lines {
+                text: "text".to_owned(),
+            },
+            splits: Splits {
+                train: Vec::new(),
+                validation: Vec::new(),
+                test: Vec::new(),
+            },
+        },
+        training: vec![paths[0].clone()],
+        test: vec![paths[1].clone()],
+    }
+}
+
+/// Articles, as CNN/DailyMail's.
+fn news(folder: &Path) -> LocalDataset {
+    let path = folder.join("news.parquet");
+    let columns: [(&str, &[&str]); 2] = [
+        ("article", &["Mara found a lamp. It was old. So it was."; 2]),
+        ("highlights", &["Mara found a lamp .\nIt was old ."; 2]),
+    ];
+    write_texts(&path, &columns, Form::default());
+    let mut dataset = wikitext(folder);
+    dataset.spec.label = "News".to_owned();
+    dataset.spec.columns = Columns::Articles {
+        article: "article".to_owned(),
+        highlights: "highlights".to_owned(),
+    };
+    dataset.training = Vec::new();
+    dataset.test = vec![path];
+    dataset
+}
+
+fn lab(name: &str, datasets: Vec<LocalDataset>) -> Lab {
+    let tokenizer = tiny::tokenizer();
+    let model = tiny::model(tokenizer.vocab_size());
+    let texts = Texts {
+        files: Vec::new(),
+        datasets,
+    };
+    let corpus = Corpus::open(tokenizer, &texts).unwrap();
+    Lab::new(name, model, "a hash".to_owned(), "flex", corpus).unwrap()
+}
+
+fn run(lab: &Lab, only: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let arms = folder.path().join("arms.toml");
+    std::fs::write(&arms, tiny::ARMS).unwrap();
+    let arms = read_arms(&arms).unwrap();
+    let parse = |text: &&str| parse_spec(Path::new("x"), text, &arms, &Overrides::default());
+    let plan = Plan {
+        specs: tiny::SPECS
+            .iter()
+            .map(|text| parse(text).unwrap())
+            .collect(),
+        only: vec![only.to_owned()],
+        claims: Vec::new(),
+        overview: Vec::new(),
+        command: "a test".to_owned(),
+    };
+    reproduce(&plan, lab, folder.path(), &mut Nobody).unwrap();
+    folder
+}
+
+#[test]
+fn texts_of_a_dataset_are_its_test_split_and_calibration_its_training_split() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = lab("tiny", vec![wikitext(folder.path())]);
+    let corpus = lab.corpus();
+    assert_eq!(corpus.domains(), ["WikiText-2"]);
+    let words = |ids: &[u32]| corpus.tokenizer().decode(ids).unwrap();
+    let training = words(&corpus.training(1, 100_000, 64).unwrap().concat());
+    assert!(training.starts_with("The lamp number 0 was in the attic, as Mara said.\n"));
+    let text = words(&corpus.text(1, "WikiText-2", 0, 30).unwrap());
+    assert!(
+        text.starts_with("= The lamp =\n\nIt was a well-known"),
+        "{text}"
+    );
+    assert!(matches!(
+        corpus.text(1, "elsewhere", 0, 30),
+        Err(ReportError::NoDomain { .. })
+    ));
+
+    // As many articles as fit, with the words and bytes of their original.
+    let passage = corpus.passage(1, "WikiText-2", 200).unwrap();
+    assert_eq!(passage.extent.tokens, passage.ids.len() - 1);
+    assert!((100..=200).contains(&passage.extent.tokens));
+    assert_eq!(passage.extent.words, 4 + 6 * 14);
+    let all = words(&passage.ids);
+    assert!(
+        all.ends_with("of 1,000 years.\n") && !all.contains("Nobody"),
+        "{all}"
+    );
+    let part = corpus.passage(1, "WikiText-2", 20).unwrap();
+    assert_eq!(part.extent.tokens, 20);
+}
+
+#[test]
+fn published_figures_stand_beside_those_of_the_model_they_are_about_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, known) in [("tiny", true), ("other", false)] {
+        let lab = lab(name, vec![wikitext(folder.path())]);
+        let out = run(&lab, "perplexity");
+        let text = std::fs::read_to_string(out.path().join("perplexity.md")).unwrap();
+        assert_eq!(text.contains("| published | n |"), known, "{text}");
+        assert_eq!(text.contains("| 29.41 |"), known, "{text}");
+        assert!(text.contains("Perplexity on WikiText-2"), "{text}");
+        assert!(
+            text.contains("without the blanks that its makers"),
+            "{text}"
+        );
+        // The table has what the records give, over all tokens.
+        let records = Store::new(out.path().join(RECORDS))
+            .all("perplexity")
+            .unwrap();
+        let dense = || records.measurements().filter(|one| one.arm == "dense");
+        let sum = |name: &str| dense().map(|one| one.values[name]).sum::<f64>();
+        let passage = lab.corpus().passage(1, "WikiText-2", 200).unwrap();
+        assert_eq!(sum("tokens"), passage.extent.tokens as f64);
+        let perplexity = (sum("nats.stride64") / sum("tokens")).exp();
+        assert!(
+            text.contains(&format!("| dense | {perplexity:.2}")),
+            "{text}"
+        );
+        // Two strides of one causal model agree where the context is the same: in the first piece.
+        let first = dense().find(|one| one.index == 0).unwrap();
+        let [long, short] = ["nats.stride64", "nats.stride32"].map(|name| first.values[name]);
+        assert!((long - short).abs() < 1e-3, "{long} {short}");
+    }
+}
+
+#[test]
+fn summaries_are_of_the_datasets_articles_where_it_has_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = lab("tiny", vec![wikitext(folder.path()), news(folder.path())]);
+    let out = run(&lab, "summarisation");
+    let text = std::fs::read_to_string(out.path().join("summarisation.md")).unwrap();
+    assert!(
+        text.contains("2 articles from the test split of News"),
+        "{text}"
+    );
+    assert!(text.contains("Mara found a lamp ."), "{text}");
+    let two = Texts {
+        files: Vec::new(),
+        datasets: vec![news(folder.path()), news(folder.path())],
+    };
+    assert!(matches!(
+        Corpus::open(tiny::tokenizer(), &two),
+        Err(ReportError::TwoOfArticles { .. })
+    ));
+}

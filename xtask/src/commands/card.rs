@@ -1,0 +1,61 @@
+//! The card of a model that a command made.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use bsbr_convert::{ArmConfig, ModelCard};
+use bsbr_gpt2::Gpt2Config;
+use bsbr_report::corpus::model_files;
+use bsbr_report::{card, hash};
+use bsbr_train::finetune::History;
+
+use super::hub::{BUNDLED, Found};
+
+/// The language of storybook, which the bundled model was trained on.
+const STORYBOOK: &str = "en";
+
+/// A card for a model that goes to `out`, made of `found`.
+pub fn card(out: &Path, model: &Path, found: &Found) -> ModelCard {
+    let name = out.file_name().unwrap_or_default().to_string_lossy();
+    ModelCard {
+        title: name.into_owned(),
+        base: found.base.clone(),
+        language: (model == Path::new(BUNDLED)).then(|| STORYBOOK.to_owned()),
+        ..ModelCard::default()
+    }
+}
+
+/// What the records in `results` say of the arm of a converted model beside its original in
+/// `folder`.
+///
+/// # Errors
+///
+/// Where layers differ, which no experiment measures, or no record is of this model and arm.
+pub fn measured(results: &Path, folder: &Path, config: &Gpt2Config) -> Result<String> {
+    let arms: Vec<ArmConfig> = (0..config.n_layer).map(|layer| config.arm(layer)).collect();
+    let Some(arm) = arms
+        .first()
+        .filter(|arm| arms.iter().all(|one| one == *arm))
+    else {
+        bail!("--results: the layers have several arms, and experiments measure one at a time");
+    };
+    let hash = hash::of_files(&model_files(folder)?)?;
+    card::measured(results, &hash, arm).context("--results")
+}
+
+/// What training noted on the windows that were kept back.
+pub fn training(history: &History, data: &str, objective: &str) -> String {
+    let mut out = format!(
+        "## Training\n\nTrained on {data}; what was learned: {objective}. On windows that were kept \
+         back:\n\n| steps | loss, nats per token | perplexity |\n|---:|---:|---:|\n"
+    );
+    for one in &history.validations {
+        let line = format!(
+            "| {} | {:.4} | {:.3} |\n",
+            one.step, one.loss, one.perplexity
+        );
+        out.push_str(&line);
+    }
+    out.push_str("\nAll settings and curves: `finetuning.json`, `finetuning.svg`.\n");
+    out
+}

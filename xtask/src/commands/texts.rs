@@ -1,0 +1,156 @@
+//! What `--data` names: files of the user's, or datasets.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use bsbr_data::dataset::{DatasetError, cnn_dailymail, wikitext};
+use bsbr_report::corpus::Texts;
+use bsbr_report::datasets::{Catalogue, Columns, DatasetSpec, LocalDataset, STORYBOOK};
+
+use super::hub::{BUNDLED, HubArgs};
+
+/// Said behind an error about a dataset that nobody asked for.
+const OTHERWISE: &str = "a model that was not trained on storybook reads datasets from the Hub; \
+                         give --data storybook, or files of your own, to do without";
+
+/// What `--data` named, sorted.
+#[derive(Debug, Default)]
+pub struct Named {
+    /// Files of the user's.
+    pub files: Vec<PathBuf>,
+    /// Datasets.
+    pub datasets: Vec<DatasetSpec>,
+}
+
+/// Sorts the values of `--data`: what exists is a file, anything else a dataset's id, or storybook,
+/// which is what is read where nothing else is.
+///
+/// # Errors
+///
+/// Names the value that is neither, and what there is.
+pub fn sort(data: &[String], catalogue: &Catalogue) -> Result<Named> {
+    let mut named = Named::default();
+    for value in data.iter().filter(|value| *value != STORYBOOK) {
+        if Path::new(value).exists() {
+            named.files.push(value.into());
+            continue;
+        }
+        let found = catalogue.find(value);
+        let found = found.map_err(|message| anyhow!("--data {value}: {message}"))?;
+        named.datasets.push(found.clone());
+    }
+    Ok(named)
+}
+
+/// The texts that experiments read: those that `--data` names; without it storybook for a model
+/// with the bundled one's tokenizer, and the catalogue's default for any other.
+///
+/// # Errors
+///
+/// Why a dataset cannot be had, and what to do.
+pub fn texts(data: &[String], experiments: &Path, model: &Path, hub: &HubArgs) -> Result<Texts> {
+    if data.is_empty() && reads_storybook(model) {
+        return Ok(Texts::default());
+    }
+    let catalogue = Catalogue::read(experiments)?;
+    let named = match data {
+        [] => sort(&catalogue.default, &catalogue)?,
+        data => sort(data, &catalogue)?,
+    };
+    let local = |spec: DatasetSpec| -> Result<LocalDataset> {
+        let (training, test) = spec.needed();
+        Ok(LocalDataset {
+            training: hub.files(&spec, training)?,
+            test: hub.files(&spec, test)?,
+            spec,
+        })
+    };
+    let datasets: Result<Vec<LocalDataset>> = named.datasets.into_iter().map(local).collect();
+    let datasets = match data {
+        [] => datasets.context(OTHERWISE)?,
+        _ => datasets?,
+    };
+    Ok(Texts {
+        files: named.files,
+        datasets,
+    })
+}
+
+/// Whether a model has the tokenizer that was trained on storybook; so have the bundled model and
+/// all that are made of it.
+fn reads_storybook(model: &Path) -> bool {
+    let tokenizer = |folder: &Path| std::fs::read(folder.join("tokenizer.json")).ok();
+    match (tokenizer(model), tokenizer(Path::new(BUNDLED))) {
+        (Some(own), Some(bundled)) => own == bundled,
+        // Outside of the repository nothing is known of the bundled model but its name.
+        _ => model == Path::new(BUNDLED),
+    }
+}
+
+/// A text, or why there is none.
+type Document = Result<String, DatasetError>;
+
+/// The texts of a dataset's training split, to be trained on.
+///
+/// # Errors
+///
+/// Why the files cannot be had, and what to do.
+pub fn training(spec: &DatasetSpec, hub: &HubArgs) -> Result<Box<dyn Iterator<Item = Document>>> {
+    let files = hub.files(spec, &spec.splits.train)?;
+    Ok(match &spec.columns {
+        Columns::Lines { text } => {
+            let articles = wikitext::Articles::new(files, text);
+            Box::new(articles.map(|article| Ok(article?.text)))
+        }
+        Columns::Articles {
+            article,
+            highlights,
+        } => {
+            let columns = cnn_dailymail::Columns {
+                article: article.clone(),
+                highlights: highlights.clone(),
+            };
+            let articles = cnn_dailymail::Articles::new(files, columns);
+            Box::new(articles.map(|article| Ok(article?.training_text())))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bsbr_report::datasets::Catalogue;
+
+    use super::{reads_storybook, sort};
+
+    fn catalogue() -> Catalogue {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/experiments");
+        Catalogue::read(&assets).expect("the committed datasets")
+    }
+
+    #[test]
+    fn values_are_files_datasets_or_an_error_with_what_there_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.txt");
+        std::fs::write(&file, "text").expect("a file");
+        let data = ["storybook", "wikitext-2", &file.display().to_string()].map(str::to_owned);
+        let named = sort(&data, &catalogue()).expect("all are known");
+        assert_eq!(named.files, [file]);
+        assert_eq!(named.datasets[0].label, "WikiText-2");
+        let error = sort(&["wikitext".to_owned()], &catalogue()).expect_err("no such dataset");
+        let text = error.to_string();
+        assert!(
+            text.contains("--data wikitext:") && text.contains("wikitext-103, cnn-dailymail"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_model_with_another_tokenizer_does_not_read_storybook_unasked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(!reads_storybook(folder.path()));
+        std::fs::write(folder.path().join("tokenizer.json"), "{}").expect("a file");
+        assert!(!reads_storybook(folder.path()));
+    }
+}
