@@ -106,7 +106,12 @@ impl ArmConfig {
                     0 => held(&grid),
                     _ => tokens as f64 * 2.0 * d,
                 };
-                keys + grid.far_chunks(tokens) as f64 * (clusters + state)
+                // The attention inputs of the near field, and h_b.
+                let (inputs, offer) = match c.learned && c.state {
+                    true => (held(&grid) / 2.0, d),
+                    false => (0.0, 0.0),
+                };
+                keys + inputs + grid.far_chunks(tokens) as f64 * (clusters + state + offer)
             }
         }
     }

@@ -79,6 +79,23 @@ impl Gpt2 {
         Ok(self)
     }
 
+    /// The model whose layers of the moments arm have parameters of their own to learn; new ones
+    /// change nothing. Other layers stay as they are.
+    pub fn with_learned_retrieval(mut self) -> Self {
+        for (layer, block) in self.h.iter_mut().enumerate() {
+            let attention = &mut block.attn;
+            let weight = attention.c_attn.weight.val().detach();
+            let bias = attention.c_attn.bias.val().detach();
+            let heads = self.config.n_head;
+            attention.bsbr = attention.bsbr.clone().with_learned(heads, weight, bias);
+            let arms = self.config.bsbr.as_mut();
+            if let Some(arm) = arms.and_then(|bsbr| bsbr.layers.get_mut(layer)) {
+                *arm = attention.bsbr.config().clone();
+            }
+        }
+        self
+    }
+
     /// What positions beyond `n_positions` are embedded as.
     pub fn position_extension(&self) -> PositionExtension {
         self.extension

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bsbr_gpt2::parameters::visit_tensors;
-use bsbr_gpt2::{Gpt2, Gpt2Config};
+use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::finetune::{Dataset, FinetuneConfig, Finetuned, Objective, Trainable, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
@@ -146,8 +146,71 @@ fn training_lowers_the_loss() {
 }
 
 #[test]
-fn moments_without_parameters_of_their_own_cannot_train_them() {
+fn training_the_retrieval_changes_what_the_arm_was_given_for_it_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let error = run(&with(Objective::Lm, Trainable::Retrieval), folder.path(), 0).unwrap_err();
+    let config = with(Objective::Lm, Trainable::Retrieval);
+    let tuned = run(&config, folder.path(), 0).unwrap();
+    assert!(tuned.history.losses.iter().all(|loss| loss.is_finite()));
+    let untrained = run(&with(Objective::Lm, Trainable::All), folder.path(), 0);
+    assert!(untrained.is_err(), "its checkpoints are of another run");
+
+    let before: std::collections::BTreeMap<_, _> = tensors(&model().with_learned_retrieval())
+        .into_iter()
+        .collect();
+    let after = tensors(&tuned.model);
+    assert_eq!(before.len(), after.len());
+    let own = [
+        "routing.",
+        "tuning.temperature",
+        "tuning.bias",
+        "tuning.gain",
+    ];
+    for part in own {
+        let all = after.iter().filter(|(name, _)| name.contains(part));
+        let changed = all.filter(|(name, bytes)| before[name] != *bytes).count();
+        assert!(changed >= 2, "{part} of {changed} layers changed");
+    }
+    for (name, bytes) in &after {
+        let fixed = !name.contains(".attn.bsbr.");
+        assert!(!fixed || before[name] == *bytes, "{name} changed");
+    }
+}
+
+#[test]
+fn what_the_retrieval_is_given_changes_nothing() {
+    let batch = TokenBatch::single(&(0..40).collect::<Vec<u32>>()).unwrap();
+    let of = |model: Gpt2| -> Vec<f32> {
+        let hidden = model.hidden_states(&batch).unwrap();
+        hidden.into_data().iter::<f32>().collect()
+    };
+    let (before, after) = (of(model()), of(model().with_learned_retrieval()));
+    for (before, after) in before.iter().zip(&after) {
+        // The mean of projections is the projection of the mean but for rounding.
+        assert!((before - after).abs() < 1e-5, "{before}, {after}");
+    }
+}
+
+#[test]
+fn an_arm_without_parameters_of_its_own_cannot_train_them() {
+    let plan = bsbr_convert::ConversionPlan::parse("local:chunk_size=8", None).unwrap();
+    let local = bsbr_convert::convert(model(), &plan).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let options = RunOptions {
+        checkpoint_every: Duration::from_secs(3600),
+        validate_every: 100,
+    };
+    let error = finetune(
+        &with(Objective::Lm, Trainable::Retrieval),
+        local,
+        None,
+        &data(),
+        folder.path(),
+        &options,
+        &mut Watch {
+            stop_after: 0,
+            last: 0,
+        },
+    );
+    let error = error.unwrap_err();
     assert!(matches!(error, TrainError::Config { .. }), "{error}");
 }

@@ -194,6 +194,10 @@ fn arms() -> Vec<ArmConfig> {
         }),
         ArmConfig::Moments(MomentsConfig {
             compression: 4,
+            ..moments.clone()
+        }),
+        ArmConfig::Moments(MomentsConfig {
+            learned: true,
             ..moments
         }),
     ]

@@ -122,7 +122,7 @@ enum Part {
     All,
     /// The attention
     Attention,
-    /// What the arm has of its own
+    /// What the arm has of its own; moments is given routings, temperatures, biases and gains
     Retrieval,
     /// Low-rank adapters, which are merged at the end
     Lora,

@@ -27,8 +27,9 @@ use crate::device;
 ///
 /// Runs what `assets/experiments` describes: how close each arm stays, what it finds and writes, what
 /// it costs. Every unit is recorded as it ends; stopped with Ctrl-C or killed, the same command goes
-/// on from there, and a finished run is only rendered again. The last line printed is the page's
-/// path.
+/// on from there, and a finished run is only rendered again. Models that are fine-tuned on the way are
+/// kept in the output folder, with their checkpoints while they are trained. The last line printed is
+/// the page's path.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the dense model, or its name on the Hub, as openai-community/gpt2

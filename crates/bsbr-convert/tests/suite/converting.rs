@@ -122,6 +122,60 @@ fn layers_that_keep_their_arm_keep_what_it_learned() {
 }
 
 #[test]
+fn what_moments_learns_starts_from_the_projections_and_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=2";
+    let model = converted(
+        &format!("{plain}:learned=true"),
+        Some("1=moments:state=false"),
+    );
+    let names: Vec<String> = tensors(&model)
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.contains(".bsbr."))
+        .collect();
+    let of = |layer: usize, parts: &[&str]| -> Vec<String> {
+        let name = |part: &&str| format!("h.{layer}.attn.bsbr.{part}");
+        parts.iter().map(name).collect()
+    };
+    let routing = [
+        "routing.retrieval.weight",
+        "routing.retrieval.bias",
+        "routing.summary.weight",
+        "routing.summary.bias",
+        "tuning.temperature",
+        "tuning.bias",
+        "tuning.gain",
+    ];
+    assert_eq!(names[..7], of(0, &routing));
+    // Without a state there is nothing to route and nothing to scale.
+    assert_eq!(names[7..], of(1, &["tuning.temperature", "tuning.bias"]));
+
+    let projection = &expected().tensors["h.0.attn.c_attn.weight"].1;
+    let part = |which: usize| -> Vec<f32> {
+        (0..16)
+            .map(|i| projection[i / 4 * 12 + which * 4 + i % 4])
+            .collect()
+    };
+    let own = model.h[0].attn.bsbr.routing.as_ref().unwrap();
+    let values = |x: Tensor<2>| x.into_data().try_into_vec::<f32>().unwrap();
+    assert_eq!(values(own.retrieval.weight.val()), part(0));
+    assert_eq!(values(own.summary.weight.val()), part(1));
+
+    let out = folder.path().join("out");
+    save_model(&model, &out, &SaveOptions::default()).unwrap();
+    let again = load(&out).model;
+    assert_eq!(tensors(&again), tensors(&model));
+    // A model that never learned has nothing of it, nor does its configuration speak of it.
+    let text = converted(plain, None).config().to_json().unwrap();
+    assert!(!text.contains("learned"), "{text}");
+    let given = converted(plain, None).with_learned_retrieval();
+    let all = converted(&format!("{plain}:learned=true"), None);
+    assert_eq!(tensors(&given), tensors(&all));
+    assert_eq!(given.config(), all.config());
+}
+
+#[test]
 fn a_plan_that_does_not_fit_the_model_is_refused() {
     let model = load(fixture("single")).model;
     let beyond = ConversionPlan::parse("dense", Some("2=local")).unwrap();

@@ -59,7 +59,8 @@ pub enum Trainable {
     All,
     /// The attention: projections and what the arm has of its own.
     Attention,
-    /// What the arm has of its own: routings and compression bases.
+    /// What the arm has of its own: routings, compression bases, and in the moments arm a
+    /// temperature, a bias and a gain per head, which it is given for that.
     Retrieval,
     /// Low-rank adapters on the projections of attention and feed-forward layers.
     Lora {

@@ -66,6 +66,10 @@ pub fn finetune(
     observer: &mut dyn Observer,
 ) -> Result<Finetuned, TrainError> {
     config.validate()?;
+    let model = match config.train {
+        Trainable::Retrieval => model.with_learned_retrieval(),
+        _ => model,
+    };
     let positions = model.config().n_positions;
     if data.window_size() > positions {
         return Err(TrainError::Config {

@@ -38,8 +38,8 @@ pub(crate) fn select(model: Gpt2, train: Trainable, seed: u64) -> Result<Gpt2, T
     if names.is_empty() {
         return Err(TrainError::Config {
             setting: "train".into(),
-            message: "the arm has no parameters of its own: `retrieval` needs the published arm, \
-                      or moments with a compressed state; train the attention instead"
+            message: "the arm has no parameters of its own: `retrieval` needs the moments or the \
+                      published arm; train the attention instead"
                 .into(),
         });
     }
