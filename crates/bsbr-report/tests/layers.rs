@@ -124,13 +124,13 @@ fn sets_of_layers_are_converted_as_they_say() {
         assert!(!values.contains_key(CHOICE));
         assert!((0.0..=1.0).contains(&values["top1"]), "{}", one.arm);
         assert!(values["cosine"] <= 1.0 + 1e-9 && values["nll"] > 0.0);
-        let dense = mean_of_index(tale, "dense", one.index);
+        let dense = nll_of(tale, "dense", one.index);
         let beyond = values["nll"] - dense;
         assert!((values["nll.minus_dense"] - beyond).abs() < 1e-8);
     }
 }
 
-fn mean_of_index(record: &Record, id: &str, index: u64) -> f64 {
+fn nll_of(record: &Record, id: &str, index: u64) -> f64 {
     let mut all = record.measurements.iter();
     let found = all.find(|one| one.arm == id && one.index == index);
     found.unwrap().values["nll"]
@@ -270,6 +270,7 @@ fn made_up(choice: fn(usize) -> f64) -> Section {
     let mut all = Vec::new();
     for set in 0u32..16 {
         let layers: Vec<usize> = (0..4).filter(|layer| set >> layer & 1 == 1).collect();
+        // Of four layers, only three in a row are written as a range.
         let words = match layers.as_slice() {
             [first, .., last] if last - first > 1 && last - first + 1 == layers.len() => {
                 format!("{first}–{last}")
@@ -279,7 +280,6 @@ fn made_up(choice: fn(usize) -> f64) -> Section {
                 words.join(", ")
             }
         };
-        // Three in a row and one apart does not occur; one apart and two in a row is as listed.
         for arm in ["moments", "local"] {
             let id = match layers.len() {
                 0 => "dense".to_owned(),
