@@ -3,16 +3,9 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// The devices to test on: fused kernels, and plain operations where a backend
-/// without kernels is compiled in. Both with autodiff.
+/// The devices to test on, with autodiff: the one that `BURN_DEVICE` names, or the default.
 pub fn devices() -> Vec<Device> {
-    vec![
-        #[cfg(feature = "flex")]
-        Device::flex().autodiff(),
-        #[cfg(feature = "ndarray")]
-        #[allow(deprecated)] // Burn keeps the backend for now
-        Device::ndarray().autodiff(),
-    ]
+    vec![Device::default().autodiff()]
 }
 
 /// Values spread over [-scale, scale], the same on every run.
