@@ -1,6 +1,7 @@
 //! Recovery by training: what is trained, kept, measured and said.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
 #[path = "common/tiny.rs"]
 #[allow(dead_code, reason = "each test uses a part")]
 mod tiny;
@@ -13,6 +14,7 @@ use bsbr_report::judge::Session;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{Plan, RECORDS, differences, reproduce};
 use bsbr_report::runner::Nobody;
+use bsbr_report::section::{Block, Cell, Table};
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 use bsbr_report::store::Store;
 
@@ -141,8 +143,8 @@ fn every_arm_is_measured_before_and_after_training_and_without_its_retrieval() {
     for part in [
         "## After 2 epochs",
         "## Perplexity by epochs",
-        "## The gap to the original, closed",
-        "## The gap to the tuned original, closed",
+        "## The gap to the original closed after 1 epoch",
+        "## The gap to the tuned original closed after 2 epochs",
         "## With the retrieval deleted after training",
         "deleting the retrieval changes",
         "no votes yet",
@@ -192,6 +194,73 @@ fn models_are_trained_once_and_a_training_that_was_ended_goes_on() {
     assert_eq!(std::fs::read(weights("epochs-002")).unwrap(), bytes);
     assert_eq!(written("epochs-001"), before);
     assert_eq!(all(&first), all(&third));
+}
+
+#[test]
+fn shares_of_gaps_are_said_where_there_is_a_gap() {
+    let spec = spec(RECOVERY);
+    // Mean negative log likelihoods of every text but for what the texts have in common.
+    let models = [
+        ("dense@0", 1.0),
+        ("dense@1", 0.95),
+        ("dense@2", 0.9),
+        ("moments@0", 1.0),
+        ("moments@1", 0.96),
+        ("moments@2", 0.92),
+        ("moments@2/cut", 0.92),
+        ("local@0", 1.4),
+        ("local@1", 1.2),
+        ("local@2", 1.0),
+    ];
+    let one = |(id, nll): (&str, f64), index| {
+        let mut one = Measurement::new(id, "tale", 80, index);
+        one.set("nll", nll);
+        one
+    };
+    let all = models
+        .iter()
+        .flat_map(|&model| [0, 1].map(|index| one(model, index)));
+    let records = Records::new(vec![common::record(&spec, "tale", all.collect(), 2)]);
+    let experiment = experiments::build(&spec, &[]).unwrap();
+    let section = experiment.render(&records).unwrap();
+    let tables: Vec<&Table> = section
+        .blocks
+        .iter()
+        .filter_map(|block| match block {
+            Block::Table(table) => Some(table),
+            _ => None,
+        })
+        .collect();
+    let cell = |title: &str, row: &str| -> &Cell {
+        let table = tables.iter().find(|table| table.title == title).unwrap();
+        &table
+            .rows
+            .iter()
+            .find(|one| one.head.starts_with(row))
+            .unwrap()
+            .cells[0]
+    };
+    let share = |title: &str, row: &str| match cell(title, row) {
+        Cell::Measured(found, _) => found.mean,
+        other => panic!("{other:?}"),
+    };
+    let original = "The gap to the original closed after 2 epochs";
+    assert!((share(original, "local") - 1.0).abs() < 1e-9);
+    let control = "The gap to the tuned original closed after 2 epochs";
+    let [before, after, goal] = [1.4f64, 1.0, 0.9].map(f64::exp);
+    let expected = (before - after) / (before - goal);
+    assert!((share(control, "local") - expected).abs() < 1e-9);
+    let no_gap = cell(original, "moments");
+    assert!(matches!(no_gap, Cell::Missing(_)), "{no_gap:?}");
+    let same = tables
+        .iter()
+        .find(|one| one.title.starts_with("With the retrieval"));
+    let words = same.unwrap().rows[0].cells.last().unwrap();
+    assert_eq!(*words, Cell::Text("nothing".to_owned()));
+    let sentence = section.blocks.iter().any(|block| {
+        matches!(block, Block::Text(text) if text.contains("deleting the retrieval changes nothing"))
+    });
+    assert!(sentence);
 }
 
 #[test]

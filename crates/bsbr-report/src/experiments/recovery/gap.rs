@@ -17,6 +17,15 @@ pub(super) enum Scale {
 }
 
 impl Scale {
+    /// Whether one number is worse than another: perplexities are better the lower they are,
+    /// everything else the higher.
+    fn worse(self, one: f64, other: f64) -> bool {
+        match self {
+            Self::Mean => one < other,
+            Self::Exponential => one > other,
+        }
+    }
+
     fn of(self, mean: f64) -> f64 {
         match self {
             Self::Mean => mean,
@@ -115,7 +124,8 @@ impl Measured<'_> {
     ///
     /// # Errors
     ///
-    /// Why there is no share; among that, that the gap may be none.
+    /// Why there is no share; among that, that the gap may be none, and that there is nothing to
+    /// win back.
     pub fn closed(
         &self,
         records: &Records,
@@ -125,8 +135,12 @@ impl Measured<'_> {
         if gap.mean == 0.0 || gap.interval.is_some_and(|interval| interval.contains(0.0)) {
             return Err("no gap to close: its 95 % interval includes 0".to_owned());
         }
+        if !self.scale.worse(gap.mean, 0.0) {
+            return Err("nothing to win back: before training it is better than that".to_owned());
+        }
         self.together(records, [before, after, goal], |[before, after, goal]| {
-            (before - after) / (before - goal)
+            // Without a negative zero.
+            (before - after) / (before - goal) + 0.0
         })
     }
 

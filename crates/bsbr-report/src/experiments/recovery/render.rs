@@ -102,26 +102,33 @@ pub(super) fn section(experiment: &Recovery, records: &Records) -> Section {
     );
     blocks.push(Block::Figure(figure(experiment, records, &shown)));
     if let Some(dense) = dense(arms) {
-        let (original, control) = (tuned_id(&dense.id, 0), tuned_id(&dense.id, last));
-        for (goal, title, note) in [
+        for (control, title, note) in [
             (
-                original,
-                "The gap to the original, closed",
+                false,
+                "The gap to the original closed",
                 "Of what converting cost, the share that training won back: (before − after) ÷ \
                  (before − the original, untrained). Training also teaches what the original does \
                  not know, so that it may be above 100 %, and for top-1 it takes a model away from \
                  the original whatever its arm.",
             ),
             (
-                control,
-                "The gap to the tuned original, closed",
+                true,
+                "The gap to the tuned original closed",
                 "The same beside the dense model trained on the same tokens in the same order: \
                  100 % is all that the arm could win.",
             ),
         ] {
-            blocks.push(Block::Table(gaps(
-                experiment, records, &shown, &goal, title, note,
-            )));
+            for &epochs in experiment.counts.epochs.iter().rev().filter(|&&n| n > 0) {
+                let goal = tuned_id(&dense.id, if control { epochs } else { 0 });
+                let title = format!("{title} after {}", plural(epochs, "epoch"));
+                let mut table = gaps(experiment, records, &shown, &goal, epochs);
+                table.folded = epochs != last;
+                blocks.push(Block::Table(Table {
+                    title,
+                    note: note.to_owned(),
+                    ..table
+                }));
+            }
         }
     }
     blocks.push(Block::Table(without_retrieval(experiment, records, &shown)));
@@ -233,40 +240,27 @@ fn capital(text: &str) -> String {
     first.unwrap_or_default() + letters.as_str()
 }
 
-/// How much of the gap to `goal` each arm has closed after each number of epochs.
+/// How much of the gap to `goal` each arm has closed after some epochs.
 fn gaps(
     experiment: &Recovery,
     records: &Records,
     shown: &[Shown<'_>],
     goal: &str,
-    title: &str,
-    note: &str,
+    epochs: u64,
 ) -> Table {
-    let mut columns = Vec::new();
-    let mut places = Vec::new();
-    for (place, one) in shown.iter().enumerate() {
-        for &epochs in experiment
-            .counts
-            .epochs
-            .iter()
-            .filter(|&&epochs| epochs > 0)
-        {
-            columns.push((format!("{}, {epochs}", one.title), Style::Percent(0)));
-            places.push((place, epochs));
-        }
-    }
-    let find = |subject: &Subject, column: usize| {
-        let (place, epochs) = places[column];
+    let columns: Vec<_> = shown
+        .iter()
+        .map(|one| (one.title.to_owned(), Style::Percent(0)))
+        .collect();
+    let find = |subject: &Subject, place: usize| {
         let [before, after] = [0, epochs].map(|epochs| tuned_id(&subject.id, epochs));
-        shown[place]
-            .measured
-            .closed(records, [&before, &after, goal])
+        let ids = [before.as_str(), after.as_str(), goal];
+        shown[place].measured.closed(records, ids)
     };
     let arms = &experiment.spec.method.arms;
     let mut subjects = Subject::arms(arms);
     subjects.retain(|one| dense(arms).is_none_or(|dense| dense.id != one.id));
-    let note = format!("{note} Columns give the quantity and the epochs.");
-    by_estimate(title, note, &subjects, &columns, find)
+    by_estimate("", "", &subjects, &columns, find)
 }
 
 /// The arms that retrieve from afar.
@@ -303,7 +297,7 @@ fn without_retrieval(experiment: &Recovery, records: &Records, shown: &[Shown<'_
         "With the retrieval deleted after training",
         format!(
             "The model after {} with its arm switched to `local`, minus itself as it was trained; \
-             shares in points.",
+             shares in points. What changes is what has an interval without 0.",
             plural(experiment.counts.last(), "epoch")
         ),
         &subjects,
@@ -325,14 +319,17 @@ fn changes(
     arm: &str,
     shown: &[Shown<'_>],
 ) -> Result<String, String> {
-    let mut changed = Vec::new();
+    let mut intervals = Vec::new();
     for one in shown {
-        let found = difference(experiment, records, arm, one)?;
-        let interval = found.interval.ok_or("one sample shows no change")?;
-        if !interval.contains(0.0) {
-            changed.push(one.title);
-        }
+        let found = difference(experiment, records, arm, one).ok();
+        let interval = found.and_then(|found| found.interval);
+        intervals.extend(interval.map(|interval| (one.title, interval)));
     }
+    if intervals.is_empty() {
+        return Err("it takes two samples to show a change".to_owned());
+    }
+    let changed = intervals.iter().filter(|(_, one)| !one.contains(0.0));
+    let changed: Vec<&str> = changed.map(|(title, _)| *title).collect();
     Ok(match changed.as_slice() {
         [] => "nothing".to_owned(),
         some => some.join(", "),
