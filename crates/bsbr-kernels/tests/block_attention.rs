@@ -42,11 +42,20 @@ fn check_with(shape: [usize; 4], settings: BlockAttention, states: &BlockStates)
         let [q, k, v] = inputs(shape, &device);
         let scale = 1.0 / (shape[3] as f64).sqrt();
         let states = match states {
-            BlockStates::Compressed { key, .. } => bases(shape[1], shape[3], key.dims()[2], &device),
+            BlockStates::Compressed { key, .. } => {
+                bases(shape[1], shape[3], key.dims()[2], &device)
+            }
             other => other.clone(),
         };
         let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
-            op(q.clone(), k.clone(), v.clone(), states.clone(), settings, scale)
+            op(
+                q.clone(),
+                k.clone(),
+                v.clone(),
+                states.clone(),
+                settings,
+                scale,
+            )
         });
         let what = format!("{shape:?}, {settings:?}, {states:?} on {device:?}");
         assert_close(fused, plain, 2e-5, &what);
@@ -71,16 +80,54 @@ fn equals_plain_with_awkward_settings() {
     let base = SETTINGS;
     for settings in [
         BlockAttention { sinks: 0, ..base },
-        BlockAttention { near_chunks: 0, ..base },
-        BlockAttention { near_chunks: 3, ..base },
-        BlockAttention { clusters: 1, ..base },
-        BlockAttention { clusters: 8, ..base },
-        BlockAttention { clusters: 0, ..base },
-        BlockAttention { clusters: 0, sinks: 0, near_chunks: 0, ..base },
-        BlockAttention { chunk_size: 1, clusters: 1, ..base },
-        BlockAttention { chunk_size: 1, clusters: 1, sinks: 0, near_chunks: 0, ..base },
-        BlockAttention { chunk_size: 3, clusters: 4, ..base },
-        BlockAttention { chunk_size: 100, clusters: 16, ..base },
+        BlockAttention {
+            near_chunks: 0,
+            ..base
+        },
+        BlockAttention {
+            near_chunks: 3,
+            ..base
+        },
+        BlockAttention {
+            clusters: 1,
+            ..base
+        },
+        BlockAttention {
+            clusters: 8,
+            ..base
+        },
+        BlockAttention {
+            clusters: 0,
+            ..base
+        },
+        BlockAttention {
+            clusters: 0,
+            sinks: 0,
+            near_chunks: 0,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 1,
+            clusters: 1,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 1,
+            clusters: 1,
+            sinks: 0,
+            near_chunks: 0,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 3,
+            clusters: 4,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 100,
+            clusters: 16,
+            ..base
+        },
     ] {
         for n in [1, 37, 41] {
             check([3, 2, n, 5], settings);
@@ -98,7 +145,13 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
         exact_clusters: 0,
     };
     check([1, 1, 1003, 16], settings);
-    check([1, 1, 1003, 16], BlockAttention { exact_clusters: 5, ..settings });
+    check(
+        [1, 1, 1003, 16],
+        BlockAttention {
+            exact_clusters: 5,
+            ..settings
+        },
+    );
     // More clusters than a step has keys.
     let many = BlockAttention {
         sinks: 2,
@@ -114,7 +167,13 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
 fn equals_plain_at_awkward_head_sizes() {
     for d in [1, 5, 48, 64, 80] {
         check([3, 2, 53, d], SETTINGS);
-        check([1, 2, 53, d], BlockAttention { exact_clusters: 2, ..SETTINGS });
+        check(
+            [1, 2, 53, d],
+            BlockAttention {
+                exact_clusters: 2,
+                ..SETTINGS
+            },
+        );
     }
 }
 
@@ -123,7 +182,11 @@ fn equals_plain_with_exact_clusters() {
     // 100 are more than there are.
     for exact_clusters in [1, 2, 3, 7, 100] {
         for sinks in [0, 3] {
-            let settings = BlockAttention { exact_clusters, sinks, ..SETTINGS };
+            let settings = BlockAttention {
+                exact_clusters,
+                sinks,
+                ..SETTINGS
+            };
             for n in [1, 19, 28, 61] {
                 check([2, 2, n, 6], settings);
             }
@@ -134,12 +197,24 @@ fn equals_plain_with_exact_clusters() {
 #[test]
 fn of_equal_clusters_the_first_is_chosen() {
     // All keys alike: every cluster has the same score.
-    let settings = BlockAttention { clusters: 1, exact_clusters: 2, ..SETTINGS };
+    let settings = BlockAttention {
+        clusters: 1,
+        exact_clusters: 2,
+        ..SETTINGS
+    };
     for device in plain_devices() {
         let [q, k, v] = inputs([1, 2, 50, 4], &device);
         let k = k.zeros_like();
-        let [fused, plain] = [block_attention, block_attention_plain]
-            .map(|op| op(q.clone(), k.clone(), v.clone(), BlockStates::Whole, settings, 0.5));
+        let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
+            op(
+                q.clone(),
+                k.clone(),
+                v.clone(),
+                BlockStates::Whole,
+                settings,
+                0.5,
+            )
+        });
         assert_close(fused, plain, 2e-5, "equal keys");
     }
 }
@@ -158,9 +233,19 @@ fn what_is_near_or_looked_up_is_attended_to_as_densely() {
         let [q, k, v] = inputs([2, 2, 70, 12], &device);
         let dense = causal_attention(q.clone(), k.clone(), v.clone(), 0.3);
         for settings in [
-            BlockAttention { near_chunks: 20, ..SETTINGS },
-            BlockAttention { exact_clusters: 1000, ..SETTINGS },
-            BlockAttention { chunk_size: 1, clusters: 1, ..SETTINGS },
+            BlockAttention {
+                near_chunks: 20,
+                ..SETTINGS
+            },
+            BlockAttention {
+                exact_clusters: 1000,
+                ..SETTINGS
+            },
+            BlockAttention {
+                chunk_size: 1,
+                clusters: 1,
+                ..SETTINGS
+            },
         ] {
             let states = BlockStates::Whole;
             let out = block_attention(q.clone(), k.clone(), v.clone(), states, settings, 0.3);
@@ -183,10 +268,21 @@ fn takes_views() {
                 .swap_dims(2, 3)
                 .flip([0, 2])
         });
-        let settings = BlockAttention { exact_clusters: 1, ..SETTINGS };
+        let settings = BlockAttention {
+            exact_clusters: 1,
+            ..SETTINGS
+        };
         for [q, k, v] in [heads, flipped] {
-            let [fused, plain] = [block_attention, block_attention_plain]
-                .map(|op| op(q.clone(), k.clone(), v.clone(), BlockStates::Whole, settings, 0.25));
+            let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
+                op(
+                    q.clone(),
+                    k.clone(),
+                    v.clone(),
+                    BlockStates::Whole,
+                    settings,
+                    0.25,
+                )
+            });
             assert_close(fused, plain, 2e-5, "views");
         }
     }
@@ -206,7 +302,10 @@ fn no_output_depends_on_a_later_token() {
     for device in plain_devices() {
         let shape = [1, 2, 60, 8];
         for exact_clusters in [0, 2] {
-            let settings = BlockAttention { exact_clusters, ..SETTINGS };
+            let settings = BlockAttention {
+                exact_clusters,
+                ..SETTINGS
+            };
             let out = |inputs: &[Tensor<4>; 3]| {
                 let [q, k, v] = inputs.clone();
                 block_attention(q, k, v, BlockStates::Whole, settings, 0.3)
@@ -247,7 +346,14 @@ fn is_the_same_on_any_number_of_threads() {
                 ..SETTINGS
             };
             let [q, k, v] = inputs([1, 3, 700, 64], &Device::flex());
-            [block_attention(q, k, v, BlockStates::Whole, settings, 0.125)]
+            [block_attention(
+                q,
+                k,
+                v,
+                BlockStates::Whole,
+                settings,
+                0.125,
+            )]
         })
     };
     for exact_clusters in [0, 4] {
@@ -263,7 +369,10 @@ fn large_scores_stay_finite() {
         let [q, k, v] = inputs([1, 2, 60, 16], &device);
         for factor in [1e2, 1e4] {
             for exact_clusters in [0, 2] {
-                let settings = BlockAttention { exact_clusters, ..SETTINGS };
+                let settings = BlockAttention {
+                    exact_clusters,
+                    ..SETTINGS
+                };
                 let (q, k) = (q.clone() * factor, k.clone() * factor);
                 let out = block_attention(q, k, v.clone(), BlockStates::Off, settings, 1.0);
                 assert!(vec(out).iter().all(|x| x.is_finite()));
@@ -296,7 +405,10 @@ fn gradients_are_those_of_the_output() {
         };
         let numeric = (at(5e-3) - at(-5e-3)) / 1e-2;
         // Differences of f32 sums are good to about one in a hundred.
-        assert!((along - numeric).abs() < 2e-2 * numeric.abs(), "{along} for {numeric}");
+        assert!(
+            (along - numeric).abs() < 2e-2 * numeric.abs(),
+            "{along} for {numeric}"
+        );
     }
 }
 
@@ -306,7 +418,10 @@ fn knows_where_it_is_fused() {
         let x: Tensor<4> = tensor([1, 1, 2, 2], 1, 1.0, &device);
         assert!(!fuses_block_attention(&x));
         #[cfg(feature = "flex")]
-        assert_eq!(fuses_block_attention(&x.inner()), device.inner() == Device::flex());
+        assert_eq!(
+            fuses_block_attention(&x.inner()),
+            device.inner() == Device::flex()
+        );
     }
 }
 

@@ -30,10 +30,9 @@ pub(crate) fn forward(
     batches.enumerate().for_each(|(batch, (out, lse))| {
         let out = out.par_chunks_mut(QUERIES * h * d);
         let blocks = out.zip(lse.par_chunks_mut(QUERIES * h));
-        blocks
-            .enumerate()
-            .with_max_len(1)
-            .for_each_init(Block::new, |block, (number, (out, lse))| {
+        blocks.enumerate().with_max_len(1).for_each_init(
+            Block::new,
+            |block, (number, (out, lse))| {
                 let (first, rows) = (number * QUERIES, lse.len() / h);
                 for head in 0..h {
                     block.begin(q.head(batch, head).rows(first, rows), d, scale);
@@ -49,7 +48,8 @@ pub(crate) fn forward(
                         lse[at] = block.log_sum_exp(row);
                     }
                 }
-            });
+            },
+        );
     });
     (out, lse)
 }

@@ -7,9 +7,7 @@ use super::far::HeadState;
 use super::forward::forward;
 use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, portable};
 use crate::cpu::matrix::Mat;
-use crate::cpu::tensor::{
-    Heads, contiguous, elements, forward_strides, heads_from_tokens, is_f32,
-};
+use crate::cpu::tensor::{Heads, contiguous, elements, forward_strides, heads_from_tokens, is_f32};
 
 impl BlockAttentionOps for Flex {
     fn block_attention(

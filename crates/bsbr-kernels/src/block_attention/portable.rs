@@ -64,10 +64,13 @@ pub(super) fn forward<B: Backend>(
         mask::<B>([1, n, width], is_far, &of_clusters),
     );
 
-    let chosen = choose(host::<B>(of_clusters.clone()), width, settings.exact_clusters);
-    let looked_up = |head: usize, query: usize, cluster: usize| {
-        chosen[(head * n + query) * width + cluster]
-    };
+    let chosen = choose(
+        host::<B>(of_clusters.clone()),
+        width,
+        settings.exact_clusters,
+    );
+    let looked_up =
+        |head: usize, query: usize, cluster: usize| chosen[(head * n + query) * width + cluster];
     let seen = |head: usize, query: usize, key: usize| {
         sees(&settings, query, key)
             || far
@@ -77,9 +80,8 @@ pub(super) fn forward<B: Backend>(
     let tokens_mask = mask::<B>([b * h, n, n], seen, &of_tokens);
     let left = |head: usize, query: usize, cluster: usize| !looked_up(head, query, cluster);
     let clusters_mask = mask::<B>([b * h, n, width], left, &of_clusters);
-    let per_head = |mask: FloatTensor<B>, keys: usize| {
-        B::float_reshape(mask, Shape::from([b, h, n, keys]))
-    };
+    let per_head =
+        |mask: FloatTensor<B>, keys: usize| B::float_reshape(mask, Shape::from([b, h, n, keys]));
     let scores = B::float_cat(
         vec![
             B::float_add(of_tokens, per_head(tokens_mask, n)),
@@ -118,7 +120,9 @@ impl<B: Backend> Far<B> {
             counts[cluster] += 1.0;
         }
         let shares: Vec<f32> = counts.iter().map(|m| 1.0 / m.max(1.0)).collect();
-        let bias = counts.iter().map(|&m| if m > 0.0 { m.ln() } else { HIDDEN });
+        let bias = counts
+            .iter()
+            .map(|&m| if m > 0.0 { m.ln() } else { HIDDEN });
         let members = tensor::<B>(members, [b, h, chunks, g, s], k);
         let shares = tensor::<B>(shares, [b, h, chunks, g, 1], k);
         let bias = tensor::<B>(bias.collect(), [b, h, 1, chunks * g], k);
@@ -184,9 +188,7 @@ impl<B: Backend> Far<B> {
         let h_b = B::float_mean_dim(keys, 3);
         let h_b = B::float_reshape(h_b, Shape::from([b, h, self.chunks, d]));
         let scores = B::float_matmul(B::float_cat(receivers, 2), B::float_swap_dims(h_b, 2, 3));
-        let visible = |_: usize, query: usize, chunk: usize| {
-            chunk < far_of_token(settings, query)
-        };
+        let visible = |_: usize, query: usize, chunk: usize| chunk < far_of_token(settings, query);
         let hidden = mask::<B>([1, n, self.chunks], visible, &scores);
         // Tokens without a far field read something, but have no mass to weigh it.
         let weights = softmax::<B>(B::float_add(scores, hidden));

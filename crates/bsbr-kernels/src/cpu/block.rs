@@ -281,7 +281,11 @@ fn raise(max: &mut PerQuery, scores: &[f32], width: usize) {
     // Strip by strip, so that the maxima stay in a register.
     for (strip, max) in max[..width / LANES].iter_mut().enumerate() {
         let mut highest = *max;
-        for row in scores.get(strip * LANES..).unwrap_or_default().chunks(width) {
+        for row in scores
+            .get(strip * LANES..)
+            .unwrap_or_default()
+            .chunks(width)
+        {
             if let Some(row) = row.first_chunk::<LANES>() {
                 for (max, &x) in highest.iter_mut().zip(row) {
                     *max = if x > *max { x } else { *max };
@@ -305,10 +309,11 @@ fn exponentiate(scores: &mut [f32], width: usize, max: &PerQuery, sum: &mut PerQ
         let rows = scores.get_mut(strip * LANES..).unwrap_or_default();
         for row in rows.chunks_mut(width) {
             if let Some(row) = row.first_chunk_mut::<LANES>() {
-                for ((x, max), sum) in row.iter_mut().zip(max).zip(&mut total) {
-                    let y = exp2_below(*x - max);
-                    *x = y;
-                    *sum += y;
+                for (x, max) in row.iter_mut().zip(max) {
+                    *x = exp2_below(*x - max);
+                }
+                for (sum, x) in total.iter_mut().zip(row) {
+                    *sum += *x;
                 }
             }
         }
