@@ -32,7 +32,7 @@ pub fn split_into_clusters(keys: &[f32], [s, d]: [usize; 2], clusters: usize) ->
         return Vec::new();
     }
     assert!(
-        keys.len() % (s * d) == 0,
+        keys.len().is_multiple_of(s * d),
         "split_into_clusters: {} numbers are no chunks of {s} keys of {d}",
         keys.len()
     );
