@@ -1,6 +1,9 @@
 //! Times the arms against dense attention at growing lengths.
 //!
-//! `cargo run -p bsbr-attention --example bench_arms [-- --heads 12 --max 8192]`
+//! `cargo run -p bsbr-attention --example bench_arms [-- --heads 12 --max 8192 --rounds 7]`
+//!
+//! `-- --memory "moments" --max 8192` tells instead by how much the memory of a fresh
+//! process grows in one forward pass of that arm (on Linux), its input being there.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -12,22 +15,66 @@ use bsbr_attention::{
 use burn::tensor::{Device, Distribution, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let heads = flag("--heads").unwrap_or(12);
-    let longest = flag("--max").unwrap_or(8192);
+    let heads = number("--heads").unwrap_or(12);
+    let longest = number("--max").unwrap_or(8192);
+    let rounds = number("--rounds").unwrap_or(7);
     let device = Device::default();
     let shape = HeadShape {
         num_heads: heads,
         head_dim: 64,
         hidden_size: heads * 64,
     };
+    if let Some(name) = argument("--memory") {
+        for (arm, config) in arms() {
+            if arm == name {
+                let attention = Attention::new(config, shape, &device)?;
+                let growth = memory_growth(&attention, input(shape, longest, &device))?;
+                println!("{arm}, N = {longest}: {growth:.1} MiB");
+            }
+        }
+        return Ok(());
+    }
+    let arms: Vec<_> = arms()
+        .into_iter()
+        .map(|(name, config)| Ok((name, Attention::new(config, shape, &device)?)))
+        .collect::<Result<_, bsbr_attention::ConfigError>>()?;
+    println!(
+        "milliseconds of a forward pass (median of {rounds}, interleaved), and their ratio to \
+         dense; H = {heads}, D = 64"
+    );
+    print!("{:>8}", "N");
+    arms.iter().for_each(|(name, _)| print!("{name:>20}"));
+    println!();
+    let mut tokens = 256;
+    while tokens <= longest {
+        let input = input(shape, tokens, &device);
+        let mut times = vec![Vec::new(); arms.len()];
+        // The first round warms up.
+        for round in 0..=rounds {
+            for ((_, attention), times) in arms.iter().zip(&mut times) {
+                let time = time(|| attention.forward(input.clone()));
+                times.extend((round > 0).then_some(time));
+            }
+        }
+        let medians: Vec<_> = times.into_iter().map(median).collect();
+        print!("{tokens:>8}");
+        for time in &medians {
+            print!("{time:>13.1} {:>6.2}", time / medians[0]);
+        }
+        println!();
+        tokens *= 2;
+    }
+    Ok(())
+}
+
+/// Names and settings; the first is what the others are compared with.
+fn arms() -> Vec<(&'static str, ArmConfig)> {
     let moments = MomentsConfig::default();
-    let arms = [
+    let published = PublishedConfig::default();
+    vec![
         ("dense", ArmConfig::Dense),
         ("local", ArmConfig::Local(LocalConfig::default())),
-        (
-            "published",
-            ArmConfig::Published(PublishedConfig::default()),
-        ),
+        ("published", ArmConfig::Published(published)),
         ("moments", ArmConfig::Moments(moments.clone())),
         (
             "moments, no state",
@@ -37,38 +84,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }),
         ),
         (
-            "moments, t = 4",
+            "moments, t = 8",
             ArmConfig::Moments(MomentsConfig {
-                exact_clusters: 4,
+                exact_clusters: 8,
                 ..moments
             }),
         ),
-    ];
-    println!("milliseconds of a forward pass, H = {heads}, D = 64 (median of 5)");
-    print!("{:>20}", "N");
-    let mut lengths = Vec::new();
-    let mut tokens = 512;
-    while tokens <= longest {
-        print!("{tokens:>10}");
-        lengths.push(tokens);
-        tokens *= 2;
-    }
-    println!();
-    for (name, config) in arms {
-        print!("{name:>20}");
-        let attention = Attention::new(config, shape, &device)?;
-        for &tokens in &lengths {
-            let input = input(shape, tokens, &device);
-            print!("{:>10.1}", median_time(|| attention.forward(input.clone())));
-        }
-        println!();
-    }
-    Ok(())
+    ]
 }
 
 fn input(shape: HeadShape, tokens: usize, device: &Device) -> AttentionInput {
     let normal = Distribution::Normal(0.0, 1.0);
-    let random = || Tensor::random([1, shape.num_heads, tokens, shape.head_dim], normal, device);
+    // Laid out as the projections of a model leave it.
+    let random = || {
+        let rows = [1, tokens, shape.num_heads, shape.head_dim];
+        Tensor::<4>::random(rows, normal, device).swap_dims(1, 2)
+    };
     AttentionInput {
         query: random(),
         key: random(),
@@ -79,21 +110,41 @@ fn input(shape: HeadShape, tokens: usize, device: &Device) -> AttentionInput {
     }
 }
 
-fn median_time(run: impl Fn() -> Tensor<4>) -> f64 {
-    let mut times: Vec<f64> = (0..6)
-        .map(|_| {
-            let start = Instant::now();
-            // Reading one number waits for devices that compute asynchronously.
-            let _ = run().slice([0..1, 0..1, 0..1, 0..1]).into_data();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .skip(1)
-        .collect();
+fn time(run: impl Fn() -> Tensor<4>) -> f64 {
+    let start = Instant::now();
+    // Reading one number waits for devices that compute asynchronously.
+    let _ = run().slice([0..1, 0..1, 0..1, 0..1]).into_data();
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
 }
 
-fn flag(name: &str) -> Option<usize> {
-    let mut arguments = std::env::args().skip_while(|a| a != name);
-    arguments.nth(1)?.parse().ok()
+/// MiB by which the highest resident memory lies above what is resident before.
+fn memory_growth(attention: &Attention, input: AttentionInput) -> std::io::Result<f64> {
+    // Sets the highest back to what there is now.
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    let before = resident("VmRSS:")?;
+    let output = attention.forward(input);
+    let highest = resident("VmHWM:")?;
+    drop(output);
+    Ok((highest - before) / 1024.0)
+}
+
+/// A line of the process's status, in KiB.
+fn resident(name: &str) -> std::io::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    Ok(number.unwrap_or(f64::NAN))
+}
+
+fn argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|a| a != name).nth(1)
+}
+
+fn number(name: &str) -> Option<usize> {
+    argument(name)?.parse().ok()
 }

@@ -56,7 +56,8 @@ impl MomentsConfig {
     }
 }
 
-/// The whole arm.
+/// The whole arm: by one kernel where there is one, else, and where gradients are
+/// wanted, composed of smaller operations.
 ///
 /// # Shapes
 ///

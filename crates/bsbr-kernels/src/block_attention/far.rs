@@ -4,7 +4,9 @@ use rayon::prelude::*;
 
 use super::BlockAttention;
 use crate::clusters::ChunkSplit;
-use crate::cpu::math::{row_dot, row_exp_sum, row_max, vectorised};
+use crate::cpu::math::{
+    add_weighted, row_copy, row_dot, row_exp_sum, row_max, row_subtract, vectorised,
+};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
 /// How a head keeps the states of its chunks.
@@ -273,13 +275,13 @@ struct Summary<'a> {
 #[derive(Default)]
 struct Scratch {
     split: ChunkSplit,
-    /// Cluster of each token. `[S]`
-    ids: Vec<u32>,
-    counts: Vec<usize>,
-    /// Keys, then what the clusters leave of them. `[S, D]`
+    /// Keys as they come. `[S, D]`
+    tokens: Vec<f32>,
+    /// Keys cluster by cluster, then what the clusters leave of them. `[S, D]`
     keys: Vec<f32>,
-    /// `[S, D]`
+    /// Values cluster by cluster. `[S, D]`
     values: Vec<f32>,
+    ones: Vec<f32>,
     whole: Vec<f32>,
     half: Vec<f32>,
 }
@@ -292,123 +294,122 @@ impl Scratch {
         d: usize,
         state: HeadState<'_>,
     ) {
-        let clusters = summary.bias.len();
-        self.read(k, v, d);
-        if clusters > 1 {
-            self.split.run(&self.keys, d, clusters, &mut self.ids);
-        }
-        self.count(clusters);
-        self.average(summary.keys, summary.values, summary.mean, d);
-        for (bias, &count) in summary.bias.iter_mut().zip(&self.counts) {
-            *bias = match count {
-                0 => f32::NEG_INFINITY,
-                count => (count as f32).log2(),
-            };
-        }
-        if !summary.starts.is_empty() {
-            self.order(summary.first, summary.starts);
-            let mut next = summary.starts.to_vec();
-            let rows = self.keys.chunks_exact(d).zip(self.values.chunks_exact(d));
-            for ((key, value), &id) in rows.zip(&self.ids) {
-                let at = (next[id as usize] - summary.first) * d;
-                next[id as usize] += 1;
-                summary.ordered_keys[at..at + d].copy_from_slice(key);
-                summary.ordered_values[at..at + d].copy_from_slice(value);
-            }
-        }
-        self.write_state(summary.state, summary.keys, d, state);
-    }
-
-    fn read(&mut self, k: Mat<'_>, v: Mat<'_>, d: usize) {
         let size = k.height();
-        self.ids.clear();
-        self.ids.resize(size, 0);
-        for (from, to) in [(k, &mut self.keys), (v, &mut self.values)] {
-            to.resize(size * d, 0.0);
-            for (row, to) in to.chunks_exact_mut(d).enumerate() {
-                from.copy_row(row, to);
-            }
+        for rows in [&mut self.tokens, &mut self.keys, &mut self.values] {
+            rows.resize(size * d, 0.0);
         }
-    }
-
-    fn count(&mut self, clusters: usize) {
-        self.counts.clear();
-        self.counts.resize(clusters, 0);
-        for &id in &self.ids {
-            self.counts[id as usize] += 1;
+        self.ones.resize(size, 1.0);
+        for (row, to) in self.tokens.chunks_exact_mut(d).enumerate() {
+            k.copy_row(row, to);
         }
-    }
-
-    /// Writes the number of each cluster's first token, in the clusters' order.
-    fn order(&self, first: usize, starts: &mut [usize]) {
-        let mut next = first;
-        for (start, count) in starts.iter_mut().zip(&self.counts) {
-            *start = next;
-            next += count;
-        }
-    }
-
-    /// Mean keys and values of the clusters, and the mean key of all tokens.
-    fn average(&self, keys: &mut [f32], values: &mut [f32], mean: &mut [f32], d: usize) {
+        self.split.run(&self.tokens, d, summary.bias.len());
         vectorised(
             #[inline(always)]
             || {
-                for (from, to) in [(&self.keys, &mut *keys), (&self.values, values)] {
-                    for (x, &id) in from.chunks_exact(d).zip(&self.ids) {
-                        for (to, x) in to[id as usize * d..][..d].iter_mut().zip(x) {
-                            *to += x;
-                        }
-                    }
-                    for (mean, &count) in to.chunks_exact_mut(d).zip(&self.counts) {
-                        let share = 1.0 / count.max(1) as f32;
-                        for x in mean {
-                            *x *= share;
-                        }
-                    }
+                let rows = self.keys.chunks_exact_mut(d);
+                for (key, &token) in rows.zip(self.split.order()) {
+                    row_copy(key, &self.tokens[token * d..][..d]);
                 }
-                for (key, &count) in keys.chunks_exact(d).zip(&self.counts) {
-                    let share = count as f32 / self.ids.len() as f32;
-                    for (mean, x) in mean.iter_mut().zip(key) {
-                        *mean += share * x;
+            },
+        );
+        let rows = self.values.chunks_exact_mut(d);
+        for (value, &token) in rows.zip(self.split.order()) {
+            v.copy_row(token, value);
+        }
+        if !summary.starts.is_empty() {
+            summary.ordered_keys.copy_from_slice(&self.keys);
+            summary.ordered_values.copy_from_slice(&self.values);
+        }
+        let mut next = summary.first;
+        let counts = self.split.counts();
+        for (cluster, &count) in counts.iter().enumerate() {
+            summary.bias[cluster] = match count {
+                0 => f32::NEG_INFINITY,
+                count => (count as f32).log2(),
+            };
+            if let Some(start) = summary.starts.get_mut(cluster) {
+                *start = next;
+            }
+            next += count;
+        }
+        vectorised(
+            #[inline(always)]
+            || {
+                self.average(summary.keys, summary.values, d);
+                self.average_all(summary.keys, summary.mean);
+            },
+        );
+        match state {
+            HeadState::Off => {}
+            HeadState::Whole => {
+                self.centre(summary.keys, d);
+                self.multiply(summary.state, d);
+            }
+            HeadState::Compressed { key, value } => {
+                self.centre(summary.keys, d);
+                let rank = key.t().height();
+                let mut whole = std::mem::take(&mut self.whole);
+                whole.resize(d * d, 0.0);
+                self.multiply(&mut whole, d);
+                self.half.resize(rank * d, 0.0);
+                let half = MatMut::dense(&mut self.half, rank, d);
+                product(half, key.t(), Mat::dense(&whole, d, d), 1.0, false);
+                self.whole = whole;
+                let half = Mat::dense(&self.half, rank, d);
+                let state = MatMut::dense(summary.state, rank, rank);
+                product(state, half, value, 1.0, false);
+            }
+        }
+    }
+
+    /// Mean keys and values of the clusters.
+    #[inline(always)]
+    fn average(&self, keys: &mut [f32], values: &mut [f32], d: usize) {
+        for (rows, means) in [(&self.keys, keys), (&self.values, values)] {
+            let mut rest = rows.as_slice();
+            for (mean, &count) in means.chunks_exact_mut(d).zip(self.split.counts()) {
+                let (rows, later) = rest.split_at(count * d);
+                rest = later;
+                add_weighted(mean, &self.ones, rows);
+                let share = 1.0 / count.max(1) as f32;
+                for x in mean {
+                    *x *= share;
+                }
+            }
+        }
+    }
+
+    /// Mean key of all tokens, from those of the clusters.
+    #[inline(always)]
+    fn average_all(&self, keys: &[f32], mean: &mut [f32]) {
+        let counts = self.split.counts();
+        let share = 1.0 / self.ones.len() as f32;
+        for (key, &count) in keys.chunks_exact(mean.len()).zip(counts) {
+            add_weighted(mean, &[share * count as f32], key);
+        }
+    }
+
+    /// Takes from each key the mean of its cluster.
+    fn centre(&mut self, means: &[f32], d: usize) {
+        vectorised(
+            #[inline(always)]
+            || {
+                let mut rows = self.keys.chunks_exact_mut(d);
+                for (mean, &count) in means.chunks_exact(d).zip(self.split.counts()) {
+                    for row in rows.by_ref().take(count) {
+                        row_subtract(row, mean);
                     }
                 }
             },
         );
     }
 
-    /// F of the chunk, from the mean keys of its clusters.
-    fn write_state(&mut self, to: &mut [f32], means: &[f32], d: usize, state: HeadState<'_>) {
-        let size = self.ids.len();
-        let (keys, ids) = (&mut self.keys, &self.ids);
-        let mut whole = |to: &mut [f32]| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (x, &id) in keys.chunks_exact_mut(d).zip(ids) {
-                        for (x, mean) in x.iter_mut().zip(&means[id as usize * d..][..d]) {
-                            *x -= mean;
-                        }
-                    }
-                },
-            );
-            // The values need no centring: what it would take away is zero.
-            let (keys, values) = (Mat::dense(keys, size, d), Mat::dense(&self.values, size, d));
-            let share = 1.0 / size as f32;
-            product(MatMut::dense(to, d, d), keys.t(), values, share, false);
-        };
-        match state {
-            HeadState::Off => {}
-            HeadState::Whole => whole(to),
-            HeadState::Compressed { key, value } => {
-                let rank = key.t().height();
-                self.whole.resize(d * d, 0.0);
-                self.half.resize(rank * d, 0.0);
-                whole(&mut self.whole);
-                let (whole, half) = (Mat::dense(&self.whole, d, d), &mut self.half);
-                product(MatMut::dense(half, rank, d), key.t(), whole, 1.0, false);
-                let half = Mat::dense(half, rank, d);
-                product(MatMut::dense(to, rank, rank), half, value, 1.0, false);
-            }
-        }
+    /// F, from centred keys. The values need no centring: what it would take away
+    /// is zero.
+    fn multiply(&self, to: &mut [f32], d: usize) {
+        let size = self.ones.len();
+        let [keys, values] = [&self.keys, &self.values].map(|rows| Mat::dense(rows, size, d));
+        let share = 1.0 / size as f32;
+        product(MatMut::dense(to, d, d), keys.t(), values, share, false);
     }
 }

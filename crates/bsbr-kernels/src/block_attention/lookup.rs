@@ -138,12 +138,15 @@ fn any_above(scores: &[f32], least: &[f32]) -> bool {
 /// Puts a cluster into a list of at most `best`, the best first, after its equals.
 /// Returns what the next one has to be above.
 fn insert(list: &mut Vec<(f32, u32)>, score: f32, cluster: u32, best: usize) -> f32 {
-    if list.len() == best {
-        list.pop();
+    if list.len() < best {
+        list.push((score, cluster));
     }
-    let worse = list.iter().rev().take_while(|(other, _)| *other < score);
-    let at = list.len() - worse.count();
-    list.insert(at, (score, cluster));
+    let mut at = list.len() - 1;
+    while at > 0 && list[at - 1].0 < score {
+        list[at] = list[at - 1];
+        at -= 1;
+    }
+    list[at] = (score, cluster);
     match list.last() {
         Some((least, _)) if list.len() == best => *least,
         _ => f32::NEG_INFINITY,

@@ -55,6 +55,7 @@ impl BlockAttention {
 
 /// The states of [`block_attention`]: whether there are any, and their bases.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one a call, and only passed on
 pub enum BlockStates {
     /// No states.
     Off,

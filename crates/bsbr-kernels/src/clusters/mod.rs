@@ -32,7 +32,7 @@ pub fn split_into_clusters(keys: &[f32], [s, d]: [usize; 2], clusters: usize) ->
         return Vec::new();
     }
     assert!(
-        keys.len() % (s * d) == 0,
+        keys.len().is_multiple_of(s * d),
         "split_into_clusters: {} numbers are no chunks of {s} keys of {d}",
         keys.len()
     );
@@ -41,7 +41,13 @@ pub fn split_into_clusters(keys: &[f32], [s, d]: [usize; 2], clusters: usize) ->
         ids.par_chunks_mut(s)
             .zip(keys.par_chunks(s * d))
             .for_each_init(Split::new, |split, (ids, keys)| {
-                split.run(keys, d, clusters, ids);
+                split.run(keys, d, clusters);
+                let mut tokens = split.order().iter();
+                for (cluster, &count) in split.counts().iter().enumerate() {
+                    for &token in tokens.by_ref().take(count) {
+                        ids[token] = cluster as u32;
+                    }
+                }
             });
     }
     ids

@@ -1,23 +1,31 @@
 //! The splits of one chunk.
 
-use crate::cpu::math::{row_dot, vectorised};
+use crate::cpu::math::{add_weighted, row_copy, row_dot, row_subtract, vectorised};
 
 /// Rounds of power iteration that find the main axis.
 const POWER_ITERATIONS: usize = 3;
 
-/// Buffers of a chunk's splits, to be used again for the next chunk.
+/// The splits of a chunk, and buffers to be used again for the next one.
+///
+/// Keys are moved, so that those of a group always lie together, in the order of
+/// their tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Split {
-    /// Keys minus the mean of their group. `[S, D]`
-    centred: Vec<f32>,
-    /// `[G, D]`
-    means: Vec<f32>,
-    counts: Vec<f32>,
-    /// Main axis of each group. `[G, D]`
-    axes: Vec<f32>,
-    next_axes: Vec<f32>,
-    /// Square distance and number of each group's token farthest from its mean.
-    farthest: Vec<(f32, usize)>,
+    /// The chunk's tokens, cluster by cluster. `[S]`
+    order: Vec<usize>,
+    /// How many tokens each cluster has.
+    counts: Vec<usize>,
+    /// Keys, minus the mean of the group that they were in last. `[S, D]`
+    rows: Vec<f32>,
+    /// A number of each token: how far it is, or how far along the axis. `[S]`
+    along: Vec<f32>,
+    ones: Vec<f32>,
+    /// Mean, then axis, of a group. `[D]`
+    axis: Vec<f32>,
+    /// What the next level makes of `rows`, `order` and `counts`.
+    next_rows: Vec<f32>,
+    next_order: Vec<usize>,
+    next_counts: Vec<usize>,
 }
 
 impl Split {
@@ -25,141 +33,164 @@ impl Split {
         Self::default()
     }
 
-    /// Writes the cluster of each of the keys `[S, D]`.
-    pub(crate) fn run(&mut self, keys: &[f32], d: usize, clusters: usize, ids: &mut [u32]) {
-        self.centred.resize(keys.len(), 0.0);
-        for rows in [&mut self.means, &mut self.axes, &mut self.next_axes] {
-            rows.resize(clusters * d, 0.0);
+    /// The tokens of the last chunk, cluster by cluster.
+    pub(crate) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// How many of them each cluster has.
+    pub(crate) fn counts(&self) -> &[usize] {
+        &self.counts
+    }
+
+    /// Splits the keys `[S, D]` of a chunk.
+    pub(crate) fn run(&mut self, keys: &[f32], d: usize, clusters: usize) {
+        let size = keys.len() / d;
+        self.order.clear();
+        self.order.extend(0..size);
+        self.counts.clear();
+        self.counts.push(size);
+        self.rows.clear();
+        self.rows.extend_from_slice(keys);
+        self.along.resize(size, 0.0);
+        self.ones.resize(size, 1.0);
+        self.axis.resize(d, 0.0);
+        while self.counts.len() < clusters {
+            self.next_rows.resize(keys.len(), 0.0);
+            self.next_order.clear();
+            self.next_counts.clear();
+            let mut start = 0;
+            for group in 0..self.counts.len() {
+                let end = start + self.counts[group];
+                self.project(start, end, d);
+                self.part(start, end, d);
+                start = end;
+            }
+            std::mem::swap(&mut self.rows, &mut self.next_rows);
+            std::mem::swap(&mut self.order, &mut self.next_order);
+            std::mem::swap(&mut self.counts, &mut self.next_counts);
         }
-        self.counts.resize(clusters, 0.0);
-        self.farthest.resize(clusters, (0.0, usize::MAX));
-        ids.fill(0);
+    }
+
+    /// Centres a group, and writes how far its keys are along its main axis.
+    fn project(&mut self, start: usize, end: usize, d: usize) {
+        let rows = &mut self.rows[start * d..end * d];
+        let along = &mut self.along[start..end];
+        let axis = self.axis.as_mut_slice();
+        sum(rows, &self.ones[start..end], axis);
+        scale(axis, 1.0 / along.len().max(1) as f32);
+        subtract(rows, axis, along);
+        let (mut farthest, mut distance) = (None, 0.0);
+        for (token, &square) in along.iter().enumerate() {
+            if square > distance {
+                (farthest, distance) = (Some(token), square);
+            }
+        }
+        match farthest {
+            None => axis.fill(0.0),
+            Some(token) => {
+                axis.copy_from_slice(&rows[token * d..][..d]);
+                normalise(axis, distance);
+            }
+        }
+        // One power iteration: a ← Σ_j x_j (x_j·a), normalised.
+        for _ in 0..POWER_ITERATIONS {
+            products(rows, axis, along);
+            sum(rows, along, axis);
+            let square = axis.iter().map(|x| x * x).sum();
+            normalise(axis, square);
+        }
+        products(rows, axis, along);
+    }
+
+    /// Parts a group where its main axis is cut at the mean.
+    fn part(&mut self, start: usize, end: usize, d: usize) {
+        for beyond in [false, true] {
+            let before = self.next_order.len();
+            for token in start..end {
+                if (self.along[token] > 0.0) == beyond {
+                    self.next_order.push(self.order[token]);
+                }
+            }
+            self.next_counts.push(self.next_order.len() - before);
+        }
+        let (rows, along) = (&self.rows[start * d..end * d], &self.along[start..end]);
+        let mut next = self.next_rows[start * d..end * d].chunks_exact_mut(d);
         vectorised(
             #[inline(always)]
             || {
-                let mut groups = 1;
-                while groups < clusters {
-                    self.halve(keys, d, groups, ids);
-                    groups *= 2;
+                for beyond in [false, true] {
+                    for (row, along) in rows.chunks_exact(d).zip(along) {
+                        if (*along > 0.0) == beyond
+                            && let Some(to) = next.next()
+                        {
+                            row_copy(to, row);
+                        }
+                    }
                 }
             },
         );
     }
-
-    /// Splits each of `groups` groups in two: group g becomes 2g and 2g + 1.
-    #[inline(always)]
-    fn halve(&mut self, keys: &[f32], d: usize, groups: usize, ids: &mut [u32]) {
-        self.centre(keys, d, groups, ids);
-        self.start_at_farthest(d, groups, ids);
-        for _ in 0..POWER_ITERATIONS {
-            self.iterate(d, groups, ids);
-        }
-        for (x, id) in self.centred.chunks_exact(d).zip(ids) {
-            let axis = row(&self.axes, *id, d);
-            *id = 2 * *id + u32::from(row_dot(x, axis) > 0.0);
-        }
-    }
-
-    #[inline(always)]
-    fn centre(&mut self, keys: &[f32], d: usize, groups: usize, ids: &[u32]) {
-        self.means[..groups * d].fill(0.0);
-        self.counts[..groups].fill(0.0);
-        for (key, &id) in keys.chunks_exact(d).zip(ids) {
-            add_scaled(row_mut(&mut self.means, id, d), key, 1.0);
-            self.counts[id as usize] += 1.0;
-        }
-        for (mean, &count) in self.means.chunks_exact_mut(d).zip(&self.counts[..groups]) {
-            let inverse = 1.0 / if count > 1.0 { count } else { 1.0 };
-            mean.iter_mut().for_each(
-                #[inline(always)]
-                |m| *m *= inverse,
-            );
-        }
-        let rows = self.centred.chunks_exact_mut(d).zip(keys.chunks_exact(d));
-        for ((x, key), &id) in rows.zip(ids) {
-            let mean = row(&self.means, id, d);
-            for ((x, key), mean) in x.iter_mut().zip(key).zip(mean) {
-                *x = key - mean;
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn start_at_farthest(&mut self, d: usize, groups: usize, ids: &[u32]) {
-        self.farthest[..groups].fill((0.0, usize::MAX));
-        for (token, (x, &id)) in self.centred.chunks_exact(d).zip(ids).enumerate() {
-            let distance = row_dot(x, x);
-            if distance > self.farthest[id as usize].0 {
-                self.farthest[id as usize] = (distance, token);
-            }
-        }
-        for group in 0..groups {
-            let (distance, token) = self.farthest[group];
-            let axis = row_mut(&mut self.axes, group as u32, d);
-            if token == usize::MAX {
-                axis.fill(0.0);
-            } else {
-                axis.copy_from_slice(row(&self.centred, token as u32, d));
-                normalise(axis, distance);
-            }
-        }
-    }
-
-    /// One power iteration: a ← Σ_j x_j (x_j·a), normalised.
-    #[inline(always)]
-    fn iterate(&mut self, d: usize, groups: usize, ids: &[u32]) {
-        self.next_axes[..groups * d].fill(0.0);
-        for (x, &id) in self.centred.chunks_exact(d).zip(ids) {
-            let along = row_dot(x, row(&self.axes, id, d));
-            add_scaled(row_mut(&mut self.next_axes, id, d), x, along);
-        }
-        for group in 0..groups as u32 {
-            let axis = row_mut(&mut self.next_axes, group, d);
-            let square = row_dot(axis, axis);
-            normalise(axis, square);
-        }
-        std::mem::swap(&mut self.axes, &mut self.next_axes);
-    }
 }
 
-#[inline(always)]
-fn row(rows: &[f32], index: u32, d: usize) -> &[f32] {
-    &rows[index as usize * d..][..d]
+// One compiled loop each: within a larger body their sums would not stay in registers.
+
+/// Sum of the rows times their weights.
+fn sum(rows: &[f32], weights: &[f32], sum: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            sum.fill(0.0);
+            add_weighted(sum, weights, rows);
+        },
+    );
 }
 
-#[inline(always)]
-fn row_mut(rows: &mut [f32], index: u32, d: usize) -> &mut [f32] {
-    &mut rows[index as usize * d..][..d]
+/// Takes `mean` from all rows, and writes their squares.
+fn subtract(rows: &mut [f32], mean: &[f32], squares: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (row, square) in rows.chunks_exact_mut(mean.len()).zip(squares) {
+                row_subtract(row, mean);
+                *square = row_dot(row, row);
+            }
+        },
+    );
+}
+
+/// Products of all rows with `axis`.
+fn products(rows: &[f32], axis: &[f32], products: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (row, product) in rows.chunks_exact(axis.len()).zip(products) {
+                *product = row_dot(row, axis);
+            }
+        },
+    );
 }
 
 /// Scales `axis`, whose square is `square`, to length 1; one of length 0 stays so.
-#[inline(always)]
 fn normalise(axis: &mut [f32], square: f32) {
     let inverse = if square > 0.0 {
         1.0 / square.sqrt()
     } else {
         0.0
     };
-    for a in axis {
-        *a *= inverse;
-    }
+    scale(axis, inverse);
 }
 
-#[inline(always)]
-fn add_scaled(to: &mut [f32], from: &[f32], factor: f32) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to += factor * from;
+fn scale(row: &mut [f32], factor: f32) {
+    for x in row {
+        *x *= factor;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     fn split(keys: &[[f32; 2]], clusters: usize) -> Vec<u32> {
-        let mut ids = vec![0; keys.len()];
-        Split::new().run(keys.as_flattened(), 2, clusters, &mut ids);
-        ids
+        crate::split_into_clusters(keys.as_flattened(), [keys.len(), 2], clusters)
     }
 
     #[test]

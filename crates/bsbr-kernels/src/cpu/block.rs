@@ -309,10 +309,11 @@ fn exponentiate(scores: &mut [f32], width: usize, max: &PerQuery, sum: &mut PerQ
         let rows = scores.get_mut(strip * LANES..).unwrap_or_default();
         for row in rows.chunks_mut(width) {
             if let Some(row) = row.first_chunk_mut::<LANES>() {
-                for ((x, max), sum) in row.iter_mut().zip(max).zip(&mut total) {
-                    let y = exp2_below(*x - max);
-                    *x = y;
-                    *sum += y;
+                for (x, max) in row.iter_mut().zip(max) {
+                    *x = exp2_below(*x - max);
+                }
+                for (sum, x) in total.iter_mut().zip(row) {
+                    *sum += *x;
                 }
             }
         }

@@ -230,41 +230,95 @@ pub(crate) fn row_dot(a: &[f32], b: &[f32]) -> f32 {
 #[inline(always)]
 pub(crate) fn add_weighted(acc: &mut [f32], weights: &[f32], rows: &[f32]) {
     let len = acc.len();
-    let (chunks, rest) = acc.as_chunks_mut::<LANES>();
-    let done = chunks.len() * LANES;
-    for (number, chunk) in chunks.iter_mut().enumerate() {
-        // The sum stays in a register.
-        let mut sum = *chunk;
-        let part = rows.get(number * LANES..).unwrap_or_default();
-        for (row, weight) in part.chunks(len).zip(weights) {
-            if let Some(row) = row.first_chunk::<LANES>() {
-                for (sum, x) in sum.iter_mut().zip(row) {
-                    *sum += weight * x;
+    let (wide, rest) = acc.as_chunks_mut::<{ 4 * LANES }>();
+    let narrow_from = wide.len() * 4 * LANES;
+    let (narrow, rest) = rest.as_chunks_mut::<LANES>();
+    let rest_from = narrow_from + narrow.len() * LANES;
+    // The sums stay in registers: four at a time, then one.
+    for (number, acc) in wide.iter_mut().enumerate() {
+        let at = number * 4 * LANES;
+        if let ([a, b, c, d], _) = acc.as_chunks_mut::<LANES>() {
+            let (mut e, mut f, mut g, mut h) = (*a, *b, *c, *d);
+            for (row, &weight) in rows.chunks_exact(len).zip(weights) {
+                if let [i, j, k, l, ..] = row[at..].as_chunks::<LANES>().0 {
+                    add_scaled(&mut e, weight, i);
+                    add_scaled(&mut f, weight, j);
+                    add_scaled(&mut g, weight, k);
+                    add_scaled(&mut h, weight, l);
                 }
             }
+            (*a, *b, *c, *d) = (e, f, g, h);
         }
-        *chunk = sum;
+    }
+    for (number, acc) in narrow.iter_mut().enumerate() {
+        let at = narrow_from + number * LANES;
+        let mut sum = *acc;
+        for (row, &weight) in rows.chunks_exact(len).zip(weights) {
+            if let Some(row) = row[at..].first_chunk::<LANES>() {
+                add_scaled(&mut sum, weight, row);
+            }
+        }
+        *acc = sum;
     }
     if !rest.is_empty() {
         for (row, weight) in rows.chunks_exact(len).zip(weights) {
-            for (acc, x) in rest.iter_mut().zip(&row[done..]) {
+            for (acc, x) in rest.iter_mut().zip(&row[rest_from..]) {
                 *acc += weight * x;
             }
         }
     }
 }
 
+#[inline(always)]
+fn add_scaled(sum: &mut [f32; LANES], weight: f32, row: &[f32; LANES]) {
+    for (sum, x) in sum.iter_mut().zip(row) {
+        *sum += weight * x;
+    }
+}
+
+/// Copies a row to another of the same length, without the call that
+/// `copy_from_slice` makes, which costs as much as a short row.
+#[inline(always)]
+pub(crate) fn row_copy(to: &mut [f32], from: &[f32]) {
+    let (to_chunks, to_rest) = to.as_chunks_mut::<LANES>();
+    let (from_chunks, from_rest) = from.as_chunks::<LANES>();
+    for (to, from) in to_chunks.iter_mut().zip(from_chunks) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(from_rest) {
+        *to = *from;
+    }
+}
+
+/// Takes `row` away from `from`, of the same length.
+#[inline(always)]
+pub(crate) fn row_subtract(from: &mut [f32], row: &[f32]) {
+    let (chunks, rest) = from.as_chunks_mut::<LANES>();
+    let (row_chunks, row_rest) = row.as_chunks::<LANES>();
+    for (chunk, row) in chunks.iter_mut().zip(row_chunks) {
+        for (x, y) in chunk.iter_mut().zip(row) {
+            *x -= y;
+        }
+    }
+    for (x, y) in rest.iter_mut().zip(row_rest) {
+        *x -= y;
+    }
+}
+
 /// Adds up the accumulators of a reduction, pairwise.
 #[inline(always)]
-pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
+pub(crate) fn sum_lanes(lanes: [f32; LANES]) -> f32 {
+    // Every step has an array and a loop of its own, so that all of them are
+    // unrolled and nothing goes through memory.
+    let mut eight = [0.0; LANES / 2];
+    for i in 0..LANES / 2 {
+        eight[i] = lanes[i] + lanes[i + LANES / 2];
     }
-    lanes[0]
+    let mut four = [0.0; LANES / 4];
+    for i in 0..LANES / 4 {
+        four[i] = eight[i] + eight[i + LANES / 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 #[cfg(test)]
