@@ -24,7 +24,7 @@ lengths = [12, 80, 200]
 threshold = 0.01
 rows = 8
 [counts]
-texts_per_domain = 1
+texts = 5
 "#;
 
 fn spec() -> Spec {

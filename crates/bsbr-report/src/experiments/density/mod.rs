@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use crate::compare::host;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit};
+use crate::experiments::common::in_turns;
 use crate::experiments::watched::Watched;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
@@ -38,8 +39,8 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts of each domain at each length.
-    pub texts_per_domain: u64,
+    /// Texts of a length; they take turns between the domains.
+    pub texts: u64,
 }
 
 /// The experiment.
@@ -148,11 +149,13 @@ impl Experiment for Density {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let mut units = Vec::new();
         for &length in &self.settings.lengths {
-            for domain in lab.corpus().domains() {
-                let wanted = self.counts.texts_per_domain;
-                let count = lab.corpus().available(&domain, length, wanted)?;
-                units.extend(batches(&domain, length, count, 1, self.arms().len()));
-            }
+            units.extend(in_turns(
+                lab,
+                length,
+                self.counts.texts,
+                1,
+                self.arms().len(),
+            )?);
         }
         Ok(units)
     }

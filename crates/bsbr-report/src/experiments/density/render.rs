@@ -65,10 +65,10 @@ pub(super) fn section(experiment: &Density, records: &Records) -> Section {
         title: spec.title.clone(),
         question: spec.question.clone(),
         method: vec![format!(
-            "{} of each domain at each length; every model on its own way through its layers, all \
+            "{} at each length, the domains in turns; every model on its own way through its layers, all \
              heads, queries at {}. What states add is no weight on a token and is not in these \
              shares.",
-            plural(experiment.counts.texts_per_domain, "text"),
+            plural(experiment.counts.texts, "text"),
             plural(settings.rows as u64, "position"),
         )],
         verdicts: verdicts(spec, records, |_| STYLE),
