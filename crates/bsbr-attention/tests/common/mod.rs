@@ -13,6 +13,15 @@ pub fn test_device() -> Device {
     Device::default()
 }
 
+/// How many cases pass between two that are tried: on a GPU, or a driver that stands in for one,
+/// thousands of tiny operations take minutes.
+pub fn case_step() -> usize {
+    match std::env::var("BURN_DEVICE").as_deref() {
+        Ok("wgpu" | "cuda") => 6,
+        _ => 1,
+    }
+}
+
 /// A small generator, so that every backend gets the same numbers.
 pub struct Random(u64);
 
