@@ -102,6 +102,15 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
             goal,
         } => {
             let column = (pool(source.as_deref()), *length, quantity.as_str());
+            let gap = together(records, [before, goal], column, |[from, to]| to - from)?;
+            if gap
+                .interval
+                .is_some_and(|one| one.low <= 0.0 && one.high >= 0.0)
+            {
+                return Err(format!(
+                    "`{before}` and `{goal}` do not differ: nothing to win back"
+                ));
+            }
             let closed = |[own, before, goal]: [f64; 3]| (own - before) / (goal - before);
             let found = together(records, [arm, before, goal], column, closed)?;
             Ok(measured(found, style))
