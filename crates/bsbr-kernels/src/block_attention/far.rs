@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::BlockAttention;
-use crate::clusters::ChunkSplit;
+use crate::clusters::split::Split;
 use crate::cpu::math::{
     add_weighted, row_copy, row_dot, row_exp_sum, row_max, row_subtract, vectorised,
 };
@@ -274,7 +274,7 @@ struct Summary<'a> {
 /// Buffers for the summary of one chunk.
 #[derive(Default)]
 struct Scratch {
-    split: ChunkSplit,
+    split: Split,
     /// Keys as they come. `[S, D]`
     tokens: Vec<f32>,
     /// Keys cluster by cluster, then what the clusters leave of them. `[S, D]`

@@ -12,7 +12,7 @@ mod lookup;
 mod portable;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
+use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::{DType, Tensor};
 
 /// Which keys a query of [`block_attention`] sees.
@@ -204,7 +204,7 @@ pub fn block_attention_plain(
 pub fn fuses_block_attention(x: &Tensor<4>) -> bool {
     let on_flex = match x.device().as_dispatch() {
         #[cfg(feature = "flex")]
-        DispatchDevice::Flex(_) => true,
+        burn::backend::DispatchDevice::Flex(_) => true,
         #[allow(unreachable_patterns)] // with one backend compiled in
         _ => false,
     };

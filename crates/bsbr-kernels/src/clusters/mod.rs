@@ -3,12 +3,11 @@
 //! Assignments carry no gradient, so they are computed on host slices on every
 //! backend.
 
-mod split;
+pub(crate) mod split;
 
 use rayon::prelude::*;
 
 use split::Split;
-pub(crate) use split::Split as ChunkSplit;
 
 /// Cluster of every key, below `clusters`, of chunks of keys `[chunks, S, D]`.
 ///
