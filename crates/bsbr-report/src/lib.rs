@@ -15,6 +15,7 @@ pub mod host;
 pub mod judge;
 pub mod lab;
 pub mod overview;
+mod paired;
 pub mod rarity;
 pub mod record;
 pub mod render;

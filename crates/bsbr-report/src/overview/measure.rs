@@ -1,15 +1,14 @@
 //! One statement in the records of its experiment.
 
-use std::collections::BTreeMap;
+use bsbr_metrics::stats::Interval;
 
-use bsbr_metrics::stats::{Bootstrap, Interval};
-
-use crate::estimate::{Estimate, RESAMPLES};
+use crate::estimate::Estimate;
 use crate::growth::{Crossover, PowerLaw};
 use crate::judge::tally;
 use crate::overview::data::{Measure, On, Statement};
 use crate::overview::{Source, not_run};
-use crate::record::{Measurement, Pool, Records};
+use crate::paired::together;
+use crate::record::{Pool, Records};
 use crate::section::{Cell, Style};
 use crate::spec::Bounds;
 
@@ -103,10 +102,7 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
         } => {
             let column = (pool(source.as_deref()), *length, quantity.as_str());
             let gap = together(records, [before, goal], column, |[from, to]| to - from)?;
-            if gap
-                .interval
-                .is_some_and(|one| one.low <= 0.0 && one.high >= 0.0)
-            {
+            if gap.mean == 0.0 || gap.interval.is_some_and(|one| one.contains(0.0)) {
                 return Err(format!(
                     "`{before}` and `{goal}` do not differ: nothing to win back"
                 ));
@@ -143,62 +139,6 @@ fn pool(source: Option<&str>) -> Pool<'_> {
 
 fn measured(found: Estimate, style: Style) -> (f64, Cell) {
     (found.mean, Cell::Measured(found, style))
-}
-
-/// What `combine` makes of the means of several arms over the samples that all have, with a
-/// bootstrap interval over samples.
-fn together<const N: usize>(
-    records: &Records,
-    arms: [&str; N],
-    column: (Pool<'_>, usize, &str),
-    combine: impl Fn([f64; N]) -> f64,
-) -> Result<Estimate, String> {
-    let (from, length, quantity) = column;
-    let samples = arms.map(|arm| -> BTreeMap<(&str, u64), f64> {
-        let all = records.of(arm, from, length);
-        let value = |one: &'_ Measurement| one.values.get(quantity).copied();
-        all.filter_map(|one| Some(((one.source.as_str(), one.index), value(one)?)))
-            .collect()
-    });
-    let rows: Vec<[f64; N]> = samples
-        .first()
-        .into_iter()
-        .flat_map(BTreeMap::keys)
-        .filter(|key| samples.iter().all(|one| one.contains_key(key)))
-        .map(|key| samples.each_ref().map(|one| one[key]))
-        .collect();
-    if rows.is_empty() {
-        // Whichever has no value says why.
-        for arm in arms {
-            records.estimate(arm, from, length, quantity)?;
-        }
-        return Err("they have no sample in common".to_owned());
-    }
-    let of = |drawn: &[usize]| {
-        let mut means = [0.0; N];
-        for &at in drawn {
-            for (mean, value) in means.iter_mut().zip(rows[at]) {
-                *mean += value / drawn.len() as f64;
-            }
-        }
-        combine(means)
-    };
-    let all: Vec<usize> = (0..rows.len()).collect();
-    let mean = of(&all);
-    if !mean.is_finite() {
-        return Err("what it is divided by is 0".to_owned());
-    }
-    let bootstrap = Bootstrap {
-        resamples: RESAMPLES,
-        seed: 0,
-    };
-    let interval = bootstrap.interval(rows.len(), of);
-    Ok(Estimate {
-        mean,
-        std: None,
-        interval: interval.ok().filter(|_| rows.len() > 1),
-        n: rows.len(),
-    })
 }
 
 fn crossover(

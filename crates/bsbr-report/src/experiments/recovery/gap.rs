@@ -1,10 +1,7 @@
 //! Models compared sample by sample.
 
-use std::collections::BTreeMap;
-
-use bsbr_metrics::stats::{Bootstrap, Interval};
-
-use crate::estimate::{Estimate, RESAMPLES};
+use crate::estimate::Estimate;
+use crate::paired;
 use crate::record::{Pool, Records};
 
 /// How means over samples become the number of a table.
@@ -49,15 +46,7 @@ impl Measured<'_> {
         let found = records.estimate(id, self.from, self.length, self.quantity)?;
         Ok(match self.scale {
             Scale::Mean => found,
-            Scale::Exponential => Estimate {
-                mean: found.mean.exp(),
-                std: None,
-                interval: found.interval.map(|interval| Interval {
-                    low: interval.low.exp(),
-                    high: interval.high.exp(),
-                }),
-                n: found.n,
-            },
+            Scale::Exponential => found.exp(),
         })
     }
 
@@ -72,51 +61,9 @@ impl Measured<'_> {
         ids: [&str; N],
         combine: impl Fn([f64; N]) -> f64,
     ) -> Result<Estimate, String> {
-        let columns = ids.map(|id| self.values(records, id));
-        let mut rows: Vec<[f64; N]> = Vec::new();
-        for sample in columns[0].keys() {
-            let row = columns.each_ref().map(|column| column.get(sample).copied());
-            if row.iter().all(Option::is_some) {
-                rows.push(row.map(Option::unwrap_or_default));
-            }
-        }
-        if rows.is_empty() {
-            // The model that was not measured knows why.
-            for id in ids {
-                self.of(records, id)?;
-            }
-            return Err("the models have no sample in common".to_owned());
-        }
-        let n = rows.len();
-        let statistic = |drawn: &[usize]| {
-            let mut means = [0.0; N];
-            for &at in drawn {
-                for (mean, value) in means.iter_mut().zip(rows[at]) {
-                    *mean += value / drawn.len() as f64;
-                }
-            }
+        let column = (self.from, self.length, self.quantity);
+        paired::together(records, ids, column, |means| {
             combine(means.map(|mean| self.scale.of(mean)))
-        };
-        let all: Vec<usize> = (0..n).collect();
-        let mean = statistic(&all);
-        if !mean.is_finite() {
-            return Err("there is no gap".to_owned());
-        }
-        let bootstrap = Bootstrap {
-            resamples: RESAMPLES,
-            seed: 0,
-        };
-        let interval = match n {
-            1 => None,
-            _ => Some(bootstrap.interval(n, statistic).map_err(
-                |_| "the gap is too small for an interval: some draws of the samples have none",
-            )?),
-        };
-        Ok(Estimate {
-            mean,
-            std: None,
-            interval,
-            n,
         })
     }
 
@@ -142,21 +89,5 @@ impl Measured<'_> {
             // Without a negative zero.
             (before - after) / (before - goal) + 0.0
         })
-    }
-
-    /// Values by sample.
-    fn values<'r>(&self, records: &'r Records, id: &'r str) -> BTreeMap<(&'r str, u64), f64> {
-        records
-            .measurements()
-            .filter(|one| one.arm == id && one.length == self.length)
-            .filter(|one| match self.from {
-                Pool::Texts => true,
-                Pool::Source(source) => one.source == source,
-            })
-            .filter_map(|one| {
-                let value = one.values.get(self.quantity)?;
-                Some(((one.source.as_str(), one.index), *value))
-            })
-            .collect()
     }
 }

@@ -1,0 +1,75 @@
+//! What is made of the numbers of several models on the same samples.
+
+use std::collections::BTreeMap;
+
+use bsbr_metrics::stats::Bootstrap;
+
+use crate::estimate::{Estimate, RESAMPLES};
+use crate::record::{Pool, Records};
+
+/// What `combine` makes of the means of several arms' quantity over the samples that all have, with
+/// a bootstrap interval for which samples are drawn together.
+///
+/// # Errors
+///
+/// Why there is no number, as a table should say it.
+pub(crate) fn together<const N: usize>(
+    records: &Records,
+    arms: [&str; N],
+    (from, length, quantity): (Pool<'_>, usize, &str),
+    combine: impl Fn([f64; N]) -> f64,
+) -> Result<Estimate, String> {
+    let samples = arms.map(|arm| -> BTreeMap<(&str, u64), f64> {
+        let all = records.of(arm, from, length);
+        all.filter_map(|one| {
+            let value = one.values.get(quantity)?;
+            Some(((one.source.as_str(), one.index), *value))
+        })
+        .collect()
+    });
+    let rows: Vec<[f64; N]> = samples
+        .first()
+        .into_iter()
+        .flat_map(BTreeMap::keys)
+        .filter(|key| samples.iter().all(|one| one.contains_key(key)))
+        .map(|key| samples.each_ref().map(|one| one[key]))
+        .collect();
+    if rows.is_empty() {
+        // Whichever has no value says why.
+        for arm in arms {
+            records.estimate(arm, from, length, quantity)?;
+        }
+        return Err("they have no sample in common".to_owned());
+    }
+    let n = rows.len();
+    let statistic = |drawn: &[usize]| {
+        let mut means = [0.0; N];
+        for &at in drawn {
+            for (mean, value) in means.iter_mut().zip(rows[at]) {
+                *mean += value / drawn.len() as f64;
+            }
+        }
+        combine(means)
+    };
+    let all: Vec<usize> = (0..n).collect();
+    let mean = statistic(&all);
+    if !mean.is_finite() {
+        return Err("what it is divided by is 0".to_owned());
+    }
+    let bootstrap = Bootstrap {
+        resamples: RESAMPLES,
+        seed: 0,
+    };
+    let interval = match n {
+        1 => None,
+        _ => Some(bootstrap.interval(n, statistic).map_err(
+            |_| "what it is divided by is too small for an interval: in some draws it is 0",
+        )?),
+    };
+    Ok(Estimate {
+        mean,
+        std: None,
+        interval,
+        n,
+    })
+}
