@@ -8,6 +8,11 @@ use crate::config::{Activation, Gpt2Config};
 use crate::error::ConfigError;
 use crate::layers::{Conv1d, LayerNorm};
 
+/// Tokens whose inner activations a feed-forward layer holds at once. They are four times as wide as
+/// the residual stream, and would be the most that a forward pass holds; more rows than this gain a
+/// matrix product nothing.
+const SLAB: usize = 1024;
+
 /// A block's attention: projections around an arm.
 #[derive(Module, Debug)]
 pub struct Gpt2Attention {
@@ -116,7 +121,22 @@ impl Mlp {
         }
     }
 
+    /// Where no backward pass asks for it, only [`SLAB`] tokens' inner activations are held at once.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, seq_len, size] = x.dims();
+        let rows = batch * seq_len;
+        if x.is_autodiff() || rows <= SLAB {
+            return self.all_at_once(x);
+        }
+        let flat = x.reshape([1, rows, size]);
+        let slabs = (0..rows).step_by(SLAB).map(|from| {
+            let slab = flat.clone().narrow(1, from, SLAB.min(rows - from));
+            self.all_at_once(slab)
+        });
+        Tensor::cat(slabs.collect(), 1).reshape([batch, seq_len, size])
+    }
+
+    fn all_at_once(&self, x: Tensor<3>) -> Tensor<3> {
         let x = self.c_fc.forward(x);
         let x = match self.activation {
             Activation::GeluNew => bsbr_kernels::gelu_new(x),

@@ -76,7 +76,7 @@ impl Prose {
             0 => {
                 self.scene.turn(rng);
                 self.say(text, rng, STAGE);
-                self.left = rng.random_range(5..12);
+                self.left = rng.random_range(1..4);
                 self.stage = 1;
             }
             1 => {

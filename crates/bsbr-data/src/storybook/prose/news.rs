@@ -76,7 +76,7 @@ impl Prose {
             text.end_line();
             self.scene.turn(rng);
             self.stage = 1;
-            self.left = rng.random_range(4..9);
+            self.left = rng.random_range(2..6);
             if rng.random_bool(0.5) {
                 text.sentence(rng, &self.scene, "{V}, {d} {month}.");
             }

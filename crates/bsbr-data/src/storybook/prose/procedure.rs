@@ -95,7 +95,7 @@ impl Prose {
             };
             self.say(text, rng, needs);
             self.number = 0;
-            self.left = rng.random_range(4..10);
+            self.left = rng.random_range(2..6);
             return;
         }
         let (steps, remarks) = if self.stage == CRAFT {

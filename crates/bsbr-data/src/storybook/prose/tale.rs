@@ -134,7 +134,7 @@ const ASIDES: &[&str] = &[
 
 impl Prose {
     pub(super) fn tale(&mut self, text: &mut Text, rng: &mut ChaCha8Rng) {
-        if self.stage > 0 && rng.random_bool(0.25) {
+        if self.stage > 0 && rng.random_bool(0.1) {
             self.say(text, rng, ASIDES);
             return;
         }
@@ -154,8 +154,8 @@ impl Prose {
         };
         self.say(text, rng, templates);
         self.stage = match self.stage {
-            3 if rng.random_bool(0.4) => 3,
-            6 if rng.random_bool(0.3) => 6,
+            3 if rng.random_bool(0.2) => 3,
+            6 if rng.random_bool(0.2) => 6,
             8 => 0,
             stage => stage + 1,
         };
