@@ -83,7 +83,7 @@ pub struct AdamW {
 impl Default for AdamW {
     fn default() -> Self {
         Self {
-            learning_rate: 3e-4,
+            learning_rate: 5e-5,
             beta_1: 0.9,
             beta_2: 0.999,
             weight_decay: 0.01,

@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Part::All)]
     train: Part,
     /// Learning rate
-    #[arg(long, default_value_t = 3e-4)]
+    #[arg(long, default_value_t = 5e-5)]
     lr: f64,
     /// Windows of a forward pass
     #[arg(long, default_value_t = 1)]
