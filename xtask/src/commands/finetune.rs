@@ -15,7 +15,7 @@ use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
     Dataset, FinetuneConfig, History, Objective, Trainable, curves, finetune,
 };
-use bsbr_train::{Observer, RunOptions, StepReport};
+use bsbr_train::{Observer, Recompute, RunOptions, StepReport};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -225,6 +225,7 @@ pub fn run(args: Args) -> Result<()> {
     let options = RunOptions {
         checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes.max(0.0)),
         validate_every: u64::MAX,
+        recompute: Recompute::Auto,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();

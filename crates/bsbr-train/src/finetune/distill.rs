@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, TensorData, activation};
 
 use crate::batch::{Losses, Rows};
 use crate::error::TrainError;
+use crate::recompute::Pass;
 
 /// Rows whose logits are in memory at one time.
 const CHUNK: usize = 256;
@@ -20,10 +21,12 @@ pub(crate) fn distillation(
     offset: usize,
     total_weight: f64,
     (temperature, mix): (f64, f64),
+    recompute: bool,
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let rows = Rows::new(windows)?;
     let wanted = rows.hidden(original, offset)?;
-    let hidden = rows.hidden(model, offset)?;
+    let pass = Pass::new(model, &rows.inputs, offset, recompute)?;
+    let hidden = pass.hidden.clone();
     let table = model.output_table();
     let mut losses = rows.answers(&hidden, model);
     let divergence = divergence(
@@ -42,7 +45,7 @@ pub(crate) fn distillation(
         + (1.0 - mix) * f64::from(entropy.clone().into_scalar::<f32>()))
         / total_weight;
     let loss = surrogate * (mix / total_weight) + entropy * ((1.0 - mix) / total_weight);
-    Ok((GradientsParams::from_grads(loss.backward(), model), losses))
+    Ok((pass.backward(loss), losses))
 }
 
 struct Divergence {

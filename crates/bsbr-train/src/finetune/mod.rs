@@ -98,15 +98,19 @@ pub fn finetune(
         ))
     };
     let mut state = run::resume(folder, &hash, fresh, observer)?;
+    let threads = match model.num_params() {
+        0..=SIDE_BY_SIDE => machine_threads(),
+        _ => 1,
+    };
+    let passes = threads.min(config.grad_accumulation);
+    let at_a_time = passes * config.batch_size * data.window_size();
     let mut work = Finetuning {
         config,
         original: original.map(Module::valid),
         data,
         validation: data.validation()?,
-        threads: match model.num_params() {
-            0..=SIDE_BY_SIDE => machine_threads(),
-            _ => 1,
-        },
+        threads,
+        recompute: options.recompute.applies(model.config(), at_a_time),
         order: None,
     };
     if state.step == 0 {
@@ -131,6 +135,8 @@ struct Finetuning<'a> {
     data: &'a Dataset,
     validation: Vec<TrainWindow>,
     threads: usize,
+    /// Whether blocks are computed a second time in the backward pass.
+    recompute: bool,
     /// An epoch and the order of its windows.
     order: Option<(u64, Vec<u64>)>,
 }
@@ -211,6 +217,7 @@ impl Work for Finetuning<'_> {
         let (weight, count) = (total_weight(&windows).max(1.0), windows.len());
         let (positions, size) = (state.model.config().n_positions, self.data.window_size());
         let original = self.original.as_ref();
+        let recompute = self.recompute;
         let micro = |model: &Gpt2,
                      micro: u64,
                      rows: &[TrainWindow]|
@@ -222,12 +229,12 @@ impl Work for Finetuning<'_> {
             match (objective, original) {
                 (Objective::Distill { temperature, mix }, Some(original)) => {
                     let blend = (temperature, mix);
-                    distill::distillation(model, original, rows, offset, weight, blend)
+                    distill::distillation(model, original, rows, offset, weight, blend, recompute)
                 }
                 (Objective::Transfer, Some(original)) => {
                     transfer::attention_transfer(model, original, rows, offset, count)
                 }
-                _ => language_modelling(model, rows, offset, weight),
+                _ => language_modelling(model, rows, offset, weight, recompute),
             }
         };
         let (grads, losses) = micro_batches(
