@@ -4,7 +4,7 @@ use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -157,6 +157,7 @@ impl Rows {
         table: Tensor<2>,
         weights: Option<Vec<f32>>,
     ) -> Tensor<1> {
+        let (hidden, table) = (hidden.cast(DType::F32), table.cast(DType::F32));
         let device = hidden.device();
         let count = self.targets.len();
         let weights = weights.unwrap_or_else(|| self.weights.clone());

@@ -3,7 +3,7 @@
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{DType, Tensor, TensorData, activation};
 
 use crate::batch::{Losses, Rows};
 use crate::error::TrainError;
@@ -26,8 +26,8 @@ pub(crate) fn distillation(
     let rows = Rows::new(windows)?;
     let wanted = rows.hidden(original, offset)?;
     let pass = Pass::new(model, &rows.inputs, offset, recompute)?;
-    let hidden = pass.hidden.clone();
-    let table = model.output_table();
+    let hidden = pass.hidden.clone().cast(DType::F32);
+    let table = model.output_table().cast(DType::F32);
     let mut losses = rows.answers(&hidden, model);
     let divergence = divergence(
         hidden.clone().inner(),

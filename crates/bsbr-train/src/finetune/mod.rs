@@ -6,6 +6,7 @@ mod data;
 mod distill;
 mod history;
 mod plot;
+mod precision;
 mod trainable;
 mod transfer;
 
@@ -13,6 +14,7 @@ pub use config::{FinetuneConfig, Objective, Trainable};
 pub use data::Dataset;
 pub use history::{History, Validation};
 pub use plot::curves;
+pub use precision::Precision;
 
 use std::path::Path;
 
@@ -66,6 +68,7 @@ pub fn finetune(
     observer: &mut dyn Observer,
 ) -> Result<Finetuned, TrainError> {
     config.validate()?;
+    config.precision.check(&model.device())?;
     let model = match config.train {
         Trainable::Retrieval => model.with_learned_retrieval(),
         _ => model,
@@ -226,16 +229,24 @@ impl Work for Finetuning<'_> {
                 true => position_offset(config.seed, step, micro, positions, size),
                 false => 0,
             };
-            match (objective, original) {
+            // Gradients and losses are this much larger until they are f32.
+            let scale = config.precision.loss_scale();
+            let weight = weight / scale;
+            let lowered = config.precision.lowered(model);
+            let model = lowered.as_ref().unwrap_or(model);
+            let found = match (objective, original) {
                 (Objective::Distill { temperature, mix }, Some(original)) => {
                     let blend = (temperature, mix);
                     distill::distillation(model, original, rows, offset, weight, blend, recompute)
                 }
                 (Objective::Transfer, Some(original)) => {
-                    transfer::attention_transfer(model, original, rows, offset, count)
+                    transfer::attention_transfer(model, original, rows, offset, count, scale)
                 }
                 _ => language_modelling(model, rows, offset, weight, recompute),
-            }
+            };
+            let (grads, mut losses) = found?;
+            losses.value /= scale;
+            Ok((config.precision.raised(model, grads), losses))
         };
         let (grads, losses) = micro_batches(
             &state.model,
