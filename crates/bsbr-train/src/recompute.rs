@@ -21,7 +21,7 @@ use crate::gradients::accumulate;
 
 /// Numbers that the backward pass of a block keeps of each token, in multiples of the model's width:
 /// the inputs and outputs of norms, projections, attention and feed-forward layer.
-const KEPT_OF_A_BLOCK: usize = 28;
+const KEPT_OF_A_BLOCK: usize = 17;
 
 /// Bytes of activations beyond which [`Recompute::Auto`] recomputes.
 const AUTO_FROM: usize = 2 << 30;
@@ -53,7 +53,7 @@ impl Recompute {
 
 /// About how many bytes the activations of all blocks take until the backward pass, in f32.
 ///
-/// It is what a block of dense attention keeps, 28 numbers of a token for each dimension of the
+/// It is what a block of dense attention keeps, 17 numbers of a token for each dimension of the
 /// model. Arms that copy the keys of a chunk's clusters together keep up to twice as many.
 pub fn activations(config: &Gpt2Config, tokens: usize) -> usize {
     [

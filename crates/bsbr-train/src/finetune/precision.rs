@@ -67,7 +67,7 @@ impl Precision {
             true => Ok(()),
             false => Err(TrainError::Precision {
                 precision: self.name(),
-                device: format!("{device:?}"),
+                device: name(device),
             }),
         }
     }
@@ -95,6 +95,18 @@ impl Precision {
         };
         model.visit(&mut raise);
         raise.grads
+    }
+}
+
+/// The device as errors name it.
+fn name(device: &Device) -> String {
+    let text = format!("{device:?}");
+    match text
+        .strip_prefix("Device<")
+        .and_then(|text| text.strip_suffix('>'))
+    {
+        Some(inner) => inner.to_owned(),
+        None => text,
     }
 }
 
