@@ -79,7 +79,7 @@ impl PublishedRouting {
     /// - inputs: `[B, C, hidden]`
     /// - output: `[B, H, C, D]`
     pub(crate) fn receivers(&self, inputs: Tensor<3>, heads: usize) -> Tensor<4> {
-        split(self.retrieval.forward(inputs), heads)
+        split(project(&self.retrieval, inputs), heads)
     }
 
     /// h of attention inputs.
@@ -89,7 +89,7 @@ impl PublishedRouting {
     /// - inputs: `[B, C, hidden]`
     /// - output: `[B, H, C, D]`
     pub(crate) fn summaries(&self, inputs: Tensor<3>, heads: usize) -> Tensor<4> {
-        split(self.summary.forward(inputs), heads)
+        split(project(&self.summary, inputs), heads)
     }
 }
 
@@ -112,6 +112,11 @@ fn linear(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
         weight: Param::from_tensor(weight),
         bias: Some(Param::from_tensor(bias)),
     }
+}
+
+/// The projection in its own type, which a model in half precision need not have.
+fn project(projection: &Linear, inputs: Tensor<3>) -> Tensor<3> {
+    projection.forward(inputs.cast(projection.weight.val().dtype()))
 }
 
 /// `[B, C, H·D]` → `[B, H, C, D]`

@@ -4,12 +4,13 @@ use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::TrainError;
 use crate::gradients::accumulate;
+use crate::recompute::Pass;
 
 /// Losses of one step or of a part of it.
 #[derive(Debug, Clone, Default)]
@@ -144,11 +145,7 @@ impl Rows {
     /// Hidden states of the inputs after the final norm, at positions from `offset` on.
     /// `[B·N, n_embd]`
     pub fn hidden(&self, model: &Gpt2, offset: usize) -> Result<Tensor<2>, TrainError> {
-        model.check(&self.inputs, offset)?;
-        let x = model.embed(&self.inputs, offset);
-        let hidden = model.ln_f.forward(model.blocks(x, self.inputs.padding()));
-        let [rows, seq_len, size] = hidden.dims();
-        Ok(hidden.reshape([rows * seq_len, size]))
+        Ok(Pass::new(model, &self.inputs, offset, false)?.hidden)
     }
 
     /// Sum of weight times cross entropy over the targets, in nats. `[1]`
@@ -160,6 +157,7 @@ impl Rows {
         table: Tensor<2>,
         weights: Option<Vec<f32>>,
     ) -> Tensor<1> {
+        let (hidden, table) = (hidden.cast(DType::F32), table.cast(DType::F32));
         let device = hidden.device();
         let count = self.targets.len();
         let weights = weights.unwrap_or_else(|| self.weights.clone());
@@ -197,11 +195,13 @@ pub(crate) fn language_modelling(
     windows: &[TrainWindow],
     offset: usize,
     total_weight: f64,
+    recompute: bool,
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let rows = Rows::new(windows)?;
-    let hidden = rows.hidden(model, offset)?;
-    let mut losses = rows.answers(&hidden, model);
-    let loss = rows.cross_entropy(hidden, model.output_table(), None) / total_weight;
+    let pass = Pass::new(model, &rows.inputs, offset, recompute)?;
+    let mut losses = rows.answers(&pass.hidden, model);
+    let table = model.output_table();
+    let loss = rows.cross_entropy(pass.hidden.clone(), table, None) / total_weight;
     losses.value = f64::from(loss.clone().into_scalar::<f32>());
-    Ok((GradientsParams::from_grads(loss.backward(), model), losses))
+    Ok((pass.backward(loss), losses))
 }

@@ -49,6 +49,18 @@ pub enum TrainError {
         /// The step.
         step: u64,
     },
+    /// A precision that a device cannot compute in.
+    #[error(
+        "{precision}: {device} does not compute in it; train in f32, which needs twice the memory for \
+         activations, or on a device that does: flex computes in f16 and bf16, a GPU in what its \
+         driver offers"
+    )]
+    Precision {
+        /// The precision.
+        precision: &'static str,
+        /// The device.
+        device: String,
+    },
     /// A file of texts that cannot be read.
     #[error(transparent)]
     Dataset(#[from] bsbr_data::dataset::DatasetError),

@@ -1,8 +1,32 @@
-//! Gradients of a whole model: summed over micro-batches, clipped by their global norm.
+//! Gradients of a whole model: of a loss, summed over micro-batches, clipped by their global norm.
 
+use bsbr_data::stream::TrainWindow;
+use bsbr_gpt2::Gpt2;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
+
+use crate::batch::{language_modelling, total_weight};
+use crate::error::TrainError;
+
+/// Gradients of the mean cross entropy of the next token over windows of one length, and the mean
+/// itself in nats: what a step of training computes.
+///
+/// With `recompute` each block is computed a second time in the backward pass, so that the
+/// activations of one block are in memory rather than those of all. The gradients are the same.
+///
+/// # Errors
+///
+/// [`TrainError::Input`] where the model cannot take the windows.
+pub fn of_next_tokens(
+    model: &Gpt2,
+    windows: &[TrainWindow],
+    recompute: bool,
+) -> Result<(GradientsParams, f64), TrainError> {
+    let weight = total_weight(windows).max(f64::MIN_POSITIVE);
+    let (grads, losses) = language_modelling(model, windows, 0, weight, recompute)?;
+    Ok((grads, losses.value))
+}
 
 /// Sums `new` into `total`, parameter by parameter.
 pub fn accumulate<M: Module>(

@@ -13,6 +13,7 @@ mod batch;
 mod init;
 mod observer;
 mod pretrain;
+mod recompute;
 mod run;
 mod schedule;
 
@@ -21,3 +22,4 @@ pub use error::TrainError;
 pub use init::init;
 pub use observer::{Observer, RunOptions, StepReport};
 pub use pretrain::{Start, pretrain};
+pub use recompute::{Recompute, activations};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bsbr_gpt2::Gpt2;
 
+use crate::recompute::Recompute;
+
 /// What a step did.
 #[derive(Debug, Clone)]
 pub struct StepReport {
@@ -56,4 +58,6 @@ pub struct RunOptions {
     pub checkpoint_every: Duration,
     /// Steps between validations.
     pub validate_every: u64,
+    /// Whether blocks are computed a second time in the backward pass, to save memory.
+    pub recompute: Recompute,
 }

@@ -17,6 +17,7 @@ use crate::error::TrainError;
 use crate::init::init;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
+use crate::recompute::Recompute;
 use crate::run::{self, Step, Work};
 
 /// What a run starts from, beside its configuration.
@@ -74,6 +75,7 @@ pub fn pretrain(
         config,
         tokenizer,
         validate_every: options.validate_every.max(1),
+        recompute: options.recompute,
         current: None,
     };
     let (state, _) = run::run(&mut work, state, folder, &hash, options, observer)?;
@@ -105,6 +107,7 @@ struct Pretraining<'a> {
     config: &'a PretrainConfig,
     tokenizer: &'a TextTokenizer,
     validate_every: u64,
+    recompute: Recompute,
     /// The stream of a stage, and its number.
     current: Option<(usize, TrainingStream)>,
 }
@@ -138,6 +141,10 @@ impl Work for Pretraining<'_> {
             .collect::<Result<_, _>>()?;
         let weight = total_weight(&windows);
         let (positions, window) = (config.model.n_positions, stage.stream.window);
+        let micro_rows = stage.micro_rows.max(1);
+        let passes = machine_threads().min(stage.rows.div_ceil(micro_rows));
+        let at_a_time = passes * micro_rows.min(stage.rows) * window;
+        let recompute = self.recompute.applies(state.model.config(), at_a_time);
         let (grads, losses) = micro_batches(
             &state.model,
             &windows,
@@ -145,7 +152,7 @@ impl Work for Pretraining<'_> {
             machine_threads(),
             |model, micro, rows| {
                 let offset = position_offset(config.seed, state.step, micro, positions, window);
-                language_modelling(model, rows, offset, weight)
+                language_modelling(model, rows, offset, weight, recompute)
             },
         )?;
         Ok(Step {

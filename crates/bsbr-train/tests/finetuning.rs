@@ -7,7 +7,7 @@ use std::time::Duration;
 use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::finetune::{Dataset, FinetuneConfig, Finetuned, Objective, Trainable, finetune};
-use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
+use bsbr_train::{Observer, Recompute, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
 
 fn model() -> Gpt2 {
@@ -51,6 +51,7 @@ fn run(config: &FinetuneConfig, folder: &Path, stop_after: u64) -> Result<Finetu
     let options = RunOptions {
         checkpoint_every: Duration::from_secs(3600),
         validate_every: 100,
+        recompute: Recompute::Auto,
     };
     let mut watch = Watch {
         stop_after,
@@ -198,6 +199,7 @@ fn an_arm_without_parameters_of_its_own_cannot_train_them() {
     let options = RunOptions {
         checkpoint_every: Duration::from_secs(3600),
         validate_every: 100,
+        recompute: Recompute::Auto,
     };
     let error = finetune(
         &with(Objective::Lm, Trainable::Retrieval),

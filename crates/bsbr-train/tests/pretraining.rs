@@ -10,7 +10,9 @@ use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2;
 use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_train::config::{ModelShape, OptimizerConfig, Stage};
-use bsbr_train::{Observer, PretrainConfig, RunOptions, Start, StepReport, TrainError, pretrain};
+use bsbr_train::{
+    Observer, PretrainConfig, Recompute, RunOptions, Start, StepReport, TrainError, pretrain,
+};
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -95,6 +97,7 @@ fn run_from(
     let options = RunOptions {
         checkpoint_every,
         validate_every: 100,
+        recompute: Recompute::Auto,
     };
     let device = Device::default();
     pretrain(

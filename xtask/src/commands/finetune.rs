@@ -13,13 +13,14 @@ use bsbr_gpt2::Gpt2;
 use bsbr_report::datasets::Catalogue;
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
-    Dataset, FinetuneConfig, History, Objective, Trainable, curves, finetune,
+    Dataset, FinetuneConfig, History, Objective, Precision as Computed, Trainable, curves, finetune,
 };
-use bsbr_train::{Observer, RunOptions, StepReport};
+use bsbr_train::{Observer, Recompute, RunOptions, StepReport};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::card;
+use super::convert::Precision;
 use super::hub::{BUNDLED, HubArgs};
 use super::model;
 use super::texts::{self, Named};
@@ -78,6 +79,18 @@ pub struct Args {
     /// Seed of data, order and adapters
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Whether blocks are computed a second time in the backward pass: a third more time, and the
+    /// memory of one block's activations; `auto` does it where those of all would take 2 GiB. The
+    /// weights that come out are the same
+    #[arg(long, value_enum, default_value_t = Recomputing::Auto)]
+    recompute: Recomputing,
+    /// What the model computes in. Weights and their updates are f32 whatever it is, and so are
+    /// losses, norms of gradients and summaries of chunks. A device that cannot compute in it says so
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
+    /// Element type of the weights in OUT [default: that of --precision]
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     /// Folder for checkpoints [default: beside OUT, with .checkpoints behind its name]
     #[arg(long)]
     checkpoints: Option<PathBuf>,
@@ -128,6 +141,24 @@ enum Part {
     Lora,
 }
 
+/// Whether blocks are computed a second time.
+#[derive(Clone, Copy, ValueEnum)]
+enum Recomputing {
+    Auto,
+    On,
+    Off,
+}
+
+impl From<Recomputing> for Recompute {
+    fn from(recomputing: Recomputing) -> Self {
+        match recomputing {
+            Recomputing::Auto => Self::Auto,
+            Recomputing::On => Self::On,
+            Recomputing::Off => Self::Off,
+        }
+    }
+}
+
 impl Args {
     fn config(&self) -> FinetuneConfig {
         FinetuneConfig {
@@ -157,6 +188,11 @@ impl Args {
             batch_size: self.batch_size,
             grad_accumulation: self.grad_accumulation,
             patience: self.patience,
+            precision: match self.precision {
+                Precision::F32 => Computed::F32,
+                Precision::F16 => Computed::F16,
+                Precision::Bf16 => Computed::Bf16,
+            },
             ..FinetuneConfig::default()
         }
     }
@@ -225,6 +261,7 @@ pub fn run(args: Args) -> Result<()> {
     let options = RunOptions {
         checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes.max(0.0)),
         validate_every: u64::MAX,
+        recompute: args.recompute.into(),
     };
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -264,6 +301,7 @@ pub fn run(args: Args) -> Result<()> {
     let section = card::training(&tuned.history, data.name(), args.objective.describe());
     card.sections.push(section);
     let options = SaveOptions {
+        dtype: args.dtype.unwrap_or(args.precision).into(),
         companions,
         card: Some(card.to_markdown(tuned.model.config())),
         ..SaveOptions::default()

@@ -13,6 +13,7 @@ pub mod similarity;
 pub mod speed;
 pub mod summarisation;
 pub mod sweep;
+pub mod training_memory;
 
 mod beside;
 mod common;
@@ -33,7 +34,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 16] = [
+const ALL: [(&str, u32, Make); 17] = [
     (
         "similarity",
         similarity::VERSION,
@@ -47,6 +48,11 @@ const ALL: [(&str, u32, Make); 16] = [
     ),
     ("speed", speed::VERSION, speed::Speed::boxed),
     ("memory", memory::VERSION, memory::Memory::boxed),
+    (
+        "training-memory",
+        training_memory::VERSION,
+        training_memory::TrainingMemory::boxed,
+    ),
     ("density", density::VERSION, density::Density::boxed),
     (
         "summarisation",

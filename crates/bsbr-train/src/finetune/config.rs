@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::AdamW;
 use crate::error::TrainError;
+use crate::finetune::precision::Precision;
 
 /// A fine-tuning run. Same configuration, model, data and backend: same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub struct FinetuneConfig {
     pub random_offsets: bool,
     /// Epochs without a lower validation loss after which the run ends; 0 for never.
     pub patience: u64,
+    /// What the model computes in. Absent from what is hashed where it is f32, so that runs from
+    /// before there was a choice go on.
+    #[serde(default, skip_serializing_if = "Precision::is_single")]
+    pub precision: Precision,
 }
 
 /// What a model learns from.
@@ -84,6 +89,7 @@ impl Default for FinetuneConfig {
             grad_accumulation: 4,
             random_offsets: true,
             patience: 0,
+            precision: Precision::F32,
         }
     }
 }

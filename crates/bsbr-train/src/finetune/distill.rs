@@ -3,10 +3,11 @@
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData, activation};
+use burn::tensor::{DType, Tensor, TensorData, activation};
 
 use crate::batch::{Losses, Rows};
 use crate::error::TrainError;
+use crate::recompute::Pass;
 
 /// Rows whose logits are in memory at one time.
 const CHUNK: usize = 256;
@@ -20,11 +21,13 @@ pub(crate) fn distillation(
     offset: usize,
     total_weight: f64,
     (temperature, mix): (f64, f64),
+    recompute: bool,
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let rows = Rows::new(windows)?;
     let wanted = rows.hidden(original, offset)?;
-    let hidden = rows.hidden(model, offset)?;
-    let table = model.output_table();
+    let pass = Pass::new(model, &rows.inputs, offset, recompute)?;
+    let hidden = pass.hidden.clone().cast(DType::F32);
+    let table = model.output_table().cast(DType::F32);
     let mut losses = rows.answers(&hidden, model);
     let divergence = divergence(
         hidden.clone().inner(),
@@ -42,7 +45,7 @@ pub(crate) fn distillation(
         + (1.0 - mix) * f64::from(entropy.clone().into_scalar::<f32>()))
         / total_weight;
     let loss = surrogate * (mix / total_weight) + entropy * ((1.0 - mix) / total_weight);
-    Ok((GradientsParams::from_grads(loss.backward(), model), losses))
+    Ok((pass.backward(loss), losses))
 }
 
 struct Divergence {

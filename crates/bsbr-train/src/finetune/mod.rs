@@ -6,6 +6,7 @@ mod data;
 mod distill;
 mod history;
 mod plot;
+mod precision;
 mod trainable;
 mod transfer;
 
@@ -13,6 +14,7 @@ pub use config::{FinetuneConfig, Objective, Trainable};
 pub use data::Dataset;
 pub use history::{History, Validation};
 pub use plot::curves;
+pub use precision::Precision;
 
 use std::path::Path;
 
@@ -66,6 +68,7 @@ pub fn finetune(
     observer: &mut dyn Observer,
 ) -> Result<Finetuned, TrainError> {
     config.validate()?;
+    config.precision.check(&model.device())?;
     let model = match config.train {
         Trainable::Retrieval => model.with_learned_retrieval(),
         _ => model,
@@ -98,15 +101,19 @@ pub fn finetune(
         ))
     };
     let mut state = run::resume(folder, &hash, fresh, observer)?;
+    let threads = match model.num_params() {
+        0..=SIDE_BY_SIDE => machine_threads(),
+        _ => 1,
+    };
+    let passes = threads.min(config.grad_accumulation);
+    let at_a_time = passes * config.batch_size * data.window_size();
     let mut work = Finetuning {
         config,
         original: original.map(Module::valid),
         data,
         validation: data.validation()?,
-        threads: match model.num_params() {
-            0..=SIDE_BY_SIDE => machine_threads(),
-            _ => 1,
-        },
+        threads,
+        recompute: options.recompute.applies(model.config(), at_a_time),
         order: None,
     };
     if state.step == 0 {
@@ -131,6 +138,8 @@ struct Finetuning<'a> {
     data: &'a Dataset,
     validation: Vec<TrainWindow>,
     threads: usize,
+    /// Whether blocks are computed a second time in the backward pass.
+    recompute: bool,
     /// An epoch and the order of its windows.
     order: Option<(u64, Vec<u64>)>,
 }
@@ -211,6 +220,7 @@ impl Work for Finetuning<'_> {
         let (weight, count) = (total_weight(&windows).max(1.0), windows.len());
         let (positions, size) = (state.model.config().n_positions, self.data.window_size());
         let original = self.original.as_ref();
+        let recompute = self.recompute;
         let micro = |model: &Gpt2,
                      micro: u64,
                      rows: &[TrainWindow]|
@@ -219,16 +229,24 @@ impl Work for Finetuning<'_> {
                 true => position_offset(config.seed, step, micro, positions, size),
                 false => 0,
             };
-            match (objective, original) {
+            // Gradients and losses are this much larger until they are f32.
+            let scale = config.precision.loss_scale();
+            let weight = weight / scale;
+            let lowered = config.precision.lowered(model);
+            let model = lowered.as_ref().unwrap_or(model);
+            let found = match (objective, original) {
                 (Objective::Distill { temperature, mix }, Some(original)) => {
                     let blend = (temperature, mix);
-                    distill::distillation(model, original, rows, offset, weight, blend)
+                    distill::distillation(model, original, rows, offset, weight, blend, recompute)
                 }
                 (Objective::Transfer, Some(original)) => {
-                    transfer::attention_transfer(model, original, rows, offset, count)
+                    transfer::attention_transfer(model, original, rows, offset, count, scale)
                 }
-                _ => language_modelling(model, rows, offset, weight),
-            }
+                _ => language_modelling(model, rows, offset, weight, recompute),
+            };
+            let (grads, mut losses) = found?;
+            losses.value /= scale;
+            Ok((config.precision.raised(model, grads), losses))
         };
         let (grads, losses) = micro_batches(
             &state.model,

@@ -3,7 +3,7 @@
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::batch::{Losses, Rows};
 use crate::error::TrainError;
@@ -12,18 +12,19 @@ use crate::gradients::accumulate;
 /// Gradients of a micro-batch's share of the mean squared error between the outputs of the model's
 /// attention and the original's on the original's input, the mean over layers.
 ///
-/// Each layer has a backward pass of its own, so that the activations of one are in memory.
+/// Losses and gradients are `scale` times what they are. Each layer has a backward pass of its own, so that the activations of one are in memory.
 pub(crate) fn attention_transfer(
     model: &Gpt2,
     original: &Gpt2,
     windows: &[TrainWindow],
     offset: usize,
     step_rows: usize,
+    scale: f64,
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let rows = Rows::new(windows)?;
     original.check(&rows.inputs, offset)?;
     let padding = rows.inputs.padding();
-    let share = windows.len() as f64 / (step_rows * model.h.len()) as f64;
+    let share = scale * windows.len() as f64 / (step_rows * model.h.len()) as f64;
     let mut x = original.embed(&rows.inputs, offset);
     let mut total = None;
     let mut losses = Losses::default();
@@ -37,8 +38,10 @@ pub(crate) fn attention_transfer(
         });
         let Some(wanted) = wanted else { continue };
         let wanted = block.attn.merge(wanted);
+        let seen = seen.cast(learner.attn.c_attn.weight.val().dtype());
         let input = learner.attn.project(Tensor::from_inner(seen), padding);
         let found = learner.attn.merge(learner.attn.bsbr.forward(input));
+        let found = found.cast(DType::F32);
         let error = found - Tensor::from_inner(wanted);
         let loss = (error.clone() * error).mean() * share;
         losses.value += f64::from(loss.clone().into_scalar::<f32>());

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
 use crate::experiments::common::dense_place;
-use crate::experiments::memory::worker::Cell;
+use crate::experiments::memory::worker::{Cell, Pass};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
@@ -116,6 +116,7 @@ impl Experiment for Memory {
                     seed: self.spec.method.seed.wrapping_add(round),
                     length: unit.length,
                     extension: lab.fitting(self.settings.extension),
+                    pass: Pass::Forward,
                 };
                 let found = match lab.worker() {
                     Some(worker) => worker.measure(&cell, self.settings.limit_mib),

@@ -1,8 +1,9 @@
-//! One forward pass in a process of its own, and the memory that it took.
+//! One pass in a process of its own, and the memory and time that it took.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 use bsbr_attention::ArmConfig;
 use bsbr_convert::ConversionPlan;
@@ -10,6 +11,7 @@ use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::random;
+use crate::experiments::training_memory::step::Training;
 
 /// Tokens of a first pass, after which what every pass needs is there.
 const WARM_UP: usize = 16;
@@ -26,15 +28,32 @@ pub struct Cell {
     pub length: usize,
     /// What stands in for positions that the model does not have.
     pub extension: PositionExtension,
+    /// What is done with the tokens.
+    pub pass: Pass,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// A forward pass to the logits of the last token.
+    Forward,
+    /// A step of training: forward, backward, and the update of every weight by AdamW.
+    Step {
+        /// Whether blocks are computed a second time in the backward pass.
+        recompute: bool,
+    },
 }
 
 /// What it found; the last line of its standard output, as JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     /// The most memory that the process held, in bytes.
     pub peak: u64,
     /// How much of it came with the pass: the peak less what the process held before it.
     pub growth: u64,
+    /// How long the pass took.
+    pub seconds: f64,
 }
 
 /// How to start a process that measures a cell.
@@ -130,24 +149,43 @@ pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
         .map_err(|error| error.to_string())?
         .with_position_extension(cell.extension)
         .map_err(|error| error.to_string())?;
-    let pass = |length: usize| {
-        let ids = random(cell.seed, 0, vocabulary, length);
-        let batch = TokenBatch::single(&ids).map_err(|error| error.to_string())?;
-        let hidden = model
-            .hidden_states(&batch)
-            .map_err(|error| error.to_string())?;
-        let _ = model.last_logits(hidden).into_data();
-        Ok::<(), String>(())
-    };
-    pass(WARM_UP.min(cell.length))?;
+    let ids = |length: usize| random(cell.seed, 0, vocabulary, length);
+    match cell.pass {
+        Pass::Forward => watched(cell.length, |length| forward(&model, &ids(length))),
+        Pass::Step { recompute } => {
+            let mut training = Training::new(model, recompute);
+            // A target for every input takes one token more.
+            watched(cell.length, |length| training.step(ids(length + 1)))
+        }
+    }
+}
+
+/// What a pass over `length` tokens takes, after one over a few.
+fn watched(
+    length: usize,
+    mut pass: impl FnMut(usize) -> Result<(), String>,
+) -> Result<Peak, String> {
+    pass(WARM_UP.min(length))?;
     forget_peak()?;
     let before = status("VmRSS")?;
-    pass(cell.length)?;
+    let started = Instant::now();
+    pass(length)?;
+    let seconds = started.elapsed().as_secs_f64();
     let peak = status("VmHWM")?;
     Ok(Peak {
         peak,
         growth: peak.saturating_sub(before),
+        seconds,
     })
+}
+
+fn forward(model: &Gpt2, ids: &[u32]) -> Result<(), String> {
+    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
+    let hidden = model
+        .hidden_states(&batch)
+        .map_err(|error| error.to_string())?;
+    let _ = model.last_logits(hidden).into_data();
+    Ok(())
 }
 
 /// Sets the process's peak back to what it holds now.
@@ -184,14 +222,21 @@ mod tests {
             seed: 1,
             length: 7,
             extension: PositionExtension::None,
+            pass: Pass::Forward,
         }
     }
 
     #[test]
     fn a_process_answers_what_it_was_asked() {
-        let worker =
-            shell("grep -q '\"length\":7' && echo loading && echo '{\"peak\": 9, \"growth\": 4}'");
-        let expected = Peak { peak: 9, growth: 4 };
+        let worker = shell(
+            "grep -q '\"length\":7' && echo loading \
+             && echo '{\"peak\": 9, \"growth\": 4, \"seconds\": 0.5}'",
+        );
+        let expected = Peak {
+            peak: 9,
+            growth: 4,
+            seconds: 0.5,
+        };
         assert_eq!(worker.measure(&cell(), None), Ok(expected));
         assert_eq!(worker.measure(&cell(), Some(4096)), Ok(expected));
     }
@@ -227,7 +272,8 @@ mod tests {
     /// The limit is the process's own.
     #[test]
     fn a_limit_is_kept() {
-        let worker = shell("echo \"{\\\"peak\\\": $(ulimit -v), \\\"growth\\\": 0}\"");
+        let worker =
+            shell("echo \"{\\\"peak\\\": $(ulimit -v), \\\"growth\\\": 0, \\\"seconds\\\": 1}\"");
         let found = worker.measure(&cell(), Some(300)).unwrap();
         assert_eq!(found.peak, 300 * 1024);
     }

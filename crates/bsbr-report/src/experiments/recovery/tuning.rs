@@ -6,7 +6,7 @@ use std::time::Duration;
 use bsbr_convert::{LoadOptions, SaveOptions, load_model, save_model};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
-use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
+use bsbr_train::{Observer, Recompute, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
 
 use crate::error::ReportError;
@@ -106,6 +106,7 @@ impl<'a> Tuning<'a> {
         let options = RunOptions {
             checkpoint_every: CHECKPOINT_EVERY,
             validate_every: u64::MAX,
+            recompute: Recompute::Auto,
         };
         let mut keeper = Keeper {
             folder: &self.folder,

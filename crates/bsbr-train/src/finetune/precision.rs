@@ -1,0 +1,148 @@
+//! Training that computes in half precision, and keeps weights and their updates in single.
+
+use bsbr_gpt2::Gpt2;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+
+/// What a model computes in while it is trained.
+///
+/// Whatever it is, weights, gradients of a step and the optimiser's means are f32, and so are
+/// losses, norms, the summaries of the arms and their own parameters: in half precision, each
+/// forward pass starts from the weights rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, 10 of them the fraction. Small gradients become zero.
+    F16,
+    /// The upper 16 bits of an f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Whether nothing is rounded.
+    pub fn is_single(&self) -> bool {
+        *self == Self::F32
+    }
+
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// What losses are multiplied by before the backward pass, so that small gradients are not
+    /// zero in half precision. One that is not finite then ends the run, as any such does.
+    pub(crate) fn loss_scale(self) -> f64 {
+        match self {
+            Self::F32 | Self::Bf16 => 1.0,
+            Self::F16 => 1024.0,
+        }
+    }
+
+    /// Whether `device` can train in it.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Precision`] names both where it cannot.
+    pub fn check(self, device: &Device) -> Result<(), TrainError> {
+        match device.supports_dtype(self.dtype()) {
+            true => Ok(()),
+            false => Err(TrainError::Precision {
+                precision: self.name(),
+                device: name(device),
+            }),
+        }
+    }
+
+    /// The model with its weights in this precision and leaves of its own, but for what arms have
+    /// of their own; `None` where it would be the model as it is.
+    pub(crate) fn lowered(self, model: &Gpt2) -> Option<Gpt2> {
+        (!self.is_single()).then(|| {
+            let mut lower = Lower {
+                path: Vec::new(),
+                dtype: self.dtype(),
+            };
+            model.valid().map(&mut lower).train()
+        })
+    }
+
+    /// The gradients of a model in this precision as f32, less the factor of its losses.
+    pub(crate) fn raised(self, model: &Gpt2, grads: GradientsParams) -> GradientsParams {
+        if self.is_single() {
+            return grads;
+        }
+        let mut raise = Raise {
+            grads,
+            factor: 1.0 / self.loss_scale(),
+        };
+        model.visit(&mut raise);
+        raise.grads
+    }
+}
+
+/// The device as errors name it.
+fn name(device: &Device) -> String {
+    let text = format!("{device:?}");
+    match text
+        .strip_prefix("Device<")
+        .and_then(|text| text.strip_suffix('>'))
+    {
+        Some(inner) => inner.to_owned(),
+        None => text,
+    }
+}
+
+struct Lower {
+    path: Vec<String>,
+    dtype: DType,
+}
+
+impl ModuleMapper for Lower {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        // Arms compute with their own parameters in f32.
+        match self.path.iter().any(|part| part == "bsbr") {
+            true => param,
+            false => param.map(|tensor| tensor.cast(self.dtype)),
+        }
+    }
+}
+
+struct Raise {
+    grads: GradientsParams,
+    factor: f64,
+}
+
+impl ModuleVisitor for Raise {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            let grad = grad.cast(DType::F32) * self.factor;
+            self.grads.register(param.id, grad);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Backward passes that compute each block's activations a second time instead of keeping them.
+//!
+//! Burn's autodiff keeps what every operation of a graph needs for its gradients until the backward
+//! pass of that graph ends. So a pass that recomputes has a graph for each block: the forward pass
+//! goes through blocks without gradients and keeps their inputs alone, and the backward pass goes
+//! from the last block to the first, each computed once more from its input, with the gradient of
+//! its output as the factors of a sum. An operation of Burn's own would have to name its parents,
+//! which are as many as a block with its arm and adapters has parameters, and to compute in tensors
+//! of one backend, while a block is made of tensors of any.
+//!
+//! The gradients are those of one graph bit for bit: the same operations in the same order.
+
+use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::gradients::accumulate;
+
+/// Numbers that the backward pass of a block keeps of each token, in multiples of the model's width:
+/// the inputs and outputs of norms, projections, attention and feed-forward layer.
+const KEPT_OF_A_BLOCK: usize = 17;
+
+/// Bytes of activations beyond which [`Recompute::Auto`] recomputes.
+const AUTO_FROM: usize = 2 << 30;
+
+/// Whether the blocks' activations are computed a second time in the backward pass, rather than
+/// kept from the first: a third more time, and memory for one block's instead of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// Where [`activations`] of what is in memory at one time are more than 2 GiB.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Recompute {
+    /// Whether a pass over `tokens` tokens, all rows of all passes at one time, recomputes.
+    pub fn applies(self, config: &Gpt2Config, tokens: usize) -> bool {
+        match self {
+            Self::On => true,
+            Self::Off => false,
+            Self::Auto => activations(config, tokens) > AUTO_FROM,
+        }
+    }
+}
+
+/// About how many bytes the activations of all blocks take until the backward pass, in f32.
+///
+/// It is what a block of dense attention keeps, 17 numbers of a token for each dimension of the
+/// model. The moments arm, which copies the keys that a chunk sees together, keeps up to twice as
+/// many; with exact clusters it keeps the logits of all pairs beside them, which are not counted.
+pub fn activations(config: &Gpt2Config, tokens: usize) -> usize {
+    [
+        config.n_layer,
+        config.n_embd,
+        KEPT_OF_A_BLOCK,
+        size_of::<f32>(),
+    ]
+    .into_iter()
+    .fold(tokens, usize::saturating_mul)
+}
+
+/// A forward pass to hidden states that there will be a backward pass of.
+pub(crate) struct Pass<'a> {
+    model: &'a Gpt2,
+    inputs: &'a TokenBatch,
+    offset: usize,
+    /// After the final norm. `[B·N, n_embd]`
+    pub hidden: Tensor<2>,
+    kept: Option<Kept>,
+}
+
+/// What a pass that recomputes keeps.
+struct Kept {
+    /// The input of each block, without gradients. `[B, N, n_embd]`
+    inputs: Vec<Tensor<3>>,
+    /// The output of the last block, a leaf of the graph of `hidden`. `[B, N, n_embd]`
+    last: Tensor<3>,
+}
+
+impl<'a> Pass<'a> {
+    /// The hidden states of `inputs` at positions from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Input`] where the model cannot take them.
+    pub fn new(
+        model: &'a Gpt2,
+        inputs: &'a TokenBatch,
+        offset: usize,
+        recompute: bool,
+    ) -> Result<Self, TrainError> {
+        model.check(inputs, offset)?;
+        let x = model.embed(inputs, offset);
+        let (last, kept) = match recompute {
+            false => (model.blocks(x, inputs.padding()), None),
+            true => {
+                let kept = Kept::new(model, x, inputs);
+                (kept.last.clone(), Some(kept))
+            }
+        };
+        let hidden = model.ln_f.forward(last);
+        let [rows, seq_len, size] = hidden.dims();
+        Ok(Self {
+            model,
+            inputs,
+            offset,
+            hidden: hidden.reshape([rows * seq_len, size]),
+            kept,
+        })
+    }
+
+    /// The gradients of a loss that depends on the hidden states and on parameters beside the
+    /// blocks and position embeddings.
+    pub fn backward(self, loss: Tensor<1>) -> GradientsParams {
+        let model = self.model;
+        let mut grads = loss.backward();
+        let mut total = GradientsParams::from_module(&mut grads, model);
+        let Some(kept) = self.kept else {
+            return total;
+        };
+        let first = first_trained(model);
+        let mut by_output = kept.last.grad_remove(&mut grads);
+        // Frees what the loss kept before the first block is computed again.
+        drop((grads, kept.last, self.hidden));
+        let mut inputs = kept.inputs;
+        for (layer, block) in model.h.iter().enumerate().rev() {
+            let (Some(input), Some(grad)) = (inputs.pop(), by_output.take()) else {
+                break;
+            };
+            if first.is_none_or(|first| layer + 1 < first) {
+                break;
+            }
+            let input = Tensor::from_inner(input).require_grad();
+            let output = block.forward(input.clone(), self.inputs.padding());
+            let mut grads = seeded(output, grad).backward();
+            by_output = input.grad_remove(&mut grads);
+            let new = GradientsParams::from_grads(grads, block);
+            total = accumulate(model, Some(total), new);
+        }
+        let embedded = model.embed(self.inputs, self.offset);
+        match by_output {
+            Some(grad) if embedded.is_tracked() => {
+                let grads = seeded(embedded, grad).backward();
+                let new = GradientsParams::from_grads(grads, model);
+                accumulate(model, Some(total), new)
+            }
+            _ => total,
+        }
+    }
+}
+
+impl Kept {
+    fn new(model: &Gpt2, embedded: Tensor<3>, batch: &TokenBatch) -> Self {
+        let mut x = embedded.detach();
+        let mut inputs = Vec::with_capacity(model.h.len());
+        for block in &model.h {
+            inputs.push(x.clone().inner());
+            // Still on the autodiff backend: arms choose their way of computing by it.
+            x = block.clone().freeze().forward(x, batch.padding());
+        }
+        Self {
+            inputs,
+            last: x.detach().require_grad(),
+        }
+    }
+}
+
+/// A number whose gradient by `output` is `grad`.
+fn seeded(output: Tensor<3>, grad: Tensor<3>) -> Tensor<1> {
+    (output * Tensor::from_inner(grad)).sum()
+}
+
+/// The first part with a parameter that is trained: 0 for the embeddings, then the blocks.
+fn first_trained(model: &Gpt2) -> Option<usize> {
+    if trains(&model.wte) || trains(&model.wpe) {
+        return Some(0);
+    }
+    model.h.iter().position(trains).map(|layer| layer + 1)
+}
+
+fn trains<M: Module>(module: &M) -> bool {
+    struct Trains(bool);
+    impl ModuleVisitor for Trains {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 |= param.is_require_grad();
+        }
+    }
+    let mut found = Trains(false);
+    module.visit(&mut found);
+    found.0
+}
