@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bsbr_gpt2::Gpt2;
 
+use crate::devices::Devices;
+use crate::finetune::Validation;
 use crate::recompute::Recompute;
 
 /// What a step did.
@@ -45,13 +47,17 @@ pub trait Observer {
     /// adapters are merged into it.
     fn validate(&mut self, step: u64, model: &Gpt2);
 
+    /// How the model does on what is kept back, in fine-tuning: before the first step and after each
+    /// epoch.
+    fn validated(&mut self, _validation: &Validation) {}
+
     /// Whether to stop after this step; a checkpoint is written first.
     fn should_stop(&self) -> bool {
         false
     }
 }
 
-/// How a run is carried out; nothing here changes its numbers.
+/// How a run is carried out; nothing here changes its numbers but by rounding.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     /// How often a checkpoint is written.
@@ -60,4 +66,19 @@ pub struct RunOptions {
     pub validate_every: u64,
     /// Whether blocks are computed a second time in the backward pass, to save memory.
     pub recompute: Recompute,
+    /// Which devices share the work of a step.
+    pub devices: Devices,
+}
+
+impl Default for RunOptions {
+    /// A checkpoint every two minutes, validation where an epoch or the run ends, blocks computed
+    /// twice where their activations are large, and all work on the model's device.
+    fn default() -> Self {
+        Self {
+            checkpoint_every: Duration::from_secs(120),
+            validate_every: u64::MAX,
+            recompute: Recompute::default(),
+            devices: Devices::default(),
+        }
+    }
 }

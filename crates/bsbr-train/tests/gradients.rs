@@ -11,7 +11,7 @@ use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, finetune};
-use bsbr_train::{Observer, Recompute, RunOptions, StepReport};
+use bsbr_train::{Observer, RunOptions, StepReport};
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -332,8 +332,7 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
     let folder = tempfile::tempdir().unwrap();
     let options = RunOptions {
         checkpoint_every: Duration::from_secs(3600),
-        validate_every: u64::MAX,
-        recompute: Recompute::Auto,
+        ..RunOptions::default()
     };
     let model = golden.model(ArmConfig::Dense);
     let tuned = finetune(

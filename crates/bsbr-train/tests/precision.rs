@@ -9,7 +9,7 @@ use bsbr_gpt2::{Gpt2, Gpt2Config};
 use bsbr_train::finetune::{
     Dataset, FinetuneConfig, History, Objective, Precision, Trainable, finetune,
 };
-use bsbr_train::{Observer, Recompute, RunOptions, StepReport, TrainError};
+use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::{DType, Device};
 
 const ARMS: [&str; 5] = [
@@ -51,8 +51,7 @@ fn tuned(arm: &str, config: &FinetuneConfig) -> Result<(Gpt2, History), TrainErr
     let data = Dataset::tokens(ids, 32, "made up".into())?;
     let options = RunOptions {
         checkpoint_every: Duration::from_secs(3600),
-        validate_every: u64::MAX,
-        recompute: Recompute::Auto,
+        ..RunOptions::default()
     };
     let folder = tempfile::tempdir().unwrap();
     let original = dense();

@@ -162,8 +162,8 @@ fn tuned(config: &FinetuneConfig, recompute: Recompute, folder: &Path) -> Vec<Ve
     let data = Dataset::tokens(ids, 32, "made up".into()).unwrap();
     let options = RunOptions {
         checkpoint_every: Duration::from_secs(3600),
-        validate_every: u64::MAX,
         recompute,
+        ..RunOptions::default()
     };
     let original = dense(true);
     let start = converted(&arm, true);

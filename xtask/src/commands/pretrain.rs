@@ -14,7 +14,7 @@ use bsbr_data::storybook::Split;
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2;
 use bsbr_train::evaluate::{Evaluation, EvaluationSpec, evaluate};
-use bsbr_train::{Observer, PretrainConfig, Recompute, RunOptions, Start, StepReport};
+use bsbr_train::{Observer, PretrainConfig, RunOptions, Start, StepReport};
 use burn::module::Module;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -117,7 +117,7 @@ pub fn run(args: Args) -> Result<()> {
         &RunOptions {
             checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes),
             validate_every: args.validate_every,
-            recompute: Recompute::Auto,
+            ..RunOptions::default()
         },
         &mut progress,
     )?;

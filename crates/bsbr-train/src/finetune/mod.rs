@@ -17,19 +17,18 @@ pub use plot::curves;
 pub use precision::Precision;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 
-use crate::batch::{
-    Losses, Rows, language_modelling, machine_threads, micro_batches, position_offset, total_weight,
-};
+use crate::batch::{Rows, language_modelling, machine_threads, position_offset, total_weight};
 use crate::checkpoint::{self, State, weights_hash};
 use crate::error::TrainError;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
+use crate::parallel::{Crew, MicroBatch};
 use crate::run::{self, Step, Work};
 use crate::schedule;
 
@@ -109,11 +108,16 @@ pub fn finetune(
     let at_a_time = passes * config.batch_size * data.window_size();
     let mut work = Finetuning {
         config,
-        original: original.map(Module::valid),
         data,
         validation: data.validation()?,
-        threads,
         recompute: options.recompute.applies(model.config(), at_a_time),
+        crew: Crew::new(
+            &options.devices,
+            original
+                .filter(|_| config.needs_original())
+                .map(Module::valid),
+            threads,
+        ),
         order: None,
     };
     if state.step == 0 {
@@ -134,12 +138,11 @@ fn finished(model: &Gpt2) -> Gpt2 {
 
 struct Finetuning<'a> {
     config: &'a FinetuneConfig,
-    original: Option<Gpt2>,
     data: &'a Dataset,
     validation: Vec<TrainWindow>,
-    threads: usize,
     /// Whether blocks are computed a second time in the backward pass.
     recompute: bool,
+    crew: Crew,
     /// An epoch and the order of its windows.
     order: Option<(u64, Vec<u64>)>,
 }
@@ -184,11 +187,13 @@ impl Finetuning<'_> {
         }
         let loss = nats / weight;
         let mut history = History::from_bytes(&state.history)?;
-        history.validations.push(Validation {
+        let validation = Validation {
             step: state.step,
             loss,
             perplexity: loss.exp(),
-        });
+        };
+        observer.validated(&validation);
+        history.validations.push(validation);
         state.history = history.to_bytes()?;
         observer.message(&format!(
             "validation after step {}: loss {loss:.4}, perplexity {:.3}",
@@ -219,20 +224,17 @@ impl Work for Finetuning<'_> {
         };
         let (weight, count) = (total_weight(&windows).max(1.0), windows.len());
         let (positions, size) = (state.model.config().n_positions, self.data.window_size());
-        let original = self.original.as_ref();
-        let recompute = self.recompute;
-        let micro = |model: &Gpt2,
-                     micro: u64,
-                     rows: &[TrainWindow]|
-         -> Result<(GradientsParams, Losses), TrainError> {
-            let offset = match config.random_offsets {
-                true => position_offset(config.seed, step, micro, positions, size),
+        let (seed, random_offsets) = (config.seed, config.random_offsets);
+        let (recompute, precision) = (self.recompute, config.precision);
+        let micro_batch: MicroBatch = Arc::new(move |model, original, micro, rows| {
+            let offset = match random_offsets {
+                true => position_offset(seed, step, micro, positions, size),
                 false => 0,
             };
             // Gradients and losses are this much larger until they are f32.
-            let scale = config.precision.loss_scale();
+            let scale = precision.loss_scale();
             let weight = weight / scale;
-            let lowered = config.precision.lowered(model);
+            let lowered = precision.lowered(model);
             let model = lowered.as_ref().unwrap_or(model);
             let found = match (objective, original) {
                 (Objective::Distill { temperature, mix }, Some(original)) => {
@@ -246,15 +248,11 @@ impl Work for Finetuning<'_> {
             };
             let (grads, mut losses) = found?;
             losses.value /= scale;
-            Ok((config.precision.raised(model, grads), losses))
-        };
-        let (grads, losses) = micro_batches(
-            &state.model,
-            &windows,
-            config.batch_size,
-            self.threads,
-            micro,
-        )?;
+            Ok((precision.raised(model, grads), losses))
+        });
+        let (grads, losses) =
+            self.crew
+                .step(&state.model, windows, config.batch_size, micro_batch)?;
         let rates = &config.optimizer;
         let total = self.total_steps();
         let warmup = (rates.warmup_share * total as f64).round() as u64;

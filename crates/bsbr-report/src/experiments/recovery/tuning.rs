@@ -6,7 +6,7 @@ use std::time::Duration;
 use bsbr_convert::{LoadOptions, SaveOptions, load_model, save_model};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
-use bsbr_train::{Observer, Recompute, RunOptions, StepReport, TrainError};
+use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
 
 use crate::error::ReportError;
@@ -105,8 +105,7 @@ impl<'a> Tuning<'a> {
         let checkpoints = self.folder.join("checkpoints");
         let options = RunOptions {
             checkpoint_every: CHECKPOINT_EVERY,
-            validate_every: u64::MAX,
-            recompute: Recompute::Auto,
+            ..RunOptions::default()
         };
         let mut keeper = Keeper {
             folder: &self.folder,
