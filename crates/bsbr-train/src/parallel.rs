@@ -44,7 +44,7 @@ pub(crate) enum Crew {
         /// Micro-batches that are computed at a time.
         threads: usize,
         /// What the model learns from.
-        original: Option<Gpt2>,
+        original: Option<Box<Gpt2>>,
     },
     /// Workers on several devices.
     Workers {
@@ -71,7 +71,10 @@ impl Crew {
     pub fn new(devices: &Devices, original: Option<Gpt2>, threads: usize) -> Self {
         let list = devices.list();
         if list.is_empty() {
-            return Self::Own { threads, original };
+            return Self::Own {
+                threads,
+                original: original.map(Box::new),
+            };
         }
         let places = list.iter().enumerate().map(|(number, device)| Place {
             number,
@@ -103,7 +106,7 @@ impl Crew {
             Self::Own { threads, original } => {
                 let parts: Vec<_> = parts.map(|(rows, number)| (number, rows)).collect();
                 micro_batches(model, &parts, *threads, |model, number, rows| {
-                    micro_batch(model, original.as_ref(), number, rows)
+                    micro_batch(model, original.as_deref(), number, rows)
                 })
             }
             Self::Workers {
