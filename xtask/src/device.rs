@@ -1,11 +1,17 @@
-//! `--device flex|ndarray|wgpu|cuda[:n]`, checked before anything is built on it.
+//! `--device flex|ndarray|wgpu|cuda[:n]` or `--device remote:ws://HOST:PORT`, checked before
+//! anything is built on it.
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 
 /// What `--device` accepts.
-pub const HELP: &str = "Where tensors live: flex, ndarray, wgpu or cuda, with :N for the N-th one \
-                        (backends beside flex are compiled in by --features ndarray,wgpu,cuda)";
+pub const HELP: &str = "Where tensors live: flex, ndarray, wgpu or cuda, with :N for the N-th one, \
+                        or remote:ws://HOST:PORT for one that `serve-device` lends (backends \
+                        beside flex are compiled in by --features ndarray,wgpu,cuda,remote)";
+
+/// What is said of a name that is none.
+const EXPECTED: &str = "expected flex, ndarray, wgpu or cuda, with :N for the N-th one, or \
+                        remote:ws://HOST:PORT";
 
 /// The device that `name` asks for.
 ///
@@ -14,6 +20,39 @@ pub const HELP: &str = "Where tensors live: flex, ndarray, wgpu or cuda, with :N
 /// Says which feature is missing where the backend was not compiled in, and what Burn says where
 /// the device is not there.
 pub fn parse(name: &str) -> Result<Device> {
+    let device = match name.strip_prefix("remote:") {
+        Some(address) => remote(address).with_context(|| format!("--device {name}"))?,
+        None => local(name)?,
+    };
+    // A first tensor shows whether the device answers.
+    let probe = device.clone();
+    std::panic::catch_unwind(move || Tensor::<1>::ones([1], &probe).sum().into_data())
+        .map_err(|cause| anyhow::anyhow!("--device {name}: not there: {}", message(&*cause)))?;
+    Ok(device)
+}
+
+/// The devices that `names` ask for, in that order.
+///
+/// # Errors
+///
+/// As [`parse`], and where the list is empty or names a device twice.
+pub fn parse_list(names: &[String]) -> Result<Vec<Device>> {
+    if names.iter().all(|name| name.trim().is_empty()) {
+        bail!("the list of devices is empty; name at least one, as in cuda:0,cuda:1");
+    }
+    let mut devices: Vec<Device> = Vec::new();
+    for name in names {
+        let device = parse(name.trim())?;
+        if devices.contains(&device) {
+            bail!("the device {name} is listed already; name each once");
+        }
+        devices.push(device);
+    }
+    Ok(devices)
+}
+
+/// A device of this machine.
+fn local(name: &str) -> Result<Device> {
     let (kind, index) = match name.split_once(':') {
         None => (name, None),
         Some((kind, index)) => {
@@ -24,20 +63,28 @@ pub fn parse(name: &str) -> Result<Device> {
         }
     };
     if !["flex", "ndarray", "wgpu", "cuda"].contains(&kind) {
-        bail!(
-            "--device {name}: unknown; expected flex, ndarray, wgpu or cuda, with :N for the N-th one"
-        );
+        bail!("--device {name}: unknown; {EXPECTED}");
     }
     if index.is_some_and(|index| index > 0) && ["flex", "ndarray"].contains(&kind) {
         bail!("--device {name}: there is one {kind} device only");
     }
-    let device = std::panic::catch_unwind(|| open(kind, index.unwrap_or(0)))
-        .map_err(|cause| anyhow::anyhow!("--device {name}: not there: {}", message(&*cause)))??;
-    // A first tensor shows whether the device answers.
-    let probe = device.clone();
-    std::panic::catch_unwind(move || Tensor::<1>::ones([1], &probe).sum().into_data())
-        .map_err(|cause| anyhow::anyhow!("--device {name}: not there: {}", message(&*cause)))?;
-    Ok(device)
+    std::panic::catch_unwind(|| open(kind, index.unwrap_or(0)))
+        .map_err(|cause| anyhow::anyhow!("--device {name}: not there: {}", message(&*cause)))?
+}
+
+#[cfg(feature = "remote")]
+use crate::remote::connect as remote;
+
+#[cfg(not(feature = "remote"))]
+fn remote(_: &str) -> Result<Device> {
+    Err(missing("remote"))
+}
+
+/// What is said of a backend that was not compiled in.
+pub fn missing(feature: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "not compiled in; run `cargo xtask` as `cargo run -p xtask --features {feature} -- …`"
+    )
 }
 
 #[allow(
@@ -61,10 +108,7 @@ fn open(kind: &str, index: usize) -> Result<Device> {
         })),
         #[cfg(feature = "cuda")]
         "cuda" => Ok(Device::cuda(index)),
-        _ => bail!(
-            "--device {kind}: not compiled in; run `cargo xtask` as \
-             `cargo run -p xtask --features {kind} -- …`"
-        ),
+        _ => Err(missing(kind).context(format!("--device {kind}"))),
     }
 }
 
@@ -75,4 +119,31 @@ fn message(cause: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| cause.downcast_ref::<&str>().copied())
         .unwrap_or("no reason given")
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(names: &[&str]) -> String {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        format!("{:#}", parse_list(&names).unwrap_err())
+    }
+
+    #[test]
+    fn a_list_names_each_device_once() {
+        assert!(refusal(&[]).contains("is empty"));
+        assert!(refusal(&[""]).contains("is empty"));
+        assert!(refusal(&["flex", "flex"]).contains("flex is listed already"));
+        assert!(refusal(&["flex", "flex:0"]).contains("flex:0 is listed already"));
+        assert!(refusal(&["flex", "gpu"]).contains("unknown; expected flex"));
+        assert!(refusal(&["flex", ""]).contains("unknown; expected flex"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "remote"))]
+    fn a_remote_device_that_was_not_compiled_in_says_how_to() {
+        let text = refusal(&["remote:ws://127.0.0.1:1"]);
+        assert!(text.contains("--features remote"), "{text}");
+    }
 }

@@ -2,6 +2,8 @@
 
 mod commands;
 mod device;
+#[cfg(feature = "remote")]
+mod remote;
 
 use std::process::ExitCode;
 
@@ -19,7 +21,6 @@ struct Cli {
 enum Command {
     /// Convert a GPT-2 folder to BSBR
     Convert(commands::convert::Args),
-    /// Convert a GPT-2 and train it to win back what the conversion lost
     Finetune(commands::finetune::Args),
     /// Continue a text, or lists of token ids
     Generate(commands::generate::Args),
@@ -33,6 +34,7 @@ enum Command {
     Pretrain(commands::pretrain::Args),
     /// Measure every arm beside the dense model, and write tables, plots and a page
     Reproduce(commands::reproduce::Args),
+    ServeDevice(commands::serve_device::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::MemoryCell(args) => commands::memory_cell::run(args),
         Command::Pretrain(args) => commands::pretrain::run(args),
         Command::Reproduce(args) => commands::reproduce::run(args),
+        Command::ServeDevice(args) => commands::serve_device::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,36 +6,15 @@
 mod hub;
 #[path = "../../crates/bsbr-data/tests/common/parquet.rs"]
 mod parquet_file;
+mod tiny;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bsbr_convert::{SaveOptions, save_model};
-use bsbr_data::storybook::{Domain, Split, Storybook};
-use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::{Gpt2, Gpt2Config};
-use burn::tensor::Device;
 use hub::{COMMIT, Fixture, MODEL, Served};
 use parquet_file::{Form, write_texts};
-
-/// A GPT-2 of two layers with a tokenizer of its own, as a folder.
-fn model(folder: &Path) {
-    let texts: Vec<String> = Domain::ALL
-        .iter()
-        .map(|&domain| Storybook::new(7).plain(Split::Train, domain, 0, 600).text)
-        .collect();
-    let tokenizer = TextTokenizer::train_bpe(texts, 400).unwrap();
-    let config = Gpt2Config::from_json(&format!(
-        r#"{{"model_type": "gpt2", "vocab_size": {}, "n_positions": 96,
-            "n_embd": 32, "n_layer": 2, "n_head": 2}}"#,
-        tokenizer.vocab_size()
-    ))
-    .unwrap();
-    let model = Gpt2::init(&config, 1, &Device::flex()).unwrap();
-    save_model(&model, folder, &SaveOptions::default()).unwrap();
-    tokenizer.save(folder).unwrap();
-}
+use tiny::model;
 
 /// Files of WikiText and CNN/DailyMail, in the repository's layout.
 fn datasets(folder: &Path) {

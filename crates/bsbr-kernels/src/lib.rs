@@ -5,6 +5,7 @@
 mod attention;
 mod block_attention;
 mod clusters;
+mod collectives;
 mod cpu;
 mod cross_entropy;
 mod gelu;
@@ -18,6 +19,7 @@ pub use block_attention::{
     block_attention_plain, fuses_block_attention,
 };
 pub use clusters::split_into_clusters;
+pub use collectives::has_collectives;
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, cross_entropy_plain};
 pub use gelu::{GeluOps, gelu_new, gelu_new_plain};
 pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};

@@ -23,7 +23,7 @@ pub(crate) struct Losses {
 }
 
 impl Losses {
-    fn add(&mut self, part: &Self) {
+    pub fn add(&mut self, part: &Self) {
         self.value += part.value;
         self.answers += part.answers;
         self.answer_count += part.answer_count;
@@ -43,31 +43,26 @@ pub(crate) fn total_weight(windows: &[TrainWindow]) -> f64 {
         .sum()
 }
 
-/// Gradients and losses of `windows`, cut into micro-batches of `micro_rows`.
+/// Gradients and losses of micro-batches, each with its number in the step.
 ///
-/// `micro_batch` gives a micro-batch's share of both from its number. Up to `threads` are computed
-/// at a time, and summed in their order, whatever the threads.
+/// `micro_batch` gives a micro-batch's share of both. Up to `threads` are computed at a time, and
+/// summed in their order, whatever the threads.
 pub(crate) fn micro_batches(
     model: &Gpt2,
-    windows: &[TrainWindow],
-    micro_rows: usize,
+    parts: &[(u64, &[TrainWindow])],
     threads: usize,
     micro_batch: impl Fn(&Gpt2, u64, &[TrainWindow]) -> Result<(GradientsParams, Losses), TrainError>
     + Sync,
 ) -> Result<(GradientsParams, Losses), TrainError> {
-    let parts: Vec<&[TrainWindow]> = windows.chunks(micro_rows.max(1)).collect();
-    let threads = threads.max(1);
     let micro_batch = &micro_batch;
     let mut total = None;
     let mut losses = Losses::default();
-    for (group, side_by_side) in parts.chunks(threads).enumerate() {
+    for side_by_side in parts.chunks(threads.max(1)) {
         let results: Vec<Result<(GradientsParams, Losses), TrainError>> =
             std::thread::scope(|scope| {
                 let workers: Vec<_> = side_by_side
                     .iter()
-                    .enumerate()
-                    .map(|(index, rows)| {
-                        let number = (group * threads + index) as u64;
+                    .map(|&(number, rows)| {
                         // Leaves of its own: graphs that share leaves wait for each other.
                         let model = model.valid().train();
                         scope.spawn(move || micro_batch(&model, number, rows))

@@ -49,6 +49,26 @@ pub enum TrainError {
         /// The step.
         step: u64,
     },
+    /// A strategy for several devices that one of them cannot follow.
+    #[error(
+        "strategy ddp: {device} has no collective operations, which only CUDA devices have; \
+         use the strategy multi-device, which takes any"
+    )]
+    NoCollectives {
+        /// The device.
+        device: String,
+    },
+    /// A device that failed in the middle of a step.
+    #[error(
+        "device {place} of the list failed: {message}; the last checkpoint is kept: \
+         run again to go on from it, without that device if need be"
+    )]
+    Worker {
+        /// Its place in the list, from 1.
+        place: usize,
+        /// Why.
+        message: String,
+    },
     /// A file of texts that cannot be read.
     #[error(transparent)]
     Dataset(#[from] bsbr_data::dataset::DatasetError),

@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod devices;
 pub mod error;
 pub mod evaluate;
 pub mod finetune;
@@ -10,13 +11,16 @@ pub mod optimizer;
 pub mod questions;
 
 mod batch;
+mod collective;
 mod init;
 mod observer;
+mod parallel;
 mod pretrain;
 mod run;
 mod schedule;
 
 pub use config::PretrainConfig;
+pub use devices::{Devices, Strategy};
 pub use error::TrainError;
 pub use init::init;
 pub use observer::{Observer, RunOptions, StepReport};

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use bsbr_gpt2::Gpt2;
 
+use crate::devices::Devices;
+use crate::finetune::Validation;
+
 /// What a step did.
 #[derive(Debug, Clone)]
 pub struct StepReport {
@@ -43,17 +46,35 @@ pub trait Observer {
     /// adapters are merged into it.
     fn validate(&mut self, step: u64, model: &Gpt2);
 
+    /// How the model does on what is kept back, in fine-tuning: before the first step and after each
+    /// epoch.
+    fn validated(&mut self, _validation: &Validation) {}
+
     /// Whether to stop after this step; a checkpoint is written first.
     fn should_stop(&self) -> bool {
         false
     }
 }
 
-/// How a run is carried out; nothing here changes its numbers.
+/// How a run is carried out; nothing here changes its numbers but by rounding.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     /// How often a checkpoint is written.
     pub checkpoint_every: Duration,
     /// Steps between validations.
     pub validate_every: u64,
+    /// Which devices share the work of a step.
+    pub devices: Devices,
+}
+
+impl Default for RunOptions {
+    /// A checkpoint every two minutes, validation where an epoch or the run ends, and all work on
+    /// the model's device.
+    fn default() -> Self {
+        Self {
+            checkpoint_every: Duration::from_secs(120),
+            validate_every: u64::MAX,
+            devices: Devices::default(),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Pretraining on storybook: of a model from nothing, or of one that has read before.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bsbr_data::stream::{TrainWindow, TrainingStream};
 use bsbr_data::tokenizer::TextTokenizer;
@@ -8,15 +9,14 @@ use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::Module;
 use burn::tensor::Device;
 
-use crate::batch::{
-    language_modelling, machine_threads, micro_batches, position_offset, total_weight,
-};
+use crate::batch::{language_modelling, machine_threads, position_offset, total_weight};
 use crate::checkpoint::{self, State, weights_hash};
 use crate::config::PretrainConfig;
 use crate::error::TrainError;
 use crate::init::init;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
+use crate::parallel::{Crew, MicroBatch};
 use crate::run::{self, Step, Work};
 
 /// What a run starts from, beside its configuration.
@@ -74,6 +74,7 @@ pub fn pretrain(
         config,
         tokenizer,
         validate_every: options.validate_every.max(1),
+        crew: Crew::new(&options.devices, None, machine_threads()),
         current: None,
     };
     let (state, _) = run::run(&mut work, state, folder, &hash, options, observer)?;
@@ -105,6 +106,7 @@ struct Pretraining<'a> {
     config: &'a PretrainConfig,
     tokenizer: &'a TextTokenizer,
     validate_every: u64,
+    crew: Crew,
     /// The stream of a stage, and its number.
     current: Option<(usize, TrainingStream)>,
 }
@@ -138,16 +140,14 @@ impl Work for Pretraining<'_> {
             .collect::<Result<_, _>>()?;
         let weight = total_weight(&windows);
         let (positions, window) = (config.model.n_positions, stage.stream.window);
-        let (grads, losses) = micro_batches(
-            &state.model,
-            &windows,
-            stage.micro_rows,
-            machine_threads(),
-            |model, micro, rows| {
-                let offset = position_offset(config.seed, state.step, micro, positions, window);
-                language_modelling(model, rows, offset, weight)
-            },
-        )?;
+        let (seed, step) = (config.seed, state.step);
+        let micro_batch: MicroBatch = Arc::new(move |model, _, micro, rows| {
+            let offset = position_offset(seed, step, micro, positions, window);
+            language_modelling(model, rows, offset, weight)
+        });
+        let (grads, losses) =
+            self.crew
+                .step(&state.model, windows, stage.micro_rows, micro_batch)?;
         Ok(Step {
             grads,
             losses,

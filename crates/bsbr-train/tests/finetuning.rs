@@ -7,7 +7,7 @@ use std::time::Duration;
 use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::finetune::{Dataset, FinetuneConfig, Finetuned, Objective, Trainable, finetune};
-use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
+use bsbr_train::{Devices, Observer, RunOptions, StepReport, Strategy, TrainError};
 use burn::tensor::Device;
 
 fn model() -> Gpt2 {
@@ -48,9 +48,19 @@ impl Observer for Watch {
 }
 
 fn run(config: &FinetuneConfig, folder: &Path, stop_after: u64) -> Result<Finetuned, TrainError> {
+    run_on(Devices::default(), config, folder, stop_after)
+}
+
+fn run_on(
+    devices: Devices,
+    config: &FinetuneConfig,
+    folder: &Path,
+    stop_after: u64,
+) -> Result<Finetuned, TrainError> {
     let options = RunOptions {
         checkpoint_every: Duration::from_secs(3600),
-        validate_every: 100,
+        devices,
+        ..RunOptions::default()
     };
     let mut watch = Watch {
         stop_after,
@@ -117,6 +127,89 @@ fn a_stopped_run_goes_on_to_the_same_weights() {
         );
         assert_eq!(resumed.history, expected.history);
     }
+}
+
+/// Of runs that are the same but for the order of sums.
+fn assert_near(found: &Finetuned, expected: &Finetuned, what: &str) {
+    let pairs = found.history.losses.iter().zip(&expected.history.losses);
+    for (found, expected) in pairs {
+        assert!(
+            (found - expected).abs() < 1e-5 * expected.abs().max(1.0),
+            "{what}: a loss of {found}, expected {expected}"
+        );
+    }
+    assert_eq!(found.history.losses.len(), expected.history.losses.len());
+    let values = |tuned: &Finetuned| -> Vec<f32> {
+        let mut all = Vec::new();
+        visit_tensors(&tuned.model, |_, data| all.extend(data.iter::<f32>()));
+        all
+    };
+    let (mut sum, mut moved) = (0.0f64, 0.0f64);
+    let start = values(&Finetuned {
+        model: model(),
+        history: expected.history.clone(),
+        done: true,
+    });
+    let (found, expected) = (values(found), values(expected));
+    assert_eq!(found.len(), expected.len());
+    for ((found, expected), start) in found.iter().zip(&expected).zip(&start) {
+        sum += f64::from(found - expected).powi(2);
+        moved += f64::from(expected - start).powi(2);
+    }
+    // Of the way that the training went. The biases of the keys have no gradient but rounding, and
+    // AdamW makes whole steps of that.
+    assert!(
+        moved > 0.0 && sum < 1e-3 * moved,
+        "{what}: {sum} of {moved}"
+    );
+}
+
+#[test]
+fn two_devices_make_the_steps_of_one_and_go_on_where_they_were_stopped() {
+    let distill = Objective::Distill {
+        temperature: 2.0,
+        mix: 0.5,
+    };
+    let lora = Trainable::Lora {
+        rank: 2,
+        alpha: 4.0,
+    };
+    let two = || Devices::new(vec![Device::default(); 2], Strategy::MultiDevice).unwrap();
+    // Three micro-batches a step: the devices' shares differ.
+    for config in [
+        with(Objective::Lm, Trainable::All),
+        with(distill, lora),
+        with(Objective::Transfer, Trainable::Attention),
+    ] {
+        let name = format!("{config:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let expected = run(&config, folder.path(), 0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let found = run_on(two(), &config, folder.path(), 0).unwrap();
+        assert_near(&found, &expected, &name);
+
+        let folder = tempfile::tempdir().unwrap();
+        let stopped = run_on(two(), &config, folder.path(), 3).unwrap();
+        assert!(!stopped.done);
+        let resumed = run_on(two(), &config, folder.path(), 0).unwrap();
+        assert_eq!(tensors(&resumed.model), tensors(&found.model), "{name}");
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_other_devices() {
+    // Two windows in an epoch's last step: one device of three has nothing to do.
+    let config = FinetuneConfig {
+        grad_accumulation: 4,
+        ..with(Objective::Lm, Trainable::All)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let expected = run(&config, folder.path(), 0).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    run(&config, folder.path(), 3).unwrap();
+    let three = Devices::new(vec![Device::default(); 3], Strategy::MultiDevice).unwrap();
+    let found = run_on(three, &config, folder.path(), 0).unwrap();
+    assert_near(&found, &expected, "one device, then three");
 }
 
 #[test]
@@ -197,7 +290,7 @@ fn an_arm_without_parameters_of_its_own_cannot_train_them() {
     let folder = tempfile::tempdir().unwrap();
     let options = RunOptions {
         checkpoint_every: Duration::from_secs(3600),
-        validate_every: 100,
+        ..RunOptions::default()
     };
     let error = finetune(
         &with(Objective::Lm, Trainable::Retrieval),

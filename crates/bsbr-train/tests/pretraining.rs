@@ -10,7 +10,10 @@ use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2;
 use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_train::config::{ModelShape, OptimizerConfig, Stage};
-use bsbr_train::{Observer, PretrainConfig, RunOptions, Start, StepReport, TrainError, pretrain};
+use bsbr_train::{
+    Devices, Observer, PretrainConfig, RunOptions, Start, StepReport, Strategy, TrainError,
+    pretrain,
+};
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -95,7 +98,18 @@ fn run_from(
     let options = RunOptions {
         checkpoint_every,
         validate_every: 100,
+        ..RunOptions::default()
     };
+    run_with(options, model, config, folder, watch)
+}
+
+fn run_with(
+    options: RunOptions,
+    model: Option<&Gpt2>,
+    config: &PretrainConfig,
+    folder: &Path,
+    watch: &mut Watch,
+) -> Result<Gpt2, TrainError> {
     let device = Device::default();
     pretrain(
         config,
@@ -246,4 +260,21 @@ fn a_model_of_another_shape_is_no_start() {
     )
     .unwrap_err();
     assert!(error.to_string().contains("n_embd"), "{error}");
+}
+
+#[test]
+fn two_devices_make_the_steps_of_one() {
+    let (_, expected) = uninterrupted();
+    let folder = tempfile::tempdir().unwrap();
+    let mut watch = Watch::default();
+    let options = RunOptions {
+        devices: Devices::new(vec![Device::default(); 2], Strategy::MultiDevice).unwrap(),
+        ..RunOptions::default()
+    };
+    run_with(options, None, &config(), folder.path(), &mut watch).unwrap();
+    assert_eq!(watch.losses.len(), expected.len());
+    for (found, expected) in watch.losses.iter().zip(&expected) {
+        // Gradients are summed in another order, and steps of Muon are large.
+        assert!((found - expected).abs() < 1e-3, "{found}, {expected}");
+    }
 }

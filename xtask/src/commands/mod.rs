@@ -9,6 +9,7 @@ pub mod logits;
 pub mod memory_cell;
 pub mod pretrain;
 pub mod reproduce;
+pub mod serve_device;
 pub mod shape;
 pub mod texts;
 

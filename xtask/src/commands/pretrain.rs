@@ -117,6 +117,7 @@ pub fn run(args: Args) -> Result<()> {
         &RunOptions {
             checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes),
             validate_every: args.validate_every,
+            ..RunOptions::default()
         },
         &mut progress,
     )?;

@@ -20,6 +20,7 @@ use burn::tensor::{Bool, Tensor, activation};
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait AttentionOps: Backend {
@@ -64,6 +65,8 @@ pub trait AttentionOps: Backend {
 impl AttentionOps for burn::backend::NdArray {}
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl AttentionOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl AttentionOps for burn::backend::Remote {}
 
 /// Exact causal attention `softmax(scale · q kᵀ) v`, never holding all scores at once.
 ///

@@ -91,6 +91,7 @@ pub enum BlockStatesPrimitive<B: Backend> {
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait BlockAttentionOps: Backend {
@@ -124,6 +125,8 @@ pub trait BlockAttentionOps: Backend {
 impl BlockAttentionOps for burn::backend::NdArray {}
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl BlockAttentionOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl BlockAttentionOps for burn::backend::Remote {}
 
 /// Attention to near tokens exactly, and to far ones by clusters and states.
 ///

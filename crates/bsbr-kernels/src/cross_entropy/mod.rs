@@ -14,6 +14,7 @@ use burn::tensor::{Int, Tensor, activation};
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait CrossEntropyOps: Backend {
@@ -53,6 +54,8 @@ pub trait CrossEntropyOps: Backend {
 impl CrossEntropyOps for burn::backend::NdArray {}
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl CrossEntropyOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl CrossEntropyOps for burn::backend::Remote {}
 
 /// Sum over the rows of `weight · (log Σ exp(logits) - logits[target])`, as a tensor `[1]`.
 ///

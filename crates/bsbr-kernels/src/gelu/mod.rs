@@ -19,6 +19,7 @@ const CUBIC: f64 = 0.044_715;
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait GeluOps: Backend {
@@ -38,6 +39,8 @@ pub trait GeluOps: Backend {
 impl GeluOps for burn::backend::NdArray {}
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl GeluOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl GeluOps for burn::backend::Remote {}
 
 /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))` of every element, for any shape.
 ///

@@ -14,6 +14,7 @@ use burn::tensor::Tensor;
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait LayerNormOps: Backend {
@@ -43,6 +44,8 @@ pub trait LayerNormOps: Backend {
 impl LayerNormOps for burn::backend::NdArray {}
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl LayerNormOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl LayerNormOps for burn::backend::Remote {}
 
 /// `(x - mean) / √(variance + epsilon) · gamma + beta`, with the mean and the
 /// (biased) variance over the last axis.

@@ -22,6 +22,7 @@ const CHUNK: usize = 256;
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait LinearCrossEntropyOps: CrossEntropyOps {
@@ -59,6 +60,8 @@ pub trait LinearCrossEntropyOps: CrossEntropyOps {
 impl LinearCrossEntropyOps for burn::backend::NdArray {}
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl LinearCrossEntropyOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl LinearCrossEntropyOps for burn::backend::Remote {}
 
 /// [`cross_entropy`](crate::cross_entropy) of the logits `hidden · headᵀ`,
 /// without more than a chunk of their rows in memory at one time.

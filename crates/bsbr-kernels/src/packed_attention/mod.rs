@@ -16,6 +16,7 @@ use crate::attention::{AttentionOps, causal_attention_plain};
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
     Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
     Autodiff
 )]
 pub trait PackedAttentionOps: AttentionOps {
@@ -56,6 +57,8 @@ pub trait PackedAttentionOps: AttentionOps {
 impl PackedAttentionOps for burn::backend::NdArray {}
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl PackedAttentionOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl PackedAttentionOps for burn::backend::Remote {}
 
 /// [`causal_attention`](crate::causal_attention) of the queries, keys and
 /// values that one projection gives, packed as `[B, N, 3 · H · D]` (q, then k,

@@ -15,19 +15,18 @@ pub use history::{History, Validation};
 pub use plot::curves;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
 use burn::module::Module;
-use burn::optim::GradientsParams;
 
-use crate::batch::{
-    Losses, Rows, language_modelling, machine_threads, micro_batches, position_offset, total_weight,
-};
+use crate::batch::{Rows, language_modelling, machine_threads, position_offset, total_weight};
 use crate::checkpoint::{self, State, weights_hash};
 use crate::error::TrainError;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
+use crate::parallel::{Crew, MicroBatch};
 use crate::run::{self, Step, Work};
 use crate::schedule;
 
@@ -98,15 +97,21 @@ pub fn finetune(
         ))
     };
     let mut state = run::resume(folder, &hash, fresh, observer)?;
+    let threads = match model.num_params() {
+        0..=SIDE_BY_SIDE => machine_threads(),
+        _ => 1,
+    };
     let mut work = Finetuning {
         config,
-        original: original.map(Module::valid),
         data,
         validation: data.validation()?,
-        threads: match model.num_params() {
-            0..=SIDE_BY_SIDE => machine_threads(),
-            _ => 1,
-        },
+        crew: Crew::new(
+            &options.devices,
+            original
+                .filter(|_| config.needs_original())
+                .map(Module::valid),
+            threads,
+        ),
         order: None,
     };
     if state.step == 0 {
@@ -127,10 +132,9 @@ fn finished(model: &Gpt2) -> Gpt2 {
 
 struct Finetuning<'a> {
     config: &'a FinetuneConfig,
-    original: Option<Gpt2>,
     data: &'a Dataset,
     validation: Vec<TrainWindow>,
-    threads: usize,
+    crew: Crew,
     /// An epoch and the order of its windows.
     order: Option<(u64, Vec<u64>)>,
 }
@@ -175,11 +179,13 @@ impl Finetuning<'_> {
         }
         let loss = nats / weight;
         let mut history = History::from_bytes(&state.history)?;
-        history.validations.push(Validation {
+        let validation = Validation {
             step: state.step,
             loss,
             perplexity: loss.exp(),
-        });
+        };
+        observer.validated(&validation);
+        history.validations.push(validation);
         state.history = history.to_bytes()?;
         observer.message(&format!(
             "validation after step {}: loss {loss:.4}, perplexity {:.3}",
@@ -210,13 +216,10 @@ impl Work for Finetuning<'_> {
         };
         let (weight, count) = (total_weight(&windows).max(1.0), windows.len());
         let (positions, size) = (state.model.config().n_positions, self.data.window_size());
-        let original = self.original.as_ref();
-        let micro = |model: &Gpt2,
-                     micro: u64,
-                     rows: &[TrainWindow]|
-         -> Result<(GradientsParams, Losses), TrainError> {
-            let offset = match config.random_offsets {
-                true => position_offset(config.seed, step, micro, positions, size),
+        let (seed, random_offsets) = (config.seed, config.random_offsets);
+        let micro_batch: MicroBatch = Arc::new(move |model, original, micro, rows| {
+            let offset = match random_offsets {
+                true => position_offset(seed, step, micro, positions, size),
                 false => 0,
             };
             match (objective, original) {
@@ -229,14 +232,10 @@ impl Work for Finetuning<'_> {
                 }
                 _ => language_modelling(model, rows, offset, weight),
             }
-        };
-        let (grads, losses) = micro_batches(
-            &state.model,
-            &windows,
-            config.batch_size,
-            self.threads,
-            micro,
-        )?;
+        });
+        let (grads, losses) =
+            self.crew
+                .step(&state.model, windows, config.batch_size, micro_batch)?;
         let rates = &config.optimizer;
         let total = self.total_steps();
         let warmup = (rates.warmup_share * total as f64).round() as u64;

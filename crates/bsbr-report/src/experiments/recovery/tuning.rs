@@ -105,7 +105,7 @@ impl<'a> Tuning<'a> {
         let checkpoints = self.folder.join("checkpoints");
         let options = RunOptions {
             checkpoint_every: CHECKPOINT_EVERY,
-            validate_every: u64::MAX,
+            ..RunOptions::default()
         };
         let mut keeper = Keeper {
             folder: &self.folder,

@@ -1,6 +1,8 @@
 //! `cargo xtask finetune`
 
-use std::io::IsTerminal;
+mod dashboard;
+mod lines;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +11,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bsbr_convert::{ConversionPlan, SaveOptions, convert, save_model};
 use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::Gpt2;
 use bsbr_report::datasets::Catalogue;
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
     Dataset, FinetuneConfig, History, Objective, Trainable, curves, finetune,
 };
-use bsbr_train::{Observer, RunOptions, StepReport};
+use bsbr_train::{Devices, Observer, RunOptions, Strategy};
+use burn::tensor::Device;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+use dashboard::Dashboard;
+use lines::Lines;
 
 use super::card;
 use super::hub::{BUNDLED, HubArgs};
@@ -28,7 +31,8 @@ use crate::device;
 /// Convert a GPT-2 and train it to win back what the conversion lost.
 ///
 /// Writes checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the
-/// last. The result is a model folder with a record of the training, a plot of its curves and a
+/// last. On a terminal, a dashboard shows the curves: `q` and then `s` stop the run as Ctrl-C does,
+/// the arrow keys choose what is shown. The result is a model folder with a record of the training, a plot of its curves and a
 /// model card.
 #[derive(clap::Args)]
 pub struct Args {
@@ -89,6 +93,29 @@ pub struct Args {
     out: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
+    /// Devices that share the work of a step, such as cuda:0,cuda:1; the first keeps the model
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "DEVICE,DEVICE",
+        conflicts_with = "device"
+    )]
+    devices: Vec<String>,
+    /// How the gradients of several devices come together
+    #[arg(long, value_enum, default_value_t = Together::MultiDevice, requires = "devices")]
+    strategy: Together,
+    /// Show plain lines where there would be a dashboard, as on what is no terminal
+    #[arg(long)]
+    no_dashboard: bool,
+}
+
+/// How the gradients of several devices come together.
+#[derive(Clone, Copy, ValueEnum)]
+enum Together {
+    /// They are copied to the first device and summed there; any devices
+    MultiDevice,
+    /// The devices sum them among themselves; CUDA only
+    Ddp,
 }
 
 /// What is learned.
@@ -178,6 +205,20 @@ impl Args {
         })
     }
 
+    /// The device of the model, and those that share the work.
+    fn devices(&self) -> Result<(Device, Devices)> {
+        if self.devices.is_empty() {
+            return Ok((device::parse(&self.device)?, Devices::default()));
+        }
+        let list = device::parse_list(&self.devices)?;
+        let strategy = match self.strategy {
+            Together::MultiDevice => Strategy::MultiDevice,
+            Together::Ddp => Strategy::Ddp,
+        };
+        let first = list[0].clone();
+        Ok((first, Devices::new(list, strategy)?))
+    }
+
     /// The folder for checkpoints.
     fn folder(&self) -> PathBuf {
         self.checkpoints.clone().unwrap_or_else(|| {
@@ -208,7 +249,7 @@ pub fn run(args: Args) -> Result<()> {
             args.out.display()
         );
     }
-    let device = device::parse(&args.device)?;
+    let (device, devices) = args.devices()?;
     let found = args.hub.find(&args.model)?;
     let folder = found.folder.clone();
     let loaded = model::open(&folder, &device, false)?;
@@ -224,12 +265,20 @@ pub fn run(args: Args) -> Result<()> {
     let folder = args.folder();
     let options = RunOptions {
         checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes.max(0.0)),
-        validate_every: u64::MAX,
+        devices,
+        ..RunOptions::default()
     };
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))?;
-    let mut progress = Progress::new(stop);
+    let mut progress: Box<dyn Observer> = match args.no_dashboard || !Dashboard::has_a_viewer() {
+        true => Box::new(Lines::new(stop)),
+        false => Box::new(Dashboard::new(
+            stop,
+            config.transfer_epochs + config.epochs,
+            data.steps(config.rows()),
+        )),
+    };
     let tuned = finetune(
         &config,
         start,
@@ -237,8 +286,11 @@ pub fn run(args: Args) -> Result<()> {
         &data,
         &folder,
         &options,
-        &mut progress,
-    )?;
+        &mut *progress,
+    );
+    // The terminal is the user's again before anything else is said.
+    drop(progress);
+    let tuned = tuned?;
     if !tuned.done {
         return Ok(());
     }
@@ -277,57 +329,4 @@ pub fn run(args: Args) -> Result<()> {
 fn write(path: &Path, text: &str) -> Result<PathBuf> {
     std::fs::write(path, text).with_context(|| path.display().to_string())?;
     Ok(path.to_owned())
-}
-
-/// A progress bar on a terminal, lines elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    terminal: bool,
-    stop: Arc<AtomicBool>,
-}
-
-impl Progress {
-    fn new(stop: Arc<AtomicBool>) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bar = match terminal {
-            true => ProgressBar::new(0),
-            false => ProgressBar::hidden(),
-        };
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left, {msg}")
-        {
-            bar.set_style(style);
-        }
-        Self {
-            bar,
-            terminal,
-            stop,
-        }
-    }
-}
-
-impl Observer for Progress {
-    fn step(&mut self, report: &StepReport) {
-        let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
-        let text = format!(
-            "loss {:.4}, gradient {:.2}, {speed:.0} tokens/s",
-            report.loss, report.gradient_norm
-        );
-        self.bar.set_length(report.total_steps);
-        self.bar.set_position(report.step);
-        self.bar.set_message(text.clone());
-        if !self.terminal && report.step.is_multiple_of(10) {
-            eprintln!("step {}/{}: {text}", report.step, report.total_steps);
-        }
-    }
-
-    fn message(&mut self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
-    }
-
-    fn validate(&mut self, _: u64, _: &Gpt2) {}
-
-    fn should_stop(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
-    }
 }

@@ -1,0 +1,279 @@
+//! The micro-batches of a step on several devices, carried by Burn's training engine.
+//!
+//! Burn's `MultiDevicesTrainStep` keeps a thread for each device, forks the model to it and runs a
+//! training step there. Its learner would also choose the data, the update and the checkpoints;
+//! here these are functions of the seed and the step, so the step alone is taken.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bsbr_data::stream::TrainWindow;
+use bsbr_gpt2::Gpt2;
+use burn::backend::ExecutionError;
+use burn::data::dataloader::{DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Device;
+use burn_train::train::{MultiDeviceStepError, MultiDevicesTrainStep};
+use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+
+use crate::batch::{Losses, micro_batches};
+use crate::collective::{AllReduce, sum_over_devices};
+use crate::devices::{Devices, Strategy};
+use crate::error::TrainError;
+use crate::gradients::accumulate;
+
+/// Gradients and losses of a micro-batch: of the model, of the one that it learns from, of the
+/// micro-batch's number in the step and its windows.
+pub(crate) type MicroBatch = Arc<
+    dyn Fn(
+            &Gpt2,
+            Option<&Gpt2>,
+            u64,
+            &[TrainWindow],
+        ) -> Result<(GradientsParams, Losses), TrainError>
+        + Send
+        + Sync,
+>;
+
+/// Who computes the micro-batches of a step.
+pub(crate) enum Crew {
+    /// The model's own device.
+    Own {
+        /// Micro-batches that are computed at a time.
+        threads: usize,
+        /// What the model learns from.
+        original: Option<Box<Gpt2>>,
+    },
+    /// Workers on several devices.
+    Workers {
+        step: MultiDevicesTrainStep<Pupil>,
+        /// What each has.
+        places: Vec<Place>,
+        /// The devices that sum the gradients among themselves, where they do.
+        collective: Option<Arc<[Device]>>,
+    },
+}
+
+/// A device's own belongings.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// Its number in the list.
+    number: usize,
+    threads: usize,
+    original: Option<Gpt2>,
+}
+
+impl Crew {
+    /// Sets the devices to work, or the model's own where none is named. `threads` is how many
+    /// micro-batches may be computed at a time on all of them together.
+    pub fn new(devices: &Devices, original: Option<Gpt2>, threads: usize) -> Self {
+        let list = devices.list();
+        if list.is_empty() {
+            return Self::Own {
+                threads,
+                original: original.map(Box::new),
+            };
+        }
+        let places = list.iter().enumerate().map(|(number, device)| Place {
+            number,
+            threads: (threads / list.len()).max(1),
+            original: original.clone().map(|original| original.to_device(device)),
+        });
+        let collective = match devices.strategy() {
+            Strategy::MultiDevice => None,
+            Strategy::Ddp => Some(list.iter().map(|device| device.clone().inner()).collect()),
+        };
+        Self::Workers {
+            step: MultiDevicesTrainStep::new(list),
+            places: places.collect(),
+            collective,
+        }
+    }
+
+    /// Gradients and losses of `windows`, cut into micro-batches of `micro_rows`, on the device of
+    /// `model`.
+    pub fn step(
+        &self,
+        model: &Gpt2,
+        windows: Vec<TrainWindow>,
+        micro_rows: usize,
+        micro_batch: MicroBatch,
+    ) -> Result<(GradientsParams, Losses), TrainError> {
+        let parts = windows.chunks(micro_rows.max(1)).zip(0_u64..);
+        match self {
+            Self::Own { threads, original } => {
+                let parts: Vec<_> = parts.map(|(rows, number)| (number, rows)).collect();
+                micro_batches(model, &parts, *threads, |model, number, rows| {
+                    micro_batch(model, original.as_deref(), number, rows)
+                })
+            }
+            Self::Workers {
+                step,
+                places,
+                collective,
+            } => {
+                let mut shares: Vec<Share> = places
+                    .iter()
+                    .map(|place| Share {
+                        place: place.clone(),
+                        parts: Vec::new(),
+                        micro_batch: micro_batch.clone(),
+                        collective: collective.clone(),
+                    })
+                    .collect();
+                let count = shares.len();
+                for (rows, number) in parts {
+                    // Each device sums its own, so that weights go out and gradients come back
+                    // once a step, however many micro-batches there are.
+                    shares[number as usize % count]
+                        .parts
+                        .push((number, rows.to_vec()));
+                }
+                together(step, model, shares, collective.is_some())
+            }
+        }
+    }
+}
+
+/// What the workers make of their shares, summed on the device of `model` in the order of the
+/// devices.
+fn together(
+    step: &MultiDevicesTrainStep<Pupil>,
+    model: &Gpt2,
+    shares: Vec<Share>,
+    summed_already: bool,
+) -> Result<(GradientsParams, Losses), TrainError> {
+    let mut loaders: Vec<Box<dyn DataLoaderIterator<Share>>> = shares
+        .into_iter()
+        // Where the devices work together, one without micro-batches takes part all the same.
+        .map(|share| (summed_already || !share.parts.is_empty()).then_some(share))
+        .map(|share| Box::new(Once(share)) as Box<dyn DataLoaderIterator<Share>>)
+        .collect();
+    let pupil = Pupil {
+        model: model.clone(),
+    };
+    let (outputs, _) = step.step(&mut loaders, &pupil).map_err(stopped)?;
+    let mut outputs: Vec<_> = outputs
+        .into_iter()
+        .map(|output| (output.output.item, output.output.grads))
+        .collect();
+    outputs.sort_by_key(|(outcome, _)| outcome.place);
+    let device = model.device().inner();
+    let mut losses = Losses::default();
+    let mut total = None;
+    for (outcome, grads) in outputs {
+        losses.add(&outcome.losses?);
+        if summed_already && total.is_some() {
+            continue;
+        }
+        let grads = grads.to_device(&device, model);
+        total = Some(accumulate(model, total, grads));
+    }
+    Ok((total.unwrap_or_default(), losses))
+}
+
+fn stopped(error: MultiDeviceStepError) -> TrainError {
+    let (place, message) = match &error {
+        MultiDeviceStepError::Workers(failures) => match failures.as_slice() {
+            [first, ..] => (first.device_id, first.message.clone()),
+            [] => (0, error.to_string()),
+        },
+        MultiDeviceStepError::Dataset(_) => (0, error.to_string()),
+    };
+    TrainError::Worker {
+        place: place + 1,
+        message,
+    }
+}
+
+/// A device's part of a step.
+pub(crate) struct Share {
+    place: Place,
+    /// Micro-batches by their numbers in the step.
+    parts: Vec<(u64, Vec<TrainWindow>)>,
+    micro_batch: MicroBatch,
+    /// The devices that sum the gradients among themselves, where they do.
+    collective: Option<Arc<[Device]>>,
+}
+
+/// What a device made of its share, beside gradients.
+pub(crate) struct Outcome {
+    place: usize,
+    losses: Result<Losses, TrainError>,
+}
+
+impl ItemLazy for Outcome {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+/// The model as Burn's training engine takes it.
+#[derive(Module, Debug)]
+pub(crate) struct Pupil {
+    model: Gpt2,
+}
+
+impl TrainStep for Pupil {
+    type Input = Share;
+    type Output = Outcome;
+
+    fn step(&self, share: Share) -> TrainOutput<Outcome> {
+        let parts: Vec<(u64, &[TrainWindow])> = share
+            .parts
+            .iter()
+            .map(|(number, rows)| (*number, rows.as_slice()))
+            .collect();
+        let original = share.place.original.as_ref();
+        let found = micro_batches(
+            &self.model,
+            &parts,
+            share.place.threads,
+            |model, number, rows| (share.micro_batch)(model, original, number, rows),
+        );
+        let (mut grads, losses) = match found {
+            Ok((grads, losses)) => (grads, Ok(losses)),
+            Err(error) => (GradientsParams::new(), Err(error)),
+        };
+        if let Some(devices) = &share.collective {
+            // After an error too: the others wait for this device.
+            grads = sum_over_devices(&self.model, grads, &AllReduce(devices));
+        }
+        TrainOutput {
+            grads,
+            item: Outcome {
+                place: share.place.number,
+                losses,
+            },
+        }
+    }
+}
+
+/// Burn's engine asks for it; validation does not go through the engine.
+impl InferenceStep for Pupil {
+    type Input = Infallible;
+    type Output = Outcome;
+
+    fn step(&self, item: Infallible) -> Outcome {
+        match item {}
+    }
+}
+
+/// A data loader of at most one share.
+struct Once(Option<Share>);
+
+impl Iterator for Once {
+    type Item = Result<Share, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.take().map(Ok)
+    }
+}
+
+impl DataLoaderIterator<Share> for Once {
+    fn progress(&self) -> Progress {
+        Progress::new(1, 1, None)
+    }
+}

@@ -1,0 +1,204 @@
+//! Burn's dashboard of a training run, on a terminal.
+
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bsbr_gpt2::Gpt2;
+use bsbr_train::finetune::Validation;
+use bsbr_train::{Observer, StepReport};
+use burn_train::Interrupter;
+use burn_train::metric::{
+    MetricDefinition, MetricEntry, MetricId, NumericAttributes, NumericEntry, SerializedEntry,
+};
+use burn_train::renderer::tui::TuiMetricsRendererWrapper;
+use burn_train::renderer::{MetricState, MetricsRenderer};
+
+/// Curves of the run, its metrics and how far it is, until it is dropped.
+pub struct Dashboard {
+    /// Gives the terminal back when it is dropped.
+    renderer: Option<Box<dyn MetricsRenderer>>,
+    /// Is told of `q`, `s` on the dashboard.
+    interrupter: Interrupter,
+    /// Is told of Ctrl-C.
+    stop: Arc<AtomicBool>,
+    epochs: usize,
+    steps_per_epoch: u64,
+    /// The epoch that is shown, from 1; 0 before the first step.
+    epoch: u64,
+    /// What was said meanwhile, for the terminal that is given back.
+    messages: Vec<String>,
+}
+
+/// What the dashboard shows, by the name that it shows it under.
+#[derive(Clone, Copy)]
+enum Metric {
+    Loss,
+    Perplexity,
+    Gradient,
+    Speed,
+}
+
+impl Metric {
+    const ALL: [Self; 4] = [Self::Loss, Self::Perplexity, Self::Gradient, Self::Speed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "Loss",
+            Self::Perplexity => "Perplexity",
+            Self::Gradient => "Gradient norm",
+            Self::Speed => "Speed",
+        }
+    }
+
+    fn unit(self) -> Option<&'static str> {
+        match self {
+            Self::Speed => Some("tokens/s"),
+            Self::Loss => Some("nats"),
+            Self::Perplexity | Self::Gradient => None,
+        }
+    }
+
+    fn id(self) -> MetricId {
+        MetricId::new(Arc::new(self.name().to_owned()))
+    }
+
+    fn definition(self) -> MetricDefinition {
+        MetricDefinition {
+            metric_id: self.id(),
+            name: Arc::new(self.name().to_owned()),
+            description: None,
+            attributes: NumericAttributes {
+                unit: self.unit().map(str::to_owned),
+                higher_is_better: matches!(self, Self::Speed),
+            }
+            .into(),
+        }
+    }
+
+    fn state(self, value: f64) -> MetricState {
+        let digits = match self {
+            Self::Speed => 0,
+            Self::Gradient => 2,
+            Self::Loss | Self::Perplexity => 4,
+        };
+        let number = format!("{value:.digits$}");
+        let shown = match self.unit() {
+            Some(unit) => format!("{number} {unit}"),
+            None => number.clone(),
+        };
+        let entry = MetricEntry::new(self.id(), SerializedEntry::new(shown, number));
+        MetricState::Numeric(entry, Some(NumericEntry::Value(value)))
+    }
+}
+
+impl Dashboard {
+    /// Whether a person is there to look at one.
+    pub fn has_a_viewer() -> bool {
+        stdin().is_terminal() && stdout().is_terminal() && stderr().is_terminal()
+    }
+
+    /// Takes the terminal.
+    pub fn new(stop: Arc<AtomicBool>, epochs: u64, steps_per_epoch: u64) -> Self {
+        let interrupter = Interrupter::new();
+        let mut renderer = TuiMetricsRendererWrapper::new(interrupter.clone(), None);
+        for metric in Metric::ALL {
+            renderer.register_metric(metric.definition());
+        }
+        keep_ctrl_c();
+        Self {
+            renderer: Some(Box::new(renderer)),
+            interrupter,
+            stop,
+            epochs: epochs as usize,
+            steps_per_epoch: steps_per_epoch.max(1),
+            epoch: 0,
+            messages: Vec::new(),
+        }
+    }
+}
+
+impl Observer for Dashboard {
+    fn step(&mut self, report: &StepReport) {
+        let Some(renderer) = &mut self.renderer else {
+            return;
+        };
+        let before = report.step.saturating_sub(1);
+        let epoch = before / self.steps_per_epoch + 1;
+        if epoch != self.epoch {
+            if self.epoch == 0 {
+                renderer.start(self.epochs, epoch as usize, None, Some("fine-tuning"));
+            } else {
+                renderer.end_split();
+                // Burn takes the number of the epoch that has ended.
+                renderer.update_epoch(epoch as usize - 1);
+            }
+            renderer.start_split("train", self.steps_per_epoch as usize);
+            self.epoch = epoch;
+        }
+        let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
+        renderer.update_train(Metric::Loss.state(report.loss));
+        renderer.update_train(Metric::Gradient.state(report.gradient_norm));
+        renderer.update_train(Metric::Speed.state(speed));
+        renderer.update_split((before % self.steps_per_epoch) as usize + 1);
+    }
+
+    fn message(&mut self, text: &str) {
+        self.messages.push(text.to_owned());
+    }
+
+    fn validated(&mut self, validation: &Validation) {
+        if let Some(renderer) = &mut self.renderer {
+            renderer.update_valid(Metric::Loss.state(validation.loss));
+            renderer.update_valid(Metric::Perplexity.state(validation.perplexity));
+        }
+    }
+
+    fn validate(&mut self, _: u64, _: &Gpt2) {}
+
+    fn should_stop(&self) -> bool {
+        self.interrupter.should_stop() || self.stop.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Dashboard {
+    fn drop(&mut self) {
+        drop(self.renderer.take());
+        for text in &self.messages {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Lets Ctrl-C end the run as it does without a dashboard: Burn's takes the keys raw, and Ctrl-C
+/// with them, and has `q` for that. The other keys of signals stay off; they would leave the
+/// dashboard on the terminal.
+#[cfg(unix)]
+fn keep_ctrl_c() {
+    use std::time::{Duration, Instant};
+
+    use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
+
+    /// `_POSIX_VDISABLE`: no key.
+    const OFF: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
+
+    // Burn's thread sets the terminal up; without that there is nothing to mend.
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(2) {
+        let Ok(mut modes) = tcgetattr(stdin()) else {
+            return;
+        };
+        if !modes.local_modes.contains(LocalModes::ICANON) {
+            modes.local_modes.insert(LocalModes::ISIG);
+            modes.special_codes[SpecialCodeIndex::VSUSP] = OFF;
+            modes.special_codes[SpecialCodeIndex::VQUIT] = OFF;
+            // Where it cannot be set, `q` is left.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_ctrl_c() {}

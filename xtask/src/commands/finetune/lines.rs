@@ -1,0 +1,46 @@
+//! The progress of a run as lines.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bsbr_gpt2::Gpt2;
+use bsbr_train::{Observer, StepReport};
+
+/// A line every so many steps.
+const EVERY: u64 = 10;
+
+/// Says on standard error how a run goes.
+pub struct Lines {
+    /// Is told of Ctrl-C.
+    stop: Arc<AtomicBool>,
+}
+
+impl Lines {
+    /// Ends the run once `stop` is set.
+    pub fn new(stop: Arc<AtomicBool>) -> Self {
+        Self { stop }
+    }
+}
+
+impl Observer for Lines {
+    fn step(&mut self, report: &StepReport) {
+        if !report.step.is_multiple_of(EVERY) && report.step != report.total_steps {
+            return;
+        }
+        let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
+        eprintln!(
+            "step {}/{}: loss {:.4}, gradient {:.2}, {speed:.0} tokens/s",
+            report.step, report.total_steps, report.loss, report.gradient_norm
+        );
+    }
+
+    fn message(&mut self, text: &str) {
+        eprintln!("{text}");
+    }
+
+    fn validate(&mut self, _: u64, _: &Gpt2) {}
+
+    fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,73 @@
+//! `cargo xtask serve-device`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::device;
+
+/// Lend devices of this machine to other processes.
+///
+/// Another process computes on them with `--device remote:ws://HOST:PORT`, and names a copy of the
+/// token's file in the environment variable BSBR_DEVICE_TOKEN_FILE. A client with another token, or
+/// with none, is refused.
+///
+/// The token, weights, texts and results travel in clear: it keeps strangers out on a network that
+/// you trust, and hides nothing from who can read its traffic. Elsewhere, listen on 127.0.0.1 and
+/// reach it through a tunnel such as `ssh -L`.
+#[derive(clap::Args)]
+#[cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "the help is the same, and says what to compile")
+)]
+pub struct Args {
+    /// Address to listen on, and no other, such as 127.0.0.1:3737; port 0 is one that is free
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// File with the token that clients must have
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    #[arg(
+        long,
+        default_value = "flex",
+        value_delimiter = ',',
+        help = "Devices to lend, all of one backend: flex, ndarray, wgpu or cuda, with :N for the \
+                N-th one; a client takes the first, or with #N behind the address the N-th, from 0"
+    )]
+    device: Vec<String>,
+}
+
+/// Runs the command.
+#[cfg(feature = "remote")]
+pub fn run(args: Args) -> Result<()> {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use anyhow::{Context, bail};
+    use burn::server::{RemoteServer, TokenAuthorizer, WebSocketTransport};
+
+    let token = crate::remote::token(&args.token_file)?;
+    if let Some(name) = args.device.iter().find(|name| name.starts_with("remote:")) {
+        bail!("--device {name}: is lent by another server; clients can ask that one");
+    }
+    let devices = device::parse_list(&args.device)?;
+    let listener = TcpListener::bind(args.listen)
+        .with_context(|| format!("--listen {}: cannot be listened on", args.listen))?;
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        eprintln!("note: the token and all data travel in clear on the network of {address}");
+    }
+    println!("lending {} at ws://{address}", args.device.join(", "));
+    std::io::stdout().flush()?;
+    RemoteServer::new(devices)
+        .with_authorizer(TokenAuthorizer::new(token)?)
+        .serve(WebSocketTransport::from_listener(listener))
+        .context("serving")
+}
+
+/// Says how to get the command.
+#[cfg(not(feature = "remote"))]
+pub fn run(_: Args) -> Result<()> {
+    Err(device::missing("remote").context("serve-device"))
+}
