@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device, Tensor, activation};
 use crate::config::{Activation, Gpt2Config};
 use crate::error::ConfigError;
 use crate::layers::{Conv1d, LayerNorm};
+use crate::spans::within;
 
 /// A block's attention: projections around an arm.
 #[derive(Module, Debug)]
@@ -49,12 +50,14 @@ impl Gpt2Attention {
     pub fn project(&self, hidden_states: Tensor<3>, padding: &Padding) -> AttentionInput {
         let [batch, seq_len, size] = hidden_states.dims();
         let [query, key, value] = {
-            let qkv = self.upcast(self.c_attn.forward(hidden_states.clone()));
+            let qkv = within!("qkv", self.c_attn.forward(hidden_states.clone()));
+            let heads = [batch, seq_len, 3 * self.num_heads, size / self.num_heads];
+            // Parts of the heads are views where parts of the features would be copied.
+            let heads = self.upcast(qkv).reshape(heads).swap_dims(1, 2);
             [0, 1, 2].map(|part| {
-                qkv.clone()
-                    .narrow(2, part * size, size)
-                    .reshape([batch, seq_len, self.num_heads, size / self.num_heads])
-                    .swap_dims(1, 2)
+                heads
+                    .clone()
+                    .narrow(1, part * self.num_heads, self.num_heads)
             })
         };
         AttentionInput {
@@ -79,11 +82,9 @@ impl Gpt2Attention {
             true => heads.cast(self.c_proj.weight.val().dtype()),
             false => heads,
         };
-        self.c_proj.forward(
-            heads
-                .swap_dims(1, 2)
-                .reshape([batch, seq_len, num_heads * head_dim]),
-        )
+        let merged = [batch, seq_len, num_heads * head_dim];
+        let heads = heads.swap_dims(1, 2).reshape(merged);
+        within!("attention projection", self.c_proj.forward(heads))
     }
 }
 
@@ -117,15 +118,18 @@ impl Mlp {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.c_fc.forward(x);
-        let x = match self.activation {
-            Activation::GeluNew => bsbr_kernels::gelu_new(x),
-            Activation::Gelu => activation::gelu(x),
-            Activation::Relu => activation::relu(x),
-            Activation::Silu => activation::silu(x),
-            Activation::Tanh => activation::tanh(x),
-        };
-        self.c_proj.forward(x)
+        let x = within!("feed-forward in", self.c_fc.forward(x));
+        let x = within!(
+            "activation",
+            match self.activation {
+                Activation::GeluNew => bsbr_kernels::gelu_new(x),
+                Activation::Gelu => activation::gelu(x),
+                Activation::Relu => activation::relu(x),
+                Activation::Silu => activation::silu(x),
+                Activation::Tanh => activation::tanh(x),
+            }
+        );
+        within!("feed-forward out", self.c_proj.forward(x))
     }
 }
 
@@ -173,9 +177,13 @@ impl Block {
         padding: &Padding,
         attend: impl FnOnce(&Attention, AttentionInput) -> Tensor<4>,
     ) -> Tensor<3> {
-        let input = self.attn.project(self.ln_1.forward(x.clone()), padding);
-        let x = x + self.attn.merge(attend(&self.attn.bsbr, input));
-        let y = self.mlp.forward(self.ln_2.forward(x.clone()));
-        x + y
+        let normal = within!("layer norm", self.ln_1.forward(x.clone()));
+        let input = self.attn.project(normal, padding);
+        let heads = within!("attention", attend(&self.attn.bsbr, input));
+        let y = self.attn.merge(heads);
+        let x = within!("residual", x + y);
+        let normal = within!("layer norm", self.ln_2.forward(x.clone()));
+        let y = self.mlp.forward(normal);
+        within!("residual", x + y)
     }
 }

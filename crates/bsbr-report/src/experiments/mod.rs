@@ -17,7 +17,6 @@ pub mod sweep;
 mod beside;
 mod common;
 mod growth_table;
-mod rounds;
 mod timed;
 mod watched;
 
