@@ -1,6 +1,6 @@
 //! One transformer block: attention and feed-forward, each after a layer norm.
 
-use bsbr_attention::{Attention, AttentionInput, Padding};
+use bsbr_attention::{ArmConfig, Attention, AttentionInput, Padding};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, activation};
 
@@ -89,6 +89,27 @@ impl Gpt2Attention {
 }
 
 impl Gpt2Attention {
+    /// Whether queries, keys and values need not be taken apart: nobody but dense attention reads
+    /// them, from the first token of each row on.
+    fn stays_packed(&self, padding: &Padding) -> bool {
+        *self.bsbr.config() == ArmConfig::Dense && padding.is_none() && !self.upcast
+    }
+
+    /// Dense attention and both projections, which computes what [`Self::project`],
+    /// [`Attention::forward`] and [`Self::merge`] do.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden_states and output: `[B, N, n_embd]`
+    fn forward_packed(&self, hidden_states: Tensor<3>) -> Tensor<3> {
+        let qkv = within!("qkv", self.c_attn.forward(hidden_states));
+        let heads = within!(
+            "attention",
+            bsbr_kernels::causal_attention_packed(qkv, self.num_heads, self.scale)
+        );
+        within!("attention projection", self.c_proj.forward(heads))
+    }
+
     fn upcast(&self, x: Tensor<3>) -> Tensor<3> {
         match (self.upcast, x.dtype()) {
             (true, DType::F16 | DType::BF16) => x.cast(DType::F32),
@@ -118,18 +139,23 @@ impl Mlp {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = within!("feed-forward in", self.c_fc.forward(x));
-        let x = within!(
-            "activation",
-            match self.activation {
-                Activation::GeluNew => bsbr_kernels::gelu_new(x),
-                Activation::Gelu => activation::gelu(x),
-                Activation::Relu => activation::relu(x),
-                Activation::Silu => activation::silu(x),
-                Activation::Tanh => activation::tanh(x),
-            }
-        );
+        let shape = self.c_fc.output_shape(&x);
+        let x = within!("feed-forward in", self.c_fc.product(x));
+        let x = within!("activation", self.activate(x)).reshape(shape);
         within!("feed-forward out", self.c_proj.forward(x))
+    }
+
+    /// The activation of what the first layer's product and its bias give.
+    fn activate(&self, product: Tensor<2>) -> Tensor<2> {
+        let bias = self.c_fc.bias.val();
+        let activate: fn(Tensor<2>) -> Tensor<2> = match self.activation {
+            Activation::GeluNew => return bsbr_kernels::add_bias_gelu(product, bias),
+            Activation::Gelu => activation::gelu,
+            Activation::Relu => activation::relu,
+            Activation::Silu => activation::silu,
+            Activation::Tanh => activation::tanh,
+        };
+        activate(bsbr_kernels::add_bias(product, bias))
     }
 }
 
@@ -167,7 +193,12 @@ impl Block {
     ///
     /// - x and output: `[B, N, n_embd]`
     pub fn forward(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
-        self.forward_with(x, padding, |attention, input| attention.forward(input))
+        if !self.attn.stays_packed(padding) {
+            return self.forward_with(x, padding, |attention, input| attention.forward(input));
+        }
+        let normal = within!("layer norm", self.ln_1.forward(x.clone()));
+        let y = self.attn.forward_packed(normal);
+        self.finish(x, y)
     }
 
     /// As [`Self::forward`], with the attention done by `attend`: through a cache, say, or watched.
@@ -181,6 +212,11 @@ impl Block {
         let input = self.attn.project(normal, padding);
         let heads = within!("attention", attend(&self.attn.bsbr, input));
         let y = self.attn.merge(heads);
+        self.finish(x, y)
+    }
+
+    /// What follows the attention's output `y`.
+    fn finish(&self, x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         let x = within!("residual", x + y);
         let normal = within!("layer norm", self.ln_2.forward(x.clone()));
         let y = self.mlp.forward(normal);
