@@ -14,17 +14,26 @@ pub const BEGIN: &str = "<!-- measured: begin -->";
 /// The line after them.
 pub const END: &str = "<!-- measured: end -->";
 
-/// The records of a page: those in the folder beside it that has its name.
+/// The records of a page: those in the folder beside it that has its name; none without a folder.
 ///
 /// # Errors
 ///
 /// [`ReportError`] where the folder or a record cannot be read.
 pub fn records(page: &Path) -> Result<Measured, ReportError> {
     let folder = page.with_extension("");
-    let listing = std::fs::read_dir(&folder).map_err(|source| ReportError::Read {
-        path: folder.clone(),
-        source,
-    })?;
+    let listing = match std::fs::read_dir(&folder) {
+        Ok(listing) => listing,
+        // Before the first record there is no folder, and goals are open.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Measured::default());
+        }
+        Err(source) => {
+            return Err(ReportError::Read {
+                path: folder,
+                source,
+            });
+        }
+    };
     let mut paths: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "json"))
@@ -42,6 +51,9 @@ pub fn measured(measured: &Measured) -> String {
         text.push('\n');
     }
     text.push_str("### Records\n\n");
+    if measured.records().is_empty() {
+        text.push_str("None yet.\n");
+    }
     for record in measured.records() {
         let commit = record.commit.as_ref();
         let commit = commit.map_or_else(|| "unknown".to_owned(), |commit| commit.describe());
