@@ -19,9 +19,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Time models beside the machine's limits and beside PyTorch
+    Bench(commands::bench::Args),
     /// Convert a GPT-2 folder to BSBR
     Convert(commands::convert::Args),
     Finetune(commands::finetune::Args),
+    #[command(hide = true)]
+    FirstToken(commands::first_token::Args),
     /// Continue a text, or lists of token ids
     Generate(commands::generate::Args),
     /// Compare two arms' summaries, blind, on a page in the browser
@@ -39,8 +43,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(args) => commands::bench::run(args),
         Command::Convert(args) => commands::convert::run(args),
         Command::Finetune(args) => commands::finetune::run(args),
+        Command::FirstToken(args) => commands::first_token::run(args),
         Command::Generate(args) => commands::generate::run(args),
         Command::Judge(args) => commands::judge::run(args),
         Command::Logits(args) => commands::logits::run(args),

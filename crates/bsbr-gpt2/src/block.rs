@@ -1,12 +1,13 @@
 //! One transformer block: attention and feed-forward, each after a layer norm.
 
-use bsbr_attention::{Attention, AttentionInput, Padding};
+use bsbr_attention::{ArmConfig, Attention, AttentionInput, Padding};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, activation};
 
 use crate::config::{Activation, Gpt2Config};
 use crate::error::ConfigError;
 use crate::layers::{Conv1d, LayerNorm};
+use crate::spans::within;
 
 /// Tokens whose inner activations a feed-forward layer holds at once. They are four times as wide as
 /// the residual stream, and would be the most that a forward pass holds; more rows than this gain a
@@ -54,12 +55,14 @@ impl Gpt2Attention {
     pub fn project(&self, hidden_states: Tensor<3>, padding: &Padding) -> AttentionInput {
         let [batch, seq_len, size] = hidden_states.dims();
         let [query, key, value] = {
-            let qkv = self.upcast(self.c_attn.forward(hidden_states.clone()));
+            let qkv = within!("qkv", self.c_attn.forward(hidden_states.clone()));
+            let heads = [batch, seq_len, 3 * self.num_heads, size / self.num_heads];
+            // Parts of the heads are views where parts of the features would be copied.
+            let heads = self.upcast(qkv).reshape(heads).swap_dims(1, 2);
             [0, 1, 2].map(|part| {
-                qkv.clone()
-                    .narrow(2, part * size, size)
-                    .reshape([batch, seq_len, self.num_heads, size / self.num_heads])
-                    .swap_dims(1, 2)
+                heads
+                    .clone()
+                    .narrow(1, part * self.num_heads, self.num_heads)
             })
         };
         AttentionInput {
@@ -84,15 +87,34 @@ impl Gpt2Attention {
             true => heads.cast(self.c_proj.weight.val().dtype()),
             false => heads,
         };
-        self.c_proj.forward(
-            heads
-                .swap_dims(1, 2)
-                .reshape([batch, seq_len, num_heads * head_dim]),
-        )
+        let merged = [batch, seq_len, num_heads * head_dim];
+        let heads = heads.swap_dims(1, 2).reshape(merged);
+        within!("attention projection", self.c_proj.forward(heads))
     }
 }
 
 impl Gpt2Attention {
+    /// Whether queries, keys and values need not be taken apart: nobody but dense attention reads
+    /// them, from the first token of each row on.
+    fn stays_packed(&self, padding: &Padding) -> bool {
+        *self.bsbr.config() == ArmConfig::Dense && padding.is_none() && !self.upcast
+    }
+
+    /// Dense attention and both projections, which computes what [`Self::project`],
+    /// [`Attention::forward`] and [`Self::merge`] do.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden_states and output: `[B, N, n_embd]`
+    fn forward_packed(&self, hidden_states: Tensor<3>) -> Tensor<3> {
+        let qkv = within!("qkv", self.c_attn.forward(hidden_states));
+        let heads = within!(
+            "attention",
+            bsbr_kernels::causal_attention_packed(qkv, self.num_heads, self.scale)
+        );
+        within!("attention projection", self.c_proj.forward(heads))
+    }
+
     fn upcast(&self, x: Tensor<3>) -> Tensor<3> {
         match (self.upcast, x.dtype()) {
             (true, DType::F16 | DType::BF16) => x.cast(DType::F32),
@@ -137,15 +159,23 @@ impl Mlp {
     }
 
     fn all_at_once(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.c_fc.forward(x);
-        let x = match self.activation {
-            Activation::GeluNew => bsbr_kernels::gelu_new(x),
-            Activation::Gelu => activation::gelu(x),
-            Activation::Relu => activation::relu(x),
-            Activation::Silu => activation::silu(x),
-            Activation::Tanh => activation::tanh(x),
+        let shape = self.c_fc.output_shape(&x);
+        let x = within!("feed-forward in", self.c_fc.product(x));
+        let x = within!("activation", self.activate(x)).reshape(shape);
+        within!("feed-forward out", self.c_proj.forward(x))
+    }
+
+    /// The activation of what the first layer's product and its bias give.
+    fn activate(&self, product: Tensor<2>) -> Tensor<2> {
+        let bias = self.c_fc.bias.val();
+        let activate: fn(Tensor<2>) -> Tensor<2> = match self.activation {
+            Activation::GeluNew => return bsbr_kernels::add_bias_gelu(product, bias),
+            Activation::Gelu => activation::gelu,
+            Activation::Relu => activation::relu,
+            Activation::Silu => activation::silu,
+            Activation::Tanh => activation::tanh,
         };
-        self.c_proj.forward(x)
+        activate(bsbr_kernels::add_bias(product, bias))
     }
 }
 
@@ -183,7 +213,12 @@ impl Block {
     ///
     /// - x and output: `[B, N, n_embd]`
     pub fn forward(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
-        self.forward_with(x, padding, |attention, input| attention.forward(input))
+        if !self.attn.stays_packed(padding) {
+            return self.forward_with(x, padding, |attention, input| attention.forward(input));
+        }
+        let normal = within!("layer norm", self.ln_1.forward(x.clone()));
+        let y = self.attn.forward_packed(normal);
+        self.finish(x, y)
     }
 
     /// As [`Self::forward`], with the attention done by `attend`: through a cache, say, or watched.
@@ -193,9 +228,18 @@ impl Block {
         padding: &Padding,
         attend: impl FnOnce(&Attention, AttentionInput) -> Tensor<4>,
     ) -> Tensor<3> {
-        let input = self.attn.project(self.ln_1.forward(x.clone()), padding);
-        let x = x + self.attn.merge(attend(&self.attn.bsbr, input));
-        let y = self.mlp.forward(self.ln_2.forward(x.clone()));
-        x + y
+        let normal = within!("layer norm", self.ln_1.forward(x.clone()));
+        let input = self.attn.project(normal, padding);
+        let heads = within!("attention", attend(&self.attn.bsbr, input));
+        let y = self.attn.merge(heads);
+        self.finish(x, y)
+    }
+
+    /// What follows the attention's output `y`.
+    fn finish(&self, x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
+        let x = within!("residual", x + y);
+        let normal = within!("layer norm", self.ln_2.forward(x.clone()));
+        let y = self.mlp.forward(normal);
+        within!("residual", x + y)
     }
 }

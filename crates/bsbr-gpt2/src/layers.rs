@@ -36,12 +36,27 @@ impl Conv1d {
     /// - input: `[B, N, in]`
     /// - output: `[B, N, out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let shape = self.output_shape(&x);
+        bsbr_kernels::add_bias(self.product(x), self.bias.val()).reshape(shape)
+    }
+
+    /// `x · weight`, over all rows of all sequences.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[B, N, in]`
+    /// - output: `[B·N, out]`
+    pub(crate) fn product(&self, x: Tensor<3>) -> Tensor<2> {
         // One matrix product over all rows: a batched one would pack the weight again per row.
         let [batch, seq_len, input] = x.dims();
-        let output = self.bias.val().dims()[0];
-        let flat = x.reshape([batch * seq_len, input]);
-        (flat.matmul(self.weight.val()) + self.bias.val().unsqueeze())
-            .reshape([batch, seq_len, output])
+        x.reshape([batch * seq_len, input])
+            .matmul(self.weight.val())
+    }
+
+    /// The shape of the output for `x`.
+    pub(crate) fn output_shape(&self, x: &Tensor<3>) -> [usize; 3] {
+        let [batch, seq_len, _] = x.dims();
+        [batch, seq_len, self.bias.val().dims()[0]]
     }
 }
 

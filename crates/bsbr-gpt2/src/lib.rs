@@ -12,6 +12,7 @@ mod initialize;
 mod layers;
 mod model;
 mod position;
+mod spans;
 
 pub use batch::TokenBatch;
 pub use block::{Block, Gpt2Attention, Mlp};
@@ -22,3 +23,4 @@ pub use generate::{GenerationConfig, GenerationError, Sampler};
 pub use layers::{Conv1d, Embedding, LayerNorm};
 pub use model::{Gpt2, LmHead};
 pub use position::PositionExtension;
+pub use spans::SPANS;

@@ -10,6 +10,7 @@ use crate::config::Gpt2Config;
 use crate::error::{ConfigError, InputError};
 use crate::layers::{Embedding, LayerNorm, lazy_zeros};
 use crate::position::{Mix, PositionExtension};
+use crate::spans::within;
 
 /// The output layer of a model that does not share `wte`.
 #[derive(Module, Debug)]
@@ -190,8 +191,9 @@ impl Gpt2 {
     /// [`InputError`] where the model cannot take the batch.
     pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Tensor<3>, InputError> {
         self.check(batch, 0)?;
-        let x = self.embed(batch, 0);
-        Ok(self.ln_f.forward(self.blocks(x, batch.padding())))
+        let x = within!("embedding", self.embed(batch, 0));
+        let x = self.blocks(x, batch.padding());
+        Ok(within!("layer norm", self.ln_f.forward(x)))
     }
 
     /// Every hidden state as `transformers` returns it: the embeddings, the residual stream after
@@ -243,10 +245,10 @@ impl Gpt2 {
     /// - output: `[B, V]`
     pub fn last_logits(&self, hidden_states: Tensor<3>) -> Tensor<2> {
         let [batch, seq_len, size] = hidden_states.dims();
-        hidden_states
+        let last = hidden_states
             .narrow(1, seq_len.saturating_sub(1), 1)
-            .reshape([batch, size])
-            .matmul(self.output_table().transpose())
+            .reshape([batch, size]);
+        within!("head", last.matmul(self.output_table().transpose()))
     }
 
     /// What hidden states are compared with to give logits: `lm_head`, or `wte` where tied.

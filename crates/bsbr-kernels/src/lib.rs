@@ -3,6 +3,7 @@
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod attention;
+mod bias;
 mod block_attention;
 mod clusters;
 mod collectives;
@@ -14,6 +15,7 @@ mod linear_cross_entropy;
 mod packed_attention;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
+pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
 pub use block_attention::{
     BlockAttention, BlockAttentionOps, BlockStates, BlockStatesPrimitive, block_attention,
     block_attention_plain, fuses_block_attention,

@@ -66,3 +66,15 @@ fn is_finite_far_out() {
     let weight = vec(tensor([1, 6], 9, 1.0, &device));
     assert_eq!(vec(grad), [0.0, 0.0, 0.0, weight[3], weight[4], weight[5]]);
 }
+
+/// Nobody else holds the input of the first, which may therefore be overwritten.
+#[test]
+fn an_input_that_is_held_stays_as_it_was() {
+    for device in devices() {
+        let make = || tensor([33, 65], 7, 4.0, &device).inner();
+        let held = make();
+        let [alone, beside] = [gelu_new(make()), gelu_new(held.clone())];
+        assert_same([alone], [beside]);
+        assert_same([held], [make()]);
+    }
+}

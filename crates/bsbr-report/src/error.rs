@@ -55,6 +55,24 @@ pub enum ReportError {
         /// What is wrong.
         message: String,
     },
+    /// A record of the benchmark that cannot be understood.
+    #[error("{path} is not a record of the benchmark ({message}); measure it anew or delete it")]
+    BenchRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A page without the place for what is measured.
+    #[error("{path} has no line `{begin}` with a line `{end}` after it, between which tables go")]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// The line before the tables.
+        begin: &'static str,
+        /// The line after them.
+        end: &'static str,
+    },
     /// A line of votes that cannot be understood.
     #[error("{path}, line {line}: {message}; correct or delete the line")]
     Votes {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod arms;
+pub mod bench;
 pub mod card;
 pub mod compare;
 pub mod corpus;
@@ -21,9 +22,11 @@ pub mod record;
 pub mod render;
 pub mod reported;
 pub mod reproduce;
+mod rounds;
 pub mod runner;
 pub mod section;
 pub mod spec;
 pub mod store;
+mod torch;
 
 pub use error::ReportError;

@@ -7,6 +7,7 @@ pub mod error;
 pub mod evaluate;
 pub mod finetune;
 pub mod gradients;
+pub mod measured_step;
 pub mod optimizer;
 pub mod questions;
 

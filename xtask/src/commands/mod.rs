@@ -1,7 +1,9 @@
 //! One file a command: parse, call, print.
 
+pub mod bench;
 pub mod convert;
 pub mod finetune;
+pub mod first_token;
 pub mod generate;
 pub mod hub;
 pub mod judge;

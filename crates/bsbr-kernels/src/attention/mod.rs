@@ -14,6 +14,8 @@ pub(crate) use backward::{Saved, backward_packed};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Bool, Tensor, activation};
+#[cfg(feature = "flex")]
+pub(crate) use forward::forward;
 
 /// Causal attention of a backend. Call it through [`causal_attention`].
 #[backend_extension(

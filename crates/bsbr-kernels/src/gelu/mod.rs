@@ -8,6 +8,8 @@ mod portable;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+#[cfg(feature = "flex")]
+pub(crate) use flex::activated;
 
 /// √(2/π).
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;

@@ -2,13 +2,38 @@
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::tensor::Shape;
 
 use super::{PackedAttentionOps, portable};
-use crate::attention::{Saved, backward_packed};
-use crate::cpu::tensor::{Heads, dense, forward_strides, is_f32};
+use crate::attention::{Saved, backward_packed, forward};
+use crate::cpu::tensor::{Heads, dense, forward_strides, heads_from_tokens, is_f32};
 
-// The forward pass takes views of the parts, and merges heads without a copy.
 impl PackedAttentionOps for Flex {
+    // The log-sum-exp comes along for nothing.
+    fn causal_attention_packed(qkv: FlexTensor, heads: usize, scale: f64) -> FlexTensor {
+        Self::causal_attention_packed_forward(qkv, heads, scale).0
+    }
+
+    fn causal_attention_packed_forward(
+        qkv: FlexTensor,
+        heads: usize,
+        scale: f64,
+    ) -> (FlexTensor, FlexTensor) {
+        if !is_f32(&qkv) {
+            return portable::forward::<Self>(qkv, heads, scale);
+        }
+        let qkv = forward_strides(qkv);
+        let shape = qkv.layout().shape().clone();
+        let (b, n, c) = (shape[0], shape[1], shape[2] / 3);
+        let [q, k, v] = [0, 1, 2].map(|part| Heads::packed(&qkv, part, [heads, c / heads]));
+        let (out, lse) = forward(q, k, v, scale as f32);
+        let lse = heads_from_tokens(lse, [b, heads, n, 1]);
+        (
+            dense(out, [b, n, c]),
+            lse.reshape(Shape::from([b, heads, n])),
+        )
+    }
+
     fn causal_attention_packed_backward(
         qkv: FlexTensor,
         out: FlexTensor,

@@ -26,7 +26,7 @@ pub trait PackedAttentionOps: AttentionOps {
         heads: usize,
         scale: f64,
     ) -> FloatTensor<Self> {
-        Self::causal_attention_packed_forward(qkv, heads, scale).0
+        portable::output::<Self>(qkv, heads, scale)
     }
 
     /// Output `[B, N, H · D]` and log-sum-exp of every row of scores `[B, H, N]`.

@@ -31,6 +31,16 @@ fn merge<B: AttentionOps>(heads: FloatTensor<B>) -> FloatTensor<B> {
     B::float_reshape(B::float_swap_dims(heads, 1, 2), Shape::from([b, n, h * d]))
 }
 
+/// Output `[B, N, H · D]`, by the fastest attention that the backend has.
+pub(super) fn output<B: AttentionOps>(
+    qkv: FloatTensor<B>,
+    heads: usize,
+    scale: f64,
+) -> FloatTensor<B> {
+    let [q, k, v] = [0, 1, 2].map(|part| heads_of::<B>(qkv.clone(), part, 3, heads));
+    merge::<B>(B::causal_attention(q, k, v, scale))
+}
+
 /// Output `[B, N, H · D]` and log-sum-exp of the scores `[B, H, N]`.
 pub(super) fn forward<B: AttentionOps>(
     qkv: FloatTensor<B>,

@@ -18,7 +18,6 @@ pub mod training_memory;
 mod beside;
 mod common;
 mod growth_table;
-mod rounds;
 mod timed;
 mod watched;
 

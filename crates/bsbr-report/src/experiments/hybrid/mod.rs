@@ -12,12 +12,12 @@ use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::beside::{Reference, set_closeness};
 use crate::experiments::common::shares;
-use crate::experiments::rounds::{Contestant, Rounds, model_run};
 use crate::experiments::timed::Timed;
 use crate::growth::Crossover;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
+use crate::rounds::{Contestant, Rounds, model_run};
 use crate::section::Section;
 use crate::spec::{ArmSpec, Spec, dense};
 

@@ -195,7 +195,7 @@ fn forget_peak() -> Result<(), String> {
 }
 
 /// A line of the process's status, in bytes.
-fn status(name: &str) -> Result<u64, String> {
+pub(crate) fn status(name: &str) -> Result<u64, String> {
     let text = std::fs::read_to_string("/proc/self/status")
         .map_err(|error| format!("the system does not tell a process's memory: {error}"))?;
     text.lines()

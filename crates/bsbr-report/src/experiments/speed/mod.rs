@@ -1,25 +1,20 @@
 //! How long each arm takes, whole models and attention alone.
 
-mod baseline;
 mod render;
 
-use std::time::Instant;
-
-use bsbr_attention::{Attention, AttentionInput, Padding};
-use bsbr_gpt2::{Gpt2, PositionExtension};
-use burn::tensor::{Distribution, Tensor};
+use bsbr_gpt2::PositionExtension;
 use serde::Deserialize;
 
 use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
-use crate::experiments::rounds::{Contestant, Rounds, Run, model_run};
-use crate::experiments::speed::baseline::{Baseline, Kind};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
+use crate::rounds::{Contestant, Rounds, Run, attention_run, model_run, random_input};
 use crate::section::Section;
 use crate::spec::{ArmSpec, Spec, dense};
+use crate::torch::{Baseline, Kind};
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
@@ -141,11 +136,11 @@ impl Speed {
         if self.settings.baselines.is_empty() {
             return all;
         }
-        let baseline = Baseline::start(lab).map(std::rc::Rc::new);
+        let baseline = Baseline::start(lab.python(), lab.dense().config()).map(std::rc::Rc::new);
         for kind in Kind::ALL {
             let (scope, length) = (unit.source.clone(), unit.length);
             let run = baseline.clone().map(|baseline| -> Run<'a> {
-                Box::new(move || baseline.seconds(kind, &scope, length))
+                Box::new(move || baseline.measure(kind, &scope, length))
             });
             all.push(Contestant {
                 id: kind.id().to_owned(),
@@ -153,36 +148,6 @@ impl Speed {
             });
         }
         all
-    }
-}
-
-fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> {
-    // Every layer has the same arm; the first stands for all.
-    let attention: Option<Attention> = model.h.first().map(|block| block.attn.bsbr.clone());
-    Box::new(move || {
-        let attention = attention.as_ref().ok_or("the model has no layer")?;
-        let input = input.clone();
-        let start = Instant::now();
-        let output = attention.forward(input);
-        let last = output.dims()[2].saturating_sub(1);
-        let _ = output.narrow(2, last, 1).into_data();
-        Ok(start.elapsed().as_secs_f64())
-    })
-}
-
-/// Normal queries, keys, values and attention input of a sequence, the size of one layer's.
-fn random_input(model: &Gpt2, length: usize) -> AttentionInput {
-    let config = model.config();
-    let (device, heads) = (model.device(), config.n_head);
-    let normal = Distribution::Normal(0.0, 1.0);
-    let one = || Tensor::<4>::random([1, heads, length, config.head_dim()], normal, &device);
-    AttentionInput {
-        query: one(),
-        key: one(),
-        value: one(),
-        hidden_states: Tensor::random([1, length, config.n_embd], normal, &device),
-        scale: config.attention_scale(0),
-        padding: Padding::none(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! PyTorch's GPT-2 and attention, timed by a process that answers one request a line.
+//! PyTorch beside our own: GPT-2, attention, training steps and matrix products, timed by a process
+//! that answers one request a line.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -6,16 +7,19 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use bsbr_attention::ArmConfig;
+use bsbr_gpt2::Gpt2Config;
 
-use crate::lab::Lab;
 use crate::spec::ArmSpec;
 
+/// What a process runs that opens a folder and gives the first token.
+pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");
+
 /// What the process runs.
-const SCRIPT: &str = include_str!("torch_baseline.py");
+const SCRIPT: &str = include_str!("baseline.py");
 
 /// An implementation of dense attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `torch.nn.functional.scaled_dot_product_attention`.
     Sdpa,
     /// Scores, softmax and their product with the values, one after another.
@@ -23,10 +27,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 2] = [Self::Sdpa, Self::Eager];
+    pub(crate) const ALL: [Self; 2] = [Self::Sdpa, Self::Eager];
 
     /// What records call it.
-    pub(super) fn id(self) -> &'static str {
+    pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Sdpa => "torch-sdpa",
             Self::Eager => "torch-eager",
@@ -41,7 +45,7 @@ impl Kind {
     }
 
     /// The row of a table.
-    pub(super) fn row(self) -> ArmSpec {
+    pub(crate) fn row(self) -> ArmSpec {
         let (label, about) = match self {
             Self::Sdpa => (
                 "PyTorch, SDPA",
@@ -65,21 +69,20 @@ impl Kind {
 
 /// A running process.
 #[derive(Debug)]
-pub(super) struct Baseline {
+pub(crate) struct Baseline {
     child: RefCell<Child>,
     requests: RefCell<Option<ChildStdin>>,
     answers: RefCell<BufReader<ChildStdout>>,
 }
 
 impl Baseline {
-    /// Starts the process with random weights of the model's shape.
+    /// Starts the process with random weights of the model's shape; without a Python, `python3`.
     ///
     /// # Errors
     ///
     /// Why there is none, as a table should say it.
-    pub(super) fn start(lab: &Lab) -> Result<Self, String> {
-        let python = lab.python().unwrap_or(Path::new("python3"));
-        let config = lab.dense().config();
+    pub(crate) fn start(python: Option<&Path>, config: &Gpt2Config) -> Result<Self, String> {
+        let python = python.unwrap_or(Path::new("python3"));
         let shape = serde_json::json!({
             "n_layer": config.n_layer,
             "n_head": config.n_head,
@@ -110,12 +113,13 @@ impl Baseline {
         }
     }
 
-    /// Seconds of one run.
+    /// Seconds of one run, or bytes where the scope is memory. What the scopes are is told in the
+    /// script.
     ///
     /// # Errors
     ///
     /// What the process said instead.
-    pub(super) fn seconds(&self, kind: Kind, scope: &str, length: usize) -> Result<f64, String> {
+    pub(crate) fn measure(&self, kind: Kind, scope: &str, length: usize) -> Result<f64, String> {
         let line = format!("{} {scope} {length}\n", kind.word());
         if let Some(requests) = self.requests.borrow_mut().as_mut() {
             requests

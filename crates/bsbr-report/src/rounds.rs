@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
+use bsbr_attention::{Attention, AttentionInput, Padding};
 use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::tensor::{Distribution, Tensor};
 
 use crate::record::Measurement;
 
 /// Runs once, and gives the seconds taken.
-pub(super) type Run<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
+pub(crate) type Run<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
 
 /// Who is timed.
-pub(super) struct Contestant<'a> {
+pub(crate) struct Contestant<'a> {
     /// What records call it.
     pub id: String,
     /// A run of it, or why there is none.
@@ -18,7 +20,7 @@ pub(super) struct Contestant<'a> {
 }
 
 /// A forward pass without a cache, to the logits of the last token.
-pub(super) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String> {
+pub(crate) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String> {
     let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
     Ok(Box::new(move || {
         let start = Instant::now();
@@ -31,9 +33,40 @@ pub(super) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String>
     }))
 }
 
+/// One layer's attention, from `input` to its last token's output.
+pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> {
+    // Every layer has the same arm; the first stands for all.
+    let attention: Option<Attention> = model.h.first().map(|block| block.attn.bsbr.clone());
+    Box::new(move || {
+        let attention = attention.as_ref().ok_or("the model has no layer")?;
+        let input = input.clone();
+        let start = Instant::now();
+        let output = attention.forward(input);
+        let last = output.dims()[2].saturating_sub(1);
+        let _ = output.narrow(2, last, 1).into_data();
+        Ok(start.elapsed().as_secs_f64())
+    })
+}
+
+/// Normal queries, keys, values and attention input of a sequence, the size of one layer's.
+pub(crate) fn random_input(model: &Gpt2, length: usize) -> AttentionInput {
+    let config = model.config();
+    let (device, heads) = (model.device(), config.n_head);
+    let normal = Distribution::Normal(0.0, 1.0);
+    let one = || Tensor::<4>::random([1, heads, length, config.head_dim()], normal, &device);
+    AttentionInput {
+        query: one(),
+        key: one(),
+        value: one(),
+        hidden_states: Tensor::random([1, length, config.n_embd], normal, &device),
+        scale: config.attention_scale(0),
+        padding: Padding::none(),
+    }
+}
+
 /// How often everybody runs.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rounds {
+pub(crate) struct Rounds {
     /// Timed runs.
     pub runs: u64,
     /// The same where a run is slow.
@@ -44,7 +77,7 @@ pub(super) struct Rounds {
 
 impl Rounds {
     /// Sets `seconds` for everybody in each round, and `speedup` over `reference` in the same one.
-    pub(super) fn run(
+    pub(crate) fn run(
         self,
         contestants: &[Contestant<'_>],
         reference: Option<&str>,

@@ -1,0 +1,286 @@
+//! Who is timed beside whom.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
+
+use crate::arms;
+use crate::bench::first_token::FirstToken;
+use crate::bench::record::{BYTES, Series, from_rounds};
+use crate::bench::{floor, machine, training};
+use crate::corpus::random;
+use crate::error::ReportError;
+use crate::experiments::memory::worker::{Cell, Worker};
+use crate::record::Measurement;
+use crate::rounds::{Contestant, Rounds, Run, attention_run, model_run, random_input};
+use crate::spec::ArmSpec;
+use crate::torch::{Baseline, Kind};
+
+/// Seed of ids.
+const SEED: u64 = 1;
+
+/// Texts without meaning that bases are made of where an arm needs them: their size is the same.
+const CALIBRATION: [u64; 2] = [100, 101];
+
+/// The longest sequence whose scores are all written out, by PyTorch's eager attention: those of
+/// GPT-2 at twice as many take more than 10 GB, several times over.
+const EAGER_LIMIT: usize = 8192;
+
+/// Of what takes longer than these seconds, fewer rounds are timed.
+const SLOW_SECONDS: f64 = 20.0;
+const SLOW_RUNS: u64 = 3;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// A forward pass to the logits of the last token, without a cache.
+    Model,
+    /// One layer's attention.
+    Attention,
+    /// The growth of a process's peak in a forward pass.
+    Memory,
+    /// Fresh processes, from their start to the first token after a prompt.
+    FirstToken,
+    /// A training step of a small model.
+    Training,
+    /// The parts of a forward pass.
+    Profile,
+}
+
+impl Scope {
+    /// What records call it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Attention => "attention",
+            Self::Memory => "memory",
+            Self::FirstToken => "first-token",
+            Self::Training => "training",
+            Self::Profile => "profile",
+        }
+    }
+}
+
+/// What is compared, and how often.
+pub struct Contest<'a> {
+    /// The model, as it was trained or drawn.
+    pub dense: Gpt2,
+    /// Its arms.
+    pub arms: Vec<ArmSpec>,
+    /// Whether PyTorch takes part.
+    pub torch: bool,
+    /// A Python with torch and transformers; else `python3`.
+    pub python: Option<PathBuf>,
+    /// Timed rounds.
+    pub runs: u64,
+    /// Processes that measure memory.
+    pub memory: Worker,
+    /// Processes that open a model.
+    pub first_token: FirstToken,
+    /// Told of what begins.
+    pub progress: &'a dyn Fn(&str),
+}
+
+impl Contest<'_> {
+    /// Measures one thing; `length` is ignored where a scope has its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where the model cannot be converted or trained. What cannot be timed is a
+    /// series that says why.
+    pub fn measure(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
+        match scope {
+            Scope::Model | Scope::Attention => self.timed(scope, length),
+            Scope::Memory => Ok(self.memory(length)),
+            Scope::FirstToken => self.first_token(),
+            Scope::Training => self.training(),
+            Scope::Profile => self.profile(length),
+        }
+    }
+
+    /// An arm of the model, for any length.
+    fn model(&self, arm: &ArmSpec) -> Result<Gpt2, ReportError> {
+        let vocabulary = self.dense.config().vocab_size;
+        let texts = CALIBRATION.map(|index| random(SEED, index, vocabulary, 512));
+        let model = arms::convert(&self.dense, &arm.config, &texts)?;
+        Ok(model.with_position_extension(self.extension())?)
+    }
+
+    /// What stands in for positions that the model does not have.
+    fn extension(&self) -> PositionExtension {
+        PositionExtension::RepeatLast {
+            window: self.dense.config().n_positions.min(512),
+        }
+    }
+
+    fn timed(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
+        let config = self.dense.config();
+        let ids = random(SEED, 0, config.vocab_size, length);
+        let input = (scope == Scope::Attention).then(|| random_input(&self.dense, length));
+        let mut all = Vec::new();
+        for arm in &self.arms {
+            let model = self.model(arm)?;
+            let run = match &input {
+                Some(input) => Ok(attention_run(&model, input.clone())),
+                None => model_run(model, &ids),
+            };
+            all.push(Contestant {
+                id: arm.id.clone(),
+                run,
+            });
+        }
+        all.extend(self.torch_contestants(config, scope, length));
+        all.extend(machine::contestants(config, &self.dense.device()));
+        let mut series = self.rounds(scope, length, all);
+        for one in &mut series {
+            one.work = match (scope, one.who.as_str()) {
+                (_, machine::MATRIX | machine::TORCH_MATRIX) => Some(machine::operations(config)),
+                (_, machine::COPY) => Some(machine::bytes()),
+                // Everybody is measured by what exact attention takes.
+                (Scope::Attention, _) => Some(floor::attention_operations(config, length)),
+                _ => None,
+            };
+        }
+        Ok(series)
+    }
+
+    fn rounds(&self, scope: Scope, length: usize, all: Vec<Contestant<'_>>) -> Vec<Series> {
+        let rounds = Rounds {
+            runs: self.runs,
+            slow_runs: SLOW_RUNS,
+            slow_seconds: SLOW_SECONDS,
+        };
+        let all: Vec<_> = all
+            .into_iter()
+            .map(|one| self.announced(scope, length, one))
+            .collect();
+        from_rounds(&rounds.run(&all, None, |who, round| {
+            Measurement::new(who, scope.id(), length, round)
+        }))
+    }
+
+    /// The same, its runs told of.
+    fn announced<'b>(&'b self, scope: Scope, length: usize, one: Contestant<'b>) -> Contestant<'b> {
+        let text = format!("{}, {length} tokens: {}", scope.id(), one.id);
+        let run = one.run.map(|run| -> Run<'b> {
+            Box::new(move || {
+                (self.progress)(&text);
+                run()
+            })
+        });
+        Contestant { id: one.id, run }
+    }
+
+    /// PyTorch's contestants of a scope, and its matrix product.
+    fn torch_contestants<'b>(
+        &self,
+        config: &Gpt2Config,
+        scope: Scope,
+        length: usize,
+    ) -> Vec<Contestant<'b>> {
+        if !self.torch {
+            return Vec::new();
+        }
+        let baseline = Baseline::start(self.python.as_deref(), config).map(Rc::new);
+        let run = |kind: Kind, scope: &'static str, number: usize| {
+            baseline.clone().map(|baseline| -> Run<'b> {
+                Box::new(move || baseline.measure(kind, scope, number))
+            })
+        };
+        let mut all: Vec<Contestant<'b>> = Vec::new();
+        for kind in Kind::ALL {
+            let run = match kind {
+                Kind::Eager if length > EAGER_LIMIT => Err(too_long()),
+                _ => run(kind, scope.id(), length),
+            };
+            all.push(Contestant {
+                id: kind.id().to_owned(),
+                run,
+            });
+        }
+        all.push(Contestant {
+            id: machine::TORCH_MATRIX.to_owned(),
+            run: run(Kind::Sdpa, "matrix", machine::ROWS),
+        });
+        all
+    }
+
+    fn memory(&self, length: usize) -> Vec<Series> {
+        let mut all = Vec::new();
+        for arm in &self.arms {
+            let mut series = Series::new(Scope::Memory.id(), &arm.id, length, BYTES);
+            let cell = Cell {
+                arm: arm.config.clone(),
+                seed: SEED,
+                length,
+                extension: self.extension(),
+            };
+            for _ in 0..self.processes() {
+                (self.progress)(&format!("memory, {length} tokens: {}", arm.id));
+                let peak = self.memory.measure(&cell, None);
+                series.push(peak.map(|peak| peak.growth as f64));
+            }
+            all.push(series);
+        }
+        for kind in self.torch.then_some(Kind::ALL).into_iter().flatten() {
+            let mut series = Series::new(Scope::Memory.id(), kind.id(), length, BYTES);
+            for _ in 0..self.processes() {
+                (self.progress)(&format!("memory, {length} tokens: {}", kind.id()));
+                series.push(match kind {
+                    Kind::Eager if length > EAGER_LIMIT => Err(too_long()),
+                    _ => Baseline::start(self.python.as_deref(), self.dense.config())
+                        .and_then(|one| one.measure(kind, Scope::Memory.id(), length)),
+                });
+            }
+            all.push(series);
+        }
+        all
+    }
+
+    /// Processes for one number of memory, which hardly varies.
+    fn processes(&self) -> u64 {
+        self.runs.min(3)
+    }
+
+    fn first_token(&self) -> Result<Vec<Series>, ReportError> {
+        let python = self.torch.then(|| {
+            let python = self.python.clone();
+            python.unwrap_or_else(|| "python3".into())
+        });
+        self.first_token
+            .measure(&self.dense, python.as_deref(), self.runs, self.progress)
+    }
+
+    fn training(&self) -> Result<Vec<Series>, ReportError> {
+        let config = training::config()?;
+        let ours = training::contestant(&config, &self.dense.device())?;
+        let mut all = vec![ours];
+        if self.torch {
+            let baseline = Baseline::start(self.python.as_deref(), &config);
+            let run = baseline.map(|baseline| -> Run<'_> {
+                Box::new(move || baseline.measure(Kind::Sdpa, "training", training::WINDOW))
+            });
+            all.push(Contestant {
+                id: Kind::Sdpa.id().to_owned(),
+                run,
+            });
+        }
+        Ok(self.rounds(Scope::Training, training::WINDOW, all))
+    }
+
+    fn profile(&self, length: usize) -> Result<Vec<Series>, ReportError> {
+        let ids = random(SEED, 0, self.dense.config().vocab_size, length);
+        let mut all = Vec::new();
+        for arm in &self.arms {
+            (self.progress)(&format!("profile, {length} tokens: {}", arm.id));
+            let run = model_run(self.model(arm)?, &ids);
+            all.extend(super::profile::series(&arm.id, length, self.runs, run));
+        }
+        Ok(all)
+    }
+}
+
+fn too_long() -> String {
+    format!("not tried beyond {EAGER_LIMIT} tokens, for memory")
+}

@@ -1,0 +1,206 @@
+//! From the start of a process to the first token, loading included.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::bench::Scope;
+use crate::bench::record::{BYTES, SECONDS, Series};
+use crate::error::ReportError;
+use crate::experiments::memory::worker::status;
+use crate::torch::{FIRST_TOKEN, Kind};
+
+/// Tokens of the prompt.
+pub const PROMPT: usize = 128;
+
+/// From the start of the process to the token, as its parent sees it.
+pub const WHOLE: &str = "whole";
+/// The same less the time until the program is there: Python and its libraries, that is.
+pub const LOADED: &str = "loading and first token";
+/// The most memory that the process held.
+pub const PEAK: &str = "peak";
+/// Bytes of the checkpoint.
+pub const FILE: &str = "file";
+
+/// What a process found; the last line of its standard output, as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Seconds until the program and its libraries were there.
+    pub ready: f64,
+    /// Seconds until the model was loaded.
+    pub loaded: f64,
+    /// Seconds until the token was there.
+    pub first: f64,
+    /// The token.
+    pub token: u32,
+    /// The most memory that the process held, in bytes.
+    pub peak: u64,
+}
+
+/// Opens a folder in this process, which should do nothing else, and gives the first token after
+/// [`PROMPT`] others.
+///
+/// # Errors
+///
+/// Why it cannot be done, in words.
+pub fn here(folder: &Path, device: &Device) -> Result<Found, String> {
+    let start = Instant::now();
+    let options = LoadOptions::on(device);
+    let loaded = load_model(folder, &options).map_err(|error| error.to_string())?;
+    let ready = start.elapsed().as_secs_f64();
+    let vocabulary = loaded.config.vocab_size.max(1);
+    let ids: Vec<u32> = (0..PROMPT).map(|id| (id % vocabulary) as u32).collect();
+    let token = first(&loaded.model, &ids)?;
+    Ok(Found {
+        ready: 0.0,
+        loaded: ready,
+        first: start.elapsed().as_secs_f64(),
+        token,
+        peak: status("VmHWM")?,
+    })
+}
+
+fn first(model: &Gpt2, ids: &[u32]) -> Result<u32, String> {
+    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
+    let hidden = model
+        .hidden_states(&batch)
+        .map_err(|error| error.to_string())?;
+    let best = model.last_logits(hidden).argmax(1).into_data();
+    let best = best.iter::<i64>().next().unwrap_or_default();
+    u32::try_from(best).map_err(|error| error.to_string())
+}
+
+/// Where checkpoints are put, and how processes are started that open them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstToken {
+    /// A folder that is there, and will be deleted by whoever made it.
+    pub folder: PathBuf,
+    /// Our program.
+    pub program: PathBuf,
+    /// What it is called with, before the folder of a model.
+    pub arguments: Vec<String>,
+}
+
+impl FirstToken {
+    /// Saves the model in both types, and times fresh processes that open it, round by round.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Save`] where a checkpoint cannot be written.
+    pub(super) fn measure(
+        &self,
+        dense: &Gpt2,
+        python: Option<&Path>,
+        runs: u64,
+        progress: &dyn Fn(&str),
+    ) -> Result<Vec<Series>, ReportError> {
+        let mut contestants: Vec<(String, Command)> = Vec::new();
+        let mut all = Vec::new();
+        for (name, dtype) in [("f32", FloatType::F32), ("f16", FloatType::F16)] {
+            let folder = self.folder.join(name);
+            let options = SaveOptions {
+                dtype,
+                ..SaveOptions::default()
+            };
+            save_model(dense, &folder, &options)?;
+            let mut ours = Command::new(&self.program);
+            ours.args(&self.arguments).arg(&folder);
+            contestants.push((format!("dense, {name}"), ours));
+            if let Some(python) = python {
+                let mut torch = Command::new(python);
+                torch.args(["-c", FIRST_TOKEN]).arg(&folder);
+                torch.arg(PROMPT.to_string());
+                torch.arg(rayon::current_num_threads().to_string());
+                contestants.push((format!("{}, {name}", Kind::Sdpa.id()), torch));
+            }
+            let file = std::fs::metadata(folder.join("model.safetensors"));
+            for (who, _) in contestants.iter().filter(|(who, _)| who.ends_with(name)) {
+                let mut bytes = part(who, FILE, BYTES);
+                bytes.push(match &file {
+                    Ok(file) => Ok(file.len() as f64),
+                    Err(error) => Err(error.to_string()),
+                });
+                all.push(bytes);
+            }
+        }
+        let mut timed: Vec<[Series; 3]> = contestants
+            .iter()
+            .map(|(who, _)| {
+                [(WHOLE, SECONDS), (LOADED, SECONDS), (PEAK, BYTES)]
+                    .map(|(name, unit)| part(who, name, unit))
+            })
+            .collect();
+        // The first round brings the files into the system's cache.
+        for round in 0..=runs {
+            for turn in 0..contestants.len() {
+                let place = (turn + round as usize) % contestants.len();
+                let (who, command) = &mut contestants[place];
+                progress(&format!("first token: {who}"));
+                let found = start(command);
+                if round > 0 {
+                    let [whole, loaded, peak] = &mut timed[place];
+                    let one = |of: fn(&(f64, Found)) -> f64| found.as_ref().map(of);
+                    whole.push(one(|(whole, _)| *whole).map_err(Clone::clone));
+                    let own = one(|(_, found)| found.first - found.ready);
+                    loaded.push(own.map_err(Clone::clone));
+                    peak.push(one(|(_, found)| found.peak as f64).map_err(Clone::clone));
+                }
+            }
+        }
+        all.extend(timed.into_iter().flatten());
+        Ok(all)
+    }
+}
+
+fn part(who: &str, part: &str, unit: &str) -> Series {
+    Series {
+        part: part.to_owned(),
+        ..Series::new(Scope::FirstToken.id(), who, PROMPT, unit)
+    }
+}
+
+/// Seconds until a process has ended, and what it found.
+fn start(command: &mut Command) -> Result<(f64, Found), String> {
+    let start = Instant::now();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("no process could be started: {error}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last)
+        .map(|found| (seconds, found))
+        .map_err(|_| {
+            let error = String::from_utf8_lossy(&output.stderr);
+            let error = error.lines().rfind(|line| !line.trim().is_empty());
+            format!("the process failed: {}", error.unwrap_or(last))
+        })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_process_tells_what_it_found_or_why_not() {
+        let answer = r#"{"ready": 1, "loaded": 2, "first": 3, "token": 5, "peak": 7}"#;
+        let (seconds, found) =
+            start(&mut shell(&format!("echo loading; echo '{answer}'"))).unwrap();
+        assert!(seconds > 0.0);
+        assert_eq!((found.first, found.token, found.peak), (3.0, 5, 7));
+        let reason = start(&mut shell("echo 'no torch' >&2; exit 1")).unwrap_err();
+        assert!(reason.contains("no torch"), "{reason}");
+    }
+}

@@ -1,0 +1,68 @@
+//! What no arm can be faster than: the linear layers alone.
+
+use bsbr_gpt2::Gpt2Config;
+
+/// Bytes of a number.
+const NUMBER: f64 = 4.0;
+
+/// What the linear layers of a forward pass to the last token's logits take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Floor {
+    /// Floating-point operations, two for each multiply-add.
+    pub operations: f64,
+    /// Bytes that are read or written once: weights, inputs and outputs of every layer.
+    pub bytes: f64,
+}
+
+impl Floor {
+    /// The floor of a model of that shape over so many tokens.
+    pub fn of(config: &Gpt2Config, tokens: usize) -> Self {
+        let (n, c, inner) = (
+            tokens as f64,
+            config.n_embd as f64,
+            config.inner_size() as f64,
+        );
+        let layers = [(c, 3.0 * c), (c, c), (c, inner), (inner, c)];
+        let weights: f64 = layers.iter().map(|(from, to)| from * to).sum();
+        let passing: f64 = layers.iter().map(|(from, to)| n * (from + to)).sum();
+        let depth = config.n_layer as f64;
+        let head = c * config.vocab_size as f64;
+        Self {
+            operations: 2.0 * (depth * n * weights + head),
+            bytes: NUMBER * (depth * (weights + passing) + head),
+        }
+    }
+}
+
+/// Floating-point operations of one layer's exact causal attention.
+pub fn attention_operations(config: &Gpt2Config, tokens: usize) -> f64 {
+    let pairs = tokens as f64 * (tokens as f64 + 1.0) / 2.0;
+    4.0 * pairs * config.n_embd as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Gpt2Config {
+        let text = r#"{"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024,
+                       "n_embd": 768, "n_layer": 12, "n_head": 12}"#;
+        Gpt2Config::from_json(text).unwrap()
+    }
+
+    #[test]
+    fn a_token_of_the_smallest_gpt2_takes_two_operations_a_weight() {
+        let [one, two] = [1, 2].map(|tokens| Floor::of(&config(), tokens));
+        // 12 layers of 12·768² weights.
+        assert_eq!(two.operations - one.operations, 2.0 * 84_934_656.0);
+        // The head is read for one token alone.
+        assert_eq!(one.operations, 2.0 * (84_934_656.0 + 768.0 * 50_257.0));
+        assert_eq!(two.bytes - one.bytes, 4.0 * 12.0 * 15.0 * 768.0);
+    }
+
+    #[test]
+    fn attention_counts_the_keys_that_a_query_sees() {
+        // Three pairs of two tokens, scores and values.
+        assert_eq!(attention_operations(&config(), 2), 4.0 * 3.0 * 768.0);
+    }
+}

@@ -1,0 +1,216 @@
+//! What is wanted, and how far it is reached.
+
+use crate::bench::record::Series;
+use crate::bench::select::{Measured, Spread};
+use crate::bench::table::{Table, over_floor, ratio, share_of_rate};
+use crate::bench::{Scope, first_token, training};
+
+/// Which way a goal is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    AtMost,
+    AtLeast,
+}
+
+/// Samples of a ratio, and what they are of.
+type Cases = Vec<(String, Vec<f64>)>;
+
+/// A limit for a ratio, in all of its cases.
+struct Goal {
+    text: &'static str,
+    bound: Bound,
+    limit: f64,
+    cases: fn(&Measured) -> Cases,
+}
+
+/// Dense models at most as slow as PyTorch.
+const SDPA: &str = "torch-sdpa";
+
+const GOALS: [Goal; 8] = [
+    Goal {
+        text: "dense forward pass ÷ PyTorch's with SDPA, at every length",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| {
+            by_length(measured, Scope::Model, 0, |length| {
+                measured.ratio(Scope::Model, ["dense", SDPA], "", length)
+            })
+        },
+    },
+    Goal {
+        text: "moments ÷ dense, from 256 tokens on",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| {
+            by_length(measured, Scope::Model, 256, |length| {
+                measured.ratio(Scope::Model, ["moments", "dense"], "", length)
+            })
+        },
+    },
+    Goal {
+        text: "moments ÷ the floor of the linear layers, from 1,024 tokens on",
+        bound: Bound::AtMost,
+        limit: 1.15,
+        cases: |measured| {
+            by_length(measured, Scope::Model, 1024, |length| {
+                over_floor(measured, "moments", length)
+            })
+        },
+    },
+    Goal {
+        text: "rate of dense attention alone ÷ rate of the machine's matrix products, from 512 \
+               tokens on",
+        bound: Bound::AtLeast,
+        limit: 0.5,
+        cases: |measured| {
+            by_length(measured, Scope::Attention, 512, |length| {
+                share_of_rate(measured, "dense", length)
+            })
+        },
+    },
+    Goal {
+        text: "activations of dense ÷ those of PyTorch with SDPA, 4,096 tokens",
+        bound: Bound::AtMost,
+        limit: 0.5,
+        cases: |measured| {
+            let found = measured.ratio(Scope::Memory, ["dense", SDPA], "", 4096);
+            vec![("4096 tokens".to_owned(), found)]
+        },
+    },
+    Goal {
+        text: "training step of a small model ÷ PyTorch's",
+        bound: Bound::AtMost,
+        limit: 1.2,
+        cases: |measured| {
+            let pair = [training::OURS, SDPA];
+            let found = measured.ratio(Scope::Training, pair, "", training::WINDOW);
+            vec![("8 × 256 tokens".to_owned(), found)]
+        },
+    },
+    Goal {
+        text: "half-precision checkpoint: peak ÷ that of the same model in f32",
+        bound: Bound::AtMost,
+        limit: 0.6,
+        cases: |measured| {
+            let pair = ["dense, f16", "dense, f32"];
+            let (scope, part) = (Scope::FirstToken, first_token::PEAK);
+            let found = measured.ratio(scope, pair, part, first_token::PROMPT);
+            vec![("first token".to_owned(), found)]
+        },
+    },
+    Goal {
+        text: "f32 checkpoint, mapped: peak ÷ the file, so no second copy",
+        bound: Bound::AtMost,
+        limit: 1.3,
+        cases: |measured| {
+            let of = |part: &str| {
+                let scope = Scope::FirstToken;
+                measured.series(scope, "dense, f32", part, first_token::PROMPT)
+            };
+            let file = of(first_token::FILE).and_then(|file| file.samples.first().copied());
+            let peaks = of(first_token::PEAK).map(|peak: &Series| peak.samples.as_slice());
+            let found = file.zip(peaks).map_or_else(Vec::new, |(file, peaks)| {
+                peaks.iter().map(|peak| peak / file).collect()
+            });
+            vec![("first token".to_owned(), found)]
+        },
+    },
+];
+
+fn by_length(
+    measured: &Measured,
+    scope: Scope,
+    from: usize,
+    samples: impl Fn(usize) -> Vec<f64>,
+) -> Cases {
+    measured
+        .lengths(scope)
+        .into_iter()
+        .filter(|&length| length >= from)
+        .map(|length| (format!("{length} tokens"), samples(length)))
+        .collect()
+}
+
+/// How a goal stands, in words: met, or by how much it is missed.
+fn verdict(bound: Bound, limit: f64, median: f64) -> String {
+    let over = match bound {
+        Bound::AtMost => median / limit,
+        Bound::AtLeast => limit / median,
+    };
+    match over <= 1.0 {
+        true => "met".to_owned(),
+        false => format!("missed by {:.0} %", (over - 1.0) * 100.0),
+    }
+}
+
+/// Every goal: in how many cases it is met, and the worst.
+pub fn table(measured: &Measured) -> Table {
+    let head = ["goal", "limit", "worst case", "measured", "verdict"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for goal in &GOALS {
+        let cases: Vec<(String, Vec<f64>)> = (goal.cases)(measured)
+            .into_iter()
+            .filter(|(_, samples)| !samples.is_empty())
+            .collect();
+        let median = |samples: &[f64]| Spread::of(samples).map_or(f64::NAN, |one| one.median);
+        let met = cases
+            .iter()
+            .filter(|(_, samples)| verdict(goal.bound, goal.limit, median(samples)) == "met");
+        let met = met.count();
+        let order = |(_, a): &&(String, Vec<f64>), (_, b): &&(String, Vec<f64>)| match goal.bound {
+            Bound::AtMost => median(a).total_cmp(&median(b)),
+            Bound::AtLeast => median(b).total_cmp(&median(a)),
+        };
+        let limit = match goal.bound {
+            Bound::AtMost => format!("≤ {:.2}", goal.limit),
+            Bound::AtLeast => format!("≥ {:.2}", goal.limit),
+        };
+        let mut row = vec![goal.text.to_owned(), limit];
+        match cases.iter().max_by(order) {
+            None => row.extend(["", "not measured", "open"].map(str::to_owned)),
+            Some((name, samples)) => {
+                let own = verdict(goal.bound, goal.limit, median(samples));
+                let share = match (met, cases.len()) {
+                    (_, 1) => String::new(),
+                    (met, all) if met == all => format!(", all {all} lengths"),
+                    (met, all) => format!("; met at {met} of {all} lengths"),
+                };
+                row.extend([name.clone(), ratio(samples), format!("{own}{share}")]);
+            }
+        }
+        rows.push(row);
+    }
+    Table {
+        title: "Goals".to_owned(),
+        note: "Medians decide; a goal with several cases stands as its worst does.".to_owned(),
+        rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::tests::record;
+
+    #[test]
+    fn a_goal_stands_as_its_worst_case() {
+        let mut long = record("2026-01-01", &[("dense", &[3.0]), ("torch-sdpa", &[2.0])]);
+        for one in &mut long.series {
+            one.length = 4096;
+        }
+        let mut one = record("2026-01-01", &[("dense", &[1.0]), ("torch-sdpa", &[2.0])]);
+        one.series.append(&mut long.series);
+        let table = table(&Measured::new(vec![one]));
+        assert_eq!(table.rows.len(), 1 + GOALS.len());
+        assert_eq!(table.rows[1][2], "4096 tokens");
+        assert_eq!(table.rows[1][4], "missed by 50 %; met at 1 of 2 lengths");
+        assert_eq!(table.rows[2][4], "open");
+    }
+
+    #[test]
+    fn a_bound_from_below_is_missed_from_below() {
+        assert_eq!(verdict(Bound::AtLeast, 0.5, 0.6), "met");
+        assert_eq!(verdict(Bound::AtLeast, 0.5, 0.4), "missed by 25 %");
+        assert_eq!(verdict(Bound::AtMost, 1.0, 1.0), "met");
+    }
+}

@@ -1,0 +1,137 @@
+//! A page written by hand, with a place for tables that are rendered from records.
+
+use std::path::{Path, PathBuf};
+
+use crate::bench::goals;
+use crate::bench::record::BenchRecord;
+use crate::bench::select::Measured;
+use crate::bench::table::tables;
+use crate::error::ReportError;
+use crate::store::write_whole;
+
+/// The line before the tables.
+pub const BEGIN: &str = "<!-- measured: begin -->";
+/// The line after them.
+pub const END: &str = "<!-- measured: end -->";
+
+/// The records of a page: those in the folder beside it that has its name; none without a folder.
+///
+/// # Errors
+///
+/// [`ReportError`] where the folder or a record cannot be read.
+pub fn records(page: &Path) -> Result<Measured, ReportError> {
+    let folder = page.with_extension("");
+    let listing = match std::fs::read_dir(&folder) {
+        Ok(listing) => listing,
+        // Before the first record there is no folder, and goals are open.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Measured::default());
+        }
+        Err(source) => {
+            return Err(ReportError::Read {
+                path: folder,
+                source,
+            });
+        }
+    };
+    let mut paths: Vec<PathBuf> = listing
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "json"))
+        .collect();
+    paths.sort();
+    let records = paths.iter().map(|path| BenchRecord::read(path));
+    Ok(Measured::new(records.collect::<Result<_, _>>()?))
+}
+
+/// The tables of a page, under the run that each record is of.
+pub fn measured(measured: &Measured) -> String {
+    let mut text = format!("{}\n", goals::table(measured).markdown());
+    for table in tables(measured) {
+        text.push_str(&table.markdown());
+        text.push('\n');
+    }
+    text.push_str("### Records\n\n");
+    if measured.records().is_empty() {
+        text.push_str("None yet.\n");
+    }
+    for record in measured.records() {
+        let commit = record.commit.as_ref();
+        let commit = commit.map_or_else(|| "unknown".to_owned(), |commit| commit.describe());
+        text.push_str(&format!(
+            "- {}, commit {commit}, {}, {} threads, {} rounds: `{}`\n",
+            record.date,
+            record.machine.describe(),
+            record.threads,
+            record.runs,
+            record.command
+        ));
+    }
+    text
+}
+
+/// The page with its tables rendered anew, and what it is now.
+///
+/// # Errors
+///
+/// [`ReportError`] where the page or a record cannot be read, or the page has no place for tables.
+pub fn rendered(page: &Path) -> Result<[String; 2], ReportError> {
+    let text = crate::spec::read(page)?;
+    let split = text.split_once(BEGIN).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(END)?;
+        Some((before, after))
+    });
+    let Some((before, after)) = split else {
+        return Err(ReportError::Page {
+            path: page.to_owned(),
+            begin: BEGIN,
+            end: END,
+        });
+    };
+    let tables = measured(&records(page)?);
+    Ok([format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"), text])
+}
+
+/// Writes the page with its tables rendered anew.
+///
+/// # Errors
+///
+/// As [`rendered`], and where the page cannot be written.
+pub fn render(page: &Path) -> Result<(), ReportError> {
+    let [new, _] = rendered(page)?;
+    write_whole(page, new.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::tests::record;
+
+    #[test]
+    fn only_the_place_between_the_marks_is_rendered() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("page.md");
+        let record = record("2026-01-01", &[("dense", &[3.0]), ("torch-sdpa", &[2.0])]);
+        record.write(&folder.path().join("page/one.json")).unwrap();
+        std::fs::write(
+            &page,
+            format!("# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"),
+        )
+        .unwrap();
+        render(&page).unwrap();
+        let text = std::fs::read_to_string(&page).unwrap();
+        assert!(
+            text.starts_with("# Title\n") && text.ends_with("The end.\n"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("\nold\n") && text.contains("missed by 50 %"),
+            "{text}"
+        );
+        let [new, old] = rendered(&page).unwrap();
+        assert_eq!(new, old, "rendering a rendered page changes nothing");
+
+        std::fs::write(&page, "no place").unwrap();
+        let error = render(&page).unwrap_err().to_string();
+        assert!(error.contains(BEGIN), "{error}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Samples and ratios out of records.
+
+use bsbr_metrics::stats::{Bootstrap, Interval, quantile};
+
+use crate::bench::record::{BenchRecord, Series};
+use crate::bench::{Scope, machine};
+use crate::estimate::RESAMPLES;
+
+/// Median, quartiles and a bootstrap interval of the median.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The quartiles.
+    pub quartiles: [f64; 2],
+    /// 95 % of the medians of samples drawn anew; `None` for one sample.
+    pub interval: Option<Interval>,
+    /// Samples.
+    pub n: usize,
+}
+
+impl Spread {
+    /// Of samples, of which there must be one.
+    pub fn of(samples: &[f64]) -> Option<Self> {
+        let at = |q| quantile(samples, q).ok();
+        let bootstrap = Bootstrap {
+            resamples: RESAMPLES,
+            seed: 0,
+        };
+        let drawn_median = |drawn: &[usize]| {
+            let drawn: Vec<f64> = drawn.iter().map(|&index| samples[index]).collect();
+            quantile(&drawn, 0.5).unwrap_or(f64::NAN)
+        };
+        Some(Self {
+            median: at(0.5)?,
+            quartiles: [at(0.25)?, at(0.75)?],
+            interval: match samples.len() {
+                1 => None,
+                n => bootstrap.interval(n, drawn_median).ok(),
+            },
+            n: samples.len(),
+        })
+    }
+}
+
+/// The records of a page, of which later ones replace earlier ones.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    records: Vec<BenchRecord>,
+}
+
+impl Measured {
+    /// Of records, in any order.
+    pub fn new(mut records: Vec<BenchRecord>) -> Self {
+        records.sort_by(|a, b| a.date.cmp(&b.date));
+        Self { records }
+    }
+
+    /// The records, the oldest first.
+    pub fn records(&self) -> &[BenchRecord] {
+        &self.records
+    }
+
+    /// The newest series of that name.
+    pub fn series(&self, scope: Scope, who: &str, part: &str, length: usize) -> Option<&Series> {
+        let wanted = |one: &&Series| {
+            one.scope == scope.id() && one.who == who && one.part == part && one.length == length
+        };
+        self.records
+            .iter()
+            .rev()
+            .find_map(|record| record.series.iter().find(wanted))
+    }
+
+    /// Everybody's newest series of a scope, in the order of the newest record that has the scope.
+    fn of_scope(&self, scope: Scope) -> impl Iterator<Item = &Series> {
+        self.records
+            .iter()
+            .rev()
+            .flat_map(|record| &record.series)
+            .filter(move |one| one.scope == scope.id())
+    }
+
+    /// The lengths of a scope.
+    pub fn lengths(&self, scope: Scope) -> Vec<usize> {
+        let mut all: Vec<usize> = self.of_scope(scope).map(|one| one.length).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Who takes part in a scope, limits of the machine apart.
+    pub fn who(&self, scope: Scope) -> Vec<&str> {
+        let limits = [machine::MATRIX, machine::TORCH_MATRIX, machine::COPY];
+        let mut all: Vec<&str> = Vec::new();
+        for one in self.of_scope(scope) {
+            if !limits.contains(&one.who.as_str()) && !all.contains(&one.who.as_str()) {
+                all.push(&one.who);
+            }
+        }
+        all
+    }
+
+    /// The parts that anybody has in a scope.
+    pub fn parts(&self, scope: Scope) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for one in self.of_scope(scope) {
+            if !all.contains(&one.part.as_str()) {
+                all.push(&one.part);
+            }
+        }
+        all
+    }
+
+    /// The rate of the matrix products of each round, the faster of our own and PyTorch's, in
+    /// operations a second.
+    pub fn matrix_rates(&self, scope: Scope, length: usize) -> Vec<f64> {
+        let rates = |who: &str| -> Vec<f64> {
+            let series = self.series(scope, who, "", length);
+            series.map_or_else(Vec::new, |one| {
+                let work = one.work.unwrap_or_default();
+                one.samples.iter().map(|seconds| work / seconds).collect()
+            })
+        };
+        let (ours, torch) = (rates(machine::MATRIX), rates(machine::TORCH_MATRIX));
+        let best = |(round, rate): (usize, &f64)| {
+            let other = torch.get(round).copied().unwrap_or_default();
+            rate.max(other)
+        };
+        ours.iter().enumerate().map(best).collect()
+    }
+
+    /// Bytes a second of the copies of each round, those read and those written.
+    pub fn copy_rates(&self, scope: Scope, length: usize) -> Vec<f64> {
+        let series = self.series(scope, machine::COPY, "", length);
+        series.map_or_else(Vec::new, |one| {
+            let work = one.work.unwrap_or_default();
+            one.samples.iter().map(|seconds| work / seconds).collect()
+        })
+    }
+
+    /// The ratio of two in each round; nothing where they come from different records.
+    pub fn ratio(
+        &self,
+        scope: Scope,
+        [upper, lower]: [&str; 2],
+        part: &str,
+        length: usize,
+    ) -> Vec<f64> {
+        let wanted = |one: &&Series, who: &str| {
+            one.scope == scope.id() && one.who == who && one.part == part && one.length == length
+        };
+        for record in self.records.iter().rev() {
+            let find = |who: &str| record.series.iter().find(|one| wanted(one, who));
+            if let (Some(upper), Some(lower)) = (find(upper), find(lower)) {
+                let pairs = upper.samples.iter().zip(&lower.samples);
+                return pairs.map(|(upper, lower)| upper / lower).collect();
+            }
+        }
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::tests::record;
+
+    #[test]
+    fn the_spread_is_of_the_median() {
+        let spread = Spread::of(&[1.0, 2.0, 3.0, 4.0, 100.0]).unwrap();
+        assert_eq!(
+            (spread.median, spread.quartiles, spread.n),
+            (3.0, [2.0, 4.0], 5)
+        );
+        let interval = spread.interval.unwrap();
+        assert!(interval.low >= 1.0 && interval.low < 3.0 && interval.high > 3.0);
+        assert_eq!(Spread::of(&[2.0]).unwrap().interval, None);
+        assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn ratios_are_of_one_round_and_one_record() {
+        let old = record(
+            "2026-01-01",
+            &[("dense", &[4.0, 6.0]), ("torch-sdpa", &[2.0, 2.0])],
+        );
+        let new = record(
+            "2026-01-02",
+            &[("moments", &[1.0, 3.0]), ("dense", &[2.0, 4.0, 9.0])],
+        );
+        let measured = Measured::new(vec![new, old]);
+        let ratio = |pair| measured.ratio(Scope::Model, pair, "", 16);
+        assert_eq!(ratio(["dense", "torch-sdpa"]), [2.0, 3.0]);
+        assert_eq!(ratio(["moments", "dense"]), [0.5, 0.75]);
+        assert!(ratio(["moments", "torch-sdpa"]).is_empty());
+        let newest = measured.series(Scope::Model, "dense", "", 16).unwrap();
+        assert_eq!(newest.samples.len(), 3);
+        assert_eq!(measured.lengths(Scope::Model), [16]);
+        assert_eq!(
+            measured.who(Scope::Model),
+            ["moments", "dense", "torch-sdpa"]
+        );
+    }
+
+    #[test]
+    fn the_faster_product_is_the_rate_of_a_round() {
+        let mut record = record(
+            "2026-01-01",
+            &[("matrix", &[1.0, 2.0]), ("torch-matrix", &[2.0, 1.0])],
+        );
+        for one in &mut record.series {
+            one.work = Some(8.0);
+        }
+        let measured = Measured::new(vec![record]);
+        assert_eq!(measured.matrix_rates(Scope::Model, 16), [8.0, 8.0]);
+        assert!(measured.who(Scope::Model).is_empty());
+    }
+}

@@ -1,0 +1,46 @@
+//! A training step of a small model: cross entropy of the next token, and AdamW.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use bsbr_gpt2::Gpt2Config;
+use bsbr_train::measured_step::MeasuredStep;
+use burn::tensor::Device;
+
+use crate::error::ReportError;
+use crate::rounds::{Contestant, Run};
+
+/// Rows of a batch.
+pub const ROWS: usize = 8;
+/// Tokens of a row.
+pub const WINDOW: usize = 256;
+
+/// What records call our own.
+pub const OURS: &str = "dense";
+
+/// Four layers of 256 dimensions, with the bundled model's vocabulary.
+pub(super) fn config() -> Result<Gpt2Config, ReportError> {
+    let text = r#"{"model_type": "gpt2", "vocab_size": 3072, "n_positions": 1024,
+                   "n_embd": 256, "n_layer": 4, "n_head": 4}"#;
+    Ok(Gpt2Config::from_json(text)?)
+}
+
+/// Our step.
+pub(super) fn contestant<'a>(
+    config: &Gpt2Config,
+    device: &Device,
+) -> Result<Contestant<'a>, ReportError> {
+    let step = RefCell::new(MeasuredStep::new(config, ROWS, WINDOW, device)?);
+    let run: Run<'a> = Box::new(move || {
+        let start = Instant::now();
+        let loss = step.borrow_mut().run().map_err(|error| error.to_string())?;
+        match loss.is_finite() {
+            true => Ok(start.elapsed().as_secs_f64()),
+            false => Err("the loss is not finite".to_owned()),
+        }
+    });
+    Ok(Contestant {
+        id: OURS.to_owned(),
+        run: Ok(run),
+    })
+}

@@ -1,0 +1,138 @@
+"""Times GPT-2 of a given shape in PyTorch: one request a line, one answer a line.
+
+The argument is a JSON object with the shape. A request is "sdpa|eager SCOPE NUMBER", and the answer
+is the seconds of one run, or what went wrong. Weights and inputs are random. The scopes:
+
+    model TOKENS      a forward pass to the logits of the last token
+    attention TOKENS  one layer's attention
+    matrix TOKENS     the product of the hidden states of so many tokens with the first matrix of a
+                      feed-forward layer
+    training TOKENS   a step of AdamW on a batch of eight rows of so many tokens
+    memory TOKENS     the bytes by which a forward pass raises the peak of what the process holds
+"""
+
+import json
+import sys
+import time
+
+shape = json.loads(sys.argv[1])
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
+
+torch.set_num_threads(shape["threads"])
+torch.manual_seed(0)
+models = {}
+
+
+def config(kind, length):
+    return GPT2Config(
+        n_layer=shape["n_layer"],
+        n_head=shape["n_head"],
+        n_embd=shape["n_embd"],
+        n_inner=shape["n_inner"],
+        vocab_size=shape["vocab_size"],
+        n_positions=max(length, 1024),
+        bos_token_id=None,
+        eos_token_id=None,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        use_cache=False,
+        attn_implementation=kind,
+    )
+
+
+def model(kind, length):
+    """A model of each kind, with a position table as long as was ever asked for."""
+    if kind not in models or models[kind].config.n_positions < length:
+        models[kind] = GPT2Model(config(kind, length)).eval()
+    return models[kind]
+
+
+def forward(kind, length):
+    gpt2 = model(kind, length)
+    ids = torch.randint(shape["vocab_size"], (1, length))
+    start = time.perf_counter()
+    hidden = gpt2(ids).last_hidden_state[:, -1]
+    (hidden @ gpt2.wte.weight.T).sum().item()
+    return time.perf_counter() - start
+
+
+def attention(kind, length):
+    heads = shape["n_head"]
+    q, k, v = (torch.randn(1, heads, length, shape["n_embd"] // heads) for _ in range(3))
+    start = time.perf_counter()
+    if kind == "sdpa":
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    else:
+        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        mask = torch.ones(length, length, dtype=torch.bool).triu(1)
+        out = scores.masked_fill(mask, float("-inf")).softmax(-1) @ v
+    out[..., -1, :].sum().item()
+    return time.perf_counter() - start
+
+
+def matrix(_, length):
+    x, w = torch.randn(length, shape["n_embd"]), torch.randn(shape["n_embd"], shape["n_inner"])
+    start = time.perf_counter()
+    out = x @ w
+    out[-1, -1].item()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode(False)
+def training(kind, length):
+    """Cross entropy of the next token, global norm of the gradients at most 1, one update."""
+    if "training" not in models:
+        gpt2 = GPT2LMHeadModel(config(kind, length)).train()
+        matrices = [p for p in gpt2.parameters() if p.dim() == 2]
+        others = [p for p in gpt2.parameters() if p.dim() != 2]
+        groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+        models["training"] = gpt2, torch.optim.AdamW(groups, lr=3e-4, betas=(0.9, 0.95), eps=1e-8)
+    gpt2, optimizer = models["training"]
+    ids = torch.randint(shape["vocab_size"], (8, length + 1))
+    with torch.enable_grad():
+        start = time.perf_counter()
+        logits = gpt2(ids[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(gpt2.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+        return time.perf_counter() - start
+
+
+def status(name):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+
+
+def memory(kind, length):
+    model(kind, length)
+    forward(kind, min(length, 16))
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = status("VmRSS")
+    forward(kind, length)
+    return float(max(status("VmHWM") - before, 0))
+
+
+SCOPES = {
+    "model": forward,
+    "attention": attention,
+    "matrix": matrix,
+    "training": training,
+    "memory": memory,
+}
+
+print("ready", flush=True)
+with torch.inference_mode():
+    for line in sys.stdin:
+        kind, scope, number = line.split()
+        try:
+            answer = repr(SCOPES[scope](kind, int(number)))
+        except Exception as error:
+            answer = f"{type(error).__name__}: {error}".replace("\n", " ")
+        print(answer, flush=True)

@@ -1,0 +1,108 @@
+//! A training step on random tokens, for measuring how long one takes.
+
+use bsbr_data::stream::TrainWindow;
+use bsbr_gpt2::{Gpt2, Gpt2Config};
+use burn::tensor::Device;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::batch::{language_modelling, machine_threads, micro_batches, total_weight};
+use crate::config::AdamW;
+use crate::error::TrainError;
+use crate::gradients::clip_global_norm;
+use crate::init::init;
+use crate::optimizer::{Optimizer, number_parameters};
+
+/// Seed of weights and tokens.
+const SEED: u64 = 0;
+
+/// A model in training, by AdamW, on a batch of random tokens.
+pub struct MeasuredStep {
+    /// `None` after a step that failed.
+    model: Option<Gpt2>,
+    optimizer: Optimizer,
+    windows: Vec<TrainWindow>,
+    adamw: AdamW,
+}
+
+impl MeasuredStep {
+    /// A fresh model, and a batch of `rows` windows of `window` inputs and as many targets.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] where the shape cannot be used.
+    pub fn new(
+        config: &Gpt2Config,
+        rows: usize,
+        window: usize,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let model = init(config, SEED, &device.clone().autodiff())?;
+        let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+        let last = config.vocab_size.saturating_sub(1) as u32;
+        let windows = (0..rows).map(|_| TrainWindow {
+            ids: (0..=window).map(|_| rng.random_range(0..=last)).collect(),
+            weights: vec![1.0; window],
+        });
+        let adamw = AdamW {
+            learning_rate: 3e-4,
+            beta_1: 0.9,
+            beta_2: 0.95,
+            weight_decay: 0.1,
+            clip_norm: 1.0,
+            ..AdamW::default()
+        };
+        Ok(Self {
+            windows: windows.collect(),
+            model: Some(number_parameters(model)),
+            optimizer: Optimizer::adamw(&adamw),
+            adamw,
+        })
+    }
+
+    /// One step as a run makes it: forward, backward, clipping, update. Gives the mean cross
+    /// entropy before it, in nats.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] where the model cannot read the batch, now or in a step before.
+    pub fn run(&mut self) -> Result<f64, TrainError> {
+        let Some(model) = self.model.take() else {
+            return Err(TrainError::Config {
+                setting: "model".into(),
+                message: "a step before failed; make a new one".into(),
+            });
+        };
+        let threads = machine_threads();
+        let weight = total_weight(&self.windows);
+        // As many micro-batches as threads: each runs on one.
+        let micro_rows = self.windows.len().div_ceil(threads);
+        let (grads, losses) = micro_batches(
+            &model,
+            &self.windows,
+            micro_rows,
+            threads,
+            |model, _, rows| language_modelling(model, rows, 0, weight),
+        )?;
+        let (grads, _) = clip_global_norm(&model, grads, self.adamw.clip_norm);
+        self.model = Some(self.optimizer.step(model, grads, 1.0));
+        Ok(losses.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_on_one_batch_bring_its_loss_down() {
+        let text = r#"{"model_type": "gpt2", "vocab_size": 16, "n_positions": 8, "n_embd": 16,
+                       "n_layer": 1, "n_head": 2}"#;
+        let config = Gpt2Config::from_json(text).unwrap();
+        let mut step = MeasuredStep::new(&config, 4, 8, &Device::default()).unwrap();
+        let first = step.run().unwrap();
+        assert!((first - 16f64.ln()).abs() < 0.3, "{first}");
+        let last = (0..20).map(|_| step.run().unwrap()).last().unwrap();
+        assert!(last < first - 0.02, "{first} → {last}");
+    }
+}

@@ -1,0 +1,311 @@
+//! `cargo xtask bench`
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use bsbr_gpt2::Gpt2;
+use bsbr_report::arms::load_dense;
+use bsbr_report::bench::first_token::FirstToken;
+use bsbr_report::bench::select::Measured;
+use bsbr_report::bench::table::tables;
+use bsbr_report::bench::{BenchRecord, Contest, Scope, page};
+use bsbr_report::record::ModelInfo;
+use bsbr_report::spec::{ArmSpec, read_arms};
+use burn::module::Module;
+use burn::tensor::Device;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::memory_cell;
+use super::shape::Shape;
+use crate::device;
+
+/// Lengths of a run that says nothing of them.
+const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
+
+/// Time models beside the machine's limits and beside PyTorch.
+///
+/// Everything compared takes turns in the same rounds, and ratios are made round by round: medians
+/// with quartiles and bootstrap intervals. Beside each length stands its floor: what the linear
+/// layers alone would take at the rate of the matrix products in those rounds. Use a machine that
+/// does nothing else.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the dense model
+    #[arg(long, value_name = "DIR", conflicts_with = "shape")]
+    model: Option<PathBuf>,
+    /// Random weights of this shape instead [default: gpt2]
+    #[arg(long, value_name = "NAME")]
+    shape: Option<Shape>,
+    /// Tokens of a sequence [default: 128,512,1024,2048]
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    lengths: Vec<usize>,
+    /// Arms, of those in assets/experiments/arms.toml
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "dense,moments"
+    )]
+    arms: Vec<String>,
+    /// What is measured
+    #[arg(
+        long,
+        value_name = "PART,…",
+        value_delimiter = ',',
+        default_value = "model,attention,memory,first-token,training"
+    )]
+    only: Vec<Part>,
+    /// Measure where the time of a forward pass goes, and nothing else
+    #[arg(long, conflicts_with = "only")]
+    profile: bool,
+    /// Time this library too
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<Baseline>,
+    /// The Python that runs the baseline; it needs torch and transformers [default: python3]
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+    /// Timed rounds, after one that is not timed
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// File for the record: command, commit, machine and every sample
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure nothing: render the tables of this page from the records in the folder of its name
+    #[arg(long, value_name = "PAGE", conflicts_with_all = ["json", "model", "shape", "profile"])]
+    render: Option<PathBuf>,
+    /// With --render, write nothing, and fail where the page is not what its records give
+    #[arg(long, requires = "render")]
+    check: bool,
+    /// File of the arms
+    #[arg(
+        long,
+        default_value = "assets/experiments/arms.toml",
+        hide_short_help = true
+    )]
+    arms_file: PathBuf,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+/// What may be timed beside ours.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Baseline {
+    /// PyTorch: fused (SDPA) and plain attention
+    Torch,
+}
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A forward pass to the logits of the last token
+    Model,
+    /// One layer's attention
+    Attention,
+    /// Peak memory of a forward pass, in fresh processes
+    Memory,
+    /// Loading and the first token, in fresh processes
+    FirstToken,
+    /// A training step of a small model
+    Training,
+}
+
+impl Part {
+    fn scope(self) -> Scope {
+        match self {
+            Self::Model => Scope::Model,
+            Self::Attention => Scope::Attention,
+            Self::Memory => Scope::Memory,
+            Self::FirstToken => Scope::FirstToken,
+            Self::Training => Scope::Training,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    if let Some(page) = &args.render {
+        return match args.check {
+            true => check(page),
+            false => Ok(page::render(page)?),
+        };
+    }
+    let device = device::parse(&args.device)?;
+    let arms = arms(&args)?;
+    let (name, dense) = dense(&args, &device)?;
+    let mut record = BenchRecord::begin(super::command_line(), info(name, &dense), args.runs);
+    let folder = tempfile::tempdir().context("a folder for checkpoints")?;
+    let progress = Progress::new(plan(&args, arms.len()));
+    let told = |text: &str| progress.begins(text);
+    let shape = match args.model {
+        Some(_) => None,
+        None => Some(args.shape.unwrap_or(Shape::Gpt2)),
+    };
+    let contest = Contest {
+        arms,
+        torch: args.baseline.is_some(),
+        python: args.python.clone(),
+        runs: args.runs,
+        memory: memory_cell::Args::worker(
+            args.model.clone().unwrap_or_default(),
+            shape,
+            &args.device,
+        )?,
+        first_token: FirstToken {
+            folder: folder.path().to_owned(),
+            program: std::env::current_exe()?,
+            arguments: vec![
+                "first-token".to_owned(),
+                "--device".to_owned(),
+                args.device.clone(),
+            ],
+        },
+        progress: &told,
+        dense,
+    };
+    for (scope, length) in units(&args) {
+        record.series.extend(contest.measure(scope, length)?);
+        // What is measured is kept, whatever becomes of the rest.
+        if let Some(path) = &args.json {
+            record.write(path)?;
+        }
+    }
+    progress.ends();
+    let measured = Measured::new(vec![record]);
+    for table in tables(&measured) {
+        println!("{}", table.markdown());
+    }
+    if let Some(path) = &args.json {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn check(page: &std::path::Path) -> Result<()> {
+    let [new, old] = page::rendered(page)?;
+    ensure!(
+        new == old,
+        "{} is not what its records give: run the same command without --check",
+        page.display()
+    );
+    println!("{} is what its records give", page.display());
+    Ok(())
+}
+
+fn arms(args: &Args) -> Result<Vec<ArmSpec>> {
+    let known = read_arms(&args.arms_file)?;
+    let arm = |id: &String| match known.iter().find(|arm| arm.id == *id) {
+        Some(arm) => Ok(arm.clone()),
+        None => {
+            let names: Vec<&str> = known.iter().map(|arm| arm.id.as_str()).collect();
+            bail!("--arms: there is no {id}; there are {}", names.join(", "))
+        }
+    };
+    args.arms.iter().map(arm).collect()
+}
+
+fn dense(args: &Args, device: &Device) -> Result<(String, Gpt2)> {
+    match &args.model {
+        Some(folder) => {
+            let name = folder.file_name().unwrap_or(folder.as_os_str());
+            let model = load_dense(folder, device);
+            let model = model.with_context(|| format!("--model {}", folder.display()))?;
+            Ok((name.to_string_lossy().into_owned(), model))
+        }
+        None => {
+            let shape = args.shape.unwrap_or(Shape::Gpt2);
+            let model = Gpt2::init(&shape.config()?, 0, device)?;
+            Ok((format!("{shape}-shape"), model))
+        }
+    }
+}
+
+fn info(name: String, dense: &Gpt2) -> ModelInfo {
+    let config = dense.config();
+    ModelInfo {
+        name,
+        layers: config.n_layer,
+        heads: config.n_head,
+        hidden_size: config.n_embd,
+        positions: config.n_positions,
+        vocabulary: config.vocab_size,
+        parameters: dense.num_params() as u64,
+    }
+}
+
+/// What is measured, one after another.
+fn units(args: &Args) -> Vec<(Scope, usize)> {
+    let scopes: Vec<Scope> = match args.profile {
+        true => vec![Scope::Profile],
+        false => args.only.iter().map(|part| part.scope()).collect(),
+    };
+    let lengths = match args.lengths.is_empty() {
+        true => LENGTHS.as_slice(),
+        false => &args.lengths,
+    };
+    scopes
+        .into_iter()
+        .flat_map(|scope| match scope {
+            Scope::FirstToken | Scope::Training => vec![(scope, 0)],
+            _ => lengths.iter().map(|&length| (scope, length)).collect(),
+        })
+        .collect()
+}
+
+/// About how often progress is told of.
+fn plan(args: &Args, arms: usize) -> u64 {
+    let (runs, torch) = (args.runs, u64::from(args.baseline.is_some()));
+    let arms = arms as u64;
+    units(args)
+        .iter()
+        .map(|(scope, _)| match scope {
+            Scope::Model | Scope::Attention => (runs + 1) * (arms + 2 + 3 * torch),
+            Scope::Memory => runs.min(3) * (arms + 2 * torch),
+            Scope::FirstToken => (runs + 1) * 2 * (1 + torch),
+            Scope::Training => (runs + 1) * (1 + torch),
+            Scope::Profile => arms,
+        })
+        .sum()
+}
+
+/// A progress bar on a terminal, a line for each thing that begins elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    terminal: bool,
+    last: std::cell::RefCell<String>,
+}
+
+impl Progress {
+    fn new(steps: u64) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = match terminal {
+            true => ProgressBar::new(steps),
+            false => ProgressBar::hidden(),
+        };
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {percent:>3} %, {eta} left, {msg}")
+        {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            terminal,
+            last: String::new().into(),
+        }
+    }
+
+    fn begins(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
+        self.bar.inc(1);
+        // Everybody takes turns; one line for all of them is enough.
+        let what = text.split(':').next().unwrap_or(text);
+        if !self.terminal && *self.last.borrow() != what {
+            eprintln!("{what}");
+            what.clone_into(&mut self.last.borrow_mut());
+        }
+    }
+
+    fn ends(&self) {
+        self.bar.finish_and_clear();
+    }
+}

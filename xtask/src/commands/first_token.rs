@@ -1,0 +1,25 @@
+//! `cargo xtask first-token`: what `bench` starts to time a process that opens a model.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use bsbr_report::bench::first_token::here;
+
+use crate::device;
+
+/// Open a model folder and print what its first token took.
+#[derive(clap::Args)]
+pub struct Args {
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+    /// The folder
+    model: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let device = device::parse(&args.device)?;
+    let found = here(&args.model, &device).map_err(|reason| anyhow!(reason))?;
+    println!("{}", serde_json::to_string(&found)?);
+    Ok(())
+}
