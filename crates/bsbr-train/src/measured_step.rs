@@ -77,13 +77,10 @@ impl MeasuredStep {
         let weight = total_weight(&self.windows);
         // As many micro-batches as threads: each runs on one.
         let micro_rows = self.windows.len().div_ceil(threads);
-        let (grads, losses) = micro_batches(
-            &model,
-            &self.windows,
-            micro_rows,
-            threads,
-            |model, _, rows| language_modelling(model, rows, 0, weight),
-        )?;
+        let parts: Vec<_> = (0..).zip(self.windows.chunks(micro_rows)).collect();
+        let (grads, losses) = micro_batches(&model, &parts, threads, |model, _, rows| {
+            language_modelling(model, rows, 0, weight, false)
+        })?;
         let (grads, _) = clip_global_norm(&model, grads, self.adamw.clip_norm);
         self.model = Some(self.optimizer.step(model, grads, 1.0));
         Ok(losses.value)

@@ -11,7 +11,7 @@ use crate::bench::record::{BYTES, Series, from_rounds};
 use crate::bench::{floor, machine, training};
 use crate::corpus::random;
 use crate::error::ReportError;
-use crate::experiments::memory::worker::{Cell, Worker};
+use crate::experiments::memory::worker::{Cell, Pass, Worker};
 use crate::record::Measurement;
 use crate::rounds::{Contestant, Rounds, Run, attention_run, model_run, random_input};
 use crate::spec::ArmSpec;
@@ -215,6 +215,7 @@ impl Contest<'_> {
                 seed: SEED,
                 length,
                 extension: self.extension(),
+                pass: Pass::Forward,
             };
             for _ in 0..self.processes() {
                 (self.progress)(&format!("memory, {length} tokens: {}", arm.id));
