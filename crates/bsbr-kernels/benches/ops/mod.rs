@@ -4,6 +4,16 @@
 use bsbr_kernels as kernels;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 
+/// The plain form of an operation, or the fused one.
+macro_rules! pick {
+    ($plain:expr, $fused:path, $composed:path $(,)?) => {
+        match $plain {
+            true => $composed,
+            false => $fused,
+        }
+    };
+}
+
 /// The names of the operations; `+ gradient` is both passes.
 pub const NAMES: [&str; 14] = [
     "gelu",
@@ -51,12 +61,12 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
     let Size { tokens, classes } = size;
     match name {
         "gelu" => {
-            let op = pick(plain, kernels::gelu_new, kernels::gelu_new_plain);
+            let op = pick!(plain, kernels::gelu_new, kernels::gelu_new_plain);
             let x = random([tokens, 4 * WIDTH], &device);
             run([x], gradient, move |[x]| op(x))
         }
         "layer norm" => {
-            let op = pick(plain, kernels::layer_norm, kernels::layer_norm_plain);
+            let op = pick!(plain, kernels::layer_norm, kernels::layer_norm_plain);
             let ones = Tensor::ones([WIDTH], &device);
             let x = random([tokens, WIDTH], &device);
             run([x], gradient, move |[x]: [Tensor<2>; 1]| {
@@ -64,7 +74,7 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
             })
         }
         "attention" => {
-            let op = pick(
+            let op = pick!(
                 plain,
                 kernels::causal_attention,
                 kernels::causal_attention_plain,
@@ -74,7 +84,7 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
             })
         }
         "packed attention" => {
-            let op = pick(
+            let op = pick!(
                 plain,
                 kernels::causal_attention_packed,
                 kernels::causal_attention_packed_plain,
@@ -83,7 +93,7 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
             run([qkv], gradient, move |[qkv]| op(qkv, HEADS, 0.125))
         }
         "block attention" => {
-            let op = pick(
+            let op = pick!(
                 plain,
                 kernels::block_attention,
                 kernels::block_attention_plain,
@@ -100,14 +110,14 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
             })
         }
         "cross-entropy" => {
-            let op = pick(plain, kernels::cross_entropy, kernels::cross_entropy_plain);
+            let op = pick!(plain, kernels::cross_entropy, kernels::cross_entropy_plain);
             let (targets, weights) = targets(tokens, classes, &device);
             run([random([tokens, classes], &device)], gradient, {
                 move |[logits]| op(logits, targets.clone(), weights.clone())
             })
         }
         "linear cross-entropy" => {
-            let op = pick(
+            let op = pick!(
                 plain,
                 kernels::linear_cross_entropy,
                 kernels::linear_cross_entropy_plain,
@@ -127,13 +137,6 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
                 std::hint::black_box(clusters);
             })
         }
-    }
-}
-
-fn pick<T>(plain: bool, fused: T, other: T) -> T {
-    match plain {
-        true => other,
-        false => fused,
     }
 }
 

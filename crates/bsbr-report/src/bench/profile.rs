@@ -94,7 +94,7 @@ pub(super) fn series(
     for _ in 0..runs {
         let stopwatch = Stopwatch::default();
         let spans = stopwatch.spans.clone();
-        let whole = tracing::subscriber::with_default(stopwatch, || run());
+        let whole = tracing::subscriber::with_default(stopwatch, &run);
         let parts = spans.lock().unwrap_or_else(PoisonError::into_inner);
         let parts = parts.seconds.clone();
         let inside: f64 = parts.values().sum();
