@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(two.operations - one.operations, 2.0 * 84_934_656.0);
         // The head is read for one token alone.
         assert_eq!(one.operations, 2.0 * (84_934_656.0 + 768.0 * 50_257.0));
-        assert_eq!(two.bytes - one.bytes, 4.0 * 12.0 * 15.0 * 768.0);
+        assert_eq!(two.bytes - one.bytes, 4.0 * 12.0 * 16.0 * 768.0);
     }
 
     #[test]
