@@ -95,9 +95,9 @@ impl Gpt2Attention {
 
 impl Gpt2Attention {
     /// Whether queries, keys and values need not be taken apart: nobody but dense attention reads
-    /// them, from the first token of each row on.
-    fn stays_packed(&self, padding: &Padding) -> bool {
-        *self.bsbr.config() == ArmConfig::Dense && padding.is_none() && !self.upcast
+    /// them, from the first token of each row on. In half precision it has no kernel of its own.
+    fn stays_packed(&self, dtype: DType, padding: &Padding) -> bool {
+        *self.bsbr.config() == ArmConfig::Dense && dtype == DType::F32 && padding.is_none()
     }
 
     /// Dense attention and both projections, which computes what [`Self::project`],
@@ -213,7 +213,7 @@ impl Block {
     ///
     /// - x and output: `[B, N, n_embd]`
     pub fn forward(&self, x: Tensor<3>, padding: &Padding) -> Tensor<3> {
-        if !self.attn.stays_packed(padding) {
+        if !self.attn.stays_packed(x.dtype(), padding) {
             return self.forward_with(x, padding, |attention, input| attention.forward(input));
         }
         let normal = within!("layer norm", self.ln_1.forward(x.clone()));

@@ -11,6 +11,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hf_hub::{Cache, CacheRepo};
 
@@ -135,8 +136,11 @@ impl RepositoryCache {
             target.push("..");
         }
         let target = target.join("blobs").join(etag.as_str());
+        // A name of its own for every thread of every process.
+        static LINKS: AtomicU64 = AtomicU64::new(0);
+        let number = LINKS.fetch_add(1, Ordering::Relaxed);
         let mut new = path.clone().into_os_string();
-        new.push(format!(".{}.link", std::process::id()));
+        new.push(format!(".{}-{number}.link", std::process::id()));
         let new = PathBuf::from(new);
         place(&self.blob(etag), &target, &new)
             .and_then(|()| fs::rename(&new, &path))
