@@ -69,13 +69,13 @@ impl Gpt2 {
     /// # use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
     /// # use burn::tensor::Device;
     /// let config = Gpt2Config::from_json(
-    ///     r#"{"vocab_size": 11, "n_positions": 8, "n_embd": 6, "n_layer": 2, "n_head": 2}"#,
+    ///     r#"{"vocab_size": 11, "n_positions": 8, "n_embd": 8, "n_layer": 2, "n_head": 2}"#,
     /// )?;
     /// let model = Gpt2::init(&config, 1, &Device::default())?;
     /// let mut cache = model.new_cache();
     /// model.forward_cached(&TokenBatch::single(&[3, 1, 4])?, &mut cache)?;
     /// let next = model.forward_cached(&TokenBatch::single(&[1])?, &mut cache)?;
-    /// assert_eq!(next.dims(), [1, 1, 6]);
+    /// assert_eq!(next.dims(), [1, 1, 8]);
     /// assert_eq!(cache.lengths(), [4]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
