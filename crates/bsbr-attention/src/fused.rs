@@ -1,7 +1,7 @@
-//! An arm for a whole sequence by one kernel, on backends that have it.
+//! An arm for a whole sequence by one kernel with a gradient of its own, on backends that
+//! have it.
 
 use bsbr_kernels::{BlockAttention, BlockStates, block_attention, fuses_block_attention};
-use burn::module::Param;
 use burn::tensor::{DType, Tensor};
 
 use crate::compression::CompressionBases;
@@ -38,13 +38,10 @@ pub(crate) fn moments(
     let states = match bases {
         _ if !config.state => BlockStates::Off,
         None => BlockStates::Whole,
-        Some(bases) => {
-            let plain = |basis: &Param<Tensor<3>>| basis.val().without_autodiff().cast(DType::F32);
-            BlockStates::Compressed {
-                key: plain(&bases.key),
-                value: plain(&bases.value),
-            }
-        }
+        Some(bases) => BlockStates::Compressed {
+            key: bases.key.val().cast(DType::F32),
+            value: bases.value.val().cast(DType::F32),
+        },
     };
     let settings = settings(&config.grid(), config.clusters, config.exact_clusters);
     block_attention(query, key, value, states, settings, scale)

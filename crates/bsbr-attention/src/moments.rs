@@ -56,8 +56,8 @@ impl MomentsConfig {
     }
 }
 
-/// The whole arm: by one kernel where there is one, else, and where gradients are
-/// wanted, composed of smaller operations.
+/// The whole arm: by one kernel where there is one, else, and where something was learned
+/// on top, composed of smaller operations.
 ///
 /// # Shapes
 ///

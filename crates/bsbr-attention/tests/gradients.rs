@@ -2,9 +2,20 @@
 
 mod common;
 
-use bsbr_attention::{Attention, AttentionInput, reference};
-use burn::tensor::{Gradients, Tensor};
-use common::{Random, Sizes, arm, arms, assert_close, input, relative_error, test_device};
+use bsbr_attention::{ArmConfig, Attention, AttentionInput, reference};
+use burn::tensor::{DType, Device, Gradients, Tensor};
+use common::{Random, Sizes, arms, assert_close, input, relative_error, test_device};
+
+/// An arm whose parameters are all learned, also the bases, which else are fixed.
+fn arm(config: &ArmConfig, sizes: Sizes, device: &Device) -> Attention {
+    let mut attention = common::arm(config, sizes, device);
+    attention.bases = attention.bases.map(|mut bases| {
+        bases.key = bases.key.set_require_grad(true);
+        bases.value = bases.value.set_require_grad(true);
+        bases
+    });
+    attention
+}
 
 /// Gradients of a weighted sum of the output: by q, k, v, and the arm's own parameters if any.
 fn gradients(
@@ -21,6 +32,7 @@ fn gradients(
     };
     let output = run(attention, tracked.clone());
     let weights = Random::new(9).tensor(output.dims(), &output.device());
+    let weights: Tensor<4> = weights.cast(output.dtype());
     let gradients: Gradients = (output * weights).sum().backward();
     let of = |x: &Tensor<4>| {
         x.grad(&gradients)
@@ -41,7 +53,16 @@ fn gradients(
             grad.unwrap_or_else(|| x.inner().zeros_like()).unsqueeze()
         })
     });
-    (inputs.to_vec(), parameters.chain(heads).collect())
+    let bases = attention.bases.iter().flat_map(|bases| {
+        [&bases.key, &bases.value].map(|basis| {
+            let basis = basis.val();
+            let grad = basis.grad(&gradients);
+            let grad = grad.unwrap_or_else(|| basis.inner().zeros_like());
+            grad.flatten(0, 1)
+        })
+    });
+    let parameters = parameters.chain(heads).chain(bases);
+    (inputs.to_vec(), parameters.collect())
 }
 
 #[test]
@@ -79,6 +100,46 @@ fn gradients_equal_those_of_the_reference() {
                     &format!("gradient by a parameter, {what}"),
                 );
             }
+        }
+    }
+}
+
+/// The kernel takes f32 alone, so that double precision goes through smaller operations.
+#[test]
+fn gradients_of_one_kernel_equal_those_of_smaller_operations() {
+    let device = test_device().autodiff();
+    if !device.supports_dtype(DType::F64) {
+        return;
+    }
+    for config in arms() {
+        if !matches!(config, ArmConfig::Local(_) | ArmConfig::Moments(_)) {
+            continue;
+        }
+        let sizes = Sizes {
+            batch: 2,
+            heads: 2,
+            tokens: 31,
+            head_dim: 12,
+        };
+        let attention = arm(&config, sizes, &device);
+        let single = input(sizes, 4, &device);
+        let double = |x: &Tensor<4>| x.clone().cast(DType::F64);
+        let double = AttentionInput {
+            query: double(&single.query),
+            key: double(&single.key),
+            value: double(&single.value),
+            ..single.clone()
+        };
+        assert!(!bsbr_kernels::fuses_block_attention(&double.query));
+        let (inputs, parameters) = gradients(&attention, &single, |a, x| a.forward(x));
+        let (wanted, wanted_parameters) = gradients(&attention, &double, |a, x| a.forward(x));
+        for (name, (found, wanted)) in ["q", "k", "v"].iter().zip(inputs.iter().zip(wanted)) {
+            let what = format!("gradient by {name}, {config:?}");
+            assert_close(found, &wanted.cast(DType::F32), 1e-4, &what);
+        }
+        for (found, wanted) in parameters.iter().zip(wanted_parameters) {
+            let what = format!("gradient by a parameter, {config:?}");
+            assert_close(found, &wanted.cast(DType::F32), 1e-4, &what);
         }
     }
 }

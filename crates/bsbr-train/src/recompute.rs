@@ -54,8 +54,9 @@ impl Recompute {
 /// About how many bytes the activations of all blocks take until the backward pass, in f32.
 ///
 /// It is what a block of dense attention keeps, 17 numbers of a token for each dimension of the
-/// model. The moments arm, which copies the keys that a chunk sees together, keeps up to twice as
-/// many; with exact clusters it keeps the logits of all pairs beside them, which are not counted.
+/// model, and so does one of the local and moments arms where they are one kernel. Where they are
+/// composed of smaller operations, which copy the keys that a chunk sees together, they keep up to
+/// twice as many, and with exact clusters the logits of all pairs beside them, which are not counted.
 pub fn activations(config: &Gpt2Config, tokens: usize) -> usize {
     [
         config.n_layer,

@@ -15,7 +15,7 @@ macro_rules! pick {
 }
 
 /// The names of the operations; `+ gradient` is both passes.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "gelu",
     "gelu + gradient",
     "layer norm",
@@ -25,6 +25,7 @@ pub const NAMES: [&str; 14] = [
     "packed attention",
     "packed attention + gradient",
     "block attention",
+    "block attention + gradient",
     "cross-entropy",
     "cross-entropy + gradient",
     "linear cross-entropy",

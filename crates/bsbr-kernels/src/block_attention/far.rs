@@ -1,5 +1,7 @@
 //! What a head keeps of its far chunks, and what a chunk mixes of it.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::BlockAttention;
@@ -49,20 +51,12 @@ pub(super) struct Far {
     rank: usize,
     /// `[F, rank, rank]`
     states: Vec<f32>,
-    /// The chunks' tokens, cluster by cluster, if they are looked up.
-    pub(super) tokens: Option<Tokens>,
-}
-
-/// The tokens of the far chunks, in the order of their clusters.
-#[derive(Debug)]
-pub(super) struct Tokens {
-    d: usize,
-    /// `[F·S, D]`
-    keys: Vec<f32>,
-    /// `[F·S, D]`
-    values: Vec<f32>,
-    /// First token of each cluster, and F·S. `[F·G + 1]`
+    /// The chunks' tokens, cluster by cluster, counted within their chunk. `[F·S]`
+    order: Vec<usize>,
+    /// Where in that order each cluster begins, and F·S. `[F·G + 1]`
     starts: Vec<usize>,
+    /// Keys and values of the tokens in that order, if they are looked up. `[F·S, D]`
+    tokens: [Vec<f32>; 2],
 }
 
 impl Far {
@@ -78,8 +72,10 @@ impl Far {
         let chunks = if settings.clusters == 0 { 0 } else { chunks };
         let clusters = chunks * settings.clusters;
         let rank = if chunks == 0 { 0 } else { state.rank(d) };
-        let looked_up = if settings.exact_clusters == 0 { 0 } else { 1 };
-        let ordered = looked_up * size * d;
+        let ordered = match settings.exact_clusters {
+            0 => 0,
+            _ => size * d,
+        };
         let zeros = |rows: usize, of: usize| vec![0.0; rows * of];
         let mut far = Self {
             d,
@@ -89,13 +85,9 @@ impl Far {
             means: zeros(chunks, d),
             rank,
             states: zeros(chunks, rank * rank),
-            tokens: None,
-        };
-        let mut tokens = Tokens {
-            d,
-            keys: zeros(chunks, ordered),
-            values: zeros(chunks, ordered),
-            starts: vec![chunks * size; looked_up * clusters + 1],
+            order: vec![0; chunks * size],
+            starts: vec![chunks * size; clusters + 1],
+            tokens: [zeros(chunks, ordered), zeros(chunks, ordered)],
         };
         for (from, to) in [(k, &mut far.keys), (v, &mut far.values)] {
             for (row, to) in to.chunks_exact_mut(d).take(sinks).enumerate() {
@@ -109,9 +101,11 @@ impl Far {
         let mut bias = pieces(&mut far.bias[sinks..], g);
         let mut means = pieces(&mut far.means, d);
         let mut states = pieces(&mut far.states, rank * rank);
-        let mut ordered_keys = pieces(&mut tokens.keys, ordered);
-        let mut ordered_values = pieces(&mut tokens.values, ordered);
-        let mut starts = pieces(&mut tokens.starts, looked_up * g);
+        let mut order = pieces(&mut far.order, size);
+        let mut starts = pieces(&mut far.starts, g);
+        let [tokens_keys, tokens_values] = &mut far.tokens;
+        let mut ordered_keys = pieces(tokens_keys, ordered);
+        let mut ordered_values = pieces(tokens_values, ordered);
         let summaries: Vec<_> = (0..chunks)
             .map(|chunk| Summary {
                 first: chunk * size,
@@ -120,9 +114,10 @@ impl Far {
                 bias: bias.next(),
                 mean: means.next(),
                 state: states.next(),
+                order: order.next(),
+                starts: starts.next(),
                 ordered_keys: ordered_keys.next(),
                 ordered_values: ordered_values.next(),
-                starts: starts.next(),
             })
             .collect();
         summaries
@@ -132,13 +127,54 @@ impl Far {
                 let tokens = [k.rows(start, size), v.rows(start, size)];
                 scratch.summarise(summary, tokens, d, state);
             });
-        far.tokens = (looked_up > 0).then_some(tokens);
         far
+    }
+
+    /// F, chunks that are summarised.
+    pub(super) fn chunks(&self) -> usize {
+        self.means.len() / self.d.max(1)
+    }
+
+    /// Numbers in a state, 0 without states.
+    pub(super) fn state_size(&self) -> usize {
+        self.rank * self.rank
+    }
+
+    /// Mean keys of all chunks. `[F, D]`
+    pub(super) fn means(&self) -> Mat<'_> {
+        Mat::dense(&self.means, self.chunks(), self.d)
+    }
+
+    /// States of all chunks, each in one row. `[F, rank·rank]`
+    pub(super) fn states(&self) -> Mat<'_> {
+        Mat::dense(&self.states, self.chunks(), self.state_size())
+    }
+
+    /// Where the tokens of a cluster are in the order of clusters.
+    pub(super) fn members(&self, cluster: usize) -> Range<usize> {
+        self.starts[cluster]..self.starts[cluster + 1]
+    }
+
+    /// Tokens in the order of clusters, counted within their chunk.
+    pub(super) fn order(&self, members: Range<usize>) -> &[usize] {
+        &self.order[members]
+    }
+
+    /// Keys and values of the tokens of a cluster that is looked up. `[m, D]`
+    pub(super) fn tokens(&self, cluster: usize) -> [&[f32]; 2] {
+        let members = self.members(cluster);
+        let numbers = members.start * self.d..members.end * self.d;
+        self.tokens.each_ref().map(|rows| &rows[numbers.clone()])
     }
 
     /// Keys of the sinks and clusters from number `start` on.
     pub(super) fn keys(&self, start: usize, len: usize) -> Mat<'_> {
         Mat::dense(&self.keys[start * self.d..], len, self.d)
+    }
+
+    /// The key of one sink or cluster. `[D]`
+    pub(super) fn key(&self, number: usize) -> &[f32] {
+        &self.keys[number * self.d..][..self.d]
     }
 
     /// Values of the sinks and clusters from number `start` on.
@@ -214,20 +250,13 @@ impl Far {
     }
 }
 
-impl Tokens {
-    /// Keys and values of one cluster `[m, D]`.
-    pub(super) fn of(&self, cluster: usize) -> [&[f32]; 2] {
-        let tokens = self.starts[cluster]..self.starts[cluster + 1];
-        let numbers = tokens.start * self.d..tokens.end * self.d;
-        [&self.keys[numbers.clone()], &self.values[numbers]]
-    }
-}
-
 /// S_c, and buffers to mix it in.
 #[derive(Debug, Default)]
 pub(super) struct Mixture {
-    weights: Vec<f32>,
-    mixed: Vec<f32>,
+    /// w_c. `[F]`
+    pub(super) weights: Vec<f32>,
+    /// Compressed states mixed. `[rank, rank]`
+    pub(super) mixed: Vec<f32>,
     half: Vec<f32>,
     /// S_c. `[D, D]`
     pub(super) state: Vec<f32>,
@@ -263,12 +292,14 @@ struct Summary<'a> {
     mean: &'a mut [f32],
     /// `[rank, rank]`
     state: &'a mut [f32],
+    /// `[S]`
+    order: &'a mut [usize],
+    /// `[G]`
+    starts: &'a mut [usize],
     /// `[S, D]`
     ordered_keys: &'a mut [f32],
     /// `[S, D]`
     ordered_values: &'a mut [f32],
-    /// `[G]`
-    starts: &'a mut [usize],
 }
 
 /// Buffers for the summary of one chunk.
@@ -316,7 +347,8 @@ impl Scratch {
         for (value, &token) in rows.zip(self.split.order()) {
             v.copy_row(token, value);
         }
-        if !summary.starts.is_empty() {
+        summary.order.copy_from_slice(self.split.order());
+        if !summary.ordered_keys.is_empty() {
             summary.ordered_keys.copy_from_slice(&self.keys);
             summary.ordered_values.copy_from_slice(&self.values);
         }
@@ -327,9 +359,7 @@ impl Scratch {
                 0 => f32::NEG_INFINITY,
                 count => (count as f32).log2(),
             };
-            if let Some(start) = summary.starts.get_mut(cluster) {
-                *start = next;
-            }
+            summary.starts[cluster] = next;
             next += count;
         }
         vectorised(

@@ -2,27 +2,23 @@
 
 use std::f32::consts::LOG2_E;
 
-use super::far::Tokens;
+use super::far::Far;
 use crate::cpu::block::{Block, QUERIES};
 use crate::cpu::math::{LANES, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
-/// Chooses clusters for the queries of a block, and looks into them.
+/// The clusters that the queries of a block look into.
 #[derive(Debug, Default)]
-pub(super) struct Lookup {
+pub(super) struct Chosen {
     /// The best clusters of each query so far, with their scores, the best first.
     best: Vec<Vec<(f32, u32)>>,
     /// Queries, cluster by cluster.
     queries: Vec<u32>,
     /// Where the queries of each cluster end.
     ends: Vec<usize>,
-    /// Queries that look into one cluster `[n, D]`.
-    rows: Vec<f32>,
-    /// Their scores `[n, m]`.
-    scores: Vec<f32>,
 }
 
-impl Lookup {
+impl Chosen {
     /// Takes each query's best clusters out of the block's current step, whose
     /// keys from `first` on are `clusters` clusters. Of equal scores the first
     /// is the better; hidden clusters are never chosen.
@@ -89,27 +85,43 @@ impl Lookup {
         }
     }
 
+    /// Each cluster that is looked into, with the queries that do.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let all = starts.zip(&self.ends).enumerate();
+        all.map(|(cluster, (start, &end))| (cluster, &self.queries[start..end]))
+            .filter(|(_, queries)| !queries.is_empty())
+    }
+}
+
+/// Looks into clusters.
+#[derive(Debug, Default)]
+pub(super) struct Lookup {
+    /// Queries that look into one cluster `[n, D]`.
+    rows: Vec<f32>,
+    /// Their scores `[n, m]`.
+    scores: Vec<f32>,
+}
+
+impl Lookup {
     /// Attends the queries `q` of the block to the tokens of the clusters that
     /// they have chosen.
-    pub(super) fn attend(&mut self, block: &mut Block, q: Mat<'_>, tokens: &Tokens, scale: f32) {
+    pub(super) fn attend(
+        &mut self,
+        block: &mut Block,
+        q: Mat<'_>,
+        chosen: &Chosen,
+        far: &Far,
+        scale: f32,
+    ) {
         let d = q.t().height();
-        let mut start = 0;
-        for (cluster, &end) in self.ends.iter().enumerate() {
-            let queries = &self.queries[start..end];
-            start = end;
-            if queries.is_empty() {
-                continue;
-            }
-            let [keys, values] = tokens.of(cluster);
+        for (cluster, queries) in chosen.clusters() {
+            let [keys, values] = far.tokens(cluster);
+            let rows = gather(q, queries, &mut self.rows);
             let (n, m) = (queries.len(), keys.len() / d);
-            self.rows.resize(n * d, 0.0);
-            for (row, &query) in self.rows.chunks_exact_mut(d).zip(queries) {
-                q.copy_row(query as usize, row);
-            }
             self.scores.resize(n * m, 0.0);
-            let rows = Mat::dense(&self.rows, n, d);
-            let scores = MatMut::dense(&mut self.scores, n, m);
             let keys = Mat::dense(keys, m, d);
+            let scores = MatMut::dense(&mut self.scores, n, m);
             product(scores, rows, keys.t(), scale * LOG2_E, false);
             let scores = &mut self.scores;
             vectorised(
@@ -122,6 +134,16 @@ impl Lookup {
             );
         }
     }
+}
+
+/// Copies some rows of a matrix side by side. `[n, D]`
+pub(super) fn gather<'a>(from: Mat<'_>, rows: &[u32], to: &'a mut Vec<f32>) -> Mat<'a> {
+    let d = from.t().height();
+    to.resize(rows.len() * d, 0.0);
+    for (to, &row) in to.chunks_exact_mut(d).zip(rows) {
+        from.copy_row(row as usize, to);
+    }
+    Mat::dense(to, rows.len(), d)
 }
 
 /// Whether any score is above what is asked for.

@@ -1,6 +1,8 @@
 //! Attention to near tokens exactly and to the clusters of far chunks.
 
 #[cfg(feature = "flex")]
+mod backward;
+#[cfg(feature = "flex")]
 mod far;
 #[cfg(feature = "flex")]
 mod flex;
@@ -9,6 +11,8 @@ mod forward;
 mod grad;
 #[cfg(feature = "flex")]
 mod lookup;
+#[cfg(feature = "flex")]
+mod plan;
 mod portable;
 
 use burn::backend::tensor::FloatTensor;
@@ -70,8 +74,8 @@ pub enum BlockStates {
     },
 }
 
-/// [`BlockStates`] of a backend.
-#[derive(ExtensionType)]
+/// [`BlockStates`] of a backend, or the gradients of their bases.
+#[derive(Debug, Clone, ExtensionType)]
 pub enum BlockStatesPrimitive<B: Backend> {
     /// No states.
     Off,
@@ -84,6 +88,23 @@ pub enum BlockStatesPrimitive<B: Backend> {
         /// U_v
         value: FloatTensor<B>,
     },
+}
+
+impl<B: Backend> BlockStatesPrimitive<B> {
+    /// The same form with other bases.
+    fn map<T: Backend>(
+        self,
+        mut basis: impl FnMut(FloatTensor<B>) -> FloatTensor<T>,
+    ) -> BlockStatesPrimitive<T> {
+        match self {
+            Self::Off => BlockStatesPrimitive::Off,
+            Self::Whole => BlockStatesPrimitive::Whole,
+            Self::Compressed { key, value } => BlockStatesPrimitive::Compressed {
+                key: basis(key),
+                value: basis(value),
+            },
+        }
+    }
 }
 
 /// Block attention of a backend. Call it through [`block_attention`].
@@ -104,10 +125,46 @@ pub trait BlockAttentionOps: Backend {
         settings: BlockAttention,
         scale: f64,
     ) -> FloatTensor<Self> {
+        Self::block_attention_forward(q, k, v, states, settings, scale).0
+    }
+
+    /// The same, and the log-sum-exp of every query's scores `[B, H, N]`.
+    fn block_attention_forward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        #[extension_type] states: BlockStatesPrimitive<Self>,
+        settings: BlockAttention,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         portable::forward::<Self>([q, k, v], states, settings, scale)
     }
 
-    /// The same by plain operations, on every backend.
+    /// Gradients of q, k and v, and of the bases where states have some, from the inputs
+    /// and outputs of the forward pass and the gradient `[B, H, N, D]` of the output.
+    #[allow(clippy::too_many_arguments)] // a backend extension takes no tuple of tensors
+    fn block_attention_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        #[extension_type] states: BlockStatesPrimitive<Self>,
+        out: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        settings: BlockAttention,
+        scale: f64,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        BlockStatesPrimitive<Self>,
+    ) {
+        // A graph needs the outputs of its own operations.
+        let _ = (out, lse);
+        portable::backward::<Self>([q, k, v], states, grad, settings, scale)
+    }
+
+    /// [`block_attention`](Self::block_attention) by plain operations, on every backend.
     fn block_attention_plain(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -116,7 +173,7 @@ pub trait BlockAttentionOps: Backend {
         settings: BlockAttention,
         scale: f64,
     ) -> FloatTensor<Self> {
-        portable::forward::<Self>([q, k, v], states, settings, scale)
+        portable::forward::<Self>([q, k, v], states, settings, scale).0
     }
 }
 
@@ -149,12 +206,17 @@ impl BlockAttentionOps for burn::backend::Remote {}
 ///
 /// No output depends on a later token.
 ///
-/// On the Flex backend with `f32` elements and without autodiff, this is one
-/// pass over each chunk, see [`fuses_block_attention`]. It holds the summaries of
-/// a few heads and the scores of a block of queries, takes inputs with any
-/// strides, and gives the same on any number of threads. The output is laid out
-/// as `[B, N, H, D]`. Elsewhere it is what
-/// [`block_attention_plain`] is, which needs memory for N² scores.
+/// The gradient goes to q, k, v and the bases. Which tokens are in a cluster, and
+/// which clusters are looked up, are taken as given.
+///
+/// On the Flex backend with `f32` elements, both directions are one pass over each
+/// chunk, see [`fuses_block_attention`]. They hold the summaries of a few heads and
+/// the scores of a block of queries, take inputs with any strides, and give the
+/// same on any number of threads. For the backward pass the log-sum-exp of every
+/// query's scores is kept; clusters, states and scores are computed again. The
+/// output is laid out as `[B, N, H, D]`. Elsewhere it is what
+/// [`block_attention_plain`] is, which needs memory for N² scores; its backward
+/// pass computes the forward pass again, too.
 ///
 /// # Panics
 ///
@@ -203,9 +265,9 @@ pub fn block_attention_plain(
     ))
 }
 
-/// Whether [`block_attention`] is fused for tensors like `x`.
+/// Whether [`block_attention`] is fused for tensors like `x`, with autodiff or without.
 pub fn fuses_block_attention(x: &Tensor<4>) -> bool {
-    let on_flex = match x.device().as_dispatch() {
+    let on_flex = match x.device().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
         burn::backend::DispatchDevice::Flex(_) => true,
         #[allow(unreachable_patterns)] // with one backend compiled in

@@ -1,7 +1,8 @@
-//! The pass composed of a backend's own operations, for any backend.
+//! The passes composed of a backend's own operations, for any backend.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, TensorMetadata};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
 use burn::tensor::{FloatDType, Shape, Slice, TensorData, read_sync};
 
 use super::{BlockAttention, BlockStatesPrimitive};
@@ -26,17 +27,19 @@ struct Far<B: Backend> {
     bias: FloatTensor<B>,
 }
 
-/// Output `[B, H, N, D]`.
+/// Output `[B, H, N, D]` and log-sum-exp of every query's scores `[B, H, N]`.
 pub(super) fn forward<B: Backend>(
     [q, k, v]: [FloatTensor<B>; 3],
     states: BlockStatesPrimitive<B>,
     settings: BlockAttention,
     scale: f64,
-) -> FloatTensor<B> {
+) -> (FloatTensor<B>, FloatTensor<B>) {
     let shape = q.shape();
     let [b, h, n, _] = [shape[0], shape[1], shape[2], shape[3]];
+    let per_query = |x: FloatTensor<B>| B::float_reshape(x, Shape::from([b, h, n]));
     if shape.num_elements() == 0 {
-        return q;
+        let lse = zeros::<B>(&q, [b, h, n]);
+        return (q, lse);
     }
     let q = B::float_mul_scalar(q, scale.into());
     let of_tokens = B::float_matmul(q.clone(), B::float_swap_dims(k.clone(), 2, 3));
@@ -44,8 +47,8 @@ pub(super) fn forward<B: Backend>(
     if chunks == 0 || settings.clusters == 0 {
         let seen = |_: usize, query: usize, key: usize| sees(&settings, query, key);
         let mask = mask::<B>([1, n, n], seen, &of_tokens);
-        let weights = softmax::<B>(B::float_add(of_tokens, mask));
-        return B::float_matmul(weights, v);
+        let (weights, lse) = softmax::<B>(B::float_add(of_tokens, mask));
+        return (B::float_matmul(weights, v), per_query(lse));
     }
 
     let far = Far::<B>::new([&k, &v], &settings, chunks);
@@ -89,17 +92,55 @@ pub(super) fn forward<B: Backend>(
         ],
         3,
     );
-    let weights = softmax::<B>(scores);
+    let (weights, lse) = softmax::<B>(scores);
     let on_clusters = narrow::<B>(weights.clone(), 3, n, width);
     let out = B::float_add(
         B::float_matmul(narrow::<B>(weights, 3, 0, n), v),
         B::float_matmul(on_clusters.clone(), mean_values),
     );
     let mass = B::float_sum_dim(on_clusters, 3);
-    match far.read_states(q, states, &settings) {
+    let out = match far.read_states(q, states, &settings) {
         None => out,
         Some(read) => B::float_add(out, B::float_mul(read, mass)),
+    };
+    (out, per_query(lse))
+}
+
+/// Gradients of q, k, v and of the bases: those of [`forward`], computed once more with
+/// a graph of its own.
+pub(super) fn backward<B: Backend>(
+    inputs: [FloatTensor<B>; 3],
+    states: BlockStatesPrimitive<B>,
+    grad: FloatTensor<B>,
+    settings: BlockAttention,
+    scale: f64,
+) -> (
+    FloatTensor<B>,
+    FloatTensor<B>,
+    FloatTensor<B>,
+    BlockStatesPrimitive<B>,
+) {
+    let of_none = |x: &FloatTensor<B>| zeros::<B>(x, x.shape());
+    if inputs[0].shape().num_elements() == 0 {
+        let [q, k, v] = inputs.each_ref().map(of_none);
+        return (q, k, v, states.map(|basis| of_none(&basis)));
     }
+    let leaf = |x: FloatTensor<B>| {
+        let x = <Autodiff<B> as AutodiffBackend>::from_inner(x);
+        Autodiff::<B>::float_set_require_grad(x, true)
+    };
+    let [q, k, v] = inputs.map(leaf);
+    let states = states.map(leaf);
+    let inputs = [q.clone(), k.clone(), v.clone()];
+    let (out, _) = forward::<Autodiff<B>>(inputs, states.clone(), settings, scale);
+    let grad = <Autodiff<B> as AutodiffBackend>::from_inner(grad);
+    let sum = Autodiff::<B>::float_sum(Autodiff::<B>::float_mul(out, grad));
+    let mut grads = <Autodiff<B> as AutodiffBackend>::backward(sum);
+    let mut of = |x: FloatTensor<Autodiff<B>>| {
+        let found = <Autodiff<B> as AutodiffBackend>::grad_remove(&x, &mut grads);
+        found.unwrap_or_else(|| of_none(&<Autodiff<B> as AutodiffBackend>::inner(x)))
+    };
+    (of(q), of(k), of(v), states.map(of))
 }
 
 impl<B: Backend> Far<B> {
@@ -191,7 +232,7 @@ impl<B: Backend> Far<B> {
         let visible = |_: usize, query: usize, chunk: usize| chunk < far_of_token(settings, query);
         let hidden = mask::<B>([1, n, self.chunks], visible, &scores);
         // Tokens without a far field read something, but have no mass to weigh it.
-        let weights = softmax::<B>(B::float_add(scores, hidden));
+        let (weights, _) = softmax::<B>(B::float_add(scores, hidden));
         let weights = B::float_swap_dims(weights, 2, 3);
         let weights = B::float_reshape(weights, Shape::from([b, h, self.chunks, n, 1]));
         let sum = B::float_sum_dim(B::float_mul(read, weights), 2);
@@ -259,6 +300,11 @@ fn tensor<B: Backend>(
     B::float_cast(B::float_from_data(data, &like.device()), dtype)
 }
 
+fn zeros<B: Backend>(like: &FloatTensor<B>, shape: impl Into<Shape>) -> FloatTensor<B> {
+    let dtype = FloatDType::from(like.dtype());
+    B::float_zeros(shape.into(), &like.device(), dtype)
+}
+
 /// Elements of a tensor, without their gradient; none if they cannot be read.
 fn host<B: Backend>(x: FloatTensor<B>) -> Vec<f32> {
     match read_sync(B::float_into_data(x)) {
@@ -274,10 +320,11 @@ fn narrow<B: Backend>(x: FloatTensor<B>, dim: usize, start: usize, len: usize) -
     B::float_slice(x, &slices)
 }
 
-/// softmax over the last of four dimensions.
-fn softmax<B: Backend>(scores: FloatTensor<B>) -> FloatTensor<B> {
+/// softmax over the last of four dimensions, and log-sum-exp.
+fn softmax<B: Backend>(scores: FloatTensor<B>) -> (FloatTensor<B>, FloatTensor<B>) {
     let max = B::float_detach(B::float_max_dim(scores.clone(), 3));
-    let exp = B::float_exp(B::float_sub(scores, max));
+    let exp = B::float_exp(B::float_sub(scores, max.clone()));
     let sum = B::float_sum_dim(exp.clone(), 3);
-    B::float_div(exp, sum)
+    let lse = B::float_add(B::float_log(sum.clone()), max);
+    (B::float_div(exp, sum), lse)
 }

@@ -73,20 +73,12 @@ impl Block {
             1 => 1,
             rows => rows.next_multiple_of(LANES),
         };
-        let (width, scale) = (self.width, scale * LOG2_E);
-        self.query.clear();
-        self.query.resize(d * width, 0.0);
         self.acc.clear();
         self.acc.resize(self.rows * d, 0.0);
         // The accumulator is free as yet: it holds one row at a time.
-        for row in 0..self.rows {
-            q.copy_row(row, &mut self.acc[..d]);
-            let column = self.query.iter_mut().skip(row).step_by(width);
-            for (to, x) in column.zip(&self.acc[..d]) {
-                *to = x * scale;
-            }
-        }
-        self.acc[..d].fill(0.0);
+        let row = &mut self.acc[..d];
+        side_by_side(q, self.width, scale * LOG2_E, row, &mut self.query);
+        row.fill(0.0);
         self.scored = 0;
         self.max = [[f32::NEG_INFINITY; LANES]; STRIPS];
         self.sum = [[0.0; LANES]; STRIPS];
@@ -124,6 +116,16 @@ impl Block {
     /// as fill a register.
     pub(crate) fn scores_of(&mut self, key: usize) -> &mut [f32] {
         &mut self.scores[key * self.width..][..self.width]
+    }
+
+    /// Columns of the scores: queries, and room behind.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Scores of all keys of this step. `[keys, width]`
+    pub(crate) fn scores(&mut self) -> &mut [f32] {
+        &mut self.scores[..self.scored * self.width]
     }
 
     /// Hides a key of this step from the first `queries` queries.
@@ -266,6 +268,26 @@ impl Block {
     /// Log-sum-exp of a query's scores.
     pub(crate) fn log_sum_exp(&self, query: usize) -> f32 {
         (self.max[query / LANES][query % LANES] + self.sum(query).log2()) * LN_2
+    }
+}
+
+/// Writes rows of as many numbers as `row` has room for side by side, times `scale`,
+/// with zeros beyond the last. `[D, width]`
+pub(crate) fn side_by_side(
+    rows: Mat<'_>,
+    width: usize,
+    scale: f32,
+    row: &mut [f32],
+    to: &mut Vec<f32>,
+) {
+    to.clear();
+    to.resize(row.len() * width, 0.0);
+    for number in 0..rows.height() {
+        rows.copy_row(number, row);
+        let column = to.iter_mut().skip(number).step_by(width);
+        for (to, x) in column.zip(row.iter()) {
+            *to = x * scale;
+        }
     }
 }
 

@@ -290,6 +290,21 @@ pub(crate) fn row_copy(to: &mut [f32], from: &[f32]) {
     }
 }
 
+/// Adds `row` to `to`, of the same length.
+#[inline(always)]
+pub(crate) fn row_add(to: &mut [f32], row: &[f32]) {
+    let (chunks, rest) = to.as_chunks_mut::<LANES>();
+    let (row_chunks, row_rest) = row.as_chunks::<LANES>();
+    for (chunk, row) in chunks.iter_mut().zip(row_chunks) {
+        for (x, y) in chunk.iter_mut().zip(row) {
+            *x += y;
+        }
+    }
+    for (x, y) in rest.iter_mut().zip(row_rest) {
+        *x += y;
+    }
+}
+
 /// Takes `row` away from `from`, of the same length.
 #[inline(always)]
 pub(crate) fn row_subtract(from: &mut [f32], row: &[f32]) {

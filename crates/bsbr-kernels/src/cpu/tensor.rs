@@ -78,6 +78,16 @@ pub(crate) fn heads_from_tokens(data: Vec<f32>, [b, h, n, d]: [usize; 4]) -> Fle
     FlexTensor::new(Bytes::from_elems(data), layout, DType::F32)
 }
 
+/// The rows of each head of each sequence, which lie apart from each other, of a buffer
+/// laid out as `[B, N, H, D]`.
+pub(crate) fn rows_of_heads(data: &mut [f32], [b, h, n, d]: [usize; 4]) -> Vec<Vec<&mut [f32]>> {
+    let mut heads: Vec<Vec<_>> = (0..b * h).map(|_| Vec::with_capacity(n)).collect();
+    for (i, row) in data.chunks_exact_mut(d.max(1)).enumerate() {
+        heads[i / (n * h) * h + i % h].push(row);
+    }
+    heads
+}
+
 /// Sizes and strides of the axes of a tensor of rank R.
 fn dims<const R: usize>(tensor: &FlexTensor) -> [(usize, usize); R] {
     let (shape, strides) = (tensor.layout().shape(), tensor.layout().strides());

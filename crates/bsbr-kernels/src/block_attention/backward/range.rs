@@ -1,0 +1,287 @@
+//! What the queries of a range of chunks contribute.
+
+use std::ops::Range;
+
+use super::Head;
+use super::looked_up::LookedUp;
+use super::routing::RoutingRows;
+use super::state::{self, BasisGradients};
+use super::weights::Weights;
+use crate::block_attention::far::{HeadState, Mixture};
+use crate::block_attention::plan::{Seen, Step, blocks};
+use crate::cpu::math::{row_add, vectorised};
+use crate::cpu::matrix::{Mat, MatMut, product};
+
+/// Gradients of keys and of values. `[.., D]`
+type Pair = [Vec<f32>; 2];
+
+/// What a range of chunks contributes to the gradients of what its queries see.
+#[derive(Debug)]
+pub(super) struct Part {
+    d: usize,
+    /// First token of the first window.
+    first: usize,
+    /// Of the tokens of all windows.
+    window: Pair,
+    /// Of the sinks and clusters that are seen as shared keys.
+    shared: Pair,
+    /// Of the tokens of the far chunks, cluster by cluster, if they are looked up.
+    pub(super) looked_up: Pair,
+    pub(super) bases: BasisGradients,
+}
+
+/// Buffers for a range.
+pub(super) struct Scratch {
+    weights: Weights,
+    looked_up: LookedUp,
+    mixture: Mixture,
+    receiver: Vec<f32>,
+    /// Gradients of a block's queries. `[rows, D]`
+    dq: Vec<f32>,
+    /// Gradients of the output times the mass on clusters. `[rows, D]`
+    massive: Vec<f32>,
+    /// Gradient of S, where M is not the same. `[D, D]`
+    whole: Vec<f32>,
+    state: state::Scratch,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            weights: Weights::new(),
+            looked_up: LookedUp::default(),
+            mixture: Mixture::default(),
+            receiver: Vec::new(),
+            dq: Vec::new(),
+            massive: Vec::new(),
+            whole: Vec::new(),
+            state: state::Scratch::default(),
+        }
+    }
+}
+
+impl Part {
+    /// Goes through the chunks of `range`, whose queries' gradients are `rows`. `routing`
+    /// has a row for each chunk with a far field.
+    pub(super) fn new(
+        head: &Head<'_>,
+        range: Range<usize>,
+        mut rows: &mut [&mut [f32]],
+        mut routing: RoutingRows<'_>,
+        scratch: &mut Scratch,
+    ) -> Self {
+        let (settings, d) = (head.settings, head.d);
+        let (first, last) = (settings.seen(range.start), settings.seen(range.end - 1));
+        let end = settings.queries(range.end - 1, head.tokens()).end;
+        let looked_up = match settings.exact_clusters {
+            0 => 0,
+            _ => last.far * settings.chunk_size,
+        };
+        let zeros = |rows: usize| [(); 2].map(|()| vec![0.0; rows * d]);
+        let mut part = Self {
+            d,
+            first: first.near,
+            window: zeros(end - first.near),
+            shared: zeros(last.keys),
+            looked_up: zeros(looked_up),
+            bases: BasisGradients::new(head),
+        };
+        let mut row = 0;
+        for chunk in range {
+            let (seen, queries) = (settings.seen(chunk), settings.queries(chunk, head.tokens()));
+            let rows = rows.split_off_mut(..queries.len()).unwrap_or_default();
+            if seen.far > 0 && head.reads_states() {
+                part.reading(head, queries, seen, rows, (&mut routing, row), scratch);
+                row += 1;
+            } else {
+                for block in blocks(queries.clone()) {
+                    let rows = &mut rows[block.start - queries.start..block.end - queries.start];
+                    part.block(head, block, seen, None, rows, scratch);
+                }
+            }
+        }
+        routing.finish(&head.far, head.scale);
+        part
+    }
+
+    /// One chunk, which reads a mixture of states.
+    fn reading(
+        &mut self,
+        head: &Head<'_>,
+        queries: Range<usize>,
+        seen: Seen,
+        rows: &mut [&mut [f32]],
+        (routing, row): (&mut RoutingRows<'_>, usize),
+        scratch: &mut Scratch,
+    ) {
+        let d = head.d;
+        let receiver = &mut scratch.receiver;
+        receiver.resize(d, 0.0);
+        head.q.copy_row(queries.start - 1, receiver);
+        receiver.iter_mut().for_each(|x| *x *= head.scale);
+        let mut mixture = std::mem::take(&mut scratch.mixture);
+        head.far.mix(head.state, receiver, seen.far, &mut mixture);
+        routing.set(row, &mixture.weights, receiver);
+        let mut whole = std::mem::take(&mut scratch.whole);
+        whole.clear();
+        whole.resize(d * d, 0.0);
+        let state = Mat::dense(&mixture.state, d, d);
+        for block in blocks(queries.clone()) {
+            let rows = &mut rows[block.start - queries.start..block.end - queries.start];
+            let state = Some((state, whole.as_mut_slice()));
+            self.block(head, block, seen, state, rows, scratch);
+        }
+        let to = routing.mixture(row);
+        match head.state {
+            HeadState::Compressed { .. } => {
+                let compress = &mut scratch.state;
+                compress.compress(head, &whole, &mixture.mixed, to, &mut self.bases);
+            }
+            HeadState::Whole | HeadState::Off => to.copy_from_slice(&whole),
+        }
+        (scratch.mixture, scratch.whole) = (mixture, whole);
+    }
+
+    /// One block of queries, which read a state, whose gradient is added to, if any.
+    fn block(
+        &mut self,
+        head: &Head<'_>,
+        queries: Range<usize>,
+        seen: Seen,
+        state: Option<(Mat<'_>, &mut [f32])>,
+        rows: &mut [&mut [f32]],
+        scratch: &mut Scratch,
+    ) {
+        let d = head.d;
+        let (first, len) = (queries.start, queries.len());
+        let Scratch {
+            weights,
+            looked_up,
+            dq,
+            massive,
+            ..
+        } = scratch;
+        dq.clear();
+        dq.resize(len * d, 0.0);
+        weights.begin(
+            head,
+            queries.clone(),
+            state.as_ref().map(|(state, _)| *state),
+        );
+        if head.settings.exact_clusters == 0 {
+            for step in seen.steps(queries.end) {
+                weights.score(head, &step, first);
+                weights.differentiate(&step, seen);
+                self.take(head, weights, &step, &queries, dq);
+            }
+        } else {
+            for step in seen.window().steps(queries.end) {
+                weights.score(head, &step, first);
+                weights.differentiate(&step, seen.window());
+                self.take(head, weights, &step, &queries, dq);
+            }
+            let step = Step {
+                tokens: first..first,
+                shared: 0..seen.keys,
+            };
+            weights.score(head, &step, first);
+            looked_up.choose(head, &mut weights.block, seen);
+            weights.differentiate(&step, seen);
+            self.take(head, weights, &step, &queries, dq);
+            looked_up.take(head, &weights.queries, &queries, &mut self.looked_up, dq);
+        }
+        if let Some((state, of_state)) = state {
+            let (q, grad) = (head.q.rows(first, len), head.grad.rows(first, len));
+            massive.resize(len * d, 0.0);
+            for (row, massive) in massive.chunks_exact_mut(d).enumerate() {
+                grad.copy_row(row, massive);
+                let mass = weights.queries.mass[row];
+                massive.iter_mut().for_each(|x| *x *= mass);
+            }
+            let massive = Mat::dense(massive, len, d);
+            product(
+                MatMut::dense(dq, len, d),
+                massive,
+                state.t(),
+                head.scale,
+                true,
+            );
+            product(
+                MatMut::dense(of_state, d, d),
+                q.t(),
+                massive,
+                head.scale,
+                true,
+            );
+        }
+        for (row, dq) in rows.iter_mut().zip(dq.chunks_exact(d)) {
+            row.copy_from_slice(dq);
+        }
+    }
+
+    /// Takes the keys of a step in.
+    fn take(
+        &mut self,
+        head: &Head<'_>,
+        weights: &mut Weights,
+        step: &Step,
+        queries: &Range<usize>,
+        dq: &mut [f32],
+    ) {
+        let (d, scale, len) = (self.d, head.scale, queries.len());
+        let (q, grad) = (
+            head.q.rows(queries.start, len),
+            head.grad.rows(queries.start, len),
+        );
+        let (tokens, others) = (step.tokens.len(), step.shared.len());
+        let of_tokens = head.k.rows(step.tokens.start, tokens);
+        let of_others = head.far.keys(step.shared.start, others);
+        let at = step.tokens.start.saturating_sub(self.first);
+        for (start, keys, at, to) in [
+            (0, of_tokens, at, &mut self.window),
+            (tokens, of_others, step.shared.start, &mut self.shared),
+        ] {
+            let n = keys.height();
+            if n == 0 {
+                continue;
+            }
+            let [of_keys, of_values] = to.each_mut().map(|to| {
+                let to = &mut to[at * d..];
+                MatMut::dense(to, n, d)
+            });
+            product(of_values, weights.weights(start, n), grad, 1.0, true);
+            let slopes = weights.slopes(start, n);
+            product(of_keys, slopes, q, scale, true);
+            product(MatMut::dense(dq, len, d), slopes.t(), keys, scale, true);
+        }
+    }
+
+    /// Adds what the windows contribute to the gradients of tokens from `first` on.
+    pub(super) fn add_window(&self, first: usize, rows: [&mut [&mut [f32]]; 2]) {
+        let d = self.d;
+        let start = first.max(self.first);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (rows, window) in rows.into_iter().zip(&self.window) {
+                    let rows = rows.iter_mut().skip(start - first);
+                    let from = window.get((start - self.first) * d..).unwrap_or_default();
+                    for (row, from) in rows.zip(from.chunks_exact(d)) {
+                        row_add(row, from);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Adds what is contributed to the gradients of a shared key and its value.
+    #[inline(always)]
+    pub(super) fn add_shared(&self, number: usize, to: [&mut [f32]; 2]) {
+        let d = self.d;
+        for (to, from) in to.into_iter().zip(&self.shared) {
+            if let Some(from) = from.get(number * d..(number + 1) * d) {
+                row_add(to, from);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Which queries are computed together, and which keys they see.
+
+use std::ops::Range;
+
+use super::BlockAttention;
+use crate::cpu::block::QUERIES;
+
+/// The most keys in a step of the softmax.
+const KEYS: usize = 384;
+
+impl BlockAttention {
+    /// Chunks of queries. The sinks go with the first chunk, which sees the same as they do.
+    pub(super) fn query_chunks(&self, tokens: usize) -> usize {
+        let chunks = tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size);
+        chunks.max(1)
+    }
+
+    /// The queries of a chunk.
+    pub(super) fn queries(&self, chunk: usize, tokens: usize) -> Range<usize> {
+        let first = match chunk {
+            0 => 0,
+            chunk => self.start_of(chunk),
+        };
+        first..self.start_of(chunk + 1).min(tokens)
+    }
+
+    /// What the queries of a chunk see.
+    pub(super) fn seen(&self, chunk: usize) -> Seen {
+        if chunk <= self.near_chunks {
+            return Seen::default();
+        }
+        let far = self.far_of(chunk);
+        Seen {
+            near: self.start_of(far),
+            far,
+            sinks: self.sinks,
+            keys: self.sinks + far * self.clusters,
+        }
+    }
+}
+
+/// What the queries of a chunk see: a window, which ends with each query's own token,
+/// and keys that all of them share.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// First token of the window.
+    pub(super) near: usize,
+    /// Far chunks.
+    pub(super) far: usize,
+    /// Shared sinks.
+    pub(super) sinks: usize,
+    /// Shared sinks, and clusters behind them.
+    pub(super) keys: usize,
+}
+
+/// Keys that are taken into the softmax together.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    /// Tokens of the window.
+    pub(super) tokens: Range<usize>,
+    /// Shared keys.
+    pub(super) shared: Range<usize>,
+}
+
+impl Seen {
+    /// The window alone.
+    pub(super) fn window(self) -> Self {
+        Self {
+            far: 0,
+            sinks: 0,
+            keys: 0,
+            ..self
+        }
+    }
+
+    /// Shared keys that are clusters.
+    pub(super) fn clusters(&self) -> usize {
+        self.keys - self.sinks
+    }
+
+    /// All keys in steps of about the same size, where the window ends before token `end`.
+    pub(super) fn steps(self, end: usize) -> impl Iterator<Item = Step> {
+        let window = end - self.near;
+        let total = window + self.keys;
+        let step = total.div_ceil(total.div_ceil(KEYS));
+        (0..total).step_by(step).map(move |from| {
+            let to = (from + step).min(total);
+            Step {
+                tokens: self.near + from.min(window)..self.near + to.min(window),
+                shared: from.saturating_sub(window)..to.saturating_sub(window),
+            }
+        })
+    }
+}
+
+/// Blocks of about the same number of queries.
+pub(super) fn blocks(queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let size = queries.len().div_ceil(queries.len().div_ceil(QUERIES));
+    let end = queries.end;
+    let starts = queries.step_by(size);
+    starts.map(move |start| start..(start + size).min(end))
+}
