@@ -29,7 +29,7 @@ use crate::spec::{ArmSpec, Spec, dense};
 use tuning::{Tuned, Tuning};
 
 /// Version of the way to measure.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The source of units that train.
 const TRAINING: &str = "fine-tuning";
@@ -48,7 +48,8 @@ pub struct Settings {
     pub window: usize,
     /// Windows of an optimiser's step.
     pub rows: usize,
-    /// AdamW's learning rate, level after a tenth of the steps.
+    /// AdamW's highest learning rate: it rises for a tenth of the steps, then falls along a cosine
+    /// to a tenth of itself, as in `cargo xtask finetune`.
     pub learning_rate: f64,
     /// Tokens of a text.
     pub length: usize,
@@ -69,11 +70,12 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// After how many readings of the training windows the models are measured; 0 before training.
+    /// For how many readings of the training windows the models are trained, each number in a run
+    /// of its own; 0 before training.
     pub epochs: Vec<u64>,
     /// Training windows.
     pub windows: u64,
-    /// Windows that are kept back, for the loss after each epoch.
+    /// Windows that are kept back, for the loss before and after training.
     pub held_out: u64,
     /// Texts of each domain.
     pub texts_per_domain: u64,
@@ -155,7 +157,10 @@ impl Recovery {
         if counts.windows == 0 {
             return Err(wrong("counts", "`windows` must be at least 1".to_owned()));
         }
-        let checked = one.training().validate().map_err(|error| error.to_string());
+        let checked = one
+            .training(counts.last())
+            .validate()
+            .map_err(|error| error.to_string());
         let written = one.generation(Vec::new()).validate();
         checked
             .and(written.map_err(|error| error.to_string()))
@@ -174,15 +179,13 @@ impl Recovery {
         &self.spec.method.arms
     }
 
-    /// How every arm is trained, the dense model among them.
-    fn training(&self) -> FinetuneConfig {
+    /// How every arm is trained for some epochs, the dense model among them.
+    fn training(&self, epochs: u64) -> FinetuneConfig {
         FinetuneConfig {
             seed: self.spec.method.seed,
-            epochs: self.counts.last(),
+            epochs,
             optimizer: AdamW {
                 learning_rate: self.settings.learning_rate,
-                // Level, so that a model after fewer epochs is not one cut short of its decay.
-                final_share: 1.0,
                 ..AdamW::default()
             },
             grad_accumulation: self.settings.rows,
@@ -204,9 +207,14 @@ impl Recovery {
         self.settings.window.min(lab.dense().config().n_positions)
     }
 
-    /// An arm after each number of epochs: from the folder where it was tuned before, else tuned
-    /// now, or why that cannot be.
-    fn tune(&self, arm: &ArmSpec, lab: &Lab) -> Result<Result<Tuned, String>, ReportError> {
+    /// An arm after some epochs, at least one: from the folder where it was tuned before, else
+    /// tuned now, or why that cannot be.
+    fn tune(
+        &self,
+        arm: &ArmSpec,
+        epochs: u64,
+        lab: &Lab,
+    ) -> Result<Result<Tuned, String>, ReportError> {
         let (seed, counts) = (self.spec.method.seed, &self.counts);
         let start = match lab.model(arm, seed) {
             Ok(model) => model,
@@ -214,8 +222,7 @@ impl Recovery {
         };
         let corpus = lab.corpus();
         let data = corpus.windows(seed, self.window(lab), counts.windows, counts.held_out)?;
-        let tuning = Tuning::new(self.training(), arm, &data, lab)?;
-        tuning.run(start, &counts.epochs)
+        Tuning::new(self.training(epochs), arm, &data, lab)?.run(start)
     }
 
     /// The arm's models, each under its name.
@@ -226,24 +233,23 @@ impl Recovery {
             return Ok(models.clone());
         }
         let last = self.counts.last();
-        let tuned = self.tune(arm, lab)?;
         let fitted = |model: Gpt2| {
             let extension = lab.fitting(self.settings.extension);
             let model = model.with_position_extension(extension);
             model.map_err(|error| error.to_string())
         };
-        let get = |epochs: u64| -> Result<Gpt2, String> {
-            match epochs {
+        let get = |epochs: u64| -> Result<Result<Gpt2, String>, ReportError> {
+            Ok(match epochs {
                 0 => lab.model(arm, self.spec.method.seed),
-                _ => tuned.as_ref().map_err(String::clone)?.after(epochs),
-            }
+                _ => self.tune(arm, epochs, lab)?.and_then(|tuned| tuned.model()),
+            })
         };
         let mut models: Vec<Named> = Vec::new();
         for &epochs in &self.counts.epochs {
-            models.push((tuned_id(&arm.id, epochs), get(epochs).and_then(fitted)));
+            models.push((tuned_id(&arm.id, epochs), get(epochs)?.and_then(fitted)));
         }
         if let Some(near) = arm.config.without_retrieval() {
-            let cut = get(last).and_then(|model| {
+            let cut = get(last)?.and_then(|model| {
                 let model = arms::convert(&model, &near, &[]);
                 fitted(model.map_err(|error| error.to_string())?)
             });
@@ -254,7 +260,7 @@ impl Recovery {
         Ok(models)
     }
 
-    /// How the training went: a measurement for each epoch.
+    /// How the training went: the loss on what is kept back, before it and after each run.
     fn curve(
         &self,
         arm: &ArmSpec,
@@ -262,20 +268,26 @@ impl Recovery {
         lab: &Lab,
     ) -> Result<Vec<Measurement>, ReportError> {
         let new = |epochs| Measurement::new(&tuned_id(&arm.id, epochs), TRAINING, unit.length, 0);
-        let tuned = match self.tune(arm, lab)? {
-            Ok(tuned) => tuned,
-            Err(reason) => return Ok(vec![new(self.counts.last()).without_values(reason)]),
-        };
-        let mut all = Vec::new();
-        for (epochs, check) in (0..).zip(&tuned.history.validations) {
-            let mut one = new(epochs);
-            one.set("validation_perplexity", check.perplexity);
-            one.set("steps", check.step as f64);
-            one.set(
-                "tokens",
-                (epochs * tuned.windows * unit.length as u64) as f64,
-            );
-            all.push(one);
+        let mut all: Vec<Measurement> = Vec::new();
+        for &epochs in self.counts.epochs.iter().filter(|&&epochs| epochs > 0) {
+            let tuned = match self.tune(arm, epochs, lab)? {
+                Ok(tuned) => tuned,
+                Err(reason) => {
+                    all.push(new(epochs).without_values(reason));
+                    continue;
+                }
+            };
+            let checks = &tuned.history.validations;
+            let before = checks.first().filter(|_| all.is_empty());
+            let before = before.map(|check| (0, check));
+            for (epochs, check) in before.into_iter().chain(checks.last().map(|c| (epochs, c))) {
+                let mut one = new(epochs);
+                one.set("validation_perplexity", check.perplexity);
+                one.set("steps", check.step as f64);
+                let windows = epochs * tuned.windows;
+                one.set("tokens", (windows * unit.length as u64) as f64);
+                all.push(one);
+            }
         }
         Ok(all)
     }
@@ -289,7 +301,8 @@ impl Experiment for Recovery {
             let models =
                 counts.epochs.len() + usize::from(arm.config.without_retrieval().is_some());
             let window = self.window(lab);
-            let tokens = counts.last() as f64 * counts.windows as f64 * window as f64;
+            let epochs: u64 = counts.epochs.iter().sum();
+            let tokens = epochs as f64 * counts.windows as f64 * window as f64;
             let mut own = vec![Unit {
                 source: TRAINING.to_owned(),
                 length: window,

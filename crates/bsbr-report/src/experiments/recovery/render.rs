@@ -162,10 +162,10 @@ fn method(experiment: &Recovery, records: &Records) -> Vec<String> {
         format!(
             "Every arm is trained on the same {} of {window} tokens, read again in every epoch in \
              an order of its own: an epoch is {} tokens. All parameters are trained on the next \
-             token, by AdamW with a learning rate of {} that is level after its warm-up, {} a step. \
-             The dense model is trained too, on the same tokens in the same order: what it gains \
-             has nothing to do with attention, and it is the control. Models are measured after {} \
-             epochs, along one run.",
+             token, by AdamW with a learning rate that rises to {} and falls along a cosine to a \
+             tenth of it, {} a step. The dense model is trained too, on the same tokens in the same \
+             order: what it gains has nothing to do with attention, and it is the control. Models \
+             are measured after {} epochs, each number of epochs a run of its own.",
             plural(counts.windows, "window"),
             counts.windows * window as u64,
             settings.learning_rate,
@@ -359,7 +359,7 @@ fn worth(experiment: &Recovery, records: &Records, shown: &[Shown<'_>]) -> Strin
 
 /// The loss on what is kept back.
 fn curves(experiment: &Recovery, records: &Records) -> Table {
-    let last = experiment.counts.last();
+    let epochs = &experiment.counts.epochs;
     let found = |id: &str| {
         let mut all = records.measurements();
         let one = all.find(|one| one.arm == id && one.source == TRAINING);
@@ -372,8 +372,9 @@ fn curves(experiment: &Recovery, records: &Records) -> Table {
     let rows = Subject::arms(&experiment.spec.method.arms)
         .into_iter()
         .map(|one| crate::section::Row {
-            cells: (0..=last)
-                .map(|epochs| found(&tuned_id(&one.id, epochs)))
+            cells: epochs
+                .iter()
+                .map(|&epochs| found(&tuned_id(&one.id, epochs)))
                 .collect(),
             head: one.label,
             arm: one.arm,
@@ -382,12 +383,12 @@ fn curves(experiment: &Recovery, records: &Records) -> Table {
     Table {
         title: "Perplexity on windows that are kept back".to_owned(),
         note: format!(
-            "{} like those of training, after each epoch.",
+            "{} like those of training.",
             plural(experiment.counts.held_out, "window")
         ),
         corner: "Arm".to_owned(),
         rows: rows.collect(),
-        columns: (0..=last).map(|epochs| plural(epochs, "epoch")).collect(),
+        columns: epochs.iter().map(|&n| plural(n, "epoch")).collect(),
         folded: true,
     }
 }

@@ -1,6 +1,6 @@
-//! Fine-tuned models: made once, kept in a folder, and made further where a run was ended.
+//! A fine-tuned model: made once, kept in a folder, and made further where its run was ended.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bsbr_convert::{LoadOptions, SaveOptions, load_model, save_model};
@@ -19,7 +19,10 @@ use crate::store::write_whole;
 /// How much of a training is lost when it is killed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
-/// The curves of a training that ended.
+/// The model of a training that ended.
+const MODEL: &str = "model";
+
+/// Its curves, written last.
 const HISTORY: &str = "history.json";
 
 /// Why a training cannot end.
@@ -36,9 +39,9 @@ pub(super) struct Tuned {
 }
 
 impl Tuned {
-    /// The model after some epochs, or why it cannot be had.
-    pub fn after(&self, epochs: u64) -> Result<Gpt2, String> {
-        load_model(place(&self.folder, epochs), &LoadOptions::on(&self.device))
+    /// The model, or why it cannot be had.
+    pub fn model(&self) -> Result<Gpt2, String> {
+        load_model(self.folder.join(MODEL), &LoadOptions::on(&self.device))
             .map(|loaded| loaded.model)
             .map_err(|error| error.to_string())
     }
@@ -65,7 +68,8 @@ impl<'a> Tuning<'a> {
             (lab.device_name(), lab.dtype()),
         ))?;
         let hash = hash::of_bytes(&decides);
-        let name = format!("{}-{}", arm.id, hash.get(..16).unwrap_or(&hash));
+        let hash = hash.get(..16).unwrap_or(&hash);
+        let name = format!("{}-{:03}-{hash}", arm.id, config.epochs);
         Ok(Self {
             config,
             data,
@@ -73,21 +77,20 @@ impl<'a> Tuning<'a> {
         })
     }
 
-    /// The models after each of `epochs`, trained where they are not there; within, why training
-    /// cannot end.
-    pub fn run(&self, start: Gpt2, epochs: &[u64]) -> Result<Result<Tuned, String>, ReportError> {
+    /// The model, trained where it is not there; within, why training cannot end.
+    pub fn run(&self, start: Gpt2) -> Result<Result<Tuned, String>, ReportError> {
         let failure = self.folder.join(FAILURE);
         if failure.is_file() {
             return Ok(Err(read(&failure)?));
         }
         let device = start.device();
-        let there = |&epochs: &u64| epochs == 0 || place(&self.folder, epochs).is_dir();
-        let whole = self.folder.join(HISTORY).is_file() && epochs.iter().all(there);
-        if !whole && let Err(reason) = self.train(start, epochs)? {
+        let path = self.folder.join(HISTORY);
+        if !(path.is_file() && self.folder.join(MODEL).is_dir())
+            && let Err(reason) = self.train(start)?
+        {
             write_whole(&failure, reason.as_bytes())?;
             return Ok(Err(reason));
         }
-        let path = self.folder.join(HISTORY);
         let history = serde_json::from_str(&read(&path)?);
         Ok(Ok(Tuned {
             history: history.map_err(|error| ReportError::Record {
@@ -101,17 +104,11 @@ impl<'a> Tuning<'a> {
     }
 
     /// Trains, or goes on from the last checkpoint.
-    fn train(&self, start: Gpt2, epochs: &[u64]) -> Result<Result<(), String>, ReportError> {
+    fn train(&self, start: Gpt2) -> Result<Result<(), String>, ReportError> {
         let checkpoints = self.folder.join("checkpoints");
         let options = RunOptions {
             checkpoint_every: CHECKPOINT_EVERY,
             ..RunOptions::default()
-        };
-        let mut keeper = Keeper {
-            folder: &self.folder,
-            epochs,
-            steps: self.data.steps(self.config.rows()),
-            failed: None,
         };
         let ended = finetune(
             &self.config,
@@ -120,19 +117,21 @@ impl<'a> Tuning<'a> {
             self.data,
             &checkpoints,
             &options,
-            &mut keeper,
+            &mut Nobody,
         );
-        if let Some(error) = keeper.failed {
-            return Err(error);
-        }
-        let history = match ended {
-            Ok(tuned) => tuned.history,
+        let tuned = match ended {
+            Ok(tuned) => tuned,
             Err(error @ (TrainError::Diverged { .. } | TrainError::Gradients { .. })) => {
                 return Ok(Err(error.to_string()));
             }
             Err(error) => return Err(error.into()),
         };
-        let history = serde_json::to_vec_pretty(&history)?;
+        let model = self.folder.join(MODEL);
+        // A run that ended before its curves were written has left the same weights.
+        if !model.is_dir() {
+            save_model(&tuned.model, &model, &SaveOptions::default())?;
+        }
+        let history = serde_json::to_vec_pretty(&tuned.history)?;
         write_whole(&self.folder.join(HISTORY), &history)?;
         // They are several times the size of what is kept.
         std::fs::remove_dir_all(&checkpoints).map_err(|source| ReportError::Write {
@@ -143,38 +142,13 @@ impl<'a> Tuning<'a> {
     }
 }
 
-/// Where the model after some epochs is kept.
-fn place(folder: &Path, epochs: u64) -> PathBuf {
-    folder.join(format!("epochs-{epochs:03}"))
-}
+/// Whoever runs the experiment is told of units, not of steps.
+struct Nobody;
 
-/// Keeps the models that are asked for as training comes by.
-struct Keeper<'a> {
-    folder: &'a Path,
-    epochs: &'a [u64],
-    /// Steps of an epoch.
-    steps: u64,
-    failed: Option<ReportError>,
-}
-
-impl Observer for Keeper<'_> {
+impl Observer for Nobody {
     fn step(&mut self, _: &StepReport) {}
 
     fn message(&mut self, _: &str) {}
 
-    fn validate(&mut self, step: u64, model: &Gpt2) {
-        let epochs = step / self.steps.max(1);
-        let out = place(self.folder, epochs);
-        // A run that goes on may come by again, with the same weights.
-        if self.epochs.contains(&epochs)
-            && !out.is_dir()
-            && let Err(error) = save_model(model, &out, &SaveOptions::default())
-        {
-            self.failed = Some(error.into());
-        }
-    }
-
-    fn should_stop(&self) -> bool {
-        self.failed.is_some()
-    }
+    fn validate(&mut self, _: u64, _: &Gpt2) {}
 }
