@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bsbr_convert::{LoadOptions, SaveOptions, load_model, save_model};
+use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
@@ -38,7 +38,11 @@ pub(super) struct Tuned {
 impl Tuned {
     /// The model after some epochs, or why it cannot be had.
     pub fn after(&self, epochs: u64) -> Result<Gpt2, String> {
-        load_model(place(&self.folder, epochs), &LoadOptions::on(&self.device))
+        let options = LoadOptions {
+            dtype: Some(FloatType::F32),
+            ..LoadOptions::on(&self.device)
+        };
+        load_model(place(&self.folder, epochs), &options)
             .map(|loaded| loaded.model)
             .map_err(|error| error.to_string())
     }
