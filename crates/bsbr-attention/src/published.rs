@@ -6,6 +6,7 @@
 //! retrieved term are not scaled, chunk 0 retrieves nothing, and a partial last
 //! chunk is never retrieved from.
 
+use bsbr_kernels::{add_bias, fuses_mixed_matmul, mixed_matmul};
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
@@ -96,8 +97,9 @@ impl PublishedRouting {
 /// Weight and bias of a projection.
 type Part = (Tensor<2>, Tensor<1>);
 
-/// The projections of queries, keys and values.
+/// The projections of queries, keys and values, in f32: their means are not rounded a second time.
 fn parts(weight: Tensor<2>, bias: Tensor<1>) -> [Part; 3] {
+    let (weight, bias) = (weight.cast(DType::F32), bias.cast(DType::F32));
     let width = bias.dims()[0] / 3;
     [0, 1, 2].map(|i| {
         (
@@ -114,9 +116,24 @@ fn linear(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
     }
 }
 
-/// The projection in its own type, which a model in half precision need not have.
+/// The projection in its own type, which a model in half precision need not have, or in f32 where
+/// the device multiplies weights in half precision as they are.
 fn project(projection: &Linear, inputs: Tensor<3>) -> Tensor<3> {
-    projection.forward(inputs.cast(projection.weight.val().dtype()))
+    let weight = projection.weight.val();
+    let is_mixed = inputs.dtype() == DType::F32
+        && weight.dtype() != DType::F32
+        && fuses_mixed_matmul(&weight.device());
+    if !is_mixed {
+        return projection.forward(inputs.cast(weight.dtype()));
+    }
+    let [b, c, hidden] = inputs.dims();
+    let projected = mixed_matmul(inputs.reshape([b * c, hidden]), weight);
+    let projected = match &projection.bias {
+        Some(bias) => add_bias(projected, bias.val().cast(DType::F32)),
+        None => projected,
+    };
+    let size = projected.dims()[1];
+    projected.reshape([b, c, size])
 }
 
 /// `[B, C, H·D]` → `[B, H, C, D]`

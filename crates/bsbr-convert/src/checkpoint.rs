@@ -6,13 +6,15 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use burn::tensor::TensorData;
 use memmap2::Mmap;
 use safetensors::Dtype;
 
 use crate::error::LoadError;
 use crate::folder::{ModelFolder, WeightFiles};
 use crate::index::Index;
-use crate::{numbers, pickle, safetensors_file};
+use crate::numbers::FloatType;
+use crate::{mapped, numbers, pickle, safetensors_file};
 
 /// Named tensors on disk: names, shapes and element types are checked, the bytes are read when
 /// asked for.
@@ -157,14 +159,65 @@ impl<'a> StoredTensor<'a> {
     ///
     /// [`LoadError`] where it is no floating-point tensor, or cannot be read.
     pub fn to_f32(&self) -> Result<Vec<f32>, LoadError> {
-        numbers::is_float(self.dtype())
-            .then_some(())
-            .ok_or_else(|| LoadError::ElementType {
+        self.check_float()?;
+        Ok(numbers::to_f32(self.dtype(), &self.bytes()?))
+    }
+
+    /// Its elements for a tensor, and whether all are finite.
+    ///
+    /// `as_stored` asks for the stored element type, where it is one that weights can have in
+    /// memory, rather than f32. Nothing is copied then of a mapped file, if `in_place` says so and
+    /// the tensor lies where elements of its size may lie. A part of the file that was copied is
+    /// given back to the system.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::to_f32`], and where the number of elements is not that of `shape`.
+    pub(crate) fn to_data(
+        self,
+        shape: &[usize],
+        as_stored: bool,
+        in_place: bool,
+    ) -> Result<(TensorData, bool), LoadError> {
+        self.check_float()?;
+        let dtype = self.dtype();
+        let bytes = self.bytes()?;
+        let count = bytes.len() * 8 / dtype.bitsize();
+        if count != shape.iter().product::<usize>() {
+            return Err(LoadError::tensor(
+                self.file(),
+                self.name,
+                format!("has {count} elements, expected shape {shape:?}"),
+            ));
+        }
+        let finite = numbers::all_finite(dtype, &bytes);
+        let own = FloatType::of(dtype).filter(|_| as_stored);
+        if let (Some(own), true, Source::Mapped { map, range }) =
+            (own, in_place, &self.stored.source)
+            && let Some(bytes) = mapped::in_place(map, range.clone(), own.size())
+        {
+            let data = TensorData::from_bytes(bytes, shape.to_vec(), own.burn_dtype());
+            return Ok((data, finite));
+        }
+        let data = match own {
+            Some(_) => numbers::to_data(dtype, &bytes, shape),
+            None => TensorData::new(numbers::to_f32(dtype, &bytes), shape.to_vec()),
+        };
+        if let Source::Mapped { map, range } = &self.stored.source {
+            mapped::forget(map, range.clone());
+        }
+        Ok((data, finite))
+    }
+
+    fn check_float(&self) -> Result<(), LoadError> {
+        match numbers::is_float(self.dtype()) {
+            true => Ok(()),
+            false => Err(LoadError::ElementType {
                 path: self.file().into(),
                 tensor: self.name.into(),
                 found: self.dtype().to_string(),
-            })?;
-        Ok(numbers::to_f32(self.dtype(), &self.bytes()?))
+            }),
+        }
     }
 }
 

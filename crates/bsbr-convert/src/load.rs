@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor, TensorCreationOptions, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorCreationOptions, TensorData};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::LoadError;
@@ -18,8 +18,20 @@ use crate::numbers::FloatType;
 pub struct LoadOptions {
     /// Where its weights go.
     pub device: Device,
-    /// The element type of the weights in memory; the device's own where `None`.
+    /// The element type of the weights in memory; `None` for what is smallest without being
+    /// slower. Default: None
+    ///
+    /// On the CPU backend Flex that is the stored type of matrices in half precision, which are
+    /// multiplied as they are by activations in f32, and f32 of everything else. Other devices get
+    /// their own default. A model for training should be in f32.
     pub dtype: Option<FloatType>,
+    /// Whether weights whose element type is the stored one stay in the mapped file, rather than
+    /// being copied. Default: true
+    ///
+    /// The file then has to stay as it is while the model lives: one that another takes the place of
+    /// does no harm, one that is written into changes the weights, and one that is cut short ends
+    /// the process.
+    pub in_place: bool,
     /// Whether weights may be NaN or infinite. Default: false
     pub allow_non_finite: bool,
     /// Whether tensors that the model has no place for are left out in silence, rather than
@@ -33,6 +45,7 @@ impl LoadOptions {
         Self {
             device: device.clone(),
             dtype: None,
+            in_place: true,
             allow_non_finite: false,
             allow_unexpected: false,
         }
@@ -104,6 +117,8 @@ pub fn load_model(
     let mut filler = Filler {
         weights: &weights,
         dtype: options.dtype,
+        keeps_half: bsbr_kernels::fuses_mixed_matmul(&options.device),
+        in_place: options.in_place,
         path: Vec::new(),
         report: LoadReport {
             ignored: weights.ignored().iter().map(|s| (*s).into()).collect(),
@@ -182,25 +197,33 @@ impl ModuleVisitor for Shapes {
 struct Filler<'a> {
     weights: &'a Weights<'a>,
     dtype: Option<FloatType>,
+    /// Whether the device multiplies weights in half precision as they are.
+    keeps_half: bool,
+    in_place: bool,
     path: Vec<String>,
     report: LoadReport,
     error: Option<LoadError>,
 }
 
 impl Filler<'_> {
-    fn values(&mut self, name: &str, shape: &[usize]) -> Result<Option<TensorData>, LoadError> {
+    /// The element type of a tensor in memory; `None` for the device's default.
+    fn dtype(&self, stored: Option<FloatType>, shape: &[usize]) -> Option<FloatType> {
+        let is_matrix = shape.len() == 2;
+        let kept = stored.filter(|stored| stored.is_half() && is_matrix && self.keeps_half);
+        self.dtype.or(kept)
+    }
+
+    /// The elements of a tensor, and the type that they get in memory.
+    fn values(&mut self, name: &str, shape: &[usize]) -> Result<Option<Values>, LoadError> {
         let Some(stored) = self.weights.get(name) else {
             return Ok(None);
         };
-        let values = stored.to_f32()?;
-        if values.len() != shape.iter().product::<usize>() {
-            return Err(LoadError::tensor(
-                stored.file(),
-                name,
-                format!("has {} elements, expected shape {shape:?}", values.len()),
-            ));
-        }
-        if !values.iter().all(|v| v.is_finite()) {
+        let own = FloatType::of(stored.dtype());
+        let dtype = self.dtype(own, shape);
+        // From f32, Burn makes what the device wants.
+        let as_stored = own.is_some() && own == dtype.or(Some(FloatType::F32));
+        let (data, finite) = stored.to_data(shape, as_stored, self.in_place)?;
+        if !finite {
             self.report.non_finite.push(name.to_owned());
         }
         *self
@@ -208,9 +231,11 @@ impl Filler<'_> {
             .loaded
             .entry(stored.dtype().to_string())
             .or_default() += 1;
-        Ok(Some(TensorData::new(values, shape.to_vec())))
+        Ok(Some((data, dtype.map(FloatType::burn_dtype))))
     }
 }
+
+type Values = (TensorData, Option<DType>);
 
 impl ModuleMapper for Filler<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
@@ -227,16 +252,15 @@ impl ModuleMapper for Filler<'_> {
             return param;
         }
         let name = self.path.join(".");
-        let data = match self.values(&name, &param.lazy_shape()) {
+        let (data, dtype) = match self.values(&name, &param.lazy_shape()) {
             Ok(None) => return param,
-            Ok(Some(data)) => data,
+            Ok(Some(values)) => values,
             Err(error) => {
                 self.error = Some(error);
                 return param;
             }
         };
         let device = param.lazy_device();
-        let dtype = self.dtype.map(FloatType::burn_dtype);
         let options = match dtype {
             Some(dtype) => TensorCreationOptions::from((&device, dtype)),
             None => TensorCreationOptions::new(device),

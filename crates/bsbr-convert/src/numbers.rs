@@ -1,6 +1,6 @@
 //! Elements from and to bytes.
 
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
 use safetensors::Dtype;
 
@@ -20,9 +20,38 @@ pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-fn convert<const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+/// Little-endian elements as they are; f32 for a type that is none of [`FloatType`].
+pub(crate) fn to_data(dtype: Dtype, bytes: &[u8], shape: &[usize]) -> TensorData {
+    let shape = shape.to_vec();
+    match dtype {
+        Dtype::F16 => TensorData::new(convert(bytes, f16::from_le_bytes), shape),
+        Dtype::BF16 => TensorData::new(convert(bytes, bf16::from_le_bytes), shape),
+        _ => TensorData::new(to_f32(dtype, bytes), shape),
+    }
+}
+
+/// Whether none of the little-endian elements is NaN or infinite, or becomes it as f32.
+pub(crate) fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
+    match dtype {
+        Dtype::F32 => all(bytes, |b| f32::from_le_bytes(b).is_finite()),
+        Dtype::F16 => all(bytes, |b| f16::from_le_bytes(b).is_finite()),
+        Dtype::BF16 => all(bytes, |b| bf16::from_le_bytes(b).is_finite()),
+        Dtype::F64 => all(bytes, |b| (f64::from_le_bytes(b) as f32).is_finite()),
+        _ => true,
+    }
+}
+
+fn convert<T, const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> Vec<T> {
     let (elements, _) = bytes.as_chunks::<N>();
     elements.iter().map(|bytes| element(*bytes)).collect()
+}
+
+fn all<const N: usize>(bytes: &[u8], is_so: impl Fn([u8; N]) -> bool) -> bool {
+    let (elements, _) = bytes.as_chunks::<N>();
+    // Without a way out of the inner loop, which is vectorised for it.
+    elements
+        .chunks(1024)
+        .all(|part| part.iter().fold(true, |all, bytes| all & is_so(*bytes)))
 }
 
 /// Element types that weights are saved in.
@@ -45,6 +74,18 @@ impl FloatType {
             Self::F16 => Dtype::F16,
             Self::Bf16 => Dtype::BF16,
         }
+    }
+
+    /// The type of that name in a safetensors header, if it is one of these.
+    pub(crate) fn of(dtype: Dtype) -> Option<Self> {
+        [Self::F32, Self::F16, Self::Bf16]
+            .into_iter()
+            .find(|own| own.dtype() == dtype)
+    }
+
+    /// Whether it has 16 bits.
+    pub(crate) fn is_half(self) -> bool {
+        self != Self::F32
     }
 
     /// Its name in Burn.

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor, activation};
 
 use crate::config::{Activation, Gpt2Config};
 use crate::error::ConfigError;
-use crate::layers::{Conv1d, LayerNorm};
+use crate::layers::{Conv1d, LayerNorm, stays_half};
 use crate::spans::within;
 
 /// Tokens whose inner activations a feed-forward layer holds at once. They are four times as wide as
@@ -83,8 +83,9 @@ impl Gpt2Attention {
     /// - output: `[B, N, n_embd]`
     pub fn merge(&self, heads: Tensor<4>) -> Tensor<3> {
         let [batch, num_heads, seq_len, head_dim] = heads.dims();
-        let heads = match self.upcast {
-            true => heads.cast(self.c_proj.weight.val().dtype()),
+        let weight = self.c_proj.weight.val();
+        let heads = match self.upcast && !stays_half(&weight) {
+            true => heads.cast(weight.dtype()),
             false => heads,
         };
         let merged = [batch, seq_len, num_heads * head_dim];
@@ -167,7 +168,7 @@ impl Mlp {
 
     /// The activation of what the first layer's product and its bias give.
     fn activate(&self, product: Tensor<2>) -> Tensor<2> {
-        let bias = self.c_fc.bias.val();
+        let bias = self.c_fc.bias_like(&product);
         let activate: fn(Tensor<2>) -> Tensor<2> = match self.activation {
             Activation::GeluNew => return bsbr_kernels::add_bias_gelu(product, bias),
             Activation::Gelu => activation::gelu,

@@ -1,7 +1,7 @@
 //! The parameterised layers of GPT-2, with the names Hugging Face gives their tensors.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 /// A trainable parameter of zeros that takes no memory until it is used.
 pub(crate) fn lazy_zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
@@ -9,6 +9,15 @@ pub(crate) fn lazy_zeros<const D: usize>(shape: [usize; D], device: &Device) -> 
         Tensor::zeros(shape, device).set_require_grad(require_grad)
     };
     Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
+}
+
+/// Whether weights such as `weight` stay in half precision in a model that computes in f32: where the
+/// device multiplies the two as they are, and nothing is trained.
+///
+/// Elsewhere a model computes in the type of its weights.
+pub(crate) fn stays_half<const D: usize>(weight: &Tensor<D>) -> bool {
+    matches!(weight.dtype(), DType::F16 | DType::BF16)
+        && bsbr_kernels::fuses_mixed_matmul(&weight.device())
 }
 
 /// Hugging Face's `Conv1D`: a linear layer whose weight is stored `[in, out]`.
@@ -37,7 +46,9 @@ impl Conv1d {
     /// - output: `[B, N, out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let shape = self.output_shape(&x);
-        bsbr_kernels::add_bias(self.product(x), self.bias.val()).reshape(shape)
+        let product = self.product(x);
+        let bias = self.bias_like(&product);
+        bsbr_kernels::add_bias(product, bias).reshape(shape)
     }
 
     /// `x · weight`, over all rows of all sequences.
@@ -49,8 +60,12 @@ impl Conv1d {
     pub(crate) fn product(&self, x: Tensor<3>) -> Tensor<2> {
         // One matrix product over all rows: a batched one would pack the weight again per row.
         let [batch, seq_len, input] = x.dims();
-        x.reshape([batch * seq_len, input])
-            .matmul(self.weight.val())
+        bsbr_kernels::mixed_matmul(x.reshape([batch * seq_len, input]), self.weight.val())
+    }
+
+    /// The bias, in the type of what it is added to.
+    pub(crate) fn bias_like(&self, product: &Tensor<2>) -> Tensor<1> {
+        self.bias.val().cast(product.dtype())
     }
 
     /// The shape of the output for `x`.
@@ -87,7 +102,9 @@ impl LayerNorm {
     ///
     /// - input and output: `[B, N, n_embd]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        bsbr_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
+        let dtype = x.dtype();
+        let [weight, bias] = [&self.weight, &self.bias].map(|param| param.val().cast(dtype));
+        bsbr_kernels::layer_norm(x, weight, bias, self.epsilon)
     }
 }
 
@@ -106,13 +123,20 @@ impl Embedding {
         }
     }
 
-    /// The embedding of each id.
+    /// The embedding of each id, in the type that the model computes in: that of the table, or f32
+    /// where a table in half precision is multiplied as it is.
     ///
     /// # Shapes
     ///
     /// - ids: `[B, N]`
     /// - output: `[B, N, n_embd]`
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        burn::tensor::module::embedding(self.weight.val(), ids)
+        let table = self.weight.val();
+        let is_half = stays_half(&table);
+        let rows = burn::tensor::module::embedding(table, ids);
+        match is_half {
+            true => rows.cast(DType::F32),
+            false => rows,
+        }
     }
 }

@@ -231,10 +231,8 @@ impl Gpt2 {
         let [batch, seq_len, size] = hidden_states.dims();
         let table = self.output_table();
         let vocab_size = table.dims()[0];
-        hidden_states
-            .reshape([batch * seq_len, size])
-            .matmul(table.transpose())
-            .reshape([batch, seq_len, vocab_size])
+        let rows = hidden_states.reshape([batch * seq_len, size]);
+        bsbr_kernels::mixed_matmul(rows, table.transpose()).reshape([batch, seq_len, vocab_size])
     }
 
     /// Next-token logits of each row's last token alone.
@@ -248,7 +246,8 @@ impl Gpt2 {
         let last = hidden_states
             .narrow(1, seq_len.saturating_sub(1), 1)
             .reshape([batch, size]);
-        within!("head", last.matmul(self.output_table().transpose()))
+        let table = self.output_table().transpose();
+        within!("head", bsbr_kernels::mixed_matmul(last, table))
     }
 
     /// What hidden states are compared with to give logits: `lm_head`, or `wte` where tied.

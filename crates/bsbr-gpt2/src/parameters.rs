@@ -1,7 +1,7 @@
 //! A model's tensors by their Hugging Face names.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorCreationOptions, TensorData};
+use burn::tensor::{DType, Tensor, TensorCreationOptions, TensorData};
 
 use crate::model::Gpt2;
 
@@ -29,6 +29,19 @@ pub fn replace_tensors(
         path: Vec::new(),
         replace,
     })
+}
+
+/// The model with all of its tensors of type `dtype`; those that are already are not copied.
+pub fn cast_tensors(model: Gpt2, dtype: DType) -> Gpt2 {
+    model.map(&mut Caster(dtype))
+}
+
+struct Caster(DType);
+
+impl ModuleMapper for Caster {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
+    }
 }
 
 struct Visitor<F> {

@@ -56,21 +56,25 @@ fn ids_out_of_range_are_refused() {
 
 mod half {
     use super::*;
-    use burn::module::{Module, ModuleMapper, Param};
-    use burn::tensor::{DType, Device, Tensor};
+    use bsbr_gpt2::parameters::cast_tensors;
+    use burn::tensor::{DType, Device};
 
-    struct Cast(DType);
-
-    impl ModuleMapper for Cast {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            param.map(|tensor| tensor.cast(self.0))
-        }
-    }
-
-    /// Of the 16-bit types, those that the device computes with.
-    fn halves() -> impl Iterator<Item = DType> {
-        let supported = |dtype: &DType| Device::default().supports_dtype(*dtype);
-        [DType::F16, DType::BF16].into_iter().filter(supported)
+    /// Devices and the 16-bit types that they have, with the type that a model of such weights
+    /// computes in: f32 where they are multiplied as they are, which is not done in training.
+    fn halves() -> Vec<(Device, DType, DType)> {
+        let devices = [Device::default(), Device::default().autodiff()];
+        let pairs = devices
+            .into_iter()
+            .flat_map(|device| [DType::F16, DType::BF16].map(|dtype| (device.clone(), dtype)));
+        pairs
+            .filter(|(device, dtype)| device.supports_dtype(*dtype))
+            .map(
+                |(device, dtype)| match bsbr_kernels::fuses_mixed_matmul(&device) {
+                    true => (device, dtype, DType::F32),
+                    false => (device, dtype, dtype),
+                },
+            )
+            .collect()
     }
 
     /// Half-precision models run, and with `reorder_and_upcast_attn` their attention is f32.
@@ -78,23 +82,22 @@ mod half {
     fn half_precision_models_attend_in_f32_where_asked() {
         let golden = golden("flags/inverse_layer");
         let expected = golden.floats("logits");
-        for dtype in halves() {
+        for (device, dtype, computed) in halves() {
             let tolerance = if dtype == DType::F16 { 0.02 } else { 0.2 };
             for folder in ["flags/inverse_layer", "flags/upcast"] {
-                let model = load_with(&config(folder), folder, &Device::default());
-                let model = model.map(&mut Cast(dtype));
+                let model = cast_tensors(load_with(&config(folder), folder, &device), dtype);
                 let batch = golden.batch();
                 let upcast = config(folder).reorder_and_upcast_attn;
                 for block in &model.h {
                     let x = model.embed(&batch, 0);
                     let input = block.attn.project(block.ln_1.forward(x), batch.padding());
-                    let attended = if upcast { DType::F32 } else { dtype };
+                    let attended = if upcast { DType::F32 } else { computed };
                     for tensor in [&input.query, &input.key, &input.value] {
                         assert_eq!(tensor.dtype(), attended, "{folder}");
                     }
                 }
                 let hidden = model.hidden_states(&batch).expect("hidden states");
-                assert_eq!(hidden.dtype(), dtype, "{folder}");
+                assert_eq!(hidden.dtype(), computed, "{folder}");
                 let off = distance(&floats(model.logits(hidden)), &expected);
                 assert!(off < tolerance, "{folder} in {dtype:?} is off by {off}");
             }
@@ -123,14 +126,13 @@ mod half {
                 ..Default::default()
             }),
         ] {
-            for dtype in halves() {
+            for (device, dtype, computed) in halves() {
                 for reorder_and_upcast_attn in [false, true] {
                     let mut config = config("base").with_arm(arm.clone());
                     config.reorder_and_upcast_attn = reorder_and_upcast_attn;
-                    let model = load_with(&config, "base", &Device::default());
-                    let model = model.map(&mut Cast(dtype));
+                    let model = cast_tensors(load_with(&config, "base", &device), dtype);
                     let hidden = model.hidden_states(&batch).expect("hidden states");
-                    assert_eq!(hidden.dtype(), dtype);
+                    assert_eq!(hidden.dtype(), computed);
                     assert!(floats(hidden).iter().all(|x| x.is_finite()), "{arm:?}");
                     let settings = GenerationConfig {
                         max_new_tokens: 9,

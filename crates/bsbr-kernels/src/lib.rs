@@ -12,6 +12,7 @@ mod cross_entropy;
 mod gelu;
 mod layer_norm;
 mod linear_cross_entropy;
+mod mixed_matmul;
 mod packed_attention;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
@@ -28,6 +29,7 @@ pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};
 pub use linear_cross_entropy::{
     LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_plain,
 };
+pub use mixed_matmul::{MixedMatmulOps, fuses_mixed_matmul, mixed_matmul, mixed_matmul_plain};
 pub use packed_attention::{
     PackedAttentionOps, causal_attention_packed, causal_attention_packed_plain,
 };

@@ -3,21 +3,26 @@
 use std::path::Path;
 
 use bsbr_attention::{ArmConfig, Attention, AttentionInput};
-use bsbr_convert::{ConversionPlan, LoadOptions, calibrate, load_model};
+use bsbr_convert::{ConversionPlan, FloatType, LoadOptions, calibrate, load_model};
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::compare::host;
 use crate::error::ReportError;
 
-/// Loads a model folder.
+/// Loads a model folder, its weights in f32 however they are stored.
 ///
 /// # Errors
 ///
 /// [`ReportError::Load`] says what is wrong with the folder; [`ReportError::NotDense`] where it
 /// holds a model that was converted before.
 pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
-    let model = load_model(folder, &LoadOptions::on(device))?.model;
+    let options = LoadOptions {
+        // Records name the type that they were measured in.
+        dtype: Some(FloatType::F32),
+        ..LoadOptions::on(device)
+    };
+    let model = load_model(folder, &options)?.model;
     let config = model.config();
     match (0..config.n_layer).find(|&layer| config.arm(layer) != ArmConfig::Dense) {
         None => Ok(model),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bsbr_data::stream::{TrainWindow, TrainingStream};
 use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::parameters::cast_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use crate::batch::{language_modelling, machine_threads, position_offset, total_weight};
 use crate::checkpoint::{self, State, weights_hash};
@@ -56,12 +57,16 @@ pub fn pretrain(
     if let Some(model) = start.model {
         same_shape(model.config(), &gpt2)?;
     }
+    // It may have been loaded with its weights in half precision.
+    let begin = start
+        .model
+        .map(|model| cast_tensors(model.clone(), DType::F32));
     let mut parts = vec![start.tokenizer_hash.to_owned()];
-    parts.extend(start.model.map(weights_hash));
+    parts.extend(begin.as_ref().map(weights_hash));
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
     let hash = checkpoint::run_hash(config, &parts)?;
     let fresh = || -> Result<State, TrainError> {
-        let model = match start.model {
+        let model = match &begin {
             Some(model) => model.clone().train(),
             None => init(&gpt2, config.seed, &device)?,
         };

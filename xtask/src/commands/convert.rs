@@ -147,7 +147,7 @@ pub fn run(args: Args) -> Result<()> {
     let device = device::parse(&args.device)?;
     let found = args.hub.find(&args.model)?;
     let folder = found.folder.clone();
-    let loaded = model::open(&folder, &device, args.allow_non_finite)?;
+    let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
     let arms = plan.arms(loaded.config.n_layer)?;
     let model = convert(loaded.model, &plan)?;
     let model = if arms.iter().any(is_compressed) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use bsbr_gpt2::{GenerationConfig, TokenBatch};
 
+use super::convert::Precision;
 use super::hub::{BUNDLED, HubArgs};
 use super::{ids, model};
 use crate::device;
@@ -49,6 +50,11 @@ pub struct Args {
     /// Print a JSON list of the new ids as the last line: of lists where several rows were given
     #[arg(long)]
     output_ids: bool,
+    /// Element type of the weights in memory [default: on flex, matrices that are stored in f16 or
+    /// bf16 stay so, which takes half the memory and less time, and what is computed is f32; other
+    /// devices have their own]
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
     /// Load weights that are NaN or infinite
     #[arg(long)]
     allow_non_finite: bool,
@@ -60,7 +66,12 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
-    let loaded = model::open(&folder, &device, args.allow_non_finite)?;
+    let loaded = model::open(
+        &folder,
+        &device,
+        args.dtype.map(Into::into),
+        args.allow_non_finite,
+    )?;
     let tokenizer = match &args.prompt {
         None => None,
         Some(_) => Some(model::tokenizer(&folder, loaded.config.vocab_size)?),

@@ -44,7 +44,7 @@ pub fn run(args: Args) -> Result<()> {
     check_writable(&args.out)?;
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
-    let loaded = model::open(&folder, &device, args.allow_non_finite)?;
+    let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
     let batch = TokenBatch::rows(&ids::read(&args.ids_file)?)
         .with_context(|| args.ids_file.display().to_string())?;
     let model = loaded.model;

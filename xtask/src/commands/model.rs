@@ -3,17 +3,25 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use bsbr_convert::{LoadOptions, LoadedModel, load_model};
+use bsbr_convert::{FloatType, LoadOptions, LoadedModel, load_model};
 use bsbr_data::tokenizer::TextTokenizer;
 use burn::tensor::Device;
 
 /// Loads the model in `folder`, saying on standard error what was left out of it.
 ///
+/// Where `dtype` is `None`, weights that are stored in half precision stay so on Flex.
+///
 /// # Errors
 ///
 /// Names the file or the tensor that is wrong.
-pub fn open(folder: &Path, device: &Device, allow_non_finite: bool) -> Result<LoadedModel> {
+pub fn open(
+    folder: &Path,
+    device: &Device,
+    dtype: Option<FloatType>,
+    allow_non_finite: bool,
+) -> Result<LoadedModel> {
     let options = LoadOptions {
+        dtype,
         allow_non_finite,
         ..LoadOptions::on(device)
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bsbr_attention::{ArmConfig, LocalConfig};
-use bsbr_convert::{ConversionPlan, SaveOptions, convert, save_model};
+use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, convert, save_model};
 use bsbr_data::storybook::Split;
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2;
@@ -101,7 +101,7 @@ pub fn run(args: Args) -> Result<()> {
     let from = match &args.from {
         None => None,
         Some(folder) => Some((
-            super::model::open(folder, &device, false)?.model,
+            super::model::open(folder, &device, Some(FloatType::F32), false)?.model,
             read_record(folder)?,
         )),
     };

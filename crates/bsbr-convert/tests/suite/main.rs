@@ -12,6 +12,7 @@ mod converting;
 mod damaged_pickle;
 mod folders;
 mod hybrid;
+mod in_place;
 mod keys;
 mod malformed_pickle;
 mod malformed_safetensors;

@@ -6,7 +6,7 @@ use bsbr_convert::{FloatType, LoadOptions, SaveError, SaveOptions, load_model, s
 use bsbr_gpt2::parameters::replace_tensors;
 use burn::tensor::{DType, Device, TensorData};
 
-use crate::support::{assert_close, expected, fixture, load, logits, tensors};
+use crate::support::{assert_close, expected, fixture, load, logits, values};
 
 #[test]
 fn loaded_models_give_the_logits_of_transformers() {
@@ -51,12 +51,73 @@ fn the_report_says_what_was_read() {
 }
 
 #[test]
-fn weights_can_be_kept_in_half_precision() {
+fn weights_can_be_rounded_to_half_precision() {
     let mut options = LoadOptions::on(&Device::default());
     options.dtype = Some(FloatType::Bf16);
     let model = load_model(fixture("single"), &options).unwrap().model;
     assert_eq!(model.wte.weight.val().dtype(), DType::BF16);
     assert_eq!(model.ln_f.bias.val().dtype(), DType::BF16);
+}
+
+/// Matrices keep their stored type where the device multiplies them as they are; asked for f32,
+/// they are f32.
+#[test]
+fn stored_half_precision_stays_where_it_costs_nothing() {
+    let device = Device::default();
+    for (name, stored) in [
+        ("f16", DType::F16),
+        ("bf16", DType::BF16),
+        ("pickle_sharded", DType::F16),
+        ("pickle_protocol4", DType::BF16),
+        ("single", DType::F32),
+        ("f64", DType::F32),
+    ] {
+        let kept = match bsbr_kernels::fuses_mixed_matmul(&device) {
+            true => stored,
+            false => DType::F32,
+        };
+        let single = LoadOptions {
+            dtype: Some(FloatType::F32),
+            ..LoadOptions::on(&device)
+        };
+        let training = LoadOptions::on(&device.clone().autodiff());
+        for (options, expected) in [
+            (LoadOptions::on(&device), kept),
+            (single, DType::F32),
+            (training, DType::F32),
+        ] {
+            let model = load_model(fixture(name), &options).unwrap().model;
+            let block = &model.h[1];
+            for matrix in [
+                &model.wte.weight,
+                &model.wpe.weight,
+                &block.attn.c_attn.weight,
+                &block.mlp.c_proj.weight,
+            ] {
+                assert_eq!(matrix.val().dtype(), expected, "{name}");
+            }
+            for vector in [&model.ln_f.bias, &block.ln_1.weight, &block.mlp.c_fc.bias] {
+                assert_eq!(vector.val().dtype(), DType::F32, "{name}");
+            }
+        }
+    }
+}
+
+/// The numbers are the same however they are held.
+#[test]
+fn half_precision_gives_what_the_same_numbers_give_as_f32() {
+    let expected = expected();
+    for name in ["f16", "bf16", "pickle_sharded", "pickle_protocol4"] {
+        let single = LoadOptions {
+            dtype: Some(FloatType::F32),
+            ..LoadOptions::on(&Device::default())
+        };
+        let single = load_model(fixture(name), &single).unwrap().model;
+        let kept = load(fixture(name)).model;
+        assert_eq!(values(&kept), values(&single), "{name}");
+        let [kept, single] = [kept, single].map(|model| logits(&model, &expected.tokens));
+        assert_close(&kept, &single, 1e-5);
+    }
 }
 
 #[test]
@@ -77,7 +138,7 @@ fn a_saved_model_loads_back_bit_for_bit() {
             save_model(&loaded.model, &out, &options).unwrap();
             let again = load(&out);
             if exact {
-                assert_eq!(tensors(&again.model), tensors(&loaded.model));
+                assert_eq!(values(&again.model), values(&loaded.model));
             }
             let third = folder.path().join(format!("{name}-{dtype:?}-again"));
             save_model(&again.model, &third, &options).unwrap();

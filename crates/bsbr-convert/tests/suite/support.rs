@@ -117,6 +117,16 @@ pub fn tensors(model: &Gpt2) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// A model's tensors as numbers, whatever they are held as.
+pub fn values(model: &Gpt2) -> Vec<(String, Vec<f32>)> {
+    let mut found = Vec::new();
+    visit_tensors(model, |name, data| {
+        let values = data.convert::<f32>().try_into_vec().unwrap();
+        found.push((name.to_owned(), values));
+    });
+    found
+}
+
 /// Fails where numbers differ by more than `tolerance` of the largest.
 pub fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len());

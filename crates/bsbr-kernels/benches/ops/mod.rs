@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a benchmark fails by panicking
 
 use bsbr_kernels as kernels;
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 
 /// The plain form of an operation, or the fused one.
 macro_rules! pick {
@@ -15,7 +15,7 @@ macro_rules! pick {
 }
 
 /// The names of the operations; `+ gradient` is both passes.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 17] = [
     "gelu",
     "gelu + gradient",
     "layer norm",
@@ -30,6 +30,8 @@ pub const NAMES: [&str; 15] = [
     "cross-entropy + gradient",
     "linear cross-entropy",
     "linear cross-entropy + gradient",
+    "mixed product",
+    "mixed product, one row",
     "clusters",
 ];
 
@@ -128,6 +130,14 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
             let table = random([classes, WIDTH], &device) * 0.05;
             run([hidden, table], gradient, move |[hidden, table]| {
                 op(hidden, table, targets.clone(), weights.clone())
+            })
+        }
+        "mixed product" | "mixed product, one row" => {
+            let op = pick!(plain, kernels::mixed_matmul, kernels::mixed_matmul_plain);
+            let rows = if name == "mixed product" { tokens } else { 1 };
+            let weight = random([WIDTH, 4 * WIDTH], &device).cast(DType::BF16);
+            run([random([rows, WIDTH], &device)], gradient, move |[x]| {
+                op(x, weight.clone())
             })
         }
         _ => {

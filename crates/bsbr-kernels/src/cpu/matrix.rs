@@ -1,5 +1,7 @@
 //! Strided matrix views and the block product on them.
 
+use core::marker::PhantomData;
+
 use gemm::Parallelism;
 
 /// A strided view of an `f32` matrix; element (r, c) is `data[r·rs + c·cs]`.
@@ -15,11 +17,17 @@ pub(crate) struct Mat<'a> {
 /// A mutable row-major view; element (r, c) is `data[r·rs + c]`.
 #[derive(Debug)]
 pub(crate) struct MatMut<'a> {
-    data: &'a mut [f32],
+    // No slice: of two views side by side, the rows of one lie between those of the other.
+    data: *mut f32,
     rows: usize,
     cols: usize,
     rs: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
 }
+
+// SAFETY: a view has its elements to itself, as the mutable slice has that it was made of.
+#[allow(unsafe_code)] // a pointer is not `Send` on its own
+unsafe impl Send for MatMut<'_> {}
 
 /// Number of elements from the first to the last of a strided matrix.
 fn span(rows: usize, cols: usize, rs: usize, cs: usize) -> usize {
@@ -104,11 +112,32 @@ impl<'a> MatMut<'a> {
     pub(crate) fn dense(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         assert!(rows * cols <= data.len(), "matrix view out of bounds");
         Self {
-            data,
+            data: data.as_mut_ptr(),
             rows,
             cols,
             rs: cols,
+            borrowed: PhantomData,
         }
+    }
+
+    /// The same view for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut {
+            borrowed: PhantomData,
+            ..*self
+        }
+    }
+
+    /// Views of `width` columns each, side by side, the last of those that are left.
+    pub(crate) fn column_panels(self, width: usize) -> Vec<Self> {
+        let starts = (0..self.cols).step_by(width.max(1));
+        starts
+            .map(|start| Self {
+                data: self.data.wrapping_add(start),
+                cols: width.min(self.cols - start),
+                ..self
+            })
+            .collect()
     }
 }
 
@@ -145,14 +174,15 @@ fn call(
     );
     // SAFETY: the views hold their pointers' whole extent (checked when they
     // are made), `dst` is borrowed mutably so that it overlaps neither operand,
-    // and its row stride is at least its number of columns.
+    // its row stride is at least its number of columns, and panels of one matrix
+    // have no column in common.
     #[allow(unsafe_code)] // the only entry of the gemm crate is an unsafe function
     unsafe {
         gemm::gemm(
             dst.rows,
             dst.cols,
             lhs.cols,
-            dst.data.as_mut_ptr(),
+            dst.data,
             1,
             dst.rs as isize,
             accumulate,

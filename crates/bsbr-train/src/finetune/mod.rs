@@ -21,7 +21,9 @@ use std::sync::Arc;
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::parameters::cast_tensors;
 use burn::module::Module;
+use burn::tensor::DType;
 
 use crate::batch::{Rows, language_modelling, machine_threads, position_offset, total_weight};
 use crate::checkpoint::{self, State, weights_hash};
@@ -68,6 +70,10 @@ pub fn finetune(
 ) -> Result<Finetuned, TrainError> {
     config.validate()?;
     config.precision.check(&model.device())?;
+    // A model may have been loaded with its weights in half precision.
+    let model = cast_tensors(model, DType::F32);
+    let original = original.map(|model| cast_tensors(model.clone(), DType::F32));
+    let original = original.as_ref();
     let model = match config.train {
         Trainable::Retrieval => model.with_learned_retrieval(),
         _ => model,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bsbr_convert::{ConversionPlan, SaveOptions, convert, save_model};
+use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, convert, save_model};
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_report::datasets::Catalogue;
 use bsbr_train::config::AdamW;
@@ -288,7 +288,7 @@ pub fn run(args: Args) -> Result<()> {
     let (device, devices) = args.devices()?;
     let found = args.hub.find(&args.model)?;
     let folder = found.folder.clone();
-    let loaded = model::open(&folder, &device, false)?;
+    let loaded = model::open(&folder, &device, Some(FloatType::F32), false)?;
     let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
     let window = args.window.min(loaded.config.n_positions);
     let data = args.dataset(&tokenizer, window)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bsbr_convert::{LoadOptions, SaveOptions, load_model, save_model};
+use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
@@ -41,7 +41,11 @@ pub(super) struct Tuned {
 impl Tuned {
     /// The model, or why it cannot be had.
     pub fn model(&self) -> Result<Gpt2, String> {
-        load_model(self.folder.join(MODEL), &LoadOptions::on(&self.device))
+        let options = LoadOptions {
+            dtype: Some(FloatType::F32),
+            ..LoadOptions::on(&self.device)
+        };
+        load_model(self.folder.join(MODEL), &options)
             .map(|loaded| loaded.model)
             .map_err(|error| error.to_string())
     }

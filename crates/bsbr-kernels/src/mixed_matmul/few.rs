@@ -1,0 +1,129 @@
+//! A few rows times a weight, which is read once, as it lies in memory.
+//!
+//! What is read is widened a piece at a time into a buffer of the innermost cache: both loops, the
+//! one that widens and the one that multiplies, are simple enough to be vectorised.
+
+use core::hint::black_box;
+
+use rayon::prelude::*;
+
+use super::flex::Rows;
+use crate::cpu::half::{Half, widen_row};
+use crate::cpu::math::{LANES, sum_lanes, vectorised};
+
+/// Rows of the weight that are added up in one pass over a sum, so that it is fetched less often.
+const AT_ONCE: usize = 4;
+/// Columns whose sums are made before those of the next.
+const COLUMNS: usize = 512;
+/// The fewest rows of the weight per task, and the most tasks.
+const ROWS: usize = 64;
+const TASKS: usize = 16;
+
+/// x `[N, K]` times a weight `[K, M]`: its rows, weighted. `[N, M]`
+///
+/// Each task has some of the rows, so that it reads from front to back, and sums of its own.
+pub(super) fn weighted_rows<H: Half>(x: &[f32], weight: Rows<'_, H>) -> Vec<f32> {
+    let (k, m) = (weight.height, weight.width);
+    let n = x.len() / k;
+    // Of the shape alone: results do not depend on the number of threads.
+    let rows = k.div_ceil(TASKS).next_multiple_of(AT_ONCE).max(ROWS);
+    let partial = |from: usize| {
+        let mut sums = vec![0.0; n * m];
+        vectorised(
+            #[inline(always)]
+            || add_rows(&mut sums, x, weight, from, k.min(from + rows)),
+        );
+        sums
+    };
+    let starts: Vec<usize> = (0..k).step_by(rows).collect();
+    let partial: Vec<Vec<f32>> = starts.into_par_iter().map(partial).collect();
+    let mut partial = partial.into_iter();
+    let mut sums = partial.next().unwrap_or_default();
+    for part in partial {
+        for (sum, x) in sums.iter_mut().zip(&part) {
+            *sum += x;
+        }
+    }
+    sums
+}
+
+/// Adds the weight's rows `from` to `to`, weighted by each row of x, to as many rows of sums.
+#[inline(always)]
+fn add_rows<H: Half>(sums: &mut [f32], x: &[f32], weight: Rows<'_, H>, from: usize, to: usize) {
+    let (k, m) = (weight.height, weight.width);
+    let mut wide = [[0.0; COLUMNS]; AT_ONCE];
+    for start in (0..m).step_by(COLUMNS) {
+        let len = COLUMNS.min(m - start);
+        for row in (from..to).step_by(AT_ONCE) {
+            let count = AT_ONCE.min(to - row);
+            for (i, wide) in wide.iter_mut().enumerate() {
+                match i < count {
+                    true => widen_row(&mut wide[..len], weight.part(row + i, start, len)),
+                    // Left from other rows: nothing is added of them.
+                    false => wide.fill(0.0),
+                }
+            }
+            for (sums, x) in sums.chunks_exact_mut(m).zip(x.chunks_exact(k)) {
+                let mut factors = [0.0; AT_ONCE];
+                factors[..count].copy_from_slice(&x[row..row + count]);
+                add_four(&mut sums[start..start + len], factors, &wide);
+            }
+        }
+    }
+}
+
+/// Adds four rows, weighted, to a sum that may be shorter.
+#[inline(always)]
+fn add_four(sums: &mut [f32], factors: [f32; AT_ONCE], rows: &[[f32; COLUMNS]; AT_ONCE]) {
+    let ([a, b, c, d], [p, q, r, s]) = (factors, rows);
+    for ((((sum, p), q), r), s) in sums.iter_mut().zip(p).zip(q).zip(r).zip(s) {
+        *sum = *sum + a * p + b * q + c * r + d * s;
+    }
+}
+
+/// Rows of the table per task.
+const TABLE_ROWS: usize = 256;
+
+/// x `[N, K]` times the transpose of a table `[M, K]`: dot products of their rows. `[M, N]`
+pub(super) fn dots<H: Half>(x: &[f32], n: usize, table: Rows<'_, H>) -> Vec<f32> {
+    let k = table.width;
+    let mut out = vec![0.0; table.height * n];
+    let tasks = out.par_chunks_mut(TABLE_ROWS * n).enumerate();
+    tasks.for_each_init(
+        || vec![0.0; k],
+        |wide, (task, out)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (i, out) in out.chunks_exact_mut(n).enumerate() {
+                        widen_row(wide, table.part(task * TABLE_ROWS + i, 0, k));
+                        for (out, x) in out.iter_mut().zip(x.chunks_exact(k)) {
+                            *out = dot(wide, x);
+                        }
+                    }
+                },
+            );
+        },
+    );
+    out
+}
+
+/// Dot product of two long rows of the same length.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += x * y;
+        }
+    }
+    // Seen together, the compiler arranges the loop for the additions after it, and uses an eighth
+    // of each vector.
+    let mut sum = sum_lanes(black_box(lanes));
+    for (x, y) in a_rest.iter().zip(b_rest) {
+        sum += x * y;
+    }
+    sum
+}

@@ -1,0 +1,64 @@
+//! Many rows times a weight, of which a panel at a time is in single precision.
+
+use rayon::prelude::*;
+
+use super::flex::Rows;
+use crate::cpu::half::{Half, widen_row};
+use crate::cpu::math::vectorised;
+use crate::cpu::matrix::{Mat, MatMut, product};
+
+/// Columns and rows of a panel, 384 KiB in all: it stays in a core's own cache, next to the rows
+/// that it is multiplied with.
+const COLUMNS: usize = 192;
+const DEPTH: usize = 512;
+
+/// x `[N, K]` times a weight of the rows `[K, M]`, or `[M, K]` where it is `transposed`. `[N, M]`
+pub(super) fn by_panels<H: Half>(
+    x: &[f32],
+    n: usize,
+    weight: Rows<'_, H>,
+    transposed: bool,
+) -> Vec<f32> {
+    let (k, m) = match transposed {
+        false => (weight.height, weight.width),
+        true => (weight.width, weight.height),
+    };
+    let mut out = vec![0.0; n * m];
+    let panels = MatMut::dense(&mut out, n, m).column_panels(COLUMNS);
+    let panels = panels.into_par_iter().enumerate();
+    panels.for_each_init(
+        || vec![0.0; COLUMNS * DEPTH],
+        |panel, (number, mut out)| {
+            let start = number * COLUMNS;
+            let width = COLUMNS.min(m - start);
+            for from in (0..k).step_by(DEPTH) {
+                let depth = DEPTH.min(k - from);
+                let rhs = match transposed {
+                    false => widened(panel, weight, [from, depth], [start, width]),
+                    true => widened(panel, weight, [start, width], [from, depth]).t(),
+                };
+                let lhs = Mat::new(&x[from..], n, depth, k, 1);
+                product(out.reborrow(), lhs, rhs, 1.0, from > 0);
+            }
+        },
+    );
+    out
+}
+
+/// Some rows and columns of a weight, each from a first one on and so many, in `panel`.
+fn widened<'a, H: Half>(
+    panel: &'a mut [f32],
+    weight: Rows<'_, H>,
+    [first, height]: [usize; 2],
+    [start, width]: [usize; 2],
+) -> Mat<'a> {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (row, wide) in panel.chunks_exact_mut(width).take(height).enumerate() {
+                widen_row(wide, weight.part(first + row, start, width));
+            }
+        },
+    );
+    Mat::dense(panel, height, width)
+}
