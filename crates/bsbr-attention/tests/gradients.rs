@@ -123,6 +123,10 @@ fn gradients_of_one_kernel_equal_those_of_smaller_operations() {
         };
         let attention = arm(&config, sizes, &device);
         let single = input(sizes, 4, &device);
+        // Elsewhere both are the same operations, and a driver's f64 is what is tested.
+        if !bsbr_kernels::fuses_block_attention(&single.query) {
+            return;
+        }
         let double = |x: &Tensor<4>| x.clone().cast(DType::F64);
         let double = AttentionInput {
             query: double(&single.query),
