@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Tensor};
 use common::{assert_close, assert_same, devices, tensor};
 
 /// Rows on both sides of where the form changes, and sizes that no vector or panel divides.
-const ROWS: [usize; 9] = [1, 2, 3, 7, 8, 9, 24, 25, 130];
+const ROWS: [usize; 9] = [1, 2, 3, 7, 8, 9, 12, 13, 130];
 const SIZES: [[usize; 2]; 6] = [
     [1, 1],
     [5, 3],
@@ -100,16 +100,16 @@ fn rows_do_not_mix() {
     for device in devices().into_iter().map(Device::inner) {
         for dtype in halves(&device) {
             let weight = tensor([200, 70], 8, 1.0, &device).cast(dtype);
-            let x = tensor([8, 200], 9, 1.0, &device);
+            let x = tensor([2, 200], 9, 1.0, &device);
             for weight in [weight.clone(), weight.clone().transpose()] {
                 let x = x.clone().narrow(1, 0, weight.dims()[0]);
                 let all = mixed_matmul(x.clone(), weight.clone());
-                for row in 0..8 {
+                for row in 0..2 {
                     let one = mixed_matmul(x.clone().narrow(0, row, 1), weight.clone());
                     let among = all.clone().narrow(0, row, 1);
                     match fuses_mixed_matmul(&device) {
                         true => assert_same([one], [among]),
-                        false => assert_close(one, among, TOLERANCE, "one of eight rows"),
+                        false => assert_close(one, among, TOLERANCE, "one of two rows"),
                     }
                 }
             }

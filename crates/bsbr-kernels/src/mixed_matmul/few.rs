@@ -1,7 +1,7 @@
 //! A few rows times a weight, which is read once, as it lies in memory.
 //!
-//! What is read is widened a piece at a time into a buffer of the innermost cache: both loops, the
-//! one that widens and the one that multiplies, are simple enough to be vectorised.
+//! The loops are flat, over whole rows from front to back, so that they are vectorised and what they
+//! read next is known to the processor.
 
 use core::hint::black_box;
 
@@ -11,10 +11,6 @@ use super::flex::Rows;
 use crate::cpu::half::{Half, widen_row};
 use crate::cpu::math::{LANES, sum_lanes, vectorised};
 
-/// Rows of the weight that are added up in one pass over a sum, so that it is fetched less often.
-const AT_ONCE: usize = 4;
-/// Columns whose sums are made before those of the next.
-const COLUMNS: usize = 512;
 /// The fewest rows of the weight per task, and the most tasks.
 const ROWS: usize = 64;
 const TASKS: usize = 16;
@@ -26,7 +22,7 @@ pub(super) fn weighted_rows<H: Half>(x: &[f32], weight: Rows<'_, H>) -> Vec<f32>
     let (k, m) = (weight.height, weight.width);
     let n = x.len() / k;
     // Of the shape alone: results do not depend on the number of threads.
-    let rows = k.div_ceil(TASKS).next_multiple_of(AT_ONCE).max(ROWS);
+    let rows = k.div_ceil(TASKS).max(ROWS);
     let partial = |from: usize| {
         let mut sums = vec![0.0; n * m];
         vectorised(
@@ -51,33 +47,15 @@ pub(super) fn weighted_rows<H: Half>(x: &[f32], weight: Rows<'_, H>) -> Vec<f32>
 #[inline(always)]
 fn add_rows<H: Half>(sums: &mut [f32], x: &[f32], weight: Rows<'_, H>, from: usize, to: usize) {
     let (k, m) = (weight.height, weight.width);
-    let mut wide = [[0.0; COLUMNS]; AT_ONCE];
-    for start in (0..m).step_by(COLUMNS) {
-        let len = COLUMNS.min(m - start);
-        for row in (from..to).step_by(AT_ONCE) {
-            let count = AT_ONCE.min(to - row);
-            for (i, wide) in wide.iter_mut().enumerate() {
-                match i < count {
-                    true => widen_row(&mut wide[..len], weight.part(row + i, start, len)),
-                    // Left from other rows: nothing is added of them.
-                    false => wide.fill(0.0),
-                }
-            }
-            for (sums, x) in sums.chunks_exact_mut(m).zip(x.chunks_exact(k)) {
-                let mut factors = [0.0; AT_ONCE];
-                factors[..count].copy_from_slice(&x[row..row + count]);
-                add_four(&mut sums[start..start + len], factors, &wide);
+    // One at a time: several at once would be several streams from memory, and take longer.
+    for row in from..to {
+        let halves = weight.part(row, 0, m);
+        for (sums, x) in sums.chunks_exact_mut(m).zip(x.chunks_exact(k)) {
+            let factor = x[row];
+            for (sum, half) in sums.iter_mut().zip(halves) {
+                *sum += factor * half.widen();
             }
         }
-    }
-}
-
-/// Adds four rows, weighted, to a sum that may be shorter.
-#[inline(always)]
-fn add_four(sums: &mut [f32], factors: [f32; AT_ONCE], rows: &[[f32; COLUMNS]; AT_ONCE]) {
-    let ([a, b, c, d], [p, q, r, s]) = (factors, rows);
-    for ((((sum, p), q), r), s) in sums.iter_mut().zip(p).zip(q).zip(r).zip(s) {
-        *sum = *sum + a * p + b * q + c * r + d * s;
     }
 }
 

@@ -11,9 +11,9 @@ use crate::cpu::tensor::{contiguous, dense, elements, is_f32};
 
 /// Up to so many rows, the products are bound by reading the weight, and are summed up on its way
 /// from memory; with more, they gain from panels in cache and registers.
-const FEW: usize = 8;
+const FEW: usize = 2;
 /// The same for a table, whose panels have to be transposed.
-const FEW_OF_TABLE: usize = 24;
+const FEW_OF_TABLE: usize = 12;
 
 impl MixedMatmulOps for Flex {
     fn mixed_matmul(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
