@@ -9,9 +9,14 @@ use crate::config::MomentsConfig;
 use crate::geometry::Grid;
 
 /// Whether the kernel is there for such tensors, and the sequence so long that it is
-/// anything but dense attention.
-pub(crate) fn is_best(grid: &Grid, query: &Tensor<4>) -> bool {
-    grid.far_chunks(query.dims()[2]) > 0 && fuses_block_attention(query)
+/// anything but dense attention; without `config`, for sinks and near field alone.
+pub(crate) fn is_best(grid: &Grid, config: Option<&MomentsConfig>, query: &Tensor<4>) -> bool {
+    let settings = settings(
+        grid,
+        config.map_or(0, |config| config.clusters),
+        config.map_or(0, |config| config.exact_clusters),
+    );
+    grid.far_chunks(query.dims()[2]) > 0 && fuses_block_attention(query, &settings)
 }
 
 /// Sinks and near field alone.

@@ -31,7 +31,7 @@ pub(crate) fn forward(
     scale: f64,
 ) -> Tensor<4> {
     let grid = config.grid();
-    if fused::is_best(&grid, &query) {
+    if fused::is_best(&grid, None, &query) {
         return fused::local(&grid, [query, key, value], scale);
     }
     Chunked::new(grid, query, key, value, scale).attend(None)

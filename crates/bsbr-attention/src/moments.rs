@@ -73,7 +73,7 @@ pub(crate) fn forward(
     scale: f64,
 ) -> Tensor<4> {
     let grid = config.grid();
-    if own.is_as_converted() && fused::is_best(&grid, &query) {
+    if own.is_as_converted() && fused::is_best(&grid, Some(config), &query) {
         return fused::moments(config, own.bases, [query, key, value], scale);
     }
     let chunked = Chunked::new(grid, query, key, value, scale);

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "flex")]
 mod backward;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod far;
 #[cfg(feature = "flex")]
@@ -11,7 +13,7 @@ mod forward;
 mod grad;
 #[cfg(feature = "flex")]
 mod lookup;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 mod plan;
 mod portable;
 
@@ -180,8 +182,6 @@ pub trait BlockAttentionOps: Backend {
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)] // Burn keeps the backend for now
 impl BlockAttentionOps for burn::backend::NdArray {}
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl BlockAttentionOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl BlockAttentionOps for burn::backend::Remote {}
 
@@ -214,9 +214,13 @@ impl BlockAttentionOps for burn::backend::Remote {}
 /// the scores of a block of queries, take inputs with any strides, and give the
 /// same on any number of threads. For the backward pass the log-sum-exp of every
 /// query's scores is kept; clusters, states and scores are computed again. The
-/// output is laid out as `[B, N, H, D]`. Elsewhere it is what
-/// [`block_attention_plain`] is, which needs memory for N² scores; its backward
-/// pass computes the forward pass again, too.
+/// output is laid out as `[B, N, H, D]`.
+///
+/// On GPUs the forward pass without looked-up clusters is made of kernels that keep
+/// no scores; what they split and summarise is what the host would, up to rounding.
+///
+/// Elsewhere it is what [`block_attention_plain`] is, which needs memory for N²
+/// scores; its backward pass computes the forward pass again, too.
 ///
 /// # Panics
 ///
@@ -265,15 +269,20 @@ pub fn block_attention_plain(
     ))
 }
 
-/// Whether [`block_attention`] is fused for tensors like `x`, with autodiff or without.
-pub fn fuses_block_attention(x: &Tensor<4>) -> bool {
-    let on_flex = match x.device().without_autodiff().as_dispatch() {
+/// Whether [`block_attention`] is fused for tensors like `x` `[B, H, N, D]`: forward, and,
+/// where their device has autodiff, backward too.
+#[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), allow(unused_variables))]
+pub fn fuses_block_attention(x: &Tensor<4>, settings: &BlockAttention) -> bool {
+    match x.device().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
-        burn::backend::DispatchDevice::Flex(_) => true,
+        burn::backend::DispatchDevice::Flex(_) => x.dtype() == DType::F32,
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        burn::backend::DispatchDevice::Cube(device) => {
+            !x.device().is_autodiff() && cube::fuses(device, x.dtype(), x.dims()[3], settings)
+        }
         #[allow(unreachable_patterns)] // with one backend compiled in
         _ => false,
-    };
-    on_flex && x.dtype() == DType::F32
+    }
 }
 
 impl BlockStates {

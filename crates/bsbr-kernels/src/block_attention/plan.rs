@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use super::BlockAttention;
+#[cfg(feature = "flex")]
 use crate::cpu::block::QUERIES;
 
 /// The most keys in a step of the softmax.
+#[cfg(feature = "flex")]
 const KEYS: usize = 384;
 
 impl BlockAttention {
@@ -54,6 +56,7 @@ pub(super) struct Seen {
 }
 
 /// Keys that are taken into the softmax together.
+#[cfg(feature = "flex")]
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     /// Tokens of the window.
@@ -62,6 +65,7 @@ pub(super) struct Step {
     pub(super) shared: Range<usize>,
 }
 
+#[cfg(feature = "flex")]
 impl Seen {
     /// The window alone.
     pub(super) fn window(self) -> Self {
@@ -94,6 +98,7 @@ impl Seen {
 }
 
 /// Blocks of about the same number of queries.
+#[cfg(feature = "flex")]
 pub(super) fn blocks(queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let size = queries.len().div_ceil(queries.len().div_ceil(QUERIES));
     let end = queries.end;

@@ -9,7 +9,7 @@ use super::{BlockAttention, BlockStatesPrimitive};
 use crate::clusters::split_into_clusters;
 
 /// Added to scores that must not be seen: finite, so that no NaN can arise.
-const HIDDEN: f32 = -1e30;
+pub(super) const HIDDEN: f32 = -1e30;
 
 /// The far chunks of a sequence.
 struct Far<B: Backend> {
@@ -321,7 +321,7 @@ fn narrow<B: Backend>(x: FloatTensor<B>, dim: usize, start: usize, len: usize) -
 }
 
 /// softmax over the last of four dimensions, and log-sum-exp.
-fn softmax<B: Backend>(scores: FloatTensor<B>) -> (FloatTensor<B>, FloatTensor<B>) {
+pub(super) fn softmax<B: Backend>(scores: FloatTensor<B>) -> (FloatTensor<B>, FloatTensor<B>) {
     let max = B::float_detach(B::float_max_dim(scores.clone(), 3));
     let exp = B::float_exp(B::float_sub(scores, max.clone()));
     let sum = B::float_sum_dim(exp.clone(), 3);

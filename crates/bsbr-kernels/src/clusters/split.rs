@@ -3,7 +3,7 @@
 use crate::cpu::math::{add_weighted, row_copy, row_dot, row_subtract, vectorised};
 
 /// Rounds of power iteration that find the main axis.
-const POWER_ITERATIONS: usize = 3;
+pub(crate) const POWER_ITERATIONS: usize = 3;
 
 /// The splits of a chunk, and buffers to be used again for the next one.
 ///

@@ -10,6 +10,7 @@ use crate::experiment::{Unit, batches};
 use crate::lab::Lab;
 use crate::record::{Measurement, Pool, Records};
 use crate::render::chart::Series;
+use crate::rounds::wait_for;
 use crate::section::{Cell, Headline, Row, Style, Table, Verdict};
 use crate::spec::{ArmSpec, Bar, Spec, dense};
 
@@ -306,7 +307,7 @@ pub(super) fn ready_models(
         // What a model cannot take is said of each sample.
         let _ = model
             .hidden_states(warm)
-            .map(|hidden| model.last_logits(hidden).into_data());
+            .map(|hidden| wait_for(model.last_logits(hidden)));
         Ok(model)
     };
     spec.method.arms.iter().map(ready).collect()

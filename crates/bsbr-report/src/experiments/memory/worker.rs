@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::random;
 use crate::experiments::training_memory::step::Training;
+use crate::rounds::wait_for;
 
 /// Tokens of a first pass, after which what every pass needs is there.
 const WARM_UP: usize = 16;
@@ -184,7 +185,7 @@ fn forward(model: &Gpt2, ids: &[u32]) -> Result<(), String> {
     let hidden = model
         .hidden_states(&batch)
         .map_err(|error| error.to_string())?;
-    let _ = model.last_logits(hidden).into_data();
+    wait_for(model.last_logits(hidden));
     Ok(())
 }
 

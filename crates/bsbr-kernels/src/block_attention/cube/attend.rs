@@ -1,0 +1,341 @@
+//! One softmax over all that a query sees: a unit for each query, and a cube of them for
+//! each block of queries of a chunk, which see the same but for the diagonal.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::DType;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::super::BlockAttention;
+use super::{elements, room};
+
+/// Queries of a block.
+const QUERIES: usize = 64;
+
+/// Keys that are weighed together.
+const STEP: usize = 4;
+
+/// Bytes of shared memory for keys, values and biases.
+const SHARED: usize = 16 * 1024;
+
+/// Score of what must not be seen: finite, since WGSL has no infinity.
+const HIDDEN: f32 = -1e30;
+
+/// Numbers that are read together.
+type Four = Vector<f32, Const<4>>;
+
+/// What all queries of a chunk see alike, in `f32`.
+pub(super) struct Alike {
+    /// Mean keys of the clusters. `[B, H, F·G, D]`
+    pub(super) keys: CubeTensor,
+    /// Mean values of the clusters. `[B, H, F·G, D]`
+    pub(super) values: CubeTensor,
+    /// ln m. `[B, H, F·G]`
+    pub(super) bias: CubeTensor,
+    /// The state that each chunk with a far field reads. `[B, H, F, D, D]`
+    pub(super) states: Option<CubeTensor>,
+}
+
+/// Keys in shared memory at a time, a multiple of [`STEP`].
+fn tile(d: usize) -> usize {
+    let key = 2 * 16 * d.div_ceil(4) + 4;
+    (SHARED / key / STEP * STEP).clamp(STEP, QUERIES)
+}
+
+/// Bytes of shared memory that a block takes.
+pub(super) fn shared_bytes(d: usize) -> usize {
+    tile(d) * (2 * 16 * d.div_ceil(4) + 4)
+}
+
+/// Output `[B, N, H, D]` in the type of the inputs `[B, H, N, D]`, and the log-sum-exp of
+/// every query's scores `[B, H, N]` in `f32`.
+pub(super) fn attend(
+    [q, k, v]: [CubeTensor; 3],
+    alike: Option<Alike>,
+    settings: &BlockAttention,
+    scale: f32,
+) -> (CubeTensor, CubeTensor) {
+    let shape = q.shape();
+    let [b, h, n, d] = [shape[0], shape[1], shape[2], shape[3]];
+    let out = room(&q, [b, n, h, d], q.dtype);
+    let lse = room(&q, [b, h, n], DType::F32);
+    let nothing = || room(&q, [1], DType::F32);
+    let clusters = alike.as_ref().map_or(0, |_| settings.clusters);
+    let (keys, values, bias, states) = match alike {
+        None => (nothing(), nothing(), nothing(), None),
+        Some(x) => (x.keys, x.values, x.bias, x.states),
+    };
+    let with_state = states.is_some();
+    let states = states.unwrap_or_else(nothing);
+    let plan = plan(settings, n);
+    let blocks = plan.len() / PLAN;
+    let numbers = q.client.create_from_slice(&bytes_of(&plan));
+    let (client, device) = (q.client.clone(), q.device.clone());
+    let plan = CubeTensor::new_contiguous(client, device, [plan.len()].into(), numbers, DType::U32);
+    attend_kernel::launch(
+        &q.client,
+        CubeCount::Static(blocks as u32, h as u32, b as u32),
+        CubeDim::new_1d(QUERIES as u32),
+        q.clone().into_tensor_arg(),
+        k.into_tensor_arg(),
+        v.into_tensor_arg(),
+        keys.into_tensor_arg(),
+        values.into_tensor_arg(),
+        bias.into_tensor_arg(),
+        states.into_tensor_arg(),
+        plan.into_buffer_arg(),
+        out.clone().into_tensor_arg(),
+        lse.clone().into_tensor_arg(),
+        scale,
+        n as u32,
+        settings.sinks as u32,
+        settings.far_chunks(n) as u32,
+        clusters as u32,
+        d,
+        tile(d),
+        with_state,
+        elements(q.dtype),
+    );
+    (out, lse)
+}
+
+/// Numbers that describe a block: its first query, the one behind its last, the first
+/// token of its window, and the number of its far chunks.
+const PLAN: usize = 4;
+
+/// The blocks of a sequence.
+fn plan(settings: &BlockAttention, tokens: usize) -> Vec<u32> {
+    let mut plan = Vec::new();
+    for chunk in 0..settings.query_chunks(tokens) {
+        let (seen, queries) = (settings.seen(chunk), settings.queries(chunk, tokens));
+        for first in queries.clone().step_by(QUERIES) {
+            let end = (first + QUERIES).min(queries.end);
+            plan.extend([first, end, seen.near, seen.far].map(|x| x as u32));
+        }
+    }
+    plan
+}
+
+fn bytes_of(numbers: &[u32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_ne_bytes()).collect()
+}
+
+#[cube(launch)]
+#[allow(clippy::too_many_arguments)] // what a kernel is given
+#[allow(clippy::collapsible_if)] // the outer one is decided when a kernel is compiled
+fn attend_kernel<F: Float>(
+    q: &Tensor<F>,
+    k: &Tensor<F>,
+    v: &Tensor<F>,
+    keys: &Tensor<f32>,
+    values: &Tensor<f32>,
+    bias: &Tensor<f32>,
+    states: &Tensor<f32>,
+    plan: &[u32],
+    out: &mut Tensor<F>,
+    lse: &mut Tensor<f32>,
+    scale: f32,
+    tokens: u32,
+    sinks: u32,
+    far_chunks: u32,
+    clusters: u32,
+    #[comptime] d: usize,
+    #[comptime] tile: usize,
+    #[comptime] with_state: bool,
+    #[define(F)] _dtype: ElemType,
+) {
+    let unit = UNIT_POS_X as usize;
+    let (row, head) = (CUBE_POS_Z as usize, CUBE_POS_Y as usize);
+    let heads = CUBE_COUNT_Y as usize;
+    let place = row * heads + head;
+    let tokens = tokens as usize;
+    let block = CUBE_POS_X as usize * PLAN;
+    let first = plan[block] as usize;
+    let end = plan[block + 1] as usize;
+    let near = plan[block + 2] as usize;
+    let far = plan[block + 3] as usize;
+    let mut sinks = sinks as usize;
+    if far == 0 {
+        sinks = 0;
+    }
+    let clusters = clusters as usize;
+    let window = end - near;
+    let total = window + sinks + far * clusters;
+
+    let fours = comptime!(d.div_ceil(4));
+    let mut tile_keys = Shared::<[Four]>::new_slice(tile * fours);
+    let mut tile_values = Shared::<[Four]>::new_slice(tile * fours);
+    let mut tile_bias = Shared::<[f32]>::new_slice(tile);
+
+    // Units without a query compute what the last one does, and keep it to themselves.
+    let query = min(first + unit, end - 1);
+    let q_row = row * q.stride(0) + head * q.stride(1) + query * q.stride(2);
+    let mut own = Array::<Four>::new(fours);
+    let mut sum = Array::<Four>::new(fours);
+    #[unroll]
+    for four in 0..fours {
+        own[four] = four_of::<F>(q, q_row, q.stride(3), 4 * four, d) * Four::new(scale);
+        sum[four] = Four::new(0.0);
+    }
+    let mut most = f32::new(HIDDEN);
+    let mut norm = f32::new(0.0);
+    let mut mass = f32::new(0.0);
+
+    let k_head = row * k.stride(0) + head * k.stride(1);
+    let v_head = row * v.stride(0) + head * v.stride(1);
+    let far_chunks = far_chunks as usize;
+    let head_clusters = place * far_chunks * clusters;
+    let mut start = 0usize;
+    while start < total {
+        sync_cube();
+        let mut item = unit;
+        while item < tile * fours {
+            let (key, four) = (start + item / fours, item % fours);
+            if key < window + sinks {
+                let mut token = near + key;
+                if key >= window {
+                    token = key - window;
+                }
+                tile_keys[item] =
+                    four_of::<F>(k, k_head + token * k.stride(2), k.stride(3), 4 * four, d);
+                tile_values[item] =
+                    four_of::<F>(v, v_head + token * v.stride(2), v.stride(3), 4 * four, d);
+            } else if key < total {
+                let cluster = (head_clusters + key - window - sinks) * d;
+                tile_keys[item] = four_of::<f32>(keys, cluster, 1usize, 4 * four, d);
+                tile_values[item] = four_of::<f32>(values, cluster, 1usize, 4 * four, d);
+            } else {
+                tile_keys[item] = Four::new(0.0);
+                tile_values[item] = Four::new(0.0);
+            }
+            item += QUERIES;
+        }
+        if unit < tile {
+            let key = start + unit;
+            let mut of_key = f32::new(0.0);
+            if key >= total {
+                of_key = f32::new(HIDDEN);
+            } else if key >= window + sinks {
+                of_key = bias[head_clusters + key - window - sinks];
+            }
+            tile_bias[unit] = of_key;
+        }
+        sync_cube();
+
+        let mut step = 0usize;
+        while step < tile {
+            let mut scores = Array::<f32>::new(STEP);
+            let mut highest = most;
+            #[unroll]
+            for i in 0..STEP {
+                let mut products = Four::new(0.0);
+                #[unroll]
+                for four in 0..fours {
+                    products += own[four] * tile_keys[(step + i) * fours + four];
+                }
+                let mut score = products.extract(0usize)
+                    + products.extract(1usize)
+                    + products.extract(2usize)
+                    + products.extract(3usize)
+                    + tile_bias[step + i];
+                let key = start + step + i;
+                if key < window && near + key > query {
+                    score = f32::new(HIDDEN);
+                }
+                scores[i] = score;
+                highest = max(highest, score);
+            }
+            let kept = (most - highest).exp();
+            most = highest;
+            norm *= kept;
+            mass *= kept;
+            #[unroll]
+            for i in 0..STEP {
+                let weight = (scores[i] - highest).exp();
+                norm += weight;
+                if start + step + i >= window + sinks {
+                    mass += weight;
+                }
+                scores[i] = weight;
+            }
+            #[unroll]
+            for four in 0..fours {
+                let mut values = sum[four] * Four::new(kept);
+                #[unroll]
+                for i in 0..STEP {
+                    values += tile_values[(step + i) * fours + four] * Four::new(scores[i]);
+                }
+                sum[four] = values;
+            }
+            step += STEP;
+        }
+        start += tile;
+    }
+
+    // The state's rows are like values, with weights M · scale · q.
+    if comptime!(with_state) {
+        if far > 0 {
+            let state = (place * far_chunks + far - 1) * d * d;
+            let mut start = 0usize;
+            while start < d {
+                sync_cube();
+                let mut item = unit;
+                while item < tile * fours {
+                    let (dim, four) = (start + item / fours, item % fours);
+                    let mut of_row = Four::new(0.0);
+                    if dim < d {
+                        of_row = four_of::<f32>(states, state + dim * d, 1usize, 4 * four, d);
+                    }
+                    tile_values[item] = of_row;
+                    item += QUERIES;
+                }
+                sync_cube();
+                let rows = min(tile, d - start);
+                for i in 0..rows {
+                    let x = f32::cast_from(q[q_row + (start + i) * q.stride(3)]);
+                    let weight = Four::new(mass * scale * x);
+                    #[unroll]
+                    for four in 0..fours {
+                        sum[four] += tile_values[i * fours + four] * weight;
+                    }
+                }
+                start += tile;
+            }
+        }
+    }
+
+    if first + unit < end {
+        let out_row = ((row * tokens + query) * heads + head) * d;
+        let share = f32::new(1.0) / norm;
+        #[unroll]
+        for four in 0..fours {
+            #[unroll]
+            for i in 0..4usize {
+                if comptime!(4 * four + i < d) {
+                    out[out_row + 4 * four + i] = F::cast_from(sum[four].extract(i) * share);
+                }
+            }
+        }
+        lse[place * tokens + query] = most + norm.ln();
+    }
+}
+
+/// Four numbers of a row from dimension `dim` on, zeros behind its end.
+#[cube]
+fn four_of<F: Float>(
+    x: &Tensor<F>,
+    row: usize,
+    stride: usize,
+    dim: usize,
+    #[comptime] d: usize,
+) -> Four {
+    let mut four = Four::new(0.0);
+    #[unroll]
+    for i in 0..4usize {
+        if dim + i < d {
+            four.insert(i, f32::cast_from(x[row + (dim + i) * stride]));
+        }
+    }
+    four
+}
