@@ -1,0 +1,13 @@
+//! The tests of this crate in one binary, for each links Burn.
+
+mod causality;
+mod common;
+mod compression;
+mod gradients;
+mod limits;
+mod precision;
+mod published;
+mod reference;
+mod streaming;
+mod summaries;
+mod weights;

@@ -1,0 +1,211 @@
+//! Feeding pieces through the cache gives what the whole sequence gives.
+
+use crate::common::{
+    Sizes, arm, arms, assert_close, input, local, moments, piece, published, streamed, test_device,
+};
+use bsbr_attention::{ArmConfig, Cache, MomentsConfig, Padding};
+
+#[test]
+fn streaming_equals_parallel() {
+    let device = test_device();
+    for config in arms() {
+        let size = config.chunk_size().unwrap_or(4);
+        let tokens = 5 * size + 9;
+        let sizes = Sizes {
+            batch: 2,
+            heads: 2,
+            tokens,
+            head_dim: 5,
+        };
+        let attention = arm(&config, sizes, &device);
+        let input = input(sizes, 3, &device);
+        let whole = attention.forward(input.clone());
+        for pieces in [
+            vec![1],
+            vec![7],
+            vec![size + 1],
+            vec![(size - 1).max(1)],
+            vec![tokens],
+            vec![13, 1, 1, 4, 2],
+        ] {
+            let output = streamed(&attention, &input, &pieces);
+            assert_close(
+                &output,
+                &whole,
+                1e-5,
+                &format!("{config:?} in pieces {pieces:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_of_unequal_length_stream_as_they_do_alone() {
+    let device = test_device();
+    for config in arms() {
+        let size = config.chunk_size().unwrap_or(4);
+        let tokens = 4 * size + 13;
+        let sizes = Sizes {
+            batch: 4,
+            heads: 2,
+            tokens,
+            head_dim: 5,
+        };
+        let attention = arm(&config, sizes, &device);
+        let mut input = input(sizes, 4, &device);
+        input.padding = Padding::left(vec![3, 0, 9, 3]);
+        let whole = attention.forward(input.clone());
+        for pieces in [vec![11, 1], vec![9, 1, 5]] {
+            let output = streamed(&attention, &input, &pieces);
+            assert_close(
+                &output,
+                &whole,
+                1e-5,
+                &format!("{config:?} in pieces {pieces:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn padded_rows_give_what_they_give_alone() {
+    let device = test_device();
+    for config in arms() {
+        let tokens = 23;
+        let sizes = Sizes {
+            batch: 3,
+            heads: 2,
+            tokens,
+            head_dim: 5,
+        };
+        let attention = arm(&config, sizes, &device);
+        let mut input = input(sizes, 5, &device);
+        let padding = [4, 0, 22];
+        input.padding = Padding::left(padding.to_vec());
+        let together = attention.forward(input.clone());
+        for (row, before) in padding.into_iter().enumerate() {
+            let mut alone = piece(&input, before, tokens - before);
+            alone.query = alone.query.narrow(0, row, 1);
+            alone.key = alone.key.narrow(0, row, 1);
+            alone.value = alone.value.narrow(0, row, 1);
+            alone.hidden_states = alone.hidden_states.narrow(0, row, 1);
+            let row = together.clone().narrow(0, row, 1);
+            let real = row.clone().narrow(2, before, tokens - before);
+            assert_close(
+                &real,
+                &attention.forward(alone),
+                1e-5,
+                &format!("{config:?}"),
+            );
+            if before > 0 {
+                assert_eq!(
+                    row.narrow(2, 0, before).abs().max().into_scalar::<f32>(),
+                    0.0
+                );
+            }
+        }
+    }
+}
+
+/// So long that the parallel form works through several groups of chunks.
+#[test]
+fn long_sequences_stream_as_they_run_in_parallel() {
+    let device = test_device();
+    let base = MomentsConfig {
+        chunk_size: 8,
+        clusters: 4,
+        ..moments(8, 1, 4)
+    };
+    for config in [
+        local(8, 1, 4),
+        ArmConfig::Moments(base.clone()),
+        ArmConfig::Moments(MomentsConfig {
+            exact_clusters: 2,
+            ..base
+        }),
+    ] {
+        let sizes = Sizes {
+            batch: 4,
+            heads: 8,
+            tokens: 1203,
+            head_dim: 4,
+        };
+        let attention = arm(&config, sizes, &device);
+        let input = input(sizes, 6, &device);
+        let whole = attention.forward(input.clone());
+        let output = streamed(&attention, &input, &[501, 8]);
+        assert_close(&output, &whole, 1e-4, &format!("{config:?}"));
+    }
+}
+
+/// Numbers kept after `tokens` tokens of one head of one sequence.
+fn numbers(config: &ArmConfig, tokens: usize, head_dim: usize) -> usize {
+    let device = test_device();
+    let sizes = Sizes {
+        batch: 1,
+        heads: 1,
+        tokens,
+        head_dim,
+    };
+    let mut cache = Cache::new();
+    let input = input(sizes, 8, &device);
+    let attention = arm(config, sizes, &device);
+    for start in (0..tokens).step_by(5) {
+        let n = 5.min(tokens - start);
+        let _ = attention.forward_cached(piece(&input, start, n), &mut cache);
+    }
+    assert_eq!(cache.tokens(0), tokens);
+    cache.numbers()
+}
+
+#[test]
+fn caches_keep_what_the_design_says_and_no_more() {
+    let (d, s, g, sinks) = (4, 8, 2, 3);
+    let tokens = sinks + 10 * s + 5;
+    // Chunk 10 has begun with 5 tokens; chunk 9 is near, 0 to 8 are far.
+    let near = 2 * d * (sinks + s + 5);
+    let far = 9;
+    let summary = g * (2 * d + 1);
+    let base = MomentsConfig {
+        chunk_size: s,
+        clusters: g,
+        state: false,
+        ..moments(s, 1, sinks)
+    };
+    assert_eq!(numbers(&ArmConfig::Dense, tokens, d), 2 * d * tokens);
+    assert_eq!(numbers(&local(s, 1, sinks), tokens, d), near);
+    let no_state = ArmConfig::Moments(base.clone());
+    assert_eq!(numbers(&no_state, tokens, d), near + far * summary);
+    // One state per far chunk, and the mixed one.
+    let state = ArmConfig::Moments(MomentsConfig {
+        state: true,
+        ..base.clone()
+    });
+    assert_eq!(
+        numbers(&state, tokens, d),
+        near + far * summary + (far + 1) * d * d
+    );
+    let compressed = ArmConfig::Moments(MomentsConfig {
+        state: true,
+        compression: 4,
+        ..base.clone()
+    });
+    assert_eq!(
+        numbers(&compressed, tokens, d),
+        near + far * summary + (far + 1) * d * d / 4
+    );
+    let exact = ArmConfig::Moments(MomentsConfig {
+        exact_clusters: 1,
+        ..base
+    });
+    assert_eq!(
+        numbers(&exact, tokens, d),
+        near + far * (summary + 2 * d * s + g * s)
+    );
+    // Without sinks 83 tokens are 10 chunks and 3 tokens.
+    let published = published(s, 1);
+    assert_eq!(
+        numbers(&published, 83, d),
+        2 * d * 3 + 10 * (d * d + d) + d * d
+    );
+}

@@ -1,0 +1,12 @@
+//! The tests of this crate in one binary, for each links Burn.
+
+mod cache;
+mod common;
+mod config;
+mod generate;
+mod golden;
+mod half_weights;
+mod hostile;
+mod input;
+mod positions;
+mod sampling;

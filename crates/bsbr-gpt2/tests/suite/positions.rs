@@ -1,0 +1,183 @@
+//! Input longer than the table of positions.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use crate::common::{assert_close, distance, floats, load};
+use bsbr_gpt2::{ConfigError, GenerationConfig, Gpt2, InputError, PositionExtension, TokenBatch};
+
+fn extended(extension: PositionExtension) -> Gpt2 {
+    load("base")
+        .with_position_extension(extension)
+        .expect("an extension that fits")
+}
+
+fn ids(count: u32) -> Vec<u32> {
+    (0..count).map(|i| (i * 31 + 7) % 97).collect()
+}
+
+fn single(ids: &[u32]) -> TokenBatch {
+    TokenBatch::single(ids).expect("ids")
+}
+
+/// Position embeddings alone: the embedding less that of the token.
+fn positions(model: &Gpt2, count: u32) -> Vec<Vec<f32>> {
+    let batch = single(&ids(count));
+    let tokens = model.wte.forward(batch.to_tensor(&model.device()));
+    let all = floats(model.embed(&batch, 0) - tokens);
+    all.chunks(20).map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn longer_input_is_an_error_unless_an_extension_is_chosen() {
+    let error = InputError::TooLong {
+        seq_len: 65,
+        n_positions: 64,
+    };
+    let batch = single(&ids(65));
+    assert_eq!(
+        load("base").hidden_states(&batch).expect_err("too long"),
+        error
+    );
+    assert_eq!(
+        load("base")
+            .all_hidden_states(&batch)
+            .expect_err("too long"),
+        error
+    );
+    // A row's own length counts, not its padding.
+    let padded = TokenBatch::padded(&[ids(65), ids(3)]).expect("rows");
+    assert_eq!(
+        load("base").hidden_states(&padded).expect_err("too long"),
+        error
+    );
+
+    let repeat = extended(PositionExtension::RepeatLast { window: 16 });
+    assert_eq!(repeat.max_positions(), None);
+    repeat.hidden_states(&batch).expect("no limit");
+    let stretched = extended(PositionExtension::Interpolate { positions: 100 });
+    assert_eq!(stretched.max_positions(), Some(100));
+    stretched
+        .hidden_states(&single(&ids(100)))
+        .expect("100 positions");
+    let error = stretched
+        .hidden_states(&single(&ids(101)))
+        .expect_err("101 tokens");
+    assert_eq!(
+        error,
+        InputError::TooLong {
+            seq_len: 101,
+            n_positions: 100
+        }
+    );
+}
+
+#[test]
+fn the_last_window_repeats() {
+    let table = floats(load("base").wpe.weight.val());
+    let found = positions(&extended(PositionExtension::RepeatLast { window: 16 }), 100);
+    for (position, found) in found.iter().enumerate() {
+        let row = if position < 64 {
+            position
+        } else {
+            48 + (position - 64) % 16
+        };
+        assert_close(
+            found,
+            &table[row * 20..(row + 1) * 20],
+            &format!("position {position}"),
+        );
+    }
+    let (plain, repeating) = (
+        load("base"),
+        extended(PositionExtension::RepeatLast { window: 1 }),
+    );
+    let short = single(&ids(64));
+    let states = |model: &Gpt2| floats(model.hidden_states(&short).expect("64 positions"));
+    assert_eq!(
+        states(&plain),
+        states(&repeating),
+        "what fits stays as it was"
+    );
+}
+
+#[test]
+fn the_table_stretches_linearly() {
+    let table = floats(load("base").wpe.weight.val());
+    // 127 positions: every other one is a row of the table, those between are means of two.
+    let found = positions(
+        &extended(PositionExtension::Interpolate { positions: 127 }),
+        127,
+    );
+    for (position, found) in found.iter().enumerate() {
+        let row = |row: usize| &table[row * 20..(row + 1) * 20];
+        let (low, high) = (row(position / 2), row(position.div_ceil(2)));
+        let mean: Vec<f32> = low.iter().zip(high).map(|(a, b)| (a + b) / 2.0).collect();
+        assert_close(found, &mean, &format!("position {position}"));
+    }
+    let same = extended(PositionExtension::Interpolate { positions: 64 });
+    let states = |model: &Gpt2| floats(model.hidden_states(&single(&ids(64))).expect("fits"));
+    assert_eq!(states(&load("base")), states(&same));
+}
+
+#[test]
+fn extended_positions_go_through_the_cache_too() {
+    for extension in [
+        PositionExtension::Interpolate { positions: 90 },
+        PositionExtension::RepeatLast { window: 20 },
+    ] {
+        let model = extended(extension);
+        let at_once = floats(model.hidden_states(&single(&ids(90))).expect("fits"));
+        let mut cache = model.new_cache();
+        let mut pieces = Vec::new();
+        for piece in ids(90).chunks(35) {
+            let hidden = model
+                .forward_cached(&single(piece), &mut cache)
+                .expect("fits");
+            pieces.extend(floats(hidden));
+        }
+        assert_close(&pieces, &at_once, &format!("{extension:?}"));
+
+        let settings = GenerationConfig {
+            max_new_tokens: 41,
+            ..Default::default()
+        };
+        let new = model.generate(&single(&ids(50)), &settings).expect("fits");
+        assert_eq!(new[0].len(), 41);
+
+        // Rows of unequal length get what they get alone.
+        let rows = TokenBatch::padded(&[ids(90), ids(70)]).expect("rows");
+        let together = floats(model.hidden_states(&rows).expect("fits"));
+        let alone = floats(model.hidden_states(&single(&ids(70))).expect("fits"));
+        assert_close(
+            &together[together.len() - alone.len()..],
+            &alone,
+            "a padded row",
+        );
+        assert!(distance(&together[..alone.len()], &alone) < crate::common::TOLERANCE);
+    }
+}
+
+#[test]
+fn extensions_that_do_not_fit_are_refused_by_name() {
+    for (extension, setting) in [
+        (
+            PositionExtension::Interpolate { positions: 63 },
+            "positions",
+        ),
+        (
+            PositionExtension::Interpolate {
+                positions: usize::MAX,
+            },
+            "positions",
+        ),
+        (PositionExtension::RepeatLast { window: 0 }, "window"),
+        (PositionExtension::RepeatLast { window: 65 }, "window"),
+    ] {
+        let error = load("base")
+            .with_position_extension(extension)
+            .expect_err(setting);
+        let ConfigError::Extension { setting: found, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(*found, setting);
+    }
+}

@@ -1,0 +1,442 @@
+//! Outputs of block attention against those of its plain form.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use crate::common::{assert_close, assert_same, devices, tensor, vec};
+use bsbr_kernels::{
+    BlockAttention, BlockStates, block_attention, block_attention_plain, causal_attention,
+    fuses_block_attention,
+};
+use burn::tensor::{DType, Device, Tensor};
+
+/// Chunks of 8 in 4 clusters, one near chunk, 3 sinks.
+const SETTINGS: BlockAttention = BlockAttention {
+    sinks: 3,
+    chunk_size: 8,
+    near_chunks: 1,
+    clusters: 4,
+    exact_clusters: 0,
+};
+
+/// q, k, v.
+fn inputs(shape: [usize; 4], device: &Device) -> [Tensor<4>; 3] {
+    let [q, k, v] = [1, 2, 3].map(|seed| tensor(shape, seed, 1.5, device));
+    [q, k + 0.3, v]
+}
+
+/// Devices without autodiff.
+fn plain_devices() -> Vec<Device> {
+    devices().into_iter().map(Device::inner).collect()
+}
+
+fn bases(heads: usize, d: usize, rank: usize, device: &Device) -> BlockStates {
+    BlockStates::Compressed {
+        key: tensor([heads, d, rank], 8, 0.5, device),
+        value: tensor([heads, d, rank], 9, 0.5, device),
+    }
+}
+
+fn check_with(shape: [usize; 4], settings: BlockAttention, states: &BlockStates) {
+    for device in plain_devices() {
+        let [q, k, v] = inputs(shape, &device);
+        let scale = 1.0 / (shape[3] as f64).sqrt();
+        let states = match states {
+            BlockStates::Compressed { key, .. } => {
+                bases(shape[1], shape[3], key.dims()[2], &device)
+            }
+            other => other.clone(),
+        };
+        let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
+            op(
+                q.clone(),
+                k.clone(),
+                v.clone(),
+                states.clone(),
+                settings,
+                scale,
+            )
+        });
+        let what = format!("{shape:?}, {settings:?}, {states:?} on {device:?}");
+        assert_close(fused, plain, 2e-5, &what);
+    }
+}
+
+fn check(shape: [usize; 4], settings: BlockAttention) {
+    check_with(shape, settings, &BlockStates::Off);
+    check_with(shape, settings, &BlockStates::Whole);
+}
+
+#[test]
+fn equals_plain_at_awkward_lengths() {
+    // Sinks alone, and one more or less than 1, 2, 3 and 5 chunks.
+    for n in [1, 2, 3, 4, 10, 11, 12, 18, 19, 20, 26, 27, 28, 42, 43, 44] {
+        check([1, 2, n, 5], SETTINGS);
+    }
+}
+
+#[test]
+fn equals_plain_with_awkward_settings() {
+    let base = SETTINGS;
+    for settings in [
+        BlockAttention { sinks: 0, ..base },
+        BlockAttention {
+            near_chunks: 0,
+            ..base
+        },
+        BlockAttention {
+            near_chunks: 3,
+            ..base
+        },
+        BlockAttention {
+            clusters: 1,
+            ..base
+        },
+        BlockAttention {
+            clusters: 8,
+            ..base
+        },
+        BlockAttention {
+            clusters: 0,
+            ..base
+        },
+        BlockAttention {
+            clusters: 0,
+            sinks: 0,
+            near_chunks: 0,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 1,
+            clusters: 1,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 1,
+            clusters: 1,
+            sinks: 0,
+            near_chunks: 0,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 3,
+            clusters: 4,
+            ..base
+        },
+        BlockAttention {
+            chunk_size: 100,
+            clusters: 16,
+            ..base
+        },
+    ] {
+        for n in [1, 37, 41] {
+            check([3, 2, n, 5], settings);
+        }
+    }
+}
+
+#[test]
+fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
+    let settings = BlockAttention {
+        sinks: 5,
+        chunk_size: 150,
+        near_chunks: 2,
+        clusters: 32,
+        exact_clusters: 0,
+    };
+    check([1, 1, 1003, 16], settings);
+    check(
+        [1, 1, 1003, 16],
+        BlockAttention {
+            exact_clusters: 5,
+            ..settings
+        },
+    );
+    // More clusters than a step has keys.
+    let many = BlockAttention {
+        sinks: 2,
+        chunk_size: 8,
+        near_chunks: 1,
+        clusters: 8,
+        exact_clusters: 0,
+    };
+    check([1, 1, 530, 8], many);
+}
+
+#[test]
+fn equals_plain_at_awkward_head_sizes() {
+    for d in [1, 5, 48, 64, 80] {
+        check([3, 2, 53, d], SETTINGS);
+        check(
+            [1, 2, 53, d],
+            BlockAttention {
+                exact_clusters: 2,
+                ..SETTINGS
+            },
+        );
+    }
+}
+
+#[test]
+fn equals_plain_with_exact_clusters() {
+    // 100 are more than there are.
+    for exact_clusters in [1, 2, 3, 7, 100] {
+        for sinks in [0, 3] {
+            let settings = BlockAttention {
+                exact_clusters,
+                sinks,
+                ..SETTINGS
+            };
+            for n in [1, 19, 28, 61] {
+                check([2, 2, n, 6], settings);
+            }
+        }
+    }
+}
+
+#[test]
+fn of_equal_clusters_the_first_is_chosen() {
+    // All keys alike: every cluster has the same score.
+    let settings = BlockAttention {
+        clusters: 1,
+        exact_clusters: 2,
+        ..SETTINGS
+    };
+    for device in plain_devices() {
+        let [q, k, v] = inputs([1, 2, 50, 4], &device);
+        let k = k.zeros_like();
+        let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
+            op(
+                q.clone(),
+                k.clone(),
+                v.clone(),
+                BlockStates::Whole,
+                settings,
+                0.5,
+            )
+        });
+        assert_close(fused, plain, 2e-5, "equal keys");
+    }
+}
+
+#[test]
+fn equals_plain_with_compressed_states() {
+    let device = Device::flex();
+    for (d, rank) in [(5, 1), (8, 3), (16, 16)] {
+        check_with([2, 3, 53, d], SETTINGS, &bases(3, d, rank, &device));
+    }
+}
+
+#[test]
+fn what_is_near_or_looked_up_is_attended_to_as_densely() {
+    for device in plain_devices() {
+        let [q, k, v] = inputs([2, 2, 70, 12], &device);
+        let dense = causal_attention(q.clone(), k.clone(), v.clone(), 0.3);
+        for settings in [
+            BlockAttention {
+                near_chunks: 20,
+                ..SETTINGS
+            },
+            BlockAttention {
+                exact_clusters: 1000,
+                ..SETTINGS
+            },
+            BlockAttention {
+                chunk_size: 1,
+                clusters: 1,
+                ..SETTINGS
+            },
+        ] {
+            let states = BlockStates::Whole;
+            let out = block_attention(q.clone(), k.clone(), v.clone(), states, settings, 0.3);
+            assert_close(out, dense.clone(), 2e-5, &format!("{settings:?}"));
+        }
+    }
+}
+
+#[test]
+fn takes_views() {
+    for device in plain_devices() {
+        // Heads of a projection [B, N, 3, H, D].
+        let qkv = tensor([2, 61, 3, 4, 16], 5, 1.0, &device);
+        let heads = [0, 1, 2].map(|part| {
+            let part = qkv.clone().narrow(2, part, 1).squeeze_dim::<4>(2);
+            part.swap_dims(1, 2)
+        });
+        let flipped = [1, 2, 3].map(|seed| {
+            tensor([2, 3, 16, 61], seed, 1.0, &device)
+                .swap_dims(2, 3)
+                .flip([0, 2])
+        });
+        let settings = BlockAttention {
+            exact_clusters: 1,
+            ..SETTINGS
+        };
+        for [q, k, v] in [heads, flipped] {
+            let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
+                op(
+                    q.clone(),
+                    k.clone(),
+                    v.clone(),
+                    BlockStates::Whole,
+                    settings,
+                    0.25,
+                )
+            });
+            assert_close(fused, plain, 2e-5, "views");
+        }
+    }
+}
+
+#[test]
+fn takes_no_tokens() {
+    for device in plain_devices() {
+        let [q, k, v] = inputs([1, 2, 0, 8], &device);
+        let out = block_attention(q, k, v, BlockStates::Whole, SETTINGS, 1.0);
+        assert_eq!(out.dims(), [1, 2, 0, 8]);
+    }
+}
+
+#[test]
+fn no_output_depends_on_a_later_token() {
+    for device in plain_devices() {
+        let shape = [1, 2, 60, 8];
+        for exact_clusters in [0, 2] {
+            let settings = BlockAttention {
+                exact_clusters,
+                ..SETTINGS
+            };
+            let out = |inputs: &[Tensor<4>; 3]| {
+                let [q, k, v] = inputs.clone();
+                block_attention(q, k, v, BlockStates::Whole, settings, 0.3)
+            };
+            let original = inputs(shape, &device);
+            let before = out(&original);
+            for t in 0..shape[2] {
+                let mut seed = 6;
+                let after = out(&original.clone().map(|x| {
+                    seed += 1;
+                    let row = tensor([1, 2, 1, 8], seed, 30.0, &device);
+                    x.slice_assign([0..1, 0..2, t..t + 1, 0..8], row)
+                }));
+                if t > 0 {
+                    let head = |x: &Tensor<4>| [x.clone().narrow(2, 0, t)];
+                    assert_same(head(&before), head(&after));
+                }
+                let at = |x: &Tensor<4>| vec(x.clone().narrow(2, t, 1));
+                assert_ne!(at(&before), at(&after));
+            }
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn is_the_same_on_any_number_of_threads() {
+    let on = |threads: usize, exact_clusters: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let settings = BlockAttention {
+                chunk_size: 64,
+                clusters: 8,
+                exact_clusters,
+                ..SETTINGS
+            };
+            let [q, k, v] = inputs([1, 3, 700, 64], &Device::flex());
+            [block_attention(
+                q,
+                k,
+                v,
+                BlockStates::Whole,
+                settings,
+                0.125,
+            )]
+        })
+    };
+    for exact_clusters in [0, 4] {
+        let one = on(1, exact_clusters);
+        assert_same(one.clone(), on(2, exact_clusters));
+        assert_same(one, on(7, exact_clusters));
+    }
+}
+
+#[test]
+fn large_scores_stay_finite() {
+    for device in plain_devices() {
+        let [q, k, v] = inputs([1, 2, 60, 16], &device);
+        for factor in [1e2, 1e4] {
+            for exact_clusters in [0, 2] {
+                let settings = BlockAttention {
+                    exact_clusters,
+                    ..SETTINGS
+                };
+                let (q, k) = (q.clone() * factor, k.clone() * factor);
+                let out = block_attention(q, k, v.clone(), BlockStates::Off, settings, 1.0);
+                assert!(vec(out).iter().all(|x| x.is_finite()));
+            }
+        }
+    }
+}
+
+#[test]
+fn half_precision_is_close_where_a_device_computes_in_it() {
+    for device in plain_devices() {
+        if !device.supports_dtype(DType::F16) {
+            continue;
+        }
+        let inputs = inputs([2, 2, 45, 16], &device).map(|x| x.cast(DType::F16));
+        let out = |x: [Tensor<4>; 3]| {
+            let [q, k, v] = x;
+            block_attention(q, k, v, BlockStates::Whole, SETTINGS, 0.25).cast(DType::F32)
+        };
+        // Of the same numbers in single precision.
+        let single = inputs.clone().map(|x| x.cast(DType::F32));
+        assert_close(out(inputs), out(single), 5e-3, "half precision");
+    }
+}
+
+#[test]
+fn the_forward_pass_needs_no_autodiff() {
+    for device in devices() {
+        let out =
+            |[q, k, v]: [Tensor<4>; 3]| block_attention(q, k, v, BlockStates::Whole, SETTINGS, 0.4);
+        let inputs = inputs([2, 2, 45, 16], &device);
+        let tracked = out(inputs.clone().map(|x| x.require_grad())).inner();
+        assert_same([tracked], [out(inputs.map(Tensor::inner))]);
+    }
+}
+
+#[test]
+fn knows_where_it_is_fused() {
+    for device in devices() {
+        let x: Tensor<4> = tensor([1, 1, 2, 2], 1, 1.0, &device);
+        let tracked = fuses_block_attention(&x, &SETTINGS);
+        let forward = fuses_block_attention(&x.clone().inner(), &SETTINGS);
+        assert!(forward || !tracked);
+        #[cfg(feature = "flex")]
+        if device.clone().inner() == Device::flex() {
+            assert!(tracked && forward);
+            let double = x.clone().cast(DType::F64);
+            assert!(!fuses_block_attention(&double, &SETTINGS));
+        }
+        // There the forward pass is, but for clusters that are looked up.
+        if matches!(std::env::var("BURN_DEVICE").as_deref(), Ok("wgpu" | "cuda")) {
+            let looks_up = BlockAttention {
+                exact_clusters: 1,
+                ..SETTINGS
+            };
+            assert!(forward && !tracked);
+            assert!(!fuses_block_attention(&x.inner(), &looks_up));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "do not match")]
+fn rejects_other_shapes() {
+    let device = &plain_devices()[0];
+    let [q, k, _] = inputs([1, 1, 3, 4], device);
+    let v = tensor([1, 1, 2, 4], 3, 1.0, device);
+    block_attention(q, k, v, BlockStates::Off, SETTINGS, 1.0);
+}

@@ -1,0 +1,421 @@
+//! Gradients of block attention against those of its plain form.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use crate::common::{assert_close, assert_same, devices, tensor, values, vec};
+use bsbr_kernels::{BlockAttention, BlockStates, block_attention, block_attention_plain};
+use burn::tensor::{Device, Tensor};
+
+type Op = fn(Tensor<4>, Tensor<4>, Tensor<4>, BlockStates, BlockAttention, f64) -> Tensor<4>;
+
+/// Chunks of 8 in 4 clusters, one near chunk, 4 sinks.
+const SETTINGS: BlockAttention = BlockAttention {
+    sinks: 4,
+    chunk_size: 8,
+    near_chunks: 1,
+    clusters: 4,
+    exact_clusters: 0,
+};
+
+/// How states are kept.
+#[derive(Debug, Clone, Copy)]
+enum States {
+    Off,
+    Whole,
+    /// In bases of that rank, which want gradients.
+    Rank(usize),
+}
+
+/// q, k, v.
+fn inputs(shape: [usize; 4], device: &Device) -> [Tensor<4>; 3] {
+    let [q, k, v] = [1, 2, 3].map(|seed| tensor(shape, seed, 1.5, device));
+    [q, k + 0.3, v]
+}
+
+/// The output, and the gradients of q, k, v and of bases, if any, of its sum with factors.
+fn run(
+    op: Op,
+    [q, k, v]: [Tensor<4>; 3],
+    states: States,
+    settings: BlockAttention,
+    factors: Tensor<4>,
+) -> Vec<Tensor<4>> {
+    let [_, h, _, d] = q.dims();
+    let device = q.device();
+    let leaves = [q, k, v].map(|x| x.detach().require_grad());
+    let basis = |seed, rank| tensor([h, d, rank], seed, 0.5, &device).require_grad();
+    let states = match states {
+        States::Off => BlockStates::Off,
+        States::Whole => BlockStates::Whole,
+        States::Rank(rank) => BlockStates::Compressed {
+            key: basis(8, rank),
+            value: basis(9, rank),
+        },
+    };
+    let [q, k, v] = leaves.clone();
+    let scale = 1.0 / (d as f64).sqrt();
+    let out = op(q, k, v, states.clone(), settings, scale);
+    let grads = (out.clone() * factors).sum().backward();
+    let mut all = vec![out.inner()];
+    all.extend(leaves.iter().map(|x| x.grad(&grads).unwrap()));
+    if let BlockStates::Compressed { key, value } = states {
+        // Where nothing is far, the plain form does not touch them.
+        all.extend([key, value].map(|x| match x.grad(&grads) {
+            Some(grad) => grad.unsqueeze(),
+            None => x.inner().zeros_like().unsqueeze(),
+        }));
+    }
+    all
+}
+
+fn assert_close_all(fused: Vec<Tensor<4>>, plain: Vec<Tensor<4>>, what: &str) {
+    let names = ["out", "dq", "dk", "dv", "dU_k", "dU_v"];
+    assert_eq!(fused.len(), plain.len());
+    for (name, (fused, plain)) in names.into_iter().zip(fused.into_iter().zip(plain)) {
+        // Sums of some hundred products of f32.
+        assert_close(fused, plain, 3e-5, &format!("{name}: {what}"));
+    }
+}
+
+fn check(shape: [usize; 4], states: States, settings: BlockAttention) {
+    for device in devices() {
+        let factors: Tensor<4> = tensor(shape, 5, 1.0, &device);
+        let [fused, plain] = [block_attention as Op, block_attention_plain].map(|op| {
+            run(
+                op,
+                inputs(shape, &device),
+                states,
+                settings,
+                factors.clone(),
+            )
+        });
+        let what = format!("{shape:?}, {states:?}, {settings:?} on {device:?}");
+        assert_close_all(fused, plain, &what);
+    }
+}
+
+fn check_all_states(shape: [usize; 4], settings: BlockAttention) {
+    for states in [States::Off, States::Whole, States::Rank(2)] {
+        check(shape, states, settings);
+    }
+}
+
+#[test]
+fn equal_plain_at_awkward_lengths() {
+    // One more or less than the sinks, a chunk, and several.
+    for n in [1, 4, 5, 11, 12, 13, 19, 20, 21, 28, 43, 44, 45] {
+        check_all_states([3, 2, n, 5], SETTINGS);
+        check_all_states(
+            [1, 1, n, 12],
+            BlockAttention {
+                sinks: 0,
+                ..SETTINGS
+            },
+        );
+    }
+}
+
+#[test]
+fn equal_plain_with_awkward_settings() {
+    for near_chunks in [0, 1, 2] {
+        for clusters in [0, 1, 2, 8] {
+            for sinks in [0, 4] {
+                let settings = BlockAttention {
+                    sinks,
+                    near_chunks,
+                    clusters,
+                    ..SETTINGS
+                };
+                check_all_states([1, 2, 45, 5], settings);
+            }
+        }
+    }
+    for (chunk_size, clusters) in [(1, 1), (3, 4), (100, 16)] {
+        let settings = BlockAttention {
+            chunk_size,
+            clusters,
+            ..SETTINGS
+        };
+        check_all_states([1, 2, 30, 5], settings);
+    }
+}
+
+#[test]
+fn equal_plain_at_awkward_head_sizes() {
+    for d in [1usize, 12, 48, 80] {
+        for states in [States::Whole, States::Rank(d.div_ceil(3)), States::Rank(d)] {
+            check([2, 2, 53, d], states, SETTINGS);
+        }
+    }
+}
+
+#[test]
+fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
+    let settings = BlockAttention {
+        sinks: 5,
+        chunk_size: 150,
+        near_chunks: 2,
+        clusters: 32,
+        exact_clusters: 0,
+    };
+    check([1, 1, 1003, 16], States::Whole, settings);
+    let best = BlockAttention {
+        exact_clusters: 5,
+        ..settings
+    };
+    check([1, 1, 1003, 16], States::Rank(4), best);
+    // More clusters than a step has keys, and chunks in many ranges and groups.
+    let many = BlockAttention {
+        sinks: 2,
+        chunk_size: 8,
+        near_chunks: 1,
+        clusters: 8,
+        exact_clusters: 0,
+    };
+    check_all_states([1, 1, 530, 8], many);
+}
+
+#[test]
+fn equal_plain_with_exact_clusters() {
+    // 100 are more than there are.
+    for exact_clusters in [1, 3, 100] {
+        for sinks in [0, 3] {
+            let settings = BlockAttention {
+                exact_clusters,
+                sinks,
+                ..SETTINGS
+            };
+            for n in [1, 19, 28, 61] {
+                check_all_states([2, 2, n, 6], settings);
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_plain_where_keys_are_alike() {
+    // One cluster of each chunk has all tokens, the others none.
+    for device in devices() {
+        for exact_clusters in [0, 2] {
+            let settings = BlockAttention {
+                exact_clusters,
+                ..SETTINGS
+            };
+            let [q, k, v] = inputs([1, 2, 50, 4], &device);
+            let inputs = [q, k.zeros_like() + 0.5, v];
+            let factors: Tensor<4> = tensor([1, 2, 50, 4], 5, 1.0, &device);
+            let [fused, plain] = [block_attention as Op, block_attention_plain]
+                .map(|op| run(op, inputs.clone(), States::Whole, settings, factors.clone()));
+            assert_close_all(fused, plain, "equal keys");
+        }
+    }
+}
+
+#[test]
+fn go_through_views() {
+    for device in devices() {
+        // Heads of a projection [B, N, 3, H, D], and an output whose heads are merged.
+        let grads = [block_attention as Op, block_attention_plain].map(|op| {
+            let qkv = tensor([2, 61, 3, 4, 16], 5, 1.0, &device).require_grad();
+            let [q, k, v] = [0, 1, 2].map(|part| {
+                let part = qkv.clone().narrow(2, part, 1).squeeze_dim::<4>(2);
+                part.swap_dims(1, 2)
+            });
+            let out = op(q, k, v, BlockStates::Whole, SETTINGS, 0.25);
+            let merged = out.swap_dims(1, 2).reshape([2, 61, 64]);
+            let factors = tensor([2, 61, 64], 6, 1.0, &device);
+            qkv.grad(&(merged * factors).sum().backward()).unwrap()
+        });
+        let [fused, plain] = grads;
+        assert_close(fused, plain, 3e-5, "merged heads");
+        // Transposed and flipped.
+        let flipped = [1, 2, 3].map(|seed| {
+            tensor([2, 3, 16, 61], seed, 1.0, &device)
+                .swap_dims(2, 3)
+                .flip([0, 2])
+        });
+        let factors: Tensor<4> = tensor([2, 3, 16, 61], 4, 1.0, &device);
+        let factors = factors.swap_dims(2, 3).flip([1, 3]);
+        let [fused, plain] = [block_attention as Op, block_attention_plain].map(|op| {
+            run(
+                op,
+                flipped.clone(),
+                States::Rank(3),
+                SETTINGS,
+                factors.clone(),
+            )
+        });
+        assert_close_all(fused, plain, "transposed and flipped");
+    }
+}
+
+/// Whether any number is not zero.
+fn any(x: Tensor<4>) -> bool {
+    vec(x).iter().any(|x| *x != 0.0)
+}
+
+#[test]
+fn of_an_output_by_later_tokens_are_zero() {
+    let (n, d) = (45, 5);
+    for device in devices() {
+        for exact_clusters in [0, 2] {
+            let settings = BlockAttention {
+                exact_clusters,
+                ..SETTINGS
+            };
+            for i in 0..n {
+                let mut factors = vec![0.0; 2 * n * d];
+                for (head, from) in [(0, values(d, 6, 1.0)), (1, values(d, 7, 1.0))] {
+                    factors[(head * n + i) * d..][..d].copy_from_slice(&from);
+                }
+                let factors = Tensor::<1>::from_floats(factors.as_slice(), &device);
+                let factors = factors.reshape([1, 2, n, d]);
+                let inputs = inputs([1, 2, n, d], &device);
+                let all = run(block_attention, inputs, States::Whole, settings, factors);
+                for (name, gradient) in ["dq", "dk", "dv"].into_iter().zip(&all[1..]) {
+                    let what = format!("{name} of output {i}, {settings:?}");
+                    if i + 1 < n {
+                        let later = gradient.clone().narrow(2, i + 1, n - i - 1);
+                        assert!(!any(later), "{what}: later tokens have one");
+                    }
+                    // A query alone has a weight of one, whatever its score.
+                    if i > 0 || name == "dv" {
+                        let own = gradient.clone().narrow(2, i, 1);
+                        assert!(any(own), "{what}: its own token has none");
+                        assert!(any(gradient.clone().narrow(2, 0, i + 1)), "{what}");
+                    }
+                }
+                // Sinks, a far chunk, and the receiver before the own one.
+                if i >= 28 {
+                    assert!(any(all[2].clone().narrow(2, 0, 4)), "sinks of {i}");
+                    assert!(any(all[3].clone().narrow(2, 4, 8)), "far chunk of {i}");
+                    let receiver = 4 + (i - 4) / 8 * 8 - 1;
+                    let of_receiver = all[1].clone().narrow(2, receiver, 1);
+                    assert!(any(of_receiver), "receiver {receiver} of {i}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn are_those_of_the_output() {
+    for device in devices() {
+        for exact_clusters in [0, 1] {
+            let settings = BlockAttention {
+                exact_clusters,
+                ..SETTINGS
+            };
+            let inputs = inputs([1, 2, 45, 4], &device);
+            let direction: Tensor<4> = tensor([1, 2, 45, 4], 12, 1.0, &device).inner();
+            let factors: Tensor<4> = tensor([1, 2, 45, 4], 13, 1.0, &device);
+            let all = run(
+                block_attention,
+                inputs.clone(),
+                States::Whole,
+                settings,
+                factors.clone(),
+            );
+            let along = |x: &Tensor<4>| (x.clone() * direction.clone()).sum();
+            let analytic: f32 = all[1..].iter().map(|x| along(x).into_scalar::<f32>()).sum();
+            let at = |step: f32| -> f32 {
+                let moved = |x: &Tensor<4>| x.clone().inner() + direction.clone() * step;
+                let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]].map(moved);
+                let out = block_attention(q, k, v, BlockStates::Whole, settings, 0.5);
+                (out * factors.clone().inner()).sum().into_scalar()
+            };
+            let numeric = (at(2e-3) - at(-2e-3)) / 4e-3;
+            // Differences of f32 sums are good to about one in a hundred.
+            assert!(
+                (analytic - numeric).abs() < 2e-2 * numeric.abs(),
+                "{analytic} for {numeric}, {settings:?}"
+            );
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn are_the_same_on_any_number_of_threads() {
+    let on = |threads: usize, states: States, exact_clusters: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let settings = BlockAttention {
+                chunk_size: 32,
+                clusters: 8,
+                exact_clusters,
+                ..SETTINGS
+            };
+            let device = Device::flex().autodiff();
+            let shape = [1, 3, 700, 64];
+            let factors = tensor(shape, 5, 1.0, &device);
+            let inputs = inputs(shape, &device);
+            run(block_attention, inputs, states, settings, factors)
+        })
+    };
+    for (states, exact_clusters) in [(States::Whole, 0), (States::Rank(16), 0), (States::Off, 4)] {
+        let one = on(1, states, exact_clusters);
+        assert_same(one.clone(), on(2, states, exact_clusters));
+        assert_same(one, on(7, states, exact_clusters));
+    }
+}
+
+#[test]
+fn stay_finite_where_scores_are_large() {
+    for device in devices() {
+        let [q, k, v] = inputs([1, 2, 60, 16], &device);
+        let factors: Tensor<4> = tensor([1, 2, 60, 16], 5, 1.0, &device);
+        for factor in [1e2, 1e4] {
+            for exact_clusters in [0, 2] {
+                let settings = BlockAttention {
+                    exact_clusters,
+                    ..SETTINGS
+                };
+                let inputs = [q.clone() * factor, k.clone() * factor, v.clone()];
+                for x in run(
+                    block_attention,
+                    inputs,
+                    States::Off,
+                    settings,
+                    factors.clone(),
+                ) {
+                    assert!(vec(x).iter().all(|x| x.is_finite()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn go_to_those_who_want_them() {
+    for device in devices() {
+        let [q, k, v] = inputs([1, 2, 45, 5], &device);
+        let bases = [8, 9].map(|seed| tensor([2, 5, 2], seed, 0.5, &device));
+        let grads = [block_attention as Op, block_attention_plain].map(|op| {
+            let (k, value) = (k.clone().require_grad(), bases[1].clone().require_grad());
+            let states = BlockStates::Compressed {
+                key: bases[0].clone(),
+                value: value.clone(),
+            };
+            let out = op(q.clone(), k.clone(), v.clone(), states, SETTINGS, 0.5);
+            let grads = out.powf_scalar(2.0).sum().backward();
+            (k.grad(&grads).unwrap(), value.grad(&grads).unwrap())
+        });
+        let [(dk, dvalue), (plain_dk, plain_dvalue)] = grads;
+        assert_close(dk, plain_dk, 3e-5, "dk");
+        assert_close(dvalue, plain_dvalue, 3e-5, "dU_v");
+    }
+}
+
+#[test]
+fn of_no_tokens_are_empty() {
+    for device in devices() {
+        let shape = [1, 2, 0, 8];
+        let [q, k, v] = inputs(shape, &device).map(|x| x.require_grad());
+        let out = block_attention(q, k.clone(), v, BlockStates::Whole, SETTINGS, 1.0);
+        let grads = out.sum().backward();
+        assert_eq!(k.grad(&grads).unwrap().dims(), shape);
+    }
+}

@@ -1,0 +1,64 @@
+//! Inputs and comparisons shared by the tests.
+#![allow(clippy::unwrap_used)] // a test fails by panicking
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// The devices to test on, with autodiff: the one that `BURN_DEVICE` names, or the default.
+pub fn devices() -> Vec<Device> {
+    vec![Device::default().autodiff()]
+}
+
+/// Values spread over [-scale, scale], the same on every run.
+pub fn values(len: usize, seed: u64, scale: f32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            ((state >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
+        })
+        .collect()
+}
+
+pub fn tensor<const R: usize>(
+    shape: [usize; R],
+    seed: u64,
+    scale: f32,
+    device: &Device,
+) -> Tensor<R> {
+    let len = shape.iter().product();
+    Tensor::from_data(TensorData::new(values(len, seed, scale), shape), device)
+}
+
+pub fn vec<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
+    tensor.into_data().try_to_vec::<f32>().unwrap()
+}
+
+/// Asserts that two tensors agree to `tol` times the largest element of `expected` (or one).
+#[track_caller]
+pub fn assert_close<const R: usize>(actual: Tensor<R>, expected: Tensor<R>, tol: f32, what: &str) {
+    assert_eq!(actual.dims(), expected.dims(), "{what}");
+    let (actual, expected) = (vec(actual), vec(expected));
+    let largest = expected.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
+    for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
+        assert!(
+            (a - e).abs() <= tol * largest,
+            "{what}: element {i}: {a} for {e}"
+        );
+    }
+}
+
+/// Asserts that two lists of tensors agree bit for bit.
+#[track_caller]
+pub fn assert_same<const R: usize>(
+    a: impl IntoIterator<Item = Tensor<R>>,
+    b: impl IntoIterator<Item = Tensor<R>>,
+) {
+    let bits = |x: Tensor<R>| vec(x).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let [a, b] = [
+        a.into_iter().map(bits).collect::<Vec<_>>(),
+        b.into_iter().map(bits).collect(),
+    ];
+    assert!(a == b, "not the same bits");
+}

@@ -1,0 +1,12 @@
+//! The tests of this crate in one binary, for each links Burn.
+
+mod attention;
+mod bias;
+mod block_attention;
+mod block_attention_gradients;
+mod common;
+mod cross_entropy;
+mod gelu;
+mod layer_norm;
+mod mixed_matmul;
+mod packed_attention;
