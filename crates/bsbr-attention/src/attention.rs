@@ -179,7 +179,11 @@ impl Attention {
         } = input.aligned();
         let bases = self.bases.as_ref();
         let output = match (&self.config, &self.routing) {
-            (ArmConfig::Local(config), _) => local::forward(config, query, key, value, scale),
+            // As large as the output, and read by nobody any more.
+            (ArmConfig::Local(config), _) => {
+                drop(hidden_states);
+                local::forward(config, query, key, value, scale)
+            }
             (ArmConfig::Moments(config), _) => {
                 moments::forward(config, self.own(), query, key, value, hidden_states, scale)
             }
@@ -195,6 +199,7 @@ impl Attention {
             ),
             // `new` gives the published arm its routing.
             (ArmConfig::Published(_), None) | (ArmConfig::Dense, _) => {
+                drop(hidden_states);
                 dense::attend(query, key, value, scale)
             }
         };
