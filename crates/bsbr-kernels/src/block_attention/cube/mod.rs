@@ -1,6 +1,6 @@
 //! The forward pass on devices that CubeCL has kernels for: Vulkan, Metal, CUDA.
 //!
-//! Three kernels, and products of Burn's between them: each far chunk is split and
+//! Two kernels, and products of Burn's between them: each far chunk is split and
 //! summarised where its keys are, so that nothing is read back; the states are mixed;
 //! and each block of queries takes one softmax over all that it sees.
 
@@ -65,7 +65,7 @@ pub(super) fn fuses(
 
 /// A tensor of the backend as the kernels take it, unless the backend is one that
 /// collects operations to fuse them.
-pub(super) fn primitive(x: &FloatTensor<Cube>) -> Option<CubeTensor> {
+fn primitive(x: &FloatTensor<Cube>) -> Option<CubeTensor> {
     (x as &dyn Any).downcast_ref::<CubeTensor>().cloned()
 }
 
