@@ -43,8 +43,29 @@ pub fn records(page: &Path) -> Result<Measured, ReportError> {
     Ok(Measured::new(records.collect::<Result<_, _>>()?))
 }
 
-/// The tables of a page, under the run that each record is of.
+/// The tables of a page, one machine after the other: what one measured is nothing to another's.
 pub fn measured(measured: &Measured) -> String {
+    let mut machines: Vec<String> = Vec::new();
+    for record in measured.records() {
+        let machine = record.machine.describe();
+        if !machines.contains(&machine) {
+            machines.push(machine);
+        }
+    }
+    if machines.len() < 2 {
+        return of_one_machine(measured);
+    }
+    let sections = machines.iter().map(|machine| {
+        let records = measured.records().iter();
+        let own = records.filter(|record| record.machine.describe() == *machine);
+        let tables = of_one_machine(&Measured::new(own.cloned().collect()));
+        format!("## On {machine}\n\n{tables}")
+    });
+    sections.collect::<Vec<_>>().join("\n")
+}
+
+/// Its tables, above the run that each record is of.
+fn of_one_machine(measured: &Measured) -> String {
     let mut text = format!("{}\n", goals::table(measured).markdown());
     for table in tables(measured) {
         text.push_str(&table.markdown());
@@ -129,6 +150,17 @@ mod tests {
         );
         let [new, old] = rendered(&page).unwrap();
         assert_eq!(new, old, "rendering a rendered page changes nothing");
+
+        let mut other = record.clone();
+        other.machine.cpu = Some("Another".to_owned());
+        other.write(&folder.path().join("page/two.json")).unwrap();
+        let [both, _] = rendered(&page).unwrap();
+        let sections = both.matches("## On ").count();
+        assert_eq!(
+            (sections, both.matches("### Goals").count()),
+            (2, 2),
+            "{both}"
+        );
 
         std::fs::write(&page, "no place").unwrap();
         let error = render(&page).unwrap_err().to_string();
