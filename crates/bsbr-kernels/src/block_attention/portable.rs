@@ -3,7 +3,7 @@
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
-use burn::tensor::{FloatDType, Shape, Slice, TensorData, read_sync};
+use burn::tensor::{DType, FloatDType, Shape, Slice, TensorData, read_sync};
 
 use super::{BlockAttention, BlockStatesPrimitive};
 use crate::clusters::split_into_clusters;
@@ -27,8 +27,26 @@ struct Far<B: Backend> {
     bias: FloatTensor<B>,
 }
 
-/// Output `[B, H, N, D]` and log-sum-exp of every query's scores `[B, H, N]`.
+/// Output `[B, H, N, D]` and log-sum-exp of every query's scores `[B, H, N]`; of numbers in
+/// half precision computed in single precision.
 pub(super) fn forward<B: Backend>(
+    inputs: [FloatTensor<B>; 3],
+    states: BlockStatesPrimitive<B>,
+    settings: BlockAttention,
+    scale: f64,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let dtype = inputs[0].dtype();
+    if !matches!(dtype, DType::F16 | DType::BF16) {
+        return in_own_type::<B>(inputs, states, settings, scale);
+    }
+    let single = |x: FloatTensor<B>| B::float_cast(x, FloatDType::F32);
+    let (inputs, states) = (inputs.map(single), states.map(single));
+    let (out, lse) = in_own_type::<B>(inputs, states, settings, scale);
+    let [out, lse] = [out, lse].map(|x| B::float_cast(x, FloatDType::from(dtype)));
+    (out, lse)
+}
+
+fn in_own_type<B: Backend>(
     [q, k, v]: [FloatTensor<B>; 3],
     states: BlockStatesPrimitive<B>,
     settings: BlockAttention,
