@@ -9,6 +9,8 @@ mod clusters;
 mod collectives;
 mod cpu;
 mod cross_entropy;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 mod gelu;
 mod layer_norm;
 mod linear_cross_entropy;
@@ -29,7 +31,9 @@ pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};
 pub use linear_cross_entropy::{
     LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_plain,
 };
-pub use mixed_matmul::{MixedMatmulOps, fuses_mixed_matmul, mixed_matmul, mixed_matmul_plain};
+pub use mixed_matmul::{
+    MixedMatmulOps, fuses_mixed_matmul, is_gpu, mixed_matmul, mixed_matmul_plain,
+};
 pub use packed_attention::{
     PackedAttentionOps, causal_attention_packed, causal_attention_packed_plain,
 };

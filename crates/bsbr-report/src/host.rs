@@ -65,9 +65,13 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// The commit of the working folder, or `None` outside of a repository.
+    /// The commit of the working folder. Outside of a repository it is what the environment variable
+    /// `GIT_COMMIT` says, for whoever runs a program where its sources are not; else `None`.
     pub fn here() -> Option<Self> {
-        let hash = git(&["rev-parse", "HEAD"])?;
+        let Some(hash) = git(&["rev-parse", "HEAD"]) else {
+            let hash = std::env::var("GIT_COMMIT").ok()?;
+            return Some(Self { hash, dirty: false });
+        };
         let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
         Some(Self {
             hash,

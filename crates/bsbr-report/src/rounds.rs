@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bsbr_attention::{Attention, AttentionInput, Padding};
 use bsbr_gpt2::{Gpt2, TokenBatch};
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{DType, Distribution, Tensor};
 
 use crate::record::Measurement;
 
@@ -53,16 +53,18 @@ pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> 
 }
 
 /// Normal queries, keys, values and attention input of a sequence, the size of one layer's.
-pub(crate) fn random_input(model: &Gpt2, length: usize) -> AttentionInput {
+pub(crate) fn random_input(model: &Gpt2, length: usize, dtype: DType) -> AttentionInput {
     let config = model.config();
     let (device, heads) = (model.device(), config.n_head);
     let normal = Distribution::Normal(0.0, 1.0);
-    let one = || Tensor::<4>::random([1, heads, length, config.head_dim()], normal, &device);
+    let shape = [1, heads, length, config.head_dim()];
+    let one = || Tensor::<4>::random(shape, normal, &device).cast(dtype);
+    let hidden_states = Tensor::<3>::random([1, length, config.n_embd], normal, &device);
     AttentionInput {
         query: one(),
         key: one(),
         value: one(),
-        hidden_states: Tensor::random([1, length, config.n_embd], normal, &device),
+        hidden_states: hidden_states.cast(dtype),
         scale: config.attention_scale(0),
         padding: Padding::none(),
     }

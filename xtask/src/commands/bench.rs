@@ -9,13 +9,14 @@ use bsbr_report::arms::load_dense;
 use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::select::Measured;
 use bsbr_report::bench::table::tables;
-use bsbr_report::bench::{BenchRecord, Contest, Scope, page};
+use bsbr_report::bench::{BenchRecord, Contest, Place, Scope, Timer, page};
 use bsbr_report::record::ModelInfo;
 use bsbr_report::spec::{ArmSpec, read_arms};
 use burn::module::Module;
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::convert::Precision;
 use super::memory_cell;
 use super::shape::Shape;
 use crate::device;
@@ -86,6 +87,9 @@ pub struct Args {
     arms_file: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
+    /// Type of the weights, and of PyTorch's
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Precision,
 }
 
 /// What may be timed beside ours.
@@ -106,6 +110,8 @@ enum Part {
     Memory,
     /// Loading and the first token, in fresh processes
     FirstToken,
+    /// How far logits are from those that the processor computes in f32
+    Accuracy,
     /// A training step of a small model
     Training,
 }
@@ -117,6 +123,7 @@ impl Part {
             Self::Attention => Scope::Attention,
             Self::Memory => Scope::Memory,
             Self::FirstToken => Scope::FirstToken,
+            Self::Accuracy => Scope::Accuracy,
             Self::Training => Scope::Training,
         }
     }
@@ -133,7 +140,9 @@ pub fn run(args: Args) -> Result<()> {
     let device = device::parse(&args.device)?;
     let arms = arms(&args)?;
     let (name, dense) = dense(&args, &device)?;
-    let mut record = BenchRecord::begin(super::command_line(), info(name, &dense), args.runs);
+    let place = Place::new(&args.device, args.dtype.name());
+    let info = info(name, &dense);
+    let mut record = BenchRecord::begin(super::command_line(), info, place.clone(), args.runs);
     let folder = tempfile::tempdir().context("a folder for checkpoints")?;
     let progress = Progress::new(plan(&args, arms.len()));
     let told = |text: &str| progress.begins(text);
@@ -161,6 +170,8 @@ pub fn run(args: Args) -> Result<()> {
             ],
         },
         progress: &told,
+        place,
+        timer: Timer::default(),
         dense,
     };
     for (scope, length) in units(&args) {
@@ -263,6 +274,7 @@ fn plan(args: &Args, arms: usize) -> u64 {
             Scope::Memory => runs.min(3) * (arms + 2 * torch),
             Scope::FirstToken => (runs + 1) * 2 * (1 + torch),
             Scope::Training => (runs + 1) * (1 + torch),
+            Scope::Accuracy => arms + torch,
             Scope::Profile => arms,
         })
         .sum()

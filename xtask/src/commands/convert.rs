@@ -94,11 +94,22 @@ enum Switch {
 }
 
 /// An element type.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
     F32,
     F16,
     Bf16,
+}
+
+impl Precision {
+    /// What safetensors calls it, in small letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 impl From<Precision> for FloatType {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "flex")]
 mod backward;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
@@ -65,8 +67,6 @@ pub trait AttentionOps: Backend {
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)] // Burn keeps the backend for now
 impl AttentionOps for burn::backend::NdArray {}
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl AttentionOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl AttentionOps for burn::backend::Remote {}
 
@@ -80,8 +80,9 @@ impl AttentionOps for burn::backend::Remote {}
 /// forward pass keeps the log-sum-exp of every row, and the backward pass
 /// recomputes the scores block by block. The result does not depend on the
 /// number of threads. Inputs may be views with any strides; the output is laid
-/// out as `[B, Nq, H, D]`, so that merging the heads copies nothing. Elsewhere,
-/// plain operations compute the same.
+/// out as `[B, Nq, H, D]`, so that merging the heads copies nothing. On GPUs the
+/// forward direction is a kernel where Nq = Nk. Elsewhere, plain operations
+/// compute the same.
 ///
 /// # Panics
 ///

@@ -1,5 +1,7 @@
 //! What follows a matrix product in a linear layer: its bias, and GELU where that comes next.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 
@@ -35,8 +37,6 @@ pub trait BiasOps: GeluOps {
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)] // Burn keeps the backend for now
 impl BiasOps for burn::backend::NdArray {}
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl BiasOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl BiasOps for burn::backend::Remote {}
 

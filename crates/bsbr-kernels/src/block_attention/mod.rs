@@ -20,6 +20,8 @@ mod portable;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::{DType, Tensor};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) use cube::causal as causal_cube;
 
 /// Which keys a query of [`block_attention`] sees.
 ///

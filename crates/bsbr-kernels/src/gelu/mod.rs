@@ -1,5 +1,7 @@
 //! The tanh form of GELU, which GPT-2 calls `gelu_new`.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod grad;
@@ -8,6 +10,8 @@ mod portable;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) use cube::activated as activated_cube;
 #[cfg(feature = "flex")]
 pub(crate) use flex::activated;
 
@@ -39,14 +43,13 @@ pub trait GeluOps: Backend {
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)] // Burn keeps the backend for now
 impl GeluOps for burn::backend::NdArray {}
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl GeluOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl GeluOps for burn::backend::Remote {}
 
 /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))` of every element, for any shape.
 ///
-/// On the Flex backend with `f32` elements, each direction is one pass.
+/// On the Flex backend with `f32` elements, each direction is one pass; on GPUs the forward one is,
+/// in `f32` whatever the elements.
 pub fn gelu_new<const R: usize>(x: Tensor<R>) -> Tensor<R> {
     Tensor::from_dispatch(Dispatch::gelu_new(x.into_dispatch()))
 }

@@ -1,5 +1,7 @@
 //! Layer normalisation over the last axis.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod grad;
@@ -42,8 +44,6 @@ pub trait LayerNormOps: Backend {
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)] // Burn keeps the backend for now
 impl LayerNormOps for burn::backend::NdArray {}
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl LayerNormOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl LayerNormOps for burn::backend::Remote {}
 
@@ -53,7 +53,8 @@ impl LayerNormOps for burn::backend::Remote {}
 /// `x` is [.., C], `gamma` and `beta` are `[C]`, the output is [.., C]. On the
 /// Flex backend with `f32` elements, each direction is one pass (the forward
 /// one is Burn's); the gradients of `gamma` and `beta` are summed in an order
-/// that does not depend on the number of threads.
+/// that does not depend on the number of threads. On GPUs the forward direction is one
+/// pass, in `f32` whatever the elements.
 ///
 /// # Panics
 ///

@@ -1,5 +1,7 @@
 //! The product of rows in single and a matrix in half precision.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "flex")]
 mod few;
 #[cfg(feature = "flex")]
@@ -32,8 +34,6 @@ pub trait MixedMatmulOps: Backend {
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)] // Burn keeps the backend for now
 impl MixedMatmulOps for burn::backend::NdArray {}
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl MixedMatmulOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl MixedMatmulOps for burn::backend::Remote {}
 
@@ -46,14 +46,15 @@ impl<B: MixedMatmulOps, C: CheckpointStrategy> MixedMatmulOps for Autodiff<B, C>
 /// `[N, M]`. On the Flex backend without autodiff, where `x` is f32 and `weight` f16 or bf16, the
 /// weight is read as it lies in memory and no copy of it is made: up to a few rows by vectors on the
 /// way from memory, more by panels that fit into a core's cache. Sums are of f32, in an order that
-/// does not depend on the number of threads. Where both have one type it is Burn's own product.
+/// does not depend on the number of threads. Where both have one type it is Burn's own product, but on
+/// GPUs, where it is a kernel that is chosen without trials.
 ///
 /// # Panics
 ///
 /// Panics if a row of `x` is not as long as `weight` is high.
 pub fn mixed_matmul(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     check_shapes(&x, &weight);
-    if x.dtype() == weight.dtype() {
+    if x.dtype() == weight.dtype() && !is_gpu(&x.device()) {
         return x.matmul(weight);
     }
     Tensor::from_dispatch(Dispatch::mixed_matmul(
@@ -80,6 +81,17 @@ pub fn fuses_mixed_matmul(device: &Device) -> bool {
     match device.as_dispatch() {
         #[cfg(feature = "flex")]
         burn::backend::DispatchDevice::Flex(_) => true,
+        #[allow(unreachable_patterns)] // with one backend compiled in
+        _ => false,
+    }
+}
+
+/// Whether `device` is one that CubeCL has kernels for, a GPU by rule: it is quick with many rows at
+/// once, and slow to be told of each operation.
+pub fn is_gpu(device: &Device) -> bool {
+    match device.clone().without_autodiff().as_dispatch() {
+        #[cfg(any(feature = "wgpu", feature = "cuda"))]
+        burn::backend::DispatchDevice::Cube(_) => true,
         #[allow(unreachable_patterns)] // with one backend compiled in
         _ => false,
     }

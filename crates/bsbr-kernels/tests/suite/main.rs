@@ -7,6 +7,7 @@ mod block_attention_gradients;
 mod common;
 mod cross_entropy;
 mod gelu;
+mod half;
 mod layer_norm;
 mod mixed_matmul;
 mod packed_attention;

@@ -1,12 +1,18 @@
 //! Who is timed beside whom.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use bsbr_gpt2::parameters::cast_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
+use burn::module::Module;
+use burn::tensor::Device;
 
 use crate::arms;
+use crate::bench::accuracy::{self, RELATIVE};
 use crate::bench::first_token::FirstToken;
+use crate::bench::place::Place;
 use crate::bench::record::{BYTES, Series, from_rounds};
 use crate::bench::{floor, machine, training};
 use crate::corpus::random;
@@ -42,6 +48,8 @@ pub enum Scope {
     Memory,
     /// Fresh processes, from their start to the first token after a prompt.
     FirstToken,
+    /// How far the last token's logits are from those that the processor computes in `f32`.
+    Accuracy,
     /// A training step of a small model.
     Training,
     /// The parts of a forward pass.
@@ -56,6 +64,7 @@ impl Scope {
             Self::Attention => "attention",
             Self::Memory => "memory",
             Self::FirstToken => "first-token",
+            Self::Accuracy => "accuracy",
             Self::Training => "training",
             Self::Profile => "profile",
         }
@@ -64,8 +73,10 @@ impl Scope {
 
 /// What is compared, and how often.
 pub struct Contest<'a> {
-    /// The model, as it was trained or drawn.
+    /// The model, as it was trained or drawn, in `f32`.
     pub dense: Gpt2,
+    /// Where it is, and what it is computed in.
+    pub place: Place,
     /// Its arms.
     pub arms: Vec<ArmSpec>,
     /// Whether PyTorch takes part.
@@ -80,7 +91,13 @@ pub struct Contest<'a> {
     pub first_token: FirstToken,
     /// Told of what begins.
     pub progress: &'a dyn Fn(&str),
+    /// PyTorch's process, once there is one.
+    pub timer: Timer,
 }
+
+/// A process of PyTorch's that is started when it is first needed.
+#[derive(Debug, Default)]
+pub struct Timer(OnceCell<Result<Rc<Baseline>, String>>);
 
 impl Contest<'_> {
     /// Measures one thing; `length` is ignored where a scope has its own.
@@ -94,6 +111,7 @@ impl Contest<'_> {
             Scope::Model | Scope::Attention => self.timed(scope, length),
             Scope::Memory => Ok(self.memory(length)),
             Scope::FirstToken => self.first_token(),
+            Scope::Accuracy => self.accuracy(length),
             Scope::Training => self.training(),
             Scope::Profile => self.profile(length),
         }
@@ -101,6 +119,11 @@ impl Contest<'_> {
 
     /// An arm of the model, for any length.
     fn model(&self, arm: &ArmSpec) -> Result<Gpt2, ReportError> {
+        Ok(cast_tensors(self.exact(arm)?, self.place.dtype()))
+    }
+
+    /// The same in `f32`.
+    fn exact(&self, arm: &ArmSpec) -> Result<Gpt2, ReportError> {
         let vocabulary = self.dense.config().vocab_size;
         let texts = CALIBRATION.map(|index| random(SEED, index, vocabulary, 512));
         let model = arms::convert(&self.dense, &arm.config, &texts)?;
@@ -117,7 +140,8 @@ impl Contest<'_> {
     fn timed(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
         let config = self.dense.config();
         let ids = random(SEED, 0, config.vocab_size, length);
-        let input = (scope == Scope::Attention).then(|| random_input(&self.dense, length));
+        let dtype = self.place.dtype();
+        let input = (scope == Scope::Attention).then(|| random_input(&self.dense, length, dtype));
         let mut all = Vec::new();
         for arm in &self.arms {
             let model = self.model(arm)?;
@@ -130,12 +154,15 @@ impl Contest<'_> {
                 run,
             });
         }
-        all.extend(self.torch_contestants(config, scope, length));
-        all.extend(machine::contestants(config, &self.dense.device()));
+        all.extend(self.torch_contestants(scope, length));
+        let device = self.dense.device();
+        all.extend(machine::contestants(config, &device, &self.place));
         let mut series = self.rounds(scope, length, all);
         for one in &mut series {
             one.work = match (scope, one.who.as_str()) {
-                (_, machine::MATRIX | machine::TORCH_MATRIX) => Some(machine::operations(config)),
+                (_, machine::MATRIX | machine::TORCH_MATRIX) => {
+                    Some(machine::operations(config, &self.place))
+                }
                 (_, machine::COPY) => Some(machine::bytes()),
                 // Everybody is measured by what exact attention takes.
                 (Scope::Attention, _) => Some(floor::attention_operations(config, length)),
@@ -173,16 +200,11 @@ impl Contest<'_> {
     }
 
     /// PyTorch's contestants of a scope, and its matrix product.
-    fn torch_contestants<'b>(
-        &self,
-        config: &Gpt2Config,
-        scope: Scope,
-        length: usize,
-    ) -> Vec<Contestant<'b>> {
+    fn torch_contestants<'b>(&self, scope: Scope, length: usize) -> Vec<Contestant<'b>> {
         if !self.torch {
             return Vec::new();
         }
-        let baseline = Baseline::start(self.python.as_deref(), config).map(Rc::new);
+        let baseline = self.shared_baseline();
         let run = |kind: Kind, scope: &'static str, number: usize| {
             baseline.clone().map(|baseline| -> Run<'b> {
                 Box::new(move || baseline.measure(kind, scope, number))
@@ -201,9 +223,54 @@ impl Contest<'_> {
         }
         all.push(Contestant {
             id: machine::TORCH_MATRIX.to_owned(),
-            run: run(Kind::Sdpa, "matrix", machine::ROWS),
+            run: run(Kind::Sdpa, "matrix", machine::rows(&self.place)),
         });
         all
+    }
+
+    fn baseline(&self, config: &Gpt2Config) -> Result<Baseline, String> {
+        Baseline::start(self.python.as_deref(), config, &self.place)
+    }
+
+    /// The process that times the model's own shape: one for all lengths.
+    fn shared_baseline(&self) -> Result<Rc<Baseline>, String> {
+        let start = || self.baseline(self.dense.config()).map(Rc::new);
+        self.timer.0.get_or_init(start).clone()
+    }
+
+    fn accuracy(&self, length: usize) -> Result<Vec<Series>, ReportError> {
+        let scope = Scope::Accuracy.id();
+        let ids = random(SEED, 0, self.dense.config().vocab_size, length);
+        let mut all = Vec::new();
+        for arm in &self.arms {
+            (self.progress)(&format!("accuracy, {length} tokens: {}", arm.id));
+            let mut series = Series::new(scope, &arm.id, length, RELATIVE);
+            series.push(match length > accuracy::LONGEST {
+                true => Err(too_long_to_check()),
+                false => {
+                    let exact = self.exact(arm)?.to_device(&processor());
+                    accuracy::logits(&exact, &ids).and_then(|reference| {
+                        let model = self.model(arm).map_err(|error| error.to_string())?;
+                        let found = accuracy::logits(&model, &ids)?;
+                        Ok(accuracy::error(&found, &reference))
+                    })
+                }
+            });
+            all.push(series);
+        }
+        if self.torch {
+            let who = Kind::Sdpa.id();
+            (self.progress)(&format!("accuracy, {length} tokens: {who}"));
+            let mut series = Series::new(scope, who, length, RELATIVE);
+            series.push(match length > accuracy::LONGEST {
+                true => Err(too_long_to_check()),
+                false => self
+                    .shared_baseline()
+                    .and_then(|one| one.measure(Kind::Sdpa, scope, length)),
+            });
+            all.push(series);
+        }
+        Ok(all)
     }
 
     fn memory(&self, length: usize) -> Vec<Series> {
@@ -230,7 +297,8 @@ impl Contest<'_> {
                 (self.progress)(&format!("memory, {length} tokens: {}", kind.id()));
                 series.push(match kind {
                     Kind::Eager if length > EAGER_LIMIT => Err(too_long()),
-                    _ => Baseline::start(self.python.as_deref(), self.dense.config())
+                    _ => self
+                        .baseline(self.dense.config())
                         .and_then(|one| one.measure(kind, Scope::Memory.id(), length)),
                 });
             }
@@ -258,7 +326,7 @@ impl Contest<'_> {
         let ours = training::contestant(&config, &self.dense.device())?;
         let mut all = vec![ours];
         if self.torch {
-            let baseline = Baseline::start(self.python.as_deref(), &config);
+            let baseline = self.baseline(&config);
             let run = baseline.map(|baseline| -> Run<'_> {
                 Box::new(move || baseline.measure(Kind::Sdpa, "training", training::WINDOW))
             });
@@ -280,6 +348,15 @@ impl Contest<'_> {
         }
         Ok(all)
     }
+}
+
+fn too_long_to_check() -> String {
+    format!("not compared beyond {} tokens", accuracy::LONGEST)
+}
+
+/// The device of comparisons.
+fn processor() -> Device {
+    Device::flex()
 }
 
 fn too_long() -> String {

@@ -2,9 +2,6 @@
 
 use bsbr_gpt2::Gpt2Config;
 
-/// Bytes of a number.
-const NUMBER: f64 = 4.0;
-
 /// What the linear layers of a forward pass to the last token's logits take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Floor {
@@ -15,8 +12,8 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// The floor of a model of that shape over so many tokens.
-    pub fn of(config: &Gpt2Config, tokens: usize) -> Self {
+    /// The floor of a model of that shape over so many tokens, of numbers of so many bytes.
+    pub fn of(config: &Gpt2Config, tokens: usize, number: usize) -> Self {
         let (n, c, inner) = (
             tokens as f64,
             config.n_embd as f64,
@@ -29,7 +26,7 @@ impl Floor {
         let head = c * config.vocab_size as f64;
         Self {
             operations: 2.0 * (depth * n * weights + head),
-            bytes: NUMBER * (depth * (weights + passing) + head),
+            bytes: number as f64 * (depth * (weights + passing) + head),
         }
     }
 }
@@ -52,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_token_of_the_smallest_gpt2_takes_two_operations_a_weight() {
-        let [one, two] = [1, 2].map(|tokens| Floor::of(&config(), tokens));
+        let [one, two] = [1, 2].map(|tokens| Floor::of(&config(), tokens, 4));
         // 12 layers of 12·768² weights.
         assert_eq!(two.operations - one.operations, 2.0 * 84_934_656.0);
         // The head is read for one token alone.

@@ -6,6 +6,7 @@ use bsbr_gpt2::Gpt2Config;
 use burn::tensor::{Device, Distribution, Tensor};
 use rayon::prelude::*;
 
+use crate::bench::place::Place;
 use crate::rounds::{Contestant, Run, wait_for};
 
 /// A matrix product of our backend.
@@ -16,15 +17,25 @@ pub const TORCH_MATRIX: &str = "torch-matrix";
 pub const COPY: &str = "copy";
 
 /// Rows of the product: enough for the rate to be the machine's.
-pub const ROWS: usize = 2048;
+const ROWS: usize = 2048;
+/// The same of a device that is not the processor, and would have done with those at once.
+const MANY_ROWS: usize = 65_536;
 /// Numbers that are copied: eight times what caches of this decade hold.
 const NUMBERS: usize = 64 << 20;
 /// Numbers per task.
 const CHUNK: usize = 1 << 20;
 
+/// Rows of the product at a place.
+pub fn rows(place: &Place) -> usize {
+    match place.is_accelerator() {
+        true => MANY_ROWS,
+        false => ROWS,
+    }
+}
+
 /// Operations of the product: hidden states times the first matrix of a feed-forward layer.
-pub fn operations(config: &Gpt2Config) -> f64 {
-    2.0 * (ROWS * config.n_embd * config.inner_size()) as f64
+pub fn operations(config: &Gpt2Config, place: &Place) -> f64 {
+    2.0 * (rows(place) * config.n_embd * config.inner_size()) as f64
 }
 
 /// Bytes that a copy reads and writes.
@@ -33,18 +44,49 @@ pub fn bytes() -> f64 {
 }
 
 /// The product and the copy.
-pub(super) fn contestants<'a>(config: &Gpt2Config, device: &Device) -> Vec<Contestant<'a>> {
+pub(super) fn contestants<'a>(
+    config: &Gpt2Config,
+    device: &Device,
+    place: &Place,
+) -> Vec<Contestant<'a>> {
     let normal = Distribution::Normal(0.0, 1.0);
-    let lhs = Tensor::<2>::random([ROWS, config.n_embd], normal, device);
-    let rhs = Tensor::<2>::random([config.n_embd, config.inner_size()], normal, device);
+    let (rows, dtype) = (rows(place), place.dtype());
+    let random = |shape| Tensor::<2>::random(shape, normal, device).cast(dtype);
+    let lhs = random([rows, config.n_embd]);
+    let rhs = random([config.n_embd, config.inner_size()]);
     let matrix: Run<'a> = Box::new(move || {
         let start = Instant::now();
-        let out = lhs.clone().matmul(rhs.clone());
-        wait_for(out.slice([ROWS - 1..ROWS, 0..1]));
+        let out = bsbr_kernels::mixed_matmul(lhs.clone(), rhs.clone());
+        wait_for(out.slice([rows - 1..rows, 0..1]));
         Ok(start.elapsed().as_secs_f64())
     });
+    let copy = match place.is_accelerator() {
+        true => on_device(device),
+        false => in_memory(),
+    };
+    [(MATRIX, matrix), (COPY, copy)]
+        .map(|(id, run)| Contestant {
+            id: id.to_owned(),
+            run: Ok(run),
+        })
+        .into()
+}
+
+/// A kernel that reads and writes every number once.
+fn on_device<'a>(device: &Device) -> Run<'a> {
+    let numbers = Tensor::<1>::ones([NUMBERS], device);
+    Box::new(move || {
+        let start = Instant::now();
+        let out = numbers.clone().mul_scalar(2.0);
+        wait_for(out.slice([NUMBERS - 1..NUMBERS]));
+        Ok(start.elapsed().as_secs_f64())
+    })
+}
+
+/// A copy on all threads.
+fn in_memory<'a>() -> Run<'a> {
     let buffers = std::cell::RefCell::new((vec![1.0f32; NUMBERS], vec![0.0f32; NUMBERS]));
-    let copy: Run<'a> = Box::new(move || {
+    Box::new(move || {
         let (from, to) = &mut *buffers.borrow_mut();
         let start = Instant::now();
         to.par_chunks_mut(CHUNK)
@@ -52,11 +94,5 @@ pub(super) fn contestants<'a>(config: &Gpt2Config, device: &Device) -> Vec<Conte
             .for_each(|(to, from)| to.copy_from_slice(from));
         std::hint::black_box(to);
         Ok(start.elapsed().as_secs_f64())
-    });
-    [(MATRIX, matrix), (COPY, copy)]
-        .map(|(id, run)| Contestant {
-            id: id.to_owned(),
-            run: Ok(run),
-        })
-        .into()
+    })
 }

@@ -5,17 +5,20 @@
 //! the [`floor`]: the linear layers alone, at the rate that the machine's matrix products reach in
 //! those rounds, and their bytes at its rate of copying.
 
+pub mod accuracy;
 pub mod contest;
 pub mod first_token;
 pub mod floor;
 pub mod goals;
 pub mod machine;
 pub mod page;
+pub mod place;
 pub mod profile;
 pub mod record;
 pub mod select;
 pub mod table;
 pub mod training;
 
-pub use contest::{Contest, Scope};
+pub use contest::{Contest, Scope, Timer};
+pub use place::Place;
 pub use record::{BenchRecord, Series};

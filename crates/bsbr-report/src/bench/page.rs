@@ -43,30 +43,38 @@ pub fn records(page: &Path) -> Result<Measured, ReportError> {
     Ok(Measured::new(records.collect::<Result<_, _>>()?))
 }
 
-/// The tables of a page, one machine after the other: what one measured is nothing to another's.
+/// The tables of a page, one place after the other: what one measured is nothing to another's.
 pub fn measured(measured: &Measured) -> String {
-    let mut machines: Vec<String> = Vec::new();
+    let place = |record: &BenchRecord| record.place.describe(&record.machine);
+    let mut places: Vec<(bool, String)> = Vec::new();
     for record in measured.records() {
-        let machine = record.machine.describe();
-        if !machines.contains(&machine) {
-            machines.push(machine);
+        let new = (record.place.is_accelerator(), place(record));
+        if !places.contains(&new) {
+            places.push(new);
         }
     }
-    if machines.len() < 2 {
-        return of_one_machine(measured);
+    if places.len() < 2 {
+        return of_one_place(measured);
     }
-    let sections = machines.iter().map(|machine| {
-        let records = measured.records().iter();
-        let own = records.filter(|record| record.machine.describe() == *machine);
-        let tables = of_one_machine(&Measured::new(own.cloned().collect()));
-        format!("## On {machine}\n\n{tables}")
+    // Processors first.
+    places.sort_by_key(|(accelerator, _)| *accelerator);
+    let sections = places.iter().map(|(_, name)| {
+        let own = measured.records().iter();
+        let own = own.filter(|record| place(record) == *name);
+        let tables = of_one_place(&Measured::new(own.cloned().collect()));
+        format!("## On {name}\n\n{tables}")
     });
     sections.collect::<Vec<_>>().join("\n")
 }
 
 /// Its tables, above the run that each record is of.
-fn of_one_machine(measured: &Measured) -> String {
-    let mut text = format!("{}\n", goals::table(measured).markdown());
+fn of_one_place(measured: &Measured) -> String {
+    let mut text = String::new();
+    // The goals are those of a processor.
+    let elsewhere = |record: &BenchRecord| !record.place.is_default();
+    if !measured.records().iter().any(elsewhere) {
+        text.push_str(&format!("{}\n", goals::table(measured).markdown()));
+    }
     for table in tables(measured) {
         text.push_str(&table.markdown());
         text.push('\n');

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::place::Place;
 use crate::error::ReportError;
 use crate::host::{Commit, Machine};
 use crate::record::{Measurement, ModelInfo};
@@ -25,6 +26,9 @@ pub struct BenchRecord {
     pub date: String,
     /// The machine.
     pub machine: Machine,
+    /// Where the tensors lived.
+    #[serde(default, skip_serializing_if = "Place::is_default")]
+    pub place: Place,
     /// Threads of the thread pool, and of PyTorch.
     pub threads: usize,
     /// Timed rounds that were asked for.
@@ -47,7 +51,7 @@ pub struct Series {
     pub part: String,
     /// Tokens of a sequence.
     pub length: usize,
-    /// What a sample is of: `s` or `bytes`.
+    /// What a sample is of: `s`, `bytes` or `relative`.
     pub unit: String,
     /// Floating-point operations or bytes that a sample stands for, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,13 +109,14 @@ pub(super) fn from_rounds(measurements: &[Measurement]) -> Vec<Series> {
 
 impl BenchRecord {
     /// A record of this machine and commit, without samples yet.
-    pub fn begin(command: String, model: ModelInfo, runs: u64) -> Self {
+    pub fn begin(command: String, model: ModelInfo, place: Place, runs: u64) -> Self {
         Self {
             format: FORMAT,
             command,
             commit: Commit::here(),
             date: crate::host::now(),
             machine: Machine::this(),
+            place,
             threads: rayon::current_num_threads(),
             runs,
             model,
@@ -184,7 +189,7 @@ pub(super) mod tests {
                     ..Series::new("model", who, 16, SECONDS)
                 })
                 .collect(),
-            ..BenchRecord::begin("a test".to_owned(), model, 2)
+            ..BenchRecord::begin("a test".to_owned(), model, Place::default(), 2)
         }
     }
 

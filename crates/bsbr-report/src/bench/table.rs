@@ -5,7 +5,7 @@ use bsbr_gpt2::Gpt2Config;
 use crate::bench::floor::Floor;
 use crate::bench::record::{BYTES, Series};
 use crate::bench::select::{Measured, Spread};
-use crate::bench::{Scope, first_token, machine, profile, training};
+use crate::bench::{Place, Scope, first_token, machine, profile, training};
 
 /// A cell for what is not there.
 const NOTHING: &str = "—";
@@ -141,6 +141,7 @@ pub fn tables(measured: &Measured) -> Vec<Table> {
             all.push(ratios(measured, scope, title));
         }
     }
+    all.extend(accuracies(measured));
     all.extend(memory(measured));
     all.extend(first_tokens(measured));
     all.extend(training_step(measured));
@@ -186,7 +187,9 @@ fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
             row.push(rate.map_or_else(|| NOTHING.to_owned(), |rate| digits(rate * 1e-9)));
         }
         if model {
-            let floor = config.as_ref().map(|config| Floor::of(config, length));
+            let floor = config
+                .as_ref()
+                .map(|config| Floor::of(config, length, place(measured).dtype().size()));
             let matrix = median(&measured.matrix_rates(scope, length));
             let copy = median(&measured.copy_rates(scope, length));
             let [operations, bytes] = [
@@ -210,7 +213,7 @@ fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
         note: format!(
             "Milliseconds, median [quartiles]. The products are of {} rows, timed in the same \
              rounds.{floors}",
-            machine::ROWS
+            machine::rows(&place(measured))
         ),
         rows,
     }
@@ -284,7 +287,7 @@ pub(super) fn over_floor(measured: &Measured, who: &str, length: usize) -> Vec<f
     ) else {
         return Vec::new();
     };
-    let operations = Floor::of(&config, length).operations;
+    let operations = Floor::of(&config, length, 4).operations;
     let rates = measured.matrix_rates(Scope::Model, length);
     let rounds = found.samples.iter().zip(rates);
     rounds.map(|(s, rate)| s * rate / operations).collect()
@@ -299,6 +302,39 @@ pub(super) fn share_of_rate(measured: &Measured, who: &str, length: usize) -> Ve
     let rates = measured.matrix_rates(Scope::Attention, length);
     let rounds = found.samples.iter().zip(rates);
     rounds.map(|(s, rate)| work / s / rate).collect()
+}
+
+/// Where the newest record is of.
+fn place(measured: &Measured) -> Place {
+    let newest = measured.records().last();
+    newest.map_or_else(Place::default, |record| record.place.clone())
+}
+
+fn accuracies(measured: &Measured) -> Option<Table> {
+    let scope = Scope::Accuracy;
+    let who = measured.who(scope);
+    if who.is_empty() {
+        return None;
+    }
+    let names = who.iter().map(|who| label(who).to_owned());
+    let mut rows = vec![head("tokens", names)];
+    for length in measured.lengths(scope) {
+        let cells = who.iter().map(|who| {
+            let found = measured.series(scope, who, "", length);
+            match found.and_then(|one| median(&one.samples)) {
+                Some(error) => format!("{error:.1e}"),
+                None => series(found, 1.0),
+            }
+        });
+        rows.push(head(&length.to_string(), cells));
+    }
+    Some(Table {
+        title: "Rounding".to_owned(),
+        note: "How far the last token's logits are from those of the same weights and arm on the \
+               processor in f32: the norm of the difference over that of the logits."
+            .to_owned(),
+        rows,
+    })
 }
 
 const MIB: f64 = 1.0 / (1 << 20) as f64;

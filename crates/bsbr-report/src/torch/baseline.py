@@ -1,6 +1,6 @@
 """Times GPT-2 of a given shape in PyTorch: one request a line, one answer a line.
 
-The argument is a JSON object with the shape. A request is "sdpa|eager SCOPE NUMBER", and the answer
+The argument is a JSON object with the shape, the device and the type of the weights. A request is "sdpa|eager SCOPE NUMBER", and the answer
 is the seconds of one run, or what went wrong. Weights and inputs are random. The scopes:
 
     model TOKENS      a forward pass to the logits of the last token
@@ -8,9 +8,12 @@ is the seconds of one run, or what went wrong. Weights and inputs are random. Th
     matrix TOKENS     the product of the hidden states of so many tokens with the first matrix of a
                       feed-forward layer
     training TOKENS   a step of AdamW on a batch of eight rows of so many tokens
+    accuracy TOKENS   how far the last token's logits are from those of the same model on the CPU in
+                      float32, relative to their norm
     memory TOKENS     the bytes by which a forward pass raises the peak of what the process holds
 """
 
+import copy
 import json
 import sys
 import time
@@ -22,7 +25,24 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
 
 torch.set_num_threads(shape["threads"])
 torch.manual_seed(0)
+device, dtype = torch.device(shape["device"]), getattr(torch, shape["dtype"])
+torch.zeros(1, device=device)
 models = {}
+
+
+def begin():
+    """The time once the device has done what it was given before."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def tokens(rows, length):
+    return torch.randint(shape["vocab_size"], (rows, length)).to(device)
+
+
+def normal(*size):
+    return torch.randn(*size).to(device, dtype)
 
 
 def config(kind, length):
@@ -46,36 +66,47 @@ def config(kind, length):
 def model(kind, length):
     """A model of each kind, with a position table as long as was ever asked for."""
     if kind not in models or models[kind].config.n_positions < length:
-        models[kind] = GPT2Model(config(kind, length)).eval()
+        models[kind] = GPT2Model(config(kind, length)).eval().to(device, dtype)
     return models[kind]
 
 
 def forward(kind, length):
     gpt2 = model(kind, length)
-    ids = torch.randint(shape["vocab_size"], (1, length))
-    start = time.perf_counter()
-    hidden = gpt2(ids).last_hidden_state[:, -1]
-    (hidden @ gpt2.wte.weight.T).sum().item()
+    ids = tokens(1, length)
+    start = begin()
+    logits(gpt2, ids).sum().item()
     return time.perf_counter() - start
+
+
+def logits(gpt2, ids):
+    return gpt2(ids).last_hidden_state[:, -1] @ gpt2.wte.weight.T
+
+
+def accuracy(kind, length):
+    exact = GPT2Model(config(kind, length)).eval()
+    rounded = copy.deepcopy(exact).to(device, dtype)
+    ids = tokens(1, length)
+    found, reference = logits(rounded, ids).float().cpu(), logits(exact, ids.cpu())
+    return ((found - reference).norm() / reference.norm()).item()
 
 
 def attention(kind, length):
     heads = shape["n_head"]
-    q, k, v = (torch.randn(1, heads, length, shape["n_embd"] // heads) for _ in range(3))
-    start = time.perf_counter()
+    q, k, v = (normal(1, heads, length, shape["n_embd"] // heads) for _ in range(3))
+    start = begin()
     if kind == "sdpa":
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
     else:
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        mask = torch.ones(length, length, dtype=torch.bool).triu(1)
+        mask = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
         out = scores.masked_fill(mask, float("-inf")).softmax(-1) @ v
     out[..., -1, :].sum().item()
     return time.perf_counter() - start
 
 
 def matrix(_, length):
-    x, w = torch.randn(length, shape["n_embd"]), torch.randn(shape["n_embd"], shape["n_inner"])
-    start = time.perf_counter()
+    x, w = normal(length, shape["n_embd"]), normal(shape["n_embd"], shape["n_inner"])
+    start = begin()
     out = x @ w
     out[-1, -1].item()
     return time.perf_counter() - start
@@ -85,15 +116,15 @@ def matrix(_, length):
 def training(kind, length):
     """Cross entropy of the next token, global norm of the gradients at most 1, one update."""
     if "training" not in models:
-        gpt2 = GPT2LMHeadModel(config(kind, length)).train()
+        gpt2 = GPT2LMHeadModel(config(kind, length)).train().to(device, dtype)
         matrices = [p for p in gpt2.parameters() if p.dim() == 2]
         others = [p for p in gpt2.parameters() if p.dim() != 2]
         groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
         models["training"] = gpt2, torch.optim.AdamW(groups, lr=3e-4, betas=(0.9, 0.95), eps=1e-8)
     gpt2, optimizer = models["training"]
-    ids = torch.randint(shape["vocab_size"], (8, length + 1))
+    ids = tokens(8, length + 1)
     with torch.enable_grad():
-        start = time.perf_counter()
+        start = begin()
         logits = gpt2(ids[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
@@ -112,6 +143,11 @@ def status(name):
 def memory(kind, length):
     model(kind, length)
     forward(kind, min(length, 16))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        forward(kind, length)
+        return float(torch.cuda.max_memory_allocated() - before)
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = status("VmRSS")
@@ -124,6 +160,7 @@ SCOPES = {
     "attention": attention,
     "matrix": matrix,
     "training": training,
+    "accuracy": accuracy,
     "memory": memory,
 }
 

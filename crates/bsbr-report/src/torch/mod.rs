@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::Gpt2Config;
 
+use crate::bench::Place;
 use crate::spec::ArmSpec;
 
 /// What a process runs that opens a folder and gives the first token.
@@ -76,12 +77,18 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// Starts the process with random weights of the model's shape; without a Python, `python3`.
+    /// Starts the process with random weights of the model's shape, in the type of `place`, on a GPU
+    /// where that is one; without a Python, `python3`.
     ///
     /// # Errors
     ///
     /// Why there is none, as a table should say it.
-    pub(crate) fn start(python: Option<&Path>, config: &Gpt2Config) -> Result<Self, String> {
+    pub(crate) fn start(
+        python: Option<&Path>,
+        config: &Gpt2Config,
+        place: &Place,
+    ) -> Result<Self, String> {
+        let [device, dtype] = place.in_torch();
         let python = python.unwrap_or(Path::new("python3"));
         let shape = serde_json::json!({
             "n_layer": config.n_layer,
@@ -89,6 +96,8 @@ impl Baseline {
             "n_embd": config.n_embd,
             "n_inner": config.inner_size(),
             "vocab_size": config.vocab_size,
+            "device": device,
+            "dtype": dtype,
             "threads": rayon::current_num_threads(),
         });
         let name = python.display();
@@ -134,7 +143,11 @@ impl Baseline {
     fn read(&self) -> Result<String, String> {
         let mut line = String::new();
         match self.answers.borrow_mut().read_line(&mut line) {
-            Ok(0) => Err("Python ended; it needs the packages torch and transformers".to_owned()),
+            Ok(0) => Err(
+                "Python ended; it needs the packages torch and transformers, and CUDA for \
+                          a GPU"
+                    .to_owned(),
+            ),
             Ok(_) => Ok(line.trim().to_owned()),
             Err(error) => Err(format!("the baseline's process: {error}")),
         }

@@ -8,7 +8,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::super::BlockAttention;
-use super::{elements, room};
+use crate::cube::{elements, room};
 
 /// Queries of a block.
 const QUERIES: usize = 64;
@@ -20,7 +20,7 @@ const STEP: usize = 4;
 const SHARED: usize = 16 * 1024;
 
 /// Score of what must not be seen: finite, since WGSL has no infinity.
-const HIDDEN: f32 = -1e30;
+pub(super) const HIDDEN: f32 = -1e30;
 
 /// Numbers that are read together.
 type Four = Vector<f32, Const<4>>;
@@ -68,11 +68,7 @@ pub(super) fn attend(
     };
     let with_state = states.is_some();
     let states = states.unwrap_or_else(nothing);
-    let plan = plan(settings, n);
-    let blocks = plan.len() / PLAN;
-    let numbers = q.client.create_from_slice(&bytes_of(&plan));
-    let (client, device) = (q.client.clone(), q.device.clone());
-    let plan = CubeTensor::new_contiguous(client, device, [plan.len()].into(), numbers, DType::U32);
+    let (plan, blocks) = plan(settings, n, QUERIES, &q);
     attend_kernel::launch(
         &q.client,
         CubeCount::Static(blocks as u32, h as u32, b as u32),
@@ -102,23 +98,30 @@ pub(super) fn attend(
 
 /// Numbers that describe a block: its first query, the one behind its last, the first
 /// token of its window, and the number of its far chunks.
-const PLAN: usize = 4;
+pub(super) const PLAN: usize = 4;
 
-/// The blocks of a sequence.
-fn plan(settings: &BlockAttention, tokens: usize) -> Vec<u32> {
+/// The blocks of a sequence, of at most `size` queries, on the device of `like`, and their number.
+pub(super) fn plan(
+    settings: &BlockAttention,
+    tokens: usize,
+    size: usize,
+    like: &CubeTensor,
+) -> (CubeTensor, usize) {
     let mut plan = Vec::new();
-    for chunk in 0..settings.query_chunks(tokens) {
+    // The last see most, and had better begin first.
+    for chunk in (0..settings.query_chunks(tokens)).rev() {
         let (seen, queries) = (settings.seen(chunk), settings.queries(chunk, tokens));
-        for first in queries.clone().step_by(QUERIES) {
-            let end = (first + QUERIES).min(queries.end);
+        for first in queries.clone().step_by(size).rev() {
+            let end = (first + size).min(queries.end);
             plan.extend([first, end, seen.near, seen.far].map(|x| x as u32));
         }
     }
-    plan
-}
-
-fn bytes_of(numbers: &[u32]) -> Vec<u8> {
-    numbers.iter().flat_map(|x| x.to_ne_bytes()).collect()
+    let bytes: Vec<u8> = plan.iter().flat_map(|x| x.to_ne_bytes()).collect();
+    let numbers = like.client.create_from_slice(&bytes);
+    let (client, device) = (like.client.clone(), like.device.clone());
+    let size = plan.len();
+    let plan = CubeTensor::new_contiguous(client, device, [size].into(), numbers, DType::U32);
+    (plan, size / PLAN)
 }
 
 #[cube(launch)]

@@ -7,19 +7,17 @@
 mod attend;
 mod route;
 mod summary;
-
-use std::any::Any;
+mod units;
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{DType, FloatDType, Shape};
 use burn_cubecl::CubeDevice;
-use burn_cubecl::cubecl::ir::{ElemType, FloatKind};
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, portable};
+use crate::cube::{computes_in, primitive, tensor};
 
 /// The widest head whose query and output a unit can keep in registers.
 const WIDEST: usize = 128;
@@ -54,26 +52,43 @@ pub(super) fn fuses(
     d: usize,
     settings: &BlockAttention,
 ) -> bool {
-    let shared = device.client().properties().hardware.max_shared_memory_size;
     // An online softmax that looks into clusters would have to wait for all their scores.
     settings.exact_clusters == 0
-        && (1..=WIDEST).contains(&d)
-        && [DType::F32, DType::F16, DType::BF16].contains(&dtype)
-        && attend::shared_bytes(d) <= shared
-        && summary::shared_bytes(settings, d) <= shared
+        && attends(device, dtype, d)
+        && summary::shared_bytes(settings, d) <= shared_bytes(device)
 }
 
-/// A tensor of the backend as the kernels take it, unless the backend is one that
-/// collects operations to fuse them.
-fn primitive(x: &FloatTensor<Cube>) -> Option<CubeTensor> {
-    (x as &dyn Any).downcast_ref::<CubeTensor>().cloned()
+/// Whether a device has the kernel that attends.
+fn attends(device: &CubeDevice, dtype: DType, d: usize) -> bool {
+    (1..=WIDEST).contains(&d)
+        && computes_in(dtype)
+        && attend::shared_bytes(d) <= shared_bytes(device)
 }
 
-/// The way back.
-fn tensor(x: CubeTensor) -> Option<FloatTensor<Cube>> {
-    (&x as &dyn Any)
-        .downcast_ref::<FloatTensor<Cube>>()
-        .cloned()
+fn shared_bytes(device: &CubeDevice) -> usize {
+    device.client().properties().hardware.max_shared_memory_size
+}
+
+/// Causal attention to all tokens: output `[B, H, N, D]` and log-sum-exp `[B, H, N]`.
+pub(crate) fn causal(
+    inputs: [&FloatTensor<Cube>; 3],
+    scale: f64,
+) -> Option<(FloatTensor<Cube>, FloatTensor<Cube>)> {
+    let [q, k, v] = inputs.map(primitive);
+    let (q, k, v) = (q?, k?, v?);
+    let size = q.shape();
+    let settings = BlockAttention {
+        sinks: 0,
+        chunk_size: size[2].max(1),
+        near_chunks: 0,
+        clusters: 0,
+        exact_clusters: 0,
+    };
+    let fits = size == k.shape()
+        && size.num_elements() > 0
+        && [&k, &v].into_iter().all(|x| x.dtype == q.dtype)
+        && attends(&q.device, q.dtype, size[3]);
+    fits.then(|| forward([q, k, v], BlockStatesPrimitive::Off, &settings, scale))?
 }
 
 fn forward(
@@ -96,9 +111,13 @@ fn forward(
             None => None,
             Some(whole) => {
                 let whole = project(tensor(whole)?, states, d);
-                let means = tensor(summary.means.clone())?;
-                let mixed = route::mix(tensor(q.clone())?, means, whole, settings, scale);
-                primitive(&mixed)
+                Some(route::mix(
+                    &q,
+                    &summary.means,
+                    whole,
+                    settings,
+                    scale as f32,
+                )?)
             }
         };
         alike = Some(attend::Alike {
@@ -108,7 +127,11 @@ fn forward(
             states: mixed,
         });
     }
-    let (out, lse) = attend::attend([q, k, v], alike, settings, scale as f32);
+    let attend = match units::fits(&q.device, q.dtype, d) {
+        true => units::attend,
+        false => attend::attend,
+    };
+    let (out, lse) = attend([q, k, v], alike, settings, scale as f32);
     // Laid out as [B, N, H, D], as whoever merges the heads wants it.
     Some((Cube::float_swap_dims(tensor(out)?, 1, 2), tensor(lse)?))
 }
@@ -129,19 +152,4 @@ fn project(
         Cube::float_matmul(basis.clone(), Cube::float_swap_dims(basis, 3, 4))
     });
     Cube::float_matmul(Cube::float_matmul(left, whole), right)
-}
-
-/// Room on the device of `like` that the kernels index as if it were in rows.
-fn room(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
-    let (client, device) = (like.client.clone(), like.device.clone());
-    empty_device_contiguous_dtype(client, device, shape.into(), dtype)
-}
-
-/// The elements that a kernel reads and writes.
-fn elements(dtype: DType) -> ElemType {
-    ElemType::Float(match dtype {
-        DType::F16 => FloatKind::F16,
-        DType::BF16 => FloatKind::BF16,
-        _ => FloatKind::F32,
-    })
 }

@@ -1,46 +1,143 @@
-//! The states that chunks read, mixed by products of Burn's.
+//! The states that chunks read: weights by one kernel, and their product with the states.
 
-use burn::backend::ops::{FloatTensorOps, IntTensorOps};
+use burn::backend::Cube;
+use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Cube, TensorMetadata};
-use burn::tensor::{FloatDType, IntDType, Shape, Slice};
+use burn::tensor::{DType, Shape};
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::tensor::CubeTensor;
 
-use super::super::{BlockAttention, portable};
+use super::super::BlockAttention;
+use crate::cube::{elements, primitive, product, room, tensor};
+
+/// Units that weigh the chunks of one, a power of two.
+const UNITS: usize = 128;
+
+/// Less than any score: finite, since WGSL has no infinity.
+const LEAST: f32 = -1e30;
 
 /// What each chunk with a far field reads, from the mean keys `[B, H, F, D]` and the
 /// states `[B, H, F, D, D]` of far chunks. `[B, H, F, D, D]`
 pub(super) fn mix(
-    q: FloatTensor<Cube>,
-    means: FloatTensor<Cube>,
+    q: &CubeTensor,
+    means: &CubeTensor,
     states: FloatTensor<Cube>,
     settings: &BlockAttention,
-    scale: f64,
-) -> FloatTensor<Cube> {
+    scale: f32,
+) -> Option<CubeTensor> {
     let shape = states.shape();
     let [b, h, far, d] = [shape[0], shape[1], shape[2], shape[3]];
-    // As many chunks have a far field as there are far chunks: each is the last of one.
+    let weights = room(q, [b, h, far, far], DType::F32);
+    // As many chunks have a far field as there are far chunks: each is the last of one, and asks with
+    // the query of the last token before the chunk.
     let size = settings.chunk_size;
     let first = settings.start_of(settings.near_chunks + 1) - 1;
-    let last = first + (far - 1) * size;
-    let all = |size: usize| Slice::from(0..size);
-    let every = Slice::new(first as isize, Some(last as isize + 1), size as isize);
-    let receivers = Cube::float_slice(q, &[all(b), all(h), every, all(d)]);
-    let receivers = Cube::float_cast(receivers, FloatDType::F32);
-    let receivers = Cube::float_mul_scalar(receivers, scale.into());
-    let scores = Cube::float_matmul(receivers, Cube::float_swap_dims(means, 2, 3));
-    let hidden = hidden(far, &scores);
-    let (weights, _) = portable::softmax::<Cube>(Cube::float_add(scores, hidden));
-    let flat = Cube::float_reshape(states, Shape::from([b, h, far, d * d]));
-    let mixed = Cube::float_matmul(weights, flat);
-    Cube::float_reshape(mixed, Shape::from([b, h, far, d, d]))
+    weigh_kernel::launch(
+        &q.client,
+        CubeCount::Static(far as u32, h as u32, b as u32),
+        CubeDim::new_1d(UNITS as u32),
+        q.clone().into_tensor_arg(),
+        means.clone().into_tensor_arg(),
+        weights.clone().into_tensor_arg(),
+        scale,
+        first as u32,
+        size as u32,
+        d,
+        elements(q.dtype),
+    );
+    let weights = tensor(weights)?;
+    let states = Cube::float_reshape(states, Shape::from([b, h, far, d * d]));
+    let mixed = match product(&weights, &states) {
+        Some(mixed) => mixed,
+        None => Cube::float_matmul(weights, states),
+    };
+    primitive(&Cube::float_reshape(mixed, Shape::from([b, h, far, d, d])))
 }
 
-/// 0 up to the diagonal, and behind it what hides a score. `[1, 1, far, far]`
-fn hidden(far: usize, like: &FloatTensor<Cube>) -> FloatTensor<Cube> {
-    let numbers = Cube::int_arange(0..far as i64, &like.device(), IntDType::I32);
-    let numbers = Cube::int_into_float(numbers, FloatDType::F32);
-    let along = |shape: [usize; 4]| Cube::float_reshape(numbers.clone(), Shape::from(shape));
-    let before = Cube::float_sub(along([1, 1, far, 1]), along([1, 1, 1, far]));
-    let before = Cube::float_clamp(before, (-1.0).into(), (0.0).into());
-    Cube::float_mul_scalar(before, f64::from(-portable::HIDDEN).into())
+/// The softmax of scale · r·h over the chunks up to a chunk's own, r its query and h their mean keys,
+/// and zeros behind.
+#[cube(launch)]
+#[allow(clippy::too_many_arguments)] // what a kernel is given
+fn weigh_kernel<F: Float>(
+    q: &Tensor<F>,
+    means: &Tensor<f32>,
+    weights: &mut Tensor<f32>,
+    scale: f32,
+    first: u32,
+    size: u32,
+    #[comptime] d: usize,
+    #[define(F)] _dtype: ElemType,
+) {
+    let unit = UNIT_POS_X as usize;
+    let (row, head, own) = (
+        CUBE_POS_Z as usize,
+        CUBE_POS_Y as usize,
+        CUBE_POS_X as usize,
+    );
+    let far = CUBE_COUNT_X as usize;
+    let place = row * CUBE_COUNT_Y as usize + head;
+    let token = first as usize + own * size as usize;
+    let asks = row * q.stride(0) + head * q.stride(1) + token * q.stride(2);
+    let mut shared = Shared::<[f32]>::new_slice(UNITS);
+
+    let weights_row = (place * far + own) * far;
+    let mut most = f32::new(LEAST);
+    let mut chunk = unit;
+    while chunk < far {
+        let mut score = f32::new(LEAST);
+        if chunk <= own {
+            let mut sum = f32::new(0.0);
+            for dim in 0..d {
+                let x = f32::cast_from(q[asks + dim * q.stride(3)]);
+                sum += x * means[(place * far + chunk) * d + dim];
+            }
+            score = sum * scale;
+            most = max(most, score);
+        }
+        weights[weights_row + chunk] = score;
+        chunk += UNITS;
+    }
+    shared[unit] = most;
+    sync_cube();
+    #[unroll]
+    for level in 0..comptime!(UNITS.ilog2()) {
+        let half = comptime!(UNITS >> (level + 1));
+        if unit < half {
+            let other = shared[unit + half];
+            shared[unit] = max(shared[unit], other);
+        }
+        sync_cube();
+    }
+    let most = shared[0];
+    sync_cube();
+
+    let mut sum = f32::new(0.0);
+    let mut chunk = unit;
+    while chunk <= own {
+        sum += (weights[weights_row + chunk] - most).exp();
+        chunk += UNITS;
+    }
+    shared[unit] = sum;
+    sync_cube();
+    #[unroll]
+    for level in 0..comptime!(UNITS.ilog2()) {
+        let half = comptime!(UNITS >> (level + 1));
+        if unit < half {
+            let other = shared[unit + half];
+            shared[unit] += other;
+        }
+        sync_cube();
+    }
+    let share = 1.0f32 / shared[0];
+    let mut chunk = unit;
+    while chunk < far {
+        let mut weight = f32::new(0.0);
+        if chunk <= own {
+            weight = (weights[weights_row + chunk] - most).exp() * share;
+        }
+        weights[weights_row + chunk] = weight;
+        chunk += UNITS;
+    }
 }

@@ -7,8 +7,8 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::super::BlockAttention;
-use super::{elements, room};
 use crate::clusters::split::POWER_ITERATIONS;
+use crate::cube::{elements, room};
 
 /// Units that summarise a chunk together.
 const UNITS: usize = 128;
@@ -30,10 +30,15 @@ pub(super) struct Summary {
     pub(super) states: Option<CubeTensor>,
 }
 
-/// Bytes of shared memory that a chunk takes.
+/// Bytes of shared memory that a chunk takes where its keys stay in global memory.
 pub(super) fn shared_bytes(settings: &BlockAttention, d: usize) -> usize {
     let groups = (settings.clusters / 2).max(1);
-    4 * (2 * settings.chunk_size + (2 * groups + settings.clusters) * d + groups)
+    4 * (2 * settings.chunk_size + (2 * groups + settings.clusters) * d)
+}
+
+/// Whether the keys of a chunk fit into shared memory beside that.
+fn stages(settings: &BlockAttention, d: usize, most: usize) -> bool {
+    shared_bytes(settings, d) + 4 * settings.chunk_size * (d + 1) <= most
 }
 
 /// Summarises the first `far` chunks of keys and values `[B, H, N, D]`.
@@ -56,7 +61,9 @@ pub(super) fn summarise(
     };
     let states = summary.states.clone();
     let states = states.unwrap_or_else(|| f32s(&[1]));
-    let most = k.client.properties().hardware.max_cube_dim.0;
+    let hardware = &k.client.properties().hardware;
+    let most = hardware.max_cube_dim.0;
+    let staged = stages(settings, d, hardware.max_shared_memory_size);
     summarise_kernel::launch(
         &k.client,
         CubeCount::Static(far as u32, h as u32, b as u32),
@@ -72,11 +79,15 @@ pub(super) fn summarise(
         settings.chunk_size,
         settings.clusters,
         d,
+        staged,
         with_state,
         elements(k.dtype),
     );
     summary
 }
+
+/// Rows and columns of a state that a unit adds up at once.
+const TILE: (usize, usize) = (4, 8);
 
 /// Splits a chunk as [`split_into_clusters`](crate::split_into_clusters) does, all groups
 /// of a level at once, and takes the means of what comes out.
@@ -94,6 +105,7 @@ fn summarise_kernel<F: Float>(
     #[comptime] size: usize,
     #[comptime] clusters: usize,
     #[comptime] d: usize,
+    #[comptime] staged: bool,
     #[comptime] with_state: bool,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -114,13 +126,24 @@ fn summarise_kernel<F: Float>(
     let mut along = Shared::<[f32]>::new_slice(size);
     let mut mean = Shared::<[f32]>::new_slice(most_groups * d);
     let mut axis = Shared::<[f32]>::new_slice(most_groups * d);
-    let mut norm = Shared::<[f32]>::new_slice(most_groups);
     let mut kept = Shared::<[f32]>::new_slice(clusters * d);
+    // The keys, where there is room for them; rows begin in different banks.
+    let room = comptime!(if staged { size * (d + 1) } else { 1 });
+    let mut keys = Shared::<[f32]>::new_slice(room);
 
     let mut token = unit;
     while token < size {
         ids[token] = 0u32;
         token += units;
+    }
+    if comptime!(staged) {
+        let mut item = unit;
+        while item < size * d {
+            let (token, dim) = (item / d, item % d);
+            keys[token * (d + 1) + dim] =
+                f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
+            item += units;
+        }
     }
     sync_cube();
 
@@ -135,7 +158,7 @@ fn summarise_kernel<F: Float>(
             let mut count = f32::new(0.0);
             for token in 0..size {
                 if ids[token] as usize == group {
-                    sum += f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
+                    sum += key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
                     count += 1.0;
                 }
             }
@@ -149,7 +172,7 @@ fn summarise_kernel<F: Float>(
             let group = ids[token] as usize;
             let mut square = f32::new(0.0);
             for dim in 0..d {
-                let x = f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
+                let x = key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
                 let x = x - mean[group * d + dim];
                 square += x * x;
             }
@@ -169,18 +192,20 @@ fn summarise_kernel<F: Float>(
                     farthest = token;
                 }
             }
-            let x = f32::cast_from(k[k_first + farthest * k_token + dim * k_dim]);
-            axis[item] = x - mean[item];
-            if dim == 0 {
-                norm[group] = distance;
+            let x = key::<F>(k, k_first, k_token, k_dim, &keys, farthest, dim, d, staged);
+            let mut way = x - mean[item];
+            // Without a distance the farthest token may be of another group.
+            if distance == 0.0 {
+                way = f32::new(0.0);
             }
+            axis[item] = way;
             item += units;
         }
         sync_cube();
         for _ in 0..POWER_ITERATIONS {
             project::<F>(
-                k, k_first, k_token, k_dim, &ids, &mean, &axis, &norm, &mut along, unit, units,
-                size, d,
+                k, k_first, k_token, k_dim, &keys, &ids, &mean, &axis, &mut along, unit, units,
+                size, d, staged,
             );
             sync_cube();
             // a ← Σ_j x_j (x_j·a)
@@ -190,7 +215,7 @@ fn summarise_kernel<F: Float>(
                 let mut sum = f32::new(0.0);
                 for token in 0..size {
                     if ids[token] as usize == group {
-                        let x = f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
+                        let x = key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
                         sum += along[token] * (x - mean[item]);
                     }
                 }
@@ -198,19 +223,10 @@ fn summarise_kernel<F: Float>(
                 item += units;
             }
             sync_cube();
-            let mut group = unit;
-            while group < groups {
-                let mut square = f32::new(0.0);
-                for dim in 0..d {
-                    square += axis[group * d + dim] * axis[group * d + dim];
-                }
-                norm[group] = square;
-                group += units;
-            }
-            sync_cube();
         }
         project::<F>(
-            k, k_first, k_token, k_dim, &ids, &mean, &axis, &norm, &mut along, unit, units, size, d,
+            k, k_first, k_token, k_dim, &keys, &ids, &mean, &axis, &mut along, unit, units, size,
+            d, staged,
         );
         sync_cube();
         let mut token = unit;
@@ -229,20 +245,20 @@ fn summarise_kernel<F: Float>(
     let mut item = unit;
     while item < clusters * d {
         let (cluster, dim) = (item / d, item % d);
-        let mut keys = f32::new(0.0);
-        let mut values = f32::new(0.0);
+        let mut sum_keys = f32::new(0.0);
+        let mut sum_values = f32::new(0.0);
         let mut count = f32::new(0.0);
         for token in 0..size {
             if ids[token] as usize == cluster {
-                keys += f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
-                values += f32::cast_from(v[v_first + token * v_token + dim * v_dim]);
+                sum_keys += key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+                sum_values += f32::cast_from(v[v_first + token * v_token + dim * v_dim]);
                 count += 1.0;
             }
         }
         let share = f32::new(1.0) / max(count, f32::new(1.0));
-        kept[item] = keys * share;
-        mean_keys[place * clusters * d + item] = keys * share;
-        mean_values[place * clusters * d + item] = values * share;
+        kept[item] = sum_keys * share;
+        mean_keys[place * clusters * d + item] = sum_keys * share;
+        mean_values[place * clusters * d + item] = sum_values * share;
         if dim == 0 {
             let mut log = f32::new(EMPTY);
             if count > 0.0 {
@@ -255,31 +271,81 @@ fn summarise_kernel<F: Float>(
     // Mean of the chunk.
     let mut dim = unit;
     while dim < d {
-        let mut keys = f32::new(0.0);
+        let mut sum = f32::new(0.0);
         for token in 0..size {
-            keys += f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
+            sum += key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
         }
-        means[place * d + dim] = keys / f32::cast_from(size as u32);
+        means[place * d + dim] = sum / f32::cast_from(size as u32);
         dim += units;
     }
     if comptime!(with_state) {
         sync_cube();
-        let mut item = unit;
-        while item < d * d {
-            let (i, j) = (item / d, item % d);
-            let mut sum = f32::new(0.0);
-            for token in 0..size {
-                let x = f32::cast_from(k[k_first + token * k_token + i * k_dim]);
-                let y = f32::cast_from(v[v_first + token * v_token + j * v_dim]);
-                sum += (x - kept[ids[token] as usize * d + i]) * y;
+        let (height, width) = comptime!(TILE);
+        let across = comptime!(d.div_ceil(TILE.1));
+        let mut tile = unit;
+        while tile < comptime!(d.div_ceil(TILE.0)) * across {
+            let (top, left) = (tile / across * height, tile % across * width);
+            let mut sums = Array::<f32>::new(height * width);
+            #[unroll]
+            for at in 0..height * width {
+                sums[at] = f32::new(0.0);
             }
-            states[place * d * d + item] = sum / f32::cast_from(size as u32);
-            item += units;
+            for token in 0..size {
+                let cluster = ids[token] as usize * d;
+                let mut columns = Array::<f32>::new(width);
+                #[unroll]
+                for j in 0..width {
+                    let dim = min(left + j, d - 1);
+                    columns[j] = f32::cast_from(v[v_first + token * v_token + dim * v_dim]);
+                }
+                #[unroll]
+                for i in 0..height {
+                    let dim = min(top + i, d - 1);
+                    let x = key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+                    let x = x - kept[cluster + dim];
+                    #[unroll]
+                    for j in 0..width {
+                        sums[i * width + j] += x * columns[j];
+                    }
+                }
+            }
+            #[unroll]
+            for i in 0..height {
+                #[unroll]
+                for j in 0..width {
+                    if top + i < d && left + j < d {
+                        states[place * d * d + (top + i) * d + left + j] =
+                            sums[i * width + j] / f32::cast_from(size as u32);
+                    }
+                }
+            }
+            tile += units;
         }
     }
 }
 
-/// How far each token is along the axis of its group, whose square is `norm`.
+/// A number of a key.
+#[cube]
+#[allow(clippy::too_many_arguments)] // what a kernel is given
+fn key<F: Float>(
+    k: &Tensor<F>,
+    first: usize,
+    of_token: usize,
+    of_dim: usize,
+    keys: &Shared<[f32]>,
+    token: usize,
+    dim: usize,
+    #[comptime] d: usize,
+    #[comptime] staged: bool,
+) -> f32 {
+    if comptime!(staged) {
+        keys[token * (d + 1) + dim]
+    } else {
+        f32::cast_from(k[first + token * of_token + dim * of_dim])
+    }
+}
+
+/// How far each token is along the axis of its group, whatever the axis's length.
 #[cube]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 fn project<F: Float>(
@@ -287,25 +353,28 @@ fn project<F: Float>(
     first: usize,
     of_token: usize,
     of_dim: usize,
+    keys: &Shared<[f32]>,
     ids: &Shared<[u32]>,
     mean: &Shared<[f32]>,
     axis: &Shared<[f32]>,
-    norm: &Shared<[f32]>,
     along: &mut Shared<[f32]>,
     unit: usize,
     units: usize,
     #[comptime] size: usize,
     #[comptime] d: usize,
+    #[comptime] staged: bool,
 ) {
     let mut token = unit;
     while token < size {
         let group = ids[token] as usize;
         let mut sum = f32::new(0.0);
+        let mut square = f32::new(0.0);
         for dim in 0..d {
-            let x = f32::cast_from(k[first + token * of_token + dim * of_dim]);
-            sum += (x - mean[group * d + dim]) * axis[group * d + dim];
+            let x = key::<F>(k, first, of_token, of_dim, keys, token, dim, d, staged);
+            let a = axis[group * d + dim];
+            sum += (x - mean[group * d + dim]) * a;
+            square += a * a;
         }
-        let square = norm[group];
         if square > 0.0 {
             along[token] = sum / square.sqrt();
         } else {

@@ -3,8 +3,10 @@
 mod render;
 
 use bsbr_gpt2::PositionExtension;
+use burn::tensor::DType;
 use serde::Deserialize;
 
+use crate::bench::Place;
 use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
@@ -120,7 +122,8 @@ impl Speed {
     fn contestants<'a>(&self, unit: &Unit, lab: &'a Lab) -> Vec<Contestant<'a>> {
         let seed = self.spec.method.seed;
         let mut all: Vec<Contestant<'a>> = Vec::new();
-        let input = (unit.source == ATTENTION).then(|| random_input(lab.dense(), unit.length));
+        let input =
+            (unit.source == ATTENTION).then(|| random_input(lab.dense(), unit.length, DType::F32));
         let ids = random(seed, 0, lab.dense().config().vocab_size, unit.length);
         for arm in self.arms() {
             let model = lab.model_for_any_length(arm, seed, self.settings.extension);
@@ -136,7 +139,8 @@ impl Speed {
         if self.settings.baselines.is_empty() {
             return all;
         }
-        let baseline = Baseline::start(lab.python(), lab.dense().config()).map(std::rc::Rc::new);
+        let baseline = Baseline::start(lab.python(), lab.dense().config(), &Place::default())
+            .map(std::rc::Rc::new);
         for kind in Kind::ALL {
             let (scope, length) = (unit.source.clone(), unit.length);
             let run = baseline.clone().map(|baseline| -> Run<'a> {
