@@ -65,13 +65,13 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// The commit of the working folder. Outside of a repository it is what the environment variable
-    /// `GIT_COMMIT` says, for whoever runs a program where its sources are not; else `None`.
+    /// What the environment variable `GIT_COMMIT` says, for whoever runs a program where its sources
+    /// are not; else the commit of the working folder, or `None` outside of a repository.
     pub fn here() -> Option<Self> {
-        let Some(hash) = git(&["rev-parse", "HEAD"]) else {
-            let hash = std::env::var("GIT_COMMIT").ok()?;
+        if let Ok(hash) = std::env::var("GIT_COMMIT") {
             return Some(Self { hash, dirty: false });
-        };
+        }
+        let hash = git(&["rev-parse", "HEAD"])?;
         let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
         Some(Self {
             hash,

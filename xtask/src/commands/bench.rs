@@ -171,6 +171,7 @@ pub fn run(args: Args) -> Result<()> {
         },
         progress: &told,
         place,
+        processor: device::parse("flex").ok(),
         timer: Timer::default(),
         dense,
     };

@@ -48,7 +48,9 @@ pub(crate) fn backward<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let shape = q.shape();
     let lse = B::float_reshape(lse, Shape::from([shape[0], shape[1], shape[2], 1]));
-    let p = B::float_exp(B::float_sub(scores::<B>(q.clone(), k.clone(), scale), lse));
+    // No weight is above 1, though a kernel may have rounded large scores in another way.
+    let log = B::float_sub(scores::<B>(q.clone(), k.clone(), scale), lse);
+    let p = B::float_exp(B::float_clamp_max(log, 0.0.into()));
     let dv = B::float_matmul(B::float_swap_dims(p.clone(), 2, 3), grad.clone());
     let delta = B::float_sum_dim(B::float_mul(out, grad.clone()), 3);
     let dp = B::float_matmul(grad, B::float_swap_dims(v, 2, 3));

@@ -77,6 +77,8 @@ pub struct Contest<'a> {
     pub dense: Gpt2,
     /// Where it is, and what it is computed in.
     pub place: Place,
+    /// What its logits are compared with those of, if there is one: a processor.
+    pub processor: Option<Device>,
     /// Its arms.
     pub arms: Vec<ArmSpec>,
     /// Whether PyTorch takes part.
@@ -245,12 +247,13 @@ impl Contest<'_> {
         for arm in &self.arms {
             (self.progress)(&format!("accuracy, {length} tokens: {}", arm.id));
             let mut series = Series::new(scope, &arm.id, length, RELATIVE);
-            series.push(match length > accuracy::LONGEST {
-                true => Err(too_long_to_check()),
-                false => {
-                    let exact = self.exact(arm)?.to_device(&processor());
+            series.push(match &self.processor {
+                None => Err("no processor to compare with was compiled in".to_owned()),
+                Some(_) if length > accuracy::LONGEST => Err(too_long_to_check()),
+                Some(processor) => {
+                    let exact = self.exact(arm)?.to_device(processor);
+                    let model = self.model(arm)?;
                     accuracy::logits(&exact, &ids).and_then(|reference| {
-                        let model = self.model(arm).map_err(|error| error.to_string())?;
                         let found = accuracy::logits(&model, &ids)?;
                         Ok(accuracy::error(&found, &reference))
                     })
@@ -352,11 +355,6 @@ impl Contest<'_> {
 
 fn too_long_to_check() -> String {
     format!("not compared beyond {} tokens", accuracy::LONGEST)
-}
-
-/// The device of comparisons.
-fn processor() -> Device {
-    Device::flex()
 }
 
 fn too_long() -> String {
