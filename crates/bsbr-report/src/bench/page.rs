@@ -133,6 +133,7 @@ pub fn render(page: &Path) -> Result<(), ReportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Place;
     use crate::bench::record::tests::record;
 
     #[test]
@@ -169,6 +170,17 @@ mod tests {
             (2, 2),
             "{both}"
         );
+
+        // A GPU is a place of its own, behind the processors and without their goals.
+        other.place = Place::new("wgpu", "f16");
+        other.place.accelerator = Some("A GPU".to_owned());
+        other.date = "2025-01-01".to_owned();
+        other.write(&folder.path().join("page/three.json")).unwrap();
+        let [all, _] = rendered(&page).unwrap();
+        let (processors, gpu) = all.split_once("## On A GPU, by wgpu, f16").unwrap();
+        assert_eq!(processors.matches("## On ").count(), 2, "{all}");
+        assert_eq!(processors.matches("### Goals").count(), 2, "{all}");
+        assert!(!gpu.contains("### Goals"), "{all}");
 
         std::fs::write(&page, "no place").unwrap();
         let error = render(&page).unwrap_err().to_string();
