@@ -72,12 +72,11 @@ fn launch(lhs: &CubeTensor, rhs: &CubeTensor) -> Option<CubeTensor> {
     let element = elements(dtype);
     for strategy in strategies(&lhs.device) {
         let mut dtypes = MatmulElems::from_globals(&MatmulGlobalElems {
-            lhs: element.into(),
-            rhs: element.into(),
-            out: element.into(),
+            lhs: element,
+            rhs: element,
+            out: element,
         });
-        let [left, right] =
-            [lhs, rhs].map(|x| InputBinding::new(x.clone().binding(), element.into()));
+        let [left, right] = [lhs, rhs].map(|x| InputBinding::new(x.clone().binding(), element));
         let target = out.clone().binding();
         let strategy = strategy.into();
         if launch_ref(&strategy, &lhs.client, left, right, target, &mut dtypes).is_ok() {

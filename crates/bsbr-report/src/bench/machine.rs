@@ -78,7 +78,7 @@ fn on_device<'a>(device: &Device) -> Run<'a> {
     Box::new(move || {
         let start = Instant::now();
         let out = numbers.clone().mul_scalar(2.0);
-        wait_for(out.slice([NUMBERS - 1..NUMBERS]));
+        wait_for(out.narrow(0, NUMBERS - 1, 1));
         Ok(start.elapsed().as_secs_f64())
     })
 }

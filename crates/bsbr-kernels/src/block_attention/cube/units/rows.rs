@@ -150,6 +150,7 @@ pub(super) fn multiply<F: Float>(
 /// Puts weights in the place of scores, and scales what there is of sums to the same highest score.
 #[cube]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
+#[allow(clippy::collapsible_if)] // the outer ones are the same for all units
 pub(super) fn weigh(
     scores: &mut Sequence<Registers<f32>>,
     sums: &mut Sequence<Registers<f32>>,
@@ -218,7 +219,7 @@ pub(super) fn weigh(
             #[unroll]
             for i in 0..wide {
                 let sum = sums.index_mut(comptime!(high * wide + i));
-                sum[half] = sum[half] * Pair::<f32>::new(kept);
+                sum[half] *= Pair::<f32>::new(kept);
             }
         }
     }
@@ -291,7 +292,7 @@ pub(super) fn add_states<F: Float>(
             #[unroll]
             for half in 0..2usize {
                 let weight = weighed.mass[comptime!(2 * high + half)] * scale;
-                sum[half] = sum[half] + product[half] * Pair::<f32>::new(weight);
+                sum[half] += product[half] * Pair::<f32>::new(weight);
             }
         }
     }
