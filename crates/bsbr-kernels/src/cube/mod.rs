@@ -1,6 +1,7 @@
 //! What kernels for devices of CubeCL share: Vulkan, Metal, CUDA.
 
 mod product;
+mod reduce;
 
 use std::any::Any;
 
@@ -19,6 +20,7 @@ use burn_cubecl::tensor::CubeTensor;
 const WIDEST_GRID: usize = 1 << 15;
 
 pub(crate) use product::product;
+pub(crate) use reduce::{UNITS, highest, total};
 
 /// A tensor of the backend as kernels take it, unless the backend is one that
 /// collects operations to fuse them.

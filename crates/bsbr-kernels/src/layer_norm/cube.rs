@@ -8,10 +8,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::LayerNormOps;
-use crate::cube::{cube_index, cubes, elements, room, rows, tensor};
-
-/// Units of a cube, a power of two.
-const UNITS: usize = 128;
+use crate::cube::{UNITS, cube_index, cubes, elements, room, rows, tensor, total};
 
 /// The most features that the units of a cube keep in registers.
 const WIDEST: usize = 64 * UNITS;
@@ -85,7 +82,7 @@ fn layer_norm_kernel<F: Float>(
         sum += number;
     }
     let share = comptime!(1.0 / columns as f32);
-    let mean = total(sum, &mut shared, unit) * share;
+    let mean = total(sum, &mut shared) * share;
     let mut squares = f32::new(0.0);
     #[unroll]
     for i in 0..each {
@@ -94,7 +91,7 @@ fn layer_norm_kernel<F: Float>(
             squares += centred * centred;
         }
     }
-    let variance = total(squares, &mut shared, unit) * share;
+    let variance = total(squares, &mut shared) * share;
     let scale = 1.0f32 / (variance + epsilon).sqrt();
     #[unroll]
     for i in 0..each {
@@ -104,24 +101,4 @@ fn layer_norm_kernel<F: Float>(
             out[row + column] = F::cast_from(normal + f32::cast_from(beta[column]));
         }
     }
-}
-
-/// The sum over all units of a cube, in a fixed order.
-#[cube]
-fn total(own: f32, shared: &mut Shared<[f32]>, unit: usize) -> f32 {
-    shared[unit] = own;
-    sync_cube();
-    #[unroll]
-    for level in 0..comptime!(UNITS.ilog2()) {
-        let half = comptime!(UNITS >> (level + 1));
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] += other;
-        }
-        sync_cube();
-    }
-    let sum = shared[0];
-    // Nobody writes again before all have read.
-    sync_cube();
-    sum
 }

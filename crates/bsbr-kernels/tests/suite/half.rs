@@ -66,7 +66,7 @@ fn elementwise_operations() {
 #[test]
 fn dense_attention() {
     for (device, dtype) in cases() {
-        for (n, d) in [(1, 64), (63, 64), (65, 64), (130, 64), (200, 48), (129, 20)] {
+        for (n, d) in [(1, 64), (63, 64), (65, 64), (130, 64), (129, 20)] {
             let inputs = [1, 2, 3].map(|seed| tensor([3, 2, n, d], seed, 1.0, &device));
             let scale = 1.0 / (d as f64).sqrt();
             let attend = |[q, k, v]: [Tensor<4>; 3]| causal_attention(q, k, v, scale);
@@ -94,7 +94,7 @@ fn block_attention_of_views() {
         exact_clusters: 0,
     };
     for (device, dtype) in cases() {
-        for (n, d) in [(1, 64), (75, 64), (76, 64), (203, 64), (203, 16), (100, 20)] {
+        for (n, d) in [(1, 64), (75, 64), (76, 64), (203, 64), (100, 20)] {
             // Heads beside each other, as projections give them.
             let packed = tensor::<4>([2, n, 3 * 2, d], 7, 1.0, &device).swap_dims(1, 2);
             let scale = 1.0 / (d as f64).sqrt();

@@ -10,10 +10,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::super::BlockAttention;
-use crate::cube::{elements, primitive, product, room, tensor};
-
-/// Units that weigh the chunks of one, a power of two.
-const UNITS: usize = 128;
+use crate::cube::{UNITS, elements, highest, primitive, product, room, tensor, total};
 
 /// Less than any score: finite, since WGSL has no infinity.
 const LEAST: f32 = -1e30;
@@ -99,19 +96,7 @@ fn weigh_kernel<F: Float>(
         weights[weights_row + chunk] = score;
         chunk += UNITS;
     }
-    shared[unit] = most;
-    sync_cube();
-    #[unroll]
-    for level in 0..comptime!(UNITS.ilog2()) {
-        let half = comptime!(UNITS >> (level + 1));
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] = max(shared[unit], other);
-        }
-        sync_cube();
-    }
-    let most = shared[0];
-    sync_cube();
+    let most = highest(most, &mut shared);
 
     let mut sum = f32::new(0.0);
     let mut chunk = unit;
@@ -119,18 +104,7 @@ fn weigh_kernel<F: Float>(
         sum += (weights[weights_row + chunk] - most).exp();
         chunk += UNITS;
     }
-    shared[unit] = sum;
-    sync_cube();
-    #[unroll]
-    for level in 0..comptime!(UNITS.ilog2()) {
-        let half = comptime!(UNITS >> (level + 1));
-        if unit < half {
-            let other = shared[unit + half];
-            shared[unit] += other;
-        }
-        sync_cube();
-    }
-    let share = 1.0f32 / shared[0];
+    let share = 1.0f32 / total(sum, &mut shared);
     let mut chunk = unit;
     while chunk < far {
         let mut weight = f32::new(0.0);

@@ -86,8 +86,14 @@ pub(super) fn summarise(
     summary
 }
 
-/// Rows and columns of a state that a unit adds up at once.
-const TILE: (usize, usize) = (4, 8);
+/// Rows and columns of a state that a unit adds up at once: more than one where there are enough of
+/// them for all units.
+fn state_tile(d: usize) -> (usize, usize) {
+    match d {
+        0..48 => (1, 1),
+        _ => (4, 8),
+    }
+}
 
 /// Splits a chunk as [`split_into_clusters`](crate::split_into_clusters) does, all groups
 /// of a level at once, and takes the means of what comes out.
@@ -280,10 +286,10 @@ fn summarise_kernel<F: Float>(
     }
     if comptime!(with_state) {
         sync_cube();
-        let (height, width) = comptime!(TILE);
-        let across = comptime!(d.div_ceil(TILE.1));
+        let (height, width) = comptime!(state_tile(d));
+        let across = comptime!(d.div_ceil(width));
         let mut tile = unit;
-        while tile < comptime!(d.div_ceil(TILE.0)) * across {
+        while tile < comptime!(d.div_ceil(height)) * across {
             let (top, left) = (tile / across * height, tile % across * width);
             let mut sums = Array::<f32>::new(height * width);
             #[unroll]
