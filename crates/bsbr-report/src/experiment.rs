@@ -67,6 +67,12 @@ pub trait Experiment {
     /// [`ReportError`] where the settings do not fit the model or the texts.
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError>;
 
+    /// Whether no unit depends on other lengths of the settings than its own, so that records stay
+    /// good where `lengths` gains or loses one.
+    fn lengths_apart(&self) -> bool {
+        false
+    }
+
     /// Measures every arm, or the unit's own, on every sample of the unit.
     ///
     /// What cannot be measured is a [`Measurement`] with a reason, not an error.

@@ -46,6 +46,29 @@ pub struct Job {
     pub experiment: Box<dyn Experiment>,
 }
 
+impl Job {
+    /// The record of a unit, if it is one of what this job would measure.
+    fn find(
+        &self,
+        unit: &Unit,
+        identity: &Identity,
+        store: &Store,
+    ) -> Result<Option<Record>, ReportError> {
+        let method = &self.spec.method;
+        let found = store.find(&method.experiment, &unit.id())?;
+        Ok(found.filter(|record| {
+            let same = Identity {
+                spec: identity.spec.clone(),
+                ..record.identity.clone()
+            };
+            record.identity == *identity
+                || self.experiment.lengths_apart()
+                    && same == *identity
+                    && record.method.with_lengths_of(method) == *method
+        }))
+    }
+}
+
 /// The identity of a specification's records.
 ///
 /// # Errors
@@ -70,7 +93,7 @@ pub fn recorded(job: &Job, lab: &Lab, store: &Store) -> Result<Records, ReportEr
     let identity = identity(&job.spec, lab)?;
     let mut records = Vec::new();
     for unit in job.experiment.units(lab)? {
-        records.extend(store.find(&job.spec.method.experiment, &unit.id(), &identity)?);
+        records.extend(job.find(&unit, &identity, store)?);
     }
     Ok(Records::new(records))
 }
@@ -93,10 +116,9 @@ pub fn run(
     let (mut total, mut done, mut work) = (0, 0, 0.0);
     for job in jobs {
         let identity = identity(&job.spec, lab)?;
-        let name = &job.spec.method.experiment;
         let mut units = Vec::new();
         for unit in job.experiment.units(lab)? {
-            let found = store.find(name, &unit.id(), &identity)?;
+            let found = job.find(&unit, &identity, store)?;
             match found {
                 Some(_) => done += 1,
                 None => work += unit.work,

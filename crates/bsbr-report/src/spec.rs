@@ -15,6 +15,9 @@ use crate::section::Style;
 /// The file, beside the specifications, of the arms that they refer to.
 pub const ARMS: &str = "arms.toml";
 
+/// The setting that `--lengths` changes.
+const LENGTHS: &str = "lengths";
+
 /// One arm of an experiment: a row of every table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +129,19 @@ impl Method {
     /// [`ReportError::Json`] where the settings have no JSON form.
     pub fn hash(&self) -> Result<String, ReportError> {
         Ok(hash::of_bytes(&serde_json::to_vec(self)?))
+    }
+
+    /// The same at the lengths that another method has.
+    #[must_use]
+    pub fn with_lengths_of(&self, other: &Self) -> Self {
+        let mut method = self.clone();
+        if let (Some(own), Some(lengths)) = (
+            method.settings.get_mut(LENGTHS),
+            other.settings.get(LENGTHS),
+        ) {
+            *own = lengths.clone();
+        }
+        method
     }
 
     /// The settings as the experiment's own type.
@@ -272,7 +288,7 @@ pub struct Overrides {
 impl Overrides {
     /// Changes the settings that a specification has.
     fn apply(&self, settings: &mut toml::Table) {
-        if let (Some(value), false) = (settings.get_mut("lengths"), self.lengths.is_empty()) {
+        if let (Some(value), false) = (settings.get_mut(LENGTHS), self.lengths.is_empty()) {
             *value = self.lengths.clone().into();
         }
         if let (Some(value), false) = (settings.get_mut("baselines"), self.baselines.is_empty()) {

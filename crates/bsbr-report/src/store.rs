@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::ReportError;
-use crate::record::{FORMAT, Identity, Record, Records};
+use crate::record::{FORMAT, Record, Records};
 
 /// A folder with a folder of records for each experiment.
 #[derive(Debug, Clone)]
@@ -24,26 +24,21 @@ impl Store {
         self.folder.join(experiment).join(format!("{unit}.json"))
     }
 
-    /// The record of a unit, if there is one with this identity.
+    /// The record of a unit, whatever it is tied to.
     ///
     /// A file that is not a record counts as none: the unit is run again.
     ///
     /// # Errors
     ///
     /// [`ReportError::Read`] where a file is there but cannot be read.
-    pub fn find(
-        &self,
-        experiment: &str,
-        unit: &str,
-        identity: &Identity,
-    ) -> Result<Option<Record>, ReportError> {
+    pub fn find(&self, experiment: &str, unit: &str) -> Result<Option<Record>, ReportError> {
         let path = self.path(experiment, unit);
         if !path.is_file() {
             return Ok(None);
         }
         Ok(parse(&path, &crate::spec::read(&path)?)
             .ok()
-            .filter(|record| record.unit == unit && record.identity == *identity))
+            .filter(|record| record.unit == unit))
     }
 
     /// Every record of an experiment, in the order of the files' names.

@@ -64,7 +64,7 @@ pub struct Args {
     /// model's, else wikitext-2 and, for summaries, cnn-dailymail]
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
     data: Vec<String>,
-    /// Tokens of the sequences whose time and memory are measured
+    /// Tokens of the sequences whose time and memory are measured; records of other lengths stay
     #[arg(long, value_delimiter = ',', value_name = "TOKENS,…")]
     lengths: Vec<u32>,
     /// Also time GPT-2 of the same shape in this library, round by round

@@ -104,6 +104,10 @@ impl Experiment for Memory {
         Ok(self.settings.lengths.iter().map(unit).collect())
     }
 
+    fn lengths_apart(&self) -> bool {
+        true
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let dense = dense_place(self.arms());
         let mut measurements = Vec::new();

@@ -176,6 +176,10 @@ impl Experiment for Speed {
             .collect())
     }
 
+    fn lengths_apart(&self) -> bool {
+        true
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let contestants = self.contestants(unit, lab);
         let rounds = Rounds {

@@ -125,6 +125,10 @@ impl Experiment for TrainingMemory {
         Ok(self.settings.lengths.iter().map(unit).collect())
     }
 
+    fn lengths_apart(&self) -> bool {
+        true
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let mut measurements = Vec::new();
         for round in unit.samples.clone() {
