@@ -1,5 +1,7 @@
 //! The commands of the project: `cargo xtask --help` lists them.
 
+#[cfg(target_os = "linux")]
+mod allocator;
 mod commands;
 mod device;
 #[cfg(feature = "remote")]

@@ -4,11 +4,11 @@
 
 #[cfg(feature = "flex")]
 pub(crate) mod block;
-#[cfg(feature = "flex")]
-pub(crate) mod half;
 #[cfg_attr(not(feature = "flex"), allow(dead_code))] // splits need a few of them
 pub(crate) mod math;
 #[cfg(feature = "flex")]
 pub(crate) mod matrix;
+#[cfg(feature = "flex")]
+pub(crate) mod number;
 #[cfg(feature = "flex")]
 pub(crate) mod tensor;

@@ -8,8 +8,8 @@ use core::hint::black_box;
 use rayon::prelude::*;
 
 use super::flex::Rows;
-use crate::cpu::half::{Half, widen_row};
 use crate::cpu::math::{LANES, sum_lanes, vectorised};
+use crate::cpu::number::{Number, widen_row};
 
 /// The fewest rows of the weight per task, and the most tasks.
 const ROWS: usize = 64;
@@ -18,7 +18,7 @@ const TASKS: usize = 16;
 /// x `[N, K]` times a weight `[K, M]`: its rows, weighted. `[N, M]`
 ///
 /// Each task has some of the rows, so that it reads from front to back, and sums of its own.
-pub(super) fn weighted_rows<H: Half>(x: &[f32], weight: Rows<'_, H>) -> Vec<f32> {
+pub(super) fn weighted_rows<T: Number>(x: &[f32], weight: Rows<'_, T>) -> Vec<f32> {
     let (k, m) = (weight.height, weight.width);
     let n = x.len() / k;
     // Of the shape alone: results do not depend on the number of threads.
@@ -45,15 +45,15 @@ pub(super) fn weighted_rows<H: Half>(x: &[f32], weight: Rows<'_, H>) -> Vec<f32>
 
 /// Adds the weight's rows `from` to `to`, weighted by each row of x, to as many rows of sums.
 #[inline(always)]
-fn add_rows<H: Half>(sums: &mut [f32], x: &[f32], weight: Rows<'_, H>, from: usize, to: usize) {
+fn add_rows<T: Number>(sums: &mut [f32], x: &[f32], weight: Rows<'_, T>, from: usize, to: usize) {
     let (k, m) = (weight.height, weight.width);
     // One at a time: several at once would be several streams from memory, and take longer.
     for row in from..to {
-        let halves = weight.part(row, 0, m);
+        let numbers = weight.part(row, 0, m);
         for (sums, x) in sums.chunks_exact_mut(m).zip(x.chunks_exact(k)) {
             let factor = x[row];
-            for (sum, half) in sums.iter_mut().zip(halves) {
-                *sum += factor * half.widen();
+            for (sum, number) in sums.iter_mut().zip(numbers) {
+                *sum += factor * number.widen();
             }
         }
     }
@@ -63,7 +63,7 @@ fn add_rows<H: Half>(sums: &mut [f32], x: &[f32], weight: Rows<'_, H>, from: usi
 const TABLE_ROWS: usize = 256;
 
 /// x `[N, K]` times the transpose of a table `[M, K]`: dot products of their rows. `[M, N]`
-pub(super) fn dots<H: Half>(x: &[f32], n: usize, table: Rows<'_, H>) -> Vec<f32> {
+pub(super) fn dots<T: Number>(x: &[f32], n: usize, table: Rows<'_, T>) -> Vec<f32> {
     let k = table.width;
     let mut out = vec![0.0; table.height * n];
     let tasks = out.par_chunks_mut(TABLE_ROWS * n).enumerate();

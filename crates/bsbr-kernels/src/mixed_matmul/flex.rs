@@ -6,7 +6,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape, bf16, f16};
 
 use super::{MixedMatmulOps, few, many};
-use crate::cpu::half::Half;
+use crate::cpu::number::Number;
 use crate::cpu::tensor::{contiguous, dense, elements, is_f32};
 
 /// Up to so many rows, the products are bound by reading the weight, and are summed up on its way
@@ -14,12 +14,22 @@ use crate::cpu::tensor::{contiguous, dense, elements, is_f32};
 const FEW: usize = 2;
 /// The same for a table, whose panels have to be transposed.
 const FEW_OF_TABLE: usize = 12;
+/// Up to so many rows, Burn's product in one type reads the weight in the order of the output, a
+/// piece of each row at a time, and waits for memory at each. With more, it makes panels as well.
+const LOOSE: usize = 96;
+/// The same for a table.
+const LOOSE_OF_TABLE: usize = 8;
+/// The fewest numbers in a weight that a core's own cache does not hold.
+const LARGE: usize = 1 << 20;
 
 impl MixedMatmulOps for Flex {
     fn mixed_matmul(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         match (is_f32(&x), weight.dtype()) {
             (true, DType::BF16) => product(x, laid_out(weight), FlexTensor::storage::<bf16>),
             (true, DType::F16) => product(x, laid_out(weight), FlexTensor::storage::<f16>),
+            (true, DType::F32) if is_loose(&x, &weight) => {
+                product(x, weight, FlexTensor::storage::<f32>)
+            }
             _ => {
                 let weight = Self::float_cast(weight, x.dtype().into());
                 Self::float_matmul(x, weight)
@@ -28,19 +38,30 @@ impl MixedMatmulOps for Flex {
     }
 }
 
+/// Whether a product in one type is one that takes longer in Burn's form.
+fn is_loose(x: &FlexTensor, weight: &FlexTensor) -> bool {
+    let (n, strides) = (x.shape()[0], weight.layout().strides());
+    let most = match (strides[0], strides[1]) {
+        (1.., 1) => LOOSE,
+        (1, 1..) => LOOSE_OF_TABLE,
+        _ => 0,
+    };
+    n <= most && weight.layout().num_elements() >= LARGE
+}
+
 /// A matrix whose rows are contiguous.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rows<'a, H> {
-    data: &'a [H],
+pub(super) struct Rows<'a, T> {
+    data: &'a [T],
     pub(super) height: usize,
     pub(super) width: usize,
     stride: usize,
 }
 
-impl<'a, H> Rows<'a, H> {
+impl<'a, T> Rows<'a, T> {
     /// `len` elements of a row from `start` on.
     #[inline(always)]
-    pub(super) fn part(&self, row: usize, start: usize, len: usize) -> &'a [H] {
+    pub(super) fn part(&self, row: usize, start: usize, len: usize) -> &'a [T] {
         let from = row * self.stride + start;
         &self.data[from..from + len]
     }
@@ -55,10 +76,10 @@ fn laid_out(tensor: FlexTensor) -> FlexTensor {
     }
 }
 
-fn product<H: Half>(
+fn product<T: Number>(
     x: FlexTensor,
     weight: FlexTensor,
-    storage: fn(&FlexTensor) -> &[H],
+    storage: fn(&FlexTensor) -> &[T],
 ) -> FlexTensor {
     let x = contiguous(x);
     let (x, n) = (elements(&x), x.shape()[0]);

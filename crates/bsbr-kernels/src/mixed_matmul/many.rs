@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::flex::Rows;
-use crate::cpu::half::{Half, widen_row};
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::number::{Number, widen_row};
 
 /// Columns and rows of a panel, 384 KiB in all: it stays in a core's own cache, next to the rows
 /// that it is multiplied with.
@@ -13,10 +13,10 @@ const COLUMNS: usize = 192;
 const DEPTH: usize = 512;
 
 /// x `[N, K]` times a weight of the rows `[K, M]`, or `[M, K]` where it is `transposed`. `[N, M]`
-pub(super) fn by_panels<H: Half>(
+pub(super) fn by_panels<T: Number>(
     x: &[f32],
     n: usize,
-    weight: Rows<'_, H>,
+    weight: Rows<'_, T>,
     transposed: bool,
 ) -> Vec<f32> {
     let (k, m) = match transposed {
@@ -46,9 +46,9 @@ pub(super) fn by_panels<H: Half>(
 }
 
 /// Some rows and columns of a weight, each from a first one on and so many, in `panel`.
-fn widened<'a, H: Half>(
+fn widened<'a, T: Number>(
     panel: &'a mut [f32],
-    weight: Rows<'_, H>,
+    weight: Rows<'_, T>,
     [first, height]: [usize; 2],
     [start, width]: [usize; 2],
 ) -> Mat<'a> {

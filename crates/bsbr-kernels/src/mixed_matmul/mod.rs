@@ -1,4 +1,4 @@
-//! The product of rows in single and a matrix in half precision.
+//! The product of rows and a weight, in single or in half precision.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
@@ -24,9 +24,12 @@ use burn::tensor::{Device, Tensor};
     Autodiff
 )]
 pub trait MixedMatmulOps: Backend {
-    /// x `[N, K]` times weight `[K, M]` of another type, in the type of x.
+    /// x `[N, K]` times weight `[K, M]` of any type, in the type of x.
     fn mixed_matmul(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let weight = Self::float_cast(weight, x.dtype().into());
+        let weight = match weight.dtype() == x.dtype() {
+            true => weight,
+            false => Self::float_cast(weight, x.dtype().into()),
+        };
         Self::float_matmul(x, weight)
     }
 }
@@ -45,18 +48,16 @@ impl<B: MixedMatmulOps, C: CheckpointStrategy> MixedMatmulOps for Autodiff<B, C>
 /// `x` is `[N, K]`, `weight` is `[K, M]`, or the transposed view of `[M, K]`, and the output is
 /// `[N, M]`. On the Flex backend without autodiff, where `x` is f32 and `weight` f16 or bf16, the
 /// weight is read as it lies in memory and no copy of it is made: up to a few rows by vectors on the
-/// way from memory, more by panels that fit into a core's cache. Sums are of f32, in an order that
-/// does not depend on the number of threads. Where both have one type it is Burn's own product, but on
-/// GPUs, where it is a kernel that is chosen without trials.
+/// way from memory, more by panels that fit into a core's cache. So are weights in f32, up to the number
+/// of rows from which on Burn's own product is as quick; beyond it, and on other devices, that is what
+/// multiplies one type, but for GPUs, where it is a kernel that is chosen without trials. Sums are of
+/// f32, in an order that does not depend on the number of threads.
 ///
 /// # Panics
 ///
 /// Panics if a row of `x` is not as long as `weight` is high.
 pub fn mixed_matmul(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     check_shapes(&x, &weight);
-    if x.dtype() == weight.dtype() && !is_gpu(&x.device()) {
-        return x.matmul(weight);
-    }
     Tensor::from_dispatch(Dispatch::mixed_matmul(
         x.into_dispatch(),
         weight.into_dispatch(),

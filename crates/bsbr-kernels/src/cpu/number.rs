@@ -1,24 +1,31 @@
-//! Numbers of 16 bits, read as `f32`.
+//! Numbers of 16 or 32 bits, read as `f32`.
 //!
 //! The `half` crate converts one number at a time and asks for the processor's
 //! features each time; these conversions vectorise with the loop around them.
 
 use burn::tensor::{bf16, f16};
 
-/// A number of 16 bits, every value of which is one of `f32`.
-pub(crate) trait Half: Copy + Send + Sync {
+/// A number of a type whose every value is one of `f32`.
+pub(crate) trait Number: Copy + Send + Sync {
     /// The same number.
     fn widen(self) -> f32;
 }
 
-impl Half for bf16 {
+impl Number for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+impl Number for bf16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 }
 
-impl Half for f16 {
+impl Number for f16 {
     #[inline(always)]
     fn widen(self) -> f32 {
         // Sign, exponent and fraction in the places that they have in an f32: the exponent is then
@@ -33,9 +40,9 @@ impl Half for f16 {
 
 /// Writes the numbers of a row to `wide`, of the same length.
 #[inline(always)]
-pub(crate) fn widen_row<H: Half>(wide: &mut [f32], row: &[H]) {
-    for (wide, half) in wide.iter_mut().zip(row) {
-        *wide = half.widen();
+pub(crate) fn widen_row<T: Number>(wide: &mut [f32], row: &[T]) {
+    for (wide, number) in wide.iter_mut().zip(row) {
+        *wide = number.widen();
     }
 }
 

@@ -1,0 +1,16 @@
+//! The allocator of the commands: big tensors in huge pages, and kept for the next ones.
+//!
+//! A layer's tensors are tens of MiB. The system's allocator takes each from the kernel and gives it
+//! back, so that all of its pages, of 4 KiB, are cleared and mapped again in the next layer.
+
+use tikv_jemallocator::Jemalloc;
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
+/// Huge pages everywhere, where the kernel gives them to who asks; and big pieces are kept as small
+/// ones are, for some seconds.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+#[allow(unsafe_code)] // the name that jemalloc looks for
+#[allow(non_upper_case_globals)]
+static malloc_conf: &[u8; 32] = b"thp:always,oversize_threshold:0\0";
