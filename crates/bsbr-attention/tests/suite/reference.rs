@@ -1,6 +1,6 @@
 //! The fast forms give what the definitions give.
 
-use crate::common::{Sizes, arm, arms, assert_close, input, test_device};
+use crate::common::{Sizes, arm, arms, assert_close, input, test_device, tries_few};
 use bsbr_attention::reference;
 use burn::tensor::Device;
 
@@ -27,6 +27,9 @@ fn equal_naive(device: &Device) {
             3 * size + 5,
             6 * size + 2,
         ];
+        if tries_few() {
+            lengths = vec![1, size + 1, 3 * size + 5];
+        }
         lengths.retain(|n| *n > 0);
         lengths.sort_unstable();
         lengths.dedup();
