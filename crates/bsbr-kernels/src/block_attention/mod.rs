@@ -19,7 +19,7 @@ mod portable;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use cube::causal as causal_cube;
 
@@ -277,7 +277,7 @@ pub fn block_attention_plain(
 pub fn fuses_block_attention(x: &Tensor<4>, settings: &BlockAttention) -> bool {
     match x.device().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]
-        burn::backend::DispatchDevice::Flex(_) => x.dtype() == DType::F32,
+        burn::backend::DispatchDevice::Flex(_) => x.dtype() == burn::tensor::DType::F32,
         #[cfg(any(feature = "wgpu", feature = "cuda"))]
         burn::backend::DispatchDevice::Cube(device) => {
             !x.device().is_autodiff() && cube::fuses(device, x.dtype(), x.dims()[3], settings)
