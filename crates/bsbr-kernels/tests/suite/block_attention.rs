@@ -1,7 +1,7 @@
 //! Outputs of block attention against those of its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, devices, tensor, vec};
+use crate::common::{assert_close, assert_same, cases, devices, tensor, vec};
 use bsbr_kernels::{
     BlockAttention, BlockStates, block_attention, block_attention_plain, causal_attention,
     fuses_block_attention,
@@ -68,7 +68,8 @@ fn check(shape: [usize; 4], settings: BlockAttention) {
 #[test]
 fn equals_plain_at_awkward_lengths() {
     // Sinks alone, and one more or less than 1, 2, 3 and 5 chunks.
-    for n in [1, 2, 3, 4, 10, 11, 12, 18, 19, 20, 26, 27, 28, 42, 43, 44] {
+    let lengths = [1, 4, 11, 28, 44, 2, 3, 10, 12, 18, 19, 20, 26, 27, 42, 43];
+    for n in cases(5, lengths) {
         check([1, 2, n, 5], SETTINGS);
     }
 }
@@ -127,7 +128,7 @@ fn equals_plain_with_awkward_settings() {
             ..base
         },
     ] {
-        for n in [1, 37, 41] {
+        for n in cases(1, [41, 37, 1]) {
             check([3, 2, n, 5], settings);
         }
     }
@@ -142,14 +143,10 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
         clusters: 32,
         exact_clusters: 0,
     };
-    check([1, 1, 1003, 16], settings);
-    check(
-        [1, 1, 1003, 16],
-        BlockAttention {
-            exact_clusters: 5,
-            ..settings
-        },
-    );
+    let best = BlockAttention {
+        exact_clusters: 5,
+        ..settings
+    };
     // More clusters than a step has keys.
     let many = BlockAttention {
         sinks: 2,
@@ -158,12 +155,19 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
         clusters: 8,
         exact_clusters: 0,
     };
-    check([1, 1, 530, 8], many);
+    let long = [
+        ([1, 1, 1003, 16], settings),
+        ([1, 1, 530, 8], many),
+        ([1, 1, 1003, 16], best),
+    ];
+    for (shape, settings) in cases(2, long) {
+        check(shape, settings);
+    }
 }
 
 #[test]
 fn equals_plain_at_awkward_head_sizes() {
-    for d in [1, 5, 48, 64, 80] {
+    for d in cases(2, [5, 80, 1, 48, 64]) {
         check([3, 2, 53, d], SETTINGS);
         check(
             [1, 2, 53, d],
@@ -178,14 +182,14 @@ fn equals_plain_at_awkward_head_sizes() {
 #[test]
 fn equals_plain_with_exact_clusters() {
     // 100 are more than there are.
-    for exact_clusters in [1, 2, 3, 7, 100] {
+    for exact_clusters in cases(1, [2, 1, 3, 7, 100]) {
         for sinks in [0, 3] {
             let settings = BlockAttention {
                 exact_clusters,
                 sinks,
                 ..SETTINGS
             };
-            for n in [1, 19, 28, 61] {
+            for n in cases(1, [28, 1, 19, 61]) {
                 check([2, 2, n, 6], settings);
             }
         }
@@ -310,7 +314,9 @@ fn no_output_depends_on_a_later_token() {
             };
             let original = inputs(shape, &device);
             let before = out(&original);
-            for t in 0..shape[2] {
+            // The last one first, and then here and there.
+            let n = shape[2];
+            for t in cases(5, (0..n).map(|i| n - 1 - i * 17 % n)) {
                 let mut seed = 6;
                 let after = out(&original.clone().map(|x| {
                     seed += 1;

@@ -1,7 +1,7 @@
 //! Gradients of block attention against those of its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, devices, tensor, values, vec};
+use crate::common::{assert_close, assert_same, cases, devices, tensor, values, vec};
 use bsbr_kernels::{BlockAttention, BlockStates, block_attention, block_attention_plain};
 use burn::tensor::{Device, Tensor};
 
@@ -102,7 +102,7 @@ fn check_all_states(shape: [usize; 4], settings: BlockAttention) {
 #[test]
 fn equal_plain_at_awkward_lengths() {
     // One more or less than the sinks, a chunk, and several.
-    for n in [1, 4, 5, 11, 12, 13, 19, 20, 21, 28, 43, 44, 45] {
+    for n in cases(2, [1, 45, 4, 5, 11, 12, 13, 19, 20, 21, 28, 43, 44]) {
         check_all_states([3, 2, n, 5], SETTINGS);
         check_all_states(
             [1, 1, n, 12],
@@ -116,8 +116,8 @@ fn equal_plain_at_awkward_lengths() {
 
 #[test]
 fn equal_plain_with_awkward_settings() {
-    for near_chunks in [0, 1, 2] {
-        for clusters in [0, 1, 2, 8] {
+    for near_chunks in cases(1, [2, 0, 1]) {
+        for clusters in cases(2, [0, 8, 1, 2]) {
             for sinks in [0, 4] {
                 let settings = BlockAttention {
                     sinks,
@@ -129,7 +129,7 @@ fn equal_plain_with_awkward_settings() {
             }
         }
     }
-    for (chunk_size, clusters) in [(1, 1), (3, 4), (100, 16)] {
+    for (chunk_size, clusters) in cases(1, [(3, 4), (1, 1), (100, 16)]) {
         let settings = BlockAttention {
             chunk_size,
             clusters,
@@ -141,7 +141,7 @@ fn equal_plain_with_awkward_settings() {
 
 #[test]
 fn equal_plain_at_awkward_head_sizes() {
-    for d in [1usize, 12, 48, 80] {
+    for d in cases(1, [12usize, 1, 48, 80]) {
         for states in [States::Whole, States::Rank(d.div_ceil(3)), States::Rank(d)] {
             check([2, 2, 53, d], states, SETTINGS);
         }
@@ -157,12 +157,10 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
         clusters: 32,
         exact_clusters: 0,
     };
-    check([1, 1, 1003, 16], States::Whole, settings);
     let best = BlockAttention {
         exact_clusters: 5,
         ..settings
     };
-    check([1, 1, 1003, 16], States::Rank(4), best);
     // More clusters than a step has keys, and chunks in many ranges and groups.
     let many = BlockAttention {
         sinks: 2,
@@ -171,20 +169,29 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
         clusters: 8,
         exact_clusters: 0,
     };
-    check_all_states([1, 1, 530, 8], many);
+    let long = [
+        ([1, 1, 530, 8], States::Rank(2), many),
+        ([1, 1, 530, 8], States::Whole, many),
+        ([1, 1, 530, 8], States::Off, many),
+        ([1, 1, 1003, 16], States::Whole, settings),
+        ([1, 1, 1003, 16], States::Rank(4), best),
+    ];
+    for (shape, states, settings) in cases(1, long) {
+        check(shape, states, settings);
+    }
 }
 
 #[test]
 fn equal_plain_with_exact_clusters() {
     // 100 are more than there are.
-    for exact_clusters in [1, 3, 100] {
+    for exact_clusters in cases(1, [3, 1, 100]) {
         for sinks in [0, 3] {
             let settings = BlockAttention {
                 exact_clusters,
                 sinks,
                 ..SETTINGS
             };
-            for n in [1, 19, 28, 61] {
+            for n in cases(1, [28, 1, 19, 61]) {
                 check_all_states([2, 2, n, 6], settings);
             }
         }
@@ -262,7 +269,8 @@ fn of_an_output_by_later_tokens_are_zero() {
                 exact_clusters,
                 ..SETTINGS
             };
-            for i in 0..n {
+            // The last one first, and then here and there.
+            for i in cases(5, (0..n).map(|i| n - 1 - i * 17 % n)) {
                 let mut factors = vec![0.0; 2 * n * d];
                 for (head, from) in [(0, values(d, 6, 1.0)), (1, values(d, 7, 1.0))] {
                     factors[(head * n + i) * d..][..d].copy_from_slice(&from);
