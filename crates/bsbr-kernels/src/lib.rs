@@ -12,6 +12,7 @@ mod cross_entropy;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
 mod gelu;
+mod half;
 mod layer_norm;
 mod linear_cross_entropy;
 mod mixed_matmul;

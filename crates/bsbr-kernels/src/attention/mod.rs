@@ -38,7 +38,8 @@ pub trait AttentionOps: Backend {
         Self::causal_attention_forward(q, k, v, scale).0
     }
 
-    /// Output `[B, H, Nq, D]` and log-sum-exp of every row of scores `[B, H, Nq]`.
+    /// Output `[B, H, Nq, D]` and log-sum-exp of every row of scores `[B, H, Nq]`, which is in
+    /// `f32` wherever the scores were computed in it, whatever the inputs.
     fn causal_attention_forward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

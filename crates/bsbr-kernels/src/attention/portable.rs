@@ -2,7 +2,9 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{FloatDType, Shape, TensorData};
+use burn::tensor::{DType, FloatDType, Shape, TensorData};
+
+use crate::half::{back, is_half, single};
 
 /// Scores `[B, H, Nq, Nk]`, scaled, with `-inf` where the key comes after the query.
 fn scores<B: Backend>(q: FloatTensor<B>, k: FloatTensor<B>, scale: f64) -> FloatTensor<B> {
@@ -38,8 +40,35 @@ pub(crate) fn forward<B: Backend>(
     )
 }
 
-/// Gradients of q, k and v from what [`forward`] saw and gave.
+/// Gradients of q, k and v from what a forward pass saw and gave; of numbers in half precision
+/// computed in single precision.
 pub(crate) fn backward<B: Backend>(
+    inputs: [FloatTensor<B>; 3],
+    out: FloatTensor<B>,
+    lse: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    scale: f64,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let dtype = inputs[0].dtype();
+    if !is_half(dtype) {
+        return in_own_type::<B>(inputs, out, lse, grad, scale);
+    }
+    let [q, k, v] = inputs.map(single::<B>);
+    let (out, lse) = match lse.dtype() {
+        // A kernel's, which computed in single precision as well.
+        DType::F32 => (single::<B>(out), lse),
+        // Of scores that were rounded: weights made anew with it would not add up to 1.
+        _ => forward::<B>(q.clone(), k.clone(), v.clone(), scale),
+    };
+    let (dq, dk, dv) = in_own_type::<B>([q, k, v], out, lse, single::<B>(grad), scale);
+    (
+        back::<B>(dq, dtype),
+        back::<B>(dk, dtype),
+        back::<B>(dv, dtype),
+    )
+}
+
+fn in_own_type<B: Backend>(
     [q, k, v]: [FloatTensor<B>; 3],
     out: FloatTensor<B>,
     lse: FloatTensor<B>,

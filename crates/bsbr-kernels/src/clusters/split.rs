@@ -219,11 +219,27 @@ mod tests {
         assert_eq!(ids, [0, 1, 2, 3]);
     }
 
+    /// Three keys far apart, at a scale.
+    fn three(scale: f32) -> Vec<u32> {
+        let keys = [[1.0, 2.0], [3.0, 5.0], [-4.0, 0.5]].map(|k| k.map(|x| x * scale));
+        split(&keys, 4)
+    }
+
     #[test]
-    fn keys_without_spread_or_of_any_size_are_split_without_overflow() {
+    fn keys_of_very_different_sizes_are_told_apart() {
+        for scale in [1e-9, 1.0, 1e8] {
+            let mut ids = three(scale);
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), 3, "{scale}");
+        }
+    }
+
+    /// Their axis is nothing, for the fourth power of their spread is zero or infinite.
+    #[test]
+    fn keys_without_spread_or_beyond_any_model_stay_together() {
         for scale in [0.0, 1e-30, 1e15] {
-            let keys = [[1.0, 2.0], [3.0, 5.0], [-4.0, 0.5]].map(|k| k.map(|x| x * scale));
-            assert!(split(&keys, 4).iter().all(|id| *id < 4));
+            assert_eq!(three(scale), [0; 3], "{scale}");
         }
     }
 }

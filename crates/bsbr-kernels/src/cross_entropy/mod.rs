@@ -8,6 +8,7 @@ mod portable;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor, activation};
+pub(crate) use portable::without_weightless;
 
 /// Cross entropy of a backend. Call it through [`cross_entropy`].
 #[backend_extension(
@@ -89,12 +90,19 @@ pub fn cross_entropy_plain(
     weights: Tensor<1>,
 ) -> Tensor<1> {
     check_shapes(logits.dims()[0], &targets, &weights);
+    let logits = without_weightless_plain(logits, &weights);
     let log_probs = activation::log_softmax(logits, 1);
     let losses = log_probs
         .gather(1, targets.unsqueeze_dim(1))
         .neg()
         .squeeze_dim::<1>(1);
     (losses * weights.detach()).sum()
+}
+
+/// [`without_weightless`] composed of Burn's operations, for the plain forms.
+pub(crate) fn without_weightless_plain(rows: Tensor<2>, weights: &Tensor<1>) -> Tensor<2> {
+    let weightless = weights.clone().equal_elem(0.0).unsqueeze_dim::<2>(1);
+    rows.mask_fill(weightless, 0.0)
 }
 
 pub(crate) fn check_shapes(rows: usize, targets: &Tensor<1, Int>, weights: &Tensor<1>) {

@@ -1,7 +1,7 @@
 //! The passes composed of a backend's own operations, for any backend.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, TensorMetadata};
+use burn::backend::{Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{IndexingUpdateOp, Shape};
 
 /// Weighted sum of the losses `[1]`, and log-sum-exp of the rows `[R]`.
@@ -18,8 +18,9 @@ pub(crate) fn forward<B: Backend>(
     let chosen = B::float_gather(1, logits, B::int_reshape(targets, column.clone()));
     let losses = B::float_mul(
         B::float_sub(lse.clone(), chosen),
-        B::float_reshape(weights, column),
+        B::float_reshape(weights.clone(), column),
     );
+    let losses = without_weightless::<B>(losses, weights);
     (
         B::float_sum(losses),
         B::float_reshape(lse, Shape::from([rows])),
@@ -39,6 +40,7 @@ pub(crate) fn backward<B: Backend>(
     let weights = B::float_mul(weights, B::float_reshape(grad, Shape::from([1, 1])));
     let probs = B::float_exp(B::float_sub(logits, lse));
     let probs = B::float_mul(probs, weights.clone());
+    let probs = without_weightless::<B>(probs, weights.clone());
     let targets = B::int_reshape(targets, column);
     B::float_scatter(
         1,
@@ -47,4 +49,20 @@ pub(crate) fn backward<B: Backend>(
         B::float_neg(weights),
         IndexingUpdateOp::Add,
     )
+}
+
+/// Rows `[R, C]` with zeros where a row has no weight, of weights `[R]` or `[R, 1]`: what stands
+/// there does not count, even if it is infinite or no number.
+pub(crate) fn without_weightless<B: Backend>(
+    rows: FloatTensor<B>,
+    weights: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let shape = rows.shape();
+    if shape.num_elements() == 0 {
+        return rows;
+    }
+    let dtype = get_or_init_device_settings::<B>(&rows.device()).bool_dtype;
+    let weights = B::float_reshape(weights, Shape::from([shape[0], 1]));
+    let weightless = B::float_equal_elem(weights, 0.0.into(), dtype);
+    B::float_mask_fill(rows, weightless, 0.0.into())
 }

@@ -15,6 +15,8 @@ pub(crate) use cube::activated as activated_cube;
 #[cfg(feature = "flex")]
 pub(crate) use flex::activated;
 
+use crate::half::single_plain;
+
 /// √(2/π).
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 /// Weight of the cube.
@@ -57,7 +59,10 @@ pub fn gelu_new<const R: usize>(x: Tensor<R>) -> Tensor<R> {
 /// [`gelu_new`] composed of Burn's operations: the definition that the fused
 /// form is tested against.
 pub fn gelu_new_plain<const R: usize>(x: Tensor<R>) -> Tensor<R> {
+    let dtype = x.dtype();
+    // Squares and cubes, and with them gradients, would overflow in f16.
+    let x = single_plain(x);
     let cube = x.clone() * x.clone() * x.clone();
     let inner = (x.clone() + cube.mul_scalar(CUBIC)).mul_scalar(SQRT_2_OVER_PI);
-    (x * (inner.tanh() + 1.0)).mul_scalar(0.5)
+    (x * (inner.tanh() + 1.0)).mul_scalar(0.5).cast(dtype)
 }

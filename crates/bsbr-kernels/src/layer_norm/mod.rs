@@ -11,6 +11,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 
+use crate::half::single_plain;
+
 /// Layer normalisation of a backend. Call it through [`layer_norm`].
 #[backend_extension(
     Flex: cfg(feature = "flex"),
@@ -87,9 +89,15 @@ pub fn layer_norm_plain<const R: usize>(
     epsilon: f64,
 ) -> Tensor<R> {
     check_shapes(&x, &gamma, &beta);
+    let dtype = x.dtype();
+    // In f16 the square of an outlier is infinite.
+    let x = single_plain(x);
+    let [gamma, beta] = [gamma, beta].map(single_plain);
     let centred = x.clone() - x.mean_dim(R - 1);
     let variance = (centred.clone() * centred.clone()).mean_dim(R - 1);
-    centred / (variance + epsilon).sqrt() * gamma.unsqueeze() + beta.unsqueeze()
+    let normal = centred / (variance + epsilon).sqrt();
+    let out: Tensor<R> = normal * gamma.unsqueeze() + beta.unsqueeze();
+    out.cast(dtype)
 }
 
 fn check_shapes<const R: usize>(x: &Tensor<R>, gamma: &Tensor<1>, beta: &Tensor<1>) {

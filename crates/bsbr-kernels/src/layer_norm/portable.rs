@@ -4,6 +4,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::Shape;
 
+use crate::half::{back, single};
+
 /// Gradients of x, gamma and beta from that of the output.
 pub(super) fn backward<B: Backend>(
     x: FloatTensor<B>,
@@ -12,6 +14,9 @@ pub(super) fn backward<B: Backend>(
     epsilon: f64,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let (shape, features) = (x.shape(), gamma.shape());
+    let [of_x, of_gamma] = [x.dtype(), gamma.dtype()];
+    // In f16 the square of an outlier is infinite.
+    let [x, gamma, grad] = [x, gamma, grad].map(single::<B>);
     let c = features[0];
     let rows = Shape::from([shape.num_elements() / c.max(1), c]);
     let [x, grad] = [x, grad].map(|t| B::float_reshape(t, rows.clone()));
@@ -31,8 +36,8 @@ pub(super) fn backward<B: Backend>(
     let dgamma = B::float_sum_dim(B::float_mul(grad.clone(), normal), 0);
     let dbeta = B::float_sum_dim(grad, 0);
     (
-        B::float_reshape(dx, shape),
-        B::float_reshape(dgamma, features.clone()),
-        B::float_reshape(dbeta, features),
+        back::<B>(B::float_reshape(dx, shape), of_x),
+        back::<B>(B::float_reshape(dgamma, features.clone()), of_gamma),
+        back::<B>(B::float_reshape(dbeta, features), of_gamma),
     )
 }

@@ -11,7 +11,9 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
-use crate::cross_entropy::{CrossEntropyOps, check_shapes as check_rows, cross_entropy_plain};
+use crate::cross_entropy::{
+    CrossEntropyOps, check_shapes as check_rows, cross_entropy_plain, without_weightless_plain,
+};
 
 /// Rows whose logits are in memory at one time.
 const CHUNK: usize = 256;
@@ -103,6 +105,8 @@ pub fn linear_cross_entropy_plain(
     weights: Tensor<1>,
 ) -> Tensor<1> {
     check_shapes(&hidden, &head, &targets, &weights);
+    // The gradient of the head reads these rows, too.
+    let hidden = without_weightless_plain(hidden, &weights);
     cross_entropy_plain(hidden.matmul(head.transpose()), targets, weights)
 }
 

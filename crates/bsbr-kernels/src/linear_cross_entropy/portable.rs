@@ -5,9 +5,9 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{FloatDType, Shape, Slice};
 
 use super::CHUNK;
-use crate::cross_entropy::CrossEntropyOps;
+use crate::cross_entropy::{CrossEntropyOps, without_weightless};
 
-/// One chunk of rows: hidden, targets and weights.
+/// One chunk of rows: hidden, with zeros where a row has no weight, targets and weights.
 type Chunk<B> = (FloatTensor<B>, IntTensor<B>, FloatTensor<B>);
 
 /// The chunks of the rows; one empty chunk if there are none.
@@ -19,10 +19,13 @@ fn chunks<B: CrossEntropyOps>(
     let (rows, features) = (hidden.shape()[0], hidden.shape()[1]);
     (0..rows.max(1)).step_by(CHUNK).map(move |start| {
         let rows = Slice::from(start..rows.min(start + CHUNK));
+        let hidden = B::float_slice(hidden.clone(), &[rows, Slice::from(0..features)]);
+        let weights = B::float_slice(weights.clone(), &[rows]);
         (
-            B::float_slice(hidden.clone(), &[rows, Slice::from(0..features)]),
+            // The gradient of the head reads all rows.
+            without_weightless::<B>(hidden, weights.clone()),
             B::int_slice(targets.clone(), &[rows]),
-            B::float_slice(weights.clone(), &[rows]),
+            weights,
         )
     })
 }

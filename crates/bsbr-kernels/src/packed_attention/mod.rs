@@ -29,7 +29,8 @@ pub trait PackedAttentionOps: AttentionOps {
         portable::output::<Self>(qkv, heads, scale)
     }
 
-    /// Output `[B, N, H · D]` and log-sum-exp of every row of scores `[B, H, N]`.
+    /// Output `[B, N, H · D]` and log-sum-exp of every row of scores `[B, H, N]`, of the type that
+    /// [`AttentionOps::causal_attention_forward`] gives.
     fn causal_attention_packed_forward(
         qkv: FloatTensor<Self>,
         heads: usize,

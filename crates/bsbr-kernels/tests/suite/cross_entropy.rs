@@ -1,7 +1,7 @@
 //! Cross entropy, of logits and of a linear head, against the plain forms.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, cases, devices, tensor, vec};
+use crate::common::{assert_close, assert_same, cases, devices, tensor, values, vec};
 use bsbr_kernels::{
     cross_entropy, cross_entropy_plain, linear_cross_entropy, linear_cross_entropy_plain,
 };
@@ -153,20 +153,41 @@ fn large_logits_stay_finite() {
     }
 }
 
-#[cfg(feature = "flex")]
+/// Four rows, the third of which, whose weight is zero, is `filler`.
+fn with_third_row(filler: f32, columns: usize, device: &Device) -> Tensor<2> {
+    let mut numbers = values(4 * columns, 1, 1.0);
+    numbers[2 * columns..3 * columns].fill(filler);
+    Tensor::from_data(TensorData::new(numbers, [4, columns]), device)
+}
+
 #[test]
 fn a_row_without_weight_does_not_count() {
-    let device = Device::flex().autodiff();
-    let nan = Tensor::<2>::full([1, 4], f32::NAN, &device);
-    let logits = Tensor::cat(vec![nan, tensor([1, 4], 1, 1.0, &device)], 0).require_grad();
-    let weights = Tensor::from_data([0.0, 1.0], &device);
-    let loss = cross_entropy(logits.clone(), targets(2, 4, &device), weights);
-    assert!(
-        vec(logits.grad(&loss.backward()).unwrap())
-            .iter()
-            .all(|x| x.is_finite())
-    );
-    assert!(vec(loss.inner())[0].is_finite());
+    for device in devices() {
+        for filler in [f32::NAN, f32::INFINITY, 1e30] {
+            let logits = |filler| with_third_row(filler, 5, &device);
+            for op in [cross_entropy as CrossEntropy, cross_entropy_plain] {
+                let (loss, grad) = run(op, logits(filler));
+                let (expected, expected_grad) = run(op, logits(0.5));
+                assert_close(loss, expected, 1e-6, &format!("loss, {filler}"));
+                assert_close(grad, expected_grad, 1e-6, &format!("gradient, {filler}"));
+            }
+            let inputs = |filler| {
+                let hidden = with_third_row(filler, 3, &device);
+                [hidden, tensor([5, 3], 2, 1.0, &device)]
+            };
+            for op in [
+                linear_cross_entropy as LinearCrossEntropy,
+                linear_cross_entropy_plain,
+            ] {
+                let (loss, grads) = run_linear(op, inputs(filler));
+                let (expected, expected_grads) = run_linear(op, inputs(0.5));
+                assert_close(loss, expected, 1e-6, &format!("linear loss, {filler}"));
+                for (grad, expected) in grads.into_iter().zip(expected_grads) {
+                    assert_close(grad, expected, 1e-6, &format!("linear gradient, {filler}"));
+                }
+            }
+        }
+    }
 }
 
 #[cfg(feature = "flex")]

@@ -1,13 +1,13 @@
-//! Forward passes in half precision against those of the same numbers in single, where a device
-//! computes in it. Matrix units are tested here where a device has some.
+//! Outputs and gradients in half precision against those of the same numbers in single, where a
+//! device computes in it. Matrix units are tested here where a device has some.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, cases, devices, tensor};
+use crate::common::{assert_close, cases, devices, tensor, values};
 use bsbr_kernels::{
     BlockAttention, BlockStates, add_bias_gelu, block_attention, causal_attention,
-    causal_attention_packed, gelu_new, layer_norm,
+    causal_attention_packed, gelu_new, gelu_new_plain, layer_norm, layer_norm_plain,
 };
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// Devices and the half types that they compute in.
 fn half_types() -> Vec<(Device, DType)> {
@@ -44,6 +44,43 @@ fn check<const R: usize, const N: usize>(
     let found = op(half);
     assert_eq!(found.dtype(), dtype, "{what}");
     assert_close(found.cast(DType::F32), op(single), tolerance(dtype), what);
+}
+
+/// Gradients of `inputs` in `dtype` against those of the same numbers in single precision.
+#[track_caller]
+fn check_gradients<const R: usize, const N: usize>(
+    op: impl Fn([Tensor<R>; N]) -> Tensor<R>,
+    inputs: [Tensor<R>; N],
+    dtype: DType,
+    what: &str,
+) {
+    let gradients = |inputs: [Tensor<R>; N]| {
+        let leaves = inputs.map(|x| x.detach().require_grad());
+        let out = op(leaves.clone());
+        // Larger than one, so that no gradient is as small as what is tolerated. The same numbers
+        // in both types.
+        let weight = tensor(out.dims(), 9, 30.0, &out.device());
+        let weight = weight.cast(dtype).cast(out.dtype());
+        let grads = (out * weight).sum().backward();
+        leaves.map(|x| x.grad(&grads).unwrap())
+    };
+    let half = inputs.map(|x| x.cast(dtype));
+    let single = half.clone().map(|x| x.cast(DType::F32));
+    let pairs = gradients(half).into_iter().zip(gradients(single));
+    for (number, (found, expected)) in pairs.enumerate() {
+        assert_eq!(found.dtype(), dtype, "{what}");
+        let what = format!("{what}: gradient of input {number}");
+        let found = found.cast(DType::F32);
+        assert_close(found, expected, tolerance(dtype), &what);
+    }
+}
+
+/// Numbers of which two have squares beyond the range of f16.
+fn with_outliers(device: &Device) -> Tensor<2> {
+    let mut numbers = values(3 * 20, 1, 3.0);
+    numbers[5] = 300.0;
+    numbers[27] = -300.0;
+    Tensor::from_data(TensorData::new(numbers, [3, 20]), device)
 }
 
 #[test]
@@ -110,6 +147,67 @@ fn block_attention_of_views() {
                     &format!("{n} tokens of {d}"),
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_elementwise_operations() {
+    for (device, dtype) in half_types() {
+        let device = device.autodiff();
+        let x = || with_outliers(&device);
+        let row = |seed| tensor::<2>([1, 20], seed, 1.0, &device);
+        check_gradients(|[x]| gelu_new(x), [x()], dtype, "GELU");
+        check_gradients(|[x]| gelu_new_plain(x), [x()], dtype, "plain GELU");
+        let activate = |[x, b]: [Tensor<2>; 2]| add_bias_gelu(x, b.squeeze_dim(0));
+        check_gradients(activate, [x(), row(2)], dtype, "bias and GELU");
+        for op in [layer_norm::<2>, layer_norm_plain::<2>] {
+            let normalise = |[x, gamma, beta]: [Tensor<2>; 3]| {
+                op(x, gamma.squeeze_dim(0), beta.squeeze_dim(0), 1e-5)
+            };
+            let inputs = || [x(), row(3), row(4)];
+            check(normalise, inputs(), dtype, "layer norm");
+            check_gradients(normalise, inputs(), dtype, "layer norm");
+        }
+    }
+}
+
+#[test]
+fn gradients_of_dense_attention() {
+    let scale = 0.25;
+    for (device, dtype) in half_types() {
+        let device = device.autodiff();
+        // Scores about zero, and far from it.
+        for offset in [0.0, 2.0] {
+            let input = |seed| tensor::<4>([1, 2, 20, 16], seed, 1.0, &device) + offset;
+            let attend = |[q, k, v]: [Tensor<4>; 3]| causal_attention(q, k, v, scale);
+            let what = format!("scores around {offset}");
+            check_gradients(attend, [input(1), input(2), input(3)], dtype, &what);
+
+            let packed = tensor::<3>([1, 20, 3 * 2 * 16], 4, 1.0, &device) + offset;
+            let attend = |[qkv]: [Tensor<3>; 1]| causal_attention_packed(qkv, 2, scale);
+            check_gradients(attend, [packed], dtype, &format!("packed, {what}"));
+        }
+    }
+}
+
+#[test]
+fn gradients_of_block_attention() {
+    let settings = BlockAttention {
+        sinks: 3,
+        chunk_size: 8,
+        near_chunks: 1,
+        clusters: 2,
+        exact_clusters: 0,
+    };
+    for (device, dtype) in half_types() {
+        let device = device.autodiff();
+        for states in [BlockStates::Off, BlockStates::Whole] {
+            let inputs = [1, 2, 3].map(|seed| tensor([1, 2, 30, 8], seed, 1.0, &device));
+            let attend = |[q, k, v]: [Tensor<4>; 3]| {
+                block_attention(q, k, v, states.clone(), settings, 0.35)
+            };
+            check_gradients(attend, inputs, dtype, &format!("{states:?}"));
         }
     }
 }
