@@ -26,6 +26,8 @@ pub struct Calibration {
     /// Σ (v − v̄)(v − v̄)ᵀ, or Σ v vᵀ. `[H, D, D]`
     values: Vec<f64>,
     tokens: usize,
+    /// Tokens that `values` is the sum over.
+    summed: usize,
 }
 
 impl Calibration {
@@ -38,6 +40,7 @@ impl Calibration {
             queries: moments.clone(),
             values: moments,
             tokens: 0,
+            summed: 0,
         })
     }
 
@@ -66,12 +69,16 @@ impl Calibration {
         add_moment(&mut self.queries, query);
         let (sinks, size, clusters) = match &self.config {
             ArmConfig::Moments(config) => (config.sink_tokens, config.chunk_size, config.clusters),
-            _ => return add_moment(&mut self.values, value),
+            _ => {
+                self.summed += batch * n;
+                return add_moment(&mut self.values, value);
+            }
         };
         let chunks = n.saturating_sub(sinks) / size;
         if chunks == 0 {
             return;
         }
+        self.summed += batch * chunks * size;
         let cut = |x: Tensor<4>| -> Tensor<5> {
             x.narrow(2, sinks, chunks * size)
                 .reshape([batch, heads, chunks, size, d])
@@ -97,10 +104,17 @@ impl Calibration {
     ///
     /// # Errors
     ///
-    /// [`CalibrationError`] if nothing, or something that is no number, was observed.
+    /// [`CalibrationError`] if nothing, no whole chunk, or something that is no number was
+    /// observed.
     pub fn bases(&self, device: &Device) -> Result<CompressionBases, CalibrationError> {
-        if self.tokens == 0 {
-            return Err(CalibrationError::NoTokens);
+        if self.summed == 0 {
+            return Err(match &self.config {
+                ArmConfig::Moments(config) if self.tokens > 0 => CalibrationError::NoWholeChunk {
+                    chunk_size: config.chunk_size,
+                    needed: config.sink_tokens + config.chunk_size,
+                },
+                _ => CalibrationError::NoTokens,
+            });
         }
         let rank = compressed_rank(self.shape.head_dim, self.config.compression());
         Ok(CompressionBases::new(

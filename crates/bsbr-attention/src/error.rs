@@ -38,10 +38,21 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalibrationError {
     /// The calibration was fed nothing.
-    #[error("compression bases need data: no token was observed")]
+    #[error("no token was seen: give at least one sequence")]
     NoTokens,
+    /// No sequence was so long that a chunk of it would be summarised.
+    #[error(
+        "no whole chunk of {chunk_size} tokens was seen: give sequences of at least {needed} \
+         tokens, sinks included, or choose smaller chunks"
+    )]
+    NoWholeChunk {
+        /// S, tokens per chunk.
+        chunk_size: usize,
+        /// Tokens of the shortest sequence that has a whole chunk.
+        needed: usize,
+    },
     /// Some activation is infinite or no number.
-    #[error("the {what} of head {head} are not all finite: compression bases need finite data")]
+    #[error("the {what} of head {head} are not all finite: give finite weights")]
     NotFinite {
         /// Queries or values.
         what: &'static str,

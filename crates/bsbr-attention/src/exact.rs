@@ -121,7 +121,9 @@ impl FarTokens {
 /// 1 for the `best` highest visible logits of each row, else 0; of equal ones the
 /// first.
 pub(crate) fn best_of(logits: Tensor<5>, best: usize) -> Tensor<5> {
-    let logits = logits.detach();
+    // In f16, which does not reach to HIDDEN, hidden logits are −∞. They must not be below what
+    // marks the chosen ones, or one would be chosen twice.
+    let logits = logits.detach().cast(DType::F32).clamp_min(HIDDEN);
     let [.., clusters] = logits.dims();
     let visible = logits.clone().greater_elem(VISIBLE).float();
     if best >= clusters {

@@ -1,6 +1,6 @@
 //! Feeding a model piece by piece.
 
-use bsbr_attention::{Cache, HeadShape};
+use bsbr_attention::{ArmConfig, Cache, HeadShape};
 use burn::tensor::Tensor;
 
 use crate::batch::TokenBatch;
@@ -13,6 +13,8 @@ use crate::model::Gpt2;
 #[derive(Debug, Clone)]
 pub struct Gpt2Cache {
     layers: Vec<Cache>,
+    /// The arm of each layer.
+    arms: Vec<ArmConfig>,
     lengths: Vec<usize>,
     shape: HeadShape,
 }
@@ -44,6 +46,7 @@ impl Gpt2 {
     pub fn new_cache(&self) -> Gpt2Cache {
         Gpt2Cache {
             layers: vec![Cache::new(); self.h.len()],
+            arms: self.arms().cloned().collect(),
             lengths: Vec::new(),
             shape: self.config().head_shape(),
         }
@@ -107,6 +110,10 @@ impl Gpt2 {
         Ok(self.forward_checked(batch, cache))
     }
 
+    fn arms(&self) -> impl Iterator<Item = &ArmConfig> {
+        self.h.iter().map(|block| block.attn.bsbr.config())
+    }
+
     fn check_cache(&self, batch: &TokenBatch, cache: &Gpt2Cache) -> Result<(), InputError> {
         batch.check_vocabulary(self.config().vocab_size)?;
         let mismatch = |what, found, expected| {
@@ -125,6 +132,14 @@ impl Gpt2 {
         }
         if held.head_dim != own.head_dim {
             return mismatch("dimensions per head", held.head_dim, own.head_dim);
+        }
+        let mut arms = cache.arms.iter().zip(self.arms()).enumerate();
+        if let Some((layer, (found, expected))) = arms.find(|(_, (held, own))| held != own) {
+            return Err(InputError::CacheOfOtherArm {
+                layer,
+                found: described(found),
+                expected: described(expected),
+            });
         }
         if cache.is_empty() {
             return Ok(());
@@ -154,4 +169,9 @@ impl Gpt2 {
         }
         self.ln_f.forward(x)
     }
+}
+
+/// An arm as it stands in `config.json`.
+fn described(arm: &ArmConfig) -> String {
+    serde_json::to_string(arm).unwrap_or_else(|_| arm.name().to_owned())
 }

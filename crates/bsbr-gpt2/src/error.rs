@@ -121,6 +121,19 @@ pub enum InputError {
         /// How many the model or the batch has.
         expected: usize,
     },
+    /// A cache that was filled by a model of the same shape with other arms.
+    #[error(
+        "layer {layer} of the cache holds what {found} keeps, expected {expected}; use one cache \
+         per batch, made by `new_cache` of the model that reads it"
+    )]
+    CacheOfOtherArm {
+        /// The layer.
+        layer: usize,
+        /// The arm that the cache was made for, as `config.json` has it.
+        found: String,
+        /// The model's arm.
+        expected: String,
+    },
     /// Padding between tokens.
     #[error(
         "row {row} has {padding} padding tokens after the {past} tokens in the cache, expected \

@@ -2,13 +2,10 @@
 
 use burn::tensor::Tensor;
 
-use super::growing::Growing;
+use super::growing::{Growing, STEP};
 use crate::attention::AttentionInput;
 use crate::dense;
 use crate::joint::{self, FUSED_FROM, Window};
-
-/// Tokens by which the buffers grow.
-const STEP: usize = 256;
 
 #[derive(Debug, Clone)]
 pub(super) struct DenseCache {

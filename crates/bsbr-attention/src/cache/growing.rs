@@ -2,6 +2,9 @@
 
 use burn::tensor::Tensor;
 
+/// Tokens by which a buffer grows at most.
+pub(super) const STEP: usize = 256;
+
 /// Rows are added in place into spare room, which is made in steps: appending one
 /// token copies nothing but that token, save for every `step`-th time.
 #[derive(Debug, Clone)]
@@ -19,6 +22,13 @@ impl Growing {
             used: 0,
             step,
         }
+    }
+
+    /// For up to `room` tokens, made in equal steps as they are needed: settings may
+    /// name more room than there is.
+    pub fn within(room: usize) -> Self {
+        let steps = room.div_ceil(STEP).max(1);
+        Self::new(room.div_ceil(steps).max(1))
     }
 
     /// Tokens held.
@@ -113,6 +123,19 @@ mod tests {
             [1., 1., 2., 3., 4., 4., 4., 4., 4., 4., 4.]
         );
         assert_eq!((growing.len(), growing.numbers()), (11, 22));
+    }
+
+    #[test]
+    fn room_is_made_in_equal_steps_as_it_is_needed() {
+        let room = |growing: &Growing| growing.rows.as_ref().map(|rows| rows.dims()[2]);
+        let mut growing = Growing::within(usize::MAX);
+        growing.append(row(1.0, 3));
+        assert_eq!(room(&growing), Some(256));
+        let mut growing = Growing::within(260);
+        for (n, expected) in [(1, 130), (130, 260), (129, 260)] {
+            growing.append(row(2.0, n));
+            assert_eq!(room(&growing), Some(expected));
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub(super) struct PublishedCache {
 impl PublishedCache {
     pub fn new(config: PublishedConfig) -> Self {
         Self {
-            keys: Growing::new(config.chunk_size),
-            values: Growing::new(config.chunk_size),
+            keys: Growing::within(config.chunk_size),
+            values: Growing::within(config.chunk_size),
             config,
             states: None,
             summaries: None,

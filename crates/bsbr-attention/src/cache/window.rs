@@ -41,12 +41,12 @@ impl WindowCache {
             grid,
             moments,
             tokens: 0,
-            keys: Growing::new(room),
-            values: Growing::new(room),
+            keys: Growing::within(room),
+            values: Growing::within(room),
             summary: None,
             state: None,
             far_tokens: None,
-            inputs: Growing::new(room),
+            inputs: Growing::within(room),
             offers: None,
         }
     }

@@ -133,6 +133,26 @@ fn uncalibrated_arms_are_never_quietly_wrong() {
 }
 
 #[test]
+fn sequences_shorter_than_a_chunk_calibrate_no_clusters() {
+    let [clusters, whole_values] = compressed();
+    let observed = |config: &ArmConfig, tokens: usize| {
+        let mut calibration = Calibration::new(config, SIZES.shape()).expect("it is compressed");
+        calibration.observe(&crate::common::piece(&flat_input(0.3, 8), 0, tokens));
+        assert_eq!(calibration.tokens(), SIZES.batch * tokens);
+        calibration.bases(&test_device()).err()
+    };
+    // Two sinks and a chunk of four.
+    let expected = CalibrationError::NoWholeChunk {
+        chunk_size: 4,
+        needed: 6,
+    };
+    assert_eq!(observed(&clusters, 5), Some(expected));
+    assert_eq!(observed(&clusters, 6), None);
+    // The published arm's values need no chunk.
+    assert_eq!(observed(&whole_values, 3), None);
+}
+
+#[test]
 fn what_cannot_be_calibrated_or_compressed_says_so() {
     assert!(Calibration::new(&ArmConfig::Dense, SIZES.shape()).is_none());
     let mut calibration = Calibration::new(&compressed()[0], SIZES.shape()).expect("compressed");

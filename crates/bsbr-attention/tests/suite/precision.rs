@@ -1,6 +1,7 @@
 //! Half precision gives what single precision gives, to half precision.
 
-use crate::common::{Sizes, arm, arms, assert_close, input, streamed, test_device};
+use crate::common::{Sizes, arm, arms, assert_close, input, moments, streamed, test_device};
+use bsbr_attention::{ArmConfig, AttentionInput, MomentsConfig};
 use burn::tensor::{DType, Tensor};
 
 const SIZES: Sizes = Sizes {
@@ -9,6 +10,20 @@ const SIZES: Sizes = Sizes {
     tokens: 31,
     head_dim: 6,
 };
+
+/// The input rounded, and what it is then in single precision.
+fn rounded(dtype: DType) -> [AttentionInput; 2] {
+    let mut half = input(SIZES, 3, &test_device());
+    let cast = |x: &Tensor<4>, dtype: DType| x.clone().cast(dtype);
+    half.query = cast(&half.query, dtype);
+    half.key = cast(&half.key, dtype);
+    half.value = cast(&half.value, dtype);
+    let mut single = half.clone();
+    single.query = cast(&half.query, DType::F32);
+    single.key = cast(&half.key, DType::F32);
+    single.value = cast(&half.value, DType::F32);
+    [half, single]
+}
 
 #[test]
 fn half_precision_is_close_to_single() {
@@ -23,19 +38,11 @@ fn half_precision_is_close_to_single() {
                 continue;
             }
             // Which clusters are best depends on the last bits.
-            if matches!(&config, bsbr_attention::ArmConfig::Moments(c) if c.exact_clusters > 0) {
+            if matches!(&config, ArmConfig::Moments(c) if c.exact_clusters > 0) {
                 continue;
             }
             let attention = arm(&config, SIZES, &device);
-            let mut half = input(SIZES, 3, &device);
-            let round = |x: Tensor<4>| x.cast(dtype);
-            half.query = round(half.query);
-            half.key = round(half.key);
-            half.value = round(half.value);
-            let mut single = half.clone();
-            single.query = single.query.cast(DType::F32);
-            single.key = single.key.cast(DType::F32);
-            single.value = single.value.cast(DType::F32);
+            let [half, single] = rounded(dtype);
             let expected = attention.forward(single);
             for output in [
                 attention.forward(half.clone()),
@@ -50,6 +57,44 @@ fn half_precision_is_close_to_single() {
                     &format!("{config:?} in {dtype:?}"),
                 );
             }
+        }
+    }
+}
+
+/// A query that looks into more clusters than it sees looks into all that it sees, once each, also
+/// where hidden logits are −∞.
+#[test]
+fn more_exact_clusters_than_a_query_sees_are_dense_attention() {
+    let device = test_device();
+    // Of twelve clusters, only the last chunk sees more than ten.
+    let config = ArmConfig::Moments(MomentsConfig {
+        exact_clusters: 11,
+        state: false,
+        ..moments(4, 1, 2)
+    });
+    let settled = SIZES.tokens - 1;
+    for dtype in [DType::BF16, DType::F16] {
+        if !device.supports_dtype(dtype) {
+            continue;
+        }
+        let attention = arm(&config, SIZES, &device);
+        let [half, single] = rounded(dtype);
+        let expected = arm(&ArmConfig::Dense, SIZES, &device).forward(single);
+        for output in [
+            attention.forward(half.clone()),
+            streamed(&attention, &half, &[20, 1]),
+        ] {
+            let output = output.cast(DType::F32);
+            let what = format!("{dtype:?}");
+            let finite = output.to_data().iter::<f32>().all(f32::is_finite);
+            assert!(finite, "{what}: an output is not finite");
+            // Rounded logits of some eight units, and the log of a mass as well.
+            assert_close(
+                &output.narrow(2, 0, settled),
+                &expected.clone().narrow(2, 0, settled),
+                1e-1,
+                &what,
+            );
         }
     }
 }

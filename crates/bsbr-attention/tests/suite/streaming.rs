@@ -4,6 +4,7 @@ use crate::common::{
     Sizes, arm, arms, assert_close, input, local, moments, piece, published, streamed, test_device,
     tries_few,
 };
+use bsbr_attention::config::MAX_CHUNK_SIZE;
 use bsbr_attention::{ArmConfig, Cache, MomentsConfig, Padding};
 
 #[test]
@@ -142,6 +143,23 @@ fn long_sequences_stream_as_they_run_in_parallel() {
         let output = streamed(&attention, &input, &pieces);
         assert_close(&output, &whole, 1e-4, &format!("{config:?}"));
     }
+}
+
+#[test]
+fn room_that_the_settings_name_is_not_made_before_it_is_needed() {
+    let device = test_device();
+    let sizes = Sizes {
+        batch: 1,
+        heads: 1,
+        tokens: 3,
+        head_dim: 4,
+    };
+    // 2^40 tokens.
+    let most = local(MAX_CHUNK_SIZE, MAX_CHUNK_SIZE, MAX_CHUNK_SIZE);
+    let input = input(sizes, 7, &device);
+    let output = streamed(&arm(&most, sizes, &device), &input, &[1]);
+    let expected = arm(&ArmConfig::Dense, sizes, &device).forward(input);
+    assert_close(&output, &expected, 1e-5, "local");
 }
 
 /// Numbers kept after `tokens` tokens of one head of one sequence.

@@ -159,3 +159,36 @@ fn a_cache_of_other_heads_is_refused() {
          model that reads it"
     );
 }
+
+#[test]
+fn a_cache_of_other_arms_is_refused() {
+    let local = |chunk_size| {
+        load_arms(&config("base").with_arm(ArmConfig::Local(LocalConfig {
+            chunk_size,
+            near_chunks: 0,
+            sink_tokens: 1,
+        })))
+    };
+    let (dense, short, long) = (load("base"), local(2), local(4));
+    let mut cache = short.new_cache();
+    short
+        .forward_cached(&single(&[1, 2, 3, 4, 5]), &mut cache)
+        .expect("ids");
+    for (model, expected) in [(&dense, r#""arm":"dense""#), (&long, r#""chunk_size":4"#)] {
+        let error = model
+            .forward_cached(&single(&[6]), &mut cache)
+            .expect_err("arms");
+        assert!(
+            matches!(
+                &error,
+                InputError::CacheOfOtherArm { layer: 0, found, expected: own }
+                    if found.contains(r#""chunk_size":2"#) && own.contains(expected)
+            ),
+            "{error}"
+        );
+    }
+    assert_eq!(cache.lengths(), [5]);
+    short
+        .forward_cached(&single(&[6]), &mut cache)
+        .expect("its own model");
+}
