@@ -1,6 +1,8 @@
-//! Trains the tokenizer of the bundled model on storybook text.
+//! Trains a tokenizer on storybook text, as that of the bundled model was on an earlier one.
 //!
-//! `cargo run -p bsbr-data --example train_tokenizer -- assets/bundled 3072`
+//! `cargo run -p bsbr-data --example train_tokenizer -- results/tokenizer 3072`
+//!
+//! It does not replace the bundled one, whose ids the bundled model was trained with.
 
 use std::error::Error;
 use std::io::Write;
@@ -10,7 +12,9 @@ use bsbr_data::tokenizer::TextTokenizer;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let folder = args.next().unwrap_or_else(|| "assets/bundled".to_owned());
+    let folder = args
+        .next()
+        .unwrap_or_else(|| "results/tokenizer".to_owned());
     let vocab: usize = args.next().map_or(Ok(3072), |text| text.parse())?;
     let tokenizer = TextTokenizer::train_bpe(Storybook::new(0).tokenizer_texts(), vocab)?;
     tokenizer.save(&folder)?;

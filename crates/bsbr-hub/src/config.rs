@@ -13,6 +13,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 const RETRIES: u32 = 4;
 const BACKOFF: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(20);
+const UNSIZED_LIMIT: u64 = 64 << 20;
 
 /// A secret that proves who asks. Never shown, not even by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,6 +57,9 @@ pub struct HubConfig {
     /// How long to wait for a connection, for an answer, and for more bytes of it.
     /// Default: 20 s.
     pub timeout: Duration,
+    /// The most bytes of a file whose size no server announces. The Hub announces that of every
+    /// large file. Default: 64 MiB.
+    pub unsized_limit: u64,
     /// Whether the proxy that `HTTPS_PROXY` and its kin name is used, and `NO_PROXY` heeded.
     /// Default: no; [`HubConfig::from_env`] says yes.
     pub proxy_from_env: bool,
@@ -72,6 +76,7 @@ impl HubConfig {
             retries: RETRIES,
             backoff: BACKOFF,
             timeout: TIMEOUT,
+            unsized_limit: UNSIZED_LIMIT,
             proxy_from_env: false,
         }
     }

@@ -143,6 +143,13 @@ impl Download<'_> {
                     found: done,
                 });
             }
+            let limit = self.config.unsized_limit;
+            if self.size.is_none() && done > limit {
+                drop(file);
+                fs::remove_file(part).map_err(HubError::io("delete", part))?;
+                let file = name.to_owned();
+                return Err(HubError::Endless { file, limit });
+            }
             file.write_all(&buffer[..read])
                 .map_err(HubError::io("write", part))?;
             progress.advance(read as u64);

@@ -210,6 +210,17 @@ pub enum HubError {
         /// The bytes that came, or at least so many.
         found: u64,
     },
+    /// A file whose size nobody announced goes on beyond the limit for those.
+    #[error(
+        "{file} goes on beyond {limit} bytes, and no server announced its size: \
+         the download was deleted, check HF_ENDPOINT and the proxy, which should say how long it is"
+    )]
+    Endless {
+        /// The file.
+        file: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// A file is not the one that the server named.
     #[error(
         "the {algorithm} of {file} is {found}, the server announced {expected}: \

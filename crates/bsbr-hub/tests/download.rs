@@ -299,6 +299,34 @@ fn a_file_of_unknown_size_needs_a_checksum() {
 }
 
 #[test]
+fn a_file_of_unknown_size_may_not_go_on_for_ever() {
+    let content = weights();
+    let served = Fixture::model()
+        .fault(move |request| {
+            let mut reply = Reply::status(200)
+                .body(content.as_slice())
+                .header("ETag", git_sha1(&content));
+            reply.unsized_body = true;
+            request.path.ends_with("tokenizer.json").then_some(reply)
+        })
+        .serve();
+    let with_limit = |limit| {
+        let mut config = served.config();
+        config.unsized_limit = limit;
+        served.model_with(config, "main", &mut Recorder::default())
+    };
+    let error = with_limit(100_000).unwrap_err();
+    assert!(
+        matches!(&error, HubError::Endless { file, limit: 100_000 } if file == "tokenizer.json"),
+        "{error}"
+    );
+    let part = served.blob(&format!("{}.part", git_sha1(&weights())));
+    assert!(!part.exists());
+    let files = with_limit(300_000).unwrap();
+    assert_eq!(files.files[1].check, Check::Checksum);
+}
+
+#[test]
 fn content_that_the_cache_has_under_another_name_is_not_fetched() {
     let served = Fixture::model()
         .large("copy.safetensors", weights())

@@ -10,19 +10,23 @@ type Pieces = HashMap<Box<str>, Box<[u32]>>;
 /// Encodes by pieces (a word with the space before it), each of which goes
 /// through the tokenizer only once.
 ///
-/// It gives the ids of [`TextTokenizer::encode`] for ASCII text with a
-/// tokenizer that splits as GPT-2 does; text with other characters goes to the
-/// tokenizer as a whole.
+/// It gives the ids of [`TextTokenizer::encode`] with a tokenizer that splits as
+/// GPT-2 does. Text that is not ASCII, or holds a token that was added to the
+/// vocabulary, as `<|endoftext|>` is, goes to the tokenizer as a whole.
 #[derive(Debug)]
 pub struct CachedEncoder {
     tokenizer: TextTokenizer,
+    /// The tokens that were added: they are found before a text is split.
+    added: Vec<String>,
     pieces: RwLock<Pieces>,
 }
 
 impl CachedEncoder {
     /// An encoder with an empty cache.
     pub fn new(tokenizer: TextTokenizer) -> Self {
+        let added = tokenizer.inner.get_added_tokens_decoder().into_values();
         Self {
+            added: added.map(|token| token.content).collect(),
             tokenizer,
             pieces: RwLock::default(),
         }
@@ -34,14 +38,15 @@ impl CachedEncoder {
     }
 
     /// Appends the ids of `text` to `ids`, and to `ends` for each id the byte
-    /// of `text` at which its piece ends.
+    /// of `text` at which its piece ends; a text that goes to the tokenizer as a
+    /// whole is one piece.
     pub fn encode_into(
         &self,
         text: &str,
         ids: &mut Vec<u32>,
         ends: &mut Vec<usize>,
     ) -> Result<(), TokenizerError> {
-        if !text.is_ascii() {
+        if !text.is_ascii() || self.added.iter().any(|token| text.contains(token)) {
             let all = self.tokenizer.encode(text)?;
             ends.resize(ends.len() + all.len(), text.len());
             ids.extend(all);

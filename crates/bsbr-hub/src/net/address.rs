@@ -61,12 +61,14 @@ impl Address {
             .ok_or_else(|| self.bad("it redirects without saying where to"))?;
         let (scheme, rest) = self.text.split_once("://").unwrap_or_default();
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let text = if location.contains("://") {
-            location.to_owned()
-        } else if location.starts_with("//") {
+        // A scheme stands at the beginning: the query of a path may hold an address of its own.
+        let before = location.split(['/', '?', '#']).next().unwrap_or_default();
+        let text = if location.starts_with("//") {
             format!("{scheme}:{location}")
         } else if location.starts_with('/') {
             format!("{scheme}://{authority}{location}")
+        } else if before.ends_with(':') {
+            location.to_owned()
         } else {
             let path = rest.split('?').next().unwrap_or_default();
             let folder = path
@@ -143,6 +145,18 @@ mod tests {
             ("//store.example/x", "https://store.example/x"),
             ("/x/y", "https://hub.example:8080/x/y"),
             ("x", "https://hub.example:8080/a/x"),
+            (
+                "/x?to=http://b/c",
+                "https://hub.example:8080/x?to=http://b/c",
+            ),
+            (
+                "x?to=http://b/c",
+                "https://hub.example:8080/a/x?to=http://b/c",
+            ),
+            (
+                "//store.example/x?to=http://b",
+                "https://store.example/x?to=http://b",
+            ),
         ];
         for (location, expected) in cases {
             assert_eq!(redirect(from, location).unwrap(), expected);

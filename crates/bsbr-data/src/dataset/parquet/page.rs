@@ -12,11 +12,10 @@ const MAX_PAGE: u64 = 256 << 20;
 const SNAPPY_RATIO: u64 = 24;
 /// Bytes that a page of no values may take all the same.
 const SMALLEST: u64 = 64;
-/// The deepest nesting of a header: the header, the page's own, its statistics.
-const MAX_DEPTH: u32 = 8;
 
 /// Types of pages.
 const DATA: i64 = 0;
+const INDEX: i64 = 1;
 const DICTIONARY: i64 = 2;
 const DATA_V2: i64 = 3;
 
@@ -33,6 +32,8 @@ pub(super) struct Chunk {
 #[derive(Debug, Default)]
 struct Header {
     kind: Option<i64>,
+    /// The type of page that it describes further.
+    described: Option<i64>,
     unpacked: Option<i64>,
     packed: Option<i64>,
     values: Option<i64>,
@@ -115,7 +116,9 @@ fn size(found: Option<i64>) -> Result<u64, String> {
     }
 }
 
-/// Reads Thrift's compact form.
+/// Reads Thrift's compact form, and no more of it than pages need: what is not known here could
+/// mean something else to `parquet`, which keeps the last of a field that comes twice, does not
+/// look at types, and cuts numbers to the bits that it expects.
 struct Thrift<R> {
     input: R,
 }
@@ -124,14 +127,9 @@ struct Thrift<R> {
 mod field {
     pub const TRUE: u8 = 1;
     pub const FALSE: u8 = 2;
-    pub const BYTE: u8 = 3;
-    pub const I16: u8 = 4;
     pub const I32: u8 = 5;
     pub const I64: u8 = 6;
-    pub const DOUBLE: u8 = 7;
     pub const BINARY: u8 = 8;
-    pub const LIST: u8 = 9;
-    pub const SET: u8 = 10;
     pub const STRUCT: u8 = 12;
 }
 
@@ -139,80 +137,84 @@ impl<R: Read> Thrift<R> {
     fn header(&mut self) -> Result<Header, String> {
         let mut header = Header::default();
         let mut last = 0;
-        while let Some((id, kind)) = self.field(&mut last)? {
-            match (id, kind) {
+        while let Some(found) = self.field(&mut last)? {
+            match found {
                 (1, field::I32) => header.kind = Some(self.number()?),
                 (2, field::I32) => header.unpacked = Some(self.number()?),
                 (3, field::I32) => header.packed = Some(self.number()?),
-                // Where the encoding stands in the header of each type.
-                (5 | 7, field::STRUCT) => self.page(&mut header, 2)?,
-                (8, field::STRUCT) => self.page(&mut header, 4)?,
-                (_, kind) => self.skip(kind, MAX_DEPTH)?,
+                // A checksum.
+                (4, field::I32) => self.number().map(drop)?,
+                (5, field::STRUCT) => self.page(&mut header, DATA)?,
+                (6, field::STRUCT) => self.page(&mut header, INDEX)?,
+                (7, field::STRUCT) => self.page(&mut header, DICTIONARY)?,
+                (8, field::STRUCT) => self.page(&mut header, DATA_V2)?,
+                other => return Err(unknown(other)),
             }
         }
-        Ok(header)
+        match header.described == header.kind {
+            true => Ok(header),
+            false => Err("it does not describe a page of its type".to_owned()),
+        }
     }
 
-    /// The header of the page's own type.
-    fn page(&mut self, header: &mut Header, encoding: i64) -> Result<(), String> {
+    /// The header of a type of page.
+    fn page(&mut self, header: &mut Header, kind: i64) -> Result<(), String> {
+        if header.described.replace(kind).is_some() {
+            return Err("it describes two types of pages".to_owned());
+        }
         let mut last = 0;
-        while let Some((id, kind)) = self.field(&mut last)? {
-            match (id, kind) {
-                (1, field::I32) => header.values = Some(self.number()?),
-                (id, field::I32) if id == encoding => header.encoding = Some(self.number()?),
-                (_, kind) => self.skip(kind, MAX_DEPTH)?,
+        while let Some(found) = self.field(&mut last)? {
+            match (kind, found) {
+                (DATA | DICTIONARY | DATA_V2, (1, field::I32)) => {
+                    header.values = Some(self.number()?);
+                }
+                (DATA | DICTIONARY, (2, field::I32)) | (DATA_V2, (4, field::I32)) => {
+                    header.encoding = Some(self.number()?);
+                }
+                // Encodings of levels; numbers of nulls and rows, and the sizes of levels.
+                (DATA, (3 | 4, field::I32)) | (DATA_V2, (2 | 3 | 5 | 6, field::I32)) => {
+                    self.number().map(drop)?;
+                }
+                // Whether it is sorted, or packed.
+                (DICTIONARY, (3, field::TRUE | field::FALSE))
+                | (DATA_V2, (7, field::TRUE | field::FALSE)) => {}
+                (DATA, (5, field::STRUCT)) | (DATA_V2, (8, field::STRUCT)) => self.statistics()?,
+                (_, other) => return Err(unknown(other)),
             }
         }
         Ok(())
     }
 
-    /// The next field's number and type; `None` at the end of the struct.
-    fn field(&mut self, last: &mut i64) -> Result<Option<(i64, u8)>, String> {
+    /// The least and the greatest value, and how many there are.
+    fn statistics(&mut self) -> Result<(), String> {
+        let mut last = 0;
+        while let Some(found) = self.field(&mut last)? {
+            match found {
+                (1 | 2 | 5 | 6, field::BINARY) => {
+                    let length = self.varint()?;
+                    self.pass(length)?;
+                }
+                (3 | 4 | 9, field::I64) => self.varint().map(drop)?,
+                (7 | 8, field::TRUE | field::FALSE) => {}
+                other => return Err(unknown(other)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next field's number, which is above that of the `last` one, and its type; `None` at the
+    /// end of the struct.
+    fn field(&mut self, last: &mut u8) -> Result<Option<(u8, u8)>, String> {
         let byte = self.byte()?;
         if byte == 0 {
             return Ok(None);
         }
         *last = match byte >> 4 {
-            0 => self.number()?,
-            step => last.saturating_add(i64::from(step)),
+            // Only numbers that go back or far ahead need the form that spells them out.
+            0 => return Err("a field out of order".to_owned()),
+            step => last.saturating_add(step),
         };
         Ok(Some((*last, byte & 0xf)))
-    }
-
-    fn skip(&mut self, kind: u8, depth: u32) -> Result<(), String> {
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err("it is nested too deeply".to_owned());
-        };
-        match kind {
-            field::TRUE | field::FALSE => Ok(()),
-            field::BYTE => self.byte().map(drop),
-            field::I16 | field::I32 | field::I64 => self.varint().map(drop),
-            field::DOUBLE => self.pass(8),
-            field::BINARY => {
-                let length = self.varint()?;
-                self.pass(length)
-            }
-            field::LIST | field::SET => {
-                let head = self.byte()?;
-                let count = match head >> 4 {
-                    15 => self.varint()?,
-                    count => u64::from(count),
-                };
-                (0..count).try_for_each(|_| match head & 0xf {
-                    // In a list a truth value takes a byte.
-                    field::TRUE | field::FALSE => self.byte().map(drop),
-                    kind => self.skip(kind, depth),
-                })
-            }
-            field::STRUCT => {
-                let mut last = 0;
-                while let Some((_, kind)) = self.field(&mut last)? {
-                    self.skip(kind, depth)?;
-                }
-                Ok(())
-            }
-            other => Err(format!("a field of type {other}")),
-        }
     }
 
     fn byte(&mut self) -> Result<u8, String> {
@@ -235,10 +237,14 @@ impl<R: Read> Thrift<R> {
         Err("a number of more than 64 bits".to_owned())
     }
 
-    /// A number with its sign in the lowest bit.
+    /// A number of 32 bits, with its sign in the lowest bit.
     fn number(&mut self) -> Result<i64, String> {
         let value = self.varint()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+        let number = (value >> 1) as i64 ^ -((value & 1) as i64);
+        match i32::try_from(number) {
+            Ok(number) => Ok(number.into()),
+            Err(_) => Err(format!("{number} where 32 bits are expected")),
+        }
     }
 
     fn pass(&mut self, count: u64) -> Result<(), String> {
@@ -247,5 +253,96 @@ impl<R: Read> Thrift<R> {
             true => Ok(()),
             false => Err(format!("{count} bytes where fewer are left")),
         }
+    }
+}
+
+fn unknown((number, kind): (u8, u8)) -> String {
+    format!("a field {number} of type {kind}, which is not known here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page of 10 bytes and 3 values of this type, described by `rest`: field by field a step to
+    /// its number and its type, and its value.
+    fn header(kind: u8, rest: &[u8]) -> Result<Header, String> {
+        let sizes = [0x15, 2 * kind, 0x15, 20, 0x15, 20];
+        let bytes = [&sizes[..], rest, &[0]].concat();
+        let mut thrift = Thrift {
+            input: bytes.as_slice(),
+        };
+        let header = thrift.header()?;
+        match thrift.input {
+            [] => Ok(header),
+            rest => Err(format!("{} bytes are left", rest.len())),
+        }
+    }
+
+    /// Three values in dictionary encoding; levels in runs.
+    const VALUES: [u8; 8] = [0x15, 6, 0x15, 16, 0x15, 6, 0x15, 6];
+
+    /// The struct of a data page two fields further, with these fields more.
+    fn data(more: &[u8]) -> Vec<u8> {
+        [&[0x2c][..], &VALUES, more, &[0]].concat()
+    }
+
+    #[test]
+    fn headers_as_writers_write_them_are_read() {
+        let statistics = [
+            0x1c, 0x18, 1, b'z', 0x18, 1, b'a', 0x16, 0, 0x16, 4, 0x18, 1, b'z', 0x18, 1, b'a',
+            0x11, 0x12, 0x16, 0, 0,
+        ];
+        let checksum = [&[0x15, 8, 0x1c][..], &VALUES, &[0]].concat();
+        let dictionary = [0x4c, 0x15, 6, 0x15, 0, 0x12, 0];
+        let v2 = [
+            0x5c, 0x15, 6, 0x15, 0, 0x15, 6, 0x15, 16, 0x15, 0, 0x15, 0, 0x11, 0,
+        ];
+        let cases: [(u8, &[u8], i64); 5] = [
+            (0, &data(&[]), 8),
+            (0, &data(&statistics), 8),
+            (0, &checksum, 8),
+            (2, &dictionary, 0),
+            (3, &v2, 8),
+        ];
+        for (kind, rest, encoding) in cases {
+            let header = header(kind, rest).unwrap();
+            assert_eq!(header.kind, Some(kind.into()));
+            assert_eq!([header.unpacked, header.packed], [Some(10); 2]);
+            assert_eq!([header.values, header.encoding], [Some(3), Some(encoding)]);
+        }
+        // Which is no page that is read, but no lie either.
+        assert!(header(1, &[0x3c, 0]).is_ok());
+    }
+
+    /// To each of these `parquet` would have gone by other numbers than were checked.
+    #[test]
+    fn headers_that_can_be_read_in_two_ways_are_refused() {
+        // A dictionary page, and then a data page that is said to be small, or one instead of the
+        // other.
+        let two = [data(&[]), [0x2c, 0x15, 2, 0x15, 0, 0].to_vec()].concat();
+        assert!(header(0, &two).unwrap_err().contains("two types"));
+        assert!(header(2, &data(&[])).unwrap_err().contains("of its type"));
+        assert!(header(0, &[]).unwrap_err().contains("of its type"));
+        // Field 65,538, whose lowest 16 bits are 2, holds another size.
+        let far = [&data(&[])[..], &[0x05, 0x84, 0x80, 0x08, 0x7e]].concat();
+        assert!(header(0, &far).unwrap_err().contains("out of order"));
+        // Field 1 once more, as a number of 64 bits, makes it a page of another type.
+        let again = [&data(&[])[..], &[0x06, 2, 4]].concat();
+        assert!(header(0, &again).unwrap_err().contains("out of order"));
+        // The checksum as a number of 64 bits.
+        let other = [&[0x16, 8][..], &[0x1c], &VALUES, &[0]].concat();
+        assert!(header(0, &other).unwrap_err().contains("field 4 of type 6"));
+        // Three truth values, which take a byte each or none.
+        let truths = data(&[0x1c, 0x19, 0x31, 1, 1, 1, 0]);
+        assert!(
+            header(0, &truths)
+                .unwrap_err()
+                .contains("field 1 of type 9")
+        );
+        // A number of 33 bits, of which `parquet` keeps 32.
+        let mut large = data(&[]);
+        large.splice(2..3, [0x86, 0x80, 0x80, 0x80, 0x20]);
+        assert!(header(0, &large).unwrap_err().contains("32 bits"));
     }
 }
