@@ -32,8 +32,8 @@ pub fn uncalibrated_layers(model: &Gpt2) -> Vec<usize> {
 ///
 /// # Errors
 ///
-/// [`ConvertError`] where a batch is not one for this model, where there is none, or where a layer
-/// sees what is not finite.
+/// [`ConvertError`] where a batch is not one for this model, where there is none or none that holds
+/// a whole chunk, or where a layer sees what is not finite.
 pub fn calibrate(mut model: Gpt2, batches: &[TokenBatch]) -> Result<Gpt2, ConvertError> {
     let shape = model.config().head_shape();
     let device = model.device();

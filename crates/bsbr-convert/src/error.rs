@@ -255,7 +255,7 @@ pub enum ConvertError {
     #[error(transparent)]
     Input(#[from] bsbr_gpt2::InputError),
     /// Calibration text from which no bases come.
-    #[error("layer {layer}: {source}; give finite weights and at least one batch of tokens")]
+    #[error("no compression bases for layer {layer}: {source}")]
     Calibration {
         /// The layer.
         layer: usize,

@@ -1,8 +1,8 @@
 //! Checkpoints: one file each, whole or not there at all.
 //!
 //! A checkpoint is a safetensors file with the model's tensors, the optimiser's state as bytes and
-//! a header that says what run and step it belongs to, and what its content hashes to. It is written
-//! beside its place and renamed.
+//! a header that says what run and step it belongs to, and what header and content hash to. It is
+//! written beside its place and renamed.
 //! The last two are kept, so that a damaged one does not end a run.
 
 use std::collections::HashMap;
@@ -23,6 +23,10 @@ use crate::optimizer::{Optimizer, number_parameters};
 
 /// The name of a run's history in a checkpoint.
 const HISTORY: &str = "history";
+/// The version of the format. The first one said none, and hashed the tensors alone.
+const VERSION: &str = "2";
+/// The key of the hash in a header.
+const SUM: &str = "sha256";
 
 /// Where a run stands.
 pub struct State {
@@ -85,6 +89,9 @@ pub(crate) fn hex(hash: Sha256) -> String {
 
 /// Writes the checkpoint of `state` into `folder` and removes all but the last two.
 ///
+/// Those of later steps are removed first: they were refused, or belong to steps that are made
+/// again, and must not push out the new ones.
+///
 /// # Errors
 ///
 /// [`TrainError::Io`] where the folder cannot be written; what was there is then untouched.
@@ -105,17 +112,19 @@ pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainErr
     }
     let history = state.history.clone();
     tensors.push((HISTORY.into(), Dtype::U8, vec![history.len()], history));
+    let mut metadata = HashMap::from([
+        ("version".to_string(), VERSION.to_string()),
+        ("step".to_string(), state.step.to_string()),
+        ("run".to_string(), run.to_string()),
+        ("ended".to_string(), state.ended.to_string()),
+    ]);
     let sum = checksum(
+        &metadata,
         tensors
             .iter()
             .map(|(name, _, _, bytes)| (name.as_str(), &bytes[..])),
     );
-    let metadata = HashMap::from([
-        ("step".to_string(), state.step.to_string()),
-        ("run".to_string(), run.to_string()),
-        ("ended".to_string(), state.ended.to_string()),
-        ("sha256".to_string(), sum),
-    ]);
+    metadata.insert(SUM.to_string(), sum);
     let path = folder.join(format!("step-{:08}.safetensors", state.step));
     let wrong = |message: String| TrainError::Checkpoint {
         path: path.clone(),
@@ -130,9 +139,11 @@ pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainErr
         .map_err(|e| wrong(e.to_string()))?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| wrong(e.to_string()))?;
     write_whole(&path, &bytes)?;
-    let all = list(folder);
-    for old in all.iter().rev().skip(2) {
-        fs::remove_file(old).map_err(TrainError::io(old))?;
+    let all = list(folder).into_iter();
+    let (until_now, later): (Vec<_>, Vec<_>) = all.partition(|(step, _)| *step <= state.step);
+    let older = until_now.into_iter().rev().skip(2);
+    for (_, old) in later.into_iter().chain(older) {
+        fs::remove_file(&old).map_err(TrainError::io(&old))?;
     }
     Ok(path)
 }
@@ -142,14 +153,15 @@ pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainErr
 ///
 /// # Errors
 ///
-/// [`TrainError::Checkpoint`] where checkpoints of another run lie in the folder.
+/// [`TrainError::Checkpoint`] where checkpoints of another run or of another version of the format
+/// lie in the folder.
 pub fn load_newest(
     folder: &Path,
     run: &str,
     fresh: impl Fn() -> Result<State, TrainError>,
 ) -> Result<(Option<State>, Vec<TrainError>), TrainError> {
     let mut refused = Vec::new();
-    for path in list(folder).into_iter().rev() {
+    for (_, path) in list(folder).into_iter().rev() {
         match load(&path, run, fresh()?) {
             Ok(state) => return Ok((Some(state), refused)),
             Err(LoadError::OtherRun) => {
@@ -157,6 +169,14 @@ pub fn load_newest(
                     path,
                     message: "belongs to a run with other settings or another tokenizer; \
                               choose another folder or remove it"
+                        .into(),
+                });
+            }
+            Err(LoadError::OtherVersion) => {
+                return Err(TrainError::Checkpoint {
+                    path,
+                    message: "was not written by this version of the program, but by an earlier \
+                              one; choose another folder or remove it"
                         .into(),
                 });
             }
@@ -170,6 +190,7 @@ pub fn load_newest(
 
 enum LoadError {
     OtherRun,
+    OtherVersion,
     Damaged(String),
 }
 
@@ -179,17 +200,22 @@ fn load(path: &Path, run: &str, state: State) -> Result<State, LoadError> {
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
     let metadata = header.metadata().clone().unwrap_or_default();
-    if metadata.get("run").map(String::as_str) != Some(run) {
-        return Err(LoadError::OtherRun);
-    }
     let tensors = file.tensors();
     let found = checksum(
+        &metadata,
         tensors
             .iter()
             .map(|(name, view)| (name.as_str(), view.data())),
     );
-    if metadata.get("sha256") != Some(&found) {
-        return Err(damaged("its content is not what was written".into()));
+    // Before anything that the header says is believed.
+    if metadata.get(SUM) != Some(&found) {
+        return Err(match metadata.contains_key("version") {
+            true => damaged("its content is not what was written".into()),
+            false => LoadError::OtherVersion,
+        });
+    }
+    if metadata.get("run").map(String::as_str) != Some(run) {
+        return Err(LoadError::OtherRun);
     }
     let step = metadata
         .get("step")
@@ -236,33 +262,48 @@ fn load(path: &Path, run: &str, state: State) -> Result<State, LoadError> {
     })
 }
 
-/// The hash of named bytes, whatever their order.
-fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+/// The hash of a header, less the hash in it, and of named bytes, whatever their order.
+fn checksum<'a>(
+    header: &HashMap<String, String>,
+    tensors: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> String {
+    let mut header: Vec<_> = header.iter().filter(|(key, _)| *key != SUM).collect();
+    header.sort_unstable();
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_unstable();
     let mut hash = Sha256::new();
+    // Each part with its length, so that no byte can pass from one to the next.
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    for (key, value) in header {
+        add(key.as_bytes());
+        add(value.as_bytes());
+    }
     for (name, bytes) in tensors {
-        hash.update(name);
-        hash.update(bytes);
+        add(name.as_bytes());
+        add(bytes);
     }
     hex(hash)
 }
 
-/// Checkpoints in `folder`, oldest first.
-fn list(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+/// Checkpoints in `folder` with the steps that they are named for, oldest first.
+fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
+    let step = |path: &Path| -> Option<u64> {
+        let name = path.file_name()?.to_str()?;
+        let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+        step.parse().ok()
+    };
+    let mut found: Vec<(u64, PathBuf)> = fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| name.starts_with("step-") && name.ends_with(".safetensors"))
-        })
+        .filter_map(|path| Some((step(&path)?, path)))
         .collect();
-    paths.sort();
-    paths
+    found.sort();
+    found
 }
 
 /// Writes a file beside its place and renames it.

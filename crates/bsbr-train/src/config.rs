@@ -176,6 +176,32 @@ impl PretrainConfig {
                 message,
             })
         };
+        let rates = &self.optimizer;
+        for (name, found) in [
+            ("matrix_lr", rates.matrix_lr),
+            ("other_lr", rates.other_lr),
+            ("position_lr", rates.position_lr),
+            ("weight_decay", rates.weight_decay),
+        ] {
+            if !(found >= 0.0 && found.is_finite()) {
+                return wrong(
+                    &format!("optimizer.{name}"),
+                    format!("{found}, expected a number of 0 or more"),
+                );
+            }
+        }
+        if !(0.0..=1.0).contains(&rates.final_share) {
+            return wrong(
+                "optimizer.final_share",
+                format!("{}, expected 0 to 1", rates.final_share),
+            );
+        }
+        if rates.clip_norm.is_nan() || rates.clip_norm <= 0.0 {
+            return wrong(
+                "optimizer.clip_norm",
+                format!("{}, expected a number above 0", rates.clip_norm),
+            );
+        }
         if self.stages.is_empty() {
             return wrong("stages", "there is none; give at least one".into());
         }

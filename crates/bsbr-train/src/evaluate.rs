@@ -38,7 +38,7 @@ pub struct QaScore {
     pub min_distance_words: usize,
     /// Tokens between fact and question, on average.
     pub mean_distance_tokens: f64,
-    /// Questions asked.
+    /// Questions asked: those of the specification that the model has positions for.
     pub questions: u64,
     /// Questions where the right candidate is the likeliest of all candidates.
     pub among_candidates: u64,
@@ -150,17 +150,23 @@ fn questions(
     let mut score = QaScore {
         min_distance_words: distance,
         mean_distance_tokens: 0.0,
-        questions: spec.questions,
+        questions: 0,
         among_candidates: 0,
         exact: 0,
         num_candidates: spec.num_candidates,
     };
     for index in 0..spec.questions {
         let question = Question::new(tokenizer, &book.qa(spec.split, index, &qa))?;
+        let longest = question.candidates.iter().map(Vec::len).max();
+        if question.ids.len() + longest.unwrap_or(0) > model.config().n_positions {
+            continue;
+        }
         let answer = question.answer(model)?;
+        score.questions += 1;
         score.among_candidates += u64::from(answer.among);
         score.exact += u64::from(answer.exact);
-        score.mean_distance_tokens += question.distance as f64 / spec.questions as f64;
+        score.mean_distance_tokens += question.distance as f64;
     }
+    score.mean_distance_tokens /= score.questions.max(1) as f64;
     Ok(score)
 }

@@ -54,6 +54,8 @@ const COPY_GAIN: f64 = 2.0;
 ///
 /// [`ConfigError`] where the configuration cannot be used.
 pub fn init(config: &Gpt2Config, seed: u64, device: &Device) -> Result<Gpt2, ConfigError> {
+    // The plan makes as much as the sizes say.
+    config.validate()?;
     let plan = Plan::new(config, seed);
     let model = Gpt2::zeros(config, device)?;
     Ok(replace_tensors(model, |name, shape| {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bsbr_attention::ArmConfig;
 use bsbr_data::stream::{TrainWindow, TrainingStream};
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::parameters::cast_tensors;
@@ -28,8 +29,8 @@ pub struct Start<'a> {
     pub tokenizer: &'a TextTokenizer,
     /// A hash of the tokenizer's file.
     pub tokenizer_hash: &'a str,
-    /// A model that has read before, of the configuration's shape and without gradients; else one is
-    /// made from nothing.
+    /// A model that has read before, which computes what the configuration describes, without
+    /// gradients; else one is made from nothing.
     pub model: Option<&'a Gpt2>,
 }
 
@@ -53,9 +54,10 @@ pub fn pretrain(
     config.validate()?;
     let tokenizer = start.tokenizer;
     let gpt2 = config.gpt2(tokenizer.vocab_size(), Some(tokenizer.end_of_text()?));
+    gpt2.validate()?;
     let device = device.clone().autodiff();
     if let Some(model) = start.model {
-        same_shape(model.config(), &gpt2)?;
+        same_computation(model.config(), &gpt2)?;
     }
     // It may have been loaded with its weights in half precision.
     let begin = start
@@ -64,7 +66,7 @@ pub fn pretrain(
     let mut parts = vec![start.tokenizer_hash.to_owned()];
     parts.extend(begin.as_ref().map(weights_hash));
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-    let hash = checkpoint::run_hash(config, &parts)?;
+    let hash = checkpoint::run_hash(&(config, start.model.map(Gpt2::config)), &parts)?;
     let fresh = || -> Result<State, TrainError> {
         let model = match &begin {
             Some(model) => model.clone().train(),
@@ -88,18 +90,40 @@ pub fn pretrain(
     Ok(state.model)
 }
 
-/// That a model read from a folder is of the shape that a run trains.
-fn same_shape(found: &Gpt2Config, expected: &Gpt2Config) -> Result<(), TrainError> {
-    let sizes = |config: &Gpt2Config| {
+/// That a model read from a folder computes what a run trains.
+///
+/// What changes no number in f32 may differ: dropout, which nothing here has, how weights were
+/// initialised, ids of tokens and whatever else a file says.
+fn same_computation(found: &Gpt2Config, expected: &Gpt2Config) -> Result<(), TrainError> {
+    let decides = |config: &Gpt2Config| {
+        // A run trains dense attention; of another arm the name is enough.
+        let mut arms = (0..config.n_layer).map(|layer| config.arm(layer));
+        let arm = arms.find(|arm| *arm != ArmConfig::Dense);
         [
-            ("n_positions", config.n_positions),
-            ("n_embd", config.n_embd),
-            ("n_layer", config.n_layer),
-            ("n_head", config.n_head),
-            ("vocab_size", config.vocab_size),
+            ("n_positions", config.n_positions.to_string()),
+            ("n_embd", config.n_embd.to_string()),
+            ("n_layer", config.n_layer.to_string()),
+            ("n_head", config.n_head.to_string()),
+            ("vocab_size", config.vocab_size.to_string()),
+            ("n_inner", config.inner_size().to_string()),
+            (
+                "activation_function",
+                format!("{:?}", config.activation_function),
+            ),
+            ("layer_norm_epsilon", config.layer_norm_epsilon.to_string()),
+            ("scale_attn_weights", config.scale_attn_weights.to_string()),
+            (
+                "scale_attn_by_inverse_layer_idx",
+                config.scale_attn_by_inverse_layer_idx.to_string(),
+            ),
+            (
+                "tie_word_embeddings",
+                config.tie_word_embeddings.to_string(),
+            ),
+            ("arm", arm.unwrap_or(ArmConfig::Dense).name().to_owned()),
         ]
     };
-    let mut pairs = sizes(found).into_iter().zip(sizes(expected));
+    let mut pairs = decides(found).into_iter().zip(decides(expected));
     match pairs.find(|(found, expected)| found != expected) {
         None => Ok(()),
         Some(((name, found), (_, expected))) => Err(TrainError::Config {

@@ -55,8 +55,12 @@ pub(crate) fn resume(
     // A folder that cannot be written is better known now than after the first minutes.
     std::fs::create_dir_all(folder).map_err(TrainError::io(folder))?;
     let (found, refused) = checkpoint::load_newest(folder, run, &fresh)?;
-    for error in refused {
-        observer.message(&format!("{error}; trying the one before it"));
+    for (number, error) in (1..).zip(&refused) {
+        let next = match found.is_none() && number == refused.len() {
+            true => "there is none before it, so the run starts anew",
+            false => "trying the one before it",
+        };
+        observer.message(&format!("{error}; {next}"));
     }
     match found {
         Some(state) => {

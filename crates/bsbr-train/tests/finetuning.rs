@@ -4,11 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bsbr_gpt2::parameters::visit_tensors;
+use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::finetune::{Dataset, FinetuneConfig, Finetuned, Objective, Trainable, finetune};
 use bsbr_train::{Devices, Observer, RunOptions, StepReport, Strategy, TrainError};
-use burn::tensor::Device;
+use burn::tensor::{Device, TensorData};
+
+/// What is changed, and how.
+type Change<C> = (&'static str, fn(&mut C));
 
 fn model() -> Gpt2 {
     let config = Gpt2Config::from_json(
@@ -306,4 +309,125 @@ fn an_arm_without_parameters_of_its_own_cannot_train_them() {
     );
     let error = error.unwrap_err();
     assert!(matches!(error, TrainError::Config { .. }), "{error}");
+}
+
+/// Why a run cannot start, or go on.
+fn refusal(
+    config: &FinetuneConfig,
+    model: Gpt2,
+    original: Option<&Gpt2>,
+    data: &Dataset,
+) -> TrainError {
+    let folder = tempfile::tempdir().unwrap();
+    let options = RunOptions::default();
+    let mut watch = Watch {
+        stop_after: 0,
+        last: 0,
+    };
+    finetune(
+        config,
+        model,
+        original,
+        data,
+        folder.path(),
+        &options,
+        &mut watch,
+    )
+    .unwrap_err()
+}
+
+/// A dense model of other sizes than [`model`], or of the same.
+fn dense(change: impl FnOnce(&mut Gpt2Config)) -> Gpt2 {
+    let mut config = Gpt2Config {
+        bsbr: None,
+        ..model().config().clone()
+    };
+    change(&mut config);
+    bsbr_train::init(&config, 4, &Device::default()).unwrap()
+}
+
+#[test]
+fn an_original_of_other_sizes_is_refused() {
+    let changes: [Change<Gpt2Config>; 4] = [
+        ("n_layer", |config| config.n_layer = 3),
+        ("n_embd", |config| config.n_embd = 32),
+        ("vocab_size", |config| config.vocab_size = 64),
+        ("n_positions", |config| config.n_positions = 48),
+    ];
+    let config = with(Objective::Transfer, Trainable::All);
+    for (name, change) in changes {
+        let error = refusal(&config, model(), Some(&dense(change)), &data());
+        assert!(matches!(error, TrainError::Config { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_model_whose_states_were_never_calibrated_is_refused() {
+    let arm = "moments:chunk_size=8:clusters=2:sink_tokens=1:compression=4";
+    let plan = bsbr_convert::ConversionPlan::parse(arm, None).unwrap();
+    let compressed = bsbr_convert::convert(model(), &plan).unwrap();
+    let config = with(Objective::Lm, Trainable::All);
+    let error = refusal(&config, compressed, None, &data());
+    assert!(matches!(error, TrainError::Config { .. }), "{error}");
+    assert!(error.to_string().contains("calibrate"), "{error}");
+}
+
+#[test]
+fn a_validation_loss_that_is_no_number_ends_the_run_as_divergence() {
+    // A token that only the windows kept back hold, and whose embedding is no number. The output
+    // table is another's, so that nothing else is touched.
+    const TOKEN: usize = 55;
+    let mut ids: Vec<u32> = (0..600).map(|i| i * i / 7 % 50).collect();
+    ids[590] = TOKEN as u32;
+    let data = Dataset::tokens(ids, 32, "made up".into()).unwrap();
+    let model = dense(|config| config.tie_word_embeddings = false);
+    let mut table: Vec<f32> = Vec::new();
+    visit_tensors(&model, |name, data| {
+        if name == "wte.weight" {
+            table = data.iter::<f32>().collect();
+        }
+    });
+    table[TOKEN * 16..(TOKEN + 1) * 16].fill(f32::NAN);
+    let model = replace_tensors(model, |name, shape| {
+        (name == "wte.weight").then(|| TensorData::new(table.clone(), shape.to_vec()))
+    });
+    let error = refusal(&with(Objective::Lm, Trainable::All), model, None, &data);
+    assert!(
+        matches!(error, TrainError::Diverged { step: 0, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn settings_that_no_run_can_have_are_named() {
+    let changes: [Change<FinetuneConfig>; 7] = [
+        ("beta_1", |config| config.optimizer.beta_1 = 1.0),
+        ("beta_1", |config| config.optimizer.beta_1 = -0.1),
+        // 1 in f32.
+        ("beta_2", |config| config.optimizer.beta_2 = 1.0 - 1e-12),
+        ("beta_2", |config| config.optimizer.beta_2 = f64::NAN),
+        ("weight_decay", |config| {
+            config.optimizer.weight_decay = -0.1
+        }),
+        ("lora", |config| {
+            config.train = Trainable::Lora {
+                rank: 2,
+                alpha: f64::NAN,
+            };
+        }),
+        ("lora", |config| {
+            config.train = Trainable::Lora {
+                rank: 1 << 40,
+                alpha: 4.0,
+            };
+        }),
+    ];
+    for (name, change) in changes {
+        let mut config = with(Objective::Lm, Trainable::All);
+        change(&mut config);
+        let error = refusal(&config, model(), None, &data());
+        assert!(matches!(error, TrainError::Config { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }

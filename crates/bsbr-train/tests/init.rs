@@ -63,6 +63,16 @@ fn largest(row: &[f32]) -> usize {
 }
 
 #[test]
+fn sizes_that_no_model_can_have_are_refused_before_anything_is_made_of_them() {
+    let config = Gpt2Config {
+        n_head: 1_000_000_000_000,
+        ..Gpt2Config::default()
+    };
+    let error = bsbr_train::init(&config, 5, &Device::default()).unwrap_err();
+    assert!(error.to_string().contains("n_head"), "{error}");
+}
+
+#[test]
 fn heads_of_the_first_layer_look_back_by_their_number() {
     for offset in [0, 500] {
         let maps = maps(&model(), &ids(), offset);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::stream::StreamConfig;
 use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::Gpt2;
 use bsbr_gpt2::parameters::visit_tensors;
+use bsbr_gpt2::{Activation, Gpt2, Gpt2Config};
 use bsbr_train::config::{ModelShape, OptimizerConfig, Stage};
 use bsbr_train::{
     Devices, Observer, PretrainConfig, RunOptions, Start, StepReport, Strategy, TrainError,
@@ -16,6 +16,9 @@ use bsbr_train::{
 };
 use burn::module::Module;
 use burn::tensor::Device;
+
+/// What is changed, and how.
+type Change<C> = (&'static str, fn(&mut C));
 
 fn tokenizer() -> TextTokenizer {
     let texts =
@@ -190,6 +193,88 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before_it() {
 }
 
 #[test]
+fn refused_checkpoints_of_later_steps_do_not_push_out_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    for step in [90, 91] {
+        let name = format!("step-{step:08}.safetensors");
+        std::fs::write(folder.path().join(name), "damaged").unwrap();
+    }
+    let mut watch = Watch {
+        stop_after: Some(3),
+        ..Watch::default()
+    };
+    run(&config(), folder.path(), Duration::ZERO, &mut watch).unwrap();
+    assert_eq!(watch.steps, [1, 2, 3]);
+    let of =
+        |message: &str, step: &str, end: &str| message.contains(step) && message.ends_with(end);
+    let messages = &watch.messages;
+    assert!(
+        of(&messages[0], "step-00000091", "the one before it"),
+        "{messages:?}"
+    );
+    assert!(
+        of(&messages[1], "step-00000090", "starts anew"),
+        "{messages:?}"
+    );
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["step-00000002.safetensors", "step-00000003.safetensors"]
+    );
+}
+
+/// `bytes` with the first `from` in them turned into `to`.
+fn turned(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from.as_bytes())
+        .unwrap();
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+#[test]
+fn a_header_that_is_not_what_was_written_is_damage_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let stopped = |steps: &[u64]| {
+        let mut watch = Watch {
+            stop_after: Some(3),
+            ..Watch::default()
+        };
+        let result = run(&config(), folder.path(), Duration::ZERO, &mut watch);
+        if result.is_ok() {
+            assert_eq!(watch.steps, steps);
+        }
+        result.map(|_| watch.messages)
+    };
+    stopped(&[1, 2, 3]).unwrap();
+    let newest = folder.path().join("step-00000003.safetensors");
+    let whole = std::fs::read(&newest).unwrap();
+    for (from, to) in [
+        (r#""step":"3""#, r#""step":"4""#),
+        (r#""ended":"false""#, r#""ended":"true" "#),
+        (r#""run":""#, r#""rum":""#),
+    ] {
+        std::fs::write(&newest, turned(&whole, from, to)).unwrap();
+        let messages = stopped(&[3]).unwrap();
+        assert!(messages[0].contains("step-00000003"), "{messages:?}");
+    }
+
+    // Of the time before headers were hashed, nothing says which of the two it is.
+    let old = turned(&whole, r#""version":"#, r#""vermeil":"#);
+    std::fs::write(&newest, old).unwrap();
+    let error = stopped(&[]).unwrap_err();
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
+    assert!(error.to_string().contains("an earlier one"), "{error}");
+}
+
+#[test]
 fn checkpoints_of_another_run_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut watch = Watch {
@@ -260,6 +345,85 @@ fn a_model_of_another_shape_is_no_start() {
     )
     .unwrap_err();
     assert!(error.to_string().contains("n_embd"), "{error}");
+}
+
+/// A model as a run of [`config`] would begin with, but for `change`.
+fn beginning(change: impl FnOnce(&mut Gpt2Config)) -> Gpt2 {
+    let tokenizer = tokenizer();
+    let end = tokenizer.end_of_text().unwrap();
+    let mut gpt2 = config().gpt2(tokenizer.vocab_size(), Some(end));
+    change(&mut gpt2);
+    bsbr_train::init(&gpt2, 3, &Device::default()).unwrap()
+}
+
+#[test]
+fn a_model_that_computes_something_else_is_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes: [Change<Gpt2Config>; 4] = [
+        ("activation_function", |config| {
+            config.activation_function = Activation::Relu;
+        }),
+        ("layer_norm_epsilon", |config| {
+            config.layer_norm_epsilon = 1e-3
+        }),
+        ("tie_word_embeddings", |config| {
+            config.tie_word_embeddings = false
+        }),
+        ("arm", |config| {
+            *config = config
+                .clone()
+                .with_arm(bsbr_convert::ArmConfig::Local(Default::default()));
+        }),
+    ];
+    for (name, change) in changes {
+        let mut watch = Watch::default();
+        let model = beginning(change);
+        let result = run_from(Some(&model), &config(), folder.path(), NEVER, &mut watch);
+        let error = result.unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("model.{name}:")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_start_may_differ_in_what_changes_no_number_but_belongs_to_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watch = Watch {
+        stop_after: Some(1),
+        ..Watch::default()
+    };
+    let model = beginning(|config| {
+        config.attn_pdrop = 0.1;
+        config.other.insert("torch_dtype".into(), "float16".into());
+    });
+    run_from(Some(&model), &config(), folder.path(), NEVER, &mut watch).unwrap();
+    assert_eq!(watch.steps, [1]);
+    // The same weights, but the model that comes out would be described by another file.
+    let model = beginning(|_| ());
+    let result = run_from(Some(&model), &config(), folder.path(), NEVER, &mut watch);
+    let error = result.unwrap_err();
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
+}
+
+#[test]
+fn settings_of_the_optimiser_that_no_run_can_have_are_named() {
+    let changes: [Change<OptimizerConfig>; 6] = [
+        ("matrix_lr", |rates| rates.matrix_lr = -0.01),
+        ("position_lr", |rates| rates.position_lr = f64::INFINITY),
+        ("weight_decay", |rates| rates.weight_decay = f64::NAN),
+        ("final_share", |rates| rates.final_share = 1.5),
+        ("clip_norm", |rates| rates.clip_norm = -1.0),
+        ("clip_norm", |rates| rates.clip_norm = f64::NAN),
+    ];
+    for (name, change) in changes {
+        let mut config = config();
+        change(&mut config.optimizer);
+        let error = config.validate().unwrap_err();
+        assert!(matches!(error, TrainError::Config { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[test]

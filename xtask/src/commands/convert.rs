@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bsbr_attention::ArmConfig;
 use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, calibrate, convert, save_model};
 use bsbr_data::storybook::{Domain, Split, Storybook};
-use bsbr_gpt2::{Gpt2Config, TokenBatch};
+use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use clap::ValueEnum;
 
 use super::card;
@@ -162,8 +162,7 @@ pub fn run(args: Args) -> Result<()> {
     let arms = plan.arms(loaded.config.n_layer)?;
     let model = convert(loaded.model, &plan)?;
     let model = if arms.iter().any(is_compressed) {
-        let batches = calibration(&args, &folder, model.config())?;
-        calibrate(model, &batches)?
+        calibrated(model, &folder, &args.calibrate)?
     } else {
         model
     };
@@ -188,17 +187,24 @@ pub fn run(args: Args) -> Result<()> {
 /// Tokens of a calibration window, and windows.
 const CALIBRATION: (usize, usize) = (1024, 16);
 
+/// The model that was loaded from `folder`, with the bases of its compressed states calibrated on
+/// the texts in `files`, or on storybook text where there are none.
+pub(super) fn calibrated(model: Gpt2, folder: &Path, files: &[PathBuf]) -> Result<Gpt2> {
+    let batches = calibration(files, folder, model.config())?;
+    Ok(calibrate(model, &batches)?)
+}
+
 /// Windows of text that compressed states are calibrated on.
-fn calibration(args: &Args, folder: &Path, config: &Gpt2Config) -> Result<Vec<TokenBatch>> {
+fn calibration(files: &[PathBuf], folder: &Path, config: &Gpt2Config) -> Result<Vec<TokenBatch>> {
     let tokenizer = model::tokenizer(folder, config.vocab_size)
         .context("compression is calibrated on text, which needs the model's tokenizer")?;
     let (window, count) = (CALIBRATION.0.min(config.n_positions), CALIBRATION.1);
     let mut ids = Vec::new();
-    for file in &args.calibrate {
+    for file in files {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
         ids.extend(tokenizer.encode(&text)?);
     }
-    if args.calibrate.is_empty() {
+    if files.is_empty() {
         let book = Storybook::new(0);
         for index in 0.. {
             if ids.len() >= window * count {

@@ -27,7 +27,8 @@ const FORMAT: &str = "PyTorch";
 /// # Errors
 ///
 /// [`LoadError`] where the file is neither a ZIP archive nor a legacy file of `torch.save`, is
-/// damaged, names what is no part of a tensor, or describes tensors larger than itself.
+/// damaged, names what is no part of a tensor, or describes tensors larger than itself, or all of
+/// them more than twice as large.
 pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
     let map = mapped::map(path)?;
     container::check(path, &map)?;
@@ -36,7 +37,8 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
 
     let reader = PytorchReader::new(path).map_err(|e| LoadError::malformed(path, FORMAT, e))?;
     let file: Arc<Path> = path.into();
-    reader
+    let mut total = 0usize;
+    let tensors = reader
         .into_tensors()
         .into_iter()
         .map(|(name, tensor)| {
@@ -52,6 +54,7 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
                     ),
                 ));
             }
+            total = total.saturating_add(tensor.byte_len());
             let stored = Stored {
                 file: file.clone(),
                 dtype: dtype(tensor.dtype()),
@@ -60,7 +63,20 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
             };
             Ok((name, stored))
         })
-        .collect()
+        .collect::<Result<Vec<_>, LoadError>>()?;
+    // Any number of tensors can be made from one storage; of a model's, two are: `wte` and
+    // `lm_head`.
+    if total > size.saturating_mul(2) {
+        return Err(LoadError::malformed(
+            path,
+            FORMAT,
+            format!(
+                "its tensors take {total} bytes together, more than twice its {size}: \
+                 too many of them share their storages"
+            ),
+        ));
+    }
+    Ok(tensors)
 }
 
 fn dtype(dtype: DType) -> Dtype {

@@ -178,6 +178,34 @@ fn tensors_must_fit_their_storages() {
 }
 
 #[test]
+fn tensors_that_share_a_storage_take_no_more_than_twice_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pytorch_model.bin");
+    let (elements, storage) = (4096, [0; 4 * 4096]);
+    for (count, words) in [(2, None), (5, Some("81920 bytes together"))] {
+        let mut pickle = Pickle::new().op(b"}");
+        for index in 0..count {
+            pickle = pickle
+                .text(&format!("tensor {index}"))
+                .tensor("0", elements, 0, &[elements], &[1])
+                .op(b"s");
+        }
+        let pickle = pickle.op(b".");
+        for file in [zip, legacy] {
+            let bytes = file(&pickle, &[("0", &storage)]);
+            let result = read_calmly(&path, &bytes, "shared");
+            match words {
+                None => assert_eq!(result.unwrap(), count * storage.len()),
+                Some(words) => {
+                    let message = message(result);
+                    assert!(message.contains(words), "{message}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn strided_tensors_are_gathered() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pytorch_model.bin");

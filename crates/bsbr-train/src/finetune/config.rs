@@ -130,6 +130,14 @@ impl FinetuneConfig {
         if rates.clip_norm.is_nan() || rates.clip_norm <= 0.0 {
             return wrong("clip_norm", "must be above 0");
         }
+        // As f32, which they are used in.
+        let decays = |beta: f64| (0.0..1.0).contains(&(beta as f32));
+        if !decays(rates.beta_1) || !decays(rates.beta_2) {
+            return wrong("beta_1, beta_2", "must be from 0 to below 1");
+        }
+        if !(rates.weight_decay >= 0.0 && rates.weight_decay.is_finite()) {
+            return wrong("weight_decay", "must be 0 or more");
+        }
         match self.objective {
             Objective::Distill { temperature, mix }
                 if !(temperature > 0.0
@@ -145,6 +153,9 @@ impl FinetuneConfig {
         }
         match self.train {
             Trainable::Lora { rank: 0, .. } => wrong("lora", "the rank must be at least 1"),
+            Trainable::Lora { alpha, .. } if !(alpha > 0.0 && alpha.is_finite()) => {
+                wrong("lora", "alpha must be above 0")
+            }
             _ => Ok(()),
         }
     }

@@ -22,8 +22,22 @@ pub struct Validation {
     pub step: u64,
     /// Mean cross entropy of a token, in nats.
     pub loss: f64,
-    /// Its exponential.
+    /// Its exponential, at most 1e300.
     pub perplexity: f64,
+}
+
+/// The largest perplexity noted: JSON has no infinity, and the largest numbers are not read back.
+const MAX_PERPLEXITY: f64 = 1e300;
+
+impl Validation {
+    /// After `step` steps, with a finite loss.
+    pub(crate) fn new(step: u64, loss: f64) -> Self {
+        Self {
+            step,
+            loss,
+            perplexity: loss.exp().min(MAX_PERPLEXITY),
+        }
+    }
 }
 
 impl History {
@@ -53,5 +67,21 @@ fn wrong(error: serde_json::Error) -> TrainError {
     TrainError::Config {
         setting: "history".into(),
         message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_of_the_largest_losses_is_read_back() {
+        let history = History {
+            validations: vec![Validation::new(0, 0.0), Validation::new(3, 1e6)],
+            ..History::default()
+        };
+        let bytes = history.to_bytes().unwrap();
+        assert_eq!(History::from_bytes(&bytes).unwrap(), history);
+        assert_eq!(history.validations[0].perplexity, 1.0);
     }
 }

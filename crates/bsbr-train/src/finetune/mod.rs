@@ -4,6 +4,7 @@ pub mod config;
 
 mod data;
 mod distill;
+mod fit;
 mod history;
 mod plot;
 mod precision;
@@ -70,6 +71,7 @@ pub fn finetune(
 ) -> Result<Finetuned, TrainError> {
     config.validate()?;
     config.precision.check(&model.device())?;
+    fit::check(config, &model, original, data)?;
     // A model may have been loaded with its weights in half precision.
     let model = cast_tensors(model, DType::F32);
     let original = original.map(|model| cast_tensors(model.clone(), DType::F32));
@@ -78,22 +80,6 @@ pub fn finetune(
         Trainable::Retrieval => model.with_learned_retrieval(),
         _ => model,
     };
-    let positions = model.config().n_positions;
-    if data.window_size() > positions {
-        return Err(TrainError::Config {
-            setting: "window".into(),
-            message: format!(
-                "{} tokens, expected at most n_positions = {positions}",
-                data.window_size()
-            ),
-        });
-    }
-    if config.needs_original() && original.is_none() {
-        return Err(TrainError::Config {
-            setting: "objective".into(),
-            message: "there is no original to learn from".into(),
-        });
-    }
     let mut parts = vec![data.hash().to_owned(), weights_hash(&model)];
     parts.extend(original.map(weights_hash));
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
@@ -191,20 +177,18 @@ impl Finetuning<'_> {
         if weight == 0.0 {
             return Ok(());
         }
-        let loss = nats / weight;
+        let (step, loss) = (state.step, nats / weight);
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { step, loss });
+        }
         let mut history = History::from_bytes(&state.history)?;
-        let validation = Validation {
-            step: state.step,
-            loss,
-            perplexity: loss.exp(),
-        };
+        let validation = Validation::new(step, loss);
+        let perplexity = validation.perplexity;
         observer.validated(&validation);
         history.validations.push(validation);
         state.history = history.to_bytes()?;
         observer.message(&format!(
-            "validation after step {}: loss {loss:.4}, perplexity {:.3}",
-            state.step,
-            loss.exp()
+            "validation after step {step}: loss {loss:.4}, perplexity {perplexity:.3}"
         ));
         Ok(())
     }

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, convert, save_model};
+use bsbr_convert::{
+    ConversionPlan, FloatType, SaveOptions, convert, save_model, uncalibrated_layers,
+};
 use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::Gpt2;
 use bsbr_report::datasets::Catalogue;
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
@@ -23,7 +26,7 @@ use dashboard::Dashboard;
 use lines::Lines;
 
 use super::card;
-use super::convert::Precision;
+use super::convert::{Precision, calibrated};
 use super::hub::{BUNDLED, HubArgs};
 use super::model;
 use super::texts::{self, Named};
@@ -33,8 +36,8 @@ use crate::device;
 ///
 /// Writes checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the
 /// last. On a terminal, a dashboard shows the curves: `q` and then `s` stop the run as Ctrl-C does,
-/// the arrow keys choose what is shown. The result is a model folder with a record of the training, a plot of its curves and a
-/// model card.
+/// the arrow keys choose what is shown. The result is a model folder with a record of the training, a
+/// plot of its curves and a model card.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model to convert, or of a converted one to train further, or a name on the Hub
@@ -99,8 +102,8 @@ pub struct Args {
     #[arg(long)]
     checkpoints: Option<PathBuf>,
     /// Minutes between checkpoints
-    #[arg(long, default_value_t = 2.0)]
-    checkpoint_minutes: f64,
+    #[arg(long, default_value = "2", value_parser = super::minutes)]
+    checkpoint_minutes: Duration,
     /// Folder that the trained model is written to; it must not exist or be empty
     #[arg(long, default_value = "results/finetuned")]
     out: PathBuf,
@@ -265,6 +268,19 @@ impl Args {
     }
 }
 
+/// What is trained: the model that was loaded from `folder` with `arm`, calibrated on storybook text
+/// where that compresses its states.
+fn start(model: Gpt2, arm: &str, folder: &Path) -> Result<Gpt2> {
+    let model = match arm {
+        "kept" => model,
+        arm => convert(model, &ConversionPlan::parse(arm, None)?)?,
+    };
+    match uncalibrated_layers(&model).is_empty() {
+        true => Ok(model),
+        false => calibrated(model, folder, &[]),
+    }
+}
+
 /// What is stored of a run beside its model.
 #[derive(serde::Serialize)]
 struct Record<'a> {
@@ -279,12 +295,7 @@ struct Record<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    if std::fs::read_dir(&args.out).is_ok_and(|mut inside| inside.next().is_some()) {
-        bail!(
-            "{}: exists and is not empty; choose another folder with --out, or remove it first",
-            args.out.display()
-        );
-    }
+    super::refuse_full(&args.out)?;
     let (device, devices) = args.devices()?;
     let found = args.hub.find(&args.model)?;
     let folder = found.folder.clone();
@@ -293,14 +304,11 @@ pub fn run(args: Args) -> Result<()> {
     let window = args.window.min(loaded.config.n_positions);
     let data = args.dataset(&tokenizer, window)?;
     let original = loaded.model.clone();
-    let start = match args.arm.as_str() {
-        "kept" => loaded.model,
-        arm => convert(loaded.model, &ConversionPlan::parse(arm, None)?)?,
-    };
+    let start = start(loaded.model, &args.arm, &folder)?;
     let config = args.config();
     let folder = args.folder();
     let options = RunOptions {
-        checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes.max(0.0)),
+        checkpoint_every: args.checkpoint_minutes,
         recompute: args.recompute.into(),
         devices,
         ..RunOptions::default()
@@ -367,4 +375,36 @@ pub fn run(args: Args) -> Result<()> {
 fn write(path: &Path, text: &str) -> Result<PathBuf> {
     std::fs::write(path, text).with_context(|| path.display().to_string())?;
     Ok(path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use bsbr_data::storybook::{Domain, Split, Storybook};
+    use bsbr_gpt2::Gpt2Config;
+
+    use super::*;
+
+    #[test]
+    fn an_arm_that_compresses_its_states_is_calibrated_before_it_is_trained() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let book = Storybook::new(7);
+        let texts = Domain::ALL.map(|domain| book.plain(Split::Train, domain, 0, 200).text);
+        let tokenizer = TextTokenizer::train_bpe(texts, 400).expect("a tokenizer");
+        tokenizer.save(folder.path()).expect("a file");
+        let config = Gpt2Config {
+            vocab_size: tokenizer.vocab_size(),
+            n_positions: 48,
+            n_embd: 16,
+            n_layer: 2,
+            n_head: 2,
+            bos_token_id: None,
+            eos_token_id: None,
+            ..Gpt2Config::default()
+        };
+        let model = Gpt2::init(&config, 1, &Device::default()).expect("a model");
+        let arm = "moments:chunk_size=8:clusters=2:compression=4";
+        let model = start(model, arm, folder.path()).expect("it is calibrated");
+        assert_eq!(model.config().arm(1).compression(), 4);
+        assert!(uncalibrated_layers(&model).is_empty());
+    }
 }

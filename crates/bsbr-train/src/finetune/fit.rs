@@ -1,0 +1,88 @@
+//! Whether settings, data and models fit each other.
+
+use bsbr_convert::uncalibrated_layers;
+use bsbr_gpt2::{Gpt2, Gpt2Config};
+
+use crate::error::TrainError;
+use crate::finetune::config::{FinetuneConfig, Trainable};
+use crate::finetune::data::Dataset;
+
+/// Refuses what cannot be trained, before anything is computed.
+///
+/// # Errors
+///
+/// [`TrainError::Config`] names what does not fit, and says what to do.
+pub(crate) fn check(
+    config: &FinetuneConfig,
+    model: &Gpt2,
+    original: Option<&Gpt2>,
+    data: &Dataset,
+) -> Result<(), TrainError> {
+    let wrong = |setting: &str, message: String| {
+        Err(TrainError::Config {
+            setting: setting.into(),
+            message,
+        })
+    };
+    let sizes = model.config();
+    let positions = sizes.n_positions;
+    if data.window_size() > positions {
+        return wrong(
+            "window",
+            format!(
+                "{} tokens, expected at most n_positions = {positions}",
+                data.window_size()
+            ),
+        );
+    }
+    if let Trainable::Lora { rank, .. } = config.train
+        && rank > sizes.n_embd
+    {
+        return wrong(
+            "lora",
+            format!(
+                "a rank of {rank}, expected at most n_embd = {}",
+                sizes.n_embd
+            ),
+        );
+    }
+    let unset = uncalibrated_layers(model);
+    if !unset.is_empty() {
+        return wrong(
+            "model",
+            format!(
+                "layers {unset:?} compress their states in bases that were never set; \
+                 calibrate the model first, by `bsbr_convert::calibrate`"
+            ),
+        );
+    }
+    if !config.needs_original() {
+        return Ok(());
+    }
+    match original {
+        Some(original) => same_sizes(original.config(), sizes),
+        None => wrong("objective", "there is no original to learn from".into()),
+    }
+}
+
+/// That a model can learn from an original: of as many layers, with inputs and outputs of one size.
+fn same_sizes(original: &Gpt2Config, model: &Gpt2Config) -> Result<(), TrainError> {
+    let sizes = |config: &Gpt2Config| {
+        [
+            ("n_layer", config.n_layer),
+            ("n_embd", config.n_embd),
+            ("vocab_size", config.vocab_size),
+            ("n_positions", config.n_positions),
+        ]
+    };
+    let mut pairs = sizes(original).into_iter().zip(sizes(model));
+    match pairs.find(|(found, expected)| found != expected) {
+        None => Ok(()),
+        Some(((name, found), (_, expected))) => Err(TrainError::Config {
+            setting: format!("original.{name}"),
+            message: format!(
+                "the original has {found}, the model {expected}; give the model that was converted"
+            ),
+        }),
+    }
+}
