@@ -62,6 +62,9 @@ const SHOWN: [(&str, &str, &str, Style); 7] = [
 /// A part of a card: what the records in `results` say of `arm` beside the original, for the model
 /// whose files have this hash.
 ///
+/// A folder may hold records of several runs, with other texts, on another device, or with other
+/// samples: those of the newest count, and of a day's runs those of the one with the most samples.
+///
 /// # Errors
 ///
 /// [`ReportError`] where a record cannot be read, or none is of this model and arm.
@@ -69,13 +72,22 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
     let store = Store::new(results.join(RECORDS));
     let mut rows: Vec<Row> = Vec::new();
     let mut method: Option<Record> = None;
-    for experiment in experiments::names() {
-        let records: Vec<Record> = store
-            .all(experiment)?
+    let mut all: Vec<Record> = Vec::new();
+    let shown = |name: &&str| SHOWN.iter().any(|shown| shown.0 == *name);
+    for experiment in experiments::names().into_iter().filter(shown) {
+        let stored = store.all(experiment)?;
+        let own = stored
             .iter()
-            .filter(|record| record.identity.model == model_hash)
-            .cloned()
-            .collect();
+            .filter(|record| record.identity.model == model_hash);
+        all.extend(own.cloned());
+    }
+    let all = newest(all, |one| {
+        let of = &one.identity;
+        [&of.data, &of.device, &of.dtype].map(String::clone)
+    });
+    for experiment in experiments::names() {
+        let own = all.iter().filter(|one| one.method.experiment == experiment);
+        let records = newest(own.cloned().collect(), |one| one.identity.spec.clone());
         let Some(first) = records.first() else {
             continue;
         };
@@ -129,6 +141,20 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
         ..Table::default()
     };
     Ok(format!("## Measured\n\n{}", markdown_table(&table)))
+}
+
+/// The records that share what `key` gives with the newest, or of a day's with the most samples.
+fn newest<K: PartialEq>(mut records: Vec<Record>, key: impl Fn(&Record) -> K) -> Vec<Record> {
+    let standing = |one: &Record| {
+        let own = key(one);
+        let same = records.iter().filter(|other| key(other) == own);
+        same.fold((String::new(), 0), |(date, samples), other| {
+            (date.max(other.run.date.clone()), samples + other.samples)
+        })
+    };
+    let kept = records.iter().max_by_key(|one| standing(one)).map(&key);
+    records.retain(|one| Some(key(one)) == kept);
+    records
 }
 
 /// The lengths at which an arm has values of a quantity.

@@ -31,8 +31,7 @@ impl Unit {
         };
         format!(
             "{}-{:05}-{:04}-{:04}{arm}",
-            self.source
-                .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+            in_file_name(&self.source),
             self.length,
             self.samples.start,
             self.samples.end
@@ -54,6 +53,11 @@ impl Unit {
             samples.end
         )
     }
+}
+
+/// A source as the names of records have it.
+pub(crate) fn in_file_name(source: &str) -> String {
+    source.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
 /// An experiment: units of work, each of which gives measurements, and a section made of them.

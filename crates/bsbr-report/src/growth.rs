@@ -57,7 +57,8 @@ impl PowerLaw {
 pub enum Crossover {
     /// It lies below at every length.
     Always,
-    /// From about this many tokens on, with a 95 % bootstrap interval over samples.
+    /// From about this many tokens on, with a 95 % bootstrap interval over samples: from 0 where
+    /// samples drawn anew may lie below at every length, to ∞ where above at the longest.
     At(f64, Option<Interval>),
     /// It lies above at the longest length.
     Never,
@@ -89,8 +90,21 @@ impl Crossover {
             f64::INFINITY => Some(Self::Never),
             0.0 => Some(Self::Always),
             found => {
-                let interval = resampled(&all, |drawn| Some(at(&medians(&all, Some(drawn)))));
-                Some(Self::At(found, interval.filter(|one| one.high.is_finite())))
+                // Bootstrap statistics are finite: never is beyond any length.
+                let beyond = f64::MAX;
+                let interval = resampled(&all, |drawn| {
+                    Some(at(&medians(&all, Some(drawn))).min(beyond))
+                });
+                let longest = lengths.iter().copied().fold(0.0, f64::max);
+                let bound = |tokens| match tokens > longest {
+                    true => f64::INFINITY,
+                    false => tokens,
+                };
+                let interval = interval.map(|one| Interval {
+                    low: bound(one.low),
+                    high: bound(one.high),
+                });
+                Some(Self::At(found, interval))
             }
         }
     }
@@ -102,9 +116,18 @@ impl Crossover {
             Self::Never => format!("not up to {longest}"),
             Self::At(length, None) => format!("{length:.0}"),
             Self::At(length, Some(interval)) => {
-                format!("{length:.0} [{:.0}, {:.0}]", interval.low, interval.high)
+                format!("{length:.0} {}", Self::describe_interval(interval))
             }
         }
+    }
+
+    /// The interval of [`Self::At`] in brackets.
+    pub fn describe_interval(interval: &Interval) -> String {
+        let [low, high] = [interval.low, interval.high].map(|bound| match bound.is_finite() {
+            true => format!("{bound:.0}"),
+            false => "∞".to_owned(),
+        });
+        format!("[{low}, {high}]")
     }
 }
 
@@ -252,5 +275,18 @@ mod tests {
             interval.low < 700.0 && 700.0 < interval.high,
             "{interval:?}"
         );
+    }
+
+    #[test]
+    fn a_crossing_that_may_not_be_has_an_interval_without_end() {
+        let noise = [-0.3, 0.3, 0.0, 0.2, -0.2];
+        let late = Crossover::of(&levels(|n| 1900.0 * n, &noise), &levels(|n| n * n, &noise));
+        let Some(Crossover::At(_, Some(interval))) = late else {
+            panic!("{late:?}");
+        };
+        assert!(interval.low > 1000.0, "{interval:?}");
+        assert_eq!(interval.high, f64::INFINITY);
+        let text = late.unwrap().describe(2048);
+        assert!(text.ends_with(", ∞]"), "{text}");
     }
 }

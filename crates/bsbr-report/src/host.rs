@@ -5,6 +5,36 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+/// A kind of device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum On {
+    /// The processor: `flex` or `ndarray`.
+    Cpu,
+    /// What `wgpu` or `cuda` runs on.
+    Gpu,
+}
+
+impl On {
+    /// The kind of a device by the name that `--device` gives it; `None` for one that another
+    /// process lends, which may be of either.
+    pub fn of(device: &str) -> Option<Self> {
+        match device.split(':').next() {
+            Some("wgpu" | "cuda") => Some(Self::Gpu),
+            Some("flex" | "ndarray") => Some(Self::Cpu),
+            _ => None,
+        }
+    }
+
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "the CPU",
+            Self::Gpu => "a GPU",
+        }
+    }
+}
+
 /// The machine that a unit ran on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {

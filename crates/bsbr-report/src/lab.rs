@@ -13,6 +13,7 @@ use crate::corpus::{Corpus, Texts, model_files};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::Worker;
 use crate::hash;
+use crate::host::On;
 use crate::rarity::Rarity;
 use crate::record::ModelInfo;
 use crate::spec::ArmSpec;
@@ -117,8 +118,19 @@ impl Lab {
     }
 
     /// How to start processes that measure this model's memory, where that was said.
-    pub fn worker(&self) -> Option<&Worker> {
-        self.worker.as_ref()
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, as a table should say it.
+    pub fn worker(&self) -> Result<&Worker, String> {
+        if On::of(&self.device_name) != Some(On::Cpu) {
+            return Err(format!(
+                "the peak of a process is memory of the processor, and the model is on {}",
+                self.device_name
+            ));
+        }
+        let worker = self.worker.as_ref();
+        worker.ok_or_else(|| "there is no program to start for it".to_owned())
     }
 
     /// The folder that fine-tuned models are kept in, with the checkpoints of those that are not

@@ -101,7 +101,7 @@ impl Rounds {
         let mut measurements = Vec::new();
         for round in 0..self.runs {
             let mut this: Vec<Option<Measurement>> = vec![None; contestants.len()];
-            // Everybody goes first once: what a run leaves in caches helps and hurts all alike.
+            // Another goes first in each round: what a run leaves in caches helps and hurts all alike.
             for turn in 0..contestants.len() {
                 let place = (turn + round as usize) % contestants.len();
                 let one = &contestants[place];

@@ -17,6 +17,7 @@ use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::convert::Precision;
+use super::hub::{Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
 use crate::device;
@@ -32,9 +33,11 @@ const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
 /// does nothing else.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the dense model
-    #[arg(long, value_name = "DIR", conflicts_with = "shape")]
+    /// Folder of the dense model, or its name on the Hub
+    #[arg(long, value_name = "DIR|NAME", conflicts_with = "shape")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    hub: HubArgs,
     /// Random weights of this shape instead [default: gpt2]
     #[arg(long, value_name = "NAME")]
     shape: Option<Shape>,
@@ -139,7 +142,9 @@ pub fn run(args: Args) -> Result<()> {
     }
     let device = device::parse(&args.device)?;
     let arms = arms(&args)?;
-    let (name, dense) = dense(&args, &device)?;
+    let found = args.model.as_ref().map(|model| args.hub.find(model));
+    let found = found.transpose()?;
+    let (name, dense) = dense(&args, found.as_ref(), &device)?;
     let place = Place::new(&args.device, args.dtype.name());
     let info = info(name, &dense);
     let mut record = BenchRecord::begin(super::command_line(), info, place.clone(), args.runs);
@@ -156,7 +161,7 @@ pub fn run(args: Args) -> Result<()> {
         python: args.python.clone(),
         runs: args.runs,
         memory: memory_cell::Args::worker(
-            args.model.clone().unwrap_or_default(),
+            found.map(|found| found.folder).unwrap_or_default(),
             shape,
             &args.device,
         )?,
@@ -216,13 +221,18 @@ fn arms(args: &Args) -> Result<Vec<ArmSpec>> {
     args.arms.iter().map(arm).collect()
 }
 
-fn dense(args: &Args, device: &Device) -> Result<(String, Gpt2)> {
-    match &args.model {
-        Some(folder) => {
+fn dense(args: &Args, found: Option<&Found>, device: &Device) -> Result<(String, Gpt2)> {
+    match found {
+        Some(found) => {
+            let folder = &found.folder;
             let name = folder.file_name().unwrap_or(folder.as_os_str());
+            let name = match found.name() {
+                Some(name) => name.to_owned(),
+                None => name.to_string_lossy().into_owned(),
+            };
             let model = load_dense(folder, device);
             let model = model.with_context(|| format!("--model {}", folder.display()))?;
-            Ok((name.to_string_lossy().into_owned(), model))
+            Ok((name, model))
         }
         None => {
             let shape = args.shape.unwrap_or(Shape::Gpt2);

@@ -31,7 +31,8 @@ pub struct Args {
     /// The run's configuration
     #[arg(long, default_value = "assets/pretrain/bundled.toml")]
     config: PathBuf,
-    /// Model folder whose weights the run starts from, in place of nothing
+    /// Model folder whose weights the run starts from, in place of nothing. Where it holds the record
+    /// of its own training (training.json), that is kept in the new one
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
     /// Folder with the tokenizer to train for
@@ -47,8 +48,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Precision::F16)]
     dtype: Precision,
     /// Minutes between checkpoints
-    #[arg(long, default_value_t = 3.0)]
-    checkpoint_minutes: f64,
+    #[arg(long, default_value = "3", value_parser = super::minutes)]
+    checkpoint_minutes: Duration,
     /// Steps between validations
     #[arg(long, default_value_t = 200)]
     validate_every: u64,
@@ -81,6 +82,7 @@ struct TrainingRecord {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let device = device::parse(&args.device)?;
+    super::refuse_full(&args.out)?;
     let text =
         std::fs::read_to_string(&args.config).with_context(|| args.config.display().to_string())?;
     let config: PretrainConfig =
@@ -115,7 +117,7 @@ pub fn run(args: Args) -> Result<()> {
         &args.checkpoints,
         &device,
         &RunOptions {
-            checkpoint_every: Duration::from_secs_f64(60.0 * args.checkpoint_minutes),
+            checkpoint_every: args.checkpoint_minutes,
             validate_every: args.validate_every,
             ..RunOptions::default()
         },
@@ -130,25 +132,26 @@ pub fn run(args: Args) -> Result<()> {
     let dense = evaluate(&model, &tokenizer, &test)?;
     let plan = ConversionPlan::uniform(ArmConfig::Local(LocalConfig::default()));
     let local = evaluate(&convert(model.clone(), &plan)?, &tokenizer, &test)?;
-    let options = SaveOptions {
-        dtype: args.dtype.into(),
-        companions: vec![tokenizer_file],
-        ..SaveOptions::default()
-    };
-    save_model(&model, &args.out, &options)
-        .with_context(|| format!("writing {}", args.out.display()))?;
     let record = TrainingRecord {
         command: super::command_line(),
-        from: from.map(|(_, record)| record),
+        from: from.and_then(|(_, record)| record),
         tokens: config.tokens_before(config.total_steps()),
         curve: progress.curve()?,
         config,
         dense,
         local,
     };
-    let path = args.out.join(RECORD);
+    // The folder is written whole, and so with its record.
+    let path = args.checkpoints.join(RECORD);
     std::fs::write(&path, serde_json::to_string_pretty(&record)?)
         .with_context(|| path.display().to_string())?;
+    let options = SaveOptions {
+        dtype: args.dtype.into(),
+        companions: vec![tokenizer_file, path],
+        ..SaveOptions::default()
+    };
+    save_model(&model, &args.out, &options)
+        .with_context(|| format!("writing {}", args.out.display()))?;
     println!("{}", args.out.display());
     Ok(())
 }
@@ -156,8 +159,12 @@ pub fn run(args: Args) -> Result<()> {
 /// The file of a run's record, beside the model.
 const RECORD: &str = "training.json";
 
-fn read_record(folder: &Path) -> Result<serde_json::Value> {
+/// `None` for a model that was trained otherwise.
+fn read_record(folder: &Path) -> Result<Option<serde_json::Value>> {
     let path = folder.join(RECORD);
+    if !path.exists() {
+        return Ok(None);
+    }
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }

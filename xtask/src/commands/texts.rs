@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use bsbr_data::dataset::{DatasetError, cnn_dailymail, wikitext};
 use bsbr_report::corpus::Texts;
 use bsbr_report::datasets::{Catalogue, Columns, DatasetSpec, LocalDataset, STORYBOOK};
@@ -27,7 +27,8 @@ pub struct Named {
 ///
 /// # Errors
 ///
-/// Names the value that is neither, and what there is.
+/// Names the value that is neither, and what there is; storybook beside other running texts, which
+/// would be read in its place.
 pub fn sort(data: &[String], catalogue: &Catalogue) -> Result<Named> {
     let mut named = Named::default();
     for value in data.iter().filter(|value| *value != STORYBOOK) {
@@ -39,6 +40,12 @@ pub fn sort(data: &[String], catalogue: &Catalogue) -> Result<Named> {
         let found = found.map_err(|message| anyhow!("--data {value}: {message}"))?;
         named.datasets.push(found.clone());
     }
+    let texts = |spec: &DatasetSpec| matches!(spec.columns, Columns::Lines { .. });
+    let other = !named.files.is_empty() || named.datasets.iter().any(texts);
+    ensure!(
+        !(other && data.iter().any(|value| value == STORYBOOK)),
+        "--data {STORYBOOK}: it is read where no other running text is; leave it out, or the others"
+    );
     Ok(named)
 }
 
@@ -134,10 +141,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.txt");
         std::fs::write(&file, "text").expect("a file");
-        let data = ["storybook", "wikitext-2", &file.display().to_string()].map(str::to_owned);
+        let data = ["wikitext-2", &file.display().to_string()].map(str::to_owned);
         let named = sort(&data, &catalogue()).expect("all are known");
         assert_eq!(named.files, [file]);
         assert_eq!(named.datasets[0].label, "WikiText-2");
+        let articles = ["storybook", "cnn-dailymail"].map(str::to_owned);
+        let named = sort(&articles, &catalogue()).expect("articles are no running text");
+        assert_eq!(named.datasets.len(), 1);
+        for other in [data[1].clone(), "wikitext-2".to_owned()] {
+            let both = [other, "storybook".to_owned()];
+            let error = sort(&both, &catalogue()).expect_err("one of them would not be read");
+            assert!(error.to_string().contains("--data storybook"), "{error}");
+        }
         let error = sort(&["wikitext".to_owned()], &catalogue()).expect_err("no such dataset");
         let text = error.to_string();
         assert!(

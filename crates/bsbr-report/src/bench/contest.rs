@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bsbr_gpt2::parameters::cast_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use crate::arms;
 use crate::bench::accuracy::{self, RELATIVE};
@@ -28,10 +28,6 @@ const SEED: u64 = 1;
 
 /// Texts without meaning that bases are made of where an arm needs them: their size is the same.
 const CALIBRATION: [u64; 2] = [100, 101];
-
-/// The longest sequence whose scores are all written out, by PyTorch's eager attention: those of
-/// GPT-2 at twice as many take more than 10 GB, several times over.
-const EAGER_LIMIT: usize = 8192;
 
 /// Of what takes longer than these seconds, fewer rounds are timed.
 const SLOW_SECONDS: f64 = 20.0;
@@ -109,6 +105,15 @@ impl Contest<'_> {
     /// [`ReportError`] where the model cannot be converted or trained. What cannot be timed is a
     /// series that says why.
     pub fn measure(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
+        if let Some(reason) = self.on_processor_alone(scope) {
+            let whose = self.arms.iter().map(|arm| &arm.id);
+            return Ok(whose
+                .map(|id| Series {
+                    missing: Some(reason.clone()),
+                    ..Series::new(scope.id(), id, length, BYTES)
+                })
+                .collect());
+        }
         match scope {
             Scope::Model | Scope::Attention => self.timed(scope, length),
             Scope::Memory => Ok(self.memory(length)),
@@ -117,6 +122,22 @@ impl Contest<'_> {
             Scope::Training => self.training(),
             Scope::Profile => self.profile(length),
         }
+    }
+
+    /// Why a scope is not measured here, where its processes measure the processor, in its types.
+    fn on_processor_alone(&self, scope: Scope) -> Option<String> {
+        let fits = match scope {
+            Scope::FirstToken => !self.place.is_accelerator(),
+            Scope::Memory | Scope::Training => {
+                !self.place.is_accelerator() && self.place.dtype() == DType::F32
+            }
+            _ => true,
+        };
+        let types = match scope {
+            Scope::FirstToken => "",
+            _ => ", in f32",
+        };
+        (!fits).then(|| format!("measured on the processor alone{types}"))
     }
 
     /// An arm of the model, for any length.
@@ -214,13 +235,9 @@ impl Contest<'_> {
         };
         let mut all: Vec<Contestant<'b>> = Vec::new();
         for kind in Kind::ALL {
-            let run = match kind {
-                Kind::Eager if length > EAGER_LIMIT => Err(too_long()),
-                _ => run(kind, scope.id(), length),
-            };
             all.push(Contestant {
                 id: kind.id().to_owned(),
-                run,
+                run: run(kind, scope.id(), length),
             });
         }
         all.push(Contestant {
@@ -298,12 +315,8 @@ impl Contest<'_> {
             let mut series = Series::new(Scope::Memory.id(), kind.id(), length, BYTES);
             for _ in 0..self.processes() {
                 (self.progress)(&format!("memory, {length} tokens: {}", kind.id()));
-                series.push(match kind {
-                    Kind::Eager if length > EAGER_LIMIT => Err(too_long()),
-                    _ => self
-                        .baseline(self.dense.config())
-                        .and_then(|one| one.measure(kind, Scope::Memory.id(), length)),
-                });
+                let baseline = self.baseline(self.dense.config());
+                series.push(baseline.and_then(|one| one.measure(kind, Scope::Memory.id(), length)));
             }
             all.push(series);
         }
@@ -355,8 +368,4 @@ impl Contest<'_> {
 
 fn too_long_to_check() -> String {
     format!("not compared beyond {} tokens", accuracy::LONGEST)
-}
-
-fn too_long() -> String {
-    format!("not tried beyond {EAGER_LIMIT} tokens, for memory")
 }

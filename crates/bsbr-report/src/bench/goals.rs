@@ -139,7 +139,7 @@ fn verdict(bound: Bound, limit: f64, median: f64) -> String {
     };
     match over <= 1.0 {
         true => "met".to_owned(),
-        false => format!("missed by {:.0} %", (over - 1.0) * 100.0),
+        false => format!("missed by {:.1} %", (over - 1.0) * 100.0),
     }
 }
 
@@ -203,14 +203,14 @@ mod tests {
         let table = table(&Measured::new(vec![one]));
         assert_eq!(table.rows.len(), 1 + GOALS.len());
         assert_eq!(table.rows[1][2], "4096 tokens");
-        assert_eq!(table.rows[1][4], "missed by 50 %; met at 1 of 2 lengths");
+        assert_eq!(table.rows[1][4], "missed by 50.0 %; met at 1 of 2 lengths");
         assert_eq!(table.rows[2][4], "open");
     }
 
     #[test]
     fn a_bound_from_below_is_missed_from_below() {
         assert_eq!(verdict(Bound::AtLeast, 0.5, 0.6), "met");
-        assert_eq!(verdict(Bound::AtLeast, 0.5, 0.4), "missed by 25 %");
+        assert_eq!(verdict(Bound::AtLeast, 0.5, 0.4), "missed by 25.0 %");
         assert_eq!(verdict(Bound::AtMost, 1.0, 1.0), "met");
     }
 }

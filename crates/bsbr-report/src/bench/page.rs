@@ -43,9 +43,18 @@ pub fn records(page: &Path) -> Result<Measured, ReportError> {
     Ok(Measured::new(records.collect::<Result<_, _>>()?))
 }
 
-/// The tables of a page, one place after the other: what one measured is nothing to another's.
+/// The tables of a page, one place and model after the other: what one measured is nothing to
+/// another's.
 pub fn measured(measured: &Measured) -> String {
-    let place = |record: &BenchRecord| record.place.describe(&record.machine);
+    let models = measured.records().iter().map(|record| &record.model.name);
+    let several = models.collect::<std::collections::BTreeSet<_>>().len() > 1;
+    let place = |record: &BenchRecord| {
+        let place = record.place.describe(&record.machine);
+        match several {
+            true => format!("{place}: {}", record.model.name),
+            false => place,
+        }
+    };
     let mut places: Vec<(bool, String)> = Vec::new();
     for record in measured.records() {
         let new = (record.place.is_accelerator(), place(record));
@@ -154,7 +163,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            !text.contains("\nold\n") && text.contains("missed by 50 %"),
+            !text.contains("\nold\n") && text.contains("missed by 50.0 %"),
             "{text}"
         );
         let [new, old] = rendered(&page).unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 use burn::tensor::DType;
 use serde::{Deserialize, Serialize};
 
-use crate::host::Machine;
+use crate::host::{Machine, On};
 
 /// A device and the type of a model's weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Place {
             accelerator: None,
         };
         if new.is_accelerator() {
-            new.accelerator = nvidia();
+            new.accelerator = nvidia(new.index());
         }
         new
     }
@@ -49,10 +49,14 @@ impl Place {
         *self == Self::default()
     }
 
-    /// Whether it is not the processor.
+    /// Whether it is not this machine's processor.
     pub fn is_accelerator(&self) -> bool {
-        let kind = self.device.split(':').next().unwrap_or_default();
-        !["flex", "ndarray"].contains(&kind)
+        On::of(&self.device) != Some(On::Cpu)
+    }
+
+    /// Which of several GPUs; `None` where that is not said, or no count of NVIDIA's.
+    fn index(&self) -> Option<&str> {
+        self.device.strip_prefix("cuda:")
     }
 
     /// The type of the weights.
@@ -65,17 +69,23 @@ impl Place {
     }
 
     /// Device and type as PyTorch calls them.
-    pub(crate) fn in_torch(&self) -> [&'static str; 2] {
-        let device = match self.is_accelerator() {
-            true => "cuda",
-            false => "cpu",
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be there.
+    pub(crate) fn in_torch(&self) -> Result<[String; 2], String> {
+        let device = match (On::of(&self.device), self.index()) {
+            (Some(On::Cpu), _) => "cpu".to_owned(),
+            (Some(On::Gpu), None) => "cuda".to_owned(),
+            (Some(On::Gpu), Some(index)) => format!("cuda:{index}"),
+            (None, _) => return Err(format!("PyTorch does not compute on {}", self.device)),
         };
         let dtype = match self.dtype() {
             DType::F16 => "float16",
             DType::BF16 => "bfloat16",
             _ => "float32",
         };
-        [device, dtype]
+        Ok([device, dtype.to_owned()])
     }
 
     /// The place in words: the machine where it is the processor, else the device of it.
@@ -92,10 +102,12 @@ impl Place {
     }
 }
 
-/// The first GPU and its driver, where NVIDIA's tool tells.
-fn nvidia() -> Option<String> {
+/// A GPU and its driver, where NVIDIA's tool tells; the first without an index.
+fn nvidia(index: Option<&str>) -> Option<String> {
     let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
-    let output = Command::new("nvidia-smi").args(query).output().ok()?;
+    let mut command = Command::new("nvidia-smi");
+    command.args(query).args(["-i", index.unwrap_or("0")]);
+    let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (name, driver) = text.lines().next()?.split_once(',')?;
     output
@@ -137,8 +149,17 @@ mod tests {
                 "cuda:1 of A CPU, 2 cores, linux x86_64, f32",
             ]
         );
-        let torch = places.each_ref().map(Place::in_torch);
-        assert_eq!(torch[1], ["cpu", "bfloat16"]);
-        assert_eq!(torch[2], ["cuda", "float16"]);
+        let torch = places.map(|place| place.in_torch().unwrap().join(" "));
+        assert_eq!(
+            torch,
+            [
+                "cpu float32",
+                "cpu bfloat16",
+                "cuda float16",
+                "cuda:1 float32"
+            ]
+        );
+        let lent = Place::new("remote:ws://127.0.0.1:1", "f32").in_torch();
+        assert!(lent.unwrap_err().contains("remote:ws"));
     }
 }

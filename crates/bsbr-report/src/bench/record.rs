@@ -80,8 +80,12 @@ impl Series {
         }
     }
 
-    /// Adds a sample, to six significant digits, or the reason why there is none.
+    /// Adds a sample, to six significant digits, or the reason why there is none. Behind such a
+    /// reason nothing more is added: sample number i stays that of round number i.
     pub fn push(&mut self, sample: Result<f64, String>) {
+        if self.missing.is_some() {
+            return;
+        }
         match sample.map(|value| format!("{value:.5e}").parse::<f64>()) {
             Ok(Ok(value)) if value.is_finite() => self.samples.push(value),
             Ok(_) => self.missing = Some("the result is not finite".to_owned()),
@@ -101,7 +105,10 @@ pub(super) fn from_rounds(measurements: &[Measurement]) -> Vec<Series> {
         });
         match one.values.get("seconds") {
             Some(&seconds) => all[at].push(Ok(seconds)),
-            None => all[at].missing = one.missing.values().next().cloned(),
+            None => {
+                let reason = one.missing.values().next().cloned();
+                all[at].push(Err(reason.unwrap_or_default()));
+            }
         }
     }
     all
@@ -202,6 +209,8 @@ pub(super) mod tests {
             &[("dense", &[0.5, 0.25]), ("torch-sdpa", &[])],
         );
         record.series[1].push(Err("no torch".to_owned()));
+        record.series[1].push(Ok(1.0));
+        assert!(record.series[1].samples.is_empty());
         record.write(&path).unwrap();
         assert_eq!(BenchRecord::read(&path).unwrap(), record);
         let text = std::fs::read_to_string(&path).unwrap();

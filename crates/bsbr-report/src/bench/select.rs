@@ -43,6 +43,19 @@ impl Spread {
     }
 }
 
+/// What somebody took in a round, and the machine's rates in it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Round {
+    /// Seconds.
+    pub seconds: f64,
+    /// Floating-point operations that they stand for; 0 where that is not known.
+    pub work: f64,
+    /// Operations a second of matrix products: the faster of our own and PyTorch's.
+    pub product: f64,
+    /// Bytes a second of a copy, those read and those written, if one was made.
+    pub copy: Option<f64>,
+}
+
 /// The records of a page, of which later ones replace earlier ones.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
@@ -112,31 +125,37 @@ impl Measured {
         all
     }
 
-    /// The rate of the matrix products of each round, the faster of our own and PyTorch's, in
-    /// operations a second.
-    pub fn matrix_rates(&self, scope: Scope, length: usize) -> Vec<f64> {
-        let rates = |who: &str| -> Vec<f64> {
-            let series = self.series(scope, who, "", length);
-            series.map_or_else(Vec::new, |one| {
-                let work = one.work.unwrap_or_default();
-                one.samples.iter().map(|seconds| work / seconds).collect()
-            })
+    /// Each round of `who`, and what the machine reached in it: of the newest record that has both.
+    pub fn rounds(&self, scope: Scope, who: &str, length: usize) -> Vec<Round> {
+        let wanted = |one: &&Series, who: &str| {
+            one.scope == scope.id() && one.who == who && one.part.is_empty() && one.length == length
         };
-        let (ours, torch) = (rates(machine::MATRIX), rates(machine::TORCH_MATRIX));
-        let best = |(round, rate): (usize, &f64)| {
-            let other = torch.get(round).copied().unwrap_or_default();
-            rate.max(other)
-        };
-        ours.iter().enumerate().map(best).collect()
-    }
-
-    /// Bytes a second of the copies of each round, those read and those written.
-    pub fn copy_rates(&self, scope: Scope, length: usize) -> Vec<f64> {
-        let series = self.series(scope, machine::COPY, "", length);
-        series.map_or_else(Vec::new, |one| {
-            let work = one.work.unwrap_or_default();
-            one.samples.iter().map(|seconds| work / seconds).collect()
-        })
+        for record in self.records.iter().rev() {
+            let find = |who: &str| record.series.iter().find(|one| wanted(one, who));
+            let (Some(own), Some(matrix)) = (find(who), find(machine::MATRIX)) else {
+                continue;
+            };
+            let rate = |series: Option<&Series>, round: usize| {
+                let one = series?;
+                Some(one.work? / one.samples.get(round)?)
+            };
+            let [torch, copy] = [machine::TORCH_MATRIX, machine::COPY].map(find);
+            return own
+                .samples
+                .iter()
+                .enumerate()
+                .map_while(|(at, &seconds)| {
+                    let ours = rate(Some(matrix), at)?;
+                    Some(Round {
+                        seconds,
+                        work: own.work.unwrap_or_default(),
+                        product: ours.max(rate(torch, at).unwrap_or_default()),
+                        copy: rate(copy, at),
+                    })
+                })
+                .collect();
+        }
+        Vec::new()
     }
 
     /// The ratio of two in each round; nothing where they come from different records.
@@ -212,8 +231,25 @@ mod tests {
         for one in &mut record.series {
             one.work = Some(8.0);
         }
-        let measured = Measured::new(vec![record]);
-        assert_eq!(measured.matrix_rates(Scope::Model, 16), [8.0, 8.0]);
-        assert!(measured.who(Scope::Model).is_empty());
+        assert!(
+            Measured::new(vec![record.clone()])
+                .who(Scope::Model)
+                .is_empty()
+        );
+        let own = Series {
+            samples: vec![4.0, 4.0, 4.0],
+            ..Series::new("model", "dense", 16, "s")
+        };
+        record.series.push(own);
+        // A later record without PyTorch: its rounds are not those of the earlier one's products.
+        let mut later = record.clone();
+        later.date = "2026-01-02".to_owned();
+        later.series.remove(1);
+        let rates = |records: Vec<BenchRecord>| -> Vec<f64> {
+            let rounds = Measured::new(records).rounds(Scope::Model, "dense", 16);
+            rounds.iter().map(|round| round.product).collect()
+        };
+        assert_eq!(rates(vec![record.clone()]), [8.0, 8.0]);
+        assert_eq!(rates(vec![record, later]), [8.0, 4.0]);
     }
 }

@@ -4,7 +4,7 @@ use bsbr_gpt2::Gpt2Config;
 
 use crate::bench::floor::Floor;
 use crate::bench::record::{BYTES, Series};
-use crate::bench::select::{Measured, Spread};
+use crate::bench::select::{Measured, Round, Spread};
 use crate::bench::{Place, Scope, first_token, machine, profile, training};
 
 /// A cell for what is not there.
@@ -190,11 +190,12 @@ fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
             let floor = config
                 .as_ref()
                 .map(|config| Floor::of(config, length, place(measured).dtype().size()));
-            let matrix = median(&measured.matrix_rates(scope, length));
-            let copy = median(&measured.copy_rates(scope, length));
+            let rounds = measured.rounds(scope, machine::MATRIX, length);
+            let products: Vec<f64> = rounds.iter().map(|round| round.product).collect();
+            let copies: Vec<f64> = rounds.iter().filter_map(|round| round.copy).collect();
             let [operations, bytes] = [
-                floor.and_then(|floor| Some(floor.operations / matrix?)),
-                floor.and_then(|floor| Some(floor.bytes / copy?)),
+                floor.and_then(|floor| Some(floor.operations / median(&products)?)),
+                floor.and_then(|floor| Some(floor.bytes / median(&copies)?)),
             ]
             .map(|found| found.map_or_else(|| NOTHING.to_owned(), |s| digits(s * 1e3)));
             row.extend([operations, bytes]);
@@ -279,29 +280,26 @@ fn ratios(measured: &Measured, scope: Scope, title: &str) -> Table {
     }
 }
 
-/// Time over the floor by operations, round by round.
+/// Time over the floor, round by round.
 pub(super) fn over_floor(measured: &Measured, who: &str, length: usize) -> Vec<f64> {
-    let (Some(config), Some(found)) = (
-        config(measured),
-        measured.series(Scope::Model, who, "", length),
-    ) else {
+    let Some(config) = config(measured) else {
         return Vec::new();
     };
-    let operations = Floor::of(&config, length, 4).operations;
-    let rates = measured.matrix_rates(Scope::Model, length);
-    let rounds = found.samples.iter().zip(rates);
-    rounds.map(|(s, rate)| s * rate / operations).collect()
+    let floor = Floor::of(&config, length, place(measured).dtype().size());
+    let rounds = measured.rounds(Scope::Model, who, length);
+    let ratio = |round: &Round| {
+        let operations = floor.operations / round.product;
+        let bytes = round.copy.map_or(0.0, |rate| floor.bytes / rate);
+        round.seconds / operations.max(bytes)
+    };
+    rounds.iter().map(ratio).collect()
 }
 
 /// What attention makes of the matrix products' rate, round by round.
 pub(super) fn share_of_rate(measured: &Measured, who: &str, length: usize) -> Vec<f64> {
-    let Some(found) = measured.series(Scope::Attention, who, "", length) else {
-        return Vec::new();
-    };
-    let work = found.work.unwrap_or_default();
-    let rates = measured.matrix_rates(Scope::Attention, length);
-    let rounds = found.samples.iter().zip(rates);
-    rounds.map(|(s, rate)| work / s / rate).collect()
+    let rounds = measured.rounds(Scope::Attention, who, length);
+    let share = |round: &Round| round.work / round.seconds / round.product;
+    rounds.iter().map(share).collect()
 }
 
 /// Where the newest record is of.

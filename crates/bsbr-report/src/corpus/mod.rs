@@ -14,6 +14,7 @@ use bsbr_train::finetune::Dataset;
 
 use crate::datasets::{Columns, LocalDataset, STORYBOOK};
 use crate::error::ReportError;
+use crate::experiment::in_file_name;
 use crate::hash;
 use domain::FileDomain;
 
@@ -449,7 +450,7 @@ impl News {
     }
 }
 
-/// Numbers domains of the same name.
+/// Numbers domains of the same name, or of names that records would have the same file for.
 fn name_apart(domains: &mut [FileDomain]) {
     for index in 1..domains.len() {
         let (before, rest) = domains.split_at_mut(index);
@@ -458,7 +459,8 @@ fn name_apart(domains: &mut [FileDomain]) {
             1 => stem.clone(),
             number => format!("{stem} {number}"),
         };
-        let free = |name: &String| before.iter().all(|other| other.name != *name);
+        let taken: Vec<String> = before.iter().map(|one| in_file_name(&one.name)).collect();
+        let free = |name: &String| !taken.contains(&in_file_name(name));
         if let Some(name) = (1..=index + 1).map(again).find(free) {
             rest[0].name = name;
         }

@@ -51,7 +51,7 @@ pub(super) fn growth_table(
                 Some(id) => match Crossover::of(&own, &(curve.levels)(id)) {
                     Some(Crossover::At(tokens, Some(interval))) => Cell::Spread(
                         format!("{tokens:.0}"),
-                        format!("[{:.0}, {:.0}]", interval.low, interval.high),
+                        Crossover::describe_interval(&interval),
                     ),
                     Some(found) => Cell::Text(found.describe(longest)),
                     None => Cell::Missing("not measured yet".to_owned()),
@@ -73,7 +73,8 @@ pub(super) fn growth_table(
         title: title.to_owned(),
         note: format!(
             "From how many tokens on a row's median {quantity} stays below that of `dense`, \
-             interpolated between lengths, with a bootstrap 95 % interval; and b of a · nᵇ, fitted \
+             interpolated between lengths, with a bootstrap 95 % interval (0: at every length; ∞: \
+             at none measured); and b of a · nᵇ, fitted \
              by least squares to the logarithms of medians from {from} tokens on, with its interval \
              and R². n is 1, n² is 2; *multiply-adds* is b of the operations that the arm's \
              definition counts, over the same lengths.",

@@ -166,12 +166,20 @@ impl VoteFile {
         let mut line = serde_json::to_vec(vote)?;
         line.push(b'\n');
         // One write, so that lines of two processes do not mix.
-        let written = self.file.write_all(&line);
-        written
-            .and_then(|()| self.file.sync_data())
-            .map_err(|source| ReportError::Write {
+        let before = self.file.metadata();
+        let written = self
+            .file
+            .write_all(&line)
+            .and_then(|()| self.file.sync_data());
+        written.map_err(|source| {
+            // What is left of a line would spoil the next one. Where it stays, [`Self::open`] sees it.
+            if let Ok(before) = before {
+                let _ = self.file.set_len(before.len());
+            }
+            ReportError::Write {
                 path: self.path.clone(),
                 source,
-            })
+            }
+        })
     }
 }

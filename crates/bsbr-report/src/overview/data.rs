@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::ReportError;
+use crate::host::On;
 use crate::reported::Form;
 use crate::spec::{Bounds, parse, read, spec_error};
 
@@ -70,34 +71,6 @@ impl Statement {
 
 fn default_arm() -> String {
     "moments".to_owned()
-}
-
-/// A kind of device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum On {
-    /// The processor: `flex` or `ndarray`.
-    Cpu,
-    /// What `wgpu` or `cuda` runs on.
-    Gpu,
-}
-
-impl On {
-    /// The kind of a device by the name that `--device` gives it.
-    pub fn of(device: &str) -> Self {
-        match device.split(':').next() {
-            Some("wgpu" | "cuda") => Self::Gpu,
-            _ => Self::Cpu,
-        }
-    }
-
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "the CPU",
-            Self::Gpu => "a GPU",
-        }
-    }
 }
 
 /// What is measured of an arm.

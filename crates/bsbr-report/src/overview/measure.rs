@@ -4,8 +4,9 @@ use bsbr_metrics::stats::Interval;
 
 use crate::estimate::Estimate;
 use crate::growth::{Crossover, PowerLaw};
+use crate::host::On;
 use crate::judge::tally;
-use crate::overview::data::{Measure, On, Statement};
+use crate::overview::data::{Measure, Statement};
 use crate::overview::{Source, not_run};
 use crate::paired::together;
 use crate::record::{Pool, Records};
@@ -36,7 +37,7 @@ pub(super) fn measure(statement: &Statement, source: &Source<'_>) -> Result<Foun
         return Err(not_run(statement));
     };
     let device = &first.identity.device;
-    if let Some(wanted) = statement.device.filter(|one| *one != On::of(device)) {
+    if let Some(wanted) = statement.device.filter(|one| Some(*one) != On::of(device)) {
         return Err(format!(
             "no records of “{}” on {}: these are of {device}",
             statement.experiment,
@@ -155,7 +156,11 @@ fn crossover(
     Ok(match found {
         Crossover::Always => (0.0, words()),
         Crossover::Never => (f64::INFINITY, words()),
-        Crossover::At(tokens, interval) => derived(tokens, interval, style),
+        Crossover::At(tokens, interval) => {
+            let spread = interval.map(|one| Crossover::describe_interval(&one));
+            let cell = Cell::Spread(style.with_unit(tokens), spread.unwrap_or_default());
+            (tokens, cell)
+        }
     })
 }
 

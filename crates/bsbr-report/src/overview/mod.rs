@@ -7,7 +7,7 @@
 mod data;
 mod measure;
 
-pub use data::{Conclusion, Measure, On, Statement, read_overview};
+pub use data::{Conclusion, Measure, Statement, read_overview};
 
 use crate::record::Records;
 use crate::reported::Claim;

@@ -29,7 +29,7 @@ pub(super) fn index(report: &Report) -> String {
     let _ = writeln!(
         out,
         "A GPT-2 of {} layers, {} heads and {} dimensions ({:.1} M parameters, {} positions, {} \
-         tokens of vocabulary) beside its conversions, none of them trained after converting.\n",
+         tokens of vocabulary) beside its conversions, untrained where nothing else is said.\n",
         model.layers,
         model.heads,
         model.hidden_size,

@@ -36,8 +36,8 @@ pub(super) fn page(report: &Report) -> String {
                         (model.hidden_size) " dimensions ("
                         (format!("{:.1}", model.parameters as f64 / 1e6))
                         " M parameters, " (model.positions) " positions, " (model.vocabulary)
-                        " tokens of vocabulary) beside its conversions, none of them trained after "
-                        "converting."
+                        " tokens of vocabulary) beside its conversions, untrained where nothing "
+                        "else is said."
                     }
                     @if report.quick {
                         p .quick { "A quick run: the method is the standard one, the samples are few." }

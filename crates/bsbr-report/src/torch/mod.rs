@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::Gpt2Config;
@@ -14,6 +14,14 @@ use crate::spec::ArmSpec;
 
 /// What a process runs that opens a folder and gives the first token.
 pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");
+
+/// The longest sequence whose scores are all written out, by eager attention: those of GPT-2 at
+/// twice as many take more than 10 GB, several times over.
+const EAGER_LIMIT: usize = 8192;
+
+/// Said where the process ends before it is ready.
+const UNFIT: &str =
+    "Python ended; it needs the packages torch and transformers, and CUDA for a GPU";
 
 /// What the process runs.
 const SCRIPT: &str = include_str!("baseline.py");
@@ -88,7 +96,7 @@ impl Baseline {
         config: &Gpt2Config,
         place: &Place,
     ) -> Result<Self, String> {
-        let [device, dtype] = place.in_torch();
+        let [device, dtype] = place.in_torch()?;
         let python = python.unwrap_or(Path::new("python3"));
         let shape = serde_json::json!({
             "n_layer": config.n_layer,
@@ -116,7 +124,7 @@ impl Baseline {
             requests: RefCell::new(Some(requests)),
             answers: RefCell::new(BufReader::new(answers)),
         };
-        match new.read()?.as_str() {
+        match new.read(|_| UNFIT.to_owned())?.as_str() {
             "ready" => Ok(new),
             other => Err(format!("{name}: {other}")),
         }
@@ -129,6 +137,9 @@ impl Baseline {
     ///
     /// What the process said instead.
     pub(crate) fn measure(&self, kind: Kind, scope: &str, length: usize) -> Result<f64, String> {
+        if kind == Kind::Eager && length > EAGER_LIMIT {
+            return Err(format!("not tried beyond {EAGER_LIMIT} tokens, for memory"));
+        }
         let line = format!("{} {scope} {length}\n", kind.word());
         if let Some(requests) = self.requests.borrow_mut().as_mut() {
             requests
@@ -136,18 +147,18 @@ impl Baseline {
                 .and_then(|()| requests.flush())
                 .map_err(|error| format!("the baseline's process ended: {error}"))?;
         }
-        let answer = self.read()?;
+        let answer = self.read(|status| format!("the baseline's process ended: {status}"))?;
         answer.parse().map_err(|_| answer)
     }
 
-    fn read(&self) -> Result<String, String> {
+    /// A line of the process's, or what `ended` makes of how it ended.
+    fn read(&self, ended: impl FnOnce(ExitStatus) -> String) -> Result<String, String> {
         let mut line = String::new();
         match self.answers.borrow_mut().read_line(&mut line) {
-            Ok(0) => Err(
-                "Python ended; it needs the packages torch and transformers, and CUDA for \
-                          a GPU"
-                    .to_owned(),
-            ),
+            Ok(0) => Err(match self.child.borrow_mut().wait() {
+                Ok(status) => ended(status),
+                Err(error) => format!("the baseline's process: {error}"),
+            }),
             Ok(_) => Ok(line.trim().to_owned()),
             Err(error) => Err(format!("the baseline's process: {error}")),
         }

@@ -122,11 +122,8 @@ impl Experiment for Memory {
                     extension: lab.fitting(self.settings.extension),
                     pass: Pass::Forward,
                 };
-                let found = match lab.worker() {
-                    Some(worker) => worker.measure(&cell, self.settings.limit_mib),
-                    None => Err("there is no program to start for it".to_owned()),
-                };
-                match found {
+                let worker = lab.worker();
+                match worker.and_then(|worker| worker.measure(&cell, self.settings.limit_mib)) {
                     Ok(peak) => {
                         one.set("peak", peak.peak as f64);
                         one.set("growth", peak.growth as f64);

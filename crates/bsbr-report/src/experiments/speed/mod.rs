@@ -139,8 +139,9 @@ impl Speed {
         if self.settings.baselines.is_empty() {
             return all;
         }
-        let baseline = Baseline::start(lab.python(), lab.dense().config(), &Place::default())
-            .map(std::rc::Rc::new);
+        let place = Place::new(lab.device_name(), &lab.dtype());
+        let baseline =
+            Baseline::start(lab.python(), lab.dense().config(), &place).map(std::rc::Rc::new);
         for kind in Kind::ALL {
             let (scope, length) = (unit.source.clone(), unit.length);
             let run = baseline.clone().map(|baseline| -> Run<'a> {

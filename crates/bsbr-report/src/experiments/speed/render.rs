@@ -72,7 +72,7 @@ fn method(experiment: &Speed, records: &Records) -> Vec<String> {
     let (settings, counts) = (&experiment.settings, &experiment.counts);
     let mut paragraphs = vec![format!(
         "{} of each row at each length, batch 1, after one that is not timed; of what takes longer \
-         than {:.0} s, {}. The rows take turns in rounds, each goes first once, and a speed-up \
+         than {:.0} s, {}. The rows take turns in rounds, another goes first in each, and a speed-up \
          compares the two of one round. *{MODEL}* is a forward pass to the logits of the last \
          token, without a cache, on random ids; *{ATTENTION}* is one layer's attention from random \
          queries, keys and values to its output, building summaries included. `dense` is the \
@@ -86,8 +86,8 @@ fn method(experiment: &Speed, records: &Records) -> Vec<String> {
             "PyTorch was not asked for; `--baseline torch` times it in the same rounds.".to_owned(),
         ),
         false => paragraphs.push(
-            "PyTorch runs the same shapes with random weights on the CPU, with as many threads, in \
-             a process of its own that waits while others run."
+            "PyTorch runs the same shapes with random weights on the same device, on a CPU with as \
+             many threads, in a process of its own that waits while others run."
                 .to_owned(),
         ),
     }

@@ -99,7 +99,7 @@ impl TrainingMemory {
         round: u64,
         recompute: bool,
     ) -> Result<Peak, String> {
-        let worker = lab.worker().ok_or("there is no program to start for it")?;
+        let worker = lab.worker()?;
         let cell = Cell {
             arm: arm.config.clone(),
             seed: self.spec.method.seed.wrapping_add(round),
