@@ -42,11 +42,14 @@ fn feeding_piece_by_piece_gives_what_feeding_at_once_gives() {
         }),
     ];
     let ids: Vec<u32> = (0..40).map(|i| (i * 31 + 7) % 97).collect();
+    // Forty passes of a token each take half a minute where shaders are compiled for the processor.
+    let others = std::env::var("BURN_DEVICE").is_ok_and(|device| device != "flex");
+    let pieces = &[7, 39, 1, 3][..if others { 2 } else { 4 }];
     for arm in arms {
         let config = config("base").with_arm(arm.clone());
         let model = load_arms(&config);
         let at_once = floats(model.hidden_states(&single(&ids)).expect("ids"));
-        for piece in [1, 3, 7, 39] {
+        for &piece in pieces {
             let mut cache = model.new_cache();
             let pieces = ids
                 .chunks(piece)

@@ -51,16 +51,17 @@ pub(crate) fn backward<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let dtype = inputs[0].dtype();
     if !is_half(dtype) {
-        return in_own_type::<B>(inputs, out, lse, grad, scale);
+        return in_own_type::<B>(inputs, Some(out), lse, grad, scale);
     }
     let [q, k, v] = inputs.map(single::<B>);
-    let (out, lse) = match lse.dtype() {
+    let lse = match lse.dtype() {
         // A kernel's, which computed in single precision as well.
-        DType::F32 => (single::<B>(out), lse),
+        DType::F32 => lse,
         // Of scores that were rounded: weights made anew with it would not add up to 1.
-        _ => forward::<B>(q.clone(), k.clone(), v.clone(), scale),
+        _ => forward::<B>(q.clone(), k.clone(), v.clone(), scale).1,
     };
-    let (dq, dk, dv) = in_own_type::<B>([q, k, v], out, lse, single::<B>(grad), scale);
+    // The output was rounded, and so is the difference that it would be taken from.
+    let (dq, dk, dv) = in_own_type::<B>([q, k, v], None, lse, single::<B>(grad), scale);
     (
         back::<B>(dq, dtype),
         back::<B>(dk, dtype),
@@ -68,9 +69,10 @@ pub(crate) fn backward<B: Backend>(
     )
 }
 
+/// The same in the type of the inputs; without the output, what it is needed for is computed anew.
 fn in_own_type<B: Backend>(
     [q, k, v]: [FloatTensor<B>; 3],
-    out: FloatTensor<B>,
+    out: Option<FloatTensor<B>>,
     lse: FloatTensor<B>,
     grad: FloatTensor<B>,
     scale: f64,
@@ -81,8 +83,13 @@ fn in_own_type<B: Backend>(
     let log = B::float_sub(scores::<B>(q.clone(), k.clone(), scale), lse);
     let p = B::float_exp(B::float_clamp_max(log, 0.0.into()));
     let dv = B::float_matmul(B::float_swap_dims(p.clone(), 2, 3), grad.clone());
-    let delta = B::float_sum_dim(B::float_mul(out, grad.clone()), 3);
-    let dp = B::float_matmul(grad, B::float_swap_dims(v, 2, 3));
+    let dp = B::float_matmul(grad.clone(), B::float_swap_dims(v, 2, 3));
+    // Σ p·dp over keys is Σ out·grad over dimensions.
+    let delta = match out {
+        Some(out) => B::float_mul(out, grad),
+        None => B::float_mul(p.clone(), dp.clone()),
+    };
+    let delta = B::float_sum_dim(delta, 3);
     let ds = B::float_mul(p, B::float_sub(dp, delta));
     let ds = B::float_mul_scalar(ds, scale.into());
     let dk = B::float_matmul(B::float_swap_dims(ds.clone(), 2, 3), q);

@@ -131,7 +131,7 @@ fn block_attention_of_views() {
         exact_clusters: 0,
     };
     for (device, dtype) in half_types() {
-        for (n, d) in cases(2, [(76, 64), (100, 20), (1, 64), (75, 64), (203, 64)]) {
+        for (n, d) in cases(1, [(100, 20), (76, 64), (1, 64), (75, 64), (203, 64)]) {
             // Heads beside each other, as projections give them.
             let packed = tensor::<4>([2, n, 3 * 2, d], 7, 1.0, &device).swap_dims(1, 2);
             let scale = 1.0 / (d as f64).sqrt();
