@@ -44,6 +44,7 @@ impl BlockAttention {
 /// What the queries of a chunk see: a window, which ends with each query's own token,
 /// and keys that all of them share.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(not(feature = "flex"), allow(dead_code))] // kernels for GPUs count shared keys themselves
 pub(super) struct Seen {
     /// First token of the window.
     pub(super) near: usize,
