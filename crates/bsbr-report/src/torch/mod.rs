@@ -15,9 +15,9 @@ use crate::spec::ArmSpec;
 /// What a process runs that opens a folder and gives the first token.
 pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");
 
-/// The longest sequence whose scores are all written out, by eager attention: those of GPT-2 at
-/// twice as many take more than 10 GB, several times over.
-const EAGER_LIMIT: usize = 8192;
+/// GB of one layer's scores beyond which they are not all written out, by eager attention, which
+/// holds them several times over: those of GPT-2 take 3.2 GB at 8,192 tokens.
+const EAGER_LIMIT: f64 = 4.0;
 
 /// Said where the process ends before it is ready.
 const UNFIT: &str =
@@ -79,6 +79,7 @@ impl Kind {
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Baseline {
+    heads: usize,
     child: RefCell<Child>,
     requests: RefCell<Option<ChildStdin>>,
     answers: RefCell<BufReader<ChildStdout>>,
@@ -120,6 +121,7 @@ impl Baseline {
             return Err(format!("{name} has no standard streams"));
         };
         let new = Self {
+            heads: config.n_head,
             child: RefCell::new(child),
             requests: RefCell::new(Some(requests)),
             answers: RefCell::new(BufReader::new(answers)),
@@ -137,8 +139,8 @@ impl Baseline {
     ///
     /// What the process said instead.
     pub(crate) fn measure(&self, kind: Kind, scope: &str, length: usize) -> Result<f64, String> {
-        if kind == Kind::Eager && length > EAGER_LIMIT {
-            return Err(format!("not tried beyond {EAGER_LIMIT} tokens, for memory"));
+        if kind == Kind::Eager {
+            affordable(self.heads, length)?;
         }
         let line = format!("{} {scope} {length}\n", kind.word());
         if let Some(requests) = self.requests.borrow_mut().as_mut() {
@@ -165,10 +167,34 @@ impl Baseline {
     }
 }
 
+/// Refuses scores in `f32` that no usual machine holds several times over.
+fn affordable(heads: usize, length: usize) -> Result<(), String> {
+    let scores = (heads * length * length * size_of::<f32>()) as f64 * 1e-9;
+    match scores > EAGER_LIMIT {
+        true => Err(format!(
+            "not tried: a layer's scores take {scores:.1} GB, several times over"
+        )),
+        false => Ok(()),
+    }
+}
+
 impl Drop for Baseline {
     fn drop(&mut self) {
         // The process ends with its standard input; waiting leaves no zombie.
         drop(self.requests.borrow_mut().take());
         let _ = self.child.borrow_mut().wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_written_out_as_far_as_memory_goes() {
+        assert_eq!(affordable(12, 8192), Ok(()));
+        let reason = affordable(16, 8192).unwrap_err();
+        assert!(reason.contains("4.3 GB"), "{reason}");
+        assert!(affordable(12, 16384).is_err());
     }
 }
