@@ -18,5 +18,4 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 #[unsafe(export_name = "_rjem_malloc_conf")]
 #[allow(unsafe_code)] // the name that jemalloc looks for
 #[allow(non_upper_case_globals)]
-static malloc_conf: &[u8; 61] =
-    b"thp:always,oversize_threshold:268435456,dirty_decay_ms:60000\0";
+static malloc_conf: &[u8; 61] = b"thp:always,oversize_threshold:268435456,dirty_decay_ms:60000\0";
