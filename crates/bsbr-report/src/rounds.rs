@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bsbr_attention::{Attention, AttentionInput, Padding};
 use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::module::Module;
 use burn::tensor::{DType, Distribution, Tensor};
 
 use crate::record::Measurement;
@@ -48,6 +49,41 @@ pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> 
         let output = attention.forward(input);
         let last = output.dims()[2].saturating_sub(1);
         wait_for(output.narrow(2, last, 1));
+        Ok(start.elapsed().as_secs_f64())
+    })
+}
+
+/// The same, and from its output back to the gradients of queries, keys and values.
+pub(crate) fn gradients_run<'a>(model: Gpt2, input: AttentionInput) -> Run<'a> {
+    let normal = Distribution::Normal(0.0, 1.0);
+    let (shape, dtype) = (input.query.dims(), input.query.dtype());
+    let weight = Tensor::<4>::random(shape, normal, &input.query.device()).cast(dtype);
+    let weight = Tensor::from_inner(weight);
+    let tracked = AttentionInput {
+        hidden_states: Tensor::from_inner(input.hidden_states),
+        ..input
+    };
+    let model = model.train();
+    let attention: Option<Attention> = model.h.first().map(|block| block.attn.bsbr.clone());
+    Box::new(move || {
+        let attention = attention.as_ref().ok_or("the model has no layer")?;
+        let leaf = |x: &Tensor<4>| Tensor::from_inner(x.clone()).require_grad();
+        let [query, key, value] = [&tracked.query, &tracked.key, &tracked.value].map(leaf);
+        let leaves = [query.clone(), key.clone(), value.clone()];
+        let input = AttentionInput {
+            query,
+            key,
+            value,
+            ..tracked.clone()
+        };
+        let start = Instant::now();
+        let output = attention.forward(input);
+        let grads = (output * weight.clone()).sum().backward();
+        for leaf in leaves {
+            let grad = leaf.grad(&grads).ok_or("there is no gradient")?;
+            let last = grad.dims()[2].saturating_sub(1);
+            wait_for(grad.narrow(2, last, 1));
+        }
         Ok(start.elapsed().as_secs_f64())
     })
 }

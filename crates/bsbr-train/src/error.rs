@@ -81,6 +81,12 @@ pub enum TrainError {
         /// Why.
         message: String,
     },
+    /// A device that failed where there is no list of them.
+    #[error("the device failed: {message}; nothing of the step is kept")]
+    Device {
+        /// Why.
+        message: String,
+    },
     /// A file of texts that cannot be read.
     #[error(transparent)]
     Dataset(#[from] bsbr_data::dataset::DatasetError),

@@ -23,10 +23,22 @@ pub struct MeasuredStep {
     optimizer: Optimizer,
     windows: Vec<TrainWindow>,
     adamw: AdamW,
+    device: Device,
+    side_by_side: usize,
+}
+
+/// How a step divides its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Division {
+    /// As many micro-batches as the machine has threads: each runs on one.
+    Threads,
+    /// None: what computes it has units enough for all rows at once.
+    Whole,
 }
 
 impl MeasuredStep {
-    /// A fresh model, and a batch of `rows` windows of `window` inputs and as many targets.
+    /// A fresh model, and a batch of `rows` windows of `window` inputs and as many targets, which a
+    /// step divides as `division` says.
     ///
     /// # Errors
     ///
@@ -35,6 +47,7 @@ impl MeasuredStep {
         config: &Gpt2Config,
         rows: usize,
         window: usize,
+        division: Division,
         device: &Device,
     ) -> Result<Self, TrainError> {
         let model = init(config, SEED, &device.clone().autodiff())?;
@@ -57,15 +70,21 @@ impl MeasuredStep {
             model: Some(number_parameters(model)),
             optimizer: Optimizer::adamw(&adamw),
             adamw,
+            device: device.clone(),
+            side_by_side: match division {
+                Division::Threads => machine_threads(),
+                Division::Whole => 1,
+            },
         })
     }
 
     /// One step as a run makes it: forward, backward, clipping, update. Gives the mean cross
-    /// entropy before it, in nats.
+    /// entropy before it, in nats, once the device has made all of the step.
     ///
     /// # Errors
     ///
-    /// [`TrainError`] where the model cannot read the batch, now or in a step before.
+    /// [`TrainError`] where the model cannot read the batch, now or in a step before, or where the
+    /// device fails.
     pub fn run(&mut self) -> Result<f64, TrainError> {
         let Some(model) = self.model.take() else {
             return Err(TrainError::Config {
@@ -73,9 +92,8 @@ impl MeasuredStep {
                 message: "a step before failed; make a new one".into(),
             });
         };
-        let threads = machine_threads();
+        let threads = self.side_by_side;
         let weight = total_weight(&self.windows);
-        // As many micro-batches as threads: each runs on one.
         let micro_rows = self.windows.len().div_ceil(threads);
         let parts: Vec<_> = (0..).zip(self.windows.chunks(micro_rows)).collect();
         let (grads, losses) = micro_batches(&model, &parts, threads, |model, _, rows| {
@@ -83,6 +101,9 @@ impl MeasuredStep {
         })?;
         let (grads, _) = clip_global_norm(&model, grads, self.adamw.clip_norm);
         self.model = Some(self.optimizer.step(model, grads, 1.0));
+        self.device.sync().map_err(|error| TrainError::Device {
+            message: error.to_string(),
+        })?;
         Ok(losses.value)
     }
 }
@@ -91,15 +112,28 @@ impl MeasuredStep {
 mod tests {
     use super::*;
 
-    #[test]
-    fn steps_on_one_batch_bring_its_loss_down() {
+    /// Losses of steps on one batch.
+    fn losses(division: Division, steps: usize) -> Vec<f64> {
         let text = r#"{"model_type": "gpt2", "vocab_size": 16, "n_positions": 8, "n_embd": 16,
                        "n_layer": 1, "n_head": 2}"#;
         let config = Gpt2Config::from_json(text).unwrap();
-        let mut step = MeasuredStep::new(&config, 4, 8, &Device::default()).unwrap();
-        let first = step.run().unwrap();
+        let mut step = MeasuredStep::new(&config, 4, 8, division, &Device::default()).unwrap();
+        (0..steps).map(|_| step.run().unwrap()).collect()
+    }
+
+    #[test]
+    fn steps_on_one_batch_bring_its_loss_down() {
+        let losses = losses(Division::Threads, 21);
+        let (first, last) = (losses[0], losses[20]);
         assert!((first - 16f64.ln()).abs() < 0.3, "{first}");
-        let last = (0..20).map(|_| step.run().unwrap()).last().unwrap();
         assert!(last < first - 0.02, "{first} → {last}");
+    }
+
+    #[test]
+    fn steps_are_the_same_however_they_are_divided() {
+        let [divided, whole] = [Division::Threads, Division::Whole].map(|one| losses(one, 3));
+        for (divided, whole) in divided.iter().zip(&whole) {
+            assert!((divided - whole).abs() < 1e-4, "{divided} or {whole}");
+        }
     }
 }

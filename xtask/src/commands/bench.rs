@@ -109,6 +109,8 @@ enum Part {
     Model,
     /// One layer's attention
     Attention,
+    /// One layer's attention, and the gradients of its inputs
+    Gradients,
     /// Peak memory of a forward pass, in fresh processes
     Memory,
     /// Loading and the first token, in fresh processes
@@ -124,6 +126,7 @@ impl Part {
         match self {
             Self::Model => Scope::Model,
             Self::Attention => Scope::Attention,
+            Self::Gradients => Scope::Gradients,
             Self::Memory => Scope::Memory,
             Self::FirstToken => Scope::FirstToken,
             Self::Accuracy => Scope::Accuracy,
@@ -281,7 +284,9 @@ fn plan(args: &Args, arms: usize) -> u64 {
     units(args)
         .iter()
         .map(|(scope, _)| match scope {
-            Scope::Model | Scope::Attention => (runs + 1) * (arms + 2 + 3 * torch),
+            Scope::Model | Scope::Attention | Scope::Gradients => {
+                (runs + 1) * (arms + 2 + 3 * torch)
+            }
             Scope::Memory => runs.min(3) * (arms + 2 * torch),
             Scope::FirstToken => (runs + 1) * 2 * (1 + torch),
             Scope::Training => (runs + 1) * (1 + torch),

@@ -82,7 +82,7 @@ impl AttentionOps for burn::backend::Remote {}
 /// recomputes the scores block by block. The result does not depend on the
 /// number of threads. Inputs may be views with any strides; the output is laid
 /// out as `[B, Nq, H, D]`, so that merging the heads copies nothing. On GPUs the
-/// forward direction is a kernel where Nq = Nk. Elsewhere, plain operations
+/// both directions are kernels where Nq = Nk. Elsewhere, plain operations
 /// compute the same.
 ///
 /// # Panics

@@ -21,7 +21,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::Tensor;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) use cube::causal as causal_cube;
+pub(crate) use cube::{causal as causal_cube, causal_backward as causal_cube_backward};
 
 /// Which keys a query of [`block_attention`] sees.
 ///
@@ -218,7 +218,7 @@ impl BlockAttentionOps for burn::backend::Remote {}
 /// query's scores is kept; clusters, states and scores are computed again. The
 /// output is laid out as `[B, N, H, D]`.
 ///
-/// On GPUs the forward pass without looked-up clusters is made of kernels that keep
+/// On GPUs both directions, without looked-up clusters, are made of kernels that keep
 /// no scores; what they split and summarise is what the host would, up to rounding.
 ///
 /// Elsewhere it is what [`block_attention_plain`] is, which needs memory for N²
@@ -271,8 +271,7 @@ pub fn block_attention_plain(
     ))
 }
 
-/// Whether [`block_attention`] is fused for tensors like `x` `[B, H, N, D]`: forward, and,
-/// where their device has autodiff, backward too.
+/// Whether [`block_attention`] is fused for tensors like `x` `[B, H, N, D]`, in both directions.
 #[cfg_attr(not(any(feature = "wgpu", feature = "cuda")), allow(unused_variables))]
 pub fn fuses_block_attention(x: &Tensor<4>, settings: &BlockAttention) -> bool {
     match x.device().without_autodiff().as_dispatch() {
@@ -280,7 +279,7 @@ pub fn fuses_block_attention(x: &Tensor<4>, settings: &BlockAttention) -> bool {
         burn::backend::DispatchDevice::Flex(_) => x.dtype() == burn::tensor::DType::F32,
         #[cfg(any(feature = "wgpu", feature = "cuda"))]
         burn::backend::DispatchDevice::Cube(device) => {
-            !x.device().is_autodiff() && cube::fuses(device, x.dtype(), x.dims()[3], settings)
+            cube::fuses(device, x.dtype(), x.dims()[3], settings)
         }
         #[allow(unreachable_patterns)] // with one backend compiled in
         _ => false,

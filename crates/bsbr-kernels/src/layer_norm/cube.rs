@@ -1,13 +1,12 @@
 //! One pass on devices that CubeCL has kernels for, a cube of units for each row, in `f32`
 //! whatever the elements.
 
-use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use super::LayerNormOps;
+use super::{LayerNormOps, portable};
 use crate::cube::{UNITS, cube_index, cubes, elements, room, rows, tensor, total};
 
 /// The most features that the units of a cube keep in registers.
@@ -22,7 +21,7 @@ impl LayerNormOps for Cube {
     ) -> FloatTensor<Self> {
         match forward([&x, &gamma, &beta], epsilon) {
             Some(out) => out,
-            None => Self::layer_norm(x, gamma, Some(beta), epsilon),
+            None => portable::forward::<Self>(x, gamma, beta, epsilon),
         }
     }
 }

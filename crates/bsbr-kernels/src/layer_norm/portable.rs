@@ -6,6 +6,19 @@ use burn::tensor::Shape;
 
 use crate::half::{back, single};
 
+/// Normalised x by Burn's own operation, of half precision in single precision.
+pub(super) fn forward<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    epsilon: f64,
+) -> FloatTensor<B> {
+    let dtype = x.dtype();
+    // In f16 the square of an outlier is infinite.
+    let [x, gamma, beta] = [x, gamma, beta].map(single::<B>);
+    back::<B>(B::layer_norm(x, gamma, Some(beta), epsilon), dtype)
+}
+
 /// Gradients of x, gamma and beta from that of the output.
 pub(super) fn backward<B: Backend>(
     x: FloatTensor<B>,

@@ -182,6 +182,17 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
 }
 
 #[test]
+fn equal_plain_where_many_queries_see_a_cluster() {
+    let settings = BlockAttention {
+        sinks: 3,
+        chunk_size: 64,
+        clusters: 2,
+        ..SETTINGS
+    };
+    check([1, 1, 1030, 4], States::Whole, settings);
+}
+
+#[test]
 fn equal_plain_with_exact_clusters() {
     // 100 are more than there are.
     for exact_clusters in cases(1, [3, 1, 100]) {

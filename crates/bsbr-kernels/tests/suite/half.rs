@@ -76,11 +76,11 @@ fn check_gradients<const R: usize, const N: usize>(
 }
 
 /// Numbers of which two have squares beyond the range of f16.
-fn with_outliers(device: &Device) -> Tensor<2> {
-    let mut numbers = values(3 * 20, 1, 3.0);
+fn with_outliers(shape: [usize; 2], device: &Device) -> Tensor<2> {
+    let mut numbers = values(shape[0] * shape[1], 1, 3.0);
     numbers[5] = 300.0;
     numbers[27] = -300.0;
-    Tensor::from_data(TensorData::new(numbers, [3, 20]), device)
+    Tensor::from_data(TensorData::new(numbers, shape), device)
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn block_attention_of_views() {
 fn gradients_of_elementwise_operations() {
     for (device, dtype) in half_types() {
         let device = device.autodiff();
-        let x = || with_outliers(&device);
+        let x = || with_outliers([3, 20], &device);
         let row = |seed| tensor::<2>([1, 20], seed, 1.0, &device);
         check_gradients(|[x]| gelu_new(x), [x()], dtype, "GELU");
         check_gradients(|[x]| gelu_new_plain(x), [x()], dtype, "plain GELU");
@@ -169,6 +169,22 @@ fn gradients_of_elementwise_operations() {
             check(normalise, inputs(), dtype, "layer norm");
             check_gradients(normalise, inputs(), dtype, "layer norm");
         }
+    }
+}
+
+#[test]
+fn layer_norm_of_rows_too_wide_for_a_kernel() {
+    for (device, dtype) in half_types() {
+        let width = 64 * 128 + 3;
+        let inputs = [
+            with_outliers([2, width], &device),
+            tensor([1, width], 3, 1.0, &device),
+            tensor([1, width], 4, 1.0, &device),
+        ];
+        let normalise = |[x, gamma, beta]: [Tensor<2>; 3]| {
+            layer_norm(x, gamma.squeeze_dim(0), beta.squeeze_dim(0), 1e-5)
+        };
+        check(normalise, inputs, dtype, "wide layer norm");
     }
 }
 

@@ -19,7 +19,9 @@ use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Cell, Pass, Worker};
 use crate::record::Measurement;
-use crate::rounds::{Contestant, Rounds, Run, attention_run, model_run, random_input};
+use crate::rounds::{
+    Contestant, Rounds, Run, attention_run, gradients_run, model_run, random_input,
+};
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
 
@@ -40,6 +42,8 @@ pub enum Scope {
     Model,
     /// One layer's attention.
     Attention,
+    /// The same, and the gradients of queries, keys and values.
+    Gradients,
     /// The growth of a process's peak in a forward pass.
     Memory,
     /// Fresh processes, from their start to the first token after a prompt.
@@ -58,6 +62,7 @@ impl Scope {
         match self {
             Self::Model => "model",
             Self::Attention => "attention",
+            Self::Gradients => "gradients",
             Self::Memory => "memory",
             Self::FirstToken => "first-token",
             Self::Accuracy => "accuracy",
@@ -105,7 +110,7 @@ impl Contest<'_> {
     /// [`ReportError`] where the model cannot be converted or trained. What cannot be timed is a
     /// series that says why.
     pub fn measure(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
-        if let Some(reason) = self.on_processor_alone(scope) {
+        if let Some(reason) = self.elsewhere(scope) {
             let whose = self.arms.iter().map(|arm| &arm.id);
             return Ok(whose
                 .map(|id| Series {
@@ -115,7 +120,7 @@ impl Contest<'_> {
                 .collect());
         }
         match scope {
-            Scope::Model | Scope::Attention => self.timed(scope, length),
+            Scope::Model | Scope::Attention | Scope::Gradients => self.timed(scope, length),
             Scope::Memory => Ok(self.memory(length)),
             Scope::FirstToken => self.first_token(),
             Scope::Accuracy => self.accuracy(length),
@@ -124,20 +129,17 @@ impl Contest<'_> {
         }
     }
 
-    /// Why a scope is not measured here, where its processes measure the processor, in its types.
-    fn on_processor_alone(&self, scope: Scope) -> Option<String> {
-        let fits = match scope {
-            Scope::FirstToken => !self.place.is_accelerator(),
-            Scope::Memory | Scope::Training => {
-                !self.place.is_accelerator() && self.place.dtype() == DType::F32
-            }
-            _ => true,
+    /// Where alone a scope is measured, if that is not here.
+    fn elsewhere(&self, scope: Scope) -> Option<String> {
+        let on_processor = !self.place.is_accelerator();
+        let in_single = self.place.dtype() == DType::F32;
+        let (fits, place) = match scope {
+            Scope::FirstToken => (on_processor, "on the processor alone"),
+            Scope::Memory => (on_processor && in_single, "on the processor alone, in f32"),
+            Scope::Training => (in_single, "in f32 alone"),
+            _ => (true, ""),
         };
-        let types = match scope {
-            Scope::FirstToken => "",
-            _ => ", in f32",
-        };
-        (!fits).then(|| format!("measured on the processor alone{types}"))
+        (!fits).then(|| format!("measured {place}"))
     }
 
     /// An arm of the model, for any length.
@@ -164,13 +166,14 @@ impl Contest<'_> {
         let config = self.dense.config();
         let ids = random(SEED, 0, config.vocab_size, length);
         let dtype = self.place.dtype();
-        let input = (scope == Scope::Attention).then(|| random_input(&self.dense, length, dtype));
+        let input = || random_input(&self.dense, length, dtype);
         let mut all = Vec::new();
         for arm in &self.arms {
             let model = self.model(arm)?;
-            let run = match &input {
-                Some(input) => Ok(attention_run(&model, input.clone())),
-                None => model_run(model, &ids),
+            let run = match scope {
+                Scope::Attention => Ok(attention_run(&model, input())),
+                Scope::Gradients => Ok(gradients_run(model, input())),
+                _ => model_run(model, &ids),
             };
             all.push(Contestant {
                 id: arm.id.clone(),
@@ -189,6 +192,7 @@ impl Contest<'_> {
                 (_, machine::COPY) => Some(machine::bytes()),
                 // Everybody is measured by what exact attention takes.
                 (Scope::Attention, _) => Some(floor::attention_operations(config, length)),
+                (Scope::Gradients, _) => Some(floor::gradient_operations(config, length)),
                 _ => None,
             };
         }
@@ -339,7 +343,7 @@ impl Contest<'_> {
 
     fn training(&self) -> Result<Vec<Series>, ReportError> {
         let config = training::config()?;
-        let ours = training::contestant(&config, &self.dense.device())?;
+        let ours = training::contestant(&config, &self.place, &self.dense.device())?;
         let mut all = vec![ours];
         if self.torch {
             let baseline = self.baseline(&config);

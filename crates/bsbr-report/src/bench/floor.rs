@@ -37,6 +37,12 @@ pub fn attention_operations(config: &Gpt2Config, tokens: usize) -> f64 {
     4.0 * pairs * config.n_embd as f64
 }
 
+/// Those of the same and of its backward pass, which makes the scores anew: two products forward,
+/// and five backward.
+pub fn gradient_operations(config: &Gpt2Config, tokens: usize) -> f64 {
+    3.5 * attention_operations(config, tokens)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

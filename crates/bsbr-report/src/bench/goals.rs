@@ -64,7 +64,7 @@ const GOALS: [Goal; 8] = [
         limit: 0.5,
         cases: |measured| {
             by_length(measured, Scope::Attention, 512, |length| {
-                share_of_rate(measured, "dense", length)
+                share_of_rate(measured, Scope::Attention, "dense", length)
             })
         },
     },

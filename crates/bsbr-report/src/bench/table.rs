@@ -135,6 +135,7 @@ pub fn tables(measured: &Measured) -> Vec<Table> {
     for (scope, title) in [
         (Scope::Model, "The whole model"),
         (Scope::Attention, "Attention alone"),
+        (Scope::Gradients, "Attention alone and its gradients"),
     ] {
         if !measured.lengths(scope).is_empty() {
             all.push(times(measured, scope, title));
@@ -207,6 +208,9 @@ fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
             " A floor is what the linear layers alone would take: their operations at the rate of \
              the faster of the two products, in a round, or their bytes at the rate of a copy."
         }
+        false if scope == Scope::Gradients => {
+            " One layer, from queries, keys and values to the output and back to their gradients."
+        }
         false => " One layer, from queries, keys and values to the output.",
     };
     Table {
@@ -258,7 +262,7 @@ fn ratios(measured: &Measured, scope: Scope, title: &str) -> Table {
         row.extend(ours.iter().map(|own| {
             ratio(&match scope {
                 Scope::Model => over_floor(measured, own, length),
-                _ => share_of_rate(measured, own, length),
+                _ => share_of_rate(measured, scope, own, length),
             })
         }));
         rows.push(row);
@@ -296,8 +300,13 @@ pub(super) fn over_floor(measured: &Measured, who: &str, length: usize) -> Vec<f
 }
 
 /// What attention makes of the matrix products' rate, round by round.
-pub(super) fn share_of_rate(measured: &Measured, who: &str, length: usize) -> Vec<f64> {
-    let rounds = measured.rounds(Scope::Attention, who, length);
+pub(super) fn share_of_rate(
+    measured: &Measured,
+    scope: Scope,
+    who: &str,
+    length: usize,
+) -> Vec<f64> {
+    let rounds = measured.rounds(scope, who, length);
     let share = |round: &Round| round.work / round.seconds / round.product;
     rounds.iter().map(share).collect()
 }

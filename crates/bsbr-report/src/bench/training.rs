@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use bsbr_gpt2::Gpt2Config;
-use bsbr_train::measured_step::MeasuredStep;
+use bsbr_train::measured_step::{Division, MeasuredStep};
 use burn::tensor::Device;
 
+use crate::bench::Place;
 use crate::error::ReportError;
 use crate::rounds::{Contestant, Run};
 
@@ -28,9 +29,15 @@ pub(super) fn config() -> Result<Gpt2Config, ReportError> {
 /// Our step.
 pub(super) fn contestant<'a>(
     config: &Gpt2Config,
+    place: &Place,
     device: &Device,
 ) -> Result<Contestant<'a>, ReportError> {
-    let step = RefCell::new(MeasuredStep::new(config, ROWS, WINDOW, device)?);
+    let division = match place.is_accelerator() {
+        true => Division::Whole,
+        false => Division::Threads,
+    };
+    let step = MeasuredStep::new(config, ROWS, WINDOW, division, device)?;
+    let step = RefCell::new(step);
     let run: Run<'a> = Box::new(move || {
         let start = Instant::now();
         let loss = step.borrow_mut().run().map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ is the seconds of one run, or what went wrong. Weights and inputs are random. Th
 
     model TOKENS      a forward pass to the logits of the last token
     attention TOKENS  one layer's attention
+    gradients TOKENS  the same, and the gradients of queries, keys and values
     matrix TOKENS     the product of the hidden states of so many tokens with the first matrix of a
                       feed-forward layer
     training TOKENS   a step of AdamW on a batch of eight rows of so many tokens
@@ -90,18 +91,37 @@ def accuracy(kind, length):
     return ((found - reference).norm() / reference.norm()).item()
 
 
-def attention(kind, length):
-    heads = shape["n_head"]
-    q, k, v = (normal(1, heads, length, shape["n_embd"] // heads) for _ in range(3))
-    start = begin()
+def attend(kind, q, k, v):
     if kind == "sdpa":
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    else:
-        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        mask = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
-        out = scores.masked_fill(mask, float("-inf")).softmax(-1) @ v
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    length = q.shape[-2]
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    mask = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
+    return scores.masked_fill(mask, float("-inf")).softmax(-1) @ v
+
+
+def heads(length):
+    return normal(1, shape["n_head"], length, shape["n_embd"] // shape["n_head"])
+
+
+def attention(kind, length):
+    q, k, v = (heads(length) for _ in range(3))
+    start = begin()
+    out = attend(kind, q, k, v)
     out[..., -1, :].sum().item()
     return time.perf_counter() - start
+
+
+@torch.inference_mode(False)
+def gradients(kind, length):
+    with torch.enable_grad():
+        leaves = [heads(length).requires_grad_() for _ in range(3)]
+        weight = heads(length)
+        start = begin()
+        (attend(kind, *leaves) * weight).sum().backward()
+        for leaf in leaves:
+            leaf.grad[..., -1, :].sum().item()
+        return time.perf_counter() - start
 
 
 def matrix(_, length):
@@ -158,6 +178,7 @@ def memory(kind, length):
 SCOPES = {
     "model": forward,
     "attention": attention,
+    "gradients": gradients,
     "matrix": matrix,
     "training": training,
     "accuracy": accuracy,

@@ -8,6 +8,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::super::BlockAttention;
+use super::listed::{self, Four, Listed, Seen, four_of, sum_of};
 use crate::cube::{elements, room};
 
 /// Queries of a block.
@@ -16,14 +17,8 @@ const QUERIES: usize = 64;
 /// Keys that are weighed together.
 const STEP: usize = 4;
 
-/// Bytes of shared memory for keys, values and biases.
-const SHARED: usize = 16 * 1024;
-
 /// Score of what must not be seen: finite, since WGSL has no infinity.
 pub(super) const HIDDEN: f32 = -1e30;
-
-/// Numbers that are read together.
-type Four = Vector<f32, Const<4>>;
 
 /// What all queries of a chunk see alike, in `f32`.
 pub(super) struct Alike {
@@ -37,15 +32,14 @@ pub(super) struct Alike {
     pub(super) states: Option<CubeTensor>,
 }
 
-/// Keys in shared memory at a time, a multiple of [`STEP`].
+/// Keys in shared memory at a time.
 fn tile(d: usize) -> usize {
-    let key = 2 * 16 * d.div_ceil(4) + 4;
-    (SHARED / key / STEP * STEP).clamp(STEP, QUERIES)
+    listed::tile(d, 1, STEP, QUERIES)
 }
 
 /// Bytes of shared memory that a block takes.
 pub(super) fn shared_bytes(d: usize) -> usize {
-    tile(d) * (2 * 16 * d.div_ceil(4) + 4)
+    tile(d) * listed::row_bytes(d, 1)
 }
 
 /// Output `[B, N, H, D]` in the type of the inputs `[B, H, N, D]`, and the log-sum-exp of
@@ -163,13 +157,19 @@ fn attend_kernel<F: Float>(
         sinks = 0;
     }
     let clusters = clusters as usize;
+    let far_chunks = far_chunks as usize;
     let window = end - near;
-    let total = window + sinks + far * clusters;
+    let exact = window + sinks;
+    let seen = Seen {
+        near,
+        window,
+        exact,
+        total: exact + far * clusters,
+        first_cluster: place * far_chunks * clusters,
+    };
 
     let fours = comptime!(d.div_ceil(4));
-    let mut tile_keys = Shared::<[Four]>::new_slice(tile * fours);
-    let mut tile_values = Shared::<[Four]>::new_slice(tile * fours);
-    let mut tile_bias = Shared::<[f32]>::new_slice(tile);
+    let mut listed = Listed::new(tile, d);
 
     // Units without a query compute what the last one does, and keep it to themselves.
     let query = min(first + unit, end - 1);
@@ -185,45 +185,10 @@ fn attend_kernel<F: Float>(
     let mut norm = f32::new(0.0);
     let mut mass = f32::new(0.0);
 
-    let k_head = row * k.stride(0) + head * k.stride(1);
-    let v_head = row * v.stride(0) + head * v.stride(1);
-    let far_chunks = far_chunks as usize;
-    let head_clusters = place * far_chunks * clusters;
     let mut start = 0usize;
-    while start < total {
+    while start < seen.total {
         sync_cube();
-        let mut item = unit;
-        while item < tile * fours {
-            let (key, four) = (start + item / fours, item % fours);
-            if key < window + sinks {
-                let mut token = near + key;
-                if key >= window {
-                    token = key - window;
-                }
-                tile_keys[item] =
-                    four_of::<F>(k, k_head + token * k.stride(2), k.stride(3), 4 * four, d);
-                tile_values[item] =
-                    four_of::<F>(v, v_head + token * v.stride(2), v.stride(3), 4 * four, d);
-            } else if key < total {
-                let cluster = (head_clusters + key - window - sinks) * d;
-                tile_keys[item] = four_of::<f32>(keys, cluster, 1usize, 4 * four, d);
-                tile_values[item] = four_of::<f32>(values, cluster, 1usize, 4 * four, d);
-            } else {
-                tile_keys[item] = Four::new(0.0);
-                tile_values[item] = Four::new(0.0);
-            }
-            item += QUERIES;
-        }
-        if unit < tile {
-            let key = start + unit;
-            let mut of_key = f32::new(0.0);
-            if key >= total {
-                of_key = f32::new(HIDDEN);
-            } else if key >= window + sinks {
-                of_key = bias[head_clusters + key - window - sinks];
-            }
-            tile_bias[unit] = of_key;
-        }
+        listed.store::<F>(k, v, keys, values, bias, &seen, start, tile, d, QUERIES);
         sync_cube();
 
         let mut step = 0usize;
@@ -235,15 +200,11 @@ fn attend_kernel<F: Float>(
                 let mut products = Four::new(0.0);
                 #[unroll]
                 for four in 0..fours {
-                    products += own[four] * tile_keys[(step + i) * fours + four];
+                    products += own[four] * listed.keys[(step + i) * fours + four];
                 }
-                let mut score = products.extract(0usize)
-                    + products.extract(1usize)
-                    + products.extract(2usize)
-                    + products.extract(3usize)
-                    + tile_bias[step + i];
+                let mut score = sum_of(products) + listed.bias[step + i];
                 let key = start + step + i;
-                if key < window && near + key > query {
+                if key < seen.window && seen.near + key > query {
                     score = f32::new(HIDDEN);
                 }
                 scores[i] = score;
@@ -257,7 +218,7 @@ fn attend_kernel<F: Float>(
             for i in 0..STEP {
                 let weight = (scores[i] - highest).exp();
                 norm += weight;
-                if start + step + i >= window + sinks {
+                if start + step + i >= seen.exact {
                     mass += weight;
                 }
                 scores[i] = weight;
@@ -267,7 +228,7 @@ fn attend_kernel<F: Float>(
                 let mut values = sum[four] * Four::new(kept);
                 #[unroll]
                 for i in 0..STEP {
-                    values += tile_values[(step + i) * fours + four] * Four::new(scores[i]);
+                    values += listed.values[(step + i) * fours + four] * Four::new(scores[i]);
                 }
                 sum[four] = values;
             }
@@ -290,7 +251,7 @@ fn attend_kernel<F: Float>(
                     if dim < d {
                         of_row = four_of::<f32>(states, state + dim * d, 1usize, 4 * four, d);
                     }
-                    tile_values[item] = of_row;
+                    listed.values[item] = of_row;
                     item += QUERIES;
                 }
                 sync_cube();
@@ -300,7 +261,7 @@ fn attend_kernel<F: Float>(
                     let weight = Four::new(mass * scale * x);
                     #[unroll]
                     for four in 0..fours {
-                        sum[four] += tile_values[i * fours + four] * weight;
+                        sum[four] += listed.values[i * fours + four] * weight;
                     }
                 }
                 start += tile;
@@ -322,23 +283,4 @@ fn attend_kernel<F: Float>(
         }
         lse[place * tokens + query] = most + norm.ln();
     }
-}
-
-/// Four numbers of a row from dimension `dim` on, zeros behind its end.
-#[cube]
-fn four_of<F: Float>(
-    x: &Tensor<F>,
-    row: usize,
-    stride: usize,
-    dim: usize,
-    #[comptime] d: usize,
-) -> Four {
-    let mut four = Four::new(0.0);
-    #[unroll]
-    for i in 0..4usize {
-        if dim + i < d {
-            four.insert(i, f32::cast_from(x[row + (dim + i) * stride]));
-        }
-    }
-    four
 }

@@ -1,10 +1,12 @@
-//! The forward pass on devices that CubeCL has kernels for: Vulkan, Metal, CUDA.
+//! Both passes on devices that CubeCL has kernels for: Vulkan, Metal, CUDA.
 //!
-//! Two kernels, and products of Burn's between them: each far chunk is split and
+//! Forward, two kernels, and products of Burn's between them: each far chunk is split and
 //! summarised where its keys are, so that nothing is read back; the states are mixed;
-//! and each block of queries takes one softmax over all that it sees.
+//! and each block of queries takes one softmax over all that it sees. Backward, see [`backward`].
 
 mod attend;
+mod backward;
+mod listed;
 mod route;
 mod summary;
 mod units;
@@ -14,10 +16,13 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{DType, FloatDType, Shape};
 use burn_cubecl::CubeDevice;
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, portable};
 use crate::cube::{computes_in, primitive, tensor};
+use attend::Alike;
+use backward::Gradients;
 
 /// The widest head whose query and output a unit can keep in registers.
 const WIDEST: usize = 128;
@@ -31,18 +36,52 @@ impl BlockAttentionOps for Cube {
         settings: BlockAttention,
         scale: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let size = q.shape();
-        let inputs = [&q, &k, &v].map(primitive);
-        if let [Some(q), Some(k), Some(v)] = inputs
-            && size.num_elements() > 0
-            && [&q, &k, &v].into_iter().all(|x| x.dtype == q.dtype)
-            && fuses(&q.device, q.dtype, size[3], &settings)
-            && let Some(done) = forward([q, k, v], states.clone(), &settings, scale)
+        if let Some(inputs) = fused([&q, &k, &v], &settings)
+            && let Some(done) = forward(inputs, states.clone(), &settings, scale)
         {
             return done;
         }
         portable::forward::<Self>([q, k, v], states, settings, scale)
     }
+
+    fn block_attention_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        states: BlockStatesPrimitive<Self>,
+        out: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        settings: BlockAttention,
+        scale: f64,
+    ) -> Gradients {
+        if let Some(inputs) = fused([&q, &k, &v], &settings)
+            && let Some(passed) = passed([&out, &lse, &grad])
+            && let Some(done) = backward::backward(inputs, states.clone(), passed, &settings, scale)
+        {
+            return done;
+        }
+        portable::backward::<Self>([q, k, v], states, grad, settings, scale)
+    }
+}
+
+/// q, k, v, where both passes are kernels.
+fn fused(inputs: [&FloatTensor<Cube>; 3], settings: &BlockAttention) -> Option<[CubeTensor; 3]> {
+    let [q, k, v] = inputs.map(primitive);
+    let (q, k, v) = (q?, k?, v?);
+    let size = q.shape();
+    let fits = size.num_elements() > 0
+        && size == k.shape()
+        && [&k, &v].into_iter().all(|x| x.dtype == q.dtype)
+        && fuses(&q.device, q.dtype, size[3], settings);
+    fits.then_some([q, k, v])
+}
+
+/// Output, log-sum-exp and gradient of a pass by kernels.
+fn passed([out, lse, grad]: [&FloatTensor<Cube>; 3]) -> Option<[CubeTensor; 3]> {
+    let (out, lse, grad) = (primitive(out)?, primitive(lse)?, primitive(grad)?);
+    let fits = lse.dtype == DType::F32 && grad.dtype == out.dtype;
+    fits.then(|| [out, into_contiguous(lse), grad])
 }
 
 /// Whether a device has kernels for heads of `d` dimensions.
@@ -58,15 +97,28 @@ pub(super) fn fuses(
         && summary::shared_bytes(settings, d) <= shared_bytes(device)
 }
 
-/// Whether a device has the kernel that attends.
+/// Whether a device has the kernels that attend.
 fn attends(device: &CubeDevice, dtype: DType, d: usize) -> bool {
     (1..=WIDEST).contains(&d)
         && computes_in(dtype)
-        && attend::shared_bytes(d) <= shared_bytes(device)
+        && attend::shared_bytes(d).max(backward::shared_bytes(d)) <= shared_bytes(device)
 }
 
 fn shared_bytes(device: &CubeDevice) -> usize {
     device.client().properties().hardware.max_shared_memory_size
+}
+
+/// Causal attention as block attention: one chunk of all tokens.
+fn one_chunk(inputs: [&FloatTensor<Cube>; 3]) -> Option<([CubeTensor; 3], BlockAttention)> {
+    let tokens = inputs[0].shape()[2];
+    let settings = BlockAttention {
+        sinks: 0,
+        chunk_size: tokens.max(1),
+        near_chunks: 0,
+        clusters: 0,
+        exact_clusters: 0,
+    };
+    Some((fused(inputs, &settings)?, settings))
 }
 
 /// Causal attention to all tokens: output `[B, H, N, D]` and log-sum-exp `[B, H, N]`.
@@ -74,21 +126,89 @@ pub(crate) fn causal(
     inputs: [&FloatTensor<Cube>; 3],
     scale: f64,
 ) -> Option<(FloatTensor<Cube>, FloatTensor<Cube>)> {
-    let [q, k, v] = inputs.map(primitive);
-    let (q, k, v) = (q?, k?, v?);
-    let size = q.shape();
-    let settings = BlockAttention {
-        sinks: 0,
-        chunk_size: size[2].max(1),
-        near_chunks: 0,
-        clusters: 0,
-        exact_clusters: 0,
+    let (inputs, settings) = one_chunk(inputs)?;
+    forward(inputs, BlockStatesPrimitive::Off, &settings, scale)
+}
+
+/// Gradients of q, k and v from what [`causal`] was given and gave, and that of its output.
+pub(crate) fn causal_backward(
+    inputs: [&FloatTensor<Cube>; 3],
+    given: [&FloatTensor<Cube>; 3],
+    scale: f64,
+) -> Option<(FloatTensor<Cube>, FloatTensor<Cube>, FloatTensor<Cube>)> {
+    let (inputs, settings) = one_chunk(inputs)?;
+    let given = passed(given)?;
+    let states = BlockStatesPrimitive::Off;
+    let (q, k, v, _) = backward::backward(inputs, states, given, &settings, scale)?;
+    Some((q, k, v))
+}
+
+/// The far chunks of a sequence, in `f32`.
+struct Far {
+    alike: Alike,
+    /// 1 where a token is in a cluster, if asked for. `[B, H, F, G, S]`
+    members: Option<CubeTensor>,
+    states: Option<States>,
+}
+
+/// Their states, and what is read of them.
+struct States {
+    /// `[B, H, F, D, D]`
+    whole: FloatTensor<Cube>,
+    /// The same as bases keep them. `[B, H, F, D, D]`
+    kept: FloatTensor<Cube>,
+    /// Mean key of each chunk. `[B, H, F, D]`
+    means: CubeTensor,
+    /// By which each chunk of the tail mixes them. `[B, H, F, F]`
+    weights: CubeTensor,
+    /// What it reads. `[B, H, F, D, D]`
+    mixed: CubeTensor,
+}
+
+/// Summarises the far chunks, if there are any and they are seen.
+fn far_field(
+    [q, k, v]: [&CubeTensor; 3],
+    states: BlockStatesPrimitive<Cube>,
+    settings: &BlockAttention,
+    scale: f64,
+    with_members: bool,
+) -> Option<Option<Far>> {
+    let shape = q.shape();
+    let (far, d) = (settings.far_chunks(shape[2]), shape[3]);
+    if far == 0 || settings.clusters == 0 {
+        return Some(None);
+    }
+    let wanted = summary::Wanted {
+        states: !matches!(states, BlockStatesPrimitive::Off),
+        members: with_members,
     };
-    let fits = size == k.shape()
-        && size.num_elements() > 0
-        && [&k, &v].into_iter().all(|x| x.dtype == q.dtype)
-        && attends(&q.device, q.dtype, size[3]);
-    fits.then(|| forward([q, k, v], BlockStatesPrimitive::Off, &settings, scale))?
+    let summary = summary::summarise([k, v], settings, far, wanted);
+    let states = match summary.states {
+        None => None,
+        Some(whole) => {
+            let whole = tensor(whole)?;
+            let kept = project(whole.clone(), states, d);
+            let means = summary.means;
+            let (weights, mixed) = route::mix(q, &means, kept.clone(), settings, scale as f32)?;
+            Some(States {
+                whole,
+                kept,
+                means,
+                weights,
+                mixed,
+            })
+        }
+    };
+    Some(Some(Far {
+        alike: Alike {
+            keys: summary.keys,
+            values: summary.values,
+            bias: summary.bias,
+            states: states.as_ref().map(|states| states.mixed.clone()),
+        },
+        members: summary.members,
+        states,
+    }))
 }
 
 fn forward(
@@ -97,36 +217,9 @@ fn forward(
     settings: &BlockAttention,
     scale: f64,
 ) -> Option<(FloatTensor<Cube>, FloatTensor<Cube>)> {
-    let shape = q.shape();
-    let (n, d) = (shape[2], shape[3]);
-    let far = match settings.clusters {
-        0 => 0,
-        _ => settings.far_chunks(n),
-    };
-    let mut alike = None;
-    if far > 0 {
-        let with_state = !matches!(states, BlockStatesPrimitive::Off);
-        let summary = summary::summarise([&k, &v], settings, far, with_state);
-        let mixed = match summary.states {
-            None => None,
-            Some(whole) => {
-                let whole = project(tensor(whole)?, states, d);
-                Some(route::mix(
-                    &q,
-                    &summary.means,
-                    whole,
-                    settings,
-                    scale as f32,
-                )?)
-            }
-        };
-        alike = Some(attend::Alike {
-            keys: summary.keys,
-            values: summary.values,
-            bias: summary.bias,
-            states: mixed,
-        });
-    }
+    let d = q.shape()[3];
+    let far = far_field([&q, &k, &v], states, settings, scale, false)?;
+    let alike = far.map(|far| far.alike);
     let attend = match units::fits(&q.device, q.dtype, d) {
         true => units::attend,
         false => attend::attend,
@@ -145,11 +238,14 @@ fn project(
     let BlockStatesPrimitive::Compressed { key, value } = states else {
         return whole;
     };
-    let [left, right] = [key, value].map(|basis| {
-        let basis = Cube::float_cast(basis, FloatDType::F32);
-        let (h, r) = (basis.shape()[0], basis.shape()[2]);
-        let basis = Cube::float_reshape(basis, Shape::from([1, h, 1, d, r]));
-        Cube::float_matmul(basis.clone(), Cube::float_swap_dims(basis, 3, 4))
-    });
+    let [left, right] = [key, value].map(|basis| projection(basis, d));
     Cube::float_matmul(Cube::float_matmul(left, whole), right)
+}
+
+/// U Uᵀ of a basis `[H, D, r]`. `[1, H, 1, D, D]`
+fn projection(basis: FloatTensor<Cube>, d: usize) -> FloatTensor<Cube> {
+    let basis = Cube::float_cast(basis, FloatDType::F32);
+    let (h, r) = (basis.shape()[0], basis.shape()[2]);
+    let basis = Cube::float_reshape(basis, Shape::from([1, h, 1, d, r]));
+    Cube::float_matmul(basis.clone(), Cube::float_swap_dims(basis, 3, 4))
 }

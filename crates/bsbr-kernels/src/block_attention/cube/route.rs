@@ -16,14 +16,15 @@ use crate::cube::{UNITS, elements, highest, primitive, product, room, tensor, to
 const LEAST: f32 = -1e30;
 
 /// What each chunk with a far field reads, from the mean keys `[B, H, F, D]` and the
-/// states `[B, H, F, D, D]` of far chunks. `[B, H, F, D, D]`
+/// states `[B, H, F, D, D]` of far chunks: the weights by which it mixes states
+/// `[B, H, F, F]`, and the mixture `[B, H, F, D, D]`.
 pub(super) fn mix(
     q: &CubeTensor,
     means: &CubeTensor,
     states: FloatTensor<Cube>,
     settings: &BlockAttention,
     scale: f32,
-) -> Option<CubeTensor> {
+) -> Option<(CubeTensor, CubeTensor)> {
     let shape = states.shape();
     let [b, h, far, d] = [shape[0], shape[1], shape[2], shape[3]];
     let weights = room(q, [b, h, far, far], DType::F32);
@@ -44,13 +45,14 @@ pub(super) fn mix(
         d,
         elements(q.dtype),
     );
-    let weights = tensor(weights)?;
+    let of_weights = tensor(weights.clone())?;
     let states = Cube::float_reshape(states, Shape::from([b, h, far, d * d]));
-    let mixed = match product(&weights, &states) {
+    let mixed = match product(&of_weights, &states) {
         Some(mixed) => mixed,
-        None => Cube::float_matmul(weights, states),
+        None => Cube::float_matmul(of_weights, states),
     };
-    primitive(&Cube::float_reshape(mixed, Shape::from([b, h, far, d, d])))
+    let mixed = Cube::float_reshape(mixed, Shape::from([b, h, far, d, d]));
+    Some((weights, primitive(&mixed)?))
 }
 
 /// The softmax of scale · r·h over the chunks up to a chunk's own, r its query and h their mean keys,

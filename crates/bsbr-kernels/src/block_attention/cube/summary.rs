@@ -28,6 +28,17 @@ pub(super) struct Summary {
     pub(super) means: CubeTensor,
     /// (1/S) Σ (k − k̄) vᵀ, if asked for. `[B, H, F, D, D]`
     pub(super) states: Option<CubeTensor>,
+    /// 1 where a token is in a cluster, if asked for. `[B, H, F, G, S]`
+    pub(super) members: Option<CubeTensor>,
+}
+
+/// What is asked for beside clusters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// States of chunks.
+    pub(super) states: bool,
+    /// Which tokens are in which cluster.
+    pub(super) members: bool,
 }
 
 /// Bytes of shared memory that a chunk takes where its keys stay in global memory.
@@ -46,7 +57,7 @@ pub(super) fn summarise(
     [k, v]: [&CubeTensor; 2],
     settings: &BlockAttention,
     far: usize,
-    with_state: bool,
+    wanted: Wanted,
 ) -> Summary {
     let shape = k.shape();
     let [b, h, d] = [shape[0], shape[1], shape[3]];
@@ -57,10 +68,13 @@ pub(super) fn summarise(
         values: f32s(&[b, h, width, d]),
         bias: f32s(&[b, h, width]),
         means: f32s(&[b, h, far, d]),
-        states: with_state.then(|| f32s(&[b, h, far, d, d])),
+        states: wanted.states.then(|| f32s(&[b, h, far, d, d])),
+        members: wanted
+            .members
+            .then(|| f32s(&[b, h, far, settings.clusters, settings.chunk_size])),
     };
-    let states = summary.states.clone();
-    let states = states.unwrap_or_else(|| f32s(&[1]));
+    let [states, members] =
+        [&summary.states, &summary.members].map(|room| room.clone().unwrap_or_else(|| f32s(&[1])));
     let hardware = &k.client.properties().hardware;
     let most = hardware.max_cube_dim.0;
     let staged = stages(settings, d, hardware.max_shared_memory_size);
@@ -75,12 +89,14 @@ pub(super) fn summarise(
         summary.bias.clone().into_tensor_arg(),
         summary.means.clone().into_tensor_arg(),
         states.into_tensor_arg(),
+        members.into_tensor_arg(),
         settings.sinks as u32,
         settings.chunk_size,
         settings.clusters,
         d,
         staged,
-        with_state,
+        wanted.states,
+        wanted.members,
         elements(k.dtype),
     );
     summary
@@ -107,12 +123,14 @@ fn summarise_kernel<F: Float>(
     bias: &mut Tensor<f32>,
     means: &mut Tensor<f32>,
     states: &mut Tensor<f32>,
+    members: &mut Tensor<f32>,
     sinks: u32,
     #[comptime] size: usize,
     #[comptime] clusters: usize,
     #[comptime] d: usize,
     #[comptime] staged: bool,
     #[comptime] with_state: bool,
+    #[comptime] with_members: bool,
     #[define(F)] _dtype: ElemType,
 ) {
     let unit = UNIT_POS_X as usize;
@@ -273,6 +291,18 @@ fn summarise_kernel<F: Float>(
             bias[place * clusters + cluster] = log;
         }
         item += units;
+    }
+    if comptime!(with_members) {
+        let mut item = unit;
+        while item < clusters * size {
+            let (cluster, token) = (item / size, item % size);
+            let mut is_member = f32::new(0.0);
+            if ids[token] as usize == cluster {
+                is_member = f32::new(1.0);
+            }
+            members[place * clusters * size + item] = is_member;
+            item += units;
+        }
     }
     // Mean of the chunk.
     let mut dim = unit;

@@ -18,9 +18,10 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::super::BlockAttention;
 use super::attend::{Alike, PLAN, plan};
+use super::listed::Seen;
 use crate::cube::{elements, is_cuda, room};
 use rows::{Weighed, add_states, add_values, multiply, take_queries, weigh, write, zeros};
-use tile::{Seen, Tile, load_lines};
+use tile::{Tile, load_lines};
 
 /// Units of a plane.
 const PLANE: usize = 32;

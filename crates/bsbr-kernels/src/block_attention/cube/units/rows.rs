@@ -8,7 +8,8 @@ use burn_cubecl::cubecl::cmma::MmaDefinition;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::super::attend::HIDDEN;
-use super::tile::{Seen, Tile, key_row, pair_of, value_row};
+use super::super::listed::Seen;
+use super::tile::{Tile, key_row, pair_of, value_row};
 use super::{DEEP, HIGH, KEYS, PLANE, Pair, Registers, TWICE, WIDE};
 
 /// Columns of scores, in matrices.

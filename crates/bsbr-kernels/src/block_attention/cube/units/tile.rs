@@ -4,22 +4,8 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::super::attend::HIDDEN;
+use super::super::listed::Seen;
 use super::{KEY_PAD, KEYS, LINE, Pair, UNITS, VALUE_PAD};
-
-/// What the queries of a block see: a window of tokens, then sinks, then clusters.
-#[derive(CubeType, Clone, Copy)]
-pub(super) struct Seen {
-    /// First token of the window.
-    pub near: usize,
-    /// Tokens of the window; the last is the last query's own.
-    pub window: usize,
-    /// Those and the sinks.
-    pub exact: usize,
-    /// Those and the clusters.
-    pub total: usize,
-    /// The first of the head's clusters.
-    pub first_cluster: usize,
-}
 
 /// A part of what is seen, each number where the matrix units want it.
 #[derive(CubeType)]
