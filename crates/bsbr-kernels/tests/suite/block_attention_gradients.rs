@@ -1,7 +1,9 @@
 //! Gradients of block attention against those of its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, cases, devices, tensor, values, vec};
+use crate::common::{
+    assert_close, assert_same, cases, devices, tensor, tests_another, values, vec,
+};
 use bsbr_kernels::{BlockAttention, BlockStates, block_attention, block_attention_plain};
 use burn::tensor::{Device, Tensor};
 
@@ -169,7 +171,13 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
         clusters: 8,
         exact_clusters: 0,
     };
+    let two_blocks = BlockAttention {
+        sinks: 2,
+        chunk_size: 70,
+        ..many
+    };
     let long = [
+        ([1, 1, 250, 8], States::Rank(2), two_blocks),
         ([1, 1, 530, 8], States::Rank(2), many),
         ([1, 1, 530, 8], States::Whole, many),
         ([1, 1, 530, 8], States::Off, many),
@@ -189,7 +197,7 @@ fn equal_plain_where_many_queries_see_a_cluster() {
         clusters: 2,
         ..SETTINGS
     };
-    check([1, 1, 1030, 4], States::Whole, settings);
+    check([1, 1, 1030, 4], States::Off, settings);
 }
 
 #[test]
@@ -355,6 +363,9 @@ fn are_those_of_the_output() {
 #[cfg(feature = "flex")]
 #[test]
 fn are_the_same_on_any_number_of_threads() {
+    if tests_another() {
+        return;
+    }
     let on = |threads: usize, states: States, exact_clusters: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

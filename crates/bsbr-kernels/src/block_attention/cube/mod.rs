@@ -94,7 +94,7 @@ pub(super) fn fuses(
     // An online softmax that looks into clusters would have to wait for all their scores.
     settings.exact_clusters == 0
         && attends(device, dtype, d)
-        && summary::shared_bytes(settings, d) <= shared_bytes(device)
+        && (settings.clusters == 0 || summary::shared_bytes(settings, d) <= shared_bytes(device))
 }
 
 /// Whether a device has the kernels that attend.

@@ -11,8 +11,14 @@ pub fn devices() -> Vec<Device> {
 /// A test's cases, of which it tries the first `few` where another device than the default is asked
 /// for. There every shape is a shader to compile, by a build without optimisation.
 pub fn cases<T>(few: usize, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
-    let another = std::env::var("BURN_DEVICE").is_ok_and(|device| device != "flex");
-    all.into_iter().take(if another { few } else { usize::MAX })
+    all.into_iter()
+        .take(if tests_another() { few } else { usize::MAX })
+}
+
+/// Whether another device than the default is asked for: a run that tests Flex alone once more only
+/// takes time.
+pub fn tests_another() -> bool {
+    std::env::var("BURN_DEVICE").is_ok_and(|device| device != "flex")
 }
 
 /// Values spread over [-scale, scale], the same on every run.
