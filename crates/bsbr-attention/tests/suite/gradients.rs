@@ -122,7 +122,8 @@ fn is_fused(query: &Tensor<4>) -> bool {
 #[test]
 fn gradients_of_one_kernel_equal_those_of_smaller_operations() {
     let device = test_device().autodiff();
-    if !device.supports_dtype(DType::F64) {
+    // Elsewhere a driver's f64 would be what is tested, or both are the same operations.
+    if tries_few() {
         return;
     }
     for config in arms() {
@@ -137,10 +138,7 @@ fn gradients_of_one_kernel_equal_those_of_smaller_operations() {
         };
         let attention = arm(&config, sizes, &device);
         let single = input(sizes, 4, &device);
-        // Elsewhere both are the same operations, and a driver's f64 is what is tested.
-        if !is_fused(&single.query) {
-            return;
-        }
+        assert!(is_fused(&single.query));
         let double = |x: &Tensor<4>| x.clone().cast(DType::F64);
         let double = AttentionInput {
             query: double(&single.query),
