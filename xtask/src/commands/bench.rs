@@ -1,7 +1,7 @@
 //! `cargo xtask bench`
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use bsbr_gpt2::Gpt2;
@@ -139,8 +139,8 @@ impl Part {
 pub fn run(args: Args) -> Result<()> {
     if let Some(page) = &args.render {
         return match args.check {
-            true => check(page),
-            false => Ok(page::render(page)?),
+            true => check(page, &args.arms_file),
+            false => Ok(page::render(page, &read_arms(&args.arms_file)?)?),
         };
     }
     let device = device::parse(&args.device)?;
@@ -191,7 +191,7 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
     progress.ends();
-    let measured = Measured::new(vec![record]);
+    let measured = Measured::new(vec![record]).with_arms(contest.arms);
     for table in tables(&measured) {
         println!("{}", table.markdown());
     }
@@ -201,8 +201,8 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-fn check(page: &std::path::Path) -> Result<()> {
-    let [new, old] = page::rendered(page)?;
+fn check(page: &Path, arms_file: &Path) -> Result<()> {
+    let [new, old] = page::rendered(page, &read_arms(arms_file)?)?;
     ensure!(
         new == old,
         "{} is not what its records give: run the same command without --check",

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use bsbr_attention::ArmConfig;
 use bsbr_gpt2::parameters::cast_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use burn::module::Module;
@@ -191,7 +192,11 @@ impl Contest<'_> {
                 }
                 (_, machine::COPY) => Some(machine::bytes()),
                 // Everybody is measured by what exact attention takes.
-                (Scope::Attention, _) => Some(floor::attention_operations(config, length)),
+                (Scope::Attention, _) => Some(floor::attention_operations(
+                    config,
+                    &ArmConfig::Dense,
+                    length,
+                )),
                 (Scope::Gradients, _) => Some(floor::gradient_operations(config, length)),
                 _ => None,
             };

@@ -1,5 +1,6 @@
-//! What no arm can be faster than: the linear layers alone.
+//! What no arm can be faster than: the linear layers, and what its own attention computes.
 
+use bsbr_attention::ArmConfig;
 use bsbr_gpt2::Gpt2Config;
 
 /// What the linear layers of a forward pass to the last token's logits take.
@@ -31,16 +32,15 @@ impl Floor {
     }
 }
 
-/// Floating-point operations of one layer's exact causal attention.
-pub fn attention_operations(config: &Gpt2Config, tokens: usize) -> f64 {
-    let pairs = tokens as f64 * (tokens as f64 + 1.0) / 2.0;
-    4.0 * pairs * config.n_embd as f64
+/// Floating-point operations of one layer's attention, by the arm's definition.
+pub fn attention_operations(config: &Gpt2Config, arm: &ArmConfig, tokens: usize) -> f64 {
+    2.0 * config.n_head as f64 * arm.multiply_adds(tokens, config.head_dim())
 }
 
-/// Those of the same and of its backward pass, which makes the scores anew: two products forward,
-/// and five backward.
+/// Those of one layer's exact attention and of its backward pass, which makes the scores anew: two
+/// products forward, and five backward.
 pub fn gradient_operations(config: &Gpt2Config, tokens: usize) -> f64 {
-    3.5 * attention_operations(config, tokens)
+    3.5 * attention_operations(config, &ArmConfig::Dense, tokens)
 }
 
 #[cfg(test)]
@@ -66,6 +66,7 @@ mod tests {
     #[test]
     fn attention_counts_the_keys_that_a_query_sees() {
         // Three pairs of two tokens, scores and values.
-        assert_eq!(attention_operations(&config(), 2), 4.0 * 3.0 * 768.0);
+        let found = attention_operations(&config(), &ArmConfig::Dense, 2);
+        assert_eq!(found, 4.0 * 3.0 * 768.0);
     }
 }

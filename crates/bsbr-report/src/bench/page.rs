@@ -7,6 +7,7 @@ use crate::bench::record::BenchRecord;
 use crate::bench::select::Measured;
 use crate::bench::table::tables;
 use crate::error::ReportError;
+use crate::spec::ArmSpec;
 use crate::store::write_whole;
 
 /// The line before the tables.
@@ -68,9 +69,7 @@ pub fn measured(measured: &Measured) -> String {
     // Processors first.
     places.sort_by_key(|(accelerator, _)| *accelerator);
     let sections = places.iter().map(|(_, name)| {
-        let own = measured.records().iter();
-        let own = own.filter(|record| place(record) == *name);
-        let tables = of_one_place(&Measured::new(own.cloned().collect()));
+        let tables = of_one_place(&measured.only(|record| place(record) == *name));
         format!("## On {name}\n\n{tables}")
     });
     sections.collect::<Vec<_>>().join("\n")
@@ -107,12 +106,12 @@ fn of_one_place(measured: &Measured) -> String {
     text
 }
 
-/// The page with its tables rendered anew, and what it is now.
+/// The page with its tables rendered anew, and what it is now; `arms` are those that records name.
 ///
 /// # Errors
 ///
 /// [`ReportError`] where the page or a record cannot be read, or the page has no place for tables.
-pub fn rendered(page: &Path) -> Result<[String; 2], ReportError> {
+pub fn rendered(page: &Path, arms: &[ArmSpec]) -> Result<[String; 2], ReportError> {
     let text = crate::spec::read(page)?;
     let split = text.split_once(BEGIN).and_then(|(before, rest)| {
         let (_, after) = rest.split_once(END)?;
@@ -125,7 +124,7 @@ pub fn rendered(page: &Path) -> Result<[String; 2], ReportError> {
             end: END,
         });
     };
-    let tables = measured(&records(page)?);
+    let tables = measured(&records(page)?.with_arms(arms.to_vec()));
     Ok([format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"), text])
 }
 
@@ -134,8 +133,8 @@ pub fn rendered(page: &Path) -> Result<[String; 2], ReportError> {
 /// # Errors
 ///
 /// As [`rendered`], and where the page cannot be written.
-pub fn render(page: &Path) -> Result<(), ReportError> {
-    let [new, _] = rendered(page)?;
+pub fn render(page: &Path, arms: &[ArmSpec]) -> Result<(), ReportError> {
+    let [new, _] = rendered(page, arms)?;
     write_whole(page, new.as_bytes())
 }
 
@@ -156,7 +155,7 @@ mod tests {
             format!("# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"),
         )
         .unwrap();
-        render(&page).unwrap();
+        render(&page, &[]).unwrap();
         let text = std::fs::read_to_string(&page).unwrap();
         assert!(
             text.starts_with("# Title\n") && text.ends_with("The end.\n"),
@@ -166,13 +165,13 @@ mod tests {
             !text.contains("\nold\n") && text.contains("missed by 50.0 %"),
             "{text}"
         );
-        let [new, old] = rendered(&page).unwrap();
+        let [new, old] = rendered(&page, &[]).unwrap();
         assert_eq!(new, old, "rendering a rendered page changes nothing");
 
         let mut other = record.clone();
         other.machine.cpu = Some("Another".to_owned());
         other.write(&folder.path().join("page/two.json")).unwrap();
-        let [both, _] = rendered(&page).unwrap();
+        let [both, _] = rendered(&page, &[]).unwrap();
         let sections = both.matches("## On ").count();
         assert_eq!(
             (sections, both.matches("### Goals").count()),
@@ -185,14 +184,14 @@ mod tests {
         other.place.accelerator = Some("A GPU".to_owned());
         other.date = "2025-01-01".to_owned();
         other.write(&folder.path().join("page/three.json")).unwrap();
-        let [all, _] = rendered(&page).unwrap();
+        let [all, _] = rendered(&page, &[]).unwrap();
         let (processors, gpu) = all.split_once("## On A GPU, by wgpu, f16").unwrap();
         assert_eq!(processors.matches("## On ").count(), 2, "{all}");
         assert_eq!(processors.matches("### Goals").count(), 2, "{all}");
         assert!(!gpu.contains("### Goals"), "{all}");
 
         std::fs::write(&page, "no place").unwrap();
-        let error = render(&page).unwrap_err().to_string();
+        let error = render(&page, &[]).unwrap_err().to_string();
         assert!(error.contains(BEGIN), "{error}");
     }
 }

@@ -1,10 +1,12 @@
 //! Samples and ratios out of records.
 
+use bsbr_attention::ArmConfig;
 use bsbr_metrics::stats::{Bootstrap, Interval, quantile};
 
 use crate::bench::record::{BenchRecord, Series};
 use crate::bench::{Scope, machine};
 use crate::estimate::RESAMPLES;
+use crate::spec::ArmSpec;
 
 /// Median, quartiles and a bootstrap interval of the median.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,13 +62,38 @@ pub struct Round {
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     records: Vec<BenchRecord>,
+    arms: Vec<ArmSpec>,
 }
 
 impl Measured {
     /// Of records, in any order.
     pub fn new(mut records: Vec<BenchRecord>) -> Self {
         records.sort_by(|a, b| a.date.cmp(&b.date));
-        Self { records }
+        Self {
+            records,
+            arms: Vec::new(),
+        }
+    }
+
+    /// The same, and what the arms are whose names records give.
+    pub fn with_arms(mut self, arms: Vec<ArmSpec>) -> Self {
+        self.arms = arms;
+        self
+    }
+
+    /// Those of its records that are wanted, and the same arms.
+    pub fn only(&self, wanted: impl Fn(&BenchRecord) -> bool) -> Self {
+        let records = self.records.iter().filter(|record| wanted(record));
+        Self {
+            records: records.cloned().collect(),
+            arms: self.arms.clone(),
+        }
+    }
+
+    /// The settings of an arm, where they are known.
+    pub fn arm(&self, who: &str) -> Option<&ArmConfig> {
+        let found = self.arms.iter().find(|arm| arm.id == who);
+        found.map(|arm| &arm.config)
     }
 
     /// The records, the oldest first.

@@ -2,7 +2,7 @@
 
 use bsbr_gpt2::Gpt2Config;
 
-use crate::bench::floor::Floor;
+use crate::bench::floor::{Floor, attention_operations};
 use crate::bench::record::{BYTES, Series};
 use crate::bench::select::{Measured, Round, Spread};
 use crate::bench::{Place, Scope, first_token, machine, profile, training};
@@ -169,6 +169,7 @@ fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
     let who = measured.who(scope);
     let config = config(measured);
     let model = scope == Scope::Model;
+    let counted = counted(measured, scope);
     let mut columns: Vec<String> = who.iter().map(|who| label(who).to_owned()).collect();
     columns.push("product, GFLOP/s".to_owned());
     columns.push("PyTorch's, GFLOP/s".to_owned());
@@ -176,6 +177,7 @@ fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
         columns.push("floor: operations".to_owned());
         columns.push("floor: bytes".to_owned());
     }
+    columns.extend(counted.iter().map(|own| format!("attention: {own}")));
     let mut rows = vec![head("tokens", columns)];
     for length in measured.lengths(scope) {
         let mut row = vec![length.to_string()];
@@ -200,13 +202,21 @@ fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
             ]
             .map(|found| found.map_or_else(|| NOTHING.to_owned(), |s| digits(s * 1e3)));
             row.extend([operations, bytes]);
+            row.extend(counted.iter().map(|own| {
+                let found = attention(measured, own, length).zip(median(&products));
+                found.map_or_else(
+                    || NOTHING.to_owned(),
+                    |(work, rate)| digits(work / rate * 1e3),
+                )
+            }));
         }
         rows.push(row);
     }
     let floors = match model {
         true => {
             " A floor is what the linear layers alone would take: their operations at the rate of \
-             the faster of the two products, in a round, or their bytes at the rate of a copy."
+             the faster of the two products, in a round, or their bytes at the rate of a copy. \
+             Attention is what an arm's own operations would take at that rate, in all layers."
         }
         false if scope == Scope::Gradients => {
             " One layer, from queries, keys and values to the output and back to their gradients."
@@ -251,6 +261,12 @@ fn ratios(measured: &Measured, scope: Scope, title: &str) -> Table {
         Scope::Model => format!("{own} ÷ {last}"),
         _ => format!("{own}: {last}"),
     }));
+    let counted = counted(measured, scope);
+    columns.extend(
+        counted
+            .iter()
+            .map(|own| format!("{own} ÷ floor and its attention")),
+    );
     let mut rows = vec![head("tokens", columns)];
     for length in measured.lengths(scope) {
         let mut row = vec![length.to_string()];
@@ -265,6 +281,11 @@ fn ratios(measured: &Measured, scope: Scope, title: &str) -> Table {
                 _ => share_of_rate(measured, scope, own, length),
             })
         }));
+        row.extend(
+            counted
+                .iter()
+                .map(|own| ratio(&over_own_floor(measured, own, length))),
+        );
         rows.push(row);
     }
     let rate = match scope {
@@ -284,8 +305,40 @@ fn ratios(measured: &Measured, scope: Scope, title: &str) -> Table {
     }
 }
 
+/// The arms whose operations can be counted: those of a whole model whose settings are known.
+fn counted(measured: &Measured, scope: Scope) -> Vec<&str> {
+    match scope {
+        Scope::Model => {
+            let mut who = measured.who(scope);
+            who.retain(|who| measured.arm(who).is_some());
+            who
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Operations of an arm's attention, in all layers.
+fn attention(measured: &Measured, who: &str, length: usize) -> Option<f64> {
+    let config = config(measured)?;
+    let arm = measured.arm(who)?;
+    Some(config.n_layer as f64 * attention_operations(&config, arm, length))
+}
+
 /// Time over the floor, round by round.
 pub(super) fn over_floor(measured: &Measured, who: &str, length: usize) -> Vec<f64> {
+    over_floor_and(measured, who, length, 0.0)
+}
+
+/// Time over the floor and what the arm's attention computes, round by round.
+fn over_own_floor(measured: &Measured, who: &str, length: usize) -> Vec<f64> {
+    match attention(measured, who, length) {
+        Some(operations) => over_floor_and(measured, who, length, operations),
+        None => Vec::new(),
+    }
+}
+
+/// Time over the floor and so many operations more, round by round.
+fn over_floor_and(measured: &Measured, who: &str, length: usize, more: f64) -> Vec<f64> {
     let Some(config) = config(measured) else {
         return Vec::new();
     };
@@ -294,7 +347,7 @@ pub(super) fn over_floor(measured: &Measured, who: &str, length: usize) -> Vec<f
     let ratio = |round: &Round| {
         let operations = floor.operations / round.product;
         let bytes = round.copy.map_or(0.0, |rate| floor.bytes / rate);
-        round.seconds / operations.max(bytes)
+        round.seconds / (operations.max(bytes) + more / round.product)
     };
     rounds.iter().map(ratio).collect()
 }
@@ -474,8 +527,11 @@ fn profiles(measured: &Measured) -> Vec<Table> {
 
 #[cfg(test)]
 mod tests {
+    use bsbr_attention::ArmConfig;
+
     use super::*;
     use crate::bench::record::tests::record;
+    use crate::spec::ArmSpec;
 
     #[test]
     fn columns_are_aligned_and_numbers_short() {
@@ -524,5 +580,22 @@ mod tests {
         // 16 tokens of 12·4² weights, and a head of 4·8: 2·(3072 + 32) operations at 10⁴ a second.
         let floor = over_floor(&measured, "dense", 16);
         assert!((floor[0] - 0.2 / 0.6208).abs() < 1e-9, "{floor:?}");
+
+        // Of an arm that is known, its attention is counted too: 136 pairs of 4 dimensions, scores
+        // and values, in one layer.
+        assert!(!text.contains("its attention"), "{text}");
+        let dense = ArmSpec {
+            id: "dense".to_owned(),
+            label: "dense".to_owned(),
+            about: String::new(),
+            default: false,
+            swept: false,
+            config: ArmConfig::Dense,
+        };
+        let measured = measured.with_arms(vec![dense]);
+        let text: String = tables(&measured).iter().map(Table::markdown).collect();
+        assert!(text.contains("dense ÷ floor and its attention"), "{text}");
+        let own = over_own_floor(&measured, "dense", 16);
+        assert!((own[0] - 0.2 / (0.6208 + 0.2176)).abs() < 1e-9, "{own:?}");
     }
 }

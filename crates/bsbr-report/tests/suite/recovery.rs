@@ -1,11 +1,6 @@
 //! Recovery by training: what is trained, kept, measured and said.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::path::{Path, PathBuf};
 
 use bsbr_report::ReportError;
@@ -17,6 +12,9 @@ use bsbr_report::runner::Nobody;
 use bsbr_report::section::{Block, Cell, Table};
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 use bsbr_report::store::Store;
+
+use crate::common;
+use crate::tiny;
 
 const RECOVERY: &str = r#"
 experiment = "recovery"

@@ -1,11 +1,11 @@
 //! What a model's card says of the records in a folder.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-
 use bsbr_report::card;
 use bsbr_report::spec::Overrides;
 use bsbr_report::store::Store;
+
+use crate::common;
 
 /// The card of the `moments` arm, of records that each name a text, a day and a number of samples.
 fn card_of(runs: [(&str, &str, u64); 2]) -> String {

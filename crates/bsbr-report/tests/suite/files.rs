@@ -1,12 +1,10 @@
 //! Text files instead of storybook.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use bsbr_report::ReportError;
 use bsbr_report::corpus::{Corpus, random};
+
+use crate::tiny;
 
 #[test]
 fn files_are_domains_and_their_first_fifth_is_never_a_text() {

@@ -1,10 +1,6 @@
 //! Running and resuming, with an experiment that only counts.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
@@ -18,6 +14,8 @@ use bsbr_report::runner::{Job, Nobody, recorded, run};
 use bsbr_report::section::Section;
 use bsbr_report::spec::{Overrides, parse_spec};
 use bsbr_report::store::Store;
+
+use crate::tiny;
 
 #[derive(Debug)]
 struct Counting {

@@ -1,7 +1,7 @@
 //! The page of made-up records: the same bytes every time, nothing from elsewhere.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
+use crate::common;
 
 #[test]
 fn the_same_records_give_the_same_bytes() {

@@ -1,10 +1,6 @@
 //! Sweeps: what is measured at each value, and what is said of it.
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::path::Path;
 
 use bsbr_report::experiments;
@@ -12,6 +8,8 @@ use bsbr_report::record::Measurement;
 use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+
+use crate::tiny;
 
 const SWEEP: &str = r#"
 experiment = "chunk-size"

@@ -1,12 +1,6 @@
 //! Perplexity: windows counted by hand, and models on texts from files of datasets.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "../../bsbr-data/tests/common/parquet.rs"]
-mod parquet_file;
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::f64::consts::LN_2;
 use std::path::Path;
 
@@ -22,8 +16,10 @@ use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, parse_spec, read_arms};
 use bsbr_report::store::Store;
 use bsbr_train::evaluate::negative_log_likelihood;
-use parquet_file::{Form, write_texts};
 use tempfile::TempDir;
+
+use crate::parquet_file::{Form, write_texts};
+use crate::tiny;
 
 /// Tokens of the passage that is counted by hand, after the one that begins it.
 const TOKENS: usize = 2048;

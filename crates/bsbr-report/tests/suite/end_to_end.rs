@@ -1,9 +1,6 @@
 //! All experiments on a random GPT-2 of two layers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "common/tiny.rs"]
-mod tiny;
-
 use std::path::Path;
 
 use bsbr_report::ReportError;
@@ -12,6 +9,8 @@ use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
 use bsbr_report::runner::{Nobody, Observer};
 use bsbr_report::spec::{ArmSpec, Overrides, Spec, parse_spec, read_arms};
 use bsbr_report::store::Store;
+
+use crate::tiny;
 
 fn arms() -> Vec<ArmSpec> {
     let folder = tempfile::tempdir().unwrap();

@@ -1,14 +1,14 @@
 //! The overview: conclusions of the report, and what made-up records say of them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
-
 use bsbr_report::judge::{Choice, Vote, ballots};
 use bsbr_report::overview::{Answer, Conclusion, Finding, Measure, Source, answer, read_overview};
 use bsbr_report::record::{Measurement, Record, Records};
 use bsbr_report::reported::{Claim, read_claims};
 use bsbr_report::section::Cell;
 use bsbr_report::spec::{Overrides, Spec};
+
+use crate::common;
 
 fn spec(experiment: &str) -> Spec {
     let specs = common::specs(&Overrides::default());

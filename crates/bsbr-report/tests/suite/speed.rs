@@ -1,10 +1,6 @@
 //! Timing: who is timed, how often, and what is said of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::path::{Path, PathBuf};
 
 use bsbr_report::experiments;
@@ -12,6 +8,8 @@ use bsbr_report::record::Measurement;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+
+use crate::tiny;
 
 const SPEED: &str = r#"
 experiment = "speed"

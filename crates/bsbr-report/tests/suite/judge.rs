@@ -1,8 +1,6 @@
 //! Votes on pairs of summaries, from the records to the tables.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
-
 use std::path::Path;
 
 use bsbr_report::experiments;
@@ -14,6 +12,8 @@ use bsbr_report::record::Records;
 use bsbr_report::reproduce::RECORDS;
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
+
+use crate::common;
 
 const ARTICLES: u64 = 12;
 

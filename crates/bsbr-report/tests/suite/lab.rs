@@ -1,14 +1,12 @@
 //! What a lab is made of must belong together.
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use bsbr_data::tokenizer::TokenizerError;
 use bsbr_report::ReportError;
 use bsbr_report::corpus::Corpus;
 use bsbr_report::lab::Lab;
+
+use crate::tiny;
 
 #[test]
 fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {

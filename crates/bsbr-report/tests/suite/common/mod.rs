@@ -1,5 +1,4 @@
 //! Records made up for looking at: smooth functions, not measurements.
-#![allow(dead_code, reason = "each test uses a part")]
 
 use std::path::{Path, PathBuf};
 

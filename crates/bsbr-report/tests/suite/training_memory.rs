@@ -2,10 +2,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::path::Path;
 
 use bsbr_attention::ArmConfig;
@@ -17,6 +13,8 @@ use bsbr_report::reproduce::{Plan, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 use burn::tensor::Device;
+
+use crate::tiny;
 
 const SPEC: &str = r#"
 experiment = "training-memory"

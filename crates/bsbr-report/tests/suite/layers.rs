@@ -1,11 +1,6 @@
 //! Layer by layer: what is measured, that an order goes on where it stopped, and what is said of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::path::{Path, PathBuf};
 
 use bsbr_convert::{ConversionPlan, convert};
@@ -20,6 +15,9 @@ use bsbr_report::runner::{Nobody, Observer};
 use bsbr_report::section::{Block, Section};
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
+
+use crate::common;
+use crate::tiny;
 
 const LAYERS: usize = 3;
 

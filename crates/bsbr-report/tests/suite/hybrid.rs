@@ -1,11 +1,6 @@
 //! A choice by length: what reads what, and what is said of it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::path::PathBuf;
 
 use bsbr_report::experiments;
@@ -15,6 +10,9 @@ use bsbr_report::runner::Nobody;
 use bsbr_report::section::{Block, Section};
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
+
+use crate::common;
+use crate::tiny;
 
 /// Where rounds for the crossover, and those after it, come from.
 const SOURCES: [&str; 2] = ["rounds for the crossover", "rounds with the hybrid"];

@@ -1,15 +1,13 @@
 //! Density: shares that can be counted by hand are what the definition of an arm says.
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use std::path::Path;
 
 use bsbr_report::experiments;
 use bsbr_report::record::Measurement;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+
+use crate::tiny;
 
 const DENSITY: &str = r#"
 experiment = "density"

@@ -1,9 +1,7 @@
 //! Committed records render to committed Markdown, byte for byte.
 //!
-//! `BSBR_BLESS=1 cargo test -p bsbr-report --test committed` writes both anew.
+//! `BSBR_BLESS=1 cargo test -p bsbr-report --test suite committed` writes both anew.
 #![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +11,8 @@ use bsbr_report::render::Report;
 use bsbr_report::reported::read_claims;
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
+
+use crate::common;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")

@@ -62,7 +62,6 @@ pub fn lab() -> Lab {
 }
 
 /// A lab around a model of so many layers.
-#[allow(dead_code, reason = "each test uses a part")]
 pub fn deep_lab(layers: usize) -> Lab {
     let tokenizer = tokenizer();
     let model = deep_model(tokenizer.vocab_size(), layers);
@@ -75,7 +74,6 @@ fn lab_around(model: Gpt2, tokenizer: TextTokenizer) -> Lab {
 }
 
 /// A specification that refers to [`ARMS`].
-#[allow(dead_code, reason = "each test uses a part")]
 pub fn spec(text: &str) -> Spec {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("arms.toml");
@@ -85,7 +83,6 @@ pub fn spec(text: &str) -> Spec {
 }
 
 /// A plan of one specification.
-#[allow(dead_code, reason = "each test uses a part")]
 pub fn plan(spec: Spec) -> Plan {
     Plan {
         specs: vec![spec],

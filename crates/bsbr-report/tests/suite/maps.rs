@@ -1,14 +1,12 @@
 //! Weights found by one-hot values beside those that the arms name themselves.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[path = "common/tiny.rs"]
-#[allow(dead_code, reason = "each test uses a part")]
-mod tiny;
-
 use bsbr_attention::{ArmConfig, AttentionInput, LocalConfig, MomentsConfig};
 use bsbr_gpt2::TokenBatch;
 use bsbr_report::arms;
 use bsbr_report::compare::host;
+
+use crate::tiny;
 
 /// The first layer's attention input on some tokens, and what it gives with an arm.
 fn found_and_named(arm: &ArmConfig) -> (Vec<f32>, Vec<f32>) {

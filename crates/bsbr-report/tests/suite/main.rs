@@ -1,0 +1,25 @@
+//! The tests of experiments and pages in one binary, for each links Burn.
+
+mod card;
+mod committed;
+mod common;
+mod density;
+mod end_to_end;
+mod files;
+mod hybrid;
+mod judge;
+mod lab;
+mod layers;
+mod maps;
+mod overview;
+mod page;
+#[path = "../../../bsbr-data/tests/common/parquet.rs"]
+mod parquet_file;
+mod perplexity;
+mod recovery;
+mod runner;
+mod specifications;
+mod speed;
+mod sweep;
+mod tiny;
+mod training_memory;
