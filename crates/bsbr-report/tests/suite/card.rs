@@ -1,5 +1,4 @@
 //! What a model's card says of the records in a folder.
-#![allow(clippy::unwrap_used)]
 
 use bsbr_report::card;
 use bsbr_report::spec::Overrides;

@@ -1,7 +1,6 @@
 //! Committed records render to committed Markdown, byte for byte.
 //!
 //! `BSBR_BLESS=1 cargo test -p bsbr-report --test suite committed` writes both anew.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 

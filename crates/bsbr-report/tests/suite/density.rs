@@ -1,5 +1,4 @@
 //! Density: shares that can be counted by hand are what the definition of an arm says.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

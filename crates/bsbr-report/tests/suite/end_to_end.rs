@@ -1,5 +1,4 @@
 //! All experiments on a random GPT-2 of two layers.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 

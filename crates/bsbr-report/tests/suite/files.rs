@@ -1,5 +1,4 @@
 //! Text files instead of storybook.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bsbr_report::ReportError;
 use bsbr_report::corpus::{Corpus, random};

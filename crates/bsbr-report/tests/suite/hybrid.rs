@@ -1,5 +1,4 @@
 //! A choice by length: what reads what, and what is said of it.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::PathBuf;
 

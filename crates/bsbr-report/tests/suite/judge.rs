@@ -1,5 +1,4 @@
 //! Votes on pairs of summaries, from the records to the tables.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 

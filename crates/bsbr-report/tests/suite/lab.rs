@@ -1,5 +1,4 @@
 //! What a lab is made of must belong together.
-#![allow(clippy::unwrap_used)]
 
 use bsbr_data::tokenizer::TokenizerError;
 use bsbr_report::ReportError;

@@ -1,5 +1,4 @@
 //! Layer by layer: what is measured, that an order goes on where it stopped, and what is said of it.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
 //! Weights found by one-hot values beside those that the arms name themselves.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bsbr_attention::{ArmConfig, AttentionInput, LocalConfig, MomentsConfig};
 use bsbr_gpt2::TokenBatch;

@@ -1,5 +1,4 @@
 //! The overview: conclusions of the report, and what made-up records say of them.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bsbr_report::judge::{Choice, Vote, ballots};
 use bsbr_report::overview::{Answer, Conclusion, Finding, Measure, Source, answer, read_overview};

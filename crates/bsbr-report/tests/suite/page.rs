@@ -1,5 +1,4 @@
 //! The page of made-up records: the same bytes every time, nothing from elsewhere.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use crate::common;
 

@@ -1,5 +1,4 @@
 //! Perplexity: windows counted by hand, and models on texts from files of datasets.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::f64::consts::LN_2;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! Recovery by training: what is trained, kept, measured and said.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 

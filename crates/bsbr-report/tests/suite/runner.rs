@@ -1,5 +1,4 @@
 //! Running and resuming, with an experiment that only counts.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::cell::Cell;
 use std::path::Path;

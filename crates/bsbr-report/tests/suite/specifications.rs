@@ -1,5 +1,4 @@
 //! The committed specifications, and what is refused in others.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! Timing: who is timed, how often, and what is said of it.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 

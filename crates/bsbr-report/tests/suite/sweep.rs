@@ -1,5 +1,4 @@
 //! Sweeps: what is measured at each value, and what is said of it.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -1,6 +1,5 @@
 //! The memory of training: what is measured, what a cell that cannot be says, and the bars.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! Fine-tuning goes on where it was stopped, and changes what it should and nothing else.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::time::Duration;

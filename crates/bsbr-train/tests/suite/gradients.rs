@@ -1,6 +1,5 @@
 //! Gradients of whole models are those of the loss, and those of PyTorch; so is what AdamW makes of
 //! them.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! What the heads of an untrained model look at.
-#![allow(clippy::unwrap_used)]
 
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use burn::tensor::{Device, Tensor};

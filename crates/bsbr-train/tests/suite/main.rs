@@ -1,4 +1,5 @@
 //! The tests of this crate in one binary, for each links Burn.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod finetuning;
 mod gradients;

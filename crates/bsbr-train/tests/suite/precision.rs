@@ -1,5 +1,4 @@
 //! Training that computes in half precision follows training in single precision.
-#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! A run that was cut off ends with the weights of one that was not, bit for bit.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! A backward pass that computes blocks a second time gives the gradients of one that does not.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
