@@ -1,12 +1,11 @@
 //! Whom the token is shown to.
 
-mod common;
-
 use std::sync::Arc;
 
 use bsbr_hub::{Hub, HubError, Token};
-use common::server::{Reply, Server};
-use common::{Fixture, MODEL, Recorder, Served};
+
+use crate::common::server::{Reply, Server};
+use crate::common::{Fixture, MODEL, Recorder, Served};
 
 const SECRET: &str = "hf_secret";
 
@@ -89,7 +88,7 @@ fn another_port_or_a_way_back_from_it_are_another_matter() {
             Some(
                 Reply::status(302)
                     .header("Location", to)
-                    .header("X-Repo-Commit", common::COMMIT),
+                    .header("X-Repo-Commit", crate::common::COMMIT),
             )
         })
         .serve();

@@ -1,15 +1,13 @@
 //! Downloads that are cut, resumed, wrong or too large.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::fs::{self, File};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bsbr_hub::{Check, Hub, HubError, Notice, Progress, Repository};
-use common::server::Reply;
-use common::{Fixture, MODEL, Recorder, Served, git_sha1, part, sha256, weights};
+
+use crate::common::server::Reply;
+use crate::common::{Fixture, MODEL, Recorder, Served, git_sha1, part, sha256, weights};
 
 const WEIGHTS: &str = "model.safetensors";
 
@@ -25,7 +23,7 @@ fn fetch(served: &Served, progress: &mut Recorder) -> Result<Check, HubError> {
 fn nothing_in_place(served: &Served) {
     assert!(!served.blob(&sha256(&weights())).exists());
     assert!(
-        !common::tree(&served.cache())
+        !crate::common::tree(&served.cache())
             .iter()
             .any(|file| file.contains("snapshots"))
     );
@@ -37,7 +35,7 @@ fn starts(served: &Served) -> Vec<Option<usize>> {
         .storage
         .seen()
         .iter()
-        .map(common::server::Request::start)
+        .map(crate::common::server::Request::start)
         .collect()
 }
 
@@ -262,7 +260,7 @@ fn an_etag_that_is_no_checksum_is_said_so() {
             let mut reply = Reply::status(200)
                 .body("{}")
                 .header("ETag", "W/\"5-parts\"");
-            reply = reply.header("X-Repo-Commit", common::COMMIT);
+            reply = reply.header("X-Repo-Commit", crate::common::COMMIT);
             request.path.ends_with("tokenizer.json").then_some(reply)
         })
         .serve();
@@ -281,7 +279,7 @@ fn an_etag_that_is_no_checksum_is_said_so() {
 #[test]
 fn a_file_of_unknown_size_needs_a_checksum() {
     let answer = |etag: String| {
-        move |request: &common::server::Request| {
+        move |request: &crate::common::server::Request| {
             let mut reply = Reply::status(200).body("{}").header("ETag", &etag);
             reply.unsized_body = true;
             request.path.ends_with("tokenizer.json").then_some(reply)

@@ -1,16 +1,13 @@
 //! Files of texts: what is read from sound ones, and how damaged ones are refused.
-#![allow(clippy::unwrap_used)]
-
-#[path = "common/parquet.rs"]
-mod parquet_file;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bsbr_data::dataset::{DatasetError, TextTable, cnn_dailymail, documents, wikitext};
 use parquet::basic::Compression;
-use parquet_file::{Form, write, write_texts};
 use tempfile::TempDir;
+
+use crate::parquet_file::{Form, write, write_texts};
 
 /// A folder, and a path in it.
 fn place(name: &str) -> (TempDir, PathBuf) {

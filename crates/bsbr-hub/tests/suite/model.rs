@@ -1,12 +1,11 @@
 //! Which files are asked for, and where they end up.
 
-mod common;
-
 use std::fs;
 
 use bsbr_hub::{Check, HubError, NoProgress, Repository, TokenizerFiles, WeightFiles};
-use common::server::Reply;
-use common::{COMMIT, Fixture, MODEL, Recorder, git_sha1, sha256, tree, weights};
+
+use crate::common::server::Reply;
+use crate::common::{COMMIT, Fixture, MODEL, Recorder, git_sha1, sha256, tree, weights};
 
 fn index(shards: &[&str]) -> String {
     let map: Vec<String> = shards

@@ -1,7 +1,4 @@
 //! What the Hub refuses, and what a user is told to do.
-#![allow(clippy::unwrap_used)]
-
-mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use bsbr_hub::{Hub, HubError, ModelSource, Notice, Token};
-use common::server::Reply;
-use common::{Fixture, MODEL, Recorder, Served, tree};
+
+use crate::common::server::Reply;
+use crate::common::{Fixture, MODEL, Recorder, Served, tree};
 
 /// A Hub that answers everything with this status and this error code.
 fn refusing(status: u16, code: &'static str) -> Served {
@@ -137,7 +135,7 @@ fn a_server_in_trouble_is_asked_again() {
 #[test]
 fn a_rate_limit_says_how_long_to_wait() {
     let limited = |seconds: u64| {
-        move |request: &common::server::Request| {
+        move |request: &crate::common::server::Request| {
             let reply = Reply::status(429).header("Retry-After", seconds);
             (request.before == 0).then_some(reply)
         }
@@ -215,7 +213,7 @@ fn answers_that_lack_something_are_refused() {
     let answers = [
         (
             "has no ETag",
-            ok.clone().header("X-Repo-Commit", common::COMMIT),
+            ok.clone().header("X-Repo-Commit", crate::common::COMMIT),
         ),
         ("what commit", ok.clone().header("ETag", "abc")),
         (
@@ -227,7 +225,7 @@ fn answers_that_lack_something_are_refused() {
         (
             "file name",
             ok.header("ETag", "../../x")
-                .header("X-Repo-Commit", common::COMMIT),
+                .header("X-Repo-Commit", crate::common::COMMIT),
         ),
         ("where to", redirect.clone()),
         (

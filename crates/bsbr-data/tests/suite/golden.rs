@@ -1,11 +1,9 @@
 //! Texts become the ids that `transformers` makes of them.
-#![allow(clippy::expect_used)]
-
-mod common;
 
 use bsbr_data::tokenizer::{END_OF_TEXT, TextTokenizer};
-use common::{fixture, read_text};
 use serde::Deserialize;
+
+use crate::common::{fixture, read_text};
 
 #[derive(Deserialize)]
 struct Case {

@@ -1,13 +1,13 @@
 //! What the cache can do without the Hub.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use std::fs;
 
 use bsbr_hub::{Check, HubConfig, HubError, NoProgress, Notice, Repository};
-use common::server::Reply;
-use common::{COMMIT, Fixture, MODEL, OLD, Recorder, Served, git_sha1, sha256, tree, weights};
+
+use crate::common::server::Reply;
+use crate::common::{
+    COMMIT, Fixture, MODEL, OLD, Recorder, Served, git_sha1, sha256, tree, weights,
+};
 
 fn offline(served: &Served) -> HubConfig {
     let mut config = served.config();

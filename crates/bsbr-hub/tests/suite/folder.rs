@@ -1,5 +1,4 @@
 //! A folder of the user's own, and names that may be one.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;

@@ -6,7 +6,7 @@ use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::tokenizer::{CachedEncoder, END_OF_TEXT, TextTokenizer, TokenizerError};
 use proptest::prelude::*;
 
-const BUNDLED: &[u8] = include_bytes!("../../../assets/bundled/tokenizer.json");
+const BUNDLED: &[u8] = include_bytes!("../../../../assets/bundled/tokenizer.json");
 
 // It was trained when storybook's episodes were longer, and is kept for the model that knows its ids.
 #[test]

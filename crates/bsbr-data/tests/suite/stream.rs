@@ -6,7 +6,7 @@ use bsbr_data::storybook::{FactKind, Split};
 use bsbr_data::stream::{StreamConfig, TrainingStream};
 use bsbr_data::tokenizer::{TextTokenizer, TokenizerError};
 
-const BUNDLED: &[u8] = include_bytes!("../../../assets/bundled/tokenizer.json");
+const BUNDLED: &[u8] = include_bytes!("../../../../assets/bundled/tokenizer.json");
 
 fn stream(config: StreamConfig) -> Result<TrainingStream, TokenizerError> {
     TrainingStream::new(TextTokenizer::from_bytes(BUNDLED)?, config)

@@ -9,7 +9,7 @@ use bsbr_data::storybook::{
 use bsbr_data::tokenizer::TextTokenizer;
 
 const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
-const BUNDLED: &[u8] = include_bytes!("../../../assets/bundled/tokenizer.json");
+const BUNDLED: &[u8] = include_bytes!("../../../../assets/bundled/tokenizer.json");
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_alphabetic())

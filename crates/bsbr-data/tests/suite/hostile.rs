@@ -1,14 +1,12 @@
 //! Tokenizer files that were cut, edited or made to harm are refused, and nothing panics.
-#![allow(clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::error::Error;
 
 use bsbr_data::tokenizer::{END_OF_TEXT, TextTokenizer, TokenizerError};
-use common::{fixture, read_text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::common::{fixture, read_text};
 
 fn file() -> Value {
     serde_json::from_str(&read_text("tokenizer/tokenizer.json")).expect("tokenizer.json")
