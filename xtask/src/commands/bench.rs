@@ -8,7 +8,7 @@ use bsbr_gpt2::Gpt2;
 use bsbr_report::arms::load_dense;
 use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::select::Measured;
-use bsbr_report::bench::table::tables;
+use bsbr_report::bench::tables::tables;
 use bsbr_report::bench::{BenchRecord, Contest, Place, Scope, Timer, page};
 use bsbr_report::record::ModelInfo;
 use bsbr_report::spec::{ArmSpec, read_arms};

@@ -1,8 +1,9 @@
 //! What is wanted, and how far it is reached.
 
+use crate::bench::over_floor::{over_floor, share_of_rate};
 use crate::bench::record::Series;
 use crate::bench::select::{Measured, Spread};
-use crate::bench::table::{Table, over_floor, ratio, share_of_rate};
+use crate::bench::table::{Table, ratio};
 use crate::bench::{Scope, first_token, training};
 
 /// Which way a goal is met.

@@ -11,12 +11,14 @@ pub mod first_token;
 pub mod floor;
 pub mod goals;
 pub mod machine;
+mod over_floor;
 pub mod page;
 pub mod place;
 pub mod profile;
 pub mod record;
 pub mod select;
 pub mod table;
+pub mod tables;
 pub mod training;
 
 pub use contest::{Contest, Scope, Timer};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::bench::goals;
 use crate::bench::record::BenchRecord;
 use crate::bench::select::Measured;
-use crate::bench::table::tables;
+use crate::bench::tables::tables;
 use crate::error::ReportError;
 use crate::spec::ArmSpec;
 use crate::store::write_whole;
