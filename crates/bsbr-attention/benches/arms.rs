@@ -35,7 +35,7 @@ fn main() {
 fn config(name: &str) -> ArmConfig {
     let moments = MomentsConfig::default();
     match name {
-        "dense" => ArmConfig::Dense,
+        "dense" => ArmConfig::DENSE,
         "local" => ArmConfig::Local(LocalConfig::default()),
         "published" => ArmConfig::Published(PublishedConfig::default()),
         "moments, no state" => ArmConfig::Moments(MomentsConfig {

@@ -72,7 +72,7 @@ fn arms() -> Vec<(&'static str, ArmConfig)> {
     let moments = MomentsConfig::default();
     let published = PublishedConfig::default();
     vec![
-        ("dense", ArmConfig::Dense),
+        ("dense", ArmConfig::DENSE),
         ("local", ArmConfig::Local(LocalConfig::default())),
         ("published", ArmConfig::Published(published)),
         ("moments", ArmConfig::Moments(moments.clone())),

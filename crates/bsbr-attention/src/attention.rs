@@ -77,7 +77,7 @@ impl Attention {
     ///
     /// [`ConfigError`] where a setting is out of bounds.
     pub fn new(config: ArmConfig, shape: HeadShape, device: &Device) -> Result<Self, ConfigError> {
-        config.validate(shape.head_dim)?;
+        config.validate(shape)?;
         let (routed, tuned) = match &config {
             ArmConfig::Published(_) => (true, None),
             ArmConfig::Moments(c) if c.learned => (c.state, Some(c.state)),
@@ -198,9 +198,9 @@ impl Attention {
                 scale,
             ),
             // `new` gives the published arm its routing.
-            (ArmConfig::Published(_), None) | (ArmConfig::Dense, _) => {
+            (ArmConfig::Published(_), None) | (ArmConfig::Dense(_), _) => {
                 drop(hidden_states);
-                dense::attend(query, key, value, scale)
+                dense::forward(self.config.kv_bits(), query, key, value, scale)
             }
         };
         padding.to_back(output, 2)

@@ -1,7 +1,10 @@
 //! Which attention a layer runs, and its settings.
 
+pub use bsbr_kernels::{HeadLevel, KvBits};
+use bsbr_kernels::HeadLevels;
 use serde::{Deserialize, Serialize};
 
+use crate::attention::HeadShape;
 use crate::error::ConfigError;
 
 /// The largest chunk size accepted; a larger one is a mistake, not a setting.
@@ -11,11 +14,11 @@ pub const MAX_CHUNK_SIZE: usize = 1 << 20;
 ///
 /// Serialised with an `arm` tag beside the settings, as in
 /// `{"arm": "moments", "chunk_size": 128, "clusters": 8}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "arm", rename_all = "snake_case")]
 pub enum ArmConfig {
     /// Exact causal softmax attention over all tokens: the original.
-    Dense,
+    Dense(DenseConfig),
     /// Sinks and near field alone.
     Local(LocalConfig),
     /// The report's formula, made causal.
@@ -24,8 +27,17 @@ pub enum ArmConfig {
     Moments(MomentsConfig),
 }
 
+/// Settings of [`ArmConfig::Dense`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DenseConfig {
+    /// Bits in which keys and values are kept, those of the own token too.
+    #[serde(skip_serializing_if = "is_whole")]
+    pub kv_bits: KvBits,
+}
+
 /// Settings of [`ArmConfig::Local`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalConfig {
     /// S, tokens per chunk.
@@ -37,7 +49,7 @@ pub struct LocalConfig {
 }
 
 /// Settings of [`ArmConfig::Published`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PublishedConfig {
     /// S, tokens per chunk.
@@ -47,7 +59,7 @@ pub struct PublishedConfig {
 }
 
 /// Settings of [`ArmConfig::Moments`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MomentsConfig {
     /// S, tokens per chunk.
@@ -68,6 +80,18 @@ pub struct MomentsConfig {
     /// and a [`RetrievalTuning`](crate::RetrievalTuning).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub learned: bool,
+    /// Bits in which keys and values of far tokens are kept, for queries that look them up. Where
+    /// a file does not say, 32.
+    #[serde(default, skip_serializing_if = "is_whole")]
+    pub kv_bits: KvBits,
+    /// How far each head looks; none for lookups in all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<HeadLevel>,
+}
+
+/// Whether nothing is rounded, which needs not be said.
+fn is_whole(bits: &KvBits) -> bool {
+    *bits == KvBits::ThirtyTwo
 }
 
 impl Default for LocalConfig {
@@ -100,15 +124,52 @@ impl Default for MomentsConfig {
             exact_clusters: 0,
             compression: 1,
             learned: false,
+            kv_bits: KvBits::ThirtyTwo,
+            levels: Vec::new(),
         }
     }
 }
 
+impl MomentsConfig {
+    /// The level of each head.
+    pub fn head_levels(&self) -> HeadLevels {
+        HeadLevels::new(&self.levels)
+    }
+
+    /// The settings of one head as if there were no other.
+    pub fn of_head(&self, head: usize) -> Self {
+        Self {
+            levels: self.levels.get(head).copied().into_iter().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether any head looks clusters up.
+    pub fn looks_up(&self) -> bool {
+        let some = |level: &HeadLevel| *level == HeadLevel::Lookups;
+        self.exact_clusters > 0 && (self.levels.is_empty() || self.levels.iter().any(some))
+    }
+}
+
 impl ArmConfig {
+    /// The original.
+    pub const DENSE: Self = Self::Dense(DenseConfig {
+        kv_bits: KvBits::ThirtyTwo,
+    });
+
+    /// Bits in which keys and values are kept that are not near.
+    pub fn kv_bits(&self) -> KvBits {
+        match self {
+            Self::Dense(c) => c.kv_bits,
+            Self::Moments(c) => c.kv_bits,
+            Self::Local(_) | Self::Published(_) => KvBits::ThirtyTwo,
+        }
+    }
+
     /// The arm's name as it stands in configuration files and tables.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Dense => "dense",
+            Self::Dense(_) => "dense",
             Self::Local(_) => "local",
             Self::Published(_) => "published",
             Self::Moments(_) => "moments",
@@ -118,7 +179,7 @@ impl ArmConfig {
     /// S, or `None` for the dense arm, which has no chunks.
     pub fn chunk_size(&self) -> Option<usize> {
         match self {
-            Self::Dense => None,
+            Self::Dense(_) => None,
             Self::Local(c) => Some(c.chunk_size),
             Self::Published(c) => Some(c.chunk_size),
             Self::Moments(c) => Some(c.chunk_size),
@@ -128,7 +189,7 @@ impl ArmConfig {
     /// Factor by which states are compressed; 1 where there is no state.
     pub fn compression(&self) -> usize {
         match self {
-            Self::Dense | Self::Local(_) => 1,
+            Self::Dense(_) | Self::Local(_) => 1,
             Self::Published(c) => c.compression,
             Self::Moments(c) => c.compression,
         }
@@ -138,7 +199,7 @@ impl ArmConfig {
     /// arm that has no far field or makes no difference between near and far.
     pub fn without_retrieval(&self) -> Option<Self> {
         match self {
-            Self::Dense | Self::Local(_) => None,
+            Self::Dense(_) | Self::Local(_) => None,
             Self::Published(c) => Some(Self::Local(LocalConfig {
                 chunk_size: c.chunk_size,
                 near_chunks: 0,
@@ -152,17 +213,18 @@ impl ArmConfig {
         }
     }
 
-    /// Checks every setting against its bounds and against the head dimension.
+    /// Checks every setting against its bounds and against the heads.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] names the first setting that is out of bounds.
-    pub fn validate(&self, head_dim: usize) -> Result<(), ConfigError> {
+    pub fn validate(&self, shape: HeadShape) -> Result<(), ConfigError> {
+        let head_dim = shape.head_dim;
         if let Some(size) = self.chunk_size() {
             in_bounds("chunk_size", size, 1, MAX_CHUNK_SIZE)?;
         }
         match self {
-            Self::Dense => Ok(()),
+            Self::Dense(_) => Ok(()),
             Self::Local(c) => near_field(c.near_chunks, c.sink_tokens),
             Self::Published(c) => compression(c.compression, head_dim),
             Self::Moments(c) => {
@@ -174,6 +236,7 @@ impl ArmConfig {
                     });
                 }
                 in_bounds("exact_clusters", c.exact_clusters, 0, MAX_CHUNK_SIZE)?;
+                levels(c.levels.len(), shape.num_heads)?;
                 if c.compression > 1 && !c.state {
                     return Err(ConfigError::CompressionWithoutState {
                         compression: c.compression,
@@ -200,6 +263,19 @@ fn near_field(near_chunks: usize, sink_tokens: usize) -> Result<(), ConfigError>
 
 fn compression(factor: usize, head_dim: usize) -> Result<(), ConfigError> {
     in_bounds("compression", factor, 1, head_dim * head_dim)
+}
+
+/// One level a head, or none.
+fn levels(found: usize, heads: usize) -> Result<(), ConfigError> {
+    match found {
+        0 => Ok(()),
+        _ if heads > HeadLevels::MOST => Err(ConfigError::TooManyLevels {
+            heads,
+            most: HeadLevels::MOST,
+        }),
+        _ if found != heads => Err(ConfigError::LevelsNotOfHeads { found, heads }),
+        _ => Ok(()),
+    }
 }
 
 fn in_bounds(

@@ -13,7 +13,7 @@ impl ArmConfig {
     pub fn exact_pairs(&self, tokens: usize) -> f64 {
         let n = tokens as f64;
         match self {
-            Self::Dense => n * (n + 1.0) / 2.0,
+            Self::Dense(_) => n * (n + 1.0) / 2.0,
             Self::Local(c) => near_pairs(
                 &Grid {
                     chunk_size: c.chunk_size,
@@ -49,7 +49,7 @@ impl ArmConfig {
         let pairs = self.exact_pairs(tokens) * 2.0 * d;
         let n = tokens as f64;
         match self {
-            Self::Dense | Self::Local(_) => pairs,
+            Self::Dense(_) | Self::Local(_) => pairs,
             Self::Published(c) => {
                 let chunks = (tokens / c.chunk_size.max(1)) as f64;
                 let state = d * d / c.compression as f64;
@@ -83,7 +83,7 @@ impl ArmConfig {
             (tokens - far.min(tokens)) as f64 * 2.0 * d
         };
         match self {
-            Self::Dense => tokens as f64 * 2.0 * d,
+            Self::Dense(_) => tokens as f64 * 2.0 * d,
             Self::Local(c) => held(&Grid {
                 chunk_size: c.chunk_size,
                 near_chunks: c.near_chunks,
@@ -157,7 +157,7 @@ mod tests {
     fn costs_are_those_of_the_design() {
         let n = 8192;
         let per_token = |arm: &ArmConfig| arm.multiply_adds(n, 64) / n as f64;
-        let dense = per_token(&ArmConfig::Dense);
+        let dense = per_token(&ArmConfig::DENSE);
         assert!((dense - 524_000.0).abs() < 1_000.0, "{dense}");
         let moments = |state| {
             per_token(&ArmConfig::Moments(MomentsConfig {
@@ -185,7 +185,7 @@ mod tests {
         };
         assert!((far(false) - 15.9).abs() < 0.05, "{}", far(false));
         assert!((far(true) - 3.2).abs() < 0.05, "{}", far(true));
-        assert_eq!(ArmConfig::Dense.cache_numbers(10, 4), 80.0);
+        assert_eq!(ArmConfig::DENSE.cache_numbers(10, 4), 80.0);
     }
 
     #[test]

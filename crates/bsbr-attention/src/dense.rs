@@ -1,7 +1,23 @@
 //! Exact causal softmax attention.
 
-use bsbr_kernels::causal_attention;
+use bsbr_kernels::{KvBits, causal_attention, round_to_bits};
 use burn::tensor::Tensor;
+
+/// The whole arm: keys and values are rounded to what is kept of them.
+///
+/// # Shapes
+///
+/// - query, key, value, output: `[B, H, N, D]`
+pub(crate) fn forward(
+    bits: KvBits,
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    scale: f64,
+) -> Tensor<4> {
+    let [key, value] = [key, value].map(|x| round_to_bits(x, bits));
+    attend(query, key, value, scale)
+}
 
 /// softmax(σ q·k) v, the queries being those of the last tokens: query i of n sees
 /// the keys `0..=N − n + i`.

@@ -23,6 +23,25 @@ pub enum ConfigError {
         /// The value found.
         clusters: usize,
     },
+    /// Each head has a level, or none has.
+    #[error(
+        "`levels` names {found} heads, expected one level for each of {heads} heads, or none: \
+         then every head looks clusters up"
+    )]
+    LevelsNotOfHeads {
+        /// Levels found.
+        found: usize,
+        /// Heads of the layer.
+        heads: usize,
+    },
+    /// Levels are kept in the bits of a number.
+    #[error("a layer of {heads} heads cannot have `levels`, only one of at most {most} can")]
+    TooManyLevels {
+        /// Heads of the layer.
+        heads: usize,
+        /// The most heads that may have levels.
+        most: usize,
+    },
     /// There is nothing to compress.
     #[error(
         "`compression` is {compression} but `state` is off: only the state is compressed; \

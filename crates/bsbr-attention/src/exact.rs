@@ -1,7 +1,10 @@
 //! Exact attention to the tokens of each query's best clusters.
 
+use bsbr_kernels::round_to_bits;
 use burn::tensor::{DType, Tensor};
 
+use crate::clusters::Assignment;
+use crate::config::MomentsConfig;
 use crate::geometry::{HIDDEN, VISIBLE};
 
 /// Tokens of far chunks, for queries that look into their best clusters.
@@ -13,8 +16,8 @@ pub(crate) struct FarTokens {
     pub values: Tensor<5>,
     /// 1 where a token belongs to a cluster. `[B, H, F, G, S]`
     pub membership: Tensor<5>,
-    /// t, clusters that a query looks into.
-    pub best: usize,
+    /// How many clusters a query looks into, and in which heads.
+    config: MomentsConfig,
 }
 
 /// The exactly attended tokens of each query, as one key.
@@ -27,13 +30,32 @@ pub(crate) struct TokenSum {
 }
 
 impl FarTokens {
+    /// The tokens of whole chunks, as they are kept.
+    ///
+    /// # Shapes
+    ///
+    /// - keys, values: `[B, H, F, S, D]`
+    pub fn new(
+        config: &MomentsConfig,
+        assignment: &Assignment,
+        keys: Tensor<5>,
+        values: Tensor<5>,
+    ) -> Self {
+        Self {
+            membership: assignment.membership(&keys.device()),
+            keys: round_to_bits(keys, config.kv_bits),
+            values: round_to_bits(values, config.kv_bits),
+            config: config.clone(),
+        }
+    }
+
     /// The first `far` chunks alone.
     pub fn first(&self, far: usize) -> Self {
         Self {
             keys: self.keys.clone().narrow(2, 0, far),
             values: self.values.clone().narrow(2, 0, far),
             membership: self.membership.clone().narrow(2, 0, far),
-            best: self.best,
+            config: self.config.clone(),
         }
     }
 
@@ -44,7 +66,7 @@ impl FarTokens {
             keys: joined(self.keys, later.keys),
             values: joined(self.values, later.values),
             membership: joined(self.membership, later.membership),
-            best: self.best,
+            config: self.config,
         }
     }
 
@@ -76,7 +98,8 @@ impl FarTokens {
         let [_, _, f, g, _] = self.membership.dims();
         let d = query.dims()[4];
         let of_clusters = logits.clone().narrow(4, sinks, width - sinks);
-        let chosen = best_of(of_clusters.cast(DType::F32), self.best);
+        let best = best_of(of_clusters.cast(DType::F32), self.config.exact_clusters);
+        let chosen = self.config.only_looked_up(best);
 
         // Hidden tokens by as many dimensions more as there are clusters: a query
         // has HIDDEN in those that it has not chosen, a token 1 in its own.

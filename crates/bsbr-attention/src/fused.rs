@@ -11,11 +11,7 @@ use crate::geometry::Grid;
 /// Whether the kernel is there for such tensors, and the sequence so long that it is
 /// anything but dense attention; without `config`, for sinks and near field alone.
 pub(crate) fn is_best(grid: &Grid, config: Option<&MomentsConfig>, query: &Tensor<4>) -> bool {
-    let settings = settings(
-        grid,
-        config.map_or(0, |config| config.clusters),
-        config.map_or(0, |config| config.exact_clusters),
-    );
+    let settings = config.map_or(near(grid), MomentsConfig::block_attention);
     grid.far_chunks(query.dims()[2]) > 0 && fuses_block_attention(query, &settings)
 }
 
@@ -25,8 +21,7 @@ pub(crate) fn is_best(grid: &Grid, config: Option<&MomentsConfig>, query: &Tenso
 ///
 /// - query, key, value, output: `[B, H, N, D]`
 pub(crate) fn local(grid: &Grid, [query, key, value]: [Tensor<4>; 3], scale: f64) -> Tensor<4> {
-    let settings = settings(grid, 0, 0);
-    block_attention(query, key, value, BlockStates::Off, settings, scale)
+    block_attention(query, key, value, BlockStates::Off, near(grid), scale)
 }
 
 /// The moments arm.
@@ -48,16 +43,28 @@ pub(crate) fn moments(
             value: bases.value.val().cast(DType::F32),
         },
     };
-    let settings = settings(&config.grid(), config.clusters, config.exact_clusters);
-    block_attention(query, key, value, states, settings, scale)
+    block_attention(query, key, value, states, config.block_attention(), scale)
 }
 
-fn settings(grid: &Grid, clusters: usize, exact_clusters: usize) -> BlockAttention {
+impl MomentsConfig {
+    /// What the kernel is told.
+    pub(crate) fn block_attention(&self) -> BlockAttention {
+        BlockAttention {
+            clusters: self.clusters,
+            exact_clusters: self.exact_clusters,
+            kv_bits: self.kv_bits,
+            levels: self.head_levels(),
+            ..near(&self.grid())
+        }
+    }
+}
+
+/// Sinks and near field alone.
+fn near(grid: &Grid) -> BlockAttention {
     BlockAttention {
         sinks: grid.sinks,
         chunk_size: grid.chunk_size,
         near_chunks: grid.near_chunks,
-        clusters,
-        exact_clusters,
+        ..BlockAttention::default()
     }
 }

@@ -31,7 +31,9 @@ pub use attention::{Attention, AttentionInput, HeadShape};
 pub use cache::Cache;
 pub use calibrate::Calibration;
 pub use compression::CompressionBases;
-pub use config::{ArmConfig, LocalConfig, MomentsConfig, PublishedConfig};
+pub use config::{
+    ArmConfig, DenseConfig, HeadLevel, KvBits, LocalConfig, MomentsConfig, PublishedConfig,
+};
 pub use error::{CalibrationError, ConfigError};
 pub use padding::Padding;
 pub use published::PublishedRouting;

@@ -7,15 +7,15 @@
 //! the receivers and for h_b, a temperature on the clusters' keys, a bias beside ln m, a
 //! gain on the state.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use crate::chunked::{Chunked, FarField};
 use crate::clusters::Assignment;
 use crate::compression::{CompressionBases, read_state};
-use crate::config::MomentsConfig;
+use crate::config::{HeadLevel, MomentsConfig};
 use crate::exact::FarTokens;
 use crate::fused;
-use crate::geometry::Grid;
+use crate::geometry::{Grid, HIDDEN};
 use crate::routing;
 use crate::summary::{StateForm, Summary};
 use crate::tuning::Own;
@@ -39,6 +39,43 @@ impl MomentsConfig {
         }
     }
 
+    /// Whether each head is one of those that a test picks, 1 or 0. `None` where all are.
+    fn heads_where(&self, test: impl Fn(HeadLevel) -> bool) -> Option<Vec<f32>> {
+        let all = self.levels.iter().all(|level| test(*level));
+        (!all).then(|| {
+            let of = |level: &HeadLevel| f32::from(u8::from(test(*level)));
+            self.levels.iter().map(of).collect()
+        })
+    }
+
+    /// Logits of clusters, or what is added to them, hidden where a head does not look far.
+    ///
+    /// # Shapes
+    ///
+    /// - logits, output: `[B, H, …]`
+    pub(crate) fn hide_from_near_heads<const K: usize>(&self, logits: Tensor<K>) -> Tensor<K> {
+        match self.heads_where(|level| level > HeadLevel::Near) {
+            None => logits,
+            Some(heads) => {
+                let near = of_heads::<K>(heads, &logits).lower_elem(0.5);
+                let dims = logits.dims();
+                logits.mask_fill(near.expand(dims), HIDDEN)
+            }
+        }
+    }
+
+    /// 1 for clusters that a query has chosen, 0 where its head looks none up.
+    ///
+    /// # Shapes
+    ///
+    /// - chosen, output: `[B, H, …]`
+    pub(crate) fn only_looked_up<const K: usize>(&self, chosen: Tensor<K>) -> Tensor<K> {
+        match self.heads_where(|level| level == HeadLevel::Lookups) {
+            None => chosen,
+            Some(heads) => chosen.clone() * of_heads(heads, &chosen),
+        }
+    }
+
     /// Summaries of whole chunks, clusters and all.
     ///
     /// # Shapes
@@ -52,8 +89,15 @@ impl MomentsConfig {
     ) -> (Summary, Assignment) {
         let assignment = Assignment::split(&keys, self.clusters);
         let summary = Summary::build(keys, values, &assignment, self.state_form(bases));
-        (summary, assignment)
+        (summary.kept_in(self.kv_bits.of_means()), assignment)
     }
+}
+
+/// One number a head. `[1, H, 1, …]`
+fn of_heads<const K: usize>(numbers: Vec<f32>, like: &Tensor<K>) -> Tensor<K> {
+    let mut shape = [1; K];
+    shape[1] = numbers.len();
+    Tensor::from_data(TensorData::new(numbers, shape), (&like.device(), like.dtype()))
 }
 
 /// The whole arm: by one kernel where there is one, else, and where something was learned
@@ -111,13 +155,10 @@ fn far_field(
         let mixed = own.state(routing::mix(weights, states)) * chunked.scale();
         read_state(chunked.tail_query(), mixed, own.bases)
     });
-    let tokens = (config.exact_clusters > 0).then(|| FarTokens {
-        membership: assignment.membership(&keys.device()),
-        keys,
-        values,
-        best: config.exact_clusters,
-    });
-    let log_counts = own.log_counts(&summary);
+    let tokens = config
+        .looks_up()
+        .then(|| FarTokens::new(config, &assignment, keys, values));
+    let log_counts = config.hide_from_near_heads(own.log_counts(&summary));
     FarField {
         clusters: summary.clusters(),
         keys: own.keys(&summary).reshape([b, h, width, d]).cast(dtype),

@@ -1,5 +1,6 @@
 //! What is kept of a far chunk: counts, means and the centred state of its clusters.
 
+use bsbr_kernels::{KvBits, round_to_bits};
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::clusters::Assignment;
@@ -80,6 +81,15 @@ impl Summary {
             keys: mean_keys,
             values: mean_values,
             state,
+        }
+    }
+
+    /// With the means of clusters as they come back from fewer bits.
+    pub fn kept_in(self, bits: KvBits) -> Self {
+        Self {
+            keys: round_to_bits(self.keys, bits),
+            values: round_to_bits(self.values, bits),
+            ..self
         }
     }
 

@@ -1,5 +1,6 @@
 //! Attention maps: which tokens and clusters each query's softmax weighs.
 
+use bsbr_kernels::round_to_bits;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
@@ -88,7 +89,7 @@ impl Attention {
         let real: Vec<usize> = (0..batch).map(|b| n - padding.of_row(b).min(n)).collect();
         let (grid, moments) = match self.config() {
             // All tokens in one chunk.
-            ArmConfig::Dense => (
+            ArmConfig::Dense(_) => (
                 Grid {
                     sinks: 0,
                     chunk_size: n.max(1),
@@ -222,7 +223,8 @@ impl<'a> Far<'a> {
             cut(&input.value),
             &assignment,
             StateForm::Off,
-        );
+        )
+        .kept_in(config.kv_bits.of_means());
         let k = chunks * config.clusters;
         let mut mask = Vec::with_capacity(n * k);
         for token in 0..n {
@@ -233,9 +235,13 @@ impl<'a> Far<'a> {
         let keys = own.keys(&summary).reshape([b, h, k, d]);
         let bias = own.log_counts(&summary).reshape([b, h, 1, k]);
         let logits = query.clone().matmul(keys.swap_dims(2, 3)) + bias + mask;
+        let logits = config.hide_from_near_heads(logits);
         let chosen = match config.exact_clusters {
             0 => logits.zeros_like(),
-            best => best_of(logits.clone().unsqueeze_dim(2), best).squeeze_dim(2),
+            best => {
+                let best = best_of(logits.clone().unsqueeze_dim(2), best);
+                config.only_looked_up(best.squeeze_dim::<4>(2))
+            }
         };
         Self {
             config,
@@ -280,9 +286,10 @@ impl<'a> Far<'a> {
             parts.push(zeros(behind));
         }
         let looked_at = Tensor::cat(parts, 3).greater_elem(0.5);
+        let keys = input.key.clone().cast(DType::F32);
         let unmasked = query
             .clone()
-            .matmul(input.key.clone().cast(DType::F32).swap_dims(2, 3));
+            .matmul(round_to_bits(keys, self.config.kv_bits).swap_dims(2, 3));
         (
             tokens.mask_where(looked_at, unmasked),
             self.logits

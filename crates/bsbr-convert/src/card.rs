@@ -143,7 +143,7 @@ fn is_known(base: &str) -> bool {
 }
 
 fn is_dense(config: &Gpt2Config) -> bool {
-    (0..config.n_layer).all(|layer| config.arm(layer) == ArmConfig::Dense)
+    (0..config.n_layer).all(|layer| config.arm(layer) == ArmConfig::DENSE)
 }
 
 /// A table of the arms: layers with the same one in a row.

@@ -37,7 +37,7 @@ impl Hybrid {
     ///
     /// [`ConvertError`] where the model's configuration is none that a dense model can have.
     pub fn new(converted: Gpt2, longest_dense: usize) -> Result<Self, ConvertError> {
-        let undo = ConversionPlan::uniform(ArmConfig::Dense);
+        let undo = ConversionPlan::uniform(ArmConfig::DENSE);
         Ok(Self {
             dense: convert(converted.clone(), &undo)?,
             converted,

@@ -101,7 +101,7 @@ impl Gpt2Attention {
     /// Whether queries, keys and values need not be taken apart: nobody but dense attention reads
     /// them, from the first token of each row on. In half precision it has no kernel of its own.
     fn stays_packed(&self, dtype: DType, padding: &Padding) -> bool {
-        *self.bsbr.config() == ArmConfig::Dense && dtype == DType::F32 && padding.is_none()
+        *self.bsbr.config() == ArmConfig::DENSE && dtype == DType::F32 && padding.is_none()
     }
 
     /// Dense attention and both projections, which computes what [`Self::project`],

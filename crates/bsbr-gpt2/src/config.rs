@@ -170,7 +170,7 @@ impl Gpt2Config {
         self.bsbr
             .as_ref()
             .and_then(|bsbr| bsbr.layers.get(layer).cloned())
-            .unwrap_or(ArmConfig::Dense)
+            .unwrap_or(ArmConfig::DENSE)
     }
 
     /// Sets the same arm for every layer.

@@ -21,8 +21,9 @@ mod packed_attention;
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
 pub use block_attention::{
-    BlockAttention, BlockAttentionOps, BlockStates, BlockStatesPrimitive, block_attention,
-    block_attention_plain, fuses_block_attention,
+    BlockAttention, BlockAttentionOps, BlockStates, BlockStatesPrimitive, HeadLevel, HeadLevels,
+    KvBits, UnknownKvBits, block_attention, block_attention_plain, fuses_block_attention,
+    round_to_bits,
 };
 pub use clusters::split_into_clusters;
 pub use collectives::has_collectives;

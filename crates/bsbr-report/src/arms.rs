@@ -24,7 +24,7 @@ pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
     };
     let model = load_model(folder, &options)?.model;
     let config = model.config();
-    match (0..config.n_layer).find(|&layer| config.arm(layer) != ArmConfig::Dense) {
+    match (0..config.n_layer).find(|&layer| config.arm(layer) != ArmConfig::DENSE) {
         None => Ok(model),
         Some(layer) => Err(ReportError::NotDense {
             path: folder.to_owned(),
@@ -71,7 +71,7 @@ pub fn converted_in(
     let config = converted.config();
     let plan = layers
         .into_iter()
-        .fold(ConversionPlan::uniform(ArmConfig::Dense), |plan, layer| {
+        .fold(ConversionPlan::uniform(ArmConfig::DENSE), |plan, layer| {
             plan.with_layer(layer, config.arm(layer))
         });
     Ok(bsbr_convert::convert(converted.clone(), &plan)?)

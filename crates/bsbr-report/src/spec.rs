@@ -445,7 +445,7 @@ fn at_chunk_sizes(arms: &[&ArmSpec], sizes: &[usize]) -> Vec<ArmSpec> {
 fn with_chunk_size(config: &ArmConfig, size: usize) -> Option<ArmConfig> {
     let mut config = config.clone();
     match &mut config {
-        ArmConfig::Dense => return None,
+        ArmConfig::Dense(_) => return None,
         ArmConfig::Local(c) => c.chunk_size = size,
         ArmConfig::Published(c) => c.chunk_size = size,
         ArmConfig::Moments(c) => c.chunk_size = size,
@@ -462,7 +462,7 @@ pub fn labels(arms: &[ArmSpec]) -> BTreeMap<&str, &str> {
 
 /// The arm that others are compared with.
 pub fn dense(arms: &[ArmSpec]) -> Option<&ArmSpec> {
-    arms.iter().find(|arm| arm.config == ArmConfig::Dense)
+    arms.iter().find(|arm| arm.config == ArmConfig::DENSE)
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, ReportError> {

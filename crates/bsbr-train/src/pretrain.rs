@@ -98,7 +98,7 @@ fn same_computation(found: &Gpt2Config, expected: &Gpt2Config) -> Result<(), Tra
     let decides = |config: &Gpt2Config| {
         // A run trains dense attention; of another arm the name is enough.
         let mut arms = (0..config.n_layer).map(|layer| config.arm(layer));
-        let arm = arms.find(|arm| *arm != ArmConfig::Dense);
+        let arm = arms.find(|arm| *arm != ArmConfig::DENSE);
         [
             ("n_positions", config.n_positions.to_string()),
             ("n_embd", config.n_embd.to_string()),
@@ -120,7 +120,7 @@ fn same_computation(found: &Gpt2Config, expected: &Gpt2Config) -> Result<(), Tra
                 "tie_word_embeddings",
                 config.tie_word_embeddings.to_string(),
             ),
-            ("arm", arm.unwrap_or(ArmConfig::Dense).name().to_owned()),
+            ("arm", arm.unwrap_or(ArmConfig::DENSE).name().to_owned()),
         ]
     };
     let mut pairs = decides(found).into_iter().zip(decides(expected));

@@ -226,7 +226,7 @@ fn calibration(files: &[PathBuf], folder: &Path, config: &Gpt2Config) -> Result<
 
 fn is_compressed(arm: &ArmConfig) -> bool {
     match arm {
-        ArmConfig::Dense | ArmConfig::Local(_) => false,
+        ArmConfig::Dense(_) | ArmConfig::Local(_) => false,
         ArmConfig::Published(config) => config.compression > 1,
         ArmConfig::Moments(config) => config.compression > 1,
     }

@@ -83,7 +83,7 @@ impl Cache {
 impl Kept {
     fn new(attention: &Attention) -> Self {
         match attention.config() {
-            ArmConfig::Dense => Self::Dense(Box::default()),
+            ArmConfig::Dense(_) => Self::Dense(Box::default()),
             ArmConfig::Local(config) => {
                 Self::Window(Box::new(WindowCache::new(config.grid(), None)))
             }

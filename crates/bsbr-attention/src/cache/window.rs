@@ -113,7 +113,8 @@ impl WindowCache {
     fn attend(&self, own: Own<'_>, query: Tensor<4>) -> Option<Tensor<4>> {
         let (keys, values) = self.keys.all().zip(self.values.all())?;
         let n = query.dims()[2];
-        let shared = self.summary.as_ref().map(|s| shared(s, own, query.dtype()));
+        let shared = self.summary.as_ref().zip(self.moments.as_ref());
+        let shared = shared.map(|(s, config)| clusters_of(s, config, own, query.dtype()));
         let attended = if n < FUSED_FROM || self.far_tokens.is_some() {
             let window = Window {
                 keys: keys.unsqueeze_dim(2),
@@ -181,13 +182,8 @@ impl WindowCache {
         values: Tensor<5>,
     ) {
         let (summary, assignment) = config.summarise(keys.clone(), values.clone(), own.bases);
-        if config.exact_clusters > 0 {
-            let tokens = FarTokens {
-                membership: assignment.membership(&keys.device()),
-                keys,
-                values,
-                best: config.exact_clusters,
-            };
+        if config.looks_up() {
+            let tokens = FarTokens::new(config, &assignment, keys, values);
             self.far_tokens = Some(match self.far_tokens.take() {
                 None => tokens,
                 Some(before) => before.append(tokens),
@@ -201,12 +197,13 @@ impl WindowCache {
 }
 
 /// All clusters as keys.
-fn shared(summary: &Summary, own: Own<'_>, dtype: DType) -> Shared {
+fn clusters_of(summary: &Summary, config: &MomentsConfig, own: Own<'_>, dtype: DType) -> Shared {
+    let log_counts = config.hide_from_near_heads(own.log_counts(summary));
     let [b, h, c, g, d] = summary.keys.dims();
     Shared {
         keys: own.keys(summary).reshape([b, h, c * g, d]).cast(dtype),
         values: summary.values.clone().reshape([b, h, c * g, d]).cast(dtype),
-        bias: Some(own.log_counts(summary).reshape([b, h, c * g]).cast(dtype)),
+        bias: Some(log_counts.reshape([b, h, c * g]).cast(dtype)),
         sinks: 0,
     }
 }

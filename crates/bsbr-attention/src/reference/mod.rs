@@ -14,7 +14,7 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 
 use crate::attention::{Attention, AttentionInput};
-use crate::config::ArmConfig;
+use crate::config::{ArmConfig, KvBits};
 
 /// One head of one sequence.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ fn one_head(attention: &Attention, one: Head, hidden: Tensor<2>, head: usize) ->
         (of(bases.key.val()), of(bases.value.val()))
     });
     match attention.config() {
-        ArmConfig::Dense => dense::forward(&one),
+        ArmConfig::Dense(config) => dense::forward(config.kv_bits, &one),
         ArmConfig::Local(config) => local::forward(config, &one),
         ArmConfig::Moments(config) => {
             let learned = attention.tuning.as_ref().map(|tuning| {
@@ -105,11 +105,11 @@ fn one_head(attention: &Attention, one: Head, hidden: Tensor<2>, head: usize) ->
                     }),
                 }
             });
-            moments::forward(config, bases, learned, &one)
+            moments::forward(&config.of_head(head), bases, learned, &one)
         }
         ArmConfig::Published(config) => match &attention.routing {
             Some(routing) => published::forward(config, routing, bases, &one, hidden, head),
-            None => dense::forward(&one),
+            None => dense::forward(KvBits::ThirtyTwo, &one),
         },
     }
 }

@@ -1,10 +1,11 @@
 //! The moments arm, query by query.
 
+use bsbr_kernels::round_to_bits;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Head, clusters};
-use crate::config::MomentsConfig;
+use crate::config::{HeadLevel, MomentsConfig};
 
 /// What one head has learned.
 pub(super) struct Learned {
@@ -51,6 +52,7 @@ pub(super) fn forward(
     let learned = learned.as_ref();
     let routed = learned.and_then(|learned| learned.routing.as_ref());
     let (sinks, size) = (config.sink_tokens, config.chunk_size);
+    let level = config.levels.first().copied().unwrap_or_default();
     let n = head.tokens();
     let whole_chunks = n.saturating_sub(sinks) / size;
     let chunks: Vec<_> = (0..whole_chunks)
@@ -63,6 +65,10 @@ pub(super) fn forward(
             }
             let c = (i - sinks) / size;
             let first_near = c.saturating_sub(config.near_chunks);
+            let far = match level {
+                HeadLevel::Near => 0,
+                HeadLevel::Clusters | HeadLevel::Lookups => first_near,
+            };
             let mut near: Vec<_> = (0..sinks).collect();
             near.extend(sinks + first_near * size..=i);
             query(
@@ -72,7 +78,7 @@ pub(super) fn forward(
                 i,
                 sinks + c * size,
                 near,
-                &chunks[..first_near],
+                &chunks[..far],
             )
         })
         .collect();
@@ -105,6 +111,8 @@ fn summarise(
         let (key, value) = (keys.clone().mean_dim(0), values.clone().mean_dim(0));
         let centred = (keys - key.clone()).transpose();
         state = state + centred.matmul(values - value.clone()) / config.chunk_size as f64;
+        let bits = config.kv_bits.of_means();
+        let [key, value] = [key, value].map(|mean| round_to_bits(mean, bits));
         parts.push(Cluster { tokens, key, value });
     }
     if let Some((u_k, u_v)) = bases {
@@ -145,13 +153,18 @@ fn query(
         })
         .collect();
     clusters.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let best = config.exact_clusters.min(clusters.len());
-    for (_, cluster) in clusters.drain(..best) {
-        exact.extend(&cluster.tokens);
-    }
-
+    let best = match config.looks_up() {
+        true => config.exact_clusters.min(clusters.len()),
+        false => 0,
+    };
     let mut keys = vec![select(&head.key, &exact)];
     let mut values = vec![select(&head.value, &exact)];
+    for (_, cluster) in clusters.drain(..best) {
+        let kept = |x: &Tensor<2>| round_to_bits(select(x, &cluster.tokens), config.kv_bits);
+        keys.push(kept(&head.key));
+        values.push(kept(&head.value));
+        exact.extend(&cluster.tokens);
+    }
     let mut bias = vec![0.0f32; exact.len()];
     for (_, cluster) in &clusters {
         keys.push(key(cluster, learned));

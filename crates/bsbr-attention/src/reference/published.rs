@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 
 use super::{Head, dense};
-use crate::config::PublishedConfig;
+use crate::config::{KvBits, PublishedConfig};
 use crate::published::PublishedRouting;
 
 pub(super) fn forward(
@@ -31,7 +31,7 @@ pub(super) fn forward(
             value: cut(&head.value),
             scale: head.scale,
         };
-        let mut output = dense::forward(&own);
+        let mut output = dense::forward(KvBits::ThirtyTwo, &own);
         let before = start / size;
         if before > 0 {
             let ask = r.clone().narrow(0, start - 1, 1);

@@ -154,7 +154,7 @@ fn sequences_shorter_than_a_chunk_calibrate_no_clusters() {
 
 #[test]
 fn what_cannot_be_calibrated_or_compressed_says_so() {
-    assert!(Calibration::new(&ArmConfig::Dense, SIZES.shape()).is_none());
+    assert!(Calibration::new(&ArmConfig::DENSE, SIZES.shape()).is_none());
     let mut calibration = Calibration::new(&compressed()[0], SIZES.shape()).expect("compressed");
     let nothing = calibration.bases(&test_device()).err();
     assert_eq!(nothing, Some(CalibrationError::NoTokens));

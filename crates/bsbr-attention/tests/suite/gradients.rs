@@ -114,6 +114,7 @@ fn is_fused(query: &Tensor<4>) -> bool {
         near_chunks: 0,
         clusters: 1,
         exact_clusters: 0,
+        ..bsbr_kernels::BlockAttention::default()
     };
     bsbr_kernels::fuses_block_attention(query, &settings)
 }

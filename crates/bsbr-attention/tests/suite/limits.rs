@@ -21,7 +21,7 @@ fn sizes(tokens: usize) -> Sizes {
 fn assert_dense(config: &ArmConfig, input: AttentionInput, tolerance: f32) {
     let device = test_device();
     let sizes = sizes(input.query.dims()[2]);
-    let dense = arm(&ArmConfig::Dense, sizes, &device).forward(input.clone());
+    let dense = arm(&ArmConfig::DENSE, sizes, &device).forward(input.clone());
     let attention = arm(config, sizes, &device);
     let what = format!("{config:?} at {} tokens", sizes.tokens);
     let pieces = streamed(&attention, &input, &[3]);
@@ -33,7 +33,7 @@ fn assert_dense(config: &ArmConfig, input: AttentionInput, tolerance: f32) {
 fn what_fits_sinks_and_near_field_is_dense() {
     for config in arms() {
         let fits = match &config {
-            ArmConfig::Dense => 12,
+            ArmConfig::Dense(_) => 12,
             ArmConfig::Local(c) => c.sink_tokens + (c.near_chunks + 1) * c.chunk_size,
             ArmConfig::Moments(c) => c.sink_tokens + (c.near_chunks + 1) * c.chunk_size,
             ArmConfig::Published(c) => c.chunk_size,
@@ -118,7 +118,7 @@ fn the_state_brings_the_output_closer_to_dense() {
     input.scale = 0.1;
     // Values that depend on keys, or there is nothing for the state to hold.
     input.value = input.key.clone() * 0.8 + input.value * 0.2;
-    let dense = arm(&ArmConfig::Dense, sizes, &device).forward(input.clone());
+    let dense = arm(&ArmConfig::DENSE, sizes, &device).forward(input.clone());
     let error = |state| {
         let config = ArmConfig::Moments(MomentsConfig {
             clusters: 1,

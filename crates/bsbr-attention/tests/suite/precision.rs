@@ -79,7 +79,7 @@ fn more_exact_clusters_than_a_query_sees_are_dense_attention() {
         }
         let attention = arm(&config, SIZES, &device);
         let [half, single] = rounded(dtype);
-        let expected = arm(&ArmConfig::Dense, SIZES, &device).forward(single);
+        let expected = arm(&ArmConfig::DENSE, SIZES, &device).forward(single);
         for output in [
             attention.forward(half.clone()),
             streamed(&attention, &half, &[20, 1]),

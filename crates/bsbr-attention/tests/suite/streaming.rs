@@ -158,7 +158,7 @@ fn room_that_the_settings_name_is_not_made_before_it_is_needed() {
     let most = local(MAX_CHUNK_SIZE, MAX_CHUNK_SIZE, MAX_CHUNK_SIZE);
     let input = input(sizes, 7, &device);
     let output = streamed(&arm(&most, sizes, &device), &input, &[1]);
-    let expected = arm(&ArmConfig::Dense, sizes, &device).forward(input);
+    let expected = arm(&ArmConfig::DENSE, sizes, &device).forward(input);
     assert_close(&output, &expected, 1e-5, "local");
 }
 
@@ -196,7 +196,7 @@ fn caches_keep_what_the_design_says_and_no_more() {
         state: false,
         ..moments(s, 1, sinks)
     };
-    assert_eq!(numbers(&ArmConfig::Dense, tokens, d), 2 * d * tokens);
+    assert_eq!(numbers(&ArmConfig::DENSE, tokens, d), 2 * d * tokens);
     assert_eq!(numbers(&local(s, 1, sinks), tokens, d), near);
     let no_state = ArmConfig::Moments(base.clone());
     assert_eq!(numbers(&no_state, tokens, d), near + far * summary);

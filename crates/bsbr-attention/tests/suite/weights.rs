@@ -82,7 +82,7 @@ fn pairs_are_counted() {
             .weights(input(sizes, 3, &device))
             .pairs
     };
-    let dense = pairs(&ArmConfig::Dense);
+    let dense = pairs(&ArmConfig::DENSE);
     assert_eq!((dense.exact, dense.clusters, dense.dense), (66, 0, 66));
     // Sinks 0, 1; chunks 2–4, 5–7, 8–10; one chunk before the own one is near.
     let near = pairs(&local(3, 1, 2));

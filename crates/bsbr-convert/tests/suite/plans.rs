@@ -40,11 +40,11 @@ fn the_last_arm_that_a_layer_is_given_counts() {
     let plan = plan
         .with_layer(1, local[0].clone())
         .with_layer(2, local[0].clone())
-        .with_layer(2, ArmConfig::Dense);
+        .with_layer(2, ArmConfig::DENSE);
     let arms = plan.arms(3).unwrap();
     let names: Vec<&str> = arms.iter().map(ArmConfig::name).collect();
     assert_eq!(names, ["published", "local", "dense"]);
-    let error = plan.with_layer(3, ArmConfig::Dense).arms(3).unwrap_err();
+    let error = plan.with_layer(3, ArmConfig::DENSE).arms(3).unwrap_err();
     assert_eq!(error, PlanError::NoSuchLayer { layer: 3, last: 2 });
 }
 

@@ -161,15 +161,6 @@ fn check_bsbr(keys: &Map<String, Value>) -> Result<(), ConfigError> {
         let at = || format!("bsbr.layers[{layer}]");
         match ArmConfig::deserialize(arm) {
             Err(error) => return Err(wrong(at(), error.to_string())),
-            Ok(ArmConfig::Dense) => {
-                if let Some(key) = arm
-                    .as_object()
-                    .and_then(|arm| arm.keys().find(|key| *key != "arm"))
-                {
-                    let message = format!("unknown field `{key}`, the dense arm has no settings");
-                    return Err(wrong(at(), message));
-                }
-            }
             Ok(_) => {}
         }
     }

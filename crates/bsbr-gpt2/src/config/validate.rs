@@ -180,8 +180,9 @@ impl Gpt2Config {
                 ),
             });
         }
+        let shape = self.head_shape();
         for (layer, arm) in bsbr.layers.iter().enumerate() {
-            arm.validate(self.head_dim())
+            arm.validate(shape)
                 .map_err(|source| ConfigError::Arm { layer, source })?;
         }
         Ok(())

@@ -15,7 +15,7 @@ fn single(ids: &[u32]) -> TokenBatch {
 fn feeding_piece_by_piece_gives_what_feeding_at_once_gives() {
     let near = 1;
     let arms = [
-        ArmConfig::Dense,
+        ArmConfig::DENSE,
         ArmConfig::Local(LocalConfig {
             chunk_size: 5,
             near_chunks: near,
@@ -62,7 +62,7 @@ fn feeding_piece_by_piece_gives_what_feeding_at_once_gives() {
             assert_eq!(cache.lengths(), [40]);
             match arm {
                 // Keys and values of three layers.
-                ArmConfig::Dense => assert_eq!(cache.numbers(), 3 * 2 * 40 * 20),
+                ArmConfig::DENSE => assert_eq!(cache.numbers(), 3 * 2 * 40 * 20),
                 _ => assert!(cache.numbers() > 0),
             }
             let found = floats(Tensor::cat(pieces, 1));

@@ -338,12 +338,12 @@ fn arms_are_written_and_read_again() {
         ..Default::default()
     });
     let mut config = config("base").with_arm(arm.clone());
-    config.bsbr.as_mut().expect("arms").layers[1] = ArmConfig::Dense;
+    config.bsbr.as_mut().expect("arms").layers[1] = ArmConfig::DENSE;
     let read = Gpt2Config::from_json(&config.to_json().expect("json")).expect("arms");
     assert_eq!(read, config);
     assert_eq!(
         (read.arm(0), read.arm(1), read.arm(2)),
-        (arm.clone(), ArmConfig::Dense, arm)
+        (arm.clone(), ArmConfig::DENSE, arm)
     );
 }
 

@@ -16,7 +16,7 @@ fn arms() -> Vec<ArmConfig> {
         ..Default::default()
     };
     vec![
-        ArmConfig::Dense,
+        ArmConfig::DENSE,
         ArmConfig::Local(LocalConfig {
             chunk_size: 5,
             near_chunks: 1,
@@ -102,7 +102,7 @@ fn activations_are_not_rounded() {
         return;
     }
     let batch = TokenBatch::single(&[5, 3, 8, 1, 90, 14, 2, 2, 31]).expect("ids");
-    let [half, single] = pair(&ArmConfig::Dense, DType::BF16);
+    let [half, single] = pair(&ArmConfig::DENSE, DType::BF16);
     let expected = logits(&single, &batch);
     let config = config("base");
     let device = Device::default().autodiff();
@@ -128,6 +128,6 @@ fn stretched_positions_are_mixed_in_f32() {
             &batch,
         )
     };
-    let [half, single] = pair(&ArmConfig::Dense, DType::F16).map(stretched);
+    let [half, single] = pair(&ArmConfig::DENSE, DType::F16).map(stretched);
     assert_close(&half, &single, "stretched positions");
 }

@@ -109,7 +109,7 @@ mod half {
         let chunk_size = 4;
         let batch = golden("base").batch();
         for arm in [
-            ArmConfig::Dense,
+            ArmConfig::DENSE,
             ArmConfig::Local(LocalConfig {
                 chunk_size,
                 ..Default::default()

@@ -107,6 +107,8 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
                 near_chunks: 1,
                 clusters: 8,
                 exact_clusters: 0,
+                kv_bits: kernels::KvBits::ThirtyTwo,
+                levels: kernels::HeadLevels::LOOKUPS,
             };
             run(heads(tokens, &device), gradient, move |[q, k, v]| {
                 op(q, k, v, kernels::BlockStates::Whole, settings, 0.125)

@@ -5,6 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::BlockAttention;
+use super::rounding::round_rows;
+use super::settings::KvBits;
+use super::tokens::{self, Members, Tokens};
 use crate::clusters::split::Split;
 use crate::cpu::math::{
     add_weighted, row_copy, row_dot, row_exp_sum, row_max, row_subtract, vectorised,
@@ -55,8 +58,8 @@ pub(super) struct Far {
     order: Vec<usize>,
     /// Where in that order each cluster begins, and F·S. `[F·G + 1]`
     starts: Vec<usize>,
-    /// Keys and values of the tokens in that order, if they are looked up. `[F·S, D]`
-    tokens: [Vec<f32>; 2],
+    /// The tokens in that order, if they are looked up.
+    tokens: Tokens,
 }
 
 impl Far {
@@ -87,7 +90,7 @@ impl Far {
             states: zeros(chunks, rank * rank),
             order: vec![0; chunks * size],
             starts: vec![chunks * size; clusters + 1],
-            tokens: [zeros(chunks, ordered), zeros(chunks, ordered)],
+            tokens: Tokens::new(if ordered > 0 { chunks * size } else { 0 }, d),
         };
         for (from, to) in [(k, &mut far.keys), (v, &mut far.values)] {
             for (row, to) in to.chunks_exact_mut(d).take(sinks).enumerate() {
@@ -103,7 +106,7 @@ impl Far {
         let mut states = pieces(&mut far.states, rank * rank);
         let mut order = pieces(&mut far.order, size);
         let mut starts = pieces(&mut far.starts, g);
-        let [tokens_keys, tokens_values] = &mut far.tokens;
+        let [tokens_keys, tokens_values] = far.tokens.parts();
         let mut ordered_keys = pieces(tokens_keys, ordered);
         let mut ordered_values = pieces(tokens_values, ordered);
         let summaries: Vec<_> = (0..chunks)
@@ -125,7 +128,7 @@ impl Far {
             .for_each_init(Scratch::default, |scratch, summary| {
                 let start = sinks + summary.first;
                 let tokens = [k.rows(start, size), v.rows(start, size)];
-                scratch.summarise(summary, tokens, d, state);
+                scratch.summarise(summary, tokens, d, state, settings.kv_bits);
             });
         far
     }
@@ -160,11 +163,9 @@ impl Far {
         &self.order[members]
     }
 
-    /// Keys and values of the tokens of a cluster that is looked up. `[m, D]`
-    pub(super) fn tokens(&self, cluster: usize) -> [&[f32]; 2] {
-        let members = self.members(cluster);
-        let numbers = members.start * self.d..members.end * self.d;
-        self.tokens.each_ref().map(|rows| &rows[numbers.clone()])
+    /// Keys and values of the tokens of a cluster that is looked up.
+    pub(super) fn looked_up(&self, cluster: usize) -> Members<'_> {
+        self.tokens.members(self.members(cluster))
     }
 
     /// Keys of the sinks and clusters from number `start` on.
@@ -296,7 +297,7 @@ struct Summary<'a> {
     order: &'a mut [usize],
     /// `[G]`
     starts: &'a mut [usize],
-    /// `[S, D]`
+    /// As [`tokens::write`] has them. `[S, D]`
     ordered_keys: &'a mut [f32],
     /// `[S, D]`
     ordered_values: &'a mut [f32],
@@ -312,6 +313,8 @@ struct Scratch {
     keys: Vec<f32>,
     /// Values cluster by cluster. `[S, D]`
     values: Vec<f32>,
+    /// Both, to be rounded.
+    rounded: [Vec<f32>; 2],
     ones: Vec<f32>,
     whole: Vec<f32>,
     half: Vec<f32>,
@@ -324,6 +327,7 @@ impl Scratch {
         [k, v]: [Mat<'_>; 2],
         d: usize,
         state: HeadState<'_>,
+        bits: KvBits,
     ) {
         let size = k.height();
         for rows in [&mut self.tokens, &mut self.keys, &mut self.values] {
@@ -348,10 +352,6 @@ impl Scratch {
             v.copy_row(token, value);
         }
         summary.order.copy_from_slice(self.split.order());
-        if !summary.ordered_keys.is_empty() {
-            summary.ordered_keys.copy_from_slice(&self.keys);
-            summary.ordered_values.copy_from_slice(&self.values);
-        }
         let mut next = summary.first;
         let counts = self.split.counts();
         for (cluster, &count) in counts.iter().enumerate() {
@@ -369,6 +369,20 @@ impl Scratch {
                 self.average_all(summary.keys, summary.mean);
             },
         );
+        if !summary.ordered_keys.is_empty() {
+            let whole = matches!(state, HeadState::Off);
+            let rows = if whole {
+                [&mut self.keys, &mut self.values]
+            } else {
+                // The state is made of what they were.
+                self.rounded[0].clone_from(&self.keys);
+                self.rounded[1].clone_from(&self.values);
+                let [keys, values] = &mut self.rounded;
+                [keys, values]
+            };
+            let to = [summary.ordered_keys, summary.ordered_values];
+            tokens::write(rows.map(Vec::as_mut_slice), to, d, self.split.counts(), bits);
+        }
         match state {
             HeadState::Off => {}
             HeadState::Whole => {
@@ -390,6 +404,14 @@ impl Scratch {
                 product(state, half, value, 1.0, false);
             }
         }
+        vectorised(
+            #[inline(always)]
+            || {
+                let bits = bits.of_means();
+                round_rows(summary.keys, d, bits);
+                round_rows(summary.values, d, bits);
+            },
+        );
     }
 
     /// Mean keys and values of the clusters.

@@ -35,7 +35,8 @@ pub(super) fn forward(
             let (batch, head) = (number / h, number % h);
             let [q, k, v] = [q, k, v].map(|x| x.head(batch, head));
             let state = states[head];
-            let far = Far::new(settings, state, settings.far_chunks(n), [k, v], d);
+            let settings = settings.of_head(head);
+            let far = Far::new(&settings, state, settings.far_chunks(n), [k, v], d);
             let one = Head {
                 q,
                 k,
@@ -59,7 +60,7 @@ struct Head<'a> {
     d: usize,
     state: HeadState<'a>,
     far: Far,
-    settings: &'a BlockAttention,
+    settings: BlockAttention,
     scale: f32,
 }
 
@@ -126,7 +127,7 @@ impl Head<'_> {
             if self.settings.exact_clusters == 0 {
                 self.attend_list(&mut scratch.block, block.start, seen);
             } else {
-                self.look_up(scratch, q, block.start, seen);
+                self.look_up(scratch, block.start, seen);
             }
             let range = block.start - start..block.end - start;
             let (rows, sums) = (&mut rows[range.clone()], &mut sums[range]);
@@ -170,7 +171,7 @@ impl Head<'_> {
     }
 
     /// The same, but each query's best clusters give way to their tokens.
-    fn look_up(&self, scratch: &mut Scratch, q: Mat<'_>, first: usize, seen: Seen) {
+    fn look_up(&self, scratch: &mut Scratch, first: usize, seen: Seen) {
         let Scratch {
             block,
             chosen,
@@ -185,7 +186,7 @@ impl Head<'_> {
         chosen.choose(block, seen.sinks, clusters, best.min(clusters));
         block.weigh(seen.sinks..seen.keys);
         block.add_values(0, self.far.values(0, seen.keys));
-        lookup.attend(block, q, chosen, &self.far, self.scale);
+        lookup.attend(block, chosen, &self.far);
     }
 
     /// Writes the rows of a block, with what the state adds.

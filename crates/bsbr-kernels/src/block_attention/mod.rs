@@ -16,50 +16,20 @@ mod lookup;
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 mod plan;
 mod portable;
+mod rounding;
+mod settings;
+#[cfg(feature = "flex")]
+mod tile;
+#[cfg(feature = "flex")]
+mod tokens;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::Tensor;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use cube::{causal as causal_cube, causal_backward as causal_cube_backward};
-
-/// Which keys a query of [`block_attention`] sees.
-///
-/// The first `sinks` tokens are seen by everyone. The tokens after them are cut
-/// into chunks of `chunk_size`. A query sees those tokens of its own chunk that
-/// do not come later, and of the `near_chunks` chunks before it all. Every chunk
-/// before these, its *far field*, it sees as `clusters` clusters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockAttention {
-    /// First tokens, seen by everyone.
-    pub sinks: usize,
-    /// S, tokens per chunk, at least 1.
-    pub chunk_size: usize,
-    /// P, chunks before the own one that are seen exactly.
-    pub near_chunks: usize,
-    /// G, clusters per far chunk, a power of two; 0 for no far field.
-    pub clusters: usize,
-    /// t, clusters whose tokens a query sees instead; 0 for none.
-    pub exact_clusters: usize,
-}
-
-impl BlockAttention {
-    /// Chunks that are far from the last of `tokens` tokens.
-    fn far_chunks(&self, tokens: usize) -> usize {
-        let chunks = tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size);
-        self.far_of(chunks.saturating_sub(1))
-    }
-
-    /// Chunks that are far from chunk `chunk`.
-    fn far_of(&self, chunk: usize) -> usize {
-        chunk.saturating_sub(self.near_chunks)
-    }
-
-    /// First token of chunk `chunk`.
-    fn start_of(&self, chunk: usize) -> usize {
-        self.sinks + chunk * self.chunk_size
-    }
-}
+pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, UnknownKvBits};
+pub use rounding::round_to_bits;
 
 /// The states of [`block_attention`]: whether there are any, and their bases.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
 use burn::tensor::{DType, FloatDType, Shape, Slice, TensorData, read_sync};
 
-use super::{BlockAttention, BlockStatesPrimitive};
+use super::rounding::round_rows;
+use super::{BlockAttention, BlockStatesPrimitive, KvBits};
 use crate::clusters::split_into_clusters;
 
 /// Added to scores that must not be seen: finite, so that no NaN can arise.
@@ -35,6 +36,17 @@ pub(super) fn forward<B: Backend>(
     settings: BlockAttention,
     scale: f64,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
+    let runs = settings.levels.runs(inputs[0].shape()[1]);
+    if runs.len() > 1 {
+        let parts = runs.into_iter().map(|(first, len)| {
+            let inputs = inputs.clone().map(|x| narrow::<B>(x, 1, first, len));
+            let states = states.clone().map(|x| narrow::<B>(x, 0, first, len));
+            forward::<B>(inputs, states, settings.of_head(first), scale)
+        });
+        let (outs, sums) = parts.unzip();
+        return (B::float_cat(outs, 1), B::float_cat(sums, 1));
+    }
+    let settings = settings.of_head(0);
     let dtype = inputs[0].dtype();
     if !matches!(dtype, DType::F16 | DType::BF16) {
         return in_own_type::<B>(inputs, states, settings, scale);
@@ -73,7 +85,8 @@ fn in_own_type<B: Backend>(
     let width = chunks * settings.clusters;
     let [mean_keys, mean_values] = far.means.clone().map(|means: FloatTensor<B>| {
         let d = means.shape()[4];
-        B::float_reshape(means, Shape::from([b, h, width, d]))
+        let means = B::float_reshape(means, Shape::from([b, h, width, d]));
+        rounded::<B>(means, settings.kv_bits.of_means())
     });
     let of_clusters = B::float_matmul(q.clone(), B::float_swap_dims(mean_keys, 2, 3));
     let of_clusters = B::float_add(of_clusters, far.bias.clone());
@@ -92,30 +105,39 @@ fn in_own_type<B: Backend>(
     );
     let looked_up =
         |head: usize, query: usize, cluster: usize| chosen[(head * n + query) * width + cluster];
-    let seen = |head: usize, query: usize, key: usize| {
-        sees(&settings, query, key)
-            || far
-                .cluster_of(&settings, head, key)
-                .is_some_and(|cluster| looked_up(head, query, cluster))
+    let seen = |_: usize, query: usize, key: usize| sees(&settings, query, key);
+    let of_tokens = B::float_add(of_tokens.clone(), mask::<B>([1, n, n], seen, &of_tokens));
+    // The tokens of far chunks once more, as they are kept.
+    let kept = chunks * settings.chunk_size;
+    let [kept_keys, kept_values] = [&k, &v].map(|x| {
+        let far = narrow::<B>(x.clone(), 2, settings.sinks, kept);
+        rounded::<B>(far, settings.kv_bits)
+    });
+    let of_kept = B::float_matmul(q.clone(), B::float_swap_dims(kept_keys, 2, 3));
+    let found = |head: usize, query: usize, key: usize| {
+        looked_up(head, query, far.cluster_of(&settings, head, key))
     };
-    let tokens_mask = mask::<B>([b * h, n, n], seen, &of_tokens);
+    let kept_mask = mask::<B>([b * h, n, kept], found, &of_kept);
     let left = |head: usize, query: usize, cluster: usize| !looked_up(head, query, cluster);
     let clusters_mask = mask::<B>([b * h, n, width], left, &of_clusters);
     let per_head =
         |mask: FloatTensor<B>, keys: usize| B::float_reshape(mask, Shape::from([b, h, n, keys]));
     let scores = B::float_cat(
         vec![
-            B::float_add(of_tokens, per_head(tokens_mask, n)),
+            of_tokens,
             B::float_add(of_clusters, per_head(clusters_mask, width)),
+            B::float_add(of_kept, per_head(kept_mask, kept)),
         ],
         3,
     );
     let (weights, lse) = softmax::<B>(scores);
     let on_clusters = narrow::<B>(weights.clone(), 3, n, width);
     let out = B::float_add(
-        B::float_matmul(narrow::<B>(weights, 3, 0, n), v),
+        B::float_matmul(narrow::<B>(weights.clone(), 3, 0, n), v),
         B::float_matmul(on_clusters.clone(), mean_values),
     );
+    let on_kept = narrow::<B>(weights, 3, n + width, kept);
+    let out = B::float_add(out, B::float_matmul(on_kept, kept_values));
     let mass = B::float_sum_dim(on_clusters, 3);
     let out = match far.read_states(q, states, &settings) {
         None => out,
@@ -199,11 +221,11 @@ impl<B: Backend> Far<B> {
         }
     }
 
-    /// Cluster of a token, counted from the first far chunk's.
-    fn cluster_of(&self, settings: &BlockAttention, head: usize, token: usize) -> Option<usize> {
-        let (s, far) = (settings.chunk_size, token.checked_sub(settings.sinks)?);
-        let id = self.ids.get(head * self.chunks * s + far)?;
-        (far < self.chunks * s).then(|| far / s * settings.clusters + *id as usize)
+    /// Cluster of a far token, both counted from the first far chunk's.
+    fn cluster_of(&self, settings: &BlockAttention, head: usize, token: usize) -> usize {
+        let s = settings.chunk_size;
+        let id = self.ids[head * self.chunks * s + token];
+        token / s * settings.clusters + id as usize
     }
 
     /// q S of every token, `q` being scaled. `[B, H, N, D]`
@@ -291,6 +313,20 @@ fn choose(scores: Vec<f32>, width: usize, best: usize) -> Vec<bool> {
         }
     }
     chosen
+}
+
+/// Rows of the last axis as they come back from fewer bits; the gradient is theirs as they were.
+fn rounded<B: Backend>(x: FloatTensor<B>, bits: KvBits) -> FloatTensor<B> {
+    if bits == KvBits::ThirtyTwo {
+        return x;
+    }
+    let shape = x.shape();
+    let before = host::<B>(x.clone());
+    let mut after = before.clone();
+    round_rows(&mut after, shape[shape.num_dims() - 1], bits);
+    let moved = after.iter().zip(&before).map(|(a, b)| a - b).collect();
+    let moved = tensor::<B>(moved, shape, &x);
+    B::float_add(x, moved)
 }
 
 /// 0 where `seen(head, query, key)`, else [`HIDDEN`].

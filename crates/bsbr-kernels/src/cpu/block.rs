@@ -9,7 +9,7 @@
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
-use super::math::{LANES, add_weighted, exp2_below, row_exp2_sum, row_max, vectorised};
+use super::math::{LANES, exp2_below, row_exp2_sum, row_max, vectorised};
 use super::matrix::{Mat, MatMut, product};
 
 /// The most queries in a block.
@@ -226,28 +226,50 @@ impl Block {
         self.scored = 0;
     }
 
-    /// Takes one more list of keys into the softmax of one query: their
-    /// `scores` `[keys]` in units of ln 2, which become exponentials, and their
-    /// `values` `[keys, D]`, row by row.
-    #[inline(always)]
-    pub(crate) fn take_one(&mut self, query: usize, scores: &mut [f32], values: &[f32]) {
-        let d = self.d;
-        let at = (query / LANES, query % LANES);
-        let old = self.max[at.0][at.1];
-        let highest = row_max(scores);
-        let max = if highest > old { highest } else { old };
-        let shrink = exp2_below(old - max);
-        let acc = &mut self.acc[query * d..][..d];
-        if shrink != 1.0 {
-            self.max[at.0][at.1] = max;
-            self.mass[at.0][at.1] *= shrink;
-            for x in acc.iter_mut() {
-                *x *= shrink;
+    /// D
+    pub(crate) fn head_dim(&self) -> usize {
+        self.d
+    }
+
+    /// Writes the scaled queries, row by row. `[rows, D]`
+    pub(crate) fn copy_queries(&self, to: &mut [f32]) {
+        for (query, row) in to.chunks_exact_mut(self.d.max(1)).enumerate() {
+            let column = self.query.iter().skip(query).step_by(self.width);
+            for (to, x) in row.iter_mut().zip(column) {
+                *to = *x;
             }
         }
-        let sum = &mut self.sum[at.0][at.1];
-        *sum = *sum * shrink + row_exp2_sum(scores, max);
-        add_weighted(acc, scores, values);
+    }
+
+    /// What the weights of a query are relative to: the largest score that was known, in units of
+    /// ln 2.
+    #[inline(always)]
+    pub(crate) fn max(&self, query: usize) -> f32 {
+        self.max[query / LANES][query % LANES]
+    }
+
+    /// Takes weights of a query relative to a larger score, and gives the factor by which that
+    /// makes all of them smaller.
+    #[inline(always)]
+    pub(crate) fn raise(&mut self, query: usize, max: f32) -> f32 {
+        let at = (query / LANES, query % LANES);
+        let shrink = exp2_below(self.max[at.0][at.1] - max);
+        self.max[at.0][at.1] = max;
+        self.mass[at.0][at.1] *= shrink;
+        self.sum[at.0][at.1] *= shrink;
+        for x in &mut self.acc[query * self.d..][..self.d] {
+            *x *= shrink;
+        }
+        shrink
+    }
+
+    /// Adds to the unnormalised output of a query, and to the sum of its exponentials.
+    #[inline(always)]
+    pub(crate) fn add_to_one(&mut self, query: usize, acc: &[f32], sum: f32) {
+        for (x, more) in self.acc[query * self.d..][..self.d].iter_mut().zip(acc) {
+            *x += more;
+        }
+        self.sum[query / LANES][query % LANES] += sum;
     }
 
     /// Output of a query, not yet divided by its sum. `[D]`

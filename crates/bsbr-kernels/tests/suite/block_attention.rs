@@ -3,7 +3,8 @@
 
 use crate::common::{assert_close, assert_same, cases, devices, tensor, tests_another, vec};
 use bsbr_kernels::{
-    BlockAttention, BlockStates, block_attention, block_attention_plain, causal_attention,
+    BlockAttention, BlockStates, HeadLevel, HeadLevels, KvBits, block_attention,
+    block_attention_plain, causal_attention,
     fuses_block_attention,
 };
 use burn::tensor::{DType, Device, Tensor};
@@ -15,6 +16,8 @@ const SETTINGS: BlockAttention = BlockAttention {
     near_chunks: 1,
     clusters: 4,
     exact_clusters: 0,
+    kv_bits: KvBits::ThirtyTwo,
+    levels: HeadLevels::LOOKUPS,
 };
 
 /// q, k, v.
@@ -142,6 +145,8 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
         near_chunks: 2,
         clusters: 32,
         exact_clusters: 0,
+        kv_bits: KvBits::ThirtyTwo,
+        levels: HeadLevels::LOOKUPS,
     };
     let best = BlockAttention {
         exact_clusters: 5,
@@ -154,6 +159,8 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
         near_chunks: 1,
         clusters: 8,
         exact_clusters: 0,
+        kv_bits: KvBits::ThirtyTwo,
+        levels: HeadLevels::LOOKUPS,
     };
     let long = [
         ([1, 1, 1003, 16], settings),

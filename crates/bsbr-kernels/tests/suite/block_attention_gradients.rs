@@ -4,7 +4,10 @@
 use crate::common::{
     assert_close, assert_same, cases, devices, tensor, tests_another, values, vec,
 };
-use bsbr_kernels::{BlockAttention, BlockStates, block_attention, block_attention_plain};
+use bsbr_kernels::{
+    BlockAttention, BlockStates, HeadLevel, HeadLevels, KvBits, block_attention,
+    block_attention_plain,
+};
 use burn::tensor::{Device, Tensor};
 
 type Op = fn(Tensor<4>, Tensor<4>, Tensor<4>, BlockStates, BlockAttention, f64) -> Tensor<4>;
@@ -16,6 +19,8 @@ const SETTINGS: BlockAttention = BlockAttention {
     near_chunks: 1,
     clusters: 4,
     exact_clusters: 0,
+    kv_bits: KvBits::ThirtyTwo,
+    levels: HeadLevels::LOOKUPS,
 };
 
 /// How states are kept.
@@ -158,6 +163,8 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
         near_chunks: 2,
         clusters: 32,
         exact_clusters: 0,
+        kv_bits: KvBits::ThirtyTwo,
+        levels: HeadLevels::LOOKUPS,
     };
     let best = BlockAttention {
         exact_clusters: 5,
@@ -170,6 +177,8 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
         near_chunks: 1,
         clusters: 8,
         exact_clusters: 0,
+        kv_bits: KvBits::ThirtyTwo,
+        levels: HeadLevels::LOOKUPS,
     };
     let two_blocks = BlockAttention {
         sinks: 2,

@@ -4,7 +4,7 @@
 
 use crate::common::{assert_close, cases, devices, tensor, values};
 use bsbr_kernels::{
-    BlockAttention, BlockStates, add_bias_gelu, block_attention, causal_attention,
+    BlockAttention, BlockStates, HeadLevels, KvBits, add_bias_gelu, block_attention, causal_attention,
     causal_attention_packed, gelu_new, gelu_new_plain, layer_norm, layer_norm_plain,
 };
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -129,6 +129,8 @@ fn block_attention_of_views() {
         near_chunks: 1,
         clusters: 4,
         exact_clusters: 0,
+        kv_bits: KvBits::ThirtyTwo,
+        levels: HeadLevels::LOOKUPS,
     };
     for (device, dtype) in half_types() {
         for (n, d) in cases(1, [(100, 20), (76, 64), (1, 64), (75, 64), (203, 64)]) {
@@ -215,6 +217,8 @@ fn gradients_of_block_attention() {
         near_chunks: 1,
         clusters: 2,
         exact_clusters: 0,
+        kv_bits: KvBits::ThirtyTwo,
+        levels: HeadLevels::LOOKUPS,
     };
     for (device, dtype) in half_types() {
         let device = device.autodiff();

@@ -194,7 +194,7 @@ impl Contest<'_> {
                 // Everybody is measured by what exact attention takes.
                 (Scope::Attention, _) => Some(floor::attention_operations(
                     config,
-                    &ArmConfig::Dense,
+                    &ArmConfig::DENSE,
                     length,
                 )),
                 (Scope::Gradients, _) => Some(floor::gradient_operations(config, length)),

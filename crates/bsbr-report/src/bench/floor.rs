@@ -40,7 +40,7 @@ pub fn attention_operations(config: &Gpt2Config, arm: &ArmConfig, tokens: usize)
 /// Those of one layer's exact attention and of its backward pass, which makes the scores anew: two
 /// products forward, and five backward.
 pub fn gradient_operations(config: &Gpt2Config, tokens: usize) -> f64 {
-    3.5 * attention_operations(config, &ArmConfig::Dense, tokens)
+    3.5 * attention_operations(config, &ArmConfig::DENSE, tokens)
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn attention_counts_the_keys_that_a_query_sees() {
         // Three pairs of two tokens, scores and values.
-        let found = attention_operations(&config(), &ArmConfig::Dense, 2);
+        let found = attention_operations(&config(), &ArmConfig::DENSE, 2);
         assert_eq!(found, 4.0 * 3.0 * 768.0);
     }
 }

@@ -71,7 +71,7 @@ impl Kind {
             about: about.to_owned(),
             default: false,
             swept: false,
-            config: ArmConfig::Dense,
+            config: ArmConfig::DENSE,
         }
     }
 }

@@ -51,7 +51,7 @@ fn without_a_state_they_are_the_softmax_weights() {
         near_chunks: 1,
         sink_tokens: 2,
     });
-    for arm in [ArmConfig::Dense, local, moments(false, 1)] {
+    for arm in [ArmConfig::DENSE, local, moments(false, 1)] {
         let (found, named) = found_and_named(&arm);
         let worst = found
             .iter()

@@ -136,7 +136,7 @@ fn model() -> Gpt2 {
 fn a_step_is_measured_beyond_the_positions_of_the_model() {
     for recompute in [false, true] {
         let cell = Cell {
-            arm: ArmConfig::Dense,
+            arm: ArmConfig::DENSE,
             seed: 1,
             length: 70,
             extension: PositionExtension::RepeatLast { window: 16 },

@@ -172,7 +172,7 @@ fn arms() -> Vec<ArmConfig> {
         ..MomentsConfig::default()
     };
     vec![
-        ArmConfig::Dense,
+        ArmConfig::DENSE,
         ArmConfig::Local(LocalConfig {
             chunk_size: 6,
             near_chunks: 1,
@@ -280,7 +280,7 @@ fn gradients_are_those_of_autograd() {
         chunk_size: golden.chunk,
         compression: 1,
     });
-    for (name, arm) in [("dense", ArmConfig::Dense), ("published", published)] {
+    for (name, arm) in [("dense", ArmConfig::DENSE), ("published", published)] {
         let expected = Golden::tensors(&format!("{name}."));
         let (nats, found) = gradients(&golden.model(arm), &golden.rows());
         let wanted = golden.loss[name];
@@ -333,7 +333,7 @@ fn ten_steps_of_adamw_are_those_of_pytorch() {
         checkpoint_every: Duration::from_secs(3600),
         ..RunOptions::default()
     };
-    let model = golden.model(ArmConfig::Dense);
+    let model = golden.model(ArmConfig::DENSE);
     let tuned = finetune(
         &config,
         model,

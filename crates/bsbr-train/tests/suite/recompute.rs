@@ -66,7 +66,7 @@ fn arms() -> Vec<ArmConfig> {
         ArmConfig::Moments(config)
     };
     vec![
-        ArmConfig::Dense,
+        ArmConfig::DENSE,
         ArmConfig::Local(local),
         ArmConfig::Published(published),
         with(|_| {}),

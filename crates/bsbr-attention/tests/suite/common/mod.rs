@@ -174,7 +174,7 @@ pub fn arms() -> Vec<ArmConfig> {
     let m = |config: MomentsConfig| ArmConfig::Moments(config);
     let base = moments(4, 1, 2);
     let mut arms = vec![
-        ArmConfig::Dense,
+        ArmConfig::DENSE,
         local(4, 1, 2),
         published(4, 1),
         m(base.clone()),

@@ -50,9 +50,9 @@ impl LookedUp {
         let grad = head.grad.rows(tokens.start, tokens.len());
         for (cluster, rows) in self.chosen.clusters() {
             let at = head.far.members(cluster).start * d;
-            let [keys, values] = head.far.tokens(cluster);
-            let (n, m) = (rows.len(), keys.len() / d);
-            let [keys, values] = [keys, values].map(|x| Mat::dense(x, m, d));
+            let tokens = head.far.looked_up(cluster);
+            let (n, m) = (rows.len(), tokens.count);
+            let [keys, values] = tokens.matrices();
             let (q, grad) = (
                 gather(q, rows, &mut self.q),
                 gather(grad, rows, &mut self.grad),

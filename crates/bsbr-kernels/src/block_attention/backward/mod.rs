@@ -71,8 +71,9 @@ pub(super) fn backward(saved: Saved<'_>) -> Gradients {
     let mut bases = [(); 2].map(|()| vec![0.0; saved.states.iter().map(basis_len).sum()]);
     for of_batch in of_bases.chunks(h.max(1)) {
         let mut at = 0;
-        for of_head in of_batch {
-            at += of_head.add_to(&mut bases, at);
+        for (of_head, state) in of_batch.iter().zip(saved.states) {
+            of_head.add_to(&mut bases, at);
+            at += basis_len(state);
         }
     }
     Gradients { inputs, bases }
@@ -97,7 +98,7 @@ struct Head<'a> {
     d: usize,
     state: HeadState<'a>,
     far: Far,
-    settings: &'a BlockAttention,
+    settings: BlockAttention,
     scale: f32,
     /// Ranges of chunks that the queries are cut into.
     ranges: usize,
@@ -108,7 +109,7 @@ impl<'a> Head<'a> {
         let [b, h, n, d] = saved.q.shape;
         let of = |x: Heads<'a>| x.head(batch, head);
         let (k, v, state) = (of(saved.k), of(saved.v), saved.states[head]);
-        let settings = saved.settings;
+        let settings = saved.settings.of_head(head);
         Self {
             q: of(saved.q),
             k,
@@ -118,7 +119,7 @@ impl<'a> Head<'a> {
             grad: of(saved.grad),
             d,
             state,
-            far: Far::new(settings, state, settings.far_chunks(n), [k, v], d),
+            far: Far::new(&settings, state, settings.far_chunks(n), [k, v], d),
             settings,
             scale: saved.scale,
             ranges: RANGES.div_ceil(b * h),
@@ -152,7 +153,7 @@ impl<'a> Head<'a> {
 
     /// What each range of chunks contributes. Writes the gradients of their queries.
     fn parts(&self, mut dq: &mut [&mut [f32]], routing: &mut Routing) -> Vec<Part> {
-        let (settings, tokens) = (self.settings, self.tokens());
+        let (settings, tokens) = (&self.settings, self.tokens());
         let chunks = settings.query_chunks(tokens);
         let size = chunks.div_ceil(self.ranges);
         let mut routing = routing.rows();

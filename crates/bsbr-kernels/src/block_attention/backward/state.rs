@@ -38,12 +38,11 @@ impl BasisGradients {
         );
     }
 
-    /// Adds them to those of all heads, from number `at` on, and says how many they are.
-    pub(super) fn add_to(&self, [keys, values]: &mut [Vec<f32>; 2], at: usize) -> usize {
+    /// Adds them to those of all heads, from number `at` on.
+    pub(super) fn add_to(&self, [keys, values]: &mut [Vec<f32>; 2], at: usize) {
         let len = self.key.len();
         row_add(&mut keys[at..at + len], &self.key);
         row_add(&mut values[at..at + len], &self.value);
-        len
     }
 }
 

@@ -19,7 +19,7 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, portable};
+use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, HeadLevels, portable};
 use crate::cube::{computes_in, primitive, tensor};
 use attend::Alike;
 use backward::Gradients;
@@ -93,6 +93,7 @@ pub(super) fn fuses(
 ) -> bool {
     // An online softmax that looks into clusters would have to wait for all their scores.
     settings.exact_clusters == 0
+        && settings.levels == HeadLevels::LOOKUPS
         && attends(device, dtype, d)
         && (settings.clusters == 0 || summary::shared_bytes(settings, d) <= shared_bytes(device))
 }
@@ -117,6 +118,7 @@ fn one_chunk(inputs: [&FloatTensor<Cube>; 3]) -> Option<([CubeTensor; 3], BlockA
         near_chunks: 0,
         clusters: 0,
         exact_clusters: 0,
+        ..BlockAttention::default()
     };
     Some((fused(inputs, &settings)?, settings))
 }

@@ -232,7 +232,7 @@ mod tests {
             about: String::new(),
             default: false,
             swept: false,
-            config: ArmConfig::Dense,
+            config: ArmConfig::DENSE,
         };
         let measured = measured.with_arms(vec![dense]);
         let text: String = tables(&measured).iter().map(Table::markdown).collect();

@@ -219,7 +219,7 @@ mod tests {
 
     fn cell() -> Cell {
         Cell {
-            arm: ArmConfig::Dense,
+            arm: ArmConfig::DENSE,
             seed: 1,
             length: 7,
             extension: PositionExtension::None,
