@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p bsbr-attention --example bench_arms [-- --heads 12 --max 8192 --rounds 7]`
 //!
+//! `-- --only "moments"` times that arm alone.
+//!
 //! `-- --memory "moments" --max 8192` tells instead by how much the memory of a fresh
 //! process grows in one forward pass of that arm (on Linux), its input being there.
 #![allow(clippy::print_stdout)]
@@ -9,7 +11,7 @@
 use std::time::Instant;
 
 use bsbr_attention::{
-    ArmConfig, Attention, AttentionInput, HeadShape, LocalConfig, MomentsConfig, Padding,
+    ArmConfig, Attention, AttentionInput, HeadShape, KvBits, LocalConfig, MomentsConfig, Padding,
     PublishedConfig,
 };
 use burn::tensor::{Device, Distribution, Tensor};
@@ -34,8 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         return Ok(());
     }
+    let only = argument("--only");
     let arms: Vec<_> = arms()
         .into_iter()
+        .filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
         .map(|(name, config)| Ok((name, Attention::new(config, shape, &device)?)))
         .collect::<Result<_, bsbr_attention::ConfigError>>()?;
     println!(
@@ -86,7 +90,17 @@ fn arms() -> Vec<(&'static str, ArmConfig)> {
         (
             "moments, t = 8",
             ArmConfig::Moments(MomentsConfig {
+                state: false,
                 exact_clusters: 8,
+                ..moments.clone()
+            }),
+        ),
+        (
+            "moments, default",
+            ArmConfig::Moments(MomentsConfig {
+                state: false,
+                exact_clusters: 8,
+                kv_bits: KvBits::Eight,
                 ..moments
             }),
         ),

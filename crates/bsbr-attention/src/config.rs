@@ -1,7 +1,7 @@
 //! Which attention a layer runs, and its settings.
 
-pub use bsbr_kernels::{HeadLevel, KvBits};
 use bsbr_kernels::HeadLevels;
+pub use bsbr_kernels::{HeadLevel, KvBits};
 use serde::{Deserialize, Serialize};
 
 use crate::attention::HeadShape;

@@ -97,7 +97,10 @@ impl MomentsConfig {
 fn of_heads<const K: usize>(numbers: Vec<f32>, like: &Tensor<K>) -> Tensor<K> {
     let mut shape = [1; K];
     shape[1] = numbers.len();
-    Tensor::from_data(TensorData::new(numbers, shape), (&like.device(), like.dtype()))
+    Tensor::from_data(
+        TensorData::new(numbers, shape),
+        (&like.device(), like.dtype()),
+    )
 }
 
 /// The whole arm: by one kernel where there is one, else, and where something was learned

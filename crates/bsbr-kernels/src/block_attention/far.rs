@@ -381,7 +381,13 @@ impl Scratch {
                 [keys, values]
             };
             let to = [summary.ordered_keys, summary.ordered_values];
-            tokens::write(rows.map(Vec::as_mut_slice), to, d, self.split.counts(), bits);
+            tokens::write(
+                rows.map(Vec::as_mut_slice),
+                to,
+                d,
+                self.split.counts(),
+                bits,
+            );
         }
         match state {
             HeadState::Off => {}

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use super::BlockAttention;
+use super::choose::Chosen;
 use super::far::{Far, HeadState, Mixture};
-use super::lookup::{Chosen, Lookup};
+use super::lookup::Lookup;
 use super::plan::{Seen, blocks};
 use crate::cpu::block::{Block, QUERIES};
 use crate::cpu::math::vectorised;
@@ -127,7 +128,7 @@ impl Head<'_> {
             if self.settings.exact_clusters == 0 {
                 self.attend_list(&mut scratch.block, block.start, seen);
             } else {
-                self.look_up(scratch, block.start, seen);
+                self.look_up(scratch, q, block.start, seen);
             }
             let range = block.start - start..block.end - start;
             let (rows, sums) = (&mut rows[range.clone()], &mut sums[range]);
@@ -171,7 +172,7 @@ impl Head<'_> {
     }
 
     /// The same, but each query's best clusters give way to their tokens.
-    fn look_up(&self, scratch: &mut Scratch, first: usize, seen: Seen) {
+    fn look_up(&self, scratch: &mut Scratch, q: Mat<'_>, first: usize, seen: Seen) {
         let Scratch {
             block,
             chosen,
@@ -186,7 +187,7 @@ impl Head<'_> {
         chosen.choose(block, seen.sinks, clusters, best.min(clusters));
         block.weigh(seen.sinks..seen.keys);
         block.add_values(0, self.far.values(0, seen.keys));
-        lookup.attend(block, chosen, &self.far);
+        lookup.attend(block, (q, self.scale), chosen, &self.far);
     }
 
     /// Writes the rows of a block, with what the state adds.

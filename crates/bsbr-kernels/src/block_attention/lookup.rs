@@ -1,189 +1,16 @@
 //! Each query's best clusters, attended to token by token.
 
+use std::f32::consts::LOG2_E;
+
+use pulp::{Simd, WithSimd};
+
+use super::choose::{Chosen, is_any};
 use super::far::Far;
-use super::tile;
+use super::tile::{self, dispatch, lanes};
 use super::tokens::Members;
-use crate::cpu::block::{Block, QUERIES};
+use crate::cpu::block::Block;
 use crate::cpu::math::{LANES, exp2_below, row_max, sum_lanes, vectorised};
 use crate::cpu::matrix::Mat;
-
-/// The clusters that the queries of a block look into.
-#[derive(Debug, Default)]
-pub(super) struct Chosen {
-    /// The best scores so far of the queries of each register, the best first.
-    best: Vec<[f32; LANES]>,
-    /// Scores and clusters of a query alone.
-    alone: Vec<(f32, u32)>,
-    /// Queries, cluster by cluster.
-    queries: Vec<u32>,
-    /// Where the queries of each cluster end.
-    ends: Vec<usize>,
-}
-
-/// What a cluster's score must be above, or at, to be looked into by the queries of one register.
-#[derive(Clone, Copy, Debug)]
-struct Bar {
-    least: [f32; LANES],
-    /// How many clusters whose score is `least` itself are looked into.
-    room: [u32; LANES],
-}
-
-impl Chosen {
-    /// Takes each query's best clusters out of the block's current step, whose
-    /// keys from `first` on are `clusters` clusters. Of equal scores the first
-    /// is the better; hidden clusters are never chosen.
-    pub(super) fn choose(&mut self, block: &mut Block, first: usize, clusters: usize, best: usize) {
-        self.queries.clear();
-        self.ends.clear();
-        if block.width() == 1 {
-            self.choose_alone(block, first, clusters, best);
-            return;
-        }
-        let rows = block.rows();
-        let mut bars = [Bar {
-            least: [f32::NEG_INFINITY; LANES],
-            room: [0; LANES],
-        }; QUERIES / LANES];
-        let strips = block.width() / LANES;
-        if best < clusters {
-            for (strip, bar) in bars[..strips].iter_mut().enumerate() {
-                *bar = self.bar(block, first, clusters, best, strip);
-            }
-        }
-        for cluster in 0..clusters {
-            let scores = block.scores_of(first + cluster);
-            for (strip, bar) in bars[..strips].iter_mut().enumerate() {
-                let Some(scores) = scores[strip * LANES..].first_chunk_mut::<LANES>() else {
-                    continue;
-                };
-                let taken = vectorised(
-                    #[inline(always)]
-                    || bar.take(scores),
-                );
-                let queries = taken.iter().enumerate();
-                let queries = queries.filter(|(_, taken)| **taken != 0);
-                let queries = queries.map(|(lane, _)| (strip * LANES + lane) as u32);
-                self.queries
-                    .extend(queries.filter(|&query| (query as usize) < rows));
-            }
-            self.ends.push(self.queries.len());
-        }
-    }
-
-    /// What the `best` best scores of the queries of register number `strip` are above.
-    fn bar(
-        &mut self,
-        block: &mut Block,
-        first: usize,
-        clusters: usize,
-        best: usize,
-        strip: usize,
-    ) -> Bar {
-        let list = &mut self.best;
-        list.clear();
-        list.resize(best, [f32::NEG_INFINITY; LANES]);
-        let width = block.width();
-        let scores = &block.scores()[first * width..];
-        vectorised(
-            #[inline(always)]
-            || {
-                for scores in scores.chunks_exact(width).take(clusters) {
-                    let Some(scores) = scores[strip * LANES..].first_chunk::<LANES>() else {
-                        continue;
-                    };
-                    insert(list, scores);
-                }
-                let least = list.last().copied().unwrap_or([f32::INFINITY; LANES]);
-                let mut room = [0; LANES];
-                for scores in list.iter() {
-                    for ((room, x), least) in room.iter_mut().zip(scores).zip(&least) {
-                        *room += u32::from(x == least);
-                    }
-                }
-                Bar { least, room }
-            },
-        )
-    }
-
-    /// The same for a query alone, whose scores are one vector.
-    fn choose_alone(&mut self, block: &mut Block, first: usize, clusters: usize, best: usize) {
-        let scores = &mut block.scores()[first..first + clusters];
-        let all = &mut self.alone;
-        all.clear();
-        let seen = scores.iter().enumerate();
-        let seen = seen.filter(|(_, score)| **score > f32::NEG_INFINITY);
-        all.extend(seen.map(|(cluster, &score)| (score, cluster as u32)));
-        if best < all.len() {
-            all.select_nth_unstable_by(best, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            all.truncate(best);
-        }
-        let mut taken = vec![0; clusters];
-        for &(_, cluster) in all.iter() {
-            scores[cluster as usize] = f32::NEG_INFINITY;
-            taken[cluster as usize] = 1;
-        }
-        let mut end = 0;
-        for taken in taken {
-            end += taken;
-            self.ends.push(end);
-        }
-        self.queries.resize(end, 0);
-    }
-
-    /// Each cluster that is looked into, with the queries that do.
-    pub(super) fn clusters(&self) -> impl Iterator<Item = (usize, &[u32])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let all = starts.zip(&self.ends).enumerate();
-        all.map(|(cluster, (start, &end))| (cluster, &self.queries[start..end]))
-            .filter(|(_, queries)| !queries.is_empty())
-    }
-}
-
-impl Bar {
-    /// Hides the scores that reach the bar, and tells which those are.
-    #[inline(always)]
-    fn take(&mut self, scores: &mut [f32; LANES]) -> [u32; LANES] {
-        let mut taken = [0; LANES];
-        for lane in 0..LANES {
-            let (score, least) = (scores[lane], self.least[lane]);
-            let above = u32::from(score > least);
-            let at = u32::from(score == least)
-                & u32::from(self.room[lane] > 0)
-                & u32::from(score > f32::NEG_INFINITY);
-            self.room[lane] -= at;
-            taken[lane] = above | at;
-            scores[lane] = if taken[lane] != 0 {
-                f32::NEG_INFINITY
-            } else {
-                score
-            };
-        }
-        taken
-    }
-}
-
-/// Puts scores into lists, the best first; the least falls out.
-#[inline(always)]
-fn insert(list: &mut [[f32; LANES]], scores: &[f32; LANES]) {
-    let Some(least) = list.last() else {
-        return;
-    };
-    let mut any = 0;
-    for (x, least) in scores.iter().zip(least) {
-        any |= u32::from(x > least);
-    }
-    if any == 0 {
-        return;
-    }
-    let mut falling = *scores;
-    for place in list {
-        for (place, falling) in place.iter_mut().zip(&mut falling) {
-            let (a, b) = (*place, *falling);
-            *place = if b > a { b } else { a };
-            *falling = if b > a { a } else { b };
-        }
-    }
-}
 
 /// A score may be this far above the largest that was known when weights began to be taken
 /// relative to it, in units of ln 2.
@@ -205,11 +32,17 @@ pub(super) struct Lookup {
 
 impl Lookup {
     /// Begins with the queries of a block.
-    pub(super) fn begin(&mut self, block: &Block) {
-        let (rows, d) = (block.rows(), block.head_dim());
+    pub(super) fn begin(&mut self, q: Mat<'_>, scale: f32) {
+        let (rows, d) = (q.height(), q.t().height());
         self.d = d;
         self.q.resize(rows * d, 0.0);
-        block.copy_queries(&mut self.q);
+        // By the same factor as the block scales them, so that scores do not depend on who takes
+        // them.
+        let factor = scale * LOG2_E;
+        for (row, to) in self.q.chunks_exact_mut(d.max(1)).enumerate() {
+            q.copy_row(row, to);
+            to.iter_mut().for_each(|x| *x *= factor);
+        }
         self.acc.clear();
         self.acc.resize(rows * d.next_multiple_of(LANES), 0.0);
         self.sums.clear();
@@ -217,8 +50,14 @@ impl Lookup {
     }
 
     /// Attends the queries of the block to the tokens of the clusters that they have chosen.
-    pub(super) fn attend(&mut self, block: &mut Block, chosen: &Chosen, far: &Far) {
-        self.begin(block);
+    pub(super) fn attend(
+        &mut self,
+        block: &mut Block,
+        (q, scale): (Mat<'_>, f32),
+        chosen: &Chosen,
+        far: &Far,
+    ) {
+        self.begin(q, scale);
         for (cluster, queries) in chosen.clusters() {
             self.look_into(block, queries, far.looked_up(cluster));
         }
@@ -255,32 +94,38 @@ impl Lookup {
     fn weigh(&mut self, block: &mut Block, queries: &[u32], m: usize) {
         let wide = m.next_multiple_of(LANES);
         let stride = self.d.next_multiple_of(LANES);
-        let (acc, sums) = (&mut self.acc, &mut self.sums);
+        let over = dispatch(Over {
+            scores: &mut self.weights[..queries.len() * wide],
+            m,
+            queries,
+            block,
+        });
+        if over {
+            let rows = self.weights.chunks_exact(wide).zip(queries);
+            for (scores, &query) in rows {
+                let query = query as usize;
+                let max = row_max(scores);
+                if max > block.max(query) {
+                    let shrink = block.raise(query, max);
+                    let acc = self.acc[query * stride..][..stride].iter_mut();
+                    acc.chain(&mut self.sums[query]).for_each(|x| *x *= shrink);
+                }
+            }
+        }
         let rows = self.weights.chunks_exact_mut(wide).zip(queries);
         vectorised(
             #[inline(always)]
             || {
                 for (scores, &query) in rows {
-                    let query = query as usize;
-                    scores[m..].fill(f32::NEG_INFINITY);
-                    let mut max = block.max(query);
-                    if any_above(scores, max + HEADROOM) {
-                        let shrink = block.raise(query, row_max(scores));
-                        max = block.max(query);
-                        for x in &mut acc[query * stride..][..stride] {
-                            *x *= shrink;
-                        }
-                        for x in &mut sums[query] {
-                            *x *= shrink;
-                        }
-                    }
-                    let sums = &mut sums[query];
+                    let max = block.max(query as usize);
+                    let mut sums = self.sums[query as usize];
                     for scores in scores.as_chunks_mut::<LANES>().0 {
                         for (sum, x) in sums.iter_mut().zip(scores) {
                             *x = exp2_below(*x - max);
                             *sum += *x;
                         }
                     }
+                    self.sums[query as usize] = sums;
                 }
             },
         );
@@ -301,24 +146,37 @@ impl Lookup {
     }
 }
 
-/// Whether any score is above a limit.
-#[inline(always)]
-fn any_above(scores: &[f32], limit: f32) -> bool {
-    let mut any = 0;
-    for scores in scores.as_chunks::<LANES>().0 {
-        for x in scores {
-            any |= u32::from(*x > limit);
+/// Hides what stands behind each row's `m` scores, and tells whether any score is too far above
+/// what the weights of its query are relative to.
+struct Over<'a> {
+    scores: &'a mut [f32],
+    m: usize,
+    queries: &'a [u32],
+    block: &'a Block,
+}
+
+impl WithSimd for Over<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> bool {
+        let rows = self.scores.chunks_exact_mut(self.m.next_multiple_of(LANES));
+        let mut over = false;
+        for (scores, &query) in rows.zip(self.queries) {
+            for x in &mut scores[self.m..] {
+                *x = f32::NEG_INFINITY;
+            }
+            let limit = simd.splat_f32s(self.block.max(query as usize) + HEADROOM);
+            for scores in scores.chunks_exact(S::F32_LANES) {
+                over |= is_any(simd, simd.greater_than_f32s(lanes(simd, scores), limit));
+            }
         }
+        over
     }
-    any != 0
 }
 
 /// Copies some rows of a matrix side by side. `[n, D]`
-pub(super) fn gather<'a>(
-    from: Mat<'_>,
-    rows: &[u32],
-    to: &'a mut Vec<f32>,
-) -> Mat<'a> {
+pub(super) fn gather<'a>(from: Mat<'_>, rows: &[u32], to: &'a mut Vec<f32>) -> Mat<'a> {
     let d = from.t().height();
     to.resize(rows.len() * d, 0.0);
     for (to, &row) in to.chunks_exact_mut(d).zip(rows) {

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "flex")]
 mod backward;
+#[cfg(feature = "flex")]
+mod choose;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
 #[cfg(feature = "flex")]
@@ -28,8 +30,8 @@ use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::Tensor;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use cube::{causal as causal_cube, causal_backward as causal_cube_backward};
-pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, UnknownKvBits};
 pub use rounding::round_to_bits;
+pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, UnknownKvBits};
 
 /// The states of [`block_attention`]: whether there are any, and their bases.
 #[derive(Debug, Clone)]

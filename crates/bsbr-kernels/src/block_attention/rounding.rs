@@ -17,7 +17,10 @@ pub fn round_to_bits<const K: usize>(x: Tensor<K>, bits: KvBits) -> Tensor<K> {
     let rows = x.clone().detach();
     let (offset, span) = if bits == KvBits::Four {
         let least = rows.clone().min_dim(K - 1);
-        (least.clone(), rows.clone().max_dim(K - 1) / levels - least / levels)
+        (
+            least.clone(),
+            rows.clone().max_dim(K - 1) / levels - least / levels,
+        )
     } else {
         let most = rows.clone().abs().max_dim(K - 1);
         (most.zeros_like(), most / levels)
@@ -85,7 +88,11 @@ impl Grid {
             (x - self.offset) / self.scale
         };
         let code = if code > self.reach { self.reach } else { code };
-        let code = if code < -self.reach { -self.reach } else { code };
+        let code = if code < -self.reach {
+            -self.reach
+        } else {
+            code
+        };
         (code + ROUND) - ROUND
     }
 
@@ -99,7 +106,11 @@ impl Grid {
 /// No scale that a number cannot be divided by: what is that small is nothing.
 #[inline(always)]
 fn usable(scale: f32) -> f32 {
-    if scale < f32::MIN_POSITIVE { 0.0 } else { scale }
+    if scale < f32::MIN_POSITIVE {
+        0.0
+    } else {
+        scale
+    }
 }
 
 /// Rounds rows of `d` numbers to what is kept of them.

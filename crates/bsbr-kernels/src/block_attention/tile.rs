@@ -6,6 +6,8 @@
 //! laid out, and sums stay in registers.
 #![allow(clippy::needless_range_loop)] // rows and registers are numbers of several arrays at once
 
+use std::sync::LazyLock;
+
 use pulp::{Simd, WithSimd};
 
 use crate::cpu::math::LANES;
@@ -16,22 +18,42 @@ pub(super) const BEHIND: usize = LANES;
 /// The most queries that are taken together.
 const QUERIES: usize = 8;
 
-/// Runs a kernel compiled for the best instruction set of this machine.
+/// The instruction sets that there are kernels for.
 ///
 /// `pulp`'s own choice would leave AVX2 out, which a feature of it names that `gemm` does not ask
 /// for.
-#[inline]
-fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
+enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(pulp::x86::V4),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+    Other(pulp::Arch),
+}
+
+/// The best that this machine has.
+static ISA: LazyLock<Isa> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(simd) = pulp::x86::V4::try_new() {
-            return Simd::vectorize(simd, kernel);
+            return Isa::Avx512(simd);
         }
         if let Some(simd) = pulp::x86::V3::try_new() {
-            return Simd::vectorize(simd, kernel);
+            return Isa::Avx2(simd);
         }
     }
-    pulp::Arch::new().dispatch(kernel)
+    Isa::Other(pulp::Arch::new())
+});
+
+/// Runs a kernel compiled for the best instruction set of this machine.
+#[inline]
+pub(super) fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
+    match &*ISA {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(simd) => Simd::vectorize(*simd, kernel),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(simd) => Simd::vectorize(*simd, kernel),
+        Isa::Other(arch) => arch.dispatch(kernel),
+    }
 }
 
 /// Scores of the tokens of a cluster: products with some of the rows of `q`.
@@ -82,8 +104,7 @@ impl Scores<'_> {
     fn rows<S: Simd, const R: usize>(&mut self, simd: S, queries: &[u32], first: usize) -> usize {
         let (d, m) = (self.d, self.m);
         let wide = m.next_multiple_of(LANES);
-        let q: [&[f32]; R] =
-            core::array::from_fn(|row| &self.q[queries[row] as usize * d..][..d]);
+        let q: [&[f32]; R] = core::array::from_fn(|row| &self.q[queries[row] as usize * d..][..d]);
         for start in (0..m).step_by(S::F32_LANES) {
             let mut sums = [simd.splat_f32s(0.0); R];
             for number in 0..d {
@@ -204,12 +225,12 @@ impl Values<'_> {
 
 /// The first numbers of a slice that has enough for a register.
 #[inline(always)]
-fn lanes<S: Simd>(_: S, from: &[f32]) -> S::f32s {
+pub(super) fn lanes<S: Simd>(_: S, from: &[f32]) -> S::f32s {
     S::as_simd_f32s(&from[..S::F32_LANES]).0[0]
 }
 
 #[inline(always)]
-fn store<S: Simd>(_: S, to: &mut [f32], x: S::f32s) {
+pub(super) fn store<S: Simd>(_: S, to: &mut [f32], x: S::f32s) {
     S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = x;
 }
 

@@ -226,21 +226,6 @@ impl Block {
         self.scored = 0;
     }
 
-    /// D
-    pub(crate) fn head_dim(&self) -> usize {
-        self.d
-    }
-
-    /// Writes the scaled queries, row by row. `[rows, D]`
-    pub(crate) fn copy_queries(&self, to: &mut [f32]) {
-        for (query, row) in to.chunks_exact_mut(self.d.max(1)).enumerate() {
-            let column = self.query.iter().skip(query).step_by(self.width);
-            for (to, x) in row.iter_mut().zip(column) {
-                *to = *x;
-            }
-        }
-    }
-
     /// What the weights of a query are relative to: the largest score that was known, in units of
     /// ln 2.
     #[inline(always)]

@@ -4,8 +4,7 @@
 use crate::common::{assert_close, assert_same, cases, devices, tensor, tests_another, vec};
 use bsbr_kernels::{
     BlockAttention, BlockStates, HeadLevel, HeadLevels, KvBits, block_attention,
-    block_attention_plain, causal_attention,
-    fuses_block_attention,
+    block_attention_plain, causal_attention, fuses_block_attention,
 };
 use burn::tensor::{DType, Device, Tensor};
 

@@ -4,8 +4,9 @@
 
 use crate::common::{assert_close, cases, devices, tensor, values};
 use bsbr_kernels::{
-    BlockAttention, BlockStates, HeadLevels, KvBits, add_bias_gelu, block_attention, causal_attention,
-    causal_attention_packed, gelu_new, gelu_new_plain, layer_norm, layer_norm_plain,
+    BlockAttention, BlockStates, HeadLevels, KvBits, add_bias_gelu, block_attention,
+    causal_attention, causal_attention_packed, gelu_new, gelu_new_plain, layer_norm,
+    layer_norm_plain,
 };
 use burn::tensor::{DType, Device, Tensor, TensorData};
 

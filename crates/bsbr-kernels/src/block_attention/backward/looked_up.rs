@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::Head;
 use super::weights::Queries;
-use crate::block_attention::lookup::{Chosen, gather};
+use crate::block_attention::choose::Chosen;
+use crate::block_attention::lookup::gather;
 use crate::block_attention::plan::Seen;
 use crate::cpu::block::Block;
 use crate::cpu::math::{exp2_below, row_add, vectorised};
