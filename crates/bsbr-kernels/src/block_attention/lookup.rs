@@ -4,13 +4,14 @@ use std::f32::consts::LOG2_E;
 
 use pulp::{Simd, WithSimd};
 
-use super::choose::{Chosen, is_any};
+use super::choose::Chosen;
 use super::far::Far;
-use super::tile::{self, dispatch, lanes};
+use super::tile;
 use super::tokens::Members;
 use crate::cpu::block::Block;
 use crate::cpu::math::{LANES, exp2_below, row_max, sum_lanes, vectorised};
 use crate::cpu::matrix::Mat;
+use crate::cpu::simd::{dispatch, is_any, lanes};
 
 /// A score may be this far above the largest that was known when weights began to be taken
 /// relative to it, in units of ln 2.
@@ -168,7 +169,7 @@ impl WithSimd for Over<'_> {
             }
             let limit = simd.splat_f32s(self.block.max(query as usize) + HEADROOM);
             for scores in scores.chunks_exact(S::F32_LANES) {
-                over |= is_any(simd, simd.greater_than_f32s(lanes(simd, scores), limit));
+                over |= is_any(simd, simd.greater_than_f32s(lanes(simd, scores, 0), limit));
             }
         }
         over

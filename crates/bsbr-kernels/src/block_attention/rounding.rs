@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::settings::KvBits;
+use crate::cpu::math::{row_max, row_max_of, row_sum_of};
 
 /// Rows of the last axis as they come back from fewer bits, see [`KvBits`].
 ///
@@ -47,13 +48,19 @@ impl Grid {
     #[inline(always)]
     pub(super) fn of(row: &[f32], bits: KvBits) -> Self {
         // 0, or no number where one of the row is none or infinite: then none comes back.
-        let poison: f32 = row.iter().map(|x| x * 0.0).sum();
+        let poison = 0.0
+            * row_sum_of(
+                row,
+                #[inline(always)]
+                |x| x * 0.0,
+            );
         if bits == KvBits::Four {
-            let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
-            for &x in row {
-                least = if x < least { x } else { least };
-                most = if x > most { x } else { most };
-            }
+            let most = row_max(row);
+            let least = -row_max_of(
+                row,
+                #[inline(always)]
+                |x| -x,
+            );
             // Each by itself, for their difference may be infinite.
             return Self {
                 scale: usable(most / 15.0 - least / 15.0) + poison,
@@ -65,13 +72,8 @@ impl Grid {
             KvBits::Eight => 127.0,
             _ => 32767.0,
         };
-        let mut most = 0.0_f32;
-        for &x in row {
-            let x = x.abs();
-            most = if x > most { x } else { most };
-        }
         Self {
-            scale: usable(most / reach) + poison,
+            scale: usable(row_max_of(row, f32::abs) / reach) + poison,
             offset: 0.0,
             reach,
         }

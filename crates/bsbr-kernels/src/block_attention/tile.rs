@@ -5,56 +5,15 @@
 //! across the lanes of a register and queries are broadcast from where they are, so nothing is
 //! laid out, and sums stay in registers.
 #![allow(clippy::needless_range_loop)] // rows and registers are numbers of several arrays at once
-
-use std::sync::LazyLock;
+#![allow(unsafe_code)] // loads without checks, of what is checked once in front of the loops
 
 use pulp::{Simd, WithSimd};
 
 use crate::cpu::math::LANES;
+use crate::cpu::simd::{dispatch, lanes, lanes_unchecked, splat_unchecked, store};
 
 /// Numbers that may be read, and not used, behind the last of what a tile multiplies.
 pub(super) const BEHIND: usize = LANES;
-
-/// The most queries that are taken together.
-const QUERIES: usize = 8;
-
-/// The instruction sets that there are kernels for.
-///
-/// `pulp`'s own choice would leave AVX2 out, which a feature of it names that `gemm` does not ask
-/// for.
-enum Isa {
-    #[cfg(target_arch = "x86_64")]
-    Avx512(pulp::x86::V4),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(pulp::x86::V3),
-    Other(pulp::Arch),
-}
-
-/// The best that this machine has.
-static ISA: LazyLock<Isa> = LazyLock::new(|| {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(simd) = pulp::x86::V4::try_new() {
-            return Isa::Avx512(simd);
-        }
-        if let Some(simd) = pulp::x86::V3::try_new() {
-            return Isa::Avx2(simd);
-        }
-    }
-    Isa::Other(pulp::Arch::new())
-});
-
-/// Runs a kernel compiled for the best instruction set of this machine.
-#[inline]
-pub(super) fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
-    match &*ISA {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512(simd) => Simd::vectorize(*simd, kernel),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2(simd) => Simd::vectorize(*simd, kernel),
-        Isa::Other(arch) => arch.dispatch(kernel),
-    }
-}
 
 /// Scores of the tokens of a cluster: products with some of the rows of `q`.
 pub(super) struct Scores<'a> {
@@ -78,44 +37,76 @@ impl Scores<'_> {
     }
 }
 
+/// Sums that run side by side for each score, for one would wait for its own last term. How a
+/// score is summed must not depend on which other queries are taken with it: they may be later
+/// ones.
+const SUMS: usize = 4;
+
 impl WithSimd for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let mut queries = self.queries;
+        let (d, m) = (self.d, self.m);
+        let rows = self.q.len() / d.max(1);
+        assert!(
+            self.keys.len() >= d * m + BEHIND
+                && self.to.len() >= self.queries.len() * m.next_multiple_of(LANES)
+                && self.queries.iter().all(|&query| (query as usize) < rows),
+            "a tile of scores out of bounds"
+        );
         let mut first = 0;
-        while !queries.is_empty() {
-            let taken = match queries.len() {
-                QUERIES.. => self.rows::<S, QUERIES>(simd, queries, first),
-                4.. => self.rows::<S, 4>(simd, queries, first),
-                2.. => self.rows::<S, 2>(simd, queries, first),
-                _ => self.rows::<S, 1>(simd, queries, first),
+        while first < self.queries.len() {
+            first += match self.queries.len() - first {
+                6.. => self.rows::<S, 6>(simd, first),
+                4.. => self.rows::<S, 4>(simd, first),
+                2.. => self.rows::<S, 2>(simd, first),
+                _ => self.rows::<S, 1>(simd, first),
             };
-            queries = &queries[taken..];
-            first += taken;
         }
     }
 }
 
 impl Scores<'_> {
-    /// Scores of the first R of `queries`, whose scores begin with row `first`.
+    /// Scores of R queries from number `first` on.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize>(&mut self, simd: S, queries: &[u32], first: usize) -> usize {
+    fn rows<S: Simd, const R: usize>(&mut self, simd: S, first: usize) -> usize {
         let (d, m) = (self.d, self.m);
         let wide = m.next_multiple_of(LANES);
-        let q: [&[f32]; R] = core::array::from_fn(|row| &self.q[queries[row] as usize * d..][..d]);
+        let q: [&[f32]; R] =
+            core::array::from_fn(|row| &self.q[self.queries[first + row] as usize * d..][..d]);
         for start in (0..m).step_by(S::F32_LANES) {
-            let mut sums = [simd.splat_f32s(0.0); R];
-            for number in 0..d {
-                let key = lanes(simd, &self.keys[number * m + start..]);
-                for row in 0..R {
-                    let x = simd.splat_f32s(q[row][number]);
-                    sums[row] = simd.mul_add_e_f32s(x, key, sums[row]);
+            let mut sums = [[simd.splat_f32s(0.0); R]; SUMS];
+            let mut number = 0;
+            while number + SUMS <= d {
+                for sum in 0..SUMS {
+                    // The last keys reach into what lies behind them.
+                    // SAFETY: below d · m + BEHIND.
+                    let key =
+                        unsafe { lanes_unchecked(simd, self.keys, (number + sum) * m + start) };
+                    for row in 0..R {
+                        // SAFETY: each query has d numbers.
+                        let x = unsafe { splat_unchecked(simd, q[row], number + sum) };
+                        sums[sum][row] = simd.mul_add_e_f32s(x, key, sums[sum][row]);
+                    }
                 }
+                number += SUMS;
             }
-            for (row, sum) in sums.into_iter().enumerate() {
-                store(simd, &mut self.to[(first + row) * wide + start..], sum);
+            while number < d {
+                // SAFETY: below d · m + BEHIND.
+                let key = unsafe { lanes_unchecked(simd, self.keys, number * m + start) };
+                for row in 0..R {
+                    // SAFETY: each query has d numbers.
+                    let x = unsafe { splat_unchecked(simd, q[row], number) };
+                    sums[0][row] = simd.mul_add_e_f32s(x, key, sums[0][row]);
+                }
+                number += 1;
+            }
+            for row in 0..R {
+                let even = simd.add_f32s(sums[0][row], sums[2][row]);
+                let odd = simd.add_f32s(sums[1][row], sums[3][row]);
+                let to = (first + row) * wide + start;
+                store(simd, self.to, to, simd.add_f32s(even, odd));
             }
         }
         R
@@ -149,31 +140,36 @@ impl WithSimd for Values<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let mut queries = self.queries;
+        let (d, m) = (self.d, self.m);
+        let rows = self.to.len() / d.next_multiple_of(LANES).max(1);
+        assert!(
+            self.values.len() >= d * m + BEHIND
+                && self.weights.len() >= self.queries.len() * m.next_multiple_of(LANES)
+                && self.queries.iter().all(|&query| (query as usize) < rows),
+            "a tile of values out of bounds"
+        );
         let mut first = 0;
-        while !queries.is_empty() {
-            let taken = match queries.len() {
-                4.. => self.rows::<S, 4>(simd, queries, first),
-                2.. => self.rows::<S, 2>(simd, queries, first),
-                _ => self.rows::<S, 1>(simd, queries, first),
+        while first < self.queries.len() {
+            first += match self.queries.len() - first {
+                4.. => self.rows::<S, 4>(simd, first),
+                2.. => self.rows::<S, 2>(simd, first),
+                _ => self.rows::<S, 1>(simd, first),
             };
-            queries = &queries[taken..];
-            first += taken;
         }
     }
 }
 
 impl Values<'_> {
     #[inline(always)]
-    fn rows<S: Simd, const R: usize>(&mut self, simd: S, queries: &[u32], first: usize) -> usize {
+    fn rows<S: Simd, const R: usize>(&mut self, simd: S, first: usize) -> usize {
         let vectors = self.d.div_ceil(S::F32_LANES);
         let mut vector = 0;
         while vector < vectors {
             let column = vector * S::F32_LANES;
             vector += match vectors - vector {
-                4.. => self.columns::<S, R, 4>(simd, queries, first, column),
-                2.. => self.columns::<S, R, 2>(simd, queries, first, column),
-                _ => self.columns::<S, R, 1>(simd, queries, first, column),
+                4.. => self.columns::<S, R, 4>(simd, first, column),
+                2.. => self.columns::<S, R, 2>(simd, first, column),
+                _ => self.columns::<S, R, 1>(simd, first, column),
             };
         }
         R
@@ -184,29 +180,31 @@ impl Values<'_> {
     fn columns<S: Simd, const R: usize, const V: usize>(
         &mut self,
         simd: S,
-        queries: &[u32],
         first: usize,
         column: usize,
     ) -> usize {
         let (d, m) = (self.d, self.m);
         let (wide, stride) = (m.next_multiple_of(LANES), d.next_multiple_of(LANES));
+        let places: [usize; R] =
+            core::array::from_fn(|row| self.queries[first + row] as usize * stride + column);
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for row in 0..R {
-            let to = &self.to[queries[row] as usize * stride + column..];
             for vector in 0..V {
-                sums[row][vector] = lanes(simd, &to[vector * S::F32_LANES..]);
+                sums[row][vector] = lanes(simd, self.to, places[row] + vector * S::F32_LANES);
             }
         }
         let weights: [&[f32]; R] =
             core::array::from_fn(|row| &self.weights[(first + row) * wide..][..m]);
         for token in 0..m {
-            let values = &self.values[token * d + column..];
             let mut value = [simd.splat_f32s(0.0); V];
             for vector in 0..V {
-                value[vector] = lanes(simd, &values[vector * S::F32_LANES..]);
+                let at = token * d + column + vector * S::F32_LANES;
+                // SAFETY: below d · m + BEHIND.
+                value[vector] = unsafe { lanes_unchecked(simd, self.values, at) };
             }
             for row in 0..R {
-                let weight = simd.splat_f32s(weights[row][token]);
+                // SAFETY: each row has m weights.
+                let weight = unsafe { splat_unchecked(simd, weights[row], token) };
                 for vector in 0..V {
                     sums[row][vector] =
                         simd.mul_add_e_f32s(weight, value[vector], sums[row][vector]);
@@ -214,24 +212,13 @@ impl Values<'_> {
             }
         }
         for row in 0..R {
-            let to = &mut self.to[queries[row] as usize * stride + column..];
             for vector in 0..V {
-                store(simd, &mut to[vector * S::F32_LANES..], sums[row][vector]);
+                let at = places[row] + vector * S::F32_LANES;
+                store(simd, self.to, at, sums[row][vector]);
             }
         }
         V
     }
-}
-
-/// The first numbers of a slice that has enough for a register.
-#[inline(always)]
-pub(super) fn lanes<S: Simd>(_: S, from: &[f32]) -> S::f32s {
-    S::as_simd_f32s(&from[..S::F32_LANES]).0[0]
-}
-
-#[inline(always)]
-pub(super) fn store<S: Simd>(_: S, to: &mut [f32], x: S::f32s) {
-    S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = x;
 }
 
 #[cfg(test)]

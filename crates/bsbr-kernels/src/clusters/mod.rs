@@ -16,9 +16,6 @@ use split::Split;
 /// splits form a binary tree: the children of group g are groups 2g and 2g + 1
 /// of the next level.
 ///
-/// The axis takes fourth powers of the distances between keys, in `f32`: keys that lie further
-/// apart than about 10⁷, or less than 10⁻⁹, may stay together.
-///
 /// Every chunk is split by the same operations in the same order, whatever the
 /// chunks around it and however many threads there are.
 ///

@@ -1,6 +1,9 @@
 //! The splits of one chunk.
 
-use crate::cpu::math::{add_weighted, row_copy, row_dot, row_subtract, vectorised};
+use pulp::{Simd, WithSimd};
+
+use crate::cpu::math::{LANES, row_max_of, vectorised};
+use crate::cpu::simd::{dispatch, lanes, store};
 
 /// Rounds of power iteration that find the main axis.
 pub(crate) const POWER_ITERATIONS: usize = 3;
@@ -15,13 +18,17 @@ pub(crate) struct Split {
     order: Vec<usize>,
     /// How many tokens each cluster has.
     counts: Vec<usize>,
-    /// Keys, minus the mean of the group that they were in last. `[S, D]`
+    /// Keys, minus the mean of the group that they were in last, and zeros behind each.
+    /// `[S, stride]`
     rows: Vec<f32>,
-    /// A number of each token: how far it is, or how far along the axis. `[S]`
+    /// D in whole registers.
+    stride: usize,
+    /// How far each token is along the axis. `[S]`
     along: Vec<f32>,
-    ones: Vec<f32>,
-    /// Mean, then axis, of a group. `[D]`
+    /// Mean, then axis, of a group. `[stride]`
     axis: Vec<f32>,
+    /// Sum of a pass over a group. `[stride]`
+    sum: Vec<f32>,
     /// What the next level makes of `rows`, `order` and `counts`.
     next_rows: Vec<f32>,
     next_order: Vec<usize>,
@@ -50,20 +57,32 @@ impl Split {
         self.order.extend(0..size);
         self.counts.clear();
         self.counts.push(size);
-        self.rows.clear();
-        self.rows.extend_from_slice(keys);
+        if clusters < 2 {
+            return;
+        }
+        // As many registers as there is a kernel for.
+        self.stride = d.div_ceil(LANES).next_power_of_two() * LANES;
+        self.spread_out(keys, d);
         self.along.resize(size, 0.0);
-        self.ones.resize(size, 1.0);
-        self.axis.resize(d, 0.0);
+        self.axis.resize(self.stride, 0.0);
+        self.sum.resize(self.stride, 0.0);
+        self.next_rows.resize(size * self.stride, 0.0);
         while self.counts.len() < clusters {
-            self.next_rows.resize(keys.len(), 0.0);
             self.next_order.clear();
             self.next_counts.clear();
             let mut start = 0;
             for group in 0..self.counts.len() {
                 let end = start + self.counts[group];
-                self.project(start, end, d);
-                self.part(start, end, d);
+                if start < end {
+                    let numbers = start * self.stride..end * self.stride;
+                    dispatch(Project {
+                        rows: &mut self.rows[numbers],
+                        along: &mut self.along[start..end],
+                        axis: &mut self.axis,
+                        sum: &mut self.sum,
+                    });
+                }
+                self.part(start, end);
                 start = end;
             }
             std::mem::swap(&mut self.rows, &mut self.next_rows);
@@ -72,118 +91,232 @@ impl Split {
         }
     }
 
-    /// Centres a group, and writes how far its keys are along its main axis.
-    fn project(&mut self, start: usize, end: usize, d: usize) {
-        let rows = &mut self.rows[start * d..end * d];
-        let along = &mut self.along[start..end];
-        let axis = self.axis.as_mut_slice();
-        sum(rows, &self.ones[start..end], axis);
-        scale(axis, 1.0 / along.len().max(1) as f32);
-        subtract(rows, axis, along);
-        let (mut farthest, mut distance) = (None, 0.0);
-        for (token, &square) in along.iter().enumerate() {
-            if square > distance {
-                (farthest, distance) = (Some(token), square);
-            }
-        }
-        match farthest {
-            None => axis.fill(0.0),
-            Some(token) => {
-                axis.copy_from_slice(&rows[token * d..][..d]);
-                normalise(axis, distance);
-            }
-        }
-        // One power iteration: a ← Σ_j x_j (x_j·a), normalised.
-        for _ in 0..POWER_ITERATIONS {
-            products(rows, axis, along);
-            sum(rows, along, axis);
-            let square = axis.iter().map(|x| x * x).sum();
-            normalise(axis, square);
-        }
-        products(rows, axis, along);
-    }
-
-    /// Parts a group where its main axis is cut at the mean.
-    fn part(&mut self, start: usize, end: usize, d: usize) {
-        for beyond in [false, true] {
-            let before = self.next_order.len();
-            for token in start..end {
-                if (self.along[token] > 0.0) == beyond {
-                    self.next_order.push(self.order[token]);
-                }
-            }
-            self.next_counts.push(self.next_order.len() - before);
-        }
-        let (rows, along) = (&self.rows[start * d..end * d], &self.along[start..end]);
-        let mut next = self.next_rows[start * d..end * d].chunks_exact_mut(d);
+    /// Copies the keys of a chunk, scaled by a power of two to a size whose fourth power is a
+    /// number.
+    fn spread_out(&mut self, keys: &[f32], d: usize) {
+        self.rows.clear();
+        self.rows.resize(keys.len() / d * self.stride, 0.0);
+        let rows = &mut self.rows;
+        let stride = self.stride;
         vectorised(
             #[inline(always)]
             || {
-                for beyond in [false, true] {
-                    for (row, along) in rows.chunks_exact(d).zip(along) {
-                        if (*along > 0.0) == beyond
-                            && let Some(to) = next.next()
-                        {
-                            row_copy(to, row);
-                        }
+                let scale = inverse_power_of_two(row_max_of(keys, f32::abs));
+                for (row, key) in rows.chunks_exact_mut(stride).zip(keys.chunks_exact(d)) {
+                    for (x, key) in row.iter_mut().zip(key) {
+                        *x = key * scale;
                     }
                 }
             },
         );
     }
-}
 
-// One compiled loop each: within a larger body their sums would not stay in registers.
-
-/// Sum of the rows times their weights.
-fn sum(rows: &[f32], weights: &[f32], sum: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            sum.fill(0.0);
-            add_weighted(sum, weights, rows);
-        },
-    );
-}
-
-/// Takes `mean` from all rows, and writes their squares.
-fn subtract(rows: &mut [f32], mean: &[f32], squares: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for (row, square) in rows.chunks_exact_mut(mean.len()).zip(squares) {
-                row_subtract(row, mean);
-                *square = row_dot(row, row);
+    /// Parts a group where its main axis is cut at the mean.
+    fn part(&mut self, start: usize, end: usize) {
+        let along = &self.along[start..end];
+        let beyond = along.iter().filter(|x| **x > 0.0).count();
+        let before = end - start - beyond;
+        self.next_counts.extend([before, beyond]);
+        self.next_order.resize(end, 0);
+        let mut places = [start, start + before];
+        for (token, along) in (start..end).zip(along) {
+            let place = &mut places[usize::from(*along > 0.0)];
+            self.next_order[*place] = self.order[token];
+            let from = &self.rows[token * self.stride..][..self.stride];
+            let to = &mut self.next_rows[*place * self.stride..][..self.stride];
+            for (to, from) in to
+                .as_chunks_mut::<LANES>()
+                .0
+                .iter_mut()
+                .zip(from.as_chunks::<LANES>().0)
+            {
+                *to = *from;
             }
-        },
-    );
+            *place += 1;
+        }
+    }
 }
 
-/// Products of all rows with `axis`.
-fn products(rows: &[f32], axis: &[f32], products: &mut [f32]) {
-    vectorised(
-        #[inline(always)]
-        || {
-            for (row, product) in rows.chunks_exact(axis.len()).zip(products) {
-                *product = row_dot(row, axis);
+/// A power of two by which a number is scaled to between 1 and 4, or 1 for what is no number
+/// to be scaled.
+fn inverse_power_of_two(x: f32) -> f32 {
+    if x.is_normal() {
+        // Of the largest exponents the inverse would be no normal number.
+        let exponent = (x.to_bits() >> 23 & 0xff).min(253);
+        f32::from_bits((254 - exponent) << 23)
+    } else {
+        1.0
+    }
+}
+
+/// Centres a group of at least one key, and writes how far its keys are along their main axis.
+struct Project<'a> {
+    /// `[n, stride]`
+    rows: &'a mut [f32],
+    /// `[n]`
+    along: &'a mut [f32],
+    /// `[stride]`
+    axis: &'a mut [f32],
+    /// `[stride]`
+    sum: &'a mut [f32],
+}
+
+impl WithSimd for Project<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match self.axis.len() / S::F32_LANES {
+            1 => self.run::<S, 1>(simd),
+            2 => self.run::<S, 2>(simd),
+            4 => self.run::<S, 4>(simd),
+            8 => self.run::<S, 8>(simd),
+            _ => self.run::<S, 0>(simd),
+        }
+    }
+}
+
+impl Project<'_> {
+    /// With rows of V registers, or of any number where V is 0.
+    #[inline(always)]
+    fn run<S: Simd, const V: usize>(self, simd: S) {
+        let Self {
+            rows,
+            along,
+            axis,
+            sum,
+        } = self;
+        let stride = axis.len();
+        total::<S, V>(simd, rows, sum);
+        let share = 1.0 / along.len() as f32;
+        for (mean, sum) in axis.iter_mut().zip(sum.iter()) {
+            *mean = sum * share;
+        }
+        let (mut farthest, mut distance) = (None, 0.0);
+        for (token, row) in rows.chunks_exact_mut(stride).enumerate() {
+            let square = centre::<S, V>(simd, row, axis);
+            if square > distance {
+                (farthest, distance) = (Some(token), square);
             }
-        },
-    );
+        }
+        let Some(token) = farthest else {
+            along.fill(0.0);
+            return;
+        };
+        axis.copy_from_slice(&rows[token * stride..][..stride]);
+        normalise(axis, distance);
+        // One power iteration: a ← Σ_j x_j (x_j·a), normalised.
+        for _ in 0..POWER_ITERATIONS {
+            iterate::<S, V>(simd, rows, axis, sum);
+            let square = product::<S, V>(simd, sum, sum);
+            axis.copy_from_slice(sum);
+            normalise(axis, square);
+        }
+        for (row, along) in rows.chunks_exact(stride).zip(along) {
+            *along = product::<S, V>(simd, row, axis);
+        }
+    }
+}
+
+/// Registers of a row.
+#[inline(always)]
+fn registers<S: Simd, const V: usize>(row: &[f32]) -> usize {
+    match V {
+        0 => row.len() / S::F32_LANES,
+        _ => V,
+    }
+}
+
+/// Sum of all rows.
+#[inline(always)]
+fn total<S: Simd, const V: usize>(simd: S, rows: &[f32], sum: &mut [f32]) {
+    let stride = sum.len();
+    for register in 0..registers::<S, V>(sum) {
+        let at = register * S::F32_LANES;
+        let mut of = simd.splat_f32s(0.0);
+        for row in rows.chunks_exact(stride) {
+            of = simd.add_f32s(of, lanes(simd, row, at));
+        }
+        store(simd, sum, at, of);
+    }
+}
+
+/// Takes the mean from a row, and gives the square of what is left.
+#[inline(always)]
+fn centre<S: Simd, const V: usize>(simd: S, row: &mut [f32], mean: &[f32]) -> f32 {
+    let mut square = simd.splat_f32s(0.0);
+    for register in 0..registers::<S, V>(mean) {
+        let at = register * S::F32_LANES;
+        let x = simd.sub_f32s(lanes(simd, row, at), lanes(simd, mean, at));
+        store(simd, row, at, x);
+        square = simd.mul_add_e_f32s(x, x, square);
+    }
+    simd.reduce_sum_f32s(square)
+}
+
+#[inline(always)]
+fn product<S: Simd, const V: usize>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let mut sum = simd.splat_f32s(0.0);
+    for register in 0..registers::<S, V>(b) {
+        let at = register * S::F32_LANES;
+        sum = simd.mul_add_e_f32s(lanes(simd, a, at), lanes(simd, b, at), sum);
+    }
+    simd.reduce_sum_f32s(sum)
+}
+
+/// Sum of the rows times their products with the axis.
+#[inline(always)]
+fn iterate<S: Simd, const V: usize>(simd: S, rows: &[f32], axis: &[f32], sum: &mut [f32]) {
+    let stride = axis.len();
+    if V == 0 {
+        sum.fill(0.0);
+        for row in rows.chunks_exact(stride) {
+            let along = simd.splat_f32s(product::<S, V>(simd, row, axis));
+            for at in (0..stride).step_by(S::F32_LANES) {
+                let of = lanes(simd, sum, at);
+                store(
+                    simd,
+                    sum,
+                    at,
+                    simd.mul_add_e_f32s(along, lanes(simd, row, at), of),
+                );
+            }
+        }
+        return;
+    }
+    // The axis and the sum stay in registers.
+    let mut axes = [simd.splat_f32s(0.0); V];
+    let mut sums = [simd.splat_f32s(0.0); V];
+    for (register, of) in axes.iter_mut().enumerate() {
+        *of = lanes(simd, axis, register * S::F32_LANES);
+    }
+    for row in rows.chunks_exact(stride) {
+        let mut x = [simd.splat_f32s(0.0); V];
+        let mut along = simd.splat_f32s(0.0);
+        for register in 0..V {
+            x[register] = lanes(simd, row, register * S::F32_LANES);
+            along = simd.mul_add_e_f32s(x[register], axes[register], along);
+        }
+        let along = simd.splat_f32s(simd.reduce_sum_f32s(along));
+        for register in 0..V {
+            sums[register] = simd.mul_add_e_f32s(along, x[register], sums[register]);
+        }
+    }
+    for (register, of) in sums.into_iter().enumerate() {
+        store(simd, sum, register * S::F32_LANES, of);
+    }
 }
 
 /// Scales `axis`, whose square is `square`, to length 1; one of length 0 stays so.
+#[inline(always)]
 fn normalise(axis: &mut [f32], square: f32) {
     let inverse = if square > 0.0 {
         1.0 / square.sqrt()
     } else {
         0.0
     };
-    scale(axis, inverse);
-}
-
-fn scale(row: &mut [f32], factor: f32) {
-    for x in row {
-        *x *= factor;
+    for x in axis {
+        *x *= inverse;
     }
 }
 
@@ -227,7 +360,7 @@ mod tests {
 
     #[test]
     fn keys_of_very_different_sizes_are_told_apart() {
-        for scale in [1e-9, 1.0, 1e8] {
+        for scale in [1e-30, 1e-9, 1.0, 1e8, 1e30] {
             let mut ids = three(scale);
             ids.sort_unstable();
             ids.dedup();
@@ -235,11 +368,25 @@ mod tests {
         }
     }
 
-    /// Their axis is nothing, for the fourth power of their spread is zero or infinite.
     #[test]
-    fn keys_without_spread_or_beyond_any_model_stay_together() {
-        for scale in [0.0, 1e-30, 1e15] {
-            assert_eq!(three(scale), [0; 3], "{scale}");
+    fn keys_without_spread_stay_together() {
+        assert_eq!(three(0.0), [0; 3]);
+    }
+
+    /// Where a key lies does not depend on how far apart the others of its chunk are in powers of
+    /// two, nor on the width of a register.
+    #[test]
+    fn a_power_of_two_changes_nothing() {
+        for d in [1, 3, 16, 64, 80, 300] {
+            let keys: Vec<f32> = (0..40 * d)
+                .map(|i| ((i * 7919 + i / 7 * 31) % 101) as f32 / 50.0 - 1.0)
+                .collect();
+            let of = |scale: f32| {
+                let keys: Vec<f32> = keys.iter().map(|x| x * scale).collect();
+                crate::split_into_clusters(&keys, [40, d], 8)
+            };
+            assert_eq!(of(1.0), of(2.0_f32.powi(90)), "{d}");
+            assert_eq!(of(1.0), of(2.0_f32.powi(-90)), "{d}");
         }
     }
 }

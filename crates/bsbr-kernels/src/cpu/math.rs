@@ -105,15 +105,26 @@ pub(crate) fn exp2_below(x: f32) -> f32 {
 /// The largest element of a row, or `-inf` for an empty row.
 #[inline(always)]
 pub(crate) fn row_max(row: &[f32]) -> f32 {
+    row_max_of(
+        row,
+        #[inline(always)]
+        |x| x,
+    )
+}
+
+/// The largest of what is made of a row's elements, or `-inf` for an empty row.
+#[inline(always)]
+pub(crate) fn row_max_of(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            let x = of(x);
             *lane = if x > *lane { x } else { *lane };
         }
     }
     let mut max = f32::NEG_INFINITY;
-    for &x in lanes.iter().chain(rest) {
+    for x in lanes.into_iter().chain(rest.iter().map(|&x| of(x))) {
         max = if x > max { x } else { max };
     }
     max
@@ -192,8 +203,9 @@ pub(crate) fn row_sum_sq_diff(row: &[f32], centre: f32) -> f32 {
     )
 }
 
+/// Sum of what is made of a row's elements.
 #[inline(always)]
-fn row_sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn row_sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {

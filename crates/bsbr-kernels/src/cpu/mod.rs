@@ -10,5 +10,7 @@ pub(crate) mod math;
 pub(crate) mod matrix;
 #[cfg(feature = "flex")]
 pub(crate) mod number;
+#[cfg_attr(not(feature = "flex"), allow(dead_code))] // splits need a few of them
+pub(crate) mod simd;
 #[cfg(feature = "flex")]
 pub(crate) mod tensor;

@@ -1,0 +1,224 @@
+//! Which clusters each query of a block looks into.
+
+use pulp::{Simd, WithSimd};
+
+use crate::cpu::block::{Block, QUERIES};
+use crate::cpu::math::LANES;
+use crate::cpu::simd::{dispatch, is_any, lanes, store};
+
+/// The clusters that the queries of a block look into.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// The best scores so far of [`LANES`] queries, the best first.
+    best: Vec<f32>,
+    /// Scores and clusters of a query alone.
+    alone: Vec<(f32, u32)>,
+    /// Queries, cluster by cluster.
+    queries: Vec<u32>,
+    /// Where the queries of each cluster end.
+    ends: Vec<usize>,
+}
+
+/// What a cluster's score must be above, or at, to be looked into by the queries of one register.
+#[derive(Clone, Copy, Debug)]
+struct Bar {
+    least: [f32; LANES],
+    /// How many clusters whose score is `least` itself are looked into.
+    room: [u32; LANES],
+}
+
+impl Chosen {
+    /// Takes each query's best clusters out of the block's current step, whose
+    /// keys from `first` on are `clusters` clusters. Of equal scores the first
+    /// is the better; hidden clusters are never chosen.
+    pub(super) fn choose(&mut self, block: &mut Block, first: usize, clusters: usize, best: usize) {
+        self.queries.clear();
+        self.ends.clear();
+        if block.width() == 1 {
+            self.choose_alone(block, first, clusters, best);
+            return;
+        }
+        let rows = block.rows();
+        let mut bars = [Bar::OPEN; QUERIES / LANES];
+        let strips = block.width() / LANES;
+        if best < clusters {
+            for (strip, bar) in bars[..strips].iter_mut().enumerate() {
+                *bar = self.bar(block, first, clusters, best, strip);
+            }
+        }
+        let width = block.width();
+        dispatch(Take {
+            scores: &mut block.scores()[first * width..][..clusters * width],
+            width,
+            rows,
+            bars: &mut bars[..strips],
+            queries: &mut self.queries,
+            ends: &mut self.ends,
+        });
+    }
+
+    /// What the `best` best scores of the queries of register number `strip` are above.
+    fn bar(
+        &mut self,
+        block: &mut Block,
+        first: usize,
+        clusters: usize,
+        best: usize,
+        strip: usize,
+    ) -> Bar {
+        self.best.clear();
+        self.best.resize(best * LANES, f32::NEG_INFINITY);
+        let width = block.width();
+        dispatch(Best {
+            scores: &block.scores()[first * width + strip * LANES..],
+            width,
+            clusters,
+            list: &mut self.best,
+        });
+        let Some(least) = self.best.last_chunk::<LANES>().copied() else {
+            return Bar::CLOSED;
+        };
+        let mut room = [0; LANES];
+        for scores in self.best.as_chunks::<LANES>().0 {
+            for ((room, x), least) in room.iter_mut().zip(scores).zip(&least) {
+                *room += u32::from(x == least);
+            }
+        }
+        Bar { least, room }
+    }
+
+    /// The same for a query alone, whose scores are one vector.
+    fn choose_alone(&mut self, block: &mut Block, first: usize, clusters: usize, best: usize) {
+        let scores = &mut block.scores()[first..first + clusters];
+        let all = &mut self.alone;
+        all.clear();
+        let seen = scores.iter().enumerate();
+        let seen = seen.filter(|(_, score)| **score > f32::NEG_INFINITY);
+        all.extend(seen.map(|(cluster, &score)| (score, cluster as u32)));
+        if best < all.len() {
+            all.select_nth_unstable_by(best, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            all.truncate(best);
+        }
+        let mut taken = vec![0; clusters];
+        for &(_, cluster) in all.iter() {
+            scores[cluster as usize] = f32::NEG_INFINITY;
+            taken[cluster as usize] = 1;
+        }
+        let mut end = 0;
+        for taken in taken {
+            end += taken;
+            self.ends.push(end);
+        }
+        self.queries.resize(end, 0);
+    }
+
+    /// Each cluster that is looked into, with the queries that do.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let all = starts.zip(&self.ends).enumerate();
+        all.map(|(cluster, (start, &end))| (cluster, &self.queries[start..end]))
+            .filter(|(_, queries)| !queries.is_empty())
+    }
+}
+
+impl Bar {
+    /// Lets nothing in.
+    const CLOSED: Self = Self {
+        least: [f32::INFINITY; LANES],
+        room: [0; LANES],
+    };
+
+    /// Lets everything in that can be seen.
+    const OPEN: Self = Self {
+        least: [f32::NEG_INFINITY; LANES],
+        room: [0; LANES],
+    };
+
+    /// Whether a query looks into a cluster of this score.
+    fn lets_in(&mut self, lane: usize, score: f32) -> bool {
+        let least = self.least[lane];
+        if score > least {
+            return true;
+        }
+        let fits = score == least && self.room[lane] > 0 && score > f32::NEG_INFINITY;
+        self.room[lane] -= u32::from(fits);
+        fits
+    }
+}
+
+/// Hides the scores that reach the bars, cluster by cluster, and lists whose they are.
+struct Take<'a> {
+    /// `[clusters, width]`
+    scores: &'a mut [f32],
+    width: usize,
+    /// Queries.
+    rows: usize,
+    /// One for [`LANES`] queries.
+    bars: &'a mut [Bar],
+    queries: &'a mut Vec<u32>,
+    ends: &'a mut Vec<usize>,
+}
+
+impl WithSimd for Take<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for scores in self.scores.chunks_exact_mut(self.width) {
+            for (strip, bar) in self.bars.iter_mut().enumerate() {
+                let first = strip * LANES;
+                let scores = &mut scores[first..][..LANES];
+                let mut any = false;
+                for start in (0..LANES).step_by(S::F32_LANES) {
+                    let (x, least) = (lanes(simd, scores, start), lanes(simd, &bar.least, start));
+                    any |= is_any(simd, simd.greater_than_or_equal_f32s(x, least));
+                }
+                if !any {
+                    continue;
+                }
+                let queries = self.rows.saturating_sub(first).min(LANES);
+                for (lane, score) in scores[..queries].iter_mut().enumerate() {
+                    if bar.lets_in(lane, *score) {
+                        *score = f32::NEG_INFINITY;
+                        self.queries.push((first + lane) as u32);
+                    }
+                }
+            }
+            self.ends.push(self.queries.len());
+        }
+    }
+}
+
+/// Sorts the best scores of [`LANES`] queries into a list, the best first.
+struct Best<'a> {
+    /// Those of the first cluster, and those of others behind at a distance of `width`.
+    scores: &'a [f32],
+    width: usize,
+    clusters: usize,
+    /// `[best, LANES]`
+    list: &'a mut [f32],
+}
+
+impl WithSimd for Best<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let last = self.list.len() - LANES;
+        for cluster in 0..self.clusters {
+            let scores = &self.scores[cluster * self.width..];
+            for start in (0..LANES).step_by(S::F32_LANES) {
+                let mut falling = lanes(simd, scores, start);
+                let least = lanes(simd, self.list, last + start);
+                if !is_any(simd, simd.greater_than_f32s(falling, least)) {
+                    continue;
+                }
+                for place in self.list.chunks_exact_mut(LANES) {
+                    let held = lanes(simd, place, start);
+                    store(simd, place, start, simd.max_f32s(held, falling));
+                    falling = simd.min_f32s(held, falling);
+                }
+            }
+        }
+    }
+}
