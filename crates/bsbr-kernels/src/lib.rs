@@ -22,9 +22,11 @@ pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
 pub use block_attention::{
     BlockAttention, BlockAttentionOps, BlockStates, BlockStatesPrimitive, HeadLevel, HeadLevels,
-    KvBits, UnknownKvBits, block_attention, block_attention_plain, fuses_block_attention,
-    round_to_bits,
+    KvBits, UnknownKvBits, block_attention, block_attention_plain, caches_blocks,
+    fuses_block_attention, round_to_bits,
 };
+#[cfg(feature = "flex")]
+pub use block_attention::{BlockCache, SharedBlockCache};
 pub use clusters::split_into_clusters;
 pub use collectives::has_collectives;
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, cross_entropy_plain};

@@ -5,13 +5,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::BlockAttention;
+use super::queries::SharedKeys;
 use super::rounding::round_rows;
 use super::settings::KvBits;
-use super::tokens::{self, Members, Tokens};
-use crate::clusters::split::Split;
-use crate::cpu::math::{
-    add_weighted, row_copy, row_dot, row_exp_sum, row_max, row_subtract, vectorised,
-};
+use super::summarise::Summariser;
+use super::tokens::{self, Members, Tokens, Unpacked};
+use crate::cpu::math::{row_dot, row_exp_sum, row_max, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
 /// How a head keeps the states of its chunks.
@@ -125,10 +124,11 @@ impl Far {
             .collect();
         summaries
             .into_par_iter()
-            .for_each_init(Scratch::default, |scratch, summary| {
+            .for_each_init(Summariser::default, |summariser, summary| {
                 let start = sinks + summary.first;
                 let tokens = [k.rows(start, size), v.rows(start, size)];
-                scratch.summarise(summary, tokens, d, state, settings.kv_bits);
+                summariser.gather(tokens, d, g);
+                summary.write(summariser, d, state, settings.kv_bits);
             });
         far
     }
@@ -163,30 +163,9 @@ impl Far {
         &self.order[members]
     }
 
-    /// Keys and values of the tokens of a cluster that is looked up.
-    pub(super) fn looked_up(&self, cluster: usize) -> Members<'_> {
-        self.tokens.members(self.members(cluster))
-    }
-
-    /// Keys of the sinks and clusters from number `start` on.
-    pub(super) fn keys(&self, start: usize, len: usize) -> Mat<'_> {
-        Mat::dense(&self.keys[start * self.d..], len, self.d)
-    }
-
     /// The key of one sink or cluster. `[D]`
     pub(super) fn key(&self, number: usize) -> &[f32] {
         &self.keys[number * self.d..][..self.d]
-    }
-
-    /// Values of the sinks and clusters from number `start` on.
-    pub(super) fn values(&self, start: usize, len: usize) -> Mat<'_> {
-        Mat::dense(&self.values[start * self.d..], len, self.d)
-    }
-
-    /// What is added to the scores of the sinks and clusters from number `start` on,
-    /// in units of ln 2.
-    pub(super) fn bias(&self, start: usize, len: usize) -> &[f32] {
-        &self.bias[start..start + len]
     }
 
     /// Mixes the states of the first `chunks` chunks by softmax over the products
@@ -251,6 +230,24 @@ impl Far {
     }
 }
 
+impl SharedKeys for Far {
+    fn keys(&self, start: usize, len: usize) -> Mat<'_> {
+        Mat::dense(&self.keys[start * self.d..], len, self.d)
+    }
+
+    fn values(&self, start: usize, len: usize) -> Mat<'_> {
+        Mat::dense(&self.values[start * self.d..], len, self.d)
+    }
+
+    fn bias(&self, start: usize, len: usize) -> &[f32] {
+        &self.bias[start..start + len]
+    }
+
+    fn looked_up<'a>(&'a self, cluster: usize, _: &'a mut Unpacked) -> Members<'a> {
+        self.tokens.members(self.members(cluster))
+    }
+}
+
 /// S_c, and buffers to mix it in.
 #[derive(Debug, Default)]
 pub(super) struct Mixture {
@@ -303,171 +300,29 @@ struct Summary<'a> {
     ordered_values: &'a mut [f32],
 }
 
-/// Buffers for the summary of one chunk.
-#[derive(Default)]
-struct Scratch {
-    split: Split,
-    /// Keys as they come. `[S, D]`
-    tokens: Vec<f32>,
-    /// Keys cluster by cluster, then what the clusters leave of them. `[S, D]`
-    keys: Vec<f32>,
-    /// Values cluster by cluster. `[S, D]`
-    values: Vec<f32>,
-    /// Both, to be rounded.
-    rounded: [Vec<f32>; 2],
-    ones: Vec<f32>,
-    whole: Vec<f32>,
-    half: Vec<f32>,
-}
-
-impl Scratch {
-    fn summarise(
-        &mut self,
-        summary: Summary<'_>,
-        [k, v]: [Mat<'_>; 2],
-        d: usize,
-        state: HeadState<'_>,
-        bits: KvBits,
-    ) {
-        let size = k.height();
-        for rows in [&mut self.tokens, &mut self.keys, &mut self.values] {
-            rows.resize(size * d, 0.0);
-        }
-        self.ones.resize(size, 1.0);
-        for (row, to) in self.tokens.chunks_exact_mut(d).enumerate() {
-            k.copy_row(row, to);
-        }
-        self.split.run(&self.tokens, d, summary.bias.len());
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = self.keys.chunks_exact_mut(d);
-                for (key, &token) in rows.zip(self.split.order()) {
-                    row_copy(key, &self.tokens[token * d..][..d]);
-                }
-            },
-        );
-        let rows = self.values.chunks_exact_mut(d);
-        for (value, &token) in rows.zip(self.split.order()) {
-            v.copy_row(token, value);
-        }
-        summary.order.copy_from_slice(self.split.order());
-        let mut next = summary.first;
-        let counts = self.split.counts();
-        for (cluster, &count) in counts.iter().enumerate() {
-            summary.bias[cluster] = match count {
-                0 => f32::NEG_INFINITY,
-                count => (count as f32).log2(),
-            };
-            summary.starts[cluster] = next;
+impl Summary<'_> {
+    /// Writes the summary of a chunk whose tokens are in the order of clusters.
+    fn write(self, chunk: &mut Summariser, d: usize, state: HeadState<'_>, bits: KvBits) {
+        self.order.copy_from_slice(chunk.order());
+        let mut next = self.first;
+        for (start, &count) in self.starts.iter_mut().zip(chunk.counts()) {
+            *start = next;
             next += count;
         }
-        vectorised(
-            #[inline(always)]
-            || {
-                self.average(summary.keys, summary.values, d);
-                self.average_all(summary.keys, summary.mean);
-            },
-        );
-        if !summary.ordered_keys.is_empty() {
-            let whole = matches!(state, HeadState::Off);
-            let rows = if whole {
-                [&mut self.keys, &mut self.values]
-            } else {
-                // The state is made of what they were.
-                self.rounded[0].clone_from(&self.keys);
-                self.rounded[1].clone_from(&self.values);
-                let [keys, values] = &mut self.rounded;
-                [keys, values]
-            };
-            let to = [summary.ordered_keys, summary.ordered_values];
-            tokens::write(
-                rows.map(Vec::as_mut_slice),
-                to,
-                d,
-                self.split.counts(),
-                bits,
-            );
+        chunk.bias(self.bias);
+        chunk.average([&mut *self.keys, &mut *self.values], self.mean, d);
+        if !self.ordered_keys.is_empty() {
+            let to = [self.ordered_keys, self.ordered_values];
+            tokens::write(chunk.ordered(), to, d, chunk.counts(), bits);
         }
-        match state {
-            HeadState::Off => {}
-            HeadState::Whole => {
-                self.centre(summary.keys, d);
-                self.multiply(summary.state, d);
-            }
-            HeadState::Compressed { key, value } => {
-                self.centre(summary.keys, d);
-                let rank = key.t().height();
-                let mut whole = std::mem::take(&mut self.whole);
-                whole.resize(d * d, 0.0);
-                self.multiply(&mut whole, d);
-                self.half.resize(rank * d, 0.0);
-                let half = MatMut::dense(&mut self.half, rank, d);
-                product(half, key.t(), Mat::dense(&whole, d, d), 1.0, false);
-                self.whole = whole;
-                let half = Mat::dense(&self.half, rank, d);
-                let state = MatMut::dense(summary.state, rank, rank);
-                product(state, half, value, 1.0, false);
-            }
-        }
+        chunk.state(state, self.keys, self.state, d);
         vectorised(
             #[inline(always)]
             || {
                 let bits = bits.of_means();
-                round_rows(summary.keys, d, bits);
-                round_rows(summary.values, d, bits);
+                round_rows(self.keys, d, bits);
+                round_rows(self.values, d, bits);
             },
         );
-    }
-
-    /// Mean keys and values of the clusters.
-    #[inline(always)]
-    fn average(&self, keys: &mut [f32], values: &mut [f32], d: usize) {
-        for (rows, means) in [(&self.keys, keys), (&self.values, values)] {
-            let mut rest = rows.as_slice();
-            for (mean, &count) in means.chunks_exact_mut(d).zip(self.split.counts()) {
-                let (rows, later) = rest.split_at(count * d);
-                rest = later;
-                add_weighted(mean, &self.ones, rows);
-                let share = 1.0 / count.max(1) as f32;
-                for x in mean {
-                    *x *= share;
-                }
-            }
-        }
-    }
-
-    /// Mean key of all tokens, from those of the clusters.
-    #[inline(always)]
-    fn average_all(&self, keys: &[f32], mean: &mut [f32]) {
-        let counts = self.split.counts();
-        let share = 1.0 / self.ones.len() as f32;
-        for (key, &count) in keys.chunks_exact(mean.len()).zip(counts) {
-            add_weighted(mean, &[share * count as f32], key);
-        }
-    }
-
-    /// Takes from each key the mean of its cluster.
-    fn centre(&mut self, means: &[f32], d: usize) {
-        vectorised(
-            #[inline(always)]
-            || {
-                let mut rows = self.keys.chunks_exact_mut(d);
-                for (mean, &count) in means.chunks_exact(d).zip(self.split.counts()) {
-                    for row in rows.by_ref().take(count) {
-                        row_subtract(row, mean);
-                    }
-                }
-            },
-        );
-    }
-
-    /// F, from centred keys. The values need no centring: what it would take away
-    /// is zero.
-    fn multiply(&self, to: &mut [f32], d: usize) {
-        let size = self.ones.len();
-        let [keys, values] = [&self.keys, &self.values].map(|rows| Mat::dense(rows, size, d));
-        let share = 1.0 / size as f32;
-        product(MatMut::dense(to, d, d), keys.t(), values, share, false);
     }
 }

@@ -5,6 +5,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 
 use super::backward::{Saved, backward};
+use super::cache::{SharedBlockCache, on_host};
 use super::far::HeadState;
 use super::forward::forward;
 use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, portable};
@@ -81,6 +82,22 @@ impl BlockAttentionOps for Flex {
             dense(basis, [h, d, rank])
         });
         (dq, dk, dv, of_bases)
+    }
+
+    fn block_attention_cached(
+        q: FlexTensor,
+        k: FlexTensor,
+        v: FlexTensor,
+        cache: SharedBlockCache,
+        scale: f64,
+    ) -> FlexTensor {
+        if ![&q, &k, &v].into_iter().all(is_f32) {
+            return on_host::<Self>([q, k, v], &cache, scale);
+        }
+        let [q, k, v] = [q, k, v].map(forward_strides);
+        let inputs = [Heads::new(&q), Heads::new(&k), Heads::new(&v)];
+        let shape = inputs[0].shape;
+        heads_from_tokens(cache.feed(inputs, scale), shape)
     }
 }
 

@@ -3,11 +3,10 @@
 use rayon::prelude::*;
 
 use super::BlockAttention;
-use super::choose::Chosen;
 use super::far::{Far, HeadState, Mixture};
-use super::lookup::Lookup;
 use super::plan::{Seen, blocks};
-use crate::cpu::block::{Block, QUERIES};
+use super::queries::{Attending, Near, Queries};
+use crate::cpu::block::QUERIES;
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::Mat;
 use crate::cpu::tensor::{Heads, rows_of_heads};
@@ -67,9 +66,7 @@ struct Head<'a> {
 
 /// Buffers for the chunks of a head.
 struct Scratch {
-    block: Block,
-    chosen: Chosen,
-    lookup: Lookup,
+    queries: Attending,
     mixture: Mixture,
     receiver: Vec<f32>,
     /// What the block's queries read of the state. `[QUERIES, D]`
@@ -79,9 +76,7 @@ struct Scratch {
 impl Scratch {
     fn new() -> Self {
         Self {
-            block: Block::new(),
-            chosen: Chosen::default(),
-            lookup: Lookup::default(),
+            queries: Attending::new(),
             mixture: Mixture::default(),
             receiver: Vec::new(),
             read: Vec::new(),
@@ -124,17 +119,27 @@ impl Head<'_> {
         }
         for block in blocks(queries) {
             let q = self.q.rows(block.start, block.len());
-            scratch.block.begin(q, self.d, self.scale);
-            if self.settings.exact_clusters == 0 {
-                self.attend_list(&mut scratch.block, block.start, seen);
-            } else {
-                self.look_up(scratch, q, block.start, seen);
-            }
+            let near = Near {
+                k: self.k,
+                v: self.v,
+                first: 0,
+            };
+            scratch.queries.attend(
+                Queries {
+                    q,
+                    first: block.start,
+                    scale: self.scale,
+                },
+                near,
+                &self.far,
+                seen,
+                self.settings.exact_clusters,
+            );
             let range = block.start - start..block.end - start;
             let (rows, sums) = (&mut rows[range.clone()], &mut sums[range]);
             self.write(scratch, rows, seen);
             for (query, sum) in sums.iter_mut().enumerate() {
-                sum.fill(scratch.block.log_sum_exp(query));
+                sum.fill(scratch.queries.block.log_sum_exp(query));
             }
         }
     }
@@ -154,66 +159,23 @@ impl Head<'_> {
             .mix(self.state, receiver, far, &mut scratch.mixture);
     }
 
-    /// One softmax over all that a block sees, whose first query is token `first`.
-    fn attend_list(&self, block: &mut Block, first: usize, seen: Seen) {
-        for step in seen.steps(first + block.rows()) {
-            let (tokens, others) = (step.tokens.len(), step.shared.len());
-            let (start, start_shared) = (step.tokens.start, step.shared.start);
-            block.next_step();
-            block.score(self.k.rows(start, tokens));
-            block.hide_later(0, tokens, start as isize - first as isize);
-            block.score(self.far.keys(start_shared, others));
-            block.add_bias(tokens, self.far.bias(start_shared, others));
-            let sinks = seen.sinks.saturating_sub(start_shared).min(others);
-            block.weigh(tokens + sinks..tokens + others);
-            block.add_values(0, self.v.rows(start, tokens));
-            block.add_values(tokens, self.far.values(start_shared, others));
-        }
-    }
-
-    /// The same, but each query's best clusters give way to their tokens.
-    fn look_up(&self, scratch: &mut Scratch, q: Mat<'_>, first: usize, seen: Seen) {
-        let Scratch {
-            block,
-            chosen,
-            lookup,
-            ..
-        } = scratch;
-        self.attend_list(block, first, seen.window());
-        let (clusters, best) = (seen.clusters(), self.settings.exact_clusters);
-        block.next_step();
-        block.score(self.far.keys(0, seen.keys));
-        block.add_bias(0, self.far.bias(0, seen.keys));
-        chosen.choose(block, seen.sinks, clusters, best.min(clusters));
-        block.weigh(seen.sinks..seen.keys);
-        block.add_values(0, self.far.values(0, seen.keys));
-        lookup.attend(block, (q, self.scale), chosen, &self.far);
-    }
-
     /// Writes the rows of a block, with what the state adds.
     fn write(&self, scratch: &mut Scratch, rows: &mut [&mut [f32]], seen: Seen) {
-        let (d, block) = (self.d, &scratch.block);
-        let corrected = !matches!(self.state, HeadState::Off) && seen.clusters() > 0;
-        if corrected {
-            let read = &mut scratch.read;
-            read.resize(QUERIES * d, 0.0);
-            let state = Mat::dense(&scratch.mixture.state, d, d);
-            block.multiply(state, read);
+        scratch.queries.write(rows);
+        if matches!(self.state, HeadState::Off) || seen.clusters() == 0 {
+            return;
         }
-        let read = &scratch.read;
+        let (d, block) = (self.d, &scratch.queries.block);
+        let read = &mut scratch.read;
+        read.resize(QUERIES * d, 0.0);
+        block.multiply(Mat::dense(&scratch.mixture.state, d, d), read);
         vectorised(
             #[inline(always)]
             || {
                 for (query, out) in rows.iter_mut().enumerate() {
-                    let norm = 1.0 / block.sum(query);
-                    for (out, acc) in out.iter_mut().zip(block.unnormalised(query)) {
-                        *out = acc * norm;
-                    }
-                    if corrected {
-                        let share = block.mass(query) * norm;
-                        for (out, read) in out.iter_mut().zip(&read[query * d..]) {
-                            *out += share * read;
-                        }
+                    let share = block.mass(query) / block.sum(query);
+                    for (out, read) in out.iter_mut().zip(&read[query * d..]) {
+                        *out += share * read;
                     }
                 }
             },

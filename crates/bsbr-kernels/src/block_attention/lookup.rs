@@ -5,9 +5,10 @@ use std::f32::consts::LOG2_E;
 use pulp::{Simd, WithSimd};
 
 use super::choose::Chosen;
-use super::far::Far;
+use super::kept::Grids;
+use super::queries::SharedKeys;
 use super::tile;
-use super::tokens::Members;
+use super::tokens::{Members, Unpacked};
 use crate::cpu::block::Block;
 use crate::cpu::math::{LANES, exp2_below, row_max, sum_lanes, vectorised};
 use crate::cpu::matrix::Mat;
@@ -28,6 +29,9 @@ pub(super) struct Lookup {
     acc: Vec<f32>,
     /// Sums of each query's weights.
     sums: Vec<[f32; LANES]>,
+    /// Sums of each query's numbers, where keys are codes with an offset.
+    totals: Vec<f32>,
+    unpacked: Unpacked,
     d: usize,
 }
 
@@ -48,6 +52,9 @@ impl Lookup {
         self.acc.resize(rows * d.next_multiple_of(LANES), 0.0);
         self.sums.clear();
         self.sums.resize(rows, [0.0; LANES]);
+        self.totals.clear();
+        let totals = self.q.chunks_exact(d.max(1)).map(|q| q.iter().sum::<f32>());
+        self.totals.extend(totals);
     }
 
     /// Attends the queries of the block to the tokens of the clusters that they have chosen.
@@ -56,12 +63,14 @@ impl Lookup {
         block: &mut Block,
         (q, scale): (Mat<'_>, f32),
         chosen: &Chosen,
-        far: &Far,
+        shared: &impl SharedKeys,
     ) {
         self.begin(q, scale);
+        let mut unpacked = std::mem::take(&mut self.unpacked);
         for (cluster, queries) in chosen.clusters() {
-            self.look_into(block, queries, far.looked_up(cluster));
+            self.look_into(block, queries, shared.looked_up(cluster, &mut unpacked));
         }
+        self.unpacked = unpacked;
         self.finish(block);
     }
 
@@ -79,7 +88,13 @@ impl Lookup {
             to: &mut self.weights,
         }
         .run();
+        if let Some([keys, _]) = tokens.grids {
+            self.decode_scores(queries, keys);
+        }
         self.weigh(block, queries, m);
+        if let Some([_, values]) = tokens.grids {
+            self.encode_weights(queries, values);
+        }
         tile::Values {
             weights: &self.weights,
             values: tokens.values,
@@ -89,6 +104,69 @@ impl Lookup {
             to: &mut self.acc,
         }
         .run();
+    }
+
+    /// Attends all queries of a block to all tokens of a cluster.
+    pub(super) fn take_whole(
+        &mut self,
+        block: &mut Block,
+        cluster: usize,
+        shared: &impl SharedKeys,
+    ) {
+        let mut unpacked = std::mem::take(&mut self.unpacked);
+        let tokens = shared.decoded(cluster, &mut unpacked);
+        let [keys, values] = tokens.matrices();
+        if tokens.count > 0 {
+            block.next_step();
+            block.score(keys);
+            block.weigh(0..0);
+            block.add_values(0, values);
+        }
+        self.unpacked = unpacked;
+    }
+
+    /// Turns products with codes into scores of the keys that they stand for.
+    fn decode_scores(&mut self, queries: &[u32], keys: Grids<'_>) {
+        let wide = keys.scales.len().next_multiple_of(LANES);
+        let rows = self.weights.chunks_exact_mut(wide).zip(queries);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (scores, &query) in rows {
+                    for (score, scale) in scores.iter_mut().zip(keys.scales) {
+                        *score *= scale;
+                    }
+                    let total = self.totals[query as usize];
+                    for (score, offset) in scores.iter_mut().zip(keys.offsets) {
+                        *score += total * offset;
+                    }
+                }
+            },
+        );
+    }
+
+    /// Turns weights of values into those of the codes that stand for them.
+    fn encode_weights(&mut self, queries: &[u32], values: Grids<'_>) {
+        let stride = self.d.next_multiple_of(LANES);
+        let wide = values.scales.len().next_multiple_of(LANES);
+        let rows = self.weights.chunks_exact_mut(wide).zip(queries);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (weights, &query) in rows {
+                    if !values.offsets.is_empty() {
+                        let pairs = weights.iter().zip(values.offsets);
+                        let offset: f32 = pairs.map(|(weight, offset)| weight * offset).sum();
+                        for x in &mut self.acc[query as usize * stride..][..stride] {
+                            *x += offset;
+                        }
+                    }
+                    for (weight, scale) in weights.iter_mut().zip(values.scales) {
+                        *weight *= scale;
+                    }
+                }
+            },
+        );
     }
 
     /// Turns the scores of `m` tokens into weights.

@@ -3,6 +3,8 @@
 #[cfg(feature = "flex")]
 mod backward;
 #[cfg(feature = "flex")]
+mod cache;
+#[cfg(feature = "flex")]
 mod choose;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
@@ -14,12 +16,18 @@ mod flex;
 mod forward;
 mod grad;
 #[cfg(feature = "flex")]
+mod kept;
+#[cfg(feature = "flex")]
 mod lookup;
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 mod plan;
 mod portable;
+#[cfg(feature = "flex")]
+mod queries;
 mod rounding;
 mod settings;
+#[cfg(feature = "flex")]
+mod summarise;
 #[cfg(feature = "flex")]
 mod tile;
 #[cfg(feature = "flex")]
@@ -28,6 +36,8 @@ mod tokens;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType, backend_extension};
 use burn::tensor::Tensor;
+#[cfg(feature = "flex")]
+pub use cache::{BlockCache, SharedBlockCache};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use cube::{causal as causal_cube, causal_backward as causal_cube_backward};
 pub use rounding::round_to_bits;
@@ -140,6 +150,20 @@ pub trait BlockAttentionOps: Backend {
         portable::backward::<Self>([q, k, v], states, grad, settings, scale)
     }
 
+    /// Output `[B, H, n, D]` of the next tokens of a cache, from their q, k, v `[B, H, n, D]`.
+    ///
+    /// What is kept lies in the memory of the host, so other backends copy there and back.
+    #[cfg(feature = "flex")]
+    fn block_attention_cached(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        cache: SharedBlockCache,
+        scale: f64,
+    ) -> FloatTensor<Self> {
+        cache::on_host::<Self>([q, k, v], &cache, scale)
+    }
+
     /// [`block_attention`](Self::block_attention) by plain operations, on every backend.
     fn block_attention_plain(
         q: FloatTensor<Self>,
@@ -241,6 +265,42 @@ pub fn block_attention_plain(
         settings,
         scale,
     ))
+}
+
+#[cfg(feature = "flex")]
+impl BlockCache {
+    /// Output `[B, H, n, D]` of the next tokens of the sequences, from their q, k and v
+    /// `[B, H, n, D]`: what [`block_attention`] without states gives for them in the whole
+    /// sequences, whatever the pieces.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes do not match each other or those of the pieces before.
+    pub fn attend(&mut self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64) -> Tensor<4> {
+        let settings = *self.settings();
+        check(&q, &k, &v, &BlockStates::Off, &settings);
+        let shared = SharedBlockCache::default();
+        shared.hold(std::mem::replace(self, Self::new(settings)));
+        let output = Tensor::from_dispatch(Dispatch::block_attention_cached(
+            q.into_dispatch(),
+            k.into_dispatch(),
+            v.into_dispatch(),
+            shared.clone(),
+            scale,
+        ));
+        *self = shared.release().unwrap_or_else(|| Self::new(settings));
+        output
+    }
+}
+
+/// Whether a [`BlockCache`] is the best way to attend piece by piece to tensors like `x`.
+pub fn caches_blocks(x: &Tensor<4>) -> bool {
+    match x.device().without_autodiff().as_dispatch() {
+        #[cfg(feature = "flex")]
+        burn::backend::DispatchDevice::Flex(_) => x.dtype() == burn::tensor::DType::F32,
+        #[allow(unreachable_patterns)] // with one backend compiled in
+        _ => false,
+    }
 }
 
 /// Whether [`block_attention`] is fused for tensors like `x` `[B, H, N, D]`, in both directions.

@@ -39,8 +39,6 @@ pub fn round_to_bits<const K: usize>(x: Tensor<K>, bits: KvBits) -> Tensor<K> {
 pub(super) struct Grid {
     pub(super) scale: f32,
     pub(super) offset: f32,
-    /// Codes reach from −`reach` to `reach`, or from 0 where there is an offset.
-    reach: f32,
 }
 
 impl Grid {
@@ -63,25 +61,20 @@ impl Grid {
             );
             // Each by itself, for their difference may be infinite.
             return Self {
-                scale: usable(most / 15.0 - least / 15.0) + poison,
+                scale: usable(most / reach(bits) - least / reach(bits)) + poison,
                 offset: if row.is_empty() { 0.0 } else { least },
-                reach: 15.0,
             };
         }
-        let reach = match bits {
-            KvBits::Eight => 127.0,
-            _ => 32767.0,
-        };
         Self {
-            scale: usable(row_max_of(row, f32::abs) / reach) + poison,
+            scale: usable(row_max_of(row, f32::abs) / reach(bits)) + poison,
             offset: 0.0,
-            reach,
         }
     }
 
     /// The whole number that a number is kept as, still as `f32`.
     #[inline(always)]
-    pub(super) fn code(&self, x: f32) -> f32 {
+    pub(super) fn code(&self, x: f32, bits: KvBits) -> f32 {
+        let reach = reach(bits);
         // Adding 1.5·2²³ rounds to a whole number, of two equally near ones to the even one.
         const ROUND: f32 = 12_582_912.0;
         let code = if self.scale == 0.0 {
@@ -89,12 +82,8 @@ impl Grid {
         } else {
             (x - self.offset) / self.scale
         };
-        let code = if code > self.reach { self.reach } else { code };
-        let code = if code < -self.reach {
-            -self.reach
-        } else {
-            code
-        };
+        let code = if code > reach { reach } else { code };
+        let code = if code < -reach { -reach } else { code };
         (code + ROUND) - ROUND
     }
 
@@ -102,6 +91,16 @@ impl Grid {
     #[inline(always)]
     pub(super) fn value(&self, code: f32) -> f32 {
         self.offset + self.scale * code
+    }
+}
+
+/// Codes reach from the negative of this, or from 0 where there is an offset, to this.
+#[inline(always)]
+fn reach(bits: KvBits) -> f32 {
+    match bits {
+        KvBits::Four => 15.0,
+        KvBits::Eight => 127.0,
+        KvBits::Sixteen | KvBits::ThirtyTwo => 32767.0,
     }
 }
 
@@ -124,7 +123,7 @@ pub(super) fn round_rows(rows: &mut [f32], d: usize, bits: KvBits) {
     for row in rows.chunks_exact_mut(d.max(1)) {
         let grid = Grid::of(row, bits);
         for x in row {
-            *x = grid.value(grid.code(*x));
+            *x = grid.value(grid.code(*x, bits));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::kept::Grids;
 use super::rounding::round_rows;
 use super::settings::KvBits;
 use super::tile::BEHIND;
@@ -19,6 +20,8 @@ pub(super) struct Members<'a> {
     pub(super) keys: &'a [f32],
     /// Values, and [`BEHIND`] numbers behind. `[m, D]`
     pub(super) values: &'a [f32],
+    /// What keys and values are, of which these are codes; themselves where there is none.
+    pub(super) grids: Option<[Grids<'a>; 2]>,
 }
 
 impl<'a> Members<'a> {
@@ -29,6 +32,13 @@ impl<'a> Members<'a> {
             Mat::dense(self.values, self.count, self.d),
         ]
     }
+}
+
+/// Room for the codes of one cluster as numbers.
+#[derive(Debug, Default)]
+pub(super) struct Unpacked {
+    pub(super) keys: Vec<f32>,
+    pub(super) values: Vec<f32>,
 }
 
 /// Keys and values of all far tokens of a head, if queries look them up.
@@ -65,33 +75,37 @@ impl Tokens {
             d: self.d,
             keys: &self.keys[numbers.clone()],
             values: &self.values[numbers],
+            grids: None,
         }
     }
 }
 
 /// Writes the keys and values of a chunk as queries look them up, from those in the order of
-/// clusters `[S, D]`, which are rounded in their place.
+/// clusters `[S, D]`.
 pub(super) fn write(
-    [keys, values]: [&mut [f32]; 2],
+    [keys, values]: [&[f32]; 2],
     [to_keys, to_values]: [&mut [f32]; 2],
     d: usize,
     counts: &[usize],
     bits: KvBits,
 ) {
-    vectorised(
-        #[inline(always)]
-        || {
-            round_rows(keys, d, bits);
-            round_rows(values, d, bits);
-        },
-    );
-    to_values.copy_from_slice(values);
+    let round = |rows: &mut [f32]| {
+        vectorised(
+            #[inline(always)]
+            || round_rows(rows, d, bits),
+        );
+    };
+    // Values lend their place to the keys that are rounded.
+    to_values.copy_from_slice(keys);
+    round(to_values);
     let mut start = 0;
     for &count in counts {
         let numbers = start * d..(start + count) * d;
-        side_by_side(&keys[numbers.clone()], d, &mut to_keys[numbers]);
+        side_by_side(&to_values[numbers.clone()], d, &mut to_keys[numbers]);
         start += count;
     }
+    to_values.copy_from_slice(values);
+    round(to_values);
 }
 
 /// Rows of `d` numbers as columns.

@@ -8,6 +8,8 @@ use super::weights::Queries;
 use crate::block_attention::choose::Chosen;
 use crate::block_attention::lookup::gather;
 use crate::block_attention::plan::Seen;
+use crate::block_attention::queries::SharedKeys;
+use crate::block_attention::tokens::Unpacked;
 use crate::cpu::block::Block;
 use crate::cpu::math::{exp2_below, row_add, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
@@ -49,9 +51,10 @@ impl LookedUp {
         let (d, scale) = (head.d, head.scale);
         let q = head.q.rows(tokens.start, tokens.len());
         let grad = head.grad.rows(tokens.start, tokens.len());
+        let mut unpacked = Unpacked::default();
         for (cluster, rows) in self.chosen.clusters() {
             let at = head.far.members(cluster).start * d;
-            let tokens = head.far.looked_up(cluster);
+            let tokens = head.far.looked_up(cluster, &mut unpacked);
             let (n, m) = (rows.len(), tokens.count);
             let [keys, values] = tokens.matrices();
             let (q, grad) = (

@@ -9,6 +9,7 @@ use super::state::{self, BasisGradients};
 use super::weights::Weights;
 use crate::block_attention::far::{HeadState, Mixture};
 use crate::block_attention::plan::{Seen, Step, blocks};
+use crate::block_attention::queries::SharedKeys;
 use crate::cpu::math::{row_add, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 

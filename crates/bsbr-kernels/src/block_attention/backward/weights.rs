@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::Head;
 use crate::block_attention::plan::{Seen, Step};
+use crate::block_attention::queries::SharedKeys;
 use crate::cpu::block::{Block, side_by_side};
 use crate::cpu::math::{LANES, exp2_below, row_dot, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};

@@ -1,0 +1,477 @@
+//! What is kept of the tokens of sequences that come piece by piece.
+//!
+//! Of every head: its sinks and near tokens as they are, and of each far chunk the means of its
+//! clusters and, where queries look them up, its tokens in the order of clusters, in as few bits as
+//! the settings say. A chunk is summarised once, when the chunk that it is far from begins.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{FloatDType, TensorData, read_sync};
+use rayon::prelude::*;
+
+use super::kept::{Grids, KeptRows, Lie};
+use super::plan::{Seen, blocks};
+use super::queries::{Attending, Near, Queries, SharedKeys};
+use super::settings::BlockAttention;
+use super::summarise::{Summariser, log_count};
+use super::tokens::{Members, Unpacked};
+use crate::cpu::matrix::Mat;
+use crate::cpu::tensor::{Heads, dense, rows_of_heads};
+
+/// Tokens by which the near field of a head grows at most.
+const STEP: usize = 64;
+
+/// The tokens of some sequences that came so far, as [`block_attention`](super::block_attention)
+/// without states needs them for those that come next.
+///
+/// All sequences are of the same length.
+#[derive(Clone, Debug)]
+pub struct BlockCache {
+    settings: BlockAttention,
+    /// Tokens that came.
+    tokens: usize,
+    /// Heads of all sequences.
+    heads: Vec<HeadCache>,
+}
+
+impl BlockCache {
+    /// No tokens yet.
+    pub fn new(settings: BlockAttention) -> Self {
+        Self {
+            settings,
+            tokens: 0,
+            heads: Vec::new(),
+        }
+    }
+
+    /// Which keys a query sees.
+    pub fn settings(&self) -> &BlockAttention {
+        &self.settings
+    }
+
+    /// Bytes that are kept, over all sequences and heads. Buffers that grow in steps hold room for
+    /// a little more.
+    pub fn bytes(&self) -> usize {
+        self.heads.iter().map(HeadCache::bytes).sum()
+    }
+
+    /// Tokens that came.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Output of the next tokens, laid out as `[B, n, H, D]`.
+    pub(super) fn feed(&mut self, [q, k, v]: [Heads<'_>; 3], scale: f32) -> Vec<f32> {
+        let [b, h, n, d] = q.shape;
+        if self.heads.is_empty() {
+            let of_head = |number: usize| HeadCache::new(self.settings.of_head(number % h), d);
+            self.heads = (0..b * h).map(of_head).collect();
+        }
+        let mut out = vec![0.0; b * n * h * d];
+        let rows = rows_of_heads(&mut out, q.shape);
+        let heads = self.heads.par_iter_mut().zip(rows).enumerate();
+        heads
+            .with_max_len(1)
+            .for_each_init(Scratch::new, |scratch, (number, (head, mut rows))| {
+                let [q, k, v] = [q, k, v].map(|x| x.head(number / h, number % h));
+                head.feed([q, k, v], scale, &mut rows, scratch);
+            });
+        self.tokens += n;
+        out
+    }
+}
+
+/// A cache on its way through an operation of a backend.
+#[derive(Clone, Debug, Default)]
+pub struct SharedBlockCache(Arc<Mutex<Option<BlockCache>>>);
+
+impl SharedBlockCache {
+    /// Puts a cache in.
+    pub(super) fn hold(&self, cache: BlockCache) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cache);
+    }
+
+    /// Takes the cache out.
+    pub(super) fn release(&self) -> Option<BlockCache> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Output of the next tokens, laid out as `[B, n, H, D]`.
+    pub(super) fn feed(&self, inputs: [Heads<'_>; 3], scale: f64) -> Vec<f32> {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cache
+            .as_mut()
+            .map(|cache| cache.feed(inputs, scale as f32))
+            .unwrap_or_default()
+    }
+}
+
+/// The operation for tensors of any backend, by way of the host.
+pub(super) fn on_host<B: Backend>(
+    inputs: [FloatTensor<B>; 3],
+    cache: &SharedBlockCache,
+    scale: f64,
+) -> FloatTensor<B> {
+    let device = inputs[0].device();
+    let dtype = FloatDType::from(inputs[0].dtype());
+    let inputs = inputs.map(|x| {
+        let shape = x.shape();
+        let data = read_sync(B::float_into_data(x)).map(|data| data.iter::<f32>().collect());
+        // What cannot be read is no number.
+        let data = data.unwrap_or_else(|_| vec![f32::NAN; shape.num_elements()]);
+        dense(data, shape)
+    });
+    let heads = inputs.each_ref().map(Heads::new);
+    let [b, h, n, d] = heads[0].shape;
+    let output = cache.feed(heads, scale);
+    let output = B::float_from_data(TensorData::new(output, [b, n, h, d]), &device);
+    B::float_cast(B::float_swap_dims(output, 1, 2), dtype)
+}
+
+/// One head of one sequence.
+#[derive(Clone, Debug)]
+struct HeadCache {
+    settings: BlockAttention,
+    d: usize,
+    /// Tokens that came.
+    tokens: usize,
+    /// Keys and values of the sinks, once they are no near tokens any more. `[sinks, D]`
+    sinks: [Vec<f32>; 2],
+    /// Keys and values of tokens from number `near` on. `[n, D]`
+    window: [Vec<f32>; 2],
+    near: usize,
+    /// Mean keys and values of clusters. `[F·G, D]`
+    means: [KeptRows; 2],
+    /// Where the tokens of each cluster end, counted from the first far chunk's. `[F·G]`
+    ends: Vec<u32>,
+    /// Keys and values of far tokens, cluster by cluster, if they are looked up. `[F·S, D]`
+    far: [KeptRows; 2],
+}
+
+/// Buffers.
+struct Scratch {
+    attending: Attending,
+    summariser: Summariser,
+    shared: Shared,
+    /// Means of the chunk that leaves. `[G, D]`
+    means: [Vec<f32>; 2],
+    mean: Vec<f32>,
+}
+
+/// Sinks and clusters as a query meets them.
+#[derive(Default)]
+struct Shared {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    bias: Vec<f32>,
+    unpacked: Vec<f32>,
+    /// Clusters among them.
+    clusters: usize,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self {
+            attending: Attending::new(),
+            summariser: Summariser::default(),
+            shared: Shared::default(),
+            means: Default::default(),
+            mean: Vec::new(),
+        }
+    }
+}
+
+impl HeadCache {
+    fn new(settings: BlockAttention, d: usize) -> Self {
+        let kept = |bits, lie| KeptRows::new(d, bits, lie);
+        let (bits, of_means) = (settings.kv_bits, settings.kv_bits.of_means());
+        Self {
+            settings,
+            d,
+            tokens: 0,
+            sinks: Default::default(),
+            window: Default::default(),
+            near: 0,
+            means: [kept(of_means, Lie::Rows), kept(of_means, Lie::Rows)],
+            ends: Vec::new(),
+            far: [kept(bits, Lie::Columns), kept(bits, Lie::Rows)],
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let exact = self.sinks.iter().chain(&self.window).map(Vec::len);
+        let kept = self.means.iter().chain(&self.far).map(KeptRows::bytes);
+        4 * (exact.sum::<usize>() + self.ends.len()) + kept.sum::<usize>()
+    }
+
+    /// Writes the output of the next tokens.
+    fn feed(
+        &mut self,
+        [q, k, v]: [Mat<'_>; 3],
+        scale: f32,
+        rows: &mut [&mut [f32]],
+        scratch: &mut Scratch,
+    ) {
+        scratch.shared.clear();
+        let mut start = 0;
+        while start < rows.len() {
+            let chunk = self.tokens.saturating_sub(self.settings.sinks) / self.settings.chunk_size;
+            let end = self.settings.start_of(chunk + 1);
+            let len = (end - self.tokens).min(rows.len() - start);
+            for (window, from) in self.window.iter_mut().zip([k, v]) {
+                append(window, from.rows(start, len), self.d);
+            }
+            let seen = self.settings.seen(chunk);
+            if seen.far > 0 {
+                self.bring_up(&mut scratch.shared);
+            }
+            let queries = self.tokens..self.tokens + len;
+            self.tokens += len;
+            let rows = &mut rows[start..start + len];
+            self.attend(q.rows(start, len), scale, queries, seen, rows, scratch);
+            if self.tokens == end {
+                self.begin_chunk(chunk + 1, scratch);
+            }
+            start += len;
+        }
+    }
+
+    /// Writes the output of queries of one chunk, which are the last tokens of the window.
+    fn attend(
+        &self,
+        q: Mat<'_>,
+        scale: f32,
+        queries: Range<usize>,
+        seen: Seen,
+        rows: &mut [&mut [f32]],
+        scratch: &mut Scratch,
+    ) {
+        let start = queries.start;
+        let tokens = self.window[0].len() / self.d.max(1);
+        let [k, v] = self
+            .window
+            .each_ref()
+            .map(|x| Mat::dense(x, tokens, self.d));
+        let near = Near {
+            k,
+            v,
+            first: self.near,
+        };
+        for block in blocks(queries) {
+            let rows = &mut rows[block.start - start..block.end - start];
+            let queries = Queries {
+                q: q.rows(block.start - start, block.len()),
+                first: block.start,
+                scale,
+            };
+            let shared = View {
+                head: self,
+                shared: &scratch.shared,
+            };
+            let best = self.settings.exact_clusters;
+            scratch.attending.attend(queries, near, &shared, seen, best);
+            scratch.attending.write(rows);
+        }
+    }
+
+    /// A chunk begins: the oldest near one leaves for the far field.
+    fn begin_chunk(&mut self, chunk: usize, scratch: &mut Scratch) {
+        let (d, size) = (self.d, self.settings.chunk_size);
+        let Some(leaving) = self.settings.far_of(chunk).checked_sub(1) else {
+            return;
+        };
+        let start = self.settings.start_of(leaving) - self.near;
+        if leaving == 0 {
+            // The window began with the sinks.
+            for (sinks, window) in self.sinks.iter_mut().zip(&self.window) {
+                *sinks = window[..start * d].to_vec();
+            }
+        }
+        if self.settings.clusters > 0 {
+            let tokens = self.window[0].len() / d.max(1);
+            let leaving = self.window.each_ref().map(|x| {
+                let window = Mat::dense(x, tokens, d);
+                window.rows(start, size)
+            });
+            scratch
+                .summariser
+                .gather(leaving, d, self.settings.clusters);
+            Self::keep(
+                &mut self.means,
+                &mut self.far,
+                &mut self.ends,
+                &self.settings,
+                scratch,
+                d,
+            );
+        }
+        for window in &mut self.window {
+            window.drain(..(start + size) * d);
+        }
+        self.near += start + size;
+    }
+
+    /// Keeps the chunk that was put in the order of its clusters.
+    fn keep(
+        means: &mut [KeptRows; 2],
+        far: &mut [KeptRows; 2],
+        ends: &mut Vec<u32>,
+        settings: &BlockAttention,
+        scratch: &mut Scratch,
+        d: usize,
+    ) {
+        let Scratch {
+            summariser: chunk,
+            means: of_chunk,
+            mean,
+            ..
+        } = scratch;
+        for of_chunk in of_chunk.iter_mut() {
+            of_chunk.clear();
+            of_chunk.resize(settings.clusters * d, 0.0);
+        }
+        mean.clear();
+        mean.resize(d, 0.0);
+        chunk.average(of_chunk.each_mut().map(Vec::as_mut_slice), mean, d);
+        for (means, of_chunk) in means.iter_mut().zip(of_chunk) {
+            means.push(of_chunk);
+        }
+        let mut end = ends.last().copied().unwrap_or(0);
+        let mut start = 0;
+        for &count in chunk.counts() {
+            if settings.exact_clusters > 0 {
+                let numbers = start * d..(start + count) * d;
+                for (far, ordered) in far.iter_mut().zip(chunk.ordered()) {
+                    far.push(&ordered[numbers.clone()]);
+                }
+            }
+            start += count;
+            end += count as u32;
+            ends.push(end);
+        }
+    }
+
+    /// Brings the sinks and clusters up to what is kept.
+    fn bring_up(&self, shared: &mut Shared) {
+        if shared.bias.is_empty() {
+            shared.keys.extend_from_slice(&self.sinks[0]);
+            shared.values.extend_from_slice(&self.sinks[1]);
+            shared.bias.resize(self.settings.sinks, 0.0);
+        }
+        let g = self.settings.clusters;
+        while shared.clusters < self.ends.len() {
+            let rows = shared.clusters..shared.clusters + g;
+            let unpacked = &mut shared.unpacked;
+            self.means[0].decode(rows.clone(), &mut shared.keys, unpacked);
+            self.means[1].decode(rows.clone(), &mut shared.values, unpacked);
+            let bias = rows.map(|cluster| log_count(self.members(cluster).len()));
+            shared.bias.extend(bias);
+            shared.clusters += g;
+        }
+    }
+
+    /// The tokens of a cluster.
+    fn members(&self, cluster: usize) -> Range<usize> {
+        let start = cluster.checked_sub(1).map_or(0, |before| self.ends[before]);
+        start as usize..self.ends[cluster] as usize
+    }
+}
+
+impl Shared {
+    fn clear(&mut self) {
+        for list in [&mut self.keys, &mut self.values, &mut self.bias] {
+            list.clear();
+        }
+        self.clusters = 0;
+    }
+}
+
+/// What a head's queries meet of its far field.
+struct View<'a> {
+    head: &'a HeadCache,
+    shared: &'a Shared,
+}
+
+impl SharedKeys for View<'_> {
+    fn keys(&self, start: usize, len: usize) -> Mat<'_> {
+        let d = self.head.d;
+        Mat::dense(&self.shared.keys[start * d..], len, d)
+    }
+
+    fn values(&self, start: usize, len: usize) -> Mat<'_> {
+        let d = self.head.d;
+        Mat::dense(&self.shared.values[start * d..], len, d)
+    }
+
+    fn bias(&self, start: usize, len: usize) -> &[f32] {
+        &self.shared.bias[start..start + len]
+    }
+
+    fn looked_up<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a> {
+        let tokens = self.head.members(cluster);
+        let [keys, values] = &self.head.far;
+        let Unpacked {
+            keys: to_keys,
+            values: to_values,
+        } = unpacked;
+        let grids = [
+            keys.unpack(tokens.clone(), to_keys),
+            values.unpack(tokens.clone(), to_values),
+        ];
+        Members {
+            count: tokens.len(),
+            d: self.head.d,
+            keys: to_keys,
+            values: to_values,
+            grids: (!grids[0].scales.is_empty()).then_some(grids),
+        }
+    }
+
+    fn decoded<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a> {
+        let tokens = self.head.members(cluster);
+        let [keys, values] = &self.head.far;
+        let of_keys = keys.unpack(tokens.clone(), &mut unpacked.keys);
+        for column in unpacked.keys.chunks_exact_mut(tokens.len().max(1)) {
+            decode_each(column, of_keys);
+        }
+        let d = self.head.d;
+        let of_values = values.unpack(tokens.clone(), &mut unpacked.values);
+        for (number, row) in unpacked.values.chunks_exact_mut(d).enumerate() {
+            let of = |list: &[f32], none: f32| list.get(number).copied().unwrap_or(none);
+            let (scale, offset) = (of(of_values.scales, 1.0), of(of_values.offsets, 0.0));
+            row.iter_mut().for_each(|x| *x = offset + scale * *x);
+        }
+        Members {
+            count: tokens.len(),
+            d,
+            keys: &unpacked.keys,
+            values: &unpacked.values,
+            grids: None,
+        }
+    }
+}
+
+/// Codes of one dimension of several keys as what they stand for.
+fn decode_each(column: &mut [f32], grids: Grids<'_>) {
+    for (x, scale) in column.iter_mut().zip(grids.scales) {
+        *x *= scale;
+    }
+    for (x, offset) in column.iter_mut().zip(grids.offsets) {
+        *x += offset;
+    }
+}
+
+/// Adds rows to a list.
+fn append(list: &mut Vec<f32>, rows: Mat<'_>, d: usize) {
+    let (at, more) = (list.len(), rows.height() * d);
+    if list.capacity() - at < more {
+        list.reserve_exact(more.max(STEP * d));
+    }
+    list.resize(at + more, 0.0);
+    for (row, to) in list[at..].chunks_exact_mut(d.max(1)).enumerate() {
+        rows.copy_row(row, to);
+    }
+}

@@ -1,0 +1,271 @@
+//! Rows of numbers in few bits, as a cache keeps them.
+
+use std::ops::Range;
+
+use super::rounding::Grid;
+use super::settings::KvBits;
+use super::tile::BEHIND;
+use super::tokens::side_by_side;
+use crate::cpu::math::vectorised;
+
+/// Whole numbers, or numbers as they are.
+#[derive(Clone, Debug)]
+enum Codes {
+    /// Two in each byte: of every block the first half in the low four bits, the other in the
+    /// high ones.
+    Four(Vec<u8>),
+    Eight(Vec<i8>),
+    Sixteen(Vec<i16>),
+    Whole(Vec<f32>),
+}
+
+/// How the rows of a block lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    /// `[n, D]`
+    Rows,
+    /// `[D, n]`
+    Columns,
+}
+
+/// Rows that come in blocks and are read block by block.
+#[derive(Clone, Debug)]
+pub(super) struct KeptRows {
+    bits: KvBits,
+    d: usize,
+    lie: Lie,
+    codes: Codes,
+    /// One a row; none where rows are kept as they are.
+    scales: Vec<f32>,
+    /// One a row in four bits, else none.
+    offsets: Vec<f32>,
+}
+
+/// What the codes of rows stand for: offset + scale · code.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Grids<'a> {
+    /// One a row; none where codes are the numbers themselves.
+    pub(super) scales: &'a [f32],
+    /// One a row, or none where all are 0.
+    pub(super) offsets: &'a [f32],
+}
+
+impl KeptRows {
+    /// No rows yet, of `d` numbers.
+    pub(super) fn new(d: usize, bits: KvBits, lie: Lie) -> Self {
+        Self {
+            bits,
+            d,
+            lie,
+            codes: match bits {
+                KvBits::Four => Codes::Four(Vec::new()),
+                KvBits::Eight => Codes::Eight(Vec::new()),
+                KvBits::Sixteen => Codes::Sixteen(Vec::new()),
+                KvBits::ThirtyTwo => Codes::Whole(Vec::new()),
+            },
+            scales: Vec::new(),
+            offsets: Vec::new(),
+        }
+    }
+
+    /// Bytes that the rows take.
+    pub(super) fn bytes(&self) -> usize {
+        let codes = match &self.codes {
+            Codes::Four(codes) => codes.len(),
+            Codes::Eight(codes) => codes.len(),
+            Codes::Sixteen(codes) => 2 * codes.len(),
+            Codes::Whole(codes) => 4 * codes.len(),
+        };
+        codes + 4 * (self.scales.len() + self.offsets.len())
+    }
+
+    /// Codes of a row, of which one may be of no number.
+    fn stride(&self) -> usize {
+        match self.bits {
+            KvBits::Four => self.d.next_multiple_of(2),
+            _ => self.d,
+        }
+    }
+
+    /// Adds a block of rows `[n, D]`.
+    pub(super) fn push(&mut self, rows: &[f32]) {
+        let (d, stride) = (self.d, self.stride());
+        let n = rows.len() / d.max(1);
+        let mut codes = vec![0.0; n * stride];
+        for (to, row) in codes.chunks_exact_mut(stride).zip(rows.chunks_exact(d)) {
+            to[..d].copy_from_slice(row);
+        }
+        if self.bits != KvBits::ThirtyTwo {
+            self.encode(&mut codes);
+        }
+        if self.lie == Lie::Columns {
+            let mut columns = vec![0.0; codes.len()];
+            side_by_side(&codes, stride, &mut columns);
+            codes = columns;
+        }
+        match &mut self.codes {
+            Codes::Whole(to) => extend(to, codes.into_iter()),
+            Codes::Sixteen(to) => extend(to, codes.into_iter().map(|x| x as i16)),
+            Codes::Eight(to) => extend(to, codes.into_iter().map(|x| x as i8)),
+            Codes::Four(to) => {
+                let (low, high) = codes.split_at(codes.len() / 2);
+                let pairs = low.iter().zip(high);
+                extend(to, pairs.map(|(&low, &high)| low as u8 | (high as u8) << 4));
+            }
+        }
+    }
+
+    /// Replaces rows by their codes, and keeps what those stand for.
+    fn encode(&mut self, rows: &mut [f32]) {
+        let (bits, d, stride) = (self.bits, self.d, self.stride());
+        let grids: Vec<_> = vectorised(
+            #[inline(always)]
+            || {
+                let rows = rows.chunks_exact_mut(stride);
+                rows.map(|row| {
+                    let grid = Grid::of(&row[..d], bits);
+                    for x in &mut row[..d] {
+                        *x = grid.code(*x, bits);
+                    }
+                    grid
+                })
+                .collect()
+            },
+        );
+        extend(&mut self.scales, grids.iter().map(|grid| grid.scale));
+        if bits == KvBits::Four {
+            extend(&mut self.offsets, grids.iter().map(|grid| grid.offset));
+        }
+    }
+
+    /// Writes the codes of a block that was added, which are these rows, and [`BEHIND`] numbers
+    /// behind. Gives what they stand for.
+    pub(super) fn unpack(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Grids<'_> {
+        let (d, stride) = (self.d, self.stride());
+        let numbers = rows.len() * stride;
+        // What is behind is read, and not used.
+        to.resize(numbers + BEHIND, 0.0);
+        let (start, codes) = (rows.start * stride, &mut to[..numbers]);
+        vectorised(
+            #[inline(always)]
+            || match &self.codes {
+                Codes::Whole(from) => codes.copy_from_slice(&from[start..][..numbers]),
+                Codes::Sixteen(from) => {
+                    for (to, &code) in codes.iter_mut().zip(&from[start..]) {
+                        *to = f32::from(code);
+                    }
+                }
+                Codes::Eight(from) => {
+                    for (to, &code) in codes.iter_mut().zip(&from[start..]) {
+                        *to = f32::from(code);
+                    }
+                }
+                Codes::Four(from) => {
+                    let (low, high) = codes.split_at_mut(numbers / 2);
+                    let from = &from[start / 2..];
+                    for (to, &code) in low.iter_mut().zip(from) {
+                        *to = f32::from(code & 15);
+                    }
+                    for (to, &code) in high.iter_mut().zip(from) {
+                        *to = f32::from(code >> 4);
+                    }
+                }
+            },
+        );
+        if stride != d && self.lie == Lie::Rows {
+            for row in 1..rows.len() {
+                to.copy_within(row * stride..row * stride + d, row * d);
+            }
+        }
+        Grids {
+            scales: self.scales.get(rows.clone()).unwrap_or_default(),
+            offsets: self.offsets.get(rows).unwrap_or_default(),
+        }
+    }
+
+    /// Adds a block of rows `[n, D]` that was added, which are these, to `to` as what they stand
+    /// for.
+    pub(super) fn decode(&self, rows: Range<usize>, to: &mut Vec<f32>, unpacked: &mut Vec<f32>) {
+        let numbers = rows.len() * self.d;
+        let grids = self.unpack(rows, unpacked);
+        let start = to.len();
+        to.extend_from_slice(&unpacked[..numbers]);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, scale) in to[start..].chunks_exact_mut(self.d).zip(grids.scales) {
+                    for x in row {
+                        *x *= scale;
+                    }
+                }
+                for (row, offset) in to[start..].chunks_exact_mut(self.d).zip(grids.offsets) {
+                    for x in row {
+                        *x += offset;
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// Adds to a list that may grow to many times its size, but is never much larger than it need be.
+fn extend<T>(list: &mut Vec<T>, more: impl ExactSizeIterator<Item = T>) {
+    if list.capacity() - list.len() < more.len() {
+        list.reserve_exact(more.len().max(list.len() / 16));
+    }
+    list.extend(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rounding::round_rows;
+    use super::*;
+
+    #[test]
+    fn rows_come_back_rounded() {
+        for d in [1, 3, 8] {
+            for bits in KvBits::ALL {
+                let mut by_rows = KeptRows::new(d, bits, Lie::Rows);
+                let mut by_columns = KeptRows::new(d, bits, Lie::Columns);
+                let mut start = 0;
+                for n in [1, 4, 3, 16] {
+                    let rows: Vec<f32> = (0..n * d)
+                        .map(|i| ((i * 37 + start * 5) % 23) as f32 / 7.0 - 1.0)
+                        .collect();
+                    by_rows.push(&rows);
+                    by_columns.push(&rows);
+                    let mut rounded = rows.clone();
+                    round_rows(&mut rounded, d, bits);
+                    let range = start..start + n;
+                    let (mut found, mut turned) = (vec![f32::NAN; 99], Vec::new());
+                    by_rows.unpack(range.clone(), &mut found);
+                    by_columns.unpack(range.clone(), &mut turned);
+                    let mut decoded = Vec::new();
+                    by_rows.decode(range, &mut decoded, &mut Vec::new());
+                    for row in 0..n {
+                        for i in 0..d {
+                            assert_eq!(found[row * d + i], turned[i * n + row]);
+                            let (value, expected) = (decoded[row * d + i], rounded[row * d + i]);
+                            assert!((value - expected).abs() < 1e-6, "{bits:?}, d = {d}");
+                        }
+                    }
+                    start += n;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_those_of_codes_and_grids() {
+        let bytes = |bits| {
+            let mut kept = KeptRows::new(64, bits, Lie::Rows);
+            kept.push(&[0.5; 640]);
+            kept.bytes()
+        };
+        let all = KvBits::ALL.map(bytes);
+        assert_eq!(
+            all,
+            [10 * (32 + 8), 10 * (64 + 4), 10 * (128 + 4), 10 * 256]
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Summaries of one chunk: its clusters, their means, and what they leave.
+
+use super::far::HeadState;
+use crate::clusters::split::Split;
+use crate::cpu::math::{add_weighted, row_copy, row_subtract, vectorised};
+use crate::cpu::matrix::{Mat, MatMut, product};
+
+/// The clusters of one chunk, and buffers to be used again for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Summariser {
+    split: Split,
+    /// Keys as they come. `[S, D]`
+    tokens: Vec<f32>,
+    /// Keys cluster by cluster, then what the clusters leave of them. `[S, D]`
+    keys: Vec<f32>,
+    /// Values cluster by cluster. `[S, D]`
+    values: Vec<f32>,
+    ones: Vec<f32>,
+    whole: Vec<f32>,
+    half: Vec<f32>,
+}
+
+impl Summariser {
+    /// Splits a chunk, and puts its tokens in the order of clusters.
+    pub(super) fn gather(&mut self, [k, v]: [Mat<'_>; 2], d: usize, clusters: usize) {
+        let size = k.height();
+        for rows in [&mut self.tokens, &mut self.keys, &mut self.values] {
+            rows.resize(size * d, 0.0);
+        }
+        self.ones.resize(size, 1.0);
+        for (row, to) in self.tokens.chunks_exact_mut(d).enumerate() {
+            k.copy_row(row, to);
+        }
+        self.split.run(&self.tokens, d, clusters);
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = self.keys.chunks_exact_mut(d);
+                for (key, &token) in rows.zip(self.split.order()) {
+                    row_copy(key, &self.tokens[token * d..][..d]);
+                }
+            },
+        );
+        let rows = self.values.chunks_exact_mut(d);
+        for (value, &token) in rows.zip(self.split.order()) {
+            v.copy_row(token, value);
+        }
+    }
+
+    /// Tokens of the chunk, cluster by cluster.
+    pub(super) fn order(&self) -> &[usize] {
+        self.split.order()
+    }
+
+    /// How many tokens each cluster has.
+    pub(super) fn counts(&self) -> &[usize] {
+        self.split.counts()
+    }
+
+    /// Keys and values in the order of clusters. `[S, D]`
+    pub(super) fn ordered(&self) -> [&[f32]; 2] {
+        [&self.keys, &self.values]
+    }
+
+    /// Writes what is added to the scores of clusters, in units of ln 2: log₂ m, or `-inf` of an
+    /// empty one.
+    pub(super) fn bias(&self, to: &mut [f32]) {
+        for (to, &count) in to.iter_mut().zip(self.split.counts()) {
+            *to = log_count(count);
+        }
+    }
+
+    /// Writes the mean keys and values of the clusters `[G, D]`, and the mean key of the chunk
+    /// `[D]`.
+    pub(super) fn average(&self, [keys, values]: [&mut [f32]; 2], mean: &mut [f32], d: usize) {
+        vectorised(
+            #[inline(always)]
+            || {
+                self.average_each(keys, values, d);
+                self.average_all(keys, mean);
+            },
+        );
+    }
+
+    /// Writes the state of the chunk, whose clusters have the mean keys `means`. What is in the
+    /// order of clusters is lost.
+    pub(super) fn state(&mut self, state: HeadState<'_>, means: &[f32], to: &mut [f32], d: usize) {
+        match state {
+            HeadState::Off => {}
+            HeadState::Whole => {
+                self.centre(means, d);
+                self.multiply(to, d);
+            }
+            HeadState::Compressed { key, value } => {
+                self.centre(means, d);
+                let rank = key.t().height();
+                let mut whole = std::mem::take(&mut self.whole);
+                whole.resize(d * d, 0.0);
+                self.multiply(&mut whole, d);
+                self.half.resize(rank * d, 0.0);
+                let half = MatMut::dense(&mut self.half, rank, d);
+                product(half, key.t(), Mat::dense(&whole, d, d), 1.0, false);
+                self.whole = whole;
+                let half = Mat::dense(&self.half, rank, d);
+                let state = MatMut::dense(to, rank, rank);
+                product(state, half, value, 1.0, false);
+            }
+        }
+    }
+
+    /// Mean keys and values of the clusters.
+    #[inline(always)]
+    fn average_each(&self, keys: &mut [f32], values: &mut [f32], d: usize) {
+        for (rows, means) in [(&self.keys, keys), (&self.values, values)] {
+            let mut rest = rows.as_slice();
+            for (mean, &count) in means.chunks_exact_mut(d).zip(self.split.counts()) {
+                let (rows, later) = rest.split_at(count * d);
+                rest = later;
+                add_weighted(mean, &self.ones, rows);
+                let share = 1.0 / count.max(1) as f32;
+                for x in mean {
+                    *x *= share;
+                }
+            }
+        }
+    }
+
+    /// Mean key of all tokens, from those of the clusters.
+    #[inline(always)]
+    fn average_all(&self, keys: &[f32], mean: &mut [f32]) {
+        let counts = self.split.counts();
+        let share = 1.0 / self.ones.len() as f32;
+        for (key, &count) in keys.chunks_exact(mean.len()).zip(counts) {
+            add_weighted(mean, &[share * count as f32], key);
+        }
+    }
+
+    /// Takes from each key the mean of its cluster.
+    fn centre(&mut self, means: &[f32], d: usize) {
+        vectorised(
+            #[inline(always)]
+            || {
+                let mut rows = self.keys.chunks_exact_mut(d);
+                for (mean, &count) in means.chunks_exact(d).zip(self.split.counts()) {
+                    for row in rows.by_ref().take(count) {
+                        row_subtract(row, mean);
+                    }
+                }
+            },
+        );
+    }
+
+    /// F, from centred keys. The values need no centring: what it would take away
+    /// is zero.
+    fn multiply(&self, to: &mut [f32], d: usize) {
+        let size = self.ones.len();
+        let [keys, values] = [&self.keys, &self.values].map(|rows| Mat::dense(rows, size, d));
+        let share = 1.0 / size as f32;
+        product(MatMut::dense(to, d, d), keys.t(), values, share, false);
+    }
+}
+
+/// log₂ of how many tokens a cluster has.
+pub(super) fn log_count(count: usize) -> f32 {
+    match count {
+        0 => f32::NEG_INFINITY,
+        count => (count as f32).log2(),
+    }
+}
