@@ -3,6 +3,7 @@
 use bsbr_kernels::round_to_bits;
 use burn::tensor::{DType, Tensor};
 
+use crate::cache::bytes_of;
 use crate::clusters::Assignment;
 use crate::config::MomentsConfig;
 use crate::geometry::{HIDDEN, VISIBLE};
@@ -70,12 +71,10 @@ impl FarTokens {
         }
     }
 
-    /// Numbers held.
-    pub fn numbers(&self) -> usize {
-        [&self.keys, &self.values, &self.membership]
-            .map(|x| x.dims().iter().product::<usize>())
-            .iter()
-            .sum()
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let all = [&self.keys, &self.values, &self.membership];
+        all.map(bytes_of).iter().sum()
     }
 
     /// Takes each query's t best clusters out of `logits` and attends to their tokens.

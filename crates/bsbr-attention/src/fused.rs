@@ -60,7 +60,7 @@ impl MomentsConfig {
 }
 
 /// Sinks and near field alone.
-fn near(grid: &Grid) -> BlockAttention {
+pub(crate) fn near(grid: &Grid) -> BlockAttention {
     BlockAttention {
         sinks: grid.sinks,
         chunk_size: grid.chunk_size,

@@ -3,6 +3,7 @@
 use bsbr_kernels::{KvBits, round_to_bits};
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::cache::bytes_of;
 use crate::clusters::Assignment;
 use crate::compression::CompressionBases;
 
@@ -190,12 +191,11 @@ impl Summary {
         }
     }
 
-    /// Numbers held.
-    pub fn numbers(&self) -> usize {
-        let of = |dims: &[usize]| dims.iter().product::<usize>();
-        of(&self.counts.dims())
-            + of(&self.keys.dims())
-            + of(&self.values.dims())
-            + self.state.as_ref().map_or(0, |s| of(&s.dims()))
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        bytes_of(&self.counts)
+            + bytes_of(&self.keys)
+            + bytes_of(&self.values)
+            + self.state.as_ref().map_or(0, bytes_of)
     }
 }

@@ -102,10 +102,12 @@ impl Attention {
             ArmConfig::Published(config) => (config.grid(), None),
         };
         let query = input.query.clone().cast(DType::F32) * input.scale;
-        let tokens = query
-            .clone()
-            .matmul(input.key.clone().cast(DType::F32).swap_dims(2, 3))
-            + token_mask(&grid, n, &query);
+        let keys = input.key.clone().cast(DType::F32);
+        let keys = match self.config() {
+            ArmConfig::Dense(config) => round_to_bits(keys, config.kv_bits),
+            _ => keys,
+        };
+        let tokens = query.clone().matmul(keys.swap_dims(2, 3)) + token_mask(&grid, n, &query);
         let far = moments
             .filter(|_| grid.far_chunks(n) > 0)
             .map(|config| Far::new(config, self.own(), &grid, &input, &query));

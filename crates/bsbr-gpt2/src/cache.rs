@@ -35,9 +35,9 @@ impl Gpt2Cache {
         self.lengths.is_empty()
     }
 
-    /// Numbers kept, over all layers, rows and heads.
-    pub fn numbers(&self) -> usize {
-        self.layers.iter().map(Cache::numbers).sum()
+    /// Bytes kept, over all layers, rows and heads.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(Cache::bytes).sum()
     }
 }
 

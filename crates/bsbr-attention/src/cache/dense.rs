@@ -1,33 +1,38 @@
 //! All keys and values.
 
+use bsbr_kernels::round_to_bits;
 use burn::tensor::Tensor;
 
 use super::growing::{Growing, STEP};
 use crate::attention::AttentionInput;
+use crate::config::{DenseConfig, KvBits};
 use crate::dense;
 use crate::joint::{self, FUSED_FROM, Window};
 
+/// Keys and values are rounded, and kept in as many bits as they come in.
 #[derive(Debug, Clone)]
 pub(super) struct DenseCache {
+    bits: KvBits,
     keys: Growing,
     values: Growing,
 }
 
-impl Default for DenseCache {
-    fn default() -> Self {
+impl DenseCache {
+    pub fn new(config: &DenseConfig) -> Self {
         Self {
+            bits: config.kv_bits,
             keys: Growing::new(STEP),
             values: Growing::new(STEP),
         }
     }
-}
 
-impl DenseCache {
-    pub fn numbers(&self) -> usize {
-        self.keys.numbers() + self.values.numbers()
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes() + self.values.bytes()
     }
 
-    pub fn feed(&mut self, piece: AttentionInput) -> Tensor<4> {
+    pub fn feed(&mut self, mut piece: AttentionInput) -> Tensor<4> {
+        piece.key = round_to_bits(piece.key, self.bits);
+        piece.value = round_to_bits(piece.value, self.bits);
         let before = self.keys.len();
         self.keys.append(piece.key.clone());
         self.values.append(piece.value.clone());

@@ -88,11 +88,11 @@ impl Growing {
         self.part(0, self.used)
     }
 
-    /// Numbers in use.
-    pub fn numbers(&self) -> usize {
+    /// Bytes in use.
+    pub fn bytes(&self) -> usize {
         self.rows.as_ref().map_or(0, |rows| {
             let [b, h, _, d] = rows.dims();
-            b * h * self.used * d
+            b * h * self.used * d * rows.dtype().size()
         })
     }
 }
@@ -122,7 +122,7 @@ mod tests {
             values(&growing),
             [1., 1., 2., 3., 4., 4., 4., 4., 4., 4., 4.]
         );
-        assert_eq!((growing.len(), growing.numbers()), (11, 22));
+        assert_eq!((growing.len(), growing.bytes()), (11, 88));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Streaming: what a layer keeps of the tokens it has seen.
 
+#[cfg(feature = "flex")]
+mod block;
 mod dense;
 mod growing;
 mod published;
 mod window;
 
+#[cfg(feature = "flex")]
+use bsbr_kernels::BlockCache;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::attention::{Attention, AttentionInput};
@@ -22,7 +26,11 @@ use window::WindowCache;
 /// | dense | all keys and values |
 /// | local | keys and values of sinks and near field |
 /// | published | keys and values of the own chunk; K_bᵀV_b and h_b of each chunk before; the state that the own chunk reads |
-/// | moments | keys and values of sinks and near field; the summary of each far chunk; the state that the own chunk reads; with exact clusters also the keys and values of far chunks; with a learned routing also the attention inputs of the near field and h_b of each far chunk |
+/// | moments | keys and values of sinks and near field; the summary of each far chunk; the state that the own chunk reads; with exact clusters also the keys and values of far chunks, in `kv_bits`; with a learned routing also the attention inputs of the near field and h_b of each far chunk |
+///
+/// On the CPU, and without states, far keys and values are kept in that many bits, those of the
+/// means in 16; elsewhere they are rounded alike, but each takes as much room as an element of
+/// the tensors.
 ///
 /// A chunk is summarised, and its keys and values dropped, as soon as the chunk
 /// that it is far from begins. Rows of unequal length stand at different places of
@@ -42,6 +50,8 @@ struct Group {
 
 #[derive(Debug, Clone)]
 enum Kept {
+    #[cfg(feature = "flex")]
+    Block(Box<BlockCache>),
     Dense(Box<DenseCache>),
     Window(Box<WindowCache>),
     Published(Box<PublishedCache>),
@@ -66,24 +76,38 @@ impl Cache {
             .map_or(0, |group| group.tokens)
     }
 
-    /// Numbers kept, over all rows and heads. Buffers that grow in steps hold room
+    /// Bytes kept, over all rows and heads. Buffers that grow in steps hold room
     /// for some more tokens, which is not counted.
-    pub fn numbers(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.groups
             .iter()
             .map(|group| match &group.kept {
-                Kept::Dense(kept) => kept.numbers(),
-                Kept::Window(kept) => kept.numbers(),
-                Kept::Published(kept) => kept.numbers(),
+                #[cfg(feature = "flex")]
+                Kept::Block(kept) => kept.bytes(),
+                Kept::Dense(kept) => kept.bytes(),
+                Kept::Window(kept) => kept.bytes(),
+                Kept::Published(kept) => kept.bytes(),
             })
             .sum()
     }
 }
 
+/// Bytes of a tensor.
+pub(crate) fn bytes_of<const K: usize>(tensor: &Tensor<K>) -> usize {
+    tensor.dims().iter().product::<usize>() * tensor.dtype().size()
+}
+
 impl Kept {
-    fn new(attention: &Attention) -> Self {
+    /// For queries like these.
+    fn new(attention: &Attention, query: &Tensor<4>) -> Self {
+        #[cfg(feature = "flex")]
+        if let Some(kept) = block::cache(attention, query) {
+            return Self::Block(Box::new(kept));
+        }
+        #[cfg(not(feature = "flex"))]
+        let _ = query;
         match attention.config() {
-            ArmConfig::Dense(_) => Self::Dense(Box::default()),
+            ArmConfig::Dense(config) => Self::Dense(Box::new(DenseCache::new(config))),
             ArmConfig::Local(config) => {
                 Self::Window(Box::new(WindowCache::new(config.grid(), None)))
             }
@@ -100,6 +124,8 @@ impl Kept {
     fn feed(&mut self, attention: &Attention, piece: AttentionInput) -> Tensor<4> {
         let bases = attention.bases.as_ref();
         match self {
+            #[cfg(feature = "flex")]
+            Self::Block(kept) => kept.attend(piece.query, piece.key, piece.value, piece.scale),
             Self::Dense(kept) => kept.feed(piece),
             Self::Window(kept) => kept.feed(attention.own(), piece),
             Self::Published(kept) => kept.feed(attention.routing.as_ref(), bases, piece),
@@ -132,7 +158,7 @@ impl Attention {
             Padding::none()
         };
         if first {
-            cache.groups = groups_of(&padding, batch, length, self);
+            cache.groups = groups_of(&padding, &input.query, self);
         }
         let rows: usize = cache.groups.iter().map(|group| group.rows.len()).sum();
         assert_eq!(rows, batch, "rows of a piece and of its cache");
@@ -188,7 +214,8 @@ impl Group {
 }
 
 /// One group per distinct padding, in the order in which they appear.
-fn groups_of(padding: &Padding, batch: usize, length: usize, attention: &Attention) -> Vec<Group> {
+fn groups_of(padding: &Padding, query: &Tensor<4>, attention: &Attention) -> Vec<Group> {
+    let [batch, _, length, _] = query.dims();
     let mut groups: Vec<(usize, Group)> = Vec::new();
     for row in 0..batch {
         let before = padding.of_row(row).min(length);
@@ -199,7 +226,7 @@ fn groups_of(padding: &Padding, batch: usize, length: usize, attention: &Attenti
                 Group {
                     rows: vec![row],
                     tokens: 0,
-                    kept: Kept::new(attention),
+                    kept: Kept::new(attention, query),
                 },
             )),
         }

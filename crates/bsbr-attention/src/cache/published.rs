@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
+use super::bytes_of;
 use super::growing::Growing;
 use crate::attention::AttentionInput;
 use crate::compression::{CompressionBases, read_state};
@@ -36,15 +37,12 @@ impl PublishedCache {
         }
     }
 
-    pub fn numbers(&self) -> usize {
-        let of = |state: &Option<Tensor<5>>| -> usize {
-            state.as_ref().map_or(0, |s| s.dims().iter().product())
-        };
-        let summaries: usize = self
-            .summaries
-            .as_ref()
-            .map_or(0, |s| s.dims().iter().product());
-        self.keys.numbers() + self.values.numbers() + of(&self.states) + of(&self.state) + summaries
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes()
+            + self.values.bytes()
+            + self.states.as_ref().map_or(0, bytes_of)
+            + self.state.as_ref().map_or(0, bytes_of)
+            + self.summaries.as_ref().map_or(0, bytes_of)
     }
 
     pub fn feed(

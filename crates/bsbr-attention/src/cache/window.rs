@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 
+use super::bytes_of;
 use super::growing::Growing;
 use crate::attention::AttentionInput;
 use crate::compression::read_state;
@@ -51,18 +52,14 @@ impl WindowCache {
         }
     }
 
-    pub fn numbers(&self) -> usize {
-        let state = self.state.as_ref().map_or(0, |s| s.dims().iter().product());
-        self.keys.numbers()
-            + self.values.numbers()
-            + self.summary.as_ref().map_or(0, Summary::numbers)
-            + state
-            + self.far_tokens.as_ref().map_or(0, FarTokens::numbers)
-            + self.inputs.numbers()
-            + self
-                .offers
-                .as_ref()
-                .map_or(0, |h| h.dims().iter().product())
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes()
+            + self.values.bytes()
+            + self.summary.as_ref().map_or(0, Summary::bytes)
+            + self.state.as_ref().map_or(0, bytes_of)
+            + self.far_tokens.as_ref().map_or(0, FarTokens::bytes)
+            + self.inputs.bytes()
+            + self.offers.as_ref().map_or(0, bytes_of)
     }
 
     pub fn feed(&mut self, own: Own<'_>, piece: AttentionInput) -> Tensor<4> {

@@ -1,7 +1,7 @@
 //! Where the arms must equal dense attention, or something simpler still.
 
 use crate::common::{
-    Random, Sizes, arm, arms, assert_close, input, local, moments, relative_error, streamed,
+    Random, Sizes, arm, assert_close, exact_arms, input, local, moments, relative_error, streamed,
     test_device, tries_few,
 };
 use bsbr_attention::{ArmConfig, AttentionInput, MomentsConfig};
@@ -31,7 +31,7 @@ fn assert_dense(config: &ArmConfig, input: AttentionInput, tolerance: f32) {
 
 #[test]
 fn what_fits_sinks_and_near_field_is_dense() {
-    for config in arms() {
+    for config in exact_arms() {
         let fits = match &config {
             ArmConfig::Dense(_) => 12,
             ArmConfig::Local(c) => c.sink_tokens + (c.near_chunks + 1) * c.chunk_size,

@@ -5,7 +5,7 @@ use crate::common::{
     tries_few,
 };
 use bsbr_attention::config::MAX_CHUNK_SIZE;
-use bsbr_attention::{ArmConfig, Cache, MomentsConfig, Padding};
+use bsbr_attention::{ArmConfig, Cache, KvBits, MomentsConfig, Padding};
 
 #[test]
 fn streaming_equals_parallel() {
@@ -162,7 +162,7 @@ fn room_that_the_settings_name_is_not_made_before_it_is_needed() {
     assert_close(&output, &expected, 1e-5, "local");
 }
 
-/// Numbers kept after `tokens` tokens of one head of one sequence.
+/// Numbers of 32 bits kept after `tokens` tokens of one head of one sequence.
 fn numbers(config: &ArmConfig, tokens: usize, head_dim: usize) -> usize {
     let device = test_device();
     let sizes = Sizes {
@@ -179,12 +179,13 @@ fn numbers(config: &ArmConfig, tokens: usize, head_dim: usize) -> usize {
         let _ = attention.forward_cached(piece(&input, start, n), &mut cache);
     }
     assert_eq!(cache.tokens(0), tokens);
-    cache.numbers()
+    assert_eq!(cache.bytes() % 4, 0);
+    cache.bytes() / 4
 }
 
 #[test]
 fn caches_keep_what_the_design_says_and_no_more() {
-    let (d, s, g, sinks) = (4, 8, 2, 3);
+    let (d, s, g, sinks) = (8, 8, 2, 3);
     let tokens = sinks + 10 * s + 5;
     // Chunk 10 has begun with 5 tokens; chunk 9 is near, 0 to 8 are far.
     let near = 2 * d * (sinks + s + 5);
@@ -220,12 +221,31 @@ fn caches_keep_what_the_design_says_and_no_more() {
     );
     let exact = ArmConfig::Moments(MomentsConfig {
         exact_clusters: 1,
-        ..base
+        ..base.clone()
     });
+    // Where there is no kernel, which token is in which cluster is a matrix.
+    let members = if tries_few() { g * s } else { 0 };
     assert_eq!(
         numbers(&exact, tokens, d),
-        near + far * (summary + 2 * d * s + g * s)
+        near + far * (summary + 2 * d * s + members)
     );
+    if !tries_few() {
+        // Of each key and value a scale, of each mean too, and where clusters end.
+        let means = 2 * g * (d / 2 + 1) + g;
+        for (kv_bits, token) in [
+            (KvBits::Eight, d / 4 + 1),
+            (KvBits::Sixteen, d / 2 + 1),
+            (KvBits::Four, d / 8 + 2),
+        ] {
+            let few = ArmConfig::Moments(MomentsConfig {
+                exact_clusters: 1,
+                kv_bits,
+                ..base.clone()
+            });
+            let kept = far * (means + 2 * token * s);
+            assert_eq!(numbers(&few, tokens, d), near + kept, "{kv_bits:?}");
+        }
+    }
     // Without sinks 83 tokens are 10 chunks and 3 tokens.
     let published = published(s, 1);
     assert_eq!(

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::kept::{Grids, KeptRows, Lie};
 use super::plan::{Seen, blocks};
 use super::queries::{Attending, Near, Queries, SharedKeys};
-use super::settings::BlockAttention;
+use super::settings::{BlockAttention, KvBits};
 use super::summarise::{Summariser, log_count};
 use super::tokens::{Members, Unpacked};
 use crate::cpu::matrix::Mat;
@@ -31,6 +31,8 @@ const STEP: usize = 64;
 #[derive(Clone, Debug)]
 pub struct BlockCache {
     settings: BlockAttention,
+    /// Whether near tokens are rounded as far ones are.
+    rounds_near: bool,
     /// Tokens that came.
     tokens: usize,
     /// Heads of all sequences.
@@ -42,8 +44,23 @@ impl BlockCache {
     pub fn new(settings: BlockAttention) -> Self {
         Self {
             settings,
+            rounds_near: false,
             tokens: 0,
             heads: Vec::new(),
+        }
+    }
+
+    /// No tokens yet, all of which are seen exactly, their keys and values rounded to so many bits.
+    pub fn dense(kv_bits: KvBits) -> Self {
+        Self {
+            rounds_near: true,
+            ..Self::new(BlockAttention {
+                sinks: 0,
+                chunk_size: usize::MAX / 2,
+                near_chunks: 0,
+                kv_bits,
+                ..BlockAttention::default()
+            })
         }
     }
 
@@ -67,7 +84,12 @@ impl BlockCache {
     pub(super) fn feed(&mut self, [q, k, v]: [Heads<'_>; 3], scale: f32) -> Vec<f32> {
         let [b, h, n, d] = q.shape;
         if self.heads.is_empty() {
-            let of_head = |number: usize| HeadCache::new(self.settings.of_head(number % h), d);
+            let of_head = |number: usize| {
+                let mut head = HeadCache::new(self.settings.of_head(number % h), d);
+                let kept = || KeptRows::new(d, self.settings.kv_bits, Lie::Rows);
+                head.rounded = self.rounds_near.then(|| [kept(), kept()]);
+                head
+            };
             self.heads = (0..b * h).map(of_head).collect();
         }
         let mut out = vec![0.0; b * n * h * d];
@@ -143,6 +165,8 @@ struct HeadCache {
     /// Keys and values of tokens from number `near` on. `[n, D]`
     window: [Vec<f32>; 2],
     near: usize,
+    /// Keys and values of all tokens, in the place of a window, where near ones are rounded too.
+    rounded: Option<[KeptRows; 2]>,
     /// Mean keys and values of clusters. `[F·G, D]`
     means: [KeptRows; 2],
     /// Where the tokens of each cluster end, counted from the first far chunk's. `[F·G]`
@@ -156,6 +180,8 @@ struct Scratch {
     attending: Attending,
     summariser: Summariser,
     shared: Shared,
+    /// Rounded keys and values of all tokens. `[n, D]`
+    window: [Vec<f32>; 2],
     /// Means of the chunk that leaves. `[G, D]`
     means: [Vec<f32>; 2],
     mean: Vec<f32>,
@@ -178,8 +204,21 @@ impl Scratch {
             attending: Attending::new(),
             summariser: Summariser::default(),
             shared: Shared::default(),
+            window: Default::default(),
             means: Default::default(),
             mean: Vec::new(),
+        }
+    }
+}
+
+impl Scratch {
+    /// Brings rounded keys and values up to the first `tokens` tokens.
+    fn decode(&mut self, rounded: &[KeptRows; 2], tokens: usize) {
+        for (rounded, window) in rounded.iter().zip(&mut self.window) {
+            let done = window.len() / rounded.width().max(1);
+            for token in done..tokens {
+                rounded.decode(token..token + 1, window, &mut self.shared.unpacked);
+            }
         }
     }
 }
@@ -195,6 +234,7 @@ impl HeadCache {
             sinks: Default::default(),
             window: Default::default(),
             near: 0,
+            rounded: None,
             means: [kept(of_means, Lie::Rows), kept(of_means, Lie::Rows)],
             ends: Vec::new(),
             far: [kept(bits, Lie::Columns), kept(bits, Lie::Rows)],
@@ -203,7 +243,9 @@ impl HeadCache {
 
     fn bytes(&self) -> usize {
         let exact = self.sinks.iter().chain(&self.window).map(Vec::len);
-        let kept = self.means.iter().chain(&self.far).map(KeptRows::bytes);
+        let rounded = self.rounded.iter().flatten();
+        let kept = self.means.iter().chain(&self.far).chain(rounded);
+        let kept = kept.map(KeptRows::bytes);
         4 * (exact.sum::<usize>() + self.ends.len()) + kept.sum::<usize>()
     }
 
@@ -216,13 +258,25 @@ impl HeadCache {
         scratch: &mut Scratch,
     ) {
         scratch.shared.clear();
+        scratch.window.iter_mut().for_each(Vec::clear);
         let mut start = 0;
         while start < rows.len() {
             let chunk = self.tokens.saturating_sub(self.settings.sinks) / self.settings.chunk_size;
             let end = self.settings.start_of(chunk + 1);
             let len = (end - self.tokens).min(rows.len() - start);
-            for (window, from) in self.window.iter_mut().zip([k, v]) {
-                append(window, from.rows(start, len), self.d);
+            let new = [k, v].map(|from| from.rows(start, len));
+            match &mut self.rounded {
+                None => {
+                    for (window, new) in self.window.iter_mut().zip(new) {
+                        append(window, new, self.d);
+                    }
+                }
+                Some(rounded) => {
+                    for (rounded, new) in rounded.iter_mut().zip(new) {
+                        keep_each(rounded, new, self.d);
+                    }
+                    scratch.decode(rounded, self.tokens + len);
+                }
             }
             let seen = self.settings.seen(chunk);
             if seen.far > 0 {
@@ -250,11 +304,12 @@ impl HeadCache {
         scratch: &mut Scratch,
     ) {
         let start = queries.start;
-        let tokens = self.window[0].len() / self.d.max(1);
-        let [k, v] = self
-            .window
-            .each_ref()
-            .map(|x| Mat::dense(x, tokens, self.d));
+        let window = match self.rounded {
+            None => &self.window,
+            Some(_) => &scratch.window,
+        };
+        let tokens = window[0].len() / self.d.max(1);
+        let [k, v] = window.each_ref().map(|x| Mat::dense(x, tokens, self.d));
         let near = Near {
             k,
             v,
@@ -461,6 +516,15 @@ fn decode_each(column: &mut [f32], grids: Grids<'_>) {
     }
     for (x, offset) in column.iter_mut().zip(grids.offsets) {
         *x += offset;
+    }
+}
+
+/// Keeps rows one by one, as they are read in pieces of any size.
+fn keep_each(rounded: &mut KeptRows, rows: Mat<'_>, d: usize) {
+    let mut row = vec![0.0; d];
+    for number in 0..rows.height() {
+        rows.copy_row(number, &mut row);
+        rounded.push(&row);
     }
 }
 

@@ -68,6 +68,11 @@ impl KeptRows {
         }
     }
 
+    /// D
+    pub(super) fn width(&self) -> usize {
+        self.d
+    }
+
     /// Bytes that the rows take.
     pub(super) fn bytes(&self) -> usize {
         let codes = match &self.codes {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use crate::common::{assert_close, assert_same, cases, devices, tensor, tests_another, vec};
+#[cfg(feature = "flex")]
+use bsbr_kernels::BlockCache;
 use bsbr_kernels::{
     BlockAttention, BlockStates, HeadLevel, HeadLevels, KvBits, block_attention,
     block_attention_plain, causal_attention, fuses_block_attention,
@@ -199,6 +201,123 @@ fn equals_plain_with_exact_clusters() {
                 check([2, 2, n, 6], settings);
             }
         }
+    }
+}
+
+#[test]
+fn equals_plain_in_few_bits() {
+    for kv_bits in cases(1, [KvBits::Eight, KvBits::Four, KvBits::Sixteen]) {
+        for exact_clusters in cases(1, [2, 0, 100]) {
+            let settings = BlockAttention {
+                exact_clusters,
+                kv_bits,
+                ..SETTINGS
+            };
+            for n in cases(1, [61, 19, 1]) {
+                for d in cases(1, [6, 16, 5]) {
+                    check([2, 2, n, d], settings);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn equals_plain_with_a_level_for_each_head() {
+    use HeadLevel::{Clusters, Lookups, Near};
+    for levels in cases(
+        1,
+        [
+            [Near, Lookups, Lookups, Clusters],
+            [Clusters, Near, Near, Near],
+            [Near; 4],
+        ],
+    ) {
+        let settings = BlockAttention {
+            exact_clusters: 2,
+            levels: HeadLevels::new(&levels),
+            ..SETTINGS
+        };
+        check([2, 4, 53, 6], settings);
+        check_with([2, 4, 53, 6], settings, &bases(4, 6, 3, &Device::flex()));
+    }
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn a_cache_gives_in_pieces_what_the_whole_gives() {
+    use HeadLevel::{Clusters, Lookups, Near};
+    for device in plain_devices() {
+        for kv_bits in cases(1, KvBits::ALL) {
+            for (exact_clusters, d) in [(0, 5), (2, 16), (100, 7)] {
+                let settings = BlockAttention {
+                    exact_clusters,
+                    kv_bits,
+                    levels: HeadLevels::new(&[Lookups, Clusters, Near]),
+                    ..SETTINGS
+                };
+                let [q, k, v] = inputs([2, 3, 70, d], &device);
+                let scale = 0.4;
+                let states = BlockStates::Off;
+                let whole =
+                    block_attention(q.clone(), k.clone(), v.clone(), states, settings, scale);
+                for piece in [1, 7, 33, 70] {
+                    let mut cache = BlockCache::new(settings);
+                    let outputs = (0..70).step_by(piece).map(|start| {
+                        let n = piece.min(70 - start);
+                        let [q, k, v] = [&q, &k, &v].map(|x| x.clone().narrow(2, start, n));
+                        cache.attend(q, k, v, scale)
+                    });
+                    let outputs = Tensor::cat(outputs.collect(), 2);
+                    let what = format!("{settings:?} in pieces of {piece}");
+                    assert_close(outputs, whole.clone(), 2e-5, &what);
+                    assert_eq!(cache.tokens(), 70);
+                }
+            }
+        }
+    }
+}
+
+/// Of 128 dimensions of a pair of heads, 20 far chunks.
+#[cfg(feature = "flex")]
+#[test]
+fn a_cache_in_few_bits_is_small() {
+    let device = Device::flex();
+    let tokens = 4 + 22 * 128;
+    let share = |kv_bits| {
+        let mut cache = BlockCache::new(BlockAttention {
+            clusters: 8,
+            exact_clusters: 8,
+            kv_bits,
+            ..BlockAttention::default()
+        });
+        let [q, k, v] = inputs([1, 2, tokens, 64], &device);
+        cache.attend(q, k, v, 0.125);
+        // Less what is near: sinks, and the chunk before the next.
+        let near = 2 * (4 + 128) * 2 * 64 * 4;
+        (cache.bytes() - near) as f64 / (2 * 21 * 128 * 2 * 64 * 4) as f64
+    };
+    let shares = KvBits::ALL.map(share);
+    assert!(
+        shares[0] < 0.19 && shares[1] < 0.3 && shares[2] < 0.55,
+        "{shares:?}"
+    );
+    assert!(shares[3] < 1.07, "{shares:?}");
+}
+
+/// Whatever two queries of a block choose, the score of one does not depend on the other.
+#[test]
+fn all_clusters_looked_up_are_dense_at_any_size_of_scores() {
+    for device in plain_devices() {
+        let [q, _, v] = inputs([1, 2, 70, 16], &device);
+        let same = q.ones_like() * 1e4;
+        let dense = causal_attention(same.clone(), same.clone(), v.clone(), 0.25);
+        let settings = BlockAttention {
+            exact_clusters: 1000,
+            ..SETTINGS
+        };
+        let out = block_attention(same.clone(), same, v, BlockStates::Off, settings, 0.25);
+        assert_close(out, dense, 2e-5, "scores of 4e8");
     }
 }
 

@@ -226,6 +226,32 @@ fn equal_plain_with_exact_clusters() {
     }
 }
 
+/// What is rounded passes its gradient on as if it were not.
+#[test]
+fn equal_plain_in_few_bits() {
+    for kv_bits in cases(1, [KvBits::Eight, KvBits::Four, KvBits::Sixteen]) {
+        let settings = BlockAttention {
+            exact_clusters: 2,
+            kv_bits,
+            ..SETTINGS
+        };
+        for n in cases(1, [53, 21]) {
+            check_all_states([2, 2, n, 6], settings);
+        }
+    }
+}
+
+#[test]
+fn equal_plain_with_a_level_for_each_head() {
+    use HeadLevel::{Clusters, Lookups, Near};
+    let settings = BlockAttention {
+        exact_clusters: 2,
+        levels: HeadLevels::new(&[Near, Lookups, Lookups, Clusters]),
+        ..SETTINGS
+    };
+    check_all_states([2, 4, 53, 6], settings);
+}
+
 #[test]
 fn equal_plain_where_keys_are_alike() {
     // One cluster of each chunk has all tokens, the others none.

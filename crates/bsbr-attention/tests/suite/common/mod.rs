@@ -2,8 +2,8 @@
 #![allow(missing_docs, clippy::expect_used, clippy::panic)]
 
 use bsbr_attention::{
-    ArmConfig, Attention, AttentionInput, Cache, CompressionBases, HeadShape, LocalConfig,
-    MomentsConfig, Padding, PublishedConfig,
+    ArmConfig, Attention, AttentionInput, Cache, CompressionBases, DenseConfig, HeadLevel,
+    HeadShape, KvBits, LocalConfig, MomentsConfig, Padding, PublishedConfig,
 };
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -202,6 +202,14 @@ pub fn arms() -> Vec<ArmConfig> {
             exact_clusters: 1,
             ..base.clone()
         }),
+        m(MomentsConfig {
+            state: false,
+            exact_clusters: 2,
+            clusters: 4,
+            kv_bits: KvBits::Eight,
+            levels: vec![HeadLevel::Clusters, HeadLevel::Lookups],
+            ..base.clone()
+        }),
     ];
     if tries_few() {
         return arms;
@@ -235,12 +243,41 @@ pub fn arms() -> Vec<ArmConfig> {
             ..base.clone()
         }),
         m(MomentsConfig {
+            exact_clusters: 1,
+            kv_bits: KvBits::Four,
+            levels: vec![HeadLevel::Lookups, HeadLevel::Clusters],
+            ..base.clone()
+        }),
+        m(MomentsConfig {
+            compression: 4,
+            exact_clusters: 2,
+            kv_bits: KvBits::Sixteen,
+            levels: vec![HeadLevel::Lookups, HeadLevel::Near],
+            ..base.clone()
+        }),
+        m(MomentsConfig {
+            learned: true,
+            exact_clusters: 2,
+            kv_bits: KvBits::Eight,
+            levels: vec![HeadLevel::Near, HeadLevel::Lookups],
+            ..base.clone()
+        }),
+        ArmConfig::Dense(DenseConfig {
+            kv_bits: KvBits::Eight,
+        }),
+        m(MomentsConfig {
             chunk_size: 1,
             clusters: 1,
             ..base
         }),
     ]);
     arms
+}
+
+/// Those that round nothing, so that outputs are smooth and made of the values themselves.
+pub fn exact_arms() -> Vec<ArmConfig> {
+    let exact = |arm: &ArmConfig| arm.kv_bits() == KvBits::ThirtyTwo;
+    arms().into_iter().filter(exact).collect()
 }
 
 /// Largest |a − b| over the largest |b|, or over 0.01 where all of b is rounding noise.
