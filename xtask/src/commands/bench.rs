@@ -372,3 +372,54 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Result<Args> {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../assets/experiments/arms.toml"
+        );
+        let words = [&["bench", "--arms-file", file], words].concat();
+        Ok(Cli::try_parse_from(words)?.args)
+    }
+
+    fn ids(arms: &[ArmSpec]) -> Vec<&str> {
+        arms.iter().map(|arm| arm.id.as_str()).collect()
+    }
+
+    #[test]
+    fn who_decodes_and_after_what_has_a_default_of_its_own() -> Result<()> {
+        let all = args(&["--only", "decode"])?;
+        let found = decoding(&all)?;
+        assert_eq!(ids(&found.arms), DECODING);
+        assert_eq!(found.contexts, decode::CONTEXTS);
+        assert_eq!(units(&all), [(Scope::Decode, 0)]);
+        assert_eq!(ids(&arms(&all, &ARMS)?), ARMS);
+
+        let few = args(&["--only", "decode", "--arms", "local", "--lengths", "7,9"])?;
+        let found = decoding(&few)?;
+        assert_eq!(
+            (ids(&found.arms), found.contexts),
+            (vec!["local"], vec![7, 9])
+        );
+        // One cache, and two contexts in a first round and seven timed ones.
+        assert_eq!(plan(&few, 1, &decoding(&few)?), 1 + 8 * 2);
+
+        let none = decoding(&args(&["--only", "model"])?)?;
+        assert!(none.arms.is_empty());
+        let error = decoding(&args(&["--only", "decode", "--arms", "dens"])?);
+        assert!(error.is_err_and(|error| error.to_string().contains("no dens")));
+        Ok(())
+    }
+}

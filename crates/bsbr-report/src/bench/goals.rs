@@ -119,7 +119,7 @@ const GOALS: [Goal; 11] = [
         },
     },
     Goal {
-        text: "moments: a token after 4,000 tokens of context ÷ one after 500 tokens of context",
+        text: "moments: a token after 4,000 tokens of context ÷ one after 500",
         bound: Bound::AtMost,
         limit: 1.3,
         cases: |measured| {
