@@ -18,6 +18,7 @@ pub mod lab;
 pub mod overview;
 mod paired;
 pub mod rarity;
+mod reading;
 pub mod record;
 pub mod render;
 pub mod reported;

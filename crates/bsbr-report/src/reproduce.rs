@@ -12,6 +12,7 @@ use crate::record::{Records, RunInfo};
 use crate::render::Report;
 use crate::reported::Claim;
 use crate::runner::{self, Job, Observer};
+use crate::section::Section;
 use crate::spec::{ArmSpec, Spec};
 use crate::store::Store;
 
@@ -84,12 +85,7 @@ pub fn reproduce(
         .partition(|job| plan.runs(&job.spec));
     let records = runner::run(&running, lab, &store, &info, observer)?;
     let mut all: Vec<(Job, Records)> = running.into_iter().zip(records).collect();
-    for job in shown {
-        let records = runner::recorded(&job, lab, &store)?;
-        if records.first().is_some() {
-            all.push((job, records));
-        }
-    }
+    all.extend(on_the_page(&all, shown, lab, &store)?);
     report(plan, lab, all, out)?.write(out)
 }
 
@@ -100,13 +96,7 @@ pub fn reproduce(
 /// [`ReportError`] where a record cannot be read or drawn.
 pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let store = Store::new(out.join(RECORDS));
-    let mut all = Vec::new();
-    for job in jobs(plan)? {
-        let records = runner::recorded(&job, lab, &store)?;
-        if records.first().is_some() {
-            all.push((job, records));
-        }
-    }
+    let all = on_the_page(&[], jobs(plan)?, lab, &store)?;
     let files = report(plan, lab, all, out)?.files();
     let differs = |(path, bytes): &(PathBuf, Vec<u8>)| {
         // A file that cannot be read is not what it should be, either.
@@ -117,6 +107,53 @@ pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, R
         .filter(differs)
         .map(|(path, _)| out.join(path))
         .collect())
+}
+
+/// What is shown beside `running`: what has records, and what begins the section of what is shown.
+fn on_the_page(
+    running: &[(Job, Records)],
+    jobs: Vec<Job>,
+    lab: &Lab,
+    store: &Store,
+) -> Result<Vec<(Job, Records)>, ReportError> {
+    let mut all = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let records = runner::recorded(&job, lab, store)?;
+        all.push((job, records));
+    }
+    let recorded = all.iter().filter(|(_, records)| records.first().is_some());
+    let shown: Vec<String> = recorded
+        .chain(running)
+        .map(|(job, _)| name(&job.spec).to_owned())
+        .collect();
+    all.retain(|(job, _)| {
+        let page = job.spec.page.as_ref();
+        shown
+            .iter()
+            .any(|one| *one == name(&job.spec) || Some(one) == page)
+    });
+    Ok(all)
+}
+
+/// The sections in order, those that begin another's as parts of it.
+fn sections(all: &[(Job, Records)]) -> Result<Vec<Section>, ReportError> {
+    let shown = |id: &str| all.iter().any(|(job, _)| name(&job.spec) == id);
+    let page = |spec: &Spec| spec.page.clone().filter(|page| shown(page));
+    let (mut sections, mut beginnings) = (Vec::new(), Vec::new());
+    for (job, records) in all {
+        let section = job.experiment.render(records)?;
+        match page(&job.spec) {
+            Some(page) => beginnings.push((page, section)),
+            None => sections.push(section),
+        }
+    }
+    for (page, first) in beginnings.into_iter().rev() {
+        if let Some(place) = sections.iter().position(|one| one.id == page) {
+            let own = std::mem::take(&mut sections[place]);
+            sections[place] = own.begun_by(first);
+        }
+    }
+    Ok(sections)
 }
 
 fn jobs(plan: &Plan) -> Result<Vec<Job>, ReportError> {
@@ -157,10 +194,7 @@ fn report(
         arms: arms(all.iter().map(|(job, _)| &job.spec)),
         quick: plan.specs.iter().any(|spec| spec.method.quick),
         overview: overview::answer(&plan.overview, &sources, &plan.claims),
-        sections: all
-            .iter()
-            .map(|(job, records)| job.experiment.render(records))
-            .collect::<Result<_, _>>()?,
+        sections: sections(&all)?,
     })
 }
 

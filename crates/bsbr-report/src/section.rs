@@ -328,6 +328,35 @@ pub struct Section {
     pub provenance: Vec<(String, String)>,
 }
 
+impl Section {
+    /// The same, begun by another section; its id, title and question stay.
+    #[must_use]
+    pub fn begun_by(mut self, mut first: Self) -> Self {
+        let of_first =
+            |(name, value): (String, String)| (format!("{name}: {}", first.title), value);
+        let differing = first.provenance.drain(..);
+        let differing: Vec<_> = differing
+            .filter(|row| !self.provenance.contains(row))
+            .map(of_first)
+            .collect();
+        // A paragraph that both have is said once.
+        self.method.retain(|own| !first.method.contains(own));
+        first.method.append(&mut self.method);
+        first.verdicts.append(&mut self.verdicts);
+        first.headlines.append(&mut self.headlines);
+        first.blocks.append(&mut self.blocks);
+        first.comparisons.append(&mut self.comparisons);
+        self.provenance.extend(differing);
+        Self {
+            id: self.id,
+            title: self.title,
+            question: self.question,
+            provenance: self.provenance,
+            ..first
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

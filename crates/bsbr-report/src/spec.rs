@@ -187,6 +187,8 @@ pub struct Spec {
     pub title: String,
     /// What the section answers.
     pub question: String,
+    /// The experiment whose section this one's begins, where that is on the page.
+    pub page: Option<String>,
     /// The section's place on the page.
     pub order: u32,
     /// What our claims must reach.
@@ -244,6 +246,8 @@ struct SpecFile {
     experiment: String,
     title: String,
     question: String,
+    #[serde(default)]
+    page: Option<String>,
     order: u32,
     seed: u64,
     arms: Vec<String>,
@@ -401,6 +405,7 @@ pub fn parse_spec(
         method,
         title: file.title,
         question: file.question,
+        page: file.page,
         order: file.order,
         bars: file.bars,
     })

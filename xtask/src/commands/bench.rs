@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use bsbr_gpt2::Gpt2;
 use bsbr_report::arms::load_dense;
+use bsbr_report::bench::decode::{self, Decoding};
 use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::select::Measured;
 use bsbr_report::bench::tables::tables;
@@ -25,6 +26,19 @@ use crate::device;
 /// Lengths of a run that says nothing of them.
 const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
 
+/// Arms of a run that says nothing of them.
+const ARMS: [&str; 2] = ["dense", "moments"];
+
+/// The same where tokens are generated.
+const DECODING: [&str; 6] = [
+    "dense",
+    "moments",
+    "moments-exact",
+    "moments-no-state",
+    "local",
+    "published",
+];
+
 /// Time models beside the machine's limits and beside PyTorch.
 ///
 /// Everything compared takes turns in the same rounds, and ratios are made round by round: medians
@@ -41,16 +55,13 @@ pub struct Args {
     /// Random weights of this shape instead [default: gpt2]
     #[arg(long, value_name = "NAME")]
     shape: Option<Shape>,
-    /// Tokens of a sequence [default: 128,512,1024,2048]
+    /// Tokens of a sequence, or of the context where tokens are generated [default:
+    /// 128,512,1024,2048; of contexts 500,1000,2000,4000]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     lengths: Vec<usize>,
-    /// Arms, of those in assets/experiments/arms.toml
-    #[arg(
-        long,
-        value_name = "NAME,…",
-        value_delimiter = ',',
-        default_value = "dense,moments"
-    )]
+    /// Arms, of those in assets/experiments/arms.toml [default: dense,moments; where tokens are
+    /// generated also moments-exact,moments-no-state,local,published]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     arms: Vec<String>,
     /// What is measured
     #[arg(
@@ -115,6 +126,8 @@ enum Part {
     Memory,
     /// Loading and the first token, in fresh processes
     FirstToken,
+    /// Tokens generated after contexts, reading those through the cache, and what is kept of them
+    Decode,
     /// How far logits are from those that the processor computes in f32
     Accuracy,
     /// A training step of a small model
@@ -129,6 +142,7 @@ impl Part {
             Self::Gradients => Scope::Gradients,
             Self::Memory => Scope::Memory,
             Self::FirstToken => Scope::FirstToken,
+            Self::Decode => Scope::Decode,
             Self::Accuracy => Scope::Accuracy,
             Self::Training => Scope::Training,
         }
@@ -144,7 +158,8 @@ pub fn run(args: Args) -> Result<()> {
         };
     }
     let device = device::parse(&args.device)?;
-    let arms = arms(&args)?;
+    let arms = arms(&args, &ARMS)?;
+    let decoding = decoding(&args)?;
     let found = args.model.as_ref().map(|model| args.hub.find(model));
     let found = found.transpose()?;
     let (name, dense) = dense(&args, found.as_ref(), &device)?;
@@ -152,7 +167,7 @@ pub fn run(args: Args) -> Result<()> {
     let info = info(name, &dense);
     let mut record = BenchRecord::begin(super::command_line(), info, place.clone(), args.runs);
     let folder = tempfile::tempdir().context("a folder for checkpoints")?;
-    let progress = Progress::new(plan(&args, arms.len()));
+    let progress = Progress::new(plan(&args, arms.len(), &decoding));
     let told = |text: &str| progress.begins(text);
     let shape = match args.model {
         Some(_) => None,
@@ -177,6 +192,7 @@ pub fn run(args: Args) -> Result<()> {
                 args.device.clone(),
             ],
         },
+        decoding,
         progress: &told,
         place,
         processor: device::parse("flex").ok(),
@@ -212,16 +228,33 @@ fn check(page: &Path, arms_file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn arms(args: &Args) -> Result<Vec<ArmSpec>> {
+/// The arms that were named, or those of `default`.
+fn arms(args: &Args, default: &[&str]) -> Result<Vec<ArmSpec>> {
     let known = read_arms(&args.arms_file)?;
-    let arm = |id: &String| match known.iter().find(|arm| arm.id == *id) {
+    let arm = |id: &str| match known.iter().find(|arm| arm.id == id) {
         Some(arm) => Ok(arm.clone()),
         None => {
             let names: Vec<&str> = known.iter().map(|arm| arm.id.as_str()).collect();
             bail!("--arms: there is no {id}; there are {}", names.join(", "))
         }
     };
-    args.arms.iter().map(arm).collect()
+    match args.arms.is_empty() {
+        true => default.iter().copied().map(arm).collect(),
+        false => args.arms.iter().map(String::as_str).map(arm).collect(),
+    }
+}
+
+fn decoding(args: &Args) -> Result<Decoding> {
+    Ok(Decoding {
+        arms: match args.only.contains(&Part::Decode) {
+            true => arms(args, &DECODING)?,
+            false => Vec::new(),
+        },
+        contexts: match args.lengths.is_empty() {
+            true => decode::CONTEXTS.to_vec(),
+            false => args.lengths.clone(),
+        },
+    })
 }
 
 fn dense(args: &Args, found: Option<&Found>, device: &Device) -> Result<(String, Gpt2)> {
@@ -271,16 +304,17 @@ fn units(args: &Args) -> Vec<(Scope, usize)> {
     scopes
         .into_iter()
         .flat_map(|scope| match scope {
-            Scope::FirstToken | Scope::Training => vec![(scope, 0)],
+            Scope::FirstToken | Scope::Decode | Scope::Training => vec![(scope, 0)],
             _ => lengths.iter().map(|&length| (scope, length)).collect(),
         })
         .collect()
 }
 
 /// About how often progress is told of.
-fn plan(args: &Args, arms: usize) -> u64 {
+fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
     let (runs, torch) = (args.runs, u64::from(args.baseline.is_some()));
     let arms = arms as u64;
+    let [decoders, contexts] = [decoding.arms.len(), decoding.contexts.len()].map(|n| n as u64);
     units(args)
         .iter()
         .map(|(scope, _)| match scope {
@@ -289,6 +323,7 @@ fn plan(args: &Args, arms: usize) -> u64 {
             }
             Scope::Memory => runs.min(3) * (arms + 2 * torch),
             Scope::FirstToken => (runs + 1) * 2 * (1 + torch),
+            Scope::Decode => decoders + (runs + 1) * (decoders + torch) * contexts,
             Scope::Training => (runs + 1) * (1 + torch),
             Scope::Accuracy => arms + torch,
             Scope::Profile => arms,
@@ -335,5 +370,56 @@ impl Progress {
 
     fn ends(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(words: &[&str]) -> Result<Args> {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../assets/experiments/arms.toml"
+        );
+        let words = [&["bench", "--arms-file", file], words].concat();
+        Ok(Cli::try_parse_from(words)?.args)
+    }
+
+    fn ids(arms: &[ArmSpec]) -> Vec<&str> {
+        arms.iter().map(|arm| arm.id.as_str()).collect()
+    }
+
+    #[test]
+    fn who_decodes_and_after_what_has_a_default_of_its_own() -> Result<()> {
+        let all = args(&["--only", "decode"])?;
+        let found = decoding(&all)?;
+        assert_eq!(ids(&found.arms), DECODING);
+        assert_eq!(found.contexts, decode::CONTEXTS);
+        assert_eq!(units(&all), [(Scope::Decode, 0)]);
+        assert_eq!(ids(&arms(&all, &ARMS)?), ARMS);
+
+        let few = args(&["--only", "decode", "--arms", "local", "--lengths", "7,9"])?;
+        let found = decoding(&few)?;
+        assert_eq!(
+            (ids(&found.arms), found.contexts),
+            (vec!["local"], vec![7, 9])
+        );
+        // One cache, and two contexts in a first round and seven timed ones.
+        assert_eq!(plan(&few, 1, &decoding(&few)?), 1 + 8 * 2);
+
+        let none = decoding(&args(&["--only", "model"])?)?;
+        assert!(none.arms.is_empty());
+        let error = decoding(&args(&["--only", "decode", "--arms", "dens"])?);
+        assert!(error.is_err_and(|error| error.to_string().contains("no dens")));
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use bsbr_report::experiments::memory::worker::{Cell, Worker, measure_here};
 use super::shape::Shape;
 use crate::device;
 
-/// Measure the memory of one forward pass or training step, described as JSON on standard input.
+/// Measure the memory of one forward pass, reading or training step, described as JSON on standard input.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the dense model

@@ -147,7 +147,7 @@ fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
 /// The experiments asked for; of random weights only those that need no others.
 fn only(args: &Args) -> Vec<String> {
     match (args.shape, args.only.is_empty()) {
-        (Some(_), true) => ["speed", "memory", "training-memory"]
+        (Some(_), true) => ["speed", "reading-memory", "memory", "training-memory"]
             .map(str::to_owned)
             .to_vec(),
         _ => args.only.clone(),

@@ -12,6 +12,7 @@ use burn::tensor::{DType, Device};
 
 use crate::arms;
 use crate::bench::accuracy::{self, RELATIVE};
+use crate::bench::decode::{self, Decoding, Player};
 use crate::bench::first_token::FirstToken;
 use crate::bench::place::Place;
 use crate::bench::record::{BYTES, Series, from_rounds};
@@ -33,8 +34,11 @@ const SEED: u64 = 1;
 const CALIBRATION: [u64; 2] = [100, 101];
 
 /// Of what takes longer than these seconds, fewer rounds are timed.
-const SLOW_SECONDS: f64 = 20.0;
-const SLOW_RUNS: u64 = 3;
+pub(super) const SLOW_SECONDS: f64 = 20.0;
+pub(super) const SLOW_RUNS: u64 = 3;
+
+/// Positions that stand in for those that a model does not have.
+pub(super) const WINDOW: usize = 512;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +53,8 @@ pub enum Scope {
     Memory,
     /// Fresh processes, from their start to the first token after a prompt.
     FirstToken,
+    /// A token after contexts of several lengths, through a cache.
+    Decode,
     /// How far the last token's logits are from those that the processor computes in `f32`.
     Accuracy,
     /// A training step of a small model.
@@ -66,6 +72,7 @@ impl Scope {
             Self::Gradients => "gradients",
             Self::Memory => "memory",
             Self::FirstToken => "first-token",
+            Self::Decode => "decode",
             Self::Accuracy => "accuracy",
             Self::Training => "training",
             Self::Profile => "profile",
@@ -93,6 +100,8 @@ pub struct Contest<'a> {
     pub memory: Worker,
     /// Processes that open a model.
     pub first_token: FirstToken,
+    /// Who generates, after what.
+    pub decoding: Decoding,
     /// Told of what begins.
     pub progress: &'a dyn Fn(&str),
     /// PyTorch's process, once there is one.
@@ -124,6 +133,7 @@ impl Contest<'_> {
             Scope::Model | Scope::Attention | Scope::Gradients => self.timed(scope, length),
             Scope::Memory => Ok(self.memory(length)),
             Scope::FirstToken => self.first_token(),
+            Scope::Decode => self.decode(),
             Scope::Accuracy => self.accuracy(length),
             Scope::Training => self.training(),
             Scope::Profile => self.profile(length),
@@ -159,7 +169,7 @@ impl Contest<'_> {
     /// What stands in for positions that the model does not have.
     fn extension(&self) -> PositionExtension {
         PositionExtension::RepeatLast {
-            window: self.dense.config().n_positions.min(512),
+            window: self.dense.config().n_positions.min(WINDOW),
         }
     }
 
@@ -344,6 +354,36 @@ impl Contest<'_> {
         });
         self.first_token
             .measure(&self.dense, python.as_deref(), self.runs, self.progress)
+    }
+
+    fn decode(&self) -> Result<Vec<Series>, ReportError> {
+        let Decoding { arms, contexts } = &self.decoding;
+        let vocabulary = self.dense.config().vocab_size;
+        let ids = |length: usize| random(SEED, 0, vocabulary, length);
+        let (mut players, mut long) = (Vec::new(), Vec::new());
+        for arm in arms {
+            let model = Rc::new(self.model(arm)?);
+            players.extend(contexts.iter().map(|&context| Player {
+                who: arm.id.clone(),
+                context,
+                run: decode::ours(model.clone(), ids(context)),
+            }));
+            if !contexts.contains(&decode::LONGEST) {
+                (self.progress)(&format!("cache of {} tokens: {}", decode::LONGEST, arm.id));
+                long.push(decode::long_cache(&arm.id, &model, &ids(decode::LONGEST)));
+            }
+        }
+        if self.torch {
+            let baseline = self.shared_baseline();
+            players.extend(contexts.iter().map(|&context| Player {
+                who: Kind::Sdpa.id().to_owned(),
+                context,
+                run: decode::torch(baseline.clone(), context),
+            }));
+        }
+        let mut all = decode::rounds(&players, self.runs, self.progress);
+        all.append(&mut long);
+        Ok(all)
     }
 
     fn training(&self) -> Result<Vec<Series>, ReportError> {

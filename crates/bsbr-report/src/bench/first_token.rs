@@ -13,6 +13,7 @@ use crate::bench::Scope;
 use crate::bench::record::{BYTES, SECONDS, Series};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::status;
+use crate::reading::likeliest;
 use crate::torch::{FIRST_TOKEN, Kind};
 
 /// Tokens of the prompt.
@@ -70,9 +71,7 @@ fn first(model: &Gpt2, ids: &[u32]) -> Result<u32, String> {
     let hidden = model
         .hidden_states(&batch)
         .map_err(|error| error.to_string())?;
-    let best = model.last_logits(hidden).argmax(1).into_data();
-    let best = best.iter::<i64>().next().unwrap_or_default();
-    u32::try_from(best).map_err(|error| error.to_string())
+    likeliest(model.last_logits(hidden))
 }
 
 /// Where checkpoints are put, and how processes are started that open them.

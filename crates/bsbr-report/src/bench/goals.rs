@@ -1,9 +1,11 @@
 //! What is wanted, and how far it is reached.
 
-use crate::bench::over_floor::{over_floor, share_of_rate};
+use crate::bench::decode::{self, CACHE, PREFILL, TOKEN};
+use crate::bench::over_floor::{config, over_floor, share_of_rate};
 use crate::bench::record::Series;
 use crate::bench::select::{Measured, Spread};
 use crate::bench::table::{Table, ratio};
+use crate::bench::tables::decode::dense_cache;
 use crate::bench::{Scope, first_token, training};
 
 /// Which way a goal is met.
@@ -27,7 +29,7 @@ struct Goal {
 /// Dense models at most as slow as PyTorch.
 const SDPA: &str = "torch-sdpa";
 
-const GOALS: [Goal; 8] = [
+const GOALS: [Goal; 11] = [
     Goal {
         text: "dense forward pass ÷ PyTorch's with SDPA, at every length",
         bound: Bound::AtMost,
@@ -114,6 +116,39 @@ const GOALS: [Goal; 8] = [
                 peaks.iter().map(|peak| peak / file).collect()
             });
             vec![("first token".to_owned(), found)]
+        },
+    },
+    Goal {
+        text: "moments: a token after 4,000 tokens of context ÷ one after 500",
+        bound: Bound::AtMost,
+        limit: 1.3,
+        cases: |measured| {
+            let found = measured.growth(Scope::Decode, "moments", TOKEN, [4000, 500]);
+            vec![("4000 tokens".to_owned(), found)]
+        },
+    },
+    Goal {
+        text: "reading through the cache: moments ÷ dense, from 1,024 tokens on",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| {
+            by_length(measured, Scope::Decode, 1024, |length| {
+                measured.ratio(Scope::Decode, ["moments", "dense"], PREFILL, length)
+            })
+        },
+    },
+    Goal {
+        text: "cache of moments ÷ keys and values of dense in f32, 8,192 tokens",
+        bound: Bound::AtMost,
+        limit: 0.32,
+        cases: |measured| {
+            let length = decode::LONGEST;
+            let kept = measured.series(Scope::Decode, "moments", CACHE, length);
+            let found = kept.zip(config(measured)).map(|(kept, config)| {
+                let dense = dense_cache(&config, length);
+                kept.samples.iter().map(|kept| kept / dense).collect()
+            });
+            vec![(format!("{length} tokens"), found.unwrap_or_default())]
         },
     },
 ];

@@ -7,6 +7,7 @@
 
 pub mod accuracy;
 pub mod contest;
+pub mod decode;
 pub mod first_token;
 pub mod floor;
 pub mod goals;

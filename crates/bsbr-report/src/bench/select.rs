@@ -185,6 +185,17 @@ impl Measured {
         Vec::new()
     }
 
+    /// The ratio of one at two lengths in each round; nothing where they come from different records.
+    pub fn growth(
+        &self,
+        scope: Scope,
+        who: &str,
+        part: &str,
+        [upper, lower]: [usize; 2],
+    ) -> Vec<f64> {
+        self.quotients(scope, part, [(who, upper), (who, lower)])
+    }
+
     /// The ratio of two in each round; nothing where they come from different records.
     pub fn ratio(
         &self,
@@ -193,11 +204,16 @@ impl Measured {
         part: &str,
         length: usize,
     ) -> Vec<f64> {
-        let wanted = |one: &&Series, who: &str| {
+        self.quotients(scope, part, [(upper, length), (lower, length)])
+    }
+
+    /// What one has by what another has, in each round of the newest record that has both.
+    fn quotients(&self, scope: Scope, part: &str, [upper, lower]: [(&str, usize); 2]) -> Vec<f64> {
+        let wanted = |one: &&Series, (who, length): (&str, usize)| {
             one.scope == scope.id() && one.who == who && one.part == part && one.length == length
         };
         for record in self.records.iter().rev() {
-            let find = |who: &str| record.series.iter().find(|one| wanted(one, who));
+            let find = |of| record.series.iter().find(|one| wanted(one, of));
             if let (Some(upper), Some(lower)) = (find(upper), find(lower)) {
                 let pairs = upper.samples.iter().zip(&lower.samples);
                 return pairs.map(|(upper, lower)| upper / lower).collect();

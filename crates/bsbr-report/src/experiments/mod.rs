@@ -8,6 +8,7 @@ pub mod layers;
 pub mod memory;
 pub mod perplexity;
 pub mod qa;
+pub mod reading_memory;
 pub mod recovery;
 pub mod similarity;
 pub mod speed;
@@ -33,7 +34,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 17] = [
+const ALL: [(&str, u32, Make); 18] = [
     (
         "similarity",
         similarity::VERSION,
@@ -46,6 +47,11 @@ const ALL: [(&str, u32, Make); 17] = [
         attention_maps::AttentionMaps::boxed,
     ),
     ("speed", speed::VERSION, speed::Speed::boxed),
+    (
+        "reading-memory",
+        reading_memory::VERSION,
+        reading_memory::ReadingMemory::boxed,
+    ),
     ("memory", memory::VERSION, memory::Memory::boxed),
     (
         "training-memory",

@@ -129,7 +129,7 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &[Claim]) ->
         observation: statement.observation,
         section: source
             .filter(|source| source.records.first().is_some())
-            .map(|source| source.spec.method.experiment.clone()),
+            .map(|source| section(source.spec, sources)),
         arm: arm.clone(),
         label: label(arm),
         holds: found
@@ -145,6 +145,16 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &[Claim]) ->
             Err(reason) => Cell::Missing(reason),
         },
     }
+}
+
+/// The section that an experiment's numbers are in: its own, or the one that it begins.
+fn section(spec: &Spec, sources: &[Source<'_>]) -> String {
+    let own = &spec.method.experiment;
+    let page = spec.page.as_ref().filter(|page| {
+        let mut shown = sources.iter().filter(|one| one.records.first().is_some());
+        shown.any(|one| one.spec.method.experiment == **page)
+    });
+    page.unwrap_or(own).clone()
 }
 
 fn not_run(statement: &Statement) -> String {

@@ -12,6 +12,12 @@ is the seconds of one run, or what went wrong. Weights and inputs are random. Th
     accuracy TOKENS   how far the last token's logits are from those of the same model on the CPU in
                       float32, relative to their norm
     memory TOKENS     the bytes by which a forward pass raises the peak of what the process holds
+    read TOKENS       reading so many tokens, with what `generate` of transformers keeps of them: in one
+                      piece, keys and values, logits of the last token
+    generate TOKENS   a token after those that were read last: the mean of so many, the likeliest each
+    cache 0           the bytes of keys and values that are kept of those
+    reading TOKENS    the bytes by which reading so many raises the peak of what the process holds
+    peak 0            the most bytes that the process held since the last scope that measures them began
 """
 
 import copy
@@ -29,6 +35,10 @@ torch.manual_seed(0)
 device, dtype = torch.device(shape["device"]), getattr(torch, shape["dtype"])
 torch.zeros(1, device=device)
 models = {}
+held = {}
+
+# Tokens that may be generated after those that were read.
+ROOM = 128
 
 
 def begin():
@@ -160,19 +170,60 @@ def status(name):
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
 
 
-def memory(kind, length):
-    model(kind, length)
-    forward(kind, min(length, 16))
+def growth(run, kind, length):
+    run(kind, min(length, 16))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        forward(kind, length)
+        run(kind, length)
         return float(torch.cuda.max_memory_allocated() - before)
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = status("VmRSS")
-    forward(kind, length)
+    run(kind, length)
     return float(max(status("VmHWM") - before, 0))
+
+
+def memory(kind, length):
+    model(kind, length)
+    return growth(forward, kind, length)
+
+
+def reading(kind, length):
+    model(kind, length + ROOM)
+    return growth(read, kind, length)
+
+
+def peak(_kind, _number):
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return float(status("VmHWM"))
+
+
+def step(ids):
+    out = held["model"](ids, past_key_values=held["past"], use_cache=True)
+    held["past"] = out.past_key_values
+    held["next"] = (out.last_hidden_state[:, -1] @ held["model"].wte.weight.T).argmax(-1).item()
+
+
+def read(kind, length):
+    held.update(model=model(kind, length + ROOM), past=None)
+    ids = tokens(1, length)
+    start = begin()
+    step(ids)
+    return time.perf_counter() - start
+
+
+def generate(_kind, count):
+    start = begin()
+    for _ in range(count):
+        step(torch.tensor([[held["next"]]], device=device))
+    return (time.perf_counter() - start) / count
+
+
+def cache(_kind, _number):
+    kept = [x for layer in held["past"].layers for x in (layer.keys, layer.values)]
+    return float(sum(x.numel() * x.element_size() for x in kept))
 
 
 SCOPES = {
@@ -183,6 +234,11 @@ SCOPES = {
     "training": training,
     "accuracy": accuracy,
     "memory": memory,
+    "read": read,
+    "generate": generate,
+    "cache": cache,
+    "reading": reading,
+    "peak": peak,
 }
 
 print("ready", flush=True)

@@ -132,7 +132,7 @@ impl Baseline {
         }
     }
 
-    /// Seconds of one run, or bytes where the scope is memory. What the scopes are is told in the
+    /// Seconds of one run, or bytes where the scope is of memory. What the scopes are is told in the
     /// script.
     ///
     /// # Errors

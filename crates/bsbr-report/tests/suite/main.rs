@@ -17,6 +17,7 @@ mod page;
 #[path = "../../../bsbr-data/tests/common/parquet.rs"]
 mod parquet_file;
 mod perplexity;
+mod reading_memory;
 mod recovery;
 mod runner;
 mod specifications;

@@ -1,5 +1,6 @@
 //! The tables of what was measured.
 
+pub(super) mod decode;
 mod times;
 
 use crate::bench::record::BYTES;
@@ -22,6 +23,7 @@ pub fn tables(measured: &Measured) -> Vec<Table> {
             all.push(ratios(measured, scope, title));
         }
     }
+    all.extend(decode::tables(measured));
     all.extend(accuracies(measured));
     all.extend(memory(measured));
     all.extend(first_tokens(measured));

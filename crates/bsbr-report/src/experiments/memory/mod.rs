@@ -1,6 +1,6 @@
-//! How much memory a forward pass takes, each in a process of its own.
+//! How much memory a forward pass without a cache takes, each in a process of its own.
 
-mod render;
+pub(super) mod render;
 pub mod worker;
 
 use bsbr_gpt2::PositionExtension;

@@ -9,7 +9,8 @@ use crate::record::{Pool, Records};
 use crate::render::chart::LineChart;
 use crate::render::scale::Scale;
 use crate::reported;
-use crate::section::{Block, Figure, Section, Style};
+use crate::section::{Block, Figure, Picture, Section, Style};
+use crate::spec::ArmSpec;
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -48,7 +49,7 @@ pub(super) fn section(experiment: &Memory, records: &Records) -> Section {
         method: method(experiment, records),
         verdicts: verdicts(spec, records, |bar| style(&bar.quantity)),
         headlines: vec![headline(
-            "memory",
+            "memory of a pass",
             &format!(
                 "growth of the peak over the loaded model, as a share of dense, {longest} tokens"
             ),
@@ -59,22 +60,22 @@ pub(super) fn section(experiment: &Memory, records: &Records) -> Section {
         blocks: vec![
             Block::Figure(figure(experiment, records)),
             table(
-                "Growth over the loaded model, by length",
+                "A pass without a cache: growth over the loaded model, by length",
                 "MiB that the process held at its peak beyond what it held before the pass.",
                 "growth",
             ),
             table(
-                "Growth beside dense",
+                "A pass without a cache: growth beside dense",
                 "The arm's growth as a share of that of `dense` in the same round.",
                 "share",
             ),
             table(
-                "Peak of the process, by length",
+                "A pass without a cache: peak of the process, by length",
                 "MiB, the model and the program included.",
                 "peak",
             ),
             Block::Table(growth_table(
-                "How memory grows, and from where it is less",
+                "A pass without a cache: how memory grows, and from where it is less",
                 "growth",
                 arms,
                 &[curve],
@@ -95,8 +96,9 @@ fn method(experiment: &Memory, records: &Records) -> Vec<String> {
         None => "Processes have no limit of their own.".to_owned(),
     };
     let mut paragraphs = vec![format!(
-        "{} for each cell, each in a fresh process, which loads the model, converts it, makes a \
-         pass of a few tokens, and then the one over the sequence to the logits of the last token, without a cache. What the \
+        "A *pass without a cache* gives the logits of the last token and keeps nothing for others: {} \
+         for each cell, each in a fresh process, which loads the model, converts it, makes a pass of a \
+         few tokens, and then the one over the sequence. What the \
          system counts as the most memory that the process held during it (VmHWM) is the peak. {limit}",
         match experiment.counts.processes {
             1 => "1 pass".to_owned(),
@@ -107,12 +109,17 @@ fn method(experiment: &Memory, records: &Records) -> Vec<String> {
     paragraphs
 }
 
-fn figure(experiment: &Memory, records: &Records) -> Figure {
-    let lengths = &experiment.settings.lengths;
+/// Growth of the peak by length, a line for each row.
+pub(in crate::experiments) fn growth_chart(
+    rows: &[ArmSpec],
+    lengths: &[usize],
+    records: &Records,
+    source: &str,
+) -> Picture {
     let mut greatest = 1.0;
-    let series = lines(&experiment.spec.method.arms, |arm| {
+    let series = lines(rows, |arm| {
         let points = lengths.iter().map(|&length| {
-            let found = records.estimate(arm, Pool::Source(MODEL), length, "growth");
+            let found = records.estimate(arm, Pool::Source(source), length, "growth");
             Some(((length as f64).log2(), found.ok()?.scaled(1.0 / MIB)))
         });
         points.flatten().collect()
@@ -120,7 +127,7 @@ fn figure(experiment: &Memory, records: &Records) -> Figure {
     for (_, estimate) in series.iter().flat_map(|one| &one.points) {
         greatest = f64::max(greatest, estimate.mean);
     }
-    let chart = LineChart {
+    LineChart {
         label: "MiB by length, a line for each arm".to_owned(),
         title: "Growth over the loaded model, MiB".to_owned(),
         x_label: "tokens".to_owned(),
@@ -130,12 +137,18 @@ fn figure(experiment: &Memory, records: &Records) -> Figure {
             .collect(),
         y: Scale::log(1.0, greatest),
         series,
-    };
+    }
+    .draw()
+}
+
+fn figure(experiment: &Memory, records: &Records) -> Figure {
+    let arms = &experiment.spec.method.arms;
+    let picture = growth_chart(arms, &experiment.settings.lengths, records, MODEL);
     Figure {
         id: "memory".to_owned(),
-        title: "Memory by length".to_owned(),
+        title: "A pass without a cache: memory by length".to_owned(),
         note: "Means over processes; both axes are logarithmic.".to_owned(),
-        pictures: vec![chart.draw()],
+        pictures: vec![picture],
         columns: 1,
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::random;
 use crate::experiments::training_memory::step::Training;
+use crate::reading::read;
 use crate::rounds::wait_for;
 
 /// Tokens of a first pass, after which what every pass needs is there.
@@ -39,6 +40,12 @@ pub struct Cell {
 pub enum Pass {
     /// A forward pass to the logits of the last token.
     Forward,
+    /// Reading, so that the next token can be generated: what is kept of the text, and the logits of
+    /// the last token.
+    Reading {
+        /// Tokens that are read at once.
+        piece: usize,
+    },
     /// A step of training: forward, backward, and the update of every weight by AdamW.
     Step {
         /// Whether blocks are computed a second time in the backward pass.
@@ -153,6 +160,12 @@ pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
     let ids = |length: usize| random(cell.seed, 0, vocabulary, length);
     match cell.pass {
         Pass::Forward => watched(cell.length, |length| forward(&model, &ids(length))),
+        Pass::Reading { piece } => watched(cell.length, |length| {
+            let (cache, logits) = read(&model, &ids(length), piece)?;
+            wait_for(logits);
+            drop(cache);
+            Ok(())
+        }),
         Pass::Step { recompute } => {
             let mut training = Training::new(model, recompute);
             // A target for every input takes one token more.

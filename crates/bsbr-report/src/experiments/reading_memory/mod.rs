@@ -1,0 +1,229 @@
+//! How much memory reading takes so that the next token can be generated, each in a process of its
+//! own: what is kept of the text is part of it.
+
+mod render;
+
+use bsbr_gpt2::PositionExtension;
+use serde::Deserialize;
+
+use crate::bench::Place;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit};
+use crate::experiments::common::dense_place;
+use crate::experiments::memory::worker::{Cell, Pass};
+use crate::lab::Lab;
+use crate::record::{Measurement, Records};
+use crate::reported::Claim;
+use crate::section::Section;
+use crate::spec::{ArmSpec, Spec};
+use crate::torch::{Baseline, Kind};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// What is measured: the whole model, its cache and the next token's logits.
+const MODEL: &str = "model";
+
+/// Starting a process and loading a model takes as long as some tokens do.
+const START: usize = 1000;
+
+/// What stands where PyTorch was not asked for.
+const NO_TORCH: &str = "PyTorch was not asked for; see --baseline";
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Tokens of a text.
+    pub lengths: Vec<usize>,
+    /// Tokens that are read at once.
+    pub piece: usize,
+    /// The shortest length that power laws are fitted to.
+    pub fit_from: usize,
+    /// What else is measured: `torch`.
+    pub baselines: Vec<String>,
+    /// MiB of address space that a process of ours may have; unlimited where it is absent.
+    #[serde(default)]
+    pub limit_mib: Option<u64>,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Processes of each row at each length.
+    pub processes: u64,
+}
+
+/// The experiment.
+#[derive(Debug)]
+pub struct ReadingMemory {
+    spec: Spec,
+    settings: Settings,
+    counts: Counts,
+    claims: Vec<Claim>,
+}
+
+impl ReadingMemory {
+    /// The experiment of a specification.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] where a setting or count is wrong.
+    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
+        let settings: Settings = spec.method.settings()?;
+        let wrong = |message: String| ReportError::Setting {
+            experiment: spec.method.experiment.clone(),
+            table: "settings",
+            message,
+        };
+        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
+            return Err(wrong("`lengths` needs one, and all above 0".to_owned()));
+        }
+        if settings.piece == 0 {
+            return Err(wrong(
+                "`piece` is 0, expected a number of tokens".to_owned(),
+            ));
+        }
+        if let Some(other) = settings.baselines.iter().find(|one| *one != "torch") {
+            return Err(wrong(format!(
+                "no baseline is called `{other}`; there is torch"
+            )));
+        }
+        Ok(Self {
+            settings,
+            counts: spec.method.counts()?,
+            spec,
+            claims,
+        })
+    }
+
+    pub(super) fn boxed(
+        spec: Spec,
+        claims: Vec<Claim>,
+    ) -> Result<Box<dyn Experiment>, ReportError> {
+        Ok(Box::new(Self::new(spec, claims)?))
+    }
+
+    fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// The arms, and PyTorch where it takes part.
+    fn rows(&self) -> Vec<ArmSpec> {
+        let torch = self.with_torch().then(|| Kind::Sdpa.row());
+        self.arms().iter().cloned().chain(torch).collect()
+    }
+
+    fn with_torch(&self) -> bool {
+        !self.settings.baselines.is_empty()
+    }
+
+    /// Peak and growth of an arm's process.
+    fn ours(
+        &self,
+        lab: &Lab,
+        arm: &ArmSpec,
+        length: usize,
+        round: u64,
+    ) -> Result<[f64; 2], String> {
+        let cell = Cell {
+            arm: arm.config.clone(),
+            seed: self.spec.method.seed.wrapping_add(round),
+            length,
+            extension: lab.fitting(self.settings.extension),
+            pass: Pass::Reading {
+                piece: self.settings.piece,
+            },
+        };
+        let found = lab.worker()?.measure(&cell, self.settings.limit_mib)?;
+        Ok([found.peak as f64, found.growth as f64])
+    }
+
+    /// One round: everybody once, each beside the dense arm and PyTorch.
+    fn round(&self, unit: &Unit, lab: &Lab, round: u64) -> Vec<Measurement> {
+        let filled = |id: &str, found: Result<[f64; 2], String>| {
+            let mut one = Measurement::new(id, &unit.source, unit.length, round);
+            match found {
+                Ok([peak, growth]) => {
+                    one.set("peak", peak);
+                    one.set("growth", growth);
+                    one
+                }
+                Err(reason) => one.without_values(reason),
+            }
+        };
+        let mut all: Vec<Measurement> = self
+            .arms()
+            .iter()
+            .map(|arm| filled(&arm.id, self.ours(lab, arm, unit.length, round)))
+            .collect();
+        let dense = dense_place(self.arms()).map(|place| all[place].clone());
+        let torch = self
+            .with_torch()
+            .then(|| filled(Kind::Sdpa.id(), torch(lab, unit.length)));
+        all.extend(torch.clone());
+        for one in &mut all {
+            beside(one, dense.as_ref(), "dense", "there is no dense row");
+            beside(one, torch.as_ref(), "torch", NO_TORCH);
+        }
+        all
+    }
+}
+
+/// Sets `peak.by_NAME` and `growth.by_NAME`, or says why there are none.
+fn beside(one: &mut Measurement, other: Option<&Measurement>, name: &str, without: &str) {
+    for quantity in ["peak", "growth"] {
+        let Some(own) = one.values.get(quantity).copied() else {
+            continue;
+        };
+        let by = format!("{quantity}.by_{name}");
+        match other.map(|other| other.values.get(quantity)) {
+            Some(Some(other)) => one.set(by, own / other),
+            Some(None) => one.without(by, format!("there is no {quantity} of {name}")),
+            None => one.without(by, without),
+        }
+    }
+}
+
+/// Peak and growth of a process of PyTorch's.
+fn torch(lab: &Lab, length: usize) -> Result<[f64; 2], String> {
+    // What is measured of a process is memory of the processor.
+    lab.worker()?;
+    let place = Place::new(lab.device_name(), &lab.dtype());
+    let baseline = Baseline::start(lab.python(), lab.dense().config(), &place)?;
+    let growth = baseline.measure(Kind::Sdpa, "reading", length)?;
+    Ok([baseline.measure(Kind::Sdpa, "peak", 0)?, growth])
+}
+
+impl Experiment for ReadingMemory {
+    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let processes = self.counts.processes * self.rows().len() as u64;
+        let unit = |&length: &usize| Unit {
+            source: MODEL.to_owned(),
+            length,
+            samples: 0..self.counts.processes,
+            arm: None,
+            work: (length + START) as f64 * processes as f64,
+        };
+        Ok(self.settings.lengths.iter().map(unit).collect())
+    }
+
+    fn lengths_apart(&self) -> bool {
+        true
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let rounds = unit.samples.clone();
+        Ok(rounds
+            .flat_map(|round| self.round(unit, lab, round))
+            .collect())
+    }
+
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        Ok(render::section(self, records))
+    }
+}

@@ -1,0 +1,278 @@
+//! The memory of reading: what is measured, what stands beside it, and the page that it begins.
+#![cfg(unix)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use bsbr_attention::ArmConfig;
+use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
+use bsbr_report::experiments;
+use bsbr_report::experiments::memory::worker::{Cell, Pass, Worker, measure_here};
+use bsbr_report::overview::{Conclusion, Measure, Statement};
+use bsbr_report::reproduce::{Plan, differences, reproduce};
+use bsbr_report::runner::Nobody;
+use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+use burn::tensor::Device;
+
+use crate::tiny;
+
+const READING: &str = r#"
+experiment = "reading-memory"
+title = "Memory of reading"
+question = "How much to go on from?"
+page = "memory"
+order = 1
+seed = 1
+arms = ["dense", "moments"]
+chunk_sizes = [8]
+[settings]
+lengths = [16, 48]
+piece = 8
+fit_from = 16
+baselines = []
+extension = { repeat_last = { window = 64 } }
+[counts]
+processes = 2
+[[bar]]
+name = "Half of PyTorch's"
+quantity = "peak.by_torch"
+arm = "moments"
+length = 48
+at_most = 0.5
+"#;
+
+const PASS: &str = r#"
+experiment = "memory"
+title = "Peak memory"
+question = "How much?"
+order = 1
+seed = 1
+arms = ["dense", "moments"]
+chunk_sizes = [8]
+[settings]
+lengths = [16, 48]
+fit_from = 16
+extension = { repeat_last = { window = 64 } }
+[counts]
+processes = 2
+"#;
+
+fn spec(text: &str, overrides: &Overrides) -> Spec {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("arms.toml");
+    std::fs::write(&path, tiny::ARMS).unwrap();
+    let arms = read_arms(&path).unwrap();
+    parse_spec(Path::new("spec.toml"), text, &arms, overrides).unwrap()
+}
+
+fn with_torch() -> Overrides {
+    Overrides {
+        baselines: vec!["torch".to_owned()],
+        ..Overrides::default()
+    }
+}
+
+/// Reads with 4 MiB where everything is kept, and with 3 MiB where it is not; a pass takes 1 MiB.
+fn worker() -> Worker {
+    let script = r#"
+        cell=$(cat)
+        case $cell in
+        *'"reading":{"piece":8}'*moments* | *moments*'"reading":{"piece":8}'*)
+            echo '{"peak": 3145728, "growth": 1048576, "seconds": 1}' ;;
+        *'"reading":{"piece":8}'*) echo '{"peak": 4194304, "growth": 2097152, "seconds": 1}' ;;
+        *) echo '{"peak": 1048576, "growth": 524288, "seconds": 1}' ;;
+        esac"#;
+    Worker {
+        program: "sh".into(),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+    }
+}
+
+/// Answers as PyTorch's script does: 8 MiB at the peak, 4 MiB of growth.
+fn python(folder: &Path) -> PathBuf {
+    let path = folder.join("python");
+    let script = "#!/bin/sh\necho ready\nwhile read kind scope number; do\n\
+                  case $kind-$scope in sdpa-reading) echo 4194304.0 ;; sdpa-peak) echo 8388608.0 ;;\n\
+                  *) echo \"no $kind $scope\" ;; esac\ndone\n";
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn every_row_is_measured_beside_dense_and_pytorch_in_every_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = tiny::lab()
+        .with_worker(worker())
+        .with_python(Some(python(folder.path())));
+    let experiment = experiments::build(&spec(READING, &with_torch()), &[]).unwrap();
+    let units = experiment.units(&lab).unwrap();
+    assert_eq!(units.len(), 2);
+    for unit in &units {
+        let all = experiment.run_unit(unit, &lab).unwrap();
+        assert_eq!(all.len(), 6, "two arms and PyTorch in two rounds");
+        for one in &all {
+            let (by_dense, by_torch) = match one.arm.as_str() {
+                "dense" => (1.0, 0.5),
+                "moments" => (0.75, 0.375),
+                _ => (2.0, 1.0),
+            };
+            assert_eq!(one.values["peak.by_dense"], by_dense, "{}", one.arm);
+            assert_eq!(one.values["peak.by_torch"], by_torch, "{}", one.arm);
+        }
+        assert_eq!(all[2].arm, "torch-sdpa");
+        assert_eq!(all[2].values["growth"], 4_194_304.0);
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_leaves_its_reason_and_the_others() {
+    let run = |lab: bsbr_report::lab::Lab, overrides: &Overrides| {
+        let experiment = experiments::build(&spec(READING, overrides), &[]).unwrap();
+        let unit = experiment.units(&lab).unwrap().remove(0);
+        experiment.run_unit(&unit, &lab).unwrap()
+    };
+    let all = run(tiny::lab().with_worker(worker()), &Overrides::default());
+    assert_eq!(all.len(), 4, "two arms in two rounds");
+    assert!(all[1].missing["peak.by_torch"].contains("--baseline"));
+    assert_eq!(all[1].values["peak.by_dense"], 0.75);
+
+    let lab = tiny::lab()
+        .with_worker(worker())
+        .with_python(Some("no/such/python".into()));
+    let all = run(lab, &with_torch());
+    assert!(all[2].missing["*"].contains("--python"), "{:?}", all[2]);
+    assert!(all[1].missing["peak.by_torch"].contains("no peak of torch"));
+    assert_eq!(all[1].values["growth.by_dense"], 0.5);
+}
+
+fn plan(specs: Vec<Spec>, only: &[&str]) -> Plan {
+    let statement = Statement {
+        text: "Reading takes less".to_owned(),
+        observation: false,
+        experiment: "reading-memory".to_owned(),
+        arm: "moments".to_owned(),
+        beside: Vec::new(),
+        device: None,
+        measure: Measure::Bar("Half of PyTorch's".to_owned()),
+        at_least: None,
+        at_most: None,
+        form: Default::default(),
+        reported: None,
+        note: None,
+    };
+    Plan {
+        specs,
+        only: only.iter().map(|&one| one.to_owned()).collect(),
+        claims: Vec::new(),
+        overview: vec![Conclusion {
+            text: "Memory".to_owned(),
+            statements: vec![statement],
+        }],
+        command: "a test".to_owned(),
+    }
+}
+
+#[test]
+fn reading_begins_the_page_of_the_pass_before_and_after_it_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let lab = tiny::lab()
+        .with_worker(worker())
+        .with_python(Some(python(folder.path())));
+    let specs = || vec![spec(READING, &with_torch()), spec(PASS, &with_torch())];
+    let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+
+    let pass = plan(specs(), &["memory"]);
+    reproduce(&pass, &lab, &out, &mut Nobody).unwrap();
+    assert!(!out.join("reading-memory.md").exists());
+    let before = text("memory.md");
+    let (reading, passed) = before.split_once("## A pass without a cache").unwrap();
+    assert!(
+        reading.contains("## Reading: peak of the process"),
+        "{before}"
+    );
+    assert!(reading.contains("not measured yet"), "{before}");
+    assert!(!reading.contains("growth"), "{before}");
+    assert!(passed.contains("Records: Memory of reading"), "{before}");
+    assert!(text("index.md").contains("No records of “reading-memory”"));
+    assert_eq!(differences(&pass, &lab, &out).unwrap(), [] as [PathBuf; 0]);
+
+    let both = plan(specs(), &[]);
+    reproduce(&both, &lab, &out, &mut Nobody).unwrap();
+    let after = text("memory.md");
+    for part in [
+        "# Peak memory\n\n*How much?*",
+        "Half of PyTorch's",
+        "| **moments** | 3.0 ± 0.0 [3.0, 3.0] |",
+        "| PyTorch, SDPA | 8.0 ± 0.0 [8.0, 8.0] |",
+        "pieces of 8 tokens",
+        "plots/memory-reading.svg",
+        "plots/memory-memory.svg",
+    ] {
+        assert!(after.contains(part), "{part}:\n{after}");
+    }
+    assert!(text("index.md").contains("[Reading takes less](memory.md)"));
+    assert_eq!(differences(&both, &lab, &out).unwrap(), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn reading_has_a_page_of_its_own_without_the_pass() {
+    let out = tempfile::tempdir().unwrap();
+    let lab = tiny::lab().with_worker(worker());
+    let alone = plan(vec![spec(READING, &Overrides::default())], &[]);
+    reproduce(&alone, &lab, out.path(), &mut Nobody).unwrap();
+    let text = std::fs::read_to_string(out.path().join("reading-memory.md")).unwrap();
+    assert!(text.starts_with("# Memory of reading\n"), "{text}");
+    assert!(!text.contains("peak beside PyTorch"), "{text}");
+    let index = std::fs::read_to_string(out.path().join("index.md")).unwrap();
+    assert!(
+        index.contains("[Reading takes less](reading-memory.md)"),
+        "{index}"
+    );
+}
+
+#[test]
+fn settings_that_measure_nothing_are_refused() {
+    for (from, to, part) in [
+        ("[16, 48]", "[]", "lengths"),
+        ("piece = 8", "piece = 0", "piece"),
+        ("baselines = []", "baselines = [\"numpy\"]", "numpy"),
+    ] {
+        let text = READING.replace(from, to);
+        let error = experiments::build(&spec(&text, &Overrides::default()), &[]).err();
+        let error = error.unwrap().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// A cell of the real worker, at a length that the model has no positions for.
+#[cfg(target_os = "linux")]
+#[test]
+fn reading_is_measured_beyond_the_positions_of_the_model() {
+    let config = Gpt2Config {
+        vocab_size: 50,
+        n_positions: 32,
+        n_embd: 16,
+        n_layer: 2,
+        n_head: 2,
+        bos_token_id: None,
+        eos_token_id: None,
+        ..Gpt2Config::default()
+    };
+    let model = || Gpt2::init(&config, 3, &Device::default()).unwrap();
+    let cell = Cell {
+        arm: ArmConfig::Dense,
+        seed: 1,
+        length: 70,
+        extension: PositionExtension::RepeatLast { window: 16 },
+        pass: Pass::Reading { piece: 8 },
+    };
+    let found = measure_here(model(), &cell).unwrap();
+    assert!(found.peak > 0 && found.seconds > 0.0, "{found:?}");
+    let none = Cell {
+        extension: PositionExtension::None,
+        ..cell
+    };
+    assert!(measure_here(model(), &none).is_err());
+}
