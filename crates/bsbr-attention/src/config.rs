@@ -23,7 +23,8 @@ pub enum ArmConfig {
     Local(LocalConfig),
     /// The report's formula, made causal.
     Published(PublishedConfig),
-    /// One softmax over sinks, near tokens and the clusters of far chunks, plus a state.
+    /// One softmax over sinks, near tokens, the clusters of far chunks and the tokens of each
+    /// query's best clusters, perhaps plus a state.
     Moments(MomentsConfig),
 }
 
@@ -120,11 +121,11 @@ impl Default for MomentsConfig {
             near_chunks: 1,
             sink_tokens: 4,
             clusters: 8,
-            state: true,
-            exact_clusters: 0,
+            state: false,
+            exact_clusters: 8,
             compression: 1,
             learned: false,
-            kv_bits: KvBits::ThirtyTwo,
+            kv_bits: KvBits::Eight,
             levels: Vec::new(),
         }
     }
@@ -152,6 +153,17 @@ impl MomentsConfig {
 }
 
 impl ArmConfig {
+    /// The arm of this name with its default settings.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "dense" => Self::DENSE,
+            "local" => Self::Local(LocalConfig::default()),
+            "published" => Self::Published(PublishedConfig::default()),
+            "moments" => Self::Moments(MomentsConfig::default()),
+            _ => return None,
+        })
+    }
+
     /// The original.
     pub const DENSE: Self = Self::Dense(DenseConfig {
         kv_bits: KvBits::ThirtyTwo,

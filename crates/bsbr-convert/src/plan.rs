@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use bsbr_attention::ArmConfig;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// The arm of every layer: one for all, and exceptions.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,17 +157,15 @@ fn parse_arm(text: &str, base: Option<&ArmConfig>) -> Result<ArmConfig, PlanErro
         arm: name.into(),
         message,
     };
-    let mut object = match base.filter(|base| base.name() == name) {
-        None => Map::new(),
-        Some(base) => match serde_json::to_value(base) {
-            Ok(Value::Object(object)) => object,
-            _ => Map::new(),
-        },
+    let unknown = || PlanError::UnknownArm { name: name.into() };
+    let start = match base.filter(|base| base.name() == name) {
+        Some(base) => base.clone(),
+        None => ArmConfig::named(name).ok_or_else(unknown)?,
     };
-    object.insert("arm".into(), name.into());
-    if serde_json::from_value::<ArmConfig>(Value::Object(object.clone())).is_err() {
-        return Err(PlanError::UnknownArm { name: name.into() });
-    }
+    let mut object = match serde_json::to_value(start) {
+        Ok(Value::Object(object)) => object,
+        _ => return Err(unknown()),
+    };
     for part in parts {
         let (setting, value) = part
             .split_once('=')
@@ -177,9 +175,6 @@ fn parse_arm(text: &str, base: Option<&ArmConfig>) -> Result<ArmConfig, PlanErro
                 "`{part}`: the value is neither a number nor true or false"
             ))
         })?;
-        if name == "dense" {
-            return Err(wrong(format!("`{part}`: it has no settings")));
-        }
         object.insert(setting.trim().into(), value);
     }
     serde_json::from_value(Value::Object(object)).map_err(|e| wrong(e.to_string()))

@@ -49,8 +49,7 @@ pub(crate) fn likeliest(logits: Tensor<2>) -> Result<u32, String> {
 
 /// Bytes that a cache holds.
 pub(crate) fn cache_bytes(cache: &Gpt2Cache) -> f64 {
-    // Every number is an `f32` on the processor.
-    (cache.numbers() * size_of::<f32>()) as f64
+    cache.bytes() as f64
 }
 
 #[cfg(test)]

@@ -122,13 +122,20 @@ pub struct Method {
 }
 
 impl Method {
-    /// SHA-256 of what is measured.
+    /// SHA-256 of what is measured: of the arms their ids and settings, whatever words describe
+    /// them.
     ///
     /// # Errors
     ///
     /// [`ReportError::Json`] where the settings have no JSON form.
     pub fn hash(&self) -> Result<String, ReportError> {
-        Ok(hash::of_bytes(&serde_json::to_vec(self)?))
+        let arms: Vec<_> = self.arms.iter().map(|arm| (&arm.id, &arm.config)).collect();
+        let measured = (
+            (&self.experiment, self.version, self.seed),
+            arms,
+            (&self.settings, &self.counts, self.quick),
+        );
+        Ok(hash::of_bytes(&serde_json::to_vec(&measured)?))
     }
 
     /// The same at the lengths that another method has.

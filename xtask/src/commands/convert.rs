@@ -44,12 +44,16 @@ pub struct Args {
     /// G, clusters per far chunk, a power of two [default: 8]
     #[arg(long)]
     clusters: Option<usize>,
-    /// Whether the first-order state is kept [default: on]
-    #[arg(long, value_enum)]
-    state: Option<Switch>,
-    /// Clusters whose tokens each query attends to exactly [default: 0]
+    /// Clusters whose tokens each query attends to exactly; 0 for summaries only [default: 8]
     #[arg(long)]
     exact_clusters: Option<usize>,
+    /// Bits of far keys and values, or with `--arm dense` of all: 4, 8, 16 or 32
+    /// [default: 8, and 32 with `--arm dense`]
+    #[arg(long)]
+    kv_bits: Option<usize>,
+    /// Whether the first-order state is kept [default: off]
+    #[arg(long, value_enum)]
+    state: Option<Switch>,
     /// Factor by which states are compressed [default: 1]
     #[arg(long)]
     compression: Option<usize>,
@@ -82,7 +86,7 @@ enum Arm {
     Local,
     /// The report's formula, made causal
     Published,
-    /// Near field and the clusters of far chunks under one softmax
+    /// Near field, clusters of far chunks, and the tokens of each query's best clusters
     Moments,
 }
 
@@ -141,6 +145,7 @@ impl Args {
                 self.state.map(|state| (state == Switch::On).to_string()),
             ),
             ("exact_clusters", self.exact_clusters.map(|n| n.to_string())),
+            ("kv_bits", self.kv_bits.map(|n| n.to_string())),
             ("compression", self.compression.map(|n| n.to_string())),
         ];
         settings

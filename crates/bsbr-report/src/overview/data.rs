@@ -70,7 +70,7 @@ impl Statement {
 }
 
 fn default_arm() -> String {
-    "moments".to_owned()
+    "lookups".to_owned()
 }
 
 /// What is measured of an arm.

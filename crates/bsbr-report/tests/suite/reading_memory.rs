@@ -262,7 +262,7 @@ fn reading_is_measured_beyond_the_positions_of_the_model() {
     };
     let model = || Gpt2::init(&config, 3, &Device::default()).unwrap();
     let cell = Cell {
-        arm: ArmConfig::Dense,
+        arm: ArmConfig::DENSE,
         seed: 1,
         length: 70,
         extension: PositionExtension::RepeatLast { window: 16 },
