@@ -214,7 +214,7 @@ impl BlockAttentionOps for burn::backend::Remote {}
 /// query's scores is kept; clusters, states and scores are computed again. The
 /// output is laid out as `[B, N, H, D]`.
 ///
-/// On GPUs both directions, without looked-up clusters, are made of kernels that keep
+/// On GPUs both directions, with up to 32 looked-up clusters, are made of kernels that keep
 /// no scores; what they split and summarise is what the host would, up to rounding.
 ///
 /// Elsewhere it is what [`block_attention_plain`] is, which needs memory for N²
@@ -311,7 +311,8 @@ pub fn fuses_block_attention(x: &Tensor<4>, settings: &BlockAttention) -> bool {
         burn::backend::DispatchDevice::Flex(_) => x.dtype() == burn::tensor::DType::F32,
         #[cfg(any(feature = "wgpu", feature = "cuda"))]
         burn::backend::DispatchDevice::Cube(device) => {
-            cube::fuses(device, x.dtype(), x.dims()[3], settings)
+            let [_, _, n, d] = x.dims();
+            cube::fuses(device, x.dtype(), [n, d], settings)
         }
         #[allow(unreachable_patterns)] // with one backend compiled in
         _ => false,

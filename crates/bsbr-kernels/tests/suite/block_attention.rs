@@ -39,9 +39,22 @@ fn bases(heads: usize, d: usize, rank: usize, device: &Device) -> BlockStates {
     }
 }
 
+/// Asserts that GPUs have kernels for it, so that nothing is compared with itself.
+fn assert_fused(x: &Tensor<4>, settings: &BlockAttention) {
+    if is_gpu() {
+        let shape = x.dims();
+        assert!(fuses_block_attention(x, settings), "{shape:?} {settings:?}");
+    }
+}
+
+fn is_gpu() -> bool {
+    matches!(std::env::var("BURN_DEVICE").as_deref(), Ok("wgpu" | "cuda"))
+}
+
 fn check_with(shape: [usize; 4], settings: BlockAttention, states: &BlockStates) {
     for device in plain_devices() {
         let [q, k, v] = inputs(shape, &device);
+        assert_fused(&q, &settings);
         let scale = 1.0 / (shape[3] as f64).sqrt();
         let states = match states {
             BlockStates::Compressed { key, .. } => {
@@ -322,27 +335,91 @@ fn all_clusters_looked_up_are_dense_at_any_size_of_scores() {
 }
 
 #[test]
+fn equals_plain_with_awkward_lookups() {
+    let looks = |exact_clusters| BlockAttention {
+        exact_clusters,
+        ..SETTINGS
+    };
+    let all = [
+        // A head of no whole fours of numbers.
+        (5, looks(3)),
+        // More clusters than tokens, so that some are empty.
+        (
+            12,
+            BlockAttention {
+                sinks: 0,
+                chunk_size: 3,
+                ..looks(2)
+            },
+        ),
+        // Chunks of more than a block of queries, and no near one.
+        (
+            20,
+            BlockAttention {
+                chunk_size: 70,
+                near_chunks: 0,
+                clusters: 8,
+                ..looks(5)
+            },
+        ),
+        // As many as kernels keep, and one cluster a chunk.
+        (
+            4,
+            BlockAttention {
+                chunk_size: 2,
+                clusters: 1,
+                ..looks(32)
+            },
+        ),
+    ];
+    for (d, settings) in all {
+        let size = settings.chunk_size;
+        for n in [
+            1,
+            size - 1,
+            size + 1,
+            settings.sinks + 4 * size + 1,
+            40 * size,
+        ] {
+            if n > 400 {
+                continue;
+            }
+            let shape = [3, 2, n, d];
+            check(shape, settings);
+            check_with(shape, settings, &bases(2, d, 2, &Device::default()));
+        }
+    }
+}
+
+#[test]
 fn of_equal_clusters_the_first_is_chosen() {
-    // All keys alike: every cluster has the same score.
     let settings = BlockAttention {
         clusters: 1,
         exact_clusters: 2,
         ..SETTINGS
     };
     for device in plain_devices() {
-        let [q, k, v] = inputs([1, 2, 50, 4], &device);
-        let k = k.zeros_like();
-        let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
-            op(
-                q.clone(),
-                k.clone(),
-                v.clone(),
-                BlockStates::Whole,
-                settings,
-                0.5,
-            )
-        });
-        assert_close(fused, plain, 2e-5, "equal keys");
+        let [q, _, v] = inputs([1, 2, 50, 4], &device);
+        // Whole numbers, so that no device rounds them in a way of its own.
+        let whole = |x: Tensor<4>| (x * 2.0).round();
+        let [one, other] = [4, 5].map(|seed| whole(tensor([1, 2, 8, 4], seed, 1.5, &device)));
+        // Chunks have the same keys, but not the same values: which one is looked into shows.
+        let sinks = one.clone().narrow(2, 0, 3);
+        let chunks = [&one, &one, &other, &one, &one, &other].map(Clone::clone);
+        let alike = Tensor::cat([vec![sinks], chunks.to_vec()].concat(), 2).narrow(2, 0, 50);
+        for k in [alike, v.zeros_like()] {
+            let [fused, plain] = [block_attention, block_attention_plain].map(|op| {
+                op(
+                    whole(q.clone()),
+                    k.clone(),
+                    v.clone(),
+                    BlockStates::Whole,
+                    settings,
+                    0.5,
+                )
+            });
+            assert_close(fused, plain, 2e-5, "equal keys");
+        }
     }
 }
 
@@ -435,6 +512,7 @@ fn no_output_depends_on_a_later_token() {
             };
             let out = |inputs: &[Tensor<4>; 3]| {
                 let [q, k, v] = inputs.clone();
+                assert_fused(&q, &settings);
                 block_attention(q, k, v, BlockStates::Whole, settings, 0.3)
             };
             let original = inputs(shape, &device);
@@ -554,11 +632,15 @@ fn knows_where_it_is_fused() {
             let double = x.clone().cast(DType::F64);
             assert!(!fuses_block_attention(&double, &SETTINGS));
         }
-        // There it is, but for clusters that are looked up.
-        if matches!(std::env::var("BURN_DEVICE").as_deref(), Ok("wgpu" | "cuda")) {
-            let looks_up = BlockAttention {
-                exact_clusters: 1,
-                ..SETTINGS
+        // There it is, but for more lookups than a kernel keeps.
+        if is_gpu() {
+            let long: Tensor<4> = tensor([1, 1, 99, 2], 1, 1.0, &device);
+            let looks_up = |exact_clusters| {
+                let settings = BlockAttention {
+                    exact_clusters,
+                    ..SETTINGS
+                };
+                fuses_block_attention(&long, &settings)
             };
             // Nothing is summarised, so that no chunk is too long.
             let exact = BlockAttention {
@@ -567,7 +649,9 @@ fn knows_where_it_is_fused() {
                 ..SETTINGS
             };
             assert!(tracked && fuses_block_attention(&x, &exact));
-            assert!(!fuses_block_attention(&x, &looks_up));
+            assert!(looks_up(1) && looks_up(32) && !looks_up(33));
+            // Of 10 far chunks of 4 clusters these are all.
+            assert!(!looks_up(39) && looks_up(40) && looks_up(100));
         }
     }
 }

@@ -253,6 +253,21 @@ fn equal_plain_with_a_level_for_each_head() {
 }
 
 #[test]
+fn equal_plain_where_many_queries_look_into_a_cluster() {
+    // More clusters, tokens of a chunk, and queries that look into some of them than a block has.
+    let settings = BlockAttention {
+        sinks: 3,
+        chunk_size: 70,
+        clusters: 16,
+        exact_clusters: 9,
+        ..SETTINGS
+    };
+    for states in [States::Off, States::Whole] {
+        check([1, 1, 7 * 70 + 5, 4], states, settings);
+    }
+}
+
+#[test]
 fn equal_plain_where_keys_are_alike() {
     // One cluster of each chunk has all tokens, the others none.
     for device in devices() {

@@ -138,7 +138,15 @@ fn block_attention_of_views() {
             // Heads beside each other, as projections give them.
             let packed = tensor::<4>([2, n, 3 * 2, d], 7, 1.0, &device).swap_dims(1, 2);
             let scale = 1.0 / (d as f64).sqrt();
-            for states in [BlockStates::Off, BlockStates::Whole] {
+            let looks_up = BlockAttention {
+                exact_clusters: 3,
+                ..settings
+            };
+            for (states, settings) in [
+                (BlockStates::Off, settings),
+                (BlockStates::Whole, settings),
+                (BlockStates::Whole, looks_up),
+            ] {
                 let attend = |[packed]: [Tensor<4>; 1]| {
                     let [q, k, v] = [0, 1, 2].map(|part| packed.clone().narrow(1, part * 2, 2));
                     block_attention(q, k, v, states.clone(), settings, scale)
@@ -223,7 +231,15 @@ fn gradients_of_block_attention() {
     };
     for (device, dtype) in half_types() {
         let device = device.autodiff();
-        for states in [BlockStates::Off, BlockStates::Whole] {
+        let looks_up = BlockAttention {
+            exact_clusters: 1,
+            ..settings
+        };
+        for (states, settings) in [
+            (BlockStates::Off, settings),
+            (BlockStates::Whole, settings),
+            (BlockStates::Whole, looks_up),
+        ] {
             let inputs = [1, 2, 3].map(|seed| tensor([1, 2, 30, 8], seed, 1.0, &device));
             let attend = |[q, k, v]: [Tensor<4>; 3]| {
                 block_attention(q, k, v, states.clone(), settings, 0.35)

@@ -9,6 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::super::BlockAttention;
 use super::listed::{self, Four, Listed, Seen, four_of, sum_of};
+use super::lookup::{LookedUp, Lookup, Weighed, look_up};
 use crate::cube::{elements, room};
 
 /// Queries of a block.
@@ -30,6 +31,8 @@ pub(super) struct Alike {
     pub(super) bias: CubeTensor,
     /// The state that each chunk with a far field reads. `[B, H, F, D, D]`
     pub(super) states: Option<CubeTensor>,
+    /// What queries see token by token instead.
+    pub(super) looked_up: Option<LookedUp>,
 }
 
 /// Keys in shared memory at a time.
@@ -56,6 +59,10 @@ pub(super) fn attend(
     let lse = room(&q, [b, h, n], DType::F32);
     let nothing = || room(&q, [1], DType::F32);
     let clusters = alike.as_ref().map_or(0, |_| settings.clusters);
+    let looked_up = alike.as_ref().and_then(|alike| alike.looked_up.as_ref());
+    let best = looked_up.map_or(0, |_| settings.exact_clusters);
+    let chosen = looked_up.map(|all| all.chosen.clone().into_buffer_arg());
+    let order = looked_up.map(|all| all.order.clone().into_buffer_arg());
     let (keys, values, bias, states) = match alike {
         None => (nothing(), nothing(), nothing(), None),
         Some(x) => (x.keys, x.values, x.bias, x.states),
@@ -74,6 +81,8 @@ pub(super) fn attend(
         values.into_tensor_arg(),
         bias.into_tensor_arg(),
         states.into_tensor_arg(),
+        chosen.into(),
+        order.into(),
         plan.into_buffer_arg(),
         out.clone().into_tensor_arg(),
         lse.clone().into_tensor_arg(),
@@ -82,8 +91,10 @@ pub(super) fn attend(
         settings.sinks as u32,
         settings.far_chunks(n) as u32,
         clusters as u32,
+        settings.chunk_size as u32,
         d,
         tile(d),
+        best,
         with_state,
         elements(q.dtype),
     );
@@ -129,6 +140,8 @@ fn attend_kernel<F: Float>(
     values: &Tensor<f32>,
     bias: &Tensor<f32>,
     states: &Tensor<f32>,
+    chosen: ComptimeOption<&[u32]>,
+    order: ComptimeOption<&[u32]>,
     plan: &[u32],
     out: &mut Tensor<F>,
     lse: &mut Tensor<f32>,
@@ -137,8 +150,10 @@ fn attend_kernel<F: Float>(
     sinks: u32,
     far_chunks: u32,
     clusters: u32,
+    chunk_size: u32,
     #[comptime] d: usize,
     #[comptime] tile: usize,
+    #[comptime] best: usize,
     #[comptime] with_state: bool,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -184,6 +199,20 @@ fn attend_kernel<F: Float>(
     let mut most = f32::new(HIDDEN);
     let mut norm = f32::new(0.0);
     let mut mass = f32::new(0.0);
+    // The next cluster that the query looks into, and does not see as one.
+    let lookup = Lookup {
+        list: (place * tokens + query) * best,
+        orders: place * far_chunks * (clusters + 1 + chunk_size as usize),
+        all: far_chunks * clusters,
+        clusters,
+        size: chunk_size as usize,
+        sinks,
+    };
+    let mut looked_up = 0usize;
+    let mut hidden = 0usize;
+    if comptime!(best > 0) {
+        hidden = seen.exact + lookup.cluster(chosen.unwrap(), looked_up, best);
+    }
 
     let mut start = 0usize;
     while start < seen.total {
@@ -206,6 +235,13 @@ fn attend_kernel<F: Float>(
                 let key = start + step + i;
                 if key < seen.window && seen.near + key > query {
                     score = f32::new(HIDDEN);
+                }
+                if comptime!(best > 0) {
+                    if key == hidden {
+                        score = f32::new(HIDDEN);
+                        looked_up += 1;
+                        hidden = seen.exact + lookup.cluster(chosen.unwrap(), looked_up, best);
+                    }
                 }
                 scores[i] = score;
                 highest = max(highest, score);
@@ -235,6 +271,27 @@ fn attend_kernel<F: Float>(
             step += STEP;
         }
         start += tile;
+    }
+
+    if comptime!(best > 0) {
+        if far > 0 {
+            let before = Weighed { most, norm, mass };
+            let after = look_up::<F>(
+                k,
+                v,
+                chosen.unwrap(),
+                order.unwrap(),
+                &lookup,
+                &own,
+                &mut sum,
+                before,
+                d,
+                best,
+            );
+            most = after.most;
+            norm = after.norm;
+            mass = after.mass;
+        }
     }
 
     // The state's rows are like values, with weights M · scale · q.

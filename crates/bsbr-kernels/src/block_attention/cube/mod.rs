@@ -2,11 +2,15 @@
 //!
 //! Forward, two kernels, and products of Burn's between them: each far chunk is split and
 //! summarised where its keys are, so that nothing is read back; the states are mixed;
-//! and each block of queries takes one softmax over all that it sees. Backward, see [`backward`].
+//! and each block of queries takes one softmax over all that it sees. Where clusters are looked
+//! into, a kernel between them chooses each query's. Backward, see [`backward`].
 
 mod attend;
 mod backward;
+mod choose;
 mod listed;
+mod lookup;
+mod order;
 mod route;
 mod summary;
 mod units;
@@ -19,10 +23,13 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, HeadLevels, portable};
+use super::{
+    BlockAttention, BlockAttentionOps, BlockStatesPrimitive, HeadLevels, KvBits, portable,
+};
 use crate::cube::{computes_in, primitive, tensor};
 use attend::Alike;
 use backward::Gradients;
+use lookup::LookedUp;
 
 /// The widest head whose query and output a unit can keep in registers.
 const WIDEST: usize = 128;
@@ -36,7 +43,7 @@ impl BlockAttentionOps for Cube {
         settings: BlockAttention,
         scale: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        if let Some(inputs) = fused([&q, &k, &v], &settings)
+        if let Some((inputs, settings)) = fused([&q, &k, &v], &settings)
             && let Some(done) = forward(inputs, states.clone(), &settings, scale)
         {
             return done;
@@ -55,7 +62,7 @@ impl BlockAttentionOps for Cube {
         settings: BlockAttention,
         scale: f64,
     ) -> Gradients {
-        if let Some(inputs) = fused([&q, &k, &v], &settings)
+        if let Some((inputs, settings)) = fused([&q, &k, &v], &settings)
             && let Some(passed) = passed([&out, &lse, &grad])
             && let Some(done) = backward::backward(inputs, states.clone(), passed, &settings, scale)
         {
@@ -65,16 +72,19 @@ impl BlockAttentionOps for Cube {
     }
 }
 
-/// q, k, v, where both passes are kernels.
-fn fused(inputs: [&FloatTensor<Cube>; 3], settings: &BlockAttention) -> Option<[CubeTensor; 3]> {
+/// q, k, v and the settings that kernels are given, where both passes are kernels.
+fn fused(
+    inputs: [&FloatTensor<Cube>; 3],
+    settings: &BlockAttention,
+) -> Option<([CubeTensor; 3], BlockAttention)> {
     let [q, k, v] = inputs.map(primitive);
     let (q, k, v) = (q?, k?, v?);
     let size = q.shape();
     let fits = size.num_elements() > 0
         && size == k.shape()
         && [&k, &v].into_iter().all(|x| x.dtype == q.dtype)
-        && fuses(&q.device, q.dtype, size[3], settings);
-    fits.then_some([q, k, v])
+        && fuses(&q.device, q.dtype, [size[2], size[3]], settings);
+    fits.then(|| ([q, k, v], simplest(settings, size[2])))
 }
 
 /// Output, log-sum-exp and gradient of a pass by kernels.
@@ -84,18 +94,38 @@ fn passed([out, lse, grad]: [&FloatTensor<Cube>; 3]) -> Option<[CubeTensor; 3]> 
     fits.then(|| [out, into_contiguous(lse), grad])
 }
 
-/// Whether a device has kernels for heads of `d` dimensions.
+/// Whether a device has kernels for `n` tokens of heads of `d` dimensions.
 pub(super) fn fuses(
     device: &CubeDevice,
     dtype: DType,
-    d: usize,
+    [n, d]: [usize; 2],
     settings: &BlockAttention,
 ) -> bool {
-    // An online softmax that looks into clusters would have to wait for all their scores.
-    settings.exact_clusters == 0
-        && settings.levels == HeadLevels::LOOKUPS
+    let settings = &simplest(settings, n);
+    let most = shared_bytes(device);
+    settings.levels == HeadLevels::LOOKUPS
+        && settings.kv_bits == KvBits::ThirtyTwo
         && attends(device, dtype, d)
-        && (settings.clusters == 0 || summary::shared_bytes(settings, d) <= shared_bytes(device))
+        && (settings.clusters == 0 || summary::shared_bytes(settings, d) <= most)
+        && (settings.exact_clusters == 0 || looks_up(d, settings, most))
+}
+
+/// Whether kernels look into as many clusters, where a block has `most` bytes of shared memory.
+fn looks_up(d: usize, settings: &BlockAttention, most: usize) -> bool {
+    let bytes = choose::shared_bytes(d).max(backward::shared_bytes_of_lookups(d));
+    settings.exact_clusters <= choose::MOST && bytes <= most
+}
+
+/// Settings by which `tokens` tokens see the same. Who looks into every cluster sees every token,
+/// without knowing of clusters.
+fn simplest(settings: &BlockAttention, tokens: usize) -> BlockAttention {
+    let clusters = settings.far_chunks(tokens) * settings.clusters;
+    match settings.exact_clusters {
+        best if best > 0 && best >= clusters && settings.kv_bits == KvBits::ThirtyTwo => {
+            one_chunk(tokens)
+        }
+        _ => *settings,
+    }
 }
 
 /// Whether a device has the kernels that attend.
@@ -110,17 +140,15 @@ fn shared_bytes(device: &CubeDevice) -> usize {
 }
 
 /// Causal attention as block attention: one chunk of all tokens.
-fn one_chunk(inputs: [&FloatTensor<Cube>; 3]) -> Option<([CubeTensor; 3], BlockAttention)> {
-    let tokens = inputs[0].shape()[2];
-    let settings = BlockAttention {
+fn one_chunk(tokens: usize) -> BlockAttention {
+    BlockAttention {
         sinks: 0,
         chunk_size: tokens.max(1),
         near_chunks: 0,
         clusters: 0,
         exact_clusters: 0,
         ..BlockAttention::default()
-    };
-    Some((fused(inputs, &settings)?, settings))
+    }
 }
 
 /// Causal attention to all tokens: output `[B, H, N, D]` and log-sum-exp `[B, H, N]`.
@@ -128,7 +156,7 @@ pub(crate) fn causal(
     inputs: [&FloatTensor<Cube>; 3],
     scale: f64,
 ) -> Option<(FloatTensor<Cube>, FloatTensor<Cube>)> {
-    let (inputs, settings) = one_chunk(inputs)?;
+    let (inputs, settings) = fused(inputs, &one_chunk(inputs[0].shape()[2]))?;
     forward(inputs, BlockStatesPrimitive::Off, &settings, scale)
 }
 
@@ -138,7 +166,7 @@ pub(crate) fn causal_backward(
     given: [&FloatTensor<Cube>; 3],
     scale: f64,
 ) -> Option<(FloatTensor<Cube>, FloatTensor<Cube>, FloatTensor<Cube>)> {
-    let (inputs, settings) = one_chunk(inputs)?;
+    let (inputs, settings) = fused(inputs, &one_chunk(inputs[0].shape()[2]))?;
     let given = passed(given)?;
     let states = BlockStatesPrimitive::Off;
     let (q, k, v, _) = backward::backward(inputs, states, given, &settings, scale)?;
@@ -183,8 +211,14 @@ fn far_field(
     let wanted = summary::Wanted {
         states: !matches!(states, BlockStatesPrimitive::Off),
         members: with_members,
+        order: settings.exact_clusters > 0,
     };
     let summary = summary::summarise([k, v], settings, far, wanted);
+    let looked_up = summary.order.map(|order| {
+        let clusters = [&summary.keys, &summary.bias];
+        let chosen = choose::choose(q, clusters, settings, scale as f32);
+        LookedUp { chosen, order }
+    });
     let states = match summary.states {
         None => None,
         Some(whole) => {
@@ -207,6 +241,7 @@ fn far_field(
             values: summary.values,
             bias: summary.bias,
             states: states.as_ref().map(|states| states.mixed.clone()),
+            looked_up,
         },
         members: summary.members,
         states,
@@ -222,7 +257,9 @@ fn forward(
     let d = q.shape()[3];
     let far = far_field([&q, &k, &v], states, settings, scale, false)?;
     let alike = far.map(|far| far.alike);
-    let attend = match units::fits(&q.device, q.dtype, d) {
+    // The kernel for matrix units looks into no cluster.
+    let by_units = settings.exact_clusters == 0 && units::fits(&q.device, q.dtype, d);
+    let attend = match by_units {
         true => units::attend,
         false => attend::attend,
     };

@@ -7,6 +7,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::super::BlockAttention;
+use super::order::{self, write_order};
 use crate::clusters::split::POWER_ITERATIONS;
 use crate::cube::{elements, room};
 
@@ -30,6 +31,8 @@ pub(super) struct Summary {
     pub(super) states: Option<CubeTensor>,
     /// 1 where a token is in a cluster, if asked for. `[B, H, F, G, S]`
     pub(super) members: Option<CubeTensor>,
+    /// The tokens of each cluster, if asked for: see [`order`]. `[B, H, F, G + 1 + S]`
+    pub(super) order: Option<CubeTensor>,
 }
 
 /// What is asked for beside clusters.
@@ -39,6 +42,8 @@ pub(super) struct Wanted {
     pub(super) states: bool,
     /// Which tokens are in which cluster.
     pub(super) members: bool,
+    /// The tokens of each cluster one after the other.
+    pub(super) order: bool,
 }
 
 /// Bytes of shared memory that a chunk takes where its keys stay in global memory.
@@ -72,9 +77,13 @@ pub(super) fn summarise(
         members: wanted
             .members
             .then(|| f32s(&[b, h, far, settings.clusters, settings.chunk_size])),
+        order: wanted
+            .order
+            .then(|| room(k, [b, h, far, order::numbers(settings)], DType::U32)),
     };
     let [states, members] =
         [&summary.states, &summary.members].map(|room| room.clone().unwrap_or_else(|| f32s(&[1])));
+    let order = summary.order.clone().map(CubeTensor::into_buffer_arg);
     let hardware = &k.client.properties().hardware;
     let most = hardware.max_cube_dim.0;
     let staged = stages(settings, d, hardware.max_shared_memory_size);
@@ -90,6 +99,7 @@ pub(super) fn summarise(
         summary.means.clone().into_tensor_arg(),
         states.into_tensor_arg(),
         members.into_tensor_arg(),
+        order.into(),
         settings.sinks as u32,
         settings.chunk_size,
         settings.clusters,
@@ -97,6 +107,7 @@ pub(super) fn summarise(
         staged,
         wanted.states,
         wanted.members,
+        wanted.order,
         elements(k.dtype),
     );
     summary
@@ -124,6 +135,7 @@ fn summarise_kernel<F: Float>(
     means: &mut Tensor<f32>,
     states: &mut Tensor<f32>,
     members: &mut Tensor<f32>,
+    order: ComptimeOption<&mut [u32]>,
     sinks: u32,
     #[comptime] size: usize,
     #[comptime] clusters: usize,
@@ -131,6 +143,7 @@ fn summarise_kernel<F: Float>(
     #[comptime] staged: bool,
     #[comptime] with_state: bool,
     #[comptime] with_members: bool,
+    #[comptime] with_order: bool,
     #[define(F)] _dtype: ElemType,
 ) {
     let unit = UNIT_POS_X as usize;
@@ -303,6 +316,10 @@ fn summarise_kernel<F: Float>(
             members[place * clusters * size + item] = is_member;
             item += units;
         }
+    }
+    if comptime!(with_order) {
+        let row = place * comptime!(clusters + 1 + size);
+        write_order(&ids, order.unwrap(), row, unit, units, size, clusters);
     }
     // Mean of the chunk.
     let mut dim = unit;

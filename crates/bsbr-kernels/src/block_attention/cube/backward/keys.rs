@@ -20,8 +20,10 @@ const KEYS: usize = 64;
 /// Queries that are weighed together.
 const STEP: usize = 2;
 
-/// Numbers beside the vectors of a query.
-const BESIDE: usize = 3;
+/// Numbers beside the vectors of a query: where it may look into keys, two words of a bit for each.
+const fn beside(looks: bool) -> usize {
+    if looks { 5 } else { 3 }
+}
 
 /// Queries of a part, where that makes no more parts than [`PARTS`].
 const PART: usize = 1024;
@@ -35,13 +37,13 @@ const PLAN: usize = 5;
 const NOBODY: f32 = 1e30;
 
 /// Queries in shared memory at a time.
-fn tile(d: usize) -> usize {
-    listed::tile(d, BESIDE, STEP, KEYS)
+fn tile(d: usize, looks: bool) -> usize {
+    listed::tile(d, beside(looks), STEP, KEYS)
 }
 
 /// Bytes of shared memory that a block takes.
-pub(super) fn shared_bytes(d: usize) -> usize {
-    tile(d) * listed::row_bytes(d, BESIDE)
+pub(super) fn shared_bytes(d: usize, looks: bool) -> usize {
+    tile(d, looks) * listed::row_bytes(d, beside(looks))
 }
 
 /// Gradients of keys and values, in `f32`.
@@ -120,14 +122,11 @@ fn launch(
         None => [(); 3].map(|()| room(q, [1], DType::F32)),
         Some(all) => [&all.keys, &all.values, &all.bias].map(Clone::clone),
     };
+    let of_clusters = passed.alike.filter(|_| first_cluster < keys);
+    let looked_up = of_clusters.and_then(|alike| alike.looked_up.as_ref());
+    let best = looked_up.map_or(0, |_| settings.exact_clusters);
     let blocks = plan.len() / PLAN;
-    let bytes: Vec<u8> = plan
-        .iter()
-        .flat_map(|&x| (x as u32).to_ne_bytes())
-        .collect();
-    let numbers = q.client.create_from_slice(&bytes);
-    let (client, device) = (q.client.clone(), q.device.clone());
-    let plan = CubeTensor::new_contiguous(client, device, [plan.len()].into(), numbers, DType::U32);
+    let plan = super::numbers(plan, q);
     let far = settings.far_chunks(n);
     let of = |values: bool| {
         let sums = room(q, [parts, b, h, keys, d], DType::F32);
@@ -148,6 +147,9 @@ fn launch(
             cluster_keys.clone().into_tensor_arg(),
             cluster_values.clone().into_tensor_arg(),
             bias.clone().into_tensor_arg(),
+            looked_up
+                .map(|all| all.chosen.clone().into_buffer_arg())
+                .into(),
             plan.clone().into_buffer_arg(),
             sums.clone().into_tensor_arg(),
             passed.scale,
@@ -159,7 +161,8 @@ fn launch(
             settings.start_of(settings.near_chunks + 1) as u32,
             keys as u32,
             d,
-            tile(d),
+            tile(d, best > 0),
+            best,
             values,
             elements(q.dtype),
         );
@@ -185,6 +188,7 @@ fn keys_kernel<F: Float>(
     cluster_keys: &Tensor<f32>,
     cluster_values: &Tensor<f32>,
     bias: &Tensor<f32>,
+    chosen: ComptimeOption<&[u32]>,
     plan: &[u32],
     sums: &mut Tensor<f32>,
     scale: f32,
@@ -197,6 +201,7 @@ fn keys_kernel<F: Float>(
     all_keys: u32,
     #[comptime] d: usize,
     #[comptime] tile: usize,
+    #[comptime] best: usize,
     #[comptime] of_values: bool,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -219,6 +224,9 @@ fn keys_kernel<F: Float>(
     let mut shared_lse = Shared::<[f32]>::new_slice(tile);
     let mut shared_delta = Shared::<[f32]>::new_slice(tile);
     let mut shared_bonus = Shared::<[f32]>::new_slice(tile);
+    // A bit for each key of the block, set where a query looks into the cluster.
+    let words = comptime!(if best > 0 { 2 * tile } else { 1 });
+    let mut looks = Shared::<[u32]>::new_slice(words);
 
     // Units without a key compute what the last one does, and keep it to themselves.
     let key = min(first + unit, end - 1);
@@ -286,6 +294,24 @@ fn keys_kernel<F: Float>(
             shared_lse[unit] = of_query;
             shared_delta[unit] = its_delta;
             shared_bonus[unit] = its_bonus;
+            if comptime!(best > 0) {
+                let mut low = 0u32;
+                let mut high = 0u32;
+                if query < to {
+                    let chosen = chosen.unwrap();
+                    let list = (place * tokens + query) * best;
+                    for at in 0..best {
+                        let number = first_cluster + chosen[list + at] as usize;
+                        if number >= first && number < first + 32 {
+                            low |= 1u32 << (number - first) as u32;
+                        } else if number >= first + 32 && number < first + KEYS {
+                            high |= 1u32 << (number - first - 32) as u32;
+                        }
+                    }
+                }
+                looks[2 * unit] = low;
+                looks[2 * unit + 1] = high;
+            }
         }
         sync_cube();
 
@@ -308,6 +334,12 @@ fn keys_kernel<F: Float>(
                 let mut factor = min(score, f32::new(0.0)).exp();
                 if start + step + i < seen_from {
                     factor = f32::new(0.0);
+                }
+                if comptime!(best > 0) {
+                    let bits = looks[2 * (step + i) + unit / 32];
+                    if (bits >> (unit % 32) as u32) & 1u32 == 1u32 {
+                        factor = f32::new(0.0);
+                    }
                 }
                 if comptime!(!of_values) {
                     factor *= sum_of(products) + of_bonus * shared_bonus[step + i]

@@ -1,7 +1,9 @@
 //! The backward pass: scores are made anew from the log-sum-exps, once for queries and twice for
-//! keys, and what clusters and states gather goes back to the tokens by products of Burn's.
+//! keys, and what clusters and states gather goes back to the tokens by products of Burn's. Tokens
+//! that are looked up gain beside that what the queries have for them that look.
 
 mod keys;
+mod lookups;
 mod queries;
 mod summaries;
 
@@ -10,7 +12,7 @@ use std::ops::Range;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
-use burn::tensor::{FloatDType, Shape, Slice};
+use burn::tensor::{DType, FloatDType, Shape, Slice};
 use burn_cubecl::tensor::CubeTensor;
 
 use super::attend::Alike;
@@ -46,7 +48,12 @@ pub(super) type Gradients = (
 
 /// Bytes of shared memory that a block takes.
 pub(super) fn shared_bytes(d: usize) -> usize {
-    queries::shared_bytes(d).max(keys::shared_bytes(d))
+    queries::shared_bytes(d).max(keys::shared_bytes(d, false))
+}
+
+/// The same where clusters are looked into.
+pub(super) fn shared_bytes_of_lookups(d: usize) -> usize {
+    lookups::shared_bytes(d).max(keys::shared_bytes(d, true))
 }
 
 /// Gradients from what a forward pass by kernels was given and gave.
@@ -86,6 +93,15 @@ pub(super) fn backward(
         let keys = all[0].shape()[2];
         of_clusters = (keys > sinks).then(|| all.map(|x| rows(&x, sinks..keys)));
     }
+    let looked_up = passed.alike.and_then(|alike| alike.looked_up.as_ref());
+    if let Some(looked_up) = looked_up {
+        let more = lookups::of_looked_up(&passed, &of_queries, looked_up);
+        of_tokens = add_far(
+            of_tokens,
+            [tensor(more.dk)?, tensor(more.dv)?],
+            settings.sinks,
+        );
+    }
     let mut dq = tensor(of_queries.dq.clone())?;
     let mut of_bases = states.clone().map(|basis| zeros_like(&basis));
     if let Some((summaries, of_clusters)) = summaries.zip(of_clusters) {
@@ -99,6 +115,14 @@ pub(super) fn backward(
     let [dk, dv] = of_tokens;
     let [dq, dk, dv] = [dq, dk, dv].map(|x| back::<Cube>(x, dtype));
     Some((dq, dk, dv, of_bases))
+}
+
+/// Numbers on the device of `like`.
+fn numbers(all: &[usize], like: &CubeTensor) -> CubeTensor {
+    let bytes: Vec<u8> = all.iter().flat_map(|&x| (x as u32).to_ne_bytes()).collect();
+    let numbers = like.client.create_from_slice(&bytes);
+    let (client, device) = (like.client.clone(), like.device.clone());
+    CubeTensor::new_contiguous(client, device, [all.len()].into(), numbers, DType::U32)
 }
 
 /// `[1, ..]` → `[..]`

@@ -9,6 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::Passed;
 use crate::block_attention::cube::attend::{PLAN, plan};
 use crate::block_attention::cube::listed::{self, Four, Listed, Seen, four_of, sum_of};
+use crate::block_attention::cube::lookup::Lookup;
 use crate::cube::{elements, room};
 use crate::half::is_half;
 
@@ -69,6 +70,10 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
         None => [single(&[1]), single(&[1]), single(&[1])],
         Some(alike) => [&alike.keys, &alike.values, &alike.bias].map(Clone::clone),
     };
+    let looked_up = alike.and_then(|alike| alike.looked_up.as_ref());
+    let best = looked_up.map_or(0, |_| settings.exact_clusters);
+    let chosen = looked_up.map(|all| all.chosen.clone().into_buffer_arg());
+    let order = looked_up.map(|all| all.order.clone().into_buffer_arg());
     let (plan, blocks) = plan(settings, n, QUERIES, q);
     queries_kernel::launch(
         &q.client,
@@ -84,6 +89,8 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
         values.into_tensor_arg(),
         bias.into_tensor_arg(),
         read.into_tensor_arg(),
+        chosen.into(),
+        order.into(),
         plan.into_buffer_arg(),
         given.dq.clone().into_tensor_arg(),
         given.delta.clone().into_tensor_arg(),
@@ -96,8 +103,10 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
         clusters as u32,
         settings.start_of(settings.near_chunks + 1) as u32,
         (far * settings.chunk_size) as u32,
+        settings.chunk_size as u32,
         d,
         tile(d),
+        best,
         with_state,
         is_half(q.dtype),
         elements(q.dtype),
@@ -119,6 +128,8 @@ fn queries_kernel<F: Float>(
     values: &Tensor<f32>,
     bias: &Tensor<f32>,
     read: &Tensor<f32>,
+    chosen: ComptimeOption<&[u32]>,
+    order: ComptimeOption<&[u32]>,
     plan: &[u32],
     dq: &mut Tensor<f32>,
     delta: &mut Tensor<f32>,
@@ -131,8 +142,10 @@ fn queries_kernel<F: Float>(
     clusters: u32,
     first_of_tail: u32,
     tail: u32,
+    chunk_size: u32,
     #[comptime] d: usize,
     #[comptime] tile: usize,
+    #[comptime] best: usize,
     #[comptime] with_state: bool,
     #[comptime] sums_delta: bool,
     #[define(F)] _dtype: ElemType,
@@ -197,9 +210,24 @@ fn queries_kernel<F: Float>(
         }
     }
 
+    // The clusters that the query looks into, and does not see as such.
+    let lookup = Lookup {
+        list: (place * tokens + query) * best,
+        orders: place * far_chunks as usize * (clusters + 1 + chunk_size as usize),
+        all: far_chunks as usize * clusters,
+        clusters,
+        size: chunk_size as usize,
+        sinks,
+    };
+    let mut looked_up = 0usize;
+    let mut hidden = 0usize;
+
     // Σ p · dp is Σ out · grad, but where the output was rounded.
     let mut own_delta = sum_of(along);
     if comptime!(sums_delta) {
+        if comptime!(best > 0) {
+            hidden = seen.exact + lookup.cluster(chosen.unwrap(), looked_up, best);
+        }
         let mut start = 0usize;
         while start < seen.total {
             sync_cube();
@@ -215,12 +243,19 @@ fn queries_kernel<F: Float>(
                     slopes += slope[four] * listed.values[at * fours + four];
                 }
                 let key = start + at;
-                let weight = weight_of(
+                let mut weight = weight_of(
                     sum_of(scores) + listed.bias[at] - own_lse,
                     key,
                     query,
                     &seen,
                 );
+                if comptime!(best > 0) {
+                    if key == hidden {
+                        weight = f32::new(0.0);
+                        looked_up += 1;
+                        hidden = seen.exact + lookup.cluster(chosen.unwrap(), looked_up, best);
+                    }
+                }
                 let mut of_key = sum_of(slopes);
                 if key >= seen.exact {
                     of_key += own_bonus;
@@ -230,8 +265,31 @@ fn queries_kernel<F: Float>(
             }
             start += tile;
         }
+        if comptime!(best > 0) {
+            if far > 0 {
+                own_delta += look_up::<F>(
+                    k,
+                    v,
+                    chosen.unwrap(),
+                    order.unwrap(),
+                    &lookup,
+                    &own,
+                    &slope,
+                    &mut sum,
+                    own_lse,
+                    own_delta,
+                    d,
+                    best,
+                    false,
+                );
+            }
+        }
     }
 
+    if comptime!(best > 0) {
+        looked_up = 0usize;
+        hidden = seen.exact + lookup.cluster(chosen.unwrap(), looked_up, best);
+    }
     let mut own_mass = f32::new(0.0);
     let mut start = 0usize;
     while start < seen.total {
@@ -252,7 +310,14 @@ fn queries_kernel<F: Float>(
                 }
                 let key = start + step + i;
                 let score = sum_of(scores) + listed.bias[step + i] - own_lse;
-                let weight = weight_of(score, key, query, &seen);
+                let mut weight = weight_of(score, key, query, &seen);
+                if comptime!(best > 0) {
+                    if key == hidden {
+                        weight = f32::new(0.0);
+                        looked_up += 1;
+                        hidden = seen.exact + lookup.cluster(chosen.unwrap(), looked_up, best);
+                    }
+                }
                 let mut of_key = sum_of(products) - own_delta;
                 if key >= seen.exact {
                     of_key += own_bonus;
@@ -272,6 +337,26 @@ fn queries_kernel<F: Float>(
             step += STEP;
         }
         start += tile;
+    }
+
+    if comptime!(best > 0) {
+        if far > 0 {
+            look_up::<F>(
+                k,
+                v,
+                chosen.unwrap(),
+                order.unwrap(),
+                &lookup,
+                &own,
+                &slope,
+                &mut sum,
+                own_lse,
+                own_delta,
+                d,
+                best,
+                true,
+            );
+        }
     }
 
     if first + unit < end {
@@ -307,4 +392,60 @@ fn weight_of(score: f32, key: usize, query: usize, seen: &Seen) -> f32 {
         weight = f32::new(0.0);
     }
     weight
+}
+
+/// Adds to `sum` what a query's gradient has of the tokens that it looks up, where that is asked for,
+/// and gives Σ p · dp over them.
+#[cube]
+#[allow(clippy::too_many_arguments)] // what a kernel is given
+fn look_up<F: Float>(
+    k: &Tensor<F>,
+    v: &Tensor<F>,
+    chosen: &[u32],
+    order: &[u32],
+    lookup: &Lookup,
+    own: &Array<Four>,
+    slope: &Array<Four>,
+    sum: &mut Array<Four>,
+    own_lse: f32,
+    own_delta: f32,
+    #[comptime] d: usize,
+    #[comptime] best: usize,
+    #[comptime] adds: bool,
+) -> f32 {
+    let (row, head) = (CUBE_POS_Z as usize, CUBE_POS_Y as usize);
+    let k_head = row * k.stride(0) + head * k.stride(1);
+    let v_head = row * v.stride(0) + head * v.stride(1);
+    let fours = comptime!(d.div_ceil(4));
+    let mut delta = f32::new(0.0);
+    for at in 0..best {
+        let cluster = lookup.cluster(chosen, at, best);
+        if cluster < lookup.all {
+            let members = lookup.members(order, cluster);
+            let mut number = members.begin;
+            while number < members.end {
+                let token = members.first + order[number] as usize;
+                let k_row = k_head + token * k.stride(2);
+                let v_row = v_head + token * v.stride(2);
+                let mut scores = Four::new(0.0);
+                let mut products = Four::new(0.0);
+                #[unroll]
+                for four in 0..fours {
+                    scores += own[four] * four_of::<F>(k, k_row, k.stride(3), 4 * four, d);
+                    products += slope[four] * four_of::<F>(v, v_row, v.stride(3), 4 * four, d);
+                }
+                let weight = min(sum_of(scores) - own_lse, f32::new(0.0)).exp();
+                delta += weight * sum_of(products);
+                if comptime!(adds) {
+                    let factor = Four::new(weight * (sum_of(products) - own_delta));
+                    #[unroll]
+                    for four in 0..fours {
+                        sum[four] += four_of::<F>(k, k_row, k.stride(3), 4 * four, d) * factor;
+                    }
+                }
+                number += 1;
+            }
+        }
+    }
+    delta
 }
