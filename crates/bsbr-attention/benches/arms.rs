@@ -33,7 +33,7 @@ fn main() {
 }
 
 fn config(name: &str) -> ArmConfig {
-    let moments = MomentsConfig::default();
+    let moments = MomentsConfig::summaries();
     match name {
         "dense" => ArmConfig::DENSE,
         "local" => ArmConfig::Local(LocalConfig::default()),

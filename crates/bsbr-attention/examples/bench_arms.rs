@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Names and settings; the first is what the others are compared with.
 fn arms() -> Vec<(&'static str, ArmConfig)> {
-    let moments = MomentsConfig::default();
+    let moments = MomentsConfig::summaries();
     let published = PublishedConfig::default();
     vec![
         ("dense", ArmConfig::DENSE),

@@ -132,6 +132,16 @@ impl Default for MomentsConfig {
 }
 
 impl MomentsConfig {
+    /// Summaries alone: nothing is looked up, and the state is kept.
+    pub fn summaries() -> Self {
+        Self {
+            state: true,
+            exact_clusters: 0,
+            kv_bits: KvBits::ThirtyTwo,
+            ..Self::default()
+        }
+    }
+
     /// The level of each head.
     pub fn head_levels(&self) -> HeadLevels {
         HeadLevels::new(&self.levels)

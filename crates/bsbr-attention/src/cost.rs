@@ -162,7 +162,7 @@ mod tests {
         let moments = |state| {
             per_token(&ArmConfig::Moments(MomentsConfig {
                 state,
-                ..MomentsConfig::default()
+                ..MomentsConfig::summaries()
             }))
         };
         // 25k near, 33k far, and what clusters and states take to build.
@@ -178,7 +178,7 @@ mod tests {
         let far = |state| {
             let arm = ArmConfig::Moments(MomentsConfig {
                 state,
-                ..MomentsConfig::default()
+                ..MomentsConfig::summaries()
             });
             let grown = arm.cache_numbers(4 + 40 * 128, 64) - arm.cache_numbers(4 + 20 * 128, 64);
             20.0 * 128.0 * 2.0 * 64.0 / grown

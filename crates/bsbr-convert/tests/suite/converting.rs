@@ -124,7 +124,7 @@ fn layers_that_keep_their_arm_keep_what_it_learned() {
 #[test]
 fn what_moments_learns_starts_from_the_projections_and_is_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let plain = "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=2";
+    let plain = "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=2:state=true";
     let model = converted(
         &format!("{plain}:learned=true"),
         Some("1=moments:state=false"),
@@ -189,7 +189,7 @@ fn a_plan_that_does_not_fit_the_model_is_refused() {
 fn compressed_states_need_calibration() {
     let folder = tempfile::tempdir().unwrap();
     let model = converted(
-        "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:compression=4",
+        "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:state=true:compression=4",
         Some("0=dense"),
     );
     assert_eq!(uncalibrated_layers(&model), [1]);
@@ -231,7 +231,7 @@ fn compressed_states_need_calibration() {
 
 #[test]
 fn each_layer_is_calibrated_on_what_the_layers_before_it_give() {
-    let arm = "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:compression=4";
+    let arm = "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:state=true:compression=4";
     let both = calibrate(converted(arm, None), &text()).unwrap();
     // The second layer alone, behind a first one that is set already.
     let first = both.h[0].attn.bsbr.clone();

@@ -18,8 +18,8 @@ fn model() -> Gpt2 {
             "n_layer": 2, "n_head": 2, "bos_token_id": null, "eos_token_id": null,
             "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0,
             "bsbr": {"version": 1, "layers": [
-                {"arm": "moments", "chunk_size": 8, "clusters": 2, "sink_tokens": 1},
-                {"arm": "moments", "chunk_size": 8, "clusters": 2, "sink_tokens": 1}]}}"#,
+                {"arm": "moments", "chunk_size": 8, "clusters": 2, "sink_tokens": 1, "state": true, "exact_clusters": 0},
+                {"arm": "moments", "chunk_size": 8, "clusters": 2, "sink_tokens": 1, "state": true, "exact_clusters": 0}]}}"#,
     )
     .unwrap();
     bsbr_train::init(&config, 4, &Device::default()).unwrap()
@@ -363,7 +363,7 @@ fn an_original_of_other_sizes_is_refused() {
 
 #[test]
 fn a_model_whose_states_were_never_calibrated_is_refused() {
-    let arm = "moments:chunk_size=8:clusters=2:sink_tokens=1:compression=4";
+    let arm = "moments:chunk_size=8:clusters=2:sink_tokens=1:state=true:compression=4";
     let plan = bsbr_convert::ConversionPlan::parse(arm, None).unwrap();
     let compressed = bsbr_convert::convert(model(), &plan).unwrap();
     let config = with(Objective::Lm, Trainable::All);

@@ -169,7 +169,7 @@ fn arms() -> Vec<ArmConfig> {
         near_chunks: 0,
         sink_tokens: 2,
         clusters: 2,
-        ..MomentsConfig::default()
+        ..MomentsConfig::summaries()
     };
     vec![
         ArmConfig::DENSE,

@@ -49,7 +49,7 @@ fn arms() -> Vec<ArmConfig> {
         near_chunks: 1,
         sink_tokens: 2,
         clusters: 2,
-        ..MomentsConfig::default()
+        ..MomentsConfig::summaries()
     };
     let local = LocalConfig {
         chunk_size: CHUNK,

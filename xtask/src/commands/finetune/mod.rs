@@ -45,7 +45,7 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// The attention to convert to, such as moments, moments:exact_clusters=8, local or dense;
+    /// The attention to convert to, such as moments, moments:exact_clusters=0, local or dense;
     /// `kept` trains the model as it is
     #[arg(long, default_value = "moments")]
     arm: String,
@@ -402,7 +402,7 @@ mod tests {
             ..Gpt2Config::default()
         };
         let model = Gpt2::init(&config, 1, &Device::default()).expect("a model");
-        let arm = "moments:chunk_size=8:clusters=2:compression=4";
+        let arm = "moments:chunk_size=8:clusters=2:state=true:compression=4";
         let model = start(model, arm, folder.path()).expect("it is calibrated");
         assert_eq!(model.config().arm(1).compression(), 4);
         assert!(uncalibrated_layers(&model).is_empty());

@@ -165,7 +165,7 @@ pub fn moments(chunk_size: usize, near_chunks: usize, sink_tokens: usize) -> Mom
         near_chunks,
         sink_tokens,
         clusters: 2,
-        ..MomentsConfig::default()
+        ..MomentsConfig::summaries()
     }
 }
 
