@@ -231,7 +231,8 @@ fn compressed_states_need_calibration() {
 
 #[test]
 fn each_layer_is_calibrated_on_what_the_layers_before_it_give() {
-    let arm = "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:state=true:compression=4";
+    let arm =
+        "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:state=true:compression=4";
     let both = calibrate(converted(arm, None), &text()).unwrap();
     // The second layer alone, behind a first one that is set already.
     let first = both.h[0].attn.bsbr.clone();

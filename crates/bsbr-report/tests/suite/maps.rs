@@ -41,6 +41,7 @@ fn moments(state: bool, compression: usize) -> ArmConfig {
         exact_clusters: 0,
         compression,
         learned: false,
+        ..MomentsConfig::summaries()
     })
 }
 
