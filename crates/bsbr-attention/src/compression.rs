@@ -85,3 +85,29 @@ pub(crate) fn read_state(
     };
     read.cast(dtype)
 }
+
+/// Keys and values beyond this are multiplied as smaller ones.
+const LARGE: f64 = 1e17;
+/// No number of a state is beyond this: a query that is as small as keys are large may be
+/// multiplied with it.
+const LARGEST: f64 = 1e30;
+
+/// KᵀV of each chunk. Numbers that an `f32` has no room for become the largest of a state.
+///
+/// # Shapes
+///
+/// - keys: `[B, H, C, S, i]`
+/// - values: `[B, H, C, S, j]`
+/// - output: `[B, H, C, i, j]`
+pub(crate) fn outer_sums(keys: Tensor<5>, values: Tensor<5>) -> Tensor<5> {
+    let excess = |x: &Tensor<5>| {
+        let most = x.clone().detach().abs().max_dim(4).max_dim(3);
+        (most / LARGE).clamp_min(1.0)
+    };
+    let (of_keys, of_values) = (excess(&keys), excess(&values));
+    let sums = (keys / of_keys.clone())
+        .swap_dims(3, 4)
+        .matmul(values / of_values.clone());
+    let bounded = |x: Tensor<5>| x.clamp(-LARGEST, LARGEST);
+    bounded(bounded(sums * of_keys) * of_values)
+}

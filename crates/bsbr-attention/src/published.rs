@@ -13,7 +13,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use crate::attention::HeadShape;
 use crate::chunked::Chunked;
-use crate::compression::{CompressionBases, read_state};
+use crate::compression::{CompressionBases, outer_sums, read_state};
 use crate::config::PublishedConfig;
 use crate::geometry::Grid;
 use crate::routing;
@@ -169,7 +169,7 @@ pub(crate) fn states(
         None => (keys, values),
         Some(bases) => (bases.project_keys(keys), bases.project_values(values)),
     };
-    keys.swap_dims(3, 4).matmul(values)
+    outer_sums(keys, values)
 }
 
 /// The whole arm.

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::cache::bytes_of;
 use crate::clusters::Assignment;
-use crate::compression::CompressionBases;
+use crate::compression::{CompressionBases, outer_sums};
 
 /// Summaries of chunks, per head, in f32.
 ///
@@ -74,7 +74,7 @@ impl Summary {
                     }
                     _ => (centred, values),
                 };
-                Some(left.swap_dims(3, 4).matmul(right) / s as f64)
+                Some(outer_sums(left, right) / s as f64)
             }
         };
         Self {

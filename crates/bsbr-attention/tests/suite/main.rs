@@ -3,6 +3,7 @@
 mod causality;
 mod common;
 mod compression;
+mod extremes;
 mod gradients;
 mod limits;
 mod precision;

@@ -2,7 +2,7 @@
 
 use super::far::HeadState;
 use crate::clusters::split::Split;
-use crate::cpu::math::{add_weighted, row_copy, row_subtract, vectorised};
+use crate::cpu::math::{add_weighted, row_copy, row_max_of, row_subtract, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
 /// The clusters of one chunk, and buffers to be used again for the next one.
@@ -151,13 +151,40 @@ impl Summariser {
     }
 
     /// F, from centred keys. The values need no centring: what it would take away
-    /// is zero.
-    fn multiply(&self, to: &mut [f32], d: usize) {
+    /// is zero. Numbers that an `f32` has no room for become the largest of a state.
+    fn multiply(&mut self, to: &mut [f32], d: usize) {
         let size = self.ones.len();
+        let excess = [&mut self.keys, &mut self.values].map(|rows| shrink(rows));
         let [keys, values] = [&self.keys, &self.values].map(|rows| Mat::dense(rows, size, d));
         let share = 1.0 / size as f32;
         product(MatMut::dense(to, d, d), keys.t(), values, share, false);
+        if excess != [1.0; 2] {
+            for x in to {
+                for excess in excess {
+                    *x = (*x * excess).clamp(-LARGEST, LARGEST);
+                }
+            }
+        }
     }
+}
+
+/// Keys and values beyond this are multiplied as smaller ones.
+const LARGE: f32 = 1e17;
+/// No number of a state is beyond this: a query that is as small as keys are large may be
+/// multiplied with it.
+const LARGEST: f32 = 1e30;
+
+/// Makes large numbers as many times smaller as is said.
+fn shrink(rows: &mut [f32]) -> f32 {
+    let most = vectorised(
+        #[inline(always)]
+        || row_max_of(rows, f32::abs),
+    );
+    let excess = (most / LARGE).max(1.0);
+    if excess > 1.0 {
+        rows.iter_mut().for_each(|x| *x /= excess);
+    }
+    excess
 }
 
 /// log₂ of how many tokens a cluster has.
