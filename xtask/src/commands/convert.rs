@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use bsbr_attention::ArmConfig;
-use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, calibrate, convert, save_model};
+use bsbr_attention::{ArmConfig, HeadLevel};
+use bsbr_convert::{
+    ConversionPlan, FloatType, SaveOptions, calibrate, choose_levels, convert, save_model,
+};
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::card;
 use super::hub::HubArgs;
@@ -60,7 +63,12 @@ pub struct Args {
     /// Layers with another arm, such as 0-5=moments,6-11=dense
     #[arg(long)]
     layers: Option<String>,
-    /// Text to calibrate the bases of compressed states on [default: storybook text]
+    /// Let each head look only as far as it must: heads see their near field alone, or clusters
+    /// without looking any up, where that moves predictions on the calibration text by at most this
+    /// many nats per position (KL), such as 0.0001. By default every head looks clusters up
+    #[arg(long, value_name = "NATS", value_parser = budget)]
+    level_budget: Option<f64>,
+    /// Text to calibrate compressed states and levels of heads on [default: storybook text]
     #[arg(long, value_name = "FILE")]
     calibrate: Vec<PathBuf>,
     /// Element type of the weights that are written
@@ -166,6 +174,10 @@ pub fn run(args: Args) -> Result<()> {
     let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
     let arms = plan.arms(loaded.config.n_layer)?;
     let model = convert(loaded.model, &plan)?;
+    let model = match args.level_budget {
+        Some(budget) => with_levels(model, &folder, &args.calibrate, budget)?,
+        None => model,
+    };
     let model = if arms.iter().any(is_compressed) {
         calibrated(model, &folder, &args.calibrate)?
     } else {
@@ -189,21 +201,68 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Tokens of a calibration window, and windows.
+/// Tokens of a window that compressed states are calibrated on, and windows.
 const CALIBRATION: (usize, usize) = (1024, 16);
+/// The same for levels of heads, which need far tokens.
+const LEVELS: (usize, usize) = (2048, 4);
+
+/// A number of nats.
+fn budget(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(budget) if budget.is_finite() && budget >= 0.0 => Ok(budget),
+        _ => Err("expected a number of nats, 0 or more, such as 0.0001".to_owned()),
+    }
+}
+
+/// The model with the least level for each head that keeps within the budget; says what came of it.
+fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Result<Gpt2> {
+    let batches = calibration(files, folder, model.config(), LEVELS)?;
+    let bar = ProgressBar::new(1).with_message("choosing levels of heads");
+    bar.set_style(ProgressStyle::with_template(
+        "{msg} {wide_bar} {pos}/{len} passes, {eta} left",
+    )?);
+    let (model, chosen) = choose_levels(model, &batches, budget, |done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    let count = |level| {
+        chosen
+            .levels
+            .iter()
+            .flatten()
+            .filter(|of| **of == level)
+            .count()
+    };
+    println!(
+        "{} heads look clusters up, {} see clusters, {} their near field alone; \
+         KL {:.6} nats per position, {:.6} with lookups in all of them",
+        count(HeadLevel::Lookups),
+        count(HeadLevel::Clusters),
+        count(HeadLevel::Near),
+        chosen.kl_after,
+        chosen.kl_before,
+    );
+    Ok(model)
+}
 
 /// The model that was loaded from `folder`, with the bases of its compressed states calibrated on
 /// the texts in `files`, or on storybook text where there are none.
 pub(super) fn calibrated(model: Gpt2, folder: &Path, files: &[PathBuf]) -> Result<Gpt2> {
-    let batches = calibration(files, folder, model.config())?;
+    let batches = calibration(files, folder, model.config(), CALIBRATION)?;
     Ok(calibrate(model, &batches)?)
 }
 
-/// Windows of text that compressed states are calibrated on.
-fn calibration(files: &[PathBuf], folder: &Path, config: &Gpt2Config) -> Result<Vec<TokenBatch>> {
+/// Windows of text to calibrate on: their tokens, and how many.
+fn calibration(
+    files: &[PathBuf],
+    folder: &Path,
+    config: &Gpt2Config,
+    (window, count): (usize, usize),
+) -> Result<Vec<TokenBatch>> {
     let tokenizer = model::tokenizer(folder, config.vocab_size)
-        .context("compression is calibrated on text, which needs the model's tokenizer")?;
-    let (window, count) = (CALIBRATION.0.min(config.n_positions), CALIBRATION.1);
+        .context("calibration reads text, which needs the model's tokenizer")?;
+    let window = window.min(config.n_positions);
     let mut ids = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;

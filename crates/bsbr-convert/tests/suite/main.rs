@@ -14,6 +14,7 @@ mod folders;
 mod hybrid;
 mod in_place;
 mod keys;
+mod levels;
 mod malformed_pickle;
 mod malformed_safetensors;
 mod models;

@@ -1,0 +1,300 @@
+//! How far each head must look, found on text.
+//!
+//! Heads that go by position need their near field alone; heads that go by content retrieve. A head
+//! that looks less far costs less time, and nothing of its far tokens is kept.
+
+use bsbr_attention::{ArmConfig, Attention, AttentionInput, HeadLevel, MomentsConfig};
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use burn::tensor::activation::{log_softmax, softmax};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::convert::convert;
+use crate::error::ConvertError;
+use crate::plan::ConversionPlan;
+
+/// Of the queries of a head, the share with the most mass on far tokens that decides how far it
+/// looks: a head that retrieves does so for few tokens.
+const SHARE: f64 = 0.01;
+
+/// Positions whose logits are held at once.
+const SLAB: usize = 256;
+
+/// What was chosen, and what it costs on the text that it was chosen on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChosenLevels {
+    /// Level of each head of each layer, in layers of the moments arm that look clusters up; none
+    /// in others.
+    pub levels: Vec<Vec<HeadLevel>>,
+    /// KL (dense ‖ arm) in nats per position where every head looks clusters up.
+    pub kl_before: f64,
+    /// The same with the levels.
+    pub kl_after: f64,
+}
+
+/// One head.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    layer: usize,
+    head: usize,
+    /// Mean softmax mass on far tokens of the queries that have the most.
+    far_mass: f64,
+}
+
+/// Gives each head of `model`, which looks clusters up, the least level with which its predictions
+/// on `batches` stay close to those of dense attention: KL (dense ‖ arm) rises by at most `budget`
+/// nats per position.
+///
+/// Heads are ranked by the mass that dense attention puts on far tokens, taken over the hundredth
+/// of queries with the most. As many as the budget allows look no farther than their near field,
+/// the first in rank first, and as many of those that follow see clusters alone. `progress` is told
+/// how many of about how many passes over the text are done.
+///
+/// The text should be longer than the near field by far, and of the kind that the model is for.
+/// Compressed states are calibrated afterwards.
+///
+/// # Errors
+///
+/// [`ConvertError`] where a batch is not one for this model.
+pub fn choose_levels(
+    model: Gpt2,
+    batches: &[TokenBatch],
+    budget: f64,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(Gpt2, ChosenLevels), ConvertError> {
+    for batch in batches {
+        model.check(batch, 0)?;
+    }
+    let arms: Vec<ArmConfig> = model
+        .h
+        .iter()
+        .map(|b| b.attn.bsbr.config().clone())
+        .collect();
+    let dense = convert(model.clone(), &ConversionPlan::uniform(ArmConfig::DENSE))?;
+    let mut search = Search {
+        arms,
+        expected: Vec::new(),
+        batches,
+        model,
+        done: 0,
+    };
+    let ranked = search.rank(&dense)?;
+    let passes = 3 + 2 * (ranked.len() + 1).ilog2() as usize;
+    let mut tried = |search: &mut Search<'_>, near: usize, clusters: usize| {
+        let levels = search.levels(&ranked, near, clusters);
+        let kl = search.divergence(&levels);
+        search.done += 1;
+        progress(search.done, passes.max(search.done));
+        kl
+    };
+    let kl_before = tried(&mut search, 0, 0)?;
+    let allowed = kl_before + budget;
+    let near = most(ranked.len(), |near| {
+        Ok(tried(&mut search, near, 0)? <= allowed)
+    })?;
+    let clusters = most(ranked.len() - near, |clusters| {
+        Ok(tried(&mut search, near, clusters)? <= allowed)
+    })?;
+    let kl_after = tried(&mut search, near, clusters)?;
+    let levels = search.levels(&ranked, near, clusters);
+    let model = search.with(&levels)?;
+    let chosen = ChosenLevels {
+        levels,
+        kl_before,
+        kl_after,
+    };
+    Ok((model, chosen))
+}
+
+/// The greatest number up to `limit` that fits, where what fits is all numbers up to one; 0 always
+/// does.
+fn most(
+    limit: usize,
+    mut fits: impl FnMut(usize) -> Result<bool, ConvertError>,
+) -> Result<usize, ConvertError> {
+    let (mut least, mut beyond) = (0, limit + 1);
+    while beyond - least > 1 {
+        let middle = least + (beyond - least) / 2;
+        match fits(middle)? {
+            true => least = middle,
+            false => beyond = middle,
+        }
+    }
+    Ok(least)
+}
+
+/// The model with several levels, beside the dense one.
+struct Search<'a> {
+    /// The arm of each layer.
+    arms: Vec<ArmConfig>,
+    /// Final hidden states of the dense model. `[B, N, n_embd]` each
+    expected: Vec<Tensor<3>>,
+    batches: &'a [TokenBatch],
+    model: Gpt2,
+    /// Passes over the text.
+    done: usize,
+}
+
+impl Search<'_> {
+    /// Heads that look clusters up, those first that need it least. Keeps what the dense model
+    /// gives.
+    fn rank(&mut self, dense: &Gpt2) -> Result<Vec<Head>, ConvertError> {
+        let mut masses = vec![vec![Vec::new(); dense.config().n_head]; self.arms.len()];
+        for batch in self.batches {
+            let mut x = dense.embed(batch, 0).detach();
+            for (layer, block) in dense.h.iter().enumerate() {
+                if let Some(config) = looking_up(&self.arms[layer]) {
+                    let normed = block.ln_1.forward(x.clone());
+                    let input = block.attn.project(normed, batch.padding());
+                    for (head, mass) in far_masses(config, &block.attn.bsbr, input) {
+                        masses[layer][head].extend(mass);
+                    }
+                }
+                x = block.forward(x, batch.padding()).detach();
+            }
+            self.expected.push(dense.ln_f.forward(x));
+        }
+        let mut ranked: Vec<Head> = masses
+            .into_iter()
+            .enumerate()
+            .flat_map(|(layer, heads)| {
+                heads
+                    .into_iter()
+                    .enumerate()
+                    .map(move |(head, masses)| Head {
+                        layer,
+                        head,
+                        far_mass: mean_of_most(masses),
+                    })
+            })
+            .filter(|head| looking_up(&self.arms[head.layer]).is_some())
+            .collect();
+        ranked.sort_by(|a, b| a.far_mass.total_cmp(&b.far_mass));
+        Ok(ranked)
+    }
+
+    /// Levels by which the first `near` heads in rank see their near field, and the next `clusters`
+    /// clusters.
+    fn levels(&self, ranked: &[Head], near: usize, clusters: usize) -> Vec<Vec<HeadLevel>> {
+        let heads = self.model.config().n_head;
+        let of_layer = |arm: &ArmConfig| match looking_up(arm) {
+            Some(_) => vec![HeadLevel::Lookups; heads],
+            None => Vec::new(),
+        };
+        let mut levels: Vec<_> = self.arms.iter().map(of_layer).collect();
+        for (rank, head) in ranked.iter().enumerate().take(near + clusters) {
+            levels[head.layer][head.head] = match rank < near {
+                true => HeadLevel::Near,
+                false => HeadLevel::Clusters,
+            };
+        }
+        levels
+    }
+
+    /// The model with these levels.
+    fn with(&self, levels: &[Vec<HeadLevel>]) -> Result<Gpt2, ConvertError> {
+        let mut plan = ConversionPlan::uniform(ArmConfig::DENSE);
+        for (layer, (arm, levels)) in self.arms.iter().zip(levels).enumerate() {
+            let mut arm = arm.clone();
+            let all = levels.iter().all(|level| *level == HeadLevel::Lookups);
+            if let (ArmConfig::Moments(config), false) = (&mut arm, all) {
+                config.levels.clone_from(levels);
+            }
+            plan = plan.with_layer(layer, arm);
+        }
+        convert(self.model.clone(), &plan)
+    }
+
+    /// KL (dense ‖ arm) in nats per position.
+    fn divergence(&self, levels: &[Vec<HeadLevel>]) -> Result<f64, ConvertError> {
+        let model = self.with(levels)?;
+        let (mut sum, mut positions) = (0.0, 0);
+        for (batch, expected) in self.batches.iter().zip(&self.expected) {
+            let found = model.hidden_states(batch)?;
+            for row in 0..batch.batch_size() {
+                let first = batch.padding().of_row(row);
+                for start in (first..batch.seq_len()).step_by(SLAB) {
+                    let len = SLAB.min(batch.seq_len() - start);
+                    let logits = |x: &Tensor<3>| {
+                        let slab = x.clone().narrow(0, row, 1).narrow(1, start, len);
+                        model.logits(slab)
+                    };
+                    let (p, q) = (logits(expected), logits(&found));
+                    let apart = log_softmax(p.clone(), 2) - log_softmax(q, 2);
+                    sum += f64::from((softmax(p, 2) * apart).sum().into_scalar::<f32>());
+                    positions += len;
+                }
+            }
+        }
+        Ok(sum / positions.max(1) as f64)
+    }
+}
+
+/// The settings of an arm whose heads may look less far.
+fn looking_up(arm: &ArmConfig) -> Option<&MomentsConfig> {
+    match arm {
+        ArmConfig::Moments(config) if config.looks_up() => Some(config),
+        _ => None,
+    }
+}
+
+/// Softmax mass that dense attention puts on far tokens, of every query of each head that has some.
+fn far_masses(
+    config: &MomentsConfig,
+    dense: &Attention,
+    input: AttentionInput,
+) -> Vec<(usize, Vec<f64>)> {
+    let grid = config.grid();
+    let [batch, heads, n, _] = input.query.dims();
+    let padding = input.padding.clone();
+    let far = (0..n * n).map(|i| {
+        let (query, key) = (i / n, i % n);
+        let is_far = key <= query && !grid.attends(query, key);
+        f32::from(u8::from(is_far))
+    });
+    let far = TensorData::new(far.collect::<Vec<_>>(), [1, 1, n, n]);
+    let far: Tensor<4> = Tensor::from_data(far, &input.query.device());
+    let first = grid.start_of(grid.near_chunks + 1);
+    let maps = dense.weights(input).exact;
+    let masses: Vec<f64> = (maps * far).sum_dim(3).into_data().iter::<f64>().collect();
+    (0..batch * heads)
+        .map(|number| {
+            // Padded rows stand farther back, where this asks more of a token than it need.
+            let start = (first + padding.of_row(number / heads)).min(n);
+            let of_head = &masses[number * n + start..(number + 1) * n];
+            (number % heads, of_head.to_vec())
+        })
+        .collect()
+}
+
+/// The mean of the largest of some numbers, 0 without any.
+fn mean_of_most(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(|a, b| b.total_cmp(a));
+    let count = (numbers.len() as f64 * SHARE).ceil() as usize;
+    match count {
+        0 => 0.0,
+        _ => numbers[..count].iter().sum::<f64>() / count as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_that_fits_is_found() {
+        for limit in [0, 1, 7, 100] {
+            for fitting in [0, 1, 5, 100] {
+                let found = most(limit, |n| Ok(n <= fitting)).ok();
+                assert_eq!(found, Some(fitting.min(limit)));
+            }
+        }
+    }
+
+    #[test]
+    fn few_queries_decide() {
+        let mut numbers = vec![0.0; 198];
+        numbers.extend([1.0, 0.5]);
+        assert_eq!(mean_of_most(numbers), 0.75);
+        assert_eq!(mean_of_most(Vec::new()), 0.0);
+    }
+}

@@ -1,0 +1,92 @@
+//! How far heads must look.
+
+use bsbr_attention::{ArmConfig, HeadLevel};
+use bsbr_convert::{ConversionPlan, choose_levels, convert};
+use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
+use burn::tensor::{Device, Tensor};
+
+/// A model of random weights, two layers of four heads, of which head 1 of layer 0 attends by
+/// content: its queries and keys are large.
+fn model() -> Gpt2 {
+    let config = Gpt2Config::from_json(
+        r#"{"vocab_size": 31, "n_positions": 96, "n_embd": 16, "n_layer": 2, "n_head": 4}"#,
+    )
+    .unwrap();
+    let mut model = Gpt2::init(&config, 3, &Device::default()).unwrap();
+    for block in &mut model.h {
+        let weight = block.attn.c_attn.weight.val() * 12.0;
+        block.attn.c_attn.weight = burn::module::Param::from_tensor(weight);
+    }
+    let plan = "moments:chunk_size=8:clusters=2:exact_clusters=1:sink_tokens=1";
+    convert(model, &ConversionPlan::parse(plan, None).unwrap()).unwrap()
+}
+
+fn text() -> Vec<TokenBatch> {
+    let ids: Vec<u32> = (0..90).map(|i| (i * i * 7 + i * 3) % 31).collect();
+    vec![
+        TokenBatch::single(&ids).unwrap(),
+        TokenBatch::padded(&[ids[..40].to_vec(), ids[10..80].to_vec()]).unwrap(),
+    ]
+}
+
+fn levels(model: &Gpt2) -> Vec<HeadLevel> {
+    let of_layer = |layer: usize| match model.config().arm(layer) {
+        ArmConfig::Moments(config) if !config.levels.is_empty() => config.levels,
+        _ => vec![HeadLevel::Lookups; 4],
+    };
+    (0..2).flat_map(of_layer).collect()
+}
+
+#[test]
+fn a_budget_is_kept_and_used() {
+    let mut before = 0;
+    for budget in [0.0, 1e-3, 1e-2, f64::MAX] {
+        let mut passes = 0;
+        let (model, chosen) = choose_levels(model(), &text(), budget, |done, of| {
+            passes += 1;
+            assert_eq!(done, passes);
+            assert!(done <= of);
+        })
+        .unwrap();
+        assert!(chosen.kl_after <= chosen.kl_before + budget, "{chosen:?}");
+        assert_eq!(levels(&model), chosen.levels.concat());
+        let less = levels(&model)
+            .iter()
+            .filter(|level| **level < HeadLevel::Lookups)
+            .count();
+        assert!(
+            less >= before,
+            "{less} heads look less far at {budget}, {before} before"
+        );
+        before = less;
+        // The saved configuration says it, and what is computed is what was measured.
+        let again = model.hidden_states(&text()[0]).unwrap();
+        assert!(again.to_data().iter::<f32>().all(f32::is_finite));
+    }
+    assert_eq!(
+        before, 8,
+        "without a limit every head sees its near field alone"
+    );
+}
+
+/// With more budget the model comes to be the local one.
+#[test]
+fn without_a_limit_the_model_is_local() {
+    let (near, _) = choose_levels(model(), &text(), f64::MAX, |_, _| {}).unwrap();
+    let plan = ConversionPlan::parse("local:chunk_size=8:sink_tokens=1", None).unwrap();
+    let local = convert(model(), &plan).unwrap();
+    let of = |model: &Gpt2| -> Tensor<3> { model.hidden_states(&text()[0]).unwrap() };
+    let error = (of(&near) - of(&local)).abs().max().into_scalar::<f32>();
+    assert!(error < 1e-5, "{error}");
+}
+
+#[test]
+fn layers_of_other_arms_are_left_alone() {
+    let plan = "moments:chunk_size=8:clusters=2:exact_clusters=1";
+    let plan = ConversionPlan::parse(plan, Some("0=dense")).unwrap();
+    let mixed = convert(model(), &plan).unwrap();
+    let (found, chosen) = choose_levels(mixed, &text(), f64::MAX, |_, _| {}).unwrap();
+    assert_eq!(found.config().arm(0), ArmConfig::DENSE);
+    assert_eq!(chosen.levels[0], []);
+    assert_eq!(chosen.levels[1], [HeadLevel::Near; 4]);
+}
