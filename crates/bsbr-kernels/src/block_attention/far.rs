@@ -316,13 +316,7 @@ impl Summary<'_> {
             tokens::write(chunk.ordered(), to, d, chunk.counts(), bits);
         }
         chunk.state(state, self.keys, self.state, d);
-        vectorised(
-            #[inline(always)]
-            || {
-                let bits = bits.of_means();
-                round_rows(self.keys, d, bits);
-                round_rows(self.values, d, bits);
-            },
-        );
+        round_rows(self.keys, d, bits.of_means());
+        round_rows(self.values, d, bits.of_means());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::rounding::Grid;
+use super::rounding::encode_rows;
 use super::settings::KvBits;
 use super::tile::BEHIND;
 use super::tokens::side_by_side;
@@ -122,23 +122,10 @@ impl KeptRows {
 
     /// Replaces rows by their codes, and keeps what those stand for.
     fn encode(&mut self, rows: &mut [f32]) {
-        let (bits, d, stride) = (self.bits, self.d, self.stride());
-        let grids: Vec<_> = vectorised(
-            #[inline(always)]
-            || {
-                let rows = rows.chunks_exact_mut(stride);
-                rows.map(|row| {
-                    let grid = Grid::of(&row[..d], bits);
-                    for x in &mut row[..d] {
-                        *x = grid.code(*x, bits);
-                    }
-                    grid
-                })
-                .collect()
-            },
-        );
+        let mut grids = Vec::with_capacity(rows.len() / self.stride().max(1));
+        encode_rows(rows, [self.d, self.stride()], self.bits, &mut grids);
         extend(&mut self.scales, grids.iter().map(|grid| grid.scale));
-        if bits == KvBits::Four {
+        if self.bits == KvBits::Four {
             extend(&mut self.offsets, grids.iter().map(|grid| grid.offset));
         }
     }

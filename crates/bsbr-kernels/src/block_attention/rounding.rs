@@ -1,9 +1,10 @@
 //! Numbers as they come back from fewer bits.
 
 use burn::tensor::Tensor;
+use pulp::{Simd, WithSimd};
 
 use super::settings::KvBits;
-use crate::cpu::math::{row_max, row_max_of, row_sum_of};
+use crate::cpu::simd::dispatch;
 
 /// Rows of the last axis as they come back from fewer bits, see [`KvBits`].
 ///
@@ -41,58 +42,144 @@ pub(super) struct Grid {
     pub(super) offset: f32,
 }
 
-impl Grid {
-    /// The grid of a row that is kept in fewer than 32 bits.
-    #[inline(always)]
-    pub(super) fn of(row: &[f32], bits: KvBits) -> Self {
-        // 0, or no number where one of the row is none or infinite: then none comes back.
-        let poison = 0.0
-            * row_sum_of(
-                row,
-                #[inline(always)]
-                |x| x * 0.0,
-            );
-        if bits == KvBits::Four {
-            let most = row_max(row);
-            let least = -row_max_of(
-                row,
-                #[inline(always)]
-                |x| -x,
-            );
-            // Each by itself, for their difference may be infinite.
-            return Self {
-                scale: usable(most / reach(bits) - least / reach(bits)) + poison,
-                offset: if row.is_empty() { 0.0 } else { least },
-            };
-        }
-        Self {
-            scale: usable(row_max_of(row, f32::abs) / reach(bits)) + poison,
-            offset: 0.0,
-        }
-    }
-
-    /// The whole number that a number is kept as, still as `f32`.
-    #[inline(always)]
-    pub(super) fn code(&self, x: f32, bits: KvBits) -> f32 {
-        let reach = reach(bits);
-        // Adding 1.5·2²³ rounds to a whole number, of two equally near ones to the even one.
-        const ROUND: f32 = 12_582_912.0;
-        let code = if self.scale == 0.0 {
-            0.0
-        } else {
-            (x - self.offset) / self.scale
-        };
-        let code = if code > reach { reach } else { code };
-        let code = if code < -reach { -reach } else { code };
-        (code + ROUND) - ROUND
-    }
-
-    /// What a whole number stands for.
-    #[inline(always)]
-    pub(super) fn value(&self, code: f32) -> f32 {
-        self.offset + self.scale * code
+/// Rounds rows of `d` numbers to what is kept of them.
+pub(super) fn round_rows(rows: &mut [f32], d: usize, bits: KvBits) {
+    if bits < KvBits::ThirtyTwo {
+        dispatch(Rounding {
+            rows,
+            d,
+            stride: d,
+            bits,
+            grids: None,
+        });
     }
 }
+
+/// Replaces rows, of `d` numbers and some behind that are not looked at, by the codes of what is
+/// kept of them, and adds their grids to a list.
+#[cfg_attr(not(feature = "flex"), allow(dead_code))] // caches are kept by that backend
+pub(super) fn encode_rows(
+    rows: &mut [f32],
+    [d, stride]: [usize; 2],
+    bits: KvBits,
+    grids: &mut Vec<Grid>,
+) {
+    dispatch(Rounding {
+        rows,
+        d,
+        stride,
+        bits,
+        grids: Some(grids),
+    });
+}
+
+struct Rounding<'a> {
+    /// `[n, stride]`
+    rows: &'a mut [f32],
+    d: usize,
+    stride: usize,
+    bits: KvBits,
+    /// Where grids go, if codes are asked for and not what they stand for.
+    grids: Option<&'a mut Vec<Grid>>,
+}
+
+impl WithSimd for Rounding<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        for row in self.rows.chunks_exact_mut(self.stride.max(1)) {
+            let row = &mut row[..self.d];
+            let grid = grid(simd, row, self.bits);
+            match &mut self.grids {
+                Some(grids) => {
+                    encode::<S, true>(simd, row, grid, self.bits);
+                    grids.push(grid);
+                }
+                None => encode::<S, false>(simd, row, grid, self.bits),
+            }
+        }
+    }
+}
+
+/// The grid of a row.
+#[inline(always)]
+fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> Grid {
+    let (vectors, rest) = S::as_simd_f32s(row);
+    let mut most = simd.splat_f32s(f32::NEG_INFINITY);
+    let mut least = simd.splat_f32s(f32::INFINITY);
+    // 0, or no number where one of the row is none or infinite: then none comes back.
+    let zero = simd.splat_f32s(0.0);
+    let mut poison = zero;
+    for &x in vectors {
+        most = simd.max_f32s(most, x);
+        least = simd.min_f32s(least, x);
+        poison = simd.mul_add_e_f32s(x, zero, poison);
+    }
+    let mut most = simd.reduce_max_f32s(most);
+    let mut least = simd.reduce_min_f32s(least);
+    let mut poison = simd.reduce_sum_f32s(poison);
+    for &x in rest {
+        most = if x > most { x } else { most };
+        least = if x < least { x } else { least };
+        poison += x * 0.0;
+    }
+    if bits == KvBits::Four {
+        // Each by itself, for their difference may be infinite.
+        return Grid {
+            scale: usable(most / reach(bits) - least / reach(bits)) + poison,
+            offset: if row.is_empty() { 0.0 } else { least },
+        };
+    }
+    let farthest = if most > -least { most } else { -least };
+    Grid {
+        scale: usable(farthest / reach(bits)) + poison,
+        offset: 0.0,
+    }
+}
+
+/// Replaces a row by its codes, still as `f32`, or by what they stand for.
+#[inline(always)]
+fn encode<S: Simd, const CODES: bool>(simd: S, row: &mut [f32], grid: Grid, bits: KvBits) {
+    let Grid { scale, offset } = grid;
+    if scale == 0.0 {
+        row.fill(if CODES { 0.0 } else { offset });
+        return;
+    }
+    let (vectors, rest) = S::as_mut_simd_f32s(row);
+    let [scales, offsets, round, most, least] =
+        [scale, offset, ROUND, reach(bits), -reach(bits)].map(|x| simd.splat_f32s(x));
+    for x in vectors {
+        let code = simd.div_f32s(simd.sub_f32s(*x, offsets), scales);
+        let code = simd.max_f32s(simd.min_f32s(code, most), least);
+        let code = simd.sub_f32s(simd.add_f32s(code, round), round);
+        *x = match CODES {
+            true => code,
+            false => simd.add_f32s(offsets, simd.mul_f32s(scales, code)),
+        };
+    }
+    for x in rest {
+        let code = (*x - offset) / scale;
+        let code = if code > reach(bits) {
+            reach(bits)
+        } else {
+            code
+        };
+        let code = if code < -reach(bits) {
+            -reach(bits)
+        } else {
+            code
+        };
+        let code = (code + ROUND) - ROUND;
+        *x = match CODES {
+            true => code,
+            false => offset + scale * code,
+        };
+    }
+}
+
+/// Adding 1.5·2²³ rounds to a whole number, of two equally near ones to the even one.
+const ROUND: f32 = 12_582_912.0;
 
 /// Codes reach from the negative of this, or from 0 where there is an offset, to this.
 #[inline(always)]
@@ -111,20 +198,6 @@ fn usable(scale: f32) -> f32 {
         0.0
     } else {
         scale
-    }
-}
-
-/// Rounds rows of `d` numbers to what is kept of them.
-#[inline(always)]
-pub(super) fn round_rows(rows: &mut [f32], d: usize, bits: KvBits) {
-    if bits == KvBits::ThirtyTwo {
-        return;
-    }
-    for row in rows.chunks_exact_mut(d.max(1)) {
-        let grid = Grid::of(row, bits);
-        for x in row {
-            *x = grid.value(grid.code(*x, bits));
-        }
     }
 }
 

@@ -6,7 +6,6 @@ use super::kept::Grids;
 use super::rounding::round_rows;
 use super::settings::KvBits;
 use super::tile::BEHIND;
-use crate::cpu::math::vectorised;
 use crate::cpu::matrix::Mat;
 
 /// Keys and values of the tokens of one cluster.
@@ -89,15 +88,9 @@ pub(super) fn write(
     counts: &[usize],
     bits: KvBits,
 ) {
-    let round = |rows: &mut [f32]| {
-        vectorised(
-            #[inline(always)]
-            || round_rows(rows, d, bits),
-        );
-    };
     // Values lend their place to the keys that are rounded.
     to_values.copy_from_slice(keys);
-    round(to_values);
+    round_rows(to_values, d, bits);
     let mut start = 0;
     for &count in counts {
         let numbers = start * d..(start + count) * d;
@@ -105,7 +98,7 @@ pub(super) fn write(
         start += count;
     }
     to_values.copy_from_slice(values);
-    round(to_values);
+    round_rows(to_values, d, bits);
 }
 
 /// Rows of `d` numbers as columns.

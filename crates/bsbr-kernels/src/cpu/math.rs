@@ -203,9 +203,8 @@ pub(crate) fn row_sum_sq_diff(row: &[f32], centre: f32) -> f32 {
     )
 }
 
-/// Sum of what is made of a row's elements.
 #[inline(always)]
-pub(crate) fn row_sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+fn row_sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
