@@ -1,6 +1,8 @@
 //! What the definition of an arm costs, counted.
 
-use crate::config::{ArmConfig, MomentsConfig};
+use bsbr_kernels::KvBits;
+
+use crate::config::{ArmConfig, HeadLevel, MomentsConfig};
 use crate::geometry::Grid;
 
 /// Passes over a chunk's keys for each of the splits that make its clusters.
@@ -30,6 +32,9 @@ impl ArmConfig {
                 },
                 tokens,
             ),
+            Self::Moments(c) if !c.levels.is_empty() => {
+                mean_of_heads(c, |arm| arm.exact_pairs(tokens))
+            }
             Self::Moments(c) => {
                 let grid = grid(c);
                 let size = c.chunk_size as f64 / c.clusters as f64;
@@ -55,6 +60,9 @@ impl ArmConfig {
                 let state = d * d / c.compression as f64;
                 pairs + 2.0 * n * state + chunks * chunks / 2.0 * state
             }
+            Self::Moments(c) if !c.levels.is_empty() => {
+                mean_of_heads(c, |arm| arm.multiply_adds(tokens, head_dim))
+            }
             Self::Moments(c) => {
                 let grid = grid(c);
                 let clusters = sum_over_queries(&grid, tokens, |far| (far * c.clusters) as f64);
@@ -74,8 +82,8 @@ impl ArmConfig {
         }
     }
 
-    /// Numbers that one head's cache holds after a sequence: keys and values, and summaries of
-    /// far chunks. What the published arm's routing keeps of each chunk is counted as one vector.
+    /// Numbers of 32 bits whose room one head's cache takes after a sequence: keys and values, and
+    /// summaries of far chunks, in as many bits as they are kept in. What the published arm's routing keeps of each chunk is counted as one vector.
     pub fn cache_numbers(&self, tokens: usize, head_dim: usize) -> f64 {
         let d = head_dim as f64;
         let held = |grid: &Grid| {
@@ -83,7 +91,7 @@ impl ArmConfig {
             (tokens - far.min(tokens)) as f64 * 2.0 * d
         };
         match self {
-            Self::Dense(_) => tokens as f64 * 2.0 * d,
+            Self::Dense(c) => tokens as f64 * 2.0 * kept(d, c.kv_bits),
             Self::Local(c) => held(&Grid {
                 chunk_size: c.chunk_size,
                 near_chunks: c.near_chunks,
@@ -94,18 +102,24 @@ impl ArmConfig {
                 let open = (tokens % c.chunk_size.max(1)) as f64 * 2.0 * d;
                 open + chunks * (d * d / c.compression as f64 + d)
             }
+            Self::Moments(c) if !c.levels.is_empty() => {
+                mean_of_heads(c, |arm| arm.cache_numbers(tokens, head_dim))
+            }
             Self::Moments(c) => {
                 let grid = grid(c);
-                let clusters = c.clusters as f64 * (2.0 * d + 1.0);
+                let means = 2.0 * kept(d, c.kv_bits.of_means());
+                let clusters = c.clusters as f64 * (means + 1.0);
                 let state = if c.state {
                     d * d / c.compression as f64
                 } else {
                     0.0
                 };
-                let keys = match c.exact_clusters {
-                    0 => held(&grid),
-                    _ => tokens as f64 * 2.0 * d,
+                let far_tokens = (grid.far_chunks(tokens) * c.chunk_size) as f64;
+                let looked_up = match c.exact_clusters {
+                    0 => 0.0,
+                    _ => far_tokens * 2.0 * kept(d, c.kv_bits),
                 };
+                let keys = held(&grid) + looked_up;
                 // The attention inputs of the near field, and h_b.
                 let (inputs, offer) = match c.learned && c.state {
                     true => (held(&grid) / 2.0, d),
@@ -115,6 +129,38 @@ impl ArmConfig {
             }
         }
     }
+}
+
+/// Numbers of 32 bits that a row of `d` numbers takes in fewer bits, its scale among them.
+fn kept(d: f64, bits: KvBits) -> f64 {
+    let grid = match bits {
+        KvBits::ThirtyTwo => 0.0,
+        KvBits::Sixteen | KvBits::Eight => 1.0,
+        KvBits::Four => 2.0,
+    };
+    d * bits.bits() as f64 / 32.0 + grid
+}
+
+/// The mean over heads whose levels differ.
+fn mean_of_heads(config: &MomentsConfig, of: impl Fn(&ArmConfig) -> f64) -> f64 {
+    let of_level = |level: &HeadLevel| {
+        let alike = MomentsConfig {
+            levels: Vec::new(),
+            ..config.clone()
+        };
+        of(&match level {
+            HeadLevel::Lookups => ArmConfig::Moments(alike),
+            HeadLevel::Clusters => ArmConfig::Moments(MomentsConfig {
+                exact_clusters: 0,
+                ..alike
+            }),
+            HeadLevel::Near => ArmConfig::Moments(alike)
+                .without_retrieval()
+                .unwrap_or(ArmConfig::DENSE),
+        })
+    };
+    let sum: f64 = config.levels.iter().map(of_level).sum();
+    sum / config.levels.len() as f64
 }
 
 fn grid(config: &MomentsConfig) -> Grid {
@@ -150,7 +196,9 @@ fn sum_over_queries(grid: &Grid, tokens: usize, of: impl Fn(usize) -> f64) -> f6
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{ArmConfig, LocalConfig, MomentsConfig, PublishedConfig};
+    use crate::config::{
+        ArmConfig, HeadLevel, KvBits, LocalConfig, MomentsConfig, PublishedConfig,
+    };
 
     /// DESIGN's own figures: D = 64, S = 128, G = 8, 8192 tokens, per token.
     #[test]
@@ -186,6 +234,44 @@ mod tests {
         assert!((far(false) - 15.9).abs() < 0.05, "{}", far(false));
         assert!((far(true) - 3.2).abs() < 0.05, "{}", far(true));
         assert_eq!(ArmConfig::DENSE.cache_numbers(10, 4), 80.0);
+    }
+
+    /// Of dense attention's in 32 bits.
+    #[test]
+    fn far_chunks_in_few_bits_are_small() {
+        let share = |kv_bits| {
+            let arm = ArmConfig::Moments(MomentsConfig {
+                kv_bits,
+                ..MomentsConfig::default()
+            });
+            let grown = arm.cache_numbers(4 + 40 * 128, 64) - arm.cache_numbers(4 + 20 * 128, 64);
+            grown / (20.0 * 128.0 * 2.0 * 64.0)
+        };
+        assert!((0.29..0.30).contains(&share(KvBits::Eight)));
+        assert!((0.18..0.19).contains(&share(KvBits::Four)));
+    }
+
+    #[test]
+    fn heads_count_by_their_levels() {
+        let arm = |levels: Vec<HeadLevel>, exact_clusters| {
+            ArmConfig::Moments(MomentsConfig {
+                levels,
+                exact_clusters,
+                ..MomentsConfig::default()
+            })
+        };
+        use HeadLevel::{Clusters, Lookups, Near};
+        let mixed = arm(vec![Near, Clusters, Lookups, Near], 8);
+        let local = ArmConfig::Local(LocalConfig::default());
+        let [clusters, lookups] = [0, 8].map(|t| arm(Vec::new(), t));
+        for of in [
+            |arm: &ArmConfig| arm.exact_pairs(3000),
+            |arm: &ArmConfig| arm.multiply_adds(3000, 64),
+            |arm: &ArmConfig| arm.cache_numbers(3000, 64),
+        ] {
+            let expected = (2.0 * of(&local) + of(&clusters) + of(&lookups)) / 4.0;
+            assert!((of(&mixed) - expected).abs() < 1e-6 * expected);
+        }
     }
 
     #[test]

@@ -75,6 +75,7 @@ const ALL: [(&str, u32, Make); 18] = [
     ("compression", sweep::VERSION, sweep::Sweep::boxed),
     ("clusters", sweep::VERSION, sweep::Sweep::boxed),
     ("exact-clusters", sweep::VERSION, sweep::Sweep::boxed),
+    ("lookups", sweep::VERSION, sweep::Sweep::boxed),
     ("layers", layers::VERSION, layers::LayerByLayer::boxed),
     ("hybrid", hybrid::VERSION, hybrid::ByLength::boxed),
 ];
