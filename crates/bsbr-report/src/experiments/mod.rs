@@ -34,7 +34,7 @@ type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 ///
 /// The version is part of the hash of a record, and rises whenever the same specification would
 /// give other numbers.
-const ALL: [(&str, u32, Make); 18] = [
+const ALL: [(&str, u32, Make); 19] = [
     (
         "similarity",
         similarity::VERSION,
