@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::kept::{Grids, KeptRows, Lie};
 use super::plan::{Seen, blocks};
-use super::queries::{Attending, Near, Queries, SharedKeys};
+use super::queries::{Attending, Near, Queries, SharedKeys, TOGETHER};
 use super::settings::{BlockAttention, KvBits};
 use super::summarise::{Summariser, log_count};
 use super::tokens::{Members, Unpacked};
@@ -201,7 +201,7 @@ struct Shared {
 impl Scratch {
     fn new() -> Self {
         Self {
-            attending: Attending::new(),
+            attending: Attending::default(),
             summariser: Summariser::default(),
             shared: Shared::default(),
             window: Default::default(),
@@ -315,20 +315,24 @@ impl HeadCache {
             v,
             first: self.near,
         };
-        for block in blocks(queries) {
-            let rows = &mut rows[block.start - start..block.end - start];
-            let queries = Queries {
-                q: q.rows(block.start - start, block.len()),
-                first: block.start,
-                scale,
-            };
-            let shared = View {
-                head: self,
-                shared: &scratch.shared,
-            };
-            let best = self.settings.exact_clusters;
-            scratch.attending.attend(queries, near, &shared, seen, best);
-            scratch.attending.write(rows);
+        let Scratch {
+            attending, shared, ..
+        } = scratch;
+        let shared = View { head: self, shared };
+        let all: Vec<_> = blocks(queries).collect();
+        for some in all.chunks(TOGETHER) {
+            let queries: Vec<_> = some
+                .iter()
+                .map(|block| Queries {
+                    q: q.rows(block.start - start, block.len()),
+                    first: block.start,
+                    scale,
+                })
+                .collect();
+            attending.attend(&queries, near, &shared, seen, self.settings.exact_clusters);
+            for (block, one) in some.iter().zip(&attending.blocks) {
+                one.write(&mut rows[block.start - start..block.end - start]);
+            }
         }
     }
 

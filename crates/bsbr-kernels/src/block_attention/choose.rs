@@ -32,8 +32,7 @@ impl Chosen {
     /// keys from `first` on are `clusters` clusters. Of equal scores the first
     /// is the better; hidden clusters are never chosen.
     pub(super) fn choose(&mut self, block: &mut Block, first: usize, clusters: usize, best: usize) {
-        self.queries.clear();
-        self.ends.clear();
+        self.clear();
         if block.width() == 1 {
             self.choose_alone(block, first, clusters, best);
             return;
@@ -112,12 +111,26 @@ impl Chosen {
         self.queries.resize(end, 0);
     }
 
+    /// Nobody looks into anything.
+    pub(super) fn clear(&mut self) {
+        self.queries.clear();
+        self.ends.clear();
+    }
+
+    /// The queries that look into a cluster.
+    pub(super) fn queries_of(&self, cluster: usize) -> &[u32] {
+        let end = self.ends.get(cluster).copied().unwrap_or(0);
+        let start = match cluster {
+            0 => 0,
+            _ => self.ends.get(cluster - 1).copied().unwrap_or(0),
+        };
+        &self.queries[start.min(end)..end]
+    }
+
     /// Each cluster that is looked into, with the queries that do.
     pub(super) fn clusters(&self) -> impl Iterator<Item = (usize, &[u32])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let all = starts.zip(&self.ends).enumerate();
-        all.map(|(cluster, (start, &end))| (cluster, &self.queries[start..end]))
-            .filter(|(_, queries)| !queries.is_empty())
+        let all = (0..self.ends.len()).map(|cluster| (cluster, self.queries_of(cluster)));
+        all.filter(|(_, queries)| !queries.is_empty())
     }
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::BlockAttention;
 use super::far::{Far, HeadState, Mixture};
 use super::plan::{Seen, blocks};
-use super::queries::{Attending, Near, Queries};
+use super::queries::{Attending, Near, Queries, TOGETHER};
 use crate::cpu::block::QUERIES;
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::Mat;
@@ -66,7 +66,7 @@ struct Head<'a> {
 
 /// Buffers for the chunks of a head.
 struct Scratch {
-    queries: Attending,
+    attending: Attending,
     mixture: Mixture,
     receiver: Vec<f32>,
     /// What the block's queries read of the state. `[QUERIES, D]`
@@ -76,7 +76,7 @@ struct Scratch {
 impl Scratch {
     fn new() -> Self {
         Self {
-            queries: Attending::new(),
+            attending: Attending::default(),
             mixture: Mixture::default(),
             receiver: Vec::new(),
             read: Vec::new(),
@@ -117,29 +117,31 @@ impl Head<'_> {
         if seen.far > 0 {
             self.mix(start, seen.far, scratch);
         }
-        for block in blocks(queries) {
-            let q = self.q.rows(block.start, block.len());
-            let near = Near {
-                k: self.k,
-                v: self.v,
-                first: 0,
-            };
-            scratch.queries.attend(
-                Queries {
-                    q,
+        let near = Near {
+            k: self.k,
+            v: self.v,
+            first: 0,
+        };
+        let all: Vec<_> = blocks(queries).collect();
+        for some in all.chunks(TOGETHER) {
+            let queries: Vec<_> = some
+                .iter()
+                .map(|block| Queries {
+                    q: self.q.rows(block.start, block.len()),
                     first: block.start,
                     scale: self.scale,
-                },
-                near,
-                &self.far,
-                seen,
-                self.settings.exact_clusters,
-            );
-            let range = block.start - start..block.end - start;
-            let (rows, sums) = (&mut rows[range.clone()], &mut sums[range]);
-            self.write(scratch, rows, seen);
-            for (query, sum) in sums.iter_mut().enumerate() {
-                sum.fill(scratch.queries.block.log_sum_exp(query));
+                })
+                .collect();
+            let best = self.settings.exact_clusters;
+            let attending = &mut scratch.attending;
+            attending.attend(&queries, near, &self.far, seen, best);
+            for (number, block) in some.iter().enumerate() {
+                let range = block.start - start..block.end - start;
+                let (rows, sums) = (&mut rows[range.clone()], &mut sums[range]);
+                self.write(scratch, number, rows, seen);
+                for (query, sum) in sums.iter_mut().enumerate() {
+                    sum.fill(scratch.attending.blocks[number].block.log_sum_exp(query));
+                }
             }
         }
     }
@@ -159,13 +161,14 @@ impl Head<'_> {
             .mix(self.state, receiver, far, &mut scratch.mixture);
     }
 
-    /// Writes the rows of a block, with what the state adds.
-    fn write(&self, scratch: &mut Scratch, rows: &mut [&mut [f32]], seen: Seen) {
-        scratch.queries.write(rows);
+    /// Writes the rows of block `number`, with what the state adds.
+    fn write(&self, scratch: &mut Scratch, number: usize, rows: &mut [&mut [f32]], seen: Seen) {
+        let one = &scratch.attending.blocks[number];
+        one.write(rows);
         if matches!(self.state, HeadState::Off) || seen.clusters() == 0 {
             return;
         }
-        let (d, block) = (self.d, &scratch.queries.block);
+        let (d, block) = (self.d, &one.block);
         let read = &mut scratch.read;
         read.resize(QUERIES * d, 0.0);
         block.multiply(Mat::dense(&scratch.mixture.state, d, d), read);

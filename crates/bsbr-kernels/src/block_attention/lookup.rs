@@ -4,11 +4,9 @@ use std::f32::consts::LOG2_E;
 
 use pulp::{Simd, WithSimd};
 
-use super::choose::Chosen;
 use super::kept::Grids;
-use super::queries::SharedKeys;
 use super::tile;
-use super::tokens::{Members, Unpacked};
+use super::tokens::Members;
 use crate::cpu::block::Block;
 use crate::cpu::math::{LANES, exp2_below, row_max, sum_lanes, vectorised};
 use crate::cpu::matrix::Mat;
@@ -31,7 +29,6 @@ pub(super) struct Lookup {
     sums: Vec<[f32; LANES]>,
     /// Sums of each query's numbers, where keys are codes with an offset.
     totals: Vec<f32>,
-    unpacked: Unpacked,
     d: usize,
 }
 
@@ -55,23 +52,6 @@ impl Lookup {
         self.totals.clear();
         let totals = self.q.chunks_exact(d.max(1)).map(|q| q.iter().sum::<f32>());
         self.totals.extend(totals);
-    }
-
-    /// Attends the queries of the block to the tokens of the clusters that they have chosen.
-    pub(super) fn attend(
-        &mut self,
-        block: &mut Block,
-        (q, scale): (Mat<'_>, f32),
-        chosen: &Chosen,
-        shared: &impl SharedKeys,
-    ) {
-        self.begin(q, scale);
-        let mut unpacked = std::mem::take(&mut self.unpacked);
-        for (cluster, queries) in chosen.clusters() {
-            self.look_into(block, queries, shared.looked_up(cluster, &mut unpacked));
-        }
-        self.unpacked = unpacked;
-        self.finish(block);
     }
 
     /// Attends some queries to the tokens of one cluster.
@@ -104,25 +84,6 @@ impl Lookup {
             to: &mut self.acc,
         }
         .run();
-    }
-
-    /// Attends all queries of a block to all tokens of a cluster.
-    pub(super) fn take_whole(
-        &mut self,
-        block: &mut Block,
-        cluster: usize,
-        shared: &impl SharedKeys,
-    ) {
-        let mut unpacked = std::mem::take(&mut self.unpacked);
-        let tokens = shared.decoded(cluster, &mut unpacked);
-        let [keys, values] = tokens.matrices();
-        if tokens.count > 0 {
-            block.next_step();
-            block.score(keys);
-            block.weigh(0..0);
-            block.add_values(0, values);
-        }
-        self.unpacked = unpacked;
     }
 
     /// Turns products with codes into scores of the keys that they stand for.

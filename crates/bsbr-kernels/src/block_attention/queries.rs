@@ -49,15 +49,77 @@ pub(super) struct Queries<'a> {
     pub(super) scale: f32,
 }
 
-/// The state of a block of queries, and buffers.
+/// Blocks that look into clusters together, so that each cluster is read once for all of them.
+pub(super) const TOGETHER: usize = 4;
+
+/// The states of some blocks of queries, and buffers.
+#[derive(Default)]
 pub(super) struct Attending {
+    pub(super) blocks: Vec<OneBlock>,
+    unpacked: Unpacked,
+}
+
+impl Attending {
+    /// Attends at most [`TOGETHER`] blocks of queries of one chunk to what they see, the `best`
+    /// best clusters of each query token by token. Their states are the first of `blocks`.
+    pub(super) fn attend(
+        &mut self,
+        queries: &[Queries<'_>],
+        near: Near<'_>,
+        shared: &impl SharedKeys,
+        seen: Seen,
+        best: usize,
+    ) {
+        if self.blocks.len() < queries.len() {
+            self.blocks.resize_with(queries.len(), OneBlock::new);
+        }
+        let Self { blocks, unpacked } = self;
+        let blocks = &mut blocks[..queries.len()];
+        for (block, queries) in blocks.iter_mut().zip(queries) {
+            block.attend(*queries, near, shared, seen, best);
+        }
+        let clusters = seen.clusters();
+        if best == 0 {
+            return;
+        }
+        if best >= clusters {
+            for cluster in 0..clusters {
+                let tokens = shared.decoded(cluster, unpacked);
+                blocks.iter_mut().for_each(|block| block.take_whole(tokens));
+            }
+            return;
+        }
+        for (block, queries) in blocks.iter_mut().zip(queries) {
+            block.lookup.begin(queries.q, queries.scale);
+        }
+        for cluster in 0..clusters {
+            let mut looking = blocks.iter().map(|one| one.chosen.queries_of(cluster));
+            if looking.all(<[u32]>::is_empty) {
+                continue;
+            }
+            let tokens = shared.looked_up(cluster, unpacked);
+            for one in blocks.iter_mut() {
+                let queries = one.chosen.queries_of(cluster);
+                if !queries.is_empty() {
+                    one.lookup.look_into(&mut one.block, queries, tokens);
+                }
+            }
+        }
+        for one in blocks {
+            one.lookup.finish(&mut one.block);
+        }
+    }
+}
+
+/// The state of a block of queries, and buffers.
+pub(super) struct OneBlock {
     pub(super) block: Block,
     chosen: Chosen,
     lookup: Lookup,
 }
 
-impl Attending {
-    pub(super) fn new() -> Self {
+impl OneBlock {
+    fn new() -> Self {
         Self {
             block: Block::new(),
             chosen: Chosen::default(),
@@ -65,9 +127,9 @@ impl Attending {
         }
     }
 
-    /// Attends a block of queries to what it sees, the `best` best clusters of each query token by
-    /// token.
-    pub(super) fn attend(
+    /// Attends a block of queries to what it sees but for the tokens of clusters that are looked
+    /// up, which are chosen.
+    fn attend(
         &mut self,
         queries: Queries<'_>,
         near: Near<'_>,
@@ -82,23 +144,35 @@ impl Attending {
             return;
         }
         self.attend_list(first, near, shared, seen.window());
-        let clusters = seen.clusters();
+        let (block, clusters) = (&mut self.block, seen.clusters());
         if best >= clusters {
-            self.attend_all(shared, seen);
+            // Sinks alone: every cluster gives way to its tokens.
+            if seen.sinks > 0 {
+                block.next_step();
+                block.score(shared.keys(0, seen.sinks));
+                block.weigh(0..0);
+                block.add_values(0, shared.values(0, seen.sinks));
+            }
             return;
         }
-        let Self {
-            block,
-            chosen,
-            lookup,
-        } = self;
         block.next_step();
         block.score(shared.keys(0, seen.keys));
         block.add_bias(0, shared.bias(0, seen.keys));
-        chosen.choose(block, seen.sinks, clusters, best);
+        self.chosen.choose(block, seen.sinks, clusters, best);
         block.weigh(seen.sinks..seen.keys);
         block.add_values(0, shared.values(0, seen.keys));
-        lookup.attend(block, (q, scale), chosen, shared);
+    }
+
+    /// Attends all queries to all tokens of a cluster. They are scored as near ones are, so that
+    /// nothing differs from attention to all tokens but the order of sums.
+    fn take_whole(&mut self, tokens: Members<'_>) {
+        if tokens.count > 0 {
+            let [keys, values] = tokens.matrices();
+            self.block.next_step();
+            self.block.score(keys);
+            self.block.weigh(0..0);
+            self.block.add_values(0, values);
+        }
     }
 
     /// Writes the output of the block.
@@ -136,21 +210,6 @@ impl Attending {
             block.weigh(tokens + sinks..tokens + others);
             block.add_values(0, values);
             block.add_values(tokens, shared.values(start_shared, others));
-        }
-    }
-
-    /// Sinks, and the tokens of all clusters. They are scored as near ones are, so that nothing
-    /// differs from attention to all tokens but the order of sums.
-    fn attend_all(&mut self, shared: &impl SharedKeys, seen: Seen) {
-        let Self { block, lookup, .. } = self;
-        if seen.sinks > 0 {
-            block.next_step();
-            block.score(shared.keys(0, seen.sinks));
-            block.weigh(0..0);
-            block.add_values(0, shared.values(0, seen.sinks));
-        }
-        for cluster in 0..seen.clusters() {
-            lookup.take_whole(block, cluster, shared);
         }
     }
 }
