@@ -1,7 +1,9 @@
 //! Outputs of block attention against those of its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, cases, devices, tensor, tests_another, vec};
+use crate::common::{
+    assert_close, assert_fused, assert_same, cases, devices, is_gpu, tensor, tests_another, vec,
+};
 #[cfg(feature = "flex")]
 use bsbr_kernels::BlockCache;
 use bsbr_kernels::{
@@ -37,18 +39,6 @@ fn bases(heads: usize, d: usize, rank: usize, device: &Device) -> BlockStates {
         key: tensor([heads, d, rank], 8, 0.5, device),
         value: tensor([heads, d, rank], 9, 0.5, device),
     }
-}
-
-/// Asserts that GPUs have kernels for it, so that nothing is compared with itself.
-fn assert_fused(x: &Tensor<4>, settings: &BlockAttention) {
-    if is_gpu() {
-        let shape = x.dims();
-        assert!(fuses_block_attention(x, settings), "{shape:?} {settings:?}");
-    }
-}
-
-fn is_gpu() -> bool {
-    matches!(std::env::var("BURN_DEVICE").as_deref(), Ok("wgpu" | "cuda"))
 }
 
 fn check_with(shape: [usize; 4], settings: BlockAttention, states: &BlockStates) {
@@ -219,8 +209,8 @@ fn equals_plain_with_exact_clusters() {
 
 #[test]
 fn equals_plain_in_few_bits() {
-    for kv_bits in cases(1, [KvBits::Eight, KvBits::Four, KvBits::Sixteen]) {
-        for exact_clusters in cases(1, [2, 0, 100]) {
+    for kv_bits in [KvBits::Eight, KvBits::Four, KvBits::Sixteen] {
+        for exact_clusters in cases(2, [2, 100, 0]) {
             let settings = BlockAttention {
                 exact_clusters,
                 kv_bits,
@@ -598,13 +588,20 @@ fn half_precision_is_close_where_a_device_computes_in_it() {
             continue;
         }
         let inputs = inputs([2, 2, 45, 16], &device).map(|x| x.cast(DType::F16));
-        let out = |x: [Tensor<4>; 3]| {
-            let [q, k, v] = x;
-            block_attention(q, k, v, BlockStates::Whole, SETTINGS, 0.25).cast(DType::F32)
+        let few_bits = BlockAttention {
+            exact_clusters: 2,
+            kv_bits: KvBits::Eight,
+            ..SETTINGS
         };
-        // Of the same numbers in single precision.
-        let single = inputs.clone().map(|x| x.cast(DType::F32));
-        assert_close(out(inputs), out(single), 5e-3, "half precision");
+        for settings in [SETTINGS, few_bits] {
+            let out = |x: [Tensor<4>; 3]| {
+                let [q, k, v] = x;
+                block_attention(q, k, v, BlockStates::Whole, settings, 0.25).cast(DType::F32)
+            };
+            // Of the same numbers in single precision.
+            let single = inputs.clone().map(|x| x.cast(DType::F32));
+            assert_close(out(inputs.clone()), out(single), 5e-3, "half precision");
+        }
     }
 }
 

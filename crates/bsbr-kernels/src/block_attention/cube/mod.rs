@@ -3,7 +3,8 @@
 //! Forward, two kernels, and products of Burn's between them: each far chunk is split and
 //! summarised where its keys are, so that nothing is read back; the states are mixed;
 //! and each block of queries takes one softmax over all that it sees. Where clusters are looked
-//! into, a kernel between them chooses each query's. Backward, see [`backward`].
+//! into, a kernel between them chooses each query's, and where few bits are kept, one rounds what is
+//! looked up. Backward, see [`backward`].
 
 mod attend;
 mod backward;
@@ -11,6 +12,7 @@ mod choose;
 mod listed;
 mod lookup;
 mod order;
+mod rounding;
 mod route;
 mod summary;
 mod units;
@@ -30,6 +32,7 @@ use crate::cube::{computes_in, primitive, tensor};
 use attend::Alike;
 use backward::Gradients;
 use lookup::LookedUp;
+use rounding::rounded;
 
 /// The widest head whose query and output a unit can keep in registers.
 const WIDEST: usize = 128;
@@ -104,7 +107,6 @@ pub(super) fn fuses(
     let settings = &simplest(settings, n);
     let most = shared_bytes(device);
     settings.levels == HeadLevels::LOOKUPS
-        && settings.kv_bits == KvBits::ThirtyTwo
         && attends(device, dtype, d)
         && (settings.clusters == 0 || summary::shared_bytes(settings, d) <= most)
         && (settings.exact_clusters == 0 || looks_up(d, settings, most))
@@ -116,15 +118,18 @@ fn looks_up(d: usize, settings: &BlockAttention, most: usize) -> bool {
     settings.exact_clusters <= choose::MOST && bytes <= most
 }
 
-/// Settings by which `tokens` tokens see the same. Who looks into every cluster sees every token,
-/// without knowing of clusters.
+/// Settings by which `tokens` tokens see the same, with no more lookups than there are clusters. Who
+/// looks into every cluster sees every token, without knowing of clusters where no token is rounded.
 fn simplest(settings: &BlockAttention, tokens: usize) -> BlockAttention {
     let clusters = settings.far_chunks(tokens) * settings.clusters;
     match settings.exact_clusters {
-        best if best > 0 && best >= clusters && settings.kv_bits == KvBits::ThirtyTwo => {
-            one_chunk(tokens)
-        }
-        _ => *settings,
+        0 => *settings,
+        best if best < clusters => *settings,
+        _ if settings.kv_bits == KvBits::ThirtyTwo => one_chunk(tokens),
+        _ => BlockAttention {
+            exact_clusters: clusters,
+            ..*settings
+        },
     }
 }
 
@@ -189,6 +194,8 @@ struct States {
     kept: FloatTensor<Cube>,
     /// Mean key of each chunk. `[B, H, F, D]`
     means: CubeTensor,
+    /// Mean keys of clusters, from which they tell keys: not rounded. `[B, H, F·G, D]`
+    centres: CubeTensor,
     /// By which each chunk of the tail mixes them. `[B, H, F, F]`
     weights: CubeTensor,
     /// What it reads. `[B, H, F, D, D]`
@@ -214,10 +221,17 @@ fn far_field(
         order: settings.exact_clusters > 0,
     };
     let summary = summary::summarise([k, v], settings, far, wanted);
+    let of_means = settings.kv_bits.of_means();
+    let [keys, values] =
+        [&summary.keys, &summary.values].map(|x| rounded(x, of_means).unwrap_or_else(|| x.clone()));
     let looked_up = summary.order.map(|order| {
-        let clusters = [&summary.keys, &summary.bias];
-        let chosen = choose::choose(q, clusters, settings, scale as f32);
-        LookedUp { chosen, order }
+        let chosen = choose::choose(q, [&keys, &summary.bias], settings, scale as f32);
+        let kept = rounded(k, settings.kv_bits).zip(rounded(v, settings.kv_bits));
+        LookedUp {
+            chosen,
+            order,
+            kept: kept.map(|(k, v)| [k, v]),
+        }
     });
     let states = match summary.states {
         None => None,
@@ -230,6 +244,7 @@ fn far_field(
                 whole,
                 kept,
                 means,
+                centres: summary.keys,
                 weights,
                 mixed,
             })
@@ -237,8 +252,8 @@ fn far_field(
     };
     Some(Some(Far {
         alike: Alike {
-            keys: summary.keys,
-            values: summary.values,
+            keys,
+            values,
             bias: summary.bias,
             states: states.as_ref().map(|states| states.mixed.clone()),
             looked_up,
