@@ -241,8 +241,14 @@ fn equals_plain_with_a_level_for_each_head() {
             levels: HeadLevels::new(&levels),
             ..SETTINGS
         };
-        check([2, 4, 53, 6], settings);
-        check_with([2, 4, 53, 6], settings, &bases(4, 6, 3, &Device::flex()));
+        for kv_bits in [KvBits::Eight, KvBits::ThirtyTwo] {
+            let settings = BlockAttention {
+                kv_bits,
+                ..settings
+            };
+            check([2, 4, 53, 6], settings);
+            check_with([2, 4, 53, 6], settings, &bases(4, 6, 3, &Device::flex()));
+        }
     }
 }
 

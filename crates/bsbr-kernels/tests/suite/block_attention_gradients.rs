@@ -269,12 +269,15 @@ fn are_close_in_half_precision_where_a_device_computes_in_it() {
 #[test]
 fn equal_plain_with_a_level_for_each_head() {
     use HeadLevel::{Clusters, Lookups, Near};
-    let settings = BlockAttention {
-        exact_clusters: 2,
-        levels: HeadLevels::new(&[Near, Lookups, Lookups, Clusters]),
-        ..SETTINGS
-    };
-    check_all_states([2, 4, 53, 6], settings);
+    for kv_bits in [KvBits::Eight, KvBits::ThirtyTwo] {
+        let settings = BlockAttention {
+            exact_clusters: 2,
+            kv_bits,
+            levels: HeadLevels::new(&[Near, Lookups, Lookups, Clusters]),
+            ..SETTINGS
+        };
+        check_all_states([2, 4, 53, 6], settings);
+    }
 }
 
 #[test]

@@ -4,11 +4,12 @@
 //! summarised where its keys are, so that nothing is read back; the states are mixed;
 //! and each block of queries takes one softmax over all that it sees. Where clusters are looked
 //! into, a kernel between them chooses each query's, and where few bits are kept, one rounds what is
-//! looked up. Backward, see [`backward`].
+//! looked up. Backward, see [`backward`]. Heads that differ in their level are passes of their own.
 
 mod attend;
 mod backward;
 mod choose;
+mod levels;
 mod listed;
 mod lookup;
 mod order;
@@ -25,9 +26,7 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{
-    BlockAttention, BlockAttentionOps, BlockStatesPrimitive, HeadLevels, KvBits, portable,
-};
+use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, KvBits, portable};
 use crate::cube::{computes_in, primitive, tensor};
 use attend::Alike;
 use backward::Gradients;
@@ -46,8 +45,13 @@ impl BlockAttentionOps for Cube {
         settings: BlockAttention,
         scale: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        if let Some((inputs, settings)) = fused([&q, &k, &v], &settings)
-            && let Some(done) = forward(inputs, states.clone(), &settings, scale)
+        let pass = |[q, k, v]: [FloatTensor<Self>; 3], states, settings: &BlockAttention| {
+            let (inputs, settings) = fused([&q, &k, &v], settings)?;
+            forward(inputs, states, &settings, scale)
+        };
+        let inputs = [q.clone(), k.clone(), v.clone()];
+        if fuses_all(&q, &settings)
+            && let Some(done) = levels::forward(inputs, states.clone(), &settings, pass)
         {
             return done;
         }
@@ -65,14 +69,31 @@ impl BlockAttentionOps for Cube {
         settings: BlockAttention,
         scale: f64,
     ) -> Gradients {
-        if let Some((inputs, settings)) = fused([&q, &k, &v], &settings)
-            && let Some(passed) = passed([&out, &lse, &grad])
-            && let Some(done) = backward::backward(inputs, states.clone(), passed, &settings, scale)
+        let pass = |[q, k, v]: [FloatTensor<Self>; 3],
+                    states,
+                    [out, lse, grad]: [FloatTensor<Self>; 3],
+                    settings: &BlockAttention| {
+            let (inputs, settings) = fused([&q, &k, &v], settings)?;
+            let passed = passed([&out, &lse, &grad])?;
+            backward::backward(inputs, states, passed, &settings, scale)
+        };
+        let inputs = [q.clone(), k.clone(), v.clone()];
+        let given = [out, lse, grad.clone()];
+        if fuses_all(&q, &settings)
+            && let Some(done) = levels::backward(inputs, states.clone(), given, &settings, pass)
         {
             return done;
         }
         portable::backward::<Self>([q, k, v], states, grad, settings, scale)
     }
+}
+
+/// Whether both passes are kernels for all heads of queries.
+fn fuses_all(q: &FloatTensor<Cube>, settings: &BlockAttention) -> bool {
+    let size = q.shape();
+    let [h, n, d] = [size[1], size[2], size[3]];
+    primitive(q)
+        .is_some_and(|q| size.num_elements() > 0 && fuses(&q.device, q.dtype, [h, n, d], settings))
 }
 
 /// q, k, v and the settings that kernels are given, where both passes are kernels.
@@ -86,7 +107,7 @@ fn fused(
     let fits = size.num_elements() > 0
         && size == k.shape()
         && [&k, &v].into_iter().all(|x| x.dtype == q.dtype)
-        && fuses(&q.device, q.dtype, [size[2], size[3]], settings);
+        && fuses(&q.device, q.dtype, [size[1], size[2], size[3]], settings);
     fits.then(|| ([q, k, v], simplest(settings, size[2])))
 }
 
@@ -97,19 +118,21 @@ fn passed([out, lse, grad]: [&FloatTensor<Cube>; 3]) -> Option<[CubeTensor; 3]> 
     fits.then(|| [out, into_contiguous(lse), grad])
 }
 
-/// Whether a device has kernels for `n` tokens of heads of `d` dimensions.
+/// Whether a device has kernels for `n` tokens of `h` heads of `d` dimensions, whatever their levels.
 pub(super) fn fuses(
     device: &CubeDevice,
     dtype: DType,
-    [n, d]: [usize; 2],
+    [h, n, d]: [usize; 3],
     settings: &BlockAttention,
 ) -> bool {
-    let settings = &simplest(settings, n);
     let most = shared_bytes(device);
-    settings.levels == HeadLevels::LOOKUPS
-        && attends(device, dtype, d)
-        && (settings.clusters == 0 || summary::shared_bytes(settings, d) <= most)
-        && (settings.exact_clusters == 0 || looks_up(d, settings, most))
+    let mut runs = settings.levels.runs(h).into_iter();
+    attends(device, dtype, d)
+        && runs.all(|(first, _)| {
+            let settings = &simplest(&settings.of_head(first), n);
+            (settings.clusters == 0 || summary::shared_bytes(settings, d) <= most)
+                && (settings.exact_clusters == 0 || looks_up(d, settings, most))
+        })
 }
 
 /// Whether kernels look into as many clusters, where a block has `most` bytes of shared memory.
