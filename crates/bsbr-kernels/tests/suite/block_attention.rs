@@ -638,13 +638,16 @@ fn knows_where_it_is_fused() {
         // There it is, but for more lookups than a kernel keeps.
         if is_gpu() {
             let long: Tensor<4> = tensor([1, 1, 99, 2], 1, 1.0, &device);
-            let looks_up = |exact_clusters| {
+            let looks_up_in = |kv_bits, levels, exact_clusters| {
                 let settings = BlockAttention {
                     exact_clusters,
+                    kv_bits,
+                    levels,
                     ..SETTINGS
                 };
                 fuses_block_attention(&long, &settings)
             };
+            let looks_up = |best| looks_up_in(KvBits::ThirtyTwo, HeadLevels::LOOKUPS, best);
             // Nothing is summarised, so that no chunk is too long.
             let exact = BlockAttention {
                 chunk_size: 1 << 20,
@@ -655,6 +658,12 @@ fn knows_where_it_is_fused() {
             assert!(looks_up(1) && looks_up(32) && !looks_up(33));
             // Of 10 far chunks of 4 clusters these are all.
             assert!(!looks_up(39) && looks_up(40) && looks_up(100));
+            // But of rounded ones, all are no dense attention.
+            let in_few_bits = |best| looks_up_in(KvBits::Eight, HeadLevels::LOOKUPS, best);
+            assert!(in_few_bits(32) && !in_few_bits(33) && !in_few_bits(100));
+            // The one head looks nothing up.
+            let levels = HeadLevels::new(&[HeadLevel::Clusters]);
+            assert!(looks_up_in(KvBits::Eight, levels, 33));
         }
     }
 }
