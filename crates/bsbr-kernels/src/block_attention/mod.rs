@@ -215,7 +215,9 @@ impl BlockAttentionOps for burn::backend::Remote {}
 /// output is laid out as `[B, N, H, D]`.
 ///
 /// On GPUs both directions, with up to 32 looked-up clusters, are made of kernels that keep
-/// no scores; what they split and summarise is what the host would, up to rounding.
+/// no scores; what they split and summarise is what the host would, up to rounding. With fewer
+/// bits they hold k and v once more, rounded; in half precision what is rounded is as exact as
+/// that. Neighbouring heads of one level are a pass, and those of another the next.
 ///
 /// Elsewhere it is what [`block_attention_plain`] is, which needs memory for N²
 /// scores; its backward pass computes the forward pass again, too.
@@ -311,8 +313,8 @@ pub fn fuses_block_attention(x: &Tensor<4>, settings: &BlockAttention) -> bool {
         burn::backend::DispatchDevice::Flex(_) => x.dtype() == burn::tensor::DType::F32,
         #[cfg(any(feature = "wgpu", feature = "cuda"))]
         burn::backend::DispatchDevice::Cube(device) => {
-            let [_, _, n, d] = x.dims();
-            cube::fuses(device, x.dtype(), [n, d], settings)
+            let [_, h, n, d] = x.dims();
+            cube::fuses(device, x.dtype(), [h, n, d], settings)
         }
         #[allow(unreachable_patterns)] // with one backend compiled in
         _ => false,

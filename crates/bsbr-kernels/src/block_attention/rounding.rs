@@ -183,7 +183,7 @@ const ROUND: f32 = 12_582_912.0;
 
 /// Codes reach from the negative of this, or from 0 where there is an offset, to this.
 #[inline(always)]
-fn reach(bits: KvBits) -> f32 {
+pub(super) fn reach(bits: KvBits) -> f32 {
     match bits {
         KvBits::Four => 15.0,
         KvBits::Eight => 127.0,

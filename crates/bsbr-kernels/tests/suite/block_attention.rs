@@ -1,7 +1,9 @@
 //! Outputs of block attention against those of its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, cases, devices, tensor, tests_another, vec};
+use crate::common::{
+    assert_close, assert_fused, assert_same, cases, devices, is_gpu, tensor, tests_another, vec,
+};
 #[cfg(feature = "flex")]
 use bsbr_kernels::BlockCache;
 use bsbr_kernels::{
@@ -37,18 +39,6 @@ fn bases(heads: usize, d: usize, rank: usize, device: &Device) -> BlockStates {
         key: tensor([heads, d, rank], 8, 0.5, device),
         value: tensor([heads, d, rank], 9, 0.5, device),
     }
-}
-
-/// Asserts that GPUs have kernels for it, so that nothing is compared with itself.
-fn assert_fused(x: &Tensor<4>, settings: &BlockAttention) {
-    if is_gpu() {
-        let shape = x.dims();
-        assert!(fuses_block_attention(x, settings), "{shape:?} {settings:?}");
-    }
-}
-
-fn is_gpu() -> bool {
-    matches!(std::env::var("BURN_DEVICE").as_deref(), Ok("wgpu" | "cuda"))
 }
 
 fn check_with(shape: [usize; 4], settings: BlockAttention, states: &BlockStates) {
@@ -219,8 +209,8 @@ fn equals_plain_with_exact_clusters() {
 
 #[test]
 fn equals_plain_in_few_bits() {
-    for kv_bits in cases(1, [KvBits::Eight, KvBits::Four, KvBits::Sixteen]) {
-        for exact_clusters in cases(1, [2, 0, 100]) {
+    for kv_bits in [KvBits::Eight, KvBits::Four, KvBits::Sixteen] {
+        for exact_clusters in cases(2, [2, 100, 0]) {
             let settings = BlockAttention {
                 exact_clusters,
                 kv_bits,
@@ -251,8 +241,14 @@ fn equals_plain_with_a_level_for_each_head() {
             levels: HeadLevels::new(&levels),
             ..SETTINGS
         };
-        check([2, 4, 53, 6], settings);
-        check_with([2, 4, 53, 6], settings, &bases(4, 6, 3, &Device::flex()));
+        for kv_bits in [KvBits::Eight, KvBits::ThirtyTwo] {
+            let settings = BlockAttention {
+                kv_bits,
+                ..settings
+            };
+            check([2, 4, 53, 6], settings);
+            check_with([2, 4, 53, 6], settings, &bases(4, 6, 3, &Device::flex()));
+        }
     }
 }
 
@@ -598,13 +594,20 @@ fn half_precision_is_close_where_a_device_computes_in_it() {
             continue;
         }
         let inputs = inputs([2, 2, 45, 16], &device).map(|x| x.cast(DType::F16));
-        let out = |x: [Tensor<4>; 3]| {
-            let [q, k, v] = x;
-            block_attention(q, k, v, BlockStates::Whole, SETTINGS, 0.25).cast(DType::F32)
+        let few_bits = BlockAttention {
+            exact_clusters: 2,
+            kv_bits: KvBits::Eight,
+            ..SETTINGS
         };
-        // Of the same numbers in single precision.
-        let single = inputs.clone().map(|x| x.cast(DType::F32));
-        assert_close(out(inputs), out(single), 5e-3, "half precision");
+        for settings in [SETTINGS, few_bits] {
+            let out = |x: [Tensor<4>; 3]| {
+                let [q, k, v] = x;
+                block_attention(q, k, v, BlockStates::Whole, settings, 0.25).cast(DType::F32)
+            };
+            // Of the same numbers in single precision.
+            let single = inputs.clone().map(|x| x.cast(DType::F32));
+            assert_close(out(inputs.clone()), out(single), 5e-3, "half precision");
+        }
     }
 }
 
@@ -635,13 +638,16 @@ fn knows_where_it_is_fused() {
         // There it is, but for more lookups than a kernel keeps.
         if is_gpu() {
             let long: Tensor<4> = tensor([1, 1, 99, 2], 1, 1.0, &device);
-            let looks_up = |exact_clusters| {
+            let looks_up_in = |kv_bits, levels, exact_clusters| {
                 let settings = BlockAttention {
                     exact_clusters,
+                    kv_bits,
+                    levels,
                     ..SETTINGS
                 };
                 fuses_block_attention(&long, &settings)
             };
+            let looks_up = |best| looks_up_in(KvBits::ThirtyTwo, HeadLevels::LOOKUPS, best);
             // Nothing is summarised, so that no chunk is too long.
             let exact = BlockAttention {
                 chunk_size: 1 << 20,
@@ -652,6 +658,12 @@ fn knows_where_it_is_fused() {
             assert!(looks_up(1) && looks_up(32) && !looks_up(33));
             // Of 10 far chunks of 4 clusters these are all.
             assert!(!looks_up(39) && looks_up(40) && looks_up(100));
+            // But of rounded ones, all are no dense attention.
+            let in_few_bits = |best| looks_up_in(KvBits::Eight, HeadLevels::LOOKUPS, best);
+            assert!(in_few_bits(32) && !in_few_bits(33) && !in_few_bits(100));
+            // The one head looks nothing up.
+            let levels = HeadLevels::new(&[HeadLevel::Clusters]);
+            assert!(looks_up_in(KvBits::Eight, levels, 33));
         }
     }
 }

@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use crate::common::{
-    assert_close, assert_same, cases, devices, tensor, tests_another, values, vec,
+    assert_close, assert_fused, assert_same, cases, devices, tensor, tests_another, values, vec,
 };
 use bsbr_kernels::{
     BlockAttention, BlockStates, HeadLevel, HeadLevels, KvBits, block_attention,
     block_attention_plain,
 };
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 type Op = fn(Tensor<4>, Tensor<4>, Tensor<4>, BlockStates, BlockAttention, f64) -> Tensor<4>;
 
@@ -86,6 +86,7 @@ fn assert_close_all(fused: Vec<Tensor<4>>, plain: Vec<Tensor<4>>, what: &str) {
 fn check(shape: [usize; 4], states: States, settings: BlockAttention) {
     for device in devices() {
         let factors: Tensor<4> = tensor(shape, 5, 1.0, &device);
+        assert_fused(&factors, &settings);
         let [fused, plain] = [block_attention as Op, block_attention_plain].map(|op| {
             run(
                 op,
@@ -229,7 +230,7 @@ fn equal_plain_with_exact_clusters() {
 /// What is rounded passes its gradient on as if it were not.
 #[test]
 fn equal_plain_in_few_bits() {
-    for kv_bits in cases(1, [KvBits::Eight, KvBits::Four, KvBits::Sixteen]) {
+    for kv_bits in cases(2, [KvBits::Eight, KvBits::Four, KvBits::Sixteen]) {
         let settings = BlockAttention {
             exact_clusters: 2,
             kv_bits,
@@ -242,14 +243,41 @@ fn equal_plain_in_few_bits() {
 }
 
 #[test]
+fn are_close_in_half_precision_where_a_device_computes_in_it() {
+    for device in devices() {
+        if !device.clone().inner().supports_dtype(DType::F16) {
+            continue;
+        }
+        let shape = [2, 2, 45, 16];
+        let settings = BlockAttention {
+            exact_clusters: 2,
+            kv_bits: KvBits::Eight,
+            ..SETTINGS
+        };
+        let factors: Tensor<4> = tensor(shape, 5, 1.0, &device);
+        let half = inputs(shape, &device).map(|x| x.cast(DType::F16));
+        // The same numbers in single precision.
+        let single = half.clone().map(|x| x.cast(DType::F32));
+        let [half, single] = [(half, factors.clone().cast(DType::F16)), (single, factors)]
+            .map(|(x, factors)| run(block_attention, x, States::Whole, settings, factors));
+        for (half, single) in half.into_iter().zip(single) {
+            assert_close(half.cast(DType::F32), single, 1e-2, "half precision");
+        }
+    }
+}
+
+#[test]
 fn equal_plain_with_a_level_for_each_head() {
     use HeadLevel::{Clusters, Lookups, Near};
-    let settings = BlockAttention {
-        exact_clusters: 2,
-        levels: HeadLevels::new(&[Near, Lookups, Lookups, Clusters]),
-        ..SETTINGS
-    };
-    check_all_states([2, 4, 53, 6], settings);
+    for kv_bits in [KvBits::Eight, KvBits::ThirtyTwo] {
+        let settings = BlockAttention {
+            exact_clusters: 2,
+            kv_bits,
+            levels: HeadLevels::new(&[Near, Lookups, Lookups, Clusters]),
+            ..SETTINGS
+        };
+        check_all_states([2, 4, 53, 6], settings);
+    }
 }
 
 #[test]

@@ -63,6 +63,7 @@ pub(super) fn attend(
     let best = looked_up.map_or(0, |_| settings.exact_clusters);
     let chosen = looked_up.map(|all| all.chosen.clone().into_buffer_arg());
     let order = looked_up.map(|all| all.order.clone().into_buffer_arg());
+    let [kept_keys, kept_values] = looked_up.map_or([None, None], LookedUp::kept_args);
     let (keys, values, bias, states) = match alike {
         None => (nothing(), nothing(), nothing(), None),
         Some(x) => (x.keys, x.values, x.bias, x.states),
@@ -83,6 +84,8 @@ pub(super) fn attend(
         states.into_tensor_arg(),
         chosen.into(),
         order.into(),
+        kept_keys.into(),
+        kept_values.into(),
         plan.into_buffer_arg(),
         out.clone().into_tensor_arg(),
         lse.clone().into_tensor_arg(),
@@ -142,6 +145,8 @@ fn attend_kernel<F: Float>(
     states: &Tensor<f32>,
     chosen: ComptimeOption<&[u32]>,
     order: ComptimeOption<&[u32]>,
+    kept_keys: ComptimeOption<&Tensor<F>>,
+    kept_values: ComptimeOption<&Tensor<F>>,
     plan: &[u32],
     out: &mut Tensor<F>,
     lse: &mut Tensor<f32>,
@@ -276,9 +281,14 @@ fn attend_kernel<F: Float>(
     if comptime!(best > 0) {
         if far > 0 {
             let before = Weighed { most, norm, mass };
+            let (far_keys, far_values) = if comptime!(kept_keys.is_some()) {
+                (kept_keys.unwrap(), kept_values.unwrap())
+            } else {
+                (k, v)
+            };
             let after = look_up::<F>(
-                k,
-                v,
+                far_keys,
+                far_values,
                 chosen.unwrap(),
                 order.unwrap(),
                 &lookup,

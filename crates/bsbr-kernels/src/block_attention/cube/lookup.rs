@@ -16,6 +16,27 @@ pub(super) struct LookedUp {
     pub(super) chosen: CubeTensor,
     /// The tokens of each: see [`order`](super::order). `[B, H, F, G + 1 + S]`
     pub(super) order: CubeTensor,
+    /// Keys and values of all tokens as queries find them that look them up, where these are not the
+    /// same. `[B, H, N, D]`
+    pub(super) kept: Option<[CubeTensor; 2]>,
+}
+
+impl LookedUp {
+    /// What is kept of keys and values, as a kernel takes it that has those themselves, too.
+    pub(super) fn kept_args(&self) -> [Option<TensorArg>; 2] {
+        match self.kept.clone() {
+            Some(kept) => kept.map(|x| Some(x.into_tensor_arg())),
+            None => [None, None],
+        }
+    }
+
+    /// Keys and values as they are looked up, from those themselves.
+    pub(super) fn tokens<'a>(&'a self, inputs: [&'a CubeTensor; 2]) -> [&'a CubeTensor; 2] {
+        match &self.kept {
+            Some(kept) => kept.each_ref(),
+            None => inputs,
+        }
+    }
 }
 
 /// Where the clusters that a query looks into are found, and their tokens.

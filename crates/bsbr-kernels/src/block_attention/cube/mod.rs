@@ -3,14 +3,17 @@
 //! Forward, two kernels, and products of Burn's between them: each far chunk is split and
 //! summarised where its keys are, so that nothing is read back; the states are mixed;
 //! and each block of queries takes one softmax over all that it sees. Where clusters are looked
-//! into, a kernel between them chooses each query's. Backward, see [`backward`].
+//! into, a kernel between them chooses each query's, and where few bits are kept, one rounds what is
+//! looked up. Backward, see [`backward`]. Heads that differ in their level are passes of their own.
 
 mod attend;
 mod backward;
 mod choose;
+mod levels;
 mod listed;
 mod lookup;
 mod order;
+mod rounding;
 mod route;
 mod summary;
 mod units;
@@ -23,13 +26,12 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{
-    BlockAttention, BlockAttentionOps, BlockStatesPrimitive, HeadLevels, KvBits, portable,
-};
+use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, KvBits, portable};
 use crate::cube::{computes_in, primitive, tensor};
 use attend::Alike;
 use backward::Gradients;
 use lookup::LookedUp;
+use rounding::rounded;
 
 /// The widest head whose query and output a unit can keep in registers.
 const WIDEST: usize = 128;
@@ -43,8 +45,13 @@ impl BlockAttentionOps for Cube {
         settings: BlockAttention,
         scale: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        if let Some((inputs, settings)) = fused([&q, &k, &v], &settings)
-            && let Some(done) = forward(inputs, states.clone(), &settings, scale)
+        let pass = |[q, k, v]: [FloatTensor<Self>; 3], states, settings: &BlockAttention| {
+            let (inputs, settings) = fused([&q, &k, &v], settings)?;
+            forward(inputs, states, &settings, scale)
+        };
+        let inputs = [q.clone(), k.clone(), v.clone()];
+        if fuses_all(&q, &settings)
+            && let Some(done) = levels::forward(inputs, states.clone(), &settings, pass)
         {
             return done;
         }
@@ -62,14 +69,31 @@ impl BlockAttentionOps for Cube {
         settings: BlockAttention,
         scale: f64,
     ) -> Gradients {
-        if let Some((inputs, settings)) = fused([&q, &k, &v], &settings)
-            && let Some(passed) = passed([&out, &lse, &grad])
-            && let Some(done) = backward::backward(inputs, states.clone(), passed, &settings, scale)
+        let pass = |[q, k, v]: [FloatTensor<Self>; 3],
+                    states,
+                    [out, lse, grad]: [FloatTensor<Self>; 3],
+                    settings: &BlockAttention| {
+            let (inputs, settings) = fused([&q, &k, &v], settings)?;
+            let passed = passed([&out, &lse, &grad])?;
+            backward::backward(inputs, states, passed, &settings, scale)
+        };
+        let inputs = [q.clone(), k.clone(), v.clone()];
+        let given = [out, lse, grad.clone()];
+        if fuses_all(&q, &settings)
+            && let Some(done) = levels::backward(inputs, states.clone(), given, &settings, pass)
         {
             return done;
         }
         portable::backward::<Self>([q, k, v], states, grad, settings, scale)
     }
+}
+
+/// Whether both passes are kernels for all heads of queries.
+fn fuses_all(q: &FloatTensor<Cube>, settings: &BlockAttention) -> bool {
+    let size = q.shape();
+    let [h, n, d] = [size[1], size[2], size[3]];
+    primitive(q)
+        .is_some_and(|q| size.num_elements() > 0 && fuses(&q.device, q.dtype, [h, n, d], settings))
 }
 
 /// q, k, v and the settings that kernels are given, where both passes are kernels.
@@ -83,7 +107,7 @@ fn fused(
     let fits = size.num_elements() > 0
         && size == k.shape()
         && [&k, &v].into_iter().all(|x| x.dtype == q.dtype)
-        && fuses(&q.device, q.dtype, [size[2], size[3]], settings);
+        && fuses(&q.device, q.dtype, [size[1], size[2], size[3]], settings);
     fits.then(|| ([q, k, v], simplest(settings, size[2])))
 }
 
@@ -94,20 +118,21 @@ fn passed([out, lse, grad]: [&FloatTensor<Cube>; 3]) -> Option<[CubeTensor; 3]> 
     fits.then(|| [out, into_contiguous(lse), grad])
 }
 
-/// Whether a device has kernels for `n` tokens of heads of `d` dimensions.
+/// Whether a device has kernels for `n` tokens of `h` heads of `d` dimensions, whatever their levels.
 pub(super) fn fuses(
     device: &CubeDevice,
     dtype: DType,
-    [n, d]: [usize; 2],
+    [h, n, d]: [usize; 3],
     settings: &BlockAttention,
 ) -> bool {
-    let settings = &simplest(settings, n);
     let most = shared_bytes(device);
-    settings.levels == HeadLevels::LOOKUPS
-        && settings.kv_bits == KvBits::ThirtyTwo
-        && attends(device, dtype, d)
-        && (settings.clusters == 0 || summary::shared_bytes(settings, d) <= most)
-        && (settings.exact_clusters == 0 || looks_up(d, settings, most))
+    let mut runs = settings.levels.runs(h).into_iter();
+    attends(device, dtype, d)
+        && runs.all(|(first, _)| {
+            let settings = &simplest(&settings.of_head(first), n);
+            (settings.clusters == 0 || summary::shared_bytes(settings, d) <= most)
+                && (settings.exact_clusters == 0 || looks_up(d, settings, most))
+        })
 }
 
 /// Whether kernels look into as many clusters, where a block has `most` bytes of shared memory.
@@ -116,15 +141,18 @@ fn looks_up(d: usize, settings: &BlockAttention, most: usize) -> bool {
     settings.exact_clusters <= choose::MOST && bytes <= most
 }
 
-/// Settings by which `tokens` tokens see the same. Who looks into every cluster sees every token,
-/// without knowing of clusters.
+/// Settings by which `tokens` tokens see the same, with no more lookups than there are clusters. Who
+/// looks into every cluster sees every token, without knowing of clusters where no token is rounded.
 fn simplest(settings: &BlockAttention, tokens: usize) -> BlockAttention {
     let clusters = settings.far_chunks(tokens) * settings.clusters;
     match settings.exact_clusters {
-        best if best > 0 && best >= clusters && settings.kv_bits == KvBits::ThirtyTwo => {
-            one_chunk(tokens)
-        }
-        _ => *settings,
+        0 => *settings,
+        best if best < clusters => *settings,
+        _ if settings.kv_bits == KvBits::ThirtyTwo => one_chunk(tokens),
+        _ => BlockAttention {
+            exact_clusters: clusters,
+            ..*settings
+        },
     }
 }
 
@@ -189,6 +217,8 @@ struct States {
     kept: FloatTensor<Cube>,
     /// Mean key of each chunk. `[B, H, F, D]`
     means: CubeTensor,
+    /// Mean keys of clusters, from which they tell keys: not rounded. `[B, H, F·G, D]`
+    centres: CubeTensor,
     /// By which each chunk of the tail mixes them. `[B, H, F, F]`
     weights: CubeTensor,
     /// What it reads. `[B, H, F, D, D]`
@@ -214,10 +244,17 @@ fn far_field(
         order: settings.exact_clusters > 0,
     };
     let summary = summary::summarise([k, v], settings, far, wanted);
+    let of_means = settings.kv_bits.of_means();
+    let [keys, values] =
+        [&summary.keys, &summary.values].map(|x| rounded(x, of_means).unwrap_or_else(|| x.clone()));
     let looked_up = summary.order.map(|order| {
-        let clusters = [&summary.keys, &summary.bias];
-        let chosen = choose::choose(q, clusters, settings, scale as f32);
-        LookedUp { chosen, order }
+        let chosen = choose::choose(q, [&keys, &summary.bias], settings, scale as f32);
+        let kept = rounded(k, settings.kv_bits).zip(rounded(v, settings.kv_bits));
+        LookedUp {
+            chosen,
+            order,
+            kept: kept.map(|(k, v)| [k, v]),
+        }
     });
     let states = match summary.states {
         None => None,
@@ -230,6 +267,7 @@ fn far_field(
                 whole,
                 kept,
                 means,
+                centres: summary.keys,
                 weights,
                 mixed,
             })
@@ -237,8 +275,8 @@ fn far_field(
     };
     Some(Some(Far {
         alike: Alike {
-            keys: summary.keys,
-            values: summary.values,
+            keys,
+            values,
             bias: summary.bias,
             states: states.as_ref().map(|states| states.mixed.clone()),
             looked_up,

@@ -1,6 +1,7 @@
 //! Inputs and comparisons shared by the tests.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+use bsbr_kernels::{BlockAttention, fuses_block_attention};
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// The devices to test on, with autodiff: the one that `BURN_DEVICE` names, or the default.
@@ -19,6 +20,20 @@ pub fn cases<T>(few: usize, all: impl IntoIterator<Item = T>) -> impl Iterator<I
 /// takes time.
 pub fn tests_another() -> bool {
     std::env::var("BURN_DEVICE").is_ok_and(|device| device != "flex")
+}
+
+/// Asserts that GPUs have kernels for block attention, so that nothing is compared with itself.
+#[track_caller]
+pub fn assert_fused(x: &Tensor<4>, settings: &BlockAttention) {
+    if is_gpu() {
+        let shape = x.dims();
+        assert!(fuses_block_attention(x, settings), "{shape:?} {settings:?}");
+    }
+}
+
+/// Whether the device that is asked for is a GPU.
+pub fn is_gpu() -> bool {
+    matches!(std::env::var("BURN_DEVICE").as_deref(), Ok("wgpu" | "cuda"))
 }
 
 /// Values spread over [-scale, scale], the same on every run.

@@ -42,6 +42,7 @@ pub(super) fn shared_bytes(d: usize) -> usize {
 /// Gradients of the tokens of far chunks, in `f32`. `[B, H, F·S, D]`
 pub(super) fn of_looked_up(passed: &Passed<'_>, given: &OfQueries, all: &LookedUp) -> OfKeys {
     let [q, k, v] = passed.inputs;
+    let [k, v] = all.tokens([k, v]);
     let settings = passed.settings;
     let shape = q.shape();
     let [b, h, n, d] = [shape[0], shape[1], shape[2], shape[3]];

@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::Passed;
 use crate::block_attention::cube::attend::{PLAN, plan};
 use crate::block_attention::cube::listed::{self, Four, Listed, Seen, four_of, sum_of};
-use crate::block_attention::cube::lookup::Lookup;
+use crate::block_attention::cube::lookup::{LookedUp, Lookup};
 use crate::cube::{elements, room};
 use crate::half::is_half;
 
@@ -74,6 +74,7 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
     let best = looked_up.map_or(0, |_| settings.exact_clusters);
     let chosen = looked_up.map(|all| all.chosen.clone().into_buffer_arg());
     let order = looked_up.map(|all| all.order.clone().into_buffer_arg());
+    let [kept_keys, kept_values] = looked_up.map_or([None, None], LookedUp::kept_args);
     let (plan, blocks) = plan(settings, n, QUERIES, q);
     queries_kernel::launch(
         &q.client,
@@ -91,6 +92,8 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
         read.into_tensor_arg(),
         chosen.into(),
         order.into(),
+        kept_keys.into(),
+        kept_values.into(),
         plan.into_buffer_arg(),
         given.dq.clone().into_tensor_arg(),
         given.delta.clone().into_tensor_arg(),
@@ -130,6 +133,8 @@ fn queries_kernel<F: Float>(
     read: &Tensor<f32>,
     chosen: ComptimeOption<&[u32]>,
     order: ComptimeOption<&[u32]>,
+    kept_keys: ComptimeOption<&Tensor<F>>,
+    kept_values: ComptimeOption<&Tensor<F>>,
     plan: &[u32],
     dq: &mut Tensor<f32>,
     delta: &mut Tensor<f32>,
@@ -267,9 +272,14 @@ fn queries_kernel<F: Float>(
         }
         if comptime!(best > 0) {
             if far > 0 {
+                let (far_keys, far_values) = if comptime!(kept_keys.is_some()) {
+                    (kept_keys.unwrap(), kept_values.unwrap())
+                } else {
+                    (k, v)
+                };
                 own_delta += look_up::<F>(
-                    k,
-                    v,
+                    far_keys,
+                    far_values,
                     chosen.unwrap(),
                     order.unwrap(),
                     &lookup,
@@ -341,9 +351,14 @@ fn queries_kernel<F: Float>(
 
     if comptime!(best > 0) {
         if far > 0 {
+            let (far_keys, far_values) = if comptime!(kept_keys.is_some()) {
+                (kept_keys.unwrap(), kept_values.unwrap())
+            } else {
+                (k, v)
+            };
             look_up::<F>(
-                k,
-                v,
+                far_keys,
+                far_values,
                 chosen.unwrap(),
                 order.unwrap(),
                 &lookup,

@@ -99,7 +99,7 @@ impl<'a> Summaries<'a> {
             of_bases = bases;
             let share = 1.0 / s as f64;
             let of_whole = Cube::float_mul_scalar(of_whole, share.into());
-            let means = chunk_by_chunk(tensor(alike.keys.clone())?, g);
+            let means = chunk_by_chunk(tensor(own.centres.clone())?, g);
             let centred = Cube::float_sub(k, multiply(of_token.clone(), means));
             let keys = multiply(v, turned(of_whole.clone()));
             let values = multiply(centred, of_whole);
