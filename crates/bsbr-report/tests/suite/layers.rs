@@ -321,7 +321,7 @@ fn what_is_said_follows_from_the_numbers() {
     let section = made_up(|layer| COSTS[layer]);
     let text = first_text(&section);
     for part in [
-        "**moments**: alone, layer 3 costs most, a KL of 0.00800 [",
+        "**summaries and state**: alone, layer 3 costs most, a KL of 0.00800 [",
         "layer 0 least, 0.00100 [",
         "cost 0.0150 together; all at once cost 0.0150, 1.00 times that",
         "The greedy order is 0, 1, 2, 3.",
