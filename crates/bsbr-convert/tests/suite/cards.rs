@@ -77,7 +77,10 @@ fn what_is_not_known_is_left_to_be_filled_in() {
     assert!(front.iter().any(|line| line.starts_with("# language:")));
     assert!(!front.iter().any(|line| line.starts_with("license:")));
     assert!(text.contains("trained after that to win back"));
-    assert!(text.contains("| nothing | all that only far tokens say |"), "{text}");
+    assert!(
+        text.contains("| nothing | all that only far tokens say |"),
+        "{text}"
+    );
     assert!(text.ends_with("\n## Training\n\nMuch.\n"));
 }
 

@@ -222,6 +222,10 @@ fn what_is_said_follows_from_the_numbers() {
         section.verdicts.iter().map(|one| one.holds).collect()
     };
     assert_eq!(holds(&section), [Some(true); 3]);
-    assert!(section.verdicts[1].claim.contains("less that of summaries and state"));
+    assert!(
+        section.verdicts[1]
+            .claim
+            .contains("less that of summaries and state")
+    );
     assert_eq!(holds(&made_up(1.2)), [Some(true), Some(true), Some(false)]);
 }

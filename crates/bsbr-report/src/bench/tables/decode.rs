@@ -2,13 +2,13 @@
 
 use bsbr_gpt2::Gpt2Config;
 
-use crate::bench::{Scope, goals};
 use crate::bench::contest::WINDOW;
 use crate::bench::decode::{CACHE, CONTEXTS, GENERATED, PREFILL, TOKEN};
 use crate::bench::over_floor::config;
 use crate::bench::select::Measured;
 use crate::bench::table::{NOTHING, Table, digits, head, label, median, ratio, series};
 use crate::bench::tables::MIB;
+use crate::bench::{Scope, goals};
 use crate::reading::PIECE;
 
 const SCOPE: Scope = Scope::Decode;
@@ -190,9 +190,9 @@ fn caches(measured: &Measured) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Place;
     use crate::bench::record::tests::record;
     use crate::bench::record::{BYTES, BenchRecord, Series};
-    use crate::bench::Place;
 
     fn decoded(parts: &[(&str, &str, usize, &[f64])]) -> BenchRecord {
         let mut record = record("2026-01-01", &[]);
@@ -252,7 +252,11 @@ mod tests {
         assert_eq!(text.matches("| 8192").count(), 1, "{text}");
 
         let goals = goals::table(&measured).markdown();
-        for row in ["÷ one after 500", "through the cache", "cache of the default"] {
+        for row in [
+            "÷ one after 500",
+            "through the cache",
+            "cache of the default",
+        ] {
             let row = goals.lines().find(|line| line.contains(row)).unwrap();
             assert!(row.contains(" met |"), "{row}");
         }
