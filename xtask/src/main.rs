@@ -23,7 +23,6 @@ struct Cli {
 enum Command {
     /// Time models beside the machine's limits and beside PyTorch
     Bench(commands::bench::Args),
-    /// Convert a GPT-2 folder to BSBR
     Convert(commands::convert::Args),
     Finetune(commands::finetune::Args),
     #[command(hide = true)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use bsbr_attention::ArmConfig;
+use bsbr_attention::{ArmConfig, KvBits};
 use bsbr_gpt2::Gpt2Config;
 use serde_json::Value;
 
@@ -148,7 +148,9 @@ fn is_dense(config: &Gpt2Config) -> bool {
 
 /// A table of the arms: layers with the same one in a row.
 fn arms(config: &Gpt2Config) -> String {
-    let mut out = "| layers | arm | settings |\n|---|---|---|\n".to_owned();
+    let mut out = "| layers | arm | settings | keeps of a far token | loses |\n\
+                   |---|---|---|---|---|\n"
+        .to_owned();
     let mut first = 0;
     while first < config.n_layer {
         let arm = config.arm(first);
@@ -158,10 +160,64 @@ fn arms(config: &Gpt2Config) -> String {
             true => format!("{first}"),
             false => format!("{first}–{last}"),
         };
-        let _ = writeln!(out, "| {layers} | `{}` | {} |", arm.name(), settings(&arm));
+        let [kept, lost] = far(&arm);
+        let (name, settings) = (arm.name(), settings(&arm));
+        let _ = writeln!(
+            out,
+            "| {layers} | `{name}` | {settings} | {kept} | {lost} |"
+        );
         first = last + 1;
     }
     out
+}
+
+/// What an arm keeps of a token that is not near, and what of it is lost.
+fn far(arm: &ArmConfig) -> [String; 2] {
+    let tokens = match arm.kv_bits() {
+        KvBits::ThirtyTwo => "its key and value".to_owned(),
+        bits => format!("its key and value in {} bits", bits.bits()),
+    };
+    let rounding = match arm.kv_bits() {
+        KvBits::ThirtyTwo => "",
+        _ => "what rounding takes",
+    };
+    match arm {
+        ArmConfig::Dense(_) if rounding.is_empty() => [tokens, "nothing".to_owned()],
+        ArmConfig::Dense(_) => [tokens, rounding.to_owned()],
+        ArmConfig::Local(_) => ["nothing", "all that only far tokens say"].map(str::to_owned),
+        ArmConfig::Published(_) => [
+            "a share of its chunk's state",
+            "what a single far token says",
+        ]
+        .map(str::to_owned),
+        ArmConfig::Moments(config) => {
+            let state = if config.state { ", and a state" } else { "" };
+            let share = format!("a share of one of its chunk's {} clusters", config.clusters);
+            if config.looks_up() {
+                let some = if config.levels.is_empty() {
+                    ""
+                } else {
+                    ", in heads that look tokens up"
+                };
+                let rounding = match rounding {
+                    "" => String::new(),
+                    words => format!(", and {words}"),
+                };
+                [
+                    format!("{tokens}{some}; {share}{state}"),
+                    format!(
+                        "single tokens outside the {} clusters that fit a query best{rounding}",
+                        config.exact_clusters
+                    ),
+                ]
+            } else {
+                [
+                    format!("{share}{state}"),
+                    "what a single far token says".to_owned(),
+                ]
+            }
+        }
+    }
 }
 
 /// The settings of an arm as its configuration names them.

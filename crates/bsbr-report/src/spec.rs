@@ -494,3 +494,62 @@ pub(crate) fn spec_error(path: &Path, message: String) -> ReportError {
         message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method() -> Method {
+        Method {
+            experiment: "agreement".to_owned(),
+            version: 1,
+            seed: 1,
+            arms: vec![ArmSpec {
+                id: "one".to_owned(),
+                label: "One".to_owned(),
+                about: "An arm.".to_owned(),
+                default: false,
+                swept: false,
+                config: ArmConfig::DENSE,
+            }],
+            settings: toml::toml! { length = 8 },
+            counts: toml::toml! { texts = 2 },
+            quick: false,
+        }
+    }
+
+    #[test]
+    fn the_hash_is_of_what_is_measured_and_not_of_its_words() {
+        let of = |change: fn(&mut Method)| {
+            let mut method = method();
+            change(&mut method);
+            method.hash().unwrap()
+        };
+        let same = method().hash().unwrap();
+        let words: [fn(&mut Method); 4] = [
+            |method| method.arms[0].label = "Another".to_owned(),
+            |method| method.arms[0].about = "Another arm.".to_owned(),
+            |method| method.arms[0].default = true,
+            |method| method.arms[0].swept = true,
+        ];
+        for (index, change) in words.into_iter().enumerate() {
+            assert_eq!(of(change), same, "{index}");
+        }
+        let measured: [fn(&mut Method); 9] = [
+            |method| method.arms[0].id = "two".to_owned(),
+            |method| method.arms[0].config = ArmConfig::Local(Default::default()),
+            |method| method.arms.clear(),
+            |method| method.experiment = "similarity".to_owned(),
+            |method| method.settings = toml::toml! { length = 9 },
+            |method| method.counts = toml::toml! { texts = 3 },
+            |method| method.seed = 2,
+            |method| method.version = 2,
+            |method| method.quick = true,
+        ];
+        let mut all: Vec<String> = measured.into_iter().map(of).collect();
+        all.push(same);
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 10);
+    }
+}

@@ -27,11 +27,12 @@ use crate::device;
 const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
 
 /// Arms of a run that says nothing of them.
-const ARMS: [&str; 2] = ["dense", "moments"];
+const ARMS: [&str; 2] = ["dense", "lookups"];
 
 /// The same where tokens are generated.
-const DECODING: [&str; 6] = [
+const DECODING: [&str; 7] = [
     "dense",
+    "lookups",
     "moments",
     "moments-exact",
     "moments-no-state",
@@ -59,8 +60,8 @@ pub struct Args {
     /// 128,512,1024,2048; of contexts 500,1000,2000,4000]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     lengths: Vec<usize>,
-    /// Arms, of those in assets/experiments/arms.toml [default: dense,moments; where tokens are
-    /// generated also moments-exact,moments-no-state,local,published]
+    /// Arms, of those in assets/experiments/arms.toml [default: dense,lookups; where tokens are
+    /// generated also moments,moments-exact,moments-no-state,local,published]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     arms: Vec<String>,
     /// What is measured

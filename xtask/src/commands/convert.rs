@@ -22,6 +22,28 @@ use crate::device;
 /// The result is a Hugging Face folder: its weights are the original's, the arm of every layer
 /// stands in config.json, and `transformers` opens it as the plain GPT-2 that it was. A model card,
 /// README.md, says what it is.
+///
+/// An arm is a kind of attention. All arms but `published` see near tokens exactly: the first tokens
+/// of the text, the own chunk, and the chunk before it. `published` sees its own chunk exactly. They
+/// differ in what they keep of the tokens farther back:
+///
+/// `dense` keeps every key and value and loses nothing. It answers questions about far facts. Its
+/// cache grows by all keys and values of each token; with `--kv-bits 8` it is smaller, and rounded.
+///
+/// `local` keeps nothing. What only a far token says is lost, and so are answers to far questions.
+/// Its cache does not grow.
+///
+/// `published` keeps one state for each chunk. Single far tokens are lost, and so are answers. Its
+/// cache grows by a state for each chunk.
+///
+/// `moments`, the default, keeps a few clusters of each far chunk, and its keys and values in 8 bits.
+/// Every query looks up the tokens of the clusters that fit it best. Tokens of other clusters count
+/// as the mean of their cluster. It answers far questions. Its cache grows as that of `dense` does,
+/// by fewer bytes.
+///
+/// `moments` with `--exact-clusters 0` keeps the clusters alone, and with `--state on` a state of
+/// what they leave. Single far tokens are lost, and so are most answers. Its cache grows by a few
+/// vectors for each chunk.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub, as openai-community/gpt2

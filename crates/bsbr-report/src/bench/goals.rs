@@ -29,6 +29,9 @@ struct Goal {
 /// Dense models at most as slow as PyTorch.
 const SDPA: &str = "torch-sdpa";
 
+/// The default arm, as records name it.
+pub(super) const DEFAULT: &str = "lookups";
+
 const GOALS: [Goal; 11] = [
     Goal {
         text: "dense forward pass ÷ PyTorch's with SDPA, at every length",
@@ -41,22 +44,22 @@ const GOALS: [Goal; 11] = [
         },
     },
     Goal {
-        text: "moments ÷ dense, from 256 tokens on",
+        text: "default arm ÷ dense, from 256 tokens on",
         bound: Bound::AtMost,
         limit: 1.0,
         cases: |measured| {
             by_length(measured, Scope::Model, 256, |length| {
-                measured.ratio(Scope::Model, ["moments", "dense"], "", length)
+                measured.ratio(Scope::Model, [DEFAULT, "dense"], "", length)
             })
         },
     },
     Goal {
-        text: "moments ÷ the floor of the linear layers, from 1,024 tokens on",
+        text: "default arm ÷ the floor of the linear layers, from 1,024 tokens on",
         bound: Bound::AtMost,
         limit: 1.15,
         cases: |measured| {
             by_length(measured, Scope::Model, 1024, |length| {
-                over_floor(measured, "moments", length)
+                over_floor(measured, DEFAULT, length)
             })
         },
     },
@@ -119,31 +122,31 @@ const GOALS: [Goal; 11] = [
         },
     },
     Goal {
-        text: "moments: a token after 4,000 tokens of context ÷ one after 500",
+        text: "default arm: a token after 4,000 tokens of context ÷ one after 500",
         bound: Bound::AtMost,
         limit: 1.3,
         cases: |measured| {
-            let found = measured.growth(Scope::Decode, "moments", TOKEN, [4000, 500]);
+            let found = measured.growth(Scope::Decode, DEFAULT, TOKEN, [4000, 500]);
             vec![("4000 tokens".to_owned(), found)]
         },
     },
     Goal {
-        text: "reading through the cache: moments ÷ dense, from 1,024 tokens on",
+        text: "reading through the cache: default arm ÷ dense, from 1,024 tokens on",
         bound: Bound::AtMost,
         limit: 1.0,
         cases: |measured| {
             by_length(measured, Scope::Decode, 1024, |length| {
-                measured.ratio(Scope::Decode, ["moments", "dense"], PREFILL, length)
+                measured.ratio(Scope::Decode, [DEFAULT, "dense"], PREFILL, length)
             })
         },
     },
     Goal {
-        text: "cache of moments ÷ keys and values of dense in f32, 8,192 tokens",
+        text: "cache of the default arm ÷ keys and values of dense in f32, 8,192 tokens",
         bound: Bound::AtMost,
         limit: 0.32,
         cases: |measured| {
             let length = decode::LONGEST;
-            let kept = measured.series(Scope::Decode, "moments", CACHE, length);
+            let kept = measured.series(Scope::Decode, DEFAULT, CACHE, length);
             let found = kept.zip(config(measured)).map(|(kept, config)| {
                 let dense = dense_cache(&config, length);
                 kept.samples.iter().map(|kept| kept / dense).collect()
@@ -218,7 +221,11 @@ pub fn table(measured: &Measured) -> Table {
     }
     Table {
         title: "Goals".to_owned(),
-        note: "Medians decide; a goal with several cases stands as its worst does.".to_owned(),
+        note: format!(
+            "Medians decide; a goal with several cases stands as its worst does. The default arm is \
+             `{DEFAULT}`, by the names of arms.toml. Numbers of other arms, such as `moments`, which \
+             was the default once, do not count for it."
+        ),
         rows,
     }
 }
@@ -241,6 +248,20 @@ mod tests {
         assert_eq!(table.rows[1][2], "4096 tokens");
         assert_eq!(table.rows[1][4], "missed by 50.0 %; met at 1 of 2 lengths");
         assert_eq!(table.rows[2][4], "open");
+    }
+
+    #[test]
+    fn another_arm_does_not_meet_the_goals_of_the_default() {
+        let of = |arm: &str| {
+            let record = record("2026-01-01", &[("dense", &[2.0]), (arm, &[1.0])]);
+            let mut record = record;
+            for one in &mut record.series {
+                one.length = 512;
+            }
+            table(&Measured::new(vec![record])).rows[2].clone()
+        };
+        assert_eq!(of(DEFAULT)[4], "met");
+        assert_eq!(of("moments")[3..], ["not measured", "open"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn spec() -> Spec {
         .unwrap();
     spec.method
         .arms
-        .retain(|arm| ["dense", "moments", "local"].contains(&arm.id.as_str()));
+        .retain(|arm| ["dense", "lookups", "local"].contains(&arm.id.as_str()));
     spec
 }
 

@@ -14,7 +14,7 @@ title = "Density"
 question = "How dense?"
 order = 1
 seed = 1
-arms = ["dense", "moments", "local", "published"]
+arms = ["dense", "moments", "summaries", "local", "published"]
 chunk_sizes = [16]
 [settings]
 lengths = [12, 80, 200]
@@ -60,9 +60,12 @@ fn shares_are_those_of_the_definition() {
         for length in [12, 80] {
             let values = &of(&arm.id, length).values;
             let dense = (length * (length + 1)) as f64 / 2.0;
-            let expected = arm.config.exact_pairs(length) / dense;
-            assert!((values["exact"] - expected).abs() < 1e-6, "{}", arm.id);
-            assert_eq!(values["exact"], values["layer.01.exact"]);
+            // How many tokens are looked up depends on the sizes of a layer's clusters.
+            if arm.id != "moments" {
+                let expected = arm.config.exact_pairs(length) / dense;
+                assert!((values["exact"] - expected).abs() < 1e-6, "{}", arm.id);
+                assert_eq!(values["exact"], values["layer.01.exact"]);
+            }
             assert!(values["scored"] >= values["exact"]);
             for quantity in ["above", "effective"] {
                 let value = values[quantity];
@@ -71,8 +74,11 @@ fn shares_are_those_of_the_definition() {
         }
     }
     // Four clusters of each far chunk beside the tokens near by.
+    let summaries = &of("summaries", 80).values;
+    assert!(summaries["scored"] > summaries["exact"] && summaries["scored"] < 1.0);
+    // Tokens that are looked up are computed exactly, beside the near ones.
     let moments = &of("moments", 80).values;
-    assert!(moments["scored"] > moments["exact"] && moments["scored"] < 1.0);
+    assert!(moments["exact"] > summaries["exact"] && moments["exact"] < 1.0);
     // What fits into the near field is dense.
     assert_eq!(
         of("local", 12).values["effective"],

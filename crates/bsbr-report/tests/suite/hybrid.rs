@@ -213,7 +213,7 @@ fn what_is_said_follows_from_the_numbers() {
         panic!("{:?}", section.blocks[0])
     };
     for part in [
-        "moments is faster than dense from 1200 [",
+        "summaries and state is faster than dense from 1200 [",
         "At 4096 tokens it is 3.41 times as fast as dense.",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
@@ -222,6 +222,10 @@ fn what_is_said_follows_from_the_numbers() {
         section.verdicts.iter().map(|one| one.holds).collect()
     };
     assert_eq!(holds(&section), [Some(true); 3]);
-    assert!(section.verdicts[1].claim.contains("less that of moments"));
+    assert!(
+        section.verdicts[1]
+            .claim
+            .contains("less that of summaries and state")
+    );
     assert_eq!(holds(&made_up(1.2)), [Some(true), Some(true), Some(false)]);
 }

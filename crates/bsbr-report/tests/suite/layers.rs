@@ -87,7 +87,7 @@ fn sets_of_layers_are_converted_as_they_say() {
         let settings = match arm {
             "dense" => "dense".to_owned(),
             "local" => "local:chunk_size=16:sink_tokens=2".to_owned(),
-            _ => "moments:chunk_size=16:clusters=4:sink_tokens=2".to_owned(),
+            _ => "moments:chunk_size=16:clusters=4:sink_tokens=2:kv_bits=32".to_owned(),
         };
         let plan = ConversionPlan::parse(&settings, layers).unwrap();
         let model = convert(lab.dense().clone(), &plan).unwrap();
@@ -321,7 +321,7 @@ fn what_is_said_follows_from_the_numbers() {
     let section = made_up(|layer| COSTS[layer]);
     let text = first_text(&section);
     for part in [
-        "**moments**: alone, layer 3 costs most, a KL of 0.00800 [",
+        "**summaries and state**: alone, layer 3 costs most, a KL of 0.00800 [",
         "layer 0 least, 0.00100 [",
         "cost 0.0150 together; all at once cost 0.0150, 1.00 times that",
         "The greedy order is 0, 1, 2, 3.",

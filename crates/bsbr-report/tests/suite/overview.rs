@@ -114,7 +114,7 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
 
     let bar = "arm = \"local\"\nmeasure = { bar = \"Top-1 agreement, without training\" }";
     let one = found(&spec, &records, bar, &[]);
-    assert_eq!((one.arm.as_str(), one.holds), ("moments", Some(true)));
+    assert_eq!((one.arm.as_str(), one.holds), ("lookups", Some(true)));
     assert_eq!(one.why, "Required: ≥ 0.950.");
 }
 
@@ -226,11 +226,11 @@ fn preference_is_that_of_the_votes() {
                  form = \"percent\"";
     let one = found(&spec, &records, claim, &[]);
     assert_eq!((one.holds, one.why.as_str()), (None, "No votes yet."));
-    let votes = ballots(&records, ["moments", "dense"], 1, "ada")
+    let votes = ballots(&records, ["lookups", "dense"], 1, "ada")
         .into_iter()
         .map(|ballot| Vote {
             judge: "ada".to_owned(),
-            choice: match ballot.order[0] == "moments" {
+            choice: match ballot.order[0] == "lookups" {
                 true => Choice::Left,
                 false => Choice::Right,
             },

@@ -109,6 +109,12 @@ default = true
 config = { arm = "moments", clusters = 4, sink_tokens = 2 }
 
 [[arm]]
+id = "summaries"
+label = "summaries"
+about = "the same without lookups"
+config = { arm = "moments", clusters = 4, sink_tokens = 2, exact_clusters = 0 }
+
+[[arm]]
 id = "local"
 label = "local"
 about = "nothing far"

@@ -28,8 +28,11 @@ pub fn specs(overrides: &Overrides) -> Vec<Spec> {
 fn distance(arm: &str) -> f64 {
     match arm {
         "dense" => 0.0,
+        "dense-8bit" => 0.0001,
         "moments-exact" => 0.0002,
+        "lookups" => 0.0003,
         "moments" => 0.0004,
+        "lookups-4bit" => 0.0005,
         "moments-compressed" => 0.0006,
         "moments-no-state" => 0.0009,
         "local" => 0.07,
