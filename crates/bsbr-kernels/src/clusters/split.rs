@@ -1,5 +1,7 @@
 //! The splits of one chunk.
 
+#![allow(clippy::needless_range_loop)] // registers are numbers of several arrays at once
+
 use pulp::{Simd, WithSimd};
 
 use crate::cpu::math::{LANES, row_max_of, vectorised};

@@ -1,161 +1,21 @@
-//! What is kept of the tokens of sequences that come piece by piece.
-//!
-//! Of every head: its sinks and near tokens as they are, and of each far chunk the means of its
-//! clusters and, where queries look them up, its tokens in the order of clusters, in as few bits as
-//! the settings say. A chunk is summarised once, when the chunk that it is far from begins.
+//! What is kept of one head of one sequence.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{FloatDType, TensorData, read_sync};
-use rayon::prelude::*;
-
-use super::kept::{Grids, KeptRows, Lie};
-use super::plan::{Seen, blocks};
-use super::queries::{Attending, Near, Queries, SharedKeys, TOGETHER};
-use super::settings::{BlockAttention, KvBits};
-use super::summarise::{Summariser, log_count};
-use super::tokens::{Members, Unpacked};
+use crate::block_attention::kept::{Grids, KeptRows, Lie};
+use crate::block_attention::plan::{Seen, blocks};
+use crate::block_attention::queries::{Attending, Near, Queries, SharedKeys, TOGETHER};
+use crate::block_attention::settings::BlockAttention;
+use crate::block_attention::summarise::{Summariser, log_count};
+use crate::block_attention::tokens::{Members, Unpacked};
 use crate::cpu::matrix::Mat;
-use crate::cpu::tensor::{Heads, dense, rows_of_heads};
 
 /// Tokens by which the near field of a head grows at most.
 const STEP: usize = 64;
 
-/// The tokens of some sequences that came so far, as [`block_attention`](super::block_attention)
-/// without states needs them for those that come next.
-///
-/// All sequences are of the same length.
-#[derive(Clone, Debug)]
-pub struct BlockCache {
-    settings: BlockAttention,
-    /// Whether near tokens are rounded as far ones are.
-    rounds_near: bool,
-    /// Tokens that came.
-    tokens: usize,
-    /// Heads of all sequences.
-    heads: Vec<HeadCache>,
-}
-
-impl BlockCache {
-    /// No tokens yet.
-    pub fn new(settings: BlockAttention) -> Self {
-        Self {
-            settings,
-            rounds_near: false,
-            tokens: 0,
-            heads: Vec::new(),
-        }
-    }
-
-    /// No tokens yet, all of which are seen exactly, their keys and values rounded to so many bits.
-    pub fn dense(kv_bits: KvBits) -> Self {
-        Self {
-            rounds_near: true,
-            ..Self::new(BlockAttention {
-                sinks: 0,
-                chunk_size: usize::MAX / 2,
-                near_chunks: 0,
-                kv_bits,
-                ..BlockAttention::default()
-            })
-        }
-    }
-
-    /// Which keys a query sees.
-    pub fn settings(&self) -> &BlockAttention {
-        &self.settings
-    }
-
-    /// Bytes that are kept, over all sequences and heads. Buffers that grow in steps hold room for
-    /// a little more.
-    pub fn bytes(&self) -> usize {
-        self.heads.iter().map(HeadCache::bytes).sum()
-    }
-
-    /// Tokens that came.
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    /// Output of the next tokens, laid out as `[B, n, H, D]`.
-    pub(super) fn feed(&mut self, [q, k, v]: [Heads<'_>; 3], scale: f32) -> Vec<f32> {
-        let [b, h, n, d] = q.shape;
-        if self.heads.is_empty() {
-            let of_head = |number: usize| {
-                let mut head = HeadCache::new(self.settings.of_head(number % h), d);
-                let kept = || KeptRows::new(d, self.settings.kv_bits, Lie::Rows);
-                head.rounded = self.rounds_near.then(|| [kept(), kept()]);
-                head
-            };
-            self.heads = (0..b * h).map(of_head).collect();
-        }
-        let mut out = vec![0.0; b * n * h * d];
-        let rows = rows_of_heads(&mut out, q.shape);
-        let heads = self.heads.par_iter_mut().zip(rows).enumerate();
-        heads
-            .with_max_len(1)
-            .for_each_init(Scratch::new, |scratch, (number, (head, mut rows))| {
-                let [q, k, v] = [q, k, v].map(|x| x.head(number / h, number % h));
-                head.feed([q, k, v], scale, &mut rows, scratch);
-            });
-        self.tokens += n;
-        out
-    }
-}
-
-/// A cache on its way through an operation of a backend.
-#[derive(Clone, Debug, Default)]
-pub struct SharedBlockCache(Arc<Mutex<Option<BlockCache>>>);
-
-impl SharedBlockCache {
-    /// Puts a cache in.
-    pub(super) fn hold(&self, cache: BlockCache) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(cache);
-    }
-
-    /// Takes the cache out.
-    pub(super) fn release(&self) -> Option<BlockCache> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Output of the next tokens, laid out as `[B, n, H, D]`.
-    pub(super) fn feed(&self, inputs: [Heads<'_>; 3], scale: f64) -> Vec<f32> {
-        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cache
-            .as_mut()
-            .map(|cache| cache.feed(inputs, scale as f32))
-            .unwrap_or_default()
-    }
-}
-
-/// The operation for tensors of any backend, by way of the host.
-pub(super) fn on_host<B: Backend>(
-    inputs: [FloatTensor<B>; 3],
-    cache: &SharedBlockCache,
-    scale: f64,
-) -> FloatTensor<B> {
-    let device = inputs[0].device();
-    let dtype = FloatDType::from(inputs[0].dtype());
-    let inputs = inputs.map(|x| {
-        let shape = x.shape();
-        let data = read_sync(B::float_into_data(x)).map(|data| data.iter::<f32>().collect());
-        // What cannot be read is no number.
-        let data = data.unwrap_or_else(|_| vec![f32::NAN; shape.num_elements()]);
-        dense(data, shape)
-    });
-    let heads = inputs.each_ref().map(Heads::new);
-    let [b, h, n, d] = heads[0].shape;
-    let output = cache.feed(heads, scale);
-    let output = B::float_from_data(TensorData::new(output, [b, n, h, d]), &device);
-    B::float_cast(B::float_swap_dims(output, 1, 2), dtype)
-}
-
 /// One head of one sequence.
 #[derive(Clone, Debug)]
-struct HeadCache {
+pub(super) struct HeadCache {
     settings: BlockAttention,
     d: usize,
     /// Tokens that came.
@@ -176,7 +36,7 @@ struct HeadCache {
 }
 
 /// Buffers.
-struct Scratch {
+pub(super) struct Scratch {
     attending: Attending,
     summariser: Summariser,
     shared: Shared,
@@ -199,7 +59,7 @@ struct Shared {
 }
 
 impl Scratch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             attending: Attending::default(),
             summariser: Summariser::default(),
@@ -224,7 +84,8 @@ impl Scratch {
 }
 
 impl HeadCache {
-    fn new(settings: BlockAttention, d: usize) -> Self {
+    /// No tokens yet, of `d` dimensions; near ones are rounded too if `rounds_near`.
+    pub(super) fn new(settings: BlockAttention, d: usize, rounds_near: bool) -> Self {
         let kept = |bits, lie| KeptRows::new(d, bits, lie);
         let (bits, of_means) = (settings.kv_bits, settings.kv_bits.of_means());
         Self {
@@ -234,14 +95,15 @@ impl HeadCache {
             sinks: Default::default(),
             window: Default::default(),
             near: 0,
-            rounded: None,
+            rounded: rounds_near.then(|| [(); 2].map(|()| kept(bits, Lie::Rows))),
             means: [kept(of_means, Lie::Rows), kept(of_means, Lie::Rows)],
             ends: Vec::new(),
             far: [kept(bits, Lie::Columns), kept(bits, Lie::Rows)],
         }
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
         let exact = self.sinks.iter().chain(&self.window).map(Vec::len);
         let rounded = self.rounded.iter().flatten();
         let kept = self.means.iter().chain(&self.far).chain(rounded);
@@ -250,7 +112,7 @@ impl HeadCache {
     }
 
     /// Writes the output of the next tokens.
-    fn feed(
+    pub(super) fn feed(
         &mut self,
         [q, k, v]: [Mat<'_>; 3],
         scale: f32,
