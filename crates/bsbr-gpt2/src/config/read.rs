@@ -159,9 +159,8 @@ fn check_bsbr(keys: &Map<String, Value>) -> Result<(), ConfigError> {
     let layers = bsbr.get("layers").and_then(Value::as_array);
     for (layer, arm) in layers.into_iter().flatten().enumerate() {
         let at = || format!("bsbr.layers[{layer}]");
-        match ArmConfig::deserialize(arm) {
-            Err(error) => return Err(wrong(at(), error.to_string())),
-            Ok(_) => {}
+        if let Err(error) = ArmConfig::deserialize(arm) {
+            return Err(wrong(at(), error.to_string()));
         }
     }
     match super::BsbrConfig::deserialize(bsbr) {
