@@ -49,7 +49,7 @@ id = "moments"
 label = "moments"
 about = "the default"
 default = true
-config = { arm = "moments", chunk_size = 16, clusters = 4, sink_tokens = 2 }
+config = { arm = "moments", chunk_size = 16, clusters = 4, sink_tokens = 2, kv_bits = 8 }
 "#;
     let head = |name: &str, order: u32| {
         format!(
