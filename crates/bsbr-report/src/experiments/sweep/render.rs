@@ -37,6 +37,8 @@ const COLUMNS: [(&str, &str); 7] = [
 struct Swept<'a> {
     /// What the line is called.
     label: String,
+    /// The setting, in words.
+    setting: String,
     /// The value, the arm and its place among all.
     values: Vec<(f64, usize, &'a ArmSpec)>,
 }
@@ -51,20 +53,28 @@ fn swept(arms: &[ArmSpec]) -> Vec<Swept<'_>> {
         let Ok(value) = value.parse::<f64>() else {
             continue;
         };
-        let label = arm.label.split(", ").collect::<Vec<_>>();
-        let label = label[..label.len().saturating_sub(1)].join(", ");
+        let (label, last) = arm.label.rsplit_once(", ").unwrap_or(("", &arm.label));
+        let setting = last.rsplit_once(' ').map_or(last, |(setting, _)| setting);
         match all.iter_mut().find(|(known, _)| known == base) {
             Some((_, one)) => one.values.push((value, place, arm)),
             None => all.push((
                 base.to_owned(),
                 Swept {
-                    label,
+                    label: label.to_owned(),
+                    setting: setting.to_owned(),
                     values: vec![(value, place, arm)],
                 },
             )),
         }
     }
-    all.into_iter().map(|(_, one)| one).collect()
+    let mut lines: Vec<_> = all.into_iter().map(|(_, one)| one).collect();
+    // Several settings of one arm are told apart by their names.
+    if lines.iter().any(|line| line.setting != lines[0].setting) {
+        for line in &mut lines {
+            line.label.clone_from(&line.setting);
+        }
+    }
+    lines
 }
 
 /// The rows of a table, in the colours of the figure: one for all values of a line.
@@ -210,7 +220,12 @@ fn relative(experiment: &Sweep, records: &Records) -> Table {
 
 fn figure(experiment: &Sweep, records: &Records) -> Figure {
     let lines = swept(&experiment.spec.method.arms);
-    let parameter = experiment.spec.method.experiment.replace('-', " ");
+    let parameter = match lines.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|line| line.setting == first.setting) => {
+            experiment.spec.method.experiment.replace('-', " ")
+        }
+        _ => "value of the setting".to_owned(),
+    };
     let place = |value: f64| (value + 1.0).log2();
     let mut ticks: Vec<(f64, String)> = Vec::new();
     for (value, ..) in lines.iter().flat_map(|line| &line.values) {
