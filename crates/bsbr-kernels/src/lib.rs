@@ -20,13 +20,13 @@ mod packed_attention;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
-pub use block_attention::{
-    BlockAttention, BlockAttentionOps, BlockStates, BlockStatesPrimitive, HeadLevel, HeadLevels,
-    KvBits, UnknownKvBits, block_attention, block_attention_plain, caches_blocks,
-    fuses_block_attention, round_to_bits,
-};
 #[cfg(feature = "flex")]
-pub use block_attention::{BlockCache, SharedBlockCache};
+pub use block_attention::SharedBlockCache;
+pub use block_attention::{
+    BlockAttention, BlockAttentionOps, BlockCache, BlockStates, BlockStatesPrimitive, HeadLevel,
+    HeadLevels, KvBits, UnknownKvBits, block_attention, block_attention_plain, block_cache,
+    dense_block_cache, fuses_block_attention, round_to_bits,
+};
 pub use clusters::split_into_clusters;
 pub use collectives::has_collectives;
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, cross_entropy_plain};

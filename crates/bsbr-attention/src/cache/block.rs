@@ -1,24 +1,20 @@
 //! The kernel's own cache, where there is one.
 
-use bsbr_kernels::{BlockCache, caches_blocks};
+use bsbr_kernels::{BlockCache, block_cache, dense_block_cache};
 use burn::tensor::Tensor;
 
 use crate::attention::Attention;
-use crate::config::{ArmConfig, KvBits};
+use crate::config::ArmConfig;
 use crate::fused;
 
 /// A cache for queries like these, if the kernel has one for the arm.
 pub(super) fn cache(attention: &Attention, query: &Tensor<4>) -> Option<BlockCache> {
-    if query.is_autodiff() || !caches_blocks(query) {
-        return None;
-    }
-    let settings = match attention.config() {
-        ArmConfig::Dense(config) if config.kv_bits != KvBits::ThirtyTwo => {
-            return Some(BlockCache::dense(config.kv_bits));
+    match attention.config() {
+        ArmConfig::Dense(config) => dense_block_cache(query, config.kv_bits),
+        ArmConfig::Local(config) => block_cache(query, fused::near(&config.grid())),
+        ArmConfig::Moments(config) if !config.state && !config.learned => {
+            block_cache(query, config.block_attention())
         }
-        ArmConfig::Local(config) => fused::near(&config.grid()),
-        ArmConfig::Moments(config) if !config.state && !config.learned => config.block_attention(),
-        ArmConfig::Moments(_) | ArmConfig::Dense(_) | ArmConfig::Published(_) => return None,
-    };
-    Some(BlockCache::new(settings))
+        ArmConfig::Moments(_) | ArmConfig::Published(_) => None,
+    }
 }

@@ -1,13 +1,11 @@
 //! Streaming: what a layer keeps of the tokens it has seen.
 
-#[cfg(feature = "flex")]
 mod block;
 mod dense;
 mod growing;
 mod published;
 mod window;
 
-#[cfg(feature = "flex")]
 use bsbr_kernels::BlockCache;
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -50,7 +48,6 @@ struct Group {
 
 #[derive(Debug, Clone)]
 enum Kept {
-    #[cfg(feature = "flex")]
     Block(Box<BlockCache>),
     Dense(Box<DenseCache>),
     Window(Box<WindowCache>),
@@ -82,7 +79,6 @@ impl Cache {
         self.groups
             .iter()
             .map(|group| match &group.kept {
-                #[cfg(feature = "flex")]
                 Kept::Block(kept) => kept.bytes(),
                 Kept::Dense(kept) => kept.bytes(),
                 Kept::Window(kept) => kept.bytes(),
@@ -100,12 +96,9 @@ pub(crate) fn bytes_of<const K: usize>(tensor: &Tensor<K>) -> usize {
 impl Kept {
     /// For queries like these.
     fn new(attention: &Attention, query: &Tensor<4>) -> Self {
-        #[cfg(feature = "flex")]
         if let Some(kept) = block::cache(attention, query) {
             return Self::Block(Box::new(kept));
         }
-        #[cfg(not(feature = "flex"))]
-        let _ = query;
         match attention.config() {
             ArmConfig::Dense(config) => Self::Dense(Box::new(DenseCache::new(config))),
             ArmConfig::Local(config) => {
@@ -124,7 +117,6 @@ impl Kept {
     fn feed(&mut self, attention: &Attention, piece: AttentionInput) -> Tensor<4> {
         let bases = attention.bases.as_ref();
         match self {
-            #[cfg(feature = "flex")]
             Self::Block(kept) => kept.attend(piece.query, piece.key, piece.value, piece.scale),
             Self::Dense(kept) => kept.feed(piece),
             Self::Window(kept) => kept.feed(attention.own(), piece),

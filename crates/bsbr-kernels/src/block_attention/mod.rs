@@ -19,6 +19,8 @@ mod grad;
 mod kept;
 #[cfg(feature = "flex")]
 mod lookup;
+#[cfg(not(feature = "flex"))]
+mod no_cache;
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 mod plan;
 mod portable;
@@ -40,6 +42,8 @@ use burn::tensor::Tensor;
 pub use cache::{BlockCache, SharedBlockCache};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use cube::{causal as causal_cube, causal_backward as causal_cube_backward};
+#[cfg(not(feature = "flex"))]
+pub use no_cache::BlockCache;
 pub use rounding::round_to_bits;
 pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, UnknownKvBits};
 
@@ -295,14 +299,35 @@ impl BlockCache {
     }
 }
 
-/// Whether a [`BlockCache`] is the best way to attend piece by piece to tensors like `x`.
-pub fn caches_blocks(x: &Tensor<4>) -> bool {
-    match x.device().without_autodiff().as_dispatch() {
-        #[cfg(feature = "flex")]
-        burn::backend::DispatchDevice::Flex(_) => x.dtype() == burn::tensor::DType::F32,
+/// A cache for queries like `q`, where keeping blocks is the best way to attend piece by piece:
+/// on the Flex backend with `f32` elements.
+#[cfg_attr(not(feature = "flex"), allow(unused_variables))]
+pub fn block_cache(q: &Tensor<4>, settings: BlockAttention) -> Option<BlockCache> {
+    #[cfg(feature = "flex")]
+    if caches_blocks(q) {
+        return Some(BlockCache::new(settings));
+    }
+    None
+}
+
+/// [`block_cache`] of all tokens, each seen exactly, its key and value rounded to so many bits.
+#[cfg_attr(not(feature = "flex"), allow(unused_variables))]
+pub fn dense_block_cache(q: &Tensor<4>, kv_bits: KvBits) -> Option<BlockCache> {
+    #[cfg(feature = "flex")]
+    if caches_blocks(q) {
+        return Some(BlockCache::dense(kv_bits));
+    }
+    None
+}
+
+#[cfg(feature = "flex")]
+fn caches_blocks(q: &Tensor<4>) -> bool {
+    let flex = match q.device().without_autodiff().as_dispatch() {
+        burn::backend::DispatchDevice::Flex(_) => true,
         #[allow(unreachable_patterns)] // with one backend compiled in
         _ => false,
-    }
+    };
+    flex && !q.is_autodiff() && q.dtype() == burn::tensor::DType::F32
 }
 
 /// Whether [`block_attention`] is fused for tensors like `x` `[B, H, N, D]`, in both directions.
