@@ -19,25 +19,20 @@ struct Cli {
     command: Command,
 }
 
+/// The help of a command is that of its arguments: a comment here would hide it.
 #[derive(Subcommand)]
 enum Command {
-    /// Time models beside the machine's limits and beside PyTorch
     Bench(commands::bench::Args),
     Convert(commands::convert::Args),
     Finetune(commands::finetune::Args),
     #[command(hide = true)]
     FirstToken(commands::first_token::Args),
-    /// Continue a text, or lists of token ids
     Generate(commands::generate::Args),
-    /// Compare two arms' summaries, blind, on a page in the browser
     Judge(commands::judge::Args),
-    /// Write the logits and hidden states of token ids to a file
     Logits(commands::logits::Args),
     #[command(hide = true)]
     MemoryCell(commands::memory_cell::Args),
-    /// Train the bundled model from nothing on storybook text
     Pretrain(commands::pretrain::Args),
-    /// Measure every arm beside the dense model, and write tables, plots and a page
     Reproduce(commands::reproduce::Args),
     ServeDevice(commands::serve_device::Args),
 }
@@ -79,7 +74,20 @@ fn explain(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::explain;
+    use clap::CommandFactory;
+
+    use super::{Cli, explain};
+
+    #[test]
+    fn the_long_help_of_a_command_says_more_than_the_short_one() {
+        let cli = Cli::command();
+        for name in ["bench", "judge", "logits", "pretrain", "reproduce"] {
+            let command = cli.find_subcommand(name).unwrap();
+            let [short, long] = [command.get_about(), command.get_long_about()]
+                .map(|help| help.map(ToString::to_string).unwrap_or_default());
+            assert!(long.len() > short.len(), "{name}: {long}");
+        }
+    }
 
     #[test]
     fn a_cause_is_told_once() {

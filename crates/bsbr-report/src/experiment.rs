@@ -18,7 +18,7 @@ pub struct Unit {
     pub samples: Range<u64>,
     /// The one arm that the unit is about, or `None` for all.
     pub arm: Option<String>,
-    /// How long it takes, in a unit that the experiments of a run share: tokens × models.
+    /// How long it takes, in tokens of forward passes whose outputs are compared.
     pub work: f64,
 }
 
@@ -55,6 +55,14 @@ impl Unit {
     }
 }
 
+/// The same units, each `effort` times the work of a pass that is compared.
+pub fn weighed(units: impl IntoIterator<Item = Unit>, effort: f64) -> impl Iterator<Item = Unit> {
+    units.into_iter().map(move |unit| Unit {
+        work: unit.work * effort,
+        ..unit
+    })
+}
+
 /// A source as the names of records have it.
 pub(crate) fn in_file_name(source: &str) -> String {
     source.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
@@ -70,12 +78,6 @@ pub trait Experiment {
     ///
     /// [`ReportError`] where the settings do not fit the model or the texts.
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError>;
-
-    /// Whether no unit depends on other lengths of the settings than its own, so that records stay
-    /// good where `lengths` gains or loses one.
-    fn lengths_apart(&self) -> bool {
-        false
-    }
 
     /// Measures every arm, or the unit's own, on every sample of the unit.
     ///

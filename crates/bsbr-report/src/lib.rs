@@ -10,6 +10,7 @@ pub mod error;
 pub mod estimate;
 pub mod experiment;
 pub mod experiments;
+pub mod forecast;
 pub mod growth;
 pub mod hash;
 pub mod host;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
+use crate::forecast::Forecast;
 use crate::lab::Lab;
 use crate::record::{FORMAT, Identity, Record, Records, RunInfo};
 use crate::spec::Spec;
@@ -11,9 +12,10 @@ use crate::store::Store;
 
 /// Someone who watches a run, and may end it.
 pub trait Observer {
-    /// What lies ahead: units in all, those that records are there for, and the work of the rest.
-    fn planned(&mut self, units: usize, recorded: usize, work: f64) {
-        let _ = (units, recorded, work);
+    /// What lies ahead: units in all, those that records are there for, and how long the rest will
+    /// take.
+    fn planned(&mut self, units: usize, recorded: usize, forecast: &Forecast) {
+        let _ = (units, recorded, forecast);
     }
 
     /// A unit begins.
@@ -21,9 +23,9 @@ pub trait Observer {
         let _ = (experiment, unit);
     }
 
-    /// A unit is recorded.
-    fn recorded(&mut self, experiment: &str, unit: &Unit, seconds: f64) {
-        let _ = (experiment, unit, seconds);
+    /// A unit is recorded, `seconds` after it began.
+    fn recorded(&mut self, experiment: &str, unit: &Unit, seconds: f64, forecast: &Forecast) {
+        let _ = (experiment, unit, seconds, forecast);
     }
 
     /// Whether to stop before the next unit.
@@ -55,17 +57,17 @@ impl Job {
         store: &Store,
     ) -> Result<Option<Record>, ReportError> {
         let method = &self.spec.method;
-        let found = store.find(&method.experiment, &unit.id())?;
-        Ok(found.filter(|record| {
-            let same = Identity {
-                spec: identity.spec.clone(),
-                ..record.identity.clone()
-            };
-            record.identity == *identity
-                || self.experiment.lengths_apart()
-                    && same == *identity
-                    && record.method.with_lengths_of(method) == *method
-        }))
+        let Some(record) = store.find(&method.experiment, &unit.id())? else {
+            return Ok(None);
+        };
+        let same = Identity {
+            spec: identity.spec.clone(),
+            ..record.identity.clone()
+        };
+        let arm = unit.arm.as_deref();
+        let fits = same == *identity
+            && (record.identity == *identity || record.method.measures_the_same(method, arm)?);
+        Ok(fits.then_some(record))
     }
 }
 
@@ -113,7 +115,8 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Records>, ReportError> {
     let mut plan = Vec::with_capacity(jobs.len());
-    let (mut total, mut done, mut work) = (0, 0, 0.0);
+    let (mut total, mut done) = (0, 0);
+    let mut forecast = Forecast::default();
     for job in jobs {
         let identity = identity(&job.spec, lab)?;
         let mut units = Vec::new();
@@ -121,14 +124,14 @@ pub fn run(
             let found = job.find(&unit, &identity, store)?;
             match found {
                 Some(_) => done += 1,
-                None => work += unit.work,
+                None => forecast.plan(&job.spec.method.experiment, unit.work),
             }
             total += 1;
             units.push((unit, found));
         }
         plan.push((job, identity, units));
     }
-    observer.planned(total, done, work);
+    observer.planned(total, done, &forecast);
 
     let mut all = Vec::with_capacity(plan.len());
     for (job, identity, units) in plan {
@@ -159,7 +162,8 @@ pub fn run(
             };
             store.save(&record)?;
             done += 1;
-            observer.recorded(name, &unit, seconds);
+            forecast.done(name, unit.work, seconds);
+            observer.recorded(name, &unit, seconds, &forecast);
             records.push(record);
         }
         all.push(records);

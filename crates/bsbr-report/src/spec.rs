@@ -113,9 +113,9 @@ pub struct Method {
     pub seed: u64,
     /// The arms.
     pub arms: Vec<ArmSpec>,
-    /// Settings, which `--quick` and `--full` leave alone.
+    /// Settings; `--quick` and `--full` change those alone that are amounts.
     pub settings: toml::Table,
-    /// Sample counts, after `--quick` or `--full`.
+    /// Sample counts.
     pub counts: toml::Table,
     /// Whether the counts are those of `--quick`.
     pub quick: bool,
@@ -138,17 +138,27 @@ impl Method {
         Ok(hash::of_bytes(&serde_json::to_vec(&measured)?))
     }
 
-    /// The same at the lengths that another method has.
-    #[must_use]
-    pub fn with_lengths_of(&self, other: &Self) -> Self {
-        let mut method = self.clone();
-        if let (Some(own), Some(lengths)) = (
-            method.settings.get_mut(LENGTHS),
-            other.settings.get(LENGTHS),
-        ) {
-            *own = lengths.clone();
-        }
-        method
+    /// Whether a unit measures the same by both methods: they may differ in the experiment's
+    /// [amounts](crate::experiments::amounts), and in the other arms where the unit is about one.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] as [`Self::hash`].
+    pub fn measures_the_same(&self, other: &Self, arm: Option<&str>) -> Result<bool, ReportError> {
+        let amounts = crate::experiments::amounts(&self.experiment)?;
+        let what_counts = |method: &Self| {
+            let mut method = method.clone();
+            for amount in amounts {
+                method.settings.remove(*amount);
+                method.counts.remove(*amount);
+            }
+            method.quick = false;
+            if let Some(arm) = arm {
+                method.arms.retain(|one| one.id == arm);
+            }
+            method.hash()
+        };
+        Ok(what_counts(self)? == what_counts(other)?)
     }
 
     /// The settings as the experiment's own type.
@@ -210,7 +220,7 @@ impl Spec {
 }
 
 /// One arm at several values of one of its settings.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sweep {
     /// The arm.
@@ -247,7 +257,7 @@ impl Sweep {
 }
 
 /// The file's form.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SpecFile {
     experiment: String,
@@ -267,11 +277,40 @@ struct SpecFile {
     #[serde(default)]
     counts: toml::Table,
     #[serde(default)]
-    quick: toml::Table,
+    quick: Scale,
     #[serde(default)]
-    full: toml::Table,
+    full: Scale,
     #[serde(default, rename = "bar")]
     bars: Vec<Bar>,
+}
+
+/// What `--quick` or `--full` changes.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Scale {
+    /// Which arms are measured.
+    arms: Option<Vec<String>>,
+    /// Counts, and settings that are amounts.
+    #[serde(flatten)]
+    amounts: toml::Table,
+}
+
+impl Scale {
+    /// Puts the values where the specification has them; gives one that it has nowhere.
+    fn apply(self, file: &mut SpecFile) -> Result<(), String> {
+        let amounts = crate::experiments::amounts(&file.experiment).map_err(|e| e.to_string())?;
+        if let Some(arms) = self.arms {
+            file.arms = arms;
+        }
+        for (name, value) in self.amounts {
+            let setting = file.settings.get_mut(&name);
+            let setting = setting.filter(|_| amounts.contains(&name.as_str()));
+            match (file.counts.get_mut(&name), setting) {
+                (Some(place), _) | (None, Some(place)) => *place = value,
+                (None, None) => return Err(format!("`{name}` is neither a count nor an amount")),
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -284,9 +323,9 @@ struct ArmsFile {
 /// What the command line changes in a specification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
-    /// Take the counts of `[quick]` where it has them.
+    /// Take the arms and amounts of `[quick]` where it has them.
     pub quick: bool,
-    /// Take the counts of `[full]` where it has them.
+    /// Take the arms and amounts of `[full]` where it has them.
     pub full: bool,
     /// Another seed.
     pub seed: Option<u64>,
@@ -364,23 +403,18 @@ pub fn parse_spec(
     overrides: &Overrides,
 ) -> Result<Spec, ReportError> {
     let mut file: SpecFile = parse(path, text)?;
-    overrides.apply(&mut file.settings);
-    let mut counts = file.counts;
-    let scales = [
-        ("quick", file.quick, overrides.quick),
-        ("full", file.full, overrides.full),
-    ];
-    for (scale, values, taken) in scales {
-        for (name, value) in values {
-            if !counts.contains_key(&name) {
-                let message = format!("`{scale}.{name}` scales no count of `[counts]`");
-                return Err(spec_error(path, message));
-            }
-            if taken {
-                counts.insert(name, value);
-            }
-        }
+    for (name, taken) in [("quick", overrides.quick), ("full", overrides.full)] {
+        let scale = match name {
+            "quick" => std::mem::take(&mut file.quick),
+            _ => std::mem::take(&mut file.full),
+        };
+        // One that is not asked for is checked, too.
+        let mut other = file.clone();
+        let scaled = if taken { &mut file } else { &mut other };
+        let applied = scale.apply(scaled);
+        applied.map_err(|message| spec_error(path, format!("`[{name}]`: {message}")))?;
     }
+    overrides.apply(&mut file.settings);
     let named = file
         .arms
         .iter()
@@ -399,7 +433,7 @@ pub fn parse_spec(
         seed: overrides.seed.unwrap_or(file.seed),
         arms: at_sizes,
         settings: file.settings,
-        counts,
+        counts: file.counts,
         quick: overrides.quick,
     };
     for bar in &file.bars {

@@ -4,10 +4,11 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bsbr_report::experiment::Unit;
+use bsbr_report::forecast::Forecast;
 use bsbr_report::lab::Lab;
 use bsbr_report::overview::read_overview;
 use bsbr_report::reported::read_claims;
@@ -43,10 +44,11 @@ pub struct Args {
     /// Folder for records, tables, plots and the page [default: results/MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Few samples, the same method; the page goes to results/MODEL-quick
+    /// Two minutes instead of fifteen: few samples, the same method; the page goes to
+    /// results/MODEL-quick
     #[arg(long)]
     quick: bool,
-    /// As many samples as the committed results have, the same method; the page goes to
+    /// Hours: every arm, and as many samples as the committed results have; the page goes to
     /// results/MODEL-full
     #[arg(long, conflicts_with = "quick")]
     full: bool,
@@ -196,50 +198,45 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// Steps of the progress bar.
+const STEPS: u64 = 1000;
+
 /// A progress bar on a terminal, lines elsewhere.
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
     stop: Arc<AtomicBool>,
-    start: Instant,
-    work: f64,
-    done: f64,
 }
 
 impl Progress {
     fn new(stop: Arc<AtomicBool>) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = match terminal {
-            true => ProgressBar::new(0),
+            true => ProgressBar::new(STEPS),
             false => ProgressBar::hidden(),
         };
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:30} {percent:>3} %, {eta} left, {msg}")
-        {
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %, {prefix}{msg}") {
             bar.set_style(style);
         }
         Self {
             bar,
             terminal,
             stop,
-            start: Instant::now(),
-            work: 0.0,
-            done: 0.0,
         }
     }
+}
 
-    /// Time left at the speed so far.
-    fn left(&self) -> Duration {
-        let speed = self.done / self.start.elapsed().as_secs_f64().max(1e-9);
-        Duration::from_secs_f64(((self.work - self.done).max(0.0) / speed.max(1e-9)).min(1e6))
+/// `about 3 min left`; nothing before the first unit is done.
+fn left(forecast: &Forecast) -> String {
+    match forecast.left() {
+        None => String::new(),
+        Some(seconds) if seconds < 90.0 => format!("about {seconds:.0} s left, "),
+        Some(seconds) => format!("about {:.0} min left, ", seconds / 60.0),
     }
 }
 
 impl Observer for Progress {
-    fn planned(&mut self, units: usize, recorded: usize, work: f64) {
-        (self.start, self.work, self.done) = (Instant::now(), work, 0.0);
-        self.bar.set_length(work as u64);
-        self.bar.reset();
+    fn planned(&mut self, units: usize, recorded: usize, _forecast: &Forecast) {
         if recorded > 0 {
             let text = format!("{recorded} of {units} units are recorded already");
             self.bar.suspend(|| eprintln!("{text}"));
@@ -254,17 +251,15 @@ impl Observer for Progress {
         }
     }
 
-    fn recorded(&mut self, experiment: &str, unit: &Unit, seconds: f64) {
-        self.done += unit.work;
-        self.bar.set_position(self.done as u64);
+    fn recorded(&mut self, experiment: &str, unit: &Unit, seconds: f64, forecast: &Forecast) {
+        self.bar
+            .set_position((forecast.progress() * STEPS as f64) as u64);
+        self.bar.set_prefix(left(forecast));
         if !self.terminal {
-            eprintln!(
-                "{experiment}: {} in {seconds:.1} s; about {:.0} s left",
-                unit.describe(),
-                self.left().as_secs_f64()
-            );
+            let unit = unit.describe();
+            eprintln!("{}{experiment}: {unit} in {seconds:.1} s", left(forecast));
         }
-        if self.done >= self.work {
+        if forecast.progress() >= 1.0 {
             self.bar.finish_and_clear();
         }
     }

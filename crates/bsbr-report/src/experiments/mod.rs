@@ -30,59 +30,89 @@ use crate::spec::Spec;
 /// How an experiment is made from its specification.
 type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
 
-/// Every experiment: its name, the version of its method, and how it is made.
-///
-/// The version is part of the hash of a record, and rises whenever the same specification would
-/// give other numbers.
-const ALL: [(&str, u32, Make); 19] = [
-    (
-        "similarity",
-        similarity::VERSION,
-        similarity::Similarity::boxed,
-    ),
-    ("agreement", agreement::VERSION, agreement::Agreement::boxed),
-    (
-        "attention-maps",
-        attention_maps::VERSION,
-        attention_maps::AttentionMaps::boxed,
-    ),
-    ("speed", speed::VERSION, speed::Speed::boxed),
-    (
-        "reading-memory",
-        reading_memory::VERSION,
-        reading_memory::ReadingMemory::boxed,
-    ),
-    ("memory", memory::VERSION, memory::Memory::boxed),
-    (
-        "training-memory",
-        training_memory::VERSION,
-        training_memory::TrainingMemory::boxed,
-    ),
-    ("density", density::VERSION, density::Density::boxed),
-    (
-        "summarisation",
-        summarisation::VERSION,
-        summarisation::Summarisation::boxed,
-    ),
-    (
-        "perplexity",
-        perplexity::VERSION,
-        perplexity::Perplexity::boxed,
-    ),
-    ("qa", qa::VERSION, qa::Qa::boxed),
-    ("recovery", recovery::VERSION, recovery::Recovery::boxed),
-    ("chunk-size", sweep::VERSION, sweep::Sweep::boxed),
-    ("compression", sweep::VERSION, sweep::Sweep::boxed),
-    ("clusters", sweep::VERSION, sweep::Sweep::boxed),
-    ("exact-clusters", sweep::VERSION, sweep::Sweep::boxed),
-    ("lookups", sweep::VERSION, sweep::Sweep::boxed),
-    ("layers", layers::VERSION, layers::LayerByLayer::boxed),
-    ("hybrid", hybrid::VERSION, hybrid::ByLength::boxed),
+/// An experiment as the crate knows it.
+struct Known {
+    name: &'static str,
+    /// Part of the hash of a record; rises whenever the same specification would give other numbers.
+    version: u32,
+    /// Settings and counts that say which units there are, and nothing of what is measured in one.
+    amounts: &'static [&'static str],
+    make: Make,
+}
+
+/// Amounts of an experiment on one setting at several values.
+const SWEEP: &[&str] = &["texts", "questions", "per_unit"];
+
+/// Amounts of what is measured in processes.
+const PROCESSES: &[&str] = &["lengths", "processes"];
+
+/// Every experiment.
+#[rustfmt::skip]
+const ALL: [Known; 19] = [
+    Known {
+        name: "similarity",
+        version: similarity::VERSION,
+        amounts: &["text_lengths", "random_lengths", "texts_per_domain", "random_sequences", "per_unit"],
+        make: similarity::Similarity::boxed,
+    },
+    Known {
+        name: "agreement",
+        version: agreement::VERSION,
+        amounts: &["texts_per_domain", "per_unit"],
+        make: agreement::Agreement::boxed,
+    },
+    Known {
+        name: "attention-maps",
+        version: attention_maps::VERSION,
+        amounts: &["texts"],
+        make: attention_maps::AttentionMaps::boxed,
+    },
+    Known { name: "speed", version: speed::VERSION, amounts: &["lengths", "runs"], make: speed::Speed::boxed },
+    Known {
+        name: "reading-memory",
+        version: reading_memory::VERSION,
+        amounts: PROCESSES,
+        make: reading_memory::ReadingMemory::boxed,
+    },
+    Known { name: "memory", version: memory::VERSION, amounts: PROCESSES, make: memory::Memory::boxed },
+    Known {
+        name: "training-memory",
+        version: training_memory::VERSION,
+        amounts: PROCESSES,
+        make: training_memory::TrainingMemory::boxed,
+    },
+    Known { name: "density", version: density::VERSION, amounts: &["lengths", "texts"], make: density::Density::boxed },
+    Known {
+        name: "summarisation",
+        version: summarisation::VERSION,
+        amounts: &["articles", "per_unit"],
+        make: summarisation::Summarisation::boxed,
+    },
+    Known {
+        name: "perplexity",
+        version: perplexity::VERSION,
+        amounts: &["pieces", "per_unit"],
+        make: perplexity::Perplexity::boxed,
+    },
+    Known { name: "qa", version: qa::VERSION, amounts: &["distances", "questions", "per_unit"], make: qa::Qa::boxed },
+    Known {
+        name: "recovery",
+        version: recovery::VERSION,
+        amounts: &["texts_per_domain", "articles", "questions", "per_unit"],
+        make: recovery::Recovery::boxed,
+    },
+    Known { name: "chunk-size", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
+    Known { name: "compression", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
+    Known { name: "clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
+    Known { name: "exact-clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
+    Known { name: "lookups", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
+    Known { name: "layers", version: layers::VERSION, amounts: &["texts", "per_unit"], make: layers::LayerByLayer::boxed },
+    Known { name: "hybrid", version: hybrid::VERSION, amounts: &["texts"], make: hybrid::ByLength::boxed },
 ];
 
 /// The names of the experiments.
 pub fn names() -> Vec<&'static str> {
-    ALL.iter().map(|(name, ..)| *name).collect()
+    ALL.iter().map(|one| one.name).collect()
 }
 
 /// The version of an experiment's method.
@@ -91,7 +121,17 @@ pub fn names() -> Vec<&'static str> {
 ///
 /// [`ReportError::UnknownExperiment`] where there is none of that name.
 pub fn version(name: &str) -> Result<u32, ReportError> {
-    find(name).map(|(version, _)| version)
+    find(name).map(|one| one.version)
+}
+
+/// Settings and counts that say which units there are, and nothing of what is measured in one:
+/// records stay good where these change.
+///
+/// # Errors
+///
+/// [`ReportError::UnknownExperiment`] where there is none of that name.
+pub fn amounts(name: &str) -> Result<&'static [&'static str], ReportError> {
+    find(name).map(|one| one.amounts)
 }
 
 /// The implementation of a specification.
@@ -100,19 +140,17 @@ pub fn version(name: &str) -> Result<u32, ReportError> {
 ///
 /// [`ReportError`] where its settings or counts are wrong.
 pub fn build(spec: &Spec, claims: &[Claim]) -> Result<Box<dyn Experiment>, ReportError> {
-    let (_, make) = find(&spec.method.experiment)?;
+    let known = find(&spec.method.experiment)?;
     let claims = claims
         .iter()
         .filter(|one| one.experiment == spec.method.experiment);
-    make(spec.clone(), claims.cloned().collect())
+    (known.make)(spec.clone(), claims.cloned().collect())
 }
 
-fn find(name: &str) -> Result<(u32, Make), ReportError> {
-    ALL.iter()
-        .find(|(known, ..)| *known == name)
-        .map(|&(_, version, make)| (version, make))
-        .ok_or_else(|| ReportError::UnknownExperiment {
-            name: name.to_owned(),
-            known: names().join(", "),
-        })
+fn find(name: &str) -> Result<&'static Known, ReportError> {
+    let found = ALL.iter().find(|one| one.name == name);
+    found.ok_or_else(|| ReportError::UnknownExperiment {
+        name: name.to_owned(),
+        known: names().join(", "),
+    })
 }

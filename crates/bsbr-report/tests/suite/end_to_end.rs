@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bsbr_report::ReportError;
 use bsbr_report::experiment::Unit;
+use bsbr_report::forecast::Forecast;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
 use bsbr_report::runner::{Nobody, Observer};
 use bsbr_report::spec::{ArmSpec, Overrides, Spec, parse_spec, read_arms};
@@ -44,7 +45,7 @@ struct Counter {
 }
 
 impl Observer for Counter {
-    fn recorded(&mut self, _experiment: &str, _unit: &Unit, _seconds: f64) {
+    fn recorded(&mut self, _: &str, _: &Unit, _: f64, _: &Forecast) {
         self.run += 1;
     }
 

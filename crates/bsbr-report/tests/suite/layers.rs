@@ -7,6 +7,7 @@ use bsbr_report::ReportError;
 use bsbr_report::compare::{self, States};
 use bsbr_report::experiment::Unit;
 use bsbr_report::experiments;
+use bsbr_report::forecast::Forecast;
 use bsbr_report::lab::Lab;
 use bsbr_report::record::{Measurement, Record, Records};
 use bsbr_report::reproduce::{RECORDS, differences, reproduce};
@@ -181,7 +182,7 @@ struct Counter {
 }
 
 impl Observer for Counter {
-    fn recorded(&mut self, _experiment: &str, unit: &Unit, _seconds: f64) {
+    fn recorded(&mut self, _: &str, unit: &Unit, _: f64, _: &Forecast) {
         self.run.push(unit.id());
     }
 

@@ -10,7 +10,10 @@ use bsbr_report::spec::{Overrides, Spec};
 use crate::common;
 
 fn spec(experiment: &str) -> Spec {
-    let specs = common::specs(&Overrides::default());
+    let specs = common::specs(&Overrides {
+        full: true,
+        ..Overrides::default()
+    });
     let mut found = specs.into_iter();
     found
         .find(|spec| spec.method.experiment == experiment)

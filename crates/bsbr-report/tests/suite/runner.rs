@@ -20,17 +20,12 @@ use crate::tiny;
 struct Counting {
     runs: Rc<Cell<usize>>,
     lengths: Vec<u32>,
-    apart: bool,
 }
 
 impl Experiment for Counting {
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let of_length = |&length: &u32| batches("counting", length as usize, 5, 2, 1);
         Ok(self.lengths.iter().flat_map(of_length).collect())
-    }
-
-    fn lengths_apart(&self) -> bool {
-        self.apart
     }
 
     fn run_unit(&self, unit: &Unit, _lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -50,23 +45,24 @@ impl Experiment for Counting {
 }
 
 fn job(runs: &Rc<Cell<usize>>, seed: u64) -> Job {
-    job_at(runs, seed, &[8], false)
+    job_at(runs, seed, &[8], "agreement")
 }
 
-fn job_at(runs: &Rc<Cell<usize>>, seed: u64, lengths: &[u32], apart: bool) -> Job {
-    let text = "experiment = \"agreement\"\ntitle = \"\"\nquestion = \"\"\norder = 1\nseed = 1\n\
-                arms = []\n[settings]\nlengths = [8]";
+fn job_at(runs: &Rc<Cell<usize>>, seed: u64, lengths: &[u32], experiment: &str) -> Job {
+    let text = format!(
+        "experiment = \"{experiment}\"\ntitle = \"\"\nquestion = \"\"\norder = 1\nseed = 1\n\
+         arms = []\n[settings]\nlengths = [8]"
+    );
     let overrides = Overrides {
         seed: Some(seed),
         lengths: lengths.to_vec(),
         ..Overrides::default()
     };
     Job {
-        spec: parse_spec(Path::new("counting.toml"), text, &[], &overrides).unwrap(),
+        spec: parse_spec(Path::new("counting.toml"), &text, &[], &overrides).unwrap(),
         experiment: Box::new(Counting {
             runs: runs.clone(),
             lengths: lengths.to_vec(),
-            apart,
         }),
     }
 }
@@ -134,20 +130,20 @@ fn finished_units_are_not_run_again_unless_something_differs() {
 }
 
 #[test]
-fn more_lengths_leave_the_records_of_units_that_stand_apart() {
+fn more_lengths_leave_the_records_where_they_are_an_amount() {
     let lab = tiny::lab();
-    for (apart, expected) in [(true, 6), (false, 9)] {
+    for (experiment, expected) in [("density", 6), ("hybrid", 9)] {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path());
         let runs = Rc::new(Cell::new(0));
         let run = |seed, lengths: &[u32]| {
-            let jobs = [job_at(&runs, seed, lengths, apart)];
+            let jobs = [job_at(&runs, seed, lengths, experiment)];
             run(&jobs, &lab, &store, &info(), &mut Nobody).unwrap();
         };
         run(1, &[8]);
         assert_eq!(runs.get(), 3);
         run(1, &[8, 16]);
-        assert_eq!(runs.get(), expected, "apart: {apart}");
+        assert_eq!(runs.get(), expected, "{experiment}");
         // What else the method says must be the same all along.
         run(2, &[8]);
         assert_eq!(runs.get(), expected + 3);

@@ -10,25 +10,24 @@ fn assets() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets")
 }
 
-/// Experiments that ask about summaries and their settings, or about what training does to them; all
-/// others measure the default arm.
-const OF_SUMMARIES: [&str; 8] = [
+/// Experiments that ask about summaries and their settings; all others measure the default arm.
+const OF_SUMMARIES: [&str; 7] = [
     "chunk-size",
     "clusters",
     "compression",
     "exact-clusters",
     "hybrid",
     "layers",
-    "recovery",
     "training-memory",
 ];
 
 #[test]
 fn the_committed_specifications_can_be_run() {
     let claims = read_claims(&assets().join("reported.toml")).unwrap();
-    for quick in [false, true] {
+    for (quick, full) in [(false, false), (true, false), (false, true)] {
         let overrides = Overrides {
             quick,
+            full,
             ..Overrides::default()
         };
         let specs = read_specs(&assets().join("experiments"), &overrides).unwrap();
@@ -73,7 +72,7 @@ fn mistakes_are_named() {
     for (rest, part) in [
         ("arms = [\"dens\"]", "`dens`"),
         ("arms = []\nchunks = 3", "chunks"),
-        ("arms = []\n[quick]\ntexts = 1", "quick.texts"),
+        ("arms = []\n[quick]\ntexts = 1", "`[quick]`: `texts`"),
         (
             "arms = []\n[[bar]]\nname = \"b\"\nquantity = \"x\"\narm = \"y\"\nlength = 1",
             "`y`",

@@ -255,6 +255,7 @@ source = "A paper (2019), table 3"
 [counts]
 tokens = 200
 storybook_tokens = 150
+pieces = 100
 per_unit = 2
 "#,
 ];

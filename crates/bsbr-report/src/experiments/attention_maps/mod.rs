@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::arms;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit};
+use crate::experiment::{Experiment, Unit, weighed};
 use crate::experiments::attention_maps::maps::{Grid, HeadScores, Rows};
 use crate::experiments::common::in_turns;
 use crate::experiments::watched::Watched;
@@ -21,6 +21,9 @@ use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 2;
+
+/// Work of a token: every weight of every head is made and compared.
+const EFFORT: f64 = 5.0;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -253,8 +256,9 @@ fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
 
 impl Experiment for AttentionMaps {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let models = 4 * (self.arms().len() + 1);
-        in_turns(lab, self.settings.length, self.counts.texts, 1, models)
+        let models = self.arms().len() + 1;
+        let units = in_turns(lab, self.settings.length, self.counts.texts, 1, models)?;
+        Ok(weighed(units, EFFORT).collect())
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {

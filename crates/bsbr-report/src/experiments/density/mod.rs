@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::compare::host;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit};
+use crate::experiment::{Experiment, Unit, weighed};
 use crate::experiments::common::in_turns;
 use crate::experiments::watched::Watched;
 use crate::lab::Lab;
@@ -22,6 +22,9 @@ pub const VERSION: u32 = 1;
 
 /// What is measured of every layer, and of all together.
 const QUANTITIES: [&str; 4] = ["exact", "scored", "above", "effective"];
+
+/// Work of a token: every weight of every head is made.
+const EFFORT: f64 = 2.6;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -147,15 +150,11 @@ fn queries(tokens: usize, count: usize) -> impl Iterator<Item = usize> {
 
 impl Experiment for Density {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let models = self.arms().len();
         let mut units = Vec::new();
         for &length in &self.settings.lengths {
-            units.extend(in_turns(
-                lab,
-                length,
-                self.counts.texts,
-                1,
-                self.arms().len(),
-            )?);
+            let own = in_turns(lab, length, self.counts.texts, 1, models)?;
+            units.extend(weighed(own, EFFORT));
         }
         Ok(units)
     }

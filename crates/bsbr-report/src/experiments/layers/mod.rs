@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::arms::converted_in;
 use crate::compare;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::beside::{Reference, set_closeness};
 use crate::experiments::common::{beside_dense, shares};
 use crate::experiments::layers::greedy::{LOSS, Step, candidates, steps};
@@ -29,6 +29,12 @@ pub const VERSION: u32 = 1;
 
 /// Models whose hidden states are held at a time.
 const MODELS_AT_A_TIME: usize = 8;
+
+/// Work of a token of a step of the greedy order.
+const STEP_EFFORT: f64 = 0.35;
+
+/// Work of a token of a text.
+const TEXT_EFFORT: f64 = 0.6;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -251,13 +257,14 @@ impl Experiment for LayerByLayer {
                 length,
                 samples: 0..choosing,
                 arm: Some(arm.id.clone()),
-                work: (length * (of - step + 1)) as f64 * choosing as f64,
+                work: STEP_EFFORT * (length * (of - step + 1)) as f64 * choosing as f64,
             }));
         }
         // Alone, first and last: a greedy order may share all of its sets with them.
         let models = self.arms().count() * (3 * of - 2) + 2;
         for (domain, count) in shares(lab, length, counts.texts)? {
-            units.extend(batches(&domain, length, count, counts.per_unit, models));
+            let own = batches(&domain, length, count, counts.per_unit, models);
+            units.extend(weighed(own, TEXT_EFFORT));
         }
         Ok(units)
     }

@@ -22,6 +22,9 @@ pub const VERSION: u32 = 1;
 /// What is measured: embedding, all layers, and the last token's logits.
 const MODEL: &str = "model";
 
+/// Work of a token.
+const EFFORT: f64 = 0.3;
+
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,13 +102,9 @@ impl Experiment for Memory {
             samples: 0..self.counts.processes,
             arm: None,
             // Starting a process and loading the model takes as long as some tokens do.
-            work: (length + 1000) as f64 * processes as f64,
+            work: EFFORT * (length + 1000) as f64 * processes as f64,
         };
         Ok(self.settings.lengths.iter().map(unit).collect())
-    }
-
-    fn lengths_apart(&self) -> bool {
-        true
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {

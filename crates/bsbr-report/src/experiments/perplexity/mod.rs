@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::corpus::Passage;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::reported::Claim;
@@ -17,6 +17,9 @@ use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
+
+/// Work of a token that is read.
+const EFFORT: f64 = 0.5;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -57,7 +60,9 @@ pub struct Counts {
     pub tokens: usize,
     /// Tokens of each domain of storybook, which never ends.
     pub storybook_tokens: usize,
-    /// Pieces of `window` tokens of a unit.
+    /// Pieces of `window` tokens that are scored, from the beginning of each domain on, at most.
+    pub pieces: u64,
+    /// Pieces of a unit.
     pub per_unit: u64,
 }
 
@@ -168,9 +173,9 @@ impl Experiment for Perplexity {
         let mut units = Vec::new();
         for domain in lab.corpus().domains() {
             let tokens = self.passage(lab, &domain)?.extent.tokens;
-            let pieces = tokens.div_ceil(window) as u64;
-            let per_unit = self.counts.per_unit;
-            units.extend(batches(&domain, window, pieces, per_unit, models));
+            let pieces = (tokens.div_ceil(window) as u64).min(self.counts.pieces);
+            let own = batches(&domain, window, pieces, self.counts.per_unit, models);
+            units.extend(weighed(own, EFFORT));
         }
         Ok(units)
     }

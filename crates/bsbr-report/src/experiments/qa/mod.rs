@@ -10,7 +10,7 @@ use bsbr_train::questions::{Answer, Question};
 use serde::Deserialize;
 
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::common::{beside_dense, ready_models};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
@@ -23,6 +23,9 @@ pub const VERSION: u32 = 2;
 
 /// Where questions come from, whatever the other texts are.
 const SOURCE: &str = "storybook questions";
+
+/// Work of a token between fact and question.
+const EFFORT: f64 = 0.75;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -132,7 +135,8 @@ impl Experiment for Qa {
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, models) = (&self.counts, self.arms().len());
         let of = |&distance: &usize| {
-            batches(SOURCE, distance, counts.questions, counts.per_unit, models)
+            let own = batches(SOURCE, distance, counts.questions, counts.per_unit, models);
+            weighed(own, EFFORT)
         };
         Ok(self.settings.distances.iter().flat_map(of).collect())
     }

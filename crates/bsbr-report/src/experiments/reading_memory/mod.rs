@@ -27,6 +27,9 @@ const MODEL: &str = "model";
 /// Starting a process and loading a model takes as long as some tokens do.
 const START: usize = 1000;
 
+/// Work of a token, in pieces and with a cache.
+const EFFORT: f64 = 0.8;
+
 /// What stands where PyTorch was not asked for.
 const NO_TORCH: &str = "PyTorch was not asked for; see --baseline";
 
@@ -207,13 +210,9 @@ impl Experiment for ReadingMemory {
             length,
             samples: 0..self.counts.processes,
             arm: None,
-            work: (length + START) as f64 * processes as f64,
+            work: EFFORT * (length + START) as f64 * processes as f64,
         };
         Ok(self.settings.lengths.iter().map(unit).collect())
-    }
-
-    fn lengths_apart(&self) -> bool {
-        true
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {

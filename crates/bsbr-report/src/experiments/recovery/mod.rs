@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::arms;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::summarisation::{self, Pen, stop_tokens};
 use crate::judge;
 use crate::lab::Lab;
@@ -37,8 +37,17 @@ const TRAINING: &str = "fine-tuning";
 /// Where questions come from, whatever the other texts are.
 const QUESTIONS: &str = "storybook questions";
 
-/// A forward and a backward pass, in forward passes.
-const TRAINING_WORK: f64 = 4.0;
+/// Work of a token of training.
+const TRAINING_EFFORT: f64 = 2.4;
+
+/// Work of a token of a text.
+const TEXT_EFFORT: f64 = 2.8;
+
+/// Work of a token of an article, whose summary is written token by token.
+const ARTICLE_EFFORT: f64 = 1.3;
+
+/// Work of a token between fact and question.
+const QUESTION_EFFORT: f64 = 0.85;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -308,25 +317,24 @@ impl Experiment for Recovery {
                 length: window,
                 samples: 0..1,
                 arm: None,
-                work: TRAINING_WORK * tokens,
+                work: TRAINING_EFFORT * tokens,
             }];
-            let mut add = |source: &str, length, count| {
-                own.extend(batches(source, length, count, counts.per_unit, models));
+            let mut add = |source: &str, length, count, effort| {
+                let units = batches(source, length, count, counts.per_unit, models);
+                own.extend(weighed(units, effort));
             };
             for domain in lab.corpus().domains() {
                 let (length, wanted) = (settings.length, counts.texts_per_domain);
-                add(
-                    &domain,
-                    length,
-                    lab.corpus().available(&domain, length, wanted)?,
-                );
+                let count = lab.corpus().available(&domain, length, wanted)?;
+                add(&domain, length, count, TEXT_EFFORT);
             }
-            add(
-                &lab.corpus().articles_name(),
-                summarisation::LENGTH,
+            let (name, count) = (
+                lab.corpus().articles_name(),
                 lab.corpus().articles(counts.articles)?,
             );
-            add(QUESTIONS, settings.distance, counts.questions);
+            add(&name, summarisation::LENGTH, count, ARTICLE_EFFORT);
+            let (distance, count) = (settings.distance, counts.questions);
+            add(QUESTIONS, distance, count, QUESTION_EFFORT);
             units.extend(own.into_iter().map(|unit| Unit {
                 arm: Some(arm.id.clone()),
                 ..unit

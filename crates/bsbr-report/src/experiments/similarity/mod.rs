@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::compare::{self, HiddenScores, LogitScore, States};
 use crate::corpus;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::lab::Lab;
 use crate::rarity::Rarity;
 use crate::record::{Measurement, RANDOM, Records};
@@ -20,6 +20,9 @@ use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
+
+/// Work of a token of a random sequence: there are longer ones than among the texts.
+const RANDOM_EFFORT: f64 = 1.5;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -266,7 +269,8 @@ impl Experiment for Similarity {
         }
         for &length in &settings.random_lengths {
             let count = counts.random_sequences;
-            units.extend(batches(RANDOM, length, count, counts.per_unit, models));
+            let own = batches(RANDOM, length, count, counts.per_unit, models);
+            units.extend(weighed(own, RANDOM_EFFORT));
         }
         Ok(units)
     }

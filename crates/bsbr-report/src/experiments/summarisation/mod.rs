@@ -12,7 +12,7 @@ use bsbr_metrics::rouge::rouge;
 use serde::Deserialize;
 
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::common::{beside_dense, of_dense, ready_models};
 use crate::judge::{ARTICLE, REFERENCE, SUMMARY};
 use crate::lab::Lab;
@@ -28,6 +28,9 @@ pub const VERSION: u32 = 1;
 
 /// Tokens of an article of storybook, about; the length that records give of all.
 pub(super) const LENGTH: usize = 800;
+
+/// Work of a token of an article: its summary is written token by token.
+const EFFORT: f64 = 2.7;
 
 /// Sentences of the baselines.
 const SENTENCES: usize = 3;
@@ -277,7 +280,8 @@ impl Experiment for Summarisation {
         let (counts, models) = (&self.counts, self.arms().len());
         let articles = lab.corpus().articles(counts.articles)?;
         let source = lab.corpus().articles_name();
-        Ok(batches(&source, LENGTH, articles, counts.per_unit, models).collect())
+        let units = batches(&source, LENGTH, articles, counts.per_unit, models);
+        Ok(weighed(units, EFFORT).collect())
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::compare::{self, States};
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::beside::set_closeness;
 use crate::experiments::common::{dense_place, in_turns};
 use crate::lab::Lab;
@@ -25,6 +25,12 @@ pub const VERSION: u32 = 1;
 
 /// Where questions come from, whatever the other texts are.
 const QUESTIONS: &str = "storybook questions";
+
+/// Work of a token of a text.
+const TEXT_EFFORT: f64 = 0.7;
+
+/// Work of a token between fact and question.
+const QUESTION_EFFORT: f64 = 0.35;
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -191,14 +197,11 @@ impl Experiment for Sweep {
         let (counts, settings) = (&self.counts, &self.settings);
         let models = self.arms().len();
         let (length, per_unit) = (settings.length, counts.per_unit);
-        let mut units = in_turns(lab, length, counts.texts, per_unit, models)?;
-        units.extend(batches(
-            QUESTIONS,
-            settings.distance,
-            counts.questions,
-            per_unit,
-            models,
-        ));
+        let texts = in_turns(lab, length, counts.texts, per_unit, models)?;
+        let mut units: Vec<Unit> = weighed(texts, TEXT_EFFORT).collect();
+        let (distance, questions) = (settings.distance, counts.questions);
+        let questions = batches(QUESTIONS, distance, questions, per_unit, models);
+        units.extend(weighed(questions, QUESTION_EFFORT));
         Ok(units)
     }
 

@@ -24,6 +24,9 @@ const MODEL: &str = "model";
 /// Starting a process and loading a model takes as long as a forward pass over so many tokens.
 const START: usize = 500;
 
+/// Work of a token of a forward pass.
+const EFFORT: f64 = 0.6;
+
 /// Ways to a backward pass: the name in records, the name in tables, and whether blocks are
 /// computed a second time.
 const WAYS: [(&str, &str, bool); 2] = [
@@ -120,13 +123,9 @@ impl Experiment for TrainingMemory {
             samples: 0..self.counts.processes,
             arm: None,
             // A step takes as long as about three forward passes.
-            work: ((3 * length + START) * processes) as f64,
+            work: EFFORT * ((3 * length + START) * processes) as f64,
         };
         Ok(self.settings.lengths.iter().map(unit).collect())
-    }
-
-    fn lengths_apart(&self) -> bool {
-        true
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
