@@ -117,6 +117,13 @@ impl World {
         let served = Fixture::default()
             .file("config.json", read("config.json"))
             .file("tokenizer.json", read("tokenizer.json"))
+            .file("tokenizer_config.json", "{\"model_max_length\": 128}")
+            .file("generation_config.json", "{\"eos_token_id\": [1, 2]}")
+            .file("chat_template.jinja", "{{ messages }}")
+            .file("additional_chat_templates/tools.jinja", "{{ tools }}")
+            .file("LICENSE", "free")
+            .file("README.md", "of the original")
+            .large("tf_model.h5", b"tensors".to_vec())
             .large("model.safetensors", read("model.safetensors"))
             .large("wiki/train.parquet", read("train.parquet"))
             .large("wiki/test.parquet", read("test.parquet"))
@@ -246,6 +253,58 @@ fn a_model_and_its_texts_come_from_the_hub_and_go_back_as_a_folder_to_publish() 
     assert!(!world.xtask(&arguments).0);
     let kept = fs::read_to_string(world.path("exported/README.md")).unwrap();
     assert_eq!(kept, "mine");
+}
+
+/// A name and the folder that has the same files give the same.
+#[test]
+fn what_stands_beside_the_weights_goes_along_from_the_hub_and_from_a_folder() {
+    let world = World::new();
+    let display = |name: &str| world.path(name).display().to_string();
+    let (by_name, by_path) = (display("by-name"), display("by-path"));
+    let convert = |model: &str, out: &str| {
+        world.succeeds(&["convert", "--model", model, "--out", out, "--arm", "dense"]);
+    };
+    convert(MODEL, &by_name);
+    let snapshot = world.served.cache();
+    let snapshot = snapshot
+        .join("models--owner--small-gpt2/snapshots")
+        .join(COMMIT);
+    convert(&snapshot.display().to_string(), &by_path);
+    let expected = [
+        "LICENSE",
+        "README.md",
+        "additional_chat_templates/tools.jinja",
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    for out in ["by-name", "by-path"] {
+        let out = world.path(out);
+        assert_eq!(hub::tree(&out), expected);
+        for name in ["LICENSE", "generation_config.json", "tokenizer_config.json"] {
+            let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
+            assert_eq!(read(&out), read(&snapshot), "{name}");
+        }
+        let card = fs::read_to_string(out.join("README.md")).unwrap();
+        assert!(!card.contains("of the original"), "{card}");
+    }
+    assert!(!world.served.asked().contains(&"tf_model.h5".to_owned()));
+    // Without the network, the cache is enough.
+    let offline = display("offline");
+    world.succeeds(&[
+        "convert",
+        "--model",
+        MODEL,
+        "--out",
+        &offline,
+        "--arm",
+        "dense",
+        "--offline",
+    ]);
+    assert_eq!(hub::tree(&world.path("offline")), expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The index of a checkpoint that is split into shards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -60,22 +60,45 @@ impl Index {
         Ok(shards)
     }
 
-    /// The path of a shard, which must be in the folder, not merely seem to be.
-    fn resolve(&self, shard: &str, tensor: &str) -> Result<PathBuf, LoadError> {
-        let outside = || LoadError::ShardOutside {
-            index: self.path.clone(),
-            tensor: shorten(tensor, 120),
-            shard: shorten(shard, 120),
-        };
+    /// The names of the shards, each once; nothing is looked for.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where one is no path inside a folder.
+    pub(crate) fn shard_names(&self) -> Result<BTreeSet<&str>, LoadError> {
+        let mut names = BTreeSet::new();
+        for (tensor, shard) in &self.weight_map {
+            self.check_name(shard, tensor)?;
+            names.insert(shard.as_str());
+        }
+        Ok(names)
+    }
+
+    /// Refuses the name of a shard that is no path inside a folder.
+    fn check_name(&self, shard: &str, tensor: &str) -> Result<(), LoadError> {
         // `\` and `:` lead elsewhere on some systems; no shard has them in its name.
         let plain = !shard.is_empty()
             && !shard.contains(['\\', ':', '\0'])
             && Path::new(shard)
                 .components()
                 .all(|part| matches!(part, Component::Normal(_)));
-        if !plain {
-            return Err(outside());
+        match plain {
+            true => Ok(()),
+            false => Err(self.outside(shard, tensor)),
         }
+    }
+
+    fn outside(&self, shard: &str, tensor: &str) -> LoadError {
+        LoadError::ShardOutside {
+            index: self.path.clone(),
+            tensor: shorten(tensor, 120),
+            shard: shorten(shard, 120),
+        }
+    }
+
+    /// The path of a shard, which must be in the folder, not merely seem to be.
+    fn resolve(&self, shard: &str, tensor: &str) -> Result<PathBuf, LoadError> {
+        self.check_name(shard, tensor)?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let path = folder.join(shard);
         if !path.exists() {
@@ -90,14 +113,14 @@ impl Index {
         if real.starts_with(&real_folder) || in_hub_cache(&real_folder, &real) {
             Ok(path)
         } else {
-            Err(outside())
+            Err(self.outside(shard, tensor))
         }
     }
 }
 
 /// Whether `file` is a blob of the cache that `folder` is a snapshot in. The cache of the Hugging
 /// Face Hub keeps `<model>/blobs/<hash>` and links to them from `<model>/snapshots/<revision>`.
-fn in_hub_cache(folder: &Path, file: &Path) -> bool {
+pub(crate) fn in_hub_cache(folder: &Path, file: &Path) -> bool {
     folder
         .parent()
         .filter(|parent| parent.ends_with("snapshots"))

@@ -27,7 +27,7 @@ pub use card::ModelCard;
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use convert::convert;
 pub use error::{ConvertError, LoadError, SaveError};
-pub use folder::{ModelFolder, WeightFiles};
+pub use folder::{Companion, FileSource, GatherError, ModelFolder, WeightFiles, gather};
 pub use hybrid::Hybrid;
 pub use levels::{ChosenLevels, choose_levels};
 pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};

@@ -1,7 +1,7 @@
 //! From a folder to a model.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -61,8 +61,6 @@ pub struct LoadedModel {
     pub config: Gpt2Config,
     /// The folder.
     pub folder: ModelFolder,
-    /// The folder's `tokenizer.json`, where there is one.
-    pub tokenizer: Option<PathBuf>,
     /// What was read.
     pub report: LoadReport,
 }
@@ -140,7 +138,6 @@ pub fn load_model(
     Ok(LoadedModel {
         model,
         config,
-        tokenizer: folder.tokenizer(),
         folder,
         report,
     })

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::SaveError;
+use crate::folder::Companion;
 
 /// Lets `fill` write into a folder beside `out` and renames it to `out`.
 ///
@@ -37,13 +38,20 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
     write().map_err(SaveError::io(path))
 }
 
-/// Copies a file, under its own name, into `folder`.
-pub(crate) fn copy_into(file: &Path, folder: &Path) -> Result<(), SaveError> {
-    let name = file.file_name().ok_or_else(|| SaveError::NoName {
-        path: file.to_owned(),
-    })?;
-    let mut from = File::open(file).map_err(SaveError::io(file))?;
+/// Copies a file to its place in `folder`.
+pub(crate) fn copy_into(file: &Companion, folder: &Path) -> Result<(), SaveError> {
+    let inside = |part| matches!(part, Component::Normal(_));
+    let name = Path::new(&file.name);
+    if name.as_os_str().is_empty() || !name.components().all(inside) {
+        return Err(SaveError::NoName {
+            path: file.path.clone(),
+        });
+    }
     let path = folder.join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(SaveError::io(parent))?;
+    }
+    let mut from = File::open(&file.path).map_err(SaveError::io(&file.path))?;
     let mut to = File::create(&path).map_err(SaveError::io(&path))?;
     io::copy(&mut from, &mut to)
         .and_then(|_| to.sync_all())

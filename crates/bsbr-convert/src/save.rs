@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -12,21 +12,20 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::Value;
 
 use crate::error::SaveError;
+use crate::folder::Companion;
+use crate::folder::names::{CARD, CONFIG};
 use crate::keys::with_prefix;
 use crate::numbers::FloatType;
 use crate::output;
-
-/// The file of the model card.
-const CARD: &str = "README.md";
 
 /// How a model is saved.
 #[derive(Debug, Clone, Default)]
 pub struct SaveOptions {
     /// The element type of the weights in the file. Default: f32
     pub dtype: FloatType,
-    /// Files copied beside the weights: those of the tokenizer, see
+    /// Files copied beside the weights, such as those of the tokenizer, see
     /// [`ModelFolder::companions`](crate::ModelFolder::companions). Default: none
-    pub companions: Vec<PathBuf>,
+    pub companions: Vec<Companion>,
     /// The text of README.md; a README.md among the companions is kept instead. Default: none
     pub card: Option<String>,
     /// Whether weights may be NaN or infinite. Default: false
@@ -51,7 +50,7 @@ pub fn save_model(
     let config = config_for(model.config(), options.dtype).to_json()?;
     output::write_folder(out.as_ref(), |folder| {
         write_weights(model, &folder.join("model.safetensors"), options)?;
-        output::write_file(&folder.join("config.json"), config.as_bytes())?;
+        output::write_file(&folder.join(CONFIG), config.as_bytes())?;
         if let Some(card) = &options.card {
             output::write_file(&folder.join(CARD), card.as_bytes())?;
         }

@@ -31,6 +31,26 @@ pub enum Activation {
     Tanh,
 }
 
+/// Ids of the tokens that have one role: one id, or a list, as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TokenIds {
+    /// One token.
+    One(u32),
+    /// Several tokens, any of which has the role.
+    Many(Vec<u32>),
+}
+
+impl TokenIds {
+    /// The ids.
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::One(id) => std::slice::from_ref(id),
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
 /// The `bsbr` object of a converted model's `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,8 +103,9 @@ pub struct Gpt2Config {
     pub tie_word_embeddings: bool,
     /// Id of the token that begins a text.
     pub bos_token_id: Option<u32>,
-    /// Id of the token that ends a text.
-    pub eos_token_id: Option<u32>,
+    /// Ids of the tokens that end a text; `generation_config.json` overrides them, see
+    /// [`GenerationDefaults`](crate::GenerationDefaults).
+    pub eos_token_id: Option<TokenIds>,
     /// The arm of every layer, where the model is converted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bsbr: Option<BsbrConfig>,
@@ -114,7 +135,7 @@ impl Default for Gpt2Config {
             reorder_and_upcast_attn: false,
             tie_word_embeddings: true,
             bos_token_id: Some(50256),
-            eos_token_id: Some(50256),
+            eos_token_id: Some(TokenIds::One(50256)),
             bsbr: None,
             other: Map::new(),
         }

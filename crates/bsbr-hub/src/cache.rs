@@ -6,6 +6,7 @@
 //!   snapshots/<commit>/…    the files of a commit, as links to blobs
 //!   blobs/<etag>            their content; <etag>.part while it grows
 //!   .no_exist/<commit>/…    files that the commit is known not to have
+//!   listings/<commit>.json  the paths of all its files; no other tool has this
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -93,6 +94,37 @@ impl RepositoryCache {
         self.root.join(".no_exist").join(commit).join(file)
     }
 
+    /// The paths of a commit's files, if they were listed.
+    pub(crate) fn listing(&self, commit: &str) -> Option<Vec<String>> {
+        let text = fs::read(self.listed(commit)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Remembers the paths of a commit's files, which nothing can change.
+    pub(crate) fn remember_listing(&self, commit: &str, files: &[String]) -> Result<(), HubError> {
+        let path = self.listed(commit);
+        create_parent(&path)?;
+        let new = self.unique(&path, "new");
+        serde_json::to_vec(files)
+            .map_err(io::Error::from)
+            .and_then(|text| fs::write(&new, text))
+            .and_then(|()| fs::rename(&new, &path))
+            .map_err(HubError::io("write", path))
+    }
+
+    fn listed(&self, commit: &str) -> PathBuf {
+        self.root.join("listings").join(format!("{commit}.json"))
+    }
+
+    /// A name beside a path, of its own for every thread of every process.
+    fn unique(&self, path: &Path, end: &str) -> PathBuf {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut new = path.to_owned().into_os_string();
+        new.push(format!(".{}-{number}.{end}", std::process::id()));
+        PathBuf::from(new)
+    }
+
     /// Where the content with this ETag belongs.
     pub(crate) fn blob(&self, etag: &Etag) -> PathBuf {
         self.layout.blob_path(etag.as_str())
@@ -136,12 +168,7 @@ impl RepositoryCache {
             target.push("..");
         }
         let target = target.join("blobs").join(etag.as_str());
-        // A name of its own for every thread of every process.
-        static LINKS: AtomicU64 = AtomicU64::new(0);
-        let number = LINKS.fetch_add(1, Ordering::Relaxed);
-        let mut new = path.clone().into_os_string();
-        new.push(format!(".{}-{number}.link", std::process::id()));
-        let new = PathBuf::from(new);
+        let new = self.unique(&path, "link");
         place(&self.blob(etag), &target, &new)
             .and_then(|()| fs::rename(&new, &path))
             .map_err(HubError::io("write", &path))?;

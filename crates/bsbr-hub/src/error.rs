@@ -25,14 +25,6 @@ pub enum HubError {
         /// The path.
         path: PathBuf,
     },
-    /// A folder without a file that is needed.
-    #[error("{folder} has no {missing}: put it there, or choose another folder")]
-    MissingFile {
-        /// The folder.
-        folder: PathBuf,
-        /// The file, or the files one of which would do.
-        missing: String,
-    },
     /// A path that is no file of a repository.
     #[error("{path:?} is no file in a repository: {reason}; write a path such as data/train.txt")]
     InvalidPath {
@@ -40,27 +32,6 @@ pub enum HubError {
         path: String,
         /// What is wrong with it.
         reason: &'static str,
-    },
-    /// An index of weights names a file outside its folder.
-    #[error(
-        "{index} names the weights {shard:?}: {reason}; \
-         nothing was fetched for it, and this model should not be trusted"
-    )]
-    UnsafeShard {
-        /// The index.
-        index: PathBuf,
-        /// The name of the file with weights.
-        shard: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// An index of weights that cannot be understood.
-    #[error("{index} is no index of weights: {reason}; delete it and fetch the model again")]
-    InvalidIndex {
-        /// The index.
-        index: PathBuf,
-        /// What is wrong with it.
-        reason: String,
     },
     /// A setting that cannot be used.
     #[error("{setting} is {value:?}, expected {expected}")]

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use crate::config::HubConfig;
 use crate::error::HubError;
-use crate::model::{self, ModelFiles};
 use crate::names::{Repository, check_path};
 use crate::net::Client;
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::source::ModelSource;
 
 /// How far a file is known to be the one that the Hub has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +18,12 @@ pub enum Check {
     Size,
     /// It was in the cache, and was not read again.
     Cached,
-    /// It is in the user's own folder.
-    Folder,
 }
 
 /// A file that is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    /// Its path in the repository or the folder.
+    /// Its path in the repository.
     pub name: String,
     /// Its path on this machine.
     pub path: PathBuf,
@@ -48,7 +44,7 @@ pub struct Snapshot {
     pub files: Vec<LocalFile>,
 }
 
-/// Brings models and files of datasets to this machine.
+/// Brings files of models and datasets to this machine.
 #[derive(Debug)]
 pub struct Hub {
     pub(crate) config: HubConfig,
@@ -71,30 +67,22 @@ impl Hub {
         &self.config
     }
 
-    /// The files of a model: its configuration, its tokenizer and its weights, and no others.
+    /// A repository at the commit that its revision is now, for one file after another.
     ///
-    /// Of several forms the first that exists is taken: `tokenizer.json`, else `vocab.json` with
-    /// `merges.txt`; `model.safetensors`, else its index and the shards that it names, else
-    /// `pytorch_model.bin`, else its index and shards. A folder is used as it is, and may lack a
-    /// tokenizer.
+    /// A branch or a tag costs one request, about the file `first`, which should be the one that is
+    /// wanted first. A commit costs none.
     ///
     /// # Errors
     ///
     /// [`HubError`], which says what is missing and what to do.
-    pub fn model(
-        &self,
-        source: &ModelSource,
-        progress: &mut dyn Progress,
-    ) -> Result<ModelFiles, HubError> {
-        match source {
-            ModelSource::Folder(folder) => model::in_folder(folder),
-            ModelSource::Repository(repository) => {
-                let mut session = Session::open(self, repository, model::CONFIG, progress)?;
-                let files = model::in_session(&mut session)?;
-                session.close()?;
-                Ok(files)
-            }
-        }
+    pub fn open<'a>(
+        &'a self,
+        repository: &'a Repository,
+        first: &str,
+        progress: &'a mut dyn Progress,
+    ) -> Result<Session<'a>, HubError> {
+        check(first)?;
+        Session::open(self, repository, first, progress)
     }
 
     /// These files of a repository, such as a dataset's.
@@ -108,12 +96,7 @@ impl Hub {
         paths: &[&str],
         progress: &mut dyn Progress,
     ) -> Result<Snapshot, HubError> {
-        for path in paths {
-            check_path(path).map_err(|reason| HubError::InvalidPath {
-                path: (*path).to_owned(),
-                reason,
-            })?;
-        }
+        paths.iter().try_for_each(|path| check(path))?;
         let Some(first) = paths.first() else {
             return Err(HubError::InvalidPath {
                 path: String::new(),
@@ -140,4 +123,12 @@ impl Hub {
             files,
         })
     }
+}
+
+/// Refuses what is no path of a file in a repository.
+pub(crate) fn check(path: &str) -> Result<(), HubError> {
+    check_path(path).map_err(|reason| HubError::InvalidPath {
+        path: path.to_owned(),
+        reason,
+    })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::cache::RepositoryCache;
 use crate::download::{Download, Tries};
 use crate::error::HubError;
-use crate::hub::{Check, Hub, LocalFile};
+use crate::hub::{Check, Hub, LocalFile, check};
 use crate::names::{Repository, is_commit};
 use crate::net::{Metadata, Target};
 use crate::progress::{Notice, Progress};
@@ -21,8 +21,18 @@ enum Reach {
     Unreachable(HubError),
 }
 
-/// A repository at the commit that its revision is.
-pub(crate) struct Session<'a> {
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("repository", self.repository)
+            .field("commit", &self.commit)
+            .field("reach", &self.reach)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A repository at the commit that its revision is; see [`Hub::open`].
+pub struct Session<'a> {
     hub: &'a Hub,
     repository: &'a Repository,
     cache: RepositoryCache,
@@ -89,26 +99,78 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    pub(crate) fn commit(&self) -> &str {
+    /// The commit. Name it in records: it always means the same files.
+    pub fn commit(&self) -> &str {
         &self.commit
     }
 
-    pub(crate) fn folder(&self) -> PathBuf {
+    /// The folder that the files are in.
+    pub fn folder(&self) -> PathBuf {
         self.cache.snapshot(&self.commit)
     }
 
-    /// Whether the revision is known to be this commit.
-    pub(crate) fn is_confirmed(&self) -> bool {
+    /// Whether the revision is this commit for sure: it was pinned, or the Hub was asked.
+    pub fn is_confirmed(&self) -> bool {
         self.repository.is_pinned() || self.is_remote()
     }
 
     /// Whether what the cache lacks is fetched.
-    pub(crate) fn is_remote(&self) -> bool {
+    fn is_remote(&self) -> bool {
         matches!(self.reach, Reach::Hub)
     }
 
+    /// The paths of all files of the commit. `None` where the Hub cannot be asked, or is a mirror
+    /// that does not list them.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`] where the Hub has trouble that may pass.
+    pub fn list(&mut self) -> Result<Option<Vec<String>>, HubError> {
+        if let Some(listing) = self.cache.listing(&self.commit) {
+            return Ok(Some(listing));
+        }
+        if !self.is_remote() {
+            return Ok(None);
+        }
+        let target = Target {
+            repository: self.repository,
+            revision: &self.commit,
+            file: "the list of files",
+        };
+        let mut tries = Tries::new(&self.hub.config);
+        let listing = loop {
+            match self.hub.client.list(&target) {
+                Ok(listing) => break listing,
+                Err(error) => tries.wait_or_fail(error, target.file, &mut *self.progress)?,
+            }
+        };
+        if let Some(listing) = &listing {
+            // A cache that cannot be written costs a request each time, and nothing else.
+            let _ = self.cache.remember_listing(&self.commit, listing);
+        }
+        Ok(listing)
+    }
+
     /// A file, fetched if need be. `None` where there is none, or none within reach.
-    pub(crate) fn find(&mut self, file: &str) -> Result<Option<LocalFile>, HubError> {
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`], which says why it cannot be had and what to do.
+    pub fn find(&mut self, file: &str) -> Result<Option<LocalFile>, HubError> {
+        self.find_within(file, None)
+    }
+
+    /// As [`find`](Self::find), and `None` too where the file has more than `max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find).
+    pub fn find_within(
+        &mut self,
+        file: &str,
+        max: Option<u64>,
+    ) -> Result<Option<LocalFile>, HubError> {
+        check(file)?;
         let found = |path, check| {
             Some(LocalFile {
                 name: file.to_owned(),
@@ -135,13 +197,18 @@ impl<'a> Session<'a> {
                 Err(error) => return Err(error),
             },
         };
+        if let (Some(max), Some(size)) = (max, metadata.size)
+            && size > max
+        {
+            return Ok(None);
+        }
         let check = self.fetch(file, &metadata)?;
         let path = self.cache.link(&self.commit, file, &metadata.etag)?;
         Ok(found(path, check))
     }
 
     /// Why files that are needed were not found.
-    pub(crate) fn missing(&mut self, missing: Vec<String>) -> HubError {
+    pub fn missing(&mut self, missing: Vec<String>) -> HubError {
         let repository = self.repository.to_string();
         match std::mem::replace(&mut self.reach, Reach::Cache) {
             Reach::Hub => {
@@ -162,7 +229,11 @@ impl<'a> Session<'a> {
     }
 
     /// All is here: the next run may rely on this commit when it is offline.
-    pub(crate) fn close(&self) -> Result<(), HubError> {
+    ///
+    /// # Errors
+    ///
+    /// [`HubError::Io`] where the cache cannot be written.
+    pub fn close(&self) -> Result<(), HubError> {
         match self.reach {
             Reach::Hub if !self.repository.is_pinned() => self.cache.remember(&self.commit),
             _ => Ok(()),

@@ -1,7 +1,7 @@
 //! What a pretraining run is: a file that names it wholly.
 
 use bsbr_data::stream::StreamConfig;
-use bsbr_gpt2::Gpt2Config;
+use bsbr_gpt2::{Gpt2Config, TokenIds};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -121,7 +121,7 @@ impl PretrainConfig {
             embd_pdrop: 0.0,
             attn_pdrop: 0.0,
             bos_token_id: eos,
-            eos_token_id: eos,
+            eos_token_id: eos.map(TokenIds::One),
             ..Gpt2Config::default()
         }
     }

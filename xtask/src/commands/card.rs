@@ -16,10 +16,11 @@ const STORYBOOK: &str = "en";
 
 /// A card for a model that goes to `out`, made of `found`.
 pub fn card(out: &Path, model: &Path, found: &Found) -> ModelCard {
+    let base = found.base.clone();
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     ModelCard {
         title: name.into_owned(),
-        base: found.base.clone(),
+        base: base.map(|(name, commit)| (name, Some(commit))),
         language: (model == Path::new(BUNDLED)).then(|| STORYBOOK.to_owned()),
         ..ModelCard::default()
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use bsbr_gpt2::{GenerationConfig, TokenBatch};
+use bsbr_gpt2::{GenerationConfig, GenerationDefaults, TokenBatch};
 
 use super::convert::Precision;
 use super::hub::{BUNDLED, HubArgs};
@@ -12,6 +12,8 @@ use super::{ids, model};
 use crate::device;
 
 /// Continue a text, or lists of token ids, with a dense or converted model.
+///
+/// Settings that are not given are those of the model's generation_config.json.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
@@ -29,21 +31,21 @@ pub struct Args {
     /// A JSON list of lists of token ids to continue
     #[arg(long, value_name = "FILE")]
     ids_file: Option<PathBuf>,
-    /// Tokens to add
-    #[arg(long, default_value_t = 64)]
-    max_new_tokens: usize,
-    /// What logits are divided by; 0 takes the likeliest token each time
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
-    temperature: f64,
+    /// Tokens to add [default: 64]
+    #[arg(long)]
+    max_new_tokens: Option<usize>,
+    /// What logits are divided by; 0 takes the likeliest token each time [default: 0]
+    #[arg(long, allow_negative_numbers = true)]
+    temperature: Option<f64>,
     /// Draw from the K likeliest tokens only
     #[arg(long)]
     top_k: Option<usize>,
-    /// Draw from the fewest likeliest tokens that make up this probability
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
-    top_p: f64,
-    /// Makes tokens that were there before less likely; 1 for none
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
-    repetition_penalty: f64,
+    /// Draw from the fewest likeliest tokens that make up this probability [default: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    top_p: Option<f64>,
+    /// Makes tokens that were there before less likely; 1 for none [default: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    repetition_penalty: Option<f64>,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -77,19 +79,16 @@ pub fn run(args: Args) -> Result<()> {
         Some(_) => Some(model::tokenizer(&folder, loaded.config.vocab_size)?),
     };
     let rows = match (&args.prompt, &tokenizer, &args.ids_file) {
-        (Some(prompt), Some(tokenizer), _) => vec![tokenizer.encode(prompt)?],
+        (Some(prompt), Some(tokenizer), _) => vec![tokenizer.encode_prompt(prompt)?],
         (_, _, Some(file)) => ids::read(file)?,
         _ => bail!("give --prompt or --ids-file"),
     };
-    let config = GenerationConfig {
-        max_new_tokens: args.max_new_tokens,
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        repetition_penalty: args.repetition_penalty,
-        seed: args.seed,
-        stop_tokens: loaded.config.eos_token_id.into_iter().collect(),
-    };
+    let defaults = loaded.folder.generation(&loaded.config)?;
+    for key in &defaults.unsupported {
+        eprintln!("warning: `{key}` of generation_config.json is not supported, and has no effect");
+    }
+    let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let config = with_flags(&args, &defaults, longest, loaded.config.vocab_size);
     let batch = TokenBatch::padded(&rows)?;
     let new = loaded.model.generate(&batch, &config)?;
     let mut out = std::io::stdout().lock();
@@ -109,4 +108,31 @@ pub fn run(args: Args) -> Result<()> {
         writeln!(out, "{}", json.context("writing the new ids")?)?;
     }
     Ok(())
+}
+
+/// Tokens to add where neither a flag nor the folder says how many.
+const NEW_TOKENS: usize = 64;
+
+/// The folder's settings, for a prompt of `prompt` tokens, with those that flags change.
+fn with_flags(
+    args: &Args,
+    defaults: &GenerationDefaults,
+    prompt: usize,
+    vocab_size: usize,
+) -> GenerationConfig {
+    let folder = defaults.settings(vocab_size);
+    let within_length = |most: usize| most.saturating_sub(prompt).max(1);
+    GenerationConfig {
+        max_new_tokens: args
+            .max_new_tokens
+            .or(defaults.max_new_tokens)
+            .or(defaults.max_length.map(within_length))
+            .unwrap_or(NEW_TOKENS),
+        temperature: args.temperature.unwrap_or(folder.temperature),
+        top_k: args.top_k.or(folder.top_k),
+        top_p: args.top_p.unwrap_or(folder.top_p),
+        repetition_penalty: args.repetition_penalty.unwrap_or(folder.repetition_penalty),
+        seed: args.seed,
+        ..folder
+    }
 }

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use bsbr_hub::{Hub, HubConfig, ModelSource, Notice, Progress, Repository};
+use bsbr_convert::{FileSource, GatherError, gather};
+use bsbr_hub::{Hub, HubConfig, HubError, ModelSource, Notice, Progress, Repository, Session};
 use bsbr_report::datasets::DatasetSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The model that comes with the project.
 pub const BUNDLED: &str = "assets/bundled";
+
+/// The file that every model has, and that is asked for first.
+const CONFIG: &str = "config.json";
 
 /// How models and datasets are fetched.
 #[derive(clap::Args)]
@@ -26,7 +30,7 @@ pub struct Found {
     /// The folder.
     pub folder: PathBuf,
     /// The repository, `owner/name`, and the commit; `None` for a folder of the user's.
-    pub base: Option<(String, Option<String>)>,
+    pub base: Option<(String, String)>,
 }
 
 impl Found {
@@ -57,19 +61,29 @@ impl HubArgs {
         let source = ModelSource::from_str(&text).with_context(context)?;
         let repository = match &source {
             ModelSource::Folder(folder) => return Ok(own(folder)),
-            ModelSource::Repository(repository) => repository.name().to_owned(),
+            ModelSource::Repository(repository) => repository,
         };
-        let files = self
-            .client()?
-            .model(&source, &mut Bars::new())
-            .with_context(context)?;
-        if let Some(commit) = &files.commit {
-            eprintln!("{repository} at commit {commit}");
-        }
+        let (folder, commit) = self.fetch(repository).with_context(context)?;
+        let name = repository.name().to_owned();
+        eprintln!("{name} at commit {commit}");
         Ok(Found {
-            folder: files.folder,
-            base: Some((repository, files.commit)),
+            folder,
+            base: Some((name, commit)),
         })
+    }
+
+    /// The folder with the files of a model from the Hub, and the commit that they are from.
+    fn fetch(&self, repository: &Repository) -> Result<(PathBuf, String)> {
+        let hub = self.client()?;
+        let mut bars = Bars::new();
+        let mut session = hub.open(repository, CONFIG, &mut bars)?;
+        match gather(&mut Fetched(&mut session)) {
+            Ok(()) => {}
+            Err(GatherError::Missing(files)) => return Err(session.missing(files).into()),
+            Err(error) => return Err(error.into()),
+        }
+        session.close()?;
+        Ok((session.folder(), session.commit().to_owned()))
     }
 
     /// The files of a dataset that are named, from the cache or fetched.
@@ -95,6 +109,22 @@ impl HubArgs {
         let mut config = HubConfig::from_env()?;
         config.offline |= self.offline;
         Ok(Hub::new(config)?)
+    }
+}
+
+/// The files of a repository.
+struct Fetched<'a, 'b>(&'a mut Session<'b>);
+
+impl FileSource for Fetched<'_, '_> {
+    type Error = HubError;
+
+    fn list(&mut self) -> Result<Option<Vec<String>>, HubError> {
+        self.0.list()
+    }
+
+    fn fetch(&mut self, name: &str, max: Option<u64>) -> Result<Option<PathBuf>, HubError> {
+        let file = self.0.find_within(name, max)?;
+        Ok(file.map(|file| file.path))
     }
 }
 

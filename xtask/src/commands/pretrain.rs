@@ -147,7 +147,7 @@ pub fn run(args: Args) -> Result<()> {
         .with_context(|| path.display().to_string())?;
     let options = SaveOptions {
         dtype: args.dtype.into(),
-        companions: vec![tokenizer_file, path],
+        companions: vec![tokenizer_file.into(), path.into()],
         ..SaveOptions::default()
     };
     save_model(&model, &args.out, &options)

@@ -53,22 +53,87 @@ fn a_folder_without_weights_says_what_it_looked_for() {
 }
 
 #[test]
-fn companions_are_those_files_that_are_there() {
+fn all_files_but_weights_go_along_and_no_link_leads_out() {
     let folder = copy("single");
-    for name in ["tokenizer.json", "merges.txt", "README.md"] {
-        fs::write(folder.path().join(name), "{}").unwrap();
+    let path = folder.path();
+    for name in [
+        "tokenizer.json",
+        "merges.txt",
+        "README.md",
+        "LICENSE",
+        "notes.md",
+        "additional_chat_templates/tools.jinja",
+        "checkpoint-5/trainer_state.json",
+        "checkpoint-5/optimizer.pt",
+        "pytorch_model.bin",
+        ".cache/x",
+    ] {
+        let file = path.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "{}").unwrap();
     }
-    let model = ModelFolder::open(folder.path()).unwrap();
-    let names: Vec<_> = model
-        .companions()
-        .iter()
-        .map(|path| path.file_name().unwrap().to_owned())
-        .collect();
-    assert_eq!(names, ["tokenizer.json", "merges.txt"]);
-    assert_eq!(
-        model.tokenizer(),
-        Some(folder.path().join("tokenizer.json"))
-    );
+    #[cfg(unix)]
+    {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "secret").unwrap();
+        let link = |name: &str| {
+            std::os::unix::fs::symlink(outside.path().join("secret"), path.join(name)).unwrap();
+        };
+        link("id.txt");
+        link("vocab.json");
+        std::os::unix::fs::symlink(outside.path(), path.join("folder")).unwrap();
+        std::os::unix::fs::symlink("LICENSE", path.join("COPYING")).unwrap();
+        let names = names_of(path);
+        assert!(!names.contains(&"id.txt".to_owned()), "{names:?}");
+        assert!(
+            !names.iter().any(|name| name.starts_with("folder")),
+            "{names:?}"
+        );
+        assert!(names.contains(&"vocab.json".to_owned()), "{names:?}");
+        assert!(names.contains(&"COPYING".to_owned()), "{names:?}");
+        fs::remove_file(path.join("COPYING")).unwrap();
+        fs::remove_file(path.join("vocab.json")).unwrap();
+    }
+    let expected = [
+        "LICENSE",
+        "additional_chat_templates/tools.jinja",
+        "merges.txt",
+        "notes.md",
+        "tokenizer.json",
+    ];
+    assert_eq!(names_of(path), expected);
+}
+
+fn names_of(folder: &Path) -> Vec<String> {
+    let files = ModelFolder::open(folder).unwrap().companions();
+    files.into_iter().map(|file| file.name).collect()
+}
+
+#[test]
+fn generation_is_what_the_folder_says() {
+    let folder = copy("single");
+    let file = folder.path().join("generation_config.json");
+    let open = || ModelFolder::open(folder.path()).unwrap();
+    let config = open().config().unwrap();
+    let none = open().generation(&config).unwrap();
+    assert_eq!(none.eos_token_id, config.eos_token_id);
+    fs::write(&file, r#"{"eos_token_id": [1, 2], "do_sample": true}"#).unwrap();
+    let read = open()
+        .generation(&config)
+        .unwrap()
+        .settings(config.vocab_size);
+    assert_eq!(read.stop_tokens, [1, 2]);
+    // A file that names no end of texts is one of a model that has none.
+    fs::write(&file, "{}").unwrap();
+    assert_eq!(open().generation(&config).unwrap().eos_token_id, None);
+    fs::write(&file, r#"{"top_k": "many"}"#).unwrap();
+    let error = message(open().generation(&config));
+    for part in ["generation_config.json", "top_k", "many"] {
+        assert!(error.contains(part), "{error}");
+    }
+    fs::write(&file, " ".repeat((1 << 20) + 1)).unwrap();
+    let error = open().generation(&config);
+    assert!(matches!(error, Err(LoadError::FileTooLarge { .. })));
 }
 
 #[test]

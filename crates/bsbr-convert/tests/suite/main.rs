@@ -11,6 +11,7 @@ mod cards;
 mod converting;
 mod damaged_pickle;
 mod folders;
+mod gather;
 mod hybrid;
 mod in_place;
 mod keys;

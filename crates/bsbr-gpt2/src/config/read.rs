@@ -23,6 +23,7 @@ enum Kind {
     Number,
     Flag,
     OptionalId,
+    OptionalIds,
     Name,
 }
 
@@ -45,21 +46,25 @@ const KINDS: [(&str, Kind); 21] = [
     ("add_cross_attention", Kind::Flag),
     ("is_encoder_decoder", Kind::Flag),
     ("bos_token_id", Kind::OptionalId),
-    ("eos_token_id", Kind::OptionalId),
+    ("eos_token_id", Kind::OptionalIds),
     ("model_type", Kind::Name),
     ("activation_function", Kind::Name),
 ];
 
 impl Kind {
     fn accepts(&self, value: &Value) -> bool {
+        let id = |value: &Value| value.as_u64().is_some_and(|id| u32::try_from(id).is_ok());
         let size = |value: &Value| value.as_u64().is_some_and(|n| usize::try_from(n).is_ok());
         match self {
             Self::Size => size(value),
             Self::OptionalSize => value.is_null() || size(value),
             Self::Number => value.is_number(),
             Self::Flag => value.is_boolean(),
-            Self::OptionalId => {
-                value.is_null() || value.as_u64().is_some_and(|id| u32::try_from(id).is_ok())
+            Self::OptionalId => value.is_null() || id(value),
+            Self::OptionalIds => {
+                value.is_null()
+                    || id(value)
+                    || value.as_array().is_some_and(|ids| ids.iter().all(id))
             }
             Self::Name => value.is_string(),
         }
@@ -73,6 +78,7 @@ impl Kind {
             Self::Number => "a number",
             Self::Flag => "true or false",
             Self::OptionalId => "one token id, or null",
+            Self::OptionalIds => "one token id, a list of them, or null",
             Self::Name => "a string",
         }
     }
@@ -118,13 +124,15 @@ impl Gpt2Config {
         check_bsbr(&keys)?;
         let given = ["bos_token_id", "eos_token_id"].map(|key| keys.contains_key(key));
         let mut config: Self = serde_json::from_value(Value::Object(keys)).map_err(json_error)?;
+        let [bos_given, eos_given] = given;
         let vocab_size = config.vocab_size;
-        for (id, given) in [&mut config.bos_token_id, &mut config.eos_token_id]
-            .into_iter()
-            .zip(given)
-        {
-            *id = id.filter(|&id| given || (id as usize) < vocab_size);
-        }
+        let in_vocabulary = |id: &u32| (*id as usize) < vocab_size;
+        config.bos_token_id = config
+            .bos_token_id
+            .filter(|id| bos_given || in_vocabulary(id));
+        config.eos_token_id = config
+            .eos_token_id
+            .filter(|ids| eos_given || ids.as_slice().iter().all(in_vocabulary));
         config.validate()?;
         Ok(config)
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Gpt2Config;
+use super::{Gpt2Config, TokenIds};
 use crate::error::ConfigError;
 
 /// The largest value accepted for any size; a larger one is a mistake or an attack.
@@ -87,15 +87,14 @@ impl Gpt2Config {
                 });
             }
         }
-        for (key, id) in [
-            ("bos_token_id", self.bos_token_id),
-            ("eos_token_id", self.eos_token_id),
-        ] {
-            if id.is_some_and(|id| id as usize >= self.vocab_size) {
+        let bos = self.bos_token_id.as_ref().map(std::slice::from_ref);
+        let eos = self.eos_token_id.as_ref().map(TokenIds::as_slice);
+        for (key, ids) in [("bos_token_id", bos), ("eos_token_id", eos)] {
+            let beyond = |id: &&u32| **id as usize >= self.vocab_size;
+            if let Some(id) = ids.unwrap_or_default().iter().find(beyond) {
                 return Err(ConfigError::Contradiction {
                     message: format!(
-                        "`{key}` {} is not below `vocab_size` {}; set it to null where no token has this role",
-                        id.unwrap_or_default(),
+                        "`{key}` {id} is not below `vocab_size` {}; set it to null where no token has this role",
                         self.vocab_size
                     ),
                 });

@@ -1,10 +1,12 @@
 //! Continuing texts.
 
 mod config;
+mod defaults;
 mod error;
 mod sampler;
 
 pub use config::GenerationConfig;
+pub use defaults::GenerationDefaults;
 pub use error::GenerationError;
 pub use sampler::Sampler;
 

@@ -3,7 +3,7 @@
 
 use crate::common::{GOLDENS, config, read_text};
 use bsbr_attention::{ArmConfig, MomentsConfig};
-use bsbr_gpt2::{Activation, ConfigError, Gpt2, Gpt2Config};
+use bsbr_gpt2::{Activation, ConfigError, Gpt2, Gpt2Config, TokenIds};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 
@@ -73,8 +73,23 @@ fn missing_optional_keys_have_the_defaults_of_transformers() {
     let large = with(json!({"vocab_size": 50257})).expect("GPT-2's vocabulary");
     assert_eq!(
         (large.bos_token_id, large.eos_token_id),
-        (Some(50256), Some(50256))
+        (Some(50256), Some(TokenIds::One(50256)))
     );
+}
+
+#[test]
+fn several_tokens_may_end_a_text() {
+    for (given, expected) in [
+        (json!(7), vec![7]),
+        (json!([7, 9]), vec![7, 9]),
+        (json!([]), vec![]),
+    ] {
+        let config = with(json!({"eos_token_id": given})).expect("ids");
+        let ids = config.eos_token_id.as_ref().expect("given").as_slice();
+        assert_eq!(ids, expected);
+        let written: Value = serde_json::from_str(&config.to_json().expect("valid")).expect("JSON");
+        assert_eq!(written["eos_token_id"], given, "written back as it was");
+    }
 }
 
 #[test]
@@ -238,8 +253,8 @@ fn unknown_values_are_refused_by_name() {
             ["`bos_token_id`", "-1", "token id"],
         ),
         (
-            json!({"eos_token_id": [1, 2]}),
-            ["`eos_token_id`", "[1,2]", "token id"],
+            json!({"eos_token_id": [1, "2"]}),
+            ["`eos_token_id`", "[1,\"2\"]", "token id"],
         ),
         (
             json!({"pruned_heads": {"0": [1]}}),
@@ -287,6 +302,10 @@ fn contradictions_are_refused_by_name() {
         (
             json!({"eos_token_id": 50256}),
             ["`eos_token_id` 50256", "null"],
+        ),
+        (
+            json!({"eos_token_id": [3, 97]}),
+            ["`eos_token_id` 97", "null"],
         ),
     ] {
         refused(keys, &names);

@@ -3,6 +3,7 @@
 mod cache;
 mod common;
 mod config;
+mod defaults;
 mod generate;
 mod golden;
 mod half_weights;

@@ -3,20 +3,23 @@
 mod address;
 mod answer;
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 
+use serde::Deserialize;
 use ureq::http::{HeaderMap, Response, header};
 use ureq::{Agent, Body, Proxy};
 
 use crate::config::{HubConfig, Token};
 use crate::error::HubError;
 use crate::etag::Etag;
-use crate::names::{Repository, RepositoryKind};
+use crate::names::{Repository, RepositoryKind, check_path};
 use address::Address;
 use answer::number;
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 10;
+/// The longest list of files accepted, in bytes.
+const MAX_LISTING: u64 = 32 << 20;
 /// Sent with redirects to storage, which itself knows another ETag and another size.
 const LINKED_ETAG: &str = "x-linked-etag";
 const LINKED_SIZE: &str = "x-linked-size";
@@ -47,6 +50,17 @@ pub(crate) struct Content {
     /// Length of the whole file, if it is said.
     pub(crate) size: Option<u64>,
     pub(crate) reader: Box<dyn Read>,
+}
+
+/// The part of the Hub's answer about a repository that lists its files.
+#[derive(Deserialize)]
+struct Info {
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
 }
 
 /// Asks the Hub for files.
@@ -165,6 +179,40 @@ impl Client {
                 size,
                 reader,
             }));
+        }
+        Err(address.bad("it redirects more than 10 times"))
+    }
+
+    /// The paths of a commit's files; `None` where the endpoint does not list them.
+    pub(crate) fn list(&self, target: &Target<'_>) -> Result<Option<Vec<String>>, HubError> {
+        let name = target.repository.name();
+        let kind = match target.repository.kind() {
+            RepositoryKind::Model => "models",
+            RepositoryKind::Dataset => "datasets",
+        };
+        let path = format!("/api/{kind}/{name}/revision/{}", target.revision);
+        let mut address = self.endpoint.join(&path);
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(false, &address, target, 0)?;
+            if response.status().is_redirection() {
+                address = address.redirected(&response)?;
+                continue;
+            }
+            match answer::check(&response, self, &address, target) {
+                Err(error) if error.may_pass() => return Err(error),
+                // The repository is there; a mirror may serve its files and nothing else.
+                Err(_) => return Ok(None),
+                Ok(()) => {}
+            }
+            let body = response.into_body().into_reader().take(MAX_LISTING);
+            let Ok(info) = serde_json::from_reader::<_, Info>(BufReader::new(body)) else {
+                return Ok(None);
+            };
+            // What is no path of a file is none that could be asked for.
+            let files = info.siblings.into_iter().map(|file| file.rfilename);
+            return Ok(Some(
+                files.filter(|file| check_path(file).is_ok()).collect(),
+            ));
         }
         Err(address.bad("it redirects more than 10 times"))
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bsbr_hub::{Hub, HubConfig, HubError, ModelFiles, ModelSource, Notice, Progress, Repository};
+use bsbr_hub::{Hub, HubConfig, HubError, LocalFile, Notice, Progress, Repository};
 use server::{Reply, Request, Server};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
@@ -155,7 +155,8 @@ impl Fixture {
     }
 }
 
-/// What the Hub answers to `/<repository>/resolve/<revision>/<file>`.
+/// What the Hub answers to `/<repository>/resolve/<revision>/<file>`, and to
+/// `/api/models/<repository>/revision/<revision>`.
 fn resolve(
     request: &Request,
     files: &BTreeMap<String, Stored>,
@@ -163,6 +164,15 @@ fn resolve(
     storage: &str,
 ) -> Reply {
     let no = |code: &str| Reply::status(404).header("X-Error-Code", code);
+    let api = format!("/api/models/{MODEL}/revision/{commit}");
+    if request.path == api {
+        let siblings: Vec<String> = files
+            .keys()
+            .map(|name| format!("{{\"rfilename\": {name:?}}}"))
+            .collect();
+        let listing = format!("{{\"siblings\": [{}]}}", siblings.join(", "));
+        return Reply::status(200).body(listing);
+    }
     let Some((repository, rest)) = request.path.split_once("/resolve/") else {
         return no("RepoNotFound");
     };
@@ -224,7 +234,7 @@ impl Served {
     }
 
     /// The model at a revision, or at `main`.
-    pub fn model(&self, revision: &str) -> Result<ModelFiles, HubError> {
+    pub fn model(&self, revision: &str) -> Result<Model, HubError> {
         self.model_with(self.config(), revision, &mut Recorder::default())
     }
 
@@ -233,10 +243,9 @@ impl Served {
         config: HubConfig,
         revision: &str,
         progress: &mut Recorder,
-    ) -> Result<ModelFiles, HubError> {
-        let name = format!("{MODEL}@{revision}");
-        let source = ModelSource::Repository(Repository::model(&name).unwrap());
-        Hub::new(config).unwrap().model(&source, progress)
+    ) -> Result<Model, HubError> {
+        let repository = Repository::model(&format!("{MODEL}@{revision}")).unwrap();
+        fetch(&Hub::new(config).unwrap(), &repository, progress)
     }
 
     /// Files of the hub that were asked for, each once, in order.
@@ -263,6 +272,62 @@ impl Served {
     pub fn stop(self) -> TempDir {
         self.folder
     }
+}
+
+/// Some files of a repository.
+#[derive(Debug)]
+pub struct Model {
+    pub folder: PathBuf,
+    pub commit: String,
+    pub confirmed: bool,
+    pub files: Vec<LocalFile>,
+}
+
+impl Model {
+    /// The path of a file.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The path of the file that was fetched last.
+    pub fn weights(&self) -> PathBuf {
+        self.files.last().unwrap().path.clone()
+    }
+}
+
+/// Files as a model has them: a configuration, a tokenizer, and weights, of which a second form is
+/// asked for where the first is not there.
+pub fn fetch(
+    hub: &Hub,
+    repository: &Repository,
+    progress: &mut Recorder,
+) -> Result<Model, HubError> {
+    let mut session = hub.open(repository, "config.json", progress)?;
+    let (mut files, mut missing) = (Vec::new(), Vec::new());
+    for forms in [
+        ["config.json", "config.json"],
+        ["tokenizer.json", "vocab.json"],
+        ["model.safetensors", "pytorch_model.bin"],
+    ] {
+        let file = match session.find(forms[0])? {
+            Some(file) => Some(file),
+            None => session.find(forms[1])?,
+        };
+        match file {
+            Some(file) => files.push(file),
+            None => missing.push(forms[0].to_owned()),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(session.missing(missing));
+    }
+    session.close()?;
+    Ok(Model {
+        folder: session.folder(),
+        commit: session.commit().to_owned(),
+        confirmed: session.is_confirmed(),
+        files,
+    })
 }
 
 /// What a user sees.

@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use bsbr_hub::{Hub, HubError, ModelSource, Notice, Token};
+use bsbr_hub::{Hub, HubError, Notice, Token};
 
 use crate::common::server::Reply;
-use crate::common::{Fixture, MODEL, Recorder, Served, tree};
+use crate::common::{Fixture, MODEL, Recorder, Served, fetch, tree};
 
 /// A Hub that answers everything with this status and this error code.
 fn refusing(status: u16, code: &'static str) -> Served {
@@ -282,9 +282,7 @@ fn an_endpoint_that_is_no_address_is_refused() {
     }
     let mut config = served.config();
     config.endpoint.push('/');
-    let source: ModelSource = MODEL.parse().unwrap();
-    Hub::new(config)
-        .unwrap()
-        .model(&source, &mut Recorder::default())
-        .unwrap();
+    let hub = Hub::new(config).unwrap();
+    let repository = MODEL.parse().unwrap();
+    fetch(&hub, &repository, &mut Recorder::default()).unwrap();
 }

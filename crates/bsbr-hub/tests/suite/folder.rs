@@ -1,76 +1,15 @@
-//! A folder of the user's own, and names that may be one.
+//! Names of repositories, and folders that may have the same.
 
 use std::fs;
 use std::path::Path;
 
-use bsbr_hub::{
-    Check, Hub, HubConfig, HubError, ModelFiles, ModelSource, NoProgress, Repository,
-    RepositoryKind, TokenizerFiles, WeightFiles,
-};
-
-fn open(folder: &Path) -> Result<ModelFiles, HubError> {
-    // Neither the cache nor the endpoint is touched.
-    let mut config = HubConfig::new("/nowhere");
-    config.endpoint = "http://127.0.0.1:1".to_owned();
-    let source: ModelSource = folder.to_str().unwrap().parse().unwrap();
-    assert_eq!(source, ModelSource::Folder(folder.to_owned()));
-    Hub::new(config).unwrap().model(&source, &mut NoProgress)
-}
+use bsbr_hub::{HubError, ModelSource, Repository, RepositoryKind};
 
 #[test]
-fn a_folder_is_used_as_it_is() {
+fn a_folder_that_exists_wins_over_a_name() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::write(at("config.json"), "").unwrap();
-    fs::write(at("model.safetensors"), "").unwrap();
-    let files = open(folder.path()).unwrap();
-    assert_eq!(files.folder, folder.path());
-    assert_eq!(files.commit, None);
-    assert_eq!(files.tokenizer, None);
-    assert_eq!(
-        files.weights,
-        WeightFiles::Safetensors(at("model.safetensors"))
-    );
-    assert!(files.files.iter().all(|file| file.check == Check::Folder));
-
-    fs::write(at("vocab.json"), "").unwrap();
-    assert_eq!(open(folder.path()).unwrap().tokenizer, None);
-    fs::write(at("merges.txt"), "").unwrap();
-    let parts = TokenizerFiles::Parts {
-        vocabulary: at("vocab.json"),
-        merges: at("merges.txt"),
-    };
-    assert_eq!(open(folder.path()).unwrap().tokenizer, Some(parts));
-    fs::write(at("tokenizer.json"), "").unwrap();
-    let whole = TokenizerFiles::Whole(at("tokenizer.json"));
-    assert_eq!(open(folder.path()).unwrap().tokenizer, Some(whole));
-}
-
-#[test]
-fn what_a_folder_lacks_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let error = open(folder.path()).unwrap_err();
-    assert!(
-        matches!(&error, HubError::MissingFile { folder: at, missing }
-        if at == folder.path() && missing.starts_with("config.json, model.safetensors")),
-        "{error}"
-    );
-
-    fs::write(folder.path().join("config.json"), "").unwrap();
-    let index = folder.path().join("model.safetensors.index.json");
-    fs::write(&index, "{\"weight_map\": {\"a\": \"a.safetensors\"}}").unwrap();
-    let error = open(folder.path()).unwrap_err();
-    assert!(matches!(&error, HubError::MissingFile { missing, .. } if missing == "a.safetensors"));
-
-    // Of a folder, too, only what is in it.
-    fs::write(&index, "{\"weight_map\": {\"a\": \"../a.safetensors\"}}").unwrap();
-    let error = open(folder.path()).unwrap_err();
-    assert!(matches!(error, HubError::UnsafeShard { .. }), "{error}");
-
-    let gone = ModelSource::Folder(folder.path().join("gone"));
-    let hub = Hub::new(HubConfig::new("/nowhere")).unwrap();
-    let error = hub.model(&gone, &mut NoProgress).unwrap_err();
-    assert!(matches!(error, HubError::NoSuchFolder { .. }), "{error}");
+    let source: ModelSource = folder.path().to_str().unwrap().parse().unwrap();
+    assert_eq!(source, ModelSource::Folder(folder.path().to_owned()));
 }
 
 #[test]

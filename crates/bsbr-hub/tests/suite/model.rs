@@ -2,25 +2,13 @@
 
 use std::fs;
 
-use bsbr_hub::{Check, HubError, NoProgress, Repository, TokenizerFiles, WeightFiles};
+use bsbr_hub::{Check, HubError, NoProgress, Repository};
 
 use crate::common::server::Reply;
 use crate::common::{COMMIT, Fixture, MODEL, Recorder, git_sha1, sha256, tree, weights};
 
-fn index(shards: &[&str]) -> String {
-    let map: Vec<String> = shards
-        .iter()
-        .enumerate()
-        .map(|(i, name)| format!("\"tensor.{i}\": {name:?}"))
-        .collect();
-    format!(
-        "{{\"metadata\": {{}}, \"weight_map\": {{{}}}}}",
-        map.join(", ")
-    )
-}
-
 #[test]
-fn a_model_is_three_files_and_no_other_is_asked_for() {
+fn what_is_asked_for_comes_and_nothing_else() {
     let served = Fixture::model().serve();
     let mut progress = Recorder::default();
     let files = served
@@ -34,7 +22,7 @@ fn a_model_is_three_files_and_no_other_is_asked_for() {
     // One request for what each is, one for its content.
     assert_eq!(served.hub.seen().len(), 6);
     assert_eq!(served.storage.seen().len(), 1);
-    assert_eq!(files.commit.as_deref(), Some(COMMIT));
+    assert_eq!(files.commit, COMMIT);
     assert!(files.confirmed);
     assert_eq!(
         files.folder,
@@ -43,14 +31,8 @@ fn a_model_is_three_files_and_no_other_is_asked_for() {
             .join("models--owner--small-gpt2/snapshots")
             .join(COMMIT)
     );
-    assert_eq!(files.config, files.folder.join("config.json"));
-    assert_eq!(
-        files.tokenizer,
-        Some(TokenizerFiles::Whole(files.folder.join("tokenizer.json")))
-    );
-    let path = files.folder.join("model.safetensors");
-    assert_eq!(fs::read(&path).unwrap(), weights());
-    assert_eq!(files.weights, WeightFiles::Safetensors(path));
+    assert_eq!(files.weights(), files.path("model.safetensors"));
+    assert_eq!(fs::read(files.weights()).unwrap(), weights());
     assert!(files.files.iter().all(|file| file.check == Check::Checksum));
 
     let total = 22 + 2 + 300_000;
@@ -94,158 +76,11 @@ fn the_cache_has_the_layout_of_other_tools() {
 }
 
 #[test]
-fn the_parts_of_a_tokenizer_are_taken_where_there_is_no_whole_one() {
-    let served = Fixture::model().without(&["tokenizer.json"]).serve();
-    let files = served.model("main").unwrap();
-    assert_eq!(
-        files.tokenizer,
-        Some(TokenizerFiles::Parts {
-            vocabulary: files.folder.join("vocab.json"),
-            merges: files.folder.join("merges.txt"),
-        })
-    );
-    // An empty file is a file.
-    assert_eq!(fs::read(files.folder.join("merges.txt")).unwrap(), b"");
-}
-
-#[test]
-fn a_model_without_tokenizer_is_refused_before_its_weights_are_fetched() {
-    let served = Fixture::model()
-        .without(&["tokenizer.json", "merges.txt"])
-        .serve();
-    let error = served.model("main").unwrap_err();
-    assert!(
-        matches!(&error, HubError::FileNotFound { file, .. } if file.contains("merges.txt")),
-        "{error}"
-    );
-    assert!(!served.asked().contains(&"model.safetensors".to_owned()));
-}
-
-#[test]
-fn shards_are_those_that_the_index_names() {
-    let (first, second) = (
-        "model-00001-of-00002.safetensors",
-        "parts/model-2.safetensors",
-    );
-    let served = Fixture::model()
-        .without(&["model.safetensors"])
-        .file(
-            "model.safetensors.index.json",
-            index(&[first, second, first]),
-        )
-        .large(first, vec![1; 1000])
-        .large(second, vec![2; 500])
-        .large("model-00003-of-00002.safetensors", vec![3; 500])
-        .serve();
-    let files = served.model("main").unwrap();
-    let expected = [files.folder.join(first), files.folder.join(second)];
-    assert_eq!(files.weights.tensors(), expected);
-    assert!(matches!(
-        files.weights,
-        WeightFiles::ShardedSafetensors { .. }
-    ));
-    assert_eq!(fs::read(files.folder.join(second)).unwrap(), [2; 500]);
-    let asked = served.asked();
-    assert!(
-        !asked
-            .iter()
-            .any(|file| file.contains("00003") || file.ends_with(".bin")),
-        "{asked:?}"
-    );
-}
-
-#[test]
-fn pickles_are_the_last_resort() {
-    let served = Fixture::model().without(&["model.safetensors"]).serve();
-    let files = served.model("main").unwrap();
-    assert_eq!(
-        files.weights,
-        WeightFiles::Pickle(files.folder.join("pytorch_model.bin"))
-    );
-
-    let index = index(&["pytorch_model-1.bin"]);
-    let served = Fixture::model()
-        .without(&["model.safetensors", "pytorch_model.bin"])
-        .file("pytorch_model.bin.index.json", index)
-        .large("pytorch_model-1.bin", vec![1; 10])
-        .serve();
-    let files = served.model("main").unwrap();
-    assert!(matches!(files.weights, WeightFiles::ShardedPickle { .. }));
-    assert_eq!(
-        files.weights.tensors(),
-        [files.folder.join("pytorch_model-1.bin")]
-    );
-
-    let served = Fixture::model()
-        .without(&["model.safetensors", "pytorch_model.bin"])
-        .serve();
-    let error = served.model("main").unwrap_err();
-    assert!(
-        error.to_string().contains("pytorch_model.bin.index.json"),
-        "{error}"
-    );
-}
-
-#[test]
-fn shards_that_leave_the_folder_are_refused_and_not_asked_for() {
-    for shard in [
-        "../../../../outside.safetensors",
-        "/etc/passwd",
-        "a/../../b.safetensors",
-        "..\\outside",
-        "C:\\outside",
-        "",
-    ] {
-        let served = Fixture::model()
-            .without(&["model.safetensors"])
-            .file(
-                "model.safetensors.index.json",
-                index(&["good.safetensors", shard]),
-            )
-            .large("good.safetensors", vec![1; 10])
-            .serve();
-        let error = served.model("main").unwrap_err();
-        assert!(
-            matches!(&error, HubError::UnsafeShard { shard: found, .. } if found == shard),
-            "{error}"
-        );
-        let asked = served.asked();
-        assert_eq!(
-            asked.last().unwrap(),
-            "model.safetensors.index.json",
-            "{asked:?}"
-        );
-    }
-}
-
-#[test]
-fn an_index_that_is_none_is_named() {
-    for text in [
-        "",
-        "[]",
-        "{\"weight_map\": {\"a\": 1}}",
-        "{\"weight_map\": {}}",
-        "{\"weight_map\": ",
-    ] {
-        let served = Fixture::model()
-            .without(&["model.safetensors"])
-            .file("model.safetensors.index.json", text)
-            .serve();
-        let error = served.model("main").unwrap_err();
-        assert!(
-            matches!(&error, HubError::InvalidIndex { index, .. }
-                if index.ends_with("model.safetensors.index.json")),
-            "{text:?}: {error}"
-        );
-    }
-}
-
-#[test]
 fn a_revision_is_asked_for_once_and_its_commit_from_then_on() {
     for revision in ["v1", "refs/pr/1"] {
         let served = Fixture::model().serve();
         let files = served.model(revision).unwrap();
-        assert_eq!(files.commit.as_deref(), Some(COMMIT));
+        assert_eq!(files.commit, COMMIT);
         let lines = served.hub.lines();
         let encoded = revision.replace('/', "%2F");
         assert_eq!(

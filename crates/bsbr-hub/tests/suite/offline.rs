@@ -32,9 +32,8 @@ fn offline_with_a_cache_asks_nobody() {
             .model_with(offline(&served), revision, &mut Recorder::default())
             .unwrap();
         assert_eq!(files.folder, online.folder);
-        assert_eq!(files.weights, online.weights);
-        assert_eq!(files.tokenizer, online.tokenizer);
-        assert_eq!(files.commit.as_deref(), Some(COMMIT));
+        assert_eq!(files.weights(), online.weights());
+        assert_eq!(files.commit, COMMIT);
         // A branch may have moved on since.
         assert_eq!(files.confirmed, revision == COMMIT);
         assert!(files.files.iter().all(|file| file.check == Check::Cached));
@@ -71,32 +70,100 @@ fn offline_without_a_cache_names_all_that_is_missing() {
 
 #[test]
 fn offline_with_a_part_of_it_names_the_rest() {
-    let index = "{\"weight_map\": {\"a\": \"a.safetensors\", \"b\": \"b.safetensors\"}}";
-    let served = Fixture::model()
-        .without(&["model.safetensors"])
-        .file("model.safetensors.index.json", index)
-        .large("a.safetensors", vec![1; 10])
-        .large("b.safetensors", vec![2; 10])
-        .serve();
+    let served = Fixture::model().serve();
     let files = served.model("main").unwrap();
-    fs::remove_file(files.folder.join("b.safetensors")).unwrap();
+    fs::remove_file(files.path("model.safetensors")).unwrap();
     let error = served
         .model_with(offline(&served), "main", &mut Recorder::default())
         .unwrap_err();
-    assert_eq!(missing(&error), ["b.safetensors"]);
+    assert_eq!(missing(&error), ["model.safetensors"]);
 
     let model = Repository::model(MODEL).unwrap();
     let hub = bsbr_hub::Hub::new(offline(&served)).unwrap();
     let error = hub
-        .files(&model, &["a.safetensors", "c.txt"], &mut NoProgress)
+        .files(&model, &["config.json", "c.txt"], &mut NoProgress)
         .unwrap_err();
     assert_eq!(missing(&error), ["c.txt"]);
-    let error = hub.files(
-        &model.at("v9").unwrap(),
-        &["a.safetensors"],
-        &mut NoProgress,
-    );
-    assert_eq!(missing(&error.unwrap_err()), ["a.safetensors"]);
+    let error = hub.files(&model.at("v9").unwrap(), &["config.json"], &mut NoProgress);
+    assert_eq!(missing(&error.unwrap_err()), ["config.json"]);
+}
+
+#[test]
+fn the_list_of_files_is_asked_for_once() {
+    let served = Fixture::model().serve();
+    let model = Repository::model(MODEL).unwrap();
+    let list = |config| {
+        let hub = bsbr_hub::Hub::new(config).unwrap();
+        let mut progress = NoProgress;
+        let mut session = hub.open(&model, "config.json", &mut progress).unwrap();
+        let listing = session.list().unwrap();
+        session.close().unwrap();
+        listing
+    };
+    // Nothing is known, and nobody is asked.
+    assert_eq!(list(offline(&served)), None);
+    let listing = list(served.config()).unwrap();
+    for name in ["README.md", "config.json", "tf_model.h5"] {
+        assert!(listing.contains(&name.to_owned()), "{listing:?}");
+    }
+    let api = |served: &Served| {
+        let lines = served.hub.lines();
+        lines.iter().filter(|line| line.contains("/api/")).count()
+    };
+    assert_eq!(list(served.config()).unwrap(), listing);
+    assert_eq!(list(offline(&served)).unwrap(), listing);
+    assert_eq!(api(&served), 1);
+}
+
+#[test]
+fn a_mirror_without_lists_of_files_is_good_enough() {
+    for reply in [
+        Reply::status(404),
+        Reply::status(404).header("X-Error-Code", "RepoNotFound"),
+        Reply::status(200).body("<html>"),
+        Reply::status(200).body("{\"siblings\": [{\"name\": 1}]}"),
+    ] {
+        let served = Fixture::model()
+            .fault(move |request| request.path.contains("/api/").then(|| reply.clone()))
+            .serve();
+        let hub = served.client();
+        let model = Repository::model(MODEL).unwrap();
+        let mut progress = NoProgress;
+        let mut session = hub.open(&model, "config.json", &mut progress).unwrap();
+        assert_eq!(session.list().unwrap(), None);
+        assert!(session.find("config.json").unwrap().is_some());
+    }
+    // What leads out of the repository is no file of it.
+    let names =
+        ["../x", "/x", "a//b", "good.txt"].map(|name| format!("{{\"rfilename\": {name:?}}}"));
+    let body = format!("{{\"siblings\": [{}]}}", names.join(", "));
+    let served = Fixture::model()
+        .fault(move |request| {
+            let listing = Reply::status(200).body(body.clone());
+            request.path.contains("/api/").then_some(listing)
+        })
+        .serve();
+    let hub = served.client();
+    let model = Repository::model(MODEL).unwrap();
+    let mut progress = NoProgress;
+    let mut session = hub.open(&model, "config.json", &mut progress).unwrap();
+    assert_eq!(session.list().unwrap().unwrap(), ["good.txt"]);
+}
+
+#[test]
+fn a_file_beyond_a_limit_is_left_where_it_is() {
+    let served = Fixture::model().serve();
+    let hub = served.client();
+    let model = Repository::model(MODEL).unwrap();
+    let mut progress = Recorder::default();
+    let mut session = hub.open(&model, "config.json", &mut progress).unwrap();
+    let within = |session: &mut bsbr_hub::Session<'_>, max| {
+        session.find_within("model.safetensors", Some(max)).unwrap()
+    };
+    assert_eq!(within(&mut session, 299_999), None);
+    assert!(within(&mut session, 300_000).is_some());
+    drop(session);
+    assert_eq!(progress.finished, ["model.safetensors"]);
 }
 
 #[test]
@@ -119,12 +186,12 @@ fn a_bare_404_is_not_remembered() {
         })
         .serve();
     let files = folder.model(COMMIT).unwrap();
-    assert!(files.weights.tensors()[0].ends_with("pytorch_model.bin"));
+    assert!(files.weights().ends_with("pytorch_model.bin"));
     let files = Fixture::model()
         .serve_in(folder.stop())
         .model(COMMIT)
         .unwrap();
-    assert!(files.weights.tensors()[0].ends_with("model.safetensors"));
+    assert!(files.weights().ends_with("model.safetensors"));
 }
 
 #[test]
@@ -140,7 +207,7 @@ fn a_branch_that_the_cache_has_costs_one_request() {
 #[test]
 fn a_new_commit_fetches_only_what_changed() {
     let folder = Fixture::model().commit(OLD).serve();
-    assert_eq!(folder.model("main").unwrap().commit.as_deref(), Some(OLD));
+    assert_eq!(folder.model("main").unwrap().commit, OLD);
     let served = Fixture::model()
         .file("config.json", "{\"n_ctx\": 1}")
         .serve_in(folder.stop());
@@ -148,8 +215,11 @@ fn a_new_commit_fetches_only_what_changed() {
     let files = served
         .model_with(served.config(), "main", &mut progress)
         .unwrap();
-    assert_eq!(files.commit.as_deref(), Some(COMMIT));
-    assert_eq!(fs::read_to_string(&files.config).unwrap(), "{\"n_ctx\": 1}");
+    assert_eq!(files.commit, COMMIT);
+    assert_eq!(
+        fs::read_to_string(files.path("config.json")).unwrap(),
+        "{\"n_ctx\": 1}"
+    );
     assert_eq!(progress.finished, ["config.json"]);
     assert_eq!(served.storage.seen().len(), 0);
     // The former version is still there for those who pinned it.
@@ -157,8 +227,8 @@ fn a_new_commit_fetches_only_what_changed() {
         .model_with(offline(&served), OLD, &mut Recorder::default())
         .unwrap();
     assert_ne!(
-        fs::read(old.config).unwrap(),
-        fs::read(files.config).unwrap()
+        fs::read(old.path("config.json")).unwrap(),
+        fs::read(files.path("config.json")).unwrap()
     );
 }
 
@@ -175,8 +245,8 @@ fn an_update_that_fails_leaves_the_former_version_in_use() {
     let files = served
         .model_with(offline(&served), "main", &mut Recorder::default())
         .unwrap();
-    assert_eq!(files.commit.as_deref(), Some(OLD));
-    assert_eq!(fs::read(&files.weights.tensors()[0]).unwrap(), weights());
+    assert_eq!(files.commit, OLD);
+    assert_eq!(fs::read(files.weights()).unwrap(), weights());
 }
 
 #[test]
@@ -238,11 +308,8 @@ fn a_cache_that_another_tool_has_filled_is_used() {
     let files = served
         .model_with(offline(&served), "main", &mut Recorder::default())
         .unwrap();
-    assert_eq!(files.commit.as_deref(), Some(OLD));
-    assert_eq!(
-        files.weights.tensors(),
-        [snapshot.join("pytorch_model.bin")]
-    );
+    assert_eq!(files.commit, OLD);
+    assert_eq!(files.weights(), snapshot.join("pytorch_model.bin"));
 }
 
 #[cfg(unix)]
@@ -254,14 +321,14 @@ fn damage_to_the_cache_is_repaired() {
     // A link that leads nowhere.
     fs::remove_file(&blob).unwrap();
     assert_eq!(
-        fs::read(&served.model("main").unwrap().weights.tensors()[0]).unwrap(),
+        fs::read(served.model("main").unwrap().weights()).unwrap(),
         weights()
     );
     // A blob of another length, and no link to it.
     fs::write(&blob, "short").unwrap();
-    fs::remove_file(&files.weights.tensors()[0]).unwrap();
+    fs::remove_file(files.weights()).unwrap();
     assert_eq!(
-        fs::read(&served.model("main").unwrap().weights.tensors()[0]).unwrap(),
+        fs::read(served.model("main").unwrap().weights()).unwrap(),
         weights()
     );
     // A branch of which nothing sensible is known.

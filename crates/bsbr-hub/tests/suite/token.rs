@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bsbr_hub::{Hub, HubError, Token};
 
 use crate::common::server::{Reply, Server};
-use crate::common::{Fixture, MODEL, Recorder, Served};
+use crate::common::{Fixture, MODEL, Recorder, Served, fetch};
 
 const SECRET: &str = "hf_secret";
 
@@ -56,9 +56,9 @@ fn a_redirect_on_the_endpoint_keeps_the_token() {
             Some(Reply::status(307).header("Location", format!("/{MODEL}/{renamed}")))
         })
         .serve();
-    let source = "former/name".parse().unwrap();
+    let repository = "former/name".parse().unwrap();
     let hub = Hub::new(with_token(&served)).unwrap();
-    let files = hub.model(&source, &mut Recorder::default()).unwrap();
+    let files = fetch(&hub, &repository, &mut Recorder::default()).unwrap();
     assert!(
         files
             .folder

@@ -354,7 +354,7 @@ pub fn run(args: Args) -> Result<()> {
     ];
     let mut companions = loaded.folder.companions();
     for (name, text) in beside {
-        companions.push(write(&folder.join(name), &text)?);
+        companions.push(write(&folder.join(name), &text)?.into());
     }
     let mut card = card::card(&args.out, &args.model, &found);
     card.trained = true;

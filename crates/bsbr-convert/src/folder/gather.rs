@@ -1,0 +1,129 @@
+//! From a place where files are had one by one to a model folder.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use super::names::{CONFIG, USUAL, WEIGHTS, companions};
+use crate::error::LoadError;
+use crate::index::Index;
+
+/// The most bytes of a file that is not known to be needed: a licence is, a data set is not.
+const MAX_UNKNOWN: u64 = 16 << 20;
+/// The most files of that kind.
+const MOST_UNKNOWN: usize = 200;
+
+/// A place that brings files of a model here by name, such as a repository on the Hub.
+pub trait FileSource {
+    /// Why a file cannot be had.
+    type Error: Error + 'static;
+
+    /// The paths of all files; `None` where nobody lists them.
+    ///
+    /// # Errors
+    ///
+    /// Why the list cannot be had now.
+    fn list(&mut self) -> Result<Option<Vec<String>>, Self::Error>;
+
+    /// Brings a file here; `None` where there is none of that name, or where it has more than
+    /// `max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be had now.
+    fn fetch(&mut self, name: &str, max: Option<u64>) -> Result<Option<PathBuf>, Self::Error>;
+}
+
+/// A model whose files cannot be brought together.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError<E: Error + 'static> {
+    /// The place has a problem.
+    #[error(transparent)]
+    Source(E),
+    /// Files that every model has are not there.
+    #[error("{} missing", .0.join(", "))]
+    Missing(Vec<String>),
+    /// An index of weights that is none, or that leads elsewhere.
+    #[error(transparent)]
+    Index(#[from] LoadError),
+}
+
+/// Brings the files of a model here: those of a [`ModelFolder`](super::ModelFolder), and none of
+/// weights in other formats.
+///
+/// The tokenizer comes before the weights, so that a model which cannot be used costs little. Where
+/// nobody lists the files, those that `transformers` reads are asked for, and a tokenizer must be
+/// among them.
+///
+/// # Errors
+///
+/// [`GatherError`], which names all files that are missing as far as that costs nothing.
+pub fn gather<S: FileSource>(source: &mut S) -> Result<(), GatherError<S::Error>> {
+    let listed = source.list().map_err(GatherError::Source)?;
+    let mut missing = Vec::new();
+    let mut fetch = |name: &str, max| {
+        let there = listed
+            .as_ref()
+            .is_none_or(|all| all.iter().any(|one| one == name));
+        match there {
+            true => source.fetch(name, max).map_err(GatherError::Source),
+            false => Ok(None),
+        }
+    };
+    if fetch(CONFIG, None)?.is_none() {
+        missing.push(CONFIG.to_owned());
+    }
+    let mut usual = Vec::new();
+    for name in USUAL {
+        if fetch(name, None)?.is_some() {
+            usual.push(name);
+        }
+    }
+    let has_tokenizer = usual.contains(&"tokenizer.json")
+        || ["vocab.json", "merges.txt"]
+            .iter()
+            .all(|name| usual.contains(name));
+    if listed.is_none() && !has_tokenizer {
+        missing.push("tokenizer.json (or vocab.json and merges.txt)".to_owned());
+    }
+    if missing.is_empty() {
+        let unknown = companions(listed.as_deref().unwrap_or_default());
+        let unknown = unknown.into_iter().filter(|name| !USUAL.contains(name));
+        for name in unknown.take(MOST_UNKNOWN) {
+            fetch(name, Some(MAX_UNKNOWN))?;
+        }
+    }
+    missing.extend(weights(&mut fetch, missing.is_empty())?);
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(GatherError::Missing(missing)),
+    }
+}
+
+/// Brings the weights where all else is there; else only an index, which says what is missing.
+fn weights<E: Error + 'static>(
+    fetch: &mut impl FnMut(&str, Option<u64>) -> Result<Option<PathBuf>, GatherError<E>>,
+    usable: bool,
+) -> Result<Vec<String>, GatherError<E>> {
+    if !usable {
+        return Ok(Vec::new());
+    }
+    for name in WEIGHTS {
+        let Some(path) = fetch(name, None)? else {
+            continue;
+        };
+        let mut missing = Vec::new();
+        if name.ends_with(".index.json") {
+            for shard in Index::open(&path)?.shard_names()? {
+                if fetch(shard, None)?.is_none() {
+                    missing.push(shard.to_owned());
+                }
+            }
+        }
+        return Ok(missing);
+    }
+    Ok(vec![format!(
+        "{} (or {})",
+        WEIGHTS[0],
+        WEIGHTS[1..].join(" or ")
+    )])
+}

@@ -1,0 +1,180 @@
+//! What a model folder holds, whether it is the user's own or was brought together from a repository.
+
+mod gather;
+pub(crate) mod names;
+
+pub use gather::{FileSource, GatherError, gather};
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bsbr_gpt2::{GenerationDefaults, Gpt2Config};
+
+use crate::error::LoadError;
+use crate::{index, mapped};
+use names::{CONFIG, GENERATION, USUAL, WEIGHTS};
+
+/// The longest `config.json` accepted, in bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+/// How deep folders are looked into for files that go along, and how many entries are looked at.
+const MAX_DEPTH: usize = 4;
+const MAX_ENTRIES: usize = 10_000;
+
+/// A folder as `save_pretrained` writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFolder {
+    root: PathBuf,
+    weights: WeightFiles,
+}
+
+/// Where a folder's weights are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WeightFiles {
+    /// One safetensors file.
+    Safetensors(PathBuf),
+    /// The index of several safetensors files.
+    ShardedSafetensors(PathBuf),
+    /// One pickle.
+    Pickle(PathBuf),
+    /// The index of several pickles.
+    ShardedPickle(PathBuf),
+}
+
+/// A file that goes with a model when it is saved elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its path in the model folder, with `/` between its parts.
+    pub name: String,
+}
+
+impl From<PathBuf> for Companion {
+    /// A file that keeps its name.
+    fn from(path: PathBuf) -> Self {
+        let name = path.file_name().unwrap_or_default();
+        Self {
+            name: name.to_string_lossy().into_owned(),
+            path,
+        }
+    }
+}
+
+impl ModelFolder {
+    /// Looks for weights in `root`: safetensors before pickles, one file before several.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where the folder cannot be read or has no weights.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, LoadError> {
+        let root = root.into();
+        // Tells a folder that is not there from one without weights.
+        std::fs::read_dir(&root).map_err(LoadError::io(&root))?;
+        let found = WEIGHTS
+            .iter()
+            .map(|name| root.join(name))
+            .position(|path| path.symlink_metadata().is_ok());
+        let weights = match found {
+            Some(0) => WeightFiles::Safetensors(root.join(WEIGHTS[0])),
+            Some(1) => WeightFiles::ShardedSafetensors(root.join(WEIGHTS[1])),
+            Some(2) => WeightFiles::Pickle(root.join(WEIGHTS[2])),
+            Some(_) => WeightFiles::ShardedPickle(root.join(WEIGHTS[3])),
+            None => {
+                return Err(LoadError::NoWeights {
+                    folder: root,
+                    expected: "model.safetensors, model.safetensors.index.json, \
+                               pytorch_model.bin or pytorch_model.bin.index.json",
+                });
+            }
+        };
+        Ok(Self { root, weights })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the weights are.
+    pub fn weights(&self) -> &WeightFiles {
+        &self.weights
+    }
+
+    /// Reads and checks `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where it is missing, or names the key that is wrong.
+    pub fn config(&self) -> Result<Gpt2Config, LoadError> {
+        let path = self.root.join(CONFIG);
+        let text = mapped::read_text(&path, MAX_CONFIG)?;
+        Gpt2Config::from_json(&text).map_err(|source| LoadError::Config { path, source })
+    }
+
+    /// How the model's makers want it to generate: `generation_config.json`, or where there is none
+    /// what `config`, the folder's `config.json`, says of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where a file cannot be read, or names the key that is wrong.
+    pub fn generation(&self, config: &Gpt2Config) -> Result<GenerationDefaults, LoadError> {
+        let path = self.root.join(GENERATION);
+        let (path, defaults) = if path.is_file() {
+            let text = mapped::read_text(&path, MAX_CONFIG)?;
+            (path, GenerationDefaults::from_json(&text))
+        } else {
+            let path = self.root.join(CONFIG);
+            (path, GenerationDefaults::from_config(config))
+        };
+        defaults.map_err(|source| LoadError::Config { path, source })
+    }
+
+    /// The files that go with a model when another is made of it: those of its tokenizer,
+    /// `generation_config.json`, and all others but configuration, card, weights in any format,
+    /// hidden files and folders with weights of their own.
+    ///
+    /// A link that leads out of the folder is followed where `transformers` reads a file of that
+    /// name, and left out where it does not.
+    pub fn companions(&self) -> Vec<Companion> {
+        let mut found = Vec::new();
+        walk(&self.root, "", MAX_DEPTH, &mut found);
+        found.sort();
+        names::companions(&found)
+            .into_iter()
+            .map(|name| Companion {
+                path: self.root.join(name),
+                name: name.to_owned(),
+            })
+            .filter(|file| USUAL.contains(&file.name.as_str()) || self.holds(&file.path))
+            .collect()
+    }
+
+    /// Whether a file lies in the folder, or in the cache that the folder is of.
+    fn holds(&self, path: &Path) -> bool {
+        match (self.root.canonicalize(), path.canonicalize()) {
+            (Ok(folder), Ok(file)) => {
+                file.starts_with(&folder) || index::in_hub_cache(&folder, &file)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The paths of a folder's files, below `prefix`. What cannot be read is no file that goes along.
+fn walk(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<String>) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.take(MAX_ENTRIES) {
+        let name = entry.file_name();
+        let (Some(name), Ok(kind)) = (name.to_str(), entry.file_type()) else {
+            continue;
+        };
+        if found.len() >= MAX_ENTRIES {
+            return;
+        }
+        if kind.is_dir() && depth > 0 {
+            walk(&entry.path(), &format!("{prefix}{name}/"), depth - 1, found);
+        } else if entry.path().is_file() {
+            found.push(format!("{prefix}{name}"));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the name of a file says of its part in a model folder.
+
+use std::collections::BTreeSet;
+
+/// The configuration.
+pub(crate) const CONFIG: &str = "config.json";
+/// How the model's makers want it to generate.
+pub(crate) const GENERATION: &str = "generation_config.json";
+/// The model card. It describes one model, so that one that is made of it gets another.
+pub(crate) const CARD: &str = "README.md";
+/// Weights, in the order in which they are looked for: safetensors before pickles, one file before
+/// the index of several.
+pub(crate) const WEIGHTS: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+/// Files beside configuration and weights that `transformers` reads.
+pub(crate) const USUAL: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    GENERATION,
+];
+/// Ends of names of files that hold tensors, whatever the format, or whole folders.
+const TENSORS: [&str; 28] = [
+    "7z",
+    "bin",
+    "ckpt",
+    "ggml",
+    "gguf",
+    "gz",
+    "h5",
+    "hdf5",
+    "joblib",
+    "mlmodel",
+    "mpk",
+    "msgpack",
+    "npy",
+    "npz",
+    "onnx",
+    "onnx_data",
+    "ot",
+    "pb",
+    "pickle",
+    "pkl",
+    "pt",
+    "pth",
+    "safetensors",
+    "tar",
+    "tflite",
+    "xz",
+    "zip",
+    "zst",
+];
+
+/// The files that go along when a model is made of the one in a folder with files of these names:
+/// all but configuration, card, weights in any format, hidden files, and folders with weights of
+/// their own, which are other models or states of a training.
+pub(crate) fn companions(names: &[String]) -> Vec<&str> {
+    let others: BTreeSet<&str> = names
+        .iter()
+        .filter(|name| holds_tensors(name))
+        .filter_map(|name| Some(name.rsplit_once('/')?.0))
+        .collect();
+    let goes_along = |name: &&str| {
+        let hidden = name.split('/').any(|part| part.starts_with('.'));
+        let own = [CONFIG, CARD]
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name));
+        let of_another = name
+            .match_indices('/')
+            .any(|(at, _)| others.contains(&name[..at]));
+        !(hidden || own || of_another || holds_tensors(name) || name.ends_with(".index.json"))
+    };
+    names
+        .iter()
+        .map(String::as_str)
+        .filter(goes_along)
+        .collect()
+}
+
+fn holds_tensors(name: &str) -> bool {
+    let end = name
+        .rsplit_once('.')
+        .map(|(_, end)| end.to_ascii_lowercase());
+    end.is_some_and(|end| TENSORS.contains(&end.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_of_any_format_and_other_models_stay() {
+        let names = [
+            ".gitattributes",
+            "64-8bits.tflite",
+            "LICENSE",
+            "README.md",
+            "Readme.md",
+            "additional_chat_templates/tools.jinja",
+            "checkpoint-500/config.json",
+            "checkpoint-500/deep/state.json",
+            "checkpoint-500/optimizer.pt",
+            "config.json",
+            "flax_model.msgpack",
+            "generation_config.json",
+            "merges.txt",
+            "model.safetensors",
+            "model.safetensors.index.json",
+            "onnx/config.json",
+            "onnx/decoder_model.onnx",
+            "pytorch_model.bin",
+            "samples/one.txt",
+            "tf_model.H5",
+            "tokenizer.json",
+            "tokenizer.model",
+        ];
+        let expected = [
+            "LICENSE",
+            "additional_chat_templates/tools.jinja",
+            "generation_config.json",
+            "merges.txt",
+            "samples/one.txt",
+            "tokenizer.json",
+            "tokenizer.model",
+        ];
+        assert_eq!(companions(&names.map(str::to_owned)), expected);
+    }
+}
