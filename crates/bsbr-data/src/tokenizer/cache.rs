@@ -3,19 +3,24 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use super::{TextTokenizer, TokenizerError};
+use tokenizers::{ModelWrapper, PreTokenizerWrapper, Tokenizer};
+
+use super::guard::guarded;
+use super::{TextTokenizer, TokenizerError, coding};
 
 type Pieces = HashMap<Box<str>, Box<[u32]>>;
 
 /// Encodes by pieces (a word with the space before it), each of which goes
 /// through the tokenizer only once.
 ///
-/// It gives the ids of [`TextTokenizer::encode`] with a tokenizer that splits as
-/// GPT-2 does. Text that is not ASCII, or holds a token that was added to the
-/// vocabulary, as `<|endoftext|>` is, goes to the tokenizer as a whole.
+/// It gives the ids of [`TextTokenizer::encode`]. Text that is not ASCII, or holds a token that was
+/// added to the vocabulary, as `<|endoftext|>` is, goes to the tokenizer as a whole, and so does
+/// all text where the tokenizer splits it in another way than GPT-2's does.
 #[derive(Debug)]
 pub struct CachedEncoder {
     tokenizer: TextTokenizer,
+    /// Whether the tokenizer splits text as GPT-2's does.
+    splits_as_gpt2: bool,
     /// The tokens that were added: they are found before a text is split.
     added: Vec<String>,
     pieces: RwLock<Pieces>,
@@ -27,6 +32,7 @@ impl CachedEncoder {
         let added = tokenizer.inner.get_added_tokens_decoder().into_values();
         Self {
             added: added.map(|token| token.content).collect(),
+            splits_as_gpt2: splits_as_gpt2(&tokenizer.inner),
             tokenizer,
             pieces: RwLock::default(),
         }
@@ -38,19 +44,18 @@ impl CachedEncoder {
     }
 
     /// Appends the ids of `text` to `ids`, and to `ends` for each id the byte
-    /// of `text` at which its piece ends; a text that goes to the tokenizer as a
-    /// whole is one piece.
+    /// of `text` at which its piece ends.
     pub fn encode_into(
         &self,
         text: &str,
         ids: &mut Vec<u32>,
         ends: &mut Vec<usize>,
     ) -> Result<(), TokenizerError> {
-        if !text.is_ascii() || self.added.iter().any(|token| text.contains(token)) {
-            let all = self.tokenizer.encode(text)?;
-            ends.resize(ends.len() + all.len(), text.len());
-            ids.extend(all);
-            return Ok(());
+        let in_pieces = self.splits_as_gpt2
+            && text.is_ascii()
+            && !self.added.iter().any(|token| text.contains(token));
+        if !in_pieces {
+            return self.encode_whole(text, ids, ends);
         }
         let mut from = 0;
         while from < text.len() {
@@ -78,6 +83,40 @@ impl CachedEncoder {
         }
         Ok(())
     }
+
+    /// The same without the cache.
+    fn encode_whole(
+        &self,
+        text: &str,
+        ids: &mut Vec<u32>,
+        ends: &mut Vec<usize>,
+    ) -> Result<(), TokenizerError> {
+        let encoding =
+            guarded(|| self.tokenizer.inner.encode(text, false)).map_err(coding("encode"))?;
+        ids.extend_from_slice(encoding.get_ids());
+        let mut end = 0;
+        let tokens = encoding.get_word_ids().iter().zip(encoding.get_offsets());
+        let tokens: Vec<_> = tokens.collect();
+        for piece in tokens.chunk_by(|(a, _), (b, _)| a.is_some() && a == b) {
+            end = piece.iter().map(|(_, (_, to))| *to).fold(end, usize::max);
+            ends.resize(ends.len() + piece.len(), end);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a tokenizer splits text by GPT-2's pattern and does nothing else to it, so that the ids
+/// of a text are those of its pieces.
+fn splits_as_gpt2(tokenizer: &Tokenizer) -> bool {
+    let by_pattern = match tokenizer.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::ByteLevel(bytes)) => !bytes.add_prefix_space && bytes.use_regex,
+        _ => false,
+    };
+    let by_chance = match tokenizer.get_model() {
+        ModelWrapper::BPE(bpe) => bpe.dropout.is_some(),
+        _ => false,
+    };
+    by_pattern && !by_chance && tokenizer.get_normalizer().is_none()
 }
 
 #[derive(PartialEq, Eq, Clone, Copy)]

@@ -4,11 +4,13 @@ mod cache;
 mod error;
 mod guard;
 mod read;
+mod side;
 mod train;
 
 pub use cache::CachedEncoder;
 pub use error::TokenizerError;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -25,6 +27,17 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 #[derive(Clone)]
 pub struct TextTokenizer {
     inner: Tokenizer,
+    /// Tokens that got an id here and in no file: a model may have no rows for them.
+    without_rows: BTreeSet<u32>,
+}
+
+impl From<Tokenizer> for TextTokenizer {
+    fn from(inner: Tokenizer) -> Self {
+        Self {
+            inner,
+            without_rows: BTreeSet::new(),
+        }
+    }
 }
 
 impl fmt::Debug for TextTokenizer {
@@ -44,6 +57,17 @@ impl TextTokenizer {
     /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(coding("encode"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a prompt: those of the text, and the special tokens that the tokenizer puts
+    /// around texts, such as one that begins them. GPT-2's own puts none there.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = guarded(|| self.inner.encode_fast(text, true)).map_err(coding("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -86,7 +110,7 @@ impl TextTokenizer {
     /// [`TokenizerError::TooManyTokens`] where there are more tokens than `rows`, the rows of the
     /// embedding: the `vocab_size` of its configuration.
     pub fn fits(&self, rows: usize) -> Result<(), TokenizerError> {
-        match self.vocab_size() {
+        match self.vocab_size() - self.without_rows.len() {
             tokens if tokens > rows => Err(TokenizerError::TooManyTokens { tokens, rows }),
             _ => Ok(()),
         }

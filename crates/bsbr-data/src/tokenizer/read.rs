@@ -1,16 +1,17 @@
-//! Reading a tokenizer: one `tokenizer.json`, or GPT-2's own two files.
+//! Reading a tokenizer: one `tokenizer.json`, or GPT-2's own two files, and what stands beside.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
 use super::guard::guarded;
+use super::side::SideFiles;
 use super::train::byte_level;
 use super::{TextTokenizer, TokenizerError};
 
@@ -19,35 +20,32 @@ const VOCABULARY: &str = "a JSON object of tokens and their ids";
 const MERGES: &str = "lines of two tokens with a space between";
 const TOGETHER: &str = "merges of tokens that the vocabulary has";
 
+/// The most bytes of a file that are read; the largest vocabularies have some 30 MB.
+const MAX_FILE: u64 = 256 << 20;
+
 impl TextTokenizer {
-    /// Reads `tokenizer.json` of a folder, or else `vocab.json` and `merges.txt`.
+    /// Reads the tokenizer of a folder: `tokenizer.json`, or else `vocab.json` and `merges.txt`,
+    /// and what `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json` say of
+    /// added tokens, of a space before the first word and of the tokens around a prompt.
     ///
     /// # Errors
     ///
     /// [`TokenizerError`] where there is none, or a file cannot be read or is damaged.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
         let folder = folder.as_ref();
-        let [json, vocab, merges] =
-            ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| folder.join(name));
-        if let Some(bytes) = read(&json)? {
-            return parse(&bytes, &name(&json));
-        }
-        let (Some(tokens), Some(pairs)) = (read(&vocab)?, read(&merges)?) else {
-            return Err(TokenizerError::Missing {
-                folder: folder.to_owned(),
-            });
+        let side = SideFiles::read(folder)?;
+        let json = folder.join("tokenizer.json");
+        let (inner, whole) = match read(&json)? {
+            Some(bytes) => (whole(bytes, &side, &name(&json))?, true),
+            None => (parts(folder, &side)?, false),
         };
-        let tokens: BTreeMap<String, u32> = serde_json::from_slice(&tokens)
-            .map_err(|error| malformed(&name(&vocab), VOCABULARY, error))?;
-        let pairs =
-            parse_merges(&pairs).map_err(|reason| malformed(&name(&merges), MERGES, reason))?;
-        let bpe = json!({ "vocab": tokens, "merges": pairs });
-        guarded(|| Ok(byte_level(serde_json::from_value::<BPE>(bpe)?)))
-            .map_err(|reason| {
-                let both = format!("{} with {}", vocab.display(), merges.display());
-                malformed(&both, TOGETHER, reason)
-            })
-            .map(|inner| Self { inner })
+        let mut inner = inner;
+        let without_rows = guarded(|| side.apply(&mut inner, whole))
+            .map_err(|reason| malformed(&name(folder), TOGETHER, reason))?;
+        Ok(Self {
+            inner,
+            without_rows,
+        })
     }
 
     /// Reads the content of a `tokenizer.json`.
@@ -56,11 +54,66 @@ impl TextTokenizer {
     ///
     /// [`TokenizerError::Malformed`] where it is none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TokenizerError> {
-        parse(bytes, "the given bytes")
+        parse(bytes, "the given bytes").map(Self::from)
     }
 }
 
-fn parse(bytes: &[u8], origin: &str) -> Result<TextTokenizer, TokenizerError> {
+/// A tokenizer from a `tokenizer.json` and the tokens that other files add to its vocabulary.
+fn whole(bytes: Vec<u8>, side: &SideFiles, origin: &str) -> Result<Tokenizer, TokenizerError> {
+    if side.is_empty() {
+        return parse(&bytes, origin);
+    }
+    let mut json: Value =
+        serde_json::from_slice(&bytes).map_err(|error| malformed(origin, TOKENIZER, error))?;
+    let mut known = BTreeMap::new();
+    for token in json["added_tokens"].as_array().into_iter().flatten() {
+        if let (Some(token), Some(id)) = (token["content"].as_str(), token["id"].as_u64()) {
+            known.extend(u32::try_from(id).map(|id| (token.to_owned(), id)));
+        }
+    }
+    // Models of other kinds have lists, to which nothing can be added at an id of its own.
+    let Some(vocab) = json["model"]["vocab"].as_object_mut() else {
+        return parse(&bytes, origin);
+    };
+    for (token, id) in vocab.iter() {
+        let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+        known.extend(id.map(|id| (token.clone(), id)));
+    }
+    let mut changed = false;
+    for (token, id) in side.missing(&known) {
+        vocab.insert(token.to_owned(), id.into());
+        changed = true;
+    }
+    match changed {
+        true => parse(json.to_string().as_bytes(), origin),
+        false => parse(&bytes, origin),
+    }
+}
+
+/// A tokenizer from GPT-2's own two files.
+fn parts(folder: &Path, side: &SideFiles) -> Result<Tokenizer, TokenizerError> {
+    let [vocab, merges] = ["vocab.json", "merges.txt"].map(|name| folder.join(name));
+    let (Some(tokens), Some(pairs)) = (read(&vocab)?, read(&merges)?) else {
+        return Err(TokenizerError::Missing {
+            folder: folder.to_owned(),
+        });
+    };
+    let mut tokens: BTreeMap<String, u32> = serde_json::from_slice(&tokens)
+        .map_err(|error| malformed(&name(&vocab), VOCABULARY, error))?;
+    let missing: Vec<(String, u32)> = side
+        .missing(&tokens)
+        .map(|(token, id)| (token.to_owned(), id))
+        .collect();
+    tokens.extend(missing);
+    let pairs = parse_merges(&pairs).map_err(|reason| malformed(&name(&merges), MERGES, reason))?;
+    let bpe = json!({ "vocab": tokens, "merges": pairs });
+    guarded(|| Ok(byte_level(serde_json::from_value::<BPE>(bpe)?))).map_err(|reason| {
+        let both = format!("{} with {}", vocab.display(), merges.display());
+        malformed(&both, TOGETHER, reason)
+    })
+}
+
+fn parse(bytes: &[u8], origin: &str) -> Result<Tokenizer, TokenizerError> {
     // What is no JSON at all, the parser names better than `tokenizers`, which says where in its
     // own types it stopped.
     serde_json::from_slice::<IgnoredAny>(bytes)
@@ -73,7 +126,6 @@ fn parse(bytes: &[u8], origin: &str) -> Result<TextTokenizer, TokenizerError> {
         Ok(inner)
     })
     .map_err(|reason| malformed(origin, TOKENIZER, reason))
-    .map(|inner| TextTokenizer { inner })
 }
 
 /// The pairs of a `merges.txt`, in order, or which line is none.
@@ -90,18 +142,29 @@ fn parse_merges(bytes: &[u8]) -> Result<Vec<(&str, &str)>, String> {
 }
 
 /// The content of a file, if it is there.
-fn read(file: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
-    match fs::read(file) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Io {
-            file: file.to_owned(),
-            source,
-        }),
+pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
+    let io = |source| TokenizerError::Io {
+        file: file.to_owned(),
+        source,
+    };
+    let mut opened = match File::open(file) {
+        Ok(opened) => opened.take(MAX_FILE + 1),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let mut bytes = Vec::new();
+    opened.read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io(ErrorKind::FileTooLarge.into()));
     }
+    Ok(Some(bytes))
 }
 
-fn malformed(origin: &str, expected: &'static str, reason: impl ToString) -> TokenizerError {
+pub(super) fn malformed(
+    origin: &str,
+    expected: &'static str,
+    reason: impl ToString,
+) -> TokenizerError {
     TokenizerError::Malformed {
         origin: origin.to_owned(),
         expected,
@@ -109,6 +172,6 @@ fn malformed(origin: &str, expected: &'static str, reason: impl ToString) -> Tok
     }
 }
 
-fn name(file: &Path) -> String {
+pub(super) fn name(file: &Path) -> String {
     file.display().to_string()
 }

@@ -53,6 +53,6 @@ impl TextTokenizer {
             .with_post_processor(Some(gpt2_bytes()))
             .with_decoder(Some(gpt2_bytes()));
         inner.add_special_tokens(&[AddedToken::from(END_OF_TEXT, true)]);
-        Ok(Self { inner })
+        Ok(inner.into())
     }
 }

@@ -11,4 +11,5 @@ mod parquet_file;
 mod storybook;
 mod stream;
 mod tokenizer;
+mod tokenizer_folder;
 mod windows;
