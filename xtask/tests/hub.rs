@@ -194,16 +194,7 @@ fn a_model_and_its_texts_come_from_the_hub_and_go_back_as_a_folder_to_publish() 
     assert!(!world.served.asked().contains(&"there.parquet".to_owned()));
 
     // Converted, with a card that holds what was measured.
-    let arm = [
-        "--arm",
-        "moments",
-        "--chunk-size",
-        "16",
-        "--clusters",
-        "4",
-        "--sink-tokens",
-        "2",
-    ];
+    let arm = ["--arm", "moments:chunk_size=16,clusters=4,sink_tokens=2"];
     let (converted, results) = (display("converted"), display("results"));
     let mut arguments = vec!["convert", "--model", MODEL, "--out", &converted];
     arguments.extend(["--results", &results]);
@@ -318,7 +309,7 @@ fn trained_models_have_a_card_with_what_training_noted() {
         "finetune", "--model", MODEL, "--out", &out, "--window", "32",
     ];
     arguments.extend(["--data", "wikitext-2", "--experiments", &experiments]);
-    arguments.extend(["--arm", "moments:chunk_size=16:clusters=4"]);
+    arguments.extend(["--arm", "moments:chunk_size=16,clusters=4"]);
     world.succeeds(&arguments);
     let card = fs::read_to_string(world.path("tuned/README.md")).unwrap();
     for part in [

@@ -143,7 +143,7 @@ fn weights(folder: &Path) -> Vec<f32> {
 }
 
 /// An arm with a far field in so short a text.
-const ARM: &str = "moments:chunk_size=16:clusters=4:sink_tokens=2";
+const ARM: &str = "moments:chunk_size=16,clusters=4,sink_tokens=2";
 
 #[test]
 fn two_lent_devices_train_as_this_one_does() {
@@ -202,12 +202,8 @@ fn a_lent_device_gives_the_logits_of_this_one() {
         "convert",
         "--model",
         "model",
-        "--chunk-size",
-        "16",
-        "--clusters",
-        "4",
-        "--sink-tokens",
-        "2",
+        "--arm",
+        ARM,
         "--out",
         "converted",
     ]);

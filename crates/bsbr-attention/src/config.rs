@@ -13,7 +13,8 @@ pub const MAX_CHUNK_SIZE: usize = 1 << 20;
 /// The attention of one layer.
 ///
 /// Serialised with an `arm` tag beside the settings, as in
-/// `{"arm": "moments", "chunk_size": 128, "clusters": 8}`.
+/// `{"arm": "moments", "chunk_size": 128, "clusters": 8}`. As text it is
+/// `moments:chunk_size=128,clusters=8`; what is not said there has its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "arm", rename_all = "snake_case")]
 pub enum ArmConfig {
@@ -163,17 +164,6 @@ impl MomentsConfig {
 }
 
 impl ArmConfig {
-    /// The arm of this name with its default settings.
-    pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "dense" => Self::DENSE,
-            "local" => Self::Local(LocalConfig::default()),
-            "published" => Self::Published(PublishedConfig::default()),
-            "moments" => Self::Moments(MomentsConfig::default()),
-            _ => return None,
-        })
-    }
-
     /// The original.
     pub const DENSE: Self = Self::Dense(DenseConfig {
         kv_bits: KvBits::ThirtyTwo,

@@ -1,5 +1,7 @@
 //! What can be wrong with an arm's settings.
 
+use crate::config::ArmConfig;
+
 /// A setting of an arm that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -50,6 +52,57 @@ pub enum ConfigError {
     CompressionWithoutState {
         /// The value found.
         compression: usize,
+    },
+}
+
+/// Text that stands for no arm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArmError {
+    /// A name that no arm has.
+    #[error("there is no arm `{name}`, expected {}", ArmConfig::NAMES.join(" or "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// Something that sets nothing.
+    #[error(
+        "arm {arm}: `{part}` sets nothing, expected setting=value, as in moments:kv_bits=4,clusters=16"
+    )]
+    Syntax {
+        /// The arm.
+        arm: &'static str,
+        /// The text.
+        part: String,
+    },
+    /// A setting that the arm does not have.
+    #[error("arm {arm} has no setting `{setting}`, expected one of {known}")]
+    NoSuchSetting {
+        /// The arm.
+        arm: &'static str,
+        /// The setting's name.
+        setting: String,
+        /// The names of the settings that it has.
+        known: String,
+    },
+    /// A setting that is given twice.
+    #[error("arm {arm}: `{setting}` is given twice; give it once")]
+    Twice {
+        /// The arm.
+        arm: &'static str,
+        /// The setting.
+        setting: &'static str,
+    },
+    /// A value that the setting cannot have.
+    #[error("arm {arm}: `{setting}` is `{found}`, expected {expected}")]
+    Value {
+        /// The arm.
+        arm: &'static str,
+        /// The setting.
+        setting: &'static str,
+        /// The value.
+        found: String,
+        /// What is accepted.
+        expected: &'static str,
     },
 }
 

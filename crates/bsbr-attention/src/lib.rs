@@ -17,6 +17,7 @@ mod dense;
 mod eigen;
 mod exact;
 mod fused;
+mod grammar;
 mod joint;
 mod local;
 mod moments;
@@ -34,7 +35,7 @@ pub use compression::CompressionBases;
 pub use config::{
     ArmConfig, DenseConfig, HeadLevel, KvBits, LocalConfig, MomentsConfig, PublishedConfig,
 };
-pub use error::{CalibrationError, ConfigError};
+pub use error::{ArmError, CalibrationError, ConfigError};
 pub use padding::Padding;
 pub use published::PublishedRouting;
 pub use tuning::RetrievalTuning;

@@ -222,14 +222,14 @@ fn far(arm: &ArmConfig) -> [String; 2] {
 
 /// The settings of an arm as its configuration names them.
 fn settings(arm: &ArmConfig) -> String {
-    let value = serde_json::to_value(arm).unwrap_or_default();
-    let fields = value.as_object().into_iter().flatten();
-    let settings: Vec<String> = fields
-        .filter(|(name, _)| *name != "arm")
+    if *arm == ArmConfig::DENSE {
+        return "—".to_owned();
+    }
+    let settings: Vec<String> = arm
+        .settings()
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("`{name}` {value}"))
         .collect();
-    match settings.is_empty() {
-        true => "—".to_owned(),
-        false => settings.join(", "),
-    }
+    settings.join(", ")
 }

@@ -32,6 +32,6 @@ pub use hybrid::Hybrid;
 pub use levels::{ChosenLevels, choose_levels};
 pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};
 pub use numbers::{FloatType, UnknownFloatType};
-pub use plan::{ConversionPlan, PlanError};
+pub use plan::{ConversionPlan, LayerArms, PlanError};
 pub use safetensors::Dtype;
 pub use save::{SaveOptions, save_model};

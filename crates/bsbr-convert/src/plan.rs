@@ -1,9 +1,9 @@
 //! Which arm each layer is converted to.
 
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
-use bsbr_attention::ArmConfig;
-use serde_json::Value;
+use bsbr_attention::{ArmConfig, ArmError};
 
 /// The arm of every layer: one for all, and exceptions.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,20 +45,9 @@ pub enum PlanError {
         /// The model's last layer.
         last: usize,
     },
-    /// A name that is no arm.
-    #[error("unknown arm `{name}`, expected dense, local, published or moments")]
-    UnknownArm {
-        /// The name.
-        name: String,
-    },
-    /// A setting that the arm does not have, or with a value that it cannot have.
-    #[error("arm {arm}: {message}")]
-    Setting {
-        /// The arm.
-        arm: String,
-        /// What is wrong.
-        message: String,
-    },
+    /// An arm that is none.
+    #[error(transparent)]
+    Arm(#[from] ArmError),
 }
 
 impl ConversionPlan {
@@ -78,47 +67,22 @@ impl ConversionPlan {
         self
     }
 
-    /// A plan from the text of command-line options.
-    ///
-    /// `arm` is a name with settings after colons, such as `moments:chunk_size=64:clusters=16`;
-    /// settings not given have their defaults. `layers` lists exceptions,
-    /// `0-5=moments,6-11=dense`: layers are counted from 0, and a range includes its last. An
-    /// exception of the same arm as `arm` starts from its settings.
+    /// `arm` in all layers but those of `exceptions`.
+    pub fn new(arm: ArmConfig, exceptions: LayerArms) -> Self {
+        Self {
+            base: arm,
+            exceptions: exceptions.0,
+        }
+    }
+
+    /// A plan from the texts of an arm and of [`LayerArms`].
     ///
     /// # Errors
     ///
     /// [`PlanError`] shows the part that cannot be understood.
     pub fn parse(arm: &str, layers: Option<&str>) -> Result<Self, PlanError> {
-        let base = parse_arm(arm, None)?;
-        let mut exceptions: Vec<(RangeInclusive<usize>, ArmConfig)> = Vec::new();
-        for part in layers.unwrap_or_default().split(',') {
-            let part = part.trim();
-            if part.is_empty() {
-                continue;
-            }
-            let syntax = || PlanError::Syntax { part: part.into() };
-            let (range, arm) = part.split_once('=').ok_or_else(syntax)?;
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let number = |text: &str| text.trim().parse::<usize>().map_err(|_| syntax());
-            let (first, last) = (number(first)?, number(last)?);
-            if first > last {
-                return Err(PlanError::Reversed {
-                    part: part.into(),
-                    first,
-                    last,
-                });
-            }
-            if let Some((other, _)) = exceptions
-                .iter()
-                .find(|(other, _)| first <= *other.end() && *other.start() <= last)
-            {
-                return Err(PlanError::Twice {
-                    layer: first.max(*other.start()),
-                });
-            }
-            exceptions.push((first..=last, parse_arm(arm, Some(&base))?));
-        }
-        Ok(Self { base, exceptions })
+        let exceptions = layers.map(str::parse).transpose()?;
+        Ok(Self::new(arm.parse()?, exceptions.unwrap_or_default()))
     }
 
     /// The arm of each of `n_layer` layers.
@@ -149,33 +113,56 @@ impl ConversionPlan {
     }
 }
 
-/// `name:setting=value:…`, on top of `base` where that is the same arm.
-fn parse_arm(text: &str, base: Option<&ArmConfig>) -> Result<ArmConfig, PlanError> {
-    let mut parts = text.trim().split(':');
-    let name = parts.next().unwrap_or_default().trim();
-    let wrong = |message: String| PlanError::Setting {
-        arm: name.into(),
-        message,
-    };
-    let unknown = || PlanError::UnknownArm { name: name.into() };
-    let start = match base.filter(|base| base.name() == name) {
-        Some(base) => base.clone(),
-        None => ArmConfig::named(name).ok_or_else(unknown)?,
-    };
-    let mut object = match serde_json::to_value(start) {
-        Ok(Value::Object(object)) => object,
-        _ => return Err(unknown()),
-    };
-    for part in parts {
-        let (setting, value) = part
-            .split_once('=')
-            .ok_or_else(|| wrong(format!("`{part}`: expected setting=value")))?;
-        let value = serde_json::from_str(value.trim()).map_err(|_| {
-            wrong(format!(
-                "`{part}`: the value is neither a number nor true or false"
-            ))
-        })?;
-        object.insert(setting.trim().into(), value);
+/// Arms of some layers, as in `0-5=moments:clusters=16,kv_bits=4,7=dense`: layers are counted from
+/// 0, and a range includes its last.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LayerArms(Vec<(RangeInclusive<usize>, ArmConfig)>);
+
+impl FromStr for LayerArms {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let mut found: Vec<(RangeInclusive<usize>, ArmConfig)> = Vec::new();
+        for part in parts(text) {
+            let syntax = || PlanError::Syntax { part: part.clone() };
+            let (range, arm) = part.split_once('=').ok_or_else(syntax)?;
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let number = |text: &str| text.trim().parse::<usize>().map_err(|_| syntax());
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(PlanError::Reversed { part, first, last });
+            }
+            if let Some((other, _)) = found
+                .iter()
+                .find(|(other, _)| first <= *other.end() && *other.start() <= last)
+            {
+                return Err(PlanError::Twice {
+                    layer: first.max(*other.start()),
+                });
+            }
+            found.push((first..=last, arm.parse()?));
+        }
+        Ok(Self(found))
     }
-    serde_json::from_value(Value::Object(object)).map_err(|e| wrong(e.to_string()))
+}
+
+/// The exceptions of a list. Commas separate them and the settings of their arms, too; a setting's
+/// name begins with a letter.
+fn parts(text: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for piece in text
+        .split(',')
+        .map(str::trim)
+        .filter(|piece| !piece.is_empty())
+    {
+        let is_setting = piece.starts_with(|first: char| first.is_ascii_alphabetic());
+        match parts
+            .last_mut()
+            .filter(|last| is_setting && last.contains(':'))
+        {
+            Some(last) => *last += &format!(",{piece}"),
+            None => parts.push(piece.to_owned()),
+        }
+    }
+    parts
 }

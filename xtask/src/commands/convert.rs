@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bsbr_attention::{ArmConfig, HeadLevel};
 use bsbr_convert::{
-    ConversionPlan, FloatType, SaveOptions, calibrate, choose_levels, convert, save_model,
+    ConversionPlan, FloatType, LayerArms, SaveOptions, calibrate, choose_levels, convert,
+    save_model,
 };
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::arms;
 use super::card;
 use super::hub::HubArgs;
 use super::model;
@@ -28,7 +30,7 @@ use crate::device;
 /// differ in what they keep of the tokens farther back:
 ///
 /// `dense` keeps every key and value and loses nothing. It answers questions about far facts. Its
-/// cache grows by all keys and values of each token; with `--kv-bits 8` it is smaller, and rounded.
+/// cache grows by all keys and values of each token; as `dense:kv_bits=8` it is smaller, and rounded.
 ///
 /// `local` keeps nothing. What only a far token says is lost, and so are answers to far questions.
 /// Its cache does not grow.
@@ -41,8 +43,8 @@ use crate::device;
 /// as the mean of their cluster. It answers far questions. Its cache grows as that of `dense` does,
 /// by fewer bytes.
 ///
-/// `moments` with `--exact-clusters 0` keeps the clusters alone, and with `--state on` a state of
-/// what they leave. Single far tokens are lost, and so are most answers. Its cache grows by a few
+/// `moments:exact_clusters=0` keeps the clusters alone, and with `state=true` a state of what they
+/// leave. Single far tokens are lost, and so are most answers. Its cache grows by a few
 /// vectors for each chunk.
 #[derive(clap::Args)]
 pub struct Args {
@@ -54,37 +56,11 @@ pub struct Args {
     /// Folder to write; it must not exist or be empty
     #[arg(long)]
     out: PathBuf,
-    /// The attention that replaces softmax over all tokens
-    #[arg(long, value_enum, default_value_t = Arm::Moments)]
-    arm: Arm,
-    /// S, tokens per chunk [default: 128]
-    #[arg(long)]
-    chunk_size: Option<usize>,
-    /// P, chunks before the own one that are attended to exactly [default: 1]
-    #[arg(long)]
-    near_chunks: Option<usize>,
-    /// First tokens that every token attends to exactly [default: 4]
-    #[arg(long)]
-    sink_tokens: Option<usize>,
-    /// G, clusters per far chunk, a power of two [default: 8]
-    #[arg(long)]
-    clusters: Option<usize>,
-    /// Clusters whose tokens each query attends to exactly; 0 for summaries only [default: 8]
-    #[arg(long)]
-    exact_clusters: Option<usize>,
-    /// Bits of far keys and values, or with `--arm dense` of all: 4, 8, 16 or 32
-    /// [default: 8, and 32 with `--arm dense`]
-    #[arg(long)]
-    kv_bits: Option<usize>,
-    /// Whether the first-order state is kept [default: off]
-    #[arg(long, value_enum)]
-    state: Option<Switch>,
-    /// Factor by which states are compressed [default: 1]
-    #[arg(long)]
-    compression: Option<usize>,
-    /// Layers with another arm, such as 0-5=moments,6-11=dense
-    #[arg(long)]
-    layers: Option<String>,
+    #[arg(long, value_name = "ARM", default_value = "moments", help = arms::HELP.as_str())]
+    arm: ArmConfig,
+    /// Layers with another arm, such as 0-5=moments:clusters=16,kv_bits=4,7=dense
+    #[arg(long, value_name = "LAYERS=ARM,…")]
+    layers: Option<LayerArms>,
     /// Let each head look only as far as it must: heads see their near field alone, or clusters
     /// without looking any up, where that moves predictions on the calibration text by at most this
     /// many nats per position (KL), such as 0.0001. By default every head looks clusters up
@@ -105,26 +81,6 @@ pub struct Args {
     allow_non_finite: bool,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
-}
-
-/// An arm's name.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Arm {
-    /// The original
-    Dense,
-    /// Sinks and near field alone
-    Local,
-    /// The report's formula, made causal
-    Published,
-    /// Near field, clusters of far chunks, and the tokens of each query's best clusters
-    Moments,
-}
-
-/// On or off.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    On,
-    Off,
 }
 
 /// An element type.
@@ -156,40 +112,9 @@ impl From<Precision> for FloatType {
     }
 }
 
-impl Args {
-    /// The arm and its settings as a plan understands them.
-    fn arm(&self) -> String {
-        let name = match self.arm {
-            Arm::Dense => "dense",
-            Arm::Local => "local",
-            Arm::Published => "published",
-            Arm::Moments => "moments",
-        };
-        let settings = [
-            ("chunk_size", self.chunk_size.map(|n| n.to_string())),
-            ("near_chunks", self.near_chunks.map(|n| n.to_string())),
-            ("sink_tokens", self.sink_tokens.map(|n| n.to_string())),
-            ("clusters", self.clusters.map(|n| n.to_string())),
-            (
-                "state",
-                self.state.map(|state| (state == Switch::On).to_string()),
-            ),
-            ("exact_clusters", self.exact_clusters.map(|n| n.to_string())),
-            ("kv_bits", self.kv_bits.map(|n| n.to_string())),
-            ("compression", self.compression.map(|n| n.to_string())),
-        ];
-        settings
-            .into_iter()
-            .fold(name.to_owned(), |arm, (setting, value)| match value {
-                Some(value) => format!("{arm}:{setting}={value}"),
-                None => arm,
-            })
-    }
-}
-
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let plan = ConversionPlan::parse(&args.arm(), args.layers.as_deref())?;
+    let plan = ConversionPlan::new(args.arm.clone(), args.layers.clone().unwrap_or_default());
     let device = device::parse(&args.device)?;
     let found = args.hub.find(&args.model)?;
     let folder = found.folder.clone();
@@ -200,7 +125,7 @@ pub fn run(args: Args) -> Result<()> {
         Some(budget) => with_levels(model, &folder, &args.calibrate, budget)?,
         None => model,
     };
-    let model = if arms.iter().any(is_compressed) {
+    let model = if arms.iter().any(|arm| arm.compression() > 1) {
         calibrated(model, &folder, &args.calibrate)?
     } else {
         model
@@ -308,12 +233,4 @@ fn calibration(
         .take(count)
         .map(|ids| Ok(TokenBatch::single(ids)?))
         .collect()
-}
-
-fn is_compressed(arm: &ArmConfig) -> bool {
-    match arm {
-        ArmConfig::Dense(_) | ArmConfig::Local(_) => false,
-        ArmConfig::Published(config) => config.compression > 1,
-        ArmConfig::Moments(config) => config.compression > 1,
-    }
 }

@@ -15,6 +15,7 @@ pub mod serve_device;
 pub mod shape;
 pub mod texts;
 
+mod arms;
 mod card;
 mod ids;
 mod model;

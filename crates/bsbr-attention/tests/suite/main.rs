@@ -5,6 +5,7 @@ mod common;
 mod compression;
 mod extremes;
 mod gradients;
+mod grammar;
 mod limits;
 mod precision;
 mod published;

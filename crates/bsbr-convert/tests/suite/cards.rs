@@ -33,10 +33,7 @@ fn what_is_known_of_a_base_is_said_to_the_hub() {
         base,
         ..ModelCard::default()
     };
-    let text = card.to_markdown(&config(Some((
-        "moments:clusters=4",
-        Some("0-2=moments,3=dense"),
-    ))));
+    let text = card.to_markdown(&config(Some(("moments:clusters=4", Some("3=dense")))));
     let front = front_matter(&text);
     for line in [
         "license: mit",

@@ -31,7 +31,7 @@ fn text() -> Vec<TokenBatch> {
 fn a_converted_model_has_its_arms_and_its_weights() {
     let folder = tempfile::tempdir().unwrap();
     let model = load(fixture("single")).model;
-    let converted = converted("moments:chunk_size=2:clusters=2", Some("1=dense"));
+    let converted = converted("moments:chunk_size=2,clusters=2", Some("1=dense"));
     let arms = &converted.config().bsbr.as_ref().unwrap().layers;
     assert_eq!(arms[0].name(), "moments");
     assert_eq!(arms[1].name(), "dense");
@@ -54,7 +54,7 @@ fn a_model_of_one_chunk_is_the_original() {
         assert_close(&logits(&model, &expected.tokens), &expected.logits, 1e-5);
     }
     // Small chunks change something, or nothing was converted.
-    let local = converted("local:chunk_size=1:near_chunks=0:sink_tokens=0", None);
+    let local = converted("local:chunk_size=1,near_chunks=0,sink_tokens=0", None);
     let found = logits(&local, &expected.tokens);
     assert!(
         found
@@ -124,10 +124,10 @@ fn layers_that_keep_their_arm_keep_what_it_learned() {
 #[test]
 fn what_moments_learns_starts_from_the_projections_and_is_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let plain = "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=2:state=true";
+    let plain = "moments:chunk_size=2,near_chunks=0,sink_tokens=0,clusters=2,state=true";
     let model = converted(
-        &format!("{plain}:learned=true"),
-        Some("1=moments:state=false"),
+        &format!("{plain},learned=true"),
+        Some("1=moments:chunk_size=2,near_chunks=0,sink_tokens=0,clusters=2"),
     );
     let names: Vec<String> = tensors(&model)
         .into_iter()
@@ -170,7 +170,7 @@ fn what_moments_learns_starts_from_the_projections_and_is_saved() {
     let text = converted(plain, None).config().to_json().unwrap();
     assert!(!text.contains("learned"), "{text}");
     let given = converted(plain, None).with_learned_retrieval();
-    let all = converted(&format!("{plain}:learned=true"), None);
+    let all = converted(&format!("{plain},learned=true"), None);
     assert_eq!(tensors(&given), tensors(&all));
     assert_eq!(given.config(), all.config());
 }
@@ -189,7 +189,7 @@ fn a_plan_that_does_not_fit_the_model_is_refused() {
 fn compressed_states_need_calibration() {
     let folder = tempfile::tempdir().unwrap();
     let model = converted(
-        "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:state=true:compression=4",
+        "moments:chunk_size=2,near_chunks=0,sink_tokens=0,clusters=1,state=true,compression=4",
         Some("0=dense"),
     );
     assert_eq!(uncalibrated_layers(&model), [1]);
@@ -232,7 +232,7 @@ fn compressed_states_need_calibration() {
 #[test]
 fn each_layer_is_calibrated_on_what_the_layers_before_it_give() {
     let arm =
-        "moments:chunk_size=2:near_chunks=0:sink_tokens=0:clusters=1:state=true:compression=4";
+        "moments:chunk_size=2,near_chunks=0,sink_tokens=0,clusters=1,state=true,compression=4";
     let both = calibrate(converted(arm, None), &text()).unwrap();
     // The second layer alone, behind a first one that is set already.
     let first = both.h[0].attn.bsbr.clone();
@@ -256,7 +256,7 @@ fn each_layer_is_calibrated_on_what_the_layers_before_it_give() {
 
 #[test]
 fn a_model_that_compresses_nothing_needs_no_text() {
-    let model = converted("moments:chunk_size=2:clusters=2", None);
+    let model = converted("moments:chunk_size=2,clusters=2", None);
     assert!(uncalibrated_layers(&model).is_empty());
     let same = calibrate(model.clone(), &[]).unwrap();
     assert_eq!(tensors(&same), tensors(&model));

@@ -18,7 +18,7 @@ fn original() -> Gpt2 {
 
 /// An arm that sees so little that it differs from dense attention.
 fn converted() -> Gpt2 {
-    let arm = "local:chunk_size=1:near_chunks=0:sink_tokens=0";
+    let arm = "local:chunk_size=1,near_chunks=0,sink_tokens=0";
     convert(original(), &ConversionPlan::parse(arm, None).unwrap()).unwrap()
 }
 

@@ -17,7 +17,7 @@ fn model() -> Gpt2 {
         let weight = block.attn.c_attn.weight.val() * 12.0;
         block.attn.c_attn.weight = burn::module::Param::from_tensor(weight);
     }
-    let plan = "moments:chunk_size=8:clusters=2:exact_clusters=1:sink_tokens=1";
+    let plan = "moments:chunk_size=8,clusters=2,exact_clusters=1,sink_tokens=1";
     convert(model, &ConversionPlan::parse(plan, None).unwrap()).unwrap()
 }
 
@@ -73,7 +73,7 @@ fn a_budget_is_kept_and_used() {
 #[test]
 fn without_a_limit_the_model_is_local() {
     let (near, _) = choose_levels(model(), &text(), f64::MAX, |_, _| {}).unwrap();
-    let plan = ConversionPlan::parse("local:chunk_size=8:sink_tokens=1", None).unwrap();
+    let plan = ConversionPlan::parse("local:chunk_size=8,sink_tokens=1", None).unwrap();
     let local = convert(model(), &plan).unwrap();
     let of = |model: &Gpt2| -> Tensor<3> { model.hidden_states(&text()[0]).unwrap() };
     let error = (of(&near) - of(&local)).abs().max().into_scalar::<f32>();
@@ -82,7 +82,7 @@ fn without_a_limit_the_model_is_local() {
 
 #[test]
 fn layers_of_other_arms_are_left_alone() {
-    let plan = "moments:chunk_size=8:clusters=2:exact_clusters=1";
+    let plan = "moments:chunk_size=8,clusters=2,exact_clusters=1";
     let plan = ConversionPlan::parse(plan, Some("0=dense")).unwrap();
     let mixed = convert(model(), &plan).unwrap();
     let (found, chosen) = choose_levels(mixed, &text(), f64::MAX, |_, _| {}).unwrap();

@@ -1,5 +1,6 @@
 //! Conversion plans as they are typed.
 
+use bsbr_attention::ArmError;
 use bsbr_convert::{ConversionPlan, PlanError};
 use bsbr_gpt2::Gpt2Config;
 
@@ -49,29 +50,20 @@ fn the_last_arm_that_a_layer_is_given_counts() {
 }
 
 #[test]
-fn settings_stand_behind_colons_and_exceptions_inherit_them() {
+fn exceptions_have_settings_of_their_own() {
     use bsbr_convert::ArmConfig;
-    let plan = "moments:chunk_size=64:clusters=16:state=false";
-    let plan = ConversionPlan::parse(plan, Some("1=moments:clusters=4,2=local")).unwrap();
-    let arms = plan.arms(3).unwrap();
-    let ArmConfig::Moments(first) = &arms[0] else {
-        panic!("{arms:?}")
-    };
-    assert_eq!(
-        (first.chunk_size, first.clusters, first.state),
-        (64, 16, false)
-    );
-    let ArmConfig::Moments(second) = &arms[1] else {
-        panic!("{arms:?}")
-    };
-    assert_eq!(
-        (second.chunk_size, second.clusters, second.state),
-        (64, 4, false)
-    );
-    let ArmConfig::Local(third) = &arms[2] else {
-        panic!("{arms:?}")
-    };
-    assert_eq!(third.chunk_size, 128);
+    let arm = |text: &str| text.parse::<ArmConfig>().unwrap();
+    let base = "moments:chunk_size=64,clusters=16";
+    let layers = "1-2=moments:clusters=4,kv_bits=4,3=local,4=local:sink_tokens=0,near_chunks=2";
+    let arms = ConversionPlan::parse(base, Some(layers)).unwrap().arms(5);
+    let expected = [
+        base,
+        "moments:clusters=4,kv_bits=4",
+        "moments:clusters=4,kv_bits=4",
+        "local",
+        "local:near_chunks=2,sink_tokens=0",
+    ];
+    assert_eq!(arms.unwrap(), expected.map(arm));
 }
 
 #[test]
@@ -108,26 +100,14 @@ fn plans_that_cannot_be_followed_say_why() {
             last: 11
         }
     );
-    let unknown = |name: &str| PlanError::UnknownArm { name: name.into() };
+    let unknown = |name: &str| PlanError::Arm(ArmError::Unknown { name: name.into() });
     assert_eq!(error("sparse", None), unknown("sparse"));
-    assert_eq!(error("", None), unknown(""));
     assert_eq!(error("dense", Some("1=")), unknown(""));
-    for arm in [
-        "dense:chunk_size=2",
-        "moments:chunk_size",
-        "moments:chunks=2",
-        "moments:chunk_size=two",
-        "moments:chunk_size=-1",
-        "moments:state=1",
-        "local:clusters=2",
-        "moments:arm=1",
-    ] {
-        let found = error(arm, None);
-        assert!(
-            matches!(found, PlanError::Setting { .. }),
-            "{arm}: {found:?}"
-        );
-    }
+    let clusters = error("dense", Some("0=dense,1=local:clusters=2"));
+    assert!(matches!(
+        clusters,
+        PlanError::Arm(ArmError::NoSuchSetting { .. })
+    ));
 }
 
 #[test]

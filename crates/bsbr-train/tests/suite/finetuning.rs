@@ -363,7 +363,7 @@ fn an_original_of_other_sizes_is_refused() {
 
 #[test]
 fn a_model_whose_states_were_never_calibrated_is_refused() {
-    let arm = "moments:chunk_size=8:clusters=2:sink_tokens=1:state=true:compression=4";
+    let arm = "moments:chunk_size=8,clusters=2,sink_tokens=1,state=true,compression=4";
     let plan = bsbr_convert::ConversionPlan::parse(arm, None).unwrap();
     let compressed = bsbr_convert::convert(model(), &plan).unwrap();
     let config = with(Objective::Lm, Trainable::All);

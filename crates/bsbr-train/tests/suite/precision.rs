@@ -15,8 +15,8 @@ use burn::tensor::{DType, Device};
 const ARMS: [&str; 5] = [
     "dense",
     "local:chunk_size=8",
-    "moments:chunk_size=8:clusters=2:near_chunks=0:state=true:exact_clusters=0",
-    "moments:chunk_size=8:clusters=2:near_chunks=0:state=true:exact_clusters=1:kv_bits=32",
+    "moments:chunk_size=8,clusters=2,near_chunks=0,state=true,exact_clusters=0",
+    "moments:chunk_size=8,clusters=2,near_chunks=0,state=true,exact_clusters=1,kv_bits=32",
     "published:chunk_size=8",
 ];
 

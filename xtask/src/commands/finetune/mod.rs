@@ -4,11 +4,13 @@ mod dashboard;
 mod lines;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use bsbr_attention::{ArmConfig, ArmError};
 use bsbr_convert::{
     ConversionPlan, FloatType, SaveOptions, convert, save_model, uncalibrated_layers,
 };
@@ -45,10 +47,10 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// The attention to convert to, such as moments, moments:exact_clusters=0, local or dense;
-    /// `kept` trains the model as it is
-    #[arg(long, default_value = "moments")]
-    arm: String,
+    /// The attention to convert to, such as moments, moments:exact_clusters=0,state=true, local or
+    /// dense (`convert --help` has all settings); `kept` trains the model as it is
+    #[arg(long, value_name = "ARM|kept", default_value = "moments")]
+    arm: Arm,
     /// Times the data is read
     #[arg(long, default_value_t = 1)]
     epochs: u64,
@@ -123,6 +125,26 @@ pub struct Args {
     /// Show plain lines where there would be a dashboard, as on what is no terminal
     #[arg(long)]
     no_dashboard: bool,
+}
+
+/// The attention that is trained.
+#[derive(Debug, Clone)]
+enum Arm {
+    /// What each layer has.
+    Kept,
+    /// One for all layers.
+    Of(ArmConfig),
+}
+
+impl FromStr for Arm {
+    type Err = ArmError;
+
+    fn from_str(text: &str) -> Result<Self, ArmError> {
+        match text {
+            "kept" => Ok(Self::Kept),
+            arm => arm.parse().map(Self::Of),
+        }
+    }
 }
 
 /// How the gradients of several devices come together.
@@ -270,10 +292,10 @@ impl Args {
 
 /// What is trained: the model that was loaded from `folder` with `arm`, calibrated on storybook text
 /// where that compresses its states.
-fn start(model: Gpt2, arm: &str, folder: &Path) -> Result<Gpt2> {
+fn start(model: Gpt2, arm: &Arm, folder: &Path) -> Result<Gpt2> {
     let model = match arm {
-        "kept" => model,
-        arm => convert(model, &ConversionPlan::parse(arm, None)?)?,
+        Arm::Kept => model,
+        Arm::Of(arm) => convert(model, &ConversionPlan::uniform(arm.clone()))?,
     };
     match uncalibrated_layers(&model).is_empty() {
         true => Ok(model),
@@ -402,8 +424,10 @@ mod tests {
             ..Gpt2Config::default()
         };
         let model = Gpt2::init(&config, 1, &Device::default()).expect("a model");
-        let arm = "moments:chunk_size=8:clusters=2:state=true:compression=4";
-        let model = start(model, arm, folder.path()).expect("it is calibrated");
+        let arm = "moments:chunk_size=8,clusters=2,state=true,compression=4"
+            .parse()
+            .expect("an arm");
+        let model = start(model, &arm, folder.path()).expect("it is calibrated");
         assert_eq!(model.config().arm(1).compression(), 4);
         assert!(uncalibrated_layers(&model).is_empty());
     }

@@ -1,0 +1,122 @@
+//! Arms as they are typed.
+
+use bsbr_attention::{ArmConfig, ArmError, HeadLevel, KvBits, LocalConfig, MomentsConfig};
+
+#[test]
+fn a_text_is_the_arm_and_the_arm_its_text() {
+    let moments = MomentsConfig::default;
+    let cases = [
+        ("dense", ArmConfig::DENSE),
+        ("local", ArmConfig::Local(LocalConfig::default())),
+        ("moments", ArmConfig::Moments(moments())),
+        (
+            "moments:chunk_size=64,exact_clusters=4,kv_bits=4",
+            ArmConfig::Moments(MomentsConfig {
+                chunk_size: 64,
+                exact_clusters: 4,
+                kv_bits: KvBits::Four,
+                ..moments()
+            }),
+        ),
+        (
+            "moments:state=true,levels=near+lookups+clusters",
+            ArmConfig::Moments(MomentsConfig {
+                state: true,
+                levels: vec![HeadLevel::Near, HeadLevel::Lookups, HeadLevel::Clusters],
+                ..moments()
+            }),
+        ),
+        (
+            "local:chunk_size=1,near_chunks=0,sink_tokens=0",
+            ArmConfig::Local(LocalConfig {
+                chunk_size: 1,
+                near_chunks: 0,
+                sink_tokens: 0,
+            }),
+        ),
+    ];
+    for (text, arm) in cases {
+        assert_eq!(text.parse(), Ok(arm.clone()), "{text}");
+        assert_eq!(arm.to_string(), text);
+    }
+    for name in ArmConfig::NAMES {
+        let arm = ArmConfig::named(name).unwrap();
+        assert_eq!((arm.name(), arm.to_string()), (name, name.to_owned()));
+        // What is written in full is the same.
+        let settings: Vec<String> = arm
+            .settings()
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(setting, value)| format!("{setting}={value}"))
+            .collect();
+        assert_eq!(format!("{name}:{}", settings.join(",")).parse(), Ok(arm));
+    }
+    let spaces = " moments : clusters = 4 , kv_bits = 32 ";
+    let tight = "moments:clusters=4,kv_bits=32";
+    assert_eq!(spaces.parse::<ArmConfig>(), tight.parse());
+}
+
+/// Every setting of the files has one of the same name here.
+#[test]
+fn settings_have_the_names_of_the_files() {
+    for name in ArmConfig::NAMES {
+        let arm = ArmConfig::named(name).unwrap();
+        let json = serde_json::to_value(&arm).unwrap();
+        let names: Vec<&str> = arm.settings().into_iter().map(|(name, _)| name).collect();
+        for key in json.as_object().unwrap().keys().filter(|key| *key != "arm") {
+            assert!(names.contains(&key.as_str()), "{name}: {key}");
+        }
+    }
+}
+
+#[test]
+fn errors_name_the_setting_the_value_and_what_is_allowed() {
+    for (text, parts) in [
+        ("sparse", vec!["`sparse`", "dense", "moments"]),
+        ("", vec!["``", "dense"]),
+        ("moments:", vec!["moments", "setting=value"]),
+        ("moments:chunk_size", vec!["`chunk_size`", "setting=value"]),
+        ("moments:clusters=4,", vec!["``", "setting=value"]),
+        (
+            "moments:chunks=2",
+            vec!["`chunks`", "chunk_size, near_chunks"],
+        ),
+        (
+            "dense:chunk_size=2",
+            vec!["dense", "`chunk_size`", "kv_bits"],
+        ),
+        ("moments:arm=1", vec!["`arm`"]),
+        (
+            "moments:chunk_size=two",
+            vec!["`chunk_size`", "`two`", "a whole number"],
+        ),
+        ("moments:chunk_size=-1", vec!["`-1`", "a whole number"]),
+        ("moments:state=1", vec!["`state`", "`1`", "true or false"]),
+        (
+            "moments:kv_bits=5",
+            vec!["`kv_bits`", "`5`", "4, 8, 16 or 32"],
+        ),
+        (
+            "moments:levels=near+far",
+            vec!["`levels`", "near+far", "lookups"],
+        ),
+        ("moments:clusters=4,clusters=4", vec!["`clusters`", "twice"]),
+        (
+            "moments:chunk_size=16:clusters=4",
+            vec!["`chunk_size`", "`16:clusters=4`"],
+        ),
+    ] {
+        let error = text.parse::<ArmConfig>().unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+    let mut arm = ArmConfig::DENSE;
+    let error = arm.set("clusters", "4").unwrap_err();
+    assert!(matches!(
+        error,
+        ArmError::NoSuchSetting { arm: "dense", .. }
+    ));
+    assert_eq!(arm.set("kv_bits", "8"), Ok("kv_bits"));
+    assert_eq!(arm.to_string(), "dense:kv_bits=8");
+}
