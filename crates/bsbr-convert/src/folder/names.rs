@@ -28,9 +28,10 @@ pub(crate) const USUAL: [&str; 9] = [
     "chat_template.json",
     GENERATION,
 ];
-/// Ends of names of files that hold tensors, whatever the format, or whole folders.
-const TENSORS: [&str; 28] = [
+/// Ends of names of files that hold tensors, whatever the format, tables of data, or whole folders.
+const TENSORS: [&str; 30] = [
     "7z",
+    "arrow",
     "bin",
     "ckpt",
     "ggml",
@@ -47,6 +48,7 @@ const TENSORS: [&str; 28] = [
     "onnx",
     "onnx_data",
     "ot",
+    "parquet",
     "pb",
     "pickle",
     "pkl",

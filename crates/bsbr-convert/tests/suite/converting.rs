@@ -127,7 +127,7 @@ fn what_moments_learns_starts_from_the_projections_and_is_saved() {
     let plain = "moments:chunk_size=2,near_chunks=0,sink_tokens=0,clusters=2,state=true";
     let model = converted(
         &format!("{plain},learned=true"),
-        Some("1=moments:chunk_size=2,near_chunks=0,sink_tokens=0,clusters=2"),
+        Some("1=moments:chunk_size=2,near_chunks=0,sink_tokens=0,clusters=2,learned=true"),
     );
     let names: Vec<String> = tensors(&model)
         .into_iter()
