@@ -97,12 +97,7 @@ fn arms() -> Vec<(&'static str, ArmConfig)> {
         ),
         (
             "moments, default",
-            ArmConfig::Moments(MomentsConfig {
-                state: false,
-                exact_clusters: 8,
-                kv_bits: KvBits::Eight,
-                ..moments
-            }),
+            ArmConfig::Moments(MomentsConfig::default()),
         ),
     ]
 }

@@ -123,7 +123,7 @@ impl Default for MomentsConfig {
             sink_tokens: 4,
             clusters: 8,
             state: false,
-            exact_clusters: 8,
+            exact_clusters: 12,
             compression: 1,
             learned: false,
             kv_bits: KvBits::Eight,

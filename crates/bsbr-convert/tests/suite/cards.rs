@@ -51,7 +51,7 @@ fn what_is_known_of_a_base_is_said_to_the_hub() {
         "| 0–2 | `moments` |",
         "| 3 | `dense` | — | its key and value | nothing |",
         "its key and value in 8 bits; a share of one of its chunk's 4 clusters",
-        "single tokens outside the 8 clusters that fit a query best, and what rounding takes",
+        "single tokens outside the 12 clusters that fit a query best, and what rounding takes",
         "`clusters` ",
         "nothing was trained after that",
     ] {

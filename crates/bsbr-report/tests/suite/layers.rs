@@ -88,7 +88,8 @@ fn sets_of_layers_are_converted_as_they_say() {
         let settings = match arm {
             "dense" => "dense".to_owned(),
             "local" => "local:chunk_size=16,sink_tokens=2".to_owned(),
-            _ => "moments:chunk_size=16,clusters=4,sink_tokens=2,kv_bits=32".to_owned(),
+            _ => "moments:chunk_size=16,clusters=4,sink_tokens=2,exact_clusters=8,kv_bits=32"
+                .to_owned(),
         };
         let plan = ConversionPlan::parse(&settings, layers).unwrap();
         let model = convert(lab.dense().clone(), &plan).unwrap();

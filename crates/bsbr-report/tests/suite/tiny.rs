@@ -106,7 +106,7 @@ id = "moments"
 label = "moments"
 about = "the default"
 default = true
-config = { arm = "moments", clusters = 4, sink_tokens = 2 }
+config = { arm = "moments", clusters = 4, sink_tokens = 2, exact_clusters = 8 }
 
 [[arm]]
 id = "summaries"
