@@ -1,6 +1,7 @@
 //! Text to ids and back, in the byte-level BPE of GPT-2.
 
 mod cache;
+mod detokenizer;
 mod error;
 mod guard;
 mod read;
@@ -8,6 +9,7 @@ mod side;
 mod train;
 
 pub use cache::CachedEncoder;
+pub use detokenizer::Detokenizer;
 pub use error::TokenizerError;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,134 @@
+//! The text of ids that come one by one.
+
+use super::{TextTokenizer, TokenizerError};
+
+/// Tokens of context that the text of the next one may depend on.
+const CONTEXT: usize = 8;
+/// Tokens after which text is given whose last character is not whole: more than any character has
+/// bytes.
+const MOST_HELD: usize = 8;
+
+/// Turns ids into text as they come: what it gives, put together, is the text of all of them.
+///
+/// A character may take several tokens; its text is given with the last of them.
+///
+/// # Example
+///
+/// ```
+/// # use bsbr_data::tokenizer::{Detokenizer, TextTokenizer};
+/// let tokenizer = TextTokenizer::train_bpe(["a tiny text"], 300)?;
+/// let mut detokenizer = Detokenizer::new(&tokenizer, &[]);
+/// let mut text = String::new();
+/// for id in tokenizer.encode("é, a text")? {
+///     text += &detokenizer.push(id)?;
+/// }
+/// text += &detokenizer.finish()?;
+/// assert_eq!(text, "é, a text");
+/// # Ok::<(), bsbr_data::tokenizer::TokenizerError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Detokenizer<'a> {
+    tokenizer: &'a TextTokenizer,
+    /// Some tokens before, then those whose text was not given yet.
+    ids: Vec<u32>,
+    given: usize,
+}
+
+impl<'a> Detokenizer<'a> {
+    /// For ids that follow those of `before`, whose text is not given.
+    pub fn new(tokenizer: &'a TextTokenizer, before: &[u32]) -> Self {
+        let ids = before[before.len().saturating_sub(CONTEXT)..].to_vec();
+        Self {
+            tokenizer,
+            given: ids.len(),
+            ids,
+        }
+    }
+
+    /// The text that `id` completes; empty where a character goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Coding`] where the ids give no text.
+    pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
+        self.ids.push(id);
+        let all = self.tokenizer.decode(&self.ids)?;
+        let is_whole = !all.ends_with(char::REPLACEMENT_CHARACTER);
+        match is_whole || self.ids.len() - self.given >= MOST_HELD {
+            true => self.give(&all),
+            false => Ok(String::new()),
+        }
+    }
+
+    /// What is left: a character that is not whole, as the tokenizer writes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn finish(mut self) -> Result<String, TokenizerError> {
+        let all = self.tokenizer.decode(&self.ids)?;
+        self.give(&all)
+    }
+
+    fn give(&mut self, all: &str) -> Result<String, TokenizerError> {
+        let before = self.tokenizer.decode(&self.ids[..self.given])?;
+        // A character that was cut off reads otherwise once it is whole.
+        let same = before
+            .char_indices()
+            .zip(all.chars())
+            .find(|((_, a), b)| a != b)
+            .map_or(before.len().min(all.len()), |((at, _), _)| at);
+        let new = all[same..].to_owned();
+        self.ids.drain(..self.given.saturating_sub(CONTEXT));
+        self.given = self.ids.len();
+        Ok(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokenizer() -> TextTokenizer {
+        let texts = ["the lamp of Mara is in the attic, the lamp is old"];
+        TextTokenizer::train_bpe(texts, 290).unwrap()
+    }
+
+    #[test]
+    fn pieces_put_together_are_the_whole_text() {
+        let tokenizer = tokenizer();
+        for text in ["the lamp, the lamp", "naïve 文字 🦀🦀 end", "", "  \n\n x"] {
+            let ids = tokenizer.encode(text).unwrap();
+            for start in 0..=ids.len().min(3) {
+                let mut detokenizer = Detokenizer::new(&tokenizer, &ids[..start]);
+                let mut found = tokenizer.decode(&ids[..start]).unwrap();
+                // A prompt may end within a character, which then is shown as broken.
+                if found.ends_with(char::REPLACEMENT_CHARACTER) {
+                    continue;
+                }
+                for &id in &ids[start..] {
+                    let piece = detokenizer.push(id).unwrap();
+                    assert!(
+                        !piece.contains(char::REPLACEMENT_CHARACTER),
+                        "{text}: {piece}"
+                    );
+                    found += &piece;
+                }
+                found += &detokenizer.finish().unwrap();
+                assert_eq!(found, text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_character_that_never_ends_is_given_in_the_end() {
+        let tokenizer = tokenizer();
+        let ids = tokenizer.encode("🦀").unwrap();
+        let mut detokenizer = Detokenizer::new(&tokenizer, &[]);
+        assert_eq!(detokenizer.push(ids[0]).unwrap(), "");
+        assert_eq!(detokenizer.finish().unwrap(), "\u{fffd}");
+        let mut detokenizer = Detokenizer::new(&tokenizer, &[]);
+        let held = (0..2 * MOST_HELD).map(|_| detokenizer.push(ids[0]).unwrap());
+        assert!(held.map(|text| text.len()).sum::<usize>() > 0);
+    }
+}
