@@ -1,5 +1,7 @@
 //! A batch of token ids on the host.
 
+use std::ops::Range;
+
 use bsbr_attention::Padding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -91,6 +93,43 @@ impl TokenBatch {
         self.ids
             .get(row * self.seq_len..(row + 1) * self.seq_len)
             .unwrap_or_default()
+    }
+
+    /// The batch cut into pieces of at most `size` tokens a row, to be fed to a cache one after
+    /// another. Padding stays in the first piece, which is longer by that much.
+    pub fn pieces(&self, size: usize) -> impl Iterator<Item = Self> + '_ {
+        let padded = (0..self.rows).map(|row| self.padding.of_row(row)).max();
+        let mut start = 0;
+        let mut end = padded.unwrap_or(0).saturating_add(size.max(1));
+        std::iter::from_fn(move || {
+            if start >= self.seq_len {
+                return None;
+            }
+            let columns = start..end.min(self.seq_len);
+            start = columns.end;
+            end = start.saturating_add(size.max(1));
+            Some(self.columns(columns))
+        })
+    }
+
+    /// The batch without the tokens in the first `start` places of each row; `None` where nothing
+    /// is left.
+    pub(crate) fn from_column(&self, start: usize) -> Option<Self> {
+        (start < self.seq_len).then(|| self.columns(start..self.seq_len))
+    }
+
+    /// The tokens in some places of each row; beyond the first ones, none is padding.
+    fn columns(&self, columns: Range<usize>) -> Self {
+        let ids = (0..self.rows).flat_map(|row| &self.row(row)[columns.clone()]);
+        Self {
+            ids: ids.copied().collect(),
+            rows: self.rows,
+            seq_len: columns.len(),
+            padding: match columns.start {
+                0 => self.padding.clone(),
+                _ => Padding::none(),
+            },
+        }
     }
 
     /// Checks every id against the vocabulary.

@@ -134,6 +134,17 @@ pub enum InputError {
         /// The model's arm.
         expected: String,
     },
+    /// A cache that holds all of a prompt, so that no token is left to be read.
+    #[error(
+        "the cache holds {past} tokens, but the prompt has {prompt}; leave at least its last token \
+         to be read"
+    )]
+    NothingUnread {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens that the cache holds.
+        past: usize,
+    },
     /// Padding between tokens.
     #[error(
         "row {row} has {padding} padding tokens after the {past} tokens in the cache, expected \

@@ -120,6 +120,7 @@ impl GenerationDefaults {
         let in_vocabulary = |id: &&u32| (**id as usize) < vocab_size;
         let mut settings = GenerationConfig {
             repetition_penalty: self.repetition_penalty,
+            no_repeat_ngram_size: self.no_repeat_ngram_size,
             stop_tokens: stop
                 .unwrap_or_default()
                 .iter()
@@ -135,6 +136,7 @@ impl GenerationDefaults {
             settings.temperature = self.temperature;
             settings.top_k = self.top_k;
             settings.top_p = self.top_p;
+            settings.min_p = self.min_p;
         }
         settings
     }

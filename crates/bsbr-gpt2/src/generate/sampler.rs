@@ -23,7 +23,9 @@ pub struct Sampler {
     temperature: f64,
     top_k: Option<usize>,
     top_p: f64,
+    min_p: f64,
     repetition_penalty: f64,
+    no_repeat_ngram_size: usize,
     row: usize,
     step: usize,
     rng: ChaCha8Rng,
@@ -41,7 +43,9 @@ impl Sampler {
             temperature: config.temperature,
             top_k: config.top_k,
             top_p: config.top_p,
+            min_p: config.min_p,
             repetition_penalty: config.repetition_penalty,
+            no_repeat_ngram_size: config.no_repeat_ngram_size,
             row,
             step: 0,
             rng: ChaCha8Rng::seed_from_u64(config.seed.wrapping_add(row as u64)),
@@ -51,10 +55,11 @@ impl Sampler {
     /// The logits after every setting; tokens that cannot be drawn are −∞.
     ///
     /// `context` is what the row has so far, prompt included; ids beyond the logits are ignored.
-    /// At temperature 0 only the repetition penalty applies.
+    /// At temperature 0 only the repetition penalty and `no_repeat_ngram_size` apply.
     pub fn process(&self, logits: &[f32], context: &[u32]) -> Vec<f32> {
         let mut logits = logits.to_vec();
         self.penalise(&mut logits, context);
+        self.forbid_repeats(&mut logits, context);
         if self.temperature > 0.0 {
             if self.temperature != 1.0 {
                 logits
@@ -63,6 +68,7 @@ impl Sampler {
             }
             self.keep_top_k(&mut logits);
             self.keep_top_p(&mut logits);
+            self.keep_min_p(&mut logits);
         }
         logits
     }
@@ -101,6 +107,11 @@ impl Sampler {
             return Err(not_finite("all −∞, or none"));
         }
         let processed = self.process(logits, context);
+        if !processed.iter().any(|x| x.is_finite()) {
+            return Err(not_finite(
+                "all −∞ after the settings, which forbid every token",
+            ));
+        }
         if self.temperature == 0.0 {
             self.step += 1;
             return Ok(argmax(&processed) as u32);
@@ -128,12 +139,46 @@ impl Sampler {
             return;
         }
         let penalty = self.repetition_penalty as f32; // within f32 by `validate`
-        let mut seen = context.to_vec();
-        seen.sort_unstable();
-        seen.dedup();
-        for id in seen {
-            if let Some(x) = logits.get_mut(id as usize) {
-                *x = if *x < 0.0 { *x * penalty } else { *x / penalty };
+        let mut seen = vec![false; logits.len()];
+        for &id in context {
+            if let Some(seen) = seen.get_mut(id as usize) {
+                *seen = true;
+            }
+        }
+        for (x, _) in logits.iter_mut().zip(seen).filter(|(_, seen)| *seen) {
+            *x = if *x < 0.0 { *x * penalty } else { *x / penalty };
+        }
+    }
+
+    /// Forbids tokens that would end an n-gram which the row already has.
+    fn forbid_repeats(&self, logits: &mut [f32], context: &[u32]) {
+        let size = self.no_repeat_ngram_size;
+        if size == 0 || context.len() < size {
+            return;
+        }
+        let begun = &context[context.len() + 1 - size..];
+        for ngram in context.windows(size) {
+            let Some((&last, before)) = ngram.split_last() else {
+                continue;
+            };
+            if before == begun
+                && let Some(x) = logits.get_mut(last as usize)
+            {
+                *x = f32::NEG_INFINITY;
+            }
+        }
+    }
+
+    /// Drops tokens whose probability is below `min_p` of the most probable one's.
+    fn keep_min_p(&self, logits: &mut [f32]) {
+        if self.min_p <= 0.0 {
+            return;
+        }
+        let probabilities = softmax(logits);
+        let most = probabilities.iter().copied().fold(0.0, f64::max);
+        for (x, p) in logits.iter_mut().zip(probabilities) {
+            if p < self.min_p * most {
+                *x = f32::NEG_INFINITY;
             }
         }
     }

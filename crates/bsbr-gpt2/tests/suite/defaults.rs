@@ -52,11 +52,13 @@ fn every_end_token_of_the_list_ends_a_text() {
 #[test]
 fn sampling_is_used_where_the_file_asks_for_it() {
     let drawn =
-        json!({"do_sample": true, "temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.2});
+        json!({"do_sample": true, "temperature": 0.7, "top_p": 0.9, "min_p": 0.1,
+               "repetition_penalty": 1.2, "no_repeat_ngram_size": 3});
     let settings = read(drawn).settings(97);
     let found = (settings.temperature, settings.top_k, settings.top_p);
     assert_eq!(found, (0.7, Some(50), 0.9));
-    assert_eq!(settings.repetition_penalty, 1.2);
+    assert_eq!((settings.min_p, settings.repetition_penalty), (0.1, 1.2));
+    assert_eq!(settings.no_repeat_ngram_size, 3);
     let all = read(json!({"do_sample": true, "top_k": 0})).settings(97);
     assert_eq!((all.temperature, all.top_k), (1.0, None));
     let greedy = read(json!({"temperature": 0.7, "top_k": 5})).settings(97);

@@ -127,11 +127,84 @@ fn seeds_decide_and_nothing_else_does() {
 #[test]
 fn tokens_are_told_as_they_are_chosen() {
     let (model, batch) = (load("base"), golden("base").batch());
+    let new = model.generate(&batch, &greedy(5)).expect("base");
     let mut told = vec![Vec::new(); 2];
-    let new = model
-        .generate_with(&batch, &greedy(5), |row, id| told[row].push(id))
-        .expect("base");
+    let mut generation = model.generation(&batch, &greedy(5)).expect("base");
+    while let Some(tokens) = generation.next_tokens().expect("base") {
+        for (row, id) in tokens {
+            told[row].push(id);
+            assert_eq!(generation.new_tokens(row), told[row]);
+        }
+    }
     assert_eq!(told, new);
+    assert_eq!(generation.into_tokens(), new);
+
+    let mut generation = model.generation(&batch, &greedy(5)).expect("base");
+    generation.next_tokens().expect("base");
+    generation.stop(0);
+    while generation.next_tokens().expect("base").is_some() {}
+    assert_eq!(
+        generation.into_tokens(),
+        [new[0][..1].to_vec(), new[1].clone()]
+    );
+}
+
+#[test]
+fn prompts_that_are_read_in_pieces_go_on_as_those_read_at_once() {
+    let (model, golden) = (load("base"), golden("base"));
+    let left = golden.ids("padded.left").concat();
+    let rows = golden.ids("padded.ids").into_iter().zip(left);
+    let rows: Vec<Vec<u32>> = rows
+        .map(|(row, left)| row[left as usize..].to_vec())
+        .collect();
+    let batch = TokenBatch::padded(&rows).expect("rows");
+    for prefill_chunk_size in [1, 5, 64] {
+        let config = GenerationConfig {
+            prefill_chunk_size,
+            ..greedy(24)
+        };
+        let new = model.generate(&batch, &config).expect("base");
+        assert_eq!(new, golden.ids("padded.greedy"), "{prefill_chunk_size}");
+    }
+
+    let config = GenerationConfig {
+        prefill_chunk_size: 5,
+        ..greedy(3)
+    };
+    let mut generation = model
+        .generation(&single(&rows[0]), &config)
+        .expect("a prompt of 12 tokens");
+    let mut read = vec![generation.tokens_read()];
+    while generation.read_next().expect("ids") {
+        read.push(generation.tokens_read());
+    }
+    assert_eq!((read, generation.prompt_tokens()), (vec![0, 5, 10, 12], 12));
+}
+
+#[test]
+fn a_cache_with_the_first_tokens_of_a_prompt_is_gone_on_from() {
+    let (model, ids) = (load("base"), (0..20).collect::<Vec<u32>>());
+    let expected = model.generate(&single(&ids), &greedy(8)).expect("base");
+    let mut cache = model.new_cache();
+    model
+        .prefill(&single(&ids[..15]), &mut cache, 4)
+        .expect("ids");
+    for _ in 0..2 {
+        let mut generation = model
+            .generation_after(&ids, &greedy(8), cache.clone())
+            .expect("five are left");
+        while generation.next_tokens().expect("base").is_some() {}
+        assert_eq!(generation.into_tokens(), expected);
+    }
+    for prompt in [&ids[..15], &ids[..3]] {
+        let error = model
+            .generation_after(prompt, &greedy(8), cache.clone())
+            .expect_err("nothing is left");
+        assert!(
+            error.to_string().contains("the cache holds 15 tokens"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -275,6 +348,20 @@ fn settings_out_of_bounds_are_refused_by_name() {
                 ..ok.clone()
             },
             "top_p",
+        ),
+        (
+            GenerationConfig {
+                min_p: 1.5,
+                ..ok.clone()
+            },
+            "min_p",
+        ),
+        (
+            GenerationConfig {
+                prefill_chunk_size: 0,
+                ..ok.clone()
+            },
+            "prefill_chunk_size",
         ),
         (
             GenerationConfig {

@@ -143,3 +143,19 @@ mod half {
         }
     }
 }
+
+#[test]
+fn pieces_put_together_are_the_batch() {
+    let batch = TokenBatch::padded(&[vec![1, 2, 3, 4, 5, 6, 7], vec![8, 9], vec![10, 11, 12, 13]])
+        .expect("rows");
+    for size in [0, 1, 2, 3, 100] {
+        let pieces: Vec<TokenBatch> = batch.pieces(size).collect();
+        assert_eq!(pieces[0].padding(), batch.padding());
+        assert_eq!(pieces[0].seq_len(), (5 + size.max(1)).min(7));
+        assert!(pieces[1..].iter().all(|piece| piece.padding().is_none()));
+        for row in 0..3 {
+            let ids: Vec<u32> = pieces.iter().flat_map(|p| p.row(row)).copied().collect();
+            assert_eq!(ids, batch.row(row), "pieces of {size}");
+        }
+    }
+}

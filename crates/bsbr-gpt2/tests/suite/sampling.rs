@@ -4,12 +4,20 @@
 use bsbr_gpt2::{GenerationConfig, GenerationError, Sampler};
 use serde::Deserialize;
 
+/// What `sampling.py` wrote.
+#[derive(Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
 #[derive(Deserialize)]
 struct Case {
     temperature: f64,
     top_k: Option<usize>,
     top_p: f64,
+    min_p: f64,
     repetition_penalty: f64,
+    no_repeat_ngram_size: usize,
     logits: Vec<f32>,
     context: Vec<u32>,
     processed: Vec<Option<f32>>,
@@ -22,7 +30,9 @@ impl Case {
             temperature: self.temperature,
             top_k: self.top_k,
             top_p: self.top_p,
+            min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            no_repeat_ngram_size: self.no_repeat_ngram_size,
             seed,
             ..Default::default()
         };
@@ -31,7 +41,9 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    serde_json::from_str(&crate::common::read_text("sampling.json")).expect("sampling.json")
+    let text = crate::common::read_text("sampling.json");
+    let golden: Golden = serde_json::from_str(&text).expect("sampling.json");
+    golden.cases
 }
 
 fn sampler(config: GenerationConfig) -> Sampler {
@@ -151,6 +163,37 @@ fn ids_beyond_the_logits_are_not_penalised() {
     };
     let found = sampler(config).process(&[4.0, -4.0, 1.0], &[0, 0, 1, 70]);
     assert_eq!(found, [2.0, -8.0, 1.0]);
+}
+
+#[test]
+fn no_n_gram_repeats_in_a_row_that_grows() {
+    for size in [1, 2, 3] {
+        let config = GenerationConfig {
+            no_repeat_ngram_size: size,
+            ..Default::default()
+        };
+        let mut sampler = sampler(config);
+        let mut ids = vec![2, 0, 2, 0];
+        for step in 0..12u32 {
+            let logits: Vec<f32> = (0..20).map(|id| (id * (step + 3) % 7 % 3) as f32).collect();
+            ids.push(sampler.next_token(&logits, &ids).expect("some are left"));
+        }
+        // What the prompt repeats itself is not to be helped.
+        let new = ids.windows(size).skip(5 - size);
+        for (at, ngram) in new.enumerate() {
+            let at = at + 5 - size;
+            let before = ids.windows(size).take(at).any(|other| other == ngram);
+            assert!(!before, "{ngram:?} in {ids:?} for {size}");
+        }
+    }
+    let config = GenerationConfig {
+        no_repeat_ngram_size: 1,
+        ..Default::default()
+    };
+    let error = sampler(config)
+        .next_token(&[1.0, 2.0], &[0, 1])
+        .expect_err("nothing is left");
+    assert!(error.to_string().contains("forbid every token"), "{error}");
 }
 
 #[test]
