@@ -109,8 +109,17 @@ impl ModelCard {
             (false, true) => "Its attention is the original one.",
             (false, false) => "Its attention was replaced, and nothing was trained after that.",
         };
+        let positions = match config.extended_positions() {
+            None => String::new(),
+            Some(extended) => format!(
+                " It was trained with {} positions; the others are made of these (`{}`), and nobody \
+                 trained them.",
+                extended.trained, extended.extension
+            ),
+        };
         format!(
-            "A GPT-2 of {} layers, {} heads and {} dimensions, with {} positions{of}. {weights}",
+            "A GPT-2 of {} layers, {} heads and {} dimensions, with {} positions{of}. {weights}\
+             {positions}",
             config.n_layer, config.n_head, config.n_embd, config.n_positions
         )
     }

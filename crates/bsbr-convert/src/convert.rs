@@ -29,7 +29,11 @@ pub fn convert(model: Gpt2, plan: &ConversionPlan) -> Result<Gpt2, ConvertError>
         .map(|(layer, arm)| old.arm(layer) == *arm)
         .collect();
     let config = Gpt2Config {
-        bsbr: Some(BsbrConfig { version: 1, layers }),
+        bsbr: Some(BsbrConfig {
+            version: 1,
+            layers,
+            positions: old.extended_positions(),
+        }),
         ..old.clone()
     };
     let device = model.device();

@@ -36,8 +36,8 @@ pub struct ChosenLevels {
 struct Head {
     layer: usize,
     head: usize,
-    /// Mean softmax mass on far tokens of the queries that have the most.
-    far_mass: f64,
+    /// By how much it needs far tokens, more or less.
+    need: f64,
 }
 
 /// Gives each head of `model`, which looks clusters up, the least level with which its predictions
@@ -64,19 +64,8 @@ pub fn choose_levels(
     for batch in batches {
         model.check(batch, 0)?;
     }
-    let arms: Vec<ArmConfig> = model
-        .h
-        .iter()
-        .map(|b| b.attn.bsbr.config().clone())
-        .collect();
     let dense = convert(model.clone(), &ConversionPlan::uniform(ArmConfig::DENSE))?;
-    let mut search = Search {
-        arms,
-        expected: Vec::new(),
-        batches,
-        model,
-        done: 0,
-    };
+    let mut search = Search::new(model, batches);
     let ranked = search.rank(&dense)?;
     let passes = 3 + 2 * (ranked.len() + 1).ilog2() as usize;
     let mut tried = |search: &mut Search<'_>, near: usize, clusters: usize| {
@@ -103,6 +92,48 @@ pub fn choose_levels(
         kl_after,
     };
     Ok((model, chosen))
+}
+
+/// Lets as few heads of `model` look beyond their near field as keep its predictions on `batches`
+/// close to those of dense attention: KL (dense ‖ arm) rises by at most `budget` nats per position.
+///
+/// This is for a model that will read more tokens than its positions were trained for. Heads that go
+/// by position meet tokens there whose positions look near and are not, so that they must not look
+/// far, whatever mass they put on far tokens within the trained length: heads are ranked by what
+/// predictions lose without the far field of each alone.
+///
+/// The text should need far tokens, and fit the trained positions. `progress` is told how many of
+/// about how many passes over the text are done.
+///
+/// # Errors
+///
+/// [`ConvertError`] where a batch is not one for this model.
+pub fn choose_far_heads(
+    model: Gpt2,
+    batches: &[TokenBatch],
+    budget: f64,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(Gpt2, ChosenLevels), ConvertError> {
+    for batch in batches {
+        model.check(batch, 0)?;
+    }
+    let dense = convert(model.clone(), &ConversionPlan::uniform(ArmConfig::DENSE))?;
+    let mut search = Search::new(model, batches);
+    let ranked = search.rank_by_loss(&dense, |done, of| {
+        progress(done, of + of.max(1).ilog2() as usize)
+    })?;
+    let kl_before = search.divergence(&search.levels(&ranked, 0, 0))?;
+    let near = most(ranked.len(), |near| {
+        let kl = search.divergence(&search.levels(&ranked, near, 0))?;
+        Ok(kl <= kl_before + budget)
+    })?;
+    let levels = search.levels(&ranked, near, 0);
+    let chosen = ChosenLevels {
+        kl_before,
+        kl_after: search.divergence(&levels)?,
+        levels,
+    };
+    Ok((search.with(&chosen.levels)?, chosen))
 }
 
 /// The greatest number up to `limit` that fits, where what fits is all numbers up to one; 0 always
@@ -134,7 +165,18 @@ struct Search<'a> {
     done: usize,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn new(model: Gpt2, batches: &'a [TokenBatch]) -> Self {
+        let arms = model.h.iter().map(|b| b.attn.bsbr.config().clone());
+        Self {
+            arms: arms.collect(),
+            expected: Vec::new(),
+            batches,
+            model,
+            done: 0,
+        }
+    }
+
     /// Heads that look clusters up, those first that need it least. Keeps what the dense model
     /// gives.
     fn rank(&mut self, dense: &Gpt2) -> Result<Vec<Head>, ConvertError> {
@@ -163,12 +205,45 @@ impl Search<'_> {
                     .map(move |(head, masses)| Head {
                         layer,
                         head,
-                        far_mass: mean_of_most(masses),
+                        need: mean_of_most(masses),
                     })
             })
             .filter(|head| looking_up(&self.arms[head.layer]).is_some())
             .collect();
-        ranked.sort_by(|a, b| a.far_mass.total_cmp(&b.far_mass));
+        ranked.sort_by(|a, b| a.need.total_cmp(&b.need));
+        Ok(ranked)
+    }
+
+    /// The same order by what predictions lose where a head alone sees its near field only.
+    /// `progress` is called for each.
+    fn rank_by_loss(
+        &mut self,
+        dense: &Gpt2,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Vec<Head>, ConvertError> {
+        for batch in self.batches {
+            self.expected.push(dense.hidden_states(batch)?.detach());
+        }
+        let heads = self.model.config().n_head;
+        let mut ranked: Vec<Head> = self
+            .arms
+            .iter()
+            .enumerate()
+            .filter(|(_, arm)| looking_up(arm).is_some())
+            .flat_map(|(layer, _)| (0..heads).map(move |head| (layer, head)))
+            .map(|(layer, head)| Head {
+                layer,
+                head,
+                need: 0.0,
+            })
+            .collect();
+        let count = ranked.len();
+        for number in 0..count {
+            let alone = self.levels(&ranked[number..=number], 1, 0);
+            ranked[number].need = self.divergence(&alone)?;
+            progress(number + 1, count);
+        }
+        ranked.sort_by(|a, b| a.need.total_cmp(&b.need));
         Ok(ranked)
     }
 

@@ -1,5 +1,9 @@
 //! Feeding a model piece by piece.
 
+mod stored;
+
+pub use stored::StoredCacheError;
+
 use bsbr_attention::{ArmConfig, Cache, HeadShape};
 use burn::tensor::Tensor;
 
@@ -88,11 +92,33 @@ impl Gpt2 {
         cache: &mut Gpt2Cache,
     ) -> Result<Tensor<3>, InputError> {
         self.check_cache(batch, cache)?;
-        for row in 0..batch.batch_size() {
-            let new = batch.seq_len() - batch.padding().of_row(row);
-            self.check_length(cache.length_of_row(row) + new)?;
-        }
+        self.check_lengths(batch, cache)?;
         Ok(self.forward_checked(batch, cache))
+    }
+
+    /// As [`Self::forward_cached`], in pieces of at most `piece` tokens, so that what it takes does
+    /// not grow with the batch. Gives the last piece's hidden states alone.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[B, n, n_embd]`, where n ≤ `piece`, and padding comes on top
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::forward_cached`].
+    pub fn prefill(
+        &self,
+        batch: &TokenBatch,
+        cache: &mut Gpt2Cache,
+        piece: usize,
+    ) -> Result<Tensor<3>, InputError> {
+        self.check_cache(batch, cache)?;
+        self.check_lengths(batch, cache)?;
+        let mut last = None;
+        for piece in batch.pieces(piece) {
+            last = Some(self.forward_checked(&piece, cache));
+        }
+        last.ok_or(InputError::Empty)
     }
 
     /// As [`Self::forward_cached`] for rows of one token of which those not `active` are only kept
@@ -108,6 +134,13 @@ impl Gpt2 {
             self.check_length(cache.length_of_row(row) + batch.seq_len())?;
         }
         Ok(self.forward_checked(batch, cache))
+    }
+
+    fn check_lengths(&self, batch: &TokenBatch, cache: &Gpt2Cache) -> Result<(), InputError> {
+        (0..batch.batch_size()).try_for_each(|row| {
+            let new = batch.seq_len() - batch.padding().of_row(row);
+            self.check_length(cache.length_of_row(row) + new)
+        })
     }
 
     fn arms(&self) -> impl Iterator<Item = &ArmConfig> {

@@ -5,11 +5,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::ConfigError;
+use crate::position::PositionExtension;
 
 mod read;
 mod validate;
 
 pub(crate) use validate::MAX_SIZE;
+
+/// Other keys that say how many positions there are.
+const POSITIONS: [&str; 2] = ["n_ctx", "max_position_embeddings"];
 
 /// Activation functions that GPT-2 checkpoints use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +63,19 @@ pub struct BsbrConfig {
     pub version: u32,
     /// The arm of every layer, from the first.
     pub layers: Vec<ArmConfig>,
+    /// Where rows of the table of positions come from that nobody trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions: Option<ExtendedPositions>,
+}
+
+/// How a model got more positions than it was trained with; the table in its weights has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendedPositions {
+    /// Positions that were trained.
+    pub trained: usize,
+    /// What the others were made by.
+    pub extension: PositionExtension,
 }
 
 /// A GPT-2's configuration, with the names and defaults of `transformers`.
@@ -199,7 +216,35 @@ impl Gpt2Config {
         self.bsbr = Some(BsbrConfig {
             version: 1,
             layers: vec![arm; self.n_layer],
+            positions: self.extended_positions(),
         });
         self
+    }
+
+    /// The configuration with `positions` positions, of which those beyond its own are made by
+    /// `extension`.
+    pub(crate) fn extended(mut self, positions: usize, extension: PositionExtension) -> Self {
+        let extended = ExtendedPositions {
+            trained: self.n_positions,
+            extension,
+        };
+        if self.bsbr.is_none() {
+            self = self.with_arm(ArmConfig::DENSE);
+        }
+        if let Some(bsbr) = &mut self.bsbr {
+            bsbr.positions = Some(extended);
+        }
+        self.n_positions = positions;
+        for alias in POSITIONS {
+            if let Some(found) = self.other.get_mut(alias) {
+                *found = positions.into();
+            }
+        }
+        self
+    }
+
+    /// Where untrained rows of the table of positions come from, if there are any.
+    pub fn extended_positions(&self) -> Option<ExtendedPositions> {
+        self.bsbr.as_ref().and_then(|bsbr| bsbr.positions)
     }
 }

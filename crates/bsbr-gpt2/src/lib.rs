@@ -16,11 +16,13 @@ mod spans;
 
 pub use batch::TokenBatch;
 pub use block::{Block, Gpt2Attention, Mlp};
-pub use cache::Gpt2Cache;
-pub use config::{Activation, BsbrConfig, Gpt2Config, TokenIds};
+pub use cache::{Gpt2Cache, StoredCacheError};
+pub use config::{Activation, BsbrConfig, ExtendedPositions, Gpt2Config, TokenIds};
 pub use error::{ConfigError, InputError};
-pub use generate::{GenerationConfig, GenerationDefaults, GenerationError, Sampler};
+pub use generate::{
+    Generation, GenerationConfig, GenerationDefaults, GenerationError, PREFILL_CHUNK_SIZE, Sampler,
+};
 pub use layers::{Conv1d, Embedding, LayerNorm};
 pub use model::{Gpt2, LmHead};
-pub use position::PositionExtension;
+pub use position::{PositionExtension, UnknownExtension};
 pub use spans::SPANS;

@@ -2,11 +2,11 @@
 
 use bsbr_attention::Padding;
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::batch::TokenBatch;
 use crate::block::Block;
-use crate::config::Gpt2Config;
+use crate::config::{Gpt2Config, MAX_SIZE};
 use crate::error::{ConfigError, InputError};
 use crate::layers::{Embedding, LayerNorm, lazy_zeros};
 use crate::position::{Mix, PositionExtension};
@@ -155,29 +155,87 @@ impl Gpt2 {
     ) -> Tensor<3> {
         let device = self.device();
         let shape = [batch.batch_size(), batch.seq_len()];
-        let mixes: Vec<Mix> = (0..batch.batch_size())
+        let positions: Vec<usize> = (0..batch.batch_size())
             .flat_map(|row| {
                 let (past, left) = (past(row), batch.padding().of_row(row));
                 (0..batch.seq_len()).map(move |i| past + i.saturating_sub(left))
             })
-            .map(|position| self.extension.mix(position, self.config.n_positions))
             .collect();
-        let rows = |row: fn(&Mix) -> usize| -> Tensor<3> {
-            let rows: Vec<i32> = mixes.iter().map(|mix| row(mix) as i32).collect();
-            let rows: Tensor<2, Int> = Tensor::from_data(TensorData::new(rows, shape), &device);
-            self.wpe.forward(rows)
-        };
-        let low = rows(|mix| mix.low);
-        let positions = if mixes.iter().all(|mix| mix.weight == 0.0) {
-            low
-        } else {
-            let weights: Vec<f32> = mixes.iter().map(|mix| mix.weight).collect();
-            let data = TensorData::new(weights, [shape[0], shape[1], 1]);
-            let weights: Tensor<3> = Tensor::from_data(data, (&device, low.dtype()));
-            let high = rows(|mix| mix.high);
-            low.clone() + (high - low) * weights
-        };
+        let positions =
+            self.position_rows(&positions)
+                .reshape([shape[0], shape[1], self.config.n_embd]);
         self.wte.forward(batch.to_tensor(&device)) + positions
+    }
+
+    /// What positions are embedded as. `[positions, n_embd]`
+    fn position_rows(&self, positions: &[usize]) -> Tensor<2> {
+        let device = self.device();
+        let n_positions = self.config.n_positions;
+        let mixes: Vec<Mix> = positions
+            .iter()
+            .map(|position| self.extension.mix(*position, n_positions))
+            .collect();
+        let part = |number: usize| {
+            let rows: Vec<i32> = mixes.iter().map(|mix| mix[number].0 as i32).collect();
+            let rows = TensorData::new(rows, [1, mixes.len()]);
+            let rows: Tensor<3> = self.wpe.forward(Tensor::from_data(rows, &device));
+            rows.squeeze_dim::<2>(0)
+        };
+        let is_row = |mix: &Mix| mix[0].1 == 1.0 && mix[1].1 == 0.0 && mix[2].1 == 0.0;
+        if mixes.iter().all(is_row) {
+            return part(0);
+        }
+        let weighted = |number: usize| {
+            let weights: Vec<f32> = mixes.iter().map(|mix| mix[number].1).collect();
+            let rows = part(number);
+            let data = TensorData::new(weights, [mixes.len(), 1]);
+            let weights = Tensor::<2>::from_data(data, (&device, rows.dtype()));
+            rows * weights
+        };
+        weighted(0) + weighted(1) + weighted(2)
+    }
+
+    /// The model with a table of `positions` rows, of which those that it does not have are
+    /// `extension`'s: it needs no extension any more, and its configuration says how many positions
+    /// there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] where the extension does not fit, cannot give so many rows, or was applied
+    /// before.
+    pub fn extended(
+        self,
+        positions: usize,
+        extension: PositionExtension,
+    ) -> Result<Self, ConfigError> {
+        let trained = self.config.n_positions;
+        if let Some(before) = self.config.extended_positions() {
+            return Err(ConfigError::Contradiction {
+                message: format!(
+                    "the table has {trained} positions, of which {} were trained and the others made \
+                     of them; extend the model that it was made of",
+                    before.trained
+                ),
+            });
+        }
+        let max = extension.limit(trained).unwrap_or(MAX_SIZE).min(MAX_SIZE);
+        if !(trained..=max).contains(&positions) {
+            return Err(ConfigError::Extension {
+                setting: "positions",
+                found: positions,
+                min: trained,
+                max,
+            });
+        }
+        let config = self.config.clone().extended(positions, extension);
+        config.validate()?;
+        let mut model = self.with_position_extension(extension)?;
+        let rows: Vec<usize> = (0..positions).collect();
+        let table = model.position_rows(&rows).detach();
+        model.wpe.weight = Param::from_tensor(table);
+        model.config = config;
+        model.extension = PositionExtension::None;
+        Ok(model)
     }
 
     /// Hidden states after the final norm.

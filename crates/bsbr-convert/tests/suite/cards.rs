@@ -13,6 +13,7 @@ fn config(plan: Option<(&str, Option<&str>)>) -> Gpt2Config {
         config.bsbr = Some(bsbr_gpt2::BsbrConfig {
             version: 1,
             layers: arms,
+            positions: None,
         });
     }
     config

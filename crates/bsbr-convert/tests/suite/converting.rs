@@ -3,11 +3,11 @@
 use std::fs;
 
 use bsbr_convert::{
-    ConversionPlan, ConvertError, LoadError, LoadOptions, SaveError, SaveOptions, calibrate,
-    convert, load_model, save_model, uncalibrated_layers,
+    ConversionPlan, ConvertError, LoadError, LoadOptions, ModelCard, SaveError, SaveOptions,
+    calibrate, convert, load_model, save_model, uncalibrated_layers,
 };
 use bsbr_gpt2::parameters::replace_tensors;
-use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::support::{assert_close, copy, expected, fixture, load, logits, tensors};
@@ -302,4 +302,44 @@ fn arms_without_their_tensors_and_tensors_without_their_arm_are_named() {
     };
     let original = load_model(&out, &allowed).unwrap().model;
     assert_eq!(tensors(&original), tensors(&load(fixture("single")).model));
+}
+
+#[test]
+fn more_positions_are_saved_as_those_of_any_gpt2() {
+    let folder = tempfile::tempdir().unwrap();
+    let extension = PositionExtension::RepeatLast { window: 3 };
+    let trained = load(fixture("single")).model.config().n_positions;
+    let model = converted("moments:chunk_size=2:clusters=2", None);
+    let model = model.extended(trained + 10, extension).unwrap();
+    let card = ModelCard::default().to_markdown(model.config());
+    assert!(
+        card.contains(&format!("with {} positions", trained + 10)),
+        "{card}"
+    );
+    assert!(
+        card.contains(&format!("trained with {trained} positions")),
+        "{card}"
+    );
+    let out = folder.path().join("out");
+    save_model(&model, &out, &SaveOptions::default()).unwrap();
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["n_positions"], trained + 10);
+    assert_eq!(
+        config["bsbr"]["positions"]["extension"]["repeat_last"]["window"],
+        3
+    );
+    let loaded = load(&out).model;
+    assert_eq!(tensors(&loaded), tensors(&model));
+    let ids: Vec<u32> = (0..trained as u32 + 10).map(|id| id % 11).collect();
+    let long = TokenBatch::single(&ids).unwrap();
+    let states = |model: &Gpt2| model.hidden_states(&long).unwrap().into_data();
+    assert_eq!(states(&loaded), states(&model));
+    // What undoes the arm leaves the table.
+    let dense = convert(loaded, &ConversionPlan::parse("dense", None).unwrap()).unwrap();
+    assert_eq!(
+        dense.config().extended_positions(),
+        model.config().extended_positions()
+    );
+    dense.hidden_states(&long).unwrap();
 }

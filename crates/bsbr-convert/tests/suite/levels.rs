@@ -1,7 +1,7 @@
 //! How far heads must look.
 
 use bsbr_attention::{ArmConfig, HeadLevel};
-use bsbr_convert::{ConversionPlan, choose_levels, convert};
+use bsbr_convert::{ConversionPlan, choose_far_heads, choose_levels, convert};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use burn::tensor::{Device, Tensor};
 
@@ -89,4 +89,40 @@ fn layers_of_other_arms_are_left_alone() {
     assert_eq!(found.config().arm(0), ArmConfig::DENSE);
     assert_eq!(chosen.levels[0], []);
     assert_eq!(chosen.levels[1], [HeadLevel::Near; 4]);
+}
+
+/// The heads that are left to look far are those without which predictions change the most.
+#[test]
+fn heads_that_look_far_are_those_that_predictions_need() {
+    let before = choose_far_heads(model(), &text(), f64::MAX, |_, _| {})
+        .unwrap()
+        .1;
+    assert!(
+        before
+            .levels
+            .concat()
+            .iter()
+            .all(|level| *level == HeadLevel::Near)
+    );
+    let mut far = Vec::new();
+    for budget in [before.kl_after, 0.3 * before.kl_after, 0.0] {
+        let mut passes = 0;
+        let (found, chosen) = choose_far_heads(model(), &text(), budget, |done, of| {
+            passes += 1;
+            assert!(done == passes && done <= of);
+        })
+        .unwrap();
+        assert_eq!(passes, 8);
+        assert!(chosen.kl_after <= chosen.kl_before + budget, "{chosen:?}");
+        assert_eq!(levels(&found), chosen.levels.concat());
+        let looks: Vec<bool> = levels(&found)
+            .iter()
+            .map(|of| *of == HeadLevel::Lookups)
+            .collect();
+        // Who looks far with more budget does so with less.
+        let kept = |(more, less): (&bool, &bool)| !more || *less;
+        assert!(far.iter().zip(&looks).all(kept), "{far:?}, then {looks:?}");
+        far = looks;
+    }
+    assert!(far.contains(&true));
 }

@@ -179,6 +179,17 @@ impl Gpt2Config {
                 ),
             });
         }
+        if let Some(positions) = bsbr.positions {
+            let (found, max) = (positions.trained, self.n_positions);
+            if !(1..=max).contains(&found) {
+                return Err(ConfigError::OutOfBounds {
+                    key: "bsbr.positions.trained",
+                    found,
+                    max,
+                });
+            }
+            positions.extension.validate(found)?;
+        }
         let shape = self.head_shape();
         for (layer, arm) in bsbr.layers.iter().enumerate() {
             arm.validate(shape)

@@ -2,7 +2,9 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{assert_close, distance, floats, load};
-use bsbr_gpt2::{ConfigError, GenerationConfig, Gpt2, InputError, PositionExtension, TokenBatch};
+use bsbr_gpt2::{
+    ConfigError, GenerationConfig, Gpt2, Gpt2Config, InputError, PositionExtension, TokenBatch,
+};
 
 fn extended(extension: PositionExtension) -> Gpt2 {
     load("base")
@@ -179,5 +181,74 @@ fn extensions_that_do_not_fit_are_refused_by_name() {
             panic!("{error}");
         };
         assert_eq!(*found, setting);
+    }
+}
+
+#[test]
+fn an_extended_table_is_what_the_extension_embeds() {
+    for extension in [
+        PositionExtension::RepeatLast { window: 20 },
+        PositionExtension::Crossfade {
+            window: 20,
+            fade: 5,
+        },
+        PositionExtension::Interpolate { positions: 100 },
+        PositionExtension::Hierarchical,
+    ] {
+        let model = load("base").extended(100, extension).expect("a table");
+        assert_eq!(model.config().n_positions, 100);
+        assert_eq!(model.position_extension(), PositionExtension::None);
+        let record = model.config().extended_positions().expect("a record");
+        assert_eq!((record.trained, record.extension), (64, extension));
+        let json = model.config().to_json().expect("a configuration");
+        let again = Gpt2Config::from_json(&json).expect("a configuration");
+        assert_eq!(again.extended_positions(), Some(record));
+
+        let states = |model: &Gpt2| floats(model.hidden_states(&single(&ids(100))).expect("fits"));
+        assert_close(
+            &states(&model),
+            &states(&extended(extension)),
+            &extension.to_string(),
+        );
+        let error = model.extended(200, extension).expect_err("extended before");
+        assert!(
+            error.to_string().contains("of which 64 were trained"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn tables_that_cannot_be_are_refused() {
+    let repeat = PositionExtension::RepeatLast { window: 20 };
+    for (positions, extension) in [
+        (63, repeat),
+        (usize::MAX, repeat),
+        (101, PositionExtension::Interpolate { positions: 100 }),
+        (65, PositionExtension::None),
+        (64 * 64 + 1, PositionExtension::Hierarchical),
+    ] {
+        let error = load("base").extended(positions, extension);
+        let error = error.expect_err("no such table");
+        assert!(error.to_string().contains("`positions`"), "{error}");
+    }
+    let error = load("base").extended(100, PositionExtension::RepeatLast { window: 65 });
+    assert!(
+        error
+            .expect_err("no such window")
+            .to_string()
+            .contains("`window`")
+    );
+    for damage in [
+        r#""trained": 0"#,
+        r#""trained": 101"#,
+        r#""trained": 64, "more": 1"#,
+    ] {
+        let model = load("base").extended(100, repeat).expect("a table");
+        let json = model.config().to_json().expect("a configuration");
+        let damaged = json.replace(r#""trained": 64"#, damage);
+        assert_ne!(json, damaged);
+        let error = Gpt2Config::from_json(&damaged).expect_err(damage);
+        assert!(error.to_string().contains("bsbr"), "{error}");
     }
 }

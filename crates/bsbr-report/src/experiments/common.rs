@@ -379,6 +379,13 @@ pub(super) fn extension_words(extension: PositionExtension, records: &Records) -
         PositionExtension::RepeatLast { window } => {
             format!("its last {window} positions again and again")
         }
+        PositionExtension::Crossfade { window, fade } => format!(
+            "its last {window} positions again and again, each time mixed with what comes next \
+             over {fade} of them"
+        ),
+        PositionExtension::Hierarchical => {
+            "its positions a second time as numbers of blocks".to_owned()
+        }
     };
     Some(format!(
         "{} has {} positions; where a sequence is longer, the model is given {how}, for which it \
