@@ -3,6 +3,7 @@
 pub mod error;
 pub mod keys;
 
+mod cache_file;
 mod calibrate;
 mod card;
 mod checkpoint;
@@ -22,6 +23,7 @@ mod save;
 mod unique;
 
 pub use bsbr_attention::ArmConfig;
+pub use cache_file::{CacheFileError, CacheOwner, ReadText, load_cache, save_cache};
 pub use calibrate::{calibrate, uncalibrated_layers};
 pub use card::ModelCard;
 pub use checkpoint::{Checkpoint, StoredTensor};
@@ -29,7 +31,7 @@ pub use convert::convert;
 pub use error::{ConvertError, LoadError, SaveError};
 pub use folder::{Companion, FileSource, GatherError, ModelFolder, WeightFiles, gather};
 pub use hybrid::Hybrid;
-pub use levels::{ChosenLevels, choose_levels};
+pub use levels::{ChosenLevels, choose_far_heads, choose_levels};
 pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};
 pub use numbers::{FloatType, UnknownFloatType};
 pub use plan::{ConversionPlan, LayerArms, PlanError};

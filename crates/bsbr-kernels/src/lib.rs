@@ -24,8 +24,9 @@ pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_p
 pub use block_attention::SharedBlockCache;
 pub use block_attention::{
     BlockAttention, BlockAttentionOps, BlockCache, BlockStates, BlockStatesPrimitive, HeadLevel,
-    HeadLevels, KvBits, UnknownKvBits, block_attention, block_attention_plain, block_cache,
-    dense_block_cache, fuses_block_attention, round_to_bits,
+    HeadLevels, KvBits, StoredCacheError, StoredLists, StoredNumbers, UnknownKvBits,
+    block_attention, block_attention_plain, block_cache, dense_block_cache, fuses_block_attention,
+    round_to_bits,
 };
 pub use clusters::split_into_clusters;
 pub use collectives::has_collectives;

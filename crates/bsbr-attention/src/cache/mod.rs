@@ -4,6 +4,7 @@ mod block;
 mod dense;
 mod growing;
 mod published;
+mod stored;
 mod window;
 
 use bsbr_kernels::BlockCache;

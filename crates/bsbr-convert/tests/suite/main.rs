@@ -7,6 +7,7 @@
 )]
 
 mod allocations;
+mod cache_file;
 mod cards;
 mod converting;
 mod damaged_pickle;

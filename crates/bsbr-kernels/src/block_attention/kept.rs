@@ -10,7 +10,7 @@ use crate::cpu::math::vectorised;
 
 /// Whole numbers, or numbers as they are.
 #[derive(Clone, Debug)]
-enum Codes {
+pub(super) enum Codes {
     /// Two in each byte: of every block the first half in the low four bits, the other in the
     /// high ones.
     Four(Vec<u8>),
@@ -31,14 +31,14 @@ pub(super) enum Lie {
 /// Rows that come in blocks and are read block by block.
 #[derive(Clone, Debug)]
 pub(super) struct KeptRows {
-    bits: KvBits,
+    pub(super) bits: KvBits,
     d: usize,
     lie: Lie,
-    codes: Codes,
+    pub(super) codes: Codes,
     /// One a row; none where rows are kept as they are.
-    scales: Vec<f32>,
+    pub(super) scales: Vec<f32>,
     /// One a row in four bits, else none.
-    offsets: Vec<f32>,
+    pub(super) offsets: Vec<f32>,
 }
 
 /// What the codes of rows stand for: offset + scale · code.
@@ -85,7 +85,7 @@ impl KeptRows {
     }
 
     /// Codes of a row, of which one may be of no number.
-    fn stride(&self) -> usize {
+    pub(super) fn stride(&self) -> usize {
         match self.bits {
             KvBits::Four => self.d.next_multiple_of(2),
             _ => self.d,

@@ -28,6 +28,7 @@ mod portable;
 mod queries;
 mod rounding;
 mod settings;
+mod stored;
 #[cfg(feature = "flex")]
 mod summarise;
 #[cfg(feature = "flex")]
@@ -46,6 +47,7 @@ pub(crate) use cube::{causal as causal_cube, causal_backward as causal_cube_back
 pub use no_cache::BlockCache;
 pub use rounding::round_to_bits;
 pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, UnknownKvBits};
+pub use stored::{StoredCacheError, StoredLists, StoredNumbers};
 
 /// The states of [`block_attention`]: whether there are any, and their bases.
 #[derive(Debug, Clone)]

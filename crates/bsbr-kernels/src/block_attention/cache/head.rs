@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use super::stored::{Reader, Sizes};
 use crate::block_attention::kept::{Grids, KeptRows, Lie};
 use crate::block_attention::plan::{Seen, blocks};
 use crate::block_attention::queries::{Attending, Near, Queries, SharedKeys, TOGETHER};
 use crate::block_attention::settings::BlockAttention;
+use crate::block_attention::stored::{StoredCacheError, StoredLists, StoredNumbers};
 use crate::block_attention::summarise::{Summariser, log_count};
 use crate::block_attention::tokens::{Members, Unpacked};
 use crate::cpu::matrix::Mat;
@@ -109,6 +111,90 @@ impl HeadCache {
         let kept = self.means.iter().chain(&self.far).chain(rounded);
         let kept = kept.map(KeptRows::bytes);
         4 * (exact.sum::<usize>() + self.ends.len()) + kept.sum::<usize>()
+    }
+
+    /// Adds what is kept as lists under names that begin with `name`.
+    pub(super) fn store<'a>(&'a self, name: &str, lists: &mut StoredLists<'a>) {
+        for (part, numbers) in [("sinks", &self.sinks), ("window", &self.window)] {
+            for (of, numbers) in ["keys", "values"].into_iter().zip(numbers) {
+                let name = format!("{name}.{part}.{of}");
+                lists.push((name, StoredNumbers::F32(numbers.into())));
+            }
+        }
+        lists.push((
+            format!("{name}.ends"),
+            StoredNumbers::U32((&self.ends).into()),
+        ));
+        let kept = [("means", Some(&self.means)), ("far", Some(&self.far))];
+        for (part, rows) in kept.into_iter().chain([("rounded", self.rounded.as_ref())]) {
+            for (of, rows) in ["keys", "values"]
+                .into_iter()
+                .zip(rows.into_iter().flatten())
+            {
+                rows.store(&format!("{name}.{part}.{of}"), lists);
+            }
+        }
+    }
+
+    /// The head that stored these lists, with the settings of this one, which holds nothing yet.
+    pub(super) fn restored(
+        mut self,
+        name: &str,
+        tokens: usize,
+        reader: &mut Reader<'_, '_>,
+    ) -> Result<Self, StoredCacheError> {
+        let (d, settings) = (self.d, self.settings);
+        let sizes = Sizes::of(&settings, tokens);
+        let window = match self.rounded {
+            None => tokens - sizes.near,
+            Some(_) => 0,
+        };
+        let clusters = sizes.chunks * settings.clusters;
+        let far = match settings.exact_clusters {
+            0 => 0,
+            _ => sizes.chunks * settings.chunk_size,
+        };
+        for (number, of) in ["keys", "values"].into_iter().enumerate() {
+            let part = |part: &str| format!("{name}.{part}.{of}");
+            self.sinks[number] = reader.list(&part("sinks"), sizes.sinks * d)?;
+            self.window[number] = reader.list(&part("window"), window * d)?;
+            let rows = |rows: &KeptRows, name: &str, count, reader: &mut Reader<'_, '_>| {
+                rows.clone().restored(&part(name), count, reader)
+            };
+            self.means[number] = rows(&self.means[number], "means", clusters, reader)?;
+            self.far[number] = rows(&self.far[number], "far", far, reader)?;
+            if let Some(rounded) = &mut self.rounded {
+                rounded[number] = rows(&rounded[number], "rounded", tokens, reader)?;
+            }
+        }
+        self.ends = reader.list(&format!("{name}.ends"), clusters)?;
+        self.check_ends(name)?;
+        self.tokens = tokens;
+        self.near = sizes.near;
+        Ok(self)
+    }
+
+    /// Whether the clusters of each far chunk hold its tokens.
+    fn check_ends(&self, name: &str) -> Result<(), StoredCacheError> {
+        let (g, size) = (self.settings.clusters, self.settings.chunk_size);
+        let chunks = self.ends.chunks_exact(g.max(1)).enumerate();
+        let mut before = 0;
+        for (chunk, ends) in chunks {
+            let rises = ends.iter().all(|&end| {
+                let rises = end >= before;
+                before = end;
+                rises
+            });
+            let expected = (chunk + 1) * size;
+            if !rises || before as usize != expected {
+                return Err(StoredCacheError::Unlike {
+                    name: format!("{name}.ends"),
+                    found: format!("{ends:?} for chunk {chunk}"),
+                    expected: format!("numbers that rise to {expected}"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Writes the output of the next tokens.

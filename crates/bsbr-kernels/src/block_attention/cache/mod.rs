@@ -5,6 +5,7 @@
 //! the settings say. A chunk is summarised once, when the chunk that it is far from begins.
 
 mod head;
+mod stored;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

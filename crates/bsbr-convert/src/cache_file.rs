@@ -1,0 +1,379 @@
+//! A text as a model has read it, in a file.
+//!
+//! The file is one of safetensors: the ids of the text, and the lists of the cache by name. Its
+//! metadata say which model, arms and tokenizer it is of, and have a checksum of all numbers.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bsbr_gpt2::{Gpt2, Gpt2Cache, StoredCacheError};
+use bsbr_kernels::StoredNumbers;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, View};
+use sha2::{Digest, Sha256};
+
+use crate::mapped;
+
+/// What the metadata say that such a file is.
+const FORMAT: &str = "bsbr-cache";
+/// The version that is written and read.
+const VERSION: &str = "1";
+/// The tensor of the ids.
+const IDS: &str = "ids";
+
+/// Whose cache it is. Two are of one model if all but the names are equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheOwner {
+    /// What the user calls the model.
+    pub name: String,
+    /// Hash of its weights, as they are in memory.
+    pub weights: String,
+    /// Its arms, as `config.json` has them.
+    pub arms: String,
+    /// Hash of its `tokenizer.json`; empty where there is none.
+    pub tokenizer: String,
+}
+
+/// A text that was read.
+#[derive(Debug, Clone)]
+pub struct ReadText {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// What the model keeps of them.
+    pub cache: Gpt2Cache,
+}
+
+/// A cache that cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheFileError {
+    /// The operating system refused a file.
+    #[error("{}: {source}; check that it can be read, or choose a place that can be written to", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else than a cache, or one that was damaged.
+    #[error("{}: {message}; remove it, or name another file for the cache", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A cache that something else made.
+    #[error(
+        "{}: a cache of {what} {found}, expected {expected}; name another file, or remove this one",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// Whose the cache is.
+        found: String,
+        /// Who reads it.
+        expected: String,
+    },
+    /// A cache that cannot be stored.
+    #[error("{}: {source}", path.display())]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: StoredCacheError,
+    },
+}
+
+impl CacheOwner {
+    /// Who reads with `model`, which is called `name`, and with the tokenizer in that file.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheFileError::Io`] where the tokenizer cannot be read.
+    pub fn of(model: &Gpt2, name: &str, tokenizer: Option<&Path>) -> Result<Self, CacheFileError> {
+        let config = model.config();
+        let arms: Vec<_> = (0..config.n_layer).map(|layer| config.arm(layer)).collect();
+        let tokenizer = match tokenizer {
+            None => String::new(),
+            Some(path) => hex(&Sha256::digest(
+                std::fs::read(path).map_err(io_error(path))?,
+            )),
+        };
+        let mut weights = Hashing::default();
+        model.visit(&mut weights);
+        weights.hash.update(config.n_positions.to_le_bytes());
+        Ok(Self {
+            name: name.to_owned(),
+            weights: hex(&weights.hash.finalize()),
+            arms: serde_json::to_string(&arms).unwrap_or_default(),
+            tokenizer,
+        })
+    }
+}
+
+/// Writes what `model`'s cache keeps of the text `ids`: beside its place, then renamed.
+///
+/// # Errors
+///
+/// [`CacheFileError`] where the place cannot be written, or where the cache cannot be stored.
+pub fn save_cache(
+    path: &Path,
+    owner: &CacheOwner,
+    ids: &[u32],
+    cache: &Gpt2Cache,
+) -> Result<(), CacheFileError> {
+    let lists = cache.stored().map_err(|source| CacheFileError::Cache {
+        path: path.into(),
+        source,
+    })?;
+    let ids = (IDS.to_owned(), StoredNumbers::U32(ids.into()));
+    let lists: BTreeMap<String, List<'_>> = std::iter::once(ids)
+        .chain(lists)
+        .map(|(name, numbers)| (name, List::new(numbers)))
+        .collect();
+    let checksum = checksum(
+        lists
+            .iter()
+            .map(|(name, list)| (name.as_str(), list.bytes())),
+    );
+    let metadata = [
+        ("format", FORMAT),
+        ("version", VERSION),
+        ("model", &owner.name),
+        ("weights", &owner.weights),
+        ("arms", &owner.arms),
+        ("tokenizer", &owner.tokenizer),
+        ("checksum", &checksum),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let beside = beside(path);
+    let written = safetensors::serialize_to_file(lists, Some(metadata.into()), &beside)
+        .map_err(|error| io::Error::other(error.to_string()))
+        .and_then(|()| std::fs::File::open(&beside)?.sync_all())
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|source| {
+        // The error that led here is the one to report.
+        let _ = std::fs::remove_file(&beside);
+        io_error(path)(source)
+    })
+}
+
+/// Reads a cache of `model`.
+///
+/// The file is mapped, and each list copied into memory once, after its checksum was compared.
+///
+/// # Errors
+///
+/// [`CacheFileError`] where the file cannot be read, is no cache, was damaged, or is of another
+/// model, other arms or another tokenizer than `owner`'s.
+pub fn load_cache(
+    path: &Path,
+    owner: &CacheOwner,
+    model: &Gpt2,
+) -> Result<ReadText, CacheFileError> {
+    let damaged = |message: String| CacheFileError::Damaged {
+        path: path.into(),
+        message,
+    };
+    let map = mapped::map(path).map_err(|error| damaged(error.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(&map)
+        .map_err(|error| damaged(format!("not a cache of a text: {error}")))?;
+    let no_metadata = HashMap::new();
+    let metadata = header.metadata().as_ref().unwrap_or(&no_metadata);
+    let said = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
+    if said("format") != FORMAT {
+        return Err(damaged("not a cache of a text".into()));
+    }
+    check_owner(path, owner, said)?;
+    let tensors = SafeTensors::deserialize(&map).map_err(|error| damaged(error.to_string()))?;
+    let by_name: BTreeMap<String, TensorView<'_>> = tensors.tensors().into_iter().collect();
+    let found = checksum(
+        by_name
+            .iter()
+            .map(|(name, view)| (name.as_str(), view.data())),
+    );
+    if found != said("checksum") {
+        return Err(damaged(
+            "damaged: its checksum is not that of its numbers".into(),
+        ));
+    }
+    let take = |name: &str| by_name.get(name).and_then(numbers);
+    let Some(StoredNumbers::U32(ids)) = take(IDS) else {
+        return Err(damaged("damaged: it has no ids".into()));
+    };
+    let cache = model
+        .restored_cache(ids.len(), take)
+        .map_err(|error| damaged(format!("damaged: {error}")))?;
+    Ok(ReadText {
+        ids: ids.into_owned(),
+        cache,
+    })
+}
+
+fn check_owner<'a>(
+    path: &Path,
+    owner: &CacheOwner,
+    said: impl Fn(&str) -> &'a str,
+) -> Result<(), CacheFileError> {
+    let short = |hash: &str| hash.chars().take(12).collect::<String>();
+    let named = |name: &str, hash: &str| format!("`{name}` (weights {})", short(hash));
+    let foreign = |what, found, expected| {
+        Err(CacheFileError::Foreign {
+            path: path.into(),
+            what,
+            found,
+            expected,
+        })
+    };
+    if said("version") != VERSION {
+        return foreign("version", said("version").into(), VERSION.into());
+    }
+    if said("arms") != owner.arms {
+        return foreign("the arms", said("arms").into(), owner.arms.clone());
+    }
+    if said("weights") != owner.weights {
+        let found = named(said("model"), said("weights"));
+        return foreign("the model", found, named(&owner.name, &owner.weights));
+    }
+    if said("tokenizer") != owner.tokenizer {
+        let found = format!("{} of `{}`", short(said("tokenizer")), said("model"));
+        let expected = format!("{} of `{}`", short(&owner.tokenizer), owner.name);
+        return foreign("the tokenizer", found, expected);
+    }
+    Ok(())
+}
+
+/// A list as safetensors takes it.
+struct List<'a> {
+    numbers: StoredNumbers<'a>,
+    shape: [usize; 1],
+}
+
+impl<'a> List<'a> {
+    fn new(numbers: StoredNumbers<'a>) -> Self {
+        let count = match &numbers {
+            StoredNumbers::F32(list) => list.len(),
+            StoredNumbers::I16(list) => list.len(),
+            StoredNumbers::I8(list) => list.len(),
+            StoredNumbers::U8(list) => list.len(),
+            StoredNumbers::U32(list) => list.len(),
+        };
+        Self {
+            numbers,
+            shape: [count],
+        }
+    }
+
+    /// As they lie in the file, on machines whose least byte comes first: those that there are.
+    fn bytes(&self) -> &[u8] {
+        match &self.numbers {
+            StoredNumbers::F32(list) => bytemuck::cast_slice(list),
+            StoredNumbers::I16(list) => bytemuck::cast_slice(list),
+            StoredNumbers::I8(list) => bytemuck::cast_slice(list),
+            StoredNumbers::U8(list) => list,
+            StoredNumbers::U32(list) => bytemuck::cast_slice(list),
+        }
+    }
+}
+
+impl View for List<'_> {
+    fn dtype(&self) -> Dtype {
+        match &self.numbers {
+            StoredNumbers::F32(_) => Dtype::F32,
+            StoredNumbers::I16(_) => Dtype::I16,
+            StoredNumbers::I8(_) => Dtype::I8,
+            StoredNumbers::U8(_) => Dtype::U8,
+            StoredNumbers::U32(_) => Dtype::U32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.bytes().into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes().len()
+    }
+}
+
+/// The numbers of a list in a file, copied to where they lie straight.
+fn numbers<'a>(view: &TensorView<'a>) -> Option<StoredNumbers<'a>> {
+    let bytes = view.data();
+    let (twos, fours) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
+    Some(match view.dtype() {
+        Dtype::F32 => StoredNumbers::F32(fours.iter().map(|x| f32::from_le_bytes(*x)).collect()),
+        Dtype::I16 => StoredNumbers::I16(twos.iter().map(|x| i16::from_le_bytes(*x)).collect()),
+        Dtype::I8 => StoredNumbers::I8(bytes.iter().map(|x| x.cast_signed()).collect()),
+        Dtype::U8 => StoredNumbers::U8(bytes.into()),
+        Dtype::U32 => StoredNumbers::U32(fours.iter().map(|x| u32::from_le_bytes(*x)).collect()),
+        _ => return None,
+    })
+}
+
+/// A hash of all lists and their names.
+fn checksum<'a>(lists: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hash = Sha256::new();
+    for (name, bytes) in lists {
+        hash.update(name);
+        hash.update([0]);
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    hex(&hash.finalize())
+}
+
+/// The hash of a model's parameters.
+#[derive(Default)]
+struct Hashing {
+    path: Vec<String>,
+    hash: Sha256,
+}
+
+impl ModuleVisitor for Hashing {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let data = param.val().into_data();
+        let header = format!(
+            "{}:{:?}:{:?};",
+            self.path.join("."),
+            data.dtype(),
+            data.shape()
+        );
+        self.hash.update(header);
+        self.hash.update(data.as_bytes());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a file is written before it is renamed.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CacheFileError {
+    let path = path.to_owned();
+    |source| CacheFileError::Io { path, source }
+}
