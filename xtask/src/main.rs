@@ -9,6 +9,7 @@ mod remote;
 
 use std::process::ExitCode;
 
+use bsbr_gpt2::{GenerationError, InputError};
 use clap::{Parser, Subcommand};
 
 /// GPT-2 as a BSBR model: convert it, measure it, train it.
@@ -22,6 +23,7 @@ struct Cli {
 /// The help of a command is that of its arguments: a comment here would hide it.
 #[derive(Subcommand)]
 enum Command {
+    Ask(commands::ask::Args),
     Bench(commands::bench::Args),
     Convert(commands::convert::Args),
     Finetune(commands::finetune::Args),
@@ -39,6 +41,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Ask(args) => commands::ask::run(args),
         Command::Bench(args) => commands::bench::run(args),
         Command::Convert(args) => commands::convert::run(args),
         Command::Finetune(args) => commands::finetune::run(args),
@@ -60,7 +63,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes on one line each, without those that say again what was said.
+/// An error and its causes on one line each, without those that say again what was said, and what a
+/// command can do about it.
 fn explain(error: &anyhow::Error) -> String {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
@@ -68,12 +72,35 @@ fn explain(error: &anyhow::Error) -> String {
         if !lines.iter().any(|line| line.contains(&text)) {
             lines.push(text);
         }
+        if let Some(positions) = positions_missing(cause) {
+            lines.push(format!(
+                "`cargo xtask convert --model MODEL --positions {positions} --out FOLDER` writes a \
+                 model that takes as many tokens"
+            ));
+        }
     }
     lines.join("\n  ")
 }
 
+/// How many positions would have been enough for an input that was too long.
+fn positions_missing(cause: &(dyn std::error::Error + 'static)) -> Option<usize> {
+    let of_input = |error: &InputError| match error {
+        InputError::TooLong { seq_len, .. } => Some(*seq_len),
+        _ => None,
+    };
+    if let Some(error) = cause.downcast_ref::<GenerationError>() {
+        return match error {
+            GenerationError::TooLong { needed, .. } => Some(*needed),
+            GenerationError::Input(error) => of_input(error),
+            _ => None,
+        };
+    }
+    cause.downcast_ref::<InputError>().and_then(of_input)
+}
+
 #[cfg(test)]
 mod tests {
+    use bsbr_gpt2::{GenerationError, InputError};
     use clap::CommandFactory;
 
     use super::{Cli, explain};
@@ -98,5 +125,20 @@ mod tests {
             explain(&error),
             "loading DIR\n  model.safetensors: no such file; check the folder"
         );
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_names_the_option_that_helps() {
+        let input = InputError::TooLong {
+            seq_len: 5000,
+            n_positions: 1024,
+        };
+        let generation = GenerationError::Input(input.clone());
+        for error in [
+            input.into(),
+            anyhow::Error::from(generation).context("row 3"),
+        ] {
+            assert!(explain(&error).contains("convert --model MODEL --positions 5000"));
+        }
     }
 }

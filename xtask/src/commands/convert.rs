@@ -9,14 +9,14 @@ use bsbr_convert::{
     save_model,
 };
 use bsbr_data::storybook::{Domain, Split, Storybook};
-use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
+use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension, TokenBatch};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arms;
 use super::card;
 use super::hub::HubArgs;
-use super::model;
+use super::{model, positions};
 use crate::device;
 
 /// Convert a GPT-2 folder to BSBR.
@@ -66,6 +66,17 @@ pub struct Args {
     /// many nats per position (KL), such as 0.0001. By default every head looks clusters up
     #[arg(long, value_name = "NATS", value_parser = budget)]
     level_budget: Option<f64>,
+    /// Positions of the result, more than the model was trained with: texts of so many tokens can be
+    /// read. In `moments`, as few heads as --level-budget allows (here 0.02 by default) look beyond
+    /// their near field: the others would be misled by positions that occur again
+    #[arg(long, value_name = "N")]
+    positions: Option<usize>,
+    /// What positions beyond the trained ones are embedded as: repeat:window=N, the last N rows again
+    /// and again; crossfade:window=N,fade=N, the same with N rows mixed where they begin anew;
+    /// interpolate:positions=N, the table stretched; or hierarchical, a sum of two rows [default:
+    /// repeat with half of the table]
+    #[arg(long, value_name = "FORM", requires = "positions")]
+    position_extension: Option<PositionExtension>,
     /// Text to calibrate compressed states and levels of heads on [default: storybook text]
     #[arg(long, value_name = "FILE")]
     calibrate: Vec<PathBuf>,
@@ -121,9 +132,10 @@ pub fn run(args: Args) -> Result<()> {
     let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
     let arms = plan.arms(loaded.config.n_layer)?;
     let model = convert(loaded.model, &plan)?;
-    let model = match args.level_budget {
-        Some(budget) => with_levels(model, &folder, &args.calibrate, budget)?,
-        None => model,
+    let model = match (args.positions, args.level_budget) {
+        (Some(positions), budget) => extended(model, &folder, &args, positions, budget)?,
+        (None, Some(budget)) => with_levels(model, &folder, &args.calibrate, budget)?,
+        (None, None) => model,
     };
     let model = if arms.iter().any(|arm| arm.compression() > 1) {
         calibrated(model, &folder, &args.calibrate)?
@@ -191,6 +203,37 @@ fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Re
         chosen.kl_before,
     );
     Ok(model)
+}
+
+/// The model with `positions` positions, and in the moments arm with few heads that look far.
+fn extended(
+    model: Gpt2,
+    folder: &Path,
+    args: &Args,
+    positions: usize,
+    budget: Option<f64>,
+) -> Result<Gpt2> {
+    let trained = model.config().n_positions;
+    let extension = args.position_extension;
+    let extension = extension.unwrap_or_else(|| positions::default_extension(trained));
+    // What cannot be is said before heads are chosen.
+    let _ = model.clone().extended(positions, extension)?;
+    let looks_up =
+        |layer| matches!(model.config().arm(layer), ArmConfig::Moments(arm) if arm.looks_up());
+    let model = match (0..model.config().n_layer).any(looks_up) {
+        false => model,
+        true => {
+            let batches = match args.calibrate.as_slice() {
+                [] => {
+                    let tokenizer = model::tokenizer(folder, model.config().vocab_size)?;
+                    positions::storybook(&tokenizer, trained)?
+                }
+                files => calibration(files, folder, model.config(), positions::CALIBRATION)?,
+            };
+            positions::with_far_heads(model, &batches, budget.unwrap_or(positions::BUDGET))?
+        }
+    };
+    Ok(model.extended(positions, extension)?)
 }
 
 /// The model that was loaded from `folder`, with the bases of its compressed states calibrated on

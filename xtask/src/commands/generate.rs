@@ -1,17 +1,26 @@
 //! `cargo xtask generate`
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use bsbr_gpt2::{GenerationConfig, GenerationDefaults, TokenBatch};
+use anyhow::{Context, Result, bail, ensure};
+use bsbr_convert::LoadedModel;
+use bsbr_gpt2::{GenerationConfig, GenerationDefaults, PREFILL_CHUNK_SIZE, TokenBatch};
 
+use super::continuation::{self, Output};
 use super::convert::Precision;
 use super::hub::{BUNDLED, HubArgs};
+use super::interrupt::Interrupt;
 use super::{ids, model};
 use crate::device;
 
+/// The longest text that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 28;
+
 /// Continue a text, or lists of token ids, with a dense or converted model.
+///
+/// New text is printed as it comes. What reading the prompt and each new token took follows on
+/// standard error. Ctrl-C ends the text; what is there stays.
 ///
 /// Settings that are not given are those of the model's generation_config.json.
 #[derive(clap::Args)]
@@ -21,37 +30,35 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// The text to continue
+    /// The text to continue, which is printed first; `-` reads it from standard input
     #[arg(
         long,
-        required_unless_present = "ids_file",
-        conflicts_with = "ids_file"
+        value_name = "TEXT|-",
+        allow_hyphen_values = true,
+        required_unless_present_any = ["prompt_file", "ids_file"],
+        conflicts_with_all = ["prompt_file", "ids_file"]
     )]
     prompt: Option<String>,
+    /// A file of text to continue. As with standard input, a line's end behind the text is no part of
+    /// it, and only what follows is printed
+    #[arg(long, value_name = "FILE", conflicts_with = "ids_file")]
+    prompt_file: Option<PathBuf>,
     /// A JSON list of lists of token ids to continue
     #[arg(long, value_name = "FILE")]
     ids_file: Option<PathBuf>,
-    /// Tokens to add [default: 64]
-    #[arg(long)]
-    max_new_tokens: Option<usize>,
-    /// What logits are divided by; 0 takes the likeliest token each time [default: 0]
-    #[arg(long, allow_negative_numbers = true)]
-    temperature: Option<f64>,
-    /// Draw from the K likeliest tokens only
-    #[arg(long)]
-    top_k: Option<usize>,
-    /// Draw from the fewest likeliest tokens that make up this probability [default: 1]
-    #[arg(long, allow_negative_numbers = true)]
-    top_p: Option<f64>,
-    /// Makes tokens that were there before less likely; 1 for none [default: 1]
-    #[arg(long, allow_negative_numbers = true)]
-    repetition_penalty: Option<f64>,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Text that ends what is generated, beside the ends that the model's folder names; may be given
+    /// several times
+    #[arg(long = "stop", value_name = "TEXT", allow_hyphen_values = true)]
+    stop_strings: Vec<String>,
     /// Print a JSON list of the new ids as the last line: of lists where several rows were given
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     output_ids: bool,
+    /// Print one JSON object in the end and nothing else: the new text and ids, times, speeds and the
+    /// size of the cache
+    #[arg(long)]
+    json: bool,
     /// Element type of the weights in memory [default: on flex, matrices that are stored in f16 or
     /// bf16 stay so, which takes half the memory and less time, and what is computed is f32; other
     /// devices have their own]
@@ -64,8 +71,135 @@ pub struct Args {
     device: String,
 }
 
+/// How tokens are chosen.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Sampling {
+    /// Tokens to add [default: 64]
+    #[arg(long)]
+    max_new_tokens: Option<usize>,
+    /// What logits are divided by; 0 takes the likeliest token each time [default: 0]
+    #[arg(long, allow_negative_numbers = true)]
+    temperature: Option<f64>,
+    /// Draw from the K likeliest tokens only
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Draw from the fewest likeliest tokens that make up this probability [default: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    top_p: Option<f64>,
+    /// Draw from tokens that have at least this share of the likeliest one's probability [default: 0]
+    #[arg(long, allow_negative_numbers = true)]
+    min_p: Option<f64>,
+    /// Makes tokens that were there before less likely; 1 for none [default: 1]
+    #[arg(long, allow_negative_numbers = true)]
+    repetition_penalty: Option<f64>,
+    /// Never repeat a sequence of N tokens; 0 for no such rule [default: 0]
+    #[arg(long, value_name = "N")]
+    no_repeat_ngram_size: Option<usize>,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Tokens of the prompt that are read at once; fewer take less memory
+    #[arg(long, value_name = "N", default_value_t = PREFILL_CHUNK_SIZE)]
+    pub prefill_chunk_size: usize,
+}
+
+/// Tokens to add where neither a flag nor the folder says how many.
+const NEW_TOKENS: usize = 64;
+
+impl Sampling {
+    /// The folder's settings, for a prompt of `prompt` tokens, with those that flags change.
+    pub fn config(
+        &self,
+        defaults: &GenerationDefaults,
+        prompt: usize,
+        vocab_size: usize,
+    ) -> GenerationConfig {
+        let folder = defaults.settings(vocab_size);
+        let within_length = |most: usize| most.saturating_sub(prompt).max(1);
+        GenerationConfig {
+            max_new_tokens: self
+                .max_new_tokens
+                .or(defaults.max_new_tokens)
+                .or(defaults.max_length.map(within_length))
+                .unwrap_or(NEW_TOKENS),
+            temperature: self.temperature.unwrap_or(folder.temperature),
+            top_k: self.top_k.or(folder.top_k),
+            top_p: self.top_p.unwrap_or(folder.top_p),
+            min_p: self.min_p.unwrap_or(folder.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(folder.repetition_penalty),
+            no_repeat_ngram_size: self
+                .no_repeat_ngram_size
+                .unwrap_or(folder.no_repeat_ngram_size),
+            seed: self.seed,
+            prefill_chunk_size: self.prefill_chunk_size,
+            ..folder
+        }
+    }
+}
+
+/// What the folder of a model says of generation; warns of what has no effect.
+///
+/// # Errors
+///
+/// Names the file that is wrong.
+pub fn defaults(loaded: &LoadedModel) -> Result<GenerationDefaults> {
+    let defaults = loaded.folder.generation(&loaded.config)?;
+    for key in &defaults.unsupported {
+        eprintln!("warning: `{key}` of generation_config.json is not supported, and has no effect");
+    }
+    Ok(defaults)
+}
+
+impl Args {
+    /// The text to continue, and whether it is printed.
+    fn text(&self) -> Result<Option<(String, bool)>> {
+        Ok(match (&self.prompt, &self.prompt_file) {
+            (Some(prompt), _) if prompt == "-" => {
+                Some((read_text(std::io::stdin(), "standard input")?, false))
+            }
+            (Some(prompt), _) => Some((prompt.clone(), true)),
+            (None, Some(file)) => Some((read_file(file)?, false)),
+            (None, None) => None,
+        })
+    }
+}
+
+/// The text of a file.
+///
+/// # Errors
+///
+/// Names the file where it cannot be read, is too long or is no text.
+pub fn read_file(file: &Path) -> Result<String> {
+    let name = file.display().to_string();
+    let opened = std::fs::File::open(file).with_context(|| name.clone())?;
+    read_text(opened, &name)
+}
+
+/// A text without the line's end behind it.
+fn read_text(from: impl Read, name: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    from.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| name.to_owned())?;
+    ensure!(
+        bytes.len() as u64 <= MAX_BYTES,
+        "{name}: more than the {MAX_BYTES} bytes accepted"
+    );
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        anyhow::anyhow!("{name}: expected text in UTF-8: {}", error.utf8_error())
+    })?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
+    let text = args.text()?;
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
     let loaded = model::open(
@@ -74,65 +208,73 @@ pub fn run(args: Args) -> Result<()> {
         args.dtype.map(Into::into),
         args.allow_non_finite,
     )?;
-    let tokenizer = match &args.prompt {
+    let tokenizer = match &text {
         None => None,
         Some(_) => Some(model::tokenizer(&folder, loaded.config.vocab_size)?),
     };
-    let rows = match (&args.prompt, &tokenizer, &args.ids_file) {
-        (Some(prompt), Some(tokenizer), _) => vec![tokenizer.encode_prompt(prompt)?],
+    let rows = match (&text, &tokenizer, &args.ids_file) {
+        (Some((text, _)), Some(tokenizer), _) => vec![tokenizer.encode_prompt(text)?],
         (_, _, Some(file)) => ids::read(file)?,
-        _ => bail!("give --prompt or --ids-file"),
+        _ => bail!("give --prompt, --prompt-file or --ids-file"),
     };
-    let defaults = loaded.folder.generation(&loaded.config)?;
-    for key in &defaults.unsupported {
-        eprintln!("warning: `{key}` of generation_config.json is not supported, and has no effect");
-    }
+    let defaults = defaults(&loaded)?;
     let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let config = with_flags(&args, &defaults, longest, loaded.config.vocab_size);
+    let config = args
+        .sampling
+        .config(&defaults, longest, loaded.config.vocab_size);
+    let mut stop_strings = defaults.stop_strings;
+    stop_strings.extend(args.stop_strings);
     let batch = TokenBatch::padded(&rows)?;
-    let new = loaded.model.generate(&batch, &config)?;
-    let mut out = std::io::stdout().lock();
-    if let (Some(tokenizer), Some(ids)) = (&tokenizer, new.first()) {
-        writeln!(
-            out,
-            "{}{}",
-            args.prompt.unwrap_or_default(),
-            tokenizer.decode(ids)?
-        )?;
+    let generation = loaded.model.generation(&batch, &config)?;
+    let interrupt = Interrupt::listen()?;
+    let mut out: Box<dyn Write> = match args.json {
+        true => Box::new(std::io::sink()),
+        false => Box::new(std::io::stdout().lock()),
+    };
+    if let Some((prompt, true)) = &text {
+        continuation::show(&mut out, prompt)?;
+    }
+    let output = Output {
+        writer: &mut out,
+        tokenizer: tokenizer.as_ref(),
+        prompt: rows.first().map(Vec::as_slice).unwrap_or_default(),
+        stop_strings: &stop_strings,
+        end_tokens: &config.stop_tokens,
+    };
+    let outcome = continuation::run(generation, output, &interrupt)?;
+    if tokenizer.is_some() {
+        continuation::show(&mut out, "\n")?;
+    }
+    if args.json {
+        let json = serde_json::to_string(&outcome).context("writing the outcome")?;
+        continuation::show(&mut std::io::stdout(), &format!("{json}\n"))?;
+        return Ok(());
     }
     if args.output_ids || tokenizer.is_none() {
-        let json = match new.as_slice() {
+        let json = match outcome.ids.as_slice() {
             [row] => serde_json::to_string(row),
             rows => serde_json::to_string(rows),
         };
-        writeln!(out, "{}", json.context("writing the new ids")?)?;
+        let json = json.context("writing the new ids")?;
+        continuation::show(&mut out, &format!("{json}\n"))?;
     }
+    eprintln!("{}", outcome.describe());
     Ok(())
 }
 
-/// Tokens to add where neither a flag nor the folder says how many.
-const NEW_TOKENS: usize = 64;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The folder's settings, for a prompt of `prompt` tokens, with those that flags change.
-fn with_flags(
-    args: &Args,
-    defaults: &GenerationDefaults,
-    prompt: usize,
-    vocab_size: usize,
-) -> GenerationConfig {
-    let folder = defaults.settings(vocab_size);
-    let within_length = |most: usize| most.saturating_sub(prompt).max(1);
-    GenerationConfig {
-        max_new_tokens: args
-            .max_new_tokens
-            .or(defaults.max_new_tokens)
-            .or(defaults.max_length.map(within_length))
-            .unwrap_or(NEW_TOKENS),
-        temperature: args.temperature.unwrap_or(folder.temperature),
-        top_k: args.top_k.or(folder.top_k),
-        top_p: args.top_p.unwrap_or(folder.top_p),
-        repetition_penalty: args.repetition_penalty.unwrap_or(folder.repetition_penalty),
-        seed: args.seed,
-        ..folder
+    #[test]
+    fn a_text_is_read_without_its_last_line_end() {
+        for (bytes, expected) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a")] {
+            assert_eq!(read_text(bytes.as_bytes(), "x").expect("text"), expected);
+        }
+        let error = read_text([0xff, 0x41].as_slice(), "a.bin").expect_err("no text");
+        assert!(
+            error.to_string().contains("a.bin: expected text"),
+            "{error}"
+        );
     }
 }

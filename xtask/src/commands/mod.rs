@@ -1,5 +1,6 @@
 //! One file a command: parse, call, print.
 
+pub mod ask;
 pub mod bench;
 pub mod convert;
 pub mod finetune;
@@ -17,8 +18,11 @@ pub mod texts;
 
 mod arms;
 mod card;
+mod continuation;
 mod ids;
+mod interrupt;
 mod model;
+mod positions;
 
 use std::path::Path;
 use std::time::Duration;

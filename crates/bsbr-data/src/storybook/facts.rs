@@ -186,6 +186,12 @@ impl Fact {
         span
     }
 
+    /// What is asked to hear of the fact.
+    pub fn question(&self) -> String {
+        let (before, after) = self.kind.questions()[0];
+        format!("{before}{}{after}", self.name)
+    }
+
     /// `Question: … Answer: …`, up to but excluding the space and the value.
     pub(crate) fn prompt(&self, rng: &mut ChaCha8Rng) -> String {
         let questions = self.kind.questions();

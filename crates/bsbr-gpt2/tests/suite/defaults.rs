@@ -51,8 +51,7 @@ fn every_end_token_of_the_list_ends_a_text() {
 
 #[test]
 fn sampling_is_used_where_the_file_asks_for_it() {
-    let drawn =
-        json!({"do_sample": true, "temperature": 0.7, "top_p": 0.9, "min_p": 0.1,
+    let drawn = json!({"do_sample": true, "temperature": 0.7, "top_p": 0.9, "min_p": 0.1,
                "repetition_penalty": 1.2, "no_repeat_ngram_size": 3});
     let settings = read(drawn).settings(97);
     let found = (settings.temperature, settings.top_k, settings.top_p);

@@ -1,0 +1,261 @@
+//! `cargo xtask ask`
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use bsbr_convert::{CacheOwner, ReadText, load_cache, save_cache};
+use bsbr_data::storybook::{Split, Storybook, TrainingSpec};
+use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
+
+use super::continuation::{self, Output};
+use super::convert::Precision;
+use super::generate::{Sampling, defaults, read_file};
+use super::hub::{BUNDLED, HubArgs};
+use super::interrupt::Interrupt;
+use super::model;
+use crate::device;
+
+/// What stands for the question in a template.
+const QUESTION: &str = "{question}";
+
+/// Read a document once, and answer questions about it.
+///
+/// Questions come from standard input, one a line. Each is answered from a copy of what the model
+/// keeps of the document, so none knows of another. Answers go to standard output, times to standard
+/// error. Ctrl-C ends an answer, and between answers the command.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the model, or its name on the Hub
+    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
+    model: PathBuf,
+    #[command(flatten)]
+    hub: HubArgs,
+    /// The text that is asked about
+    #[arg(long, value_name = "FILE")]
+    document: PathBuf,
+    /// Where what was read is kept: written after the document was read, or as far as it was; the
+    /// next time, reading goes on from there. A file of another model or document is refused
+    #[arg(long, value_name = "FILE")]
+    cache: Option<PathBuf>,
+    /// How a question is put after the document; `\n` stands for a line's end
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = r"\nQuestion: {question} Answer:"
+    )]
+    template: String,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Text that ends an answer; may be given several times; `\n` stands for a line's end
+    #[arg(
+        long = "stop",
+        value_name = "TEXT",
+        default_value = r"\n",
+        allow_hyphen_values = true
+    )]
+    stop_strings: Vec<String>,
+    /// Write a storybook document of about so many words to --document first, and print questions
+    /// that it answers. The bundled model was trained on such documents
+    #[arg(long, value_name = "WORDS")]
+    make_document: Option<usize>,
+    /// Print one JSON object for each answer: its text and ids, times, speeds and the size of the
+    /// cache
+    #[arg(long)]
+    json: bool,
+    /// Element type of the weights in memory
+    #[arg(long, value_enum)]
+    dtype: Option<Precision>,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let template = lines_ended(&args.template);
+    ensure!(
+        template.contains(QUESTION),
+        "--template: expected {QUESTION} where the question goes"
+    );
+    if let Some(words) = args.make_document {
+        make_document(&args.document, words, args.sampling.seed)?;
+    }
+    let document = read_file(&args.document)?;
+    let device = device::parse(&args.device)?;
+    let folder = args.hub.find(&args.model)?.folder;
+    let loaded = model::open(&folder, &device, args.dtype.map(Into::into), false)?;
+    let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
+    let ids = tokenizer.encode_document(&document)?;
+    ensure!(!ids.is_empty(), "{}: is empty", args.document.display());
+    let reader = Reader {
+        model: &loaded.model,
+        ids: &ids,
+        piece: args.sampling.prefill_chunk_size,
+        stored: match &args.cache {
+            None => None,
+            Some(file) => {
+                let name = args.model.display().to_string();
+                let tokenizer = loaded.tokenizer.as_deref();
+                Some((file, CacheOwner::of(&loaded.model, &name, tokenizer)?))
+            }
+        },
+    };
+    let interrupt = Interrupt::listen()?;
+    let Some(cache) = reader.read(&interrupt)? else {
+        return Ok(());
+    };
+    let defaults = defaults(&loaded)?;
+    let config = args
+        .sampling
+        .config(&defaults, ids.len(), loaded.config.vocab_size);
+    let mut stop_strings = defaults.stop_strings;
+    stop_strings.extend(args.stop_strings.iter().map(|text| lines_ended(text)));
+    let is_terminal = std::io::stdin().is_terminal();
+    for line in std::io::stdin().lock().lines() {
+        let question = line.context("reading a question")?;
+        if question.trim().is_empty() {
+            continue;
+        }
+        let put = template.replace(QUESTION, question.trim());
+        let start = Instant::now();
+        let mut prompt = ids.clone();
+        prompt.extend(tokenizer.encode(&put)?);
+        interrupt.begin();
+        let generation = loaded
+            .model
+            .generation_after(&prompt, &config, cache.clone())?;
+        let copied = start.elapsed();
+        let mut out: Box<dyn Write> = match args.json {
+            true => Box::new(std::io::sink()),
+            false => Box::new(std::io::stdout().lock()),
+        };
+        let output = Output {
+            writer: &mut out,
+            tokenizer: Some(&tokenizer),
+            prompt: &prompt,
+            stop_strings: &stop_strings,
+            end_tokens: &config.stop_tokens,
+        };
+        let outcome = continuation::run(generation, output, &interrupt)?;
+        interrupt.end();
+        let text = outcome.text.as_deref().unwrap_or_default();
+        let behind = match (args.json, text.ends_with('\n')) {
+            (true, _) => format!("{}\n", serde_json::to_string(&outcome)?),
+            (false, true) => String::new(),
+            (false, false) => "\n".to_owned(),
+        };
+        if !continuation::show(&mut std::io::stdout(), &behind)? {
+            return Ok(());
+        }
+        eprintln!(
+            "copy of the cache: {}, question of {} tokens: {}, {} tokens of answer: {}{}",
+            continuation::seconds(copied.as_secs_f64()),
+            prompt.len() - ids.len(),
+            continuation::seconds(outcome.prompt_seconds),
+            outcome.new_tokens,
+            continuation::seconds(outcome.new_seconds),
+            if is_terminal { "\n" } else { "" },
+        );
+    }
+    Ok(())
+}
+
+/// Reads a document, as far as it was not read before.
+struct Reader<'a> {
+    model: &'a Gpt2,
+    ids: &'a [u32],
+    /// Tokens that are read at once.
+    piece: usize,
+    /// The file that keeps what was read, and whose it is.
+    stored: Option<(&'a PathBuf, CacheOwner)>,
+}
+
+impl Reader<'_> {
+    /// What the model keeps of the document; `None` where Ctrl-C came first.
+    fn read(&self, interrupt: &Interrupt) -> Result<Option<Gpt2Cache>> {
+        self.model.check(&TokenBatch::single(self.ids)?, 0)?;
+        let mut cache = self.begun()?;
+        let before = cache.length_of_row(0);
+        let start = Instant::now();
+        let bar = continuation::reading_bar(self.ids.len())?;
+        bar.set_position(before as u64);
+        bar.reset_eta();
+        for piece in self.ids[before..].chunks(self.piece.max(1)) {
+            if interrupt.pressed() {
+                break;
+            }
+            self.model
+                .forward_cached(&TokenBatch::single(piece)?, &mut cache)?;
+            bar.set_position(cache.length_of_row(0) as u64);
+        }
+        bar.finish_and_clear();
+        let read = cache.length_of_row(0);
+        let time = start.elapsed().as_secs_f64();
+        eprintln!(
+            "document: {read} of {} tokens ({before} from the cache) in {}, {:.0} tokens/s; cache: {}",
+            self.ids.len(),
+            continuation::seconds(time),
+            (read - before) as f64 / time.max(f64::MIN_POSITIVE),
+            indicatif::DecimalBytes(cache.bytes() as u64),
+        );
+        if let Some((file, owner)) = &self.stored
+            && read > before
+        {
+            save_cache(file, owner, &self.ids[..read], &cache)?;
+            eprintln!("{}: written", file.display());
+        }
+        Ok((read == self.ids.len()).then(|| {
+            interrupt.end();
+            cache
+        }))
+    }
+
+    /// What was read before.
+    fn begun(&self) -> Result<Gpt2Cache> {
+        let Some((file, owner)) = &self.stored else {
+            return Ok(self.model.new_cache());
+        };
+        if file.symlink_metadata().is_err() {
+            return Ok(self.model.new_cache());
+        }
+        let ReadText { ids, cache } = load_cache(file, owner, self.model)?;
+        let same = ids.iter().zip(self.ids).take_while(|(a, b)| a == b).count();
+        if same < ids.len() {
+            bail!(
+                "{}: a cache of another text, of which the first {same} of {} tokens are the \
+                 document's; name another file with --cache, or remove this one",
+                file.display(),
+                ids.len()
+            );
+        }
+        Ok(cache)
+    }
+}
+
+/// A text with the ends of lines that were written as `\n`.
+fn lines_ended(text: &str) -> String {
+    text.replace(r"\n", "\n")
+}
+
+/// Writes a document with facts, and says what can be asked.
+fn make_document(path: &Path, words: usize, seed: u64) -> Result<()> {
+    let mut file = std::fs::File::create_new(path)
+        .with_context(|| format!("{}: a document is made at a new place", path.display()))?;
+    let spec = TrainingSpec {
+        target_words: words,
+        questions_share: 0.0,
+        ..TrainingSpec::default()
+    };
+    let document = Storybook::new(seed).training_document(Split::Test, 0, &spec);
+    file.write_all(document.text.as_bytes())
+        .with_context(|| path.display().to_string())?;
+    eprintln!(
+        "{}: {words} words; it answers, among others:",
+        path.display()
+    );
+    for (fact, _) in document.facts.iter().take(6) {
+        eprintln!("  {} ({})", fact.question(), fact.value);
+    }
+    Ok(())
+}
