@@ -34,7 +34,7 @@ pub struct CacheOwner {
     pub weights: String,
     /// Its arms, as `config.json` has them.
     pub arms: String,
-    /// Hash of its `tokenizer.json`; empty where there is none.
+    /// Hash of its tokenizer.
     pub tokenizer: String,
 }
 
@@ -92,29 +92,19 @@ pub enum CacheFileError {
 }
 
 impl CacheOwner {
-    /// Who reads with `model`, which is called `name`, and with the tokenizer in that file.
-    ///
-    /// # Errors
-    ///
-    /// [`CacheFileError::Io`] where the tokenizer cannot be read.
-    pub fn of(model: &Gpt2, name: &str, tokenizer: Option<&Path>) -> Result<Self, CacheFileError> {
+    /// Who reads with `model`, which is called `name`, and with this tokenizer, as JSON.
+    pub fn of(model: &Gpt2, name: &str, tokenizer: &str) -> Self {
         let config = model.config();
         let arms: Vec<_> = (0..config.n_layer).map(|layer| config.arm(layer)).collect();
-        let tokenizer = match tokenizer {
-            None => String::new(),
-            Some(path) => hex(&Sha256::digest(
-                std::fs::read(path).map_err(io_error(path))?,
-            )),
-        };
         let mut weights = Hashing::default();
         model.visit(&mut weights);
         weights.hash.update(config.n_positions.to_le_bytes());
-        Ok(Self {
+        Self {
             name: name.to_owned(),
             weights: hex(&weights.hash.finalize()),
             arms: serde_json::to_string(&arms).unwrap_or_default(),
-            tokenizer,
-        })
+            tokenizer: hex(&Sha256::digest(tokenizer)),
+        }
     }
 }
 

@@ -4,10 +4,8 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use bsbr_convert::{CacheOwner, ReadText, load_cache, save_cache};
+use anyhow::{Context, Result, ensure};
 use bsbr_data::storybook::{Split, Storybook, TrainingSpec};
-use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
 
 use super::continuation::{self, Output};
 use super::convert::Precision;
@@ -15,6 +13,7 @@ use super::generate::{Sampling, defaults, read_file};
 use super::hub::{BUNDLED, HubArgs};
 use super::interrupt::Interrupt;
 use super::model;
+use super::reading::{Reader, stored};
 use crate::device;
 
 /// What stands for the question in a template.
@@ -88,23 +87,23 @@ pub fn run(args: Args) -> Result<()> {
     let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
     let ids = tokenizer.encode_document(&document)?;
     ensure!(!ids.is_empty(), "{}: is empty", args.document.display());
+    let interrupt = Interrupt::listen()?;
     let reader = Reader {
         model: &loaded.model,
         ids: &ids,
         piece: args.sampling.prefill_chunk_size,
-        stored: match &args.cache {
-            None => None,
-            Some(file) => {
-                let name = args.model.display().to_string();
-                let tokenizer = loaded.tokenizer.as_deref();
-                Some((file, CacheOwner::of(&loaded.model, &name, tokenizer)?))
-            }
-        },
+        stored: stored(
+            args.cache.as_deref(),
+            &args.model,
+            &loaded.model,
+            &tokenizer,
+        )?,
+        extends: true,
     };
-    let interrupt = Interrupt::listen()?;
     let Some(cache) = reader.read(&interrupt)? else {
         return Ok(());
     };
+    interrupt.end();
     let defaults = defaults(&loaded)?;
     let config = args
         .sampling
@@ -159,78 +158,6 @@ pub fn run(args: Args) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Reads a document, as far as it was not read before.
-struct Reader<'a> {
-    model: &'a Gpt2,
-    ids: &'a [u32],
-    /// Tokens that are read at once.
-    piece: usize,
-    /// The file that keeps what was read, and whose it is.
-    stored: Option<(&'a PathBuf, CacheOwner)>,
-}
-
-impl Reader<'_> {
-    /// What the model keeps of the document; `None` where Ctrl-C came first.
-    fn read(&self, interrupt: &Interrupt) -> Result<Option<Gpt2Cache>> {
-        self.model.check(&TokenBatch::single(self.ids)?, 0)?;
-        let mut cache = self.begun()?;
-        let before = cache.length_of_row(0);
-        let start = Instant::now();
-        let bar = continuation::reading_bar(self.ids.len())?;
-        bar.set_position(before as u64);
-        bar.reset_eta();
-        for piece in self.ids[before..].chunks(self.piece.max(1)) {
-            if interrupt.pressed() {
-                break;
-            }
-            self.model
-                .forward_cached(&TokenBatch::single(piece)?, &mut cache)?;
-            bar.set_position(cache.length_of_row(0) as u64);
-        }
-        bar.finish_and_clear();
-        let read = cache.length_of_row(0);
-        let time = start.elapsed().as_secs_f64();
-        eprintln!(
-            "document: {read} of {} tokens ({before} from the cache) in {}, {:.0} tokens/s; cache: {}",
-            self.ids.len(),
-            continuation::seconds(time),
-            (read - before) as f64 / time.max(f64::MIN_POSITIVE),
-            indicatif::DecimalBytes(cache.bytes() as u64),
-        );
-        if let Some((file, owner)) = &self.stored
-            && read > before
-        {
-            save_cache(file, owner, &self.ids[..read], &cache)?;
-            eprintln!("{}: written", file.display());
-        }
-        Ok((read == self.ids.len()).then(|| {
-            interrupt.end();
-            cache
-        }))
-    }
-
-    /// What was read before.
-    fn begun(&self) -> Result<Gpt2Cache> {
-        let Some((file, owner)) = &self.stored else {
-            return Ok(self.model.new_cache());
-        };
-        if file.symlink_metadata().is_err() {
-            return Ok(self.model.new_cache());
-        }
-        let ReadText { ids, cache } = load_cache(file, owner, self.model)?;
-        let same = ids.iter().zip(self.ids).take_while(|(a, b)| a == b).count();
-        if same < ids.len() {
-            bail!(
-                "{}: a cache of another text, of which the first {same} of {} tokens are the \
-                 document's; name another file with --cache, or remove this one",
-                file.display(),
-                ids.len()
-            );
-        }
-        Ok(cache)
-    }
 }
 
 /// A text with the ends of lines that were written as `\n`.

@@ -11,6 +11,7 @@ use super::continuation::{self, Output};
 use super::convert::Precision;
 use super::hub::{BUNDLED, HubArgs};
 use super::interrupt::Interrupt;
+use super::reading::{Reader, stored};
 use super::{ids, model};
 use crate::device;
 
@@ -46,6 +47,10 @@ pub struct Args {
     /// A JSON list of lists of token ids to continue
     #[arg(long, value_name = "FILE")]
     ids_file: Option<PathBuf>,
+    /// Where what was read of the prompt is kept: written if it is not there, and else gone on from,
+    /// if the prompt begins with its tokens. A file of another model or text is refused
+    #[arg(long, value_name = "FILE", conflicts_with = "ids_file")]
+    cache: Option<PathBuf>,
     #[command(flatten)]
     sampling: Sampling,
     /// Text that ends what is generated, beside the ends that the model's folder names; may be given
@@ -225,8 +230,25 @@ pub fn run(args: Args) -> Result<()> {
     let mut stop_strings = defaults.stop_strings;
     stop_strings.extend(args.stop_strings);
     let batch = TokenBatch::padded(&rows)?;
-    let generation = loaded.model.generation(&batch, &config)?;
     let interrupt = Interrupt::listen()?;
+    let generation = match (&args.cache, &tokenizer, rows.as_slice()) {
+        (Some(file), Some(tokenizer), [prompt]) => {
+            // What does not fit is said before anything is read.
+            let _ = loaded.model.generation(&batch, &config)?;
+            let reader = Reader {
+                model: &loaded.model,
+                ids: &prompt[..prompt.len() - 1],
+                piece: config.prefill_chunk_size,
+                stored: stored(Some(file), &args.model, &loaded.model, tokenizer)?,
+                extends: false,
+            };
+            match reader.read(&interrupt)? {
+                Some(cache) => loaded.model.generation_after(prompt, &config, cache)?,
+                None => return Ok(()),
+            }
+        }
+        _ => loaded.model.generation(&batch, &config)?,
+    };
     let mut out: Box<dyn Write> = match args.json {
         true => Box::new(std::io::sink()),
         false => Box::new(std::io::stdout().lock()),

@@ -23,6 +23,7 @@ mod ids;
 mod interrupt;
 mod model;
 mod positions;
+mod reading;
 
 use std::path::Path;
 use std::time::Duration;

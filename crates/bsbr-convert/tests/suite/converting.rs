@@ -309,7 +309,7 @@ fn more_positions_are_saved_as_those_of_any_gpt2() {
     let folder = tempfile::tempdir().unwrap();
     let extension = PositionExtension::RepeatLast { window: 3 };
     let trained = load(fixture("single")).model.config().n_positions;
-    let model = converted("moments:chunk_size=2:clusters=2", None);
+    let model = converted("moments:chunk_size=2,clusters=2", None);
     let model = model.extended(trained + 10, extension).unwrap();
     let card = ModelCard::default().to_markdown(model.config());
     assert!(

@@ -1,0 +1,118 @@
+//! Reading a text once: what the model keeps of it may lie in a file.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use bsbr_convert::{CacheOwner, ReadText, load_cache, save_cache};
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
+
+use super::continuation;
+use super::interrupt::Interrupt;
+
+/// A file that keeps what was read, and whose it is.
+pub type Stored<'a> = (&'a Path, CacheOwner);
+
+/// The file that was named, for a model that was loaded as `name` and its tokenizer.
+///
+/// # Errors
+///
+/// What the tokenizer says.
+pub fn stored<'a>(
+    file: Option<&'a Path>,
+    name: &Path,
+    model: &Gpt2,
+    tokenizer: &TextTokenizer,
+) -> Result<Option<Stored<'a>>> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let name = name.display().to_string();
+    Ok(Some((
+        file,
+        CacheOwner::of(model, &name, &tokenizer.to_json()?),
+    )))
+}
+
+/// Reads a text, as far as it was not read before.
+pub struct Reader<'a> {
+    /// Who reads.
+    pub model: &'a Gpt2,
+    /// The text.
+    pub ids: &'a [u32],
+    /// Tokens that are read at once.
+    pub piece: usize,
+    /// Where what was read is kept.
+    pub stored: Option<Stored<'a>>,
+    /// Whether a file that is there gets what was read after it.
+    pub extends: bool,
+}
+
+impl Reader<'_> {
+    /// What the model keeps of the text, with a bar on a terminal and what it took on standard error;
+    /// `None` where Ctrl-C came first.
+    ///
+    /// # Errors
+    ///
+    /// What the model says of the text, and where the file is not of this text and model, or cannot
+    /// be written.
+    pub fn read(&self, interrupt: &Interrupt) -> Result<Option<Gpt2Cache>> {
+        self.model.check(&TokenBatch::single(self.ids)?, 0)?;
+        let begun = self.begun()?;
+        let writes = self.extends || begun.is_none();
+        let mut cache = begun.unwrap_or_else(|| self.model.new_cache());
+        let before = cache.length_of_row(0);
+        let start = Instant::now();
+        let bar = continuation::reading_bar(self.ids.len())?;
+        bar.set_position(before as u64);
+        bar.reset_eta();
+        for piece in self.ids[before..].chunks(self.piece.max(1)) {
+            if interrupt.pressed() {
+                break;
+            }
+            self.model
+                .forward_cached(&TokenBatch::single(piece)?, &mut cache)?;
+            bar.set_position(cache.length_of_row(0) as u64);
+        }
+        bar.finish_and_clear();
+        let read = cache.length_of_row(0);
+        let time = start.elapsed().as_secs_f64();
+        eprintln!(
+            "text: {read} of {} tokens ({before} from the cache) in {}, {:.0} tokens/s; cache: {}",
+            self.ids.len(),
+            continuation::seconds(time),
+            (read - before) as f64 / time.max(f64::MIN_POSITIVE),
+            indicatif::DecimalBytes(cache.bytes() as u64),
+        );
+        if let Some((file, owner)) = &self.stored
+            && writes
+            && read > before
+        {
+            save_cache(file, owner, &self.ids[..read], &cache)?;
+            eprintln!("{}: written", file.display());
+        }
+        Ok((read == self.ids.len()).then_some(cache))
+    }
+
+    /// What was read before.
+    fn begun(&self) -> Result<Option<Gpt2Cache>> {
+        let Some((file, owner)) = &self.stored else {
+            return Ok(None);
+        };
+        if file.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        let ReadText { ids, cache } = load_cache(file, owner, self.model)?;
+        let same = ids.iter().zip(self.ids).take_while(|(a, b)| a == b).count();
+        if same < ids.len() {
+            bail!(
+                "{}: a cache of another text, of {} tokens, of which the first {same} begin this one; \
+                 name another file with --cache, or remove this one",
+                file.display(),
+                ids.len()
+            );
+        }
+        Ok(Some(cache))
+    }
+}
