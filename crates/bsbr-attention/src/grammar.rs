@@ -4,6 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
 use crate::config::{
     ArmConfig, DenseConfig, HeadLevel, KvBits, LocalConfig, MomentsConfig, PublishedConfig,
 };
@@ -228,5 +232,36 @@ impl fmt::Display for ArmConfig {
             write!(f, "{before}{name}={value}")?;
         }
         Ok(())
+    }
+}
+
+/// Reads an arm from its text, or from an object with a tag as it stands in `config.json`: for
+/// `#[serde(deserialize_with = "bsbr_attention::arm_or_text")]`.
+///
+/// What the text does not say has its default. What an object does not say has the value that
+/// older files mean by that.
+///
+/// # Errors
+///
+/// What is wrong with the text or the object.
+pub fn arm_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<ArmConfig, D::Error> {
+    from.deserialize_any(Form)
+}
+
+struct Form;
+
+impl<'de> Visitor<'de> for Form {
+    type Value = ArmConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an arm, such as \"moments:exact_clusters=4\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<ArmConfig, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ArmConfig, A::Error> {
+        ArmConfig::deserialize(MapAccessDeserializer::new(map))
     }
 }

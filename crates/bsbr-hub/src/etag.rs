@@ -1,10 +1,12 @@
 //! ETags, and the checksums that they are.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use sha2::Digest;
+use sha2::digest::Output;
 
 /// The longest ETag accepted, in characters: it becomes a file name.
 const MAX_ETAG: usize = 128;
@@ -79,21 +81,13 @@ pub(crate) fn checksum(path: &Path, algorithm: Algorithm) -> io::Result<String> 
     }
 }
 
-fn digest<D: Digest>(mut hash: D, reader: &mut impl Read) -> io::Result<String> {
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => hash.update(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+fn digest<D>(mut hash: D, reader: &mut impl io::Read) -> io::Result<String>
+where
+    D: Digest + io::Write,
+    Output<D>: fmt::LowerHex,
+{
+    io::copy(reader, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 #[cfg(test)]

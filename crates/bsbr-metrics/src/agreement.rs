@@ -4,40 +4,21 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rows::map_rows;
 use crate::{MetricError, Real, check};
 
 /// The largest k of [`Agreement`], and so the smallest vocabulary it accepts.
 pub const LARGEST_K: usize = 10;
 
-/// Agreement of two models, at one position or on average: each field is a
-/// [`top_k_overlap`], in 0..=1.
+/// Agreement of two models at one position: each field is a [`top_k_overlap`], in
+/// 0..=1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
-    /// The share of positions with the same first choice: 0 or 1 at one position.
+    /// Whether the first choice is the same: 0 or 1.
     pub top1: f64,
     /// The share of the five best tokens that both models name.
     pub top5: f64,
     /// The share of the ten best tokens that both models name.
     pub top10: f64,
-}
-
-impl Agreement {
-    /// The mean over positions, each with the same weight.
-    ///
-    /// # Errors
-    /// [`MetricError::Empty`] without positions.
-    pub fn mean(positions: &[Agreement]) -> Result<Self, MetricError> {
-        check::not_empty("positions", positions)?;
-        let mean = |field: fn(&Agreement) -> f64| {
-            positions.iter().map(field).sum::<f64>() / positions.len() as f64
-        };
-        Ok(Self {
-            top1: mean(|a| a.top1),
-            top5: mean(|a| a.top5),
-            top10: mean(|a| a.top10),
-        })
-    }
 }
 
 /// The [`Agreement`] of two rows of logits. Symmetric in its arguments.
@@ -54,27 +35,6 @@ pub fn agreement<T: Real>(dense: &[T], arm: &[T]) -> Result<Agreement, MetricErr
         top5: shared(&a[..5], &b[..5]),
         top10: shared(&a, &b),
     })
-}
-
-/// The [`agreement`] at each position of two row-major logit matrices,
-/// `[positions, vocabulary]`.
-///
-/// # Errors
-/// As [`agreement`], with the row named, and buffers that are not whole rows.
-pub fn agreement_rows<T: Real>(
-    dense: &[T],
-    arm: &[T],
-    vocabulary: usize,
-) -> Result<Vec<Agreement>, MetricError> {
-    map_rows(dense, arm, vocabulary, agreement)
-}
-
-/// Whether both rows have the same largest logit; ties go to the lower id.
-///
-/// # Errors
-/// Rows of different lengths, empty rows, and logits that are not finite.
-pub fn top1_agreement<T: Real>(a: &[T], b: &[T]) -> Result<bool, MetricError> {
-    Ok(top_k_overlap(a, b, 1)? == 1.0)
 }
 
 /// `|topk(a) ∩ topk(b)| / k`: the share of the k best tokens that both rows
@@ -128,7 +88,7 @@ fn shared(a: &[usize], b: &[usize]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Agreement, agreement, top_k, top_k_overlap, top1_agreement};
+    use super::{agreement, top_k, top_k_overlap};
     use crate::MetricError;
 
     #[test]
@@ -141,7 +101,7 @@ mod tests {
     #[test]
     fn overlap_counts_shared_ids() {
         let (a, b) = ([4.0f32, 3.0, 2.0, 1.0], [3.0f32, 4.0, 1.0, 2.0]);
-        assert_eq!(top1_agreement(&a, &b), Ok(false));
+        assert_eq!(top_k_overlap(&a, &b, 1), Ok(0.0));
         assert_eq!(top_k_overlap(&a, &b, 2), Ok(1.0));
         assert_eq!(top_k_overlap(&a, &b, 3), Ok(2.0 / 3.0));
         assert_eq!(top_k_overlap(&a, &b, 4), Ok(1.0));
@@ -155,24 +115,6 @@ mod tests {
         assert_eq!(all.top1, top_k_overlap(&a, &b, 1).unwrap());
         assert_eq!(all.top5, top_k_overlap(&a, &b, 5).unwrap());
         assert_eq!(all.top10, top_k_overlap(&a, &b, 10).unwrap());
-    }
-
-    #[test]
-    fn the_mean_is_over_positions() {
-        let yes = Agreement {
-            top1: 1.0,
-            top5: 0.8,
-            top10: 0.7,
-        };
-        let no = Agreement {
-            top1: 0.0,
-            top5: 0.4,
-            top10: 0.1,
-        };
-        let mean = Agreement::mean(&[yes, no]).unwrap();
-        assert_eq!(mean.top1, 0.5);
-        assert!((mean.top5 - 0.6).abs() < 1e-15 && (mean.top10 - 0.4).abs() < 1e-15);
-        assert!(Agreement::mean(&[]).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ const SUM_TOLERANCE: f64 = 1e-2;
 /// The density of one query's attention.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AttentionDensity {
-    /// Number of key positions, n: tokens, whether alone or in clusters.
+    /// Number of key positions, n.
     pub positions: u64,
     /// The weight above which a position counts, per position.
     pub threshold: f64,
@@ -29,7 +29,7 @@ pub struct AttentionDensity {
     pub effective: f64,
 }
 
-/// The density of attention weights over single key positions.
+/// The density of attention weights over key positions.
 ///
 /// Pass the positions that the query sees and no others: hidden ones would
 /// count in n. The weights are divided by their sum, which must be close to 1.
@@ -42,29 +42,6 @@ pub fn attention_density<T: Real>(
     weights: &[T],
     threshold: f64,
 ) -> Result<AttentionDensity, MetricError> {
-    density(weights, |_| 1, threshold)
-}
-
-/// The density of attention over entries that stand for several tokens each:
-/// `counts[i]` tokens share `weights[i]` equally. A single token counts 1.
-///
-/// # Errors
-/// As [`attention_density`], and counts that are not as many as the weights or
-/// that are zero where the weight is not.
-pub fn clustered_density<T: Real>(
-    weights: &[T],
-    counts: &[u32],
-    threshold: f64,
-) -> Result<AttentionDensity, MetricError> {
-    check::same_length("attention weights", weights, counts)?;
-    density(weights, |index| counts[index], threshold)
-}
-
-fn density<T: Real>(
-    weights: &[T],
-    count: impl Fn(usize) -> u32,
-    threshold: f64,
-) -> Result<AttentionDensity, MetricError> {
     check::not_empty("attention weights", weights)?;
     check::finite("attention weight", weights)?;
     if !(0.0..1.0).contains(&threshold) {
@@ -74,7 +51,7 @@ fn density<T: Real>(
             expected: "a weight from 0 up to, but not including, 1",
         });
     }
-    for (index, &weight) in weights.iter().enumerate() {
+    for &weight in weights {
         let weight: f64 = weight.into();
         if weight < 0.0 {
             return Err(MetricError::OutOfRange {
@@ -82,9 +59,6 @@ fn density<T: Real>(
                 value: weight,
                 expected: "a number from 0 up",
             });
-        }
-        if weight > 0.0 && count(index) == 0 {
-            return Err(MetricError::EmptyCluster { index, weight });
         }
     }
     let sum: f64 = weights.iter().map(|&w| w.into()).sum();
@@ -95,19 +69,15 @@ fn density<T: Real>(
         });
     }
 
-    let (mut positions, mut above, mut entropy) = (0u64, 0u64, 0.0);
-    for (index, &weight) in weights.iter().enumerate() {
-        let tokens = count(index);
-        positions += u64::from(tokens);
+    let (mut above, mut entropy) = (0u64, 0.0);
+    for &weight in weights {
         let weight: f64 = weight.into() / sum;
         if weight > 0.0 {
-            let each = weight / f64::from(tokens);
-            entropy -= weight * each.ln();
-            if each > threshold {
-                above += u64::from(tokens);
-            }
+            entropy -= weight * weight.ln();
+            above += u64::from(weight > threshold);
         }
     }
+    let positions = weights.len() as u64;
     let n = positions as f64;
     // Rounding can leave the bounds by a few units in the last place.
     let entropy = f64::max(entropy, 0.0).min(n.ln());
@@ -122,7 +92,7 @@ fn density<T: Real>(
 
 #[cfg(test)]
 mod tests {
-    use super::{attention_density, clustered_density};
+    use super::attention_density;
     use crate::MetricError;
 
     #[test]
@@ -142,15 +112,6 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_its_tokens_with_equal_weight() {
-        let spread = attention_density(&[0.4, 0.2, 0.2, 0.2], 0.3).unwrap();
-        let clustered = clustered_density(&[0.4, 0.6], &[1, 3], 0.3).unwrap();
-        assert_eq!(clustered.positions, spread.positions);
-        assert_eq!(clustered.above_threshold, spread.above_threshold);
-        assert!((clustered.effective - spread.effective).abs() < 1e-15);
-    }
-
-    #[test]
     fn refuses_what_is_no_distribution() {
         assert!(matches!(
             attention_density(&[0.5f32, 0.4], 0.0),
@@ -162,10 +123,6 @@ mod tests {
                 what: "attention weight",
                 ..
             })
-        ));
-        assert!(matches!(
-            clustered_density(&[0.5f32, 0.5], &[1, 0], 0.0),
-            Err(MetricError::EmptyCluster { index: 1, .. })
         ));
         for threshold in [-0.1, 1.0, f64::NAN] {
             assert!(attention_density(&[1.0f32], threshold).is_err());

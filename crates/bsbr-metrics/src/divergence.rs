@@ -4,11 +4,9 @@
 //! The direction is always KL(dense ‖ arm): the expectation is under the dense
 //! model, so that it tells how many nats are lost by coding the dense model's
 //! tokens with the arm's probabilities. For the other direction, swap the
-//! arguments. The sum runs over the vocabulary at one position; a mean is then
-//! over positions, each with the same weight.
+//! arguments. The sum runs over the vocabulary at one position.
 
 use crate::logits::LogSoftmax;
-use crate::rows::map_rows;
 use crate::{MetricError, Real, check};
 
 /// KL(dense ‖ arm) at one position, in nats: `Σ_i p_i (ln p_i − ln q_i)` with
@@ -40,30 +38,9 @@ pub fn kl<T: Real>(dense: &[T], arm: &[T]) -> Result<f64, MetricError> {
     check::no_overflow("divergence", sum.max(0.0))
 }
 
-/// [`kl`] at each position of two row-major logit matrices, `[positions, vocabulary]`.
-///
-/// # Errors
-/// As [`kl`], with the row named, and buffers that are not whole rows.
-pub fn kl_rows<T: Real>(
-    dense: &[T],
-    arm: &[T],
-    vocabulary: usize,
-) -> Result<Vec<f64>, MetricError> {
-    map_rows(dense, arm, vocabulary, kl)
-}
-
-/// The mean over positions of [`kl_rows`], in nats per position.
-///
-/// # Errors
-/// As [`kl_rows`].
-pub fn mean_kl<T: Real>(dense: &[T], arm: &[T], vocabulary: usize) -> Result<f64, MetricError> {
-    let rows = kl_rows(dense, arm, vocabulary)?;
-    Ok(rows.iter().sum::<f64>() / rows.len() as f64)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{kl, mean_kl};
+    use super::kl;
     use crate::MetricError;
 
     #[test]
@@ -81,14 +58,6 @@ mod tests {
         let (sure, unsure) = ([50.0f32, 0.0], [0.0f32, 0.0]);
         assert!((kl(&sure, &unsure).unwrap() - 2f64.ln()).abs() < 1e-12);
         assert!(kl(&unsure, &sure).unwrap() > 20.0);
-    }
-
-    #[test]
-    fn the_mean_is_over_positions() {
-        let dense = [3f64.ln(), 0.0, 1.0, 1.0];
-        let arm = [7.0, 7.0, 2.0, 2.0];
-        let first = kl(&dense[..2], &arm[..2]).unwrap();
-        assert!((mean_kl(&dense, &arm, 2).unwrap() - first / 2.0).abs() < 1e-16);
     }
 
     #[test]

@@ -116,14 +116,6 @@ pub enum MetricError {
         /// How far from 1 it may be.
         tolerance: f64,
     },
-    /// A cluster of no tokens that nevertheless has weight.
-    #[error("cluster {index} stands for no tokens but has weight {weight}")]
-    EmptyCluster {
-        /// Index of the cluster.
-        index: usize,
-        /// Its weight.
-        weight: f64,
-    },
     /// Windows that would skip tokens, or never advance.
     #[error("stride {stride} with windows of {window}: expected 1 <= stride <= window")]
     Stride {

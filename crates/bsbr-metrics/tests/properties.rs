@@ -1,14 +1,12 @@
 //! What must hold for any input.
 
 use bsbr_metrics::agreement::{top_k, top_k_overlap};
-use bsbr_metrics::density::{attention_density, clustered_density};
-use bsbr_metrics::divergence::{kl, kl_rows, mean_kl};
+use bsbr_metrics::density::attention_density;
+use bsbr_metrics::divergence::kl;
 use bsbr_metrics::perplexity::{NllTotal, token_nll};
 use bsbr_metrics::rouge::rouge;
 use bsbr_metrics::similarity::{cosine, mse};
-use bsbr_metrics::stats::{
-    Bootstrap, Summary, clopper_pearson, paired_difference, quantile, wilson,
-};
+use bsbr_metrics::stats::{Bootstrap, Summary, quantile, wilson};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -68,17 +66,6 @@ proptest! {
             })
             .sum();
         prop_assert!((kl(&dense, &arm).unwrap() - expected).abs() <= 1e-12);
-    }
-
-    #[test]
-    fn mean_kl_is_the_mean_of_rows((dense, arm) in two_rows()) {
-        let stack = |row: &[f32], last: &[f32]| [row, row, last].concat();
-        let (a, b) = (stack(&dense, &arm), stack(&arm, &dense));
-        let rows = kl_rows(&a, &b, dense.len()).unwrap();
-        prop_assert_eq!(rows.len(), 3);
-        prop_assert_eq!(rows[2], kl(&arm, &dense).unwrap());
-        let mean = mean_kl(&a, &b, dense.len()).unwrap();
-        prop_assert!((mean - rows.iter().sum::<f64>() / 3.0).abs() <= 1e-12);
     }
 
     #[test]
@@ -161,16 +148,6 @@ proptest! {
     }
 
     #[test]
-    fn a_difference_turns_with_its_arguments(samples in samples(), noise in vec(-1f64..1.0, 60)) {
-        let other: Vec<f64> = samples.iter().zip(&noise).map(|(x, e)| x + e).collect();
-        let ab = paired_difference(&samples, &other, &BOOTSTRAP).unwrap();
-        let ba = paired_difference(&other, &samples, &BOOTSTRAP).unwrap();
-        prop_assert!((ab.estimate + ba.estimate).abs() <= SLACK);
-        prop_assert!((ab.ci95.low + ba.ci95.high).abs() <= SLACK);
-        prop_assert!(ab.ci95.low - SLACK <= ab.estimate && ab.estimate <= ab.ci95.high + SLACK);
-    }
-
-    #[test]
     fn quantiles_grow(samples in samples(), p in 0f64..=1.0, q in 0f64..=1.0) {
         let (low, high) = (p.min(q), p.max(q));
         prop_assert!(quantile(&samples, low).unwrap() <= quantile(&samples, high).unwrap());
@@ -183,14 +160,9 @@ proptest! {
     ) {
         let share = successes as f64 / trials as f64;
         let score = wilson(successes, trials, confidence).unwrap();
-        let exact = clopper_pearson(successes, trials, confidence).unwrap();
-        for interval in [score, exact] {
-            prop_assert!(0.0 <= interval.low && interval.high <= 1.0);
-            prop_assert!(interval.low - 1e-12 <= share && share <= interval.high + 1e-12);
-        }
+        prop_assert!(0.0 <= score.low && score.high <= 1.0);
+        prop_assert!(score.low - 1e-12 <= share && share <= score.high + 1e-12);
         // Failures are successes of the opposite.
-        let opposite = clopper_pearson(trials - successes, trials, confidence).unwrap();
-        prop_assert!((exact.low + opposite.high - 1.0).abs() <= 1e-12);
         let opposite = wilson(trials - successes, trials, confidence).unwrap();
         prop_assert!((score.low + opposite.high - 1.0).abs() <= 1e-12);
     }
@@ -222,23 +194,15 @@ proptest! {
     }
 
     #[test]
-    fn density_is_bounded_and_equals_the_spread_out_form(
-        entries in vec((0.001f64..1.0, 1u32..9), 1..40),
+    fn density_is_bounded(
+        entries in vec(0.001f64..1.0, 1..40),
         threshold in 0f64..0.2,
     ) {
-        let sum: f64 = entries.iter().map(|(w, _)| w).sum();
-        let weights: Vec<f64> = entries.iter().map(|(w, _)| w / sum).collect();
-        let counts: Vec<u32> = entries.iter().map(|&(_, m)| m).collect();
-        let spread: Vec<f64> = weights
-            .iter()
-            .zip(&counts)
-            .flat_map(|(w, &m)| vec![w / f64::from(m); m as usize])
-            .collect();
-        let density = clustered_density(&weights, &counts, threshold).unwrap();
-        let alone = attention_density(&spread, threshold).unwrap();
-        prop_assert_eq!(density.positions, spread.len() as u64);
-        prop_assert!((density.effective - alone.effective).abs() <= 1e-12);
-        let n = density.positions as f64;
+        let sum: f64 = entries.iter().sum();
+        let weights: Vec<f64> = entries.iter().map(|w| w / sum).collect();
+        let density = attention_density(&weights, threshold).unwrap();
+        let n = weights.len() as f64;
+        prop_assert_eq!(density.positions, weights.len() as u64);
         prop_assert!(1.0 / n - 1e-15 <= density.effective && density.effective <= 1.0);
         prop_assert!((0.0..=1.0).contains(&density.above_threshold));
     }

@@ -1,6 +1,8 @@
 //! Arms as they are typed.
 
-use bsbr_attention::{ArmConfig, ArmError, HeadLevel, KvBits, LocalConfig, MomentsConfig};
+use bsbr_attention::{
+    ArmConfig, ArmError, HeadLevel, KvBits, LocalConfig, MomentsConfig, arm_or_text,
+};
 
 #[test]
 fn a_text_is_the_arm_and_the_arm_its_text() {
@@ -119,4 +121,22 @@ fn errors_name_the_setting_the_value_and_what_is_allowed() {
     ));
     assert_eq!(arm.set("kv_bits", "8"), Ok("kv_bits"));
     assert_eq!(arm.to_string(), "dense:kv_bits=8");
+}
+
+#[test]
+fn files_may_have_the_text_or_the_object() {
+    let read = |json: serde_json::Value| arm_or_text(json).map_err(|error| error.to_string());
+    let object = serde_json::json!({"arm": "moments", "clusters": 4, "kv_bits": 8});
+    assert_eq!(read("moments:clusters=4".into()), read(object));
+    // An object of an older file, which knew no bits.
+    let old = serde_json::json!({"arm": "moments", "clusters": 4});
+    assert_eq!(read(old), read("moments:clusters=4,kv_bits=32".into()));
+    for (json, part) in [
+        ("moments:chunks=2".into(), "`chunks`"),
+        (serde_json::json!({"arm": "moments", "chunks": 2}), "chunks"),
+        (serde_json::json!(7), "an arm"),
+    ] {
+        let error = read(json).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    }
 }

@@ -1,14 +1,9 @@
 //! Intervals for the probability behind k successes in n trials.
 
 use statrs::distribution::{ContinuousCDF, Normal};
-use statrs::function::beta::checked_beta_reg;
 
 use super::Interval;
 use crate::MetricError;
-
-/// Halvings of 0..1 after which an interval end is no longer refined: enough for
-/// full precision of any end above 1e-20.
-const HALVINGS: u32 = 120;
 
 /// The score interval of Wilson (1927) for a proportion, without continuity
 /// correction: on average it covers with the confidence asked for, also near 0
@@ -42,53 +37,6 @@ pub fn wilson(successes: u64, trials: u64, confidence: f64) -> Result<Interval, 
     })
 }
 
-/// The exact binomial interval of Clopper and Pearson (1934): it covers with at
-/// least the confidence asked for whatever the probability, and is therefore
-/// wider than [`wilson`].
-///
-/// With α = 1 − confidence, the ends are the α/2 quantile of
-/// Beta(k, n − k + 1), 0 at k = 0, and the 1 − α/2 quantile of
-/// Beta(k + 1, n − k), 1 at k = n.
-///
-/// # Errors
-/// As [`wilson`].
-pub fn clopper_pearson(
-    successes: u64,
-    trials: u64,
-    confidence: f64,
-) -> Result<Interval, MetricError> {
-    counts(successes, trials, confidence)?;
-    let tail = (1.0 - confidence) / 2.0;
-    let (k, n) = (successes as f64, trials as f64);
-    Ok(Interval {
-        low: if successes == 0 {
-            0.0
-        } else {
-            beta_quantile(k, n - k + 1.0, tail)
-        },
-        // By symmetry the quantile of the other tail, which keeps its precision.
-        high: if successes == trials {
-            1.0
-        } else {
-            1.0 - beta_quantile(n - k, k + 1.0, tail)
-        },
-    })
-}
-
-/// The x at which the regularised incomplete beta function is `probability`, by
-/// bisection: slower than Newton's method, but it always ends.
-fn beta_quantile(a: f64, b: f64, probability: f64) -> f64 {
-    let (mut low, mut high) = (0.0, 1.0);
-    for _ in 0..HALVINGS {
-        let middle = (low + high) / 2.0;
-        match checked_beta_reg(a, b, middle) {
-            Ok(value) if value < probability => low = middle,
-            _ => high = middle,
-        }
-    }
-    (low + high) / 2.0
-}
-
 fn counts(successes: u64, trials: u64, confidence: f64) -> Result<(), MetricError> {
     if trials == 0 {
         return Err(MetricError::Empty { what: "trials" });
@@ -108,15 +56,11 @@ fn counts(successes: u64, trials: u64, confidence: f64) -> Result<(), MetricErro
 
 #[cfg(test)]
 mod tests {
-    use super::{clopper_pearson, wilson};
+    use super::wilson;
     use crate::MetricError;
 
     #[test]
     fn no_successes_by_hand() {
-        // (1 − high)^10 = 0.025.
-        let exact = clopper_pearson(0, 10, 0.95).unwrap();
-        assert_eq!(exact.low, 0.0);
-        assert!((exact.high - (1.0 - 0.025f64.powf(0.1))).abs() < 1e-14);
         // z² / (n + z²).
         let score = wilson(0, 10, 0.95).unwrap();
         let z2 = 1.959_963_984_540_054_f64.powi(2);
@@ -131,7 +75,7 @@ mod tests {
             Err(MetricError::Empty { what: "trials" })
         );
         assert_eq!(
-            clopper_pearson(3, 2, 0.95),
+            wilson(3, 2, 0.95),
             Err(MetricError::SuccessesExceedTrials {
                 successes: 3,
                 trials: 2
