@@ -34,7 +34,8 @@ pub struct ArmSpec {
     /// Whether it is one of several values of a setting, which overviews leave out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub swept: bool,
-    /// Its settings.
+    /// Its settings; in files the text or the object of an arm.
+    #[serde(deserialize_with = "bsbr_attention::arm_or_text")]
     pub config: ArmConfig,
 }
 
