@@ -4,12 +4,44 @@ use std::sync::LazyLock;
 
 use bsbr_attention::ArmConfig;
 
-/// The help of an option that takes an arm: every setting with its default.
+/// What the settings of arms are.
+const SETTINGS: [(&str, &str); 10] = [
+    ("chunk_size", "tokens per chunk"),
+    (
+        "near_chunks",
+        "chunks before the own one that are attended to exactly",
+    ),
+    (
+        "sink_tokens",
+        "first tokens that every token attends to exactly",
+    ),
+    ("clusters", "clusters per far chunk, a power of two"),
+    (
+        "exact_clusters",
+        "clusters whose tokens each query attends to exactly; 0 for summaries only",
+    ),
+    (
+        "kv_bits",
+        "bits of far keys and values, or with dense of all: 4, 8, 16 or 32",
+    ),
+    ("state", "whether the first-order state is kept"),
+    ("compression", "factor by which states are compressed"),
+    (
+        "learned",
+        "whether there are parameters that only training sets",
+    ),
+    (
+        "levels",
+        "how far each head looks: near, clusters or lookups, with + between heads",
+    ),
+];
+
+/// The help of an option that takes an arm: every setting, and the defaults.
 pub static HELP: LazyLock<String> = LazyLock::new(|| {
     let mut help =
         "The attention that replaces softmax over all tokens: a name, and settings that \
-                    differ from the default, as in moments:exact_clusters=4,kv_bits=4. The \
-                    defaults are"
+                    differ from the default, as in moments:exact_clusters=4,kv_bits=4\n\nThe \
+                    defaults:"
             .to_owned();
     for name in ArmConfig::NAMES {
         let settings = ArmConfig::named(name).map(|arm| arm.settings());
@@ -21,6 +53,10 @@ pub static HELP: LazyLock<String> = LazyLock::new(|| {
             .collect();
         help += &format!("\n{name}:{}", given.join(","));
     }
+    help += "\n\nThe settings:";
+    for (name, about) in SETTINGS {
+        help += &format!("\n{name}: {about}");
+    }
     help
 });
 
@@ -30,10 +66,26 @@ mod tests {
 
     #[test]
     fn the_help_has_the_defaults_in_the_form_that_is_typed() {
-        for line in HELP.lines().skip(1) {
+        for name in ArmConfig::NAMES {
+            let begins = |line: &&str| line.starts_with(&format!("{name}:"));
+            let line = HELP.lines().find(begins).expect("a line of its own");
             let arm: ArmConfig = line.parse().expect("an arm");
-            assert_eq!(Some(&arm), ArmConfig::named(arm.name()).as_ref());
+            assert_eq!(Some(&arm), ArmConfig::named(name).as_ref());
         }
-        assert_eq!(HELP.lines().count(), 1 + ArmConfig::NAMES.len());
+    }
+
+    #[test]
+    fn the_help_says_what_each_setting_is() {
+        let arms = ArmConfig::NAMES.map(|name| ArmConfig::named(name).expect("an arm"));
+        let mut names: Vec<&str> = arms
+            .iter()
+            .flat_map(ArmConfig::settings)
+            .map(|(name, _)| name)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut described = SETTINGS.map(|(name, _)| name);
+        described.sort_unstable();
+        assert_eq!(names, described);
     }
 }
