@@ -17,6 +17,7 @@ mod layer_norm;
 mod linear_cross_entropy;
 mod mixed_matmul;
 mod packed_attention;
+mod packed_linear;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
@@ -41,4 +42,8 @@ pub use mixed_matmul::{
 };
 pub use packed_attention::{
     PackedAttentionOps, causal_attention_packed, causal_attention_packed_plain,
+};
+pub use packed_linear::{
+    PackedActivation, PackedLinear, PackedLinearOps, ProductType, WeightLayout, packed_linear,
+    packed_linear_plain,
 };

@@ -128,6 +128,20 @@ impl<'a> MatMut<'a> {
         }
     }
 
+    /// One row.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such row.
+    pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "row out of bounds");
+        // SAFETY: the view holds its rows' whole extent, and has them to itself.
+        #[allow(unsafe_code)] // a view has no slice
+        unsafe {
+            core::slice::from_raw_parts_mut(self.data.add(row * self.rs), self.cols)
+        }
+    }
+
     /// Views of `width` columns each, side by side, the last of those that are left.
     pub(crate) fn column_panels(self, width: usize) -> Vec<Self> {
         let starts = (0..self.cols).step_by(width.max(1));

@@ -11,3 +11,5 @@ mod half;
 mod layer_norm;
 mod mixed_matmul;
 mod packed_attention;
+#[cfg(feature = "flex")]
+mod packed_linear;

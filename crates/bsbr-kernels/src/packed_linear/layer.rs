@@ -1,0 +1,630 @@
+//! A packed layer, and its product with rows.
+
+use std::sync::Arc;
+
+use burn::tensor::{DType, Tensor, TensorData, bf16, f16};
+use rayon::prelude::*;
+
+use super::bytes::{MOST_INPUTS, RowScale, round_weight, weight_step};
+use super::panels::{COLUMNS, Strip, ZEROS};
+use super::rows::{Rows, bf16_bits};
+use super::tile::{Engine, ROWS, TileRows, add_products};
+use super::{PackedActivation, ProductType, WeightLayout};
+use crate::cpu::math::vectorised;
+use crate::cpu::matrix::MatMut;
+use crate::cpu::number::{Number, widen_row};
+use crate::gelu::activated;
+
+/// Groups and rows that are multiplied before the next ones are read: 98 KiB of a panel, and 590 KiB
+/// of inputs, which stay in a core's own cache while all panels pass by.
+const DEPTH: usize = 768;
+const HEIGHT: usize = 16 * ROWS;
+/// Up to so many rows, each thread has one task: it reads its share of the weights from front to back.
+const FEW: usize = 16;
+/// Tasks of a thread where there are more.
+const TASKS: usize = 4;
+
+impl ProductType {
+    /// Numbers of a group of 32 bits.
+    pub(super) fn group(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+            Self::Int8 => 4,
+        }
+    }
+}
+
+/// A linear layer whose weights are packed for [`packed_linear`](super::packed_linear). A clone is the
+/// same layer.
+#[derive(Clone, Debug)]
+pub struct PackedLinear(Arc<Layer>);
+
+#[derive(Debug)]
+struct Layer {
+    products: ProductType,
+    engine: Engine,
+    inputs: usize,
+    outputs: usize,
+    /// Strips of a panel.
+    depth: usize,
+    /// `[panels, depth]`
+    strips: Vec<Strip>,
+    /// Zeros where the layer has none, and beyond the last output.
+    bias: Vec<f32>,
+    /// Of each output in 8 bits: its step, and the sum of its weights in steps.
+    steps: Vec<f32>,
+    totals: Vec<i32>,
+}
+
+impl PackedLinear {
+    /// Packs a weight in f32, f16 or bf16, and the bias that goes with it.
+    ///
+    /// `None` where the weight is not on the CPU backend Flex, where the processor lacks the
+    /// instructions (8 bits have loops that any processor runs, with the same results), or where sums
+    /// of so many products of 8 bits would not fit.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the bias is not as long as the layer's output.
+    pub fn new(
+        weight: &Tensor<2>,
+        bias: Option<&Tensor<1>>,
+        layout: WeightLayout,
+        products: ProductType,
+    ) -> Option<Self> {
+        let engine = Engine::detected(products);
+        let flex = match weight.device().without_autodiff().as_dispatch() {
+            burn::backend::DispatchDevice::Flex(_) => true,
+            #[allow(unreachable_patterns)] // with one backend compiled in
+            _ => false,
+        };
+        if !flex || (engine == Engine::Plain && products != ProductType::Int8) {
+            return None;
+        }
+        let bias = bias.map(|bias| bias.clone().into_data().iter::<f32>().collect());
+        let weight = weight.clone().into_data();
+        Self::pack(&weight, bias, layout, products, engine)
+    }
+
+    fn pack(
+        weight: &TensorData,
+        bias: Option<Vec<f32>>,
+        layout: WeightLayout,
+        products: ProductType,
+        engine: Engine,
+    ) -> Option<Self> {
+        let shape = weight.shape();
+        let (inputs, outputs) = match layout {
+            WeightLayout::InOut => (shape[0], shape[1]),
+            WeightLayout::OutIn => (shape[1], shape[0]),
+        };
+        if products == ProductType::Int8 && inputs > MOST_INPUTS {
+            return None;
+        }
+        let width = outputs.next_multiple_of(COLUMNS);
+        let mut bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
+        assert!(
+            bias.len() == outputs,
+            "packed_linear: a bias of {} numbers for {outputs} outputs",
+            bias.len()
+        );
+        bias.resize(width, 0.0);
+        let mut layer = Layer {
+            products,
+            engine,
+            inputs,
+            outputs,
+            depth: inputs.div_ceil(products.group()),
+            strips: Vec::new(),
+            bias,
+            steps: Vec::new(),
+            totals: Vec::new(),
+        };
+        match weight.dtype() {
+            DType::F32 => layer.fill(weight.as_slice::<f32>().ok()?, layout),
+            DType::F16 => layer.fill(weight.as_slice::<f16>().ok()?, layout),
+            DType::BF16 => layer.fill(weight.as_slice::<bf16>().ok()?, layout),
+            _ => return None,
+        }
+        Some(Self(Arc::new(layer)))
+    }
+
+    /// Numbers of a row that goes in.
+    pub fn inputs(&self) -> usize {
+        self.0.inputs
+    }
+
+    /// Numbers of a row that comes out.
+    pub fn outputs(&self) -> usize {
+        self.0.outputs
+    }
+
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> usize {
+        let layer = &*self.0;
+        size_of_val(&layer.strips[..])
+            + size_of_val(&layer.bias[..])
+            + size_of_val(&layer.steps[..])
+            + size_of_val(&layer.totals[..])
+    }
+
+    /// Rows through the layer. `[N, out]`
+    pub(super) fn forward(&self, x: &[f32], activation: PackedActivation) -> Vec<f32> {
+        self.0.forward(x, activation, self.0.engine)
+    }
+}
+
+impl Layer {
+    /// Packs the weights.
+    fn fill<T: Number>(&mut self, weight: &[T], layout: WeightLayout) {
+        let (inputs, outputs, products) = (self.inputs, self.outputs, self.products);
+        let depth = self.depth.max(1);
+        let panels = outputs.div_ceil(COLUMNS);
+        let of_outputs = match products {
+            ProductType::Int8 => panels * COLUMNS,
+            _ => 0,
+        };
+        self.strips = vec![ZEROS; panels * self.depth];
+        self.steps = vec![0.0; of_outputs];
+        self.totals = vec![0; of_outputs];
+        let strips = self.strips.par_chunks_mut(depth).enumerate();
+        let steps = self.steps.par_chunks_mut(COLUMNS);
+        let totals = self.totals.par_chunks_mut(COLUMNS);
+        let room = || vec![[0.0; COLUMNS]; depth * products.group()];
+        match products {
+            ProductType::Int8 => strips.zip(steps).zip(totals).for_each_init(
+                room,
+                |wide, (((panel, strips), steps), totals)| {
+                    widen_panel(wide, weight, layout, [inputs, outputs], panel);
+                    vectorised(
+                        #[inline(always)]
+                        || pack_bytes(wide, strips, steps, totals),
+                    );
+                },
+            ),
+            _ => strips.for_each_init(room, |wide, (panel, strips)| {
+                widen_panel(wide, weight, layout, [inputs, outputs], panel);
+                vectorised(
+                    #[inline(always)]
+                    || pack_floats(wide, strips, products),
+                );
+            }),
+        }
+    }
+
+    fn forward(&self, x: &[f32], activation: PackedActivation, engine: Engine) -> Vec<f32> {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let n = x.len() / inputs.max(1);
+        let mut out = vec![0.0; n * outputs];
+        let rows = Rows::new(x, inputs, self.products);
+        let panels = outputs.div_ceil(COLUMNS);
+        let threads = rayon::current_num_threads();
+        let tasks = match n <= FEW {
+            true => threads,
+            false => threads * TASKS,
+        };
+        // What a task has is its own affair: every number of the output is made alike in all.
+        let share = panels.div_ceil(tasks).max(1);
+        let views = MatMut::dense(&mut out, n, outputs).column_panels(share * COLUMNS);
+        views
+            .into_par_iter()
+            .enumerate()
+            .with_max_len(1)
+            .for_each(|(task, mut out)| {
+                let first = task * share;
+                let panels = first..panels.min(first + share);
+                Task {
+                    layer: self,
+                    engine,
+                    rows: &rows,
+                    activation,
+                }
+                .compute(panels, n, &mut out);
+            });
+        out
+    }
+}
+
+/// Writes the weights of a panel in f32, those of an input side by side; zeros where there are none.
+fn widen_panel<T: Number>(
+    wide: &mut [[f32; COLUMNS]],
+    weight: &[T],
+    layout: WeightLayout,
+    [inputs, outputs]: [usize; 2],
+    panel: usize,
+) {
+    let first = panel * COLUMNS;
+    let width = COLUMNS.min(outputs - first);
+    wide.fill([0.0; COLUMNS]);
+    vectorised(
+        #[inline(always)]
+        || match layout {
+            WeightLayout::InOut => {
+                for (wide, row) in wide.iter_mut().zip(weight.chunks_exact(outputs)) {
+                    widen_row(&mut wide[..width], &row[first..first + width]);
+                }
+            }
+            WeightLayout::OutIn => {
+                let rows = weight.chunks_exact(inputs).skip(first).take(width);
+                for (column, row) in rows.enumerate() {
+                    for (wide, x) in wide.iter_mut().zip(row) {
+                        wide[column] = x.widen();
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Packs a panel in f32 or bf16.
+#[inline(always)]
+fn pack_floats(wide: &[[f32; COLUMNS]], strips: &mut [Strip], products: ProductType) {
+    match products {
+        ProductType::Bf16 => {
+            for (strip, [a, b]) in strips.iter_mut().zip(wide.as_chunks().0) {
+                let groups = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
+                for ((group, &a), &b) in groups.zip(a).zip(b) {
+                    *group = bf16_bits(a) | (bf16_bits(b) << 16);
+                }
+            }
+        }
+        _ => {
+            for (strip, row) in strips.iter_mut().zip(wide) {
+                let groups = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
+                groups.zip(row).for_each(|(group, x)| *group = x.to_bits());
+            }
+        }
+    }
+}
+
+/// Packs a panel in 8 bits.
+#[inline(always)]
+fn pack_bytes(
+    wide: &[[f32; COLUMNS]],
+    strips: &mut [Strip],
+    steps: &mut [f32],
+    totals: &mut [i32],
+) {
+    let mut largest = [0.0_f32; COLUMNS];
+    for row in wide {
+        for (largest, x) in largest.iter_mut().zip(row) {
+            let size = x.abs();
+            *largest = if size > *largest { size } else { *largest };
+        }
+    }
+    for (step, largest) in steps.iter_mut().zip(largest) {
+        *step = weight_step(largest);
+    }
+    for (strip, rows) in strips.iter_mut().zip(wide.as_chunks::<4>().0) {
+        let mut groups = [0; COLUMNS];
+        for (i, row) in rows.iter().enumerate() {
+            let columns = groups.iter_mut().zip(row).zip(&*steps).zip(&mut *totals);
+            for (((group, &x), &step), total) in columns {
+                let byte = round_weight(x, step);
+                *group |= byte << (8 * i);
+                *total += byte as i8 as i32;
+            }
+        }
+        for (lanes, groups) in strip.iter_mut().zip(groups.as_chunks().0) {
+            lanes.0 = *groups;
+        }
+    }
+}
+
+/// Some panels of a layer, to be multiplied with all rows.
+struct Task<'a> {
+    layer: &'a Layer,
+    engine: Engine,
+    rows: &'a Rows<'a>,
+    activation: PackedActivation,
+}
+
+impl Task<'_> {
+    /// Writes the outputs of some panels to `out`, which has their columns.
+    fn compute(&self, panels: core::ops::Range<usize>, n: usize, out: &mut MatMut<'_>) {
+        let depth = self.layer.depth;
+        // A few rows are in cache whole.
+        let step = match n <= ROWS {
+            true => depth.max(1),
+            false => depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1),
+        };
+        for from in (0..depth.max(1)).step_by(step) {
+            let to = depth.min(from + step);
+            for top in (0..n).step_by(HEIGHT) {
+                for panel in panels.clone() {
+                    let strips = &self.layer.strips[panel * depth..][from..to];
+                    for row in (top..n.min(top + HEIGHT)).step_by(ROWS) {
+                        let count = ROWS.min(n - row);
+                        let place = Place {
+                            panel,
+                            column: (panel - panels.start) * COLUMNS,
+                            row,
+                            count,
+                        };
+                        self.tile(place, strips, from, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the products of a tile's rows with some strips to what is in `out`, and finishes them with
+    /// the last strip.
+    fn tile(&self, place: Place, strips: &[Strip], from: usize, out: &mut MatMut<'_>) {
+        let Place {
+            panel,
+            column,
+            row,
+            count,
+        } = place;
+        let layer = self.layer;
+        let width = COLUMNS.min(layer.outputs - panel * COLUMNS);
+        let mut sums = [ZEROS; ROWS];
+        if from > 0 {
+            for (i, sums) in sums.iter_mut().enumerate().take(count) {
+                let out = &out.row(row + i)[column..column + width];
+                let lanes = sums.iter_mut().flat_map(|lanes| &mut lanes.0);
+                lanes.zip(out).for_each(|(sum, x)| *sum = x.to_bits());
+            }
+        }
+        let depth = self.rows.depth;
+        let rows = TileRows {
+            groups: self
+                .rows
+                .groups
+                .get(row * depth + from..)
+                .unwrap_or_default(),
+            stride: depth,
+            count,
+        };
+        add_products(self.engine, layer.products, rows, strips, &mut sums);
+        let last = from + strips.len() == layer.depth;
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, sums) in sums.iter().enumerate().take(count) {
+                    let out = &mut out.row(row + i)[column..column + width];
+                    let mut flat = [0; COLUMNS];
+                    for (flat, lanes) in flat.as_chunks_mut().0.iter_mut().zip(sums) {
+                        *flat = lanes.0;
+                    }
+                    let sums = &flat;
+                    match last {
+                        true => self.finish(panel, row + i, sums, out),
+                        false => {
+                            for (out, &sum) in out.iter_mut().zip(sums) {
+                                *out = f32::from_bits(sum);
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    /// From the sums of a row with a panel to what comes out.
+    #[inline(always)]
+    fn finish(&self, panel: usize, row: usize, sums: &[u32; COLUMNS], out: &mut [f32]) {
+        let layer = self.layer;
+        let columns = panel * COLUMNS..(panel + 1) * COLUMNS;
+        let bias = &layer.bias[columns.clone()];
+        let mut results = [0.0; COLUMNS];
+        match layer.products {
+            ProductType::Int8 => {
+                let RowScale { step, zero } = self.rows.scales[row];
+                let outputs = layer.steps[columns.clone()]
+                    .iter()
+                    .zip(&layer.totals[columns]);
+                for (((result, &sum), (scale, total)), bias) in
+                    results.iter_mut().zip(sums).zip(outputs).zip(bias)
+                {
+                    let sum = (sum as i32).wrapping_sub(zero.wrapping_mul(*total));
+                    *result = sum as f32 * (step * scale) + bias;
+                }
+            }
+            _ => {
+                for ((result, &sum), bias) in results.iter_mut().zip(sums).zip(bias) {
+                    *result = f32::from_bits(sum) + bias;
+                }
+            }
+        }
+        if self.activation == PackedActivation::GeluNew {
+            for result in &mut results {
+                *result = activated(*result);
+            }
+        }
+        for (out, result) in out.iter_mut().zip(results) {
+            *out = result;
+        }
+    }
+}
+
+/// Where a tile is.
+#[derive(Clone, Copy)]
+struct Place {
+    panel: usize,
+    /// Its first column in the task's part of the output.
+    column: usize,
+    row: usize,
+    count: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers between -1 and 1, the same on every run, some of them zero or large.
+    fn numbers(len: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+        (0..len)
+            .map(|i| {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                let x = state as f32 / (1_u64 << 31) as f32 - 1.0;
+                match i % 41 {
+                    7 => 0.0,
+                    11 => 30.0 * x,
+                    _ => x,
+                }
+            })
+            .collect()
+    }
+
+    const SIZES: [[usize; 2]; 7] = [
+        [1, 1],
+        [5, 3],
+        [67, 131],
+        [64, 32],
+        [130, 33],
+        [3100, 40],
+        [801, 96],
+    ];
+
+    fn layer(
+        [inputs, outputs]: [usize; 2],
+        products: ProductType,
+        engine: Engine,
+        layout: WeightLayout,
+    ) -> PackedLinear {
+        let weights = numbers(inputs * outputs, 3);
+        let data = match layout {
+            WeightLayout::InOut => TensorData::new(weights, [inputs, outputs]),
+            WeightLayout::OutIn => {
+                let turned = (0..outputs)
+                    .flat_map(|m| (0..inputs).map(move |k| [k, m]))
+                    .map(|[k, m]| weights[k * outputs + m])
+                    .collect();
+                TensorData::new(turned, [outputs, inputs])
+            }
+        };
+        let bias = Some(numbers(outputs, 4));
+        PackedLinear::pack(&data, bias, layout, products, engine).unwrap()
+    }
+
+    fn bits(x: &[f32]) -> Vec<u32> {
+        x.iter().map(|x| x.to_bits()).collect()
+    }
+
+    const TYPES: [ProductType; 3] = [ProductType::F32, ProductType::Bf16, ProductType::Int8];
+
+    #[test]
+    fn products_of_bytes_are_the_same_on_every_processor() {
+        let engine = Engine::detected(ProductType::Int8);
+        if engine == Engine::Plain {
+            eprintln!(
+                "this processor has no instructions for products of bytes: nothing to compare"
+            );
+        }
+        for size in SIZES {
+            for activation in [PackedActivation::Identity, PackedActivation::GeluNew] {
+                let [fast, plain] = [engine, Engine::Plain].map(|engine| {
+                    let layer = layer(size, ProductType::Int8, engine, WeightLayout::InOut);
+                    layer.forward(&numbers(size[0] * 29, 9), activation)
+                });
+                assert_eq!(bits(&fast), bits(&plain), "{size:?}");
+            }
+        }
+    }
+
+    /// Sums of the plain loops are rounded in another order.
+    #[test]
+    fn products_of_floats_are_near_those_of_plain_loops() {
+        for products in [ProductType::F32, ProductType::Bf16] {
+            let engine = Engine::detected(products);
+            for size in SIZES {
+                let [fast, plain] = [engine, Engine::Plain].map(|engine| {
+                    let layer = layer(size, products, engine, WeightLayout::InOut);
+                    layer.forward(&numbers(size[0] * 29, 9), PackedActivation::Identity)
+                });
+                let largest = plain.iter().fold(1.0_f32, |m, x| m.max(x.abs()));
+                for (found, expected) in fast.iter().zip(&plain) {
+                    let off = (found - expected).abs() / largest;
+                    assert!(off < 2e-6, "{products:?} {size:?}: {found} for {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_what_it_is_alone_on_any_number_of_threads() {
+        for products in TYPES {
+            for size in SIZES {
+                let engine = Engine::detected(products);
+                let layer = layer(size, products, engine, WeightLayout::InOut);
+                let x = numbers(size[0] * 210, 5);
+                let activation = PackedActivation::GeluNew;
+                let all = layer.forward(&x, activation);
+                for threads in [1, 3, 7] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                    let found = pool.unwrap().install(|| layer.forward(&x, activation));
+                    assert_eq!(bits(&found), bits(&all), "{products:?} {size:?}");
+                }
+                for (from, count) in [(0, 1), (209, 1), (3, 2), (100, 8), (50, 13), (8, 193)] {
+                    let part = &x[from * size[0]..][..count * size[0]];
+                    let found = layer.forward(part, activation);
+                    let among = &all[from * size[1]..][..count * size[1]];
+                    assert_eq!(bits(&found), bits(among), "{products:?} {size:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_layouts_are_the_same_layer() {
+        for products in TYPES {
+            for size in SIZES {
+                let engine = Engine::detected(products);
+                let [a, b] = [WeightLayout::InOut, WeightLayout::OutIn]
+                    .map(|layout| layer(size, products, engine, layout))
+                    .map(|layer| {
+                        layer.forward(&numbers(size[0] * 2, 5), PackedActivation::Identity)
+                    });
+                assert_eq!(bits(&a), bits(&b), "{products:?} {size:?}");
+            }
+        }
+    }
+
+    /// The largest sums that 32 bits hold.
+    #[test]
+    fn sums_do_not_overflow() {
+        let weight = TensorData::new(vec![-1.0_f32; MOST_INPUTS], [MOST_INPUTS, 1]);
+        let of = |engine| {
+            let layout = WeightLayout::InOut;
+            PackedLinear::pack(&weight, None, layout, ProductType::Int8, engine).unwrap()
+        };
+        for engine in [Engine::Plain, Engine::detected(ProductType::Int8)] {
+            for sign in [1.0, -1.0] {
+                let x = vec![sign; MOST_INPUTS];
+                let found = of(engine).forward(&x, PackedActivation::Identity)[0];
+                let expected = -sign * MOST_INPUTS as f32;
+                assert!(
+                    (found / expected - 1.0).abs() < 1e-5,
+                    "{found} for {expected}"
+                );
+            }
+        }
+        let more = TensorData::new(vec![1.0_f32; MOST_INPUTS + 1], [MOST_INPUTS + 1, 1]);
+        let layout = WeightLayout::InOut;
+        assert!(
+            PackedLinear::pack(&more, None, layout, ProductType::Int8, Engine::Plain).is_none()
+        );
+    }
+
+    #[test]
+    fn no_rows_and_no_outputs() {
+        for products in TYPES {
+            let engine = Engine::detected(products);
+            let some = layer([4, 3], products, engine, WeightLayout::InOut);
+            assert!(some.forward(&[], PackedActivation::Identity).is_empty());
+            let none = TensorData::new(Vec::<f32>::new(), [4, 0]);
+            let none =
+                PackedLinear::pack(&none, None, WeightLayout::InOut, products, engine).unwrap();
+            assert!(
+                none.forward(&[1.0; 8], PackedActivation::Identity)
+                    .is_empty()
+            );
+        }
+    }
+}

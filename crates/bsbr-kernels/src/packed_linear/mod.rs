@@ -1,0 +1,125 @@
+//! Linear layers whose weights are packed once, for products in single precision, in half precision
+//! or in 8 bits.
+//!
+//! Memory decides how long a few rows take: their product reads the weights once, in the order in
+//! which they lie. The processor's arithmetic decides how long many rows take, and it multiplies two
+//! numbers of 16 bits, or four of 8 bits, where it multiplies one of 32. So one layout serves all
+//! three (`panels`), and one loop (`layer`) with one instruction in its middle (`tile`).
+
+#[cfg(not(feature = "flex"))]
+mod absent;
+#[cfg(feature = "flex")]
+mod bytes;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "flex")]
+mod layer;
+#[cfg(feature = "flex")]
+mod panels;
+mod portable;
+#[cfg(feature = "flex")]
+mod rows;
+#[cfg(feature = "flex")]
+mod tile;
+
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::Tensor;
+
+#[cfg(not(feature = "flex"))]
+pub use absent::PackedLinear;
+#[cfg(feature = "flex")]
+pub use layer::PackedLinear;
+pub use portable::packed_linear_plain;
+
+/// The numbers that a packed layer multiplies. Sums are of f32, or exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProductType {
+    /// Numbers in single precision.
+    F32,
+    /// Weights and inputs rounded to bf16.
+    Bf16,
+    /// Weights rounded to 255 steps of each output, inputs to 256 of each row. Products and sums are
+    /// exact.
+    Int8,
+}
+
+/// How a weight lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightLayout {
+    /// `[in, out]`, as in Hugging Face's `Conv1D`.
+    InOut,
+    /// `[out, in]`, as in PyTorch's `Linear`, or a table of embeddings.
+    OutIn,
+}
+
+/// What follows the bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackedActivation {
+    /// Nothing.
+    Identity,
+    /// [`gelu_new`](crate::gelu_new)
+    GeluNew,
+}
+
+/// Packed layers of a backend. Call them through [`packed_linear`].
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Cube: cfg(any(feature = "wgpu", feature = "cuda")),
+    Remote: cfg(feature = "remote"),
+    Autodiff
+)]
+pub trait PackedLinearOps: Backend {
+    /// x `[N, in]` through a layer, and what follows it. `[N, out]`
+    fn packed_linear(
+        x: FloatTensor<Self>,
+        layer: PackedLinear,
+        activation: PackedActivation,
+    ) -> FloatTensor<Self> {
+        portable::on_host::<Self>(x, &layer, activation)
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[allow(deprecated)] // Burn keeps the backend for now
+impl PackedLinearOps for burn::backend::NdArray {}
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+impl PackedLinearOps for burn::backend::Cube {}
+#[cfg(feature = "remote")]
+impl PackedLinearOps for burn::backend::Remote {}
+
+// `packed_linear` refuses it: there are no gradients.
+impl<B: PackedLinearOps, C: CheckpointStrategy> PackedLinearOps for Autodiff<B, C> {}
+
+/// `activation(x · weight + bias)` of a packed layer.
+///
+/// `x` is `[N, in]`, the output `[N, out]` in f32. A row gives the same whatever the other rows are
+/// and however many there are, on any number of threads, bit for bit.
+///
+/// # Panics
+///
+/// Panics if a row of `x` is not as long as the layer's input, or if `x` is on an autodiff device.
+pub fn packed_linear(
+    x: Tensor<2>,
+    layer: &PackedLinear,
+    activation: PackedActivation,
+) -> Tensor<2> {
+    assert!(
+        x.dims()[1] == layer.inputs(),
+        "packed_linear: x {:?} and a layer of {} inputs do not match",
+        x.dims(),
+        layer.inputs()
+    );
+    assert!(
+        !x.is_autodiff(),
+        "packed_linear: packed weights have no gradients"
+    );
+    Tensor::from_dispatch(Dispatch::packed_linear(
+        x.into_dispatch(),
+        layer.clone(),
+        activation,
+    ))
+}

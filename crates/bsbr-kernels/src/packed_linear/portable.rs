@@ -1,0 +1,55 @@
+//! The definition of packed layers, and layers for tensors of any backend.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+use burn::tensor::{DType, Tensor, TensorData, read_sync};
+
+use super::{PackedActivation, PackedLinear, ProductType};
+use crate::gelu::gelu_new_plain;
+
+/// [`packed_linear`](super::packed_linear) composed of Burn's operations, from the weight `[in, out]`
+/// and the bias that are packed: the definition that the fused form is tested against.
+pub fn packed_linear_plain(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    products: ProductType,
+    activation: PackedActivation,
+) -> Tensor<2> {
+    let [x, weight] = match products {
+        ProductType::F32 => [x, weight],
+        ProductType::Bf16 => [x, weight].map(|x| x.cast(DType::BF16).cast(DType::F32)),
+        ProductType::Int8 => {
+            let step = weight.clone().abs().max_dim(0).div_scalar(127.0);
+            let none = step.clone().equal_elem(0.0);
+            let weight = (weight / step.clone().mask_fill(none, 1.0)).round() * step;
+            let low = x.clone().min_dim(1).clamp_max(0.0);
+            let high = x.clone().max_dim(1).clamp_min(0.0);
+            let step = high.div_scalar(255.0) - low.clone().div_scalar(255.0);
+            let step = step.clone().mask_fill(step.equal_elem(0.0), 1.0);
+            let inverse = step.clone().recip();
+            let zero = (low.neg() * inverse.clone()).round();
+            let bytes = ((x * inverse).round() + zero.clone()).clamp(0.0, 255.0);
+            [(bytes - zero) * step, weight]
+        }
+    };
+    let out = x.matmul(weight) + bias.unsqueeze();
+    match activation {
+        PackedActivation::Identity => out,
+        PackedActivation::GeluNew => gelu_new_plain(out),
+    }
+}
+
+/// The operation for tensors of any backend, by way of the host.
+pub(super) fn on_host<B: Backend>(
+    x: FloatTensor<B>,
+    layer: &PackedLinear,
+    activation: PackedActivation,
+) -> FloatTensor<B> {
+    let (device, shape) = (x.device(), x.shape());
+    let data = read_sync(B::float_into_data(x)).map(|data| data.iter::<f32>().collect());
+    // What cannot be read is no number.
+    let x: Vec<f32> = data.unwrap_or_else(|_| vec![f32::NAN; shape.num_elements()]);
+    let out = TensorData::new(layer.forward(&x, activation), [shape[0], layer.outputs()]);
+    B::float_from_data(out, &device)
+}

@@ -1,0 +1,272 @@
+//! Products of a few rows with a panel: plain, and by AVX-512.
+
+use super::ProductType;
+use super::panels::{LANES, Strip};
+use crate::cpu::math::vectorised;
+
+/// The most rows of a tile: their sums are in 24 of 32 registers.
+pub(super) const ROWS: usize = 12;
+
+/// Sums of the rows of a tile.
+pub(super) type Sums = [Strip; ROWS];
+
+/// What products are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    /// Loops that any processor runs.
+    Plain,
+    /// AVX-512, with VNNI for 8 bits and with BF16 for half precision.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Engine {
+    /// The best that this processor has for such products.
+    pub(super) fn detected(products: ProductType) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let found = is_x86_feature_detected!("avx512f")
+                && match products {
+                    ProductType::F32 => true,
+                    ProductType::Bf16 => is_x86_feature_detected!("avx512bf16"),
+                    ProductType::Int8 => is_x86_feature_detected!("avx512vnni"),
+                };
+            if found {
+                return Self::Avx512;
+            }
+        }
+        let _ = products;
+        Self::Plain
+    }
+}
+
+/// Rows of a tile: groups, the first group of each `stride` after that of the one before.
+#[derive(Clone, Copy)]
+pub(super) struct TileRows<'a> {
+    pub(super) groups: &'a [u32],
+    pub(super) stride: usize,
+    pub(super) count: usize,
+}
+
+/// Adds the products of rows with the strips of a panel to their sums.
+///
+/// A sum is one chain of additions in the order of the groups, so that it does not depend on how many
+/// rows a tile has, nor on where a panel is cut.
+pub(super) fn add_products(
+    engine: Engine,
+    products: ProductType,
+    rows: TileRows<'_>,
+    strips: &[Strip],
+    sums: &mut Sums,
+) {
+    if rows.count == 0 || strips.is_empty() {
+        return;
+    }
+    assert!(
+        rows.count <= ROWS && (rows.count - 1) * rows.stride + strips.len() <= rows.groups.len(),
+        "rows of a tile out of bounds"
+    );
+    match engine {
+        Engine::Plain => vectorised(
+            #[inline(always)]
+            || plain(products, rows, strips, sums),
+        ),
+        #[cfg(target_arch = "x86_64")]
+        Engine::Avx512 => avx512::add_products(products, rows, strips, sums),
+    }
+}
+
+#[inline(always)]
+fn plain(products: ProductType, rows: TileRows<'_>, strips: &[Strip], sums: &mut Sums) {
+    let add = match products {
+        ProductType::F32 => add_f32,
+        ProductType::Bf16 => add_bf16,
+        ProductType::Int8 => add_int8,
+    };
+    for (row, sums) in sums.iter_mut().enumerate().take(rows.count) {
+        let groups = &rows.groups[row * rows.stride..][..strips.len()];
+        for (&group, strip) in groups.iter().zip(strips) {
+            for (sums, weights) in sums.iter_mut().zip(strip) {
+                add(&mut sums.0, group, &weights.0);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_f32(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
+    let x = f32::from_bits(x);
+    for (sum, &weight) in sums.iter_mut().zip(weights) {
+        *sum = (f32::from_bits(*sum) + x * f32::from_bits(weight)).to_bits();
+    }
+}
+
+#[inline(always)]
+fn add_bf16(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
+    let halves = |pair: u32| [pair << 16, pair & 0xFFFF_0000].map(f32::from_bits);
+    let [x_low, x_high] = halves(x);
+    for (sum, &weight) in sums.iter_mut().zip(weights) {
+        let [low, high] = halves(weight);
+        *sum = (f32::from_bits(*sum) + x_high * high + x_low * low).to_bits();
+    }
+}
+
+#[inline(always)]
+fn add_int8(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
+    let x = x.to_le_bytes().map(i32::from);
+    for (sum, weight) in sums.iter_mut().zip(weights) {
+        let mut total = *sum as i32;
+        for (x, weight) in x.iter().zip(weight.to_le_bytes()) {
+            total = total.wrapping_add(x * i32::from(weight as i8));
+        }
+        *sum = total as u32;
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // instructions that have no other form
+mod avx512 {
+    use core::arch::x86_64::{
+        __m512bh, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_dpbf16_ps,
+        _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512, _mm512_set1_epi32,
+        _mm512_store_si512,
+    };
+    use core::mem::transmute;
+
+    use super::{ProductType, Strip, Sums, TileRows};
+
+    /// Adds the products of groups of inputs and weights to sums.
+    trait Step {
+        /// # Safety
+        ///
+        /// The processor has the instruction.
+        unsafe fn step(sums: __m512i, x: __m512i, weights: __m512i) -> __m512i;
+    }
+
+    struct Single;
+    struct Half;
+    struct Bytes;
+
+    impl Step for Single {
+        #[inline(always)]
+        unsafe fn step(sums: __m512i, x: __m512i, weights: __m512i) -> __m512i {
+            // SAFETY: the caller says that there is AVX-512.
+            unsafe {
+                let [sums, x, weights] = [sums, x, weights].map(|x| _mm512_castsi512_ps(x));
+                _mm512_castps_si512(_mm512_fmadd_ps(x, weights, sums))
+            }
+        }
+    }
+
+    impl Step for Half {
+        #[inline(always)]
+        unsafe fn step(sums: __m512i, x: __m512i, weights: __m512i) -> __m512i {
+            // SAFETY: the caller says that there is AVX512-BF16, and any bits are numbers.
+            unsafe {
+                let [x, weights] = [x, weights].map(|x| transmute::<__m512i, __m512bh>(x));
+                _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sums), x, weights))
+            }
+        }
+    }
+
+    impl Step for Bytes {
+        #[inline(always)]
+        unsafe fn step(sums: __m512i, x: __m512i, weights: __m512i) -> __m512i {
+            // SAFETY: the caller says that there is AVX512-VNNI.
+            unsafe { _mm512_dpbusd_epi32(sums, x, weights) }
+        }
+    }
+
+    /// As the function of this name outside. It has compared counts and lengths.
+    pub(super) fn add_products(
+        products: ProductType,
+        rows: TileRows<'_>,
+        strips: &[Strip],
+        sums: &mut Sums,
+    ) {
+        // SAFETY: an engine of this kind is made where these features were found.
+        unsafe {
+            match products {
+                ProductType::F32 => single(rows, strips, sums),
+                ProductType::Bf16 => half(rows, strips, sums),
+                ProductType::Int8 => bytes(rows, strips, sums),
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn single(rows: TileRows<'_>, strips: &[Strip], sums: &mut Sums) {
+        // SAFETY: the function has the feature, and `rows` was compared with `strips`.
+        unsafe { by_rows::<Single>(rows, strips, sums) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn half(rows: TileRows<'_>, strips: &[Strip], sums: &mut Sums) {
+        // SAFETY: the function has the features, and `rows` was compared with `strips`.
+        unsafe { by_rows::<Half>(rows, strips, sums) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn bytes(rows: TileRows<'_>, strips: &[Strip], sums: &mut Sums) {
+        // SAFETY: the function has the features, and `rows` was compared with `strips`.
+        unsafe { by_rows::<Bytes>(rows, strips, sums) }
+    }
+
+    /// The rows of a tile, as many at once as there is a kernel for.
+    #[inline(always)]
+    unsafe fn by_rows<S: Step>(rows: TileRows<'_>, strips: &[Strip], sums: &mut Sums) {
+        let mut at = 0;
+        macro_rules! kernels {
+            ($($count:literal)*) => {
+                $(while rows.count - at >= $count {
+                    // SAFETY: the caller says so, and there are so many rows left.
+                    unsafe {
+                        let groups = rows.groups.as_ptr().add(at * rows.stride);
+                        let sums = sums.as_mut_ptr().add(at).cast();
+                        kernel::<S, $count>(groups, rows.stride, strips, sums);
+                    }
+                    at += $count;
+                })*
+            };
+        }
+        kernels!(12 8 4 2 1);
+    }
+
+    /// # Safety
+    ///
+    /// Of each of `N` rows there are as many groups as strips, and the processor has the instructions
+    /// of the step.
+    #[inline(always)]
+    unsafe fn kernel<S: Step, const N: usize>(
+        groups: *const u32,
+        stride: usize,
+        strips: &[Strip],
+        out: *mut [__m512i; 2],
+    ) {
+        // SAFETY: the caller says that groups and instructions are there; strips and sums are lines
+        // of the cache, and aligned as such.
+        unsafe {
+            let mut sums: [[__m512i; 2]; N] = core::array::from_fn(|row| {
+                let at = out.add(row).cast::<i32>();
+                [
+                    _mm512_load_si512(at.cast()),
+                    _mm512_load_si512(at.add(16).cast()),
+                ]
+            });
+            for (i, strip) in strips.iter().enumerate() {
+                let weights =
+                    [&strip[0], &strip[1]].map(|x| _mm512_load_si512((&raw const x.0).cast()));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_epi32(*groups.add(row * stride + i) as i32);
+                    sums[0] = S::step(sums[0], x, weights[0]);
+                    sums[1] = S::step(sums[1], x, weights[1]);
+                }
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                let at = out.add(row).cast::<i32>();
+                _mm512_store_si512(at.cast(), sums[0]);
+                _mm512_store_si512(at.add(16).cast(), sums[1]);
+            }
+        }
+    }
+}
