@@ -47,7 +47,8 @@ impl BlockCache {
     /// No tokens yet, all of which are seen exactly, their keys and values rounded to so many bits.
     pub fn dense(kv_bits: KvBits) -> Self {
         Self {
-            rounds_near: true,
+            // In 32 bits nothing is rounded, and what is kept can be read where it lies.
+            rounds_near: kv_bits != KvBits::ThirtyTwo,
             ..Self::new(BlockAttention {
                 sinks: 0,
                 chunk_size: usize::MAX / 2,
