@@ -1,6 +1,7 @@
 //! One transformer block: attention and feed-forward, each after a layer norm.
 
 use bsbr_attention::{ArmConfig, Attention, AttentionInput, Padding};
+use bsbr_kernels::PackedActivation;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, activation};
 
@@ -168,22 +169,46 @@ impl Mlp {
 
     fn all_at_once(&self, x: Tensor<3>) -> Tensor<3> {
         let shape = self.c_fc.output_shape(&x);
-        let x = within!("feed-forward in", self.c_fc.product(x));
-        let x = within!("activation", self.activate(x)).reshape(shape);
-        within!("feed-forward out", self.c_proj.forward(x))
+        let rows = Conv1d::rows(x);
+        let x = self.packed_inner(&rows).unwrap_or_else(|| {
+            let x = within!("feed-forward in", self.c_fc.product(rows));
+            within!("activation", self.activate(x))
+        });
+        within!("feed-forward out", self.c_proj.forward(x.reshape(shape)))
+    }
+
+    /// What the first layer and the activation give where that layer is packed.
+    fn packed_inner(&self, rows: &Tensor<2>) -> Option<Tensor<2>> {
+        let fused = match self.activation {
+            Activation::GeluNew => PackedActivation::GeluNew,
+            _ => PackedActivation::Identity,
+        };
+        let x = within!("feed-forward in", self.c_fc.packing.forward(rows, fused))?;
+        Some(match self.activation {
+            Activation::GeluNew => x,
+            _ => within!("activation", self.activation.of(x)),
+        })
     }
 
     /// The activation of what the first layer's product and its bias give.
     fn activate(&self, product: Tensor<2>) -> Tensor<2> {
         let bias = self.c_fc.bias_like(&product);
-        let activate: fn(Tensor<2>) -> Tensor<2> = match self.activation {
-            Activation::GeluNew => return bsbr_kernels::add_bias_gelu(product, bias),
-            Activation::Gelu => activation::gelu,
-            Activation::Relu => activation::relu,
-            Activation::Silu => activation::silu,
-            Activation::Tanh => activation::tanh,
-        };
-        activate(bsbr_kernels::add_bias(product, bias))
+        match self.activation {
+            Activation::GeluNew => bsbr_kernels::add_bias_gelu(product, bias),
+            activation => activation.of(bsbr_kernels::add_bias(product, bias)),
+        }
+    }
+}
+
+impl Activation {
+    fn of(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::GeluNew => bsbr_kernels::gelu_new(x),
+            Self::Gelu => activation::gelu(x),
+            Self::Relu => activation::relu(x),
+            Self::Silu => activation::silu(x),
+            Self::Tanh => activation::tanh(x),
+        }
     }
 }
 

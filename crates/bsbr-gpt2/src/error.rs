@@ -159,3 +159,22 @@ pub enum InputError {
         past: usize,
     },
 }
+
+/// Weights that cannot be packed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PackError {
+    /// The device or the processor has no such products.
+    #[error(
+        "a weight {shape:?} on {device} cannot be packed for products in {products:?}: they need the \
+         CPU backend flex, and f32 and bf16 a processor with AVX-512 and AVX512-BF16; leave the weights \
+         as they are, or take 8 bits"
+    )]
+    NotPossible {
+        /// The type of the products.
+        products: bsbr_kernels::ProductType,
+        /// The weight's shape.
+        shape: [usize; 2],
+        /// Where it is.
+        device: String,
+    },
+}

@@ -1,7 +1,10 @@
 //! The parameterised layers of GPT-2, with the names Hugging Face gives their tensors.
 
+use bsbr_kernels::PackedActivation;
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor};
+
+use crate::packing::Packing;
 
 /// A trainable parameter of zeros that takes no memory until it is used.
 pub(crate) fn lazy_zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
@@ -27,6 +30,7 @@ pub struct Conv1d {
     pub weight: Param<Tensor<2>>,
     /// `[out]`
     pub bias: Param<Tensor<1>>,
+    pub(crate) packing: Packing,
 }
 
 impl Conv1d {
@@ -35,6 +39,7 @@ impl Conv1d {
         Self {
             weight: lazy_zeros([input, output], device),
             bias: lazy_zeros([output], device),
+            packing: Packing::default(),
         }
     }
 
@@ -46,21 +51,35 @@ impl Conv1d {
     /// - output: `[B, N, out]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let shape = self.output_shape(&x);
-        let product = self.product(x);
-        let bias = self.bias_like(&product);
-        bsbr_kernels::add_bias(product, bias).reshape(shape)
+        let rows = Self::rows(x);
+        let packed = self.packing.forward(&rows, PackedActivation::Identity);
+        let out = packed.unwrap_or_else(|| {
+            let product = self.product(rows);
+            let bias = self.bias_like(&product);
+            bsbr_kernels::add_bias(product, bias)
+        });
+        out.reshape(shape)
     }
 
-    /// `x · weight`, over all rows of all sequences.
+    /// All rows of all sequences: a batched product would pack the weight again per sequence.
     ///
     /// # Shapes
     ///
     /// - input: `[B, N, in]`
-    /// - output: `[B·N, out]`
-    pub(crate) fn product(&self, x: Tensor<3>) -> Tensor<2> {
-        // One matrix product over all rows: a batched one would pack the weight again per row.
+    /// - output: `[B·N, in]`
+    pub(crate) fn rows(x: Tensor<3>) -> Tensor<2> {
         let [batch, seq_len, input] = x.dims();
-        bsbr_kernels::mixed_matmul(x.reshape([batch * seq_len, input]), self.weight.val())
+        x.reshape([batch * seq_len, input])
+    }
+
+    /// `x · weight`.
+    ///
+    /// # Shapes
+    ///
+    /// - rows: `[B·N, in]`
+    /// - output: `[B·N, out]`
+    pub(crate) fn product(&self, rows: Tensor<2>) -> Tensor<2> {
+        bsbr_kernels::mixed_matmul(rows, self.weight.val())
     }
 
     /// The bias, in the type of what it is added to.

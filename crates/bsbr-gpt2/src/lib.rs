@@ -11,14 +11,16 @@ mod generate;
 mod initialize;
 mod layers;
 mod model;
+mod packing;
 mod position;
 mod spans;
 
 pub use batch::TokenBatch;
 pub use block::{Block, Gpt2Attention, Mlp};
+pub use bsbr_kernels::ProductType;
 pub use cache::{Gpt2Cache, StoredCacheError};
 pub use config::{Activation, BsbrConfig, ExtendedPositions, Gpt2Config, TokenIds};
-pub use error::{ConfigError, InputError};
+pub use error::{ConfigError, InputError, PackError};
 pub use generate::{
     Generation, GenerationConfig, GenerationDefaults, GenerationError, PREFILL_CHUNK_SIZE, Sampler,
 };

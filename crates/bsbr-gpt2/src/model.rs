@@ -1,6 +1,7 @@
 //! The whole model.
 
 use bsbr_attention::Padding;
+use bsbr_kernels::PackedActivation;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -9,6 +10,7 @@ use crate::block::Block;
 use crate::config::{Gpt2Config, MAX_SIZE};
 use crate::error::{ConfigError, InputError};
 use crate::layers::{Embedding, LayerNorm, lazy_zeros};
+use crate::packing::Packing;
 use crate::position::{Mix, PositionExtension};
 use crate::spans::within;
 
@@ -35,6 +37,7 @@ pub struct Gpt2 {
     pub ln_f: LayerNorm,
     /// The output layer, where it is not `wte`.
     pub lm_head: Option<LmHead>,
+    pub(crate) head_packing: Packing,
     #[module(skip)]
     config: Gpt2Config,
     #[module(skip)]
@@ -61,6 +64,7 @@ impl Gpt2 {
             lm_head: (!config.tie_word_embeddings).then(|| LmHead {
                 weight: lazy_zeros([config.vocab_size, config.n_embd], device),
             }),
+            head_packing: Packing::default(),
             config: config.clone(),
             extension: PositionExtension::None,
         })
@@ -287,10 +291,10 @@ impl Gpt2 {
     /// - output: `[B, N, V]`
     pub fn logits(&self, hidden_states: Tensor<3>) -> Tensor<3> {
         let [batch, seq_len, size] = hidden_states.dims();
-        let table = self.output_table();
-        let vocab_size = table.dims()[0];
         let rows = hidden_states.reshape([batch * seq_len, size]);
-        bsbr_kernels::mixed_matmul(rows, table.transpose()).reshape([batch, seq_len, vocab_size])
+        let logits = self.logits_of_rows(rows);
+        let vocab_size = logits.dims()[1];
+        logits.reshape([batch, seq_len, vocab_size])
     }
 
     /// Next-token logits of each row's last token alone.
@@ -304,8 +308,12 @@ impl Gpt2 {
         let last = hidden_states
             .narrow(1, seq_len.saturating_sub(1), 1)
             .reshape([batch, size]);
-        let table = self.output_table().transpose();
-        within!("head", bsbr_kernels::mixed_matmul(last, table))
+        within!("head", self.logits_of_rows(last))
+    }
+
+    fn logits_of_rows(&self, rows: Tensor<2>) -> Tensor<2> {
+        let packed = self.head_packing.forward(&rows, PackedActivation::Identity);
+        packed.unwrap_or_else(|| bsbr_kernels::mixed_matmul(rows, self.output_table().transpose()))
     }
 
     /// What hidden states are compared with to give logits: `lm_head`, or `wte` where tied.

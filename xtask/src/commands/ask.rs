@@ -14,6 +14,7 @@ use super::hub::{BUNDLED, HubArgs};
 use super::interrupt::Interrupt;
 use super::model;
 use super::reading::{Reader, stored};
+use super::weights::WeightsArgs;
 use crate::device;
 
 /// What stands for the question in a template.
@@ -66,6 +67,8 @@ pub struct Args {
     /// Element type of the weights in memory
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    weights: WeightsArgs,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
 }
@@ -83,7 +86,8 @@ pub fn run(args: Args) -> Result<()> {
     let document = read_file(&args.document)?;
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
-    let loaded = model::open(&folder, &device, args.dtype.map(Into::into), false)?;
+    let mut loaded = model::open(&folder, &device, args.dtype.map(Into::into), false)?;
+    loaded.model = args.weights.pack(loaded.model)?;
     let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
     let ids = tokenizer.encode_document(&document)?;
     ensure!(!ids.is_empty(), "{}: is empty", args.document.display());

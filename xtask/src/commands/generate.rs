@@ -12,6 +12,7 @@ use super::convert::Precision;
 use super::hub::{BUNDLED, HubArgs};
 use super::interrupt::Interrupt;
 use super::reading::{Reader, stored};
+use super::weights::WeightsArgs;
 use super::{ids, model};
 use crate::device;
 
@@ -69,6 +70,8 @@ pub struct Args {
     /// devices have their own]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Load weights that are NaN or infinite
     #[arg(long)]
     allow_non_finite: bool,
@@ -207,12 +210,13 @@ pub fn run(args: Args) -> Result<()> {
     let text = args.text()?;
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
-    let loaded = model::open(
+    let mut loaded = model::open(
         &folder,
         &device,
         args.dtype.map(Into::into),
         args.allow_non_finite,
     )?;
+    loaded.model = args.weights.pack(loaded.model)?;
     let tokenizer = match &text {
         None => None,
         Some(_) => Some(model::tokenizer(&folder, loaded.config.vocab_size)?),

@@ -9,6 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::hub::HubArgs;
+use super::weights::WeightsArgs;
 use super::{ids, model};
 use crate::device;
 
@@ -29,6 +30,8 @@ pub struct Args {
     /// Write every hidden state too
     #[arg(long)]
     hidden_states: bool,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -47,7 +50,7 @@ pub fn run(args: Args) -> Result<()> {
     let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
     let batch = TokenBatch::rows(&ids::read(&args.ids_file)?)
         .with_context(|| args.ids_file.display().to_string())?;
-    let model = loaded.model;
+    let model = args.weights.pack(loaded.model)?;
     let mut tensors: Vec<(String, Tensor<3>)> = Vec::new();
     let hidden = if args.hidden_states {
         let states = model.all_hidden_states(&batch)?;

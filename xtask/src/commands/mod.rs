@@ -24,6 +24,7 @@ mod interrupt;
 mod model;
 mod positions;
 mod reading;
+mod weights;
 
 use std::path::Path;
 use std::time::Duration;

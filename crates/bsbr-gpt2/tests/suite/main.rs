@@ -9,5 +9,7 @@ mod golden;
 mod half_weights;
 mod hostile;
 mod input;
+#[cfg(feature = "flex")]
+mod packed;
 mod positions;
 mod sampling;

@@ -1,0 +1,39 @@
+//! What linear layers multiply, as the commands are told.
+
+use anyhow::Result;
+use bsbr_gpt2::{Gpt2, ProductType};
+
+/// How the weights of linear layers are kept and multiplied.
+#[derive(clap::Args)]
+pub struct WeightsArgs {
+    /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16 and int8
+    /// round weights and inputs; f32 and bf16 need a processor with AVX-512 and AVX512-BF16 [default:
+    /// weights are multiplied as they are]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    weights: Option<Weights>,
+}
+
+/// A type of products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Weights {
+    F32,
+    Bf16,
+    Int8,
+}
+
+impl WeightsArgs {
+    /// The model with its weights so.
+    ///
+    /// # Errors
+    ///
+    /// Says what the device or the processor lacks.
+    pub fn pack(&self, model: Gpt2) -> Result<Gpt2> {
+        let products = match self.weights {
+            None => return Ok(model),
+            Some(Weights::F32) => ProductType::F32,
+            Some(Weights::Bf16) => ProductType::Bf16,
+            Some(Weights::Int8) => ProductType::Int8,
+        };
+        Ok(model.with_packed_weights(products)?)
+    }
+}
