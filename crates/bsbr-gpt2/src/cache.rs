@@ -190,6 +190,11 @@ impl Gpt2 {
     }
 
     fn forward_checked(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
+        // A step has some hundred short operations.
+        bsbr_kernels::on_workers(|| self.forward_on_worker(batch, cache))
+    }
+
+    fn forward_on_worker(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
         let mut x = self.embed_after(batch, |row| cache.length_of_row(row));
         for (block, layer) in self.h.iter().zip(&mut cache.layers) {
             x = block.forward_with(x, batch.padding(), |attention, input| {

@@ -18,6 +18,7 @@ mod linear_cross_entropy;
 mod mixed_matmul;
 mod packed_attention;
 mod packed_linear;
+mod workers;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
@@ -47,3 +48,4 @@ pub use packed_linear::{
     PackedActivation, PackedLinear, PackedLinearOps, ProductType, WeightLayout, packed_linear,
     packed_linear_plain,
 };
+pub use workers::on_workers;
