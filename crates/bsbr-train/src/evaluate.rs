@@ -126,12 +126,21 @@ pub fn nll(model: &Gpt2, hidden: Tensor<3>, ids: &[u32], scored: Range<usize>) -
     let targets: Tensor<1, Int> = Tensor::from_data(TensorData::new(targets, [count]), &device);
     let weight = |at: usize| f32::from(u8::from(scored.contains(&(at + 1))));
     let weights: Vec<f32> = (0..count).map(weight).collect();
-    let sum = bsbr_kernels::linear_cross_entropy(
-        hidden.narrow(1, 0, count).reshape([count, size]),
-        model.output_table(),
-        targets,
-        Tensor::from_data(TensorData::new(weights, [count]), &device),
-    );
+    let weights = Tensor::from_data(TensorData::new(weights, [count]), &device);
+    let hidden = hidden.narrow(1, 0, count);
+    let sum = match model.packed_bytes() > 0 {
+        // The table is not what a packed output layer multiplies.
+        true => {
+            let logits = model.logits(hidden);
+            let shape = [count, logits.dims()[2]];
+            bsbr_kernels::cross_entropy(logits.reshape(shape), targets, weights)
+        }
+        false => {
+            let hidden = hidden.reshape([count, size]);
+            let table = model.output_table();
+            bsbr_kernels::linear_cross_entropy(hidden, table, targets, weights)
+        }
+    };
     f64::from(sum.into_scalar::<f32>())
 }
 

@@ -4,6 +4,8 @@
 mod finetuning;
 mod gradients;
 mod init;
+#[cfg(feature = "flex")]
+mod packed_weights;
 mod precision;
 mod pretraining;
 mod recompute;
