@@ -1,5 +1,6 @@
 //! Models with packed weights.
 #![allow(clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stderr)] // what a processor lacks is said
 
 use crate::common::{config, distance, floats, load_with};
 use bsbr_attention::{ArmConfig, MomentsConfig};

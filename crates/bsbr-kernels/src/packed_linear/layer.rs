@@ -451,6 +451,7 @@ struct Place {
 }
 
 #[cfg(test)]
+#[allow(clippy::print_stderr)] // what a processor lacks is said
 mod tests {
     use super::*;
 

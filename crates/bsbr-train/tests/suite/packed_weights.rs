@@ -1,4 +1,5 @@
 //! The bundled model with packed weights: what their rounding does to its predictions.
+#![allow(clippy::print_stderr)] // what a processor lacks is said
 
 use bsbr_convert::{FloatType, LoadOptions, load_model};
 use bsbr_data::storybook::{Domain, Split, Storybook};
