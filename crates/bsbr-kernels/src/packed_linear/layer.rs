@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
 
 use super::bytes::{MOST_INPUTS, RowScale, round_weight, weight_step};
-use super::panels::{COLUMNS, Strip, ZEROS};
+use super::panels::{COLUMNS, Panels, Strip};
 use super::rows::{Rows, bf16_bits};
 use super::tile::{Engine, ROWS, TileRows, add_products};
 use super::{PackedActivation, ProductType, WeightLayout};
@@ -48,8 +48,7 @@ struct Layer {
     outputs: usize,
     /// Strips of a panel.
     depth: usize,
-    /// `[panels, depth]`
-    strips: Vec<Strip>,
+    panels: Panels,
     /// Zeros where the layer has none, and beyond the last output.
     bias: Vec<f32>,
     /// Of each output in 8 bits: its step, and the sum of its weights in steps.
@@ -116,7 +115,7 @@ impl PackedLinear {
             inputs,
             outputs,
             depth: inputs.div_ceil(products.group()),
-            strips: Vec::new(),
+            panels: Panels::zeros(0, 0),
             bias,
             steps: Vec::new(),
             totals: Vec::new(),
@@ -143,7 +142,7 @@ impl PackedLinear {
     /// Bytes that are kept.
     pub fn bytes(&self) -> usize {
         let layer = &*self.0;
-        size_of_val(&layer.strips[..])
+        layer.panels.bytes()
             + size_of_val(&layer.bias[..])
             + size_of_val(&layer.steps[..])
             + size_of_val(&layer.totals[..])
@@ -165,10 +164,10 @@ impl Layer {
             ProductType::Int8 => panels * COLUMNS,
             _ => 0,
         };
-        self.strips = vec![ZEROS; panels * self.depth];
+        self.panels = Panels::zeros(panels, self.depth);
         self.steps = vec![0.0; of_outputs];
         self.totals = vec![0; of_outputs];
-        let strips = self.strips.par_chunks_mut(depth).enumerate();
+        let strips = self.panels.strips_mut().par_chunks_mut(depth).enumerate();
         let steps = self.steps.par_chunks_mut(COLUMNS);
         let totals = self.totals.par_chunks_mut(COLUMNS);
         let room = || vec![[0.0; COLUMNS]; depth * products.group()];
@@ -263,16 +262,16 @@ fn pack_floats(wide: &[[f32; COLUMNS]], strips: &mut [Strip], products: ProductT
     match products {
         ProductType::Bf16 => {
             for (strip, [a, b]) in strips.iter_mut().zip(wide.as_chunks().0) {
-                let groups = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
-                for ((group, &a), &b) in groups.zip(a).zip(b) {
+                for ((group, &a), &b) in strip.iter_mut().zip(a).zip(b) {
                     *group = bf16_bits(a) | (bf16_bits(b) << 16);
                 }
             }
         }
         _ => {
             for (strip, row) in strips.iter_mut().zip(wide) {
-                let groups = strip.iter_mut().flat_map(|lanes| &mut lanes.0);
-                groups.zip(row).for_each(|(group, x)| *group = x.to_bits());
+                for (group, x) in strip.iter_mut().zip(row) {
+                    *group = x.to_bits();
+                }
             }
         }
     }
@@ -297,17 +296,14 @@ fn pack_bytes(
         *step = weight_step(largest);
     }
     for (strip, rows) in strips.iter_mut().zip(wide.as_chunks::<4>().0) {
-        let mut groups = [0; COLUMNS];
+        *strip = [0; COLUMNS];
         for (i, row) in rows.iter().enumerate() {
-            let columns = groups.iter_mut().zip(row).zip(&*steps).zip(&mut *totals);
+            let columns = strip.iter_mut().zip(row).zip(&*steps).zip(&mut *totals);
             for (((group, &x), &step), total) in columns {
                 let byte = round_weight(x, step);
                 *group |= byte << (8 * i);
-                *total += byte as i8 as i32;
+                *total += i32::from(byte as i8);
             }
-        }
-        for (lanes, groups) in strip.iter_mut().zip(groups.as_chunks().0) {
-            lanes.0 = *groups;
         }
     }
 }
@@ -333,7 +329,7 @@ impl Task<'_> {
             let to = depth.min(from + step);
             for top in (0..n).step_by(HEIGHT) {
                 for panel in panels.clone() {
-                    let strips = &self.layer.strips[panel * depth..][from..to];
+                    let strips = &self.layer.panels.panel(panel)[from..to];
                     for row in (top..n.min(top + HEIGHT)).step_by(ROWS) {
                         let count = ROWS.min(n - row);
                         let place = Place {
@@ -360,12 +356,13 @@ impl Task<'_> {
         } = place;
         let layer = self.layer;
         let width = COLUMNS.min(layer.outputs - panel * COLUMNS);
-        let mut sums = [ZEROS; ROWS];
+        let mut sums = [[0; COLUMNS]; ROWS];
         if from > 0 {
             for (i, sums) in sums.iter_mut().enumerate().take(count) {
                 let out = &out.row(row + i)[column..column + width];
-                let lanes = sums.iter_mut().flat_map(|lanes| &mut lanes.0);
-                lanes.zip(out).for_each(|(sum, x)| *sum = x.to_bits());
+                for (sum, x) in sums.iter_mut().zip(out) {
+                    *sum = x.to_bits();
+                }
             }
         }
         let depth = self.rows.depth;
@@ -385,11 +382,6 @@ impl Task<'_> {
             || {
                 for (i, sums) in sums.iter().enumerate().take(count) {
                     let out = &mut out.row(row + i)[column..column + width];
-                    let mut flat = [0; COLUMNS];
-                    for (flat, lanes) in flat.as_chunks_mut().0.iter_mut().zip(sums) {
-                        *flat = lanes.0;
-                    }
-                    let sums = &flat;
                     match last {
                         true => self.finish(panel, row + i, sums, out),
                         false => {

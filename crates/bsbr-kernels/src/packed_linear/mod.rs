@@ -8,8 +8,8 @@
 //!
 //! No crate has all three. `gemm`, which multiplies elsewhere here, and `private-gemm-x86` have floats of
 //! 32 and 64 bits alone; `rten-gemm` has bytes too, by VNNI, but no bf16, and its sums of bytes would be
-//! scaled by a second pass. On a processor with AVX-512 this loop was as quick as theirs with many rows,
-//! and quicker with few. There are no tiles of AMX: they would be one more engine in `tile`.
+//! scaled by a second pass. On a processor with AVX-512 this loop was as quick as `gemm` and `rten-gemm`
+//! with many rows, and quicker with few. There are no tiles of AMX: they would be one more engine in `tile`.
 
 #[cfg(not(feature = "flex"))]
 mod absent;

@@ -1,7 +1,7 @@
 //! Products of a few rows with a panel: plain, and by AVX-512.
 
 use super::ProductType;
-use super::panels::{LANES, Strip};
+use super::panels::Strip;
 use crate::cpu::math::vectorised;
 
 /// The most rows of a tile: their sums are in 24 of 32 registers.
@@ -86,15 +86,13 @@ fn plain(products: ProductType, rows: TileRows<'_>, strips: &[Strip], sums: &mut
     for (row, sums) in sums.iter_mut().enumerate().take(rows.count) {
         let groups = &rows.groups[row * rows.stride..][..strips.len()];
         for (&group, strip) in groups.iter().zip(strips) {
-            for (sums, weights) in sums.iter_mut().zip(strip) {
-                add(&mut sums.0, group, &weights.0);
-            }
+            add(sums, group, strip);
         }
     }
 }
 
 #[inline(always)]
-fn add_f32(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
+fn add_f32(sums: &mut Strip, x: u32, weights: &Strip) {
     let x = f32::from_bits(x);
     for (sum, &weight) in sums.iter_mut().zip(weights) {
         *sum = (f32::from_bits(*sum) + x * f32::from_bits(weight)).to_bits();
@@ -102,7 +100,7 @@ fn add_f32(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
 }
 
 #[inline(always)]
-fn add_bf16(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
+fn add_bf16(sums: &mut Strip, x: u32, weights: &Strip) {
     let halves = |pair: u32| [pair << 16, pair & 0xFFFF_0000].map(f32::from_bits);
     let [x_low, x_high] = halves(x);
     for (sum, &weight) in sums.iter_mut().zip(weights) {
@@ -112,7 +110,7 @@ fn add_bf16(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
 }
 
 #[inline(always)]
-fn add_int8(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
+fn add_int8(sums: &mut Strip, x: u32, weights: &Strip) {
     let x = x.to_le_bytes().map(i32::from);
     for (sum, weight) in sums.iter_mut().zip(weights) {
         let mut total = *sum as i32;
@@ -128,8 +126,8 @@ fn add_int8(sums: &mut [u32; LANES], x: u32, weights: &[u32; LANES]) {
 mod avx512 {
     use core::arch::x86_64::{
         __m512bh, __m512i, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_dpbf16_ps,
-        _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512, _mm512_set1_epi32,
-        _mm512_store_si512,
+        _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_set1_epi32,
+        _mm512_storeu_si512,
     };
     use core::mem::transmute;
 
@@ -222,7 +220,7 @@ mod avx512 {
                     // SAFETY: the caller says so, and there are so many rows left.
                     unsafe {
                         let groups = rows.groups.as_ptr().add(at * rows.stride);
-                        let sums = sums.as_mut_ptr().add(at).cast();
+                        let sums = sums.as_mut_ptr().add(at);
                         kernel::<S, $count>(groups, rows.stride, strips, sums);
                     }
                     at += $count;
@@ -241,21 +239,24 @@ mod avx512 {
         groups: *const u32,
         stride: usize,
         strips: &[Strip],
-        out: *mut [__m512i; 2],
+        out: *mut Strip,
     ) {
-        // SAFETY: the caller says that groups and instructions are there; strips and sums are lines
-        // of the cache, and aligned as such.
+        // SAFETY: the caller says that groups and instructions are there, and two registers are read
+        // and written of strips of as many numbers.
         unsafe {
             let mut sums: [[__m512i; 2]; N] = core::array::from_fn(|row| {
                 let at = out.add(row).cast::<i32>();
                 [
-                    _mm512_load_si512(at.cast()),
-                    _mm512_load_si512(at.add(16).cast()),
+                    _mm512_loadu_si512(at.cast()),
+                    _mm512_loadu_si512(at.add(16).cast()),
                 ]
             });
             for (i, strip) in strips.iter().enumerate() {
-                let weights =
-                    [&strip[0], &strip[1]].map(|x| _mm512_load_si512((&raw const x.0).cast()));
+                let at = strip.as_ptr().cast::<i32>();
+                let weights = [
+                    _mm512_loadu_si512(at.cast()),
+                    _mm512_loadu_si512(at.add(16).cast()),
+                ];
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = _mm512_set1_epi32(*groups.add(row * stride + i) as i32);
                     sums[0] = S::step(sums[0], x, weights[0]);
@@ -264,8 +265,8 @@ mod avx512 {
             }
             for (row, sums) in sums.iter().enumerate() {
                 let at = out.add(row).cast::<i32>();
-                _mm512_store_si512(at.cast(), sums[0]);
-                _mm512_store_si512(at.add(16).cast(), sums[1]);
+                _mm512_storeu_si512(at.cast(), sums[0]);
+                _mm512_storeu_si512(at.add(16).cast(), sums[1]);
             }
         }
     }

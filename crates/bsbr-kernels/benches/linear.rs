@@ -1,0 +1,77 @@
+//! Times a linear layer of GPT-2's shape: as its weights are, and packed for products of each type.
+//!
+//! `cargo bench --workspace --profile dev --bench linear`. There are several layers that take turns, as
+//! in a model, so that their weights come from memory.
+#![allow(clippy::unwrap_used)] // a benchmark fails by panicking
+
+use std::cell::Cell;
+
+use bsbr_kernels::{
+    PackedActivation, PackedLinear, ProductType, WeightLayout, add_bias, mixed_matmul,
+    packed_linear,
+};
+use burn::tensor::{Device, Distribution, Tensor};
+use divan::Bencher;
+
+const INPUTS: usize = 768;
+const OUTPUTS: usize = 3072;
+const LAYERS: usize = 16;
+const ROWS: [usize; 5] = [1, 8, 128, 512, 1024];
+
+fn main() {
+    divan::main();
+}
+
+fn weights() -> Vec<Tensor<2>> {
+    (0..LAYERS).map(|_| random([INPUTS, OUTPUTS])).collect()
+}
+
+fn random<const R: usize>(shape: [usize; R]) -> Tensor<R> {
+    Tensor::random(shape, Distribution::Normal(0.0, 0.5), &Device::flex())
+}
+
+/// Calls `layer` with the number of each layer in turn.
+fn in_turn(bencher: Bencher<'_, '_>, layer: impl Fn(usize) -> Tensor<2>) {
+    let turn = Cell::new(0);
+    bencher.bench_local(|| {
+        turn.set((turn.get() + 1) % LAYERS);
+        layer(turn.get())
+    });
+}
+
+#[divan::bench(args = ROWS)]
+fn as_stored(bencher: Bencher<'_, '_>, rows: usize) {
+    let (weights, bias) = (weights(), random([OUTPUTS]));
+    let x = random([rows, INPUTS]);
+    in_turn(bencher, |turn| {
+        add_bias(mixed_matmul(x.clone(), weights[turn].clone()), bias.clone())
+    });
+}
+
+fn packed(bencher: Bencher<'_, '_>, rows: usize, products: ProductType) {
+    let bias = random([OUTPUTS]);
+    let pack = |weight| PackedLinear::new(&weight, Some(&bias), WeightLayout::InOut, products);
+    // Nothing is timed where the processor has no such products.
+    let Some(layers) = weights().into_iter().map(pack).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let x = random([rows, INPUTS]);
+    in_turn(bencher, |turn| {
+        packed_linear(x.clone(), &layers[turn], PackedActivation::Identity)
+    });
+}
+
+#[divan::bench(args = ROWS)]
+fn packed_f32(bencher: Bencher<'_, '_>, rows: usize) {
+    packed(bencher, rows, ProductType::F32);
+}
+
+#[divan::bench(args = ROWS)]
+fn packed_bf16(bencher: Bencher<'_, '_>, rows: usize) {
+    packed(bencher, rows, ProductType::Bf16);
+}
+
+#[divan::bench(args = ROWS)]
+fn packed_int8(bencher: Bencher<'_, '_>, rows: usize) {
+    packed(bencher, rows, ProductType::Int8);
+}
