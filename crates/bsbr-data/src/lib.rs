@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
 pub mod article;
 pub mod corpus;
@@ -6,6 +7,7 @@ pub mod dataset;
 pub mod storybook;
 pub mod stream;
 pub mod tokenizer;
+pub mod tokens;
 pub mod windows;
 
 mod guard;

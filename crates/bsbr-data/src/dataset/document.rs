@@ -3,63 +3,146 @@
 use std::path::Path;
 
 use super::error::DatasetError;
-use super::lines::JsonLines;
+use super::input::Input;
+use super::json::JsonTexts;
+use super::kind::{self, Form};
 use super::parquet::{TextRows, TextTable};
+use super::plain::PlainText;
 
-/// The field of JSON lines, and the column of parquet files, that holds the text.
+/// The field of JSON, and the column of parquet files, that holds the text.
 pub const TEXT: &str = "text";
 
-/// The texts of a file: of a `.jsonl` file the field [`TEXT`] of each line, of a `.parquet` file
-/// the column [`TEXT`], row by row, and of any other the whole, as one text in UTF-8.
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The part; it may be empty.
+    pub text: String,
+    /// Whether the text ends with it.
+    pub last: bool,
+}
+
+impl Piece {
+    /// A text that is one piece.
+    pub fn whole(text: String) -> Self {
+        Self { text, last: true }
+    }
+}
+
+/// The texts of a file, of the form that its ending says.
+///
+/// | endings | texts |
+/// |---|---|
+/// | `.txt`, `.text`, `.md`, `.raw`, `.tokens` | the whole, as one text in UTF-8, with `\n` at the ends of lines |
+/// | `.jsonl`, `.ndjson`, `.jsonlines`, `.ldjson` | the field [`TEXT`] of the object of each line |
+/// | `.json` | the same, or of each object of a list |
+/// | `.parquet` | the column [`TEXT`], row by row |
+///
+/// All but the last may be packed by gzip, with `.gz` behind. A byte-order mark is passed over, and
+/// so are rows whose text is null; NaN and Infinity stand for null, as pandas reads them.
 ///
 /// # Errors
 ///
-/// [`DatasetError`] where the file cannot be read or has another form; each text may be an error
-/// of its own, after which there are no more.
+/// [`DatasetError`] where the ending says none of these, or the file cannot be read or has another
+/// form; each text may be an error of its own, after which there are no more.
 pub fn documents(path: &Path) -> Result<Documents, DatasetError> {
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    let source = if ending == "jsonl" {
-        Source::Lines(JsonLines::open(path, TEXT)?)
-    } else if ending == "parquet" {
-        Source::Rows(Box::new(TextTable::open(path, &[TEXT])?.into_rows()))
-    } else {
-        let text = std::fs::read_to_string(path).map_err(|source| DatasetError::Io {
-            file: path.to_owned(),
-            source,
-        })?;
-        Source::Whole(Some(text))
+    Ok(Documents(pieces(path)?))
+}
+
+/// The texts of a file in pieces, so that memory does not grow with them: it holds 64 KiB of a plain
+/// text, one object of JSON, which has at most 64 MiB, or a page of a parquet file.
+///
+/// # Errors
+///
+/// As [`documents`].
+pub fn pieces(path: &Path) -> Result<Pieces, DatasetError> {
+    let (form, packed) = kind::of(path)?;
+    let source = match form {
+        Form::Parquet => Source::Rows(Box::new(TextTable::open(path, &[TEXT])?.into_rows())),
+        Form::Plain => Source::Plain(PlainText::new(Input::open(path, packed)?)),
+        Form::Json | Form::JsonLines => {
+            let may_be_list = form == Form::Json;
+            let input = Input::open(path, packed)?;
+            Source::Json(JsonTexts::new(input, TEXT, may_be_list))
+        }
     };
-    Ok(Documents { source })
+    Ok(Pieces {
+        source,
+        without_text: 0,
+    })
 }
 
 /// The iterator of [`documents`].
 #[derive(Debug)]
-pub struct Documents {
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    Whole(Option<String>),
-    Lines(JsonLines),
-    Rows(Box<TextRows>),
-    Ended,
-}
+pub struct Documents(Pieces);
 
 impl Iterator for Documents {
     type Item = Result<String, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let mut text = String::new();
+        loop {
+            match self.0.next()? {
+                Err(error) => return Some(Err(error)),
+                Ok(piece) => {
+                    text.push_str(&piece.text);
+                    if piece.last {
+                        return Some(Ok(text));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The iterator of [`pieces`].
+#[derive(Debug)]
+pub struct Pieces {
+    source: Source,
+    without_text: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    Plain(PlainText),
+    Json(JsonTexts),
+    Rows(Box<TextRows>),
+    Ended,
+}
+
+impl Pieces {
+    /// Rows so far that had null for a text, and were passed over.
+    pub fn without_text(&self) -> u64 {
+        self.without_text
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Result<Piece, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         let next = match &mut self.source {
-            Source::Whole(text) => text.take().map(Ok),
-            Source::Lines(lines) => lines.next_text().transpose(),
-            // There is one column, so a row has one text.
-            Source::Rows(rows) => rows.next().map(|row| row.map(|texts| texts.concat())),
-            Source::Ended => None,
+            Source::Plain(text) => text.next_piece(),
+            Source::Json(texts) => {
+                let text = texts.next_text();
+                self.without_text = texts.without_text();
+                text.map(|text| text.map(Piece::whole))
+            }
+            Source::Rows(rows) => loop {
+                match rows.next_values() {
+                    Ok(None) => break Ok(None),
+                    Err(error) => break Err(error),
+                    // There is one column, so a row has one text.
+                    Ok(Some(row)) => match row.into_iter().next().flatten() {
+                        Some(text) => break Ok(Some(Piece::whole(text))),
+                        None => self.without_text += 1,
+                    },
+                }
+            },
+            Source::Ended => Ok(None),
         };
-        if matches!(next, None | Some(Err(_))) {
+        if matches!(next, Ok(None) | Err(_)) {
             self.source = Source::Ended;
         }
-        next
+        next.transpose()
     }
 }

@@ -15,6 +15,14 @@ pub enum DatasetError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file whose name does not say what is in it.
+    #[error("{file}: what is in it is not known by its ending; files are read that end in {known}")]
+    Ending {
+        /// The file.
+        file: PathBuf,
+        /// The endings that are known.
+        known: String,
+    },
     /// A file whose form is not understood: cut, damaged, or of another kind.
     #[error("{file}: expected {expected}, found {found}; fetch or make it again")]
     Malformed {

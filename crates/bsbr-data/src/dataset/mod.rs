@@ -2,21 +2,24 @@
 //!
 //! | files | read by |
 //! |---|---|
-//! | plain text, JSON lines, parquet with a column `text` | [`documents`] |
+//! | plain text, JSON lines, parquet with a column `text` | [`documents`], [`pieces`] |
 //! | WikiText, as the Hub has it | [`wikitext::Articles`] |
 //! | CNN/DailyMail, as the Hub has it | [`cnn_dailymail::Articles`] |
 //! | columns of text in any parquet file | [`TextTable`] |
 //!
-//! All but plain text are read row by row: memory holds one page of a file at a time.
+//! Files are read row by row, and plain text piece by piece: memory does not grow with them.
 
 pub mod cnn_dailymail;
 pub mod wikitext;
 
 mod document;
 mod error;
-mod lines;
+mod input;
+mod json;
+mod kind;
 mod parquet;
+mod plain;
 
-pub use document::{Documents, TEXT, documents};
+pub use document::{Documents, Piece, Pieces, TEXT, documents, pieces};
 pub use error::DatasetError;
 pub use parquet::{TextRows, TextTable};

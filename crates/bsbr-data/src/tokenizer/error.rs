@@ -24,6 +24,9 @@ pub enum TokenizerError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Output(#[from] bsbr_files::FileError),
     /// A file is not a tokenizer, or not the part of one that its name says.
     #[error("{origin}: expected {expected}: {reason}; download or train it again")]
     Malformed {
@@ -53,14 +56,25 @@ pub enum TokenizerError {
     },
     /// The tokenizer gives ids that the model has no embedding for.
     #[error(
-        "the tokenizer has {tokens} tokens but the model's embedding has {rows} rows: \
+        "the tokenizer's token {token:?} has the id {id}, but the model's embedding has {rows} rows: \
          use the tokenizer that the model was trained with"
     )]
-    TooManyTokens {
-        /// Tokens of the tokenizer, special ones included.
-        tokens: usize,
+    NoEmbedding {
+        /// The token with the highest id.
+        token: String,
+        /// Its id.
+        id: u32,
         /// Rows of the embedding.
         rows: usize,
+    },
+    /// A long text that has no place where it could be cut without another tokenization.
+    #[error(
+        "{bytes} bytes of text cannot be encoded in pieces with this tokenizer; \
+         cut the text into documents, such as a JSON line each"
+    )]
+    NoCut {
+        /// Bytes that were looked through.
+        bytes: usize,
     },
     /// Training a tokenizer failed.
     #[error("cannot train a tokenizer: {reason}")]

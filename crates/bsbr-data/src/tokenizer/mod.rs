@@ -4,6 +4,7 @@ mod cache;
 mod detokenizer;
 mod error;
 mod guard;
+mod pieces;
 mod read;
 mod side;
 mod train;
@@ -11,18 +12,19 @@ mod train;
 pub use cache::CachedEncoder;
 pub use detokenizer::Detokenizer;
 pub use error::TokenizerError;
+pub use pieces::PieceEncoder;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
+use bsbr_files::write_file;
 use tokenizers::Tokenizer;
 use tokenizers::decoders::byte_level::ByteLevel;
 
 use guard::guarded;
 
-/// The token that separates documents.
+/// The token that separates documents for GPT-2, and for tokenizers that are trained here.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// A tokenizer in the format of Hugging Face.
@@ -31,11 +33,22 @@ pub struct TextTokenizer {
     inner: Tokenizer,
     /// Tokens that got an id here and in no file: a model may have no rows for them.
     without_rows: BTreeSet<u32>,
+    end_of_text: EndOfText,
+}
+
+/// The token that separates documents.
+#[derive(Debug, Clone, Copy)]
+enum EndOfText {
+    /// The files name it.
+    Named(u32),
+    /// It is GPT-2's, where there is such a token, for nothing else is said.
+    Assumed(Option<u32>),
 }
 
 impl From<Tokenizer> for TextTokenizer {
     fn from(inner: Tokenizer) -> Self {
         Self {
+            end_of_text: EndOfText::Assumed(inner.token_to_id(END_OF_TEXT)),
             inner,
             without_rows: BTreeSet::new(),
         }
@@ -73,7 +86,7 @@ impl TextTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The ids of a whole document: [`END_OF_TEXT`], where the tokenizer has one, and its text.
+    /// The ids of a whole document: the end of text, where the tokenizer has one, and its text.
     ///
     /// Models that read documents one after another know the beginning of one by that token, and
     /// attention that finds nothing rests on it.
@@ -83,7 +96,7 @@ impl TextTokenizer {
     /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = self.encode(text)?;
-        if let Some(end_of_text) = self.token_to_id(END_OF_TEXT) {
+        if let Some(end_of_text) = self.end_of_text_id() {
             ids.insert(0, end_of_text);
         }
         Ok(ids)
@@ -98,9 +111,11 @@ impl TextTokenizer {
         guarded(|| self.inner.decode(ids, false)).map_err(coding("decode"))
     }
 
-    /// The number of ids, special tokens included.
+    /// The rows that an embedding of every token has: one more than the highest id, special tokens
+    /// included. There may be fewer tokens.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        let highest = self.inner.get_vocab(true).into_values().max();
+        highest.map_or(0, |highest| highest as usize + 1)
     }
 
     /// Checks that a model has an embedding for every token, before a text is given to it.
@@ -109,11 +124,15 @@ impl TextTokenizer {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::TooManyTokens`] where there are more tokens than `rows`, the rows of the
+    /// [`TokenizerError::NoEmbedding`] where a token's id is not below `rows`, the rows of the
     /// embedding: the `vocab_size` of its configuration.
     pub fn fits(&self, rows: usize) -> Result<(), TokenizerError> {
-        match self.vocab_size() - self.without_rows.len() {
-            tokens if tokens > rows => Err(TokenizerError::TooManyTokens { tokens, rows }),
+        let tokens = self.inner.get_vocab(true).into_iter();
+        let tokens = tokens.filter(|(_, id)| !self.without_rows.contains(id));
+        match tokens.max_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0))) {
+            Some((token, id)) if id as usize >= rows => {
+                Err(TokenizerError::NoEmbedding { token, id, rows })
+            }
             _ => Ok(()),
         }
     }
@@ -123,12 +142,36 @@ impl TextTokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// The id of [`END_OF_TEXT`].
+    /// The id of the token that separates documents, if there is one: the `eos_token` of the folder's
+    /// files, else what [`Self::or_end_of_text`] was given, else [`END_OF_TEXT`].
+    pub fn end_of_text_id(&self) -> Option<u32> {
+        match self.end_of_text {
+            EndOfText::Named(id) => Some(id),
+            EndOfText::Assumed(id) => id,
+        }
+    }
+
+    /// The same, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::NoToken`] where it is not.
     pub fn end_of_text(&self) -> Result<u32, TokenizerError> {
-        self.token_to_id(END_OF_TEXT)
+        self.end_of_text_id()
             .ok_or_else(|| TokenizerError::NoToken {
                 token: END_OF_TEXT.to_owned(),
             })
+    }
+
+    /// The tokenizer with the end of text that its model names, where its own files name none. An id
+    /// that no token has is nobody's.
+    #[must_use]
+    pub fn or_end_of_text(mut self, id: Option<u32>) -> Self {
+        let id = id.filter(|id| self.inner.id_to_token(*id).is_some());
+        if let (EndOfText::Assumed(_), Some(_)) = (self.end_of_text, id) {
+            self.end_of_text = EndOfText::Assumed(id);
+        }
+        self
     }
 
     /// The content of a `tokenizer.json`.
@@ -139,16 +182,8 @@ impl TextTokenizer {
     /// Writes `tokenizer.json` to a folder, which is made if need be. The file
     /// is written beside and renamed, so a reader never sees a half of it.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), TokenizerError> {
-        let folder = folder.as_ref();
-        let wrap = |file: &Path| {
-            let file = file.to_owned();
-            move |source| TokenizerError::Io { file, source }
-        };
-        fs::create_dir_all(folder).map_err(wrap(folder))?;
-        let file = folder.join("tokenizer.json");
-        let beside = folder.join("tokenizer.json.part");
-        fs::write(&beside, self.to_json()?).map_err(wrap(&beside))?;
-        fs::rename(&beside, &file).map_err(wrap(&file))
+        let file = folder.as_ref().join("tokenizer.json");
+        Ok(write_file(&file, self.to_json()?.as_bytes())?)
     }
 }
 

@@ -13,7 +13,7 @@ use tokenizers::models::bpe::BPE;
 use super::guard::guarded;
 use super::side::SideFiles;
 use super::train::byte_level;
-use super::{TextTokenizer, TokenizerError};
+use super::{END_OF_TEXT, EndOfText, TextTokenizer, TokenizerError};
 
 const TOKENIZER: &str = "a tokenizer.json as `tokenizers` writes it";
 const VOCABULARY: &str = "a JSON object of tokens and their ids";
@@ -42,9 +42,17 @@ impl TextTokenizer {
         let mut inner = inner;
         let without_rows = guarded(|| side.apply(&mut inner, whole))
             .map_err(|reason| malformed(&name(folder), TOGETHER, reason))?;
+        let named = side
+            .end_of_text()
+            .and_then(|token| inner.token_to_id(token));
+        let end_of_text = match named {
+            Some(id) => EndOfText::Named(id),
+            None => EndOfText::Assumed(inner.token_to_id(END_OF_TEXT)),
+        };
         Ok(Self {
             inner,
             without_rows,
+            end_of_text,
         })
     }
 

@@ -40,6 +40,8 @@ pub(super) struct SideFiles {
     /// Tokens that have a role, such as padding, and get an id after all others where they have
     /// none.
     named: Vec<AddedToken>,
+    /// The token that ends a text.
+    end_of_text: Option<String>,
 }
 
 /// The part of `tokenizer_config.json` that decides which ids a text has.
@@ -139,11 +141,22 @@ impl SideFiles {
     }
 
     fn new(config: Config, added: BTreeMap<u32, AddedToken>, named: Vec<AddedToken>) -> Self {
+        let end = config.other.get("eos_token").map(Token::deserialize);
+        let end_of_text = match end {
+            Some(Ok(token)) => Some(token.content().to_owned()),
+            _ => None,
+        };
         Self {
             config,
             added,
             named,
+            end_of_text,
         }
+    }
+
+    /// The token that ends a text, where the files name one.
+    pub(super) fn end_of_text(&self) -> Option<&str> {
+        self.end_of_text.as_deref()
     }
 
     /// Whether `tokenizer.json` stands as it is.

@@ -1,9 +1,11 @@
 //! Files of texts: what is read from sound ones, and how damaged ones are refused.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bsbr_data::dataset::{DatasetError, TextTable, cnn_dailymail, documents, wikitext};
+use bsbr_data::dataset::{DatasetError, TextTable, cnn_dailymail, documents, pieces, wikitext};
+use flate2::write::GzEncoder;
 use parquet::basic::Compression;
 use tempfile::TempDir;
 
@@ -88,15 +90,140 @@ fn a_column_that_is_not_there_is_named_with_those_that_are() {
 }
 
 #[test]
-fn a_null_is_an_error_that_names_its_row() {
+fn a_null_is_no_text() {
+    let (folder, path) = place("rows.parquet");
+    let rows = vec![Some("a"), None, Some("c"), Some("d"), None];
+    write(&path, &[("text", rows)], Form::default());
+    let mut found = pieces(&path).unwrap();
+    let all: Vec<String> = found.by_ref().map(|piece| piece.unwrap().text).collect();
+    assert_eq!(all, ["a", "c", "d"]);
+    assert_eq!(found.without_text(), 2);
+    let path = folder.path().join("rows.jsonl");
+    fs::write(
+        &path,
+        "{\"text\": null}\n{\"text\": NaN}\n{\"text\": \"a\"}\n",
+    )
+    .unwrap();
+    let mut found = pieces(&path).unwrap();
+    assert_eq!(found.by_ref().count(), 1);
+    assert_eq!(found.without_text(), 2);
+}
+
+#[test]
+fn a_null_in_a_column_that_must_have_texts_names_its_row() {
     let (_folder, path) = place("rows.parquet");
     let rows = vec![Some("a"), Some("b"), Some("c"), Some("d"), None];
     write(&path, &[("text", rows)], Form::default());
-    let mut found = documents(&path).unwrap();
+    let mut found = TextTable::open(&path, &["text"]).unwrap().into_rows();
     assert_eq!(found.by_ref().take(4).filter(Result::is_ok).count(), 4);
     let error = found.next().unwrap().unwrap_err().to_string();
     assert!(error.contains("row 4") && error.contains("null"), "{error}");
     assert!(found.next().is_none());
+}
+
+/// Every file is read as pandas and pyarrow read it, or refused; never as plain text.
+#[test]
+fn json_by_any_name_is_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "{\"text\": \"one\"}\n{\"text\": \"t\u{fc}\\r\\n\", \"x\": [1, {\"text\": 2}]}\n";
+    let list = "[\n {\"x\": \"]}\\\"{\", \"text\": \"one\"},\n {\"text\": \"t\u{fc}\\r\\n\"}\n]\n";
+    let python = "{\"a\": NaN, \"text\": \"one\", \"b\": [-Infinity, Infinity, \"NaN\"]}\r\n\r\n\
+                  {\"text\": \"t\u{fc}\\r\\n\"}";
+    for (ending, content) in [
+        ("jsonl", lines),
+        ("ndjson", lines),
+        ("JSONL", lines),
+        ("jsonlines", lines),
+        ("ldjson", lines),
+        ("json", lines),
+        ("json", list),
+        ("json", python),
+        ("jsonl", python),
+    ] {
+        let path = folder.path().join(format!("a.{ending}"));
+        for mark in ["", "\u{feff}"] {
+            fs::write(&path, format!("{mark}{content}")).unwrap();
+            assert_eq!(
+                texts(&path).unwrap(),
+                ["one", "tü\r\n"],
+                "{ending}: {content}"
+            );
+        }
+        let packed = folder.path().join(format!("a.{ending}.gz"));
+        // Two members, as `cat a.gz b.gz` makes them.
+        let (first, second) = content.split_at(content.len() / 3);
+        fs::write(&packed, [gzip(first), gzip(second)].concat()).unwrap();
+        assert_eq!(texts(&packed).unwrap(), ["one", "tü\r\n"], "{ending}.gz");
+        let bytes = fs::read(&packed).unwrap();
+        fs::write(&packed, &bytes[..bytes.len() - 5]).unwrap();
+        assert!(texts(&packed).is_err(), "{ending}.gz, cut");
+    }
+    for (content, part) in [
+        ("[{\"text\": \"a\"}", "the end of the file"),
+        ("[{\"text\": \"a\"} 3]", "'3'"),
+        ("[{\"text\": \"a\"}] {}", "'{'"),
+        ("[\n\n{\"text\": 1}]", "line 3"),
+        ("[{\"text\": \"a\"}, {\"text\": \"b]", "the end of the file"),
+        ("{\"text\": \"a\"} NaN", "line 1"),
+    ] {
+        let path = folder.path().join("wrong.json");
+        fs::write(&path, content).unwrap();
+        let error = texts(&path).unwrap_err();
+        assert!(error.to_string().contains(part), "{content}: {error}");
+    }
+}
+
+#[test]
+fn an_ending_that_is_not_known_is_refused_with_those_that_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "a.csv",
+        "a.zst",
+        "a.jsonl.zst",
+        "a.parquet.gz",
+        "a.gz",
+        "a",
+        ".jsonl",
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, "text\n").unwrap();
+        let error = texts(&path).unwrap_err();
+        assert!(matches!(error, DatasetError::Ending { .. }), "{error}");
+        for part in [name, ".txt", ".ndjson", ".parquet", ".gz"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn plain_text_is_read_as_python_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    // Characters and ends of lines that lie on the cuts between pieces.
+    let mut windows = String::from("\u{feff}");
+    for line in 0..30_000 {
+        windows.push_str(&"\u{e9}\u{1f642}x"[..[0, 2, 6, 7][line % 4]]);
+        windows.push_str(["\r\n", "\n", "\r"][line % 3]);
+    }
+    let plain = windows.trim_start_matches('\u{feff}');
+    let plain = plain.replace("\r\n", "\n").replace('\r', "\n");
+    fs::write(&path, &windows).unwrap();
+    assert_eq!(texts(&path).unwrap(), [plain.as_str()]);
+    assert!(pieces(&path).unwrap().count() > 2);
+    fs::write(folder.path().join("a.txt.gz"), gzip(&windows)).unwrap();
+    assert_eq!(texts(&folder.path().join("a.txt.gz")).unwrap(), [plain]);
+    fs::write(&path, "").unwrap();
+    assert_eq!(texts(&path).unwrap(), [""]);
+    fs::write(&path, b"\xff\xfeh\0i\0").unwrap();
+    assert!(texts(&path).unwrap_err().to_string().contains("UTF-16"));
+    fs::write(&path, "cut \u{1f642}".as_bytes().split_last().unwrap().1).unwrap();
+    assert!(texts(&path).is_err());
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[test]
@@ -247,10 +374,9 @@ fn json_lines_and_plain_text_are_documents() {
         assert!(error.to_string().contains(part), "{error}");
     }
     fs::write(&plain, [0x66, 0xff]).unwrap();
-    assert!(matches!(
-        texts(&plain).unwrap_err(),
-        DatasetError::Io { .. }
-    ));
+    let error = texts(&plain).unwrap_err();
+    assert!(matches!(error, DatasetError::Malformed { .. }), "{error}");
+    assert!(error.to_string().contains("byte 1"), "{error}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 #[path = "../common/parquet.rs"]
 mod parquet_file;
+mod pieces;
 mod storybook;
 mod stream;
 mod tokenizer;

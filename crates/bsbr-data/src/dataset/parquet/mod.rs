@@ -221,7 +221,8 @@ impl Column {
 }
 
 impl TextRows {
-    fn next_row(&mut self) -> Result<Option<Vec<String>>, DatasetError> {
+    /// The next row, with `None` for a null.
+    pub(super) fn next_values(&mut self) -> Result<Option<Vec<Option<String>>>, DatasetError> {
         while self.left == 0 {
             if self.group == self.table.metadata.num_row_groups() || self.table.columns.is_empty() {
                 return Ok(None);
@@ -246,16 +247,37 @@ impl TextRows {
             let value = reader.next().map_err(|reason| wrong("a text", reason))?;
             let value = match value {
                 Some(Some(value)) => value,
-                Some(None) => return Err(wrong("a text", "null".to_owned())),
+                Some(None) => {
+                    row.push(None);
+                    continue;
+                }
                 None => return Err(wrong("a row", "the end of the column".to_owned())),
             };
             let text = str::from_utf8(value.data())
                 .map_err(|error| wrong("text in UTF-8", error.to_string()))?;
-            row.push(text.to_owned());
+            row.push(Some(text.to_owned()));
         }
         self.left -= 1;
         self.row += 1;
         Ok(Some(row))
+    }
+
+    /// The next row, in which nothing may be missing.
+    fn next_row(&mut self) -> Result<Option<Vec<String>>, DatasetError> {
+        let Some(row) = self.next_values()? else {
+            return Ok(None);
+        };
+        let columns = row.into_iter().zip(&self.table.columns);
+        let texts = columns.map(|(text, (_, column))| {
+            text.ok_or_else(|| DatasetError::Content {
+                file: self.table.path.clone(),
+                column: column.clone(),
+                place: format!("row {}", self.row - 1),
+                expected: "a text",
+                found: "null".to_owned(),
+            })
+        });
+        texts.collect::<Result<_, _>>().map(Some)
     }
 }
 

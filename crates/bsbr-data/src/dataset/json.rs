@@ -1,0 +1,305 @@
+//! JSON lines, an object a line, one of whose fields is the text; or a list of such objects.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::error::DatasetError;
+use super::input::Input;
+
+/// The longest object accepted, in bytes.
+const MAX_OBJECT: usize = 64 << 20;
+
+/// The texts of a file of JSON.
+#[derive(Debug)]
+pub(super) struct JsonTexts {
+    input: Input,
+    field: &'static str,
+    /// The line at hand, from 1.
+    line: u64,
+    list: List,
+    /// Objects whose field was null.
+    without_text: u64,
+}
+
+/// Whether the objects are those of a list.
+#[derive(Debug, PartialEq, Eq)]
+enum List {
+    /// It is no list.
+    No,
+    /// It may be one: nothing was read yet.
+    Maybe,
+    /// Objects follow.
+    Open,
+    /// It has ended.
+    Closed,
+}
+
+/// What a field holds.
+enum Found {
+    Text(String),
+    Null,
+    Other(&'static str),
+    Nothing,
+}
+
+impl JsonTexts {
+    /// Objects that have their text in `field`; a list of them is read where `may_be_list`.
+    pub(super) fn new(input: Input, field: &'static str, may_be_list: bool) -> Self {
+        Self {
+            input,
+            field,
+            line: 0,
+            list: match may_be_list {
+                true => List::Maybe,
+                false => List::No,
+            },
+            without_text: 0,
+        }
+    }
+
+    /// Objects that had null for a text, and were passed over.
+    pub(super) fn without_text(&self) -> u64 {
+        self.without_text
+    }
+
+    /// The next text; blank lines are passed over, and objects whose text is null.
+    pub(super) fn next_text(&mut self) -> Result<Option<String>, DatasetError> {
+        if self.list == List::Maybe {
+            self.line = 1;
+            self.list = match self.next_byte()? {
+                Some(b'[') => List::Open,
+                _ => List::No,
+            };
+            match self.list {
+                List::Open => self.input.take(1),
+                _ => self.line -= 1,
+            }
+        }
+        loop {
+            let object = match self.list {
+                List::Open | List::Closed => self.next_of_list()?,
+                _ => self.next_line()?,
+            };
+            let Some(object) = object else {
+                return Ok(None);
+            };
+            match self.text(&object)? {
+                Some(text) => return Ok(Some(text)),
+                None => self.without_text += 1,
+            }
+        }
+    }
+
+    /// A line that is not blank.
+    fn next_line(&mut self) -> Result<Option<Vec<u8>>, DatasetError> {
+        loop {
+            let mut line = Vec::new();
+            let most = MAX_OBJECT as u64 + 1;
+            if self.input.read_line(&mut line, most)? == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            if line.len() > MAX_OBJECT {
+                return Err(self.too_long());
+            }
+            // An error at the end is then one of this line.
+            line.truncate(line.trim_ascii_end().len());
+            if !line.is_empty() {
+                return Ok(Some(line));
+            }
+        }
+    }
+
+    /// The bytes of the next object of a list.
+    fn next_of_list(&mut self) -> Result<Option<Vec<u8>>, DatasetError> {
+        let wrong = |found: &str| {
+            (
+                "an object, a comma or the list's end".to_owned(),
+                found.to_owned(),
+            )
+        };
+        let mut object = Vec::new();
+        let (mut depth, mut in_text, mut escaped) = (0u64, false, false);
+        let mut between = true;
+        loop {
+            let byte = match between {
+                true => self.next_byte()?,
+                false => self.input.peek()?.first().copied(),
+            };
+            let Some(byte) = byte else {
+                if self.list == List::Closed {
+                    return Ok(None);
+                }
+                let (expected, found) = wrong("the end of the file");
+                return Err(self.wrong(expected, found));
+            };
+            if between {
+                match (byte, &self.list) {
+                    (b'{', List::Open) => between = false,
+                    (b',', List::Open) => {
+                        self.input.take(1);
+                        continue;
+                    }
+                    (b']', List::Open) => {
+                        self.input.take(1);
+                        self.list = List::Closed;
+                        continue;
+                    }
+                    _ => {
+                        let (expected, found) = wrong(&format!("{:?}", char::from(byte)));
+                        return Err(self.wrong(expected, found));
+                    }
+                }
+            }
+            self.input.take(1);
+            object.push(byte);
+            if object.len() > MAX_OBJECT {
+                return Err(self.too_long());
+            }
+            match byte {
+                b'\n' => self.line += 1,
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                b'{' | b'[' if !in_text => depth += 1,
+                b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                return Ok(Some(object));
+            }
+        }
+    }
+
+    /// The next byte that is not white space, which is not taken.
+    fn next_byte(&mut self) -> Result<Option<u8>, DatasetError> {
+        loop {
+            let Some(&byte) = self.input.peek()?.first() else {
+                return Ok(None);
+            };
+            if !byte.is_ascii_whitespace() {
+                return Ok(Some(byte));
+            }
+            self.line += u64::from(byte == b'\n');
+            self.input.take(1);
+        }
+    }
+
+    /// The text of an object; `None` for null.
+    fn text(&self, object: &[u8]) -> Result<Option<String>, DatasetError> {
+        let field = self.field;
+        let expected = || format!("an object with a text `{field}`");
+        let found = read(object, field).or_else(|error| match without_nan(object) {
+            Some(object) => read(&object, field),
+            None => Err(error),
+        });
+        match found {
+            Ok(Found::Text(text)) => Ok(Some(text)),
+            Ok(Found::Null) => Ok(None),
+            Ok(Found::Other(kind)) => Err(self.wrong(expected(), format!("{kind} there"))),
+            Ok(Found::Nothing) => Err(self.wrong(expected(), format!("no `{field}`"))),
+            Err(error) => {
+                // What is JSON, but no object, is called what it is.
+                let other = serde_json::from_slice::<Value>(object);
+                let other = other.ok().map(|value| kind(&value).to_owned());
+                Err(self.wrong(expected(), other.unwrap_or_else(|| error.to_string())))
+            }
+        }
+    }
+
+    fn too_long(&self) -> DatasetError {
+        let expected = format!("at most {MAX_OBJECT} bytes");
+        self.wrong(expected, "more".to_owned())
+    }
+
+    fn wrong(&self, expected: String, found: String) -> DatasetError {
+        DatasetError::Line {
+            file: self.input.path().to_owned(),
+            line: self.line.max(1),
+            expected,
+            found,
+        }
+    }
+}
+
+/// What `field` of an object holds; other fields are not kept.
+fn read(object: &[u8], field: &str) -> serde_json::Result<Found> {
+    let mut deserializer = serde_json::Deserializer::from_slice(object);
+    let found = Field(field).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(found)
+}
+
+struct Field<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Field<'_> {
+    type Value = Found;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Field<'_> {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+        let mut found = Found::Nothing;
+        while let Some(key) = map.next_key::<String>()? {
+            if key != self.0 {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            found = match map.next_value::<Value>()? {
+                Value::String(text) => Found::Text(text),
+                Value::Null => Found::Null,
+                other => Found::Other(kind(&other)),
+            };
+        }
+        Ok(found)
+    }
+}
+
+/// JSON as Python writes it, with null in the place of its NaN and Infinity, which JSON has not;
+/// `None` where there is neither.
+fn without_nan(object: &[u8]) -> Option<Vec<u8>> {
+    let (mut in_text, mut escaped, mut changed) = (false, false, false);
+    let mut plain = Vec::with_capacity(object.len());
+    let mut rest = object;
+    while let Some((&byte, after)) = rest.split_first() {
+        let names: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+        let name = names.iter().find(|name| rest.starts_with(name));
+        if let (Some(name), false) = (name, in_text) {
+            plain.extend_from_slice(b"null");
+            rest = &rest[name.len()..];
+            changed = true;
+            continue;
+        }
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ => {}
+        }
+        plain.push(byte);
+        rest = after;
+    }
+    changed.then_some(plain)
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,192 @@
+//! Long lists of tokens, in memory or on disk.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Ids that are kept in memory; lists that are longer are on disk.
+const IN_MEMORY: usize = 1 << 23;
+/// Bytes of an id.
+const ID: usize = size_of::<u32>();
+
+/// A list of tokens that grows.
+#[derive(Debug)]
+pub struct TokenWriter {
+    folder: PathBuf,
+    most: usize,
+    ids: Vec<u32>,
+    file: Option<BufWriter<File>>,
+    written: usize,
+}
+
+impl TokenWriter {
+    /// An empty list. Where it becomes long it goes to a file without a name in `folder`, which is
+    /// gone with the process.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self::with_memory(folder, IN_MEMORY)
+    }
+
+    /// The same, with at most `most` ids in memory.
+    pub fn with_memory(folder: impl Into<PathBuf>, most: usize) -> Self {
+        Self {
+            folder: folder.into(),
+            most,
+            ids: Vec::new(),
+            file: None,
+            written: 0,
+        }
+    }
+
+    /// Tokens so far.
+    pub fn len(&self) -> usize {
+        self.written + self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The folder of long lists.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the next ids go: call [`Self::settle`] after some thousands.
+    pub fn ids(&mut self) -> &mut Vec<u32> {
+        &mut self.ids
+    }
+
+    /// Moves what is too long for memory to disk.
+    ///
+    /// # Errors
+    ///
+    /// What the system says of the folder or its disk.
+    pub fn settle(&mut self) -> io::Result<()> {
+        match self.ids.len() > self.most {
+            true => self.spill(),
+            false => Ok(()),
+        }
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = tempfile::tempfile_in(&self.folder)?;
+                self.file.insert(BufWriter::new(file))
+            }
+        };
+        for id in &self.ids {
+            file.write_all(&id.to_le_bytes())?;
+        }
+        self.written += self.ids.len();
+        self.ids.clear();
+        Ok(())
+    }
+
+    /// The list.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::settle`].
+    pub fn finish(mut self) -> io::Result<Tokens> {
+        if self.file.is_some() {
+            self.spill()?;
+        }
+        Ok(match self.file {
+            None => Tokens {
+                len: self.ids.len(),
+                source: Source::Memory(self.ids),
+            },
+            Some(file) => Tokens {
+                len: self.written,
+                source: Source::Disk(Mutex::new(file.into_inner().map_err(io::Error::from)?)),
+            },
+        })
+    }
+}
+
+/// A list of tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    len: usize,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(Vec<u32>),
+    /// Four bytes an id, the lowest first.
+    Disk(Mutex<File>),
+}
+
+impl From<Vec<u32>> for Tokens {
+    fn from(ids: Vec<u32>) -> Self {
+        Self {
+            len: ids.len(),
+            source: Source::Memory(ids),
+        }
+    }
+}
+
+impl Tokens {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Some of them, as far as the list goes.
+    ///
+    /// # Errors
+    ///
+    /// What the system says where they cannot be read back.
+    pub fn read(&self, range: Range<usize>) -> io::Result<Vec<u32>> {
+        let end = range.end.min(self.len);
+        let start = range.start.min(end);
+        let file = match &self.source {
+            Source::Memory(ids) => return Ok(ids[start..end].to_vec()),
+            Source::Disk(file) => file,
+        };
+        let mut bytes = vec![0; (end - start) * ID];
+        // A failed read leaves nothing half done.
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start((start * ID) as u64))?;
+        file.read_exact(&mut bytes)?;
+        let (ids, _) = bytes.as_chunks::<ID>();
+        Ok(ids.iter().map(|id| u32::from_le_bytes(*id)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_on_disk_are_those_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let all: Vec<u32> = (0..1000).map(|id| id * 70_001).collect();
+        for most in [0, 7, 999, 1000, 5000] {
+            let mut writer = TokenWriter::with_memory(folder.path(), most);
+            for part in all.chunks(13) {
+                writer.ids().extend(part);
+                writer.settle().unwrap();
+            }
+            assert_eq!(writer.len(), 1000);
+            let tokens = writer.finish().unwrap();
+            assert_eq!(matches!(tokens.source, Source::Disk(_)), most < 1000);
+            assert_eq!(tokens.len(), 1000);
+            assert_eq!(tokens.read(0..1000).unwrap(), all, "{most}");
+            assert_eq!(tokens.read(17..40).unwrap(), all[17..40]);
+            assert_eq!(tokens.read(990..2000).unwrap(), all[990..]);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
