@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bsbr_files::write_file_at;
 use bsbr_gpt2::{Gpt2, Gpt2Cache, StoredCacheError};
 use bsbr_kernels::StoredNumbers;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -50,6 +51,9 @@ pub struct ReadText {
 /// A cache that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheFileError {
+    /// A place that cannot be written.
+    #[error(transparent)]
+    Output(#[from] bsbr_files::FileError),
     /// The operating system refused a file.
     #[error("{}: {source}; check that it can be read, or choose a place that can be written to", path.display())]
     Io {
@@ -143,15 +147,9 @@ pub fn save_cache(
         ("checksum", &checksum),
     ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let beside = beside(path);
-    let written = safetensors::serialize_to_file(lists, Some(metadata.into()), &beside)
-        .map_err(|error| io::Error::other(error.to_string()))
-        .and_then(|()| std::fs::File::open(&beside)?.sync_all())
-        .and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|source| {
-        // The error that led here is the one to report.
-        let _ = std::fs::remove_file(&beside);
-        io_error(path)(source)
+    write_file_at(path, |unfinished| {
+        safetensors::serialize_to_file(lists, Some(metadata.into()), unfinished)
+            .map_err(|error| io_error(path)(io::Error::other(error.to_string())))
     })
 }
 
@@ -354,13 +352,6 @@ impl ModuleVisitor for Hashing {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Where a file is written before it is renamed.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CacheFileError {

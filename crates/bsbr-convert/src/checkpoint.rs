@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::ops;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use safetensors::Dtype;
 use crate::error::LoadError;
 use crate::folder::{ModelFolder, WeightFiles};
 use crate::index::Index;
-use crate::numbers::FloatType;
+use crate::keys::is_needed;
+use crate::numbers::{FloatType, Range};
 use crate::{mapped, numbers, pickle, safetensors_file};
 
 /// Named tensors on disk: names, shapes and element types are checked, the bytes are read when
@@ -40,7 +41,7 @@ pub(crate) enum Source {
         /// The file.
         map: Arc<Mmap>,
         /// Where in it.
-        range: Range<usize>,
+        range: ops::Range<usize>,
     },
     /// A pickle says how to gather them.
     Pickled(pytorch_reader::Tensor),
@@ -163,7 +164,7 @@ impl<'a> StoredTensor<'a> {
         Ok(numbers::to_f32(self.dtype(), &self.bytes()?))
     }
 
-    /// Its elements for a tensor, and whether all are finite.
+    /// Its elements for a tensor, and in what range they are.
     ///
     /// `as_stored` asks for the stored element type, where it is one that weights can have in
     /// memory, rather than f32. Nothing is copied then of a mapped file, if `in_place` says so and
@@ -178,7 +179,7 @@ impl<'a> StoredTensor<'a> {
         shape: &[usize],
         as_stored: bool,
         in_place: bool,
-    ) -> Result<(TensorData, bool), LoadError> {
+    ) -> Result<(TensorData, Range), LoadError> {
         self.check_float()?;
         let dtype = self.dtype();
         let bytes = self.bytes()?;
@@ -190,14 +191,14 @@ impl<'a> StoredTensor<'a> {
                 format!("has {count} elements, expected shape {shape:?}"),
             ));
         }
-        let finite = numbers::all_finite(dtype, &bytes);
+        let found = numbers::range(dtype, &bytes);
         let own = FloatType::of(dtype).filter(|_| as_stored);
         if let (Some(own), true, Source::Mapped { map, range }) =
             (own, in_place, &self.stored.source)
             && let Some(bytes) = mapped::in_place(map, range.clone(), own.size())
         {
             let data = TensorData::from_bytes(bytes, shape.to_vec(), own.burn_dtype());
-            return Ok((data, finite));
+            return Ok((data, found));
         }
         let data = match own {
             Some(_) => numbers::to_data(dtype, &bytes, shape),
@@ -206,7 +207,7 @@ impl<'a> StoredTensor<'a> {
         if let Source::Mapped { map, range } = &self.stored.source {
             mapped::forget(map, range.clone());
         }
-        Ok((data, finite))
+        Ok((data, found))
     }
 
     fn check_float(&self) -> Result<(), LoadError> {
@@ -233,7 +234,8 @@ fn unique(
     Ok(all)
 }
 
-/// The tensors of all shards, each where the index puts it.
+/// The tensors of all shards, each where the index puts it. What a GPT-2 can do without may be in a
+/// shard and not in the index, and then it is left out, or the other way round.
 fn sharded(
     index: &Index,
     open: impl Fn(&Path) -> Result<Vec<(String, Stored)>, LoadError>,
@@ -243,6 +245,9 @@ fn sharded(
         let mut assigned: BTreeSet<&str> = assigned.into_iter().collect();
         for (name, stored) in open(&shard)? {
             if !assigned.remove(name.as_str()) {
+                if !is_needed(&name) {
+                    continue;
+                }
                 return Err(LoadError::NotInIndex {
                     shard,
                     tensor: name,
@@ -250,7 +255,7 @@ fn sharded(
             }
             add(&shard, &mut all, name, stored)?;
         }
-        if let Some(tensor) = assigned.first() {
+        if let Some(tensor) = assigned.iter().find(|name| is_needed(name)) {
             return Err(LoadError::NotInShard {
                 tensor: (*tensor).to_owned(),
                 shard,

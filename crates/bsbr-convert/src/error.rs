@@ -185,30 +185,32 @@ pub enum LoadError {
         /// The tensors that hold a NaN or an infinity.
         tensors: Vec<String>,
     },
+    /// Weights that cannot be computed with.
+    #[error(
+        "numbers above 1.8e19: {}; their squares are infinite, so that nothing computed with them \
+         means anything; the checkpoint is damaged or was saved after training diverged \
+         (allow non-finite weights to load it anyway)",
+        first_of(tensors)
+    )]
+    TooLarge {
+        /// The tensors that hold such a number.
+        tensors: Vec<String>,
+    },
 }
 
 /// A checkpoint that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// The operating system refused.
-    #[error("{}: {source}; choose a place that can be written to", path.display())]
+    /// A place that cannot be written.
+    #[error(transparent)]
+    Output(#[from] bsbr_files::FileError),
+    /// A file that the operating system does not read or write.
+    #[error("{}: {source}; see that it is there, and that the disk has room", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
-    },
-    /// The output folder holds files already.
-    #[error("{}: exists and is not an empty folder; choose another, or remove it first", path.display())]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A path that names no folder that could be made.
-    #[error("{}: does not name a folder; give the folder to be made", path.display())]
-    NoName {
-        /// The path.
-        path: PathBuf,
     },
     /// Weights that the element type cannot hold.
     #[error("tensor `{tensor}` holds {found}, which {dtype} cannot; save as f32 or bf16")]

@@ -12,6 +12,8 @@ use crate::error::{LoadError, first_of};
 pub const PREFIX: &str = "transformer.";
 /// The output layer, which never has the prefix.
 pub const LM_HEAD: &str = "lm_head.weight";
+/// What names of the output layer begin with.
+const HEAD: &str = "lm_head.";
 /// The token embeddings, which the output layer may share.
 pub(crate) const WTE: &str = "wte.weight";
 /// The most missing tensors listed; a configuration may ask for millions.
@@ -105,12 +107,14 @@ impl fmt::Display for KeyReport {
     }
 }
 
-/// A checkpoint's tensors under GPT-2's own names: without the prefix, and without the masks that
-/// old versions of `transformers` saved beside the weights.
+/// A checkpoint's tensors under GPT-2's own names: without the prefix, without the masks that old
+/// versions of `transformers` saved beside the weights, and without what stands beside a GPT-2, such
+/// as the head of a classifier.
 #[derive(Debug)]
 pub struct Weights<'a> {
     tensors: BTreeMap<&'a str, StoredTensor<'a>>,
     ignored: Vec<&'a str>,
+    beside: Vec<&'a str>,
 }
 
 impl<'a> Weights<'a> {
@@ -132,12 +136,15 @@ impl<'a> Weights<'a> {
         let mut weights = Self {
             tensors: BTreeMap::new(),
             ignored: Vec::new(),
+            beside: Vec::new(),
         };
         for tensor in checkpoint.tensors() {
             let name = tensor.name();
             let name = name.strip_prefix(PREFIX).unwrap_or(name);
             if is_mask(name) {
                 weights.ignored.push(name);
+            } else if !is_model_name(name) && !name.starts_with(HEAD) {
+                weights.beside.push(name);
             } else {
                 weights.tensors.insert(name, tensor);
             }
@@ -158,6 +165,11 @@ impl<'a> Weights<'a> {
     /// Names of the masks that were left out.
     pub fn ignored(&self) -> &[&'a str] {
         &self.ignored
+    }
+
+    /// Names of tensors that are no part of a GPT-2, as those of other heads, and were left out.
+    pub fn beside(&self) -> &[&'a str] {
+        &self.beside
     }
 
     /// Compares names and shapes with those of a GPT-2 of this configuration. Tensors of BSBR's
@@ -234,6 +246,13 @@ pub(crate) fn with_prefix(name: &str) -> String {
     } else {
         format!("{PREFIX}{name}")
     }
+}
+
+/// Whether a GPT-2 cannot be without a tensor of this name, with the prefix or without. The output
+/// layer may be tied, masks are derived, and other heads are not computed.
+pub(crate) fn is_needed(name: &str) -> bool {
+    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+    is_model_name(name) && !is_mask(name)
 }
 
 /// Causal masks, which are derived from the configuration.

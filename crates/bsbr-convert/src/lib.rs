@@ -36,4 +36,4 @@ pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};
 pub use numbers::{FloatType, UnknownFloatType};
 pub use plan::{ConversionPlan, LayerArms, PlanError};
 pub use safetensors::Dtype;
-pub use save::{SaveOptions, save_model};
+pub use save::{SaveOptions, check_output, save_model};

@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::LoadError;
 use crate::folder::ModelFolder;
 use crate::keys::{KeyReport, Weights, is_arm_name};
-use crate::numbers::FloatType;
+use crate::numbers::{FloatType, Range};
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -32,10 +32,12 @@ pub struct LoadOptions {
     /// does no harm, one that is written into changes the weights, and one that is cut short ends
     /// the process.
     pub in_place: bool,
-    /// Whether weights may be NaN or infinite. Default: false
+    /// Whether weights may be NaN or infinite, or so large that their squares are infinite.
+    /// Default: false
     pub allow_non_finite: bool,
-    /// Whether tensors that the model has no place for are left out in silence, rather than
-    /// refused. Default: false
+    /// Whether tensors of blocks, embeddings or the output layer that the model has no place for are
+    /// left out, rather than refused. What is no part of a GPT-2, as other heads, always is.
+    /// Default: false
     pub allow_unexpected: bool,
 }
 
@@ -72,10 +74,12 @@ pub struct LoadReport {
     pub loaded: BTreeMap<String, usize>,
     /// Masks of old versions of `transformers`, which are not needed.
     pub ignored: Vec<String>,
-    /// Tensors without a place in the model, where they were allowed.
+    /// Tensors without a place in the model that were left out.
     pub unexpected: Vec<String>,
     /// Tensors that hold a NaN or an infinity, where they were allowed.
     pub non_finite: Vec<String>,
+    /// Tensors that hold finite numbers whose squares are infinite, where they were allowed.
+    pub too_large: Vec<String>,
 }
 
 /// Loads the GPT-2, dense or converted, that lies in `folder`.
@@ -98,6 +102,12 @@ pub fn load_model(
 
     let mut keys = weights.check(&config);
     let mut unexpected = allow(&mut keys, options);
+    let beside = || weights.beside().iter().map(|name| (*name).to_owned());
+    match keys.missing.is_empty() {
+        true => unexpected.extend(beside()),
+        // Then they may be what is missing, under another name.
+        false => keys.unexpected.extend(beside()),
+    }
     refuse(keys)?;
     weights.check_tied(&config)?;
 
@@ -130,6 +140,11 @@ pub fn load_model(
         return Err(error);
     }
     let report = filler.report;
+    if !options.allow_non_finite && !report.too_large.is_empty() {
+        return Err(LoadError::TooLarge {
+            tensors: report.too_large,
+        });
+    }
     if !options.allow_non_finite && !report.non_finite.is_empty() {
         return Err(LoadError::NonFinite {
             tensors: report.non_finite,
@@ -219,9 +234,11 @@ impl Filler<'_> {
         let dtype = self.dtype(own, shape);
         // From f32, Burn makes what the device wants.
         let as_stored = own.is_some() && own == dtype.or(Some(FloatType::F32));
-        let (data, finite) = stored.to_data(shape, as_stored, self.in_place)?;
-        if !finite {
-            self.report.non_finite.push(name.to_owned());
+        let (data, range) = stored.to_data(shape, as_stored, self.in_place)?;
+        match range {
+            Range::Usual => {}
+            Range::TooLarge => self.report.too_large.push(name.to_owned()),
+            Range::NonFinite => self.report.non_finite.push(name.to_owned()),
         }
         *self
             .report

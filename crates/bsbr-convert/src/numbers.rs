@@ -30,13 +30,39 @@ pub(crate) fn to_data(dtype: Dtype, bytes: &[u8], shape: &[usize]) -> TensorData
     }
 }
 
-/// Whether none of the little-endian elements is NaN or infinite, or becomes it as f32.
-pub(crate) fn all_finite(dtype: Dtype, bytes: &[u8]) -> bool {
+/// What the numbers of a tensor can be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// They can be computed with.
+    Usual,
+    /// One is so large that its square is infinite in f32, in which norms and products are computed:
+    /// what comes out depends on the order of sums.
+    TooLarge,
+    /// One is NaN or infinite, or becomes it as f32.
+    NonFinite,
+}
+
+/// The largest number whose square is finite, a little below the square root of `f32::MAX`.
+const LARGEST: f32 = 1.8e19;
+
+/// The range of little-endian elements.
+pub(crate) fn range(dtype: Dtype, bytes: &[u8]) -> Range {
+    if within(dtype, bytes, LARGEST) {
+        Range::Usual
+    } else if within(dtype, bytes, f32::MAX) {
+        Range::TooLarge
+    } else {
+        Range::NonFinite
+    }
+}
+
+/// Whether all are numbers from -`most` to `most` as f32.
+fn within(dtype: Dtype, bytes: &[u8], most: f32) -> bool {
     match dtype {
-        Dtype::F32 => all(bytes, |b| f32::from_le_bytes(b).is_finite()),
+        Dtype::F32 => all(bytes, |b| f32::from_le_bytes(b).abs() <= most),
         Dtype::F16 => all(bytes, |b| f16::from_le_bytes(b).is_finite()),
-        Dtype::BF16 => all(bytes, |b| bf16::from_le_bytes(b).is_finite()),
-        Dtype::F64 => all(bytes, |b| (f64::from_le_bytes(b) as f32).is_finite()),
+        Dtype::BF16 => all(bytes, |b| bf16::from_le_bytes(b).to_f32().abs() <= most),
+        Dtype::F64 => all(bytes, |b| (f64::from_le_bytes(b) as f32).abs() <= most),
         _ => true,
     }
 }

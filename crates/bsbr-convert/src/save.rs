@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use bsbr_files::{check_folder, write_file, write_folder};
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
@@ -48,11 +49,11 @@ pub fn save_model(
     options: &SaveOptions,
 ) -> Result<(), SaveError> {
     let config = config_for(model.config(), options.dtype).to_json()?;
-    output::write_folder(out.as_ref(), |folder| {
+    write_folder(out.as_ref(), |folder| {
         write_weights(model, &folder.join("model.safetensors"), options)?;
-        output::write_file(&folder.join(CONFIG), config.as_bytes())?;
+        write_file(&folder.join(CONFIG), config.as_bytes())?;
         if let Some(card) = &options.card {
-            output::write_file(&folder.join(CARD), card.as_bytes())?;
+            write_file(&folder.join(CARD), card.as_bytes())?;
         }
         options
             .companions
@@ -60,6 +61,28 @@ pub fn save_model(
             .try_for_each(|file| output::copy_into(file, folder))
     })
 }
+
+/// Says before any work that a model of this size could not be saved at `out`.
+///
+/// # Errors
+///
+/// [`SaveError::Output`] as [`save_model`] would give it, and where the disk has no room.
+pub fn check_output(
+    model: &Gpt2,
+    out: impl AsRef<Path>,
+    options: &SaveOptions,
+) -> Result<(), SaveError> {
+    let weights = model.num_params() * options.dtype.size();
+    let files = options
+        .companions
+        .iter()
+        .map(|file| output::size_of(&file.path));
+    let bytes = weights as u64 + files.sum::<u64>() + BESIDE;
+    Ok(check_folder(out.as_ref(), bytes)?)
+}
+
+/// Bytes that are allowed for the configuration, the card and the header of the weights.
+const BESIDE: u64 = 1 << 16;
 
 /// The configuration with what it says of the file made true.
 fn config_for(config: &Gpt2Config, dtype: FloatType) -> Gpt2Config {

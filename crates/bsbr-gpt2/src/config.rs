@@ -160,6 +160,13 @@ impl Default for Gpt2Config {
 }
 
 impl Gpt2Config {
+    /// The first token that ends a text, where one is named that the vocabulary has.
+    pub fn end_of_text(&self) -> Option<u32> {
+        let ids = self.eos_token_id.as_ref().map(TokenIds::as_slice);
+        let mut ids = ids.unwrap_or_default().iter().copied();
+        ids.find(|id| (*id as usize) < self.vocab_size)
+    }
+
     /// The text of a `config.json` that [`Self::from_json`] reads back.
     ///
     /// # Errors

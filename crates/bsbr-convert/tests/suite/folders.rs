@@ -252,6 +252,22 @@ fn a_tensor_that_is_not_where_the_index_puts_it_is_named() {
     }
 }
 
+/// Of an index and its shards only what is computed with has to agree.
+#[test]
+fn an_index_may_name_what_is_not_needed() {
+    for name in [
+        "lm_head.weight",
+        "transformer.h.0.attn.bias",
+        "h.1.attn.masked_bias",
+        "score.weight",
+    ] {
+        let folder = with_index(|index| {
+            index["weight_map"][name] = json!("model-00001-of-00003.safetensors");
+        });
+        open(folder.path()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
 #[test]
 fn an_index_that_is_none_is_refused() {
     for text in [

@@ -69,11 +69,11 @@ fn everything_that_does_not_fit_is_named_at_once() {
 }
 
 #[test]
-fn unexpected_tensors_may_be_allowed() {
+fn unexpected_tensors_of_a_block_may_be_allowed() {
     let folder = copy("single");
     let mut state = state("single");
     state.insert(
-        "score.weight".into(),
+        "transformer.h.0.attn.gate".into(),
         state["transformer.ln_f.bias"].clone(),
     );
     write(&state, &folder.path().join("model.safetensors"));
@@ -81,7 +81,61 @@ fn unexpected_tensors_may_be_allowed() {
     assert!(load_model(folder.path(), &options).is_err());
     options.allow_unexpected = true;
     let loaded = load_model(folder.path(), &options).unwrap();
-    assert_eq!(loaded.report.unexpected, ["score.weight"]);
+    assert_eq!(loaded.report.unexpected, ["h.0.attn.gate"]);
+}
+
+/// Classifiers, value heads and the like are GPT-2 with something beside it.
+#[test]
+fn other_heads_are_left_out_and_named() {
+    let folder = copy("single");
+    let mut state = state("single");
+    let heads = [
+        "classifier.bias",
+        "multiple_choice_head.summary.weight",
+        "score.weight",
+        "transformer.prompt",
+        "v_head.summary.bias",
+    ];
+    for head in heads {
+        state.insert(head.into(), state["transformer.ln_f.bias"].clone());
+    }
+    write(&state, &folder.path().join("model.safetensors"));
+    let options = LoadOptions::on(&Device::default());
+    let loaded = load_model(folder.path(), &options).unwrap();
+    let left_out: Vec<&str> = heads
+        .iter()
+        .map(|name| name.trim_start_matches("transformer."))
+        .collect();
+    let mut found = loaded.report.unexpected.clone();
+    found.sort();
+    let mut expected = left_out;
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    let plain = load_model(copy("single").path(), &options).unwrap();
+    assert_eq!(loaded.report.loaded, plain.report.loaded);
+}
+
+#[test]
+fn numbers_that_cannot_be_computed_with_are_refused() {
+    let folder = copy("single");
+    let changed = |value: f32| {
+        let mut state = state("single");
+        let table = state.get_mut("transformer.wte.weight").unwrap();
+        table.2[..4].copy_from_slice(&value.to_le_bytes());
+        write(&state, &folder.path().join("model.safetensors"));
+        load_model(folder.path(), &LoadOptions::on(&Device::default()))
+    };
+    for value in [1e30, -1e30, 1.9e19] {
+        match changed(value) {
+            Err(LoadError::TooLarge { tensors }) => assert_eq!(tensors, ["wte.weight"]),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        changed(f32::INFINITY),
+        Err(LoadError::NonFinite { .. })
+    ));
+    assert!(changed(1e18).is_ok());
 }
 
 #[test]

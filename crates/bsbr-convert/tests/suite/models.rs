@@ -5,6 +5,7 @@ use std::fs;
 use bsbr_convert::{
     Companion, FloatType, LoadOptions, SaveError, SaveOptions, load_model, save_model,
 };
+use bsbr_files::FileError;
 use bsbr_gpt2::parameters::replace_tensors;
 use burn::tensor::{DType, Device, TensorData};
 
@@ -290,16 +291,21 @@ fn a_place_that_is_taken_is_not_written_to() {
     for out in [folder.path(), file.as_path()] {
         let result = save_model(&model, out, &options);
         assert!(
-            matches!(result, Err(SaveError::Exists { .. })),
+            matches!(result, Err(SaveError::Output(FileError::Occupied { .. }))),
             "{result:?}"
         );
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
     let below = save_model(&model, file.join("out"), &options);
-    assert!(matches!(below, Err(SaveError::Io { .. })), "{below:?}");
+    assert!(
+        matches!(below, Err(SaveError::Output(FileError::Io { .. }))),
+        "{below:?}"
+    );
     assert!(matches!(
         save_model(&model, "..", &options),
-        Err(SaveError::NoName { .. } | SaveError::Exists { .. })
+        Err(SaveError::Output(
+            FileError::NoName { .. } | FileError::Occupied { .. }
+        ))
     ));
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Gpt2Config, TokenIds};
+use super::Gpt2Config;
 use crate::error::ConfigError;
 
 /// The largest value accepted for any size; a larger one is a mistake or an attack.
@@ -84,19 +84,6 @@ impl Gpt2Config {
                     key,
                     found: p.to_string(),
                     expected: "a probability from 0 to below 1",
-                });
-            }
-        }
-        let bos = self.bos_token_id.as_ref().map(std::slice::from_ref);
-        let eos = self.eos_token_id.as_ref().map(TokenIds::as_slice);
-        for (key, ids) in [("bos_token_id", bos), ("eos_token_id", eos)] {
-            let beyond = |id: &&u32| **id as usize >= self.vocab_size;
-            if let Some(id) = ids.unwrap_or_default().iter().find(beyond) {
-                return Err(ConfigError::Contradiction {
-                    message: format!(
-                        "`{key}` {id} is not below `vocab_size` {}; set it to null where no token has this role",
-                        self.vocab_size
-                    ),
                 });
             }
         }

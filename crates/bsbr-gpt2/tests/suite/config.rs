@@ -295,21 +295,19 @@ fn contradictions_are_refused_by_name() {
             json!({"max_position_embeddings": "a"}),
             ["`max_position_embeddings`", "`n_positions`"],
         ),
-        (
-            json!({"bos_token_id": 97}),
-            ["`bos_token_id` 97", "`vocab_size` 97"],
-        ),
-        (
-            json!({"eos_token_id": 50256}),
-            ["`eos_token_id` 50256", "null"],
-        ),
-        (
-            json!({"eos_token_id": [3, 97]}),
-            ["`eos_token_id` 97", "null"],
-        ),
     ] {
         refused(keys, &names);
     }
+}
+
+/// Nothing is computed from these, and such a token never comes.
+#[test]
+fn an_id_beyond_the_vocabulary_is_kept() {
+    let keys = json!({"bos_token_id": 97, "eos_token_id": 50256});
+    let config = with(keys).expect("a configuration");
+    assert_eq!(config.eos_token_id, Some(bsbr_gpt2::TokenIds::One(50256)));
+    let text = config.to_json().expect("a text");
+    assert!(text.contains("50256"), "{text}");
 }
 
 #[test]
