@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bsbr_files::write_file;
 use bsbr_gpt2::Gpt2;
 use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
+use burn::module::Module;
 use burn::tensor::TensorData;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -70,6 +71,41 @@ pub fn run_hash(config: &impl Serialize, rest: &[&[u8]]) -> Result<String, Train
     Ok(hex(hash))
 }
 
+/// What a run depends on: a checkpoint of another run is not gone on from.
+#[derive(Debug, Clone)]
+pub struct RunIdentity {
+    /// Hash of all of it.
+    hash: String,
+    /// The hashes of its parts by what they are called, to say which one has changed.
+    parts: Vec<(&'static str, String)>,
+}
+
+impl RunIdentity {
+    /// A run whose whole has this hash, see [`run_hash`].
+    pub fn new(hash: String, parts: Vec<(&'static str, String)>) -> Self {
+        Self { hash, parts }
+    }
+
+    /// The names of the parts that differ from those of a checkpoint, in words.
+    fn changed(&self, metadata: &HashMap<String, String>) -> String {
+        let differs = |(name, own): &&(&str, String)| {
+            let found = metadata.get(&part_key(name));
+            found.is_some_and(|found| found != own)
+        };
+        let changed: Vec<&str> = self.parts.iter().filter(differs).map(|one| one.0).collect();
+        match changed.as_slice() {
+            // Of checkpoints from before parts were noted.
+            [] => "other settings, data, model or tokenizer".to_owned(),
+            names => format!("another {}", names.join(" and another ")),
+        }
+    }
+}
+
+/// The key of a part's hash in a header.
+fn part_key(name: &str) -> String {
+    format!("run, {name}")
+}
+
 /// Hash of a model's weights.
 pub(crate) fn weights_hash(model: &Gpt2) -> String {
     let mut hash = Sha256::new();
@@ -94,8 +130,8 @@ pub(crate) fn hex(hash: Sha256) -> String {
 ///
 /// # Errors
 ///
-/// [`TrainError::Io`] where the folder cannot be written; what was there is then untouched.
-pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainError> {
+/// [`TrainError::Output`] where the folder cannot be written; what was there is then untouched.
+pub fn save(folder: &Path, state: &State, run: &RunIdentity) -> Result<PathBuf, TrainError> {
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     visit_tensors(&state.model, |name, data| {
         let shape = data.shape().to_vec();
@@ -115,9 +151,12 @@ pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainErr
     let mut metadata = HashMap::from([
         ("version".to_string(), VERSION.to_string()),
         ("step".to_string(), state.step.to_string()),
-        ("run".to_string(), run.to_string()),
+        ("run".to_string(), run.hash.clone()),
         ("ended".to_string(), state.ended.to_string()),
     ]);
+    for (name, hash) in &run.parts {
+        metadata.insert(part_key(name), hash.clone());
+    }
     let sum = checksum(
         &metadata,
         tensors
@@ -138,7 +177,7 @@ pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainErr
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| wrong(e.to_string()))?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| wrong(e.to_string()))?;
-    write_whole(&path, &bytes)?;
+    write_file(&path, &bytes)?;
     let all = list(folder).into_iter();
     let (until_now, later): (Vec<_>, Vec<_>) = all.partition(|(step, _)| *step <= state.step);
     let older = until_now.into_iter().rev().skip(2);
@@ -157,19 +196,20 @@ pub fn save(folder: &Path, state: &State, run: &str) -> Result<PathBuf, TrainErr
 /// lie in the folder.
 pub fn load_newest(
     folder: &Path,
-    run: &str,
+    run: &RunIdentity,
     fresh: impl Fn() -> Result<State, TrainError>,
 ) -> Result<(Option<State>, Vec<TrainError>), TrainError> {
     let mut refused = Vec::new();
     for (_, path) in list(folder).into_iter().rev() {
         match load(&path, run, fresh()?) {
             Ok(state) => return Ok((Some(state), refused)),
-            Err(LoadError::OtherRun) => {
+            Err(LoadError::OtherRun(changed)) => {
                 return Err(TrainError::Checkpoint {
                     path,
-                    message: "belongs to a run with other settings or another tokenizer; \
-                              choose another folder or remove it"
-                        .into(),
+                    message: format!(
+                        "belongs to a run with {changed}; give what that run had, choose another \
+                         folder, or remove it"
+                    ),
                 });
             }
             Err(LoadError::OtherVersion) => {
@@ -189,12 +229,13 @@ pub fn load_newest(
 }
 
 enum LoadError {
-    OtherRun,
+    /// With what it had.
+    OtherRun(String),
     OtherVersion,
     Damaged(String),
 }
 
-fn load(path: &Path, run: &str, state: State) -> Result<State, LoadError> {
+fn load(path: &Path, run: &RunIdentity, state: State) -> Result<State, LoadError> {
     let damaged = |message: String| LoadError::Damaged(format!("damaged checkpoint: {message}"));
     let bytes = fs::read(path).map_err(|e| damaged(e.to_string()))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
@@ -214,8 +255,8 @@ fn load(path: &Path, run: &str, state: State) -> Result<State, LoadError> {
             false => LoadError::OtherVersion,
         });
     }
-    if metadata.get("run").map(String::as_str) != Some(run) {
-        return Err(LoadError::OtherRun);
+    if metadata.get("run") != Some(&run.hash) {
+        return Err(LoadError::OtherRun(run.changed(&metadata)));
     }
     let step = metadata
         .get("step")
@@ -288,6 +329,14 @@ fn checksum<'a>(
     hex(hash)
 }
 
+/// Bytes that the checkpoints of a run may add to what is in `folder`: two, and a third while it is
+/// written.
+pub(crate) fn bytes_to_come(folder: &Path, model: &Gpt2) -> u64 {
+    // Weights, and two moments of each.
+    let one = 12 * model.num_params() as u64;
+    one * (3 - list(folder).len().min(2) as u64)
+}
+
 /// Checkpoints in `folder` with the steps that they are named for, oldest first.
 fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
     let step = |path: &Path| -> Option<u64> {
@@ -304,27 +353,4 @@ fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
         .collect();
     found.sort();
     found
-}
-
-/// Writes a file beside its place and renames it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let beside = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        // The new name is on the disk too when this returns.
-        match path.parent() {
-            Some(folder) => fs::File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|source| {
-        let _ = fs::remove_file(&beside);
-        TrainError::Io {
-            path: path.to_owned(),
-            source,
-        }
-    })
 }

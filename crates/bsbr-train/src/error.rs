@@ -21,6 +21,9 @@ pub enum TrainError {
         /// Why.
         source: std::io::Error,
     },
+    /// A place that cannot be written.
+    #[error(transparent)]
+    Output(#[from] bsbr_files::FileError),
     /// A checkpoint that is damaged or belongs to another run.
     #[error("{path}: {message}", path = path.display())]
     Checkpoint {

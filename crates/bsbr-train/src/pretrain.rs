@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 
 use crate::batch::{language_modelling, machine_threads, position_offset, total_weight};
-use crate::checkpoint::{self, State, weights_hash};
+use crate::checkpoint::{self, RunIdentity, State, weights_hash};
 use crate::config::PretrainConfig;
 use crate::error::TrainError;
 use crate::init::init;
@@ -65,8 +65,20 @@ pub fn pretrain(
         .map(|model| cast_tensors(model.clone(), DType::F32));
     let mut parts = vec![start.tokenizer_hash.to_owned()];
     parts.extend(begin.as_ref().map(weights_hash));
+    let weights = parts[1..].concat();
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-    let hash = checkpoint::run_hash(&(config, start.model.map(Gpt2::config)), &parts)?;
+    let begun = start.model.map(Gpt2::config);
+    let run = RunIdentity::new(
+        checkpoint::run_hash(&(config, begun), &parts)?,
+        vec![
+            ("set of settings", checkpoint::run_hash(config, &[])?),
+            ("tokenizer", start.tokenizer_hash.to_owned()),
+            (
+                "model to start from",
+                checkpoint::run_hash(&begun, &[weights.as_bytes()])?,
+            ),
+        ],
+    );
     let fresh = || -> Result<State, TrainError> {
         let model = match &begin {
             Some(model) => model.clone().train(),
@@ -77,7 +89,7 @@ pub fn pretrain(
             Optimizer::pretraining(&config.optimizer),
         ))
     };
-    let state = run::resume(folder, &hash, fresh, observer)?;
+    let (state, _lock) = run::resume(folder, &run, fresh, observer)?;
     let mut work = Pretraining {
         config,
         tokenizer,
@@ -86,7 +98,7 @@ pub fn pretrain(
         crew: Crew::new(&options.devices, None, machine_threads()),
         current: None,
     };
-    let (state, _) = run::run(&mut work, state, folder, &hash, options, observer)?;
+    let (state, _) = run::run(&mut work, state, folder, &run, options, observer)?;
     Ok(state.model)
 }
 

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
+use bsbr_files::{Lock, check_file};
 use burn::optim::GradientsParams;
 
 use crate::batch::Losses;
-use crate::checkpoint::{self, State};
+use crate::checkpoint::{self, RunIdentity, State};
 use crate::error::TrainError;
 use crate::gradients::clip_global_norm;
 use crate::observer::{Observer, RunOptions, StepReport};
@@ -45,15 +46,20 @@ pub(crate) trait Work {
     ) -> Result<bool, TrainError>;
 }
 
-/// Where a run goes on: its newest checkpoint in `folder`, or the state that it starts from.
+/// Where a run goes on: its newest checkpoint in `folder`, or the state that it starts from; and what
+/// keeps other processes from the folder meanwhile.
 pub(crate) fn resume(
     folder: &Path,
-    run: &str,
+    run: &RunIdentity,
     fresh: impl Fn() -> Result<State, TrainError>,
     observer: &mut dyn Observer,
-) -> Result<State, TrainError> {
+) -> Result<(State, Lock), TrainError> {
+    let lock = Lock::acquire(folder)?;
     // A folder that cannot be written is better known now than after the first minutes.
     std::fs::create_dir_all(folder).map_err(TrainError::io(folder))?;
+    let start = fresh()?;
+    let bytes = checkpoint::bytes_to_come(folder, &start.model);
+    check_file(&folder.join("checkpoint"), bytes)?;
     let (found, refused) = checkpoint::load_newest(folder, run, &fresh)?;
     for (number, error) in (1..).zip(&refused) {
         let next = match found.is_none() && number == refused.len() {
@@ -65,9 +71,9 @@ pub(crate) fn resume(
     match found {
         Some(state) => {
             observer.message(&format!("resuming after step {}", state.step));
-            Ok(state)
+            Ok((state, lock))
         }
-        None => fresh(),
+        None => Ok((start, lock)),
     }
 }
 
@@ -76,7 +82,7 @@ pub(crate) fn run(
     work: &mut dyn Work,
     mut state: State,
     folder: &Path,
-    run: &str,
+    run: &RunIdentity,
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<(State, bool), TrainError> {

@@ -1,11 +1,13 @@
 //! What a model is fine-tuned on: a fixed number of windows, and some that are kept back.
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
-use bsbr_data::dataset::{DatasetError, documents};
+use bsbr_data::dataset::{DatasetError, Piece, Pieces, pieces};
 use bsbr_data::storybook::Split;
 use bsbr_data::stream::{StreamConfig, TrainWindow, TrainingStream};
-use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
+use bsbr_data::tokens::{TokenWriter, Tokens};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +24,8 @@ pub struct Dataset {
     window: usize,
     hash: String,
     name: String,
+    highest: u32,
+    without_text: u64,
 }
 
 #[derive(Debug)]
@@ -32,8 +36,11 @@ enum Source {
         held_out: u64,
     },
     /// Tokens of all files, each followed by the end of text.
-    Text { ids: Vec<u32>, held_out: u64 },
+    Text { ids: Tokens, held_out: u64 },
 }
+
+/// Windows that are hashed at a time.
+const HASHED: usize = 1 << 16;
 
 impl Dataset {
     /// `windows` windows of `window` tokens of storybook, a function of `seed`, and `held_out` of
@@ -78,11 +85,17 @@ impl Dataset {
             window,
             hash,
             name: "storybook".into(),
+            highest: 0,
+            without_text: 0,
         })
     }
 
     /// The texts of files, in windows of `window` tokens; one in twenty, from the end, is kept
     /// back.
+    ///
+    /// Memory does not grow with the files: they are read and encoded in pieces, and tokens beyond
+    /// eight million go to a file without a name in `scratch`, a folder, until the data set is
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -91,42 +104,50 @@ impl Dataset {
         tokenizer: &TextTokenizer,
         files: &[PathBuf],
         window: usize,
+        scratch: &Path,
     ) -> Result<Self, TrainError> {
         let names: Vec<String> = files
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        let files = files
+        // A file that cannot be read is known before the first is encoded.
+        let mut files = files
             .iter()
-            .map(|file| documents(file))
+            .map(|file| pieces(file))
             .collect::<Result<Vec<_>, _>>()?;
-        Self::documents(
-            tokenizer,
-            files.into_iter().flatten(),
-            window,
-            names.join(", "),
-        )
+        let all = files.iter_mut().flatten();
+        let mut data = Self::documents(tokenizer, all, window, names.join(", "), scratch)?;
+        data.without_text = files.iter().map(Pieces::without_text).sum();
+        Ok(data)
     }
 
-    /// Texts, each followed by the end of text, in windows of `window` tokens; one in twenty, from
-    /// the end, is kept back.
+    /// Texts in pieces, each text followed by the end of text, in windows of `window` tokens; one in
+    /// twenty, from the end, is kept back. Memory is as for [`Self::texts`].
     ///
     /// # Errors
     ///
     /// [`TrainError`] where a text cannot be read, or all of them hold less than two tokens.
     pub fn documents(
         tokenizer: &TextTokenizer,
-        documents: impl Iterator<Item = Result<String, DatasetError>>,
+        pieces: impl Iterator<Item = Result<Piece, DatasetError>>,
         window: usize,
         name: String,
+        scratch: &Path,
     ) -> Result<Self, TrainError> {
         let end = tokenizer.end_of_text()?;
-        let mut ids = Vec::new();
-        for text in documents {
-            ids.extend(tokenizer.encode(&text?)?);
-            ids.push(end);
+        let mut encoder = PieceEncoder::new(tokenizer);
+        let mut writer = TokenWriter::new(scratch);
+        let failed = || TrainError::io(scratch);
+        for piece in pieces {
+            let piece = piece?;
+            encoder.push(&piece.text, writer.ids())?;
+            if piece.last {
+                encoder.finish(writer.ids())?;
+                writer.ids().push(end);
+            }
+            writer.settle().map_err(failed())?;
         }
-        Self::tokens(ids, window, name)
+        Self::of(writer.finish().map_err(failed())?, window, name)
     }
 
     /// Windows of a list of tokens.
@@ -135,6 +156,10 @@ impl Dataset {
     ///
     /// [`TrainError::Config`] where there are less than two.
     pub fn tokens(ids: Vec<u32>, window: usize, name: String) -> Result<Self, TrainError> {
+        Self::of(ids.into(), window, name)
+    }
+
+    fn of(ids: Tokens, window: usize, name: String) -> Result<Self, TrainError> {
         if ids.len() < 2 || window == 0 {
             return Err(too_short(&name, ids.len()));
         }
@@ -143,8 +168,12 @@ impl Dataset {
         let held_out = if all < 2 { 0 } else { all.div_ceil(20) };
         let mut hash = Sha256::new();
         hash.update((window as u64).to_le_bytes());
-        for id in &ids {
-            hash.update(id.to_le_bytes());
+        let mut highest = 0;
+        for start in (0..ids.len()).step_by(HASHED) {
+            for id in read(&ids, start..start + HASHED, &name)? {
+                hash.update(id.to_le_bytes());
+                highest = highest.max(id);
+            }
         }
         Ok(Self {
             source: Source::Text { ids, held_out },
@@ -152,7 +181,19 @@ impl Dataset {
             window,
             hash: hex(hash),
             name,
+            highest,
+            without_text: 0,
         })
+    }
+
+    /// The highest id of a token in the data; 0 for storybook, whose tokens are every model's.
+    pub fn highest(&self) -> u32 {
+        self.highest
+    }
+
+    /// Rows of files that had null for a text, and were passed over.
+    pub fn without_text(&self) -> u64 {
+        self.without_text
     }
 
     /// Windows of an epoch.
@@ -198,41 +239,40 @@ impl Dataset {
         match &self.source {
             // Rows of one step have documents of their own, up to 2^20 of them.
             Source::Storybook { train, .. } => Ok(train.window(index >> 16, index & 0xffff)?),
-            Source::Text { ids, .. } => Ok(self.cut(ids, index)),
+            Source::Text { ids, .. } => self.cut(ids, index),
         }
     }
 
-    /// The windows that are kept back.
+    /// The windows that are kept back, one after the other.
     ///
-    /// # Errors
-    ///
-    /// As [`Self::window`].
-    pub fn validation(&self) -> Result<Vec<TrainWindow>, TrainError> {
-        match &self.source {
-            Source::Storybook {
-                validation,
-                held_out,
-                ..
-            } => (0..*held_out)
-                .map(|index| Ok(validation.window(0, index)?))
-                .collect(),
-            Source::Text { ids, held_out } => Ok((self.windows..self.windows + held_out)
-                .map(|index| self.cut(ids, index))
-                .collect()),
-        }
+    /// Each is an error as of [`Self::window`].
+    pub fn validation(&self) -> impl Iterator<Item = Result<TrainWindow, TrainError>> {
+        let count = match &self.source {
+            Source::Storybook { held_out, .. } | Source::Text { held_out, .. } => *held_out,
+        };
+        (0..count).map(|index| match &self.source {
+            Source::Storybook { validation, .. } => Ok(validation.window(0, index)?),
+            Source::Text { ids, .. } => self.cut(ids, self.windows + index),
+        })
     }
 
     /// The last window is as long as the others and overlaps the one before it; what that one
     /// predicts already weighs nothing.
-    fn cut(&self, ids: &[u32], index: u64) -> TrainWindow {
+    fn cut(&self, ids: &Tokens, index: u64) -> Result<TrainWindow, TrainError> {
         let first = index as usize * self.window;
         let start = first.min(ids.len() - 1 - self.window);
         let weight = |at: usize| if start + at < first { 0.0 } else { 1.0 };
-        TrainWindow {
-            ids: ids[start..=start + self.window].to_vec(),
+        Ok(TrainWindow {
+            ids: read(ids, start..start + self.window + 1, &self.name)?,
             weights: (0..self.window).map(weight).collect(),
-        }
+        })
     }
+}
+
+fn read(ids: &Tokens, range: Range<usize>, name: &str) -> Result<Vec<u32>, TrainError> {
+    let path = || PathBuf::from(format!("the tokens of {name}"));
+    ids.read(range)
+        .map_err(|source| TrainError::io(path())(source))
 }
 
 fn too_short(name: &str, tokens: usize) -> TrainError {
@@ -251,7 +291,7 @@ mod tests {
         let data = Dataset::tokens((0..48).collect(), 10, "numbers".into()).unwrap();
         assert_eq!(data.windows(), 4);
         let mut windows: Vec<TrainWindow> = (0..4).map(|i| data.window(i).unwrap()).collect();
-        windows.extend(data.validation().unwrap());
+        windows.extend(data.validation().map(Result::unwrap));
         let mut targets: Vec<u32> = windows
             .iter()
             .flat_map(|w| w.ids[1..].iter().zip(&w.weights))

@@ -95,3 +95,67 @@ fn divergence(
         by_table,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution};
+
+    use super::*;
+
+    /// Value and gradients are those of the formula, differentiated by Burn, at any temperature.
+    #[test]
+    fn gradients_are_those_of_the_formula_at_every_temperature() {
+        let device = Device::default();
+        let (count, size, vocabulary) = (CHUNK + 37, 6, 11);
+        let random = |rows, scale| {
+            Tensor::<2>::random([rows, size], Distribution::Normal(0.0, scale), &device)
+        };
+        let (hidden, table) = (random(count, 1.0), random(vocabulary, 1.0));
+        let (wanted, wanted_table) = (random(count, 2.0), random(vocabulary, 1.0));
+        let weights: Vec<f32> = (0..count).map(|at| [0.0, 1.0, 2.5][at % 3]).collect();
+        for temperature in [0.5, 1.0, 2.0, 7.0] {
+            let found = divergence(
+                hidden.clone(),
+                table.clone(),
+                wanted.clone(),
+                wanted_table.clone(),
+                &weights,
+                temperature,
+            );
+            let learned = |tensor: &Tensor<2>| {
+                Tensor::<2>::from_data(tensor.to_data(), &device.clone().autodiff()).require_grad()
+            };
+            let (x, w) = (learned(&hidden), learned(&table));
+            let constant = |tensor: Tensor<2>| Tensor::<2>::from_inner(tensor);
+            let log_q =
+                activation::log_softmax(x.clone().matmul(w.clone().transpose()) / temperature, 1);
+            let log_p = activation::log_softmax(
+                wanted.clone().matmul(wanted_table.clone().transpose()) / temperature,
+                1,
+            );
+            let by_row: Tensor<2> =
+                Tensor::from_data(TensorData::new(weights.clone(), [count, 1]), &device);
+            let p = constant(log_p.clone().exp() * by_row);
+            let loss = (p * (constant(log_p) - log_q)).sum() * (temperature * temperature);
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            assert!(
+                (found.value - value).abs() < 1e-4 * value,
+                "{} {value}",
+                found.value
+            );
+            let grads = loss.backward();
+            for (name, found, expected) in [
+                ("hidden", found.by_hidden, x.grad(&grads).unwrap()),
+                ("table", found.by_table, w.grad(&grads).unwrap()),
+            ] {
+                let largest = expected.clone().abs().max().into_scalar::<f32>();
+                let error = (found - expected).abs().max().into_scalar::<f32>();
+                // Sums of 300 products in f32.
+                assert!(
+                    error < 1e-4 * largest,
+                    "{name} at {temperature}: {error} of {largest}"
+                );
+            }
+        }
+    }
+}

@@ -35,6 +35,17 @@ pub(crate) fn check(
             ),
         );
     }
+    if data.highest() as usize >= sizes.vocab_size {
+        return wrong(
+            "data",
+            format!(
+                "a token has the id {}, but the model's embedding has {} rows; the texts name a \
+                 special token that the model was not trained with: take it out of them",
+                data.highest(),
+                sizes.vocab_size
+            ),
+        );
+    }
     if let Trainable::Lora { rank, .. } = config.train
         && rank > sizes.n_embd
     {

@@ -75,6 +75,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_wait_is_counted_from_the_best_validation() {
+        for (losses, expected) in [
+            (&[][..], 0),
+            (&[3.0], 0),
+            (&[3.0, 2.0], 0),
+            (&[3.0, 4.0], 1),
+            (&[3.0, 4.0, 5.0], 2),
+            (&[3.0, 2.0, 4.0, 2.5], 2),
+            // As good is not better.
+            (&[3.0, 2.0, 2.0], 1),
+            (&[3.0, 4.0, 1.0], 0),
+        ] {
+            let history = History {
+                validations: losses
+                    .iter()
+                    .map(|&loss| Validation::new(0, loss))
+                    .collect(),
+                ..History::default()
+            };
+            assert_eq!(history.since_best(), expected, "{losses:?}");
+        }
+    }
+
+    #[test]
     fn a_history_of_the_largest_losses_is_read_back() {
         let history = History {
             validations: vec![Validation::new(0, 0.0), Validation::new(3, 1e6)],

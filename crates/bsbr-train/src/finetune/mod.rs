@@ -27,7 +27,7 @@ use burn::module::Module;
 use burn::tensor::DType;
 
 use crate::batch::{Rows, language_modelling, machine_threads, position_offset, total_weight};
-use crate::checkpoint::{self, State, weights_hash};
+use crate::checkpoint::{self, RunIdentity, State, weights_hash};
 use crate::error::TrainError;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
@@ -82,8 +82,20 @@ pub fn finetune(
     };
     let mut parts = vec![data.hash().to_owned(), weights_hash(&model)];
     parts.extend(original.map(weights_hash));
+    let weights = parts[1..].concat();
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-    let hash = checkpoint::run_hash(&(config, model.config()), &parts)?;
+    let run = RunIdentity::new(
+        checkpoint::run_hash(&(config, model.config()), &parts)?,
+        vec![
+            ("set of settings", checkpoint::run_hash(config, &[])?),
+            ("data set or window", data.hash().to_owned()),
+            (
+                "configuration of the model",
+                checkpoint::run_hash(model.config(), &[])?,
+            ),
+            ("model", weights),
+        ],
+    );
     let fresh = || -> Result<State, TrainError> {
         let model = trainable::select(model.clone().train(), config.train, config.seed)?;
         Ok(State::new(
@@ -91,7 +103,7 @@ pub fn finetune(
             Optimizer::adamw(&config.optimizer),
         ))
     };
-    let mut state = run::resume(folder, &hash, fresh, observer)?;
+    let (mut state, _lock) = run::resume(folder, &run, fresh, observer)?;
     let threads = match model.num_params() {
         0..=SIDE_BY_SIDE => machine_threads(),
         _ => 1,
@@ -101,7 +113,6 @@ pub fn finetune(
     let mut work = Finetuning {
         config,
         data,
-        validation: data.validation()?,
         recompute: options.recompute.applies(model.config(), at_a_time),
         crew: Crew::new(
             &options.devices,
@@ -115,7 +126,7 @@ pub fn finetune(
     if state.step == 0 {
         work.validate(&mut state, observer)?;
     }
-    let (state, done) = run::run(&mut work, state, folder, &hash, options, observer)?;
+    let (state, done) = run::run(&mut work, state, folder, &run, options, observer)?;
     Ok(Finetuned {
         model: finished(&state.model),
         history: History::from_bytes(&state.history)?,
@@ -131,7 +142,6 @@ fn finished(model: &Gpt2) -> Gpt2 {
 struct Finetuning<'a> {
     config: &'a FinetuneConfig,
     data: &'a Dataset,
-    validation: Vec<TrainWindow>,
     /// Whether blocks are computed a second time in the backward pass.
     recompute: bool,
     crew: Crew,
@@ -167,12 +177,13 @@ impl Finetuning<'_> {
     fn validate(&self, state: &mut State, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let model = state.model.valid();
         let (mut nats, mut weight) = (0.0, 0.0);
-        for window in &self.validation {
-            let rows = Rows::new(std::slice::from_ref(window))?;
+        for window in self.data.validation() {
+            let window = window?;
+            let rows = Rows::new(std::slice::from_ref(&window))?;
             let hidden = rows.hidden(&model, 0)?;
             let sum = rows.cross_entropy(hidden, model.output_table(), None);
             nats += f64::from(sum.into_scalar::<f32>());
-            weight += total_weight(std::slice::from_ref(window));
+            weight += total_weight(std::slice::from_ref(&window));
         }
         if weight == 0.0 {
             return Ok(());

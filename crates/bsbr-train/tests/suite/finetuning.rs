@@ -430,3 +430,187 @@ fn settings_that_no_run_can_have_are_named() {
         assert!(error.to_string().contains(name), "{error}");
     }
 }
+
+/// Nothing of another run is gone on from, and what has changed is named.
+#[test]
+fn what_changed_since_a_checkpoint_is_named() {
+    let config = FinetuneConfig {
+        epochs: 1,
+        ..with(
+            Objective::Distill {
+                temperature: 1.0,
+                mix: 0.5,
+            },
+            Trainable::All,
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    run(&config, folder.path(), 2).unwrap();
+    let other_model = replace_tensors(model(), |name, shape| {
+        (name == "ln_f.bias").then(|| TensorData::new(vec![0.5f32; 16], shape.to_vec()))
+    });
+    let other_ids = (0..601u32).map(|i| (i * i / 7) % 60).collect();
+    let other_data = Dataset::tokens(other_ids, 32, "made up".into()).unwrap();
+    let plan = bsbr_convert::ConversionPlan::parse("local:chunk_size=8", None).unwrap();
+    let other_arm = bsbr_convert::convert(model(), &plan).unwrap();
+    let other_config = FinetuneConfig {
+        seed: 9,
+        ..config.clone()
+    };
+    let original = model();
+    let refused = |config: &FinetuneConfig, model: Gpt2, original: &Gpt2, data: &Dataset| {
+        let options = RunOptions::default();
+        let mut watch = Watch {
+            stop_after: 0,
+            last: 0,
+        };
+        let ended = finetune(
+            config,
+            model,
+            Some(original),
+            data,
+            folder.path(),
+            &options,
+            &mut watch,
+        );
+        match ended {
+            Err(TrainError::Checkpoint { message, .. }) => message,
+            other => panic!("{other:?}"),
+        }
+    };
+    let parts = [
+        "set of settings",
+        "data set",
+        "configuration of the model",
+        "another model",
+    ];
+    for (message, named) in [
+        (
+            refused(&config, other_model.clone(), &original, &data()),
+            &parts[3..],
+        ),
+        (
+            refused(&config, model(), &other_model, &data()),
+            &parts[3..],
+        ),
+        (
+            refused(&config, model(), &original, &other_data),
+            &parts[1..2],
+        ),
+        (
+            refused(&other_config, model(), &original, &data()),
+            &parts[..1],
+        ),
+        (
+            refused(&config, other_arm, &original, &data()),
+            &parts[2..3],
+        ),
+    ] {
+        for part in parts {
+            assert_eq!(
+                message.contains(part),
+                named.contains(&part),
+                "{part}: {message}"
+            );
+        }
+    }
+    assert!(run(&config, folder.path(), 0).unwrap().done);
+}
+
+/// Two runs in one folder would remove each other's checkpoints.
+#[test]
+fn a_second_run_in_a_folder_is_refused_and_names_the_first() {
+    struct Second<'a>(&'a Path, Option<String>);
+
+    impl Observer for Second<'_> {
+        fn step(&mut self, _: &StepReport) {
+            let config = with(Objective::Lm, Trainable::All);
+            self.1 = run(&config, self.0, 1).err().map(|error| error.to_string());
+        }
+
+        fn message(&mut self, _: &str) {}
+
+        fn validate(&mut self, _: u64, _: &Gpt2) {}
+
+        fn should_stop(&self) -> bool {
+            true
+        }
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut second = Second(folder.path(), None);
+    let config = with(Objective::Lm, Trainable::All);
+    let options = RunOptions::default();
+    let original = model();
+    finetune(
+        &config,
+        model(),
+        Some(&original),
+        &data(),
+        folder.path(),
+        &options,
+        &mut second,
+    )
+    .unwrap();
+    let message = second.1.unwrap();
+    assert!(
+        message.contains(&format!("process {}", std::process::id())),
+        "{message}"
+    );
+    assert!(run(&config, folder.path(), 0).unwrap().done);
+}
+
+/// A model that only gets worse is trained for as many epochs as patience allows, and no more.
+#[test]
+fn patience_ends_a_run_that_gets_no_better() {
+    let epochs = |patience: u64| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = FinetuneConfig {
+            epochs: 4,
+            patience,
+            ..with(Objective::Lm, Trainable::All)
+        };
+        // So large a step only does harm.
+        config.optimizer.learning_rate = 3.0;
+        config.optimizer.warmup_share = 0.0;
+        let tuned = run(&config, folder.path(), 0).unwrap();
+        assert!(tuned.done);
+        let losses: Vec<f64> = tuned
+            .history
+            .validations
+            .iter()
+            .map(|one| one.loss)
+            .collect();
+        assert!(
+            losses[1..].iter().all(|loss| *loss > losses[0]),
+            "{losses:?}"
+        );
+        losses.len() - 1
+    };
+    assert_eq!([0, 1, 2, 3, 9].map(epochs), [4, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_token_that_the_model_has_no_row_for_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = (0..100)
+        .map(|at| if at == 70 { 60 } else { at % 60 })
+        .collect();
+    let data = Dataset::tokens(ids, 32, "made up".into()).unwrap();
+    let (config, options) = (with(Objective::Lm, Trainable::All), RunOptions::default());
+    let mut watch = Watch {
+        stop_after: 0,
+        last: 0,
+    };
+    let error = finetune(
+        &config,
+        model(),
+        None,
+        &data,
+        folder.path(),
+        &options,
+        &mut watch,
+    );
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("id 60") && text.contains("60 rows"), "{text}");
+}

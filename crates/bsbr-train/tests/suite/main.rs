@@ -8,4 +8,5 @@ mod init;
 mod packed_weights;
 mod precision;
 mod pretraining;
+mod questions;
 mod recompute;
