@@ -13,7 +13,10 @@ pub enum ReportError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A file or folder that cannot be written.
+    /// A place that cannot be written.
+    #[error(transparent)]
+    Output(#[from] bsbr_files::FileError),
+    /// A file or folder that cannot be changed or removed.
     #[error("cannot write {path}: {source}")]
     Write {
         /// The file or folder.

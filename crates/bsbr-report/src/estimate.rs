@@ -51,6 +51,12 @@ impl Estimate {
         }
     }
 
+    /// Whether the mean, and what is around it, are numbers.
+    pub fn is_finite(&self) -> bool {
+        let ends = self.interval.map(|interval| [interval.low, interval.high]);
+        self.mean.is_finite() && ends.iter().flatten().all(|end| end.is_finite())
+    }
+
     /// The same in another unit.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {

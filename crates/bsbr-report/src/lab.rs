@@ -80,14 +80,15 @@ impl Lab {
         texts: &Texts,
     ) -> Result<Self, ReportError> {
         let tokenizer = bsbr_data::tokenizer::TextTokenizer::from_folder(folder)?;
-        let corpus = Corpus::open(tokenizer, texts)?;
+        let dense = arms::load_dense(folder, device)?;
+        let end = dense.config().end_of_text();
+        let corpus = Corpus::open(tokenizer.or_end_of_text(end), texts)?;
         let hash = hash::of_files(&model_files(folder)?)?;
         let name = folder
             .canonicalize()
             .ok()
             .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_else(|| "model".to_owned());
-        let dense = arms::load_dense(folder, device)?;
         Self::new(&name, dense, hash, device_name, corpus)
     }
 

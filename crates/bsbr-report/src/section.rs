@@ -136,6 +136,10 @@ impl Cell {
     /// A measured cell, or a missing one with its reason.
     pub fn of(estimate: Result<Estimate, String>, style: Style) -> Self {
         match estimate {
+            // Such as a perplexity per word of a text without blanks.
+            Ok(estimate) if !estimate.is_finite() => {
+                Self::Missing("too large for a number".to_owned())
+            }
             Ok(estimate) => Self::Measured(estimate, style),
             Err(reason) => Self::Missing(reason),
         }

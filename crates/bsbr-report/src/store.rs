@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use bsbr_files::write_file;
+
 use crate::error::ReportError;
 use crate::record::{FORMAT, Record, Records};
 
@@ -67,30 +69,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Write`] where the folder or the file cannot be written.
+    /// [`ReportError::Output`] where the folder or the file cannot be written.
     pub fn save(&self, record: &Record) -> Result<(), ReportError> {
         let path = self.path(&record.method.experiment, &record.unit);
-        write_whole(&path, text(record)?.as_bytes())
+        Ok(write_file(&path, text(record)?.as_bytes())?)
     }
-}
-
-/// Writes a file beside its place and renames it; makes its folder where there is none.
-///
-/// # Errors
-///
-/// [`ReportError::Write`] where the folder or the file cannot be written.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    let failed = |source| ReportError::Write {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".tmp");
-    std::fs::write(&beside, bytes).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(failed)
 }
 
 /// The head for people, and one measurement a line.

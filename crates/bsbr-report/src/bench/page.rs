@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use bsbr_files::write_file;
+
 use crate::bench::goals;
 use crate::bench::record::BenchRecord;
 use crate::bench::select::Measured;
 use crate::bench::tables::tables;
 use crate::error::ReportError;
 use crate::spec::ArmSpec;
-use crate::store::write_whole;
 
 /// The line before the tables.
 pub const BEGIN: &str = "<!-- measured: begin -->";
@@ -135,7 +136,7 @@ pub fn rendered(page: &Path, arms: &[ArmSpec]) -> Result<[String; 2], ReportErro
 /// As [`rendered`], and where the page cannot be written.
 pub fn render(page: &Path, arms: &[ArmSpec]) -> Result<(), ReportError> {
     let [new, _] = rendered(page, arms)?;
-    write_whole(page, new.as_bytes())
+    Ok(write_file(page, new.as_bytes())?)
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use bsbr_files::write_file;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::place::Place;
 use crate::error::ReportError;
 use crate::host::{Commit, Machine};
 use crate::record::{Measurement, ModelInfo};
-use crate::store::write_whole;
 
 /// Version of the record's form.
 pub const FORMAT: u32 = 1;
@@ -168,7 +168,7 @@ impl BenchRecord {
         let head = head.trim_end().trim_end_matches('}').trim_end();
         let head = head.trim_end_matches("[]");
         let text = format!("{head}[\n{}\n  ]\n}}\n", lines.join(",\n"));
-        write_whole(path, text.as_bytes())
+        Ok(write_file(path, text.as_bytes())?)
     }
 }
 

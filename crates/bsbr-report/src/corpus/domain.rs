@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use bsbr_data::dataset::{documents, wikitext};
-use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_data::dataset::{pieces, wikitext};
+use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
 
-use crate::corpus::passage::{Extent, Passage};
+use crate::corpus::passage::{Extent, Passage, size};
 use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
 
@@ -27,35 +27,92 @@ pub(super) struct FileDomain {
     pub training: Vec<u32>,
     /// Tokens that texts are cut from.
     test: Vec<u32>,
-    /// Where each document of `test` ends, and what the original of all up to there holds; empty
-    /// where a text is its own original.
-    extents: Vec<Extent>,
+    originals: Originals,
+}
+
+/// What the original of texts holds, in words and bytes: what a perplexity is divided by.
+#[derive(Debug, Clone)]
+enum Originals {
+    /// The texts of a file, of which any number of tokens is a passage.
+    File(Vec<Document>),
+    /// The texts of a dataset, of which whole ones are a passage where one fits.
+    Dataset {
+        /// Where each document of `test` ends, and what the original of all up to there holds.
+        extents: Vec<Extent>,
+        /// The original of the first.
+        first: String,
+    },
+}
+
+/// A document among the tokens of a file.
+#[derive(Debug, Clone, Copy)]
+struct Document {
+    /// Its first token, behind the end-of-text token that was put between it and the one before.
+    start: usize,
+    /// The token after its last.
+    end: usize,
+    words: u64,
+    bytes: u64,
 }
 
 impl FileDomain {
     /// The texts of a file.
     pub fn of_file(tokenizer: &TextTokenizer, path: &Path) -> Result<Self, ReportError> {
         let mut ids = Vec::new();
-        let mut bytes = 0;
-        for document in documents(path)? {
-            let text = document?;
-            ids.extend(match bytes {
-                0 => tokenizer.encode(&text)?,
-                _ => tokenizer.encode_document(&text)?,
+        let mut documents: Vec<Document> = Vec::new();
+        let mut encoder = PieceEncoder::new(tokenizer);
+        let mut counter = Counter::default();
+        let (mut all, mut start) = (0, 0);
+        for piece in pieces(path)? {
+            let piece = piece?;
+            encoder.push(&piece.text, &mut ids)?;
+            counter.add(&piece.text);
+            all += piece.text.len();
+            let enough = all > TEXT_BYTES;
+            if !(piece.last || enough) {
+                continue;
+            }
+            encoder.finish(&mut ids)?;
+            let (words, bytes) = std::mem::take(&mut counter).size();
+            documents.push(Document {
+                start,
+                end: ids.len(),
+                words,
+                bytes,
             });
-            bytes += text.len();
-            if bytes > TEXT_BYTES {
+            if enough {
                 break;
             }
+            ids.extend(tokenizer.end_of_text_id());
+            start = ids.len();
         }
-        let test = ids.split_off(ids.len() / TRAINING_SHARE);
+        // What stands before the next document, where there is none.
+        ids.truncate(documents.last().map_or(0, |last| last.end));
+        let training = ids.len() / TRAINING_SHARE;
+        let test = ids.split_off(training);
+        // From here on places are those in `test`; a document that is cut has lost its beginning.
+        documents.retain(|one| one.end > training);
+        let documents = documents.into_iter().map(|one| {
+            let whole = one.start >= training;
+            let (words, bytes) = match whole {
+                true => (one.words, one.bytes),
+                false => size(&tokenizer.decode(&test[..one.end - training])?),
+            };
+            Ok(Document {
+                start: one.start.saturating_sub(training),
+                end: one.end - training,
+                words,
+                bytes,
+            })
+        });
+        let documents = documents.collect::<Result<_, ReportError>>()?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Self {
             name: stem.into_owned(),
             path: path.to_owned(),
             training: ids,
             test,
-            extents: Vec::new(),
+            originals: Originals::File(documents),
         })
     }
 
@@ -70,6 +127,7 @@ impl FileDomain {
         let read = |files: &[PathBuf], most: usize| -> Result<_, ReportError> {
             let mut ids = Vec::new();
             let mut extents: Vec<Extent> = Vec::new();
+            let mut first = None;
             let mut bytes = 0;
             for article in wikitext::Articles::new(files.to_vec(), text) {
                 let article = article?;
@@ -77,36 +135,38 @@ impl FileDomain {
                 bytes += article.text.len();
                 let before = extents.last().copied().unwrap_or_default();
                 extents.push(before.and(ids.len(), &article.original));
+                first.get_or_insert(article.original);
                 if bytes > most {
                     break;
                 }
             }
-            Ok((ids, extents))
+            let first = first.unwrap_or_default();
+            Ok((ids, Originals::Dataset { extents, first }))
         };
         let (training, _) = read(&dataset.training, TRAINING_BYTES)?;
-        let (test, extents) = read(&dataset.test, TEXT_BYTES)?;
+        let (test, originals) = read(&dataset.test, TEXT_BYTES)?;
         Ok(Some(Self {
             name: dataset.spec.label.clone(),
             path: dataset.test.first().cloned().unwrap_or_default(),
             training,
             test,
-            extents,
+            originals,
         }))
     }
 
     /// What texts are cut from, in words.
     pub fn describe(&self) -> String {
-        match self.extents.is_empty() {
-            true => format!("the file {}, its last four fifths", self.name),
-            false => format!("{}, test split, as people write it", self.name),
+        match self.originals {
+            Originals::File(_) => format!("the file {}, its last four fifths", self.name),
+            Originals::Dataset { .. } => format!("{}, test split, as people write it", self.name),
         }
     }
 
     /// What is never a text, in words.
     pub fn describe_training(&self) -> String {
-        match self.extents.is_empty() {
-            true => format!("the first fifth of {}", self.name),
-            false => format!("{}, training split", self.name),
+        match self.originals {
+            Originals::File(_) => format!("the first fifth of {}", self.name),
+            Originals::Dataset { .. } => format!("{}, training split", self.name),
         }
     }
 
@@ -143,16 +203,77 @@ impl FileDomain {
         tokenizer: &TextTokenizer,
         tokens: usize,
     ) -> Result<Passage, ReportError> {
-        let mut fitting = self.extents.iter().rev();
-        if let Some(extent) = fitting.find(|extent| extent.tokens <= tokens) {
-            return Ok(Passage::new(
-                tokenizer,
-                &self.test[..extent.tokens],
-                *extent,
-            ));
+        let most = tokens.min(self.test.len());
+        let extent = match &self.originals {
+            Originals::File(documents) => of_file(tokenizer, documents, &self.test[..most])?,
+            Originals::Dataset { extents, first } => {
+                let mut fitting = extents.iter().rev();
+                match fitting.find(|extent| extent.tokens <= tokens) {
+                    Some(extent) => *extent,
+                    None => {
+                        let text = tokenizer.decode(&self.test[..most])?;
+                        Extent::default().and(most, beginning(first, text.len()))
+                    }
+                }
+            }
+        };
+        Ok(Passage::new(tokenizer, &self.test[..extent.tokens], extent))
+    }
+}
+
+/// What the originals of the documents that begin in `ids` hold, as far as they are in there.
+fn of_file(
+    tokenizer: &TextTokenizer,
+    documents: &[Document],
+    ids: &[u32],
+) -> Result<Extent, ReportError> {
+    let mut extent = Extent {
+        tokens: ids.len(),
+        ..Extent::default()
+    };
+    for document in documents.iter().take_while(|one| one.start < ids.len()) {
+        let (words, bytes) = match document.end <= ids.len() {
+            true => (document.words, document.bytes),
+            false => size(&tokenizer.decode(&ids[document.start..])?),
+        };
+        extent.words += words;
+        extent.bytes += bytes;
+    }
+    Ok(extent)
+}
+
+/// As much of an article as people write in `length` bytes, up to the end of a word.
+fn beginning(original: &str, length: usize) -> &str {
+    let ends: Vec<usize> = original
+        .split_whitespace()
+        .map(|word| word.as_ptr() as usize - original.as_ptr() as usize + word.len())
+        .collect();
+    let fitting = ends.partition_point(|&end| {
+        let text = wikitext::detokenised(&original[..end]);
+        text.trim_end().len() <= length
+    });
+    &original[..fitting.checked_sub(1).map_or(0, |last| ends[last])]
+}
+
+/// Words and bytes of a text that comes in pieces.
+#[derive(Debug, Default)]
+struct Counter {
+    words: u64,
+    bytes: u64,
+    in_word: bool,
+}
+
+impl Counter {
+    fn add(&mut self, piece: &str) {
+        self.bytes += piece.len() as u64;
+        for char in piece.chars() {
+            let blank = char.is_whitespace();
+            self.words += u64::from(!blank && !self.in_word);
+            self.in_word = !blank;
         }
-        let ids = &self.test[..tokens.min(self.test.len())];
-        let extent = Extent::default().and(ids.len(), &tokenizer.decode(ids)?);
-        Ok(Passage::new(tokenizer, ids, extent))
+    }
+
+    fn size(&self) -> (u64, u64) {
+        (self.words, self.bytes)
     }
 }

@@ -1,6 +1,6 @@
 //! A long piece of text whose perplexity is measured.
 
-use bsbr_data::tokenizer::{END_OF_TEXT, TextTokenizer};
+use bsbr_data::tokenizer::TextTokenizer;
 
 /// How long a text is in tokens, and its original in words and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,12 +17,18 @@ impl Extent {
     /// This and one document more, after which there are `tokens` tokens.
     #[must_use]
     pub(super) fn and(self, tokens: usize, original: &str) -> Self {
+        let (words, bytes) = size(original);
         Self {
             tokens,
-            words: self.words + original.split_whitespace().count() as u64,
-            bytes: self.bytes + original.len() as u64,
+            words: self.words + words,
+            bytes: self.bytes + bytes,
         }
     }
+}
+
+/// Words between white space, and bytes.
+pub(super) fn size(text: &str) -> (u64, u64) {
+    (text.split_whitespace().count() as u64, text.len() as u64)
 }
 
 /// Tokens whose perplexity is measured.
@@ -37,7 +43,7 @@ pub struct Passage {
 impl Passage {
     /// A passage of these tokens. Without an end-of-text token nothing predicts the first.
     pub(super) fn new(tokenizer: &TextTokenizer, ids: &[u32], extent: Extent) -> Self {
-        let before = tokenizer.token_to_id(END_OF_TEXT);
+        let before = tokenizer.end_of_text_id();
         let ids: Vec<u32> = before.into_iter().chain(ids.iter().copied()).collect();
         Self {
             extent: Extent {

@@ -13,12 +13,13 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
+use bsbr_files::write_file;
+
 use crate::error::ReportError;
 use crate::overview::Answer;
 use crate::record::ModelInfo;
 use crate::section::{Block, Cell, Figure, Picture, Row, Section, Table};
 use crate::spec::ArmSpec;
-use crate::store::write_whole;
 
 /// Colours for arms; more arms begin again with the first.
 pub const ARM_COLOURS: usize = 8;
@@ -46,10 +47,10 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Write`] where a file cannot be written.
+    /// [`ReportError::Output`] where a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
         for (path, bytes) in self.files() {
-            write_whole(&folder.join(path), &bytes)?;
+            write_file(&folder.join(path), &bytes)?;
         }
         Ok(folder.join(PAGE))
     }

@@ -20,8 +20,8 @@ fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
     assert!(
         matches!(
             error,
-            ReportError::Tokenizer(TokenizerError::TooManyTokens { tokens: found, rows: known })
-                if found == tokens && known == rows
+            ReportError::Tokenizer(TokenizerError::NoEmbedding { id, rows: known, .. })
+                if id as usize == rows && known == rows
         ),
         "{error}"
     );

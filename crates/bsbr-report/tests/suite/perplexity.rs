@@ -214,6 +214,70 @@ fn texts_of_a_dataset_are_its_test_split_and_calibration_its_training_split() {
     );
     let part = corpus.passage(1, "WikiText-2", 20).unwrap();
     assert_eq!(part.extent.tokens, 20);
+    // As many words of the original as are whole in there.
+    let read = words(&part.ids);
+    assert!(
+        read.starts_with("<|endoftext|>= The lamp =") && read.len() < 60,
+        "{read}"
+    );
+    assert!(
+        (4..14).contains(&part.extent.words),
+        "{}",
+        part.extent.words
+    );
+    assert!(
+        (10..60).contains(&part.extent.bytes),
+        "{}",
+        part.extent.bytes
+    );
+}
+
+/// What stands between texts is no text: words and bytes are those of the originals.
+#[test]
+fn denominators_are_those_of_the_originals() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short.jsonl");
+    let texts: Vec<String> = (0..400)
+        .map(|i| format!("cat {i} sat on a m\u{e4}t"))
+        .collect();
+    let lines = texts.iter().map(|text| format!("{{\"text\": {text:?}}}\n"));
+    std::fs::write(&path, lines.collect::<String>()).unwrap();
+    let tokenizer = tiny::tokenizer();
+    let end = tokenizer.end_of_text().unwrap();
+    let mut ids: Vec<u32> = Vec::new();
+    for text in &texts {
+        if !ids.is_empty() {
+            ids.push(end);
+        }
+        ids.extend(tokenizer.encode(text).unwrap());
+    }
+    let test = &ids[ids.len() / 5..];
+    let corpus = Corpus::files(tokenizer.clone(), &[path]).unwrap();
+    for tokens in [1, 7, 100, 1000, 100_000] {
+        let passage = corpus.passage(1, "short", tokens).unwrap();
+        let own = &test[..tokens.min(test.len())];
+        assert_eq!(passage.ids[1..], *own);
+        let own = own.split(|&id| id == end);
+        let own: Vec<String> = own.map(|ids| tokenizer.decode(ids).unwrap()).collect();
+        let words: usize = own.iter().map(|text| text.split_whitespace().count()).sum();
+        let bytes: usize = own.iter().map(String::len).sum();
+        assert_eq!(passage.extent.words, words as u64, "{tokens}");
+        assert_eq!(passage.extent.bytes, bytes as u64, "{tokens}");
+    }
+}
+
+#[test]
+fn what_is_too_large_for_a_number_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("unbroken.txt");
+    std::fs::write(&path, "attention".repeat(2000)).unwrap();
+    let tokenizer = tiny::tokenizer();
+    let model = tiny::model(tokenizer.vocab_size());
+    let corpus = Corpus::files(tokenizer, &[path]).unwrap();
+    let lab = Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus).unwrap();
+    let out = run(&lab, "perplexity");
+    let text = std::fs::read_to_string(out.path().join("perplexity.md")).unwrap();
+    assert!(!text.contains("inf") && !text.contains("NaN"), "{text}");
 }
 
 #[test]

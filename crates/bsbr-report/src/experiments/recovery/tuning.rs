@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
+use bsbr_files::write_file;
 use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
@@ -14,7 +15,6 @@ use crate::experiments::recovery::VERSION;
 use crate::hash;
 use crate::lab::Lab;
 use crate::spec::{ArmSpec, read};
-use crate::store::write_whole;
 
 /// How much of a training is lost when it is killed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
@@ -92,7 +92,7 @@ impl<'a> Tuning<'a> {
         if !(path.is_file() && self.folder.join(MODEL).is_dir())
             && let Err(reason) = self.train(start)?
         {
-            write_whole(&failure, reason.as_bytes())?;
+            write_file(&failure, reason.as_bytes())?;
             return Ok(Err(reason));
         }
         let history = serde_json::from_str(&read(&path)?);
@@ -136,7 +136,7 @@ impl<'a> Tuning<'a> {
             save_model(&tuned.model, &model, &SaveOptions::default())?;
         }
         let history = serde_json::to_vec_pretty(&tuned.history)?;
-        write_whole(&self.folder.join(HISTORY), &history)?;
+        write_file(&self.folder.join(HISTORY), &history)?;
         // They are several times the size of what is kept.
         std::fs::remove_dir_all(&checkpoints).map_err(|source| ReportError::Write {
             path: checkpoints,
