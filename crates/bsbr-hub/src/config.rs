@@ -86,10 +86,13 @@ impl HubConfig {
     /// | setting | from |
     /// |---|---|
     /// | `endpoint` | `HF_ENDPOINT` |
-    /// | `cache` | `HF_HUB_CACHE`, else `$HF_HOME/hub`, else `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub` |
-    /// | `token` | `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else `token` in the home of the cache |
-    /// | `offline` | `HF_HUB_OFFLINE`: `1`, `true`, `yes` or `on` |
+    /// | `cache` | `HF_HUB_CACHE` or `HUGGINGFACE_HUB_CACHE`, else `$HF_HOME/hub`, else `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub` |
+    /// | `token` | `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH`, else `token` in the home of the cache; none with `HF_HUB_DISABLE_IMPLICIT_TOKEN` |
+    /// | `offline` | `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`: `1`, `true`, `yes` or `on` |
     /// | `timeout` | `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds |
+    ///
+    /// In folders, a leading `~` is the home folder, and `$NAME` and `${NAME}` are other variables, as
+    /// far as there are such.
     ///
     /// # Errors
     ///
@@ -111,7 +114,19 @@ impl HubConfig {
         let user = value("HOME")
             .or_else(|| value("USERPROFILE"))
             .map(PathBuf::from);
-        let folder = |name: &str| value(name).map(|path| expand(Path::new(&path), user.as_deref()));
+        let folder = |name: &str| {
+            let path = value(name).map(|path| with_home(Path::new(&path), user.as_deref()))?;
+            Some(match path.to_str() {
+                Some(text) => PathBuf::from(with_variables(text, &variable)),
+                // Names of variables are plain text, and nothing else is looked for.
+                None => path,
+            })
+        };
+        let is_true = |name: &'static str| -> Result<bool, HubError> {
+            let yes = ["1", "true", "yes", "on"];
+            let value = text(name, value(name))?.unwrap_or_default();
+            Ok(yes.contains(&value.trim().to_lowercase().as_str()))
+        };
 
         let home = folder("HF_HOME")
             .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
@@ -120,24 +135,30 @@ impl HubConfig {
                     .map(|user| user.join(".cache").join("huggingface"))
             });
         let cache = folder("HF_HUB_CACHE")
+            .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
             .or_else(|| home.as_ref().map(|home| home.join("hub")))
             .ok_or(HubError::NoCacheFolder)?;
 
         let mut config = Self::new(cache);
         if let Some(endpoint) = text("HF_ENDPOINT", value("HF_ENDPOINT"))? {
-            config.endpoint = endpoint;
+            config.endpoint = endpoint.trim_end_matches('/').to_owned();
         }
-        config.token = match text("HF_TOKEN", value("HF_TOKEN"))? {
+        let given = match text("HF_TOKEN", value("HF_TOKEN"))? {
+            Some(token) => Some(token),
+            None => text("HUGGING_FACE_HUB_TOKEN", value("HUGGING_FACE_HUB_TOKEN"))?,
+        };
+        config.token = match given {
+            _ if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")? => None,
             Some(token) => Token::new(&token),
             None => folder("HF_TOKEN_PATH")
                 .or_else(|| home.map(|home| home.join("token")))
                 .and_then(|path| std::fs::read_to_string(path).ok())
                 .and_then(|token| Token::new(&token)),
         };
-        if let Some(offline) = text("HF_HUB_OFFLINE", value("HF_HUB_OFFLINE"))? {
-            config.offline =
-                ["1", "true", "yes", "on"].contains(&offline.trim().to_lowercase().as_str());
-        }
+        config.offline = match value("HF_HUB_OFFLINE") {
+            Some(_) => is_true("HF_HUB_OFFLINE")?,
+            None => is_true("TRANSFORMERS_OFFLINE")?,
+        };
         if let Some(seconds) = text("HF_HUB_DOWNLOAD_TIMEOUT", value("HF_HUB_DOWNLOAD_TIMEOUT"))? {
             let whole = seconds
                 .trim()
@@ -171,9 +192,39 @@ fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, H
 }
 
 /// A leading `~` as a shell expands it.
-fn expand(path: &Path, user: Option<&Path>) -> PathBuf {
+fn with_home(path: &Path, user: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), user) {
         (Ok(rest), Some(user)) => user.join(rest),
         _ => path.to_owned(),
     }
+}
+
+/// `$NAME` and `${NAME}` with what the variables hold; what is no variable stays as it is.
+fn with_variables(text: &str, variable: &impl Fn(&str) -> Option<OsString>) -> String {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, from) = rest.split_at(at);
+        expanded.push_str(before);
+        let after = &from[1..];
+        let (name, length) = match after
+            .strip_prefix('{')
+            .and_then(|inner| inner.split_once('}'))
+        {
+            Some((name, _)) => (name, name.len() + 3),
+            None => {
+                let is_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+                let end = after.find(|char| !is_name(char)).unwrap_or(after.len());
+                (&after[..end], end + 1)
+            }
+        };
+        let value = (!name.is_empty()).then(|| variable(name)).flatten();
+        match value.and_then(|value| value.into_string().ok()) {
+            Some(value) => expanded.push_str(&value),
+            None => expanded.push_str(&from[..length]),
+        }
+        rest = &from[length..];
+    }
+    expanded.push_str(rest);
+    expanded
 }

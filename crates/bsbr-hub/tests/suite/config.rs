@@ -47,6 +47,65 @@ fn the_cache_is_where_other_tools_have_theirs() {
     assert_eq!(config.cache, Path::new("/d/hf/hub"));
 }
 
+/// The right values are those of Python's `os.path.expandvars` and `expanduser`.
+#[test]
+fn variables_in_folders_are_expanded() {
+    for (value, expected) in [
+        ("$DISK/hub", "/mnt/hub"),
+        ("${DISK}x/hub", "/mntx/hub"),
+        ("$DISK$DISK", "/mnt/mnt"),
+        ("~/$SUB/hub", "/d/s u b/hub"),
+        ("$NONE/hub", "$NONE/hub"),
+        ("${NONE}/$", "${NONE}/$"),
+        ("${DISK/hub", "${DISK/hub"),
+        ("/a~/$DISK", "/a~//mnt"),
+        ("$DISKS", "$DISKS"),
+        ("/\u{fc}$DISK\u{fc}", "/\u{fc}/mnt\u{fc}"),
+        ("${}/$$DISK", "${}/$/mnt"),
+    ] {
+        let variables = [("DISK", "/mnt"), ("SUB", "s u b"), ("HOME", "/d")];
+        for (name, below) in [
+            ("HF_HUB_CACHE", ""),
+            ("HF_HOME", "/hub"),
+            ("XDG_CACHE_HOME", "/huggingface/hub"),
+        ] {
+            let all = [&variables[..], &[(name, value)]].concat();
+            let expected = format!("{expected}{below}");
+            assert_eq!(
+                from(&all).unwrap().cache,
+                Path::new(&expected),
+                "{name}={value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn old_names_count_where_the_new_ones_are_not_set() {
+    let old = [
+        ("HUGGINGFACE_HUB_CACHE", "/old"),
+        ("HUGGING_FACE_HUB_TOKEN", "hf_old"),
+        ("TRANSFORMERS_OFFLINE", "1"),
+        ("HF_ENDPOINT", "https://mirror.example//"),
+    ];
+    let config = from(&old).unwrap();
+    assert_eq!(config.cache, Path::new("/old"));
+    assert_eq!(config.token, Token::new("hf_old"));
+    assert!(config.offline);
+    assert_eq!(config.endpoint, "https://mirror.example");
+    let new = [
+        ("HF_HUB_CACHE", "/new"),
+        ("HF_TOKEN", "hf_new"),
+        ("HF_HUB_OFFLINE", "0"),
+    ];
+    let config = from(&[&old[..], &new].concat()).unwrap();
+    assert_eq!(config.cache, Path::new("/new"));
+    assert_eq!(config.token, Token::new("hf_new"));
+    assert!(!config.offline);
+    let silent = [("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")];
+    assert_eq!(from(&[&old[..], &silent].concat()).unwrap().token, None);
+}
+
 #[test]
 fn the_token_is_given_or_saved() {
     let folder = tempfile::tempdir().unwrap();
