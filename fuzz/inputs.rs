@@ -1,0 +1,236 @@
+//! What reads bytes from strangers, each as a function of them. Nothing may panic, hang or ask for more
+//! memory than the bytes are worth; whether they are understood does not matter.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use bsbr_attention::ArmConfig;
+use bsbr_convert::{Checkpoint, LayerArms, ModelFolder};
+use bsbr_data::dataset::pieces;
+use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
+use bsbr_gpt2::{Gpt2, Gpt2Config};
+use bsbr_report::record::Record;
+use bsbr_report::spec::{Overrides, parse_spec, read_arms};
+use bsbr_train::PretrainConfig;
+use bsbr_train::checkpoint::{RunIdentity, State, load_newest};
+use bsbr_train::config::AdamW;
+use bsbr_train::optimizer::Optimizer;
+use burn::module::Module;
+use burn::tensor::Device;
+use tempfile::TempDir;
+
+#[allow(dead_code)]
+#[path = "../xtask/src/commands/judge/http.rs"]
+mod http;
+
+/// A reader with its name, which is that of its folder of seeds.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every reader.
+#[allow(dead_code)] // Each fuzz target has its own.
+pub const TARGETS: [Target; 15] = [
+    ("arm", arm),
+    ("checkpoint", checkpoint),
+    ("config", config),
+    ("index", index),
+    ("json", json),
+    ("judge", judge),
+    ("parquet", parquet),
+    ("pickle", pickle),
+    ("plain", plain),
+    ("pretrain", pretrain),
+    ("record", record),
+    ("safetensors", safetensors),
+    ("side_files", side_files),
+    ("specification", specification),
+    ("tokenizer", tokenizer),
+];
+
+thread_local! {
+    static FOLDER: OnceCell<TempDir> = const { OnceCell::new() };
+}
+
+/// Calls `read` with a folder of this thread's own, in which the last files still lie.
+fn in_folder(read: impl FnOnce(&Path)) {
+    FOLDER.with(|folder| {
+        read(
+            folder
+                .get_or_init(|| tempfile::tempdir().expect("a folder"))
+                .path(),
+        );
+    });
+}
+
+fn with_file(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
+    in_folder(|folder| {
+        let path = folder.join(name);
+        fs::write(&path, bytes).expect("a file");
+        read(&path);
+    });
+}
+
+pub fn arm(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(arm) = ArmConfig::from_str(&text) {
+        let again = ArmConfig::from_str(&arm.to_string()).expect("its own form is read");
+        assert_eq!(again, arm, "{text}");
+    }
+    let _ = LayerArms::from_str(&text);
+}
+
+pub fn config(bytes: &[u8]) {
+    if let Ok(config) = Gpt2Config::from_json(&String::from_utf8_lossy(bytes)) {
+        let again = config.to_json().expect("what was read is written");
+        Gpt2Config::from_json(&again).expect("and read again");
+    }
+}
+
+pub fn safetensors(bytes: &[u8]) {
+    with_file("model.safetensors", bytes, tensors);
+}
+
+pub fn pickle(bytes: &[u8]) {
+    with_file("pytorch_model.bin", bytes, tensors);
+}
+
+fn tensors(path: &Path) {
+    if let Ok(found) = Checkpoint::open_file(path) {
+        for tensor in found.tensors() {
+            let _ = tensor.to_f32();
+        }
+    }
+}
+
+pub fn index(bytes: &[u8]) {
+    with_file("model.safetensors.index.json", bytes, |path| {
+        let folder = path.parent().expect("a folder");
+        let _ = fs::remove_file(folder.join("model.safetensors"));
+        let _ = fs::write(folder.join("config.json"), "{}");
+        if let Ok(folder) = ModelFolder::open(folder) {
+            let _ = Checkpoint::open(&folder);
+        }
+    });
+}
+
+pub fn tokenizer(bytes: &[u8]) {
+    if let Ok(tokenizer) = TextTokenizer::from_bytes(bytes) {
+        use_it(&tokenizer);
+    }
+}
+
+/// The first byte says which file it is.
+pub fn side_files(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let names = [
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ];
+    in_folder(|folder| {
+        let golden = include_bytes!("seeds/tokenizer/golden");
+        fs::write(folder.join("tokenizer.json"), golden).expect("a file");
+        for name in names {
+            let _ = fs::remove_file(folder.join(name));
+        }
+        let name = names[usize::from(*first) % names.len()];
+        fs::write(folder.join(name), bytes).expect("a file");
+        if let Ok(tokenizer) = TextTokenizer::from_folder(folder) {
+            use_it(&tokenizer);
+        }
+    });
+}
+
+fn use_it(tokenizer: &TextTokenizer) {
+    if let Ok(ids) = tokenizer.encode(" It is 3 o'clock.\n<|endoftext|> \u{e9}") {
+        let _ = tokenizer.decode(&ids);
+    }
+    let _ = (tokenizer.end_of_text(), tokenizer.fits(600));
+}
+
+pub fn json(bytes: &[u8]) {
+    for name in ["a.jsonl", "a.json", "a.json.gz"] {
+        with_file(name, bytes, texts);
+    }
+}
+
+pub fn parquet(bytes: &[u8]) {
+    with_file("a.parquet", bytes, texts);
+}
+
+fn texts(path: &Path) {
+    if let Ok(found) = pieces(path) {
+        found.take(10_000).for_each(drop);
+    }
+}
+
+/// Texts have the ids of the whole, in whatever parts they come.
+pub fn plain(bytes: &[u8]) {
+    thread_local! {
+        static GOLDEN: TextTokenizer =
+            TextTokenizer::from_bytes(include_bytes!("seeds/tokenizer/golden")).expect("a tokenizer");
+    }
+    with_file("a.txt", bytes, texts);
+    let text = String::from_utf8_lossy(bytes);
+    GOLDEN.with(|golden| {
+        let (mut encoder, mut ids) = (PieceEncoder::new(golden), Vec::new());
+        let mut rest: &str = &text;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.ceil_char_boundary(3));
+            encoder.push(now, &mut ids).expect("a text");
+            rest = later;
+        }
+        encoder.finish(&mut ids).expect("a text");
+        assert_eq!(ids, golden.encode(&text).expect("a text"));
+    });
+}
+
+pub fn specification(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let known = include_bytes!("seeds/specification/arms.toml");
+    with_file("arms.toml", known, |path| {
+        let arms = read_arms(path).expect("the arms");
+        let _ = parse_spec(Path::new("a.toml"), &text, &arms, &Overrides::default());
+    });
+    with_file("arms.toml", bytes, |path| drop(read_arms(path)));
+}
+
+pub fn pretrain(bytes: &[u8]) {
+    if let Ok(config) = toml::from_str::<PretrainConfig>(&String::from_utf8_lossy(bytes)) {
+        let _ = config.validate();
+    }
+}
+
+pub fn record(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Record>(bytes);
+}
+
+pub fn judge(bytes: &[u8]) {
+    let _ = http::parse(bytes);
+}
+
+/// A run of a tiny model before its first step.
+pub fn run() -> (RunIdentity, State) {
+    let config = r#"{"model_type": "gpt2", "vocab_size": 7, "n_positions": 4, "n_embd": 4,
+        "n_layer": 1, "n_head": 1, "bos_token_id": null, "eos_token_id": null}"#;
+    let config = Gpt2Config::from_json(config).expect("a configuration");
+    let model = Gpt2::zeros(&config, &Device::default())
+        .expect("a model")
+        .train();
+    let identity = RunIdentity::new("a hash".to_owned(), Vec::new());
+    (
+        identity,
+        State::new(model, Optimizer::adamw(&AdamW::default())),
+    )
+}
+
+pub fn checkpoint(bytes: &[u8]) {
+    with_file("step-00000001.safetensors", bytes, |path| {
+        let folder = path.parent().expect("a folder");
+        let (identity, _) = run();
+        let _ = load_newest(folder, &identity, || Ok(run().1));
+    });
+}
