@@ -88,7 +88,7 @@ pub fn run(args: Args) -> Result<()> {
     let folder = args.hub.find(&args.model)?.folder;
     let mut loaded = model::open(&folder, &device, args.dtype.map(Into::into), false)?;
     loaded.model = args.weights.pack(loaded.model)?;
-    let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
+    let tokenizer = model::tokenizer(&folder, &loaded.config)?;
     let ids = tokenizer.encode_document(&document)?;
     ensure!(!ids.is_empty(), "{}: is empty", args.document.display());
     let interrupt = Interrupt::listen()?;

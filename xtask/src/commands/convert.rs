@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use bsbr_attention::{ArmConfig, HeadLevel};
 use bsbr_convert::{
-    ConversionPlan, FloatType, LayerArms, SaveOptions, calibrate, choose_levels, convert,
-    save_model,
+    Companion, ConversionPlan, FloatType, LayerArms, SaveOptions, calibrate, check_output,
+    choose_levels, convert, save_model,
 };
+use bsbr_data::dataset::pieces;
 use bsbr_data::storybook::{Domain, Split, Storybook};
+use bsbr_data::tokenizer::PieceEncoder;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension, TokenBatch};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -123,15 +125,36 @@ impl From<Precision> for FloatType {
     }
 }
 
+impl Args {
+    /// The arm of each layer.
+    fn plan(&self) -> ConversionPlan {
+        ConversionPlan::new(self.arm.clone(), self.layers.clone().unwrap_or_default())
+    }
+
+    /// How the result is saved.
+    fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
+        SaveOptions {
+            dtype: self.dtype.into(),
+            companions,
+            card: None,
+            allow_non_finite: self.allow_non_finite,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let plan = ConversionPlan::new(args.arm.clone(), args.layers.clone().unwrap_or_default());
+    let plan = args.plan();
+    let _lock = super::claim(&args.out)?;
     let device = device::parse(&args.device)?;
     let found = args.hub.find(&args.model)?;
     let folder = found.folder.clone();
     let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
     let arms = plan.arms(loaded.config.n_layer)?;
+    let mut options = args.save_options(loaded.folder.companions());
     let model = convert(loaded.model, &plan)?;
+    check_output(&model, &args.out, &options)
+        .with_context(|| format!("--out {}", args.out.display()))?;
     let model = match (args.positions, args.level_budget) {
         (Some(positions), budget) => extended(model, &folder, &args, positions, budget)?,
         (None, Some(budget)) => with_levels(model, &folder, &args.calibrate, budget)?,
@@ -147,13 +170,7 @@ pub fn run(args: Args) -> Result<()> {
         let section = card::measured(results, &folder, model.config())?;
         card.sections.push(section);
     }
-    let companions = loaded.folder.companions();
-    let options = SaveOptions {
-        dtype: args.dtype.into(),
-        companions,
-        card: Some(card.to_markdown(model.config())),
-        allow_non_finite: args.allow_non_finite,
-    };
+    options.card = Some(card.to_markdown(model.config()));
     save_model(&model, &args.out, &options)
         .with_context(|| format!("writing {}", args.out.display()))?;
     println!("{}", args.out.display());
@@ -225,7 +242,7 @@ fn extended(
         true => {
             let batches = match args.calibrate.as_slice() {
                 [] => {
-                    let tokenizer = model::tokenizer(folder, model.config().vocab_size)?;
+                    let tokenizer = model::tokenizer(folder, model.config())?;
                     positions::storybook(&tokenizer, trained)?
                 }
                 files => calibration(files, folder, model.config(), positions::CALIBRATION)?,
@@ -250,13 +267,21 @@ fn calibration(
     config: &Gpt2Config,
     (window, count): (usize, usize),
 ) -> Result<Vec<TokenBatch>> {
-    let tokenizer = model::tokenizer(folder, config.vocab_size)
+    let tokenizer = model::tokenizer(folder, config)
         .context("calibration reads text, which needs the model's tokenizer")?;
     let window = window.min(config.n_positions);
     let mut ids = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        ids.extend(tokenizer.encode(&text)?);
+    let mut encoder = PieceEncoder::new(&tokenizer);
+    let texts = files.iter().map(|file| pieces(file));
+    for piece in texts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+        let piece = piece?;
+        encoder.push(&piece.text, &mut ids)?;
+        if piece.last {
+            encoder.finish(&mut ids)?;
+        }
+        if ids.len() >= window * count {
+            break;
+        }
     }
     if files.is_empty() {
         let book = Storybook::new(0);
@@ -276,4 +301,52 @@ fn calibration(
         .take(count)
         .map(|ids| Ok(TokenBatch::single(ids)?))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bsbr_hub::HubConfig;
+
+    use super::*;
+    use crate::commands::options;
+
+    fn settings(args: &Args) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            args.plan(),
+            args.save_options(Vec::new()),
+            args.hub.config(HubConfig::new("cache")).offline,
+            (&args.model, &args.out, &args.results, &args.calibrate),
+            (args.level_budget, args.positions),
+            args.position_extension,
+            args.device,
+        )
+    }
+
+    #[test]
+    fn every_option_counts() {
+        options::check::<Args>(
+            &[("model", "model"), ("out", "out")],
+            &[
+                ("model", &[], &["other"]),
+                ("offline", &[], &[]),
+                ("out", &[], &["there"]),
+                ("arm", &[], &["moments:chunk_size=64"]),
+                ("layers", &[], &["0-5=dense"]),
+                ("level-budget", &[], &["0.1"]),
+                ("positions", &[], &["4096"]),
+                (
+                    "position-extension",
+                    &["--positions", "4096"],
+                    &["hierarchical"],
+                ),
+                ("calibrate", &[], &["a.txt"]),
+                ("dtype", &[], &["f16"]),
+                ("results", &[], &["there"]),
+                ("allow-non-finite", &[], &[]),
+                ("device", &[], &["wgpu"]),
+            ],
+            settings,
+        );
+    }
 }

@@ -219,7 +219,7 @@ pub fn run(args: Args) -> Result<()> {
     loaded.model = args.weights.pack(loaded.model)?;
     let tokenizer = match &text {
         None => None,
-        Some(_) => Some(model::tokenizer(&folder, loaded.config.vocab_size)?),
+        Some(_) => Some(model::tokenizer(&folder, &loaded.config)?),
     };
     let rows = match (&text, &tokenizer, &args.ids_file) {
         (Some((text, _)), Some(tokenizer), _) => vec![tokenizer.encode_prompt(text)?],

@@ -16,7 +16,7 @@ pub const BUNDLED: &str = "assets/bundled";
 const CONFIG: &str = "config.json";
 
 /// How models and datasets are fetched.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct HubArgs {
     /// Take what is on the Hub from what was downloaded before, and ask nothing of the network
     /// (also HF_HUB_OFFLINE=1)
@@ -106,9 +106,15 @@ impl HubArgs {
     }
 
     fn client(&self) -> Result<Hub> {
-        let mut config = HubConfig::from_env()?;
-        config.offline |= self.offline;
-        Ok(Hub::new(config)?)
+        Ok(Hub::new(self.config(HubConfig::from_env()?))?)
+    }
+
+    /// The settings of the environment with those of the command line.
+    pub fn config(&self, from_env: HubConfig) -> HubConfig {
+        HubConfig {
+            offline: from_env.offline || self.offline,
+            ..from_env
+        }
     }
 }
 

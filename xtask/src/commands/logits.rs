@@ -1,9 +1,11 @@
 //! `cargo xtask logits`
 
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use bsbr_gpt2::TokenBatch;
+use bsbr_files::{check_file, write_file_with};
+use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::tensor::{DType, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -15,8 +17,11 @@ use crate::device;
 
 /// Write the logits of token ids to a safetensors file, and the hidden states if asked.
 ///
-/// The file holds f32 `logits` [B, N, V], and `hidden_states.0` (the embeddings) to
-/// `hidden_states.L` (after the last block and the final norm) [B, N, n_embd].
+/// Of lists of one length the file holds f32 `logits` [B, N, V], and `hidden_states.0` (the
+/// embeddings) to `hidden_states.L` (after the last block and the final norm) [B, N, n_embd]. Of
+/// lists of several lengths each has tensors of its own, which are what it gives alone: of the first
+/// `logits.0` [N, V] and `hidden_states.0.0` to `hidden_states.L.0` [N, n_embd], of the second
+/// `logits.1`, and so on.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
@@ -24,7 +29,7 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// A JSON list of equally long lists of token ids
+    /// A JSON list of lists of token ids
     #[arg(long, value_name = "FILE")]
     ids_file: PathBuf,
     /// Write every hidden state too
@@ -44,71 +49,171 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    check_writable(&args.out)?;
+    check_file(&args.out, 0)?;
     let device = device::parse(&args.device)?;
+    let rows = ids::read(&args.ids_file)?;
     let folder = args.hub.find(&args.model)?.folder;
     let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
-    let batch = TokenBatch::rows(&ids::read(&args.ids_file)?)
-        .with_context(|| args.ids_file.display().to_string())?;
     let model = args.weights.pack(loaded.model)?;
-    let mut tensors: Vec<(String, Tensor<3>)> = Vec::new();
-    let hidden = if args.hidden_states {
-        let states = model.all_hidden_states(&batch)?;
-        for (index, state) in states.iter().enumerate() {
-            tensors.push((format!("hidden_states.{index}"), state.clone()));
-        }
-        states
-            .into_iter()
-            .next_back()
-            .context("the model has no hidden state")?
-    } else {
-        model.hidden_states(&batch)?
+    let config = model.config();
+    let width = match args.hidden_states {
+        false => config.vocab_size,
+        true => config.vocab_size + (config.n_layer + 1) * config.n_embd,
     };
-    tensors.push(("logits".into(), model.logits(hidden)));
-    let data = tensors
-        .into_iter()
-        .map(|(name, tensor)| {
-            let shape = tensor.dims().to_vec();
-            let data = tensor.into_data().convert_dtype(DType::F32);
-            (name, shape, data.as_bytes().to_vec())
-        })
-        .collect::<Vec<_>>();
-    let views = data
-        .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((
-                name.as_str(),
-                TensorView::new(Dtype::F32, shape.clone(), bytes)?,
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(views, None)?;
-    let beside = args.out.with_extension("tmp");
-    std::fs::write(&beside, bytes)
-        .and_then(|()| std::fs::rename(&beside, &args.out))
-        .inspect_err(|_| {
-            let _ = std::fs::remove_file(&beside);
-        })
-        .with_context(|| args.out.display().to_string())?;
+    let tokens: usize = rows.iter().map(Vec::len).sum();
+    check_file(&args.out, (tokens * width * size_of::<f32>()) as u64)?;
+    let tensors = Tensors::of(&model, &rows, args.hidden_states)
+        .with_context(|| args.ids_file.display().to_string())?;
+    let views = tensors.views()?;
+    write_file_with(&args.out, |file| -> Result<()> {
+        let bytes = safetensors::serialize(views, None)?;
+        Ok(file.write_all(&bytes)?)
+    })
+    .with_context(|| args.out.display().to_string())?;
     println!("{}", args.out.display());
     Ok(())
 }
 
-/// Says that the file cannot be written before anything is computed.
-fn check_writable(out: &Path) -> Result<()> {
-    if out.is_dir() {
-        bail!("{}: is a folder; give the name of a file", out.display());
+/// Named numbers, row-major, with their sizes.
+#[derive(Debug)]
+struct Tensors(Vec<(String, Vec<usize>, Vec<u8>)>);
+
+impl Tensors {
+    /// The logits of rows, and their hidden states where asked for.
+    fn of(model: &Gpt2, rows: &[Vec<u32>], hidden_states: bool) -> Result<Self> {
+        let batch = TokenBatch::padded(rows)?;
+        let mut tensors = Self(Vec::new());
+        if rows.iter().all(|row| row.len() == batch.seq_len()) {
+            tensors.add(model, &batch, hidden_states, None)?;
+            return Ok(tensors);
+        }
+        // Known before the first is computed.
+        model.check(&batch, 0)?;
+        for (index, row) in rows.iter().enumerate() {
+            tensors.add(model, &TokenBatch::single(row)?, hidden_states, Some(index))?;
+        }
+        Ok(tensors)
     }
-    let folder = match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if !folder.is_dir() {
-        bail!(
-            "{}: there is no folder {}; make it first",
-            out.display(),
-            folder.display()
+
+    /// The tensors of a batch, or of one row without the dimension of the batch.
+    fn add(
+        &mut self,
+        model: &Gpt2,
+        batch: &TokenBatch,
+        hidden_states: bool,
+        row: Option<usize>,
+    ) -> Result<()> {
+        let hidden = match hidden_states {
+            false => model.hidden_states(batch)?,
+            true => {
+                let mut states = model.all_hidden_states(batch)?;
+                let last = states.pop().context("the model has no hidden state")?;
+                let all = states.into_iter().chain([last.clone()]);
+                for (index, state) in all.enumerate() {
+                    self.push(&format!("hidden_states.{index}"), state, row)?;
+                }
+                last
+            }
+        };
+        self.push("logits", model.logits(hidden), row)
+    }
+
+    fn push(&mut self, name: &str, tensor: Tensor<3>, row: Option<usize>) -> Result<()> {
+        let [batch, seq_len, width] = tensor.dims();
+        let data = tensor.into_data().convert_dtype(DType::F32);
+        let values = data.iter::<f32>();
+        if let Some((place, value)) = values.enumerate().find(|(_, value)| !value.is_finite()) {
+            bail!(
+                "the {} of row {}, position {} are {value}, which is no number: the model's weights \
+                 may be damaged, or its numbers too large for their type; nothing is written",
+                name.split('.').next().unwrap_or(name).replace('_', " "),
+                row.unwrap_or(place / (seq_len * width)),
+                place / width % seq_len,
+            );
+        }
+        let bytes = data.as_bytes().to_vec();
+        self.0.push(match row {
+            None => (name.to_owned(), vec![batch, seq_len, width], bytes),
+            Some(row) => (format!("{name}.{row}"), vec![seq_len, width], bytes),
+        });
+        Ok(())
+    }
+
+    fn views(&self) -> Result<Vec<(&str, TensorView<'_>)>> {
+        let mut views = Vec::with_capacity(self.0.len());
+        for (name, shape, bytes) in &self.0 {
+            views.push((
+                name.as_str(),
+                TensorView::new(Dtype::F32, shape.clone(), bytes)?,
+            ));
+        }
+        Ok(views)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bsbr_gpt2::Gpt2Config;
+    use bsbr_gpt2::parameters::replace_tensors;
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+
+    fn model() -> Gpt2 {
+        let config = Gpt2Config {
+            vocab_size: 20,
+            n_positions: 16,
+            n_embd: 8,
+            n_layer: 2,
+            n_head: 2,
+            bos_token_id: None,
+            eos_token_id: None,
+            ..Gpt2Config::default()
+        };
+        Gpt2::init(&config, 3, &Device::default()).expect("a model")
+    }
+
+    #[test]
+    fn rows_of_several_lengths_give_what_each_gives_alone() {
+        let model = model();
+        let rows = [vec![1, 2, 3], vec![4], vec![5, 6, 7, 8, 9]];
+        let all = Tensors::of(&model, &rows, true).expect("all rows");
+        for (index, row) in rows.iter().enumerate() {
+            let alone = Tensors::of(&model, std::slice::from_ref(row), true).expect("a row");
+            for (name, shape, bytes) in alone.0 {
+                let own = (format!("{name}.{index}"), shape[1..].to_vec(), bytes);
+                assert!(all.0.contains(&own), "{name} of row {index}");
+            }
+        }
+        assert_eq!(all.0.len(), 3 * 4);
+    }
+
+    #[test]
+    fn rows_of_one_length_are_a_batch() {
+        let rows = [vec![1, 2, 3], vec![4, 5, 6]];
+        let all = Tensors::of(&model(), &rows, false).expect("a batch");
+        let (name, shape, _) = &all.0[0];
+        assert_eq!(
+            (name.as_str(), shape.as_slice()),
+            ("logits", &[2, 3, 20][..])
         );
+        assert_eq!(all.0.len(), 1);
     }
-    Ok(())
+
+    #[test]
+    fn what_is_no_number_is_not_written() {
+        let broken = replace_tensors(model(), |name, shape| {
+            (name == "ln_f.bias").then(|| TensorData::new(vec![f32::NAN; 8], shape.to_vec()))
+        });
+        let rows = [vec![1, 2], vec![3, 4]];
+        let error = Tensors::of(&broken, &rows, false).expect_err("logits are NaN");
+        let text = error.to_string();
+        assert!(
+            text.contains("logits of row 0, position 0 are NaN"),
+            "{text}"
+        );
+        let rows = [vec![1, 2], vec![3]];
+        assert!(Tensors::of(&broken, &rows, true).is_err());
+        assert!(Tensors::of(&model(), &[vec![1], vec![]], false).is_err());
+    }
 }

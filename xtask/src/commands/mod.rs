@@ -22,6 +22,8 @@ mod continuation;
 mod ids;
 mod interrupt;
 mod model;
+#[cfg(test)]
+mod options;
 mod positions;
 mod reading;
 mod weights;
@@ -29,7 +31,8 @@ mod weights;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
+use bsbr_files::{Lock, check_folder};
 
 /// Minutes, as an argument.
 fn minutes(text: &str) -> Result<Duration, String> {
@@ -38,14 +41,21 @@ fn minutes(text: &str) -> Result<Duration, String> {
         .map_err(|_| "expected a number of minutes, not below 0".to_owned())
 }
 
-/// Refuses a folder that a model cannot be written to, before time goes into the model.
-fn refuse_full(out: &Path) -> Result<()> {
-    ensure!(
-        !std::fs::read_dir(out).is_ok_and(|mut inside| inside.next().is_some()),
-        "{}: exists and is not empty; choose another folder with --out, or remove it first",
-        out.display()
-    );
-    Ok(())
+/// Takes a place for a model before time goes into the model: nobody else writes there until the lock
+/// is dropped.
+fn claim(out: &Path) -> Result<Lock> {
+    let context = || format!("--out {}", out.display());
+    let lock = Lock::acquire(out).with_context(context)?;
+    check_folder(out, 0).with_context(context)?;
+    Ok(lock)
+}
+
+/// A line of progress on standard error, in one write: a line that was cut short by a kill would join
+/// the next one in a file.
+fn report(line: &str) {
+    use std::io::Write;
+    // There is nobody left to tell where it fails.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// The command line as one would type it.
@@ -68,12 +78,18 @@ mod tests {
     }
 
     #[test]
-    fn only_a_folder_with_something_in_it_is_refused() {
+    fn a_place_that_is_taken_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert!(refuse_full(folder.path()).is_ok());
-        assert!(refuse_full(&folder.path().join("new")).is_ok());
+        assert!(claim(folder.path()).is_ok());
+        let lock = claim(&folder.path().join("new")).expect("nobody has it");
+        let error = claim(&folder.path().join("new")).expect_err("it is taken");
+        let holder = format!("process {}", std::process::id());
+        assert!(format!("{error:#}").contains(&holder), "{error:#}");
+        drop(lock);
         std::fs::write(folder.path().join("a"), "").expect("a file");
-        let error = refuse_full(folder.path()).expect_err("it is not empty");
-        assert!(error.to_string().contains("not empty"), "{error}");
+        for taken in [folder.path().to_owned(), folder.path().join("a")] {
+            let error = claim(&taken).expect_err("there is something");
+            assert!(format!("{error:#}").contains("not an empty"), "{error:#}");
+        }
     }
 }

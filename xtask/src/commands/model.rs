@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use bsbr_convert::{FloatType, LoadOptions, LoadedModel, load_model};
 use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::Gpt2Config;
 use burn::tensor::Device;
 
 /// Loads the model in `folder`, saying on standard error what was left out of it.
@@ -27,8 +28,12 @@ pub fn open(
     };
     let loaded =
         load_model(folder, &options).with_context(|| format!("loading {}", folder.display()))?;
-    for name in &loaded.report.unexpected {
-        eprintln!("left out: tensor `{name}`, which a GPT-2 does not have");
+    if !loaded.report.unexpected.is_empty() {
+        let names = loaded.report.unexpected.join(", ");
+        eprintln!("left out, as no part of a GPT-2: {names}");
+    }
+    for name in &loaded.report.too_large {
+        eprintln!("warning: tensor `{name}` holds numbers whose squares are infinite");
     }
     for name in &loaded.report.non_finite {
         eprintln!("warning: tensor `{name}` holds numbers that are not finite");
@@ -36,16 +41,15 @@ pub fn open(
     Ok(loaded)
 }
 
-/// The tokenizer in `folder`, for the model with an embedding of `rows` rows that was loaded from
-/// there.
+/// The tokenizer in `folder`, for the model that was loaded from there.
 ///
 /// # Errors
 ///
-/// Names the file that is wrong, or says that the tokenizer has more tokens than rows.
-pub fn tokenizer(folder: &Path, rows: usize) -> Result<TextTokenizer> {
+/// Names the file that is wrong, or the token that the model has no embedding for.
+pub fn tokenizer(folder: &Path, config: &Gpt2Config) -> Result<TextTokenizer> {
     let tokenizer = TextTokenizer::from_folder(folder)?;
     tokenizer
-        .fits(rows)
+        .fits(config.vocab_size)
         .with_context(|| folder.display().to_string())?;
-    Ok(tokenizer)
+    Ok(tokenizer.or_end_of_text(config.end_of_text()))
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask pretrain`
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use bsbr_attention::{ArmConfig, LocalConfig};
 use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, convert, save_model};
 use bsbr_data::storybook::Split;
 use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_files::{append_line, write_file};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::evaluate::{Evaluation, EvaluationSpec, evaluate};
 use bsbr_train::{Observer, PretrainConfig, RunOptions, Start, StepReport};
@@ -82,7 +83,7 @@ struct TrainingRecord {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let device = device::parse(&args.device)?;
-    super::refuse_full(&args.out)?;
+    let _lock = super::claim(&args.out)?;
     let text =
         std::fs::read_to_string(&args.config).with_context(|| args.config.display().to_string())?;
     let config: PretrainConfig =
@@ -143,8 +144,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     // The folder is written whole, and so with its record.
     let path = args.checkpoints.join(RECORD);
-    std::fs::write(&path, serde_json::to_string_pretty(&record)?)
-        .with_context(|| path.display().to_string())?;
+    write_file(&path, serde_json::to_string_pretty(&record)?.as_bytes())?;
     let options = SaveOptions {
         dtype: args.dtype.into(),
         companions: vec![tokenizer_file.into(), path.into()],
@@ -272,13 +272,9 @@ impl Progress {
     }
 
     /// Adds a step to the log.
-    fn log(&self, report: &StepReport) -> std::io::Result<()> {
+    fn log(&self, report: &StepReport) -> Result<()> {
         let point: CurvePoint = (report.step, report.tokens, report.loss, report.answer_loss);
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)?;
-        writeln!(file, "{}", serde_json::to_string(&point)?)
+        Ok(append_line(&self.log, &serde_json::to_string(&point)?)?)
     }
 }
 
@@ -303,19 +299,22 @@ impl Observer for Progress {
         self.bar.set_position(report.step);
         self.bar.set_message(text.clone());
         if let Err(error) = self.log(report) {
-            self.message(&format!("{}: {error}", self.log.display()));
+            self.message(&error.to_string());
         }
         if !report.step.is_multiple_of(10) {
             return;
         }
         (self.since, self.tokens) = (Instant::now(), 0);
         if !self.terminal {
-            eprintln!("step {}/{}: {text}", report.step, report.total_steps);
+            super::report(&format!(
+                "step {}/{}: {text}",
+                report.step, report.total_steps
+            ));
         }
     }
 
     fn message(&mut self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| super::report(text));
     }
 
     fn validate(&mut self, step: u64, model: &Gpt2) {

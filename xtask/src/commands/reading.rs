@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use bsbr_convert::{CacheOwner, ReadText, load_cache, save_cache};
 use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_files::{Lock, check_file};
 use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
 
 use super::continuation;
@@ -61,6 +62,14 @@ impl Reader<'_> {
         self.model.check(&TokenBatch::single(self.ids)?, 0)?;
         let begun = self.begun()?;
         let writes = self.extends || begun.is_none();
+        // Known before the time of reading, and nobody else's until then.
+        let _lock = match &self.stored {
+            Some((file, _)) if writes => {
+                check_file(file, 0)?;
+                Some(Lock::acquire(file)?)
+            }
+            _ => None,
+        };
         let mut cache = begun.unwrap_or_else(|| self.model.new_cache());
         let before = cache.length_of_row(0);
         let start = Instant::now();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bsbr_files::{Lock, check_file};
 use bsbr_report::experiment::Unit;
 use bsbr_report::forecast::Forecast;
 use bsbr_report::lab::Lab;
@@ -61,7 +62,7 @@ pub struct Args {
     /// Another seed for texts, random sequences and calibration
     #[arg(long)]
     seed: Option<u64>,
-    /// What to read: text files (.txt, .jsonl, .parquet), each a domain of its own, or wikitext-2,
+    /// What to read: text files (.txt, .jsonl, .json, .parquet), each a domain of its own, or wikitext-2,
     /// wikitext-103, cnn-dailymail, storybook [default: storybook where the tokenizer is the bundled
     /// model's, else wikitext-2 and, for summaries, cnn-dailymail]
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
@@ -95,25 +96,32 @@ enum Baseline {
     Torch,
 }
 
+impl Args {
+    /// What is run and shown.
+    fn plan(&self) -> Result<Plan> {
+        let overrides = Overrides {
+            quick: self.quick,
+            full: self.full,
+            seed: self.seed,
+            lengths: self.lengths.clone(),
+            baselines: match self.baseline {
+                Some(Baseline::Torch) => vec!["torch".to_owned()],
+                None => Vec::new(),
+            },
+        };
+        Ok(Plan {
+            specs: read_specs(&self.experiments, &overrides)?,
+            only: only(self),
+            claims: read_claims(&self.reported)?,
+            overview: read_overview(&self.overview)?,
+            command: super::command_line(),
+        })
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let overrides = Overrides {
-        quick: args.quick,
-        full: args.full,
-        seed: args.seed,
-        lengths: args.lengths.clone(),
-        baselines: match args.baseline {
-            Some(Baseline::Torch) => vec!["torch".to_owned()],
-            None => Vec::new(),
-        },
-    };
-    let plan = Plan {
-        specs: read_specs(&args.experiments, &overrides)?,
-        only: only(&args),
-        claims: read_claims(&args.reported)?,
-        overview: read_overview(&args.overview)?,
-        command: super::command_line(),
-    };
+    let plan = args.plan()?;
     plan.check()?;
     let device = device::parse(&args.device)?;
     let found = args.hub.find(&args.model)?;
@@ -126,9 +134,22 @@ pub fn run(args: Args) -> Result<()> {
     if args.check {
         return check(&plan, &lab, &out);
     }
+    let _lock = claim(&out)?;
     let page = reproduce(&plan, &lab, &out, &mut Progress::new(stop_flag()?))?;
     println!("{}", page.display());
     Ok(())
+}
+
+/// Bytes that a page has room for, at least.
+const PAGE: u64 = 1 << 20;
+
+/// Takes the folder of a run before anything is measured.
+fn claim(out: &Path) -> Result<Lock> {
+    let context = || format!("--out {}", out.display());
+    let lock = Lock::acquire(out).with_context(context)?;
+    std::fs::create_dir_all(out).with_context(context)?;
+    check_file(&out.join("page"), PAGE).with_context(context)?;
+    Ok(lock)
 }
 
 fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
@@ -239,7 +260,7 @@ impl Observer for Progress {
     fn planned(&mut self, units: usize, recorded: usize, _forecast: &Forecast) {
         if recorded > 0 {
             let text = format!("{recorded} of {units} units are recorded already");
-            self.bar.suspend(|| eprintln!("{text}"));
+            self.bar.suspend(|| super::report(&text));
         }
     }
 
@@ -256,8 +277,8 @@ impl Observer for Progress {
             .set_position((forecast.progress() * STEPS as f64) as u64);
         self.bar.set_prefix(left(forecast));
         if !self.terminal {
-            let unit = unit.describe();
-            eprintln!("{}{experiment}: {unit} in {seconds:.1} s", left(forecast));
+            let (unit, left) = (unit.describe(), left(forecast));
+            super::report(&format!("{left}{experiment}: {unit} in {seconds:.1} s"));
         }
         if forecast.progress() >= 1.0 {
             self.bar.finish_and_clear();
@@ -266,5 +287,101 @@ impl Observer for Progress {
 
     fn should_stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bsbr_hub::HubConfig;
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::options;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn assets(path: &str) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        root.join(path).display().to_string()
+    }
+
+    fn settings(args: &Args) -> String {
+        let plan = args.plan().map(|plan| {
+            let specs = format!("{:?} {:?}", plan.specs, plan.only);
+            format!("{specs} {:?} {:?}", plan.claims, plan.overview)
+        });
+        format!(
+            "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            plan.unwrap_or_else(|error| format!("{error:#}")),
+            args.hub.config(HubConfig::new("cache")).offline,
+            (&args.model, &args.data, &args.experiments),
+            args.shape.map(|shape| shape.to_string()),
+            args.out,
+            args.python,
+            args.check,
+            args.device,
+        )
+    }
+
+    #[test]
+    fn every_option_counts() {
+        let [experiments, reported, overview] = [
+            "assets/experiments",
+            "assets/reported.toml",
+            "assets/overview.toml",
+        ]
+        .map(assets);
+        let base = [
+            ("experiments", experiments.as_str()),
+            ("reported", reported.as_str()),
+            ("overview", overview.as_str()),
+        ];
+        options::check::<Args>(
+            &base,
+            &[
+                ("model", &[], &["other"]),
+                ("offline", &[], &[]),
+                ("shape", &[], &["gpt2"]),
+                ("out", &[], &["there"]),
+                ("quick", &[], &[]),
+                ("full", &[], &[]),
+                ("check", &[], &[]),
+                ("only", &[], &["qa"]),
+                ("seed", &[], &["99"]),
+                ("data", &[], &["wikitext-2"]),
+                ("lengths", &[], &["512"]),
+                ("baseline", &[], &["torch"]),
+                ("python", &[], &["python"]),
+                ("experiments", &[], &["elsewhere"]),
+                ("reported", &[], &["elsewhere"]),
+                ("overview", &[], &["elsewhere"]),
+                ("device", &[], &["wgpu"]),
+            ],
+            settings,
+        );
+    }
+
+    #[test]
+    fn the_seed_is_that_of_every_experiment() {
+        let experiments = assets("assets/experiments");
+        let [reported, overview] = ["assets/reported.toml", "assets/overview.toml"].map(assets);
+        let line = [
+            "reproduce",
+            "--seed",
+            "99",
+            "--experiments",
+            &experiments,
+            "--reported",
+            &reported,
+            "--overview",
+            &overview,
+        ];
+        let plan = Line::parse_from(line).args.plan().expect("a plan");
+        assert!(plan.specs.len() > 5);
+        assert!(plan.specs.iter().all(|spec| spec.method.seed == 99));
     }
 }

@@ -165,7 +165,7 @@ impl Drop for Dashboard {
     fn drop(&mut self) {
         drop(self.renderer.take());
         for text in &self.messages {
-            eprintln!("{text}");
+            super::super::report(text);
         }
     }
 }

@@ -28,14 +28,14 @@ impl Observer for Lines {
             return;
         }
         let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
-        eprintln!(
+        super::super::report(&format!(
             "step {}/{}: loss {:.4}, gradient {:.2}, {speed:.0} tokens/s",
             report.step, report.total_steps, report.loss, report.gradient_norm
-        );
+        ));
     }
 
     fn message(&mut self, text: &str) {
-        eprintln!("{text}");
+        super::super::report(text);
     }
 
     fn validate(&mut self, _: u64, _: &Gpt2) {}

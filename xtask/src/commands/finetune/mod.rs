@@ -12,9 +12,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bsbr_attention::{ArmConfig, ArmError};
 use bsbr_convert::{
-    ConversionPlan, FloatType, SaveOptions, convert, save_model, uncalibrated_layers,
+    Companion, ConversionPlan, FloatType, SaveOptions, check_output, convert, save_model,
+    uncalibrated_layers,
 };
+use bsbr_data::dataset::Piece;
 use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_files::write_file;
 use bsbr_gpt2::Gpt2;
 use bsbr_report::datasets::Catalogue;
 use bsbr_train::config::AdamW;
@@ -54,7 +57,7 @@ pub struct Args {
     /// Times the data is read
     #[arg(long, default_value_t = 1)]
     epochs: u64,
-    /// Text files to train on (.txt, .jsonl, .parquet), or one of wikitext-2, wikitext-103,
+    /// Files to train on (.txt, .jsonl, .json or .parquet; .txt.gz, .jsonl.gz), or one of wikitext-2, wikitext-103,
     /// cnn-dailymail, storybook [default: storybook]
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
     data: Vec<String>,
@@ -250,17 +253,17 @@ impl Args {
     }
 
     /// What is trained on.
-    fn dataset(&self, tokenizer: &TextTokenizer, window: usize) -> Result<Dataset> {
+    fn dataset(&self, tokenizer: &TextTokenizer, window: usize, scratch: &Path) -> Result<Dataset> {
         let named = match self.data.is_empty() {
             true => Named::default(),
             false => texts::sort(&self.data, &Catalogue::read(&self.experiments)?)?,
         };
         Ok(match (named.files.as_slice(), named.datasets.as_slice()) {
             ([], []) => Dataset::storybook(tokenizer, self.seed, window, self.windows, 16)?,
-            (files, []) => Dataset::texts(tokenizer, files, window)?,
+            (files, []) => Dataset::texts(tokenizer, files, window, scratch)?,
             ([], [one]) => {
-                let documents = texts::training(one, &self.hub)?;
-                Dataset::documents(tokenizer, documents, window, one.label.clone())?
+                let texts = texts::training(one, &self.hub)?.map(|text| text.map(Piece::whole));
+                Dataset::documents(tokenizer, texts, window, one.label.clone(), scratch)?
             }
             _ => bail!("--data: give files, or one dataset"),
         })
@@ -278,6 +281,25 @@ impl Args {
         };
         let first = list[0].clone();
         Ok((first, Devices::new(list, strategy)?))
+    }
+
+    /// How the run is carried out.
+    fn run_options(&self, devices: Devices) -> RunOptions {
+        RunOptions {
+            checkpoint_every: self.checkpoint_minutes,
+            recompute: self.recompute.into(),
+            devices,
+            ..RunOptions::default()
+        }
+    }
+
+    /// How the model is saved.
+    fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
+        SaveOptions {
+            dtype: self.dtype.unwrap_or(self.precision).into(),
+            companions,
+            ..SaveOptions::default()
+        }
     }
 
     /// The folder for checkpoints.
@@ -317,24 +339,27 @@ struct Record<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    super::refuse_full(&args.out)?;
+    let _lock = super::claim(&args.out)?;
     let (device, devices) = args.devices()?;
     let found = args.hub.find(&args.model)?;
     let folder = found.folder.clone();
     let loaded = model::open(&folder, &device, Some(FloatType::F32), false)?;
-    let tokenizer = model::tokenizer(&folder, loaded.config.vocab_size)?;
+    let tokenizer = model::tokenizer(&folder, &loaded.config)?;
     let window = args.window.min(loaded.config.n_positions);
-    let data = args.dataset(&tokenizer, window)?;
+    let checkpoints = args.folder();
+    std::fs::create_dir_all(&checkpoints)
+        .with_context(|| format!("--checkpoints {}", checkpoints.display()))?;
+    let data = args.dataset(&tokenizer, window, &checkpoints)?;
+    if data.without_text() > 0 {
+        eprintln!("left out: {} rows whose text is null", data.without_text());
+    }
     let original = loaded.model.clone();
     let start = start(loaded.model, &args.arm, &folder)?;
     let config = args.config();
-    let folder = args.folder();
-    let options = RunOptions {
-        checkpoint_every: args.checkpoint_minutes,
-        recompute: args.recompute.into(),
-        devices,
-        ..RunOptions::default()
-    };
+    let mut options = args.save_options(loaded.folder.companions());
+    check_output(&start, &args.out, &options)
+        .with_context(|| format!("--out {}", args.out.display()))?;
+    let run = args.run_options(devices);
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))?;
@@ -351,13 +376,13 @@ pub fn run(args: Args) -> Result<()> {
         start,
         Some(&original),
         &data,
-        &folder,
-        &options,
+        &checkpoints,
+        &run,
         &mut *progress,
     );
     // The terminal is the user's again before anything else is said.
     drop(progress);
-    let tuned = tuned?;
+    let tuned = tuned.with_context(|| format!("--checkpoints {}", checkpoints.display()))?;
     if !tuned.done {
         return Ok(());
     }
@@ -374,29 +399,20 @@ pub fn run(args: Args) -> Result<()> {
         ("finetuning.json", serde_json::to_string_pretty(&record)?),
         ("finetuning.svg", curves(&tuned.history)),
     ];
-    let mut companions = loaded.folder.companions();
     for (name, text) in beside {
-        companions.push(write(&folder.join(name), &text)?.into());
+        let path = checkpoints.join(name);
+        write_file(&path, text.as_bytes())?;
+        options.companions.push(path.into());
     }
     let mut card = card::card(&args.out, &args.model, &found);
     card.trained = true;
     let section = card::training(&tuned.history, data.name(), args.objective.describe());
     card.sections.push(section);
-    let options = SaveOptions {
-        dtype: args.dtype.unwrap_or(args.precision).into(),
-        companions,
-        card: Some(card.to_markdown(tuned.model.config())),
-        ..SaveOptions::default()
-    };
+    options.card = Some(card.to_markdown(tuned.model.config()));
     save_model(&tuned.model, &args.out, &options)
         .with_context(|| format!("writing {}", args.out.display()))?;
     println!("{}", args.out.display());
     Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<PathBuf> {
-    std::fs::write(path, text).with_context(|| path.display().to_string())?;
-    Ok(path.to_owned())
 }
 
 #[cfg(test)]
@@ -405,6 +421,106 @@ mod tests {
     use bsbr_gpt2::Gpt2Config;
 
     use super::*;
+    use crate::commands::options;
+
+    /// What the command ends in. The data are a function of the seed and of the window, so their hash
+    /// stands for them.
+    fn settings(args: &Args, tokenizer: &TextTokenizer, scratch: &Path) -> String {
+        let hub = args.hub.config(bsbr_hub::HubConfig::new("cache"));
+        let data = args.dataset(tokenizer, args.window, scratch);
+        let data = data.map(|data| (data.hash().to_owned(), data.windows(), data.window_size()));
+        let devices = args
+            .devices()
+            .map(|(first, all)| format!("{first:?} {all:?}"));
+        let said = |error: anyhow::Error| format!("{error:#}");
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            (&args.model, &args.arm, &args.out),
+            hub.offline,
+            args.config(),
+            data.map_err(said),
+            args.data,
+            args.run_options(Devices::default()),
+            args.save_options(Vec::new()),
+            args.folder(),
+            devices.map_err(said),
+            args.experiments,
+            args.no_dashboard,
+        )
+    }
+
+    #[test]
+    fn every_option_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = Storybook::new(7)
+            .plain(Split::Train, Domain::Tale, 0, 200)
+            .text;
+        let tokenizer = TextTokenizer::train_bpe([&text], 300).expect("a tokenizer");
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/experiments");
+        let assets = assets.display().to_string();
+        let base = [("experiments", assets.as_str())];
+        options::check::<Args>(
+            &base,
+            &[
+                ("model", &[], &["other"]),
+                ("offline", &[], &[]),
+                ("arm", &[], &["local"]),
+                ("epochs", &[], &["2"]),
+                ("data", &[], &["storybook", "wikitext-2"]),
+                ("experiments", &[], &["elsewhere"]),
+                ("objective", &[], &["distill"]),
+                ("train", &[], &["lora"]),
+                ("lr", &[], &["0.1"]),
+                ("batch-size", &[], &["2"]),
+                ("grad-accumulation", &[], &["5"]),
+                ("window", &[], &["100"]),
+                ("windows", &[], &["7"]),
+                ("patience", &[], &["1"]),
+                ("seed", &[], &["1"]),
+                ("recompute", &[], &["on"]),
+                ("precision", &[], &["bf16"]),
+                ("dtype", &[], &["f16"]),
+                ("checkpoints", &[], &["there"]),
+                ("checkpoint-minutes", &[], &["1"]),
+                ("out", &[], &["there"]),
+                ("device", &[], &["wgpu"]),
+                ("devices", &[], &["flex,flex"]),
+                ("strategy", &["--devices", "flex"], &["ddp"]),
+                ("no-dashboard", &[], &[]),
+            ],
+            |args| settings(args, &tokenizer, folder.path()),
+        );
+    }
+
+    /// Each of these is a setting of the run, not only another one.
+    #[test]
+    fn options_are_the_settings_that_they_name() {
+        use clap::Parser;
+
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+
+        let line = "finetune --seed 3 --epochs 4 --lr 0.25 --batch-size 5 --grad-accumulation 6 \
+                    --patience 7 --objective distill --train lora --precision bf16 \
+                    --checkpoint-minutes 1.5 --recompute off --out a/b";
+        let args = Line::parse_from(line.split_whitespace()).args;
+        let config = args.config();
+        assert_eq!((config.seed, config.epochs, config.patience), (3, 4, 7));
+        assert_eq!((config.batch_size, config.grad_accumulation), (5, 6));
+        assert_eq!(config.rows(), 30);
+        assert_eq!(config.optimizer.learning_rate, 0.25);
+        assert!(matches!(config.objective, Objective::Distill { .. }));
+        assert!(matches!(config.train, Trainable::Lora { .. }));
+        assert_eq!(config.precision, Computed::Bf16);
+        let run = args.run_options(Devices::default());
+        assert_eq!(run.checkpoint_every, Duration::from_secs(90));
+        assert!(matches!(run.recompute, Recompute::Off));
+        assert_eq!(args.save_options(Vec::new()).dtype, FloatType::Bf16);
+        assert_eq!(args.folder(), Path::new("a/b.checkpoints"));
+    }
 
     #[test]
     fn an_arm_that_compresses_its_states_is_calibrated_before_it_is_trained() {

@@ -1,5 +1,6 @@
 //! `cargo xtask judge`
 
+mod http;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -1,30 +1,21 @@
 //! The judge's page over HTTP, for this machine alone.
 
-use std::io::{Read, copy, sink};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bsbr_report::judge::{Choice, JudgeError, Session, page, problem};
-use oxhttp::model::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, ORIGIN,
-    X_CONTENT_TYPE_OPTIONS,
-};
-use oxhttp::model::{Body, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use oxhttp::{ListeningServer, Server};
+
+use super::http::{self, Request, Response};
 
 /// The largest form that is read, in bytes; a vote has about a hundred.
 const MAX_BODY: u64 = 4096;
 
-/// What is read of a larger one, so that who sends it gets to read the answer.
-const MAX_IGNORED: u64 = 1 << 24;
-
-/// How long a connection may be silent.
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Connections at a time; a browser opens a few.
-const CONNECTIONS: usize = 32;
+/// How long a request may take, from the connection to the end of the answer.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The page loads nothing, and sends its form to where it came from.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
@@ -34,13 +25,14 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 pub struct Running {
     /// Where.
     pub address: SocketAddr,
-    server: ListeningServer,
+    server: JoinHandle<()>,
 }
 
 impl Running {
     /// Serves until the process ends.
     pub fn wait(self) -> Result<()> {
-        Ok(self.server.join()?)
+        let ended = self.server.join();
+        ended.map_err(|_| anyhow!("the page's server ended; start it again, no vote is lost"))
     }
 }
 
@@ -50,122 +42,122 @@ impl Running {
 ///
 /// Where the address is another machine's to reach, or taken.
 pub fn start(session: Session, address: SocketAddr) -> Result<Running> {
+    start_with(session, address, DEADLINE)
+}
+
+/// The same, with another deadline.
+pub fn start_with(session: Session, address: SocketAddr, deadline: Duration) -> Result<Running> {
     if !address.ip().is_loopback() {
         bail!(
             "--address {}: the page is for this machine alone; give 127.0.0.1 or ::1",
             address.ip()
         );
     }
-    let address = free(address).with_context(|| format!("cannot listen on {address}"))?;
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
     let session = Mutex::new(session);
-    let session = Arc::new(session);
-    let server = Server::new(move |request| answer(&session, request))
-        .bind(address)
-        .with_global_timeout(TIMEOUT)
-        .with_max_concurrent_connections(CONNECTIONS)
-        .spawn()
-        .with_context(|| format!("cannot listen on {address}"))?;
+    let server = std::thread::Builder::new().spawn(move || {
+        http::serve(&listener, deadline, move |request, body| {
+            answer(&session, request, body)
+        });
+    })?;
     Ok(Running { address, server })
 }
 
-/// The address with a port that is free, for the server does not say which one it got.
-fn free(address: SocketAddr) -> std::io::Result<SocketAddr> {
-    match address.port() {
-        0 => TcpListener::bind(address)?.local_addr(),
-        _ => Ok(address),
-    }
-}
-
 /// An answer that is no page.
-type Refusal = (StatusCode, String);
+type Refusal = (u16, String);
 
-fn answer(session: &Mutex<Session>, request: &mut Request<Body>) -> Response<Body> {
-    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
-    let allowed = match path.as_str() {
-        "/" => Method::GET,
-        "/vote" => Method::POST,
-        _ => Method::HEAD,
+fn answer(
+    session: &Mutex<Session>,
+    request: Result<Request, String>,
+    body: &mut dyn Read,
+) -> Response {
+    let request = match request {
+        Ok(request) => request,
+        Err(reason) => return html(400, problem(&reason)),
     };
-    let result = match (path.as_str(), &method) {
-        _ if !is_here(request) => Err(refusal(
-            StatusCode::FORBIDDEN,
+    let allowed = match request.path.as_str() {
+        "/" => "GET",
+        "/vote" => "POST",
+        _ => "HEAD",
+    };
+    let path = request.path.as_str();
+    let result = match (path, request.method.as_str()) {
+        _ if !is_here(&request) => Err(refusal(
+            403,
             "this page answers to 127.0.0.1 and localhost alone",
         )),
-        ("/", &Method::GET) => {
+        ("/", "GET") => {
             // A vote is whole or not there, so a session outlives a thread that failed.
             let session = session.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(html(StatusCode::OK, page(&session)))
+            Ok(html(200, page(&session)))
         }
-        ("/vote", &Method::POST) => vote(session, request),
-        ("/" | "/vote", _) => Err(refusal(
-            StatusCode::METHOD_NOT_ALLOWED,
-            &format!("{path} takes {allowed} alone"),
-        )),
-        _ => Err(refusal(StatusCode::NOT_FOUND, "there is no such page")),
+        ("/vote", "POST") => vote(session, &request, body),
+        ("/" | "/vote", _) => Err(refusal(405, &format!("{path} takes {allowed} alone"))),
+        _ => Err(refusal(404, "there is no such page")),
     };
-    ignore_rest(request);
-    match result {
-        Ok(response) => response,
-        Err((status, message)) => {
-            // What answers HEAD has no body.
-            let body = match method {
-                Method::HEAD => String::new(),
-                _ => problem(&message),
-            };
-            let mut response = html(status, body);
-            if status == StatusCode::METHOD_NOT_ALLOWED {
-                set(&mut response, ALLOW, allowed.as_str());
-            }
-            response
+    result.unwrap_or_else(|(status, message)| {
+        let mut response = html(status, problem(&message));
+        if status == 405 {
+            response.fields.push(("allow", allowed.to_owned()));
         }
-    }
+        response
+    })
 }
 
 /// Whether the page was asked for by a name of this machine, and not by another site's script.
-fn is_here(request: &Request<Body>) -> bool {
-    let Some(authority) = request.uri().authority() else {
-        return false;
+fn is_here(request: &Request) -> bool {
+    let authority = request.authority.as_str();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => authority,
     };
-    let host = authority.host();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let loopback = bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let own = format!("http://{authority}");
-    let origin = request.headers().get(ORIGIN);
+    let origin = request.origin.as_ref();
     (loopback || host == "localhost") && origin.is_none_or(|origin| *origin == own)
 }
 
-fn vote(session: &Mutex<Session>, request: &mut Request<Body>) -> Result<Response<Body>, Refusal> {
-    let (ballot, choice) = form(request)?;
+fn vote(
+    session: &Mutex<Session>,
+    request: &Request,
+    body: &mut dyn Read,
+) -> Result<Response, Refusal> {
+    let (ballot, choice) = form(request, body)?;
     let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
     session.vote(&ballot, choice).map_err(|error| {
         let status = match error {
-            JudgeError::UnknownBallot => StatusCode::UNPROCESSABLE_ENTITY,
-            JudgeError::JudgedAlready => StatusCode::CONFLICT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+            JudgeError::UnknownBallot => 422,
+            JudgeError::JudgedAlready => 409,
+            _ => 500,
         };
         refusal(status, &error.to_string())
     })?;
-    let mut response = html(StatusCode::SEE_OTHER, String::new());
-    set(&mut response, LOCATION, "/");
+    let mut response = html(303, String::new());
+    response.fields.push(("location", "/".to_owned()));
     Ok(response)
 }
 
 /// The ballot and the choice of a form: two fields, of letters and digits.
-fn form(request: &mut Request<Body>) -> Result<(String, Choice), Refusal> {
-    let wrong = |message: &str| refusal(StatusCode::BAD_REQUEST, message);
-    let too_large = || {
-        let message = format!("a vote has at most {MAX_BODY} bytes");
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, &message)
+fn form(request: &Request, body: &mut dyn Read) -> Result<(String, Choice), Refusal> {
+    let wrong = |message: &str| refusal(400, message);
+    let Some(length) = request.length else {
+        return Err(refusal(411, "a vote says how long it is"));
     };
-    if request.body().len().is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large());
+    if length > MAX_BODY {
+        let message = format!("a vote has at most {MAX_BODY} bytes");
+        return Err(refusal(413, &message));
     }
-    let mut body = Vec::new();
-    let read = request.body_mut().take(MAX_BODY + 1).read_to_end(&mut body);
+    let mut sent = Vec::new();
+    let read = body.take(length).read_to_end(&mut sent);
     read.map_err(|error| wrong(&format!("the form did not arrive: {error}")))?;
-    if body.len() as u64 > MAX_BODY {
-        return Err(too_large());
+    if sent.len() as u64 != length {
+        return Err(wrong("the form did not arrive whole"));
     }
+    let body = sent;
     let body = std::str::from_utf8(&body).map_err(|_| wrong("the form is no text"))?;
     let (mut ballot, mut choice) = (None, None);
     for field in body.split('&') {
@@ -185,34 +177,20 @@ fn form(request: &mut Request<Body>) -> Result<(String, Choice), Refusal> {
     }
 }
 
-/// Reads what is left of a body, but not without end: then the connection is closed instead.
-fn ignore_rest(request: &mut Request<Body>) {
-    let ignored = copy(&mut request.body_mut().take(MAX_IGNORED), &mut sink());
-    if ignored.is_ok_and(|bytes| bytes < MAX_IGNORED) {
-        return;
-    }
-    *request.body_mut() = Body::empty();
-    let close = HeaderValue::from_static("close");
-    request.headers_mut().insert(CONNECTION, close);
-}
-
-fn refusal(status: StatusCode, message: &str) -> Refusal {
+fn refusal(status: u16, message: &str) -> Refusal {
     (status, message.to_owned())
 }
 
-fn html(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
-    set(&mut response, CONTENT_SECURITY_POLICY, POLICY);
-    set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(&mut response, CACHE_CONTROL, "no-store");
-    response
-}
-
-fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
-    // Every value here is plain ASCII.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
+fn html(status: u16, body: String) -> Response {
+    let fields = [
+        ("content-type", "text/html; charset=utf-8"),
+        ("content-security-policy", POLICY),
+        ("x-content-type-options", "nosniff"),
+        ("cache-control", "no-store"),
+    ];
+    Response {
+        status,
+        fields: fields.map(|(name, value)| (name, value.to_owned())).into(),
+        body,
     }
 }

@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bsbr_report::judge::{Choice, Session, VOTES, read_votes};
 use serde_json::{Value, json};
 
-use super::server::start;
+use super::server::{start, start_with};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -195,7 +196,27 @@ fn bad_input_is_refused_and_leaves_no_vote() {
          Transfer-Encoding: chunked\r\n\r\n2000\r\n{}\r\n0\r\n\r\n",
         "a".repeat(0x2000)
     );
-    assert_eq!(status(&raw(address, chunked.as_bytes())), 413);
+    assert_eq!(status(&raw(address, chunked.as_bytes())), 411);
+    for head in [
+        "GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.1\r\nHost: {address}\r\nHost: {address}\r\n\r\n"),
+        format!(
+            "GET / HTTP/1.1\r\nHost: {address}\r\n{}\r\n\r\n",
+            "a".repeat(1 << 20)
+        ),
+        format!(
+            "GET / HTTP/1.1\r\nHost: {address}\r\n{}\r\n",
+            "a: b\r\n".repeat(1000)
+        ),
+        format!("POST /vote HTTP/1.1\r\nHost: {address}\r\nContent-Length: +9\r\n\r\n{good}"),
+        "\u{1}\r\n\r\n".to_owned(),
+    ] {
+        let answer = raw(address, head.as_bytes());
+        assert_eq!(status(&answer), 400, "{head:.80}: {answer}");
+    }
+    let short =
+        format!("POST /vote HTTP/1.1\r\nHost: {address}\r\nContent-Length: 2000\r\n\r\n{good}");
+    assert_eq!(status(&raw(address, short.as_bytes())), 400);
     for (length, expected) in [("999999999999999", 413), ("99999999999999999999999", 400)] {
         let promise = format!(
             "POST /vote HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{good}"
@@ -204,6 +225,47 @@ fn bad_input_is_refused_and_leaves_no_vote() {
     }
     assert!(read_votes(&folder.path().join(VOTES)).unwrap().is_empty());
     // And the page is still there.
+    assert_eq!(status(&ask(address, "GET /", "", "")), 200);
+}
+
+#[test]
+fn silent_clients_keep_nobody_out() {
+    let folder = results();
+    let address = serve(folder.path());
+    let silent: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    let start = Instant::now();
+    assert_eq!(status(&ask(address, "GET /", "", "")), 200);
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(silent);
+}
+
+#[test]
+fn a_slow_client_has_a_deadline_for_the_whole_request() {
+    let folder = results();
+    let deadline = Duration::from_millis(600);
+    let page = start_with(
+        session(folder.path()),
+        SocketAddr::new(LOOPBACK, 0),
+        deadline,
+    );
+    let address = page.unwrap().address;
+    let start = Instant::now();
+    let mut slow = TcpStream::connect(address).unwrap();
+    // Never silent for long, and never at an end.
+    while slow.write_all(b"G").is_ok() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "it is served for ever"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(start.elapsed() >= deadline);
     assert_eq!(status(&ask(address, "GET /", "", "")), 200);
 }
 
