@@ -60,7 +60,7 @@ config = { arm = "moments", chunk_size = 16, clusters = 4, sink_tokens = 2, kv_b
     let agreement = "[settings]\nlength = 80\n[counts]\ntexts_per_domain = 4\nper_unit = 2\n\
                      [quick]\ntexts_per_domain = 2\n";
     let perplexity = "[settings]\nwindow = 64\nstrides = [64, 32]\n[counts]\ntokens = 500\n\
-                      storybook_tokens = 500\nper_unit = 2\n[quick]\ntokens = 150\n\
+                      storybook_tokens = 500\npieces = 100\nper_unit = 2\n[quick]\ntokens = 150\n\
                       [[settings.published]]\nmodel = \"small-gpt2\"\nlayers = 2\nhidden_size = 32\n\
                       texts = \"WikiText-2\"\nvalue = 29.41\nsource = \"A paper\"\n";
     let summarisation = "[settings]\nmax_new_tokens = 6\nstemming = true\n\
@@ -90,12 +90,26 @@ splits = {{ train = ["not/there.parquet"], validation = [], test = ["news/test.p
     let write = |name: &str, text: String| fs::write(folder.join(name), text).unwrap();
     write("arms.toml", arms.to_owned());
     write("datasets.toml", datasets);
-    write("agreement.toml", head("agreement", 1) + agreement);
-    write("perplexity.toml", head("perplexity", 2) + perplexity);
-    write(
-        "summarisation.toml",
-        head("summarisation", 3) + summarisation,
-    );
+    for (order, (name, own)) in (1..).zip([
+        ("agreement", agreement),
+        ("perplexity", perplexity),
+        ("summarisation", summarisation),
+    ]) {
+        let [keys, section] = committed(name);
+        let text = format!("{}{keys}\n{own}\n{section}", head(name, order));
+        write(&format!("{name}.toml"), text);
+    }
+}
+
+/// What the committed specification of an experiment shows: the keys that belong to no table, and the
+/// tables from the quantities on.
+fn committed(name: &str) -> [String; 2] {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/experiments");
+    let text = fs::read_to_string(folder.join(format!("{name}.toml"))).unwrap();
+    let (head, _) = text.split_once("\n[").unwrap();
+    let keys = &head[head.find("\nat = ").unwrap() + 1..];
+    let section = &text[text.find("[quantities]").unwrap()..];
+    [keys, section].map(str::to_owned)
 }
 
 /// The miniature, and folders to work in.
@@ -164,10 +178,8 @@ impl World {
     fn reproduce(&self, out: &str, more: &[&str]) -> Vec<String> {
         let path = |name: &str| self.path(name).display().to_string();
         let (out, experiments) = (path(out), path("experiments"));
-        let reported = path("reported.toml");
-        fs::write(&reported, "").unwrap();
         let mut arguments = vec!["reproduce", "--quick", "--model", MODEL, "--out", &out];
-        arguments.extend(["--experiments", &experiments, "--reported", &reported]);
+        arguments.extend(["--experiments", &experiments]);
         arguments.extend(more);
         arguments.into_iter().map(str::to_owned).collect()
     }

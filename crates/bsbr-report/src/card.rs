@@ -9,7 +9,7 @@ use crate::experiments;
 use crate::record::{Measurement, Pool, RANDOM, Record, Records};
 use crate::render::markdown_table;
 use crate::reproduce::RECORDS;
-use crate::section::{Cell, Row, Style, Table};
+use crate::section::{Cell, Column, Row, Style, Table};
 use crate::spec::{dense, spec_error};
 use crate::store::Store;
 
@@ -106,11 +106,15 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
                     Cell::of(found, *style)
                 };
                 let found = records.estimate(&own, Pool::Texts, length, quantity);
+                let n = found.map_or(0, |found| found.n);
                 rows.push(Row {
                     head: format!("{experiment}: {name}, {length}"),
-                    arm: None,
-                    strong: false,
-                    cells: vec![cell(&own), cell(&original), Cell::count(&found)],
+                    cells: vec![
+                        cell(&own),
+                        cell(&original),
+                        Cell::Number(n as f64, Style::Fixed(0)),
+                    ],
+                    ..Row::default()
                 });
                 method.get_or_insert_with(|| first.clone());
             }
@@ -134,9 +138,7 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
             record.run.texts, record.run.command, record.run.version, record.run.date
         ),
         corner: "measured".to_owned(),
-        columns: ["this arm", "the original", "n"]
-            .map(str::to_owned)
-            .to_vec(),
+        columns: ["this arm", "the original", "n"].map(Column::from).to_vec(),
         rows,
         ..Table::default()
     };

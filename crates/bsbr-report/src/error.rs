@@ -24,7 +24,7 @@ pub enum ReportError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A specification, arm or reported number that is not as it should be.
+    /// A specification, arm or reported figure that is not as it should be.
     #[error("{path}: {message}")]
     Spec {
         /// The file.
@@ -41,6 +41,35 @@ pub enum ReportError {
         table: &'static str,
         /// What is wrong.
         message: String,
+    },
+    /// A claim or number of the overview that reads what is not there.
+    #[error("overview: “{text}”: {message}")]
+    Overview {
+        /// Its words.
+        text: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A measurement that the specification does not declare.
+    #[error("experiment {experiment} measured what its specification does not declare: {message}")]
+    Undeclared {
+        /// The experiment.
+        experiment: String,
+        /// What is not declared, and what is.
+        message: String,
+    },
+    /// Records of a program that was built of files that are in no commit.
+    #[error(
+        "{count} records in {path} were made by a program with uncommitted changes, the first of \
+         them {first}; commit, build and measure again"
+    )]
+    Uncommitted {
+        /// The folder of records.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first unit.
+        first: String,
     },
     /// An experiment without an implementation.
     #[error("there is no experiment called {name}; there are {known}")]

@@ -4,8 +4,11 @@ use std::ops::Range;
 
 use crate::error::ReportError;
 use crate::lab::Lab;
+use crate::present;
+use crate::present::subject::Subject;
 use crate::record::{Measurement, Records};
-use crate::section::Section;
+use crate::section::{Block, Headline, Section, Verdict};
+use crate::spec::Spec;
 
 /// A piece of an experiment that is recorded as a whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,10 +71,12 @@ pub(crate) fn in_file_name(source: &str) -> String {
     source.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
-/// An experiment: units of work, each of which gives measurements, and a section made of them.
-///
-/// It is built from a [`Spec`](crate::spec::Spec), which it keeps.
+/// An experiment: units of work, each of which gives measurements, and what the section made of them
+/// shows that a specification cannot declare.
 pub trait Experiment {
+    /// The specification that it was built from.
+    fn spec(&self) -> &Spec;
+
     /// The units, in the order in which they are run.
     ///
     /// # Errors
@@ -104,12 +109,57 @@ pub trait Experiment {
         self.run_unit(unit, lab)
     }
 
+    /// The rows of tables: the arms, and what they are compared with.
+    fn subjects(&self) -> Vec<Subject> {
+        Subject::arms(&self.spec().method.arms)
+    }
+
+    /// What a template's `{name}` stands for, where only the experiment knows.
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        let _ = (name, records);
+        None
+    }
+
+    /// What a part of a quantity's name is called, where it is more than a number.
+    fn part_name(&self, quantity: &str, part: &str, last: bool) -> Option<String> {
+        let _ = (quantity, part, last);
+        None
+    }
+
+    /// What the experiment draws itself, by the name that its specification gives.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where it draws nothing of that name, or records hold what cannot be drawn.
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        let _ = records;
+        Err(ReportError::Setting {
+            experiment: self.spec().method.experiment.clone(),
+            table: "block",
+            message: format!("it draws nothing called `{name}`"),
+        })
+    }
+
+    /// Goals that are not a mean and its limits.
+    fn verdicts(&self, records: &Records) -> Vec<Verdict> {
+        let _ = records;
+        Vec::new()
+    }
+
+    /// Columns of the overview that are not means.
+    fn headlines(&self, records: &Records) -> Vec<Headline> {
+        let _ = records;
+        Vec::new()
+    }
+
     /// The section that these records fill; nothing else goes into it.
     ///
     /// # Errors
     ///
     /// [`ReportError`] where records hold what cannot be drawn.
-    fn render(&self, records: &Records) -> Result<Section, ReportError>;
+    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+        present::section(self, records)
+    }
 }
 
 /// `count` samples of a source as units of at most `per_unit`.

@@ -1,6 +1,5 @@
 //! Where and from what a record was made: machine, commit, date.
 
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -90,23 +89,35 @@ fn field(text: &str, key: &str) -> Option<String> {
 pub struct Commit {
     /// The commit's hash.
     pub hash: String,
-    /// Whether tracked files differ from it.
+    /// Whether there were changes in no commit.
     pub dirty: bool,
+    /// Whether that is what the program was built of. What older records have is the working folder
+    /// that it ran in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub built: bool,
 }
 
+/// Stands behind the hash of a commit where files differ from it.
+const DIRTY: &str = "-dirty";
+
 impl Commit {
-    /// What the environment variable `GIT_COMMIT` says, for whoever runs a program where its sources
-    /// are not; else the commit of the working folder, or `None` outside of a repository.
-    pub fn here() -> Option<Self> {
-        if let Ok(hash) = std::env::var("GIT_COMMIT") {
-            return Some(Self { hash, dirty: false });
-        }
-        let hash = git(&["rev-parse", "HEAD"])?;
-        let changes = git(&["status", "--porcelain", "--untracked-files=no"]);
-        Some(Self {
-            hash,
-            dirty: changes.is_none_or(|changes| !changes.is_empty()),
+    /// What a program was built of, as its build script has it: the hash, and `-dirty` where files
+    /// differed from it. `None` where that is empty.
+    pub fn built(commit: &str) -> Option<Self> {
+        let (hash, dirty) = match commit.strip_suffix(DIRTY) {
+            Some(hash) => (hash, true),
+            None => (commit, false),
+        };
+        (!hash.is_empty()).then(|| Self {
+            hash: hash.to_owned(),
+            dirty,
+            built: true,
         })
+    }
+
+    /// Whether a program was built of files that are in no commit.
+    pub fn is_of_uncommitted_build(&self) -> bool {
+        self.built && self.dirty
     }
 
     /// The first digits, and whether files differ.
@@ -117,12 +128,6 @@ impl Commit {
             false => short.to_owned(),
         }
     }
-}
-
-fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// Today in UTC as `year-month-day`.
@@ -177,6 +182,18 @@ mod tests {
         assert_eq!(date(11_017), "2000-03-01");
         assert_eq!(date(20_453), "2025-12-31");
         assert_eq!(instant(951_868_799), "2000-02-29T23:59:59Z");
+    }
+
+    #[test]
+    fn a_build_says_what_it_was_made_of() {
+        let clean = Commit::built("abc").unwrap();
+        assert!(clean.built && !clean.dirty && !clean.is_of_uncommitted_build());
+        let dirty = Commit::built("abc-dirty").unwrap();
+        assert_eq!(
+            (dirty.hash.as_str(), dirty.is_of_uncommitted_build()),
+            ("abc", true)
+        );
+        assert_eq!(Commit::built(""), None);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub mod judge;
 pub mod lab;
 pub mod overview;
 mod paired;
+pub mod present;
+pub mod quantity;
 pub mod rarity;
 mod reading;
 pub mod record;
@@ -31,5 +33,6 @@ pub mod section;
 pub mod spec;
 pub mod store;
 mod torch;
+pub mod verdict;
 
 pub use error::ReportError;

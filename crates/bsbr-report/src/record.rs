@@ -11,13 +11,13 @@ use crate::judge::Vote;
 use crate::spec::Method;
 
 /// Version of the record's form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The source of sequences without meaning.
 pub const RANDOM: &str = "random ids";
 
 /// The key of [`Measurement::missing`] that stands for every quantity.
-const ALL: &str = "*";
+pub const ALL: &str = "*";
 
 /// What must be the same for a record to be used again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +147,9 @@ impl Measurement {
 pub struct Record {
     /// [`FORMAT`].
     pub format: u32,
+    /// SHA-256 of the file without these digits; empty before it is written.
+    #[serde(default)]
+    pub checksum: String,
     /// The unit's id.
     pub unit: String,
     /// What it is tied to.
@@ -172,6 +175,16 @@ pub enum Pool<'a> {
     Texts,
     /// One source.
     Source(&'a str),
+}
+
+impl Pool<'_> {
+    /// Whether a measurement of this source counts.
+    pub fn has(self, source: &str) -> bool {
+        match self {
+            Self::Texts => source != RANDOM,
+            Self::Source(own) => source == own,
+        }
+    }
 }
 
 /// The records of one experiment, and what people said of them.
@@ -229,14 +242,8 @@ impl Records {
         from: Pool<'a>,
         length: usize,
     ) -> impl Iterator<Item = &'a Measurement> {
-        self.measurements().filter(move |one| {
-            one.arm == arm
-                && one.length == length
-                && match from {
-                    Pool::Texts => one.source != RANDOM,
-                    Pool::Source(source) => one.source == source,
-                }
-        })
+        self.measurements()
+            .filter(move |one| one.arm == arm && one.length == length && from.has(&one.source))
     }
 
     /// The distribution of a quantity over samples, or why there is none.

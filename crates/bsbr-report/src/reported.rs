@@ -1,51 +1,150 @@
-//! The numbers of the research report that ours are compared with.
+//! The figures of the research report, beside the tables that measure the same.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::error::ReportError;
-use crate::record::{Pool, Records};
-use crate::section::{Cell, Comparison, Style};
-use crate::spec::{ArmSpec, parse, read, spec_error};
+use crate::section::{Block, Cell, Role, Row, Section, Style, Table};
+use crate::spec::{parse, read, spec_error};
 
-/// What stands where the report's number is not known.
-const ABSENT: &str = "—, the report's figure is not at hand";
+/// The file of the report's figures, beside the specifications.
+pub const REPORT: &str = "report.toml";
 
-/// A number of the report.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The research report.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Claim {
-    /// A name for it.
-    pub id: String,
-    /// The experiment that measures the same.
-    pub experiment: String,
-    /// Where the report says it: table, figure or section.
-    pub table: String,
-    /// The quantity, as records name it.
-    pub quantity: String,
-    /// The quantity in words.
-    pub name: String,
-    /// The model it was measured on.
-    pub model: String,
-    /// The arm of ours that it is about.
-    pub arm: String,
-    /// Tokens of a sequence in our measurement.
-    pub length: usize,
-    /// The number; absent where it is not at hand.
-    #[serde(default)]
-    pub value: Option<f64>,
-    /// The sentence of the report that gives it.
-    #[serde(default)]
-    pub sentence: Option<String>,
-    /// How it is written.
-    #[serde(default)]
-    pub form: Form,
+pub struct Reported {
+    /// Its title.
+    pub title: String,
+    /// What it is part of.
+    pub document: String,
+    /// What else a reader must know of it.
+    pub note: String,
+    /// How it measured, by experiment.
+    #[serde(default, rename = "method")]
+    methods: Vec<Method>,
+    /// Its figures.
+    #[serde(default, rename = "row")]
+    rows: Vec<Figures>,
 }
 
-/// How a reported number is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Method {
+    experiment: String,
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Figures {
+    /// What claims refer to them by.
+    #[serde(default)]
+    id: Option<String>,
+    /// Of ours, the experiment that measures the same.
+    experiment: String,
+    /// Its table.
+    table: String,
+    label: String,
+    /// Figures as they are printed, by the keys of the table's columns.
+    values: BTreeMap<String, String>,
+}
+
+impl Reported {
+    /// Reads [`REPORT`]; without that file there are no figures.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where it cannot be read, or names an experiment that is not there.
+    pub fn read(path: &Path) -> Result<Self, ReportError> {
+        if !path.is_file() {
+            return Ok(Self::default());
+        }
+        let report: Self = parse(path, &read(path)?)?;
+        let rows = report.rows.iter().map(|row| &row.experiment);
+        for experiment in rows.chain(report.methods.iter().map(|one| &one.experiment)) {
+            crate::experiments::version(experiment)?;
+        }
+        for (index, row) in report.rows.iter().enumerate() {
+            let twice = |other: &Figures| other.id.is_some() && other.id == row.id;
+            if report.rows[..index].iter().any(twice) {
+                return Err(spec_error(path, format!("{:?} is there twice", row.id)));
+            }
+        }
+        Ok(report)
+    }
+
+    /// The report in a sentence, for whoever meets it first; nothing where it has no title.
+    pub fn cite(&self) -> String {
+        if self.title.is_empty() {
+            return String::new();
+        }
+        format!(
+            "*The report* is “{}”, {}. {}",
+            self.title, self.document, self.note
+        )
+    }
+
+    /// A figure as printed, by `row:column`.
+    pub fn figure(&self, name: &str) -> Option<&str> {
+        let (id, key) = name.split_once(':')?;
+        let row = self.rows.iter().find(|row| row.id.as_deref() == Some(id))?;
+        row.values.get(key).map(String::as_str)
+    }
+
+    /// Puts the figures under an experiment's section, and how they were measured; gives the tables
+    /// and columns that it lacks.
+    pub fn attach(&self, section: &mut Section) -> Vec<String> {
+        let own = self
+            .methods
+            .iter()
+            .filter(|one| one.experiment == section.id);
+        section.reported = own.map(|one| one.text.clone()).collect();
+        let mut missing = Vec::new();
+        for row in self.rows.iter().filter(|row| row.experiment == section.id) {
+            let tables = section.blocks.iter_mut().filter_map(|block| match block {
+                Block::Table(table) if table.id == row.table => Some(table),
+                _ => None,
+            });
+            match tables.last() {
+                Some(table) => missing.extend(row.put(table)),
+                None => missing.push(format!("{}: table {}", section.id, row.table)),
+            }
+        }
+        missing
+    }
+}
+
+impl Figures {
+    /// Puts the figures under a table; gives the columns that it lacks.
+    fn put(&self, table: &mut Table) -> Vec<String> {
+        let known = |key: &String| table.columns.iter().any(|column| column.key == *key);
+        let missing = self.values.keys().filter(|key| !known(key));
+        let missing = missing
+            .map(|key| format!("{}: column {key}", self.table))
+            .collect();
+        let cell = |key: &str| match self.values.get(key) {
+            Some(figure) => Cell::Text(figure.clone()),
+            None => Cell::Text(String::new()),
+        };
+        table.rows.push(Row {
+            head: self.label.clone(),
+            role: Role::Reported,
+            cells: table
+                .columns
+                .iter()
+                .map(|column| cell(&column.key))
+                .collect(),
+            ..Row::default()
+        });
+        missing
+    }
+}
+
+/// How a number of an overview is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
     /// A share, as a percentage.
@@ -59,6 +158,8 @@ pub enum Form {
     Ratio,
     /// Whole tokens.
     Tokens,
+    /// A whole number.
+    Whole,
 }
 
 impl Form {
@@ -70,86 +171,7 @@ impl Form {
             Self::Cosine => Style::Fixed(4),
             Self::Ratio => Style::Fixed(2),
             Self::Tokens => Style::Tokens,
+            Self::Whole => Style::Fixed(0),
         }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClaimsFile {
-    #[serde(default, rename = "claim")]
-    claims: Vec<Claim>,
-}
-
-/// Reads `assets/reported.toml`.
-///
-/// # Errors
-///
-/// [`ReportError`] where it cannot be read, names a claim twice or an experiment that is not there.
-pub fn read_claims(path: &Path) -> Result<Vec<Claim>, ReportError> {
-    let file: ClaimsFile = parse(path, &read(path)?)?;
-    for (index, claim) in file.claims.iter().enumerate() {
-        crate::experiments::version(&claim.experiment)?;
-        if file.claims[..index]
-            .iter()
-            .any(|other| other.id == claim.id)
-        {
-            return Err(spec_error(
-                path,
-                format!("claim `{}` is there twice", claim.id),
-            ));
-        }
-    }
-    Ok(file.claims)
-}
-
-/// The report's numbers beside what the records say.
-pub fn compare(claims: &[Claim], arms: &[ArmSpec], records: &Records) -> Vec<Comparison> {
-    claims
-        .iter()
-        .map(|claim| {
-            let style = claim.form.style();
-            let ours: BTreeMap<String, Cell> = arms
-                .iter()
-                .map(|arm| {
-                    let found =
-                        records.estimate(&arm.id, Pool::Texts, claim.length, &claim.quantity);
-                    (arm.id.clone(), Cell::of(found, style))
-                })
-                .collect();
-            let source = match &claim.sentence {
-                Some(sentence) => format!("{}, {}: “{sentence}”", claim.table, claim.model),
-                None => format!("{}, {}", claim.table, claim.model),
-            };
-            Comparison {
-                quantity: claim.name.clone(),
-                source,
-                reported: match claim.value {
-                    Some(value) => Cell::Number(value, style),
-                    None => Cell::Text(ABSENT.to_owned()),
-                },
-                ours,
-                verdict: verdict(claim, arms, records),
-            }
-        })
-        .collect()
-}
-
-/// Whether the report's number lies in the interval of ours.
-fn verdict(claim: &Claim, arms: &[ArmSpec], records: &Records) -> String {
-    let ours = records.estimate(&claim.arm, Pool::Texts, claim.length, &claim.quantity);
-    let interval = ours.ok().and_then(|e| e.interval);
-    let arm = arms.iter().find(|arm| arm.id == claim.arm);
-    let label = arm.map_or(claim.arm.as_str(), |arm| arm.label.as_str());
-    match (claim.value, interval) {
-        (None, _) => "—, nothing to compare with".to_owned(),
-        (_, None) => format!("—, no interval for {label}"),
-        (Some(value), Some(interval)) if interval.contains(value) => {
-            format!("within our interval for {label}")
-        }
-        (Some(value), Some(interval)) if value < interval.low => {
-            format!("below our interval for {label}")
-        }
-        _ => format!("above our interval for {label}"),
     }
 }

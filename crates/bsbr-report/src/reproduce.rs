@@ -7,10 +7,10 @@ use crate::experiments;
 use crate::host::{Commit, Machine, today};
 use crate::judge::{VOTES, read_votes};
 use crate::lab::{CALIBRATION_TOKENS, Lab};
-use crate::overview::{self, Conclusion, Source};
-use crate::record::{Records, RunInfo};
+use crate::overview::{self, Overview, Source};
+use crate::record::{Record, Records, RunInfo};
 use crate::render::Report;
-use crate::reported::Claim;
+use crate::reported::Reported;
 use crate::runner::{self, Job, Observer};
 use crate::section::Section;
 use crate::spec::{ArmSpec, Spec};
@@ -27,33 +27,33 @@ pub struct Plan {
     /// Names of the experiments to run; all where empty. The others are shown where their records
     /// are there.
     pub only: Vec<String>,
-    /// The report's numbers.
-    pub claims: Vec<Claim>,
-    /// What the report concludes.
-    pub overview: Vec<Conclusion>,
+    /// The report's figures.
+    pub reported: Reported,
+    /// The first screen, and what the report concludes.
+    pub overview: Overview,
     /// The command line, for the records.
     pub command: String,
+    /// What the program was built of, for the records.
+    pub commit: Option<Commit>,
 }
 
 impl Plan {
-    /// Checks the names of [`Plan::only`].
+    /// Checks the names of [`Plan::only`], and what the overview reads.
     ///
     /// # Errors
     ///
-    /// [`ReportError::UnknownExperiment`] where no specification has that name.
+    /// [`ReportError::UnknownExperiment`] where no specification has that name, and
+    /// [`ReportError::Overview`].
     pub fn check(&self) -> Result<(), ReportError> {
         let known: Vec<&str> = self.specs.iter().map(name).collect();
-        match self
-            .only
-            .iter()
-            .find(|only| !known.contains(&only.as_str()))
-        {
-            None => Ok(()),
-            Some(unknown) => Err(ReportError::UnknownExperiment {
+        let mut only = self.only.iter();
+        if let Some(unknown) = only.find(|only| !known.contains(&only.as_str())) {
+            return Err(ReportError::UnknownExperiment {
                 name: unknown.clone(),
                 known: known.join(", "),
-            }),
+            });
         }
+        self.overview.check(&self.specs)
     }
 
     fn runs(&self, spec: &Spec) -> bool {
@@ -97,6 +97,7 @@ pub fn reproduce(
 pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let store = Store::new(out.join(RECORDS));
     let all = on_the_page(&[], jobs(plan)?, lab, &store)?;
+    refuse_uncommitted(&all, out)?;
     let files = report(plan, lab, all, out)?.files();
     let differs = |(path, bytes): &(PathBuf, Vec<u8>)| {
         // A file that cannot be read is not what it should be, either.
@@ -107,6 +108,24 @@ pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, R
         .filter(differs)
         .map(|(path, _)| out.join(path))
         .collect())
+}
+
+/// Refuses records that were made by a program of files that are in no commit.
+fn refuse_uncommitted(all: &[(Job, Records)], out: &Path) -> Result<(), ReportError> {
+    let records = all.iter().flat_map(|(_, records)| records.iter());
+    let of_uncommitted = |record: &&Record| {
+        let commit = record.run.commit.as_ref();
+        commit.is_some_and(Commit::is_of_uncommitted_build)
+    };
+    let mut made = records.filter(of_uncommitted);
+    match made.next() {
+        None => Ok(()),
+        Some(first) => Err(ReportError::Uncommitted {
+            path: out.join(RECORDS),
+            first: format!("{} of {}", first.unit, first.method.experiment),
+            count: 1 + made.count(),
+        }),
+    }
 }
 
 /// What is shown beside `running`: what has records, and what begins the section of what is shown.
@@ -136,12 +155,13 @@ fn on_the_page(
 }
 
 /// The sections in order, those that begin another's as parts of it.
-fn sections(all: &[(Job, Records)]) -> Result<Vec<Section>, ReportError> {
+fn sections(all: &[(Job, Records)], reported: &Reported) -> Result<Vec<Section>, ReportError> {
     let shown = |id: &str| all.iter().any(|(job, _)| name(&job.spec) == id);
     let page = |spec: &Spec| spec.page.clone().filter(|page| shown(page));
     let (mut sections, mut beginnings) = (Vec::new(), Vec::new());
     for (job, records) in all {
-        let section = job.experiment.render(records)?;
+        let mut section = job.experiment.render(records)?;
+        reported.attach(&mut section);
         match page(&job.spec) {
             Some(page) => beginnings.push((page, section)),
             None => sections.push(section),
@@ -160,7 +180,7 @@ fn jobs(plan: &Plan) -> Result<Vec<Job>, ReportError> {
     let job = |spec: &Spec| {
         Ok(Job {
             spec: spec.clone(),
-            experiment: experiments::build(spec, &plan.claims)?,
+            experiment: experiments::build(spec)?,
         })
     };
     plan.specs.iter().map(job).collect()
@@ -174,7 +194,13 @@ fn report(
     out: &Path,
 ) -> Result<Report, ReportError> {
     let votes = read_votes(&out.join(VOTES))?;
-    all.sort_by_key(|(job, _)| job.spec.order);
+    // What ran now stands where it always does.
+    let place = |job: &Job| {
+        plan.specs
+            .iter()
+            .position(|spec| name(spec) == name(&job.spec))
+    };
+    all.sort_by_key(|(job, _)| place(job));
     let all: Vec<(Job, Records)> = all
         .into_iter()
         .map(|(job, records)| (job, records.with_votes(votes.clone())))
@@ -189,12 +215,14 @@ fn report(
         }
     };
     let sources: Vec<Source<'_>> = plan.specs.iter().map(source).collect();
+    let arms = arms(all.iter().map(|(job, _)| &job.spec));
     Ok(Report {
         model: lab.model_info(),
-        arms: arms(all.iter().map(|(job, _)| &job.spec)),
         quick: plan.specs.iter().any(|spec| spec.method.quick),
-        overview: overview::answer(&plan.overview, &sources, &plan.claims),
-        sections: sections(&all)?,
+        cite: plan.reported.cite(),
+        answers: overview::answer(&plan.overview, &sources, &plan.reported, &arms),
+        sections: sections(&all, &plan.reported)?,
+        arms,
     })
 }
 
@@ -212,7 +240,7 @@ fn arms<'a>(specs: impl Iterator<Item = &'a Spec>) -> Vec<ArmSpec> {
 fn run_info(plan: &Plan, lab: &Lab) -> RunInfo {
     RunInfo {
         command: plan.command.clone(),
-        commit: Commit::here(),
+        commit: plan.commit.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         date: today(),
         machine: Machine::this(),

@@ -1,12 +1,13 @@
 //! Runs what is not recorded yet, and records it.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
 use crate::forecast::Forecast;
 use crate::lab::Lab;
-use crate::record::{FORMAT, Identity, Record, Records, RunInfo};
+use crate::record::{ALL, FORMAT, Identity, Measurement, Record, Records, RunInfo};
 use crate::spec::Spec;
 use crate::store::Store;
 
@@ -149,8 +150,10 @@ pub fn run(
             let start = Instant::now();
             let measurements = job.experiment.run_after(&unit, lab, &records)?;
             let seconds = start.elapsed().as_secs_f64();
+            check_declared(&job.spec, &measurements)?;
             let record = Record {
                 format: FORMAT,
+                checksum: String::new(),
                 unit: unit.id(),
                 identity: identity.clone(),
                 method: job.spec.method.clone(),
@@ -169,4 +172,21 @@ pub fn run(
         all.push(records);
     }
     Ok(all)
+}
+
+/// Refuses measurements of quantities that the specification does not declare: no table could show
+/// them.
+fn check_declared(spec: &Spec, measurements: &[Measurement]) -> Result<(), ReportError> {
+    let names: BTreeSet<&String> = measurements
+        .iter()
+        .flat_map(|one| one.values.keys().chain(one.missing.keys()))
+        .collect();
+    for name in names.into_iter().filter(|name| *name != ALL) {
+        let found = spec.layout.quantities.find(name);
+        found.map_err(|message| ReportError::Undeclared {
+            experiment: spec.method.experiment.clone(),
+            message,
+        })?;
+    }
+    Ok(())
 }

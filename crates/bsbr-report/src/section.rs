@@ -1,8 +1,13 @@
 //! What an experiment has to say, before it is Markdown or HTML.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use bsbr_metrics::stats::Interval;
+use serde::{Deserialize, Deserializer};
 
 use crate::estimate::Estimate;
+use crate::verdict::Judgement;
 
 /// How a number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,50 @@ impl Style {
     pub fn with_unit(self, value: f64) -> String {
         format!("{}{}", self.number(value), self.unit())
     }
+}
+
+impl FromStr for Style {
+    type Err = String;
+
+    /// A style by its name and, where it has one, its number of digits: `percent 2`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split(' ');
+        let name = words.next().unwrap_or_default();
+        let digits = || {
+            let digits = text
+                .split(' ')
+                .nth(1)
+                .and_then(|digits| digits.parse().ok());
+            digits.ok_or_else(|| format!("`{text}` needs a number of digits, as `{name} 2`"))
+        };
+        match name {
+            "percent" => Ok(Self::Percent(digits()?)),
+            "fixed" => Ok(Self::Fixed(digits()?)),
+            "digits" => Ok(Self::Digits(digits()?)),
+            "mebibytes" => Ok(Self::Mebibytes),
+            "tokens" => Ok(Self::Tokens),
+            _ => Err(format!(
+                "`{text}` is no style; there are percent, fixed, digits, mebibytes and tokens"
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Style {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which way a quantity is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// The more, the better.
+    More,
+    /// The less, the better.
+    Less,
 }
 
 /// A number with a minus that is not a hyphen, and none before zero.
@@ -124,10 +173,17 @@ pub enum Cell {
     Number(f64, Style),
     /// A quantity over samples.
     Measured(Estimate, Style),
-    /// What is read first, and how it is spread.
-    Spread(String, String),
-    /// A number, marked as good or not.
-    Marked(String, bool),
+    /// What was made of samples in another way than by their mean.
+    Derived {
+        /// The number.
+        value: f64,
+        /// Its 95 % interval.
+        interval: Option<Interval>,
+        /// What is read first.
+        text: String,
+        /// How it is spread.
+        spread: String,
+    },
     /// Nothing, and why.
     Missing(String),
 }
@@ -145,31 +201,118 @@ impl Cell {
         }
     }
 
-    /// The number of samples as a cell.
-    pub fn count(estimate: &Result<Estimate, String>) -> Self {
-        match estimate {
-            Ok(estimate) => Self::Number(estimate.n as f64, Style::Fixed(0)),
-            Err(reason) => Self::Missing(reason.clone()),
+    /// The number, where there is one.
+    pub fn value(&self) -> Option<f64> {
+        match self {
+            Self::Number(value, _) | Self::Derived { value, .. } => Some(*value),
+            Self::Measured(found, _) => Some(found.mean),
+            Self::Text(_) | Self::Missing(_) => None,
+        }
+    }
+
+    /// The 95 % interval, where there is one.
+    pub fn interval(&self) -> Option<Interval> {
+        match self {
+            Self::Measured(found, _) => found.interval,
+            Self::Derived { interval, .. } => *interval,
+            _ => None,
+        }
+    }
+
+    /// Samples of a measured cell.
+    pub fn samples(&self) -> Option<usize> {
+        match self {
+            Self::Measured(found, _) => Some(found.n),
+            _ => None,
+        }
+    }
+
+    /// What is read first, without a spread.
+    pub fn main(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Derived { text, .. } => text.clone(),
+            Self::Number(value, style) => style.with_unit(*value),
+            Self::Measured(found, style) => style.with_unit(found.mean),
+            Self::Missing(_) => "—".to_owned(),
+        }
+    }
+
+    /// The ends of the interval in brackets, as exact as the number.
+    pub fn brackets(&self) -> Option<String> {
+        match self {
+            Self::Measured(found, style) => {
+                let end = |value| style.beside(value, found.mean);
+                let ends = found.interval;
+                ends.map(|ends| format!("[{}, {}]", end(ends.low), end(ends.high)))
+            }
+            Self::Derived { spread, .. } => (!spread.is_empty()).then(|| spread.clone()),
+            _ => None,
+        }
+    }
+
+    /// The standard deviation, as exact as the number.
+    pub fn deviation(&self) -> Option<String> {
+        match self {
+            Self::Measured(found, style) => found
+                .std
+                .map(|std| format!("± {}", style.beside(std, found.mean))),
+            _ => None,
         }
     }
 }
 
+/// What a row has to do with the best of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// It may be the best.
+    Competes,
+    /// What others are compared with, or what is no model.
+    #[default]
+    Beside,
+    /// Figures of the research report.
+    Reported,
+}
+
 /// A row of a table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row {
     /// What the row is about.
     pub head: String,
     /// The arm whose colour marks the row, by its place in the specification.
     pub arm: Option<usize>,
-    /// Whether the row stands out.
-    pub strong: bool,
+    /// Whether it is of the default arm.
+    pub default: bool,
+    /// Whether it may be the best.
+    pub role: Role,
     /// Its cells.
     pub cells: Vec<Cell>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Column {
+    /// What figures of the report are put under it by; empty where none are.
+    pub key: String,
+    /// Its heading.
+    pub title: String,
+    /// Which way its numbers are better.
+    pub better: Option<Better>,
+}
+
+impl<T: Into<String>> From<T> for Column {
+    fn from(title: T) -> Self {
+        Self {
+            title: title.into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Table {
+    /// What figures of the report are put into it by; empty where none are.
+    pub id: String,
     /// What it shows.
     pub title: String,
     /// How to read it.
@@ -177,11 +320,83 @@ pub struct Table {
     /// Heading of the rows' heads.
     pub corner: String,
     /// Headings of the columns.
-    pub columns: Vec<String>,
+    pub columns: Vec<Column>,
     /// The rows.
     pub rows: Vec<Row>,
     /// Whether it is long, and folded away on the page.
     pub folded: bool,
+}
+
+impl Table {
+    /// Whether a cell is the best of its column: among the rows that compete, and unless all are.
+    pub fn is_best(&self, row: usize, column: usize) -> bool {
+        let Some(better) = self.columns.get(column).and_then(|one| one.better) else {
+            return false;
+        };
+        let competing = || self.rows.iter().filter(|row| row.role == Role::Competes);
+        let cells = || competing().filter_map(|row| row.cells.get(column));
+        let values = cells().filter_map(Cell::value);
+        let best = match better {
+            Better::More => values.max_by(f64::total_cmp),
+            Better::Less => values.min_by(f64::total_cmp),
+        };
+        // Numbers that read the same are as good as one another.
+        let reads = |value: f64| {
+            let mut all = cells().filter(|cell| cell.value() == Some(value));
+            all.next().map(Cell::main)
+        };
+        let Some(best) = best.and_then(reads) else {
+            return false;
+        };
+        let is_best = |cell: &Cell| cell.value().is_some() && cell.main() == best;
+        let own = self.rows.get(row).filter(|row| row.role == Role::Competes);
+        own.and_then(|row| row.cells.get(column))
+            .is_some_and(is_best)
+            && !cells().all(is_best)
+    }
+
+    /// The numbers with their intervals as comma-separated values.
+    pub fn csv(&self) -> String {
+        let spread = |at: usize| {
+            let mut cells = self.rows.iter().filter_map(|row| row.cells.get(at));
+            cells.any(|cell| cell.interval().is_some())
+        };
+        let mut head = vec![quoted(&self.corner)];
+        for (at, column) in self.columns.iter().enumerate() {
+            head.push(quoted(&column.title));
+            if spread(at) {
+                head.extend(["low", "high"].map(|end| quoted(&format!("{}, {end}", column.title))));
+            }
+        }
+        let mut lines = vec![head.join(",")];
+        for row in &self.rows {
+            let mut line = vec![quoted(&row.head)];
+            for (at, cell) in row.cells.iter().enumerate() {
+                line.push(match (cell.value(), cell) {
+                    (Some(value), _) => value.to_string(),
+                    (None, Cell::Missing(_)) => String::new(),
+                    (None, text) => quoted(&text.main()),
+                });
+                if spread(at) {
+                    let ends = cell.interval();
+                    let ends = ends.map_or([None, None], |ends| [Some(ends.low), Some(ends.high)]);
+                    line.extend(
+                        ends.map(|end| end.map_or_else(String::new, |end| end.to_string())),
+                    );
+                }
+            }
+            lines.push(line.join(","));
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// A field of comma-separated values.
+fn quoted(text: &str) -> String {
+    match text.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
 }
 
 /// A picture of a figure.
@@ -266,21 +481,19 @@ pub enum Block {
     Reading(Reading),
 }
 
-/// What became of a claim.
+/// What became of a goal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// The claim in words.
+    /// The goal in words.
     pub claim: String,
     /// The arm's label.
     pub arm: String,
     /// What is required, in words.
-    pub bar: String,
+    pub required: String,
     /// What was measured.
     pub measured: Cell,
-    /// Samples.
-    pub n: Option<usize>,
-    /// Whether it holds; `None` where it was not measured.
-    pub holds: Option<bool>,
+    /// Whether it is reached.
+    pub judgement: Judgement,
 }
 
 /// A column of the overview: one number for each arm.
@@ -288,25 +501,12 @@ pub struct Verdict {
 pub struct Headline {
     /// The quantity.
     pub title: String,
-    /// Which way is better, and on what.
+    /// What it is of.
     pub note: String,
+    /// Which way it is better.
+    pub better: Option<Better>,
     /// A cell for each arm's id.
     pub cells: BTreeMap<String, Cell>,
-}
-
-/// A reported number beside ours.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Comparison {
-    /// The quantity in words.
-    pub quantity: String,
-    /// Where the report says it.
-    pub source: String,
-    /// The report's number.
-    pub reported: Cell,
-    /// Ours, for each arm's id.
-    pub ours: BTreeMap<String, Cell>,
-    /// Whether the report's number lies in the interval of ours, in words.
-    pub verdict: String,
 }
 
 /// What an experiment has to say.
@@ -320,14 +520,14 @@ pub struct Section {
     pub question: String,
     /// What was measured and how, in paragraphs.
     pub method: Vec<String>,
-    /// Claims and what became of them.
+    /// Goals and what became of them.
     pub verdicts: Vec<Verdict>,
+    /// How the research report measured the same; empty where it did not.
+    pub reported: Vec<String>,
     /// Columns for the overview.
     pub headlines: Vec<Headline>,
     /// Tables and figures, in order.
     pub blocks: Vec<Block>,
-    /// The report's numbers beside ours.
-    pub comparisons: Vec<Comparison>,
     /// How and where it was run: names and values.
     pub provenance: Vec<(String, String)>,
 }
@@ -349,7 +549,8 @@ impl Section {
         first.verdicts.append(&mut self.verdicts);
         first.headlines.append(&mut self.headlines);
         first.blocks.append(&mut self.blocks);
-        first.comparisons.append(&mut self.comparisons);
+        self.reported.retain(|own| !first.reported.contains(own));
+        first.reported.append(&mut self.reported);
         self.provenance.extend(differing);
         Self {
             id: self.id,
@@ -364,6 +565,57 @@ impl Section {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_best_is_marked_among_those_that_compete() {
+        let row = |role, value: f64| Row {
+            role,
+            cells: vec![
+                Cell::Number(value, Style::Fixed(1)),
+                Cell::Text("x".to_owned()),
+            ],
+            ..Row::default()
+        };
+        let mut table = Table {
+            columns: vec![
+                Column {
+                    better: Some(Better::More),
+                    ..Column::from("a")
+                },
+                Column::from("b, c"),
+            ],
+            corner: "Arm".to_owned(),
+            rows: vec![
+                row(Role::Beside, 9.0),
+                row(Role::Competes, 2.0),
+                row(Role::Competes, 1.99),
+                row(Role::Competes, 1.0),
+            ],
+            ..Table::default()
+        };
+        let best =
+            |table: &Table| -> Vec<bool> { (0..4).map(|row| table.is_best(row, 0)).collect() };
+        assert_eq!(best(&table), [false, true, true, false]);
+        assert!(!table.is_best(1, 1));
+        assert_eq!(table.csv(), "Arm,a,\"b, c\"\n,9,x\n,2,x\n,1.99,x\n,1,x\n");
+        table.rows.truncate(3);
+        assert_eq!(
+            best(&table)[..3],
+            [false; 3],
+            "where all are the best, none is marked"
+        );
+        table.columns[0].better = Some(Better::Less);
+        table.rows.push(row(Role::Competes, 1.0));
+        assert_eq!(best(&table), [false, false, false, true]);
+    }
+
+    #[test]
+    fn styles_are_read_by_name() {
+        assert_eq!("percent 2".parse(), Ok(Style::Percent(2)));
+        assert_eq!("mebibytes".parse(), Ok(Style::Mebibytes));
+        assert!("percent".parse::<Style>().unwrap_err().contains("digits"));
+        assert!("roman".parse::<Style>().unwrap_err().contains("roman"));
+    }
 
     #[test]
     fn numbers_are_written_to_be_read() {

@@ -1,6 +1,5 @@
 //! An experiment as data: what is read from `assets/experiments/*.toml`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bsbr_attention::ArmConfig;
@@ -10,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::datasets::DATASETS;
 use crate::error::ReportError;
 use crate::hash;
-use crate::section::Style;
+use crate::present::layout::{At, BlockSpec, HeadlineSpec, Layout, Paragraph, Source};
+use crate::quantity::Quantities;
+use crate::reported::REPORT;
+use crate::verdict::Bounds;
 
 /// The file, beside the specifications, of the arms that they refer to.
 pub const ARMS: &str = "arms.toml";
@@ -39,11 +41,18 @@ pub struct ArmSpec {
     pub config: ArmConfig,
 }
 
-/// What a claim of ours must reach.
+impl ArmSpec {
+    /// Whether it is the original.
+    pub fn is_dense(&self) -> bool {
+        self.config == ArmConfig::DENSE
+    }
+}
+
+/// What is to be reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Bar {
-    /// The claim, as a sentence part: "Top-1 agreement".
+pub struct Goal {
+    /// The goal, as a sentence part: "Top-1 agreement".
     pub name: String,
     /// The measured quantity, as records name it.
     pub quantity: String,
@@ -59,46 +68,12 @@ pub struct Bar {
     pub at_most: Option<f64>,
 }
 
-impl Bar {
+impl Goal {
     /// The limits.
     pub fn bounds(&self) -> Bounds {
         Bounds {
             at_least: self.at_least,
             at_most: self.at_most,
-        }
-    }
-}
-
-/// Limits of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Bounds {
-    /// The least value that passes.
-    pub at_least: Option<f64>,
-    /// The greatest value that passes.
-    pub at_most: Option<f64>,
-}
-
-impl Bounds {
-    /// Whether there is no limit.
-    pub fn is_empty(&self) -> bool {
-        self.at_least.is_none() && self.at_most.is_none()
-    }
-
-    /// Whether a value passes.
-    pub fn hold(&self, value: f64) -> bool {
-        self.at_least.is_none_or(|least| value >= least)
-            && self.at_most.is_none_or(|most| value <= most)
-    }
-
-    /// The limits in words.
-    pub fn words(&self, style: Style) -> String {
-        match (self.at_least, self.at_most) {
-            (Some(least), Some(most)) => {
-                format!("{} to {}", style.number(least), style.with_unit(most))
-            }
-            (Some(least), None) => format!("≥ {}", style.with_unit(least)),
-            (None, Some(most)) => format!("≤ {}", style.with_unit(most)),
-            (None, None) => String::new(),
         }
     }
 }
@@ -209,8 +184,10 @@ pub struct Spec {
     pub page: Option<String>,
     /// The section's place on the page.
     pub order: u32,
-    /// What our claims must reach.
-    pub bars: Vec<Bar>,
+    /// What is to be reached.
+    pub goals: Vec<Goal>,
+    /// What its section shows.
+    pub layout: Layout,
 }
 
 impl Spec {
@@ -281,8 +258,20 @@ struct SpecFile {
     quick: Scale,
     #[serde(default)]
     full: Scale,
-    #[serde(default, rename = "bar")]
-    bars: Vec<Bar>,
+    #[serde(default, rename = "goal")]
+    goals: Vec<Goal>,
+    #[serde(default)]
+    quantities: Quantities,
+    #[serde(default)]
+    from: Source,
+    #[serde(default)]
+    at: At,
+    #[serde(default)]
+    method: Vec<Paragraph>,
+    #[serde(default, rename = "headline")]
+    headlines: Vec<HeadlineSpec>,
+    #[serde(default, rename = "block")]
+    blocks: Vec<BlockSpec>,
 }
 
 /// What `--quick` or `--full` changes.
@@ -380,7 +369,7 @@ pub fn read_specs(folder: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Rep
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
         .filter(|path| {
             path.file_name()
-                .is_none_or(|name| name != ARMS && name != DATASETS)
+                .is_none_or(|name| name != ARMS && name != DATASETS && name != REPORT)
         })
         .collect();
     paths.sort();
@@ -437,11 +426,23 @@ pub fn parse_spec(
         counts: file.counts,
         quick: overrides.quick,
     };
-    for bar in &file.bars {
-        if !method.arms.iter().any(|arm| arm.id == bar.arm) {
-            let message = format!("bar `{}`: no arm is called `{}`", bar.name, bar.arm);
-            return Err(spec_error(path, message));
+    let layout = Layout {
+        quantities: file.quantities,
+        from: file.from,
+        at: file.at,
+        method: file.method,
+        headlines: file.headlines,
+        blocks: file.blocks,
+    };
+    layout
+        .check()
+        .map_err(|message| spec_error(path, message))?;
+    for goal in &file.goals {
+        let wrong = |message| spec_error(path, format!("goal `{}`: {message}", goal.name));
+        if !method.arms.iter().any(|arm| arm.id == goal.arm) {
+            return Err(wrong(format!("no arm is called `{}`", goal.arm)));
         }
+        layout.quantities.find(&goal.quantity).map_err(wrong)?;
     }
     Ok(Spec {
         method,
@@ -449,7 +450,8 @@ pub fn parse_spec(
         question: file.question,
         page: file.page,
         order: file.order,
-        bars: file.bars,
+        goals: file.goals,
+        layout,
     })
 }
 
@@ -500,16 +502,9 @@ fn with_chunk_size(config: &ArmConfig, size: usize) -> Option<ArmConfig> {
     Some(config)
 }
 
-/// Ids of the arms with their labels, for looking up.
-pub fn labels(arms: &[ArmSpec]) -> BTreeMap<&str, &str> {
-    arms.iter()
-        .map(|arm| (arm.id.as_str(), arm.label.as_str()))
-        .collect()
-}
-
 /// The arm that others are compared with.
 pub fn dense(arms: &[ArmSpec]) -> Option<&ArmSpec> {
-    arms.iter().find(|arm| arm.config == ArmConfig::DENSE)
+    arms.iter().find(|arm| arm.is_dense())
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, ReportError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bsbr_files::write_file;
 
 use crate::error::ReportError;
+use crate::hash;
 use crate::record::{FORMAT, Record, Records};
 
 /// A folder with a folder of records for each experiment.
@@ -28,7 +29,7 @@ impl Store {
 
     /// The record of a unit, whatever it is tied to.
     ///
-    /// A file that is not a record counts as none: the unit is run again.
+    /// A file that is not a record, or not what was written, counts as none: the unit is run again.
     ///
     /// # Errors
     ///
@@ -38,9 +39,8 @@ impl Store {
         if !path.is_file() {
             return Ok(None);
         }
-        Ok(parse(&path, &crate::spec::read(&path)?)
-            .ok()
-            .filter(|record| record.unit == unit))
+        let found = parse(&path, &bytes(&path)?).ok();
+        Ok(found.filter(|record| record.unit == unit))
     }
 
     /// Every record of an experiment, in the order of the files' names.
@@ -60,7 +60,7 @@ impl Store {
         paths.sort();
         let records = paths
             .iter()
-            .map(|path| parse(path, &crate::spec::read(path)?))
+            .map(|path| parse(path, &bytes(path)?))
             .collect::<Result<_, _>>()?;
         Ok(Records::new(records))
     }
@@ -76,9 +76,20 @@ impl Store {
     }
 }
 
-/// The head for people, and one measurement a line.
+fn bytes(path: &Path) -> Result<Vec<u8>, ReportError> {
+    std::fs::read(path).map_err(|source| ReportError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// What stands before a record's checksum.
+const CHECKSUM: &str = "\"checksum\": \"";
+
+/// The head for people, and one measurement a line; with the checksum of all that.
 fn text(record: &Record) -> Result<String, ReportError> {
     let head = Record {
+        checksum: String::new(),
         measurements: Vec::new(),
         ..record.clone()
     };
@@ -91,17 +102,27 @@ fn text(record: &Record) -> Result<String, ReportError> {
     // `measurements` is the last field, and empty in the head.
     let head = head.trim_end().trim_end_matches('}').trim_end();
     let head = head.trim_end_matches(']');
-    Ok(format!("{head}\n{}\n  ]\n}}\n", lines.join(",\n")))
+    let text = format!("{head}\n{}\n  ]\n}}\n", lines.join(",\n"));
+    let sum = hash::of_bytes(text.as_bytes());
+    Ok(text.replacen(CHECKSUM, &format!("{CHECKSUM}{sum}"), 1))
 }
 
-fn parse(path: &Path, text: &str) -> Result<Record, ReportError> {
-    let wrong = |message| ReportError::Record {
+fn parse(path: &Path, bytes: &[u8]) -> Result<Record, ReportError> {
+    let wrong = |message: String| ReportError::Record {
         path: path.to_owned(),
         message,
     };
+    let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
     let record: Record = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    match record.format {
-        FORMAT => Ok(record),
-        other => Err(wrong(format!("its format is {other}, expected {FORMAT}"))),
+    if record.format != FORMAT {
+        let found = record.format;
+        return Err(wrong(format!("its format is {found}, expected {FORMAT}")));
+    }
+    let sum = format!("{CHECKSUM}{}", record.checksum);
+    match hash::of_bytes(text.replacen(&sum, CHECKSUM, 1).as_bytes()) == record.checksum {
+        true => Ok(record),
+        false => Err(wrong(
+            "it is not what was written: its checksum differs".to_owned(),
+        )),
     }
 }

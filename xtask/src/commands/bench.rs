@@ -166,7 +166,8 @@ pub fn run(args: Args) -> Result<()> {
     let (name, dense) = dense(&args, found.as_ref(), &device)?;
     let place = Place::new(&args.device, args.dtype.name());
     let info = info(name, &dense);
-    let mut record = BenchRecord::begin(super::command_line(), info, place.clone(), args.runs);
+    let (command, commit) = (super::command_line(), super::commit());
+    let mut record = BenchRecord::begin(command, commit, info, place.clone(), args.runs);
     let folder = tempfile::tempdir().context("a folder for checkpoints")?;
     let progress = Progress::new(plan(&args, arms.len(), &decoding));
     let told = |text: &str| progress.begins(text);

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bsbr_files::{Lock, check_folder};
+use bsbr_report::host::Commit;
 
 /// Minutes, as an argument.
 fn minutes(text: &str) -> Result<Duration, String> {
@@ -56,6 +57,11 @@ fn report(line: &str) {
     use std::io::Write;
     // There is nobody left to tell where it fails.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// What this program was built of.
+fn commit() -> Option<Commit> {
+    Commit::built(env!("BSBR_COMMIT"))
 }
 
 /// The command line as one would type it.

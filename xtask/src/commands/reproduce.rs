@@ -11,8 +11,8 @@ use bsbr_files::{Lock, check_file};
 use bsbr_report::experiment::Unit;
 use bsbr_report::forecast::Forecast;
 use bsbr_report::lab::Lab;
-use bsbr_report::overview::read_overview;
-use bsbr_report::reported::read_claims;
+use bsbr_report::overview::Overview;
+use bsbr_report::reported::{REPORT, Reported};
 use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Observer;
 use bsbr_report::spec::{Overrides, read_specs};
@@ -76,13 +76,10 @@ pub struct Args {
     /// The Python that runs the baseline; it needs torch and transformers [default: python3]
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
-    /// Folder of specifications and of the arms that they refer to
+    /// Folder of specifications, of the arms that they refer to, and of the report's figures
     #[arg(long, default_value = "assets/experiments", hide_short_help = true)]
     experiments: PathBuf,
-    /// File of the report's numbers
-    #[arg(long, default_value = "assets/reported.toml", hide_short_help = true)]
-    reported: PathBuf,
-    /// File of the report's conclusions, and of what decides on them
+    /// File of the first screen, of the report's conclusions, and of what decides on them
     #[arg(long, default_value = "assets/overview.toml", hide_short_help = true)]
     overview: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
@@ -112,9 +109,10 @@ impl Args {
         Ok(Plan {
             specs: read_specs(&self.experiments, &overrides)?,
             only: only(self),
-            claims: read_claims(&self.reported)?,
-            overview: read_overview(&self.overview)?,
+            reported: Reported::read(&self.experiments.join(REPORT))?,
+            overview: Overview::read(&self.overview)?,
             command: super::command_line(),
+            commit: super::commit(),
         })
     }
 }

@@ -115,12 +115,18 @@ pub(super) fn from_rounds(measurements: &[Measurement]) -> Vec<Series> {
 }
 
 impl BenchRecord {
-    /// A record of this machine and commit, without samples yet.
-    pub fn begin(command: String, model: ModelInfo, place: Place, runs: u64) -> Self {
+    /// A record of this machine, and of what the program was built of, without samples yet.
+    pub fn begin(
+        command: String,
+        commit: Option<Commit>,
+        model: ModelInfo,
+        place: Place,
+        runs: u64,
+    ) -> Self {
         Self {
             format: FORMAT,
             command,
-            commit: Commit::here(),
+            commit,
             date: crate::host::now(),
             machine: Machine::this(),
             place,
@@ -196,7 +202,7 @@ pub(super) mod tests {
                     ..Series::new("model", who, 16, SECONDS)
                 })
                 .collect(),
-            ..BenchRecord::begin("a test".to_owned(), model, Place::default(), 2)
+            ..BenchRecord::begin("a test".to_owned(), None, model, Place::default(), 2)
         }
     }
 

@@ -8,6 +8,7 @@ use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
 use crate::corpus::passage::{Extent, Passage, size};
 use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
+use crate::hash;
 
 /// The part of a file that is kept for calibration and for counting tokens: its first fifth.
 pub(super) const TRAINING_SHARE: usize = 5;
@@ -56,6 +57,13 @@ struct Document {
 }
 
 impl FileDomain {
+    /// SHA-256 of the name and of all tokens, as they were read.
+    pub fn hash(&self) -> String {
+        let ids = self.training.iter().chain(&self.test);
+        let bytes = self.name.bytes().chain(ids.flat_map(|id| id.to_le_bytes()));
+        hash::of_bytes(&bytes.collect::<Vec<u8>>())
+    }
+
     /// The texts of a file.
     pub fn of_file(tokenizer: &TextTokenizer, path: &Path) -> Result<Self, ReportError> {
         let mut ids = Vec::new();

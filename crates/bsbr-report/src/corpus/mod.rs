@@ -112,26 +112,25 @@ impl Corpus {
         let mut hashes: Vec<String> = Vec::new();
         for dataset in &texts.datasets {
             domains.extend(FileDomain::of_dataset(&corpus.tokenizer, dataset)?);
-            if let Some(news) = News::of(dataset) {
-                if let Some(other) = &corpus.news {
-                    return Err(ReportError::TwoOfArticles {
-                        first: other.name.clone(),
-                        second: news.name,
-                    });
-                }
-                corpus.news = Some(news);
+            let Some(news) = News::of(dataset) else {
+                continue;
+            };
+            if let Some(other) = &corpus.news {
+                return Err(ReportError::TwoOfArticles {
+                    first: other.name.clone(),
+                    second: news.name,
+                });
             }
-            let files: Vec<&PathBuf> = dataset.training.iter().chain(&dataset.test).collect();
-            hashes.push(hash::of_files(&files)?);
+            // Articles are read when they are summarised, from files that nobody changes.
+            hashes.push(hash::of_files(&news.files)?);
+            corpus.news = Some(news);
         }
         if domains.is_empty() {
             hashes.insert(0, corpus.hash);
         } else {
             name_apart(&mut domains);
+            hashes.extend(domains.iter().map(FileDomain::hash));
             corpus.source = Source::Files(domains);
-            if !texts.files.is_empty() {
-                hashes.insert(0, hash::of_files(&texts.files)?);
-            }
         }
         corpus.hash = match hashes.as_slice() {
             [one] => one.clone(),

@@ -18,17 +18,15 @@ pub mod training_memory;
 
 mod beside;
 mod common;
-mod growth_table;
-mod timed;
+mod frame;
 mod watched;
 
 use crate::error::ReportError;
 use crate::experiment::Experiment;
-use crate::reported::Claim;
 use crate::spec::Spec;
 
 /// How an experiment is made from its specification.
-type Make = fn(Spec, Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError>;
+type Make = fn(Spec) -> Result<Box<dyn Experiment>, ReportError>;
 
 /// An experiment as the crate knows it.
 struct Known {
@@ -53,61 +51,61 @@ const ALL: [Known; 19] = [
         name: "similarity",
         version: similarity::VERSION,
         amounts: &["text_lengths", "random_lengths", "texts_per_domain", "random_sequences", "per_unit"],
-        make: similarity::Similarity::boxed,
+        make: similarity::boxed,
     },
     Known {
         name: "agreement",
         version: agreement::VERSION,
         amounts: &["texts_per_domain", "per_unit"],
-        make: agreement::Agreement::boxed,
+        make: agreement::boxed,
     },
     Known {
         name: "attention-maps",
         version: attention_maps::VERSION,
         amounts: &["texts"],
-        make: attention_maps::AttentionMaps::boxed,
+        make: attention_maps::boxed,
     },
-    Known { name: "speed", version: speed::VERSION, amounts: &["lengths", "runs"], make: speed::Speed::boxed },
+    Known { name: "speed", version: speed::VERSION, amounts: &["lengths", "runs"], make: speed::boxed },
     Known {
         name: "reading-memory",
         version: reading_memory::VERSION,
         amounts: PROCESSES,
-        make: reading_memory::ReadingMemory::boxed,
+        make: reading_memory::boxed,
     },
-    Known { name: "memory", version: memory::VERSION, amounts: PROCESSES, make: memory::Memory::boxed },
+    Known { name: "memory", version: memory::VERSION, amounts: PROCESSES, make: memory::boxed },
     Known {
         name: "training-memory",
         version: training_memory::VERSION,
         amounts: PROCESSES,
-        make: training_memory::TrainingMemory::boxed,
+        make: training_memory::boxed,
     },
-    Known { name: "density", version: density::VERSION, amounts: &["lengths", "texts"], make: density::Density::boxed },
+    Known { name: "density", version: density::VERSION, amounts: &["lengths", "texts"], make: density::boxed },
     Known {
         name: "summarisation",
         version: summarisation::VERSION,
         amounts: &["articles", "per_unit"],
-        make: summarisation::Summarisation::boxed,
+        make: summarisation::boxed,
     },
     Known {
         name: "perplexity",
         version: perplexity::VERSION,
         amounts: &["pieces", "per_unit"],
-        make: perplexity::Perplexity::boxed,
+        make: perplexity::boxed,
     },
-    Known { name: "qa", version: qa::VERSION, amounts: &["distances", "questions", "per_unit"], make: qa::Qa::boxed },
+    Known { name: "qa", version: qa::VERSION, amounts: &["distances", "questions", "per_unit"], make: qa::boxed },
     Known {
         name: "recovery",
         version: recovery::VERSION,
         amounts: &["texts_per_domain", "articles", "questions", "per_unit"],
-        make: recovery::Recovery::boxed,
+        make: recovery::boxed,
     },
-    Known { name: "chunk-size", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
-    Known { name: "compression", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
-    Known { name: "clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
-    Known { name: "exact-clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
-    Known { name: "lookups", version: sweep::VERSION, amounts: SWEEP, make: sweep::Sweep::boxed },
-    Known { name: "layers", version: layers::VERSION, amounts: &["texts", "per_unit"], make: layers::LayerByLayer::boxed },
-    Known { name: "hybrid", version: hybrid::VERSION, amounts: &["texts"], make: hybrid::ByLength::boxed },
+    Known { name: "chunk-size", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
+    Known { name: "compression", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
+    Known { name: "clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
+    Known { name: "exact-clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
+    Known { name: "lookups", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
+    Known { name: "layers", version: layers::VERSION, amounts: &["texts", "per_unit"], make: layers::boxed },
+    Known { name: "hybrid", version: hybrid::VERSION, amounts: &["texts"], make: hybrid::boxed },
 ];
 
 /// The names of the experiments.
@@ -139,12 +137,8 @@ pub fn amounts(name: &str) -> Result<&'static [&'static str], ReportError> {
 /// # Errors
 ///
 /// [`ReportError`] where its settings or counts are wrong.
-pub fn build(spec: &Spec, claims: &[Claim]) -> Result<Box<dyn Experiment>, ReportError> {
-    let known = find(&spec.method.experiment)?;
-    let claims = claims
-        .iter()
-        .filter(|one| one.experiment == spec.method.experiment);
-    (known.make)(spec.clone(), claims.cloned().collect())
+pub fn build(spec: &Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    (find(&spec.method.experiment)?.make)(spec.clone())
 }
 
 fn find(name: &str) -> Result<&'static Known, ReportError> {

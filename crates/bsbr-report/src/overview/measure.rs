@@ -1,80 +1,30 @@
-//! One statement in the records of its experiment.
+//! One number in the records of its experiment.
 
 use bsbr_metrics::stats::Interval;
 
 use crate::estimate::Estimate;
 use crate::growth::{Crossover, PowerLaw};
-use crate::host::On;
 use crate::judge::tally;
-use crate::overview::data::{Measure, Statement};
-use crate::overview::{Source, not_run};
+use crate::overview::Source;
+use crate::overview::data::Measure;
 use crate::paired::together;
 use crate::record::{Pool, Records};
 use crate::section::{Cell, Style};
-use crate::spec::Bounds;
 
-/// What a statement's records give.
-pub(super) struct Found {
-    /// The arm that decides.
-    pub arm: String,
-    /// The limits.
-    pub bounds: Bounds,
-    /// What is held against them.
-    pub value: f64,
-    /// The same, as it is written.
-    pub cell: Cell,
-    /// Other arms with theirs.
-    pub beside: Vec<(String, String)>,
-}
-
-/// A value, and how it is written.
-type Value = Result<(f64, Cell), String>;
-
-/// Measures a statement, or says why not.
-pub(super) fn measure(statement: &Statement, source: &Source<'_>) -> Result<Found, String> {
+/// What the records say of an arm, or why they do not.
+pub(super) fn measure(
+    measure: &Measure,
+    source: &Source<'_>,
+    arm: &str,
+    style: Style,
+) -> Result<Cell, String> {
     let records = source.records;
-    let Some(first) = records.first() else {
-        return Err(not_run(statement));
-    };
-    let device = &first.identity.device;
-    if let Some(wanted) = statement.device.filter(|one| Some(*one) != On::of(device)) {
-        return Err(format!(
-            "no records of “{}” on {}: these are of {device}",
-            statement.experiment,
-            wanted.name()
-        ));
-    }
-    let style = statement.form.style();
-    let (arm, bounds) = match &statement.measure {
-        Measure::Bar(name) => {
-            let bar = source.spec.bars.iter().find(|bar| bar.name == *name);
-            let bar = bar.ok_or_else(|| format!("no bar is called “{name}”"))?;
-            (bar.arm.clone(), bar.bounds())
-        }
-        _ => (statement.arm.clone(), statement.bounds()),
-    };
-    let (value, cell) = value(statement, source, &arm, style)?;
-    let beside = statement.beside.iter().filter_map(|arm| {
-        let (_, cell) = self::value(statement, source, arm, style).ok()?;
-        Some((arm.clone(), short(&cell)?))
-    });
-    Ok(Found {
-        beside: beside.collect(),
-        arm,
-        bounds,
-        value,
-        cell,
-    })
-}
-
-fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) -> Value {
-    let records = source.records;
-    match &statement.measure {
-        Measure::Bar(name) => {
-            let bar = source.spec.bars.iter().find(|bar| bar.name == *name);
-            let bar = bar.ok_or_else(|| format!("no bar is called “{name}”"))?;
-            let found = records.estimate(arm, Pool::Texts, bar.length, &bar.quantity)?;
-            Ok(measured(found, style))
+    Ok(match measure {
+        Measure::Goal(name) => {
+            let goal = source.spec.goals.iter().find(|goal| goal.name == *name);
+            let goal = goal.ok_or_else(|| format!("no goal is called “{name}”"))?;
+            let found = records.estimate(arm, Pool::Texts, goal.length, &goal.quantity)?;
+            Cell::Measured(found, style)
         }
         Measure::Mean {
             quantity,
@@ -82,7 +32,35 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
             source,
         } => {
             let found = records.estimate(arm, pool(source.as_deref()), *length, quantity)?;
-            Ok(measured(found, style))
+            Cell::Measured(found, style)
+        }
+        Measure::Rate {
+            quantity,
+            length,
+            source,
+        } => {
+            let seconds = records.estimate(arm, Pool::Source(source), *length, quantity)?;
+            let rate = |seconds: f64| *length as f64 / seconds;
+            let found = Estimate {
+                mean: rate(seconds.mean),
+                std: None,
+                interval: seconds.interval.map(|ends| Interval {
+                    low: rate(ends.high),
+                    high: rate(ends.low),
+                }),
+                n: seconds.n,
+            };
+            Cell::Measured(found, style)
+        }
+        Measure::Cache { length } => {
+            let spec = source
+                .spec
+                .arm(arm)
+                .ok_or_else(|| format!("no arm is called `{arm}`"))?;
+            let model = &records.first().ok_or("nothing is recorded yet")?.model;
+            let head = model.hidden_size / model.heads.max(1);
+            let dense = (2 * length * head) as f64;
+            Cell::Number(spec.config.cache_numbers(*length, head) / dense, style)
         }
         Measure::Ratio {
             quantity,
@@ -92,7 +70,7 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
         } => {
             let column = (pool(source.as_deref()), *length, quantity.as_str());
             let found = together(records, [arm, over], column, |[own, over]| own / over)?;
-            Ok(measured(found, style))
+            Cell::Measured(found, style)
         }
         Measure::Gap {
             quantity,
@@ -110,13 +88,13 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
             }
             let closed = |[own, before, goal]: [f64; 3]| (own - before) / (goal - before);
             let found = together(records, [arm, before, goal], column, closed)?;
-            Ok(measured(found, style))
+            Cell::Measured(found, style)
         }
         Measure::Crossover {
             quantity,
             source,
             over,
-        } => crossover(records, [arm, over], source, quantity, style),
+        } => crossover(records, [arm, over], source, quantity, style)?,
         Measure::Exponent {
             quantity,
             source,
@@ -125,21 +103,25 @@ fn value(statement: &Statement, source: &Source<'_>, arm: &str, style: Style) ->
             let mut levels = records.levels(arm, Pool::Source(source), quantity);
             levels.retain(|level| level.length >= *from);
             let fit = PowerLaw::fit(&levels).ok_or("a fit needs three lengths")?;
-            Ok(derived(fit.exponent, fit.interval, style))
+            let ends = fit
+                .interval
+                .map(|one| format!("[{}, {}]", style.number(one.low), style.number(one.high)));
+            Cell::Derived {
+                value: fit.exponent,
+                interval: fit.interval,
+                text: style.with_unit(fit.exponent),
+                spread: ends.unwrap_or_default(),
+            }
         }
         Measure::Preference { over } => {
             let (tally, place) = tally(records).between(arm, over);
-            Ok(measured(tally.preference(place)?, style))
+            Cell::Measured(tally.preference(place)?, style)
         }
-    }
+    })
 }
 
 fn pool(source: Option<&str>) -> Pool<'_> {
     source.map_or(Pool::Texts, Pool::Source)
-}
-
-fn measured(found: Estimate, style: Style) -> (f64, Cell) {
-    (found.mean, Cell::Measured(found, style))
 }
 
 fn crossover(
@@ -148,35 +130,27 @@ fn crossover(
     source: &str,
     quantity: &str,
     style: Style,
-) -> Value {
+) -> Result<Cell, String> {
     let [own, over] = arms.map(|arm| records.levels(arm, Pool::Source(source), quantity));
     let longest = own.iter().map(|level| level.length).max();
     let found = Crossover::of(&own, &over).ok_or("not measured yet")?;
-    let words = || Cell::Text(found.describe(longest.unwrap_or_default()));
+    let words = |value| Cell::Derived {
+        value,
+        interval: None,
+        text: found.describe(longest.unwrap_or_default()),
+        spread: String::new(),
+    };
     Ok(match found {
-        Crossover::Always => (0.0, words()),
-        Crossover::Never => (f64::INFINITY, words()),
+        Crossover::Always => words(0.0),
+        Crossover::Never => words(f64::INFINITY),
         Crossover::At(tokens, interval) => {
             let spread = interval.map(|one| Crossover::describe_interval(&one));
-            let cell = Cell::Spread(style.with_unit(tokens), spread.unwrap_or_default());
-            (tokens, cell)
+            Cell::Derived {
+                value: tokens,
+                interval,
+                text: style.with_unit(tokens),
+                spread: spread.unwrap_or_default(),
+            }
         }
     })
-}
-
-/// What comes of samples at several lengths, with its interval.
-fn derived(value: f64, interval: Option<Interval>, style: Style) -> (f64, Cell) {
-    let spread =
-        interval.map(|one| format!("[{}, {}]", style.number(one.low), style.number(one.high)));
-    let cell = Cell::Spread(style.with_unit(value), spread.unwrap_or_default());
-    (value, cell)
-}
-
-/// A cell in as few words as can be; nothing where it is empty.
-fn short(cell: &Cell) -> Option<String> {
-    match cell {
-        Cell::Measured(found, style) => Some(style.with_unit(found.mean)),
-        Cell::Text(text) | Cell::Spread(text, _) => Some(text.clone()),
-        _ => None,
-    }
 }

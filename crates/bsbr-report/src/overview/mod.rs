@@ -1,20 +1,21 @@
-//! What the research report says, and what the records say of it.
+//! What the research report says, what the records say of it, and the default arm in a few numbers.
 //!
-//! [`Conclusion`]s with their [`Statement`]s are data, read from `assets/overview.toml`. [`answer`]
-//! measures each statement in the records of its experiment and derives from those what became of
-//! the conclusion. Nothing here holds a number.
+//! All of it is data, read from `assets/overview.toml`. [`answer`] measures each number in the records
+//! of its experiment and derives from the claims of a conclusion what became of it. Nothing here
+//! holds a number.
 
 mod data;
 mod measure;
 
-pub use data::{Conclusion, Measure, Statement, read_overview};
+pub use data::{CardSpec, Conclusion, Measure, NumberSpec, Overview, ScatterSpec, Statement};
 
+use crate::host::On;
 use crate::record::Records;
-use crate::reported::Claim;
-use crate::section::Cell;
-use crate::spec::Spec;
-
-use measure::Found;
+use crate::render::chart::{Point, scatter};
+use crate::reported::Reported;
+use crate::section::{Cell, Picture};
+use crate::spec::{ArmSpec, Spec};
+use crate::verdict::Judgement;
 
 /// What became of a statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,15 +30,17 @@ pub struct Finding {
     pub arm: String,
     /// That arm's label.
     pub label: String,
+    /// Whether that is the default arm.
+    pub of_default: bool,
     /// What was measured.
     pub measured: Cell,
-    /// Whether it holds; `None` where it was not measured.
-    pub holds: Option<bool>,
+    /// What became of it.
+    pub judgement: Judgement,
     /// Why, in one sentence.
     pub why: String,
 }
 
-/// A conclusion with what became of it.
+/// A conclusion with what became of its claims.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The conclusion in words.
@@ -47,36 +50,78 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether it holds: not where a claim misses, and only where all are measured.
-    pub fn holds(&self) -> Option<bool> {
-        let claims = || self.claims();
-        if claims().any(|one| one.holds == Some(false)) {
-            return Some(false);
-        }
-        let measured = claims().next().is_some() && claims().all(|one| one.holds.is_some());
-        measured.then_some(true)
+    /// How many of its claims hold, and of how many.
+    pub fn holding(&self) -> [usize; 2] {
+        let holding = self
+            .claims()
+            .filter(|one| one.judgement == Judgement::Holds);
+        [holding.count(), self.claims().count()]
     }
 
-    /// Why, in one sentence.
-    pub fn why(&self) -> String {
-        let count = |holds| self.claims().filter(|one| one.holds == holds).count();
-        let all = self.claims().count();
-        let mut words = vec![format!("{} of {all} claims hold", count(Some(true)))];
-        for (number, what) in [(count(Some(false)), "miss"), (count(None), "not measured")] {
-            match (number, what) {
-                (0, _) => {}
-                (1, "miss") => words.push("1 misses".to_owned()),
-                (1, _) => words.push("1 is not measured".to_owned()),
-                (number, "miss") => words.push(format!("{number} miss")),
-                (number, _) => words.push(format!("{number} are not measured")),
-            }
+    /// The count in words: `9 of 11 hold`.
+    pub fn count(&self) -> String {
+        let [holding, all] = self.holding();
+        let measured = self.claims().any(|one| one.judgement != Judgement::Open);
+        match (measured, all) {
+            (false, _) => "not measured".to_owned(),
+            (true, 1) => format!("{holding} of 1 holds"),
+            (true, all) => format!("{holding} of {all} hold"),
         }
-        format!("{}.", words.join(", "))
+    }
+
+    /// What became of the others, in a sentence; empty where all hold.
+    pub fn others(&self) -> String {
+        let count =
+            |is: fn(Judgement) -> bool| self.claims().filter(|one| is(one.judgement)).count();
+        let miss = match count(|one| one == Judgement::Misses) {
+            1 => "1 misses".to_owned(),
+            all => format!("{all} miss"),
+        };
+        let all = [
+            (count(|one| one == Judgement::Misses), miss),
+            (
+                count(|one| matches!(one, Judgement::Undecided(_))),
+                format!(
+                    "{} undecided",
+                    count(|one| matches!(one, Judgement::Undecided(_)))
+                ),
+            ),
+            (
+                count(|one| one == Judgement::Open),
+                format!("{} not measured", count(|one| one == Judgement::Open)),
+            ),
+        ];
+        let words: Vec<String> = all
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(_, words)| words)
+            .collect();
+        words.join(", ")
     }
 
     fn claims(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|one| !one.observation)
     }
+}
+
+/// A question with the numbers that answer it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Card {
+    /// The question.
+    pub title: String,
+    /// What a number is, the number, and those of others.
+    pub numbers: Vec<(String, Cell, String)>,
+}
+
+/// What the first screen and the overview show.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Answers {
+    /// The default arm in a few numbers.
+    pub cards: Vec<Card>,
+    /// Arms, speed against quality.
+    pub scatters: Vec<Picture>,
+    /// The report's conclusions.
+    pub conclusions: Vec<Answer>,
 }
 
 /// An experiment whose records may answer.
@@ -88,62 +133,172 @@ pub struct Source<'a> {
     pub records: &'a Records,
 }
 
-/// Measures every statement in the records.
+/// Measures everything in the records; `arms` are those of the page.
 pub fn answer(
-    conclusions: &[Conclusion],
+    overview: &Overview,
     sources: &[Source<'_>],
-    reported: &[Claim],
-) -> Vec<Answer> {
-    conclusions
-        .iter()
-        .map(|conclusion| Answer {
-            text: conclusion.text.clone(),
-            findings: conclusion
-                .statements
-                .iter()
-                .map(|one| finding(one, sources, reported))
-                .collect(),
-        })
-        .collect()
+    reported: &Reported,
+    arms: &[ArmSpec],
+) -> Answers {
+    let conclusion = |one: &Conclusion| Answer {
+        text: one.text.clone(),
+        findings: one
+            .statements
+            .iter()
+            .map(|one| finding(one, sources, reported))
+            .collect(),
+    };
+    Answers {
+        cards: overview
+            .cards
+            .iter()
+            .map(|one| card(one, sources))
+            .collect(),
+        scatters: overview
+            .scatters
+            .iter()
+            .filter_map(|one| points(one, sources, arms))
+            .collect(),
+        conclusions: overview.conclusions.iter().map(conclusion).collect(),
+    }
 }
 
-fn finding(statement: &Statement, sources: &[Source<'_>], reported: &[Claim]) -> Finding {
-    let source = sources
-        .iter()
-        .find(|one| one.spec.method.experiment == statement.experiment);
-    let found = match source {
-        Some(source) => measure::measure(statement, source),
-        None => Err(not_run(statement)),
+fn of<'a>(sources: &[Source<'a>], experiment: &str) -> Option<Source<'a>> {
+    let mut sources = sources.iter();
+    sources
+        .find(|one| one.spec.method.experiment == experiment)
+        .copied()
+}
+
+fn number(one: &NumberSpec, sources: &[Source<'_>], arm: &str) -> Result<Cell, String> {
+    let source = of(sources, &one.experiment).filter(|one| one.records.first().is_some());
+    let source = source.ok_or_else(|| not_run(&one.experiment, None))?;
+    measure::measure(&one.measure, &source, arm, one.form.style())
+}
+
+fn card(card: &CardSpec, sources: &[Source<'_>]) -> Card {
+    let of_card = |one: &NumberSpec| {
+        let found = number(one, sources, &one.arm).unwrap_or_else(Cell::Missing);
+        let beside = one.beside.iter().filter_map(|arm| {
+            let found = number(one, sources, arm).ok()?;
+            Some(format!(
+                "{} {}",
+                label(sources, &one.experiment, arm),
+                found.main()
+            ))
+        });
+        let beside: Vec<String> = beside.collect();
+        (one.text.clone(), found, beside.join(" · "))
     };
-    let arm = found.as_ref().map_or(&statement.arm, |found| &found.arm);
-    // A model that was trained is called by its arm, `@` and the epochs.
-    let label = |id: &str| {
-        let known = id.split('@').next().unwrap_or(id);
-        match source.and_then(|source| source.spec.arm(known)) {
-            Some(arm) => arm.label.clone(),
-            None => known.to_owned(),
+    Card {
+        title: card.title.clone(),
+        numbers: card.numbers.iter().map(of_card).collect(),
+    }
+}
+
+/// The points of all arms that have both numbers; `None` without two.
+fn points(spec: &ScatterSpec, sources: &[Source<'_>], arms: &[ArmSpec]) -> Option<Picture> {
+    let points = arms.iter().enumerate().filter_map(|(place, arm)| {
+        let of = |one: &NumberSpec| match number(one, sources, &arm.id).ok()? {
+            Cell::Measured(found, _) => Some(found),
+            _ => None,
+        };
+        Some(Point {
+            arm: place,
+            label: arm.label.clone(),
+            strong: arm.default,
+            x: of(&spec.x)?,
+            y: of(&spec.y)?,
+        })
+    });
+    let points: Vec<Point> = points.collect();
+    let (words, styles) = (
+        [spec.x.text.as_str(), spec.y.text.as_str()],
+        [spec.x.form.style(), spec.y.form.style()],
+    );
+    (points.len() > 1).then(|| scatter(&spec.title, words, styles, &points))
+}
+
+/// What tables call an arm, or a model that was trained, which is called by its arm, `@` and the
+/// epochs.
+fn label(sources: &[Source<'_>], experiment: &str, id: &str) -> String {
+    let known = id.split('@').next().unwrap_or(id);
+    let arm = of(sources, experiment).and_then(|source| source.spec.arm(known).cloned());
+    arm.map_or_else(|| known.to_owned(), |arm| arm.label)
+}
+
+fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -> Finding {
+    let source = of(sources, &statement.experiment);
+    let style = statement.form.style();
+    let goal = source.and_then(|source| match &statement.measure {
+        Measure::Goal(name) => source.spec.goals.iter().find(|goal| goal.name == *name),
+        _ => None,
+    });
+    let (arm, bounds) = match goal {
+        Some(goal) => (&goal.arm, goal.bounds()),
+        None => (&statement.arm, statement.bounds()),
+    };
+    let found = source
+        .ok_or_else(|| not_run(&statement.experiment, statement.device))
+        .and_then(|source| {
+            recorded_on(statement, &source)?;
+            measure::measure(&statement.measure, &source, arm, style)
+        });
+    let measured = found.clone().unwrap_or_else(Cell::Missing);
+    let own = source.and_then(|source| source.spec.arm(arm.split('@').next().unwrap_or(arm)));
+    let judgement = bounds.judge(&measured);
+    let why = match found {
+        Err(reason) => reason,
+        Ok(_) => {
+            let beside = statement.beside.iter().filter_map(|arm| {
+                let cell = measure::measure(&statement.measure, &source?, arm, style).ok()?;
+                let label = label(sources, &statement.experiment, arm);
+                Some(format!("{label} {}", cell.main()))
+            });
+            // Labels have commas.
+            let beside: Vec<String> = beside.collect();
+            let mut words = vec![format!("required: {}", bounds.words(style))];
+            words.extend(judgement.needed());
+            words
+                .extend((!beside.is_empty()).then(|| format!("beside it: {}", beside.join(" · "))));
+            let figure = statement
+                .reported
+                .as_ref()
+                .and_then(|name| reported.figure(name));
+            words.extend(figure.map(|figure| format!("the report has {figure}")));
+            words.join("; ")
         }
     };
+    let note = statement.note.iter().map(|note| format!(" {note}"));
     Finding {
         text: statement.text.clone(),
         observation: statement.observation,
         section: source
             .filter(|source| source.records.first().is_some())
             .map(|source| section(source.spec, sources)),
+        label: label(sources, &statement.experiment, arm),
+        of_default: own.is_some_and(|arm| arm.default),
         arm: arm.clone(),
-        label: label(arm),
-        holds: found
-            .as_ref()
-            .ok()
-            .map(|found| found.bounds.hold(found.value)),
-        why: match &found {
-            Ok(found) => why(statement, found, reported, label),
-            Err(reason) => sentence(reason),
-        },
-        measured: match found {
-            Ok(found) => found.cell,
-            Err(reason) => Cell::Missing(reason),
-        },
+        measured,
+        judgement,
+        why: sentence(&why) + &note.collect::<String>(),
+    }
+}
+
+/// Why the records of an experiment do not count, where they are of another device than a statement
+/// is about, or are none.
+fn recorded_on(statement: &Statement, source: &Source<'_>) -> Result<(), String> {
+    let Some(first) = source.records.first() else {
+        return Err(not_run(&statement.experiment, statement.device));
+    };
+    let device = &first.identity.device;
+    match statement.device.filter(|one| Some(*one) != On::of(device)) {
+        None => Ok(()),
+        Some(wanted) => Err(format!(
+            "no records of “{}” on {}: these are of {device}",
+            statement.experiment,
+            wanted.name()
+        )),
     }
 }
 
@@ -157,50 +312,12 @@ fn section(spec: &Spec, sources: &[Source<'_>]) -> String {
     page.unwrap_or(own).clone()
 }
 
-fn not_run(statement: &Statement) -> String {
-    let device = statement.device.map(|one| format!(" on {}", one.name()));
-    let device = device.unwrap_or_default();
-    format!("no records of “{}”{device}", statement.experiment)
-}
-
-/// What is required, what others reach, and what the report has.
-fn why(
-    statement: &Statement,
-    found: &Found,
-    reported: &[Claim],
-    label: impl Fn(&str) -> String,
-) -> String {
-    let style = statement.form.style();
-    let mut words = format!("required: {}", found.bounds.words(style));
-    let beside: Vec<String> = found
-        .beside
-        .iter()
-        .map(|(arm, value)| format!("{} {value}", label(arm)))
-        .collect();
-    if !beside.is_empty() {
-        // Labels have commas.
-        words = format!("{words}; beside it: {}", beside.join(" · "));
-    }
-    let number = statement.reported.as_ref().and_then(|id| {
-        let claim = reported.iter().find(|claim| claim.id == *id)?;
-        claim.value
-    });
-    if let Some(value) = number {
-        words = format!("{words}; the report has {}", style.with_unit(value));
-    }
-    match &statement.note {
-        Some(note) => format!("{} {note}", sentence(&words)),
-        None => sentence(&words),
-    }
+fn not_run(experiment: &str, device: Option<On>) -> String {
+    let device = device.map(|one| format!(" on {}", one.name()));
+    format!("no records of “{experiment}”{}", device.unwrap_or_default())
 }
 
 /// Words with a capital and a full stop.
 fn sentence(words: &str) -> String {
-    let mut letters = words.chars();
-    let first: String = letters
-        .next()
-        .into_iter()
-        .flat_map(char::to_uppercase)
-        .collect();
-    format!("{first}{}.", letters.as_str())
+    format!("{}.", crate::present::words::capital(words))
 }

@@ -2,14 +2,18 @@
 
 use std::fmt::Write as _;
 
+use bsbr_metrics::stats::Interval;
 use maud::{Markup, html};
 
 use crate::estimate::Estimate;
-use crate::render::scale::Scale;
+use crate::render::scale::{Scale, begins};
 use crate::section::{Picture, Style};
 
 /// Width of every chart; small enough to be read on a phone at its own size.
 const WIDTH: f64 = 400.0;
+
+/// An axis need not begin at 0 where values leave more than this share of it empty.
+const EMPTY: f64 = 0.7;
 
 /// Distance between the labels of lines.
 const LABEL_GAP: f64 = 13.5;
@@ -78,7 +82,9 @@ impl LineChart {
             @for one in &self.series { (band(one, &x, &y)) }
             @for (one, (end, label)) in self.series.iter().zip(ends.iter().zip(&labels)) {
                 g class=(class(one.arm, one.strong)) {
-                    path .line d=(line(one.points.iter().map(|(at, e)| (x(*at), y(e.mean))))) {}
+                    path .line stroke-dasharray=[dashes(one)]
+                        d=(line(one.points.iter().map(|(at, e)| (x(*at), y(e.mean))))) {}
+                    path .mark d=(marks(one, &x, &y)) {}
                     path .leader d=(format!(
                         "M{} {}L{} {}",
                         px(one.points.last().map_or(RIGHT, |(at, _)| x(*at)) + 2.0), px(*end),
@@ -104,6 +110,40 @@ impl LineChart {
             (low.min(x), high.max(x))
         });
         if low <= high { (low, high) } else { (0.0, 1.0) }
+    }
+}
+
+/// Dashes of a line: colours begin again after some arms, and are not seen by everybody.
+const DASHES: [&str; 4] = ["", "6 3", "2 2.5", "8 3 2 3"];
+
+fn dashes(one: &Series) -> Option<&'static str> {
+    let dashes = DASHES[one.arm % DASHES.len()];
+    (!dashes.is_empty() && !one.strong).then_some(dashes)
+}
+
+/// A mark at each point of a line: a circle, a square, a diamond or a triangle.
+fn marks(one: &Series, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) -> String {
+    let points = one.points.iter().map(|(at, e)| (x(*at), y(e.mean)));
+    points.map(|(x, y)| mark(one.arm, x, y)).collect()
+}
+
+/// The path of the mark of an arm.
+fn mark(arm: usize, x: f64, y: f64) -> String {
+    let at = |dx: f64, dy: f64| format!("{} {}", px(x + dx), px(y + dy));
+    match arm % 4 {
+        0 => format!(
+            "M{}a2.4 2.4 0 1 0 4.8 0a2.4 2.4 0 1 0 -4.8 0",
+            at(-2.4, 0.0)
+        ),
+        1 => format!("M{}h4.4v4.4h-4.4Z", at(-2.2, -2.2)),
+        2 => format!(
+            "M{}L{}L{}L{}Z",
+            at(0.0, -3.2),
+            at(3.2, 0.0),
+            at(0.0, 3.2),
+            at(-3.2, 0.0)
+        ),
+        _ => format!("M{}L{}L{}Z", at(0.0, -3.0), at(2.9, 2.3), at(-2.9, 2.3)),
     }
 }
 
@@ -140,19 +180,27 @@ pub struct Bar {
     pub value: Result<Estimate, String>,
 }
 
-/// Horizontal bars from zero with intervals, one for each arm.
-pub fn bars(title: &str, label: &str, bars: &[Bar], greatest: f64, style: Style) -> Picture {
+/// Horizontal bars with intervals, one for each arm.
+///
+/// Where most values lie in the upper part of what a bar from zero would show, the axis begins below
+/// them and values are dots; what lies before the axis is an arrow at its beginning.
+pub fn bars(title: &str, label: &str, bars: &[Bar], style: Style) -> Picture {
     const ROW: f64 = 21.0;
     const TOP: f64 = 26.0;
     const LEFT: f64 = 128.0;
     const RIGHT: f64 = WIDTH - 52.0;
     let height = TOP + ROW * bars.len() as f64 + 24.0;
     let foot = TOP + ROW * bars.len() as f64 + 2.0;
-    let x = |value: f64| LEFT + (RIGHT - LEFT) * (value / greatest).clamp(0.0, 1.0);
+    let [least, greatest] = bounds(bars, style);
+    let x = |value: f64| {
+        let place = (value - least) / (greatest - least);
+        LEFT + (RIGHT - LEFT) * place.clamp(0.0, 1.0)
+    };
+    let from_zero = least == 0.0;
     let body = html! {
         text .title x="0" y="13" { (title) }
         @for quarter in 0..=4u8 {
-            @let value = greatest * f64::from(quarter) / 4.0;
+            @let value = least + (greatest - least) * f64::from(quarter) / 4.0;
             line .grid x1=(px(x(value))) x2=(px(x(value))) y1=(px(TOP)) y2=(px(foot)) {}
             text x=(px(x(value))) y=(px(foot + 14.0)) text-anchor="middle" {
                 (short(style.number(value)))
@@ -164,9 +212,15 @@ pub fn bars(title: &str, label: &str, bars: &[Bar], greatest: f64, style: Style)
                 text .name x=(px(LEFT - 8.0)) y=(px(middle)) dy="3.5" text-anchor="end" { (bar.label) }
                 @match &bar.value {
                     Ok(e) => {
-                        rect .bar x=(px(LEFT)) y=(px(middle - 5.5)) height="11" rx="1.5"
-                            width=(px((x(e.mean) - LEFT).max(0.5))) {}
-                        @if let Some(interval) = e.interval {
+                        @if e.mean < least {
+                            path .mark d=(format!("M{} {}l7 -4v8Z", px(LEFT), px(middle))) {}
+                        } @else if from_zero {
+                            rect .bar x=(px(LEFT)) y=(px(middle - 5.5)) height="11" rx="1.5"
+                                width=(px((x(e.mean) - LEFT).max(0.5))) {}
+                        } @else {
+                            path .mark d=(mark(0, x(e.mean), middle)) {}
+                        }
+                        @if let Some(interval) = e.interval.filter(|_| e.mean >= least) {
                             path .whisker d=(format!(
                                 "M{0} {2}H{1}M{0} {3}V{4}M{1} {3}V{4}",
                                 px(x(interval.low)), px(x(interval.high)),
@@ -187,6 +241,124 @@ pub fn bars(title: &str, label: &str, bars: &[Bar], greatest: f64, style: Style)
         height,
         body: body.into_string(),
         label: label.to_owned(),
+    }
+}
+
+/// Where an axis of bars begins and ends.
+fn bounds(bars: &[Bar], style: Style) -> [f64; 2] {
+    let found = || bars.iter().filter_map(|bar| bar.value.as_ref().ok());
+    let ends =
+        |end: fn(&Interval) -> f64| found().map(move |e| e.interval.as_ref().map_or(e.mean, end));
+    let high = ends(|one| one.high).fold(0.0, f64::max);
+    let greatest = match style {
+        // Shares end where they must.
+        Style::Percent(_) if high <= 1.0 => 1.0,
+        _ if high > 0.0 => high,
+        _ => 1.0,
+    };
+    [beginning(ends(|one| one.low).collect(), greatest), greatest]
+}
+
+/// Where an axis up to `greatest` begins: below most values where that is in its upper part, else
+/// at 0. A few that are far below the rest do not squeeze it.
+fn beginning(mut lows: Vec<f64>, greatest: f64) -> f64 {
+    lows.sort_unstable_by(f64::total_cmp);
+    let high = |low: &&f64| **low > EMPTY * greatest;
+    let most = lows.get(lows.len() / 4).as_ref().is_some_and(high);
+    let first = lows.iter().find(high).filter(|_| most);
+    first.map_or(0.0, |low| begins(*low, greatest))
+}
+
+/// A number from `high` on whose quarters are round.
+fn quarters(high: f64) -> f64 {
+    let decade = 10f64.powf((high / 4.0).log10().floor());
+    let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| 4.0 * step * decade);
+    steps.into_iter().find(|top| *top >= high).unwrap_or(high)
+}
+
+/// A point of a scatter chart.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// The place of the arm; it decides colour and mark.
+    pub arm: usize,
+    /// What stands beside it.
+    pub label: String,
+    /// Whether it is the one to read first.
+    pub strong: bool,
+    /// To the right.
+    pub x: Estimate,
+    /// Upwards.
+    pub y: Estimate,
+}
+
+/// Two numbers of each arm: points with the intervals of both.
+pub fn scatter(
+    title: &str,
+    [x_label, y_label]: [&str; 2],
+    [x_style, y_style]: [Style; 2],
+    points: &[Point],
+) -> Picture {
+    const HEIGHT: f64 = 300.0;
+    const LEFT: f64 = 48.0;
+    const RIGHT: f64 = WIDTH - 138.0;
+    const TOP: f64 = 40.0;
+    const BOTTOM: f64 = HEIGHT - 40.0;
+    let range = |of: fn(&Point) -> &Estimate| {
+        let ends = |end: fn(&Interval) -> f64| {
+            let all = points.iter().map(of);
+            all.map(move |e| e.interval.as_ref().map_or(e.mean, end))
+        };
+        let high = ends(|one| one.high).fold(0.0, f64::max);
+        let top = if high > 1.0 { quarters(high) } else { 1.0 };
+        [beginning(ends(|one| one.low).collect(), top), top]
+    };
+    let ([x0, x1], [y0, y1]) = (range(|one| &one.x), range(|one| &one.y));
+    let x = |value: f64| LEFT + (RIGHT - LEFT) * ((value - x0) / (x1 - x0)).clamp(0.0, 1.0);
+    let y = |value: f64| BOTTOM - (BOTTOM - TOP) * ((value - y0) / (y1 - y0)).clamp(0.0, 1.0);
+    let ends = |e: &Estimate| e.interval.map_or([e.mean; 2], |ends| [ends.low, ends.high]);
+    let heights: Vec<f64> = points.iter().map(|one| y(one.y.mean)).collect();
+    let labels = spread(&heights, TOP, BOTTOM);
+    let body = html! {
+        text .title x="0" y="13" { (title) }
+        text x="0" y="30" { (y_label) }
+        @for quarter in 0..=4u8 {
+            @let part = f64::from(quarter) / 4.0;
+            @let (across, up) = (x0 + (x1 - x0) * part, y0 + (y1 - y0) * part);
+            line .grid x1=(px(LEFT)) x2=(px(RIGHT)) y1=(px(y(up))) y2=(px(y(up))) {}
+            line .grid x1=(px(x(across))) x2=(px(x(across))) y1=(px(TOP)) y2=(px(BOTTOM)) {}
+            text x=(px(LEFT - 6.0)) y=(px(y(up))) dy="3.5" text-anchor="end" {
+                (short(y_style.number(up)))
+            }
+            text x=(px(x(across))) y=(px(BOTTOM + 15.0)) text-anchor="middle" {
+                (short(x_style.number(across)))
+            }
+        }
+        text x=(px((LEFT + RIGHT) / 2.0)) y=(px(BOTTOM + 32.0)) text-anchor="middle" { (x_label) }
+        @for (one, label) in points.iter().zip(&labels) {
+            @let (across, up) = (x(one.x.mean), y(one.y.mean));
+            @let ([left, right], [low, high]) = (ends(&one.x), ends(&one.y));
+            g class=(class(one.arm, one.strong)) {
+                path .whisker d=(format!(
+                    "M{} {up}H{}M{across} {}V{}",
+                    px(x(left)), px(x(right)), px(y(low)), px(y(high)),
+                    up = px(up), across = px(across)
+                )) {}
+                path .mark d=(mark(one.arm, across, up)) {}
+                path .leader d=(format!(
+                    "M{} {}L{} {}", px(across + 4.0), px(up), px(RIGHT + 5.0), px(*label)
+                )) {}
+                text .name x=(px(RIGHT + 8.0)) y=(px(*label)) dy="3.5" {
+                    (one.label)
+                    @if one.y.mean < y0 { " (" (y_style.number(one.y.mean)) ")" }
+                }
+            }
+        }
+    };
+    Picture::Svg {
+        width: WIDTH,
+        height: HEIGHT,
+        body: body.into_string(),
+        label: format!("{title}: a point for each arm"),
     }
 }
 
@@ -248,6 +420,27 @@ mod tests {
     fn labels_are_moved_apart() {
         let placed = spread(&[50.0, 51.0, 200.0, 200.0], 10.0, 200.0);
         assert_eq!(placed, [50.0, 63.5, 186.5, 200.0]);
+    }
+
+    #[test]
+    fn an_axis_of_bars_begins_below_most_of_them() {
+        let of = |values: &[f64]| {
+            let bar = |value: &f64| Bar {
+                arm: None,
+                label: String::new(),
+                strong: false,
+                value: Estimate::of(&[*value]).ok_or_else(String::new),
+            };
+            bounds(
+                &values.iter().map(bar).collect::<Vec<_>>(),
+                Style::Percent(1),
+            )
+        };
+        let [low, high] = of(&[0.13, 0.944, 0.97, 0.99, 1.0]);
+        assert!((low - 0.94).abs() < 1e-9 && high == 1.0);
+        assert_eq!(of(&[0.2, 0.3, 0.99]), [0.0, 1.0]);
+        assert_eq!(of(&[]), [0.0, 1.0]);
+        assert_eq!([3.1, 0.9, 17.0].map(quarters), [4.0, 1.0, 20.0]);
     }
 
     #[test]

@@ -1,53 +1,30 @@
-//! Sections as Markdown that reads well before it is rendered.
+//! Parts of a report as Markdown that reads well before it is rendered.
 
 use std::fmt::Write as _;
 
-use crate::overview::Answer;
+use crate::overview::{Answer, Card, Finding};
+use crate::render::pieces::{Part, Piece, front, lead};
 use crate::render::table::Footnotes;
 use crate::render::{Report, png_name, svg_name};
-use crate::section::{
-    Block, Cell, Comparison, Figure, Picture, Reading, Row, Section, Table, Verdict,
-};
+use crate::section::{Cell, Column, Figure, Picture, Reading, Role, Row, Table, Verdict};
 use crate::spec::ArmSpec;
+use crate::verdict::Judgement;
 
-/// How measured cells read.
-const LEGEND: &str =
-    "Measured cells read *mean ± standard deviation [bootstrap 95 %]* over samples.";
-
-/// Heading of the overview.
-pub(super) const OVERVIEW: &str = "What the report says, and what we measure";
-
-/// How to read the overview.
-pub(super) const OVERVIEW_NOTE: &str = "The report's conclusions in our words, each with the claims that it stands on: it misses where \
-     one of them misses, and holds where all are measured and hold. Observations decide nothing. The \
-     limits are ours; a number of the report is told where it is at hand.";
+/// Stands behind the name of the default arm.
+const DEFAULT: &str = " ◆";
 
 /// The front page.
 pub(super) fn index(report: &Report) -> String {
-    let model = &report.model;
-    let mut out = format!("# {} and its conversions\n\n", model.name);
-    let _ = writeln!(
-        out,
-        "A GPT-2 of {} layers, {} heads and {} dimensions ({:.1} M parameters, {} positions, {} \
-         tokens of vocabulary) beside its conversions, untrained where nothing else is said.\n",
-        model.layers,
-        model.heads,
-        model.hidden_size,
-        model.parameters as f64 / 1e6,
-        model.positions,
-        model.vocabulary
+    let mut out = format!(
+        "# {} and its conversions\n\n{}\n\n",
+        report.model.name,
+        lead(report)
     );
-    if report.quick {
-        out.push_str("**A quick run:** the method is the standard one, the samples are few.\n\n");
+    for part in front(report) {
+        let _ = writeln!(out, "## {}\n", part.title);
+        out.push_str(&pieces(&part, "index"));
     }
-    out.push_str(&overview(&report.overview));
-    let glance = report.glance();
-    let _ = writeln!(out, "## {}\n\n{}", glance.title, table(&glance));
-    out.push_str("## Arms\n\n");
-    for arm in &report.arms {
-        let _ = writeln!(out, "- **{}**: {}", arm.label, arm.about);
-    }
-    out.push_str("\n## Sections\n\n");
+    out.push_str("## Sections\n\n");
     for section in &report.sections {
         let _ = writeln!(
             out,
@@ -60,161 +37,153 @@ pub(super) fn index(report: &Report) -> String {
     out
 }
 
+/// A section's file.
+pub(super) fn file(part: &Part<'_>) -> String {
+    let question = part.question.map(|question| format!("*{question}*\n\n"));
+    format!(
+        "# {}\n\n{}{}",
+        part.title,
+        question.unwrap_or_default(),
+        pieces(part, part.id)
+    )
+}
+
+fn pieces(part: &Part<'_>, file: &str) -> String {
+    let all = part.pieces.iter().map(|piece| match piece {
+        Piece::Text(text) => format!("{text}\n\n"),
+        Piece::Cards(all) => cards(all),
+        Piece::Conclusions(all) => conclusions(all),
+        Piece::Arms(all) => arms(all),
+        Piece::Goals(all) => format!("## Goals\n\n{}\n", table(&goals(all))),
+        // The one table of a front page's part has its title.
+        Piece::Table(one) if one.title == part.title => format!("{}\n", table(one)),
+        Piece::Table(one) => format!("## {}\n\n{}\n", one.title, table(one)),
+        Piece::Figure(one) => figure(file, one),
+        Piece::Reading(one) => reading(one),
+        Piece::Run(rows) => run(rows),
+    });
+    all.collect()
+}
+
+fn cards(cards: &[Card]) -> String {
+    let row = |card: &Card| {
+        let number = |(text, cell, beside): &(String, Cell, String)| {
+            let beside = match beside.is_empty() {
+                true => String::new(),
+                false => format!(" ({beside})"),
+            };
+            match cell {
+                Cell::Missing(reason) => format!("— {text}: {reason}"),
+                found => format!("**{}** {text}{beside}", found.main()),
+            }
+        };
+        let numbers: Vec<String> = card.numbers.iter().map(number).collect();
+        format!(
+            "| **{}** | {} |\n",
+            card.title,
+            escape(&numbers.join("<br>"))
+        )
+    };
+    let rows: String = cards.iter().map(row).collect();
+    format!("| The default arm | |\n|---|---|\n{rows}\n")
+}
+
 /// Each conclusion of the report, then the claims that it stands on.
-fn overview(answers: &[Answer]) -> String {
-    if answers.is_empty() {
-        return String::new();
-    }
-    let mut out = format!("## {OVERVIEW}\n\n{OVERVIEW_NOTE}\n\n");
-    for (index, answer) in answers.iter().enumerate() {
-        let verdict = verdict_word(answer.holds());
-        let _ = writeln!(out, "{}. **{verdict}**: {}", index + 1, answer.text);
-    }
-    out.push_str("\n| Claim | arm | measured | n | verdict | why |\n|---|---|---:|---:|---|---|\n");
+fn conclusions(answers: &[Answer]) -> String {
+    let mut out = String::new();
     for (index, answer) in answers.iter().enumerate() {
         let _ = writeln!(
             out,
-            "| **{}. {}** | | | | **{}** | {} |",
+            "{}. **{}**: {}",
+            index + 1,
+            answer.count(),
+            answer.text
+        );
+    }
+    out.push_str("\n| Claim | measured | n | verdict | why |\n|---|---:|---:|---|---|\n");
+    for (index, answer) in answers.iter().enumerate() {
+        let _ = writeln!(
+            out,
+            "| **{}. {}** | | | **{}** | {} |",
             index + 1,
             escape(&answer.text),
-            verdict_word(answer.holds()),
-            escape(&answer.why())
+            answer.count(),
+            answer.others()
         );
-        for one in &answer.findings {
-            let text = match &one.section {
-                Some(section) => format!("[{}]({section}.md)", escape(&one.text)),
-                None => escape(&one.text),
-            };
-            let kind = if one.observation {
-                " *(observation)*"
-            } else {
-                ""
-            };
-            let measured = match &one.measured {
-                // The reason stands beside it.
-                Cell::Missing(_) => "—".to_owned(),
-                found => cell(found, &mut Footnotes::default()),
-            };
-            let n = match &one.measured {
-                Cell::Measured(e, _) => e.n.to_string(),
-                _ => String::new(),
-            };
-            let _ = writeln!(
-                out,
-                "| {text}{kind} | {} | {measured} | {n} | {} | {} |",
-                escape(&one.label),
-                verdict_word(one.holds),
-                escape(&one.why)
-            );
-        }
+        out.extend(answer.findings.iter().map(finding));
     }
-    out.push('\n');
-    out
+    out + "\n"
 }
 
-/// A section's file.
-pub(super) fn section(section: &Section, arms: &[ArmSpec]) -> String {
-    let mut out = format!("# {}\n\n*{}*\n\n", section.title, section.question);
-    for paragraph in &section.method {
-        let _ = writeln!(out, "{paragraph}\n");
-    }
-    let _ = writeln!(out, "{LEGEND}\n");
-    if !section.verdicts.is_empty() {
-        let verdicts: Vec<&Verdict> = section.verdicts.iter().collect();
-        let _ = writeln!(
-            out,
-            "## Verdicts\n\n{}",
-            verdict_table(&verdicts).trim_end()
-        );
-        out.push('\n');
-    }
-    for block in &section.blocks {
-        match block {
-            Block::Text(text) => {
-                let _ = writeln!(out, "{text}\n");
-            }
-            Block::Table(one) => {
-                let _ = writeln!(out, "## {}\n\n{}", one.title, table(one));
-            }
-            Block::Figure(one) => out.push_str(&figure(&section.id, one)),
-            Block::Reading(one) => out.push_str(&reading(one)),
-        }
-    }
-    if !section.comparisons.is_empty() {
-        let one = comparison_table(&section.comparisons, arms);
-        let _ = writeln!(out, "## {}\n\n{}", one.title, table(&one));
-    }
-    out.push_str("## How it was run\n\n| | |\n|---|---|\n");
-    for (name, value) in &section.provenance {
-        let _ = writeln!(out, "| {} | {} |", escape(name), escape(value));
-    }
-    out
-}
-
-fn verdict_table(verdicts: &[&Verdict]) -> String {
-    let table_of = Table {
-        corner: "Claim".to_owned(),
-        columns: ["arm", "required", "measured", "n", "verdict"]
-            .map(str::to_owned)
-            .to_vec(),
-        rows: verdicts
-            .iter()
-            .map(|one| Row {
-                head: one.claim.clone(),
-                arm: None,
-                strong: false,
-                cells: vec![
-                    Cell::Text(one.arm.clone()),
-                    Cell::Text(one.bar.clone()),
-                    one.measured.clone(),
-                    Cell::Text(one.n.map_or_else(|| "—".to_owned(), |n| n.to_string())),
-                    Cell::Text(verdict_word(one.holds).to_owned()),
-                ],
-            })
-            .collect(),
-        ..Table::default()
+fn finding(one: &Finding) -> String {
+    let text = match &one.section {
+        Some(section) => format!("[{}]({section}.md)", escape(&one.text)),
+        None => escape(&one.text),
     };
-    table(&table_of)
+    let kind = if one.observation {
+        " *(observation)*"
+    } else {
+        ""
+    };
+    let arm = match one.of_default {
+        true => String::new(),
+        false => format!(" · *{}*", escape(&one.label)),
+    };
+    let measured = match &one.measured {
+        // The reason stands beside it.
+        Cell::Missing(_) => "—".to_owned(),
+        found => cell(found, &mut Footnotes::default()),
+    };
+    let n = one
+        .measured
+        .samples()
+        .map(|n| n.to_string())
+        .unwrap_or_default();
+    let verdict = one.judgement.words();
+    format!(
+        "| {text}{arm}{kind} | {measured} | {n} | {verdict} | {} |\n",
+        escape(&one.why)
+    )
 }
 
-/// The verdict in words.
-pub(super) fn verdict_word(holds: Option<bool>) -> &'static str {
-    match holds {
-        Some(true) => "holds",
-        Some(false) => "misses",
-        None => "not measured",
+fn arms(arms: &[ArmSpec]) -> String {
+    let line = |arm: &ArmSpec| {
+        let mark = if arm.default { DEFAULT } else { "" };
+        format!("- **{}**{mark}: {}\n", arm.label, arm.about)
+    };
+    arms.iter().map(line).collect::<String>() + "\n"
+}
+
+fn goals(goals: &[Verdict]) -> Table {
+    let row = |one: &Verdict| Row {
+        head: one.claim.clone(),
+        cells: vec![
+            Cell::Text(one.arm.clone()),
+            Cell::Text(one.required.clone()),
+            one.measured.clone(),
+            Cell::Text(
+                one.measured
+                    .samples()
+                    .map_or_else(|| "—".to_owned(), |n| n.to_string()),
+            ),
+            Cell::Text(verdict(one.judgement)),
+        ],
+        ..Row::default()
+    };
+    Table {
+        corner: "Goal".to_owned(),
+        columns: ["arm", "required", "measured", "n", "verdict"]
+            .map(Column::from)
+            .to_vec(),
+        rows: goals.iter().map(row).collect(),
+        ..Table::default()
     }
 }
 
-/// The report's numbers beside ours, as a table.
-pub(super) fn comparison_table(comparisons: &[Comparison], arms: &[ArmSpec]) -> Table {
-    let mut columns = vec!["the report".to_owned()];
-    columns.extend(arms.iter().map(|arm| arm.label.clone()));
-    columns.extend(["the report's number".to_owned(), "source".to_owned()]);
-    Table {
-        title: "The report's numbers beside ours".to_owned(),
-        note: String::new(),
-        corner: "Quantity".to_owned(),
-        columns,
-        rows: comparisons
-            .iter()
-            .map(|one| {
-                let mut cells = vec![one.reported.clone()];
-                cells.extend(arms.iter().map(|arm| match one.ours.get(&arm.id) {
-                    Some(cell) => cell.clone(),
-                    None => Cell::Missing("not measured yet".to_owned()),
-                }));
-                cells.push(Cell::Text(one.verdict.clone()));
-                cells.push(Cell::Text(one.source.clone()));
-                Row {
-                    head: one.quantity.clone(),
-                    arm: None,
-                    strong: false,
-                    cells,
-                }
-            })
-            .collect(),
-        folded: false,
+fn verdict(judgement: Judgement) -> String {
+    match judgement.needed() {
+        Some(needed) => format!("{}: {needed}", judgement.words()),
+        None => judgement.words().to_owned(),
     }
 }
 
@@ -225,7 +194,7 @@ pub(super) fn table(table: &Table) -> String {
     if !table.note.is_empty() {
         let _ = writeln!(out, "{}\n", table.note);
     }
-    let columns: Vec<String> = table.columns.iter().map(|name| escape(name)).collect();
+    let columns: Vec<String> = table.columns.iter().map(|one| escape(&one.title)).collect();
     let _ = writeln!(
         out,
         "| {} | {} |",
@@ -233,18 +202,27 @@ pub(super) fn table(table: &Table) -> String {
         columns.join(" | ")
     );
     let words = |column: usize| {
-        let mut cells = table.rows.iter().filter_map(|row| row.cells.get(column));
+        let own = table.rows.iter().filter(|row| row.role != Role::Reported);
+        let mut cells = own.filter_map(|row| row.cells.get(column));
         cells.any(|cell| matches!(cell, Cell::Text(_)))
     };
     let marks: Vec<&str> = (0..columns.len())
         .map(|column| if words(column) { "---" } else { "---:" })
         .collect();
     let _ = writeln!(out, "|---|{}|", marks.join("|"));
-    for row in &table.rows {
-        let cells: Vec<String> = row.cells.iter().map(|one| cell(one, &mut notes)).collect();
-        let head = match row.strong {
-            true => format!("**{}**", escape(&row.head)),
-            false => escape(&row.head),
+    for (at, row) in table.rows.iter().enumerate() {
+        let cells = row.cells.iter().enumerate().map(|(column, one)| {
+            let text = cell(one, &mut notes);
+            match table.is_best(at, column) {
+                true => format!("**{text}**"),
+                false => text,
+            }
+        });
+        let cells: Vec<String> = cells.collect();
+        let head = match (row.role, row.default) {
+            (Role::Reported, _) => format!("*{}*", escape(&row.head)),
+            (_, true) => format!("{}{DEFAULT}", escape(&row.head)),
+            (_, false) => escape(&row.head),
         };
         let _ = writeln!(out, "| {head} | {} |", cells.join(" | "));
     }
@@ -256,48 +234,37 @@ pub(super) fn table(table: &Table) -> String {
 
 fn cell(cell: &Cell, notes: &mut Footnotes) -> String {
     match cell {
-        Cell::Text(text) => escape(text),
-        Cell::Number(value, style) => format!("{}{}", style.number(*value), style.unit()),
-        Cell::Measured(e, style) => {
-            let mut text = style.number(e.mean);
-            if let Some(std) = e.std {
-                let _ = write!(text, " ± {}", style.beside(std, e.mean));
-            }
-            if let Some(interval) = e.interval {
-                let end = |value| style.beside(value, e.mean);
-                let _ = write!(text, " [{}, {}]", end(interval.low), end(interval.high));
-            }
-            text + style.unit()
+        Cell::Measured(found, style) => {
+            let spread = [cell.deviation(), cell.brackets()].into_iter().flatten();
+            let words = spread.fold(style.number(found.mean), |text, one| {
+                format!("{text} {one}")
+            });
+            words + style.unit()
         }
-        Cell::Spread(main, spread) => format!("{} {}", escape(main), escape(spread)),
-        Cell::Marked(text, true) => format!("{} ✓", escape(text)),
-        Cell::Marked(text, false) => format!("{} ✗", escape(text)),
+        Cell::Derived { text, spread, .. } if !spread.is_empty() => {
+            format!("{} {}", escape(text), escape(spread))
+        }
         Cell::Missing(reason) => format!("— ({})", notes.mark(reason)),
+        other => escape(&other.main()),
     }
 }
 
-fn figure(section: &str, figure: &Figure) -> String {
+fn figure(file: &str, figure: &Figure) -> String {
     let mut out = format!("## {}\n\n", figure.title);
-    if figure
-        .pictures
-        .iter()
-        .any(|one| matches!(one, Picture::Svg { .. }))
-    {
-        let name = svg_name(section, figure);
+    let drawn = |one: &Picture| matches!(one, Picture::Svg { .. });
+    if figure.pictures.iter().any(drawn) {
+        let name = svg_name(file, figure);
         let _ = writeln!(out, "![{}](plots/{name})\n", figure.title);
     }
-    let images: Vec<String> = figure
-        .pictures
-        .iter()
-        .enumerate()
-        .filter_map(|(index, picture)| match picture {
-            Picture::Png { label, .. } => {
-                let name = png_name(section, figure, index);
-                Some(format!("![{label}](plots/{name})<br>{}", escape(label)))
-            }
-            Picture::Svg { .. } => None,
-        })
-        .collect();
+    let images = figure.pictures.iter().enumerate();
+    let images = images.filter_map(|(index, picture)| match picture {
+        Picture::Png { label, .. } => {
+            let name = png_name(file, figure, index);
+            Some(format!("![{label}](plots/{name})<br>{}", escape(label)))
+        }
+        Picture::Svg { .. } => None,
+    });
+    let images: Vec<String> = images.collect();
     if !images.is_empty() {
         let columns = figure.columns.max(1);
         let _ = writeln!(
@@ -330,6 +297,13 @@ fn reading(reading: &Reading) -> String {
         let _ = writeln!(out, "**{}**\n\n{}", one.head, lines.join(">\n"));
     }
     out
+}
+
+fn run(rows: &[(String, String)]) -> String {
+    let row =
+        |(name, value): &(String, String)| format!("| {} | {} |\n", escape(name), escape(value));
+    let rows: String = rows.iter().map(row).collect();
+    format!("## How it was run\n\n| | |\n|---|---|\n{rows}")
 }
 
 /// Text that is shown as it is, whatever a model wrote.

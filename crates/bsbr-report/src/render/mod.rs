@@ -8,6 +8,7 @@ pub mod scale;
 mod inline;
 mod markdown;
 mod page;
+mod pieces;
 mod svg;
 mod table;
 
@@ -16,9 +17,11 @@ use std::path::{Path, PathBuf};
 use bsbr_files::write_file;
 
 use crate::error::ReportError;
-use crate::overview::Answer;
+use crate::overview::Answers;
+use crate::present::subject::Subject;
 use crate::record::ModelInfo;
-use crate::section::{Block, Cell, Figure, Picture, Row, Section, Table};
+use crate::render::pieces::{Part, Piece};
+use crate::section::{Cell, Column, Figure, Picture, Row, Section, Table};
 use crate::spec::ArmSpec;
 
 /// Colours for arms; more arms begin again with the first.
@@ -36,8 +39,10 @@ pub struct Report {
     pub arms: Vec<ArmSpec>,
     /// Whether the counts were those of `--quick`.
     pub quick: bool,
-    /// The report's conclusions, and what became of them.
-    pub overview: Vec<Answer>,
+    /// What the research report is.
+    pub cite: String,
+    /// The default arm in a few numbers, and what became of the report's conclusions.
+    pub answers: Answers,
     /// The sections, in order.
     pub sections: Vec<Section>,
 }
@@ -58,17 +63,26 @@ impl Report {
     /// Every file of the report, by its path within the folder.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut all = Vec::new();
-        for section in &self.sections {
-            for figure in section.blocks.iter().filter_map(figure) {
-                let plots = files(&section.id, figure).into_iter();
-                all.extend(plots.map(|(name, bytes)| (Path::new("plots").join(name), bytes)));
+        let mut plots = |file: &str, part: &Part<'_>| {
+            for piece in &part.pieces {
+                let Piece::Figure(figure) = piece else {
+                    continue;
+                };
+                let drawn = files(file, figure).into_iter();
+                all.extend(drawn.map(|(name, bytes)| (Path::new("plots").join(name), bytes)));
             }
-            let text = markdown::section(section, &self.arms);
-            all.push((
-                PathBuf::from(format!("{}.md", section.id)),
-                text.into_bytes(),
-            ));
+        };
+        for part in pieces::front(self) {
+            plots("index", &part);
         }
+        let mut texts = Vec::new();
+        for section in &self.sections {
+            let part = pieces::section(section);
+            plots(part.id, &part);
+            let text = markdown::file(&part);
+            texts.push((PathBuf::from(format!("{}.md", part.id)), text.into_bytes()));
+        }
+        all.append(&mut texts);
         all.push((
             PathBuf::from("index.md"),
             markdown::index(self).into_bytes(),
@@ -85,17 +99,20 @@ impl Report {
     /// One row for each arm, with every section's headline numbers.
     pub(crate) fn glance(&self) -> Table {
         let headlines: Vec<_> = self.sections.iter().flat_map(|s| &s.headlines).collect();
-        let rows = self.arms.iter().enumerate().map(|(index, arm)| Row {
-            head: arm.label.clone(),
-            arm: Some(index),
-            strong: arm.default,
+        let rows = Subject::arms(&self.arms).into_iter().map(|arm| Row {
             cells: headlines
                 .iter()
                 .map(|one| match one.cells.get(&arm.id) {
+                    // How numbers are spread stands in the sections.
+                    Some(Cell::Measured(found, style)) => Cell::Number(found.mean, *style),
                     Some(cell) => cell.clone(),
                     None => Cell::Missing("not an arm of that experiment".to_owned()),
                 })
                 .collect(),
+            head: arm.label,
+            arm: arm.arm,
+            default: arm.default,
+            role: arm.role,
         });
         let notes: Vec<String> = headlines
             .iter()
@@ -105,9 +122,15 @@ impl Report {
             title: "Every arm at a glance".to_owned(),
             note: notes.join(" "),
             corner: "Arm".to_owned(),
-            columns: headlines.iter().map(|one| one.title.clone()).collect(),
+            columns: headlines
+                .iter()
+                .map(|one| Column {
+                    better: one.better,
+                    ..Column::from(one.title.as_str())
+                })
+                .collect(),
             rows: rows.collect(),
-            folded: false,
+            ..Table::default()
         }
     }
 }
@@ -115,13 +138,6 @@ impl Report {
 /// A table as Markdown, its note before it.
 pub(crate) fn markdown_table(table: &Table) -> String {
     markdown::table(table)
-}
-
-fn figure(block: &Block) -> Option<&Figure> {
-    match block {
-        Block::Figure(figure) => Some(figure),
-        _ => None,
-    }
 }
 
 /// Files of a figure: its SVG pictures together in one, each PNG in its own.

@@ -1,22 +1,27 @@
 //! One page that holds everything: no script, nothing from elsewhere.
 
+use std::fmt::Write as _;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::estimate::Estimate;
-use crate::overview::{Answer, Finding};
+use crate::overview::{Answer, Card, Finding};
 use crate::render::inline::inline;
-use crate::render::markdown::{OVERVIEW, OVERVIEW_NOTE, comparison_table, verdict_word};
+use crate::render::pieces::{OVERVIEW, Part, Piece, front, lead, section};
 use crate::render::table::Footnotes;
 use crate::render::{Report, heatmap, svg};
-use crate::section::{Block, Cell, Figure, Picture, Reading, Row, Section, Style, Table, Verdict};
+use crate::section::{Cell, Figure, Picture, Reading, Role, Row, Table, Verdict};
 use crate::spec::ArmSpec;
+use crate::verdict::Judgement;
 
 const STYLE: &str = include_str!("page.css");
 
 pub(super) fn page(report: &Report) -> String {
-    let model = &report.model;
+    let name = &report.model.name;
+    let fronts = front(report);
+    let sections = report.sections.iter().map(section);
+    let parts: Vec<Part<'_>> = fronts.into_iter().chain(sections).collect();
     let body = html! {
         (DOCTYPE)
         html lang="en" {
@@ -24,35 +29,23 @@ pub(super) fn page(report: &Report) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (model.name) " and its conversions" }
+                title { (name) " and its conversions" }
                 style { (PreEscaped(format!("{}{STYLE}{}", svg::COLOURS, svg::CHART))) }
             }
             body {
                 header .top {
                     p .kicker { "Block sparse attention with block retrieval" }
-                    h1 { (model.name) " and its conversions" }
-                    p .lead {
-                        "A GPT-2 of " (model.layers) " layers, " (model.heads) " heads and "
-                        (model.hidden_size) " dimensions ("
-                        (format!("{:.1}", model.parameters as f64 / 1e6))
-                        " M parameters, " (model.positions) " positions, " (model.vocabulary)
-                        " tokens of vocabulary) beside its conversions, untrained where nothing "
-                        "else is said."
-                    }
-                    @if report.quick {
-                        p .quick { "A quick run: the method is the standard one, the samples are few." }
+                    h1 { (name) " and its conversions" }
+                    p .lead { (inline(&lead(report))) }
+                }
+                nav aria-label="Contents" {
+                    div {
+                        @for part in &parts {
+                            a href=(format!("#{}", part.id)) { (short_title(part)) }
+                        }
                     }
                 }
-                (contents(report))
-                main {
-                    @if !report.overview.is_empty() { (overview(report)) }
-                    section #arms {
-                        h2 { "Every arm at a glance" }
-                        (arms(&report.arms))
-                        (table(&report.glance()))
-                    }
-                    @for section in &report.sections { (section_of(section, &report.arms)) }
-                }
+                main { @for part in &parts { (part_of(part, report)) } }
                 footer {
                     p {
                         "Cells with a spread read: mean ± standard deviation over samples, and below the "
@@ -66,63 +59,104 @@ pub(super) fn page(report: &Report) -> String {
     body.into_string() + "\n"
 }
 
-/// Links that stay in sight.
-fn contents(report: &Report) -> Markup {
-    let sections = report.sections.iter();
-    let sections = sections.map(|one| (one.id.as_str(), one.title.as_str()));
-    let overview = (!report.overview.is_empty()).then_some(("overview", "Overview"));
-    let all = overview
-        .into_iter()
-        .chain([("arms", "Arms")])
-        .chain(sections);
+/// What the contents call a part.
+fn short_title<'a>(part: &Part<'a>) -> &'a str {
+    match part.id {
+        OVERVIEW => "Overview",
+        "arms" => "Arms",
+        _ => part.title,
+    }
+}
+
+fn part_of(part: &Part<'_>, report: &Report) -> Markup {
     html! {
-        nav aria-label="Contents" {
-            div { @for (id, title) in all { a href=(format!("#{id}")) { (title) } } }
+        section id=(part.id) {
+            h2 { (part.title) }
+            @if let Some(question) = part.question { p .question { (question) } }
+            @for piece in &part.pieces { (piece_of(piece, part, report)) }
+        }
+    }
+}
+
+fn piece_of(piece: &Piece<'_>, part: &Part<'_>, report: &Report) -> Markup {
+    match piece {
+        Piece::Text(text) => html! { p { (inline(text)) } },
+        Piece::Cards(all) => html! { div .cards .first { @for one in *all { (card(one)) } } },
+        Piece::Conclusions(all) => conclusions(all, report),
+        Piece::Arms(all) => arms(all),
+        Piece::Goals(all) => html! { div .cards { @for one in *all { (goal(one)) } } },
+        Piece::Table(one) => titled(one, part),
+        Piece::Figure(one) => figure(one),
+        Piece::Reading(one) => reading(one),
+        Piece::Run(rows) => html! {
+            details {
+                summary { h3 { "How it was run" } }
+                dl .run { @for (name, value) in *rows { dt { (name) } dd { (value) } } }
+            }
+        },
+    }
+}
+
+/// A question about the default arm, and the numbers that answer it.
+fn card(card: &Card) -> Markup {
+    html! {
+        div .card {
+            div .claim { (card.title) }
+            @for (at, (text, cell, beside)) in card.numbers.iter().enumerate() {
+                div .number .large[at == 0] {
+                    @match cell {
+                        Cell::Missing(reason) => { span .figure { "—" } " " (text) span .beside { (reason) } }
+                        found => {
+                            span .figure { (found.main()) } " " (text)
+                            @if let Some(interval) = found.brackets() { span .spread { " " (interval) } }
+                            @if !beside.is_empty() { span .beside { (beside) } }
+                        }
+                    }
+                }
+            }
         }
     }
 }
 
 /// The report's conclusions, each with the claims that it stands on.
-fn overview(report: &Report) -> Markup {
+fn conclusions(answers: &[Answer], report: &Report) -> Markup {
     html! {
-        section #overview {
-            h2 { (OVERVIEW) }
-            ol .answers {
-                @for (index, answer) in report.overview.iter().enumerate() {
-                    li {
-                        (verdict(answer.holds())) " "
-                        a href=(format!("#conclusion-{}", index + 1)) { (answer.text) }
-                    }
-                }
+        ol .answers {
+            @for (index, answer) in answers.iter().enumerate() {
+                li { (count(answer)) " " a href=(format!("#conclusion-{}", index + 1)) { (answer.text) } }
             }
-            p .note { (OVERVIEW_NOTE) }
-            table .overview {
-                thead {
-                    tr {
-                        @for name in ["Claim", "Measured", "Verdict", "Why"] {
-                            th scope="col" { (name) }
-                        }
+        }
+        table .overview {
+            thead { tr { @for name in ["Claim", "Measured", "Verdict", "Why"] { th scope="col" { (name) } } } }
+            @for (index, answer) in answers.iter().enumerate() {
+                tbody id=(format!("conclusion-{}", index + 1)) {
+                    tr .conclusion {
+                        th scope="rowgroup" colspan="2" { (index + 1) ". " (answer.text) }
+                        td { (count(answer)) }
+                        td .why { (answer.others()) }
                     }
-                }
-                @for (index, answer) in report.overview.iter().enumerate() {
-                    (answer_of(index, answer, report))
+                    @for one in &answer.findings { (finding(one, report)) }
                 }
             }
         }
     }
 }
 
-fn answer_of(index: usize, answer: &Answer, report: &Report) -> Markup {
-    html! {
-        tbody id=(format!("conclusion-{}", index + 1)) {
-            tr .conclusion {
-                th scope="rowgroup" colspan="2" { (index + 1) ". " (answer.text) }
-                td { (verdict(answer.holds())) }
-                td .why { (answer.why()) }
-            }
-            @for one in &answer.findings { (finding(one, report)) }
-        }
-    }
+/// How many claims of a conclusion hold: red only where none does.
+fn count(answer: &Answer) -> Markup {
+    let [holding, all] = answer.holding();
+    let missing = || {
+        answer
+            .findings
+            .iter()
+            .any(|one| one.judgement == Judgement::Misses)
+    };
+    let class = match holding {
+        _ if holding == all && all > 0 => "good",
+        0 if missing() => "bad",
+        _ => "open",
+    };
+    html! { span class=(format!("verdict {class}")) { (answer.count().replace(' ', "\u{a0}")) } }
 }
 
 fn finding(one: &Finding, report: &Report) -> Markup {
@@ -135,9 +169,9 @@ fn finding(one: &Finding, report: &Report) -> Markup {
                     None => (one.text),
                 }
                 small {
-                    (swatch(arm)) (one.label)
-                    @if let Cell::Measured(e, _) = &one.measured { " · n\u{a0}=\u{a0}" (e.n) }
-                    @if one.observation { " · observation" }
+                    @if !one.of_default { (swatch(arm)) (one.label) " " }
+                    @if let Some(n) = one.measured.samples() { "n\u{a0}=\u{a0}" (n) " " }
+                    @if one.observation { "observation" }
                 }
             }
             td .value {
@@ -147,40 +181,40 @@ fn finding(one: &Finding, report: &Report) -> Markup {
                     found => (value(found)),
                 }
             }
-            td { (verdict(one.holds)) }
+            td { (verdict(one.judgement)) }
             td .why { (inline(&one.why)) }
         }
     }
 }
 
-fn verdict(holds: Option<bool>) -> Markup {
-    let (mark, class) = match holds {
-        Some(true) => ("✓", "good"),
-        Some(false) => ("✗", "bad"),
-        None => ("—", "open"),
+fn verdict(judgement: Judgement) -> Markup {
+    let (mark, class) = match judgement {
+        Judgement::Holds => ("✓", "good"),
+        Judgement::Misses => ("✗", "bad"),
+        Judgement::Undecided(_) => ("?", "open"),
+        Judgement::Open => ("—", "open"),
     };
-    html! { span class=(format!("verdict {class}")) { (mark) "\u{a0}" (verdict_word(holds)) } }
+    html! { span class=(format!("verdict {class}")) { (mark) "\u{a0}" (judgement.words()) } }
 }
 
-fn card(verdict: &Verdict) -> Markup {
+fn goal(goal: &Verdict) -> Markup {
     html! {
         div .card {
-            div .claim { (verdict.claim) ": " (verdict.arm) }
-            @match &verdict.measured {
-                Cell::Measured(e, style) => {
-                    div .figure { (style.number(e.mean)) (style.unit()) }
+            div .claim { (goal.claim) ": " (goal.arm) }
+            @match &goal.measured {
+                Cell::Missing(reason) => { div .figure { "—" } div .spread { (reason) } }
+                found => {
+                    div .figure { (found.main()) }
                     div .spread {
-                        @if let Some(std) = e.std { "± " (style.beside(std, e.mean)) " " }
-                        @if let Some(interval) = interval(e, *style) { (interval) ", " }
-                        "n\u{a0}=\u{a0}" (e.n)
+                        @for part in [found.deviation(), found.brackets()].into_iter().flatten() { (part) " " }
+                        @if let Some(n) = found.samples() { "n\u{a0}=\u{a0}" (n) }
                     }
                 }
-                Cell::Missing(reason) => { div .figure { "—" } div .spread { (reason) } }
-                _ => {}
             }
             div .bar {
-                (self::verdict(verdict.holds))
-                " · required: " (verdict.bar.replace(' ', "\u{a0}"))
+                (verdict(goal.judgement))
+                " · required: " (goal.required.replace(' ', "\u{a0}"))
+                @if let Some(needed) = goal.judgement.needed() { " · " (needed) }
             }
         }
     }
@@ -190,96 +224,90 @@ fn arms(arms: &[ArmSpec]) -> Markup {
     html! {
         dl .arms {
             @for (index, arm) in arms.iter().enumerate() {
-                dt { (swatch(Some(index))) (arm.label) }
+                dt { (swatch(Some(index))) (arm.label) (mark(arm.default)) }
                 dd { (arm.about) }
             }
         }
     }
 }
 
-fn section_of(section: &Section, arms: &[ArmSpec]) -> Markup {
-    html! {
-        section id=(section.id) {
-            h2 { (section.title) }
-            p .question { (section.question) }
-            @for paragraph in &section.method { p { (inline(paragraph)) } }
-            (origin(section))
-            @if !section.verdicts.is_empty() {
-                div .cards { @for verdict in &section.verdicts { (card(verdict)) } }
-            }
-            @for block in &section.blocks {
-                @match block {
-                    Block::Text(text) => p { (inline(text)) },
-                    Block::Table(one) => (titled(one)),
-                    Block::Figure(one) => (figure(one)),
-                    Block::Reading(one) => (reading(one)),
-                }
-            }
-            @if !section.comparisons.is_empty() {
-                (titled(&comparison_table(&section.comparisons, arms)))
-            }
-            details {
-                summary { h3 { "How it was run" } }
-                dl .run {
-                    @for (name, value) in &section.provenance { dt { (name) } dd { (value) } }
-                }
-            }
-        }
-    }
+/// The mark of the default arm.
+fn mark(default: bool) -> Markup {
+    html! { @if default { span .default title="the default arm" { "◆" } } }
 }
 
-/// What a section's numbers come from, in a line.
-fn origin(section: &Section) -> Markup {
-    let of = |name: &str| {
-        let mut all = section.provenance.iter();
-        all.find(|(known, _)| known == name).map(|(_, value)| value)
-    };
+fn titled(one: &Table, part: &Part<'_>) -> Markup {
     html! {
-        p .origin {
-            @if let Some(command) = of("Command") { code { (command) } }
-            @for name in ["Commit", "Machine", "Device", "Seed"] {
-                @if let Some(value) = of(name) { " · " (name.to_lowercase()) " " (value) }
-            }
-        }
-    }
-}
-
-fn titled(one: &Table) -> Markup {
-    html! {
-        @if one.folded {
-            details { summary { h3 { (one.title) } } (table(one)) }
+        @if one.title == part.title {
+            (table(one, part.id))
+        } @else if one.folded {
+            details { summary { h3 { (one.title) } } (table(one, part.id)) }
         } @else {
             h3 { (one.title) }
-            (table(one))
+            (table(one, part.id))
         }
     }
 }
 
-fn table(table: &Table) -> Markup {
+fn table(table: &Table, section: &str) -> Markup {
     let mut notes = Footnotes::of(table);
-    let rows: Vec<Markup> = table.rows.iter().map(|one| row(one, &mut notes)).collect();
+    let rows: Vec<Markup> = (0..table.rows.len())
+        .map(|at| row(table, at, &mut notes))
+        .collect();
+    let name = format!("{section}-{}.csv", in_file_name(&table.title));
     html! {
         div .scroll {
             table {
                 thead {
                     tr {
                         th scope="col" { (table.corner) }
-                        @for name in &table.columns { th scope="col" { (name) } }
+                        @for one in &table.columns { th scope="col" { (one.title) } }
                     }
                 }
                 tbody { @for row in rows { (row) } }
             }
         }
         @for (mark, reason) in notes.iter() { p .foot { sup { (mark) } " " (inline(reason)) } }
-        @if !table.note.is_empty() { p .note { (inline(&table.note)) } }
+        p .note {
+            @if !table.note.is_empty() { (inline(&table.note)) " " }
+            a .data download=(name) href=(format!("data:text/csv;charset=utf-8,{}", percent(&table.csv()))) { "CSV" }
+        }
     }
 }
 
-fn row(row: &Row, notes: &mut Footnotes) -> Markup {
+/// Text as an address has it.
+fn percent(text: &str) -> String {
+    text.bytes().fold(
+        String::with_capacity(text.len() * 5 / 4),
+        |mut out, byte| {
+            if byte.is_ascii_alphanumeric() || b"-_.~,;:=/()[]+".contains(&byte) {
+                out.push(char::from(byte));
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "%{byte:02X}");
+            }
+            out
+        },
+    )
+}
+
+fn in_file_name(title: &str) -> String {
+    let words = title.split(|c: char| !c.is_ascii_alphanumeric());
+    let words: Vec<String> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    words.join("-")
+}
+
+fn row(table: &Table, at: usize, notes: &mut Footnotes) -> Markup {
+    let row: &Row = &table.rows[at];
     html! {
-        tr .strong[row.strong] {
-            th scope="row" { (swatch(row.arm)) (row.head) }
-            @for one in &row.cells { (cell(one, notes)) }
+        tr .strong[row.default] .reported[row.role == Role::Reported] {
+            th scope="row" { (swatch(row.arm)) (row.head) (mark(row.default)) }
+            @for (column, one) in row.cells.iter().enumerate() {
+                (cell(one, notes, table.is_best(at, column), row.role))
+            }
         }
     }
 }
@@ -287,17 +315,18 @@ fn row(row: &Row, notes: &mut Footnotes) -> Markup {
 fn swatch(arm: Option<usize>) -> Markup {
     html! {
         @if let Some(arm) = arm {
-            span class=(format!("swatch a{}", arm % crate::render::ARM_COLOURS)) {}
+            span class=(format!("swatch a{} m{}", arm % crate::render::ARM_COLOURS, arm % 4)) {}
         }
     }
 }
 
-fn cell(cell: &Cell, notes: &mut Footnotes) -> Markup {
+fn cell(cell: &Cell, notes: &mut Footnotes, best: bool, role: Role) -> Markup {
     html! {
         @match cell {
             Cell::Missing(reason) => td title=(reason) { "—" sup { (notes.mark(reason)) } },
+            Cell::Text(text) if role == Role::Reported => td { (text) },
             Cell::Text(_) => td .words { (value(cell)) },
-            _ => td { (value(cell)) },
+            _ => td .best[best] { (value(cell)) },
         }
     }
 }
@@ -307,24 +336,14 @@ fn value(cell: &Cell) -> Markup {
     html! {
         @match cell {
             Cell::Text(text) => (text),
-            Cell::Number(value, style) => span .main { (style.with_unit(*value)) },
-            Cell::Measured(e, style) => {
-                span .main { (style.with_unit(e.mean)) }
-                @if let Some(std) = e.std { span .std { " ± " (style.beside(std, e.mean)) } }
-                @if let Some(interval) = interval(e, *style) { small { (interval) } }
-            },
-            Cell::Spread(main, spread) => { span .main { (main) } small { (spread) } },
-            Cell::Marked(text, good) => span class=(if *good { "good" } else { "bad" }) { (text) },
             Cell::Missing(reason) => (reason),
+            found => {
+                span .main { (found.main()) }
+                @if let Some(deviation) = found.deviation() { span .std { " " (deviation) } }
+                @if let Some(interval) = found.brackets() { small { (interval) } }
+            },
         }
     }
-}
-
-/// The ends of an estimate's interval.
-fn interval(e: &Estimate, style: Style) -> Option<String> {
-    let end = |value| style.beside(value, e.mean);
-    e.interval
-        .map(|one| format!("[{}, {}]", end(one.low), end(one.high)))
 }
 
 fn figure(figure: &Figure) -> Markup {
@@ -389,5 +408,19 @@ fn ramp() -> Markup {
         div .ramp-ends {
             span { "≤ 10⁻⁴" } span { "10⁻³" } span { "10⁻²" } span { "10⁻¹" } span { "1" }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{in_file_name, percent};
+
+    #[test]
+    fn addresses_and_names_hold_any_text() {
+        assert_eq!(percent("a,1\nKL ‖ \"x\""), "a,1%0AKL%20%E2%80%96%20%22x%22");
+        assert_eq!(
+            in_file_name("KL (dense ‖ arm) by length"),
+            "kl-dense-arm-by-length"
+        );
     }
 }

@@ -1,6 +1,102 @@
 //! Vertical axes of charts.
 
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::render::chart::Series;
 use crate::section::superscript;
+
+/// Where an axis that need not begin at 0 does begin: where values leave more than this below them.
+const EMPTY: f64 = 0.5;
+
+/// What axis a chart has, before its values are known.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum ScaleSpec {
+    /// From 0 to 1, or the part of it that has values where that is its upper half.
+    #[default]
+    Unit,
+    /// From 0 to the highest value, at least 1.
+    Linear,
+    /// Decades from this on.
+    Log(f64),
+    /// The decades that have values.
+    Decades,
+    /// So many nines.
+    Nines(u32),
+}
+
+impl FromStr for ScaleSpec {
+    type Err = String;
+
+    /// A scale by its name and, where it has one, its number: `log 1e-6`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, number) = text.split_once(' ').unwrap_or((text, ""));
+        let wrong = || {
+            format!("`{text}` is no scale; there are unit, linear, decades, log FLOOR and nines N")
+        };
+        Ok(match name {
+            "unit" => Self::Unit,
+            "linear" => Self::Linear,
+            "decades" => Self::Decades,
+            "log" => Self::Log(number.parse().map_err(|_| wrong())?),
+            "nines" => Self::Nines(number.parse().map_err(|_| wrong())?),
+            _ => return Err(wrong()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ScaleSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl ScaleSpec {
+    /// The axis for some lines.
+    pub fn over(self, series: &[Series]) -> Scale {
+        let points = || {
+            series
+                .iter()
+                .flat_map(|one| &one.points)
+                .map(|(_, found)| found)
+        };
+        let high = points()
+            .map(|found| found.interval.map_or(found.mean, |ends| ends.high))
+            .fold(0.0, f64::max);
+        let low = points()
+            .map(|found| found.interval.map_or(found.mean, |ends| ends.low))
+            .fold(f64::INFINITY, f64::min);
+        match self {
+            Self::Unit if low.is_finite() && low > EMPTY => Scale::Linear {
+                low: begins(low, 1.0),
+                high: 1.0,
+            },
+            Self::Unit => Scale::Linear {
+                low: 0.0,
+                high: 1.0,
+            },
+            Self::Linear => Scale::Linear {
+                low: 0.0,
+                high: high.max(1.0).ceil(),
+            },
+            Self::Log(floor) => Scale::log(floor, high),
+            Self::Decades => {
+                let means = points().map(|found| found.mean).filter(|mean| *mean > 0.0);
+                Scale::decades(means.fold(high.max(f64::MIN_POSITIVE), f64::min), high)
+            }
+            Self::Nines(most) => Scale::Nines { most },
+        }
+    }
+}
+
+/// A round number below `low` that an axis up to `high` begins at.
+pub(crate) fn begins(low: f64, high: f64) -> f64 {
+    let room = (high - low).max(1e-6);
+    let step = 10f64.powf(room.log10().floor());
+    ((low / step).floor() * step).max(0.0)
+}
 
 /// How values are placed on an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +156,8 @@ impl Scale {
             Self::Linear { low, high } => (0..=4)
                 .map(|i| {
                     let place = f64::from(i) / 4.0;
-                    (place, format!("{:.2}", low + (high - low) * place))
+                    let decimals = if high - low < 0.2 { 3 } else { 2 };
+                    (place, format!("{:.decimals$}", low + (high - low) * place))
                 })
                 .collect(),
             Self::Log { floor, top } => {
@@ -101,6 +198,31 @@ fn power_of_ten(exponent: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_begins_where_the_values_do() {
+        assert!((begins(0.944, 1.0) - 0.94).abs() < 1e-9);
+        assert!((begins(0.62, 1.0) - 0.6).abs() < 1e-9);
+        let line = |low: f64| Series {
+            arm: 0,
+            label: String::new(),
+            strong: false,
+            points: vec![(0.0, crate::estimate::Estimate::of(&[low]).unwrap())],
+        };
+        let Scale::Linear { low, .. } = ScaleSpec::Unit.over(&[line(0.97)]) else {
+            panic!("not linear");
+        };
+        assert!((low - 0.97).abs() < 1e-9);
+        assert_eq!(
+            ScaleSpec::Unit.over(&[line(0.3)]),
+            Scale::Linear {
+                low: 0.0,
+                high: 1.0
+            }
+        );
+        assert_eq!("log 1e-3".parse(), Ok(ScaleSpec::Log(1e-3)));
+        assert!("log".parse::<ScaleSpec>().is_err());
+    }
 
     #[test]
     fn decades_and_nines_are_evenly_spaced() {

@@ -6,11 +6,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-use bsbr_attention::ArmConfig;
 use bsbr_gpt2::Gpt2Config;
 
 use crate::bench::Place;
-use crate::spec::ArmSpec;
+use crate::present::subject::Subject;
 
 /// What a process runs that opens a folder and gives the first token.
 pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");
@@ -53,25 +52,15 @@ impl Kind {
         }
     }
 
-    /// The row of a table.
-    pub(crate) fn row(self) -> ArmSpec {
-        let (label, about) = match self {
-            Self::Sdpa => (
-                "PyTorch, SDPA",
-                "The same shapes in transformers, fused attention.",
-            ),
-            Self::Eager => (
-                "PyTorch, eager",
-                "The same shapes in transformers, plain attention.",
-            ),
+    /// The row of a table, in the colour of a place.
+    pub(crate) fn subject(self, place: usize) -> Subject {
+        let label = match self {
+            Self::Sdpa => "PyTorch, SDPA",
+            Self::Eager => "PyTorch, eager",
         };
-        ArmSpec {
-            id: self.id().to_owned(),
-            label: label.to_owned(),
-            about: about.to_owned(),
-            default: false,
-            swept: false,
-            config: ArmConfig::DENSE,
+        Subject {
+            arm: Some(place),
+            ..Subject::other(self.id(), label)
         }
     }
 }

@@ -31,7 +31,7 @@ fn spec() -> Spec {
     let arms = read_arms(&path).unwrap();
     parse_spec(
         Path::new("density.toml"),
-        DENSITY,
+        &tiny::presented(DENSITY),
         &arms,
         &Overrides::default(),
     )
@@ -41,7 +41,7 @@ fn spec() -> Spec {
 #[test]
 fn shares_are_those_of_the_definition() {
     let (lab, spec) = (tiny::lab(), spec());
-    let experiment = experiments::build(&spec, &[]).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 15, "five domains at three lengths");
     let all: Vec<Measurement> = units

@@ -5,6 +5,8 @@ use std::path::Path;
 use bsbr_report::ReportError;
 use bsbr_report::experiment::Unit;
 use bsbr_report::forecast::Forecast;
+use bsbr_report::overview::Overview;
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
 use bsbr_report::runner::{Nobody, Observer};
 use bsbr_report::spec::{ArmSpec, Overrides, Spec, parse_spec, read_arms};
@@ -23,7 +25,8 @@ fn specs(overrides: &Overrides) -> Vec<Spec> {
     let arms = arms();
     tiny::SPECS
         .iter()
-        .map(|text| parse_spec(Path::new("spec.toml"), text, &arms, overrides).unwrap())
+        .map(|text| tiny::presented(text))
+        .map(|text| parse_spec(Path::new("spec.toml"), &text, &arms, overrides).unwrap())
         .collect()
 }
 
@@ -31,9 +34,10 @@ fn plan(overrides: &Overrides) -> Plan {
     Plan {
         specs: specs(overrides),
         only: Vec::new(),
-        claims: Vec::new(),
-        overview: Vec::new(),
+        reported: Reported::default(),
+        overview: Overview::default(),
         command: "a test".to_owned(),
+        commit: None,
     }
 }
 

@@ -9,6 +9,7 @@ use bsbr_report::runner::Nobody;
 use bsbr_report::section::{Block, Section};
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
+use bsbr_report::verdict::Judgement;
 
 use crate::common;
 use crate::tiny;
@@ -62,7 +63,7 @@ fn crossover(spec: &Spec, lengths: &[usize], arm: fn(f64) -> f64) -> Records {
 #[test]
 fn the_boundary_is_where_the_rounds_cross() {
     let (lab, spec) = (tiny::lab(), tiny::spec(SPEC));
-    let experiment = experiments::build(&spec, &[]).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 3 + 3 + 3 * 5);
     // Times cross at 60 tokens exactly, between lengths, before all, and after all.
@@ -134,7 +135,7 @@ fn all_take_turns_after_the_choice() {
     assert_eq!(others, Vec::<PathBuf>::new());
     let text = std::fs::read_to_string(folder.path().join("hybrid.md")).unwrap();
     for part in [
-        "**Boundary**: moments is ",
+        "**Boundary**: the arm *moments* is ",
         "## The hybrid by length",
         "| reads with | ",
         "time ÷ that of what it reads with",
@@ -153,14 +154,14 @@ fn arms_must_be_dense_and_another() {
         r#"["dense", "moments", "local"]"#,
     ] {
         let text = SPEC.replace(r#"["dense", "moments"]"#, arms);
-        let error = experiments::build(&tiny::spec(&text), &[]).err().unwrap();
+        let error = experiments::build(&tiny::spec(&text)).err().unwrap();
         assert!(error.to_string().contains("`arms`"), "{error}");
     }
 }
 
 /// Made-up records of the committed specification, in which the arm is the faster one beyond 1,200
 /// tokens, and the hybrid takes `slower` times as long as it should.
-fn made_up(slower: f64) -> Section {
+pub fn made_up(slower: f64) -> Section {
     let spec: Spec = common::specs(&Overrides::default())
         .into_iter()
         .find(|spec| spec.method.experiment == "hybrid")
@@ -202,7 +203,7 @@ fn made_up(slower: f64) -> Section {
         }
     }
     let records = Records::new(vec![common::record(&spec, "all", all, 3)]);
-    let experiment = experiments::build(&spec, &[]).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
     experiment.render(&records).unwrap()
 }
 
@@ -213,19 +214,20 @@ fn what_is_said_follows_from_the_numbers() {
         panic!("{:?}", section.blocks[0])
     };
     for part in [
-        "summaries and state is faster than dense from 1200 [",
+        "the arm *summaries and state* is faster than dense from 1200 [",
         "At 4096 tokens it is 3.41 times as fast as dense.",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
-    let holds = |section: &Section| -> Vec<Option<bool>> {
-        section.verdicts.iter().map(|one| one.holds).collect()
+    let found = |section: &Section| -> Vec<Judgement> {
+        section.verdicts.iter().map(|one| one.judgement).collect()
     };
-    assert_eq!(holds(&section), [Some(true); 3]);
+    assert_eq!(found(&section), [Judgement::Holds; 3]);
     assert!(
         section.verdicts[1]
             .claim
             .contains("less that of summaries and state")
     );
-    assert_eq!(holds(&made_up(1.2)), [Some(true), Some(true), Some(false)]);
+    let slow = [Judgement::Holds, Judgement::Holds, Judgement::Misses];
+    assert_eq!(found(&made_up(1.2)), slow);
 }

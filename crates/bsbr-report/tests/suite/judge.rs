@@ -220,7 +220,7 @@ fn votes_are_counted_once_and_for_the_summaries_that_were_judged() {
     let (none, _) = tallies.between("local", "dense");
     assert_eq!(none.preference(0).unwrap_err(), "no votes yet");
 
-    let experiment = experiments::build(&spec(), &[]).unwrap();
+    let experiment = experiments::build(&spec()).unwrap();
     let section = format!("{:?}", experiment.render(&records).unwrap());
     for part in [
         "People's preference",

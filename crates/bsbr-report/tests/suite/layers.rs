@@ -15,6 +15,7 @@ use bsbr_report::runner::{Nobody, Observer};
 use bsbr_report::section::{Block, Section};
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
+use bsbr_report::verdict::Judgement;
 
 use crate::common;
 use crate::tiny;
@@ -236,7 +237,7 @@ fn the_section_is_made_of_records_alone() {
     let plan = tiny::plan(tiny::spec(SPEC));
     let others = differences(&plan, &lab, folder.path()).unwrap();
     assert_eq!(others, Vec::<PathBuf>::new());
-    let experiment = experiments::build(&tiny::spec(SPEC), &[]).unwrap();
+    let experiment = experiments::build(&tiny::spec(SPEC)).unwrap();
     let render = || experiment.render(&Records::new(all.clone())).unwrap();
     assert_eq!(render(), render());
     let text = std::fs::read_to_string(folder.path().join("layers.md")).unwrap();
@@ -257,11 +258,11 @@ fn the_section_is_made_of_records_alone() {
 }
 
 /// What a layer costs, in made-up records.
-const COSTS: [f64; 4] = [0.001, 0.002, 0.004, 0.008];
+pub const COSTS: [f64; 4] = [0.001, 0.002, 0.004, 0.008];
 
 /// Made-up records of the committed specification: costs add up, and on the texts for choices a
 /// layer costs `choice` of itself.
-fn made_up(choice: fn(usize) -> f64) -> Section {
+pub fn made_up(choice: fn(usize) -> f64) -> Section {
     let spec: Spec = common::specs(&Overrides::default())
         .into_iter()
         .find(|spec| spec.method.experiment == "layers")
@@ -307,7 +308,7 @@ fn made_up(choice: fn(usize) -> f64) -> Section {
         }
     }
     let records = Records::new(vec![common::record(&spec, "all", all, 3)]);
-    let experiment = experiments::build(&spec, &[]).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
     experiment.render(&records).unwrap()
 }
 
@@ -333,13 +334,13 @@ fn what_is_said_follows_from_the_numbers() {
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
-    let holds: Vec<Option<bool>> = section.verdicts.iter().map(|one| one.holds).collect();
-    assert_eq!(holds, [Some(true), Some(true)]);
+    let found: Vec<Judgement> = section.verdicts.iter().map(|one| one.judgement).collect();
+    assert_eq!(found, [Judgement::Holds; 2]);
 
     // An order that was chosen where layers cost otherwise misses, and the verdict says where.
     let section = made_up(|layer| COSTS[3 - layer]);
     assert!(first_text(&section).contains("The greedy order is 3, 2, 1, 0."));
     let verdict = &section.verdicts[0];
-    assert_eq!(verdict.holds, Some(false));
+    assert_eq!(verdict.judgement, Judgement::Misses);
     assert!(verdict.claim.contains("k = 2"), "{}", verdict.claim);
 }

@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod card;
-mod committed;
 mod common;
 mod density;
 mod end_to_end;
 mod files;
+mod golden;
 mod hybrid;
 mod judge;
 mod lab;
@@ -18,6 +18,7 @@ mod page;
 mod parquet_file;
 mod perplexity;
 mod reading_memory;
+mod recomputed;
 mod recovery;
 mod runner;
 mod specifications;

@@ -1,11 +1,11 @@
 //! The overview: conclusions of the report, and what made-up records say of them.
 
 use bsbr_report::judge::{Choice, Vote, ballots};
-use bsbr_report::overview::{Answer, Conclusion, Finding, Measure, Source, answer, read_overview};
+use bsbr_report::overview::{Answer, Finding, Measure, Overview, Source, answer};
 use bsbr_report::record::{Measurement, Record, Records};
-use bsbr_report::reported::{Claim, read_claims};
-use bsbr_report::section::Cell;
+use bsbr_report::section::{Cell, Picture};
 use bsbr_report::spec::{Overrides, Spec};
+use bsbr_report::verdict::Judgement;
 
 use crate::common;
 
@@ -20,24 +20,24 @@ fn spec(experiment: &str) -> Spec {
         .unwrap()
 }
 
-/// Conclusions from the text of a file.
-fn conclusions(text: &str) -> Vec<Conclusion> {
+/// An overview from the text of a file.
+fn overview(text: &str) -> Overview {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("overview.toml");
     std::fs::write(&path, text).unwrap();
-    read_overview(&path).unwrap()
+    Overview::read(&path).unwrap()
 }
 
 /// The one finding of a claim of the experiment.
-fn found(spec: &Spec, records: &Records, claim: &str, reported: &[Claim]) -> Finding {
+fn found(spec: &Spec, records: &Records, claim: &str) -> Finding {
     let experiment = &spec.method.experiment;
     let text = format!(
         "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"t\"\n\
          experiment = \"{experiment}\"\n{claim}"
     );
     let sources = [Source { spec, records }];
-    let mut all = answer(&conclusions(&text), &sources, reported);
-    all.remove(0).findings.remove(0)
+    let mut all = answer(&overview(&text), &sources, &common::reported(), &[]);
+    all.conclusions.remove(0).findings.remove(0)
 }
 
 /// Seconds that grow as n² for dense attention and as 700 n for the rest; dense is faster below 700.
@@ -64,13 +64,17 @@ fn times(spec: &Spec) -> Records {
 }
 
 #[test]
-fn the_committed_statements_are_bound_to_what_there_is() {
-    let claims = read_claims(&common::assets().join("reported.toml")).unwrap();
-    let conclusions = common::conclusions();
-    assert_eq!(conclusions.len(), 5);
-    for one in conclusions.iter().flat_map(|one| &one.statements) {
-        if let Some(id) = &one.reported {
-            assert!(claims.iter().any(|claim| claim.id == *id), "{id}");
+fn the_committed_overview_is_bound_to_what_there_is() {
+    let overview = common::overview();
+    let specs = common::specs(&Overrides {
+        full: true,
+        ..Overrides::default()
+    });
+    overview.check(&specs).unwrap();
+    assert_eq!((overview.cards.len(), overview.conclusions.len()), (3, 5));
+    for one in overview.conclusions.iter().flat_map(|one| &one.statements) {
+        if let Some(name) = &one.reported {
+            assert!(common::reported().figure(name).is_some(), "{name}");
         }
         let others: Vec<&String> = match &one.measure {
             Measure::Ratio { over, .. }
@@ -84,11 +88,22 @@ fn the_committed_statements_are_bound_to_what_there_is() {
             let arm = arm.split('@').next().unwrap();
             assert!(spec.arm(arm).is_some(), "{}: {arm}", one.text);
         }
-        if let Measure::Bar(name) = &one.measure {
-            let bar = spec.bars.iter().find(|bar| bar.name == *name);
-            assert_eq!(bar.unwrap().arm, one.arm, "{name}");
+        if let Measure::Goal(name) = &one.measure {
+            let goal = spec.goals.iter().find(|goal| goal.name == *name);
+            assert_eq!(goal.unwrap().arm, one.arm, "{name}");
         }
     }
+    let typo = "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"t\"\n\
+                experiment = \"agreement\"\nat_least = 0.5\n\
+                measure = { mean = { quantity = \"topp1\", length = 1024 } }";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("overview.toml");
+    std::fs::write(&path, typo).unwrap();
+    let error = Overview::read(&path).unwrap().check(&specs).unwrap_err();
+    assert!(
+        error.to_string().contains("`topp1` is no quantity"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -96,11 +111,14 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     let spec = spec("agreement");
     let records = common::agreement(&spec, 4);
     let claim = "measure = { mean = { quantity = \"top1\", length = 1024 } }\nat_least = 0.95\n\
-                 beside = [\"local\", \"nobody\"]\nform = \"percent\"\nreported = \"top-1\"\n\
+                 beside = [\"local\", \"nobody\"]\nform = \"percent\"\nreported = \"agreement:top1\"\n\
                  note = \"And more.\"";
-    let mut reported = read_claims(&common::assets().join("reported.toml")).unwrap();
-    let one = found(&spec, &records, claim, &reported);
-    assert_eq!((one.holds, one.label.as_str()), (Some(true), "moments"));
+    let one = found(&spec, &records, claim);
+    assert_eq!(
+        (one.judgement, one.label.as_str()),
+        (Judgement::Holds, "moments")
+    );
+    assert!(one.of_default);
     assert_eq!(one.section.as_deref(), Some("agreement"));
     assert!(
         one.why
@@ -108,16 +126,18 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
         "{}",
         one.why
     );
-    assert!(one.why.ends_with(" %. And more."), "{}", one.why);
-    for claim in &mut reported {
-        claim.value = (claim.id == "top-1").then_some(0.91);
-    }
-    let one = found(&spec, &records, claim, &reported);
-    assert!(one.why.contains("; the report has 91.0 %."), "{}", one.why);
+    assert!(
+        one.why.ends_with(" %; the report has 76.3 %. And more."),
+        "{}",
+        one.why
+    );
 
-    let bar = "arm = \"local\"\nmeasure = { bar = \"Top-1 agreement, without training\" }";
-    let one = found(&spec, &records, bar, &[]);
-    assert_eq!((one.arm.as_str(), one.holds), ("lookups", Some(true)));
+    let bar = "arm = \"local\"\nmeasure = { goal = \"Top-1 agreement, without training\" }";
+    let one = found(&spec, &records, bar);
+    assert_eq!(
+        (one.arm.as_str(), one.judgement),
+        ("lookups", Judgement::Holds)
+    );
     assert_eq!(one.why, "Required: ≥ 0.950.");
 }
 
@@ -125,9 +145,9 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
 fn ratios_crossovers_and_exponents_come_from_samples() {
     let spec = spec("speed");
     let records = times(&spec);
-    let of = |claim: &str| found(&spec, &records, claim, &[]);
+    let of = |claim: &str| found(&spec, &records, claim);
     let shown = |one: &Finding| match &one.measured {
-        Cell::Spread(main, spread) => format!("{main} {spread}"),
+        Cell::Derived { text, spread, .. } => format!("{text} {spread}"),
         other => panic!("{other:?}"),
     };
 
@@ -140,7 +160,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     };
     assert!((e.mean - 700.0 / 1024.0).abs() < 1e-9 && e.n == 5);
     assert!(e.interval.unwrap().width() < 1e-9);
-    assert_eq!(ratio.holds, Some(true));
+    assert_eq!(ratio.judgement, Judgement::Holds);
 
     let gap = of(
         "arm = \"moments-exact\"\nmeasure = { gap = { quantity = \"seconds\", \
@@ -158,7 +178,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
         "measure = { gap = { quantity = \"seconds\", length = 1024, \
                    source = \"model\", before = \"dense\", goal = \"dense\" } }\nat_least = 0.5",
     );
-    assert_eq!(none.holds, None);
+    assert_eq!(none.judgement, Judgement::Open);
     assert!(none.why.contains("othing to win back"), "{}", none.why);
 
     let crossover = "measure = { crossover = { quantity = \"seconds\", source = \"model\", \
@@ -173,7 +193,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     // Neither an arm that always gains nor one that never does has a crossover.
     for arm in ["local", "published"] {
         let one = of(&format!("arm = \"{arm}\"\n{crossover}"));
-        assert_eq!(one.holds, Some(false), "{one:?}");
+        assert_eq!(one.judgement, Judgement::Misses, "{one:?}");
     }
 
     let exponent = "measure = { exponent = { quantity = \"seconds\", source = \"model\", \
@@ -182,7 +202,10 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     assert!(shown(&one).starts_with("1.00 [0.9"), "{one:?}");
     let dense = of(&format!("arm = \"dense\"\n{exponent}"));
     assert!(shown(&dense).starts_with("2.00 ["), "{dense:?}");
-    assert_eq!((one.holds, dense.holds), (Some(true), Some(false)));
+    assert_eq!(
+        (one.judgement, dense.judgement),
+        (Judgement::Holds, Judgement::Misses)
+    );
 }
 
 #[test]
@@ -190,14 +213,14 @@ fn what_has_no_record_says_why() {
     let (speed, none) = (spec("speed"), Records::default());
     let claim = "measure = { mean = { quantity = \"speedup\", length = 8192, \
                  source = \"model\" } }\nat_least = 1.0";
-    let one = found(&speed, &none, claim, &[]);
-    assert_eq!(one.holds, None);
+    let one = found(&speed, &none, claim);
+    assert_eq!(one.judgement, Judgement::Open);
     assert_eq!(one.why, "No records of “speed”.");
 
     let gpu = format!("device = \"gpu\"\n{claim}");
     let cpu = format!("device = \"cpu\"\n{claim}");
     let records = times(&speed);
-    let one = found(&speed, &records, &gpu, &[]);
+    let one = found(&speed, &records, &gpu);
     assert_eq!(
         one.why,
         "No records of “speed” on a GPU: these are of flex."
@@ -210,14 +233,14 @@ fn what_has_no_record_says_why() {
             record
         })
         .collect();
-    let one = found(&speed, &Records::new(on_gpu), &cpu, &[]);
+    let one = found(&speed, &Records::new(on_gpu), &cpu);
     assert_eq!(
         one.why,
         "No records of “speed” on the CPU: these are of cuda:1."
     );
 
     let unknown = format!("arm = \"nobody\"\n{claim}");
-    let one = found(&speed, &records, &unknown, &[]);
+    let one = found(&speed, &records, &unknown);
     assert_eq!(one.why, "Not measured yet.");
 }
 
@@ -227,8 +250,11 @@ fn preference_is_that_of_the_votes() {
     let records = common::summarisation(&spec, 6);
     let claim = "measure = { preference = { over = \"dense\" } }\nat_least = 0.45\n\
                  form = \"percent\"";
-    let one = found(&spec, &records, claim, &[]);
-    assert_eq!((one.holds, one.why.as_str()), (None, "No votes yet."));
+    let one = found(&spec, &records, claim);
+    assert_eq!(
+        (one.judgement, one.why.as_str()),
+        (Judgement::Open, "No votes yet.")
+    );
     let votes = ballots(&records, ["lookups", "dense"], 1, "ada")
         .into_iter()
         .map(|ballot| Vote {
@@ -244,53 +270,107 @@ fn preference_is_that_of_the_votes() {
             seed: 1,
             ballot: ballot.id,
         });
-    let one = found(&spec, &records.with_votes(votes.collect()), claim, &[]);
-    assert_eq!(one.holds, Some(true));
+    let one = found(&spec, &records.with_votes(votes.collect()), claim);
+    assert_eq!(one.judgement, Judgement::Holds);
 }
 
 #[test]
-fn a_conclusion_stands_on_its_claims() {
-    let finding = |holds: Option<bool>, observation: bool| Finding {
+fn a_conclusion_counts_its_claims() {
+    let finding = |judgement: Judgement, observation: bool| Finding {
         text: "t".to_owned(),
         observation,
         section: None,
         arm: "moments".to_owned(),
         label: "moments".to_owned(),
+        of_default: true,
         measured: Cell::Missing("not yet".to_owned()),
-        holds,
+        judgement,
         why: String::new(),
     };
-    let (yes, no, open) = (Some(true), Some(false), None);
-    for (claims, observations, expected, why) in [
-        (vec![yes, yes], vec![no, open], yes, "2 of 2 claims hold."),
+    let (yes, no) = (Judgement::Holds, Judgement::Misses);
+    let (maybe, open) = (Judgement::Undecided(Some(9)), Judgement::Open);
+    for (claims, observations, count, others) in [
+        (vec![yes, yes], vec![no, open], "2 of 2 hold", ""),
+        (vec![yes, no], vec![yes], "1 of 2 hold", "1 misses"),
         (
-            vec![yes, no],
-            vec![yes],
-            no,
-            "1 of 2 claims hold, 1 misses.",
-        ),
-        (
-            vec![yes, open],
+            vec![yes, maybe, open],
             vec![],
-            open,
-            "1 of 2 claims hold, 1 is not measured.",
+            "1 of 3 hold",
+            "1 undecided, 1 not measured",
         ),
-        (
-            vec![no, no, open, open],
-            vec![],
-            no,
-            "0 of 4 claims hold, 2 miss, 2 are not measured.",
-        ),
-        (vec![], vec![yes], open, "0 of 0 claims hold."),
+        (vec![no, no], vec![], "0 of 2 hold", "2 miss"),
+        (vec![yes], vec![], "1 of 1 holds", ""),
+        (vec![open], vec![yes], "not measured", "1 not measured"),
     ] {
-        let claims = claims.into_iter().map(|holds| finding(holds, false));
-        let observations = observations.into_iter().map(|holds| finding(holds, true));
+        let claims = claims
+            .into_iter()
+            .map(|judgement| finding(judgement, false));
+        let observations = observations
+            .into_iter()
+            .map(|judgement| finding(judgement, true));
         let one = Answer {
             text: "c".to_owned(),
             findings: claims.chain(observations).collect(),
         };
-        assert_eq!((one.holds(), one.why().as_str()), (expected, why));
+        assert_eq!(
+            (one.count().as_str(), one.others().as_str()),
+            (count, others)
+        );
     }
+}
+
+/// What comes of a card and of a scatter chart.
+#[test]
+fn the_first_screen_has_the_default_arm_in_numbers_and_a_point_for_each_arm() {
+    let spec = spec("speed");
+    let records = times(&spec);
+    let text = r#"
+        [[card]]
+        title = "Fast?"
+        [[card.number]]
+        text = "tokens a second"
+        experiment = "speed"
+        measure = { rate = { quantity = "seconds", length = 1024, source = "model" } }
+        beside = ["dense"]
+        [[card.number]]
+        text = "of the cache"
+        experiment = "speed"
+        measure = { cache = { length = 4096 } }
+        form = "percent"
+        [[scatter]]
+        title = "Time against time"
+        x = { text = "x", experiment = "speed", measure = { mean = { quantity = "seconds", length = 512, source = "model" } } }
+        y = { text = "y", experiment = "speed", measure = { mean = { quantity = "seconds", length = 1024, source = "model" } } }
+    "#;
+    let sources = [Source {
+        spec: &spec,
+        records: &records,
+    }];
+    let found = answer(
+        &overview(text),
+        &sources,
+        &common::reported(),
+        &spec.method.arms,
+    );
+    let [(_, rate, beside), (_, cache, _)] = found.cards[0].numbers.as_slice() else {
+        panic!("{:?}", found.cards);
+    };
+    // 1024 tokens in 700 · 1024 seconds and a little noise.
+    assert!(
+        (rate.value().unwrap() * 700.0 - 1.0).abs() < 0.03,
+        "{rate:?}"
+    );
+    assert!(beside.starts_with("dense 0.000"), "{beside}");
+    let default = spec.method.arms.iter().find(|arm| arm.default).unwrap();
+    let expected = default.config.cache_numbers(4096, 64) / (2.0 * 64.0 * 4096.0);
+    assert_eq!(cache.value(), Some(expected));
+    let Picture::Svg { body, .. } = &found.scatters[0] else {
+        panic!("no chart");
+    };
+    assert_eq!(
+        body.matches("class=\"mark\"").count(),
+        spec.method.arms.len()
+    );
 }
 
 #[test]
@@ -305,13 +385,13 @@ fn a_statement_has_limits_once() {
             "no limit",
         ),
         (
-            "measure = { bar = \"b\" }\nat_most = 1.0",
-            "those of its bar",
+            "measure = { goal = \"b\" }\nat_most = 1.0",
+            "those of its goal",
         ),
         ("measure = { median = \"b\" }", "median"),
     ] {
         std::fs::write(&path, format!("{head}{rest}")).unwrap();
-        let error = read_overview(&path).unwrap_err().to_string();
+        let error = Overview::read(&path).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
 }
@@ -328,5 +408,8 @@ fn the_overview_comes_first_and_links_to_its_sections() {
     report.write(folder.path()).unwrap();
     let index = std::fs::read_to_string(folder.path().join("index.md")).unwrap();
     assert!(index.contains("](agreement.md)"), "{index}");
-    assert!(index.contains("| — |  | not measured | No records of “speed” on the CPU. |"));
+    assert!(
+        index.contains("| — |  | not measured | No records of “speed” on the CPU. |"),
+        "{index}"
+    );
 }

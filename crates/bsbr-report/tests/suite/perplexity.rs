@@ -10,6 +10,8 @@ use bsbr_report::corpus::{Corpus, Texts};
 use bsbr_report::datasets::{Columns, DatasetSpec, LocalDataset, Splits};
 use bsbr_report::experiments::perplexity::windows;
 use bsbr_report::lab::Lab;
+use bsbr_report::overview::Overview;
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, parse_spec, read_arms};
@@ -168,16 +170,20 @@ fn run(lab: &Lab, only: &str) -> TempDir {
     let arms = folder.path().join("arms.toml");
     std::fs::write(&arms, tiny::ARMS).unwrap();
     let arms = read_arms(&arms).unwrap();
-    let parse = |text: &&str| parse_spec(Path::new("x"), text, &arms, &Overrides::default());
+    let parse = |text: &str| {
+        let text = tiny::presented(text);
+        parse_spec(Path::new("x"), &text, &arms, &Overrides::default())
+    };
     let plan = Plan {
         specs: tiny::SPECS
             .iter()
             .map(|text| parse(text).unwrap())
             .collect(),
         only: vec![only.to_owned()],
-        claims: Vec::new(),
-        overview: Vec::new(),
+        reported: Reported::default(),
+        overview: Overview::default(),
         command: "a test".to_owned(),
+        commit: None,
     };
     reproduce(&plan, lab, folder.path(), &mut Nobody).unwrap();
     folder

@@ -8,7 +8,8 @@ use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_report::experiments;
 use bsbr_report::experiments::memory::worker::{Cell, Pass, Worker, measure_here};
-use bsbr_report::overview::{Conclusion, Measure, Statement};
+use bsbr_report::overview::{Conclusion, Measure, Overview, Statement};
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
@@ -33,7 +34,7 @@ baselines = []
 extension = { repeat_last = { window = 64 } }
 [counts]
 processes = 2
-[[bar]]
+[[goal]]
 name = "Half of PyTorch's"
 quantity = "peak.by_torch"
 arm = "moments"
@@ -62,7 +63,13 @@ fn spec(text: &str, overrides: &Overrides) -> Spec {
     let path = folder.path().join("arms.toml");
     std::fs::write(&path, tiny::ARMS).unwrap();
     let arms = read_arms(&path).unwrap();
-    parse_spec(Path::new("spec.toml"), text, &arms, overrides).unwrap()
+    parse_spec(
+        Path::new("spec.toml"),
+        &tiny::presented(text),
+        &arms,
+        overrides,
+    )
+    .unwrap()
 }
 
 fn with_torch() -> Overrides {
@@ -105,7 +112,7 @@ fn every_row_is_measured_beside_dense_and_pytorch_in_every_round() {
     let lab = tiny::lab()
         .with_worker(worker())
         .with_python(Some(python(folder.path())));
-    let experiment = experiments::build(&spec(READING, &with_torch()), &[]).unwrap();
+    let experiment = experiments::build(&spec(READING, &with_torch())).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 2);
     for unit in &units {
@@ -128,7 +135,7 @@ fn every_row_is_measured_beside_dense_and_pytorch_in_every_round() {
 #[test]
 fn what_cannot_be_measured_leaves_its_reason_and_the_others() {
     let run = |lab: bsbr_report::lab::Lab, overrides: &Overrides| {
-        let experiment = experiments::build(&spec(READING, overrides), &[]).unwrap();
+        let experiment = experiments::build(&spec(READING, overrides)).unwrap();
         let unit = experiment.units(&lab).unwrap().remove(0);
         experiment.run_unit(&unit, &lab).unwrap()
     };
@@ -154,7 +161,7 @@ fn plan(specs: Vec<Spec>, only: &[&str]) -> Plan {
         arm: "moments".to_owned(),
         beside: Vec::new(),
         device: None,
-        measure: Measure::Bar("Half of PyTorch's".to_owned()),
+        measure: Measure::Goal("Half of PyTorch's".to_owned()),
         at_least: None,
         at_most: None,
         form: Default::default(),
@@ -164,12 +171,16 @@ fn plan(specs: Vec<Spec>, only: &[&str]) -> Plan {
     Plan {
         specs,
         only: only.iter().map(|&one| one.to_owned()).collect(),
-        claims: Vec::new(),
-        overview: vec![Conclusion {
-            text: "Memory".to_owned(),
-            statements: vec![statement],
-        }],
+        reported: Reported::default(),
+        overview: Overview {
+            conclusions: vec![Conclusion {
+                text: "Memory".to_owned(),
+                statements: vec![statement],
+            }],
+            ..Overview::default()
+        },
         command: "a test".to_owned(),
+        commit: None,
     }
 }
 
@@ -204,7 +215,7 @@ fn reading_begins_the_page_of_the_pass_before_and_after_it_is_measured() {
     for part in [
         "# Peak memory\n\n*How much?*",
         "Half of PyTorch's",
-        "| **moments** | 3.0 ± 0.0 [3.0, 3.0] |",
+        "| moments ◆ | 3.0 ± 0.0 [3.0, 3.0] |",
         "| PyTorch, SDPA | 8.0 ± 0.0 [8.0, 8.0] |",
         "pieces of 8 tokens",
         "plots/memory-reading.svg",
@@ -240,7 +251,7 @@ fn settings_that_measure_nothing_are_refused() {
         ("baselines = []", "baselines = [\"numpy\"]", "numpy"),
     ] {
         let text = READING.replace(from, to);
-        let error = experiments::build(&spec(&text, &Overrides::default()), &[]).err();
+        let error = experiments::build(&spec(&text, &Overrides::default())).err();
         let error = error.unwrap().to_string();
         assert!(error.contains(part), "{error}");
     }

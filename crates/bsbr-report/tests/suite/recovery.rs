@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use bsbr_report::ReportError;
 use bsbr_report::experiments;
 use bsbr_report::judge::Session;
+use bsbr_report::overview::Overview;
 use bsbr_report::record::{Measurement, Records};
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::section::{Block, Cell, Table};
@@ -50,7 +52,7 @@ fn spec(text: &str) -> Spec {
     let arms = read_arms(&path).unwrap();
     parse_spec(
         Path::new("recovery.toml"),
-        text,
+        &tiny::presented(text),
         &arms,
         &Overrides::default(),
     )
@@ -61,9 +63,10 @@ fn plan() -> Plan {
     Plan {
         specs: vec![spec(RECOVERY)],
         only: Vec::new(),
-        claims: Vec::new(),
-        overview: Vec::new(),
+        reported: Reported::default(),
+        overview: Overview::default(),
         command: "a test".to_owned(),
+        commit: None,
     }
 }
 
@@ -228,7 +231,7 @@ fn shares_of_gaps_are_said_where_there_is_a_gap() {
         .iter()
         .flat_map(|&model| [0, 1].map(|index| one(model, index)));
     let records = Records::new(vec![common::record(&spec, "tale", all.collect(), 2)]);
-    let experiment = experiments::build(&spec, &[]).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
     let section = experiment.render(&records).unwrap();
     let tables: Vec<&Table> = section
         .blocks
@@ -285,11 +288,11 @@ fn mistakes_are_named() {
     ] {
         let text = RECOVERY.replace(from, to);
         assert_ne!(text, RECOVERY);
-        let error = experiments::build(&spec(&text), &[]).err().unwrap();
+        let error = experiments::build(&spec(&text)).err().unwrap();
         assert!(error.to_string().contains(part), "{error}");
     }
     let spec = spec(RECOVERY);
-    let experiment = experiments::build(&spec, &[]).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
     let lab = tiny::lab();
     let unit = experiment.units(&lab).unwrap().remove(0);
     let error = experiment.run_unit(&unit, &lab).unwrap_err();

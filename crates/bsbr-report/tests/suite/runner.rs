@@ -8,21 +8,25 @@ use bsbr_report::ReportError;
 use bsbr_report::experiment::{Experiment, Unit, batches};
 use bsbr_report::host::Machine;
 use bsbr_report::lab::Lab;
-use bsbr_report::record::{Measurement, Records, RunInfo};
+use bsbr_report::record::{Measurement, Record, Records, RunInfo};
 use bsbr_report::runner::{Job, Nobody, recorded, run};
-use bsbr_report::section::Section;
-use bsbr_report::spec::{Overrides, parse_spec};
+use bsbr_report::spec::{Overrides, Spec, parse_spec};
 use bsbr_report::store::Store;
 
 use crate::tiny;
 
 #[derive(Debug)]
 struct Counting {
+    spec: Spec,
     runs: Rc<Cell<usize>>,
     lengths: Vec<u32>,
 }
 
 impl Experiment for Counting {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let of_length = |&length: &u32| batches("counting", length as usize, 5, 2, 1);
         Ok(self.lengths.iter().flat_map(of_length).collect())
@@ -38,10 +42,6 @@ impl Experiment for Counting {
         });
         Ok(measurements.collect())
     }
-
-    fn render(&self, _records: &Records) -> Result<Section, ReportError> {
-        Ok(Section::default())
-    }
 }
 
 fn job(runs: &Rc<Cell<usize>>, seed: u64) -> Job {
@@ -51,19 +51,23 @@ fn job(runs: &Rc<Cell<usize>>, seed: u64) -> Job {
 fn job_at(runs: &Rc<Cell<usize>>, seed: u64, lengths: &[u32], experiment: &str) -> Job {
     let text = format!(
         "experiment = \"{experiment}\"\ntitle = \"\"\nquestion = \"\"\norder = 1\nseed = 1\n\
-         arms = []\n[settings]\nlengths = [8]"
+         arms = []\n[settings]\nlengths = [8]\n[quantities]\n\
+         third = {{ title = \"a third\", style = \"digits 3\" }}\n\
+         nothing = {{ title = \"nothing\", style = \"digits 3\" }}"
     );
     let overrides = Overrides {
         seed: Some(seed),
         lengths: lengths.to_vec(),
         ..Overrides::default()
     };
+    let spec = parse_spec(Path::new("counting.toml"), &text, &[], &overrides).unwrap();
     Job {
-        spec: parse_spec(Path::new("counting.toml"), &text, &[], &overrides).unwrap(),
         experiment: Box::new(Counting {
+            spec: spec.clone(),
             runs: runs.clone(),
             lengths: lengths.to_vec(),
         }),
+        spec,
     }
 }
 
@@ -120,12 +124,22 @@ fn finished_units_are_not_run_again_unless_something_differs() {
             .is_none()
     );
 
-    // A record that was cut short counts as none.
+    // A record that was damaged in any way counts as none, and is measured again.
     let path = store.path("agreement", "counting-00008-0002-0004");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
-    run(2);
-    assert_eq!(runs.get(), 7);
+    let bytes = std::fs::read(&path).unwrap();
+    let digit = bytes.iter().rposition(u8::is_ascii_digit).unwrap();
+    let (mut other, mut no_text) = (bytes.clone(), bytes.clone());
+    other[digit] = if other[digit] == b'1' { b'2' } else { b'1' };
+    no_text[digit] = 0xff;
+    for (index, damaged) in [&bytes[..bytes.len() / 2], &other, &no_text]
+        .into_iter()
+        .enumerate()
+    {
+        std::fs::write(&path, damaged).unwrap();
+        run(2);
+        assert_eq!(runs.get(), 7 + index);
+        assert_eq!(std::fs::read(&path).unwrap().len(), bytes.len());
+    }
     assert!(store.all("agreement").is_ok());
 }
 
@@ -147,5 +161,55 @@ fn more_lengths_leave_the_records_where_they_are_an_amount() {
         // What else the method says must be the same all along.
         run(2, &[8]);
         assert_eq!(runs.get(), expected + 3);
+    }
+}
+
+#[test]
+fn what_is_not_declared_is_not_recorded() {
+    let lab = tiny::lab();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let mut job = job(&Rc::new(Cell::new(0)), 1);
+    job.spec.layout.quantities = Default::default();
+    let error = run(&[job], &lab, &store, &info(), &mut Nobody).unwrap_err();
+    assert!(matches!(error, ReportError::Undeclared { .. }), "{error}");
+    assert!(error.to_string().contains("`nothing`"), "{error}");
+}
+
+/// A record is of one specification, model, device and type, and of one set of texts.
+#[test]
+fn a_record_of_anything_else_is_not_used() {
+    let lab = tiny::lab();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    let runs = Rc::new(Cell::new(0));
+    let run = || {
+        run(&[job(&runs, 1)], &lab, &store, &info(), &mut Nobody).unwrap();
+        runs.replace(0)
+    };
+    assert_eq!(run(), 3);
+    assert_eq!(run(), 0);
+    let changes: [fn(&mut Record); 7] = [
+        |record| record.identity.model.push('x'),
+        |record| record.identity.data.push('x'),
+        |record| record.identity.device = "cuda".to_owned(),
+        |record| record.identity.dtype = "f16".to_owned(),
+        |record| record.method.seed += 1,
+        |record| record.method.version += 1,
+        |record| record.unit.push('x'),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let unit = "counting-00008-0002-0004";
+        let mut record = store.find("agreement", unit).unwrap().unwrap();
+        let path = store.path("agreement", unit);
+        change(&mut record);
+        record.identity.spec = record.method.hash().unwrap();
+        store.save(&record).unwrap();
+        // What it is called says nothing of what is in it.
+        let saved = store.path("agreement", &record.unit);
+        if saved != path {
+            std::fs::rename(saved, path).unwrap();
+        }
+        assert_eq!(run(), 1, "change {index}");
     }
 }

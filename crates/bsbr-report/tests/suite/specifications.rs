@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bsbr_report::experiments;
-use bsbr_report::reported::read_claims;
+use bsbr_report::record::Records;
 use bsbr_report::spec::{ARMS, Overrides, parse_spec, read_arms, read_specs};
 
 fn assets() -> std::path::PathBuf {
@@ -23,7 +23,6 @@ const OF_SUMMARIES: [&str; 7] = [
 
 #[test]
 fn the_committed_specifications_can_be_run() {
-    let claims = read_claims(&assets().join("reported.toml")).unwrap();
     for (quick, full) in [(false, false), (true, false), (false, true)] {
         let overrides = Overrides {
             quick,
@@ -33,16 +32,15 @@ fn the_committed_specifications_can_be_run() {
         let specs = read_specs(&assets().join("experiments"), &overrides).unwrap();
         assert!(specs.len() >= 3);
         for spec in &specs {
-            experiments::build(spec, &claims).unwrap();
+            experiments::build(spec).unwrap();
             let experiment = spec.method.experiment.as_str();
             let default = spec.method.arms.iter().any(|arm| arm.default);
             assert_ne!(default, OF_SUMMARIES.contains(&experiment), "{experiment}");
-            for claim in claims
-                .iter()
-                .filter(|one| one.experiment == spec.method.experiment)
-            {
-                assert!(spec.method.arms.iter().any(|arm| arm.id == claim.arm));
-            }
+            // It has a section before anything is recorded.
+            let section = experiments::build(spec)
+                .unwrap()
+                .render(&Records::default());
+            assert!(!section.unwrap().method.is_empty(), "{experiment}");
         }
     }
 }
@@ -74,7 +72,11 @@ fn mistakes_are_named() {
         ("arms = []\nchunks = 3", "chunks"),
         ("arms = []\n[quick]\ntexts = 1", "`[quick]`: `texts`"),
         (
-            "arms = []\n[[bar]]\nname = \"b\"\nquantity = \"x\"\narm = \"y\"\nlength = 1",
+            "arms = []\n[[block]]\nkind = \"table\"\nid = \"t\"\ntitle = \"t\"\ncolumns = [\"top1\"]",
+            "`top1` is no quantity",
+        ),
+        (
+            "arms = []\n[[goal]]\nname = \"b\"\nquantity = \"x\"\narm = \"y\"\nlength = 1",
             "`y`",
         ),
     ] {
@@ -92,7 +94,7 @@ fn mistakes_are_named() {
 
     let text = format!("{good}arms = [\"dense\"]\n[settings]\nlengths = 3");
     let spec = parse_spec(Path::new("x.toml"), &text, &arms, &Overrides::default()).unwrap();
-    let error = experiments::build(&spec, &[]).err().unwrap().to_string();
+    let error = experiments::build(&spec).err().unwrap().to_string();
     assert!(error.contains("settings"), "{error}");
 }
 

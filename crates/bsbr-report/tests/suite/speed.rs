@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bsbr_report::experiments;
+use bsbr_report::overview::Overview;
 use bsbr_report::record::Measurement;
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
@@ -34,12 +36,18 @@ fn spec(text: &str, overrides: &Overrides) -> Spec {
     let path = folder.path().join("arms.toml");
     std::fs::write(&path, tiny::ARMS).unwrap();
     let arms = read_arms(&path).unwrap();
-    parse_spec(Path::new("speed.toml"), text, &arms, overrides).unwrap()
+    parse_spec(
+        Path::new("speed.toml"),
+        &tiny::presented(text),
+        &arms,
+        overrides,
+    )
+    .unwrap()
 }
 
 fn measurements(spec: &Spec, python: Option<PathBuf>) -> Vec<Vec<Measurement>> {
     let lab = tiny::lab().with_python(python);
-    let experiment = experiments::build(spec, &[]).unwrap();
+    let experiment = experiments::build(spec).unwrap();
     let units = experiment.units(&lab).unwrap();
     units
         .iter()
@@ -128,9 +136,10 @@ fn the_section_tells_speed_ups_crossovers_and_exponents() {
     let plan = Plan {
         specs: vec![spec(SPEED, &Overrides::default())],
         only: Vec::new(),
-        claims: Vec::new(),
-        overview: Vec::new(),
+        reported: Reported::default(),
+        overview: Overview::default(),
         command: "a test".to_owned(),
+        commit: None,
     };
     reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();
     assert!(folder.path().join(RECORDS).is_dir());

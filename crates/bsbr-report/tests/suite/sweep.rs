@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bsbr_report::experiments;
+use bsbr_report::overview::Overview;
 use bsbr_report::record::Measurement;
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
@@ -37,13 +39,19 @@ fn spec() -> Spec {
     let path = folder.path().join("arms.toml");
     std::fs::write(&path, tiny::ARMS).unwrap();
     let arms = read_arms(&path).unwrap();
-    parse_spec(Path::new("sweep.toml"), SWEEP, &arms, &Overrides::default()).unwrap()
+    parse_spec(
+        Path::new("sweep.toml"),
+        &tiny::presented(SWEEP),
+        &arms,
+        &Overrides::default(),
+    )
+    .unwrap()
 }
 
 #[test]
 fn each_value_is_measured_on_texts_and_questions() {
     let (lab, spec) = (tiny::lab(), spec());
-    let experiment = experiments::build(&spec, &[]).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 6, "five domains and the questions");
     let all: Vec<Measurement> = units
@@ -76,9 +84,10 @@ fn the_section_sets_values_beside_the_first() {
     let plan = Plan {
         specs: vec![spec()],
         only: Vec::new(),
-        claims: Vec::new(),
-        overview: Vec::new(),
+        reported: Reported::default(),
+        overview: Overview::default(),
         command: "a test".to_owned(),
+        commit: None,
     };
     reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();
     assert_eq!(

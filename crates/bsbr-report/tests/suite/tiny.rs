@@ -8,6 +8,8 @@ use bsbr_gpt2::parameters::replace_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use bsbr_report::corpus::Corpus;
 use bsbr_report::lab::Lab;
+use bsbr_report::overview::Overview;
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::Plan;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 use burn::tensor::{Device, TensorData};
@@ -73,13 +75,32 @@ fn lab_around(model: Gpt2, tokenizer: TextTokenizer) -> Lab {
     Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus).unwrap()
 }
 
+/// A specification with the section of the committed one of its experiment.
+pub fn presented(text: &str) -> String {
+    let name = text.split("experiment = \"").nth(1).unwrap();
+    let name = name.split('"').next().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/experiments");
+    let committed = std::fs::read_to_string(folder.join(format!("{name}.toml"))).unwrap();
+    // Keys that belong to no table stand before the first.
+    let (head, _) = committed.split_once("\n[").unwrap();
+    let from = ["\nfrom = ", "\nat = "]
+        .iter()
+        .filter_map(|key| head.find(key))
+        .min();
+    let head = &head[from.unwrap()..];
+    let (_, section) = committed.split_once("\n[quantities]").unwrap();
+    let (own, tables) = text.split_once("\n[").unwrap();
+    format!("{own}{head}\n[{tables}\n[quantities]{section}")
+}
+
 /// A specification that refers to [`ARMS`].
 pub fn spec(text: &str) -> Spec {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("arms.toml");
     std::fs::write(&path, ARMS).unwrap();
     let arms = read_arms(&path).unwrap();
-    parse_spec(Path::new("spec.toml"), text, &arms, &Overrides::default()).unwrap()
+    let text = presented(text);
+    parse_spec(Path::new("spec.toml"), &text, &arms, &Overrides::default()).unwrap()
 }
 
 /// A plan of one specification.
@@ -87,9 +108,10 @@ pub fn plan(spec: Spec) -> Plan {
     Plan {
         specs: vec![spec],
         only: Vec::new(),
-        claims: Vec::new(),
-        overview: Vec::new(),
+        reported: Reported::default(),
+        overview: Overview::default(),
         command: "a test".to_owned(),
+        commit: None,
     }
 }
 
@@ -148,7 +170,7 @@ rarity_tokens = 4_000
 per_unit = 2
 [quick]
 texts_per_domain = 1
-[[bar]]
+[[goal]]
 name = "Cosine"
 quantity = "final.cosine"
 arm = "dense"
@@ -168,7 +190,7 @@ length = 80
 [counts]
 texts_per_domain = 2
 per_unit = 2
-[[bar]]
+[[goal]]
 name = "Top-1"
 quantity = "top1"
 arm = "dense"
@@ -209,7 +231,7 @@ extension = { repeat_last = { window = 512 } }
 [counts]
 questions = 2
 per_unit = 2
-[[bar]]
+[[goal]]
 name = "Right"
 quantity = "among.minus_dense"
 arm = "dense"

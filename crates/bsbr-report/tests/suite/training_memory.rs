@@ -8,6 +8,8 @@ use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_report::experiments;
 use bsbr_report::experiments::memory::worker::{Cell, Pass, Worker, measure_here};
 use bsbr_report::experiments::training_memory::step::Training;
+use bsbr_report::overview::Overview;
+use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
@@ -29,7 +31,7 @@ limit_mib = 4096
 extension = { repeat_last = { window = 64 } }
 [counts]
 processes = 2
-[[bar]]
+[[goal]]
 name = "Fits"
 quantity = "peak.recomputed"
 arm = "dense"
@@ -43,7 +45,7 @@ fn spec(text: &str) -> Spec {
     std::fs::write(&path, tiny::ARMS).unwrap();
     let arms = read_arms(&path).unwrap();
     let file = Path::new("training-memory.toml");
-    parse_spec(file, text, &arms, &Overrides::default()).unwrap()
+    parse_spec(file, &tiny::presented(text), &arms, &Overrides::default()).unwrap()
 }
 
 /// Answers with 3 MiB where activations are kept, and with 0.5 MiB where they are not, but for the
@@ -65,7 +67,7 @@ fn worker() -> Worker {
 #[test]
 fn every_arm_is_measured_both_ways_in_every_round() {
     let lab = tiny::lab().with_worker(worker());
-    let experiment = experiments::build(&spec(SPEC), &[]).unwrap();
+    let experiment = experiments::build(&spec(SPEC)).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 2);
     for unit in &units {
@@ -90,16 +92,18 @@ fn the_section_tells_both_ways_the_reasons_and_the_bar() {
     let plan = Plan {
         specs: vec![spec(SPEC)],
         only: Vec::new(),
-        claims: Vec::new(),
-        overview: Vec::new(),
+        reported: Reported::default(),
+        overview: Overview::default(),
         command: "a test".to_owned(),
+        commit: None,
     };
     let lab = tiny::lab().with_worker(worker());
     reproduce(&plan, &lab, folder.path(), &mut Nobody).unwrap();
     let text = std::fs::read_to_string(folder.path().join("training-memory.md")).unwrap();
     for part in [
-        "48 tokens, blocks recomputed",
-        "16 tokens, activations kept",
+        "Peak of the process, blocks recomputed",
+        "Time of a step, activations kept",
+        "| 16 tokens | 48 tokens |",
         "2 steps for each cell",
         "4096 MiB of address space",
         "8 MiB more were refused",
@@ -112,7 +116,7 @@ fn the_section_tells_both_ways_the_reasons_and_the_bar() {
 #[test]
 fn settings_that_measure_nothing_are_refused() {
     let none = SPEC.replace("[16, 48]", "[]");
-    let error = experiments::build(&spec(&none), &[]).err().unwrap();
+    let error = experiments::build(&spec(&none)).err().unwrap();
     assert!(error.to_string().contains("lengths"), "{error}");
 }
 

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bsbr_report::judge::{Choice, Session, VOTES, read_votes};
+use bsbr_report::record::{FORMAT, Record};
+use bsbr_report::reproduce::RECORDS;
+use bsbr_report::store::Store;
 use serde_json::{Value, json};
 
 use super::server::{start, start_with};
@@ -40,7 +43,7 @@ fn results() -> tempfile::TempDir {
     };
     let local = json!({"arm": "local", "chunk_size": 128, "near_chunks": 1, "sink_tokens": 4});
     let record = json!({
-        "format": 1,
+        "format": FORMAT,
         "unit": "articles",
         "identity": {"spec": "", "model": "", "data": "", "device": "flex", "dtype": "f32"},
         "method": {"experiment": "summarisation", "version": 1, "seed": 1, "quick": false,
@@ -56,9 +59,9 @@ fn results() -> tempfile::TempDir {
         "measurements": ([of(0), of(1)].concat()),
     });
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("records/summarisation");
-    std::fs::create_dir_all(&path).unwrap();
-    std::fs::write(path.join("articles.json"), record.to_string()).unwrap();
+    let record: Record = serde_json::from_value(record).unwrap();
+    let store = Store::new(folder.path().join(RECORDS));
+    store.save(&record).unwrap();
     folder
 }
 

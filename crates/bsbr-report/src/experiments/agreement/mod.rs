@@ -1,18 +1,15 @@
 //! Whether each arm would choose the tokens that the dense model chooses.
 
-mod render;
-
 use serde::Deserialize;
 
 use crate::compare::{self, LogitScore};
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::beside::Reference;
+use crate::experiments::frame::Frame;
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
-use crate::spec::{ArmSpec, Spec};
+use crate::record::Measurement;
+use crate::spec::Spec;
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
@@ -36,54 +33,24 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Agreement {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type Agreement = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Agreement::new(spec)?;
+    one.require(
+        one.settings.length > 0,
+        "settings",
+        "`length` must be above 0",
+    )?;
+    Ok(Box::new(one))
 }
 
 impl Agreement {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        if settings.length == 0 {
-            return Err(ReportError::Setting {
-                experiment: spec.method.experiment.clone(),
-                table: "settings",
-                message: "`length` must be above 0".to_owned(),
-            });
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     /// Every arm on one text.
     fn text(&self, unit: &Unit, index: u64, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.spec.method.seed;
+        let seed = self.seed();
         let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
-        let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
-        let mut measurements: Vec<Measurement> = self.arms().iter().map(new).collect();
+        let mut measurements = self.empty(unit, index);
         let models: Vec<_> = self.arms().iter().map(|arm| lab.model(arm, seed)).collect();
         Reference::read(lab.dense(), &ids)?.compare(
             &models,
@@ -116,19 +83,19 @@ fn fill(one: &mut Measurement, scores: &[LogitScore], cosine: &[f64]) {
 }
 
 impl Experiment for Agreement {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let models = self.arms().len() + 1;
+        let (length, counts) = (self.settings.length, &self.counts);
         let mut units = Vec::new();
         for domain in lab.corpus().domains() {
-            let (length, wanted) = (self.settings.length, self.counts.texts_per_domain);
-            let count = lab.corpus().available(&domain, length, wanted)?;
-            units.extend(batches(
-                &domain,
-                length,
-                count,
-                self.counts.per_unit,
-                models,
-            ));
+            let count = lab
+                .corpus()
+                .available(&domain, length, counts.texts_per_domain)?;
+            units.extend(batches(&domain, length, count, counts.per_unit, models));
         }
         Ok(units)
     }
@@ -139,9 +106,5 @@ impl Experiment for Agreement {
             measurements.extend(self.text(unit, index, lab)?);
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

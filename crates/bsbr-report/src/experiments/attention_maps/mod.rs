@@ -1,7 +1,7 @@
 //! Attention maps of the dense model and of each arm, head by head.
 
+mod gallery;
 mod maps;
-mod render;
 
 use bsbr_gpt2::TokenBatch;
 use serde::Deserialize;
@@ -11,13 +11,13 @@ use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, weighed};
 use crate::experiments::attention_maps::maps::{Grid, HeadScores, Rows};
 use crate::experiments::common::in_turns;
+use crate::experiments::frame::Frame;
 use crate::experiments::watched::Watched;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
 use crate::render::heatmap;
-use crate::reported::Claim;
-use crate::section::Section;
-use crate::spec::{ArmSpec, Spec};
+use crate::section::Block;
+use crate::spec::Spec;
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 2;
@@ -54,57 +54,24 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct AttentionMaps {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type AttentionMaps = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = AttentionMaps::new(spec)?;
+    let settings = &one.settings;
+    one.require(
+        settings.length > 0 && settings.chunk_size > 0 && settings.match_rows > 0,
+        "settings",
+        "`length`, `chunk_size` and `match_rows` must be above 0",
+    )?;
+    for id in &settings.gallery {
+        let message = format!("`gallery` names {id}, which is no arm here");
+        one.require(one.spec.arm(id).is_some(), "settings", message)?;
+    }
+    Ok(Box::new(one))
 }
 
 impl AttentionMaps {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let wrong = |message: String| ReportError::Setting {
-            experiment: spec.method.experiment.clone(),
-            table: "settings",
-            message,
-        };
-        if settings.length == 0 || settings.chunk_size == 0 || settings.match_rows == 0 {
-            let message = "`length`, `chunk_size` and `match_rows` must be above 0";
-            return Err(wrong(message.to_owned()));
-        }
-        if let Some(id) = settings
-            .gallery
-            .iter()
-            .find(|id| !spec.method.arms.iter().any(|arm| arm.id == **id))
-        {
-            return Err(wrong(format!("`gallery` names {id}, which is no arm here")));
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     fn grid(&self) -> Grid {
         Grid {
             chunk_size: self.settings.chunk_size,
@@ -121,17 +88,16 @@ impl AttentionMaps {
         draw: bool,
         lab: &Lab,
     ) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.spec.method.seed;
+        let seed = self.seed();
         let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
         let batch = TokenBatch::single(&ids)?;
-        let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
+        let mut measurements = self.empty(unit, index);
         if let Err(reason) = lab.dense().check(&batch, 0) {
-            let arms = self.arms().iter();
-            return Ok(arms
-                .map(|arm| new(arm).without_values(reason.to_string()))
+            let all = measurements.into_iter();
+            return Ok(all
+                .map(|one| one.without_values(reason.to_string()))
                 .collect());
         }
-        let mut measurements: Vec<Measurement> = self.arms().iter().map(new).collect();
         let mut runs = Vec::new();
         for (place, arm) in self.arms().iter().enumerate() {
             match lab.model(arm, seed) {
@@ -255,10 +221,24 @@ fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
 }
 
 impl Experiment for AttentionMaps {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let models = self.arms().len() + 1;
         let units = in_turns(lab, self.settings.length, self.counts.texts, 1, models)?;
         Ok(weighed(units, EFFORT).collect())
+    }
+
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        match name {
+            "gallery" => {
+                let drawn = gallery::gallery(self, records)?;
+                Ok(drawn.map(Block::Figure).into_iter().collect())
+            }
+            _ => Ok(vec![Block::Table(gallery::by_head(self, records, name))]),
+        }
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -268,9 +248,5 @@ impl Experiment for AttentionMaps {
             measurements.extend(self.text(unit, index, first && index == 0, lab)?);
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        render::section(self, records)
     }
 }

@@ -1,7 +1,5 @@
 //! How much of the attention is computed exactly, and how spread it is.
 
-mod render;
-
 use bsbr_gpt2::TokenBatch;
 use bsbr_metrics::density::attention_density;
 use serde::Deserialize;
@@ -10,11 +8,10 @@ use crate::compare::host;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, weighed};
 use crate::experiments::common::in_turns;
+use crate::experiments::frame::Frame;
 use crate::experiments::watched::Watched;
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
@@ -47,54 +44,18 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Density {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type Density = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Density::new(spec)?;
+    one.require_lengths("lengths", &one.settings.lengths)?;
+    let sound = one.settings.rows > 0 && (0.0..1.0).contains(&one.settings.threshold);
+    let message = "`rows` must be above 0, and `threshold` a weight from 0 to below 1";
+    one.require(sound, "settings", message)?;
+    Ok(Box::new(one))
 }
 
 impl Density {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let sound = !settings.lengths.is_empty()
-            && !settings.lengths.contains(&0)
-            && settings.rows > 0
-            && (0.0..1.0).contains(&settings.threshold);
-        if !sound {
-            return Err(ReportError::Setting {
-                experiment: spec.method.experiment.clone(),
-                table: "settings",
-                message: "`lengths` needs one, all above 0; `rows` must be above 0, and \
-                          `threshold` a weight from 0 to below 1"
-                    .to_owned(),
-            });
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     /// Every layer of one arm on one text.
     fn layers(
         &self,
@@ -149,6 +110,10 @@ fn queries(tokens: usize, count: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Experiment for Density {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let models = self.arms().len();
         let mut units = Vec::new();
@@ -184,10 +149,6 @@ impl Experiment for Density {
             }
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dense attention up to a measured length and an arm beyond it: what that gains and what it keeps.
 
-mod render;
+mod shown;
 
 use bsbr_convert::Hybrid;
 use bsbr_gpt2::{Gpt2, PositionExtension};
@@ -12,13 +12,13 @@ use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches};
 use crate::experiments::beside::{Reference, set_closeness};
 use crate::experiments::common::shares;
-use crate::experiments::timed::Timed;
+use crate::experiments::frame::Frame;
 use crate::growth::Crossover;
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
-use crate::reported::Claim;
+use crate::present::subject::Subject;
+use crate::record::{Measurement, Pool, Records};
 use crate::rounds::{Contestant, Rounds, model_run};
-use crate::section::Section;
+use crate::section::{Block, Verdict};
 use crate::spec::{ArmSpec, Spec, dense};
 
 /// Version of the way to measure.
@@ -72,106 +72,54 @@ pub struct Counts {
     pub texts: u64,
 }
 
-/// The experiment.
+/// The experiment, with dense, the arm, and the hybrid of both.
 ///
 /// Its first units time dense and arm, at every length. Where the arm becomes faster is where the
 /// hybrid of the units after them changes from one to the other.
-#[derive(Debug)]
-pub struct ByLength {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
-    /// Dense, the arm, and the hybrid of both.
-    rows: [ArmSpec; 3],
+pub type ByLength = Frame<Settings, Counts, [ArmSpec; 3]>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Frame::<Settings, Counts>::new(spec)?;
+    one.require_lengths("lengths", &one.settings.lengths)?;
+    let sound = one.counts.runs > 0 && one.counts.slow_runs > 0;
+    one.require(sound, "counts", "`runs` and `slow_runs` must be above 0")?;
+    let [dense, arm] = one.arms() else {
+        return Err(one.refused("`arms` must be the dense one and another"));
+    };
+    if !dense.is_dense() || arm.is_dense() {
+        return Err(one.refused("`arms` must be the dense one and another"));
+    }
+    let rows = [
+        dense.clone(),
+        ArmSpec {
+            default: false,
+            ..arm.clone()
+        },
+        ArmSpec {
+            id: HYBRID.to_owned(),
+            label: HYBRID.to_owned(),
+            about: "The one up to the crossover, the other beyond it.".to_owned(),
+            default: true,
+            ..arm.clone()
+        },
+    ];
+    Ok(Box::new(one.with(rows)))
 }
 
 impl ByLength {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let counts: Counts = spec.method.counts()?;
-        let wrong = |table, message: &str| ReportError::Setting {
-            experiment: spec.method.experiment.clone(),
-            table,
-            message: message.to_owned(),
-        };
-        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
-            let message = "`lengths` needs one, and all above 0";
-            return Err(wrong("settings", message));
-        }
-        if counts.runs == 0 || counts.slow_runs == 0 {
-            return Err(wrong("counts", "`runs` and `slow_runs` must be above 0"));
-        }
-        let rows = match spec.method.arms.as_slice() {
-            [one, two]
-                if one.config.chunk_size().is_none() && two.config.chunk_size().is_some() =>
-            {
-                let hybrid = ArmSpec {
-                    id: HYBRID.to_owned(),
-                    label: HYBRID.to_owned(),
-                    about: "The one up to the crossover, the other beyond it.".to_owned(),
-                    default: true,
-                    ..two.clone()
-                };
-                let two = ArmSpec {
-                    default: false,
-                    ..two.clone()
-                };
-                [one.clone(), two, hybrid]
-            }
-            _ => {
-                return Err(wrong(
-                    "settings",
-                    "`arms` must be the dense one and another",
-                ));
-            }
-        };
-        Ok(Self {
-            settings,
-            counts,
-            spec,
-            claims,
-            rows,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
     /// Those that the hybrid chooses between.
     fn forms(&self) -> &[ArmSpec] {
-        &self.rows[..2]
+        &self.own[..2]
     }
 
     fn arm(&self) -> &ArmSpec {
-        &self.rows[1]
-    }
-
-    fn timed<'a>(&'a self, records: &'a Records, rows: &'a [ArmSpec], scope: &'a str) -> Timed<'a> {
-        Timed {
-            records,
-            rows,
-            lengths: &self.settings.lengths,
-            scope,
-        }
+        &self.own[1]
     }
 
     /// From where on the arm is the faster one; `None` where both were timed nowhere.
     fn crossover(&self, records: &Records) -> Option<Crossover> {
-        let timed = self.timed(records, &[], CROSSOVER);
-        Crossover::of(
-            &timed.levels(&self.rows[1].id),
-            &timed.levels(&self.rows[0].id),
-        )
+        let levels = |row: &ArmSpec| records.levels(&row.id, Pool::Source(CROSSOVER), "seconds");
+        Crossover::of(&levels(&self.own[1]), &levels(&self.own[0]))
     }
 
     /// Dense and arm, or why they cannot be had.
@@ -201,7 +149,7 @@ impl ByLength {
         let seed = self.spec.method.seed;
         let ids = random(seed, 0, lab.dense().config().vocab_size, unit.length);
         let contestants: Vec<Contestant<'_>> = self
-            .rows
+            .own
             .iter()
             .zip(models)
             .map(|(row, model)| Contestant {
@@ -214,7 +162,7 @@ impl ByLength {
             slow_runs: self.counts.slow_runs,
             slow_seconds: self.settings.slow_seconds,
         };
-        let base = dense(&self.rows).map(|arm| arm.id.as_str());
+        let base = dense(&self.own).map(|arm| arm.id.as_str());
         rounds.run(&contestants, base, |id, round| {
             Measurement::new(id, &unit.source, unit.length, round)
         })
@@ -238,6 +186,10 @@ fn beside_form(measurements: &mut [Measurement], form: &str) {
 }
 
 impl Experiment for ByLength {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (lengths, counts) = (&self.settings.lengths, &self.counts);
         let mut units = Vec::new();
@@ -252,10 +204,34 @@ impl Experiment for ByLength {
         }
         for &length in lengths {
             for (domain, count) in shares(lab, length, counts.texts)? {
-                units.extend(batches(&domain, length, count, PER_UNIT, self.rows.len()));
+                units.extend(batches(&domain, length, count, PER_UNIT, self.own.len()));
             }
         }
         Ok(units)
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        Subject::arms(&self.own)
+    }
+
+    fn word(&self, name: &str, _: &Records) -> Option<String> {
+        match name {
+            "arm" => Some(self.arm().label.clone()),
+            "slow runs" => Some(self.counts.slow_runs.min(self.counts.runs).to_string()),
+            _ => None,
+        }
+    }
+
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        let view = shown::View::new(self, records);
+        Ok(match name {
+            "boundary" => view.observation().map(Block::Text).into_iter().collect(),
+            _ => vec![Block::Table(view.overview())],
+        })
+    }
+
+    fn verdicts(&self, records: &Records) -> Vec<Verdict> {
+        shown::View::new(self, records).verdicts()
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -277,7 +253,7 @@ impl Experiment for ByLength {
         let chosen = hybrid.map(|hybrid| hybrid.for_length(unit.length).clone());
         let form = chosen.as_ref().ok().map(|model| {
             let dense = model.config().arm(0).chunk_size().is_none();
-            (dense, self.rows[usize::from(!dense)].id.as_str())
+            (dense, self.own[usize::from(!dense)].id.as_str())
         });
         models.push(chosen);
         let reads = |one: &mut Measurement| {
@@ -300,7 +276,7 @@ impl Experiment for ByLength {
         for index in unit.samples.clone() {
             let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
             let new = |row: &ArmSpec| Measurement::new(&row.id, &unit.source, unit.length, index);
-            let mut all: Vec<Measurement> = self.rows.iter().map(new).collect();
+            let mut all: Vec<Measurement> = self.own.iter().map(new).collect();
             Reference::read(dense, &ids)?.compare(
                 &models,
                 &mut all,
@@ -311,9 +287,5 @@ impl Experiment for ByLength {
             measurements.append(&mut all);
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

@@ -1,8 +1,8 @@
 //! Which layers to convert: each alone, the first and the last few, and the cheapest by loss.
 
 mod greedy;
-mod render;
 mod sets;
+mod shown;
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,12 @@ use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::beside::{Reference, set_closeness};
 use crate::experiments::common::{beside_dense, shares};
+use crate::experiments::frame::Frame;
 use crate::experiments::layers::greedy::{LOSS, Step, candidates, steps};
 use crate::experiments::layers::sets::{Layers, Order};
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::section::{Block, Verdict};
 use crate::spec::{ArmSpec, Spec, dense};
 
 /// Version of the way to measure.
@@ -62,55 +62,22 @@ pub struct Counts {
 ///
 /// A step of the greedy order is a unit for each arm, which builds on the steps before it; the
 /// units of texts follow, for they measure what the order says.
-#[derive(Debug)]
-pub struct LayerByLayer {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type LayerByLayer = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = LayerByLayer::new(spec)?;
+    let message = "`length` must be above 1, for a token to be predicted";
+    one.require(one.settings.length > 1, "settings", message)?;
+    let message = "`choosing_texts` must be above 0";
+    one.require(one.counts.choosing_texts > 0, "counts", message)?;
+    let dense = dense(one.arms()).is_some();
+    one.require(dense, "settings", "`arms` needs the dense one")?;
+    Ok(Box::new(one))
 }
 
 impl LayerByLayer {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let counts: Counts = spec.method.counts()?;
-        let wrong = |table, message: &str| ReportError::Setting {
-            experiment: spec.method.experiment.clone(),
-            table,
-            message: message.to_owned(),
-        };
-        if settings.length < 2 {
-            let message = "`length` must be above 1, for a token to be predicted";
-            return Err(wrong("settings", message));
-        }
-        if counts.choosing_texts == 0 {
-            return Err(wrong("counts", "`choosing_texts` must be above 0"));
-        }
-        if dense(&spec.method.arms).is_none() {
-            return Err(wrong("settings", "`arms` needs the dense one"));
-        }
-        Ok(Self {
-            settings,
-            counts,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
     /// The arms that layers are converted to, with their places among all.
-    fn arms(&self) -> impl Iterator<Item = (usize, &ArmSpec)> {
+    fn converted(&self) -> impl Iterator<Item = (usize, &ArmSpec)> {
         let arms = self.spec.method.arms.iter().enumerate();
         arms.filter(|(_, arm)| arm.config.chunk_size().is_some())
     }
@@ -246,12 +213,16 @@ fn in_parts<'a>(
 }
 
 impl Experiment for LayerByLayer {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let of = lab.dense().config().n_layer;
         let (length, counts) = (self.settings.length, &self.counts);
         let mut units = Vec::new();
         let choosing = counts.choosing_texts;
-        for (_, arm) in self.arms() {
+        for (_, arm) in self.converted() {
             units.extend((0..of).map(|step| Unit {
                 source: format!("greedy step {}", step + 1),
                 length,
@@ -261,12 +232,20 @@ impl Experiment for LayerByLayer {
             }));
         }
         // Alone, first and last: a greedy order may share all of its sets with them.
-        let models = self.arms().count() * (3 * of - 2) + 2;
+        let models = self.converted().count() * (3 * of - 2) + 2;
         for (domain, count) in shares(lab, length, counts.texts)? {
             let own = batches(&domain, length, count, counts.per_unit, models);
             units.extend(weighed(own, TEXT_EFFORT));
         }
         Ok(units)
+    }
+
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        Ok(shown::View::new(self, records).blocks(name))
+    }
+
+    fn verdicts(&self, records: &Records) -> Vec<Verdict> {
+        shown::View::new(self, records).verdicts()
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -281,7 +260,7 @@ impl Experiment for LayerByLayer {
     ) -> Result<Vec<Measurement>, ReportError> {
         // Only a step of an order is about one arm.
         let chosen_for = self
-            .arms()
+            .converted()
             .find(|(_, arm)| unit.arm.as_ref() == Some(&arm.id));
         if let Some((_, arm)) = chosen_for {
             return self.step(unit, arm, lab, earlier);
@@ -292,7 +271,7 @@ impl Experiment for LayerByLayer {
         if let Some(arm) = dense(&self.spec.method.arms) {
             rows.push((arm.id.clone(), lab.model(arm, seed)));
         }
-        for (_, arm) in self.arms() {
+        for (_, arm) in self.converted() {
             let sets = self.all_sets(earlier, arm, of);
             let ids = sets.iter().map(|set| set.id(arm, of));
             rows.extend(ids.zip(models(&sets, arm, seed, lab)));
@@ -304,9 +283,5 @@ impl Experiment for LayerByLayer {
             measurements.extend(self.text(&rows, &ids, lab, new)?);
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

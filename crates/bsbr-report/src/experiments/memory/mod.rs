@@ -1,6 +1,5 @@
 //! How much memory a forward pass without a cache takes, each in a process of its own.
 
-pub(super) mod render;
 pub mod worker;
 
 use bsbr_gpt2::PositionExtension;
@@ -9,12 +8,11 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
 use crate::experiments::common::dense_place;
+use crate::experiments::frame::Frame;
 use crate::experiments::memory::worker::{Cell, Pass};
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
-use crate::spec::{ArmSpec, Spec};
+use crate::record::Measurement;
+use crate::spec::Spec;
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
@@ -50,50 +48,19 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Memory {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
-}
+pub type Memory = Frame<Settings, Counts>;
 
-impl Memory {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
-            return Err(ReportError::Setting {
-                experiment: spec.method.experiment.clone(),
-                table: "settings",
-                message: "`lengths` needs one, and all above 0".to_owned(),
-            });
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Memory::new(spec)?;
+    one.require_lengths("lengths", &one.settings.lengths)?;
+    Ok(Box::new(one))
 }
 
 impl Experiment for Memory {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let processes = self.counts.processes * self.arms().len() as u64;
         let unit = |&length: &usize| Unit {
@@ -142,9 +109,5 @@ impl Experiment for Memory {
             }
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

@@ -1,6 +1,6 @@
 //! How well each arm predicts running text.
 
-mod render;
+mod figures;
 
 use bsbr_data::windows::{Window, strided_windows};
 use bsbr_train::evaluate::negative_log_likelihood;
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use crate::corpus::Passage;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiments::frame::Frame;
 use crate::lab::Lab;
 use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::section::{Block, Headline};
 use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
@@ -67,13 +67,7 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Perplexity {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
-}
+pub type Perplexity = Frame<Settings, Counts>;
 
 /// The quantity of a stride: the negative log-likelihood of a piece, in nats.
 fn nats(stride: usize) -> String {
@@ -88,40 +82,17 @@ pub fn windows(len: usize, window: usize, stride: usize, index: u64) -> Vec<Wind
     all
 }
 
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Perplexity::new(spec)?;
+    let settings = &one.settings;
+    let divides = |&stride: &usize| stride > 0 && settings.window.is_multiple_of(stride);
+    let strides = !settings.strides.is_empty() && settings.strides.iter().all(divides);
+    let message = "`strides` needs one, and each must divide `window`";
+    one.require(settings.window > 0 && strides, "settings", message)?;
+    Ok(Box::new(one))
+}
+
 impl Perplexity {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let divides = |&stride: &usize| stride > 0 && settings.window.is_multiple_of(stride);
-        if settings.window == 0
-            || settings.strides.is_empty()
-            || !settings.strides.iter().all(divides)
-        {
-            return Err(ReportError::Setting {
-                experiment: spec.method.experiment.clone(),
-                table: "settings",
-                message: "`strides` needs one, and each must divide `window`".to_owned(),
-            });
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
     fn passage(&self, lab: &Lab, domain: &str) -> Result<Passage, ReportError> {
         let tokens = match lab.corpus().is_storybook() {
             true => self.counts.storybook_tokens,
@@ -166,6 +137,10 @@ impl Perplexity {
 }
 
 impl Experiment for Perplexity {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let window = self.settings.window;
         let passes: usize = self.settings.strides.iter().map(|s| window / s).sum();
@@ -180,6 +155,23 @@ impl Experiment for Perplexity {
         Ok(units)
     }
 
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        figures::word(self, name, records)
+    }
+
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        let _ = name;
+        let tables = records
+            .domains()
+            .into_iter()
+            .map(|domain| Block::Table(figures::table(self, records, domain)));
+        Ok(tables.collect())
+    }
+
+    fn headlines(&self, records: &Records) -> Vec<Headline> {
+        figures::headline(self, records).into_iter().collect()
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let passage = self.passage(lab, &unit.source)?;
         let mut measurements = Vec::new();
@@ -190,9 +182,5 @@ impl Experiment for Perplexity {
             }
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

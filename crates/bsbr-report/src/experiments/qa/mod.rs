@@ -1,7 +1,5 @@
 //! Whether each arm finds what was said once, far before.
 
-mod render;
-
 use std::time::Instant;
 
 use bsbr_data::storybook::{QaSpec, Split, Storybook};
@@ -12,10 +10,9 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::common::{beside_dense, ready_models};
+use crate::experiments::frame::Frame;
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::record::{Measurement, Pool, Records};
 use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
@@ -51,48 +48,17 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Qa {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type Qa = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Qa::new(spec)?;
+    let sound = !one.settings.distances.is_empty() && one.settings.candidates >= 2;
+    let message = "`distances` needs one, and `candidates` at least two";
+    one.require(sound, "settings", message)?;
+    Ok(Box::new(one))
 }
 
 impl Qa {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        if settings.distances.is_empty() || settings.candidates < 2 {
-            return Err(ReportError::Setting {
-                experiment: spec.method.experiment.clone(),
-                table: "settings",
-                message: "`distances` needs one, and `candidates` at least two".to_owned(),
-            });
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     /// Every arm on one question.
     fn ask(
         &self,
@@ -131,7 +97,33 @@ impl Qa {
     }
 }
 
+impl Qa {
+    /// How far back facts are, and how long the documents.
+    fn reached(&self, records: &Records) -> String {
+        let first = self.arms().first();
+        let words = self.settings.distances.iter().filter_map(|&length| {
+            let found = |quantity| {
+                let found = records.estimate(&first?.id, Pool::Source(SOURCE), length, quantity);
+                found.ok().map(|found| found.mean)
+            };
+            let (distance, tokens) = (found("distance")?, found("tokens")?);
+            Some(format!(
+                "≥ {length}: {distance:.0} tokens on average, in documents of {tokens:.0}"
+            ))
+        });
+        let words: Vec<String> = words.collect();
+        match words.is_empty() {
+            true => "nothing is measured yet".to_owned(),
+            false => words.join("; "),
+        }
+    }
+}
+
 impl Experiment for Qa {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, models) = (&self.counts, self.arms().len());
         let of = |&distance: &usize| {
@@ -139,6 +131,14 @@ impl Experiment for Qa {
             weighed(own, EFFORT)
         };
         Ok(self.settings.distances.iter().flat_map(of).collect())
+    }
+
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        match name {
+            "chance" => Some(format!("{:.1} %", 100.0 / self.settings.candidates as f64)),
+            "reached" => Some(self.reached(records)),
+            _ => None,
+        }
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -157,9 +157,5 @@ impl Experiment for Qa {
             measurements.extend(self.ask(&models, &question, new));
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

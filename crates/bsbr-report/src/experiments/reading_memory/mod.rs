@@ -1,8 +1,6 @@
 //! How much memory reading takes so that the next token can be generated, each in a process of its
 //! own: what is kept of the text is part of it.
 
-mod render;
-
 use bsbr_gpt2::PositionExtension;
 use serde::Deserialize;
 
@@ -10,11 +8,11 @@ use crate::bench::Place;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
 use crate::experiments::common::dense_place;
+use crate::experiments::frame::Frame;
 use crate::experiments::memory::worker::{Cell, Pass};
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::present::subject::Subject;
+use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 use crate::torch::{Baseline, Kind};
 
@@ -62,65 +60,18 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct ReadingMemory {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type ReadingMemory = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = ReadingMemory::new(spec)?;
+    one.require_lengths("lengths", &one.settings.lengths)?;
+    one.require_torch(&one.settings.baselines)?;
+    let message = "`piece` is 0, expected a number of tokens";
+    one.require(one.settings.piece > 0, "settings", message)?;
+    Ok(Box::new(one))
 }
 
 impl ReadingMemory {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let wrong = |message: String| ReportError::Setting {
-            experiment: spec.method.experiment.clone(),
-            table: "settings",
-            message,
-        };
-        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
-            return Err(wrong("`lengths` needs one, and all above 0".to_owned()));
-        }
-        if settings.piece == 0 {
-            return Err(wrong(
-                "`piece` is 0, expected a number of tokens".to_owned(),
-            ));
-        }
-        if let Some(other) = settings.baselines.iter().find(|one| *one != "torch") {
-            return Err(wrong(format!(
-                "no baseline is called `{other}`; there is torch"
-            )));
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
-    /// The arms, and PyTorch where it takes part.
-    fn rows(&self) -> Vec<ArmSpec> {
-        let torch = self.with_torch().then(|| Kind::Sdpa.row());
-        self.arms().iter().cloned().chain(torch).collect()
-    }
-
     fn with_torch(&self) -> bool {
         !self.settings.baselines.is_empty()
     }
@@ -203,8 +154,12 @@ fn torch(lab: &Lab, length: usize) -> Result<[f64; 2], String> {
 }
 
 impl Experiment for ReadingMemory {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let processes = self.counts.processes * self.rows().len() as u64;
+        let processes = self.counts.processes * self.subjects().len() as u64;
         let unit = |&length: &usize| Unit {
             source: MODEL.to_owned(),
             length,
@@ -215,14 +170,19 @@ impl Experiment for ReadingMemory {
         Ok(self.settings.lengths.iter().map(unit).collect())
     }
 
+    fn subjects(&self) -> Vec<Subject> {
+        let mut all = Subject::arms(self.arms());
+        all.extend(
+            self.with_torch()
+                .then(|| Kind::Sdpa.subject(self.arms().len())),
+        );
+        all
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let rounds = unit.samples.clone();
         Ok(rounds
             .flat_map(|round| self.round(unit, lab, round))
             .collect())
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

@@ -41,15 +41,6 @@ pub(super) struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    /// A model's number.
-    pub fn of(&self, records: &Records, id: &str) -> Result<Estimate, String> {
-        let found = records.estimate(id, self.from, self.length, self.quantity)?;
-        Ok(match self.scale {
-            Scale::Mean => found,
-            Scale::Exponential => found.exp(),
-        })
-    }
-
     /// What `combine` makes of several models' numbers; samples are drawn together for all.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 mod gap;
 mod measure;
-mod render;
+mod shown;
 mod tuning;
 
 use std::cell::RefCell;
@@ -18,12 +18,13 @@ use serde::Deserialize;
 use crate::arms;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiments::frame::Frame;
 use crate::experiments::summarisation::{self, Pen, stop_tokens};
 use crate::judge;
 use crate::lab::Lab;
+use crate::present::words::plural;
 use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::section::Block;
 use crate::spec::{ArmSpec, Spec, dense};
 
 use tuning::{Tuned, Tuning};
@@ -116,78 +117,41 @@ fn cut_id(arm: &str, epochs: u64) -> String {
 /// A model under the name that records give it, or why it cannot be had.
 type Named = (String, Result<Gpt2, String>);
 
+/// The models of the arm that was asked for last.
+type Kept = RefCell<Option<(String, Rc<[Named]>)>>;
+
 /// The experiment.
-#[derive(Debug)]
-pub struct Recovery {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
-    /// The models of the arm that was asked for last.
-    models: RefCell<Option<(String, Rc<[Named]>)>>,
+pub type Recovery = Frame<Settings, Counts, Kept>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one: Recovery = Frame::<Settings, Counts>::new(spec)?.with(Kept::default());
+    let (settings, counts) = (&one.settings, &one.counts);
+    let lengths = [settings.length, settings.distance, summarisation::LENGTH];
+    let apart = (0..3).all(|at| lengths[at] != lengths[(at + 1) % 3]);
+    one.require(
+        settings.candidates >= 2 && !lengths.contains(&0) && apart,
+        "settings",
+        format!(
+            "`length` and `distance` must be above 0, differ, and not be {}; `candidates` at least 2",
+            summarisation::LENGTH
+        ),
+    )?;
+    let rise = counts.epochs.is_sorted_by(|a, b| a < b) && counts.epochs.first() == Some(&0);
+    one.require(rise, "counts", "`epochs` must begin with 0 and rise")?;
+    one.require(counts.windows > 0, "counts", "`windows` must be at least 1")?;
+    let trained = one.training(counts.last()).validate();
+    let written = one.generation(Vec::new()).validate();
+    let wrong = [
+        trained.err().map(|error| error.to_string()),
+        written.err().map(|error| error.to_string()),
+    ];
+    for message in wrong.into_iter().flatten() {
+        one.require(false, "settings", message)?;
+    }
+    Ok(Box::new(one))
 }
 
 impl Recovery {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let one = Self {
-            settings: spec.method.settings()?,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-            models: RefCell::default(),
-        };
-        let wrong = |table, message: String| ReportError::Setting {
-            experiment: one.spec.method.experiment.clone(),
-            table,
-            message,
-        };
-        let (settings, counts) = (&one.settings, &one.counts);
-        let lengths = [settings.length, settings.distance, summarisation::LENGTH];
-        if settings.candidates < 2
-            || lengths.contains(&0)
-            || (0..3).any(|at| lengths[at] == lengths[(at + 1) % 3])
-        {
-            let message = format!(
-                "`length` and `distance` must be above 0, differ, and not be {}; `candidates` at \
-                 least 2",
-                summarisation::LENGTH
-            );
-            return Err(wrong("settings", message));
-        }
-        if !counts.epochs.is_sorted_by(|a, b| a < b) || counts.epochs.first() != Some(&0) {
-            let message = "`epochs` must begin with 0 and rise".to_owned();
-            return Err(wrong("counts", message));
-        }
-        if counts.windows == 0 {
-            return Err(wrong("counts", "`windows` must be at least 1".to_owned()));
-        }
-        let checked = one
-            .training(counts.last())
-            .validate()
-            .map_err(|error| error.to_string());
-        let written = one.generation(Vec::new()).validate();
-        checked
-            .and(written.map_err(|error| error.to_string()))
-            .map_err(|message| wrong("settings", message))?;
-        Ok(one)
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     /// How every arm is trained for some epochs, the dense model among them.
     fn training(&self, epochs: u64) -> FinetuneConfig {
         FinetuneConfig {
@@ -236,7 +200,7 @@ impl Recovery {
 
     /// The arm's models, each under its name.
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Rc<[Named]>, ReportError> {
-        if let Some((known, models)) = &*self.models.borrow()
+        if let Some((known, models)) = &*self.own.borrow()
             && *known == arm.id
         {
             return Ok(models.clone());
@@ -265,7 +229,7 @@ impl Recovery {
             models.push((cut_id(&arm.id, last), cut));
         }
         let models: Rc<[Named]> = models.into();
-        *self.models.borrow_mut() = Some((arm.id.clone(), models.clone()));
+        *self.own.borrow_mut() = Some((arm.id.clone(), models.clone()));
         Ok(models)
     }
 
@@ -303,6 +267,10 @@ impl Recovery {
 }
 
 impl Experiment for Recovery {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, settings) = (&self.counts, &self.settings);
         let mut units = Vec::new();
@@ -341,6 +309,28 @@ impl Experiment for Recovery {
             }));
         }
         Ok(units)
+    }
+
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        let window = || {
+            let mut all = records.measurements();
+            let trained = all.find(|one| one.source == TRAINING);
+            trained.map_or(self.settings.window, |one| one.length)
+        };
+        match name {
+            "window" => Some(window().to_string()),
+            "tokens" => Some((self.counts.windows * window() as u64).to_string()),
+            "rows" => Some(plural(self.settings.rows as u64, "window")),
+            "after" => Some(plural(self.counts.last(), "epoch")),
+            _ => None,
+        }
+    }
+
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        Ok(match name {
+            "gaps" => shown::gaps(self, records),
+            _ => shown::without_retrieval(self, records),
+        })
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -395,9 +385,5 @@ impl Experiment for Recovery {
             }
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

@@ -1,9 +1,5 @@
 //! Hidden states and logits of each arm beside the dense model's.
 
-mod render;
-
-use std::collections::BTreeMap;
-
 use bsbr_metrics::MetricError;
 use serde::Deserialize;
 
@@ -11,12 +7,11 @@ use crate::compare::{self, HiddenScores, LogitScore, States};
 use crate::corpus;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiments::frame::Frame;
 use crate::lab::Lab;
 use crate::rarity::Rarity;
-use crate::record::{Measurement, RANDOM, Records};
-use crate::reported::Claim;
-use crate::section::Section;
-use crate::spec::{ArmSpec, Spec};
+use crate::record::{Measurement, RANDOM};
+use crate::spec::Spec;
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
@@ -53,57 +48,21 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Similarity {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type Similarity = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Similarity::new(spec)?;
+    let settings = &one.settings;
+    one.require_lengths("text_lengths", &settings.text_lengths)?;
+    let random = !settings.random_lengths.contains(&0);
+    one.require(random, "settings", "`random_lengths`: each must be above 0")?;
+    let sound = settings.position_bin > 0 && settings.rarity_quantiles > 0;
+    let message = "`position_bin` and `rarity_quantiles` must be above 0";
+    one.require(sound, "settings", message)?;
+    Ok(Box::new(one))
 }
 
 impl Similarity {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let wrong = |message: &str| ReportError::Setting {
-            experiment: spec.method.experiment.clone(),
-            table: "settings",
-            message: message.to_owned(),
-        };
-        if settings.text_lengths.is_empty() || settings.text_lengths.contains(&0) {
-            return Err(wrong("`text_lengths` needs a length, and each above 0"));
-        }
-        if settings.random_lengths.contains(&0) {
-            return Err(wrong("`random_lengths`: each must be above 0"));
-        }
-        if settings.position_bin == 0 || settings.rarity_quantiles == 0 {
-            return Err(wrong(
-                "`position_bin` and `rarity_quantiles` must be above 0",
-            ));
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     /// Every arm on one sequence.
     fn sequence(
         &self,
@@ -113,19 +72,18 @@ impl Similarity {
         rarity: &Rarity,
         lab: &Lab,
     ) -> Result<Vec<Measurement>, ReportError> {
-        let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
-        let seed = self.spec.method.seed;
+        let seed = self.seed();
+        let mut measurements = self.empty(unit, index);
         let dense = match States::of(lab.dense(), ids) {
             Ok(states) => states,
             Err(ReportError::Input(reason)) => {
-                let arms = self.arms().iter();
-                return Ok(arms
-                    .map(|arm| new(arm).without_values(reason.to_string()))
+                let all = measurements.into_iter();
+                return Ok(all
+                    .map(|one| one.without_values(reason.to_string()))
                     .collect());
             }
             Err(error) => return Err(error),
         };
-        let mut measurements: Vec<Measurement> = self.arms().iter().map(new).collect();
         let mut last: Vec<Vec<f64>> = vec![Vec::new(); measurements.len()];
         let mut models = Vec::new();
         let mut places = Vec::new();
@@ -255,6 +213,10 @@ fn dense_layers(lab: &Lab) -> usize {
 }
 
 impl Experiment for Similarity {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (settings, counts) = (&self.settings, &self.counts);
         let models = self.arms().len() + 1;
@@ -275,6 +237,21 @@ impl Experiment for Similarity {
         Ok(units)
     }
 
+    fn part_name(&self, quantity: &str, part: &str, last: bool) -> Option<String> {
+        let number: usize = part.parse().ok()?;
+        let (bin, parts) = (self.settings.position_bin, self.settings.rarity_quantiles);
+        match (quantity.split('.').next()?, number) {
+            ("hidden", 0) => Some("embeddings".to_owned()),
+            ("hidden", _) if last => Some("final norm".to_owned()),
+            ("hidden", number) => Some(format!("block {number}")),
+            ("position", start) => Some(format!("{start}–{}", start + bin - 1)),
+            ("rarity", 0) => Some("most frequent".to_owned()),
+            ("rarity", _) if last => Some("rarest".to_owned()),
+            ("rarity", number) => Some(format!("part {} of {parts}", number + 1)),
+            _ => None,
+        }
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let seed = self.spec.method.seed;
         let vocabulary = lab.dense().config().vocab_size;
@@ -290,30 +267,4 @@ impl Experiment for Similarity {
         }
         Ok(measurements)
     }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
-    }
-}
-
-/// Labels of hidden states: the embeddings, the blocks, and the final norm.
-fn layer_names(records: &Records) -> BTreeMap<String, String> {
-    let layers = records.quantities("hidden.");
-    let numbers: Vec<&str> = layers
-        .iter()
-        .filter_map(|name| name.strip_suffix(".cosine"))
-        .collect();
-    let last = numbers.len().saturating_sub(1);
-    numbers
-        .iter()
-        .enumerate()
-        .map(|(index, number)| {
-            let name = match index {
-                0 => "embeddings".to_owned(),
-                index if index == last => "final norm".to_owned(),
-                index => format!("block {index}"),
-            };
-            ((*number).to_owned(), name)
-        })
-        .collect()
 }

@@ -1,7 +1,5 @@
 //! How long each arm takes, whole models and attention alone.
 
-mod render;
-
 use bsbr_gpt2::PositionExtension;
 use burn::tensor::DType;
 use serde::Deserialize;
@@ -10,12 +8,13 @@ use crate::bench::Place;
 use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
+use crate::experiments::frame::Frame;
 use crate::lab::Lab;
+use crate::present::subject::Subject;
+use crate::present::words::plural;
 use crate::record::{Measurement, Records};
-use crate::reported::Claim;
 use crate::rounds::{Contestant, Rounds, Run, attention_run, model_run, random_input};
-use crate::section::Section;
-use crate::spec::{ArmSpec, Spec, dense};
+use crate::spec::{Spec, dense};
 use crate::torch::{Baseline, Kind};
 
 /// Version of the way to measure.
@@ -60,67 +59,23 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Speed {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type Speed = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Speed::new(spec)?;
+    one.require_lengths("lengths", &one.settings.lengths)?;
+    one.require_torch(&one.settings.baselines)?;
+    let sound = one.counts.runs > 0 && one.counts.slow_runs > 0;
+    one.require(sound, "counts", "`runs` and `slow_runs` must be above 0")?;
+    Ok(Box::new(one))
 }
 
 impl Speed {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        let counts: Counts = spec.method.counts()?;
-        let wrong = |table, message: String| ReportError::Setting {
-            experiment: spec.method.experiment.clone(),
-            table,
-            message,
-        };
-        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
-            let message = "`lengths` needs one, and all above 0";
-            return Err(wrong("settings", message.to_owned()));
+    fn baselines(&self) -> &'static [Kind] {
+        match self.settings.baselines.is_empty() {
+            true => &[],
+            false => &Kind::ALL,
         }
-        if let Some(name) = settings.baselines.iter().find(|name| *name != "torch") {
-            let message = format!("`baselines`: there is no `{name}`, only `torch`");
-            return Err(wrong("settings", message));
-        }
-        if counts.runs == 0 || counts.slow_runs == 0 {
-            let message = "`runs` and `slow_runs` must be above 0";
-            return Err(wrong("counts", message.to_owned()));
-        }
-        Ok(Self {
-            settings,
-            counts,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
-    /// The rows of tables: the arms, then what they are compared with.
-    fn rows(&self) -> Vec<ArmSpec> {
-        let kinds = match self.settings.baselines.is_empty() {
-            true => [].as_slice(),
-            false => Kind::ALL.as_slice(),
-        };
-        let others = kinds.iter().map(|kind| kind.row());
-        self.arms().iter().cloned().chain(others).collect()
     }
 
     /// Everything that is to be timed on one sequence, or why it cannot be.
@@ -147,7 +102,7 @@ impl Speed {
         let place = Place::new(lab.device_name(), &lab.dtype());
         let baseline =
             Baseline::start(lab.python(), lab.dense().config(), &place).map(std::rc::Rc::new);
-        for kind in Kind::ALL {
+        for &kind in self.baselines() {
             let (scope, length) = (unit.source.clone(), unit.length);
             let run = baseline.clone().map(|baseline| -> Run<'a> {
                 Box::new(move || baseline.measure(kind, &scope, length))
@@ -162,8 +117,12 @@ impl Speed {
 }
 
 impl Experiment for Speed {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let rows = self.rows().len();
+        let rows = self.subjects().len();
         let unit = |source: &str, length: usize| Unit {
             source: source.to_owned(),
             length,
@@ -182,6 +141,19 @@ impl Experiment for Speed {
             .collect())
     }
 
+    fn subjects(&self) -> Vec<Subject> {
+        let mut all = Subject::arms(self.arms());
+        for kind in self.baselines() {
+            all.push(kind.subject(all.len()));
+        }
+        all
+    }
+
+    fn word(&self, name: &str, _: &Records) -> Option<String> {
+        let slow = self.counts.slow_runs.min(self.counts.runs);
+        (name == "slow runs").then(|| plural(slow, "run"))
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let contestants = self.contestants(unit, lab);
         let rounds = Rounds {
@@ -193,9 +165,5 @@ impl Experiment for Speed {
         Ok(rounds.run(&contestants, dense, |id, round| {
             Measurement::new(id, &unit.source, unit.length, round)
         }))
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

@@ -1,7 +1,7 @@
 //! Whether each arm still summarises what it has read.
 
-pub(super) mod render;
 mod sentences;
+mod shown;
 
 use std::time::Instant;
 
@@ -14,11 +14,12 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::common::{beside_dense, of_dense, ready_models};
+use crate::experiments::frame::Frame;
 use crate::judge::{ARTICLE, REFERENCE, SUMMARY};
 use crate::lab::Lab;
+use crate::present::subject::Subject;
 use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::section::Block;
 use crate::spec::{ArmSpec, Spec};
 
 use sentences::{chosen, on_lines, sentences};
@@ -74,47 +75,17 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Summarisation {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type Summarisation = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Summarisation::new(spec)?;
+    let checked = one.generation(0, Vec::new()).validate();
+    let message = checked.as_ref().err().map(ToString::to_string);
+    one.require(checked.is_ok(), "settings", message.unwrap_or_default())?;
+    Ok(Box::new(one))
 }
 
 impl Summarisation {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let one = Self {
-            settings: spec.method.settings()?,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        };
-        let checked = one.generation(0, Vec::new()).validate();
-        checked.map_err(|error| ReportError::Setting {
-            experiment: one.spec.method.experiment.clone(),
-            table: "settings",
-            message: error.to_string(),
-        })?;
-        Ok(one)
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     /// How an article's summary is written; every arm draws with the same numbers.
     fn generation(&self, index: u64, stop_tokens: Vec<u32>) -> GenerationConfig {
         GenerationConfig {
@@ -277,12 +248,35 @@ pub(super) fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportE
 }
 
 impl Experiment for Summarisation {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, models) = (&self.counts, self.arms().len());
         let articles = lab.corpus().articles(counts.articles)?;
         let source = lab.corpus().articles_name();
         let units = batches(&source, LENGTH, articles, counts.per_unit, models);
         Ok(weighed(units, EFFORT).collect())
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let mut all = Subject::arms(self.arms());
+        all.extend([LEAD, RANDOM].map(|(id, label)| Subject::other(id, label)));
+        all
+    }
+
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        shown::word(self, name, records)
+    }
+
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        let subjects = self.subjects();
+        let found = match name {
+            "preferences" => shown::preferences(&subjects, records).map(Block::Table),
+            _ => shown::example(&subjects, records).map(Block::Reading),
+        };
+        Ok(found.into_iter().collect())
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -301,10 +295,6 @@ impl Experiment for Summarisation {
             measurements.extend(self.summarise(&models, &article, &pen, new, index));
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One setting of an arm at several values: what it costs, and what it keeps.
 
-mod render;
+mod lines;
 
 use std::time::Instant;
 
@@ -14,11 +14,12 @@ use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::beside::set_closeness;
 use crate::experiments::common::{dense_place, in_turns};
+use crate::experiments::frame::Frame;
 use crate::lab::Lab;
+use crate::present::subject::Subject;
 use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
-use crate::spec::{ArmSpec, Spec};
+use crate::section::Block;
+use crate::spec::Spec;
 
 /// Version of the way to measure.
 pub const VERSION: u32 = 1;
@@ -60,50 +61,25 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct Sweep {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
-    claims: Vec<Claim>,
+pub type Sweep = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Sweep::new(spec)?;
+    let Settings {
+        length,
+        distance,
+        candidates,
+        ..
+    } = one.settings;
+    one.require(
+        length > 0 && candidates >= 2 && length != distance,
+        "settings",
+        "`length` must be above 0 and other than `distance`, and `candidates` at least 2",
+    )?;
+    Ok(Box::new(one))
 }
 
 impl Sweep {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec, claims: Vec<Claim>) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        if settings.length == 0 || settings.candidates < 2 || settings.length == settings.distance {
-            return Err(ReportError::Setting {
-                experiment: spec.method.experiment.clone(),
-                table: "settings",
-                message: "`length` must be above 0 and other than `distance`, and `candidates` at \
-                          least 2"
-                    .to_owned(),
-            });
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-            claims,
-        })
-    }
-
-    pub(super) fn boxed(
-        spec: Spec,
-        claims: Vec<Claim>,
-    ) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec, claims)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
         let seed = self.spec.method.seed;
         self.arms()
@@ -193,6 +169,10 @@ impl Sweep {
 }
 
 impl Experiment for Sweep {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, settings) = (&self.counts, &self.settings);
         let models = self.arms().len();
@@ -205,14 +185,24 @@ impl Experiment for Sweep {
         Ok(units)
     }
 
+    fn subjects(&self) -> Vec<Subject> {
+        lines::subjects(self.arms())
+    }
+
+    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
+        Ok(vec![match name {
+            "relative" => Block::Table(lines::relative(self, records)),
+            _ => Block::Figure(lines::figure(self, records)),
+        }])
+    }
+
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let seed = self.spec.method.seed;
         let models = self.models(lab);
         let book = Storybook::new(seed);
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
-            let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
-            let empty: Vec<Measurement> = self.arms().iter().map(new).collect();
+            let empty = self.empty(unit, index);
             if unit.source == QUESTIONS {
                 let qa = QaSpec {
                     min_distance_words: unit.length,
@@ -228,9 +218,5 @@ impl Experiment for Sweep {
             }
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

@@ -1,6 +1,5 @@
 //! How much memory and time a step of training takes, each in a process of its own.
 
-mod render;
 pub mod step;
 
 use bsbr_gpt2::PositionExtension;
@@ -8,11 +7,10 @@ use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
+use crate::experiments::frame::Frame;
 use crate::experiments::memory::worker::{Cell, Pass, Peak};
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
-use crate::reported::Claim;
-use crate::section::Section;
+use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 
 /// Version of the way to measure.
@@ -27,12 +25,8 @@ const START: usize = 500;
 /// Work of a token of a forward pass.
 const EFFORT: f64 = 0.6;
 
-/// Ways to a backward pass: the name in records, the name in tables, and whether blocks are
-/// computed a second time.
-const WAYS: [(&str, &str, bool); 2] = [
-    ("kept", "activations kept", false),
-    ("recomputed", "blocks recomputed", true),
-];
+/// Ways to a backward pass: the name in records, and whether blocks are computed a second time.
+const WAYS: [(&str, bool); 2] = [("kept", false), ("recomputed", true)];
 
 /// What `--quick` leaves alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -57,43 +51,15 @@ pub struct Counts {
 }
 
 /// The experiment.
-#[derive(Debug)]
-pub struct TrainingMemory {
-    spec: Spec,
-    settings: Settings,
-    counts: Counts,
+pub type TrainingMemory = Frame<Settings, Counts>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = TrainingMemory::new(spec)?;
+    one.require_lengths("lengths", &one.settings.lengths)?;
+    Ok(Box::new(one))
 }
 
 impl TrainingMemory {
-    /// The experiment of a specification.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] where a setting or count is wrong.
-    pub fn new(spec: Spec) -> Result<Self, ReportError> {
-        let settings: Settings = spec.method.settings()?;
-        if settings.lengths.is_empty() || settings.lengths.contains(&0) {
-            return Err(ReportError::Setting {
-                experiment: spec.method.experiment.clone(),
-                table: "settings",
-                message: "`lengths` needs one, and all above 0".to_owned(),
-            });
-        }
-        Ok(Self {
-            settings,
-            counts: spec.method.counts()?,
-            spec,
-        })
-    }
-
-    pub(super) fn boxed(spec: Spec, _: Vec<Claim>) -> Result<Box<dyn Experiment>, ReportError> {
-        Ok(Box::new(Self::new(spec)?))
-    }
-
-    fn arms(&self) -> &[ArmSpec] {
-        &self.spec.method.arms
-    }
-
     fn measure(
         &self,
         lab: &Lab,
@@ -115,6 +81,10 @@ impl TrainingMemory {
 }
 
 impl Experiment for TrainingMemory {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let processes = self.counts.processes as usize * self.arms().len() * WAYS.len();
         let unit = |&length: &usize| Unit {
@@ -133,7 +103,7 @@ impl Experiment for TrainingMemory {
         for round in unit.samples.clone() {
             for arm in self.arms() {
                 let mut one = Measurement::new(&arm.id, &unit.source, unit.length, round);
-                for (way, _, recompute) in WAYS {
+                for (way, recompute) in WAYS {
                     let names = ["peak", "growth", "seconds"].map(|name| format!("{name}.{way}"));
                     match self.measure(lab, arm, unit.length, round, recompute) {
                         Ok(found) => {
@@ -151,9 +121,5 @@ impl Experiment for TrainingMemory {
             }
         }
         Ok(measurements)
-    }
-
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
-        Ok(render::section(self, records))
     }
 }

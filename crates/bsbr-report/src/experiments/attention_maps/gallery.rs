@@ -1,0 +1,142 @@
+//! Maps to look at, and what is measured head by head.
+
+use crate::error::ReportError;
+use crate::experiments::attention_maps::AttentionMaps;
+use crate::present::words::capital;
+use crate::record::{Measurement, Pool, Records};
+use crate::render::heatmap;
+use crate::section::{Cell, Column, Figure, Picture, Row, Style, Table};
+
+/// A row for each head, a column for each arm.
+pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &str) -> Table {
+    let arms = experiment.arms();
+    let length = experiment.settings.length;
+    let heads = records
+        .first()
+        .map_or(1, |record| record.model.heads.max(1));
+    let names = records.quantities("head.");
+    let names: Vec<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".own"))
+        .collect();
+    let rows = names.iter().map(|name| {
+        let place = place_of(name, heads);
+        let mut cells: Vec<Cell> = arms
+            .iter()
+            .map(|arm| {
+                let quantity = format!("head.{name}.{quantity}");
+                let found = records.estimate(&arm.id, Pool::Texts, length, &quantity);
+                match (found, best_match(records, &arm.id, length, name)) {
+                    (Ok(e), Some(best)) if best != place => {
+                        let number = Style::Fixed(3).number(e.mean);
+                        Cell::Text(format!("{number} → {}", label(best, heads)))
+                    }
+                    (Ok(e), _) => Cell::Number(e.mean, Style::Fixed(3)),
+                    (Err(reason), _) => Cell::Missing(reason),
+                }
+            })
+            .collect();
+        let mass = format!("head.{name}.dense_far_mass");
+        let dense = arms.first().map_or("", |arm| arm.id.as_str());
+        let mass = records.estimate(dense, Pool::Texts, length, &mass);
+        cells.push(match mass {
+            Ok(e) => Cell::Number(e.mean, Style::Percent(2)),
+            Err(reason) => Cell::Missing(reason),
+        });
+        Row {
+            head: label(place, heads),
+            cells,
+            ..Row::default()
+        }
+    });
+    let rows = rows.collect();
+    let mut columns: Vec<Column> = arms.iter().map(|arm| arm.label.clone().into()).collect();
+    columns.push(Column::from("dense weight on the far field"));
+    let words = match quantity {
+        "far" => "far field",
+        "between" => "between chunks",
+        _ => "within the chunk",
+    };
+    Table {
+        id: format!("heads.{quantity}"),
+        title: format!("{}, head by head", capital(words)),
+        note:
+            "Means over texts. An arrow names the arm's head that is more like this one than its \
+               own, on the first text; without one, the head matches itself."
+                .to_owned(),
+        corner: "Head".to_owned(),
+        columns,
+        rows,
+        folded: true,
+    }
+}
+
+fn first<'a>(records: &'a Records, arm: &'a str, length: usize) -> Option<&'a Measurement> {
+    records.of(arm, Pool::Texts, length).next()
+}
+
+fn best_match(records: &Records, arm: &str, length: usize, name: &str) -> Option<usize> {
+    let values = &first(records, arm, length)?.values;
+    values
+        .get(&format!("head.{name}.best"))
+        .map(|&best| best as usize)
+}
+
+/// The place of `layer.head` among all heads.
+fn place_of(name: &str, heads: usize) -> usize {
+    let mut numbers = name
+        .split('.')
+        .map(|part| part.parse::<usize>().unwrap_or(0));
+    numbers.next().unwrap_or(0) * heads + numbers.next().unwrap_or(0)
+}
+
+fn label(place: usize, heads: usize) -> String {
+    format!("layer {}, head {}", place / heads + 1, place % heads + 1)
+}
+
+/// The drawn maps: a row for each layer, a column for each arm of the gallery.
+pub(super) fn gallery(
+    experiment: &AttentionMaps,
+    records: &Records,
+) -> Result<Option<Figure>, ReportError> {
+    let length = experiment.settings.length;
+    let heads = records
+        .first()
+        .map_or(1, |record| record.model.heads.max(1));
+    let arms: Vec<_> = experiment
+        .settings
+        .gallery
+        .iter()
+        .filter_map(|id| {
+            let arm = experiment.spec.arm(id)?;
+            let mut drawn = records.of(&arm.id, Pool::Texts, length);
+            Some((arm, drawn.find(|one| !one.images.is_empty())?))
+        })
+        .collect();
+    let Some((_, one)) = arms.first() else {
+        return Ok(None);
+    };
+    let mut pictures = Vec::new();
+    for name in one.images.keys() {
+        for (arm, one) in &arms {
+            if let Some(image) = one.images.get(name) {
+                pictures.push(Picture::Png {
+                    bytes: heatmap::colourise(image)?,
+                    label: format!("{}: {}", label(place_of(name, heads), heads), arm.label),
+                });
+            }
+        }
+    }
+    Ok(Some(Figure {
+        id: "maps".to_owned(),
+        title: "The same heads in each model".to_owned(),
+        note: format!(
+            "One text ({}), {length} tokens. Of each layer, the head that gives most weight to the \
+             far field in the dense model. Queries go down, keys to the right; a pixel shows the \
+             greatest weight that it covers, on a logarithmic scale.",
+            one.source
+        ),
+        pictures,
+        columns: arms.len(),
+    }))
+}

@@ -1,0 +1,114 @@
+//! What every experiment has.
+
+use serde::de::DeserializeOwned;
+
+use crate::error::ReportError;
+use crate::experiment::Unit;
+use crate::record::Measurement;
+use crate::spec::{ArmSpec, Spec};
+
+/// A specification with its settings and counts as the experiment's own types, and what else the
+/// experiment keeps.
+#[derive(Debug)]
+pub struct Frame<S, C, X = ()> {
+    pub(crate) spec: Spec,
+    pub(crate) settings: S,
+    pub(crate) counts: C,
+    pub(crate) own: X,
+}
+
+impl<S: DeserializeOwned, C: DeserializeOwned> Frame<S, C> {
+    /// Reads settings and counts.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] names the one that is missing or of the wrong type.
+    pub fn new(spec: Spec) -> Result<Self, ReportError> {
+        Ok(Self {
+            settings: spec.method.settings()?,
+            counts: spec.method.counts()?,
+            spec,
+            own: (),
+        })
+    }
+}
+
+impl<S, C, X> Frame<S, C, X> {
+    /// The same with what else the experiment keeps.
+    pub(crate) fn with<Y>(self, own: Y) -> Frame<S, C, Y> {
+        Frame {
+            spec: self.spec,
+            settings: self.settings,
+            counts: self.counts,
+            own,
+        }
+    }
+
+    /// Why a specification's settings are refused.
+    pub(crate) fn refused(&self, message: impl Into<String>) -> ReportError {
+        ReportError::Setting {
+            experiment: self.spec.method.experiment.clone(),
+            table: "settings",
+            message: message.into(),
+        }
+    }
+
+    /// Refuses a specification where a condition is not met.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] with the message.
+    pub(crate) fn require(
+        &self,
+        condition: bool,
+        table: &'static str,
+        message: impl Into<String>,
+    ) -> Result<(), ReportError> {
+        match condition {
+            true => Ok(()),
+            false => Err(ReportError::Setting {
+                experiment: self.spec.method.experiment.clone(),
+                table,
+                message: message.into(),
+            }),
+        }
+    }
+
+    /// Refuses lengths of which there is none, or one that is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`].
+    pub(crate) fn require_lengths(&self, name: &str, all: &[usize]) -> Result<(), ReportError> {
+        let sound = !all.is_empty() && !all.contains(&0);
+        let message = format!("`{name}` needs one, and all above 0");
+        self.require(sound, "settings", message)
+    }
+
+    /// Refuses what is timed beside the arms where it is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`].
+    pub(crate) fn require_torch(&self, baselines: &[String]) -> Result<(), ReportError> {
+        let other = baselines.iter().find(|name| *name != "torch");
+        let message = other.map(|name| format!("`baselines`: there is no `{name}`, only `torch`"));
+        self.require(other.is_none(), "settings", message.unwrap_or_default())
+    }
+
+    /// The arms.
+    pub(crate) fn arms(&self) -> &[ArmSpec] {
+        &self.spec.method.arms
+    }
+
+    /// The seed.
+    pub(crate) fn seed(&self) -> u64 {
+        self.spec.method.seed
+    }
+
+    /// An empty measurement of each arm on a sample of a unit.
+    pub(crate) fn empty(&self, unit: &Unit, index: u64) -> Vec<Measurement> {
+        let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
+        self.arms().iter().map(new).collect()
+    }
+}

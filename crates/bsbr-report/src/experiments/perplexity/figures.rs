@@ -1,0 +1,253 @@
+//! Perplexities over all tokens of a text.
+
+use std::f64::consts::LN_2;
+
+use bsbr_metrics::perplexity::{Normaliser, PerplexityConvention};
+
+use crate::estimate::Estimate;
+use crate::experiments::perplexity::{Perplexity, Published, nats};
+use crate::present::subject::Subject;
+use crate::record::{Measurement, ModelInfo, Pool, Records};
+use crate::section::{Better, Cell, Column, Headline, Row, Style, Table};
+use crate::spec::dense;
+
+/// How a perplexity is written.
+const PERPLEXITY: Style = Style::Fixed(2);
+
+/// How bits per byte are written.
+const BITS: Style = Style::Fixed(4);
+
+/// What templates stand for.
+pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Option<String> {
+    let settings = &experiment.settings;
+    Some(match name {
+        "tokens" => {
+            let scored = |domain: &str| -> f64 {
+                let arm = experiment.arms().first().map_or("", |arm| arm.id.as_str());
+                let pieces = records.of(arm, Pool::Source(domain), settings.window);
+                pieces.filter_map(|one| one.values.get("tokens")).sum()
+            };
+            let most = records
+                .domains()
+                .into_iter()
+                .map(scored)
+                .fold(0.0, f64::max);
+            format!("{most:.0}")
+        }
+        "strides" => {
+            let words = settings.strides.iter().filter_map(|&stride| {
+                let token = Normaliser::Token;
+                // The strides were checked before.
+                let known = "the model's own";
+                let found = PerplexityConvention::new(known, settings.window, stride, token);
+                Some(format!("Stride {stride}: {}.", found.ok()?))
+            });
+            words.collect::<Vec<_>>().join(" ")
+        }
+        "wikitext" => {
+            let mut domains = records.domains().into_iter();
+            match domains.any(|name| name.starts_with("WikiText")) {
+                true => " WikiText is read as people write it, without the blanks that its makers \
+                         put around words and signs; its words are counted with them, as they are \
+                         in the files."
+                    .to_owned(),
+                false => String::new(),
+            }
+        }
+        _ => return None,
+    })
+}
+
+/// The figure that others published about the model of these records, on these texts, where all of
+/// them were read.
+fn published<'a>(
+    experiment: &'a Perplexity,
+    records: &Records,
+    domain: &str,
+) -> Option<&'a Published> {
+    let model = &records.first()?.model;
+    let is = |one: &&Published, model: &ModelInfo| {
+        one.model == model.name
+            && one.layers == model.layers
+            && one.hidden_size == model.hidden_size
+            && one.texts == domain
+    };
+    let arm = &experiment.arms().first()?.id;
+    let pieces: Vec<&Measurement> = records
+        .of(arm, Pool::Source(domain), experiment.settings.window)
+        .collect();
+    let read: f64 = pieces
+        .iter()
+        .filter_map(|one| one.values.get("tokens"))
+        .sum();
+    let whole = pieces.first()?.values.get("passage.tokens") == Some(&read);
+    let mut all = experiment.settings.published.iter();
+    all.find(|one| whole && is(one, model))
+}
+
+pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) -> Table {
+    let (arms, settings) = (experiment.arms(), &experiment.settings);
+    let published = published(experiment, records, domain);
+    let from = Pool::Source(domain);
+    let less = |title: String| Column {
+        key: String::new(),
+        title,
+        better: Some(Better::Less),
+    };
+    let of = |unit: &str| -> Vec<Column> {
+        let strides = settings.strides.iter();
+        strides
+            .map(|stride| less(format!("per {unit}, stride {stride}")))
+            .collect()
+    };
+    let mut columns = [of("token"), of("word")].concat();
+    columns.push(less(format!(
+        "bits per byte, stride {}",
+        settings.strides[0]
+    )));
+    if published.is_some() {
+        columns.push(Column::from("published"));
+    }
+    columns.push(Column::from("n"));
+    let rows = Subject::arms(arms).into_iter().map(|arm| {
+        let pieces: Vec<&Measurement> = records.of(&arm.id, from, settings.window).collect();
+        let found = |stride: usize, unit: Unit| {
+            let none = || {
+                records
+                    .estimate(&arm.id, from, settings.window, &nats(stride))
+                    .err()
+                    .unwrap_or_else(|| "not measured yet".to_owned())
+            };
+            figure(&pieces, stride, unit).ok_or_else(none)
+        };
+        let mut cells: Vec<Cell> = Vec::new();
+        for unit in [Unit::Token, Unit::Word] {
+            let strides = settings.strides.iter();
+            cells.extend(strides.map(|&stride| Cell::of(found(stride, unit), PERPLEXITY)));
+        }
+        let first = found(settings.strides[0], Unit::Byte);
+        let count = first.as_ref().map_or(0, |found| found.n);
+        cells.push(Cell::of(first, BITS));
+        if let Some(published) = published {
+            let own = dense(arms).is_some_and(|dense| dense.id == arm.id);
+            cells.push(match own {
+                true => Cell::Number(published.value, PERPLEXITY),
+                false => Cell::Missing("it is a figure of the dense model".to_owned()),
+            });
+        }
+        cells.push(Cell::Number(count as f64, Style::Fixed(0)));
+        Row {
+            head: arm.label,
+            arm: arm.arm,
+            default: arm.default,
+            role: arm.role,
+            cells,
+        }
+    });
+    let beside = published.map(|one| {
+        format!(
+            " Published: {}, which divides by the units of the dataset and names neither window nor \
+             stride; so compare it with each of ours, and with none to the last digit.",
+            one.source
+        )
+    });
+    Table {
+        title: format!("Perplexity on {domain}"),
+        note: format!(
+            "Lower is better. Intervals are bootstrap 95 % over pieces.{}",
+            beside.unwrap_or_default()
+        ),
+        corner: "Arm".to_owned(),
+        columns,
+        rows: rows.collect(),
+        ..Table::default()
+    }
+}
+
+/// By what a sum of nats is divided.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Token,
+    Word,
+    Byte,
+}
+
+/// Perplexity, or bits, over all pieces of one passage; `None` where none was measured.
+fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Option<Estimate> {
+    let name = nats(stride);
+    let measured = pieces.iter().filter_map(|one| {
+        let value = |name: &str| one.values.get(name).copied();
+        Some((value(&name)?, value("tokens")?, *one))
+    });
+    let measured: Vec<_> = measured.collect();
+    let (_, _, first) = measured.first()?;
+    let of = |name: &str| first.values.get(name).copied();
+    // Words and bytes of the part of the passage that was measured, which is all of it in the end.
+    let share = match unit {
+        Unit::Token => 1.0,
+        Unit::Word => of("passage.tokens")? / of("passage.words")?,
+        Unit::Byte => of("passage.tokens")? / of("passage.bytes")?,
+    };
+    let mean = mean_nats(measured.iter().map(|&(nats, tokens, _)| (nats, tokens)))?;
+    Some(match unit {
+        Unit::Token | Unit::Word => mean.scaled(share).exp(),
+        Unit::Byte => Estimate {
+            std: None,
+            ..mean.scaled(share / LN_2)
+        },
+    })
+}
+
+/// The mean of a token over pieces, of which the last may be shorter than the others.
+fn mean_nats(pieces: impl Iterator<Item = (f64, f64)>) -> Option<Estimate> {
+    let pieces: Vec<(f64, f64)> = pieces.collect();
+    let tokens: f64 = pieces.iter().map(|piece| piece.1).sum();
+    let share = pieces.len() as f64 / tokens;
+    let values: Vec<f64> = pieces.iter().map(|piece| piece.0 * share).collect();
+    Estimate::of(&values)
+}
+
+pub(super) fn headline(experiment: &Perplexity, records: &Records) -> Option<Headline> {
+    let window = experiment.settings.window;
+    let stride = *experiment.settings.strides.first()?;
+    let cells = experiment.arms().iter().map(|arm| {
+        let pieces: Vec<&Measurement> = records.of(&arm.id, Pool::Texts, window).collect();
+        let found = figure(&pieces, stride, Unit::Token);
+        let found = found.ok_or_else(|| "not measured yet".to_owned());
+        (arm.id.clone(), Cell::of(found, PERPLEXITY))
+    });
+    Some(Headline {
+        title: "perplexity".to_owned(),
+        note: format!("per token, windows of {window} tokens, stride {stride}, all domains"),
+        better: Some(Better::Less),
+        cells: cells.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Unit, figure};
+    use crate::experiments::perplexity::nats;
+    use crate::record::Measurement;
+
+    #[test]
+    fn figures_are_over_all_tokens_not_means_of_pieces() {
+        // 6 nats over 4 tokens, then 1 nat over 1 token, of 10 words and 25 bytes.
+        let piece = |index, sum: f64, tokens: f64| {
+            let mut one = Measurement::new("dense", "text", 4, index);
+            one.set(nats(4), sum);
+            one.set("tokens", tokens);
+            one.set("passage.tokens", 5.0);
+            one.set("passage.words", 10.0);
+            one.set("passage.bytes", 25.0);
+            one
+        };
+        let (first, last) = (piece(0, 6.0, 4.0), piece(1, 1.0, 1.0));
+        let found = |unit| figure(&[&first, &last], 4, unit).unwrap().mean;
+        assert!((found(Unit::Token) - (7.0f64 / 5.0).exp()).abs() < 1e-9);
+        assert!((found(Unit::Word) - (7.0f64 / 10.0).exp()).abs() < 1e-9);
+        assert!((found(Unit::Byte) - 7.0 / 25.0 / 2.0f64.ln()).abs() < 1e-9);
+        assert!(figure(&[], 4, Unit::Token).is_none());
+        assert!(figure(&[&first], 2, Unit::Token).is_none());
+    }
+}

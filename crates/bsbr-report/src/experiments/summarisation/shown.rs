@@ -1,0 +1,140 @@
+//! What the section on summaries says and shows beside its tables.
+
+use crate::datasets::STORYBOOK;
+use crate::experiments::summarisation::{LENGTH, Summarisation};
+use crate::judge::{ARTICLE, REFERENCE, SUMMARY, tally};
+use crate::present::counted;
+use crate::present::subject::Subject;
+use crate::present::words::plural;
+use crate::record::{Pool, Records};
+use crate::section::{Cell, Column, Passage, Reading, Row, Style, Table};
+
+/// What templates stand for.
+pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) -> Option<String> {
+    let settings = &experiment.settings;
+    let found = |quantity| {
+        records
+            .estimate(REFERENCE, Pool::Texts, LENGTH, quantity)
+            .ok()
+    };
+    Some(match name {
+        "articles" => match records.of(REFERENCE, Pool::Texts, LENGTH).count() {
+            // Nothing is recorded yet.
+            0 => plural(experiment.counts.articles, "article"),
+            count => plural(count as u64, "article"),
+        },
+        "origin" => origin(records),
+        "size" => match (found("tokens"), found("words")) {
+            (Some(tokens), Some(words)) => format!(
+                " of {:.0} tokens on average, and highlights of {:.0} words",
+                tokens.mean, words.mean
+            ),
+            _ => String::new(),
+        },
+        "how" => match (settings.temperature, settings.top_k) {
+            (0.0, _) => "taking the likeliest token each time".to_owned(),
+            (temperature, None) => format!("drawing tokens at temperature {temperature}"),
+            (temperature, Some(k)) => {
+                format!("drawing from the {k} likeliest tokens at temperature {temperature}")
+            }
+        },
+        "stems" => match settings.stemming {
+            true => "with stemming".to_owned(),
+            false => "without stemming".to_owned(),
+        },
+        "stale" => match tally(records).stale {
+            0 => String::new(),
+            1 => " 1 vote is about other summaries than these and is not counted.".to_owned(),
+            count => {
+                format!(" {count} votes are about other summaries than these and are not counted.")
+            }
+        },
+        _ => return None,
+    })
+}
+
+/// Where the articles come from, in words.
+fn origin(records: &Records) -> String {
+    let source = records.measurements().next().map(|one| one.source.as_str());
+    let name = source.and_then(|source| source.strip_suffix(" articles"));
+    match name {
+        None | Some(STORYBOOK) => "from storybook's test split".to_owned(),
+        Some(name) => format!("from the test split of {name}"),
+    }
+}
+
+/// Every pair that was judged; nothing where none was.
+pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Table> {
+    let tallies = tally(records);
+    let label = |id: &String| {
+        let subject = subjects.iter().find(|one| one.id == *id);
+        let label = subject.map_or(id.as_str(), |one| one.label.as_str());
+        match id == REFERENCE {
+            true => "the highlights".to_owned(),
+            false => label.to_owned(),
+        }
+    };
+    let rows = tallies.pairs.iter().map(|(pair, tally)| Row {
+        head: format!("{} or {}", label(&pair[0]), label(&pair[1])),
+        cells: vec![
+            Cell::Number(tally.wins[0] as f64, Style::Fixed(0)),
+            Cell::Number(tally.wins[1] as f64, Style::Fixed(0)),
+            Cell::Number(tally.neither as f64, Style::Fixed(0)),
+            Cell::of(tally.preference(0), Style::Percent(0)),
+            Cell::Text(counted(tally)),
+        ],
+        ..Row::default()
+    });
+    let rows: Vec<Row> = rows.collect();
+    (!rows.is_empty()).then(|| Table {
+        title: "People's preference".to_owned(),
+        note: "Votes of people who saw an article and two summaries of it, in an order drawn for \
+               each, without knowing whose they were. The share is that of the first in the votes \
+               with a preference, with Wilson's 95 % interval."
+            .to_owned(),
+        corner: "First or second".to_owned(),
+        columns: [
+            "for the first",
+            "for the second",
+            "no preference",
+            "prefer the first",
+            "votes",
+        ]
+        .map(Column::from)
+        .to_vec(),
+        rows,
+        ..Table::default()
+    })
+}
+
+/// The first article with everybody's summary.
+pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading> {
+    let text = |id: &str, index: u64, name: &str| {
+        let mut all = records.of(id, Pool::Texts, LENGTH);
+        let one = all.find(|one| one.index == index)?;
+        one.texts.get(name).cloned()
+    };
+    let mut references = records.of(REFERENCE, Pool::Texts, LENGTH);
+    let index = references.next()?.index;
+    let passage = |head: &str, arm: Option<usize>, text: Option<String>| {
+        Some(Passage {
+            head: head.to_owned(),
+            arm,
+            text: text?,
+        })
+    };
+    let mut passages = vec![
+        passage("Article", None, text(REFERENCE, index, ARTICLE)),
+        passage("Highlights", None, text(REFERENCE, index, SUMMARY)),
+    ];
+    let summaries = subjects.iter().map(|one| {
+        let text = text(&one.id, index, SUMMARY);
+        passage(&one.label, one.arm, text)
+    });
+    passages.extend(summaries);
+    Some(Reading {
+        title: "An article and its summaries".to_owned(),
+        note: "The first article, whatever was written of it.".to_owned(),
+        passages: passages.into_iter().flatten().collect(),
+    })
+}

@@ -1,0 +1,337 @@
+//! Sections as specifications declare them, made of records.
+
+pub mod layout;
+pub mod subject;
+pub mod words;
+
+mod chart;
+mod growth;
+mod provenance;
+mod table;
+mod votes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bsbr_gpt2::PositionExtension;
+
+use crate::error::ReportError;
+use crate::estimate::Estimate;
+use crate::experiment::Experiment;
+use crate::present::layout::{At, BlockSpec, HeadlineSpec, Make, Paragraph, Source};
+use crate::present::subject::Subject;
+use crate::present::words::{Words, is_set, values};
+use crate::quantity::{Quantity, part};
+use crate::record::{Measurement, Pool, Records};
+use crate::section::{Better, Block, Cell, Headline, Section, Style, Verdict};
+use crate::spec::{Goal, Spec};
+
+pub(crate) use chart::greatest;
+pub(crate) use table::by_estimate;
+pub(crate) use votes::counted;
+
+/// An experiment with its records.
+pub(crate) struct View<'a, E: ?Sized> {
+    experiment: &'a E,
+    spec: &'a Spec,
+    records: &'a Records,
+    subjects: Vec<Subject>,
+}
+
+/// What cells or points are taken from.
+#[derive(Debug, Clone, PartialEq)]
+struct Place {
+    /// What figures of the report are put under it by.
+    key: String,
+    title: String,
+    quantity: String,
+    from: Source,
+    length: usize,
+    /// What is put behind a subject's id.
+    suffix: String,
+    make: Make,
+    style: Style,
+    better: Option<Better>,
+    /// The number that the place is `by`.
+    value: Option<usize>,
+}
+
+impl Source {
+    fn pool(&self) -> Pool<'_> {
+        match self {
+            Self::Texts => Pool::Texts,
+            Self::Named(name) => Pool::Source(name),
+        }
+    }
+}
+
+/// The section that records fill.
+///
+/// # Errors
+///
+/// [`ReportError`] where records hold what cannot be drawn.
+pub fn section<E: Experiment + ?Sized>(
+    experiment: &E,
+    records: &Records,
+) -> Result<Section, ReportError> {
+    let spec = experiment.spec();
+    let view = View {
+        experiment,
+        spec,
+        records,
+        subjects: experiment.subjects(),
+    };
+    let mut blocks = Vec::new();
+    let nothing = records.first().is_none();
+    for block in &spec.layout.blocks {
+        match block {
+            // Before there is a record, one table of dashes is enough.
+            _ if nothing && !blocks.is_empty() => {}
+            BlockSpec::Growth(_) | BlockSpec::Figure(_) | BlockSpec::Special { .. } if nothing => {}
+            BlockSpec::Table(table) => blocks.extend(view.table(table).map(Block::Table)),
+            BlockSpec::Growth(growth) => blocks.push(Block::Table(view.growth(growth))),
+            BlockSpec::Figure(figure) => blocks.push(Block::Figure(view.figure(figure))),
+            BlockSpec::Special { name } => blocks.extend(experiment.special(name, records)?),
+        }
+    }
+    let mut verdicts: Vec<Verdict> = spec.goals.iter().map(|goal| view.verdict(goal)).collect();
+    verdicts.extend(experiment.verdicts(records));
+    let declared = spec.layout.headlines.iter();
+    let mut headlines: Vec<Headline> = declared.map(|one| view.headline(one)).collect();
+    headlines.extend(experiment.headlines(records));
+    Ok(Section {
+        id: spec.method.experiment.clone(),
+        title: spec.title.clone(),
+        question: spec.question.clone(),
+        method: view.method(),
+        reported: Vec::new(),
+        verdicts,
+        headlines,
+        blocks,
+        provenance: match nothing {
+            false => provenance::of(spec, records),
+            true => vec![(
+                "Records".to_owned(),
+                "—, nothing is recorded yet".to_owned(),
+            )],
+        },
+    })
+}
+
+impl<E: Experiment + ?Sized> View<'_, E> {
+    fn words(&self) -> Words<'_, E> {
+        Words {
+            method: &self.spec.method,
+            records: self.records,
+            experiment: self.experiment,
+        }
+    }
+
+    /// The quantity of a name; specifications were checked when they were read.
+    fn quantity(&self, name: &str) -> Quantity {
+        let found = self.spec.layout.quantities.find(name);
+        found.cloned().unwrap_or_else(|_| Quantity {
+            title: name.to_owned(),
+            style: Style::Digits(3),
+            better: None,
+        })
+    }
+
+    fn source(&self, from: Option<&Source>) -> Source {
+        from.unwrap_or(&self.spec.layout.from).clone()
+    }
+
+    /// The length that a block's values are of.
+    fn length(&self, at: Option<&At>, from: &Source) -> usize {
+        let method = &self.spec.method;
+        let recorded = || {
+            let mut all = self.records.measurements();
+            all.find(|one| from.pool().has(&one.source))
+                .map(|one| one.length)
+        };
+        let found = match at.unwrap_or(&self.spec.layout.at) {
+            At::Recorded => recorded(),
+            At::Tokens(tokens) => Some(*tokens),
+            At::Setting(name) => match name.split_once(' ') {
+                Some(("max", name)) => values(method, name).and_then(|all| all.into_iter().max()),
+                Some(("first", name)) => values(method, name).and_then(|all| all.first().copied()),
+                _ if name == "recorded" => recorded(),
+                _ => {
+                    let value = method.settings.get(name).and_then(toml::Value::as_integer);
+                    value.and_then(|value| usize::try_from(value).ok())
+                }
+            },
+        };
+        found.unwrap_or_default()
+    }
+
+    /// The parts of recorded names that are like a declared one, in their order.
+    fn parts(&self, declared: &str, from: &Source, length: usize) -> Vec<String> {
+        let own = |one: &&Measurement| one.length == length && from.pool().has(&one.source);
+        let names = self.records.measurements().filter(own);
+        let names = names.flat_map(|one| one.values.keys());
+        let parts: BTreeSet<&str> = names.filter_map(|name| part(declared, name)).collect();
+        parts.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Where a quantity is found.
+    fn place(&self, quantity: &str, from: Option<&Source>, at: Option<&At>) -> Place {
+        let from = self.source(from);
+        let known = self.quantity(quantity);
+        Place {
+            key: quantity.to_owned(),
+            title: known.title,
+            quantity: quantity.to_owned(),
+            length: self.length(at, &from),
+            from,
+            suffix: String::new(),
+            make: Make::Mean,
+            style: known.style,
+            better: known.better,
+            value: None,
+        }
+    }
+
+    /// A subject's value at a place.
+    fn estimate(&self, id: &str, place: &Place) -> Result<Estimate, String> {
+        let id = format!("{id}{}", place.suffix);
+        let (from, length) = (place.from.pool(), place.length);
+        let found = self.records.estimate(&id, from, length, &place.quantity)?;
+        Ok(match place.make {
+            Make::Exponential => found.exp(),
+            Make::Mean | Make::Milliseconds => found,
+        })
+    }
+
+    /// Places by something: domains, parts of a quantity's name, or values of a setting.
+    fn places_by(&self, by: &str, one: &Place, heading: Option<&str>) -> Vec<Place> {
+        let named = |value: &str, default: &str| heading.unwrap_or(default).replace("{}", value);
+        match by {
+            "domains" => {
+                let domains = self.records.domains().into_iter();
+                let place = |domain: &str| Place {
+                    key: domain.to_owned(),
+                    title: named(domain, "{}"),
+                    from: Source::Named(domain.to_owned()),
+                    ..one.clone()
+                };
+                domains.map(place).collect()
+            }
+            "parts" => {
+                let parts = self.parts(&one.quantity, &one.from, one.length);
+                let last = parts.len().saturating_sub(1);
+                let place = |(index, part): (usize, &String)| {
+                    let number: Option<usize> = part.parse().ok();
+                    let plain = number.map_or_else(|| part.clone(), |number| number.to_string());
+                    let own = self
+                        .experiment
+                        .part_name(&one.quantity, &plain, index == last);
+                    Place {
+                        key: plain.clone(),
+                        title: own.unwrap_or_else(|| named(&plain, "{}")),
+                        quantity: one.quantity.replacen('*', part, 1),
+                        value: number,
+                        ..one.clone()
+                    }
+                };
+                parts.iter().enumerate().map(place).collect()
+            }
+            setting => {
+                let all = values(&self.spec.method, setting).unwrap_or_default();
+                // What goes by lengths is of each; what goes by something else is not.
+                let of_length = one.suffix.is_empty();
+                let place = |value: usize| Place {
+                    key: value.to_string(),
+                    title: named(&value.to_string(), "{} tokens"),
+                    length: if of_length { value } else { one.length },
+                    suffix: one.suffix.replace("{}", &value.to_string()),
+                    value: Some(value),
+                    ..one.clone()
+                };
+                all.into_iter().map(place).collect()
+            }
+        }
+    }
+
+    fn method(&self) -> Vec<String> {
+        let method = &self.spec.method;
+        let texts = self.spec.layout.method.iter().filter_map(|one| match one {
+            Paragraph::Always(text) => Some(text),
+            Paragraph::When(choice) if is_set(method, &choice.when) => Some(&choice.text),
+            Paragraph::When(choice) => choice.otherwise.as_ref(),
+        });
+        let words = self.words();
+        let mut paragraphs: Vec<String> = texts.map(|text| words.fill(text, 0)).collect();
+        paragraphs.extend(self.extension());
+        paragraphs
+    }
+
+    /// What a position extension does to these records; nothing where none is chosen.
+    fn extension(&self) -> Option<String> {
+        let model = &self.records.first()?.model;
+        let extension = self.spec.method.settings.get("extension")?.clone();
+        let how = match extension.try_into().ok()? {
+            PositionExtension::None => return None,
+            PositionExtension::Interpolate { positions } => {
+                format!("the table stretched to {positions} rows")
+            }
+            PositionExtension::RepeatLast { window } => {
+                format!("its last {window} positions again and again")
+            }
+            PositionExtension::Crossfade { window, fade } => format!(
+                "its last {window} positions again and again, each time mixed with what comes next \
+                 over {fade} of them"
+            ),
+            PositionExtension::Hierarchical => {
+                "its positions a second time as numbers of blocks".to_owned()
+            }
+        };
+        Some(format!(
+            "{} has {} positions; where a sequence is longer, the model is given {how}, for which \
+             it was not trained.",
+            model.name, model.positions
+        ))
+    }
+
+    /// What became of a goal, on texts.
+    fn verdict(&self, goal: &Goal) -> Verdict {
+        let style = self.quantity(&goal.quantity).style;
+        let found = self
+            .records
+            .estimate(&goal.arm, Pool::Texts, goal.length, &goal.quantity);
+        let measured = Cell::of(found, style);
+        let label = self.spec.arm(&goal.arm).map_or(&goal.arm, |arm| &arm.label);
+        Verdict {
+            claim: goal.name.clone(),
+            arm: label.clone(),
+            required: goal.bounds().words(style),
+            judgement: goal.bounds().judge(&measured),
+            measured,
+        }
+    }
+
+    /// A headline number for each arm.
+    fn headline(&self, one: &HeadlineSpec) -> Headline {
+        let words = self.words();
+        let place = self.place(&one.quantity, one.from.as_ref(), one.at.as_ref());
+        let place = Place {
+            suffix: words.fill(&one.suffix, place.length),
+            make: one.make,
+            ..place
+        };
+        let length = place.length;
+        let arms = self.spec.method.arms.iter();
+        let cells = arms.map(|arm| {
+            let found = self.estimate(&arm.id, &place);
+            (arm.id.clone(), Cell::of(found, place.style))
+        });
+        let cells: BTreeMap<String, Cell> = cells.collect();
+        let n = cells.values().filter_map(Cell::samples).max();
+        let n = n.map(|n| format!(", n = {n}")).unwrap_or_default();
+        Headline {
+            title: one.title.clone(),
+            note: format!("{}{n}", words.fill(&one.note, length)),
+            better: place.better,
+            cells,
+        }
+    }
+}

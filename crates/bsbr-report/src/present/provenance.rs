@@ -1,0 +1,69 @@
+//! How and where records were made.
+
+use crate::record::{Record, Records};
+use crate::spec::Spec;
+
+/// How and where the records were made; what differs between them is listed.
+pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
+    let each = |of: &dyn Fn(&Record) -> String| -> String {
+        let mut values: Vec<String> = Vec::new();
+        for value in records.iter().map(of) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        match values.is_empty() {
+            true => "—, nothing is recorded yet".to_owned(),
+            false => values.join("; "),
+        }
+    };
+    let seconds: f64 = records.iter().map(|record| record.seconds).sum();
+    let samples: usize = records.iter().map(|record| record.samples).sum();
+    let rows: [(&str, String); 11] = [
+        ("Command", each(&|r| r.run.command.clone())),
+        (
+            "Commit",
+            each(&|r| match &r.run.commit {
+                Some(commit) => commit.describe(),
+                None => "none".to_owned(),
+            }),
+        ),
+        ("Date", each(&|r| r.run.date.clone())),
+        ("Machine", each(&|r| r.run.machine.describe())),
+        (
+            "Device",
+            each(&|r| {
+                let plural = if r.run.threads == 1 { "" } else { "s" };
+                format!(
+                    "{}, {}, {} thread{plural}",
+                    r.identity.device, r.identity.dtype, r.run.threads
+                )
+            }),
+        ),
+        (
+            "Model",
+            each(&|r| format!("{}, {}", r.model.name, short(&r.identity.model))),
+        ),
+        ("Texts", each(&|r| r.run.texts.clone())),
+        ("Calibration", each(&|r| r.run.calibration.clone())),
+        ("Seed", spec.method.seed.to_string()),
+        (
+            "Sequences",
+            format!(
+                "{samples} in {} units, {seconds:.0} s",
+                records.iter().count()
+            ),
+        ),
+        (
+            "Specification",
+            each(&|r| format!("{}.toml, {}", r.method.experiment, short(&r.identity.spec))),
+        ),
+    ];
+    rows.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn short(hash: &str) -> String {
+    format!("SHA-256 {}…", hash.get(..12).unwrap_or(hash))
+}

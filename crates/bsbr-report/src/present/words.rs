@@ -1,0 +1,167 @@
+//! Templates: words with what is in braces filled in.
+//!
+//! | in braces | becomes |
+//! |---|---|
+//! | `settings.NAME`, `counts.NAME` | the value; of several, `1, 2 and 3` |
+//! | `counts.NAME text` | `1 text`, `2 texts` |
+//! | `max settings.NAME` | the greatest of several |
+//! | `at` | the length that the block's values are of |
+//! | `domains` | the names of the domains |
+//! | `domains.count` | how many there are |
+//! | anything else | what the experiment says of it |
+
+use crate::experiment::Experiment;
+use crate::record::Records;
+use crate::spec::Method;
+
+/// What templates are filled with.
+pub(super) struct Words<'a, E: ?Sized> {
+    pub method: &'a Method,
+    pub records: &'a Records,
+    pub experiment: &'a E,
+}
+
+impl<E: Experiment + ?Sized> Words<'_, E> {
+    /// The template, filled; what nothing is known of is left out.
+    pub fn fill(&self, template: &str, at: usize) -> String {
+        let mut out = String::new();
+        let mut rest = template;
+        while let Some((before, from)) = rest.split_once('{') {
+            out.push_str(before);
+            let Some((name, after)) = from.split_once('}') else {
+                return out + "{" + from;
+            };
+            out.push_str(&self.word(name, at).unwrap_or_default());
+            rest = after;
+        }
+        out + rest
+    }
+
+    fn word(&self, name: &str, at: usize) -> Option<String> {
+        match name {
+            "at" => return Some(at.to_string()),
+            "domains" => return Some(self.records.domains().join(", ")),
+            "domains.count" => return Some(self.records.domains().len().to_string()),
+            _ => {}
+        }
+        if let Some(several) = name.strip_prefix("max ") {
+            let most = values(self.method, several.split_once('.')?.1)?
+                .into_iter()
+                .max();
+            return most.map(|most| most.to_string());
+        }
+        let (path, noun) = match name.split_once(' ') {
+            Some((path, noun)) => (path, Some(noun)),
+            None => (name, None),
+        };
+        let known = match path.split_once('.') {
+            Some(("settings", key)) => self.method.settings.get(key),
+            Some(("counts", key)) => self.method.counts.get(key),
+            _ => None,
+        };
+        match (known, noun) {
+            (Some(value), Some(noun)) => Some(plural(value.as_integer()?.unsigned_abs(), noun)),
+            (Some(value), None) => Some(written(value)),
+            (None, _) => self.experiment.word(name, self.records),
+        }
+    }
+}
+
+/// A value as words have it.
+fn written(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Integer(number) if *number >= 10_000 => grouped(number.unsigned_abs()),
+        toml::Value::Array(all) => {
+            let all: Vec<String> = all.iter().map(written).collect();
+            listed(&all)
+        }
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Boolean(is) => is.to_string(),
+        toml::Value::Datetime(time) => time.to_string(),
+        toml::Value::Table(_) => String::new(),
+    }
+}
+
+/// The values of a setting or count that has several.
+pub(super) fn values(method: &Method, name: &str) -> Option<Vec<usize>> {
+    let found = method.settings.get(name).or(method.counts.get(name))?;
+    let all = found.as_array()?.iter();
+    all.map(|one| usize::try_from(one.as_integer()?).ok())
+        .collect()
+}
+
+/// Whether a setting is there, and not empty.
+pub(super) fn is_set(method: &Method, name: &str) -> bool {
+    match method.settings.get(name).or(method.counts.get(name)) {
+        None => false,
+        Some(toml::Value::Array(all)) => !all.is_empty(),
+        Some(_) => true,
+    }
+}
+
+/// `1 text`, `2 texts`, `2 passes`.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    let ending = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {noun}{ending}")
+}
+
+/// `a, b and c`
+pub(crate) fn listed<T: ToString>(all: &[T]) -> String {
+    let words: Vec<String> = all.iter().map(ToString::to_string).collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+/// 200000 as 200,000.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<&str> = groups
+        .filter_map(|group| std::str::from_utf8(group).ok())
+        .collect();
+    groups.join(",")
+}
+
+/// 8192 as 8k, 1536 as 1.5k.
+pub(crate) fn short_length(length: usize) -> String {
+    match length {
+        0 => "0".to_owned(),
+        _ if length.is_multiple_of(1024) => format!("{}k", length / 1024),
+        1025.. if length.is_multiple_of(512) => format!("{}.5k", length / 1024),
+        _ => length.to_string(),
+    }
+}
+
+/// Words with a capital.
+pub(crate) fn capital(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().map(|one| one.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_lists_read_well() {
+        assert_eq!(plural(1, "text"), "1 text");
+        assert_eq!(plural(2, "pass"), "2 passes");
+        assert_eq!(listed(&[1, 2, 3]), "1, 2 and 3");
+        assert_eq!(listed(&[1]), "1");
+        assert_eq!(grouped(200_000), "200,000");
+        assert_eq!(
+            [128, 1024, 1536, 8192].map(short_length),
+            ["128", "1k", "1.5k", "8k"]
+        );
+        assert_eq!(capital("one"), "One");
+    }
+}

@@ -1,0 +1,90 @@
+//! What experiments measure, by the names that records give it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::section::{Better, Style};
+
+/// The part of a declared name that stands for any part, as a layer's number.
+const ANY: &str = "*";
+
+/// A quantity as tables show it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quantity {
+    /// The heading of its column.
+    pub title: String,
+    /// How it is written.
+    pub style: Style,
+    /// Which way it is better.
+    #[serde(default)]
+    pub better: Option<Better>,
+}
+
+/// The quantities that an experiment declares. In a name, whose parts are joined by dots, a `*`
+/// stands for any one part.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Quantities(BTreeMap<String, Quantity>);
+
+impl Quantities {
+    /// The quantity of that name.
+    ///
+    /// # Errors
+    ///
+    /// What is declared, where it is not.
+    pub fn find(&self, name: &str) -> Result<&Quantity, String> {
+        let exact = self.0.get(name);
+        let like = || self.0.iter().find(|(declared, _)| is_like(declared, name));
+        exact.or_else(|| like().map(|(_, one)| one)).ok_or_else(|| {
+            let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+            format!("`{name}` is no quantity; there are {}", known.join(", "))
+        })
+    }
+
+    /// The declared names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+/// Whether a name is what a declared one stands for; a `*` stands for itself, too.
+fn is_like(declared: &str, name: &str) -> bool {
+    let (mut declared, mut name) = (declared.split('.'), name.split('.'));
+    loop {
+        match (declared.next(), name.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if one == ANY || one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+/// What stands where a declared name has its first `*`; nothing where the name is not like it.
+pub(crate) fn part<'a>(declared: &str, name: &'a str) -> Option<&'a str> {
+    let place = declared.split('.').position(|one| one == ANY)?;
+    is_like(declared, name).then(|| name.split('.').nth(place))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_by_their_parts() {
+        let all: Quantities = toml::from_str(
+            "\"kl\" = { title = \"KL\", style = \"digits 3\", better = \"less\" }\n\
+             \"layer.*.kl\" = { title = \"KL of a layer\", style = \"digits 3\" }",
+        )
+        .unwrap();
+        assert_eq!(all.find("kl").unwrap().better, Some(Better::Less));
+        assert_eq!(all.find("layer.03.kl").unwrap().title, "KL of a layer");
+        assert_eq!(all.find("layer.*.kl").unwrap().title, "KL of a layer");
+        assert_eq!(part("layer.*.kl", "layer.03.kl"), Some("03"));
+        assert_eq!(part("layer.*.kl", "layer.03.top1"), None);
+        for unknown in ["k", "layer.kl", "layer.03.kl.low", "top1"] {
+            assert!(all.find(unknown).is_err(), "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a report shows, in its order: the one walk that Markdown and the page are made of.
+
+use std::borrow::Cow;
+
+use crate::overview::{Answer, Card};
+use crate::render::Report;
+use crate::section::{Block, Figure, Reading, Section, Table, Verdict};
+use crate::spec::ArmSpec;
+
+/// The part on the report's conclusions.
+pub(super) const OVERVIEW: &str = "overview";
+
+/// How measured cells read.
+const LEGEND: &str = "Measured cells read *mean ± standard deviation [bootstrap 95 %]* over samples; tables of \
+     many columns leave the deviation out. Bold is the best of a column, among the arms that are not \
+     dense; ◆ marks the default arm.";
+
+/// How to read the table of all arms.
+const GLANCE: &str = "Bold is the best of a column, among the arms that are not dense; ◆ marks the default arm. How \
+     numbers are spread stands in the sections.";
+
+/// How to read the overview.
+const OVERVIEW_NOTE: &str = "The report's conclusions in our words, each with the claims that it stands on. A claim holds \
+     where its whole 95 % interval lies within the limits, misses where it lies beyond them, and is \
+     undecided where it lies on both sides. Claims are about the default arm where no other is named; \
+     observations decide nothing. The limits are ours.";
+
+/// A heading and what stands under it.
+pub(super) struct Part<'a> {
+    /// Its anchor, and the name of its file.
+    pub id: &'a str,
+    pub title: &'a str,
+    /// What is asked.
+    pub question: Option<&'a str>,
+    pub pieces: Vec<Piece<'a>>,
+}
+
+/// One thing to show.
+pub(super) enum Piece<'a> {
+    /// A paragraph.
+    Text(Cow<'a, str>),
+    /// The default arm in a few numbers.
+    Cards(&'a [Card]),
+    /// The report's conclusions, and what became of their claims.
+    Conclusions(&'a [Answer]),
+    /// What the arms are.
+    Arms(&'a [ArmSpec]),
+    /// What is to be reached, and what became of it.
+    Goals(&'a [Verdict]),
+    Table(Cow<'a, Table>),
+    Figure(Cow<'a, Figure>),
+    Reading(&'a Reading),
+    /// How and where it was run.
+    Run(&'a [(String, String)]),
+}
+
+/// What stands before the sections.
+pub(super) fn front(report: &Report) -> Vec<Part<'_>> {
+    let answers = &report.answers;
+    let mut parts = Vec::new();
+    let mut pieces = Vec::new();
+    if !answers.cards.is_empty() {
+        pieces.push(Piece::Cards(&answers.cards));
+    }
+    if !answers.scatters.is_empty() {
+        pieces.push(Piece::Figure(Cow::Owned(Figure {
+            id: "arms".to_owned(),
+            title: "Speed against quality".to_owned(),
+            note: "A point for each arm, with bootstrap 95 % intervals; up and to the right is \
+                   better. The default arm is outlined."
+                .to_owned(),
+            pictures: answers.scatters.clone(),
+            columns: 2,
+        })));
+    }
+    if !answers.conclusions.is_empty() {
+        if !report.cite.is_empty() {
+            pieces.push(Piece::Text(report.cite.as_str().into()));
+        }
+        pieces.push(Piece::Text(OVERVIEW_NOTE.into()));
+        pieces.push(Piece::Conclusions(&answers.conclusions));
+    }
+    if !pieces.is_empty() {
+        parts.push(Part {
+            id: OVERVIEW,
+            title: "Good, fast, small?",
+            question: None,
+            pieces,
+        });
+    }
+    parts.push(Part {
+        id: "arms",
+        title: "Every arm at a glance",
+        question: None,
+        pieces: vec![
+            Piece::Arms(&report.arms),
+            Piece::Text(GLANCE.into()),
+            Piece::Table(Cow::Owned(report.glance())),
+        ],
+    });
+    parts
+}
+
+/// A section.
+pub(super) fn section(section: &Section) -> Part<'_> {
+    let paragraphs = section.method.iter().chain(&section.reported);
+    let mut pieces: Vec<Piece<'_>> = paragraphs
+        .map(|text| Piece::Text(text.as_str().into()))
+        .collect();
+    pieces.push(Piece::Text(LEGEND.into()));
+    if !section.verdicts.is_empty() {
+        pieces.push(Piece::Goals(&section.verdicts));
+    }
+    pieces.extend(section.blocks.iter().map(|block| match block {
+        Block::Text(text) => Piece::Text(text.as_str().into()),
+        Block::Table(table) => Piece::Table(Cow::Borrowed(table)),
+        Block::Figure(figure) => Piece::Figure(Cow::Borrowed(figure)),
+        Block::Reading(reading) => Piece::Reading(reading),
+    }));
+    pieces.push(Piece::Run(&section.provenance));
+    Part {
+        id: &section.id,
+        title: &section.title,
+        question: Some(&section.question),
+        pieces,
+    }
+}
+
+/// The model in a sentence.
+pub(super) fn lead(report: &Report) -> String {
+    let model = &report.model;
+    let quick = match report.quick {
+        true => " **A quick run:** the method is the standard one, the samples are few.",
+        false => "",
+    };
+    format!(
+        "A GPT-2 of {} layers, {} heads and {} dimensions ({:.1} M parameters, {} positions, {} \
+         tokens of vocabulary) beside its conversions, untrained where nothing else is said.{quick}",
+        model.layers,
+        model.heads,
+        model.hidden_size,
+        model.parameters as f64 / 1e6,
+        model.positions,
+        model.vocabulary
+    )
+}

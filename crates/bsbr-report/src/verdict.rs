@@ -1,0 +1,179 @@
+//! Whether what was measured keeps to a limit, by its whole interval.
+
+use bsbr_metrics::stats::Interval;
+use serde::{Deserialize, Serialize};
+
+use crate::present::words::grouped;
+use crate::section::{Cell, Style};
+
+/// What became of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// The whole 95 % interval lies within the limits.
+    Holds,
+    /// The whole 95 % interval lies beyond them.
+    Misses,
+    /// The interval lies on both sides; with about so many samples it would not, if the mean stays
+    /// what it is.
+    Undecided(Option<usize>),
+    /// Nothing was measured.
+    Open,
+}
+
+impl Judgement {
+    /// In a word or two.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Misses => "misses",
+            Self::Undecided(_) => "undecided",
+            Self::Open => "not measured",
+        }
+    }
+
+    /// How many samples would decide, in words.
+    pub fn needed(self) -> Option<String> {
+        match self {
+            Self::Undecided(Some(n)) => Some(format!("about {} samples would decide", rounded(n))),
+            _ => None,
+        }
+    }
+}
+
+/// A number with two digits that are not 0, grouped: 45,611 as 46,000.
+fn rounded(number: usize) -> String {
+    let unit = 10usize.pow(number.max(1).ilog10().saturating_sub(1));
+    grouped((number.div_ceil(unit) * unit) as u64)
+}
+
+/// Limits of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Bounds {
+    /// The least value that passes.
+    #[serde(default)]
+    pub at_least: Option<f64>,
+    /// The greatest value that passes.
+    #[serde(default)]
+    pub at_most: Option<f64>,
+}
+
+impl Bounds {
+    /// Whether there is no limit.
+    pub fn is_empty(&self) -> bool {
+        self.at_least.is_none() && self.at_most.is_none()
+    }
+
+    /// Whether a value passes.
+    fn hold(&self, value: f64) -> bool {
+        self.at_least.is_none_or(|least| value >= least)
+            && self.at_most.is_none_or(|most| value <= most)
+    }
+
+    /// Judges a cell. One without an interval is judged by its value alone, unless that is the mean
+    /// of a single sample.
+    pub fn judge(&self, cell: &Cell) -> Judgement {
+        let Some(value) = cell.value() else {
+            return Judgement::Open;
+        };
+        match (cell.interval(), cell.samples()) {
+            (Some(interval), samples) => self.judge_interval(value, interval, samples),
+            (None, Some(_)) => Judgement::Undecided(Some(2)),
+            (None, None) if self.hold(value) => Judgement::Holds,
+            (None, None) => Judgement::Misses,
+        }
+    }
+
+    fn judge_interval(&self, value: f64, ends: Interval, samples: Option<usize>) -> Judgement {
+        if self.hold(ends.low) && self.hold(ends.high) {
+            return Judgement::Holds;
+        }
+        let beyond = |limit: Option<f64>, is: fn(f64, f64) -> bool, end: f64| {
+            limit.is_some_and(|limit| is(end, limit))
+        };
+        if beyond(self.at_least, |end, limit| end < limit, ends.high)
+            || beyond(self.at_most, |end, limit| end > limit, ends.low)
+        {
+            return Judgement::Misses;
+        }
+        // An interval is as wide as one over the root of n.
+        let within = [self.at_least, self.at_most].into_iter().flatten();
+        let crossed = within.filter(|limit| ends.contains(*limit));
+        let distance = crossed
+            .map(|limit| (value - limit).abs())
+            .fold(f64::INFINITY, f64::min);
+        let half = (ends.high - ends.low) / 2.0;
+        let factor = (half / distance).powi(2);
+        let needed = samples.map(|samples| (samples as f64 * factor).ceil());
+        let needed = needed.filter(|needed| needed.is_finite() && *needed < 1e9);
+        Judgement::Undecided(needed.map(|needed| needed as usize))
+    }
+
+    /// The limits in words.
+    pub fn words(&self, style: Style) -> String {
+        match (self.at_least, self.at_most) {
+            (Some(least), Some(most)) if least == most => format!("= {}", style.with_unit(least)),
+            (Some(least), Some(most)) => {
+                format!("{} to {}", style.number(least), style.with_unit(most))
+            }
+            (Some(least), None) => format!("≥ {}", style.with_unit(least)),
+            (None, Some(most)) => format!("≤ {}", style.with_unit(most)),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estimate::Estimate;
+
+    #[test]
+    fn the_whole_interval_decides_and_a_near_miss_says_how_many_samples_would() {
+        let bounds = Bounds {
+            at_least: Some(0.0),
+            at_most: None,
+        };
+        let of = |mean: f64, half: f64| {
+            bounds.judge(&Cell::Measured(
+                Estimate {
+                    mean,
+                    std: None,
+                    interval: Some(Interval {
+                        low: mean - half,
+                        high: mean + half,
+                    }),
+                    n: 100,
+                },
+                Style::Fixed(1),
+            ))
+        };
+        assert_eq!(of(2.0, 1.0), Judgement::Holds);
+        assert_eq!(of(1.0, 1.0), Judgement::Holds, "the end is within");
+        assert_eq!(of(-2.0, 1.0), Judgement::Misses);
+        // Half as wide an interval takes four times the samples.
+        assert_eq!(of(1.0, 2.0), Judgement::Undecided(Some(400)));
+        let words = Judgement::Undecided(Some(45_611)).needed().unwrap();
+        assert!(words.contains("about 46,000 samples"), "{words}");
+        assert_eq!([0, 2, 127].map(rounded), ["0", "2", "130"]);
+        assert_eq!(of(-1.0, 2.0), Judgement::Undecided(Some(400)));
+        assert_eq!(of(0.0, 2.0), Judgement::Undecided(None));
+        assert_eq!(of(0.0, 0.0), Judgement::Holds);
+
+        let both = Bounds {
+            at_least: Some(0.0),
+            at_most: Some(1.0),
+        };
+        assert_eq!(
+            both.judge(&Cell::Number(0.5, Style::Fixed(1))),
+            Judgement::Holds
+        );
+        assert_eq!(
+            both.judge(&Cell::Number(1.5, Style::Fixed(1))),
+            Judgement::Misses
+        );
+        assert_eq!(both.judge(&Cell::Missing(String::new())), Judgement::Open);
+        let one = Estimate::of(&[0.5]);
+        let one = Cell::of(one.ok_or_else(String::new), Style::Fixed(1));
+        assert_eq!(both.judge(&one), Judgement::Undecided(Some(2)));
+    }
+}
