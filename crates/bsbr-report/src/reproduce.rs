@@ -89,6 +89,17 @@ pub fn reproduce(
     report(plan, lab, all, out)?.write(out)
 }
 
+/// Renders what is recorded in `out`, without running anything; gives the page's path.
+///
+/// # Errors
+///
+/// [`ReportError`] where a record cannot be read or drawn, or a file cannot be written.
+pub fn render(plan: &Plan, lab: &Lab, out: &Path) -> Result<PathBuf, ReportError> {
+    let store = Store::new(out.join(RECORDS));
+    let all = on_the_page(&[], jobs(plan)?, lab, &store)?;
+    report(plan, lab, all, out)?.write(out)
+}
+
 /// Renders what is recorded in `out`, and gives the files there that are not what comes out.
 ///
 /// # Errors

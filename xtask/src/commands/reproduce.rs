@@ -13,7 +13,7 @@ use bsbr_report::forecast::Forecast;
 use bsbr_report::lab::Lab;
 use bsbr_report::overview::Overview;
 use bsbr_report::reported::{REPORT, Reported};
-use bsbr_report::reproduce::{Plan, differences, reproduce};
+use bsbr_report::reproduce::{Plan, differences, render, reproduce};
 use bsbr_report::runner::Observer;
 use bsbr_report::spec::{Overrides, read_specs};
 use burn::tensor::Device;
@@ -56,6 +56,9 @@ pub struct Args {
     /// Run nothing: render what is recorded in --out again, and fail where its files are others
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     check: bool,
+    /// Run nothing: write tables, plots and the page of what is recorded in --out
+    #[arg(long, conflicts_with_all = ["only", "check"])]
+    render: bool,
     /// Run these experiments alone; others are shown where their records are there
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
@@ -133,6 +136,10 @@ pub fn run(args: Args) -> Result<()> {
         return check(&plan, &lab, &out);
     }
     let _lock = claim(&out)?;
+    if args.render {
+        println!("{}", render(&plan, &lab, &out)?.display());
+        return Ok(());
+    }
     let page = reproduce(&plan, &lab, &out, &mut Progress::new(stop_flag()?))?;
     println!("{}", page.display());
     Ok(())
@@ -157,7 +164,7 @@ fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
     }
     ensure!(
         differences.is_empty(),
-        "{} files of {} must be written anew: run the same command without --check",
+        "{} files of {} must be written anew: run the same command with --render instead of --check",
         differences.len(),
         out.display()
     );
@@ -310,7 +317,7 @@ mod tests {
     fn settings(args: &Args) -> String {
         let plan = args.plan().map(|plan| {
             let specs = format!("{:?} {:?}", plan.specs, plan.only);
-            format!("{specs} {:?} {:?}", plan.claims, plan.overview)
+            format!("{specs} {:?} {:?}", plan.reported, plan.overview)
         });
         format!(
             "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
@@ -320,22 +327,16 @@ mod tests {
             args.shape.map(|shape| shape.to_string()),
             args.out,
             args.python,
-            args.check,
+            (args.check, args.render),
             args.device,
         )
     }
 
     #[test]
     fn every_option_counts() {
-        let [experiments, reported, overview] = [
-            "assets/experiments",
-            "assets/reported.toml",
-            "assets/overview.toml",
-        ]
-        .map(assets);
+        let [experiments, overview] = ["assets/experiments", "assets/overview.toml"].map(assets);
         let base = [
             ("experiments", experiments.as_str()),
-            ("reported", reported.as_str()),
             ("overview", overview.as_str()),
         ];
         options::check::<Args>(
@@ -348,6 +349,7 @@ mod tests {
                 ("quick", &[], &[]),
                 ("full", &[], &[]),
                 ("check", &[], &[]),
+                ("render", &[], &[]),
                 ("only", &[], &["qa"]),
                 ("seed", &[], &["99"]),
                 ("data", &[], &["wikitext-2"]),
@@ -355,7 +357,6 @@ mod tests {
                 ("baseline", &[], &["torch"]),
                 ("python", &[], &["python"]),
                 ("experiments", &[], &["elsewhere"]),
-                ("reported", &[], &["elsewhere"]),
                 ("overview", &[], &["elsewhere"]),
                 ("device", &[], &["wgpu"]),
             ],
@@ -366,15 +367,13 @@ mod tests {
     #[test]
     fn the_seed_is_that_of_every_experiment() {
         let experiments = assets("assets/experiments");
-        let [reported, overview] = ["assets/reported.toml", "assets/overview.toml"].map(assets);
+        let overview = assets("assets/overview.toml");
         let line = [
             "reproduce",
             "--seed",
             "99",
             "--experiments",
             &experiments,
-            "--reported",
-            &reported,
             "--overview",
             &overview,
         ];
