@@ -17,6 +17,9 @@ const UNITS: usize = 128;
 /// ln m of a cluster without tokens: finite, since WGSL has no infinity.
 const EMPTY: f32 = -1e30;
 
+/// The largest number.
+const LARGEST: f32 = f32::MAX;
+
 /// What is kept of the far chunks, in `f32`.
 pub(super) struct Summary {
     /// Mean keys of the clusters. `[B, H, F·G, D]`
@@ -49,7 +52,7 @@ pub(super) struct Wanted {
 /// Bytes of shared memory that a chunk takes where its keys stay in global memory.
 pub(super) fn shared_bytes(settings: &BlockAttention, d: usize) -> usize {
     let groups = (settings.clusters / 2).max(1);
-    4 * (2 * settings.chunk_size + (2 * groups + settings.clusters) * d)
+    4 * (2 * settings.chunk_size + UNITS + (2 * groups + settings.clusters) * d)
 }
 
 /// Whether the keys of a chunk fit into shared memory beside that.
@@ -167,18 +170,36 @@ fn summarise_kernel<F: Float>(
     // The keys, where there is room for them; rows begin in different banks.
     let room = comptime!(if staged { size * (d + 1) } else { 1 });
     let mut keys = Shared::<[f32]>::new_slice(room);
+    let mut peaks = Shared::<[f32]>::new_slice(UNITS);
 
     let mut token = unit;
     while token < size {
         ids[token] = 0u32;
         token += units;
     }
+    // Keys are split at a size whose fourth power is a number.
+    let mut highest = f32::new(0.0);
+    let mut item = unit;
+    while item < size * d {
+        let (token, dim) = (item / d, item % d);
+        let x = f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
+        highest = max(highest, x.abs());
+        if comptime!(staged) {
+            keys[token * (d + 1) + dim] = x;
+        }
+        item += units;
+    }
+    peaks[unit] = highest;
+    sync_cube();
+    for at in 0..units {
+        highest = max(highest, peaks[at]);
+    }
+    let scale = inverse_power_of_two(highest);
+    let unscale = f32::new(1.0) / scale;
     if comptime!(staged) {
         let mut item = unit;
         while item < size * d {
-            let (token, dim) = (item / d, item % d);
-            keys[token * (d + 1) + dim] =
-                f32::cast_from(k[k_first + token * k_token + dim * k_dim]);
+            keys[item / d * (d + 1) + item % d] *= scale;
             item += units;
         }
     }
@@ -195,7 +216,9 @@ fn summarise_kernel<F: Float>(
             let mut count = f32::new(0.0);
             for token in 0..size {
                 if ids[token] as usize == group {
-                    sum += key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+                    sum += key::<F>(
+                        k, k_first, k_token, k_dim, scale, &keys, token, dim, d, staged,
+                    );
                     count += 1.0;
                 }
             }
@@ -209,7 +232,9 @@ fn summarise_kernel<F: Float>(
             let group = ids[token] as usize;
             let mut square = f32::new(0.0);
             for dim in 0..d {
-                let x = key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+                let x = key::<F>(
+                    k, k_first, k_token, k_dim, scale, &keys, token, dim, d, staged,
+                );
                 let x = x - mean[group * d + dim];
                 square += x * x;
             }
@@ -229,7 +254,9 @@ fn summarise_kernel<F: Float>(
                     farthest = token;
                 }
             }
-            let x = key::<F>(k, k_first, k_token, k_dim, &keys, farthest, dim, d, staged);
+            let x = key::<F>(
+                k, k_first, k_token, k_dim, scale, &keys, farthest, dim, d, staged,
+            );
             let mut way = x - mean[item];
             // Without a distance the farthest token may be of another group.
             if distance == 0.0 {
@@ -241,8 +268,8 @@ fn summarise_kernel<F: Float>(
         sync_cube();
         for _ in 0..POWER_ITERATIONS {
             project::<F>(
-                k, k_first, k_token, k_dim, &keys, &ids, &mean, &axis, &mut along, unit, units,
-                size, d, staged,
+                k, k_first, k_token, k_dim, scale, &keys, &ids, &mean, &axis, &mut along, unit,
+                units, size, d, staged,
             );
             sync_cube();
             // a ← Σ_j x_j (x_j·a)
@@ -252,7 +279,9 @@ fn summarise_kernel<F: Float>(
                 let mut sum = f32::new(0.0);
                 for token in 0..size {
                     if ids[token] as usize == group {
-                        let x = key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+                        let x = key::<F>(
+                            k, k_first, k_token, k_dim, scale, &keys, token, dim, d, staged,
+                        );
                         sum += along[token] * (x - mean[item]);
                     }
                 }
@@ -262,8 +291,8 @@ fn summarise_kernel<F: Float>(
             sync_cube();
         }
         project::<F>(
-            k, k_first, k_token, k_dim, &keys, &ids, &mean, &axis, &mut along, unit, units, size,
-            d, staged,
+            k, k_first, k_token, k_dim, scale, &keys, &ids, &mean, &axis, &mut along, unit, units,
+            size, d, staged,
         );
         sync_cube();
         let mut token = unit;
@@ -287,14 +316,16 @@ fn summarise_kernel<F: Float>(
         let mut count = f32::new(0.0);
         for token in 0..size {
             if ids[token] as usize == cluster {
-                sum_keys += key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+                sum_keys += key::<F>(
+                    k, k_first, k_token, k_dim, scale, &keys, token, dim, d, staged,
+                );
                 sum_values += f32::cast_from(v[v_first + token * v_token + dim * v_dim]);
                 count += 1.0;
             }
         }
         let share = f32::new(1.0) / max(count, f32::new(1.0));
         kept[item] = sum_keys * share;
-        mean_keys[place * clusters * d + item] = sum_keys * share;
+        mean_keys[place * clusters * d + item] = sum_keys * share * unscale;
         mean_values[place * clusters * d + item] = sum_values * share;
         if dim == 0 {
             let mut log = f32::new(EMPTY);
@@ -326,9 +357,11 @@ fn summarise_kernel<F: Float>(
     while dim < d {
         let mut sum = f32::new(0.0);
         for token in 0..size {
-            sum += key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+            sum += key::<F>(
+                k, k_first, k_token, k_dim, scale, &keys, token, dim, d, staged,
+            );
         }
-        means[place * d + dim] = sum / f32::cast_from(size as u32);
+        means[place * d + dim] = sum / f32::cast_from(size as u32) * unscale;
         dim += units;
     }
     if comptime!(with_state) {
@@ -354,7 +387,9 @@ fn summarise_kernel<F: Float>(
                 #[unroll]
                 for i in 0..height {
                     let dim = min(top + i, d - 1);
-                    let x = key::<F>(k, k_first, k_token, k_dim, &keys, token, dim, d, staged);
+                    let x = key::<F>(
+                        k, k_first, k_token, k_dim, scale, &keys, token, dim, d, staged,
+                    );
                     let x = x - kept[cluster + dim];
                     #[unroll]
                     for j in 0..width {
@@ -367,8 +402,10 @@ fn summarise_kernel<F: Float>(
                 #[unroll]
                 for j in 0..width {
                     if top + i < d && left + j < d {
+                        // What no number is large enough for is the largest.
+                        let x = sums[i * width + j] / f32::cast_from(size as u32) * unscale;
                         states[place * d * d + (top + i) * d + left + j] =
-                            sums[i * width + j] / f32::cast_from(size as u32);
+                            min(max(x, f32::new(-LARGEST)), f32::new(LARGEST));
                     }
                 }
             }
@@ -377,7 +414,7 @@ fn summarise_kernel<F: Float>(
     }
 }
 
-/// A number of a key.
+/// A number of a key, scaled.
 #[cube]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 fn key<F: Float>(
@@ -385,6 +422,7 @@ fn key<F: Float>(
     first: usize,
     of_token: usize,
     of_dim: usize,
+    scale: f32,
     keys: &Shared<[f32]>,
     token: usize,
     dim: usize,
@@ -394,8 +432,20 @@ fn key<F: Float>(
     if comptime!(staged) {
         keys[token * (d + 1) + dim]
     } else {
-        f32::cast_from(k[first + token * of_token + dim * of_dim])
+        f32::cast_from(k[first + token * of_token + dim * of_dim]) * scale
     }
+}
+
+/// A power of two by which a number is scaled to between 1 and 4, or 1 for what is no number to be
+/// scaled, as on the host.
+#[cube]
+fn inverse_power_of_two(x: f32) -> f32 {
+    let exponent = u32::reinterpret(x) >> 23;
+    let mut scale = f32::new(1.0);
+    if exponent > 0u32 && exponent < 255u32 {
+        scale = f32::reinterpret((254u32 - min(exponent, 253u32)) << 23);
+    }
+    scale
 }
 
 /// How far each token is along the axis of its group, whatever the axis's length.
@@ -406,6 +456,7 @@ fn project<F: Float>(
     first: usize,
     of_token: usize,
     of_dim: usize,
+    scale: f32,
     keys: &Shared<[f32]>,
     ids: &Shared<[u32]>,
     mean: &Shared<[f32]>,
@@ -423,7 +474,9 @@ fn project<F: Float>(
         let mut sum = f32::new(0.0);
         let mut square = f32::new(0.0);
         for dim in 0..d {
-            let x = key::<F>(k, first, of_token, of_dim, keys, token, dim, d, staged);
+            let x = key::<F>(
+                k, first, of_token, of_dim, scale, keys, token, dim, d, staged,
+            );
             let a = axis[group * d + dim];
             sum += (x - mean[group * d + dim]) * a;
             square += a * a;
