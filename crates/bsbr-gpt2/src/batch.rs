@@ -114,7 +114,7 @@ impl TokenBatch {
 
     /// The batch without the tokens in the first `start` places of each row; `None` where nothing
     /// is left.
-    pub(crate) fn from_column(&self, start: usize) -> Option<Self> {
+    pub(crate) fn without_columns(&self, start: usize) -> Option<Self> {
         (start < self.seq_len).then(|| self.columns(start..self.seq_len))
     }
 

@@ -70,10 +70,12 @@ impl Generation {
     ) -> Result<Self, GenerationError> {
         check(model, prompts, config)?;
         let past = cache.length_of_row(0);
-        let unread = prompts.from_column(past).ok_or(InputError::NothingUnread {
-            prompt: prompts.seq_len(),
-            past,
-        })?;
+        let unread = prompts
+            .without_columns(past)
+            .ok_or(InputError::NothingUnread {
+                prompt: prompts.seq_len(),
+                past,
+            })?;
         let rows = (0..prompts.batch_size()).map(|row| {
             let left = prompts.padding().of_row(row);
             let ids = prompts.row(row).get(left..).unwrap_or_default().to_vec();
