@@ -11,7 +11,7 @@
 use std::time::Instant;
 
 use bsbr_attention::{
-    ArmConfig, Attention, AttentionInput, HeadShape, KvBits, LocalConfig, MomentsConfig, Padding,
+    ArmConfig, Attention, AttentionInput, HeadShape, LocalConfig, MomentsConfig, Padding,
     PublishedConfig,
 };
 use burn::tensor::{Device, Distribution, Tensor};
