@@ -17,8 +17,8 @@ const UNITS: usize = 128;
 /// ln m of a cluster without tokens: finite, since WGSL has no infinity.
 const EMPTY: f32 = -1e30;
 
-/// The largest number.
-const LARGEST: f32 = f32::MAX;
+/// The largest number of a state: sums of a few are numbers, too.
+const LARGEST: f32 = 1e37;
 
 /// What is kept of the far chunks, in `f32`.
 pub(super) struct Summary {
@@ -402,7 +402,7 @@ fn summarise_kernel<F: Float>(
                 #[unroll]
                 for j in 0..width {
                     if top + i < d && left + j < d {
-                        // What no number is large enough for is the largest.
+                        // Beyond it nothing is exact, but all are numbers.
                         let x = sums[i * width + j] / f32::cast_from(size as u32) * unscale;
                         states[place * d * d + (top + i) * d + left + j] =
                             min(max(x, f32::new(-LARGEST)), f32::new(LARGEST));
