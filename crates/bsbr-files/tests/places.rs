@@ -1,5 +1,7 @@
 //! Places that output is written to, and what processes that were killed leave there.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

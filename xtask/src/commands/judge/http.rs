@@ -138,6 +138,12 @@ impl Drop for Place {
     }
 }
 
+/// What answers a request, given what follows its head.
+type Answer = dyn Fn(Result<Request, String>, &mut dyn Read) -> Response;
+
+/// The head of a request, and what came behind it.
+type Head = (Option<Vec<u8>>, io::Cursor<Vec<u8>>);
+
 /// A connection with the time at which it ends.
 struct Connection {
     stream: TcpStream,
@@ -152,10 +158,7 @@ impl Connection {
         }
     }
 
-    fn answer(
-        mut self,
-        answer: &dyn Fn(Result<Request, String>, &mut dyn Read) -> Response,
-    ) -> io::Result<()> {
+    fn answer(mut self, answer: &Answer) -> io::Result<()> {
         let (head, rest) = self.head()?;
         let Some(head) = head else {
             return Ok(());
@@ -176,7 +179,7 @@ impl Connection {
     }
 
     /// The bytes up to the blank line, and what came behind them; `None` where nobody asks.
-    fn head(&mut self) -> io::Result<(Option<Vec<u8>>, io::Cursor<Vec<u8>>)> {
+    fn head(&mut self) -> io::Result<Head> {
         let mut bytes = Vec::new();
         loop {
             let end = bytes.windows(4).position(|end| end == b"\r\n\r\n");
