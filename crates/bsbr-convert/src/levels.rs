@@ -94,8 +94,9 @@ pub fn choose_levels(
     Ok((model, chosen))
 }
 
-/// Lets as few heads of `model` look beyond their near field as keep its predictions on `batches`
-/// close to those of dense attention: KL (dense ‖ arm) rises by at most `budget` nats per position.
+/// Lets as few heads of `model` look beyond their near field as keep its predictions on the second
+/// halves of `batches`, which have far tokens, close to those of dense attention: there KL
+/// (dense ‖ arm) rises by at most `budget` nats per position.
 ///
 /// This is for a model that will read more tokens than its positions were trained for. Heads that go
 /// by position meet tokens there whose positions look near and are not, so that they must not look
@@ -119,6 +120,7 @@ pub fn choose_far_heads(
     }
     let dense = convert(model.clone(), &ConversionPlan::uniform(ArmConfig::DENSE))?;
     let mut search = Search::new(model, batches);
+    search.late = true;
     let ranked = search.rank_by_loss(&dense, |done, of| {
         progress(done, of + of.max(1).ilog2() as usize)
     })?;
@@ -163,6 +165,8 @@ struct Search<'a> {
     model: Gpt2,
     /// Passes over the text.
     done: usize,
+    /// Whether predictions are compared in the second half of each text alone.
+    late: bool,
 }
 
 impl<'a> Search<'a> {
@@ -174,6 +178,7 @@ impl<'a> Search<'a> {
             batches,
             model,
             done: 0,
+            late: false,
         }
     }
 
@@ -286,7 +291,10 @@ impl<'a> Search<'a> {
         for (batch, expected) in self.batches.iter().zip(&self.expected) {
             let found = model.hidden_states(batch)?;
             for row in 0..batch.batch_size() {
-                let first = batch.padding().of_row(row);
+                let mut first = batch.padding().of_row(row);
+                if self.late {
+                    first += (batch.seq_len() - first) / 2;
+                }
                 for start in (first..batch.seq_len()).step_by(SLAB) {
                     let len = SLAB.min(batch.seq_len() - start);
                     let logits = |x: &Tensor<3>| {

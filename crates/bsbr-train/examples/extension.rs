@@ -32,7 +32,7 @@ const TEXTS: (usize, u64) = (9000, 3);
 /// Where bands of positions begin, in quarters of the trained length.
 const BANDS: [usize; 5] = [0, 3, 4, 6, 8];
 /// Words of a text that heads are chosen on, how many texts, and their tokens.
-const CHOICE: (usize, u64, usize) = (1800, 4, 2048);
+const CHOICE: (usize, u64, usize) = (3700, 2, 4096);
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

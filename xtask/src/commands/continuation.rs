@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bsbr_data::tokenizer::{Detokenizer, TextTokenizer};
 use bsbr_gpt2::Generation;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 use super::interrupt::Interrupt;
@@ -112,9 +112,14 @@ pub fn read_prompt(generation: &mut Generation, interrupt: &Interrupt) -> Result
 /// None that a user could mend.
 pub fn reading_bar(tokens: usize) -> Result<ProgressBar> {
     let bar = ProgressBar::new(tokens as u64).with_message("reading");
-    bar.set_style(ProgressStyle::with_template(
-        "{msg} {wide_bar} {human_pos} of {human_len} tokens, {per_sec}, {eta} left",
-    )?);
+    let style = ProgressStyle::with_template(
+        "{msg} {wide_bar} {human_pos} of {human_len} tokens, {speed}, {eta} left",
+    )?;
+    let speed = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // Nothing can be done where a terminal takes no text.
+        let _ = write!(out, "{:.0} tokens/s", state.per_sec());
+    };
+    bar.set_style(style.with_key("speed", speed));
     Ok(bar)
 }
 

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub const BUDGET: f64 = 0.02;
 
 /// Tokens of a text that heads are chosen on, and how many texts.
-pub const CALIBRATION: (usize, usize) = (2048, 4);
+pub const CALIBRATION: (usize, usize) = (4096, 2);
 
 /// Words of a storybook text for each of its tokens: more than there are.
 const WORDS_PER_TOKEN: f64 = 0.9;

@@ -87,11 +87,17 @@ impl Reader<'_> {
         bar.finish_and_clear();
         let read = cache.length_of_row(0);
         let time = start.elapsed().as_secs_f64();
+        let took = match read - before {
+            0 => String::new(),
+            tokens => format!(
+                " in {}, {:.0} tokens/s",
+                continuation::seconds(time),
+                tokens as f64 / time.max(f64::MIN_POSITIVE)
+            ),
+        };
         eprintln!(
-            "text: {read} of {} tokens ({before} from the cache) in {}, {:.0} tokens/s; cache: {}",
+            "text: {read} of {} tokens ({before} from the cache){took}; cache: {}",
             self.ids.len(),
-            continuation::seconds(time),
-            (read - before) as f64 / time.max(f64::MIN_POSITIVE),
             indicatif::DecimalBytes(cache.bytes() as u64),
         );
         if let Some((file, owner)) = &self.stored
