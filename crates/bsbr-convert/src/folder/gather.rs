@@ -3,14 +3,9 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use super::names::{CONFIG, USUAL, WEIGHTS, companions};
+use super::names::{CONFIG, MAX_UNKNOWN, MOST_UNKNOWN, USUAL, WEIGHTS, companions};
 use crate::error::LoadError;
 use crate::index::Index;
-
-/// The most bytes of a file that is not known to be needed: a licence is, a data set is not.
-const MAX_UNKNOWN: u64 = 16 << 20;
-/// The most files of that kind.
-const MOST_UNKNOWN: usize = 200;
 
 /// A place that brings files of a model here by name, such as a repository on the Hub.
 pub trait FileSource {
@@ -88,8 +83,11 @@ pub fn gather<S: FileSource>(source: &mut S) -> Result<(), GatherError<S::Error>
     if missing.is_empty() {
         let unknown = companions(listed.as_deref().unwrap_or_default());
         let unknown = unknown.into_iter().filter(|name| !USUAL.contains(name));
-        for name in unknown.take(MOST_UNKNOWN) {
-            fetch(name, Some(MAX_UNKNOWN))?;
+        let mut fetched = 0;
+        for name in unknown {
+            if fetched < MOST_UNKNOWN && fetch(name, Some(MAX_UNKNOWN))?.is_some() {
+                fetched += 1;
+            }
         }
     }
     missing.extend(weights(&mut fetch, missing.is_empty())?);

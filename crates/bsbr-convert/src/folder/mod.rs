@@ -12,7 +12,7 @@ use bsbr_gpt2::{GenerationDefaults, Gpt2Config};
 
 use crate::error::LoadError;
 use crate::{index, mapped};
-use names::{CONFIG, GENERATION, USUAL, WEIGHTS};
+use names::{CONFIG, GENERATION, MAX_UNKNOWN, MOST_UNKNOWN, USUAL, WEIGHTS};
 
 /// The longest `config.json` accepted, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -133,19 +133,29 @@ impl ModelFolder {
     /// `generation_config.json`, and all others but configuration, card, weights in any format,
     /// hidden files and folders with weights of their own.
     ///
-    /// A link that leads out of the folder is followed where `transformers` reads a file of that
-    /// name, and left out where it does not.
+    /// Of files that `transformers` does not read by their names, at most 200 go along, none has
+    /// more than 16 MiB, and none is a link that leads out of the folder.
     pub fn companions(&self) -> Vec<Companion> {
         let mut found = Vec::new();
         walk(&self.root, "", MAX_DEPTH, &mut found);
         found.sort();
+        let mut unknown = 0;
+        let mut goes_along = |file: &Companion| {
+            if USUAL.contains(&file.name.as_str()) {
+                return true;
+            }
+            let small = fs::metadata(&file.path).is_ok_and(|info| info.len() <= MAX_UNKNOWN);
+            let goes = unknown < MOST_UNKNOWN && small && self.holds(&file.path);
+            unknown += usize::from(goes);
+            goes
+        };
         names::companions(&found)
             .into_iter()
             .map(|name| Companion {
                 path: self.root.join(name),
                 name: name.to_owned(),
             })
-            .filter(|file| USUAL.contains(&file.name.as_str()) || self.holds(&file.path))
+            .filter(|file| goes_along(file))
             .collect()
     }
 

@@ -28,6 +28,10 @@ pub(crate) const USUAL: [&str; 9] = [
     "chat_template.json",
     GENERATION,
 ];
+/// The most bytes of a file that goes along and is not one of the usual ones.
+pub(crate) const MAX_UNKNOWN: u64 = 16 << 20;
+/// The most files of that kind.
+pub(crate) const MOST_UNKNOWN: usize = 200;
 /// Ends of names of files that hold tensors, whatever the format, tables of data, or whole folders.
 const TENSORS: [&str; 30] = [
     "7z",
@@ -81,11 +85,11 @@ pub(crate) fn companions(names: &[String]) -> Vec<&str> {
             .any(|(at, _)| others.contains(&name[..at]));
         !(hidden || own || of_another || holds_tensors(name) || name.ends_with(".index.json"))
     };
-    names
-        .iter()
-        .map(String::as_str)
-        .filter(goes_along)
-        .collect()
+    let names = names.iter().map(String::as_str);
+    let mut found: Vec<&str> = names.filter(goes_along).collect();
+    // Those of the folder itself come before those of folders in it.
+    found.sort_by_key(|name| name.matches('/').count());
+    found
 }
 
 fn holds_tensors(name: &str) -> bool {
@@ -127,12 +131,12 @@ mod tests {
         ];
         let expected = [
             "LICENSE",
-            "additional_chat_templates/tools.jinja",
             "generation_config.json",
             "merges.txt",
-            "samples/one.txt",
             "tokenizer.json",
             "tokenizer.model",
+            "additional_chat_templates/tools.jinja",
+            "samples/one.txt",
         ];
         assert_eq!(companions(&names.map(str::to_owned)), expected);
     }

@@ -94,14 +94,24 @@ fn all_files_but_weights_go_along_and_no_link_leads_out() {
         fs::remove_file(path.join("COPYING")).unwrap();
         fs::remove_file(path.join("vocab.json")).unwrap();
     }
+    // What is large or much is no part of a model.
+    let large = fs::File::create(path.join("train.txt")).unwrap();
+    large.set_len((16 << 20) + 1).unwrap();
     let expected = [
         "LICENSE",
-        "additional_chat_templates/tools.jinja",
         "merges.txt",
         "notes.md",
         "tokenizer.json",
+        "additional_chat_templates/tools.jinja",
     ];
     assert_eq!(names_of(path), expected);
+    fs::create_dir(path.join("pages")).unwrap();
+    for page in 0..300 {
+        fs::write(path.join(format!("pages/{page}.html")), "").unwrap();
+    }
+    // 200 that nobody reads by name, and two that are read.
+    assert_eq!(names_of(path).len(), 200 + 2);
+    assert!(names_of(path).contains(&"tokenizer.json".to_owned()));
 }
 
 fn names_of(folder: &Path) -> Vec<String> {
