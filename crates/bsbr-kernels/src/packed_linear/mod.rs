@@ -107,6 +107,10 @@ impl<B: PackedLinearOps, C: CheckpointStrategy> PackedLinearOps for Autodiff<B, 
 /// # Panics
 ///
 /// Panics if a row of `x` is not as long as the layer's input, or if `x` is on an autodiff device.
+#[cfg_attr(
+    not(feature = "flex"),
+    allow(unreachable_code, unused_variables) // there is no layer
+)]
 pub fn packed_linear(
     x: Tensor<2>,
     layer: &PackedLinear,

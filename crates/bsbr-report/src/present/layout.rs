@@ -142,7 +142,7 @@ pub enum Make {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum BlockSpec {
     /// A table with a row for each subject.
-    Table(TableSpec),
+    Table(Box<TableSpec>),
     /// Crossovers and fitted powers.
     Growth(GrowthSpec),
     /// Charts.
