@@ -191,7 +191,7 @@ impl Gpt2 {
 
     fn forward_checked(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
         // A step has some hundred short operations.
-        bsbr_kernels::on_workers(|| self.forward_on_worker(batch, cache))
+        bsbr_kernels::on_workers(&self.device(), || self.forward_on_worker(batch, cache))
     }
 
     fn forward_on_worker(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
