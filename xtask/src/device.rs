@@ -83,7 +83,8 @@ fn remote(_: &str) -> Result<Device> {
 /// What is said of a backend that was not compiled in.
 pub fn missing(feature: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "not compiled in; run `cargo xtask` as `cargo run -p xtask --features {feature} -- …`"
+        "not compiled in; build the program with `--features {feature}`, as in `cargo run -p xtask \
+         --features {feature} -- …` or `cargo install --path xtask --features {feature}`"
     )
 }
 

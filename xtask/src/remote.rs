@@ -53,8 +53,9 @@ pub fn connect(address: &str) -> Result<Device> {
     let answer = answer.recv_timeout(ANSWERED).map_err(|_| {
         anyhow!(
             "{authority} accepts connections but has not answered for {} seconds; is it \
-             `cargo xtask serve-device`?",
-            ANSWERED.as_secs()
+             `{} serve-device`?",
+            ANSWERED.as_secs(),
+            crate::program()
         )
     })?;
     answer.map_err(|error| match (error, file) {
@@ -83,7 +84,10 @@ fn reach(authority: &str) -> Result<()> {
         }
     }
     let reason = last.map_or_else(|| "no address".to_owned(), |error| error.to_string());
-    bail!("no server answers at {authority} ({reason}); start one with `cargo xtask serve-device`")
+    bail!(
+        "no server answers at {authority} ({reason}); start one with `{} serve-device`",
+        crate::program()
+    )
 }
 
 /// The token in a file, without the end of its line.

@@ -10,12 +10,12 @@ use bsbr_data::storybook::{Split, Storybook, TrainingSpec};
 use super::continuation::{self, Output};
 use super::convert::Precision;
 use super::generate::{Sampling, defaults, read_file};
-use super::hub::{BUNDLED, HubArgs};
+use super::hub::HubArgs;
 use super::interrupt::Interrupt;
 use super::model;
 use super::reading::{Reader, stored};
 use super::weights::WeightsArgs;
-use crate::device;
+use crate::{assets, device};
 
 /// What stands for the question in a template.
 const QUESTION: &str = "{question}";
@@ -28,7 +28,7 @@ const QUESTION: &str = "{question}";
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
-    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
+    #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,

@@ -21,7 +21,7 @@ use super::convert::Precision;
 use super::hub::{Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
-use crate::device;
+use crate::{assets, device};
 
 /// Lengths of a run that says nothing of them.
 const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
@@ -96,7 +96,7 @@ pub struct Args {
     /// File of the arms
     #[arg(
         long,
-        default_value = "assets/experiments/arms.toml",
+        default_value_os_t = assets::path("experiments/arms.toml"),
         hide_short_help = true
     )]
     arms_file: PathBuf,
@@ -388,11 +388,7 @@ mod tests {
     }
 
     fn args(words: &[&str]) -> Result<Args> {
-        let file = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../assets/experiments/arms.toml"
-        );
-        let words = [&["bench", "--arms-file", file], words].concat();
+        let words = [&["bench"], words].concat();
         Ok(Cli::try_parse_from(words)?.args)
     }
 

@@ -9,7 +9,8 @@ use bsbr_report::corpus::model_files;
 use bsbr_report::{card, hash};
 use bsbr_train::finetune::History;
 
-use super::hub::{BUNDLED, Found};
+use super::hub::Found;
+use crate::assets;
 
 /// The language of storybook, which the bundled model was trained on.
 const STORYBOOK: &str = "en";
@@ -21,7 +22,7 @@ pub fn card(out: &Path, model: &Path, found: &Found) -> ModelCard {
     ModelCard {
         title: name.into_owned(),
         base: base.map(|(name, commit)| (name, Some(commit))),
-        language: (model == Path::new(BUNDLED)).then(|| STORYBOOK.to_owned()),
+        language: (model == assets::bundled()).then(|| STORYBOOK.to_owned()),
         ..ModelCard::default()
     }
 }

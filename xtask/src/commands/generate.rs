@@ -9,12 +9,12 @@ use bsbr_gpt2::{GenerationConfig, GenerationDefaults, PREFILL_CHUNK_SIZE, TokenB
 
 use super::continuation::{self, Output};
 use super::convert::Precision;
-use super::hub::{BUNDLED, HubArgs};
+use super::hub::HubArgs;
 use super::interrupt::Interrupt;
 use super::reading::{Reader, stored};
 use super::weights::WeightsArgs;
 use super::{ids, model};
-use crate::device;
+use crate::{assets, device};
 
 /// The longest text that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 28;
@@ -28,7 +28,7 @@ const MAX_BYTES: u64 = 1 << 28;
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
-    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
+    #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,

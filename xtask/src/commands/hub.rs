@@ -9,8 +9,7 @@ use bsbr_hub::{Hub, HubConfig, HubError, ModelSource, Notice, Progress, Reposito
 use bsbr_report::datasets::DatasetSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The model that comes with the project.
-pub const BUNDLED: &str = "assets/bundled";
+use crate::assets;
 
 /// The file that every model has, and that is asked for first.
 const CONFIG: &str = "config.json";
@@ -52,8 +51,9 @@ impl HubArgs {
             folder: folder.to_owned(),
             base: None,
         };
-        // Outside of the repository's root the default is a folder that is missing, not a name.
-        if model == Path::new(BUNDLED) {
+        // The default is a folder even where it is missing, and no name.
+        if model == assets::bundled() {
+            assets::check(model)?;
             return Ok(own(model));
         }
         let text = model.display().to_string();
@@ -184,13 +184,14 @@ impl Drop for Bars {
 mod tests {
     use std::path::Path;
 
-    use super::{BUNDLED, Found, HubArgs};
+    use super::{Found, HubArgs};
+    use crate::assets;
 
     #[test]
     fn a_folder_is_used_as_it_is() {
         let hub = HubArgs { offline: true };
         let folder = tempfile::tempdir().expect("a folder");
-        for model in [folder.path(), Path::new(BUNDLED)] {
+        for model in [folder.path(), &assets::bundled()] {
             let found = hub.find(model).expect("a folder");
             let expected = Found {
                 folder: model.to_owned(),

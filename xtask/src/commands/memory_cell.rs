@@ -8,13 +8,13 @@ use bsbr_report::arms::load_dense;
 use bsbr_report::experiments::memory::worker::{Cell, Worker, measure_here};
 
 use super::shape::Shape;
-use crate::device;
+use crate::{assets, device};
 
 /// Measure the memory of one forward pass, reading or training step, described as JSON on standard input.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the dense model
-    #[arg(long, default_value = "assets/bundled")]
+    #[arg(long, default_value_os_t = assets::bundled())]
     model: PathBuf,
     /// Random weights of this shape instead
     #[arg(long, value_name = "NAME")]

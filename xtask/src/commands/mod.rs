@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod bench;
+pub mod completions;
 pub mod convert;
 pub mod finetune;
 pub mod first_token;
@@ -9,6 +10,7 @@ pub mod generate;
 pub mod hub;
 pub mod judge;
 pub mod logits;
+pub mod man;
 pub mod memory_cell;
 pub mod pretrain;
 pub mod reproduce;
@@ -59,6 +61,14 @@ fn report(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
+/// Bytes that go to standard output as they are.
+fn print(bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    std::io::stdout()
+        .write_all(bytes)
+        .context("standard output")
+}
+
 /// What this program was built of.
 fn commit() -> Option<Commit> {
     Commit::built(env!("BSBR_COMMIT"))
@@ -66,7 +76,7 @@ fn commit() -> Option<Commit> {
 
 /// The command line as one would type it.
 fn command_line() -> String {
-    let mut words = vec!["cargo xtask".to_owned()];
+    let mut words = vec![crate::program().to_owned()];
     words.extend(std::env::args().skip(1));
     words.join(" ")
 }

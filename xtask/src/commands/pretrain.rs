@@ -20,7 +20,7 @@ use burn::module::Module;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::convert::Precision;
-use crate::device;
+use crate::{assets, device};
 
 /// Train the bundled model on storybook text.
 ///
@@ -30,14 +30,14 @@ use crate::device;
 #[derive(clap::Args)]
 pub struct Args {
     /// The run's configuration
-    #[arg(long, default_value = "assets/pretrain/bundled.toml")]
+    #[arg(long, default_value_os_t = assets::path("pretrain/bundled.toml"))]
     config: PathBuf,
     /// Model folder whose weights the run starts from, in place of nothing. Where it holds the record
     /// of its own training (training.json), that is kept in the new one
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
     /// Folder with the tokenizer to train for
-    #[arg(long, default_value = "assets/bundled")]
+    #[arg(long, default_value_os_t = assets::bundled())]
     tokenizer: PathBuf,
     /// Folder for checkpoints and the log
     #[arg(long, default_value = "results/pretrain/checkpoints")]

@@ -19,11 +19,11 @@ use bsbr_report::spec::{Overrides, read_specs};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::hub::{BUNDLED, Found, HubArgs};
+use super::hub::{Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
 use super::texts;
-use crate::device;
+use crate::{assets, device};
 
 /// Measure every arm beside the dense model, and write tables, plots and a page.
 ///
@@ -35,7 +35,7 @@ use crate::device;
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the dense model, or its name on the Hub, as openai-community/gpt2
-    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
+    #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
@@ -80,10 +80,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
     /// Folder of specifications, of the arms that they refer to, and of the report's figures
-    #[arg(long, default_value = "assets/experiments", hide_short_help = true)]
+    #[arg(long, default_value_os_t = assets::path("experiments"), hide_short_help = true)]
     experiments: PathBuf,
     /// File of the first screen, of the report's conclusions, and of what decides on them
-    #[arg(long, default_value = "assets/overview.toml", hide_short_help = true)]
+    #[arg(long, default_value_os_t = assets::path("overview.toml"), hide_short_help = true)]
     overview: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
@@ -109,6 +109,8 @@ impl Args {
                 None => Vec::new(),
             },
         };
+        assets::check(&self.experiments)?;
+        assets::check(&self.overview)?;
         Ok(Plan {
             specs: read_specs(&self.experiments, &overrides)?,
             only: only(self),
@@ -309,11 +311,6 @@ mod tests {
         args: Args,
     }
 
-    fn assets(path: &str) -> String {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        root.join(path).display().to_string()
-    }
-
     fn settings(args: &Args) -> String {
         let plan = args.plan().map(|plan| {
             let specs = format!("{:?} {:?}", plan.specs, plan.only);
@@ -334,13 +331,8 @@ mod tests {
 
     #[test]
     fn every_option_counts() {
-        let [experiments, overview] = ["assets/experiments", "assets/overview.toml"].map(assets);
-        let base = [
-            ("experiments", experiments.as_str()),
-            ("overview", overview.as_str()),
-        ];
         options::check::<Args>(
-            &base,
+            &[],
             &[
                 ("model", &[], &["other"]),
                 ("offline", &[], &[]),
@@ -366,17 +358,7 @@ mod tests {
 
     #[test]
     fn the_seed_is_that_of_every_experiment() {
-        let experiments = assets("assets/experiments");
-        let overview = assets("assets/overview.toml");
-        let line = [
-            "reproduce",
-            "--seed",
-            "99",
-            "--experiments",
-            &experiments,
-            "--overview",
-            &overview,
-        ];
+        let line = ["reproduce", "--seed", "99"];
         let plan = Line::parse_from(line).args.plan().expect("a plan");
         assert!(plan.specs.len() > 5);
         assert!(plan.specs.iter().all(|spec| spec.method.seed == 99));

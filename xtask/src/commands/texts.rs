@@ -7,7 +7,8 @@ use bsbr_data::dataset::{DatasetError, cnn_dailymail, wikitext};
 use bsbr_report::corpus::Texts;
 use bsbr_report::datasets::{Catalogue, Columns, DatasetSpec, LocalDataset, STORYBOOK};
 
-use super::hub::{BUNDLED, HubArgs};
+use super::hub::HubArgs;
+use crate::assets;
 
 /// Said behind an error about a dataset that nobody asked for.
 const OTHERWISE: &str = "a model that was not trained on storybook reads datasets from the Hub; \
@@ -59,6 +60,7 @@ pub fn texts(data: &[String], experiments: &Path, model: &Path, hub: &HubArgs) -
     if data.is_empty() && reads_storybook(model) {
         return Ok(Texts::default());
     }
+    assets::check(experiments)?;
     let catalogue = Catalogue::read(experiments)?;
     let named = match data {
         [] => sort(&catalogue.default, &catalogue)?,
@@ -87,10 +89,10 @@ pub fn texts(data: &[String], experiments: &Path, model: &Path, hub: &HubArgs) -
 /// all that are made of it.
 fn reads_storybook(model: &Path) -> bool {
     let tokenizer = |folder: &Path| std::fs::read(folder.join("tokenizer.json")).ok();
-    match (tokenizer(model), tokenizer(Path::new(BUNDLED))) {
+    match (tokenizer(model), tokenizer(&assets::bundled())) {
         (Some(own), Some(bundled)) => own == bundled,
-        // Outside of the repository nothing is known of the bundled model but its name.
-        _ => model == Path::new(BUNDLED),
+        // Where the bundled model is missing, nothing is known of it but its name.
+        _ => model == assets::bundled(),
     }
 }
 
@@ -125,15 +127,13 @@ pub fn training(spec: &DatasetSpec, hub: &HubArgs) -> Result<Box<dyn Iterator<It
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use bsbr_report::datasets::Catalogue;
 
     use super::{reads_storybook, sort};
+    use crate::assets;
 
     fn catalogue() -> Catalogue {
-        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/experiments");
-        Catalogue::read(&assets).expect("the committed datasets")
+        Catalogue::read(&assets::path("experiments")).expect("the committed datasets")
     }
 
     #[test]

@@ -32,10 +32,10 @@ use lines::Lines;
 
 use super::card;
 use super::convert::{Precision, calibrated};
-use super::hub::{BUNDLED, HubArgs};
+use super::hub::HubArgs;
 use super::model;
 use super::texts::{self, Named};
-use crate::device;
+use crate::{assets, device};
 
 /// Convert a GPT-2 and train it to win back what the conversion lost.
 ///
@@ -46,7 +46,7 @@ use crate::device;
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model to convert, or of a converted one to train further, or a name on the Hub
-    #[arg(long, value_name = "DIR|NAME", default_value = BUNDLED)]
+    #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
     data: Vec<String>,
     /// Folder of the file that says where datasets are
-    #[arg(long, default_value = "assets/experiments", hide_short_help = true)]
+    #[arg(long, default_value_os_t = assets::path("experiments"), hide_short_help = true)]
     experiments: PathBuf,
     /// What is learned
     #[arg(long, value_enum, default_value_t = Goal::Lm)]
@@ -456,11 +456,8 @@ mod tests {
             .plain(Split::Train, Domain::Tale, 0, 200)
             .text;
         let tokenizer = TextTokenizer::train_bpe([&text], 300).expect("a tokenizer");
-        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/experiments");
-        let assets = assets.display().to_string();
-        let base = [("experiments", assets.as_str())];
         options::check::<Args>(
-            &base,
+            &[],
             &[
                 ("model", &[], &["other"]),
                 ("offline", &[], &[]),

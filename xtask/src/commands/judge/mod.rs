@@ -13,9 +13,9 @@ use bsbr_report::judge::{Session, VOTES};
 
 /// Compare two summaries of each article, blind, on a page in the browser.
 ///
-/// The summaries are those that `cargo xtask reproduce` recorded. Each vote is saved as it is given,
+/// The summaries are those that `reproduce` recorded. Each vote is saved as it is given,
 /// in `votes.jsonl` beside the records; started again, the page goes on where the judge stopped.
-/// The next `cargo xtask reproduce` shows the votes in its tables.
+/// The next `reproduce` shows the votes in its tables.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the results

@@ -1,0 +1,62 @@
+//! The bundled model and the specifications of experiments, wherever a command is run.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use anyhow::{Result, ensure};
+
+/// Where the assets were when the program was built.
+const BUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets");
+
+/// A file that every folder of assets has.
+const KNOWN: &str = "overview.toml";
+
+/// The folder of assets: as `assets` where the command is run beside it.
+static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let root = found().unwrap_or_else(|| PathBuf::from(BUILT));
+    let here = Path::new("assets");
+    match (here.canonicalize(), root.canonicalize()) {
+        (Ok(own), Ok(root)) if own == root => here.to_owned(),
+        (_, Ok(root)) => root,
+        (_, Err(_)) => root,
+    }
+});
+
+/// The path of one of the project's own files, such as `bundled` or `experiments`.
+pub fn path(name: &str) -> PathBuf {
+    ROOT.join(name)
+}
+
+/// The folder of the model that comes with the project.
+pub fn bundled() -> PathBuf {
+    path("bundled")
+}
+
+/// Refuses a path of [`path`] that is not there, and says where it was looked for.
+///
+/// # Errors
+///
+/// Where it is a path of the project's own files and nothing is there.
+pub fn check(path: &Path) -> Result<()> {
+    ensure!(
+        path.exists() || !path.starts_with(&*ROOT),
+        "{}: nothing is there; put the folder `assets` of the sources beside this program, or as \
+         `../share/bsbr` from there, or name files of your own",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Beside the program, where packages put what they share, or where it was built.
+fn found() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok();
+    let beside = program
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|folder| [folder.join("assets"), folder.join("../share/bsbr")]);
+    beside
+        .into_iter()
+        .flatten()
+        .chain([PathBuf::from(BUILT)])
+        .find(|root| root.join(KNOWN).is_file())
+}

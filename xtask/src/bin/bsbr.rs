@@ -1,0 +1,7 @@
+//! `bsbr`: the commands of the project, installed.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xtask::main("bsbr")
+}

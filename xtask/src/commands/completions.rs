@@ -1,0 +1,20 @@
+//! `cargo xtask completions`
+
+use anyhow::Result;
+use clap_complete::{Shell, generate};
+
+/// Write what a shell needs to complete the commands of `bsbr`.
+///
+/// For bash: `bsbr completions bash > ~/.local/share/bash-completion/completions/bsbr`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let mut script = Vec::new();
+    generate(args.shell, &mut crate::cli("bsbr"), "bsbr", &mut script);
+    super::print(&script)
+}
