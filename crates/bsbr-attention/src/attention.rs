@@ -1,4 +1,4 @@
-//! The attention of one layer, whichever its arm.
+//! The attention of one layer, for any arm.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -11,7 +11,7 @@ use crate::published::PublishedRouting;
 use crate::tuning::{Own, RetrievalTuning};
 use crate::{dense, local, moments, published};
 
-/// Sizes that an arm needs to know.
+/// Sizes that an arm depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadShape {
     /// H, attention heads.
@@ -22,7 +22,7 @@ pub struct HeadShape {
     pub hidden_size: usize,
 }
 
-/// What one layer's attention reads.
+/// Inputs of one layer's attention.
 #[derive(Debug, Clone)]
 pub struct AttentionInput {
     /// Queries, unscaled. `[B, H, N, D]`
@@ -33,14 +33,14 @@ pub struct AttentionInput {
     pub value: Tensor<4>,
     /// The attention input, after `ln_1`; read by learned routings. `[B, N, H·D]`
     pub hidden_states: Tensor<3>,
-    /// σ: what q·k is multiplied by before the softmax.
+    /// σ: the factor of q·k before the softmax.
     pub scale: f64,
     /// Left padding of the rows.
     pub padding: Padding,
 }
 
 impl AttentionInput {
-    /// The same with every row's real tokens at the front.
+    /// The same input with every row's real tokens first.
     pub(crate) fn aligned(self) -> Self {
         let padding = &self.padding;
         Self {
@@ -54,28 +54,29 @@ impl AttentionInput {
     }
 }
 
-/// An attention arm with its own parameters, if it has any.
+/// An attention arm and its own parameters, if any.
 ///
-/// With `compression` above 1 the bases are NaN until they are loaded or set by
-/// [`with_bases`](Self::with_bases), and so is all that is computed with them.
+/// With `compression` above 1 the bases, and all output that depends on them, are NaN until they
+/// are loaded or set by [`with_bases`](Self::with_bases).
 #[derive(Module, Debug)]
 pub struct Attention {
     #[module(skip)]
     config: ArmConfig,
-    /// Routing between chunks, in the published arm and where the moments arm learns.
+    /// Routing between chunks: in the published arm, and in the moments arm with learned
+    /// parameters.
     pub routing: Option<PublishedRouting>,
-    /// Bases of compressed states, where `compression` is above 1.
+    /// Bases of compressed states, if `compression` is above 1.
     pub bases: Option<CompressionBases>,
-    /// Temperature, bias and gain of the moments arm, where it learns.
+    /// Temperature, bias and gain of the moments arm, if it has learned parameters.
     pub tuning: Option<RetrievalTuning>,
 }
 
 impl Attention {
-    /// The arm that `config` describes, its parameters at the values that need no training.
+    /// The arm of `config`, with parameters that need no training.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where a setting is out of bounds.
+    /// [`ConfigError`] if a setting is out of bounds.
     pub fn new(config: ArmConfig, shape: HeadShape, device: &Device) -> Result<Self, ConfigError> {
         config.validate(shape)?;
         let (routed, tuned) = match &config {
@@ -102,9 +103,9 @@ impl Attention {
         })
     }
 
-    /// Sets what an arm derives from the projection of queries, keys and values: the routing, see
-    /// [`PublishedRouting::from_qkv`] for the published arm and
-    /// [`PublishedRouting::from_query_and_key`] for the moments arm.
+    /// Sets the routing from the projection of queries, keys and values: by
+    /// [`PublishedRouting::from_qkv`] in the published arm and by
+    /// [`PublishedRouting::from_query_and_key`] in the moments arm.
     ///
     /// # Shapes
     ///
@@ -120,8 +121,8 @@ impl Attention {
         self
     }
 
-    /// The moments arm with parameters of its own to learn, which change nothing yet; any other
-    /// arm, and one that has them, as it is.
+    /// The moments arm with learned parameters that change nothing yet. Other arms, and arms that
+    /// already have such parameters, are returned unchanged.
     ///
     /// # Shapes
     ///
@@ -149,7 +150,7 @@ impl Attention {
         }
     }
 
-    /// Sets the bases of compressed states; without compression there are none to set.
+    /// Sets the bases of compressed states; has no effect without compression.
     pub fn with_bases(mut self, bases: CompressionBases) -> Self {
         if self.bases.is_some() {
             self.bases = Some(bases);
@@ -179,7 +180,7 @@ impl Attention {
         } = input.aligned();
         let bases = self.bases.as_ref();
         let output = match (&self.config, &self.routing) {
-            // As large as the output, and read by nobody any more.
+            // It is as large as the output, and no longer needed.
             (ArmConfig::Local(config), _) => {
                 drop(hidden_states);
                 local::forward(config, query, key, value, scale)

@@ -9,14 +9,14 @@ use crate::config::{ArmConfig, compressed_rank};
 use crate::eigen;
 use crate::error::CalibrationError;
 
-/// Second moments of what one layer's states are read with and made of.
+/// Second moments of the readers and the content of one layer's states.
 ///
 /// U_k comes from the uncentred second moment of the queries; U_v from the
 /// covariance of values within clusters (moments arm), or from their uncentred
 /// second moment (published arm). Sums are kept in f64, per head.
 ///
-/// Feed it the layer's attention inputs over some tens of thousands of tokens, then
-/// ask for the [`bases`](Self::bases).
+/// Feed it the layer's attention inputs over some tens of thousands of tokens, then call
+/// [`bases`](Self::bases).
 #[derive(Debug, Clone)]
 pub struct Calibration {
     config: ArmConfig,
@@ -26,12 +26,12 @@ pub struct Calibration {
     /// Σ (v − v̄)(v − v̄)ᵀ, or Σ v vᵀ. `[H, D, D]`
     values: Vec<f64>,
     tokens: usize,
-    /// Tokens that `values` is the sum over.
+    /// The number of tokens in the sum `values`.
     summed: usize,
 }
 
 impl Calibration {
-    /// For a layer with this arm; `None` where nothing is compressed.
+    /// For a layer with this arm; `None` if the arm compresses nothing.
     pub fn new(config: &ArmConfig, shape: HeadShape) -> Option<Self> {
         let moments = vec![0.0; shape.num_heads * shape.head_dim * shape.head_dim];
         (config.compression() > 1).then(|| Self {
@@ -44,7 +44,7 @@ impl Calibration {
         })
     }
 
-    /// Adds a batch. Padding counts for nothing, nor do values of incomplete chunks.
+    /// Adds a batch. Padding is ignored, and so are values of incomplete chunks.
     pub fn observe(&mut self, input: &AttentionInput) {
         let [batch, _, n, _] = input.query.dims();
         let rows = |x: &Tensor<4>| x.clone().without_autodiff().cast(DType::F32);
@@ -100,12 +100,12 @@ impl Calibration {
         self.tokens
     }
 
-    /// The r main directions of queries and of what is left of the values, per head.
+    /// The r main directions of queries and of centred values, per head.
     ///
     /// # Errors
     ///
-    /// [`CalibrationError`] if nothing, no whole chunk, or something that is no number was
-    /// observed.
+    /// [`CalibrationError`] if no tokens, no whole chunk, or a value that is NaN or
+    /// infinite was observed.
     pub fn bases(&self, device: &Device) -> Result<CompressionBases, CalibrationError> {
         if self.summed == 0 {
             return Err(match &self.config {

@@ -1,5 +1,5 @@
-//! A sequence cut into chunks, and attention over sinks, far field and near field
-//! for many chunks at once.
+//! A sequence divided into chunks, and attention over sinks, far field and near
+//! field for many chunks at once.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::rows::Rows;
 /// Far field of a whole sequence: the keys beyond sinks and near field.
 #[derive(Debug, Clone)]
 pub(crate) struct FarField {
-    /// Mean keys of clusters, chunk after chunk. `[B, H, F·G, D]`
+    /// Mean keys of clusters, in the order of chunks. `[B, H, F·G, D]`
     pub keys: Tensor<4>,
     /// Mean values of clusters. `[B, H, F·G, D]`
     pub values: Tensor<4>,
@@ -22,17 +22,17 @@ pub(crate) struct FarField {
     pub log_counts: Tensor<3>,
     /// G
     pub clusters: usize,
-    /// What is added to the output per unit of cluster mass. `[B, H, F, S, D]`
+    /// The addition to the output per unit of cluster mass. `[B, H, F, S, D]`
     pub correction: Option<Tensor<5>>,
-    /// Tokens of the far chunks, if queries look into their best clusters.
+    /// Tokens of the far chunks, if queries look up their best clusters.
     pub tokens: Option<FarTokens>,
 }
 
 /// Queries, keys and values of a sequence on its chunk grid.
 ///
-/// The first sinks + (P+1)·S tokens, the *head*, see everything before them, which
-/// is dense attention. The chunks after them, the *tail*, are as many as have a far
-/// field: tail chunk i is chunk P + 1 + i and sees the summaries of chunks `0..=i`.
+/// The first sinks + (P+1)·S tokens, the *head*, see all earlier tokens, as in
+/// dense attention. The chunks after them, the *tail*, have a far field: tail chunk
+/// i is chunk P + 1 + i and sees the summaries of chunks `0..=i`.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunked {
     grid: Grid,
@@ -61,7 +61,7 @@ impl Chunked {
         self.scale
     }
 
-    /// F: chunks of the tail, and chunks that are far from the last one.
+    /// F: the number of tail chunks, and of chunks that are far from the last one.
     pub fn far_chunks(&self) -> usize {
         self.grid.far_chunks(self.tokens())
     }
@@ -83,7 +83,7 @@ impl Chunked {
         (self.far(&self.key), self.far(&self.value))
     }
 
-    /// What the tokens of the far chunks have.
+    /// The part of `x` for the tokens of the far chunks.
     ///
     /// # Shapes
     ///
@@ -97,7 +97,7 @@ impl Chunked {
             .reshape([b, h, far, size, d])
     }
 
-    /// r_c of the chunks of the tail: the query of the last token before each.
+    /// r_c of the tail chunks: the query of the last token before each.
     ///
     /// # Shapes
     ///
@@ -106,7 +106,7 @@ impl Chunked {
         self.before_tail(&self.query)
     }
 
-    /// What the last token before each chunk of the tail has.
+    /// The part of `x` for the last token before each tail chunk.
     ///
     /// # Shapes
     ///
@@ -118,7 +118,7 @@ impl Chunked {
         x.clone().slice_dim(2, s![before;every])
     }
 
-    /// Queries of the tail, zeros behind.
+    /// Queries of the tail, followed by zeros.
     ///
     /// # Shapes
     ///
@@ -143,7 +143,7 @@ impl Chunked {
         if self.far_chunks() == 0 {
             return head;
         }
-        // Joined token by token, as whoever merges the heads next wants it.
+        // Concatenated token by token, the layout that merging the heads expects.
         let mut parts = vec![head.swap_dims(1, 2)];
         parts.extend(self.attend_tail(far));
         Tensor::cat(parts, 1).swap_dims(1, 2)
@@ -226,7 +226,7 @@ impl Chunked {
         }
     }
 
-    /// The chunks of `group`, each query looking into its best clusters.
+    /// The chunks of `group`, with lookups of each query's best clusters.
     fn looking_into_best(
         &self,
         group: &Range<usize>,
@@ -264,7 +264,7 @@ impl Chunked {
     }
 }
 
-/// `x` with zeros behind, up to `total` tokens. `[B, H, n, D]` → `[B, H, total, D]`
+/// `x` followed by zeros, up to `total` tokens. `[B, H, n, D]` → `[B, H, total, D]`
 fn filled_up(x: Tensor<4>, total: usize) -> Tensor<4> {
     let [b, h, n, d] = x.dims();
     if n == total {

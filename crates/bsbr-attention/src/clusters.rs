@@ -1,12 +1,12 @@
 //! Which cluster each token of a far chunk belongs to.
 //!
-//! A chunk's tokens are split in two, log₂G times over, see
-//! [`split_into_clusters`]. The splits form a binary tree: the children of group g
-//! are groups 2g and 2g + 1 of the next level.
+//! A chunk's tokens are halved log₂G times, see [`split_into_clusters`]. The
+//! splits form a binary tree: the children of group g are groups 2g and 2g + 1 of
+//! the next level.
 //!
-//! Assignments carry no gradient, so they are computed on host slices: every
-//! chunk by the same operations in the same order, whatever the batch around it,
-//! which makes streamed and parallel assignments equal bit for bit.
+//! Assignments carry no gradient, so they are computed on host slices. Every chunk
+//! uses the same operations in the same order, whatever the batch, so streamed and
+//! parallel assignments are equal bit for bit.
 
 use bsbr_kernels::split_into_clusters;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -54,7 +54,7 @@ impl Assignment {
         self.dims
     }
 
-    /// m: how many tokens each cluster has, row-major over `[B, H, C, G]`.
+    /// m: the number of tokens of each cluster, row-major over `[B, H, C, G]`.
     pub fn counts(&self) -> Vec<f32> {
         let [b, h, c, s] = self.dims;
         let mut counts = vec![0.0; b * h * c * self.clusters];

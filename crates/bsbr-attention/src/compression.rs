@@ -1,16 +1,16 @@
-//! Bases in which D×D states are kept at a smaller rank.
+//! Bases for D×D states of smaller rank.
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
 
-/// Orthonormal bases U_k and U_v, per head: a state F is kept as U_kᵀ F U_v.
+/// Orthonormal bases U_k and U_v, per head: a state F is stored as U_kᵀ F U_v.
 ///
 /// They come from calibration data, see [`Calibration`](crate::Calibration).
 #[derive(Module, Debug)]
 pub struct CompressionBases {
     /// U_k: main directions of the queries. `[H, D, r]`
     pub key: Param<Tensor<3>>,
-    /// U_v: main directions of what is left of the values. `[H, D, r]`
+    /// U_v: main directions of the centred values. `[H, D, r]`
     pub value: Param<Tensor<3>>,
 }
 
@@ -28,8 +28,8 @@ impl CompressionBases {
         }
     }
 
-    /// Bases of NaN, to be loaded or calibrated: what is computed with them is NaN
-    /// too, never quietly wrong.
+    /// Bases of NaN, to be loaded or calibrated. Everything computed with them is NaN, so
+    /// a missing calibration is noticed.
     pub fn uncalibrated(heads: usize, head_dim: usize, rank: usize, device: &Device) -> Self {
         let basis = || Tensor::full([heads, head_dim, rank], f32::NAN, device);
         Self::new(basis(), basis())
@@ -65,7 +65,7 @@ fn lift(basis: &Param<Tensor<3>>) -> Tensor<5> {
         .unsqueeze()
 }
 
-/// q S, through the bases where there are some.
+/// q S, through the bases if there are any.
 ///
 /// # Shapes
 ///
@@ -86,13 +86,13 @@ pub(crate) fn read_state(
     read.cast(dtype)
 }
 
-/// Keys and values beyond this are multiplied as smaller ones.
+/// Keys and values above this are scaled down before multiplication.
 const LARGE: f64 = 1e17;
-/// No number of a state is beyond this: a query that is as small as keys are large may be
-/// multiplied with it.
+/// The largest number of a state: a query that is as small as keys are large can be
+/// multiplied by it.
 const LARGEST: f64 = 1e30;
 
-/// KᵀV of each chunk. Numbers that an `f32` has no room for become the largest of a state.
+/// KᵀV of each chunk. Numbers too large for `f32` become the largest number of a state.
 ///
 /// # Shapes
 ///

@@ -1,4 +1,4 @@
-//! Which attention a layer runs, and its settings.
+//! The arms of a layer and their settings.
 
 use bsbr_kernels::HeadLevels;
 pub use bsbr_kernels::{HeadLevel, KvBits};
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 use crate::attention::HeadShape;
 use crate::error::ConfigError;
 
-/// The largest chunk size accepted; a larger one is a mistake, not a setting.
+/// The largest accepted chunk size; larger ones are mistakes.
 pub const MAX_CHUNK_SIZE: usize = 1 << 20;
 
 /// The attention of one layer.
 ///
 /// Serialised with an `arm` tag beside the settings, as in
 /// `{"arm": "moments", "chunk_size": 128, "clusters": 8}`. As text it is
-/// `moments:chunk_size=128,clusters=8`; what is not said there has its default.
+/// `moments:chunk_size=128,clusters=8`; settings that the text does not name have their defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "arm", rename_all = "snake_case")]
 pub enum ArmConfig {
     /// Exact causal softmax attention over all tokens: the original.
     Dense(DenseConfig),
-    /// Sinks and near field alone.
+    /// Only sinks and near field.
     Local(LocalConfig),
     /// The report's formula, made causal.
     Published(PublishedConfig),
     /// One softmax over sinks, near tokens, the clusters of far chunks and the tokens of each
-    /// query's best clusters, perhaps plus a state.
+    /// query's best clusters, optionally plus a state.
     Moments(MomentsConfig),
 }
 
@@ -33,7 +33,7 @@ pub enum ArmConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DenseConfig {
-    /// Bits in which keys and values are kept, those of the own token too.
+    /// Bits of stored keys and values, including those of the token itself.
     #[serde(skip_serializing_if = "is_whole")]
     pub kv_bits: KvBits,
 }
@@ -44,7 +44,7 @@ pub struct DenseConfig {
 pub struct LocalConfig {
     /// S, tokens per chunk.
     pub chunk_size: usize,
-    /// P, chunks before the own one that are attended to exactly.
+    /// P, earlier chunks that are attended to exactly.
     pub near_chunks: usize,
     /// First tokens of the sequence that every token attends to exactly.
     pub sink_tokens: usize,
@@ -56,7 +56,7 @@ pub struct LocalConfig {
 pub struct PublishedConfig {
     /// S, tokens per chunk.
     pub chunk_size: usize,
-    /// Factor by which the D×D states are compressed; 1 keeps them whole.
+    /// Compression factor of the D×D states; 1 keeps them whole.
     pub compression: usize,
 }
 
@@ -66,32 +66,31 @@ pub struct PublishedConfig {
 pub struct MomentsConfig {
     /// S, tokens per chunk.
     pub chunk_size: usize,
-    /// P, chunks before the own one that are attended to exactly.
+    /// P, earlier chunks that are attended to exactly.
     pub near_chunks: usize,
     /// First tokens of the sequence that every token attends to exactly.
     pub sink_tokens: usize,
     /// G, clusters per far chunk; a power of two, at most `chunk_size`.
     pub clusters: usize,
-    /// Whether the centred state F is kept and read.
+    /// Whether the centred state F is stored and read.
     pub state: bool,
     /// t, clusters whose tokens a query attends to exactly; 0 for none.
     pub exact_clusters: usize,
-    /// Factor by which F is compressed; 1 keeps it whole, more needs `state`.
+    /// Compression factor of F; 1 keeps it whole, more needs `state`.
     pub compression: usize,
-    /// Whether there are parameters that only training sets: a routing of its own for the state,
+    /// Whether there are learned parameters, which only training sets: a routing for the state,
     /// and a [`RetrievalTuning`](crate::RetrievalTuning).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub learned: bool,
-    /// Bits in which keys and values of far tokens are kept, for queries that look them up. Where
-    /// a file does not say, 32.
+    /// Bits of stored keys and values of far tokens, for lookups. 32 if a file does not name it.
     #[serde(default, skip_serializing_if = "is_whole")]
     pub kv_bits: KvBits,
-    /// How far each head looks; none for lookups in all of them.
+    /// What each head sees of far text; empty for lookups in all heads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<HeadLevel>,
 }
 
-/// Whether nothing is rounded, which needs not be said.
+/// Whether nothing is rounded, which is not written.
 fn is_whole(bits: &KvBits) -> bool {
     *bits == KvBits::ThirtyTwo
 }
@@ -133,7 +132,7 @@ impl Default for MomentsConfig {
 }
 
 impl MomentsConfig {
-    /// Summaries alone: nothing is looked up, and the state is kept.
+    /// Summaries without lookups, with the state.
     pub fn summaries() -> Self {
         Self {
             state: true,
@@ -148,7 +147,7 @@ impl MomentsConfig {
         HeadLevels::new(&self.levels)
     }
 
-    /// The settings of one head as if there were no other.
+    /// The settings of a single head.
     pub fn of_head(&self, head: usize) -> Self {
         Self {
             levels: self.levels.get(head).copied().into_iter().collect(),
@@ -156,7 +155,7 @@ impl MomentsConfig {
         }
     }
 
-    /// Whether any head looks clusters up.
+    /// Whether any head uses lookups.
     pub fn looks_up(&self) -> bool {
         let some = |level: &HeadLevel| *level == HeadLevel::Lookups;
         self.exact_clusters > 0 && (self.levels.is_empty() || self.levels.iter().any(some))
@@ -169,7 +168,7 @@ impl ArmConfig {
         kv_bits: KvBits::ThirtyTwo,
     });
 
-    /// Bits in which keys and values are kept that are not near.
+    /// Bits of stored keys and values outside the near field.
     pub fn kv_bits(&self) -> KvBits {
         match self {
             Self::Dense(c) => c.kv_bits,
@@ -178,7 +177,7 @@ impl ArmConfig {
         }
     }
 
-    /// The arm's name as it stands in configuration files and tables.
+    /// The arm's name in configuration files and tables.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Dense(_) => "dense",
@@ -188,7 +187,7 @@ impl ArmConfig {
         }
     }
 
-    /// S, or `None` for the dense arm, which has no chunks.
+    /// S, or `None` for the dense arm.
     pub fn chunk_size(&self) -> Option<usize> {
         match self {
             Self::Dense(_) => None,
@@ -198,7 +197,7 @@ impl ArmConfig {
         }
     }
 
-    /// Factor by which states are compressed; 1 where there is no state.
+    /// Compression factor of states; 1 without a state.
     pub fn compression(&self) -> usize {
         match self {
             Self::Dense(_) | Self::Local(_) => 1,
@@ -207,8 +206,8 @@ impl ArmConfig {
         }
     }
 
-    /// The same without all that it retrieves from afar: sinks and near field alone. `None` for an
-    /// arm that has no far field or makes no difference between near and far.
+    /// The same arm without its far field: only sinks and near field. `None` for an arm without
+    /// far field.
     pub fn without_retrieval(&self) -> Option<Self> {
         match self {
             Self::Dense(_) | Self::Local(_) => None,
@@ -262,8 +261,8 @@ impl ArmConfig {
 
 /// Rank of a D×D state compressed by `factor`: round(D/√factor), at least 1.
 ///
-/// The factor that results is (D/rank)², which differs from the one asked for
-/// where D/√factor is not a whole number.
+/// The resulting factor is (D/rank)², which differs from the requested one if D/√factor is not a
+/// whole number.
 pub fn compressed_rank(head_dim: usize, factor: usize) -> usize {
     ((head_dim as f64 / (factor.max(1) as f64).sqrt()).round() as usize).clamp(1, head_dim.max(1))
 }
@@ -277,7 +276,7 @@ fn compression(factor: usize, head_dim: usize) -> Result<(), ConfigError> {
     in_bounds("compression", factor, 1, head_dim * head_dim)
 }
 
-/// One level a head, or none.
+/// Checks that there is one level per head, or none.
 fn levels(found: usize, heads: usize) -> Result<(), ConfigError> {
     match found {
         0 => Ok(()),

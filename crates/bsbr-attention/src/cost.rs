@@ -1,4 +1,4 @@
-//! What the definition of an arm costs, counted.
+//! Operation counts of an arm's definition.
 
 use bsbr_kernels::KvBits;
 
@@ -11,7 +11,7 @@ const PASSES_PER_SPLIT: f64 = 4.0;
 impl ArmConfig {
     /// Pairs of a query and a token that one head attends to exactly, over a sequence.
     ///
-    /// Clusters that a query looks into count as of even size, S/G tokens each.
+    /// Looked-up clusters count as of equal size, S/G tokens each.
     pub fn exact_pairs(&self, tokens: usize) -> f64 {
         let n = tokens as f64;
         match self {
@@ -47,8 +47,8 @@ impl ArmConfig {
     }
 
     /// Multiply-adds of one head's attention over a sequence, by the arm's definition: scores and
-    /// weighted values, clusters and states, and what building them takes. Projections are not
-    /// counted, nor are exponentials.
+    /// weighted values, clusters and states, and building them. Projections and exponentials are
+    /// not counted.
     pub fn multiply_adds(&self, tokens: usize, head_dim: usize) -> f64 {
         let d = head_dim as f64;
         let pairs = self.exact_pairs(tokens) * 2.0 * d;
@@ -82,8 +82,9 @@ impl ArmConfig {
         }
     }
 
-    /// Numbers of 32 bits whose room one head's cache takes after a sequence: keys and values, and
-    /// summaries of far chunks, in as many bits as they are kept in. What the published arm's routing keeps of each chunk is counted as one vector.
+    /// The size of one head's cache after a sequence, in numbers of 32 bits: keys, values and
+    /// summaries of far chunks in their stored bits. The routing data of the published arm counts
+    /// as one vector per chunk.
     pub fn cache_numbers(&self, tokens: usize, head_dim: usize) -> f64 {
         let d = head_dim as f64;
         let held = |grid: &Grid| {
@@ -131,7 +132,7 @@ impl ArmConfig {
     }
 }
 
-/// Numbers of 32 bits that a row of `d` numbers takes in fewer bits, its scale among them.
+/// Size of a row of `d` numbers in fewer bits, with its scale, in numbers of 32 bits.
 fn kept(d: f64, bits: KvBits) -> f64 {
     let grid = match bits {
         KvBits::ThirtyTwo => 0.0,
@@ -184,7 +185,7 @@ fn near_pairs(grid: &Grid, tokens: usize) -> f64 {
     pairs
 }
 
-/// The sum over queries of a number that depends on how many chunks are far from it.
+/// The sum over queries of a function of the number of chunks far from the query.
 fn sum_over_queries(grid: &Grid, tokens: usize, of: impl Fn(usize) -> f64) -> f64 {
     (0..grid.chunks(tokens))
         .map(|chunk| {

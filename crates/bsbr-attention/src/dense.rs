@@ -3,7 +3,7 @@
 use bsbr_kernels::{KvBits, causal_attention, round_to_bits};
 use burn::tensor::Tensor;
 
-/// The whole arm: keys and values are rounded to what is kept of them.
+/// The whole arm; keys and values are rounded as in the cache.
 ///
 /// # Shapes
 ///

@@ -1,10 +1,10 @@
 //! Eigenvectors of small symmetric matrices on the host, in f64.
 
-/// Sweeps after which a matrix is taken as it is; a handful suffices in practice.
+/// The most sweeps; a few suffice in practice.
 const MAX_SWEEPS: usize = 64;
 
 /// Eigenvalues, largest first, and their orthonormal eigenvectors, by Jacobi's
-/// method: rotations that each clear one element off the diagonal.
+/// method: each rotation clears one element off the diagonal.
 ///
 /// `matrix` is row-major, `n` × `n` and symmetric.
 pub(crate) fn symmetric(matrix: &[f64], n: usize) -> Vec<(f64, Vec<f64>)> {

@@ -1,8 +1,8 @@
-//! What can be wrong with an arm's settings.
+//! Errors in an arm's settings.
 
 use crate::config::ArmConfig;
 
-/// A setting of an arm that cannot be used.
+/// An unusable setting of an arm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// A number outside its range.
@@ -17,7 +17,7 @@ pub enum ConfigError {
         /// Largest value accepted.
         max: usize,
     },
-    /// Clusters come from repeated halving.
+    /// A number of clusters that repeated halving cannot give.
     #[error(
         "`clusters` is {clusters}, expected a power of two: a chunk is split in two repeatedly"
     )]
@@ -25,7 +25,7 @@ pub enum ConfigError {
         /// The value found.
         clusters: usize,
     },
-    /// Each head has a level, or none has.
+    /// A number of levels that differs from the number of heads.
     #[error(
         "`levels` names {found} heads, expected one level for each of {heads} heads, or none: \
          then every head looks clusters up"
@@ -36,15 +36,15 @@ pub enum ConfigError {
         /// Heads of the layer.
         heads: usize,
     },
-    /// Levels are kept in the bits of a number.
+    /// More levels than the bits of a number can store.
     #[error("a layer of {heads} heads cannot have `levels`, only one of at most {most} can")]
     TooManyLevels {
         /// Heads of the layer.
         heads: usize,
-        /// The most heads that may have levels.
+        /// The largest number of heads with levels.
         most: usize,
     },
-    /// There is nothing to compress.
+    /// Compression without anything to compress.
     #[error(
         "`compression` is {compression} but `state` is off: only the state is compressed; \
          set `compression` to 1 or `state` to true"
@@ -55,16 +55,16 @@ pub enum ConfigError {
     },
 }
 
-/// Text that stands for no arm.
+/// Text that does not describe an arm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArmError {
-    /// A name that no arm has.
+    /// An unknown name.
     #[error("there is no arm `{name}`, expected {}", ArmConfig::NAMES.join(" or "))]
     Unknown {
         /// The name.
         name: String,
     },
-    /// Something that sets nothing.
+    /// A part that is not an assignment.
     #[error(
         "arm {arm}: `{part}` sets nothing, expected setting=value, as in moments:kv_bits=4,clusters=16"
     )]
@@ -81,10 +81,10 @@ pub enum ArmError {
         arm: &'static str,
         /// The setting's name.
         setting: String,
-        /// The names of the settings that it has.
+        /// The names of the arm's settings.
         known: String,
     },
-    /// A setting that is given twice.
+    /// A setting that occurs twice.
     #[error("arm {arm}: `{setting}` is given twice; give it once")]
     Twice {
         /// The arm.
@@ -92,27 +92,27 @@ pub enum ArmError {
         /// The setting.
         setting: &'static str,
     },
-    /// A value that the setting cannot have.
+    /// An invalid value of a setting.
     #[error("arm {arm}: `{setting}` is `{found}`, expected {expected}")]
     Value {
         /// The arm.
         arm: &'static str,
         /// The setting.
         setting: &'static str,
-        /// The value.
+        /// The value found.
         found: String,
-        /// What is accepted.
+        /// The accepted values.
         expected: &'static str,
     },
 }
 
-/// Why there are no compression bases.
+/// Why compression bases cannot be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalibrationError {
     /// The calibration was fed nothing.
     #[error("no token was seen: give at least one sequence")]
     NoTokens,
-    /// No sequence was so long that a chunk of it would be summarised.
+    /// No sequence was long enough for a chunk to be summarised.
     #[error(
         "no whole chunk of {chunk_size} tokens was seen: give sequences of at least {needed} \
          tokens, sinks included, or choose smaller chunks"
@@ -120,10 +120,10 @@ pub enum CalibrationError {
     NoWholeChunk {
         /// S, tokens per chunk.
         chunk_size: usize,
-        /// Tokens of the shortest sequence that has a whole chunk.
+        /// The length of the shortest sequence that has a whole chunk.
         needed: usize,
     },
-    /// Some activation is infinite or no number.
+    /// An activation is infinite or NaN.
     #[error("the {what} of head {head} are not all finite: give finite weights")]
     NotFinite {
         /// Queries or values.

@@ -8,7 +8,7 @@ use crate::clusters::Assignment;
 use crate::config::MomentsConfig;
 use crate::geometry::{HIDDEN, VISIBLE};
 
-/// Tokens of far chunks, for queries that look into their best clusters.
+/// Tokens of far chunks, for lookups.
 #[derive(Debug, Clone)]
 pub(crate) struct FarTokens {
     /// `[B, H, F, S, D]`
@@ -17,11 +17,11 @@ pub(crate) struct FarTokens {
     pub values: Tensor<5>,
     /// 1 where a token belongs to a cluster. `[B, H, F, G, S]`
     pub membership: Tensor<5>,
-    /// How many clusters a query looks into, and in which heads.
+    /// How many clusters a query looks up, and in which heads.
     config: MomentsConfig,
 }
 
-/// The exactly attended tokens of each query, as one key.
+/// The looked-up tokens of each query, as one key.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenSum {
     /// ln Σ exp(σ q·k). `[B, H, c, n, 1]`
@@ -31,7 +31,7 @@ pub(crate) struct TokenSum {
 }
 
 impl FarTokens {
-    /// The tokens of whole chunks, as they are kept.
+    /// The tokens of whole chunks, as they are stored.
     ///
     /// # Shapes
     ///
@@ -50,7 +50,7 @@ impl FarTokens {
         }
     }
 
-    /// The first `far` chunks alone.
+    /// Only the first `far` chunks.
     pub fn first(&self, far: usize) -> Self {
         Self {
             keys: self.keys.clone().narrow(2, 0, far),
@@ -77,10 +77,10 @@ impl FarTokens {
         all.map(bytes_of).iter().sum()
     }
 
-    /// Takes each query's t best clusters out of `logits` and attends to their tokens.
+    /// Removes each query's t best clusters from `logits` and attends to their tokens.
     ///
-    /// All far tokens are scored and those of other clusters hidden: the plain
-    /// form, which differentiates and costs as much as dense attention.
+    /// Scores all far tokens and hides those of other clusters. This plain form is
+    /// differentiable and costs as much as dense attention.
     ///
     /// # Shapes
     ///
@@ -100,8 +100,8 @@ impl FarTokens {
         let best = best_of(of_clusters.cast(DType::F32), self.config.exact_clusters);
         let chosen = self.config.only_looked_up(best);
 
-        // Hidden tokens by as many dimensions more as there are clusters: a query
-        // has HIDDEN in those that it has not chosen, a token 1 in its own.
+        // Tokens are hidden by one additional dimension per cluster: a query has HIDDEN for
+        // clusters that it has not chosen, and a token has 1 for its own.
         let shunned = ((chosen.clone() - 1.0) * -HIDDEN)
             .reshape([b, h, c * n, f, g])
             .swap_dims(2, 3);
@@ -140,11 +140,10 @@ impl FarTokens {
     }
 }
 
-/// 1 for the `best` highest visible logits of each row, else 0; of equal ones the
-/// first.
+/// 1 for the `best` highest visible logits of each row, else 0; ties go to the first.
 pub(crate) fn best_of(logits: Tensor<5>, best: usize) -> Tensor<5> {
-    // In f16, which does not reach to HIDDEN, hidden logits are −∞. They must not be below what
-    // marks the chosen ones, or one would be chosen twice.
+    // F16 cannot represent HIDDEN, so hidden logits are −∞. They must not be below the marker
+    // of chosen clusters, or one would be chosen twice.
     let logits = logits.detach().cast(DType::F32).clamp_min(HIDDEN);
     let [.., clusters] = logits.dims();
     let visible = logits.clone().greater_elem(VISIBLE).float();

@@ -1,4 +1,4 @@
-//! An arm for a whole sequence by one kernel with a gradient of its own, on backends that
+//! An arm over a whole sequence by one kernel with its own gradient, on backends that
 //! have it.
 
 use bsbr_kernels::{BlockAttention, BlockStates, block_attention, fuses_block_attention};
@@ -8,14 +8,14 @@ use crate::compression::CompressionBases;
 use crate::config::MomentsConfig;
 use crate::geometry::Grid;
 
-/// Whether the kernel is there for such tensors, and the sequence so long that it is
-/// anything but dense attention; without `config`, for sinks and near field alone.
+/// Whether the kernel supports such tensors, and the sequence is long enough to differ
+/// from dense attention. Without `config`, for only sinks and near field.
 pub(crate) fn is_best(grid: &Grid, config: Option<&MomentsConfig>, query: &Tensor<4>) -> bool {
     let settings = config.map_or(near(grid), MomentsConfig::block_attention);
     grid.far_chunks(query.dims()[2]) > 0 && fuses_block_attention(query, &settings)
 }
 
-/// Sinks and near field alone.
+/// Only sinks and near field.
 ///
 /// # Shapes
 ///
@@ -47,7 +47,7 @@ pub(crate) fn moments(
 }
 
 impl MomentsConfig {
-    /// What the kernel is told.
+    /// The settings of the kernel.
     pub(crate) fn block_attention(&self) -> BlockAttention {
         BlockAttention {
             clusters: self.clusters,
@@ -59,7 +59,7 @@ impl MomentsConfig {
     }
 }
 
-/// Sinks and near field alone.
+/// Only sinks and near field.
 pub(crate) fn near(grid: &Grid) -> BlockAttention {
     BlockAttention {
         sinks: grid.sinks,

@@ -1,40 +1,41 @@
-//! Which token lies where: sinks, chunks, near and far field.
+//! The positions of tokens: sinks, chunks, near and far field.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// What is added to a logit that must not be seen.
+/// Added to a logit that must be hidden.
 ///
-/// Finite, so that a product with zero is zero and no NaN can arise; so low that
+/// It is finite, so its product with zero is zero and never NaN. It is so low that
 /// its exponential is exactly zero beside any visible logit.
 pub(crate) const HIDDEN: f32 = -1e30;
 
 /// Logits above this are visible: halfway down to [`HIDDEN`].
 pub(crate) const VISIBLE: f32 = -1e29;
 
-/// Logits computed at a time without autodiff: what fits the caches of a CPU.
+/// Logits computed at a time without autodiff: as many as fit the caches of a CPU.
 const LOGITS_AT_A_TIME: usize = 1 << 21;
 
-/// Logits computed at a time with autodiff, where all of them are kept for the
-/// backward pass anyway and every slice of a tensor costs one of its size.
+/// Logits computed at a time with autodiff. The backward pass keeps all of them
+/// anyway, and the gradient of every slice has the size of the whole tensor.
 const TRACKED_LOGITS_AT_A_TIME: usize = 1 << 25;
 
 /// The arithmetic of sinks and chunk grid.
 ///
-/// Tokens `0..sinks` are sinks. Token i ≥ `sinks` lives in chunk
-/// c(i) = ⌊(i − sinks)/S⌋ and attends exactly to the sinks, to its own chunk and
-/// to the P chunks before it; chunks b < c − P are its far field.
+/// Tokens `0..sinks` are sinks. Token i ≥ `sinks` is in chunk c(i) = ⌊(i − sinks)/S⌋
+/// and attends exactly to the sinks, to its own chunk and to the P chunks before it.
+/// Chunks b < c − P are its far field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
-    /// First tokens, attended to by everyone.
+    /// First tokens, which all tokens attend to.
     pub sinks: usize,
     /// S, tokens per chunk.
     pub chunk_size: usize,
-    /// P, chunks before the own one in the near field.
+    /// P, earlier chunks in the near field.
     pub near_chunks: usize,
 }
 
 impl Grid {
-    /// C, chunks of a sequence of `tokens`, the last one perhaps partial.
+    /// C, the number of chunks of a sequence of `tokens`; the last one may be
+    /// partial.
     pub fn chunks(&self, tokens: usize) -> usize {
         tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size)
     }
@@ -79,8 +80,8 @@ impl Grid {
     }
 }
 
-/// Which shared keys the tail chunks of `group` may not see: chunk i sees the
-/// clusters of chunks `0..=i`, later ones are hidden.
+/// Mask of shared keys for the tail chunks of `group`: chunk i sees the clusters of
+/// chunks `0..=i`; later ones are hidden.
 ///
 /// # Shapes
 ///
@@ -103,10 +104,10 @@ pub(crate) fn later_clusters(
     Tensor::from_data(TensorData::new(mask, [1, 1, group.len(), 1, width]), device)
 }
 
-/// The chunks to compute next, so that their logits stay within the budget.
+/// The next chunks to compute, chosen so that their logits stay within the budget.
 ///
-/// A chunk has `rows` queries over all heads and sequences; `keys(end)` are the keys
-/// that each of them sees when the group ends before chunk `end`.
+/// A chunk has `rows` queries over all heads and sequences; `keys(end)` is the
+/// number of keys that each of them sees if the group ends before chunk `end`.
 pub(crate) fn next_group(
     start: usize,
     chunks: usize,

@@ -1,5 +1,5 @@
-//! Arms as text, such as `moments:exact_clusters=4,kv_bits=4`: a name and the settings that differ
-//! from the default.
+//! The text form of arms, such as `moments:exact_clusters=4,kv_bits=4`: a name and the settings
+//! that differ from the default.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,10 +15,10 @@ use crate::error::ArmError;
 
 /// The value of a setting.
 trait Value {
-    /// Becomes what `text` says, or tells what is expected instead.
+    /// Parses `text`, or returns a description of the accepted values.
     fn read(&mut self, text: &str) -> Result<(), &'static str>;
 
-    /// The text that it is read from.
+    /// The text form of the value.
     fn text(&self) -> String;
 }
 
@@ -57,7 +57,7 @@ impl Value for KvBits {
     }
 }
 
-/// A level for each head, with `+` between.
+/// A level for each head, separated by `+`.
 impl Value for Vec<HeadLevel> {
     fn read(&mut self, text: &str) -> Result<(), &'static str> {
         let level = |name| LEVELS.iter().find(|(one, _)| *one == name);
@@ -84,7 +84,7 @@ impl ArmConfig {
     /// The names of all arms.
     pub const NAMES: [&'static str; 4] = ["dense", "local", "published", "moments"];
 
-    /// The arm of this name with its default settings.
+    /// The arm of this name, with default settings.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "dense" => Self::DENSE,
@@ -95,18 +95,18 @@ impl ArmConfig {
         })
     }
 
-    /// Every setting's name and value, as they are written.
+    /// Every setting's name and value, as text.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let mut arm = self.clone();
         let values = arm.values().into_iter();
         values.map(|(name, value)| (name, value.text())).collect()
     }
 
-    /// Gives a setting the value that a text stands for, and tells the setting's name.
+    /// Parses the value of a setting, and returns the setting's name.
     ///
     /// # Errors
     ///
-    /// [`ArmError`] where the arm has no such setting, or the setting no such value.
+    /// [`ArmError`] if the arm has no such setting, or the value is invalid.
     pub fn set(&mut self, setting: &str, value: &str) -> Result<&'static str, ArmError> {
         let arm = self.name();
         let mut values = self.values();
@@ -174,9 +174,9 @@ impl ArmConfig {
     }
 }
 
-/// The name, and behind a colon the settings that are not the default's, with commas between.
+/// The name, then a colon and the settings that differ from the default, separated by commas.
 ///
-/// Bounds are checked by [`validate`](ArmConfig::validate), which knows the heads.
+/// [`validate`](ArmConfig::validate) checks bounds, because it knows the heads.
 ///
 /// # Example
 ///
@@ -235,15 +235,15 @@ impl fmt::Display for ArmConfig {
     }
 }
 
-/// Reads an arm from its text, or from an object with a tag as it stands in `config.json`: for
+/// Reads an arm from its text, or from a tagged object as in `config.json`: for
 /// `#[serde(deserialize_with = "bsbr_attention::arm_or_text")]`.
 ///
-/// What the text does not say has its default. What an object does not say has the value that
-/// older files mean by that.
+/// Settings that the text does not name have their defaults. Fields that an object does not name
+/// have the values that older files imply.
 ///
 /// # Errors
 ///
-/// What is wrong with the text or the object.
+/// Errors in the text or the object.
 pub fn arm_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<ArmConfig, D::Error> {
     from.deserialize_any(Form)
 }

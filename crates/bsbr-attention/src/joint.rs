@@ -1,10 +1,10 @@
-//! One softmax over keys that many queries share and keys of their own window.
+//! One softmax over keys shared by many queries and keys of their own window.
 //!
-//! [`fused`] does it by the causal attention kernel. The bias ln m of a cluster
-//! becomes one more dimension, in which queries are 1/σ, and the mass that falls on
-//! clusters one more dimension of the values, in which clusters are 1: see
-//! [`extended`]. [`plain`] does it by matrix products without copying a key, which
-//! is faster for few queries, and lets queries look into their best clusters.
+//! [`fused`] uses the causal attention kernel. The bias ln m of a cluster becomes an
+//! additional dimension, in which queries are 1/σ. The mass on clusters becomes an
+//! additional dimension of the values, in which clusters are 1: see [`extended`].
+//! [`plain`] uses matrix products without copying keys, which is faster for few
+//! queries, and supports lookups.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -38,17 +38,17 @@ pub(crate) struct Window {
     pub values: Tensor<5>,
 }
 
-/// What the joint softmax gives.
+/// Result of the joint softmax.
 #[derive(Debug, Clone)]
 pub(crate) struct Attended {
     /// `[B, H, c, n, D]`
     pub output: Tensor<5>,
-    /// M: softmax mass on clusters, where there are any. `[B, H, c, n, 1]`
+    /// M: softmax mass on clusters, if there are any. `[B, H, c, n, 1]`
     pub cluster_mass: Option<Tensor<5>>,
 }
 
-/// A copy of `rows` with room behind: `total` rows, of one more dimension, that are
-/// `fill` where nothing is copied to.
+/// A copy of `rows` with additional room: `total` rows, with one more dimension. The
+/// rest is `fill`.
 ///
 /// # Shapes
 ///
@@ -61,7 +61,8 @@ pub(crate) fn extended(rows: Tensor<4>, total: usize, fill: f32) -> Tensor<4> {
 }
 
 impl Shared {
-    /// Keys with their bias and values with their cluster flag in one dimension more.
+    /// Keys with their bias, and values with their cluster flag, in one additional
+    /// dimension.
     pub fn extended(&self) -> (Tensor<4>, Tensor<4>) {
         let [b, h, k, _] = self.keys.dims();
         let options = (&self.keys.device(), self.keys.dtype());
@@ -92,13 +93,13 @@ fn cluster_flags(sinks: usize, keys: usize, like: &Tensor<4>) -> Tensor<4> {
 ///
 /// # Shapes
 ///
-/// - query: `[B, H, c, n, D]`, the last n of each chunk's keys being their own
+/// - query: `[B, H, c, n, D]`; the last n keys of each chunk are those of the queries
 /// - keys, values: `[B, H, c, W, D]`
 /// - output: `[B, H, c, n, D]`
 pub(crate) fn fused(query: Tensor<5>, keys: Tensor<5>, values: Tensor<5>, scale: f64) -> Tensor<5> {
     let [b, h, c, n, d] = query.dims();
     let width = keys.dims()[3];
-    // Heads and chunks side by side, so that the kernel spreads them over threads.
+    // Heads and chunks form one dimension, which the kernel distributes over threads.
     let lists = b * h * c;
     dense::attend(
         query.reshape([lists, 1, n, d]),
@@ -109,15 +110,14 @@ pub(crate) fn fused(query: Tensor<5>, keys: Tensor<5>, values: Tensor<5>, scale:
     .reshape([b, h, c, n, d])
 }
 
-/// What the additional dimension of the queries is filled with, so that after σ a
-/// bias counts once.
+/// The additional dimension of the queries, such that a bias counts once after σ.
 pub(crate) fn unit(scale: f64) -> f32 {
     (1.0 / scale) as f32
 }
 
 /// softmax over shared and window keys, times their values, by matrix products.
 ///
-/// With `exact`, each query's best clusters give way to their tokens.
+/// With `exact`, the tokens of each query's best clusters replace the clusters.
 ///
 /// # Shapes
 ///
@@ -157,8 +157,8 @@ pub(crate) fn plain(
         }
     };
 
-    // All tokens that a query attends to through its best clusters are one more
-    // key: the log of their mass is its logit, their mean its value.
+    // All looked-up tokens of a query form one key: the log of their mass is its
+    // logit, their mean its value.
     let wide = of_shared.dims()[4];
     let mut logits = vec![of_shared, of_window];
     logits.extend(tokens.as_ref().map(|t| t.log_mass.clone()));
@@ -177,8 +177,8 @@ pub(crate) fn plain(
     }
 }
 
-/// Mask of the last `n` tokens over `seen` keys that end with their own: `None`
-/// for one token, which sees all.
+/// Mask of the last `n` tokens over `seen` keys that end with their own: `None` for
+/// one token, which sees all keys.
 ///
 /// # Shapes
 ///
@@ -203,13 +203,13 @@ fn causal_tail(n: usize, seen: usize, device: &Device, dtype: DType) -> Option<T
 
 /// Product of every chunk's rows with one matrix per head.
 ///
-/// With autodiff the chunks are joined to one tall matrix: broadcasting the right
-/// side would make its gradient as many times larger as there are chunks.
+/// With autodiff the chunks are joined to one tall matrix. Broadcasting the right
+/// side would multiply the size of its gradient by the number of chunks.
 ///
 /// # Shapes
 ///
 /// - left: `[B, H, c, n, i]`
-/// - right: `[B, H, i, j]`, or `[1, 1, i, j]` for all heads alike
+/// - right: `[B, H, i, j]`, or `[1, 1, i, j]` for all heads
 /// - output: `[B, H, c, n, j]`
 fn by_all(left: Tensor<5>, right: Tensor<4>) -> Tensor<5> {
     if !left.is_autodiff() {

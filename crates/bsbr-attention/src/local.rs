@@ -1,4 +1,4 @@
-//! Sinks and near field alone.
+//! Attention to only sinks and near field.
 
 use burn::tensor::Tensor;
 

@@ -1,11 +1,10 @@
 //! One softmax over sinks, near tokens and the clusters of far chunks, plus a state.
 //!
-//! Replacing each cluster by its mean is the zeroth order, and the state the first
-//! order, of exact attention expanded around the cluster's mean.
+//! The mean of each cluster is the zeroth order, and the state the first order, of exact
+//! attention expanded around the cluster's mean.
 //!
-//! What fine-tuning may learn on top enters in [`far_field`]: projections of its own for
-//! the receivers and for h_b, a temperature on the clusters' keys, a bias beside ln m, a
-//! gain on the state.
+//! Learned parameters enter in [`far_field`]: projections for the receivers and for h_b, a
+//! temperature on the clusters' keys, a bias beside ln m, a gain on the state.
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -30,7 +29,7 @@ impl MomentsConfig {
         }
     }
 
-    /// Whether and how F is kept.
+    /// Whether and in which form F is stored.
     pub fn state_form<'a>(&self, bases: Option<&'a CompressionBases>) -> StateForm<'a> {
         match bases {
             _ if !self.state => StateForm::Off,
@@ -39,7 +38,7 @@ impl MomentsConfig {
         }
     }
 
-    /// Whether each head is one of those that a test picks, 1 or 0. `None` where all are.
+    /// 1 for each head that passes `test`, else 0. `None` if all pass.
     fn heads_where(&self, test: impl Fn(HeadLevel) -> bool) -> Option<Vec<f32>> {
         let all = self.levels.iter().all(|level| test(*level));
         (!all).then(|| {
@@ -48,7 +47,7 @@ impl MomentsConfig {
         })
     }
 
-    /// Logits of clusters, or what is added to them, hidden where a head does not look far.
+    /// Logits of clusters, or their masks, hidden in heads that see only the near field.
     ///
     /// # Shapes
     ///
@@ -64,7 +63,7 @@ impl MomentsConfig {
         }
     }
 
-    /// 1 for clusters that a query has chosen, 0 where its head looks none up.
+    /// 1 for clusters that a query has chosen, 0 in heads without lookups.
     ///
     /// # Shapes
     ///
@@ -76,7 +75,7 @@ impl MomentsConfig {
         }
     }
 
-    /// Summaries of whole chunks, clusters and all.
+    /// Summaries of whole chunks, with their clusters.
     ///
     /// # Shapes
     ///
@@ -93,7 +92,7 @@ impl MomentsConfig {
     }
 }
 
-/// One number a head. `[1, H, 1, …]`
+/// One number per head. `[1, H, 1, …]`
 fn of_heads<const K: usize>(numbers: Vec<f32>, like: &Tensor<K>) -> Tensor<K> {
     let mut shape = [1; K];
     shape[1] = numbers.len();
@@ -103,8 +102,8 @@ fn of_heads<const K: usize>(numbers: Vec<f32>, like: &Tensor<K>) -> Tensor<K> {
     )
 }
 
-/// The whole arm: by one kernel where there is one, else, and where something was learned
-/// on top, composed of smaller operations.
+/// The whole arm: by one kernel if available, and otherwise, or with learned parameters,
+/// composed of smaller operations.
 ///
 /// # Shapes
 ///
@@ -121,7 +120,7 @@ pub(crate) fn forward(
 ) -> Tensor<4> {
     let grid = config.grid();
     if own.is_as_converted() && fused::is_best(&grid, Some(config), &query) {
-        // As large as the output, and read by nobody any more.
+        // It is as large as the output, and no longer needed.
         drop(hidden_states);
         return fused::moments(config, own.bases, [query, key, value], scale);
     }
@@ -154,7 +153,7 @@ fn far_field(
             }
         };
         let weights = routing::triangular_weights(receivers, offers, chunked.scale());
-        // σ · q S_c, the σ in the smaller factor.
+        // σ · q S_c, with σ applied to the smaller factor.
         let mixed = own.state(routing::mix(weights, states)) * chunked.scale();
         read_state(chunked.tail_query(), mixed, own.bases)
     });

@@ -2,10 +2,10 @@
 
 use burn::tensor::Tensor;
 
-/// How many padding tokens stand before each row's first real token.
+/// The number of padding tokens before each row's first real token.
 ///
-/// A padded row gives what it gets alone: its positions, sinks and chunk grid
-/// start at its first real token, and padding is attended to by nobody.
+/// A padded row gives the same output as the row alone: its positions, sinks and
+/// chunk grid start at its first real token, and no token attends to padding.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Padding {
     left: Vec<usize>,
@@ -17,12 +17,12 @@ impl Padding {
         Self::default()
     }
 
-    /// `left[b]` padding tokens stand before row b's first real token.
+    /// Row b has `left[b]` padding tokens before its first real token.
     pub fn left(left: Vec<usize>) -> Self {
         Self { left }
     }
 
-    /// Padding tokens before row `row`; 0 for rows that were not named.
+    /// Padding tokens before row `row`; 0 for rows without an entry.
     pub fn of_row(&self, row: usize) -> usize {
         self.left.get(row).copied().unwrap_or(0)
     }
@@ -32,9 +32,9 @@ impl Padding {
         self.left.iter().all(|&n| n == 0)
     }
 
-    /// Moves each row's real tokens to the front and fills up with zeros behind.
+    /// Moves each row's real tokens to the front, followed by zeros.
     ///
-    /// Causal attention never looks behind, so no mask is needed afterwards.
+    /// Causal attention never reads later tokens, so no mask is needed.
     ///
     /// # Shapes
     ///
@@ -48,8 +48,8 @@ impl Padding {
         self.shift(x, dim, |padding, real| (0, real, padding, 0))
     }
 
-    /// Per row, `plan(padding, real tokens)` says where the kept tokens start, how
-    /// many they are, and how many zeros go before and behind them.
+    /// For each row, `plan(padding, real tokens)` gives the start and number of
+    /// the kept tokens, and the number of zeros before and after them.
     fn shift<const K: usize>(
         &self,
         x: Tensor<K>,

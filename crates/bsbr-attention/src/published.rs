@@ -1,10 +1,9 @@
 //! The report's formula, made causal.
 //!
-//! Per head, o_i = softmax(own chunk; σ) V + q_i · S_c, with S_c = Σ_{b<c} w_cb K_bᵀV_b
-//! and w_c = softmax_{b<c}(r_c·h_b/√D), where r_c = a[cS−1] W_R + b_R and
-//! h_b = a[(b+1)S−1] W_H + b_H, a being the attention input. The queries of the
-//! retrieved term are not scaled, chunk 0 retrieves nothing, and a partial last
-//! chunk is never retrieved from.
+//! Per head, o_i = softmax(own chunk; σ) V + q_i · S_c, with S_c = Σ_{b<c} w_cb K_bᵀV_b and w_c =
+//! softmax_{b<c}(r_c·h_b/√D), where r_c = a[cS−1] W_R + b_R and h_b = a[(b+1)S−1] W_H + b_H, and a
+//! is the attention input. The queries of the retrieved term are not scaled, chunk 0 retrieves
+//! nothing, and a partial last chunk is never retrieved.
 
 use bsbr_kernels::{add_bias, fuses_mixed_matmul, mixed_matmul};
 use burn::module::{Module, Param};
@@ -18,12 +17,13 @@ use crate::config::PublishedConfig;
 use crate::geometry::Grid;
 use crate::routing;
 
-/// Projections that route between chunks: in the published arm, and where the moments arm learns.
+/// Projections that route between chunks: in the published arm, and in the moments arm with
+/// learned parameters.
 #[derive(Module, Debug)]
 pub struct PublishedRouting {
-    /// W_R, b_R: what a chunk asks for. `[hidden, H·D]`
+    /// W_R, b_R: the receivers of chunks. `[hidden, H·D]`
     pub retrieval: Linear,
-    /// W_H, b_H: what a chunk offers. `[hidden, H·D]`
+    /// W_H, b_H: the offers of chunks. `[hidden, H·D]`
     pub summary: Linear,
 }
 
@@ -50,7 +50,7 @@ impl PublishedRouting {
     }
 
     /// Routing whose W_R, b_R are the query projection, and whose W_H, b_H are the key projection:
-    /// what the moments arm does without a routing of its own.
+    /// equal to the moments arm without learned routing.
     ///
     /// # Shapes
     ///
@@ -97,7 +97,7 @@ impl PublishedRouting {
 /// Weight and bias of a projection.
 type Part = (Tensor<2>, Tensor<1>);
 
-/// The projections of queries, keys and values, in f32: their means are not rounded a second time.
+/// The projections of queries, keys and values, in f32, so that their means are not rounded twice.
 fn parts(weight: Tensor<2>, bias: Tensor<1>) -> [Part; 3] {
     let (weight, bias) = (weight.cast(DType::F32), bias.cast(DType::F32));
     let width = bias.dims()[0] / 3;
@@ -116,8 +116,8 @@ fn linear(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
     }
 }
 
-/// The projection in its own type, which a model in half precision need not have, or in f32 where
-/// the device multiplies weights in half precision as they are.
+/// The projection in its own type, which may differ from the model's half precision, or in f32 if
+/// the device multiplies weights in half precision directly.
 fn project(projection: &Linear, inputs: Tensor<3>) -> Tensor<3> {
     let weight = projection.weight.val();
     let is_mixed = inputs.dtype() == DType::F32
@@ -143,7 +143,7 @@ fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
 }
 
 impl PublishedConfig {
-    /// The chunk grid: no sinks, no near chunk but the own one.
+    /// The chunk grid: no sinks and no near chunks.
     pub fn grid(&self) -> Grid {
         Grid {
             sinks: 0,

@@ -1,4 +1,4 @@
-//! Which far chunks' states a chunk reads: w_c = softmax_b(r_c·h_b), S_c = Σ_b w_cb F_b.
+//! Weights of far chunks' states: w_c = softmax_b(r_c·h_b), S_c = Σ_b w_cb F_b.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor, TensorData};

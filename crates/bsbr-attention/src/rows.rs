@@ -1,4 +1,4 @@
-//! Lists of the keys that each chunk sees, copied together from one table of rows.
+//! Lists of the keys that each chunk sees, copied from one table of rows.
 
 use std::ops::Range;
 
@@ -8,11 +8,11 @@ use crate::chunked::FarField;
 use crate::geometry::{Grid, HIDDEN};
 use crate::joint;
 
-/// Keys and values of all tokens; after them, with a far field, those of all
-/// clusters and one key that nobody sees.
+/// Keys and values of all tokens, then, with a far field, those of all clusters and
+/// one hidden key.
 ///
-/// The lists of a group's chunks are of one length: what a chunk sees no cluster of
-/// is made up for with the key that nobody sees.
+/// The lists of a group's chunks have equal length: the hidden key fills the places
+/// of clusters that a chunk does not see.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows {
     grid: Grid,
@@ -20,7 +20,7 @@ pub(crate) struct Rows {
     keys: Tensor<2>,
     /// `[B·H·R, D]`
     values: Tensor<2>,
-    /// Whether the rows have one dimension more, see [`joint::extended`].
+    /// Whether the rows have one additional dimension, see [`joint::extended`].
     pub extended: bool,
     /// B, H, R, D
     dims: [usize; 4],
@@ -67,12 +67,13 @@ impl Rows {
         }
     }
 
-    /// Keys that a chunk of the tail sees when its group ends before `end`.
+    /// The number of keys that a tail chunk sees if its group ends before `end`.
     pub fn width(&self, end: usize) -> usize {
         self.grid.sinks + end * self.clusters + self.grid.window()
     }
 
-    /// What the tail chunks of `group` see: sinks, clusters, window.
+    /// The keys and values that the tail chunks of `group` see: sinks, clusters,
+    /// window.
     ///
     /// # Shapes
     ///
@@ -95,7 +96,7 @@ impl Rows {
         self.copied(group.len(), &list)
     }
 
-    /// The windows of `group` alone.
+    /// Only the windows of `group`.
     ///
     /// # Shapes
     ///
@@ -105,8 +106,8 @@ impl Rows {
         self.copied(group.len(), &list)
     }
 
-    /// Tokens of a tail chunk's window. Beyond the sequence, which only queries
-    /// beyond it would see, they are its last token.
+    /// Tokens of a tail chunk's window. Places after the sequence, which only
+    /// queries after it would see, hold its last token.
     fn window(&self, chunk: usize) -> impl Iterator<Item = usize> + use<> {
         let start = self.grid.start_of(chunk + 1);
         let last = self.tokens - 1;

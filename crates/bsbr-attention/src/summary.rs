@@ -1,4 +1,4 @@
-//! What is kept of a far chunk: counts, means and the centred state of its clusters.
+//! Summaries of far chunks: counts, means and the centred state of clusters.
 
 use bsbr_kernels::{KvBits, round_to_bits};
 use burn::tensor::{DType, Tensor, TensorData};
@@ -12,8 +12,8 @@ use crate::compression::{CompressionBases, outer_sums};
 /// | field | meaning |
 /// |---|---|
 /// | `counts` | m_g, tokens of cluster g |
-/// | `keys`, `values` | k̄_g and v̄_g, mean key and value of cluster g; zero where it is empty |
-/// | `state` | F = (1/S) Σ_g Σ_{j∈g} (k_j − k̄_g)(v_j − v̄_g)ᵀ, perhaps as U_kᵀ F U_v |
+/// | `keys`, `values` | k̄_g and v̄_g, mean key and value of cluster g; zero if it is empty |
+/// | `state` | F = (1/S) Σ_g Σ_{j∈g} (k_j − k̄_g)(v_j − v̄_g)ᵀ, or U_kᵀ F U_v with compression |
 ///
 /// The assignment carries no gradient; means and state do.
 #[derive(Debug, Clone)]
@@ -33,14 +33,14 @@ pub struct Summary {
 pub enum StateForm<'a> {
     /// No state.
     Off,
-    /// F as it is.
+    /// F.
     Whole,
     /// U_kᵀ F U_v.
     Compressed(&'a CompressionBases),
 }
 
 impl Summary {
-    /// Summaries of whole chunks, whose tokens belong to clusters by `assignment`.
+    /// Summaries of whole chunks, with clusters given by `assignment`.
     ///
     /// # Shapes
     ///
@@ -65,8 +65,7 @@ impl Summary {
         let state = match state {
             StateForm::Off => None,
             StateForm::Whole | StateForm::Compressed(_) => {
-                // The values need no centring: what it would take away is
-                // Σ_{j∈g} (k_j − k̄_g) v̄_gᵀ = 0.
+                // The values need no centring: it would subtract Σ_{j∈g} (k_j − k̄_g) v̄_gᵀ = 0.
                 let centred = keys - membership.swap_dims(3, 4).matmul(mean_keys.clone());
                 let (left, right) = match state {
                     StateForm::Compressed(bases) => {
@@ -85,7 +84,7 @@ impl Summary {
         }
     }
 
-    /// With the means of clusters as they come back from fewer bits.
+    /// With the means of clusters rounded to fewer bits.
     pub fn kept_in(self, bits: KvBits) -> Self {
         Self {
             keys: round_to_bits(self.keys, bits),
@@ -94,7 +93,7 @@ impl Summary {
         }
     }
 
-    /// C, how many chunks these are the summaries of.
+    /// C, the number of summarised chunks.
     pub fn chunks(&self) -> usize {
         self.counts.dims()[2]
     }
@@ -115,8 +114,7 @@ impl Summary {
         ((self.keys.clone() * counts).sum_dim(3) / total).squeeze_dim(3)
     }
 
-    /// ln m_g, and [`HIDDEN`](crate::geometry::HIDDEN) for empty clusters, which
-    /// are thereby left out.
+    /// ln m_g, or [`HIDDEN`](crate::geometry::HIDDEN) for empty clusters, which hides them.
     ///
     /// # Shapes
     ///
@@ -130,7 +128,7 @@ impl Summary {
             .mask_fill(empty, crate::geometry::HIDDEN)
     }
 
-    /// The summaries of `later` chunks after these.
+    /// Appends the summaries of `later` chunks.
     pub fn append(self, later: Self) -> Self {
         Self {
             counts: Tensor::cat(vec![self.counts, later.counts], 2),
@@ -143,13 +141,12 @@ impl Summary {
         }
     }
 
-    /// Coarser summaries of the same chunks: siblings of the binary tree, clusters
-    /// 2g and 2g + 1, become one cluster, exactly as if it had been built from
-    /// their tokens.
+    /// Coarser summaries of the same chunks: siblings of the binary tree, clusters 2g and 2g +
+    /// 1, become one cluster, equal to one built from their tokens.
     ///
-    /// m = m₁ + m₂, k̄ = (m₁k̄₁ + m₂k̄₂)/m, v̄ alike, and F gains
-    /// (1/S) (m₁m₂/m) (k̄₁ − k̄₂)(v̄₁ − v̄₂)ᵀ for each pair. `bases` are those that
-    /// the state was built in, if any. A summary of one cluster stays as it is.
+    /// m = m₁ + m₂, k̄ = (m₁k̄₁ + m₂k̄₂)/m, v̄ likewise, and F gains (1/S) (m₁m₂/m) (k̄₁ −
+    /// k̄₂)(v̄₁ − v̄₂)ᵀ for each pair. `bases` are those of the state, if any. A summary of one
+    /// cluster stays unchanged.
     pub fn merge_siblings(self, bases: Option<&CompressionBases>) -> Self {
         let [b, h, c, g, d] = self.keys.dims();
         if g < 2 {

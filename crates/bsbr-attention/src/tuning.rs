@@ -1,4 +1,4 @@
-//! What the moments arm may learn on top of its conversion.
+//! Learned parameters of the moments arm.
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
@@ -7,17 +7,18 @@ use crate::compression::CompressionBases;
 use crate::published::PublishedRouting;
 use crate::summary::Summary;
 
-/// Per head a temperature on the clusters' logits, a bias beside ln m, and a gain on the state.
+/// A temperature for the clusters' logits, a bias beside ln m, and a gain for the state, per
+/// head.
 ///
-/// A cluster's logit is τ σ q·k̄ + ln m + β, and the state adds γ M σ q S_c. New ones change
-/// nothing.
+/// A cluster's logit is τ σ q·k̄ + ln m + β, and the state adds γ M σ q S_c. Initial values
+/// change nothing.
 #[derive(Module, Debug)]
 pub struct RetrievalTuning {
-    /// τ, at first 1. `[H]`
+    /// τ, initially 1. `[H]`
     pub temperature: Param<Tensor<1>>,
-    /// β, at first 0. `[H]`
+    /// β, initially 0. `[H]`
     pub bias: Param<Tensor<1>>,
-    /// γ, at first 1, where there is a state. `[H]`
+    /// γ, initially 1, if there is a state. `[H]`
     pub gain: Option<Param<Tensor<1>>>,
 }
 
@@ -33,7 +34,7 @@ impl RetrievalTuning {
     }
 }
 
-/// An arm's own parameters, those that it has.
+/// An arm's own parameters, if any.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Own<'a> {
     pub bases: Option<&'a CompressionBases>,
@@ -42,7 +43,7 @@ pub(crate) struct Own<'a> {
 }
 
 impl Own<'_> {
-    /// Whether nothing was learned on top of the conversion. The fused kernel knows nothing else.
+    /// Whether there are no learned parameters. The fused kernel supports only this case.
     pub fn is_as_converted(&self) -> bool {
         self.tuning.is_none() && self.routing.is_none()
     }

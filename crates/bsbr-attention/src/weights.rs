@@ -1,4 +1,4 @@
-//! Attention maps: which tokens and clusters each query's softmax weighs.
+//! Attention maps: the softmax weights of each query on tokens and clusters.
 
 use bsbr_kernels::round_to_bits;
 use burn::tensor::activation::softmax;
@@ -16,39 +16,39 @@ use crate::tuning::Own;
 
 /// The softmax weights of a forward pass.
 ///
-/// `exact` and `clusters` together sum to one for every real token. What states add
-/// to an output (the moments arm's F, all that the published arm retrieves) is no
-/// average over tokens, so it is no weight and is not in here; `routing` tells from
-/// which chunks it comes.
+/// `exact` and `clusters` together sum to one for every real token. The output of
+/// states (F of the moments arm, and everything that the published arm retrieves)
+/// is no average over tokens, so it has no weights here; `routing` gives the chunks
+/// that it comes from.
 ///
-/// These are maps to look at: memory grows with N².
+/// Use them for inspection: memory grows with N².
 #[derive(Debug, Clone)]
 pub struct AttentionWeights {
     /// Weights on tokens attended to exactly. `[B, H, N, N]`
     pub exact: Tensor<4>,
-    /// Weights on clusters, in the moments arm once there is a far chunk.
+    /// Weights on clusters, in the moments arm with a far chunk.
     pub clusters: Option<ClusterWeights>,
-    /// w_cb: the share of chunk b's state in that of chunk c, rows of zeros where a
-    /// chunk reads no state. `[B, H, C, C]`. In padded rows chunks are counted from
-    /// the first real token.
+    /// w_cb: the share of chunk b's state in that of chunk c; rows of zeros if a
+    /// chunk reads no state. `[B, H, C, C]`. In padded rows chunks count from the
+    /// first real token.
     pub routing: Option<Tensor<4>>,
     /// Query–key pairs computed.
     pub pairs: Pairs,
 }
 
-/// Weights on the clusters of far chunks, K = F·G of them, chunk after chunk.
+/// Weights on the clusters of far chunks, K = F·G of them, in the order of chunks.
 #[derive(Debug, Clone)]
 pub struct ClusterWeights {
     /// `[B, H, N, K]`
     pub weights: Tensor<4>,
     /// m: tokens of each cluster. `[B, H, K]`
     pub counts: Tensor<3>,
-    /// Cluster of each token; −1 for tokens that are in none. `[B, H, N]`
+    /// Cluster of each token; −1 for tokens without a cluster. `[B, H, N]`
     pub assignment: Tensor<3, Int>,
 }
 
-/// How many query–key pairs a forward pass computes, over all heads and the real
-/// tokens of all sequences.
+/// The number of query–key pairs that a forward pass computes, over all heads and
+/// the real tokens of all sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pairs {
     /// Pairs of a query and a token that it attends to exactly.
@@ -60,7 +60,8 @@ pub struct Pairs {
 }
 
 impl AttentionWeights {
-    /// Weights on tokens, each cluster's weight shared equally among its tokens.
+    /// Weights on tokens, with each cluster's weight shared equally among its
+    /// tokens.
     ///
     /// # Shapes
     ///
@@ -81,7 +82,7 @@ impl AttentionWeights {
 }
 
 impl Attention {
-    /// The weights that [`forward`](Self::forward) gives to tokens and clusters.
+    /// The weights on tokens and clusters in [`forward`](Self::forward).
     pub fn weights(&self, input: AttentionInput) -> AttentionWeights {
         let padding = input.padding.clone();
         let input = input.aligned();
@@ -183,7 +184,7 @@ impl Attention {
     }
 }
 
-/// What the tokens of the first chunks have. `[B, H, chunks, S, D]`
+/// The part of `x` for the tokens of the first chunks. `[B, H, chunks, S, D]`
 fn far_chunks(grid: &Grid, x: &Tensor<4>, chunks: usize) -> Tensor<5> {
     let [b, h, _, d] = x.dims();
     let size = grid.chunk_size;
@@ -196,7 +197,7 @@ fn weights_len(far: &Far) -> usize {
     far.logits.dims()[3]
 }
 
-/// Far field of the maps: logits of every query on every cluster.
+/// Far field of the maps: logits of every query for every cluster.
 struct Far<'a> {
     config: &'a MomentsConfig,
     grid: Grid,
@@ -204,7 +205,7 @@ struct Far<'a> {
     assignment: Assignment,
     /// With ln m and mask. `[B, H, N, F·G]`
     logits: Tensor<4>,
-    /// 1 for the clusters that a query looks into. `[B, H, N, F·G]`
+    /// 1 for the clusters that a query looks up. `[B, H, N, F·G]`
     chosen: Tensor<4>,
 }
 
@@ -255,8 +256,8 @@ impl<'a> Far<'a> {
         }
     }
 
-    /// Token logits with those of the chosen clusters' tokens, and cluster logits
-    /// without the chosen clusters.
+    /// Token logits including the tokens of the chosen clusters, and cluster logits
+    /// without those clusters.
     fn look_into_best(
         &self,
         tokens: Tensor<4>,
@@ -313,7 +314,7 @@ impl<'a> Far<'a> {
             .sum()
     }
 
-    /// Cluster of each token where it stands in the padded rows. `[B, H, N]`
+    /// Cluster of each token in the padded rows. `[B, H, N]`
     fn assignment_in(&self, padding: &Padding, n: usize) -> Tensor<3, Int> {
         let [b, h, chunks, size] = self.assignment.dims();
         let g = self.config.clusters;
@@ -330,7 +331,7 @@ impl<'a> Far<'a> {
     }
 }
 
-/// 0 where a query attends exactly to a token, else hidden. `[1, 1, N, N]`
+/// 0 where a query attends exactly to a token, else [`HIDDEN`]. `[1, 1, N, N]`
 fn token_mask(grid: &Grid, n: usize, like: &Tensor<4>) -> Tensor<4> {
     let mask: Vec<f32> = (0..n * n)
         .map(|i| {

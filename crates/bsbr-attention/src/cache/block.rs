@@ -1,4 +1,4 @@
-//! The kernel's own cache, where there is one.
+//! The kernel's own cache, where it exists.
 
 use bsbr_kernels::{BlockCache, block_cache, dense_block_cache};
 use burn::tensor::Tensor;
@@ -7,7 +7,7 @@ use crate::attention::Attention;
 use crate::config::ArmConfig;
 use crate::fused;
 
-/// A cache for queries like these, if the kernel has one for the arm.
+/// A cache for such queries, if the kernel has one for the arm.
 pub(super) fn cache(attention: &Attention, query: &Tensor<4>) -> Option<BlockCache> {
     match attention.config() {
         ArmConfig::Dense(config) => dense_block_cache(query, config.kv_bits),

@@ -9,7 +9,7 @@ use crate::config::{DenseConfig, KvBits};
 use crate::dense;
 use crate::joint::{self, FUSED_FROM, Window};
 
-/// Keys and values are rounded, and kept in as many bits as they come in.
+/// Keys and values are rounded, but stored in the type of the tensors.
 #[derive(Debug, Clone)]
 pub(super) struct DenseCache {
     bits: KvBits,

@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 
-/// Tokens by which a buffer grows at most.
+/// The most tokens by which a buffer grows.
 pub(super) const STEP: usize = 256;
 
-/// Rows are added in place into spare room, which is made in steps: appending one
-/// token copies nothing but that token, save for every `step`-th time.
+/// Rows are added in place to spare room, which grows in steps. Appending one token
+/// copies only that token, except once every `step` tokens.
 #[derive(Debug, Clone)]
 pub(super) struct Growing {
     /// `[B, H, room, D]`
@@ -24,8 +24,8 @@ impl Growing {
         }
     }
 
-    /// For up to `room` tokens, made in equal steps as they are needed: settings may
-    /// name more room than there is.
+    /// For up to `room` tokens, allocated in equal steps as needed, because settings
+    /// may name more room than the memory has.
     pub fn within(room: usize) -> Self {
         let steps = room.div_ceil(STEP).max(1);
         Self::new(room.div_ceil(steps).max(1))
@@ -36,7 +36,7 @@ impl Growing {
         self.used
     }
 
-    /// `more` after what is there. `[B, H, n, D]`
+    /// Appends `more`. `[B, H, n, D]`
     pub fn append(&mut self, more: Tensor<4>) {
         let [b, h, n, d] = more.dims();
         if n == 0 {
@@ -78,12 +78,12 @@ impl Growing {
         *self = fresh;
     }
 
-    /// Tokens `start..start + n`. `[B, H, n, D]`, or `None` where nothing is held
+    /// Tokens `start..start + n`. `[B, H, n, D]`, or `None` if empty
     pub fn part(&self, start: usize, n: usize) -> Option<Tensor<4>> {
         self.rows.clone().map(|rows| rows.narrow(2, start, n))
     }
 
-    /// All tokens. `[B, H, len, D]`, or `None` where nothing is held
+    /// All tokens. `[B, H, len, D]`, or `None` if empty
     pub fn all(&self) -> Option<Tensor<4>> {
         self.part(0, self.used)
     }

@@ -1,4 +1,4 @@
-//! Streaming: what a layer keeps of the tokens it has seen.
+//! Streaming: the cache of a layer.
 
 mod block;
 mod dense;
@@ -18,22 +18,21 @@ use dense::DenseCache;
 use published::PublishedCache;
 use window::WindowCache;
 
-/// What one layer's attention keeps between pieces of a batch of sequences.
+/// The cache of one layer's attention between pieces of a batch of sequences.
 ///
 /// | arm | kept |
 /// |---|---|
 /// | dense | all keys and values |
 /// | local | keys and values of sinks and near field |
-/// | published | keys and values of the own chunk; K_bᵀV_b and h_b of each chunk before; the state that the own chunk reads |
+/// | published | keys and values of the own chunk; K_bᵀV_b and h_b of each earlier chunk; the state that the own chunk reads |
 /// | moments | keys and values of sinks and near field; the summary of each far chunk; the state that the own chunk reads; with exact clusters also the keys and values of far chunks, in `kv_bits`; with a learned routing also the attention inputs of the near field and h_b of each far chunk |
 ///
-/// On the CPU, and without states, far keys and values are kept in that many bits, those of the
-/// means in 16; elsewhere they are rounded alike, but each takes as much room as an element of
-/// the tensors.
+/// On the CPU, and without states, far keys and values are stored in that many bits, and means in
+/// 16. Elsewhere they are rounded in the same way, but stored in the type of the tensors.
 ///
-/// A chunk is summarised, and its keys and values dropped, as soon as the chunk
-/// that it is far from begins. Rows of unequal length stand at different places of
-/// their chunks, so rows are kept together with those of their own length only.
+/// A chunk is summarised, and its keys and values are dropped, when the first chunk begins for
+/// which it is far. Rows of unequal length are at different positions of their chunks, so only rows
+/// of equal length are stored together.
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
     groups: Vec<Group>,
@@ -56,7 +55,7 @@ enum Kept {
 }
 
 impl Cache {
-    /// A cache that has seen nothing.
+    /// An empty cache.
     pub fn new() -> Self {
         Self::default()
     }
@@ -66,7 +65,7 @@ impl Cache {
         self.groups.is_empty()
     }
 
-    /// Real tokens that row `row` has seen.
+    /// The number of real tokens that row `row` has seen.
     pub fn tokens(&self, row: usize) -> usize {
         self.groups
             .iter()
@@ -74,8 +73,7 @@ impl Cache {
             .map_or(0, |group| group.tokens)
     }
 
-    /// Bytes kept, over all rows and heads. Buffers that grow in steps hold room
-    /// for some more tokens, which is not counted.
+    /// The size in bytes, over all rows and heads. Unused room of growing buffers is not counted.
     pub fn bytes(&self) -> usize {
         self.groups
             .iter()
@@ -95,7 +93,7 @@ pub(crate) fn bytes_of<const K: usize>(tensor: &Tensor<K>) -> usize {
 }
 
 impl Kept {
-    /// For queries like these.
+    /// An empty group for such queries.
     fn new(attention: &Attention, query: &Tensor<4>) -> Self {
         if let Some(kept) = block::cache(attention, query) {
             return Self::Block(Box::new(kept));
@@ -129,11 +127,10 @@ impl Kept {
 impl Attention {
     /// Attention output of the next tokens of the sequences in `cache`.
     ///
-    /// Feeding a sequence in pieces of any size gives what [`forward`](Self::forward)
-    /// gives for the whole. The first piece may be left-padded, and fixes how many
-    /// rows there are and which have equal lengths; later pieces bring as many real
-    /// tokens to each row, and their padding is not read. A cache belongs to one
-    /// layer and one arm.
+    /// Feeding a sequence in pieces of any size gives the output of [`forward`](Self::forward) on
+    /// the whole. The first piece may be left-padded, and fixes the number of rows and which have
+    /// equal lengths. Later pieces add the same number of real tokens to each row, and their
+    /// padding is ignored. A cache belongs to one layer and one arm.
     ///
     /// # Shapes
     ///
@@ -141,7 +138,7 @@ impl Attention {
     ///
     /// # Panics
     ///
-    /// If a later piece has another number of rows than the first.
+    /// If a later piece has a different number of rows from the first.
     pub fn forward_cached(&self, input: AttentionInput, cache: &mut Cache) -> Tensor<4> {
         let [batch, _, length, _] = input.query.dims();
         let first = cache.is_empty();

@@ -1,4 +1,4 @@
-//! The own chunk exactly, and the state and routing key of each chunk before.
+//! The own chunk exactly, and the state and routing key of each earlier chunk.
 
 use burn::tensor::{DType, Tensor};
 
@@ -21,7 +21,7 @@ pub(super) struct PublishedCache {
     states: Option<Tensor<5>>,
     /// h_b. `[B, H, C, D]`
     summaries: Option<Tensor<4>>,
-    /// S_c of the chunk under way. `[B, H, 1, r, r]`
+    /// S_c of the current chunk. `[B, H, 1, r, r]`
     state: Option<Tensor<5>>,
 }
 
@@ -95,7 +95,8 @@ impl PublishedCache {
         Some(output.squeeze_dim(2))
     }
 
-    /// The own chunk is whole: it becomes a state, and the next chunk's is mixed.
+    /// The own chunk is complete: it becomes a state, and the state of the next
+    /// chunk is mixed.
     ///
     /// `last` is the attention input of its last token. `[B, 1, hidden]`
     fn end_chunk(

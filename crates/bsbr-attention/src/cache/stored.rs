@@ -1,4 +1,4 @@
-//! A cache as lists of numbers, and back.
+//! A cache as lists of numbers, and its restoration.
 
 use bsbr_kernels::{StoredCacheError, StoredLists, StoredNumbers};
 use burn::tensor::{Device, Tensor};
@@ -7,7 +7,7 @@ use super::{Cache, Group, Kept, block};
 use crate::attention::Attention;
 
 impl Cache {
-    /// All that is kept, where one sequence is, and the kernel's own cache keeps it; else `None`.
+    /// The contents of a cache of one sequence, if the kernel's own cache holds it; else `None`.
     pub fn stored(&self) -> Option<StoredLists<'_>> {
         match self.groups.as_slice() {
             [
@@ -23,12 +23,12 @@ impl Cache {
 }
 
 impl Attention {
-    /// The cache of one sequence of `tokens` tokens that gave these lists; `take` gives each by its
-    /// name. `None` where the kernel has no cache for the arm on this device.
+    /// The cache of one sequence of `tokens` tokens from stored lists; `take` returns each by its
+    /// name. `None` if the kernel has no cache for the arm on this device.
     ///
     /// # Errors
     ///
-    /// [`StoredCacheError`] where a list is not what such a cache keeps.
+    /// [`StoredCacheError`] if a list does not fit such a cache.
     pub fn restored_cache<'a>(
         &self,
         tokens: usize,

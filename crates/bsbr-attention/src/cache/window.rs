@@ -1,4 +1,4 @@
-//! Sinks and near field exactly, and what the arm keeps of the chunks beyond.
+//! Sinks and near field exactly, and the far field of the arm.
 
 use burn::tensor::{DType, Tensor};
 
@@ -25,10 +25,10 @@ pub(super) struct WindowCache {
     keys: Growing,
     values: Growing,
     summary: Option<Summary>,
-    /// S_c of the chunk under way. `[B, H, 1, r, r]`
+    /// S_c of the current chunk. `[B, H, 1, r, r]`
     state: Option<Tensor<5>>,
     far_tokens: Option<FarTokens>,
-    /// Attention inputs of sinks and near field, where a learned routing reads them.
+    /// Attention inputs of sinks and near field, if a learned routing reads them.
     /// `[B, 1, n, hidden]`
     inputs: Growing,
     /// h_b of a learned routing. `[B, H, C, D]`
@@ -137,8 +137,8 @@ impl WindowCache {
         Some(output.squeeze_dim(2))
     }
 
-    /// A chunk has ended: the oldest near chunk leaves for the far field, and the
-    /// new chunk's state is mixed, routed by `receiver`, which is scaled by σ.
+    /// A chunk has ended: the oldest near chunk moves to the far field, and the new
+    /// chunk's state is mixed, routed by `receiver`, which is scaled by σ.
     fn begin_chunk(&mut self, own: Own<'_>, receiver: Tensor<4>) {
         let (sinks, size) = (self.grid.sinks, self.grid.chunk_size);
         if self.keys.len() < sinks + self.grid.window() {

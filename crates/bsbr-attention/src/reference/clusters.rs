@@ -18,7 +18,7 @@ pub(super) fn split(keys: &[Vec<f64>], tokens: Vec<usize>, levels: u32) -> Vec<V
     clusters
 }
 
-/// Starts at the token farthest from the mean, then three power iterations.
+/// Starts at the token farthest from the mean and runs three power iterations.
 fn main_axis(keys: &[Vec<f64>], tokens: &[usize]) -> Vec<f64> {
     let mean = mean(keys, tokens);
     let centred: Vec<_> = tokens.iter().map(|&j| minus(&keys[j], &mean)).collect();

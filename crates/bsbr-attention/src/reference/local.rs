@@ -1,4 +1,5 @@
-//! Dense attention with all hidden but sinks, own chunk and the P chunks before it.
+//! Dense attention with everything hidden except sinks, own chunk and the P chunks
+//! before it.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};

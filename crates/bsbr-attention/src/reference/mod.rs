@@ -1,8 +1,8 @@
-//! The arms as their definitions read: slow, and obviously right.
+//! The definitions of the arms, simple and slow.
 //!
-//! Nothing here is shared with the fast forms but the configuration and the
-//! parameters, so that comparing the two means something. One sequence and one
-//! head at a time, with gradients.
+//! Only the configuration and the parameters are shared with the fast forms, so
+//! the comparison is independent. One sequence and one head at a time, with
+//! gradients.
 
 mod clusters;
 mod dense;
@@ -36,7 +36,7 @@ impl Head {
     }
 }
 
-/// What [`Attention::forward`] must give.
+/// The expected output of [`Attention::forward`].
 ///
 /// # Shapes
 ///

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::{Head, clusters};
 use crate::config::{HeadLevel, MomentsConfig};
 
-/// What one head has learned.
+/// Learned parameters of one head.
 pub(super) struct Learned {
     /// τ. `[1, 1]`
     pub temperature: Tensor<2>,
@@ -22,7 +22,8 @@ pub(super) struct Learned {
 pub(super) struct Routed {
     /// a W_R + b_R. `[N, D]`
     pub receivers: Tensor<2>,
-    /// a W_H + b_H, whose mean over a chunk is that of the mean attention input. `[N, D]`
+    /// a W_H + b_H, whose mean over a chunk is that for the mean attention input.
+    /// `[N, D]`
     pub offers: Tensor<2>,
 }
 
@@ -37,7 +38,7 @@ struct Cluster {
 /// A far chunk.
 struct Chunk {
     clusters: Vec<Cluster>,
-    /// F, perhaps as U_k U_kᵀ F U_v U_vᵀ. `[D, D]`
+    /// F, or U_k U_kᵀ F U_v U_vᵀ with compression. `[D, D]`
     state: Tensor<2>,
     /// h. `[1, D]`
     offer: Tensor<2>,
@@ -145,7 +146,7 @@ fn query(
             let logit = (q.clone() * key(cluster, learned))
                 .sum()
                 .into_scalar::<f32>();
-            // β is the same for all.
+            // All clusters have the same β.
             (
                 f64::from(logit) + (cluster.tokens.len() as f64).ln(),
                 cluster,
