@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::InputError;
 
-/// Rows of token ids of one length, padded on the left where they were not.
+/// Rows of token ids of equal length; shorter rows are padded on the left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
     ids: Vec<u32>,
@@ -21,7 +21,7 @@ impl TokenBatch {
     ///
     /// # Errors
     ///
-    /// [`InputError::Empty`] where there are no tokens.
+    /// [`InputError::Empty`] if there are no tokens.
     pub fn single(ids: &[u32]) -> Result<Self, InputError> {
         Self::rows(&[ids])
     }
@@ -30,7 +30,7 @@ impl TokenBatch {
     ///
     /// # Errors
     ///
-    /// [`InputError`] where there are no tokens or the lengths differ.
+    /// [`InputError`] if there are no tokens or the lengths differ.
     pub fn rows<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self, InputError> {
         let expected = rows.first().map_or(0, |row| row.as_ref().len());
         if let Some((row, ids)) = rows
@@ -51,7 +51,7 @@ impl TokenBatch {
     ///
     /// # Errors
     ///
-    /// [`InputError::Empty`] where there is no row, or one without tokens.
+    /// [`InputError::Empty`] if there are no rows, or a row has no tokens.
     pub fn padded<R: AsRef<[u32]>>(rows: &[R]) -> Result<Self, InputError> {
         let seq_len = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
         if seq_len == 0 || rows.iter().any(|row| row.as_ref().is_empty()) {
@@ -95,8 +95,8 @@ impl TokenBatch {
             .unwrap_or_default()
     }
 
-    /// The batch cut into pieces of at most `size` tokens a row, to be fed to a cache one after
-    /// another. Padding stays in the first piece, which is longer by that much.
+    /// The batch divided into pieces of at most `size` tokens per row, to be fed to a cache one
+    /// after another. All padding is in the first piece, which is longer by its amount.
     pub fn pieces(&self, size: usize) -> impl Iterator<Item = Self> + '_ {
         let padded = (0..self.rows).map(|row| self.padding.of_row(row)).max();
         let mut start = 0;
@@ -112,13 +112,12 @@ impl TokenBatch {
         })
     }
 
-    /// The batch without the tokens in the first `start` places of each row; `None` where nothing
-    /// is left.
+    /// The batch without the first `start` tokens of each row; `None` if nothing remains.
     pub(crate) fn without_columns(&self, start: usize) -> Option<Self> {
         (start < self.seq_len).then(|| self.columns(start..self.seq_len))
     }
 
-    /// The tokens in some places of each row; beyond the first ones, none is padding.
+    /// A range of tokens of each row; only its first tokens may be padding.
     fn columns(&self, columns: Range<usize>) -> Self {
         let ids = (0..self.rows).flat_map(|row| &self.row(row)[columns.clone()]);
         Self {
@@ -136,7 +135,7 @@ impl TokenBatch {
     ///
     /// # Errors
     ///
-    /// [`InputError::TokenOutOfRange`] names the first that has no embedding.
+    /// [`InputError::TokenOutOfRange`] names the first id without an embedding.
     pub fn check_vocabulary(&self, vocab_size: usize) -> Result<(), InputError> {
         match self.ids.iter().position(|&id| id as usize >= vocab_size) {
             None => Ok(()),
@@ -149,7 +148,7 @@ impl TokenBatch {
         }
     }
 
-    /// Tokens of the longest row without its padding.
+    /// Length of the longest row without padding.
     pub fn longest(&self) -> usize {
         (0..self.rows)
             .map(|row| self.seq_len - self.padding.of_row(row))

@@ -1,4 +1,4 @@
-//! One transformer block: attention and feed-forward, each after a layer norm.
+//! A transformer block: attention and feed-forward layer, each after a layer norm.
 
 use bsbr_attention::{ArmConfig, Attention, AttentionInput, Padding};
 use bsbr_kernels::PackedActivation;
@@ -10,12 +10,12 @@ use crate::error::ConfigError;
 use crate::layers::{Conv1d, LayerNorm, stays_half};
 use crate::spans::within;
 
-/// Tokens whose inner activations a feed-forward layer holds at once. They are four times as wide as
-/// the residual stream, and would be the most that a forward pass holds; more rows than this gain a
-/// matrix product nothing.
+/// Tokens whose inner activations a feed-forward layer holds at once. These activations are four
+/// times as wide as the residual stream, and would dominate the memory of a forward pass. More rows
+/// do not speed up the matrix product.
 const SLAB: usize = 1024;
 
-/// The same on a GPU, whose matrix products gain by more.
+/// The same on a GPU, where more rows speed up matrix products.
 const GPU_SLAB: usize = 16_384;
 
 /// A block's attention: projections around an arm.
@@ -50,8 +50,8 @@ impl Gpt2Attention {
         })
     }
 
-    /// What the arm reads, projected from the attention input; queries, keys and values of a
-    /// half-precision model are f32 where `reorder_and_upcast_attn` is set.
+    /// The arm's input, projected from the attention input. Queries, keys and values of a
+    /// half-precision model are f32 if `reorder_and_upcast_attn` is set.
     ///
     /// # Shapes
     ///
@@ -61,7 +61,7 @@ impl Gpt2Attention {
         let [query, key, value] = {
             let qkv = within!("qkv", self.c_attn.forward(hidden_states.clone()));
             let heads = [batch, seq_len, 3 * self.num_heads, size / self.num_heads];
-            // Parts of the heads are views where parts of the features would be copied.
+            // Splitting by heads gives views, splitting by features copies.
             let heads = self.upcast(qkv).reshape(heads).swap_dims(1, 2);
             [0, 1, 2].map(|part| {
                 heads
@@ -99,14 +99,14 @@ impl Gpt2Attention {
 }
 
 impl Gpt2Attention {
-    /// Whether queries, keys and values need not be taken apart: nobody but dense attention reads
-    /// them, from the first token of each row on. In half precision it has no kernel of its own.
+    /// Whether queries, keys and values can stay packed: only for dense attention from the first
+    /// token of each row on. Half precision has no kernel for it.
     fn stays_packed(&self, dtype: DType, padding: &Padding) -> bool {
         *self.bsbr.config() == ArmConfig::DENSE && dtype == DType::F32 && padding.is_none()
     }
 
-    /// Dense attention and both projections, which computes what [`Self::project`],
-    /// [`Attention::forward`] and [`Self::merge`] do.
+    /// Dense attention with both projections; equals [`Self::project`], [`Attention::forward`] and
+    /// [`Self::merge`] in turn.
     ///
     /// # Shapes
     ///
@@ -148,7 +148,7 @@ impl Mlp {
         }
     }
 
-    /// Where no backward pass asks for it, only a slab of tokens' inner activations are held at once.
+    /// Without a backward pass, only the inner activations of a slab of tokens are held at once.
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let [batch, seq_len, size] = x.dims();
         let rows = batch * seq_len;
@@ -177,7 +177,7 @@ impl Mlp {
         within!("feed-forward out", self.c_proj.forward(x.reshape(shape)))
     }
 
-    /// What the first layer and the activation give where that layer is packed.
+    /// Output of the first layer and the activation, if that layer is packed.
     fn packed_inner(&self, rows: &Tensor<2>) -> Option<Tensor<2>> {
         let fused = match self.activation {
             Activation::GeluNew => PackedActivation::GeluNew,
@@ -190,7 +190,7 @@ impl Mlp {
         })
     }
 
-    /// The activation of what the first layer's product and its bias give.
+    /// Adds the bias to the first layer's product and applies the activation.
     fn activate(&self, product: Tensor<2>) -> Tensor<2> {
         let bias = self.c_fc.bias_like(&product);
         match self.activation {
@@ -254,7 +254,8 @@ impl Block {
         self.finish(x, y)
     }
 
-    /// As [`Self::forward`], with the attention done by `attend`: through a cache, say, or watched.
+    /// Same as [`Self::forward`], with the attention computed by `attend`, for example through a
+    /// cache.
     pub fn forward_with(
         &self,
         x: Tensor<3>,
@@ -268,7 +269,7 @@ impl Block {
         self.finish(x, y)
     }
 
-    /// What follows the attention's output `y`.
+    /// The steps after the attention's output `y`.
     fn finish(&self, x: Tensor<3>, y: Tensor<3>) -> Tensor<3> {
         let x = within!("residual", x + y);
         let normal = within!("layer norm", self.ln_2.forward(x.clone()));

@@ -1,4 +1,4 @@
-//! Feeding a model piece by piece.
+//! Streaming through a cache.
 
 mod stored;
 
@@ -11,7 +11,7 @@ use crate::batch::TokenBatch;
 use crate::error::InputError;
 use crate::model::Gpt2;
 
-/// What a model keeps of the tokens that it has seen, so that the next ones cost only themselves.
+/// The cache of a model, so that new tokens do not recompute earlier ones.
 ///
 /// Made by [`Gpt2::new_cache`], filled by [`Gpt2::forward_cached`]; one per batch.
 #[derive(Debug, Clone)]
@@ -24,22 +24,22 @@ pub struct Gpt2Cache {
 }
 
 impl Gpt2Cache {
-    /// Tokens held of each row, padding left out; no rows before the first batch.
+    /// Number of cached tokens of each row without padding; empty before the first batch.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// Tokens held of row `row`.
+    /// Number of cached tokens of row `row`.
     pub fn length_of_row(&self, row: usize) -> usize {
         self.lengths.get(row).copied().unwrap_or(0)
     }
 
-    /// Whether nothing has been fed yet.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.lengths.is_empty()
     }
 
-    /// Bytes kept, over all layers, rows and heads.
+    /// Size in bytes, over all layers, rows and heads.
     pub fn bytes(&self) -> usize {
         self.layers.iter().map(Cache::bytes).sum()
     }
@@ -56,10 +56,10 @@ impl Gpt2 {
         }
     }
 
-    /// Hidden states after the final norm of the tokens that follow those in `cache`, which then
-    /// holds them too.
+    /// Hidden states after the final norm of the tokens that follow those in `cache`. Adds the
+    /// tokens to the cache.
     ///
-    /// The first batch may be padded on the left. A call that fails leaves the cache as it was.
+    /// The first batch may be padded on the left. A call that fails leaves the cache unchanged.
     ///
     /// # Shapes
     ///
@@ -68,7 +68,8 @@ impl Gpt2 {
     ///
     /// # Errors
     ///
-    /// [`InputError`] where the model cannot take the batch, or where the cache is another's.
+    /// [`InputError`] if the model cannot take the batch, or if the cache belongs to another model
+    /// or batch.
     ///
     /// # Example
     ///
@@ -96,16 +97,16 @@ impl Gpt2 {
         Ok(self.forward_checked(batch, cache))
     }
 
-    /// As [`Self::forward_cached`], in pieces of at most `piece` tokens, so that what it takes does
-    /// not grow with the batch. Gives the last piece's hidden states alone.
+    /// Same as [`Self::forward_cached`], in pieces of at most `piece` tokens, so that memory does
+    /// not grow with the batch. Returns only the last piece's hidden states.
     ///
     /// # Shapes
     ///
-    /// - output: `[B, n, n_embd]`, where n ≤ `piece`, and padding comes on top
+    /// - output: `[B, n, n_embd]`, where n ≤ `piece` plus the padding
     ///
     /// # Errors
     ///
-    /// As [`Self::forward_cached`].
+    /// Same as [`Self::forward_cached`].
     pub fn prefill(
         &self,
         batch: &TokenBatch,
@@ -121,8 +122,8 @@ impl Gpt2 {
         last.ok_or(InputError::Empty)
     }
 
-    /// As [`Self::forward_cached`] for rows of one token of which those not `active` are only kept
-    /// company: they may be beyond the last position, and what they give means nothing.
+    /// Same as [`Self::forward_cached`] for rows of one token. Rows that are not `active` are
+    /// placeholders: they may exceed the last position, and their output is meaningless.
     pub(crate) fn step_cached(
         &self,
         batch: &TokenBatch,
@@ -190,7 +191,7 @@ impl Gpt2 {
     }
 
     fn forward_checked(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
-        // A step has some hundred short operations.
+        // A step consists of about a hundred short operations.
         bsbr_kernels::on_workers(&self.device(), || self.forward_on_worker(batch, cache))
     }
 
@@ -209,7 +210,7 @@ impl Gpt2 {
     }
 }
 
-/// An arm as it stands in `config.json`.
+/// An arm as written in `config.json`.
 fn described(arm: &ArmConfig) -> String {
     serde_json::to_string(arm).unwrap_or_else(|_| arm.name().to_owned())
 }

@@ -1,4 +1,4 @@
-//! `config.json` as Hugging Face writes it, checked before anything is built from it.
+//! `config.json` in the format of Hugging Face, checked before anything is built from it.
 
 use bsbr_attention::{ArmConfig, HeadShape};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ mod validate;
 
 pub(crate) use validate::MAX_SIZE;
 
-/// Other keys that say how many positions there are.
+/// Other keys for the number of positions.
 const POSITIONS: [&str; 2] = ["n_ctx", "max_position_embeddings"];
 
 /// Activation functions that GPT-2 checkpoints use.
@@ -35,7 +35,7 @@ pub enum Activation {
     Tanh,
 }
 
-/// Ids of the tokens that have one role: one id, or a list, as the file has it.
+/// Token ids with one role: one id or a list, as in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum TokenIds {
@@ -63,24 +63,25 @@ pub struct BsbrConfig {
     pub version: u32,
     /// The arm of every layer, from the first.
     pub layers: Vec<ArmConfig>,
-    /// Where rows of the table of positions come from that nobody trained.
+    /// The source of rows of the position table that were not trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positions: Option<ExtendedPositions>,
 }
 
-/// How a model got more positions than it was trained with; the table in its weights has all of them.
+/// How a model got more positions than it was trained with. The table in its weights has all of
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtendedPositions {
-    /// Positions that were trained.
+    /// The number of trained positions.
     pub trained: usize,
-    /// What the others were made by.
+    /// The method for the other positions.
     pub extension: PositionExtension,
 }
 
 /// A GPT-2's configuration, with the names and defaults of `transformers`.
 ///
-/// Keys that do not change the numbers are kept in `other` and written back.
+/// Keys that do not affect the computation are kept in `other` and written back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gpt2Config {
@@ -88,7 +89,7 @@ pub struct Gpt2Config {
     pub model_type: String,
     /// V, tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Positions that the model has embeddings for.
+    /// Number of positions with embeddings.
     pub n_positions: usize,
     /// Dimensions of the residual stream.
     pub n_embd: usize,
@@ -96,11 +97,11 @@ pub struct Gpt2Config {
     pub n_layer: usize,
     /// H, attention heads of a block.
     pub n_head: usize,
-    /// Dimensions of the feed-forward layer; 4·`n_embd` where absent.
+    /// Dimensions of the feed-forward layer; 4·`n_embd` if absent.
     pub n_inner: Option<usize>,
     /// Activation of the feed-forward layer.
     pub activation_function: Activation,
-    /// Dropout on what a block adds to the residual stream (training only).
+    /// Dropout on the output of a block's layers (training only).
     pub resid_pdrop: f64,
     /// Dropout on the embeddings (training only).
     pub embd_pdrop: f64,
@@ -108,7 +109,7 @@ pub struct Gpt2Config {
     pub attn_pdrop: f64,
     /// Added to the variance in layer norms.
     pub layer_norm_epsilon: f64,
-    /// Standard deviation of freshly initialised weights.
+    /// Standard deviation of initial weights.
     pub initializer_range: f64,
     /// Whether scores are divided by √D.
     pub scale_attn_weights: bool,
@@ -118,15 +119,15 @@ pub struct Gpt2Config {
     pub reorder_and_upcast_attn: bool,
     /// Whether `lm_head` is `wte`.
     pub tie_word_embeddings: bool,
-    /// Id of the token that begins a text.
+    /// Id of the token at the start of a text.
     pub bos_token_id: Option<u32>,
-    /// Ids of the tokens that end a text; `generation_config.json` overrides them, see
+    /// Ids of end-of-text tokens; `generation_config.json` overrides them, see
     /// [`GenerationDefaults`](crate::GenerationDefaults).
     pub eos_token_id: Option<TokenIds>,
-    /// The arm of every layer, where the model is converted.
+    /// The arm of every layer, if the model is converted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bsbr: Option<BsbrConfig>,
-    /// Keys that do not change the numbers, as they were.
+    /// Keys that do not affect the computation, unchanged.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -160,18 +161,18 @@ impl Default for Gpt2Config {
 }
 
 impl Gpt2Config {
-    /// The first token that ends a text, where one is named that the vocabulary has.
+    /// The first end-of-text token that is in the vocabulary, if any.
     pub fn end_of_text(&self) -> Option<u32> {
         let ids = self.eos_token_id.as_ref().map(TokenIds::as_slice);
         let mut ids = ids.unwrap_or_default().iter().copied();
         ids.find(|id| (*id as usize) < self.vocab_size)
     }
 
-    /// The text of a `config.json` that [`Self::from_json`] reads back.
+    /// The text of a `config.json`, for [`Self::from_json`].
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where the configuration is none that would be read back.
+    /// [`ConfigError`] if the configuration is invalid.
     pub fn to_json(&self) -> Result<String, ConfigError> {
         self.validate()?;
         serde_json::to_string_pretty(self).map_err(|e| ConfigError::Json {
@@ -189,7 +190,7 @@ impl Gpt2Config {
         self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
     }
 
-    /// The sizes that an attention arm needs.
+    /// The sizes that an attention arm depends on.
     pub fn head_shape(&self) -> HeadShape {
         HeadShape {
             num_heads: self.n_head,
@@ -198,7 +199,7 @@ impl Gpt2Config {
         }
     }
 
-    /// σ of layer `layer`: what q·k is multiplied by before the softmax.
+    /// σ of layer `layer`: the factor of q·k before the softmax.
     pub fn attention_scale(&self, layer: usize) -> f64 {
         let mut scale = 1.0;
         if self.scale_attn_weights {
@@ -210,7 +211,7 @@ impl Gpt2Config {
         scale
     }
 
-    /// The arm of layer `layer`; dense where nothing else is said.
+    /// The arm of layer `layer`; dense by default.
     pub fn arm(&self, layer: usize) -> ArmConfig {
         self.bsbr
             .as_ref()
@@ -228,8 +229,7 @@ impl Gpt2Config {
         self
     }
 
-    /// The configuration with `positions` positions, of which those beyond its own are made by
-    /// `extension`.
+    /// The configuration with `positions` positions; `extension` gives the new ones.
     pub(crate) fn extended(mut self, positions: usize, extension: PositionExtension) -> Self {
         let extended = ExtendedPositions {
             trained: self.n_positions,
@@ -250,7 +250,7 @@ impl Gpt2Config {
         self
     }
 
-    /// Where untrained rows of the table of positions come from, if there are any.
+    /// The source of untrained rows of the position table, if any.
     pub fn extended_positions(&self) -> Option<ExtendedPositions> {
         self.bsbr.as_ref().and_then(|bsbr| bsbr.positions)
     }

@@ -1,15 +1,15 @@
-//! What can be wrong with a configuration or with an input.
+//! Errors in a configuration or an input.
 
-/// A `config.json` that cannot be used.
+/// An unusable `config.json`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON, or a value of the wrong type.
     #[error("{message}")]
     Json {
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// A key without which no model can be built.
+    /// A missing required key.
     #[error("`{key}` is missing; add it as `transformers` writes it")]
     MissingKey {
         /// The key.
@@ -22,7 +22,7 @@ pub enum ConfigError {
         key: &'static str,
         /// Its value.
         found: usize,
-        /// Largest value accepted.
+        /// Largest accepted value.
         max: usize,
     },
     /// A value that this crate does not implement.
@@ -32,21 +32,21 @@ pub enum ConfigError {
         key: &'static str,
         /// Its value.
         found: String,
-        /// What is accepted.
+        /// The accepted values.
         expected: &'static str,
     },
-    /// Two values that cannot both be true.
+    /// Two values that contradict each other.
     #[error("{message}")]
     Contradiction {
-        /// Which ones.
+        /// The values.
         message: String,
     },
-    /// An arm whose settings are wrong.
+    /// An arm with invalid settings.
     #[error("`bsbr.layers[{layer}]`: {source}")]
     Arm {
         /// The layer.
         layer: usize,
-        /// What is wrong.
+        /// The error in the settings.
         source: bsbr_attention::ConfigError,
     },
     /// A position extension that does not fit the model's table.
@@ -56,9 +56,9 @@ pub enum ConfigError {
         setting: &'static str,
         /// Its value.
         found: usize,
-        /// Smallest value accepted.
+        /// Smallest accepted value.
         min: usize,
-        /// Largest value accepted.
+        /// Largest accepted value.
         max: usize,
     },
 }
@@ -82,7 +82,7 @@ pub enum InputError {
         /// Length of row 0.
         expected: usize,
     },
-    /// A token that has no embedding.
+    /// A token without an embedding.
     #[error(
         "row {row}, position {position}: token id {id}, expected one below the vocabulary's \
          {vocab_size}; encode the text with the model's own tokenizer"
@@ -103,25 +103,25 @@ pub enum InputError {
          shorten the input, or choose a position extension"
     )]
     TooLong {
-        /// Tokens of the longest row, those already in the cache included.
+        /// Tokens of the longest row, including those in the cache.
         seq_len: usize,
         /// Positions of the model, or of its extension.
         n_positions: usize,
     },
-    /// A cache that was filled by another model or batch.
+    /// A cache of another model or batch.
     #[error(
         "the cache holds {found} {what}, expected {expected}; use one cache per batch, \
          made by `new_cache` of the model that reads it"
     )]
     CacheMismatch {
-        /// What is counted.
+        /// The counted items.
         what: &'static str,
-        /// How many the cache holds.
+        /// Their number in the cache.
         found: usize,
-        /// How many the model or the batch has.
+        /// Their number in the model or the batch.
         expected: usize,
     },
-    /// A cache that was filled by a model of the same shape with other arms.
+    /// A cache of a model of the same shape with other arms.
     #[error(
         "layer {layer} of the cache holds what {found} keeps, expected {expected}; use one cache \
          per batch, made by `new_cache` of the model that reads it"
@@ -129,12 +129,13 @@ pub enum InputError {
     CacheOfOtherArm {
         /// The layer.
         layer: usize,
-        /// The arm that the cache was made for, as `config.json` has it.
+        /// The arm of the cache, as in `config.json`.
         found: String,
         /// The model's arm.
         expected: String,
     },
-    /// A cache that holds all of a prompt, so that no token is left to be read.
+    /// A cache that holds the whole prompt, so that no token remains to be
+    /// read.
     #[error(
         "the cache holds {past} tokens, but the prompt has {prompt}; leave at least its last token \
          to be read"
@@ -155,7 +156,7 @@ pub enum InputError {
         row: usize,
         /// Its padding.
         padding: usize,
-        /// Tokens that the cache holds of it.
+        /// Its tokens in the cache.
         past: usize,
     },
 }
@@ -163,7 +164,7 @@ pub enum InputError {
 /// Weights that cannot be packed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PackError {
-    /// The device or the processor has no such products.
+    /// The device or CPU does not support such products.
     #[error(
         "a weight {shape:?} on {device} cannot be packed for products in {products:?}: they need the \
          CPU backend flex, and f32 and bf16 a processor with AVX-512 and AVX512-BF16; leave the weights \
@@ -174,7 +175,7 @@ pub enum PackError {
         products: bsbr_kernels::ProductType,
         /// The weight's shape.
         shape: [usize; 2],
-        /// Where it is.
+        /// Its device.
         device: String,
     },
 }

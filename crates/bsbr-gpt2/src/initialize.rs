@@ -1,4 +1,4 @@
-//! Fresh weights, as `transformers` initialises them.
+//! Initial weights, as in `transformers`.
 
 use burn::tensor::{Device, TensorData};
 use rand::Rng;
@@ -11,15 +11,15 @@ use crate::model::Gpt2;
 use crate::parameters::replace_tensors;
 
 impl Gpt2 {
-    /// A model with fresh random weights, the same for the same seed on every device.
+    /// A model with random weights, which depend only on the seed, not on the device.
     ///
-    /// As in `transformers`: weights are normal with standard deviation `initializer_range`, that
-    /// of a block's two output projections divided by √(2·`n_layer`); biases are zero, norms the
-    /// identity. An arm's own parameters keep the values that need no training.
+    /// As in `transformers`: weights are normal with standard deviation `initializer_range`,
+    /// divided by √(2·`n_layer`) for a block's two output projections; biases are zero, norms the
+    /// identity. An arm's own parameters have the values that need no training.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where the configuration cannot be used.
+    /// [`ConfigError`] if the configuration is invalid.
     pub fn init(config: &Gpt2Config, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let residual = config.initializer_range / (2.0 * config.n_layer as f64).sqrt();
@@ -40,7 +40,7 @@ impl Gpt2 {
     }
 }
 
-/// `count` normal numbers of mean zero, two at a time by Box and Muller's transform.
+/// `count` normal numbers of mean zero, in pairs by the Box–Muller transform.
 fn normals(rng: &mut ChaCha8Rng, count: usize, std: f64) -> Vec<f32> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {

@@ -1,4 +1,4 @@
-//! The parameterised layers of GPT-2, with the names Hugging Face gives their tensors.
+//! The parameterised layers of GPT-2, with Hugging Face's tensor names.
 
 use bsbr_kernels::PackedActivation;
 use burn::module::{Module, Param, ParamId};
@@ -14,8 +14,8 @@ pub(crate) fn lazy_zeros<const D: usize>(shape: [usize; D], device: &Device) -> 
     Param::uninitialized(ParamId::new(), init, device.clone(), true, shape.into())
 }
 
-/// Whether weights such as `weight` stay in half precision in a model that computes in f32: where the
-/// device multiplies the two as they are, and nothing is trained.
+/// Whether weights such as `weight` stay in half precision in a model that computes in f32. This
+/// requires a device that multiplies the two types directly, and no training.
 ///
 /// Elsewhere a model computes in the type of its weights.
 pub(crate) fn stays_half<const D: usize>(weight: &Tensor<D>) -> bool {
@@ -34,7 +34,7 @@ pub struct Conv1d {
 }
 
 impl Conv1d {
-    /// A layer of zeros, to be loaded or initialised.
+    /// A layer of zeros, for loading or initialisation.
     pub fn zeros(input: usize, output: usize, device: &Device) -> Self {
         Self {
             weight: lazy_zeros([input, output], device),
@@ -61,7 +61,7 @@ impl Conv1d {
         out.reshape(shape)
     }
 
-    /// All rows of all sequences: a batched product would pack the weight again per sequence.
+    /// All rows of all sequences: a batched product would pack the weight once per sequence.
     ///
     /// # Shapes
     ///
@@ -82,7 +82,7 @@ impl Conv1d {
         bsbr_kernels::mixed_matmul(rows, self.weight.val())
     }
 
-    /// The bias, in the type of what it is added to.
+    /// The bias, in the type of `product`.
     pub(crate) fn bias_like(&self, product: &Tensor<2>) -> Tensor<1> {
         self.bias.val().cast(product.dtype())
     }
@@ -135,15 +135,15 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// A table of zeros, to be loaded or initialised.
+    /// A table of zeros, for loading or initialisation.
     pub fn zeros(rows: usize, size: usize, device: &Device) -> Self {
         Self {
             weight: lazy_zeros([rows, size], device),
         }
     }
 
-    /// The embedding of each id, in the type that the model computes in: that of the table, or f32
-    /// where a table in half precision is multiplied as it is.
+    /// The embedding of each id, in the type of the model's computation: that of the table, or f32
+    /// if the device multiplies half precision directly.
     ///
     /// # Shapes
     ///

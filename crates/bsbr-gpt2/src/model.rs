@@ -14,7 +14,7 @@ use crate::packing::Packing;
 use crate::position::{Mix, PositionExtension};
 use crate::spans::within;
 
-/// The output layer of a model that does not share `wte`.
+/// The output layer of a model that is not tied to `wte`.
 #[derive(Module, Debug)]
 pub struct LmHead {
     /// `[V, n_embd]`, as Hugging Face stores it.
@@ -33,9 +33,9 @@ pub struct Gpt2 {
     pub wpe: Embedding,
     /// The blocks.
     pub h: Vec<Block>,
-    /// After the last block.
+    /// Norm after the last block.
     pub ln_f: LayerNorm,
-    /// The output layer, where it is not `wte`.
+    /// The output layer, if it is not tied to `wte`.
     pub lm_head: Option<LmHead>,
     pub(crate) head_packing: Packing,
     #[module(skip)]
@@ -45,13 +45,13 @@ pub struct Gpt2 {
 }
 
 impl Gpt2 {
-    /// A model of the given shape whose weights are zero, to be loaded or initialised.
+    /// A model of the given shape with weights of zero, for loading or initialisation.
     ///
-    /// A weight takes memory when it is first used or replaced, not before.
+    /// A weight is allocated only when it is first used or replaced.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where the configuration cannot be used.
+    /// [`ConfigError`] if the configuration is invalid.
     pub fn zeros(config: &Gpt2Config, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self {
@@ -70,11 +70,11 @@ impl Gpt2 {
         })
     }
 
-    /// The model with positions beyond `n_positions` embedded as `extension` says.
+    /// The model with embeddings of positions beyond `n_positions` defined by `extension`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Extension`] where a setting is out of bounds.
+    /// [`ConfigError::Extension`] if a setting is out of bounds.
     pub fn with_position_extension(
         mut self,
         extension: PositionExtension,
@@ -84,8 +84,8 @@ impl Gpt2 {
         Ok(self)
     }
 
-    /// The model whose layers of the moments arm have parameters of their own to learn; new ones
-    /// change nothing. Other layers stay as they are.
+    /// The model with learned parameters in its layers of the moments arm; initially they change
+    /// nothing. Other layers are unchanged.
     pub fn with_learned_retrieval(mut self) -> Self {
         for (layer, block) in self.h.iter_mut().enumerate() {
             let attention = &mut block.attn;
@@ -101,12 +101,12 @@ impl Gpt2 {
         self
     }
 
-    /// What positions beyond `n_positions` are embedded as.
+    /// The source of embeddings of positions beyond `n_positions`.
     pub fn position_extension(&self) -> PositionExtension {
         self.extension
     }
 
-    /// The most tokens of a sequence, or `None` where a position extension sets no limit.
+    /// The maximum number of tokens of a sequence, or `None` for no limit.
     pub fn max_positions(&self) -> Option<usize> {
         self.extension.limit(self.config.n_positions)
     }
@@ -125,7 +125,7 @@ impl Gpt2 {
     ///
     /// # Errors
     ///
-    /// [`InputError`] names the token or the length that it cannot take.
+    /// [`InputError`] names the token or the length that the model cannot take.
     pub fn check(&self, batch: &TokenBatch, past: usize) -> Result<(), InputError> {
         batch.check_vocabulary(self.config.vocab_size)?;
         self.check_length(past.saturating_add(batch.longest()))
@@ -142,7 +142,7 @@ impl Gpt2 {
     }
 
     /// Token plus position embeddings; each row's positions start at its first real token, plus
-    /// `offset`. [`Self::check`] says whether there are embeddings for them.
+    /// `offset`. [`Self::check`] tells whether all positions have embeddings.
     ///
     /// # Shapes
     ///
@@ -151,7 +151,7 @@ impl Gpt2 {
         self.embed_after(batch, |_| offset)
     }
 
-    /// As [`Self::embed`], after `past(row)` tokens of each row.
+    /// Same as [`Self::embed`], after `past(row)` tokens of each row.
     pub(crate) fn embed_after(
         &self,
         batch: &TokenBatch,
@@ -171,7 +171,7 @@ impl Gpt2 {
         self.wte.forward(batch.to_tensor(&device)) + positions
     }
 
-    /// What positions are embedded as. `[positions, n_embd]`
+    /// The embeddings of positions. `[positions, n_embd]`
     fn position_rows(&self, positions: &[usize]) -> Tensor<2> {
         let device = self.device();
         let n_positions = self.config.n_positions;
@@ -199,13 +199,12 @@ impl Gpt2 {
         weighted(0) + weighted(1) + weighted(2)
     }
 
-    /// The model with a table of `positions` rows, of which those that it does not have are
-    /// `extension`'s: it needs no extension any more, and its configuration says how many positions
-    /// there are.
+    /// The model with a table of `positions` rows; `extension` gives the new rows. Afterwards the
+    /// model needs no extension, and its configuration has the new number of positions.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where the extension does not fit, cannot give so many rows, or was applied
+    /// [`ConfigError`] if the extension is invalid, cannot give so many rows, or was applied
     /// before.
     pub fn extended(
         self,
@@ -250,7 +249,7 @@ impl Gpt2 {
     ///
     /// # Errors
     ///
-    /// [`InputError`] where the model cannot take the batch.
+    /// [`InputError`] if the model cannot take the batch.
     pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Tensor<3>, InputError> {
         self.check(batch, 0)?;
         let x = within!("embedding", self.embed(batch, 0));
@@ -267,7 +266,7 @@ impl Gpt2 {
     ///
     /// # Errors
     ///
-    /// [`InputError`] where the model cannot take the batch.
+    /// [`InputError`] if the model cannot take the batch.
     pub fn all_hidden_states(&self, batch: &TokenBatch) -> Result<Vec<Tensor<3>>, InputError> {
         self.check(batch, 0)?;
         let mut states = vec![self.embed(batch, 0)];
@@ -283,7 +282,7 @@ impl Gpt2 {
         Ok(states)
     }
 
-    /// Next-token logits of hidden states that passed the final norm.
+    /// Next-token logits from hidden states after the final norm.
     ///
     /// # Shapes
     ///
@@ -297,7 +296,7 @@ impl Gpt2 {
         logits.reshape([batch, seq_len, vocab_size])
     }
 
-    /// Next-token logits of each row's last token alone.
+    /// Next-token logits of only each row's last token.
     ///
     /// # Shapes
     ///
@@ -316,7 +315,7 @@ impl Gpt2 {
         packed.unwrap_or_else(|| bsbr_kernels::mixed_matmul(rows, self.output_table().transpose()))
     }
 
-    /// What hidden states are compared with to give logits: `lm_head`, or `wte` where tied.
+    /// The weights of the output layer: `lm_head`, or `wte` if tied.
     ///
     /// # Shapes
     ///

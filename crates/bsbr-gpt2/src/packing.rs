@@ -1,4 +1,4 @@
-//! Weights packed for faster products, beside the weights themselves.
+//! Packed copies of weights, for faster products.
 
 use bsbr_kernels::{PackedActivation, PackedLinear, ProductType, WeightLayout, packed_linear};
 use burn::module::{
@@ -11,10 +11,10 @@ use crate::error::PackError;
 use crate::layers::Conv1d;
 use crate::model::Gpt2;
 
-/// The packed form of a layer, where it has one.
+/// The packed form of a layer, if any.
 ///
-/// It is as old as the weights that it was made of: whatever maps or moves the parameters of a model
-/// leaves it without.
+/// It is valid only for the weights that it was made from: mapping or moving the parameters of a
+/// model drops it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Packing(Option<PackedLinear>);
 
@@ -35,7 +35,7 @@ impl Packing {
         Ok(Self(Some(layer)))
     }
 
-    /// Rows through the packed layer; `None` where there is none, or where gradients are wanted.
+    /// Rows through the packed layer; `None` if there is none, or if gradients are needed.
     pub(crate) fn forward(&self, x: &Tensor<2>, activation: PackedActivation) -> Option<Tensor<2>> {
         match &self.0 {
             Some(layer) if !x.is_autodiff() => Some(packed_linear(x.clone(), layer, activation)),
@@ -90,16 +90,16 @@ impl ModuleDisplayDefault for Packing {
 impl ModuleDisplay for Packing {}
 
 impl Gpt2 {
-    /// The model with the weights of its linear layers and of its output layer packed for products of
-    /// the given type, which passes without gradients then use.
+    /// The model with the weights of its linear layers and of its output layer packed for products
+    /// of the given type. Passes without gradients use them.
     ///
-    /// It is the last thing to do to a model: what changes its parameters afterwards leaves it as it
-    /// was without this, but for a weight that is put in place by hand. The weights stay beside their
-    /// packed form, and take no memory where they lie in a mapped file.
+    /// Call this last: mapping the parameters afterwards drops the packed form, but replacing a
+    /// weight directly does not. The original weights stay, and take no memory if they are in a
+    /// mapped file.
     ///
     /// # Errors
     ///
-    /// [`PackError`] where the device or the processor cannot multiply so.
+    /// [`PackError`] if the device or CPU does not support such products.
     pub fn with_packed_weights(mut self, products: ProductType) -> Result<Self, PackError> {
         for block in &mut self.h {
             for layer in layers(block) {
@@ -112,7 +112,7 @@ impl Gpt2 {
         Ok(self)
     }
 
-    /// Bytes of packed weights; 0 for a model without.
+    /// Size of packed weights in bytes; 0 if there are none.
     pub fn packed_bytes(&self) -> usize {
         let blocks = self.h.iter().flat_map(|block| {
             let mlp = &block.mlp;

@@ -1,11 +1,11 @@
-//! A model's tensors by their Hugging Face names.
+//! Access to a model's tensors by their Hugging Face names.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorCreationOptions, TensorData};
 
 use crate::model::Gpt2;
 
-/// Calls `visit` with the name and the value of each of the model's tensors.
+/// Calls `visit` with the name and value of each of the model's tensors.
 ///
 /// Names are Hugging Face's without the `transformer.` prefix.
 pub fn visit_tensors(model: &Gpt2, visit: impl FnMut(&str, TensorData)) {
@@ -15,12 +15,12 @@ pub fn visit_tensors(model: &Gpt2, visit: impl FnMut(&str, TensorData)) {
     });
 }
 
-/// Replaces each tensor of the model by what `replace` gives for its name and shape; what it gives
-/// `None` for stays as it was. Weights that were never used are replaced without being made first.
+/// Replaces each tensor of the model by the result of `replace` for its name and shape; `None`
+/// keeps the tensor. Weights that were never used are replaced without being allocated first.
 ///
 /// # Panics
 ///
-/// Panics where `replace` gives data of another shape.
+/// Panics if `replace` returns data of another shape.
 pub fn replace_tensors(
     model: Gpt2,
     replace: impl FnMut(&str, &[usize]) -> Option<TensorData>,
@@ -31,7 +31,7 @@ pub fn replace_tensors(
     })
 }
 
-/// The model with all of its tensors of type `dtype`; those that are already are not copied.
+/// The model with all tensors in type `dtype`; tensors of that type are not copied.
 pub fn cast_tensors(model: Gpt2, dtype: DType) -> Gpt2 {
     model.map(&mut Caster(dtype))
 }

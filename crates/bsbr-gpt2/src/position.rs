@@ -1,4 +1,4 @@
-//! Which position embeddings a token gets, and what stands in for those a model does not have.
+//! Position embeddings, and their extension beyond the table.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,39 +8,39 @@ use serde::{Deserialize, Serialize};
 use crate::config::MAX_SIZE;
 use crate::error::ConfigError;
 
-/// What positions at and beyond `n_positions` are embedded as.
+/// The embeddings of positions from `n_positions` on.
 ///
-/// Every choice gives a token the same embedding whatever comes after it, so that feeding tokens
-/// through a cache gives what feeding them at once gives. None has been trained for: say which one
-/// was used beside every number that used one.
+/// A token's embedding never depends on later tokens, so feeding tokens through a cache gives the
+/// output of a single pass. Models are not trained for any of these: name the extension beside
+/// every number that used it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PositionExtension {
-    /// Nothing: longer input is an error.
+    /// No extension: longer input is an error.
     #[default]
     None,
-    /// The whole table, stretched linearly to `positions` rows: the first and the last stay, and
-    /// those between are mixed from their two neighbours. Shorter input reads the stretched table
-    /// too.
+    /// The whole table, stretched linearly to `positions` rows: the first and last rows stay, and
+    /// rows between are interpolated. Shorter input reads the stretched table too.
     Interpolate {
         /// Rows of the stretched table; longer input is an error.
         positions: usize,
     },
-    /// The last `window` rows again and again, so that no length is an error.
+    /// The last `window` rows, repeated without limit.
     RepeatLast {
-        /// Rows that are repeated.
+        /// Number of repeated rows.
         window: usize,
     },
-    /// As `RepeatLast`, with each repetition fading in over the last `fade` rows of the one before:
-    /// heads that look for the token before find it by either row while both are there.
+    /// Same as `RepeatLast`, with each repetition fading in over the last `fade` rows of the
+    /// previous one. Heads that look for the previous token find it by either row.
     Crossfade {
-        /// Rows that are repeated.
+        /// Number of repeated rows.
         window: usize,
-        /// Rows over which two repetitions are mixed; as many must stand before the window.
+        /// Rows over which two repetitions are mixed; at least as many must precede the window.
         fade: usize,
     },
-    /// Position i·n + j is embedded as row j plus ⅔ of row i minus row 0: the hierarchical
-    /// decomposition of position embeddings with α = 0.4. Longer input than n² tokens is an error.
+    /// Position i·n + j has the embedding of row j plus ⅔ of the difference between row i and row
+    /// 0: the hierarchical decomposition of position embeddings with α = 0.4. Input longer than n²
+    /// tokens is an error.
     Hierarchical,
 }
 
@@ -78,7 +78,7 @@ impl PositionExtension {
         }
     }
 
-    /// The most tokens of a sequence, or `None` where there is no limit.
+    /// The maximum number of tokens of a sequence, or `None` for no limit.
     pub fn limit(&self, n_positions: usize) -> Option<usize> {
         match *self {
             Self::None => Some(n_positions),
@@ -88,7 +88,7 @@ impl PositionExtension {
         }
     }
 
-    /// Where in a table of `n_positions` rows the embedding of `position` comes from.
+    /// The rows of a table of `n_positions` rows that give the embedding of `position`.
     pub(crate) fn mix(&self, position: usize, n_positions: usize) -> Mix {
         let last = n_positions.saturating_sub(1);
         let whole = |row: usize| one(row.min(last));
@@ -96,7 +96,7 @@ impl PositionExtension {
             Self::RepeatLast { window } => whole(repeated(position, n_positions, window)),
             Self::Crossfade { window, fade } => {
                 let row = repeated(position, n_positions, window);
-                // The next repetition's row, which stands before the window.
+                // The next repetition's row, which precedes the window.
                 let next = row.checked_sub(window);
                 let begun = (row + fade + 1).checked_sub(n_positions);
                 match next.zip(begun.filter(|begun| *begun > 0)) {
@@ -120,7 +120,7 @@ impl PositionExtension {
     }
 }
 
-/// A text that names no position extension.
+/// A text that is not a position extension.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}`: expected repeat:window=N, crossfade:window=N,fade=N, interpolate:positions=N or \
@@ -176,7 +176,7 @@ fn one(row: usize) -> Mix {
     [(row, 1.0), (0, 0.0), (0, 0.0)]
 }
 
-/// The row of a position where the last `window` of `n_positions` rows repeat.
+/// The row of a position if the last `window` of `n_positions` rows repeat.
 fn repeated(position: usize, n_positions: usize, window: usize) -> usize {
     match position.checked_sub(n_positions) {
         None => position,
@@ -184,7 +184,7 @@ fn repeated(position: usize, n_positions: usize, window: usize) -> usize {
     }
 }
 
-/// Two rows mixed, so that their powers add up to one.
+/// Mixes two rows such that their squared weights sum to one.
 fn faded(row: usize, next: usize, begun: usize, fade: usize) -> Mix {
     let angle = std::f32::consts::FRAC_PI_2 * begun as f32 / (fade + 1) as f32;
     [(row, angle.cos()), (next, angle.sin()), (0, 0.0)]
@@ -194,7 +194,7 @@ fn faded(row: usize, next: usize, begun: usize, fade: usize) -> Mix {
 mod tests {
     use super::*;
 
-    /// The place in a table of numbers 0, 1, 2, … that a position is embedded as.
+    /// The embedding of a position in a table of the numbers 0, 1, 2, ….
     fn place(extension: PositionExtension, position: usize, n_positions: usize) -> f32 {
         let mix = extension.mix(position, n_positions);
         mix.iter().map(|(row, weight)| *row as f32 * weight).sum()

@@ -1,11 +1,11 @@
-//! Spans around the parts of a forward pass, for whoever wants to know where its time goes.
+//! Tracing spans around the parts of a forward pass.
 
-/// The target of the `tracing` spans that a forward pass opens, one after another, at level trace:
-/// `embedding`, `layer norm`, `qkv`, `attention`, `attention projection`, `feed-forward in`,
-/// `activation`, `feed-forward out`, `residual` and `head`.
+/// The target of the `tracing` spans of a forward pass, in sequence, at level trace: `embedding`,
+/// `layer norm`, `qkv`, `attention`, `attention projection`, `feed-forward in`, `activation`,
+/// `feed-forward out`, `residual` and `head`.
 ///
-/// Without a subscriber they cost nothing that could be measured. On devices that compute
-/// asynchronously a span tells how long it took to ask, not to compute.
+/// Without a subscriber their cost is not measurable. On asynchronous devices a span measures the
+/// time to submit work, not to compute.
 pub const SPANS: &str = "bsbr_gpt2";
 
 /// The value of an expression, computed within a span.

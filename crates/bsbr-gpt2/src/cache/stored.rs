@@ -1,17 +1,17 @@
-//! A model's cache as lists of numbers, and back.
+//! A model's cache as lists of numbers, and its restoration.
 
 use bsbr_kernels::{StoredLists, StoredNumbers};
 
 use super::Gpt2Cache;
 use crate::model::Gpt2;
 
-/// A cache that cannot be stored, or lists that are none.
+/// A cache that cannot be stored, or lists that are not a stored cache.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoredCacheError {
-    /// A cache of several sequences, or of none.
+    /// A cache of several sequences, or an empty one.
     #[error("the cache holds {rows} sequences, expected 1; store one at a time")]
     NotOneRow {
-        /// Sequences.
+        /// Number of sequences.
         rows: usize,
     },
     /// An arm whose cache is tensors.
@@ -25,22 +25,22 @@ pub enum StoredCacheError {
         /// Its arm.
         arm: String,
     },
-    /// A list that is not what the model's cache has.
+    /// A list that does not fit the model's cache.
     #[error("layer {layer}: {source}")]
     Layer {
         /// The layer.
         layer: usize,
-        /// What is wrong.
+        /// The error in the list.
         source: bsbr_kernels::StoredCacheError,
     },
 }
 
 impl Gpt2Cache {
-    /// All that is kept of one sequence, as lists whose names no two share.
+    /// The contents of a cache of one sequence, as lists with unique names.
     ///
     /// # Errors
     ///
-    /// [`StoredCacheError`] where there are more sequences, or where an arm's cache is tensors.
+    /// [`StoredCacheError`] if there are more sequences, or if an arm's cache is tensors.
     pub fn stored(&self) -> Result<StoredLists<'_>, StoredCacheError> {
         if self.lengths.len() != 1 {
             return Err(StoredCacheError::NotOneRow {
@@ -69,14 +69,14 @@ impl Gpt2Cache {
 }
 
 impl Gpt2 {
-    /// The cache of one sequence of `tokens` tokens that gave these lists; `take` gives each by its
+    /// The cache of one sequence of `tokens` tokens from stored lists; `take` returns each by its
     /// name.
     ///
-    /// That they are of this model is for the caller to know: here they only have its shape.
+    /// The caller must know that the lists belong to this model; only shapes are checked here.
     ///
     /// # Errors
     ///
-    /// [`StoredCacheError`] where a list is not what the model's cache of so many tokens has.
+    /// [`StoredCacheError`] if a list does not fit the model's cache of this length.
     pub fn restored_cache<'a>(
         &self,
         tokens: usize,

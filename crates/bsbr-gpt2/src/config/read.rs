@@ -1,4 +1,4 @@
-//! From the text of a `config.json` to a checked configuration, naming the key that is wrong.
+//! Parsing of `config.json`, with errors that name the key.
 
 use bsbr_attention::ArmConfig;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{Activation, Gpt2Config};
 use crate::error::ConfigError;
 
-/// Keys without which no model can be built, each with the other name that `transformers` reads.
+/// Required keys, each with the alternative name that `transformers` reads.
 const REQUIRED: [(&str, Option<&str>); 5] = [
     ("vocab_size", None),
     ("n_positions", Some("max_position_embeddings")),
@@ -16,7 +16,7 @@ const REQUIRED: [(&str, Option<&str>); 5] = [
     ("n_head", Some("num_attention_heads")),
 ];
 
-/// What the value of a key may be, and how an error says it.
+/// The type of a key's value, and its description in errors.
 enum Kind {
     Size,
     OptionalSize,
@@ -71,7 +71,7 @@ impl Kind {
     }
 
     fn expected(&self) -> &'static str {
-        // The number is `MAX_SIZE`; a test compares.
+        // The number is `MAX_SIZE`; a test checks this.
         match self {
             Self::Size => "a whole number from 1 to 16777216",
             Self::OptionalSize => "a whole number from 1 to 16777216, or null",
@@ -87,12 +87,12 @@ impl Kind {
 impl Gpt2Config {
     /// Reads and checks the text of a `config.json`.
     ///
-    /// Optional keys that are missing have the default of `transformers`; only `bos_token_id` and
-    /// `eos_token_id` are none where that default is not in the vocabulary.
+    /// Missing optional keys have the default of `transformers`. `bos_token_id` and
+    /// `eos_token_id` are absent if that default is not in the vocabulary.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key, what was expected and what was found.
+    /// [`ConfigError`] names the key, the expected and the found value.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         let value: Value = serde_json::from_str(text).map_err(json_error)?;
         let Value::Object(mut keys) = value else {
@@ -155,7 +155,7 @@ fn check_activation(keys: &Map<String, Value>) -> Result<(), ConfigError> {
     }
 }
 
-/// Reads the `bsbr` object piece by piece, so that an error says where it is.
+/// Checks the parts of the `bsbr` object separately, so that an error says where it is.
 fn check_bsbr(keys: &Map<String, Value>) -> Result<(), ConfigError> {
     let bsbr = match keys.get("bsbr") {
         None | Some(Value::Null) => return Ok(()),

@@ -1,15 +1,15 @@
-//! The bounds of every value, and what values say about one another.
+//! The bounds of every value, and consistency between values.
 
 use serde_json::Value;
 
 use super::Gpt2Config;
 use crate::error::ConfigError;
 
-/// The largest value accepted for any size; a larger one is a mistake or an attack.
+/// The largest accepted value of any size; a larger one is a mistake or an attack.
 pub(crate) const MAX_SIZE: usize = 1 << 24;
-/// The most blocks accepted: they are listed in memory before any of their weights.
+/// The largest accepted number of blocks: they are listed in memory before their weights.
 const MAX_LAYERS: usize = 1 << 12;
-/// The most parameters a configuration may describe.
+/// The largest accepted number of parameters.
 const MAX_PARAMETERS: u128 = 1 << 36;
 
 impl Gpt2Config {
@@ -91,7 +91,8 @@ impl Gpt2Config {
         self.validate_bsbr()
     }
 
-    /// Keys that other GPT-2 code reads and that contradict ours, or ask for what is not here.
+    /// Checks keys that other GPT-2 code reads: they must not contradict ours or require
+    /// unsupported features.
     fn validate_other(&self) -> Result<(), ConfigError> {
         for key in ["add_cross_attention", "is_encoder_decoder"] {
             if self.other.get(key).and_then(Value::as_bool) == Some(true) {

@@ -1,49 +1,47 @@
-//! How to continue a text.
+//! Settings of generation.
 
 use serde::{Deserialize, Serialize};
 
 use super::GenerationError;
 
-/// Settings of [`Gpt2::generate`](crate::Gpt2::generate), with the meaning that `transformers`
-/// gives them.
+/// Settings of [`Gpt2::generate`](crate::Gpt2::generate), with the meaning of `transformers`.
 ///
 /// Logits pass the repetition penalty, then `no_repeat_ngram_size`, then the temperature, then
 /// `top_k`, then `top_p`, then `min_p`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GenerationConfig {
-    /// The most tokens to add to each row.
+    /// The maximum number of new tokens per row.
     pub max_new_tokens: usize,
-    /// Divides the logits; 0 takes the most probable token each time, without chance and without
-    /// `top_k`, `top_p` and `min_p`.
+    /// Divides the logits; 0 always takes the most probable token and ignores `top_k`, `top_p`
+    /// and `min_p`.
     pub temperature: f64,
-    /// Only the k most probable tokens are drawn from, and those that tie with the last of them.
+    /// Only the k most probable tokens, and ties with the last of them, are sampled.
     pub top_k: Option<usize>,
-    /// Only the fewest most probable tokens that make up this much probability are drawn from; 1
+    /// Only the smallest set of most probable tokens with this total probability is sampled; 1
     /// for all.
     pub top_p: f64,
-    /// Only tokens whose probability is at least this share of the most probable one's are drawn
-    /// from; 0 for all.
+    /// Only tokens with at least this share of the highest probability are sampled; 0 for all.
     pub min_p: f64,
-    /// Divides positive logits and multiplies negative ones of tokens that the row already has,
-    /// its prompt included; 1 for none.
+    /// Divides positive logits and multiplies negative ones of tokens that the row already
+    /// contains, including its prompt; 1 for none.
     pub repetition_penalty: f64,
-    /// No n-gram of this length occurs twice in a row, its prompt included; 0 for no such rule.
+    /// No n-gram of this length occurs twice in a row, including its prompt; 0 for no such rule.
     pub no_repeat_ngram_size: usize,
-    /// Row r draws from the ChaCha8 generator seeded with `seed + r`.
+    /// Row r samples from the ChaCha8 generator with seed `seed + r`.
     pub seed: u64,
-    /// Tokens that end a row; the one met is the row's last token.
+    /// Tokens that end a row; the row includes the stop token.
     pub stop_tokens: Vec<u32>,
-    /// Tokens of a prompt that are read at once. What a pass over the prompt holds does not grow
-    /// with the prompt, but with this.
+    /// Prompt tokens per pass. The memory of reading grows with this number, not with the
+    /// prompt.
     pub prefill_chunk_size: usize,
 }
 
-/// Tokens of a text that are read at once where nothing else is said: more gain little time.
+/// The default number of tokens per pass; more save little time.
 pub const PREFILL_CHUNK_SIZE: usize = 512;
 
 impl Default for GenerationConfig {
-    /// 20 tokens, each the most probable.
+    /// 20 tokens, chosen greedily.
     fn default() -> Self {
         Self {
             max_new_tokens: 20,
@@ -65,7 +63,7 @@ impl GenerationConfig {
     ///
     /// # Errors
     ///
-    /// [`GenerationError::Setting`] names the first that is wrong.
+    /// [`GenerationError::Setting`] names the first invalid setting.
     pub fn validate(&self) -> Result<(), GenerationError> {
         let check = |setting, fits, found: String, expected| match fits {
             true => Ok(()),
@@ -119,7 +117,7 @@ impl GenerationConfig {
         )
     }
 
-    /// Checks every setting, the stop tokens against the vocabulary too.
+    /// Checks every setting, including the stop tokens against the vocabulary.
     pub(crate) fn validate_for(&self, vocab_size: usize) -> Result<(), GenerationError> {
         self.validate()?;
         match self

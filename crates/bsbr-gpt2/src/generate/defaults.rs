@@ -1,4 +1,4 @@
-//! `generation_config.json`: how a model's makers want it to generate.
+//! `generation_config.json`: the generation settings of a model's authors.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -8,17 +8,16 @@ use super::GenerationConfig;
 use crate::config::{Gpt2Config, TokenIds};
 use crate::error::ConfigError;
 
-/// Numbers that a sampler can work with, and how an error says it.
+/// The range of numbers that the sampler accepts, and its description in errors.
 const POSITIVE: (f64, f64, &str) = (1e-6, 1e6, "a number from 0.000001 to 1000000");
 const PROBABILITY: (f64, f64, &str) = (0.0, 1.0, "a number from 0 to 1");
 const TEMPERATURE: (f64, f64, &str) = (0.0, 1e6, "a number from 0 to 1000000");
 const COUNT: &str = "a whole number, 0 or more";
 
 /// Settings of a model folder for [`Gpt2::generate`](crate::Gpt2::generate): those of
-/// `generation_config.json`, or where there is no such file those of the same names in
-/// `config.json`.
+/// `generation_config.json`, or without such a file those of the same names in `config.json`.
 ///
-/// Settings that a file leaves out, or sets to null, have the defaults of `transformers`.
+/// Settings that are absent or null have the defaults of `transformers`.
 ///
 /// # Example
 ///
@@ -36,31 +35,32 @@ const COUNT: &str = "a whole number, 0 or more";
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationDefaults {
-    /// Tokens that end a text. Default: none
+    /// End-of-text tokens. Default: none
     pub eos_token_id: Option<TokenIds>,
     /// Strings that end a text. Default: none
     pub stop_strings: Vec<String>,
-    /// Whether tokens are drawn; otherwise each is the most probable. Default: false
+    /// Whether tokens are sampled; otherwise decoding is greedy. Default: false
     pub do_sample: bool,
     /// Divides the logits. Default: 1
     pub temperature: f64,
-    /// Only the k most probable tokens are drawn from; `None` for all. Default: 50
+    /// Only the k most probable tokens are sampled; `None` for all. Default: 50
     pub top_k: Option<usize>,
-    /// Only the fewest most probable tokens that make up this much probability are drawn from.
+    /// Only the smallest set of most probable tokens with this total probability is sampled.
     /// Default: 1
     pub top_p: f64,
-    /// Only tokens with at least this share of the highest probability are drawn from. Default: 0
+    /// Only tokens with at least this share of the highest probability are sampled. Default: 0
     pub min_p: f64,
-    /// Divides positive logits and multiplies negative ones of tokens that the text already has.
-    /// Default: 1
+    /// Divides positive logits and multiplies negative ones of tokens that the text already
+    /// contains. Default: 1
     pub repetition_penalty: f64,
     /// No n-gram of this length occurs twice; 0 for no such rule. Default: 0
     pub no_repeat_ngram_size: usize,
-    /// The most tokens to add. Default: none
+    /// The maximum number of new tokens. Default: none
     pub max_new_tokens: Option<usize>,
-    /// The most tokens of a text, its prompt included; `max_new_tokens` overrides it. Default: none
+    /// The maximum number of tokens, including the prompt; `max_new_tokens` overrides it. Default:
+    /// none
     pub max_length: Option<usize>,
-    /// Settings of the file that ask for what is not done here, such as `num_beams`.
+    /// Settings in the file that are not supported, such as `num_beams`.
     pub unsupported: Vec<&'static str>,
 }
 
@@ -88,7 +88,7 @@ impl GenerationDefaults {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key, what was expected and what was found.
+    /// [`ConfigError`] names the key, the expected and the found value.
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         let value: Value = serde_json::from_str(text).map_err(|e| ConfigError::Json {
             message: e.to_string(),
@@ -101,11 +101,11 @@ impl GenerationDefaults {
         }
     }
 
-    /// What `config.json` says of generation, where there is no `generation_config.json`.
+    /// The generation settings in `config.json`, if there is no `generation_config.json`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key, what was expected and what was found.
+    /// [`ConfigError`] names the key, the expected and the found value.
     pub fn from_config(config: &Gpt2Config) -> Result<Self, ConfigError> {
         Ok(Self {
             eos_token_id: config.eos_token_id.clone(),
@@ -113,8 +113,8 @@ impl GenerationDefaults {
         })
     }
 
-    /// The settings of a generation for a vocabulary of `vocab_size` tokens: 20 new tokens where
-    /// the file does not say how many.
+    /// The generation settings for a vocabulary of `vocab_size` tokens, with 20 new tokens by
+    /// default.
     pub fn settings(&self, vocab_size: usize) -> GenerationConfig {
         let stop = self.eos_token_id.as_ref().map(TokenIds::as_slice);
         let in_vocabulary = |id: &&u32| (**id as usize) < vocab_size;
@@ -182,7 +182,7 @@ enum OneOrMany {
 struct Keys<'a>(&'a Map<String, Value>);
 
 impl Keys<'_> {
-    /// A setting, where it is given.
+    /// A setting, if present.
     fn get<T: DeserializeOwned>(
         &self,
         key: &'static str,
@@ -219,8 +219,8 @@ impl Keys<'_> {
         }
     }
 
-    /// The settings of `transformers` that change what is generated and are not done here, where
-    /// they have another value than the one that changes nothing.
+    /// Unsupported settings of `transformers` that affect generation, if they differ from the value
+    /// without effect.
     fn unsupported(&self) -> Vec<&'static str> {
         let neutral = [
             ("min_length", json!(0)),
@@ -252,7 +252,7 @@ impl Keys<'_> {
         let asks = |(key, neutral): &(&str, Value)| {
             self.0.get(*key).is_some_and(|found| {
                 let none = found.is_null() || found.as_array().is_some_and(Vec::is_empty);
-                // 1 and 1.0 are one number.
+                // 1 and 1.0 are the same number.
                 let same =
                     found == neutral || (found.is_number() && found.as_f64() == neutral.as_f64());
                 !none && !same

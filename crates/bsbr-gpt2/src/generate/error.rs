@@ -1,8 +1,8 @@
-//! What can go wrong while a text is continued.
+//! Errors during generation.
 
 use crate::error::InputError;
 
-/// A continuation that could not be made.
+/// A failed generation.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GenerationError {
     /// A setting out of its bounds.
@@ -12,13 +12,13 @@ pub enum GenerationError {
         setting: &'static str,
         /// Its value.
         found: String,
-        /// What is accepted.
+        /// The accepted values.
         expected: &'static str,
     },
-    /// The prompt is none that the model can take.
+    /// A prompt that the model cannot take.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// Not enough positions for what was asked.
+    /// Too few positions for the request.
     #[error(
         "row {row}: {prompt} tokens of prompt and {max_new_tokens} new ones need \
          {needed} positions, but the model has {n_positions}; shorten the prompt, lower \
@@ -29,14 +29,14 @@ pub enum GenerationError {
         row: usize,
         /// Tokens of its prompt.
         prompt: usize,
-        /// New tokens asked for.
+        /// New tokens requested.
         max_new_tokens: usize,
-        /// Positions that both need; the last new token needs none.
+        /// Positions for both; the last new token needs none.
         needed: usize,
         /// Positions of the model, or of its extension.
         n_positions: usize,
     },
-    /// Logits among which nothing can be chosen.
+    /// Logits that give no choice.
     #[error(
         "new token {step} of row {row}: the logits are {found}, expected numbers, one of them \
          finite; the checkpoint's weights may be damaged or its dtype too narrow"
@@ -46,13 +46,13 @@ pub enum GenerationError {
         row: usize,
         /// New tokens before this one.
         step: usize,
-        /// What the logits are instead.
+        /// Description of the logits.
         found: &'static str,
     },
-    /// The device did not give the logits back.
+    /// The device failed to return the logits.
     #[error("the logits could not be read from the device: {message}")]
     Device {
-        /// What it says.
+        /// The device's message.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! A continuation, step by step.
+//! Generation, step by step.
 
 use std::collections::VecDeque;
 
@@ -11,10 +11,10 @@ use crate::cache::Gpt2Cache;
 use crate::error::InputError;
 use crate::model::Gpt2;
 
-/// A continuation of prompts under way, made by [`Gpt2::generation`].
+/// A generation in progress, made by [`Gpt2::generation`].
 ///
-/// First the prompts are read, piece by piece, then tokens are chosen. Between any two steps it can
-/// be dropped, or a row be stopped.
+/// First it reads the prompts in pieces, then it chooses tokens. Between steps it can be dropped,
+/// and rows can be stopped.
 ///
 /// # Example
 ///
@@ -43,7 +43,7 @@ pub struct Generation {
     config: GenerationConfig,
     cache: Gpt2Cache,
     rows: Vec<Row>,
-    /// What is left of the prompts.
+    /// The unread part of the prompts.
     unread: VecDeque<TokenBatch>,
     /// Final hidden states of the last piece. `[B, n, n_embd]`
     hidden: Option<Tensor<3>>,
@@ -51,7 +51,7 @@ pub struct Generation {
     steps: usize,
 }
 
-/// One row while it grows.
+/// The state of one row.
 #[derive(Debug)]
 struct Row {
     ids: Vec<u32>,
@@ -97,11 +97,11 @@ impl Generation {
         })
     }
 
-    /// Reads the next piece of the prompts; false where all of them was read before.
+    /// Reads the next piece of the prompts; returns false if all pieces have been read.
     ///
     /// # Errors
     ///
-    /// [`GenerationError::Input`] where the cache is another model's.
+    /// [`GenerationError::Input`] if the cache belongs to another model.
     pub fn read_next(&mut self) -> Result<bool, GenerationError> {
         let Some(piece) = self.unread.pop_front() else {
             return Ok(false);
@@ -110,12 +110,12 @@ impl Generation {
         Ok(true)
     }
 
-    /// Chooses the next token of each row that has not ended, and gives the rows with their tokens;
-    /// `None` once all rows have ended. What is unread of the prompts is read before.
+    /// Chooses the next token of each active row and returns the rows with their tokens; `None` if
+    /// all rows have ended. Reads unread parts of the prompts first.
     ///
     /// # Errors
     ///
-    /// [`GenerationError`] where the model's logits are none that a token can be chosen by.
+    /// [`GenerationError`] if the model's logits give no choice.
     pub fn next_tokens(&mut self) -> Result<Option<Vec<(usize, u32)>>, GenerationError> {
         while self.read_next()? {}
         let active: Vec<bool> = self.rows.iter().map(|row| !row.done).collect();
@@ -141,7 +141,7 @@ impl Generation {
         Ok(Some(chosen))
     }
 
-    /// Feeds the tokens that were chosen last.
+    /// Feeds the last chosen tokens.
     fn step(&mut self, active: &[bool]) -> Result<Tensor<3>, GenerationError> {
         let last: Vec<&[u32]> = self
             .rows
@@ -164,7 +164,7 @@ impl Generation {
         self.rows.iter().map(|row| row.prompt).max().unwrap_or(0)
     }
 
-    /// Tokens of the longest row that were read, those that the cache brought among them.
+    /// Tokens read of the longest row, including those from the initial cache.
     pub fn tokens_read(&self) -> usize {
         self.cache.lengths().iter().copied().max().unwrap_or(0)
     }
@@ -176,7 +176,7 @@ impl Generation {
             .unwrap_or_default()
     }
 
-    /// What is kept of the tokens read: not of the last that were chosen.
+    /// The cache of all tokens except those chosen last.
     pub fn cache(&self) -> &Gpt2Cache {
         &self.cache
     }

@@ -1,4 +1,4 @@
-//! Continuing texts.
+//! Generation of text.
 
 mod config;
 mod defaults;
@@ -17,16 +17,16 @@ use crate::cache::Gpt2Cache;
 use crate::model::Gpt2;
 
 impl Gpt2 {
-    /// Continues each prompt, and gives the new tokens of each.
+    /// Continues each prompt, and returns the new tokens of each.
     ///
-    /// Every row gets what it gets alone (with `seed + r` as its seed), whatever the lengths of the
-    /// others; see [`TokenBatch::padded`]. Tokens go through a [`Gpt2Cache`], so each new one costs
-    /// one step.
+    /// Every row gives the same tokens as alone (with `seed + r` as its seed), whatever the lengths
+    /// of the others; see [`TokenBatch::padded`]. Tokens go through a [`Gpt2Cache`], so each new
+    /// one costs one step.
     ///
     /// # Errors
     ///
-    /// [`GenerationError`] where a setting, a prompt or the number of positions does not fit;
-    /// before anything is computed.
+    /// [`GenerationError`] if a setting, a prompt or the number of positions is invalid, before
+    /// anything is computed.
     pub fn generate(
         &self,
         prompts: &TokenBatch,
@@ -38,11 +38,11 @@ impl Gpt2 {
         Ok(generation.into_tokens())
     }
 
-    /// A continuation that is taken step by step: to show tokens as they come, or to stop early.
+    /// Starts a generation that yields tokens step by step, to stream text or to stop early.
     ///
     /// # Errors
     ///
-    /// As [`Self::generate`].
+    /// Same as [`Self::generate`].
     pub fn generation(
         &self,
         prompts: &TokenBatch,
@@ -51,12 +51,13 @@ impl Gpt2 {
         Generation::new(self, prompts, config, self.new_cache())
     }
 
-    /// As [`Self::generation`], of one prompt whose first tokens are in `cache` already. At least
-    /// its last token must not be.
+    /// Same as [`Self::generation`], for one prompt whose first tokens are in `cache` already. At
+    /// least its last token must not be in the cache.
     ///
     /// # Errors
     ///
-    /// As [`Self::generate`], and where the cache is another model's or holds the whole prompt.
+    /// Same as [`Self::generate`]; also if the cache belongs to another model or holds the whole
+    /// prompt.
     pub fn generation_after(
         &self,
         prompt: &[u32],

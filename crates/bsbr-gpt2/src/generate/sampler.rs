@@ -1,4 +1,4 @@
-//! From logits to a token.
+//! From logits to tokens.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -54,8 +54,8 @@ impl Sampler {
 
     /// The logits after every setting; tokens that cannot be drawn are −∞.
     ///
-    /// `context` is what the row has so far, prompt included; ids beyond the logits are ignored.
-    /// At temperature 0 only the repetition penalty and `no_repeat_ngram_size` apply.
+    /// `context` is the row so far, including the prompt; ids beyond the logits are ignored. At
+    /// temperature 0 only the repetition penalty and `no_repeat_ngram_size` apply.
     pub fn process(&self, logits: &[f32], context: &[u32]) -> Vec<f32> {
         let mut logits = logits.to_vec();
         self.penalise(&mut logits, context);
@@ -73,7 +73,7 @@ impl Sampler {
         logits
     }
 
-    /// The probability with which each token is drawn; at temperature 0 one token has it all.
+    /// The sampling probability of each token; at temperature 0 one token has probability 1.
     pub fn probabilities(&self, logits: &[f32], context: &[u32]) -> Vec<f64> {
         let processed = self.process(logits, context);
         if self.temperature > 0.0 {
@@ -86,11 +86,11 @@ impl Sampler {
         probabilities
     }
 
-    /// Chooses the token that follows `context`.
+    /// Chooses the token after `context`.
     ///
     /// # Errors
     ///
-    /// [`GenerationError::NotFinite`] where the logits are not numbers or none is finite.
+    /// [`GenerationError::NotFinite`] if the logits contain NaN or none is finite.
     pub fn next_token(&mut self, logits: &[f32], context: &[u32]) -> Result<u32, GenerationError> {
         let not_finite = |found| GenerationError::NotFinite {
             row: self.row,
@@ -150,7 +150,7 @@ impl Sampler {
         }
     }
 
-    /// Forbids tokens that would end an n-gram which the row already has.
+    /// Forbids tokens that would complete an n-gram that the row already contains.
     fn forbid_repeats(&self, logits: &mut [f32], context: &[u32]) {
         let size = self.no_repeat_ngram_size;
         if size == 0 || context.len() < size {
@@ -169,7 +169,7 @@ impl Sampler {
         }
     }
 
-    /// Drops tokens whose probability is below `min_p` of the most probable one's.
+    /// Removes tokens whose probability is below `min_p` times the highest probability.
     fn keep_min_p(&self, logits: &mut [f32]) {
         if self.min_p <= 0.0 {
             return;
@@ -194,8 +194,8 @@ impl Sampler {
         }
     }
 
-    /// Drops tokens from the least probable on while what is dropped stays at or below 1 − `top_p`;
-    /// the most probable always stays.
+    /// Removes the least probable tokens while their total probability is at most 1 − `top_p`; the
+    /// most probable token always stays.
     fn keep_top_p(&self, logits: &mut [f32]) {
         if self.top_p >= 1.0 || logits.is_empty() {
             return;
@@ -204,7 +204,7 @@ impl Sampler {
         let mut order: Vec<usize> = (0..logits.len())
             .filter(|&id| probabilities[id] > 0.0)
             .collect();
-        // The last of equals is dropped first, so that the first stays, as `argmax` has it.
+        // Among ties the last is removed first, so the first stays, as in `argmax`.
         order.sort_by(|&a, &b| logits[a].total_cmp(&logits[b]).then(b.cmp(&a)));
         order.pop();
         let mut dropped = 0.0;
