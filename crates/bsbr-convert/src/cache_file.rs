@@ -1,7 +1,8 @@
-//! A text as a model has read it, in a file.
+//! The cache of a text, stored in a file.
 //!
-//! The file is one of safetensors: the ids of the text, and the lists of the cache by name. Its
-//! metadata say which model, arms and tokenizer it is of, and have a checksum of all numbers.
+//! The file has the format of safetensors: the ids of the text, and the lists of the cache by
+//! name. Its metadata identify model, arms and tokenizer, and contain a checksum of all
+//! numbers.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -19,21 +20,21 @@ use sha2::{Digest, Sha256};
 
 use crate::mapped;
 
-/// What the metadata say that such a file is.
+/// The format name in the metadata.
 const FORMAT: &str = "bsbr-cache";
-/// The version that is written and read.
+/// The version of the format.
 const VERSION: &str = "1";
 /// The tensor of the ids.
 const IDS: &str = "ids";
 
-/// Whose cache it is. Two are of one model if all but the names are equal.
+/// The model that a cache belongs to. Two owners match if all fields but the names are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheOwner {
-    /// What the user calls the model.
+    /// The user's name for the model.
     pub name: String,
     /// Hash of its weights, as they are in memory.
     pub weights: String,
-    /// Its arms, as `config.json` has them.
+    /// Its arms, as in `config.json`.
     pub arms: String,
     /// Hash of its tokenizer.
     pub tokenizer: String,
@@ -44,33 +45,33 @@ pub struct CacheOwner {
 pub struct ReadText {
     /// Its tokens.
     pub ids: Vec<u32>,
-    /// What the model keeps of them.
+    /// The model's cache for these tokens.
     pub cache: Gpt2Cache,
 }
 
 /// A cache that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheFileError {
-    /// A place that cannot be written.
+    /// A path that cannot be written.
     #[error(transparent)]
     Output(#[from] bsbr_files::FileError),
-    /// The operating system refused a file.
+    /// The operating system refused access to a file.
     #[error("{}: {source}; check that it can be read, or choose a place that can be written to", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Something else than a cache, or one that was damaged.
+    /// A file that is no cache, or damaged.
     #[error("{}: {message}; remove it, or name another file for the cache", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
-    /// A cache that something else made.
+    /// A cache of another owner.
     #[error(
         "{}: a cache of {what} {found}, expected {expected}; name another file, or remove this one",
         path.display()
@@ -80,9 +81,9 @@ pub enum CacheFileError {
         path: PathBuf,
         /// What differs.
         what: &'static str,
-        /// Whose the cache is.
+        /// The owner of the cache.
         found: String,
-        /// Who reads it.
+        /// The owner that reads it.
         expected: String,
     },
     /// A cache that cannot be stored.
@@ -90,13 +91,13 @@ pub enum CacheFileError {
     Cache {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         source: StoredCacheError,
     },
 }
 
 impl CacheOwner {
-    /// Who reads with `model`, which is called `name`, and with this tokenizer, as JSON.
+    /// The owner for `model`, which is called `name`, and for this tokenizer, as JSON.
     pub fn of(model: &Gpt2, name: &str, tokenizer: &str) -> Self {
         let config = model.config();
         let arms: Vec<_> = (0..config.n_layer).map(|layer| config.arm(layer)).collect();
@@ -112,11 +113,11 @@ impl CacheOwner {
     }
 }
 
-/// Writes what `model`'s cache keeps of the text `ids`: beside its place, then renamed.
+/// Writes `model`'s cache of the text `ids`, under a temporary name that is then renamed.
 ///
 /// # Errors
 ///
-/// [`CacheFileError`] where the place cannot be written, or where the cache cannot be stored.
+/// [`CacheFileError`] if the path cannot be written, or if the cache cannot be stored.
 pub fn save_cache(
     path: &Path,
     owner: &CacheOwner,
@@ -155,12 +156,12 @@ pub fn save_cache(
 
 /// Reads a cache of `model`.
 ///
-/// The file is mapped, and each list copied into memory once, after its checksum was compared.
+/// The file is mapped, and each list is copied into memory once after the checksum is verified.
 ///
 /// # Errors
 ///
-/// [`CacheFileError`] where the file cannot be read, is no cache, was damaged, or is of another
-/// model, other arms or another tokenizer than `owner`'s.
+/// [`CacheFileError`] if the file cannot be read, is no cache, is damaged, or belongs to
+/// another model, other arms or another tokenizer than `owner`'s.
 pub fn load_cache(
     path: &Path,
     owner: &CacheOwner,
@@ -238,7 +239,7 @@ fn check_owner<'a>(
     Ok(())
 }
 
-/// A list as safetensors takes it.
+/// A list in the form that safetensors takes.
 struct List<'a> {
     numbers: StoredNumbers<'a>,
     shape: [usize; 1],
@@ -259,7 +260,8 @@ impl<'a> List<'a> {
         }
     }
 
-    /// As they lie in the file, on machines whose least byte comes first: those that there are.
+    /// The bytes in the file, which equal those in memory on little-endian machines, the only
+    /// supported ones.
     fn bytes(&self) -> &[u8] {
         match &self.numbers {
             StoredNumbers::F32(list) => bytemuck::cast_slice(list),
@@ -295,7 +297,7 @@ impl View for List<'_> {
     }
 }
 
-/// The numbers of a list in a file, copied to where they lie straight.
+/// The numbers of a list in a file, copied to aligned memory.
 fn numbers<'a>(view: &TensorView<'a>) -> Option<StoredNumbers<'a>> {
     let bytes = view.data();
     let (twos, fours) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::error::ConvertError;
 
-/// Layers whose states are compressed in bases that were never set.
+/// Layers with compressed states whose bases were never set.
 pub fn uncalibrated_layers(model: &Gpt2) -> Vec<usize> {
     let is_unset = |bases: &CompressionBases| {
         [&bases.key, &bases.value].iter().any(|basis| {
@@ -23,17 +23,17 @@ pub fn uncalibrated_layers(model: &Gpt2) -> Vec<usize> {
         .collect()
 }
 
-/// Sets the bases of every layer that compresses its states, from what the layer sees when the
-/// model reads `batches`.
+/// Sets the bases of every layer with compressed states, from the layer's inputs when the model
+/// reads `batches`.
 ///
-/// Layers are calibrated one after the other, so that each sees what the compressed layers before
-/// it give. Some tens of thousands of tokens are enough; the activations of all of them are held at
-/// once, n_embd numbers a token. A model that compresses nothing is given back as it is.
+/// Layers are calibrated in order, so each sees the output of the compressed layers before it. Some
+/// tens of thousands of tokens suffice. The activations of all of them are held at once, n_embd
+/// numbers per token. A model without compression is returned unchanged.
 ///
 /// # Errors
 ///
-/// [`ConvertError`] where a batch is not one for this model, where there is none or none that holds
-/// a whole chunk, or where a layer sees what is not finite.
+/// [`ConvertError`] if the model cannot take a batch, if there is none or none that holds a whole
+/// chunk, or if a layer's input is not finite.
 pub fn calibrate(mut model: Gpt2, batches: &[TokenBatch]) -> Result<Gpt2, ConvertError> {
     let shape = model.config().head_shape();
     let device = model.device();
@@ -59,7 +59,7 @@ pub fn calibrate(mut model: Gpt2, batches: &[TokenBatch]) -> Result<Gpt2, Conver
                 .map_err(|source| ConvertError::Calibration { layer, source })?;
             block.attn.bsbr = block.attn.bsbr.clone().with_bases(bases);
         }
-        // What comes after the last layer that compresses is not looked at.
+        // Layers after the last one with compression are not needed.
         if layer < last {
             for (x, batch) in streams.iter_mut().zip(batches) {
                 *x = block.forward(x.clone(), batch.padding()).detach();

@@ -1,4 +1,4 @@
-//! The model card: the README.md that goes with a model where it is published.
+//! The model card: the README.md of a published model.
 
 use std::fmt::Write as _;
 
@@ -6,32 +6,31 @@ use bsbr_attention::{ArmConfig, KvBits};
 use bsbr_gpt2::Gpt2Config;
 use serde_json::Value;
 
-/// The models whose licence and language are known, under both names that the Hub has for each.
+/// The models whose licence and language are known, without their owner on the Hub.
 const KNOWN: [&str; 4] = ["gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"];
 /// Their owner on the Hub.
 const OWNER: &str = "openai-community/";
 
-/// What a card says that the configuration does not.
+/// The contents of a card that are not in the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModelCard {
     /// The heading.
     pub title: String,
-    /// The model that this one was made of, as the Hub names it, and the commit of it.
+    /// The original model: its name on the Hub, and its commit.
     pub base: Option<(String, Option<String>)>,
-    /// The text's language, as ISO 639-1 has it, where the base does not say it. Default: none
+    /// The language as an ISO 639-1 code, if the base does not determine it. Default: none
     pub language: Option<String>,
-    /// Whether it was trained after it was converted.
+    /// Whether the model was trained after conversion.
     pub trained: bool,
-    /// More parts, as Markdown that begins with a heading of the second order.
+    /// Additional sections, as Markdown that begins with a second-level heading.
     pub sections: Vec<String>,
 }
 
 impl ModelCard {
-    /// The card of a model with this configuration, as Markdown behind the front matter that the
-    /// Hub reads.
+    /// The card of a model with this configuration: Markdown with front matter for the Hub.
     ///
-    /// What is not known, such as the licence of a model that is not from the Hub, is left to be
-    /// filled in: the front matter says so in a comment.
+    /// Unknown fields, such as the licence of a model that is not from the Hub, are left to be
+    /// filled in; a comment in the front matter says so.
     pub fn to_markdown(&self, config: &Gpt2Config) -> String {
         let mut card = self.front_matter(config);
         let _ = write!(card, "\n# {}\n\n{}\n", self.title, self.about(config));
@@ -60,7 +59,7 @@ impl ModelCard {
         if let Some((base, _)) = &self.base {
             line(&mut out, "base_model", base);
         }
-        // Without the arm, `transformers` opens another model than this one.
+        // `transformers` ignores the arm, so it would open a different model.
         let library = match is_dense(config) {
             true => "transformers",
             false => "bsbr",
@@ -142,7 +141,7 @@ impl ModelCard {
     }
 }
 
-/// A field of the front matter; JSON's strings are YAML's, too.
+/// A field of the front matter; JSON strings are valid YAML.
 fn line(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "{name}: {}", Value::from(value));
 }
@@ -155,7 +154,7 @@ fn is_dense(config: &Gpt2Config) -> bool {
     (0..config.n_layer).all(|layer| config.arm(layer) == ArmConfig::DENSE)
 }
 
-/// A table of the arms: layers with the same one in a row.
+/// A table of the arms, with consecutive layers of the same arm in one row.
 fn arms(config: &Gpt2Config) -> String {
     let mut out = "| layers | arm | settings | keeps of a far token | loses |\n\
                    |---|---|---|---|---|\n"
@@ -180,7 +179,7 @@ fn arms(config: &Gpt2Config) -> String {
     out
 }
 
-/// What an arm keeps of a token that is not near, and what of it is lost.
+/// What an arm keeps of a far token, and what it loses.
 fn far(arm: &ArmConfig) -> [String; 2] {
     let tokens = match arm.kv_bits() {
         KvBits::ThirtyTwo => "its key and value".to_owned(),
@@ -229,7 +228,7 @@ fn far(arm: &ArmConfig) -> [String; 2] {
     }
 }
 
-/// The settings of an arm as its configuration names them.
+/// The settings of an arm, as named in the configuration.
 fn settings(arm: &ArmConfig) -> String {
     if *arm == ArmConfig::DENSE {
         return "—".to_owned();

@@ -1,4 +1,4 @@
-//! The tensors of a model folder, wherever they lie and however they are stored.
+//! The tensors of a model folder, in any file format.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,14 +17,13 @@ use crate::keys::is_needed;
 use crate::numbers::{FloatType, Range};
 use crate::{mapped, numbers, pickle, safetensors_file};
 
-/// Named tensors on disk: names, shapes and element types are checked, the bytes are read when
-/// asked for.
+/// Named tensors on disk. Names, shapes and element types are checked; bytes are read on demand.
 #[derive(Debug)]
 pub struct Checkpoint {
     tensors: BTreeMap<String, Stored>,
 }
 
-/// Where a tensor is stored, and what as.
+/// Where and how a tensor is stored.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) file: Arc<Path>,
@@ -33,17 +32,17 @@ pub(crate) struct Stored {
     pub(crate) source: Source,
 }
 
-/// How to get at a tensor's bytes.
+/// How to read a tensor's bytes.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// They lie in a mapped file.
+    /// Bytes in a mapped file.
     Mapped {
         /// The file.
         map: Arc<Mmap>,
-        /// Where in it.
+        /// Their range.
         range: ops::Range<usize>,
     },
-    /// A pickle says how to gather them.
+    /// Bytes that a pickle describes how to gather.
     Pickled(pytorch_reader::Tensor),
 }
 
@@ -55,11 +54,11 @@ pub struct StoredTensor<'a> {
 }
 
 impl Checkpoint {
-    /// Opens the weights of a folder, all shards of them.
+    /// Opens the weights of a folder, including all shards.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] names the file, and the tensor where it is one, that is wrong.
+    /// [`LoadError`] names the invalid file, and the tensor if there is one.
     pub fn open(folder: &ModelFolder) -> Result<Self, LoadError> {
         let tensors = match folder.weights() {
             WeightFiles::Safetensors(path) => unique(path, safetensors_file::open(path)?)?,
@@ -76,7 +75,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`LoadError`] names the tensor, where it is one, that is wrong.
+    /// [`LoadError`] names the invalid tensor if there is one.
     pub fn open_file(path: &Path) -> Result<Self, LoadError> {
         let tensors = if path.extension().is_some_and(|e| e == "safetensors") {
             safetensors_file::open(path)?
@@ -102,19 +101,19 @@ impl Checkpoint {
             .map(|(name, stored)| StoredTensor { name, stored })
     }
 
-    /// How many tensors there are.
+    /// The number of tensors.
     pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
     }
 }
 
 impl<'a> StoredTensor<'a> {
-    /// Its name, as the file gives it.
+    /// Its name in the file.
     pub fn name(&self) -> &'a str {
         self.name
     }
@@ -129,17 +128,17 @@ impl<'a> StoredTensor<'a> {
         &self.stored.shape
     }
 
-    /// The file that it is in.
+    /// The file that contains it.
     pub fn file(&self) -> &'a Path {
         &self.stored.file
     }
 
-    /// Its elements in row-major order, little-endian: a view of the mapped file where it can be
-    /// one, and a copy where a pickle scatters them.
+    /// Its elements in row-major order, little-endian: a view of the mapped file if possible, and a
+    /// copy if a pickle scatters them.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where a pickled tensor's storage is missing, damaged or too short.
+    /// [`LoadError`] if a pickled tensor's storage is missing, damaged or too short.
     pub fn bytes(&self) -> Result<Cow<'a, [u8]>, LoadError> {
         let wrong = |message: String| LoadError::tensor(self.file(), self.name, message);
         match &self.stored.source {
@@ -158,22 +157,21 @@ impl<'a> StoredTensor<'a> {
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where it is no floating-point tensor, or cannot be read.
+    /// [`LoadError`] if it is no floating-point tensor, or cannot be read.
     pub fn to_f32(&self) -> Result<Vec<f32>, LoadError> {
         self.check_float()?;
         Ok(numbers::to_f32(self.dtype(), &self.bytes()?))
     }
 
-    /// Its elements for a tensor, and in what range they are.
+    /// Its elements as tensor data, and their range.
     ///
-    /// `as_stored` asks for the stored element type, where it is one that weights can have in
-    /// memory, rather than f32. Nothing is copied then of a mapped file, if `in_place` says so and
-    /// the tensor lies where elements of its size may lie. A part of the file that was copied is
-    /// given back to the system.
+    /// `as_stored` keeps the stored element type instead of f32, if weights can have that type in
+    /// memory. Then nothing is copied from a mapped file, if `in_place` is set and the tensor is
+    /// aligned for its elements. A part of the file that was copied is released to the system.
     ///
     /// # Errors
     ///
-    /// As [`Self::to_f32`], and where the number of elements is not that of `shape`.
+    /// Same as [`Self::to_f32`], and if the number of elements does not match `shape`.
     pub(crate) fn to_data(
         self,
         shape: &[usize],
@@ -222,7 +220,7 @@ impl<'a> StoredTensor<'a> {
     }
 }
 
-/// The tensors of one file; no name twice.
+/// The tensors of one file; duplicate names are refused.
 fn unique(
     path: &Path,
     tensors: Vec<(String, Stored)>,
@@ -234,8 +232,8 @@ fn unique(
     Ok(all)
 }
 
-/// The tensors of all shards, each where the index puts it. What a GPT-2 can do without may be in a
-/// shard and not in the index, and then it is left out, or the other way round.
+/// The tensors of all shards, each in the shard that the index names. Tensors that a GPT-2 does not
+/// need may be in a shard and not in the index, and are then ignored, or the other way round.
 fn sharded(
     index: &Index,
     open: impl Fn(&Path) -> Result<Vec<(String, Stored)>, LoadError>,

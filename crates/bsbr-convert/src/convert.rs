@@ -1,4 +1,4 @@
-//! From a model to the same model with other arms.
+//! Conversion of a model to other arms.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -11,15 +11,15 @@ use crate::error::ConvertError;
 use crate::keys::is_arm_name;
 use crate::plan::ConversionPlan;
 
-/// The same weights with the arms that `plan` asks for.
+/// The same weights with the arms of `plan`.
 ///
-/// A layer that has its arm already, with the same settings, keeps the arm's own tensors, trained
-/// or not; in the others they start from the layer's projections. Where an arm compresses its
-/// states, [`calibrate`](crate::calibrate) must follow.
+/// A layer that already has its arm with the same settings keeps the arm's own tensors, trained
+/// or not. In other layers they start from the layer's projections. If an arm compresses its
+/// states, call [`calibrate`](crate::calibrate) next.
 ///
 /// # Errors
 ///
-/// [`ConvertError`] where the plan names layers that are not there, or settings that cannot be.
+/// [`ConvertError`] if the plan names layers that do not exist, or invalid settings.
 pub fn convert(model: Gpt2, plan: &ConversionPlan) -> Result<Gpt2, ConvertError> {
     let old = model.config();
     let layers = plan.arms(old.n_layer)?;
@@ -41,7 +41,7 @@ pub fn convert(model: Gpt2, plan: &ConversionPlan) -> Result<Gpt2, ConvertError>
 
     let mut take = Take::default();
     model.visit(&mut take);
-    // The old model's tensors live on in `take` until the new one has them.
+    // `take` keeps the old model's tensors until the new model has them.
     drop(model);
     let mut put = Put {
         path: Vec::new(),
@@ -84,7 +84,7 @@ impl ModuleVisitor for Take {
     }
 }
 
-/// Puts them into another.
+/// Puts the tensors into another model.
 struct Put<'a> {
     path: Vec<String>,
     tensors: HashMap<String, Box<dyn Any>>,
@@ -92,7 +92,7 @@ struct Put<'a> {
 }
 
 impl Put<'_> {
-    /// Whether a tensor of that name is taken over where there is one.
+    /// Whether a tensor of that name is kept, if it exists.
     fn keeps(&self, name: &str) -> bool {
         let layer = || self.path.get(1)?.parse::<usize>().ok();
         !is_arm_name(name) || layer().and_then(|layer| self.kept.get(layer)) == Some(&true)

@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint, with writing one, or with a conversion.
+//! Errors of reading a checkpoint, writing one, and conversion.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,28 +9,28 @@ use crate::plan::PlanError;
 /// A checkpoint that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The operating system refused a file or a folder.
+    /// The operating system refused access to a file or folder.
     #[error("{}: {source}; check that it exists and can be read", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Something that is not a plain file stands where one is needed.
+    /// A required path that is not a plain file.
     #[error("{}: not a plain file; put the file itself there", path.display())]
     NotAFile {
-        /// Where it stands.
+        /// The path.
         path: PathBuf,
     },
-    /// A file too large for what it should hold.
+    /// A file above the size limit of its kind.
     #[error("{}: {found} bytes, expected at most {max}; this is not the file it is named after", path.display())]
     FileTooLarge {
         /// The file.
         path: PathBuf,
         /// Its size in bytes.
         found: u64,
-        /// Largest size accepted.
+        /// Largest accepted size.
         max: u64,
     },
     /// A folder without weights.
@@ -41,7 +41,7 @@ pub enum LoadError {
     NoWeights {
         /// The folder.
         folder: PathBuf,
-        /// File names that were looked for.
+        /// The file names that were searched for.
         expected: &'static str,
     },
     /// The pointer that Git LFS leaves in place of a large file.
@@ -50,12 +50,12 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
-    /// A `config.json` that cannot be used.
+    /// An invalid `config.json`.
     #[error("{}: {source}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         source: bsbr_gpt2::ConfigError,
     },
     /// An index of shards that cannot be read.
@@ -63,10 +63,10 @@ pub enum LoadError {
     Index {
         /// The index.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         message: String,
     },
-    /// An index that points out of its folder.
+    /// An index with a shard outside its folder.
     #[error(
         "{}: tensor `{tensor}` is said to be in `{shard}`, which is not inside the folder; \
          shards are plain file names beside their index", index.display()
@@ -79,7 +79,7 @@ pub enum LoadError {
         /// The path given for it.
         shard: String,
     },
-    /// A shard that is not there.
+    /// A missing shard.
     #[error(
         "{}: shard `{shard}` (of tensor `{tensor}`) is missing; download it into the folder",
         index.display()
@@ -89,10 +89,10 @@ pub enum LoadError {
         index: PathBuf,
         /// The shard.
         shard: String,
-        /// A tensor that should be in it.
+        /// A tensor that should be in the shard.
         tensor: String,
     },
-    /// A tensor that is not where the index says.
+    /// A tensor that is not in the shard that the index names.
     #[error("{}: tensor `{tensor}` is not in this shard, where the index puts it; \
              download the shard again", shard.display())]
     NotInShard {
@@ -101,7 +101,7 @@ pub enum LoadError {
         /// The tensor.
         tensor: String,
     },
-    /// A tensor that the index does not name, or puts elsewhere.
+    /// A tensor in a shard that the index does not name, or places in another shard.
     #[error("{}: holds tensor `{tensor}`, which the index does not put there; \
              shard and index are of different checkpoints", shard.display())]
     NotInIndex {
@@ -110,27 +110,27 @@ pub enum LoadError {
         /// The tensor.
         tensor: String,
     },
-    /// A file that is not what its name says, or is damaged.
+    /// A file that is damaged, or not of the format of its name.
     #[error("{}: not a valid {format} file: {message}; download or save it again", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// The format it should have.
+        /// The expected format.
         format: &'static str,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
-    /// A tensor whose description or bytes are wrong.
+    /// A tensor with an invalid description or invalid bytes.
     #[error("{}: tensor `{tensor}`: {message}; download or save the file again", path.display())]
     Tensor {
         /// The file.
         path: PathBuf,
         /// The tensor.
         tensor: String,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
-    /// A pickle that names something which is not needed to describe tensors.
+    /// A pickle with a name that is not needed to describe tensors.
     #[error(
         "{}: the pickle names `{name}`, which does not describe a tensor; nothing was run. \
          Load the file only where its source is trusted, and save its state dict as safetensors",
@@ -139,7 +139,7 @@ pub enum LoadError {
     ForbiddenName {
         /// The file.
         path: PathBuf,
-        /// Module and name, as the pickle gives them.
+        /// Module and name, as in the pickle.
         name: String,
     },
     /// A tensor of a type that weights cannot have.
@@ -155,7 +155,7 @@ pub enum LoadError {
         /// Its element type.
         found: String,
     },
-    /// Names of which some have the prefix and some do not.
+    /// Names of which only some have the prefix.
     #[error(
         "some names start with `transformer.` (`{with}`) and others do not (`{without}`); \
          save the state dict of one model"
@@ -163,10 +163,10 @@ pub enum LoadError {
     MixedPrefix {
         /// A name with the prefix.
         with: String,
-        /// A name without.
+        /// A name without it.
         without: String,
     },
-    /// Tensors that do not make up the model that the configuration describes.
+    /// Tensors that do not match the model of the configuration.
     #[error("the tensors do not fit the configuration: {0}")]
     Keys(Box<KeyReport>),
     /// An output layer that contradicts the configuration.
@@ -175,17 +175,17 @@ pub enum LoadError {
          set `tie_word_embeddings` to false to use both"
     )]
     NotTied,
-    /// Weights that are not numbers.
+    /// Weights that are NaN or infinite.
     #[error(
         "not finite: {}; the checkpoint is damaged or was saved after training diverged \
          (allow non-finite weights to load it anyway)",
         first_of(tensors)
     )]
     NonFinite {
-        /// The tensors that hold a NaN or an infinity.
+        /// The tensors that contain NaN or an infinity.
         tensors: Vec<String>,
     },
-    /// Weights that cannot be computed with.
+    /// Weights that are too large to compute with.
     #[error(
         "numbers above 1.8e19: {}; their squares are infinite, so that nothing computed with them \
          means anything; the checkpoint is damaged or was saved after training diverged \
@@ -193,7 +193,7 @@ pub enum LoadError {
         first_of(tensors)
     )]
     TooLarge {
-        /// The tensors that hold such a number.
+        /// The tensors that contain such a number.
         tensors: Vec<String>,
     },
 }
@@ -201,42 +201,42 @@ pub enum LoadError {
 /// A checkpoint that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// A place that cannot be written.
+    /// A path that cannot be written.
     #[error(transparent)]
     Output(#[from] bsbr_files::FileError),
-    /// A file that the operating system does not read or write.
+    /// A file that the operating system cannot read or write.
     #[error("{}: {source}; see that it is there, and that the disk has room", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Weights that the element type cannot hold.
+    /// Weights that the element type cannot represent.
     #[error("tensor `{tensor}` holds {found}, which {dtype} cannot; save as f32 or bf16")]
     OutOfRange {
         /// The tensor.
         tensor: String,
         /// A value that does not fit.
         found: f32,
-        /// The element type asked for.
+        /// The requested element type.
         dtype: &'static str,
     },
-    /// Weights that are not numbers.
+    /// Weights that are NaN or infinite.
     #[error(
         "not finite: {}; training diverged, or compression bases were never calibrated",
         first_of(tensors)
     )]
     NonFinite {
-        /// The tensors that hold a NaN or an infinity.
+        /// The tensors that contain NaN or an infinity.
         tensors: Vec<String>,
     },
-    /// A tensor that could not be read back from its device, or written.
+    /// A tensor that could not be copied from its device, or written.
     #[error("tensor `{tensor}`: {message}")]
     Tensor {
         /// The tensor.
         tensor: String,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
     /// A configuration that cannot be written.
@@ -250,30 +250,30 @@ pub enum ConvertError {
     /// A plan that does not fit the model.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Settings that make no valid configuration.
+    /// Settings that give no valid configuration.
     #[error(transparent)]
     Config(#[from] bsbr_gpt2::ConfigError),
     /// Calibration text that the model cannot take.
     #[error(transparent)]
     Input(#[from] bsbr_gpt2::InputError),
-    /// Calibration text from which no bases come.
+    /// Calibration text that gives no bases.
     #[error("no compression bases for layer {layer}: {source}")]
     Calibration {
         /// The layer.
         layer: usize,
-        /// What is wrong.
+        /// The error.
         source: bsbr_attention::CalibrationError,
     },
 }
 
 impl LoadError {
-    /// Puts a path before what the system says.
+    /// Adds a path to a system error.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
 
-    /// A file of a known format that is damaged.
+    /// A damaged file of a known format.
     pub(crate) fn malformed(
         path: &Path,
         format: &'static str,
@@ -286,7 +286,7 @@ impl LoadError {
         }
     }
 
-    /// A tensor that is described wrongly.
+    /// A tensor with an invalid description.
     pub(crate) fn tensor(path: &Path, tensor: &str, message: impl std::fmt::Display) -> Self {
         Self::Tensor {
             path: path.to_owned(),
@@ -297,14 +297,14 @@ impl LoadError {
 }
 
 impl SaveError {
-    /// Puts a path before what the system says.
+    /// Adds a path to a system error.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }
     }
 }
 
-/// At most `max` characters of `text`, so that a hostile name does not fill a screen.
+/// At most `max` characters of `text`, so a hostile name does not fill the screen.
 pub(crate) fn shorten(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         None => text.to_owned(),
@@ -312,7 +312,7 @@ pub(crate) fn shorten(text: &str, max: usize) -> String {
     }
 }
 
-/// The first few names of a list, and how many more there are.
+/// The first few names of a list, and the number of others.
 pub(crate) fn first_of(names: &[String]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<String> = names

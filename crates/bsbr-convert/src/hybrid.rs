@@ -7,21 +7,22 @@ use crate::convert::convert;
 use crate::error::ConvertError;
 use crate::plan::ConversionPlan;
 
-/// A converted model for long sequences, and its own weights with dense attention for short ones.
+/// A converted model for long sequences, and the same weights with dense attention for short
+/// ones.
 ///
-/// Dense attention is exact, and up to some length it is also the faster one. Which form reads a
-/// sequence is chosen once, by the caller, who knows how long the sequence will become. There is
-/// no `forward` here that chooses by the tokens at hand, because it would not give the same at
-/// once and in pieces: the first pieces of a long sequence would be read by the dense form.
+/// Dense attention is exact, and on short sequences also faster. The caller chooses the form
+/// once, by the final length of the sequence. There is no `forward` here that chooses by the
+/// tokens seen so far, because its result would depend on how a sequence is divided: the dense
+/// form would read the first pieces of a long sequence.
 ///
-/// What follows from choosing by length:
+/// Choosing by length has these consequences:
 ///
-/// - A sequence stays with the form that it began with, cache included. What is to be generated
-///   counts: choose for prompt and continuation together.
-/// - Each form is causal and streams as it reads in parallel. The choice is neither: where a text
-///   is longer than the boundary and a part of it is not, their common tokens are read by
-///   different forms, and differ by what the conversion loses.
-/// - A row of a padded batch is chosen for by its own length, so that padding changes nothing.
+/// - A sequence keeps its form, including the cache. Count the tokens to be generated: choose for
+///   prompt and continuation together.
+/// - Each form is causal, and streaming equals the parallel form. The choice breaks both: if a
+///   text is longer than the boundary and a part of it is not, different forms read their common
+///   tokens, and the results differ by the loss of conversion.
+/// - Choose for each row of a padded batch by its own length, so padding changes nothing.
 #[derive(Debug, Clone)]
 pub struct Hybrid {
     dense: Gpt2,
@@ -30,12 +31,12 @@ pub struct Hybrid {
 }
 
 impl Hybrid {
-    /// A converted model, whose conversion is undone for sequences of up to `longest_dense`
-    /// tokens. Weights are shared, not copied.
+    /// A converted model that uses dense attention for sequences of up to `longest_dense` tokens.
+    /// Weights are shared, not copied.
     ///
     /// # Errors
     ///
-    /// [`ConvertError`] where the model's configuration is none that a dense model can have.
+    /// [`ConvertError`] if the model's configuration is invalid for a dense model.
     pub fn new(converted: Gpt2, longest_dense: usize) -> Result<Self, ConvertError> {
         let undo = ConversionPlan::uniform(ArmConfig::DENSE);
         Ok(Self {
@@ -45,12 +46,12 @@ impl Hybrid {
         })
     }
 
-    /// The most tokens of a sequence that is read with dense attention.
+    /// The longest sequence that is read with dense attention.
     pub fn longest_dense(&self) -> usize {
         self.longest_dense
     }
 
-    /// The form for a sequence that will have `tokens` tokens in all.
+    /// The form for a sequence of `tokens` tokens in total.
     pub fn for_length(&self, tokens: usize) -> &Gpt2 {
         match tokens <= self.longest_dense {
             true => &self.dense,

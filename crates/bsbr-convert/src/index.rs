@@ -1,4 +1,4 @@
-//! The index of a checkpoint that is split into shards.
+//! The index of a sharded checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::error::{LoadError, shorten};
 use crate::mapped;
 use crate::unique::UniqueMap;
 
-/// The longest index accepted, in bytes.
+/// The size limit of an index, in bytes.
 const MAX_INDEX: u64 = 32 << 20;
 
-/// Which shard each tensor is in.
+/// The shard of each tensor.
 #[derive(Debug)]
 pub(crate) struct Index {
     path: PathBuf,
@@ -25,11 +25,11 @@ struct IndexFile {
 }
 
 impl Index {
-    /// Reads an index; the shards are not looked at.
+    /// Reads an index, without reading the shards.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where it cannot be read, or has no `weight_map` from names to file names.
+    /// [`LoadError`] if it cannot be read, or has no `weight_map` from names to file names.
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let text = mapped::read_text(path, MAX_INDEX)?;
         let file: IndexFile = serde_json::from_str(&text).map_err(|e| LoadError::Index {
@@ -42,11 +42,11 @@ impl Index {
         })
     }
 
-    /// The shards with the tensors that they should hold.
+    /// The shards with their expected tensors.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where a shard is missing, or is not inside the index's folder.
+    /// [`LoadError`] if a shard is missing, or outside the index's folder.
     pub(crate) fn shards(&self) -> Result<BTreeMap<PathBuf, Vec<&str>>, LoadError> {
         let mut by_name: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (tensor, shard) in &self.weight_map {
@@ -60,11 +60,11 @@ impl Index {
         Ok(shards)
     }
 
-    /// The names of the shards, each once; nothing is looked for.
+    /// The names of the shards, each once, without checking that they exist.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where one is no path inside a folder.
+    /// [`LoadError`] if one is not a path inside a folder.
     pub(crate) fn shard_names(&self) -> Result<BTreeSet<&str>, LoadError> {
         let mut names = BTreeSet::new();
         for (tensor, shard) in &self.weight_map {
@@ -74,9 +74,9 @@ impl Index {
         Ok(names)
     }
 
-    /// Refuses the name of a shard that is no path inside a folder.
+    /// Refuses the name of a shard that is not a path inside a folder.
     fn check_name(&self, shard: &str, tensor: &str) -> Result<(), LoadError> {
-        // `\` and `:` lead elsewhere on some systems; no shard has them in its name.
+        // `\` and `:` lead out of the folder on some systems; no real shard has them in its name.
         let plain = !shard.is_empty()
             && !shard.contains(['\\', ':', '\0'])
             && Path::new(shard)
@@ -96,7 +96,7 @@ impl Index {
         }
     }
 
-    /// The path of a shard, which must be in the folder, not merely seem to be.
+    /// The path of a shard, which must be inside the folder after links are resolved.
     fn resolve(&self, shard: &str, tensor: &str) -> Result<PathBuf, LoadError> {
         self.check_name(shard, tensor)?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
@@ -118,8 +118,9 @@ impl Index {
     }
 }
 
-/// Whether `file` is a blob of the cache that `folder` is a snapshot in. The cache of the Hugging
-/// Face Hub keeps `<model>/blobs/<hash>` and links to them from `<model>/snapshots/<revision>`.
+/// Whether `file` is a blob of the cache that contains the snapshot `folder`. The cache of the
+/// Hugging Face Hub keeps `<model>/blobs/<hash>` and links to them from
+/// `<model>/snapshots/<revision>`.
 pub(crate) fn in_hub_cache(folder: &Path, file: &Path) -> bool {
     folder
         .parent()

@@ -1,4 +1,4 @@
-//! The names of GPT-2's tensors, and whether a checkpoint has them all.
+//! The names of GPT-2's tensors, and completeness of a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,46 +8,46 @@ use bsbr_gpt2::Gpt2Config;
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::error::{LoadError, first_of};
 
-/// What `transformers` puts before the names of a model with an output layer.
+/// The prefix of `transformers` in names of a model with an output layer.
 pub const PREFIX: &str = "transformer.";
 /// The output layer, which never has the prefix.
 pub const LM_HEAD: &str = "lm_head.weight";
-/// What names of the output layer begin with.
+/// The prefix of names of the output layer.
 const HEAD: &str = "lm_head.";
 /// The token embeddings, which the output layer may share.
 pub(crate) const WTE: &str = "wte.weight";
-/// The most missing tensors listed; a configuration may ask for millions.
+/// The maximum number of missing tensors in a report; a configuration may name millions.
 const MAX_LISTED: usize = 256;
 
-/// Tensors that are missing, superfluous or of another shape than the configuration says.
+/// Tensors that are missing, unexpected or of a different shape from the configuration's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyReport {
-    /// Tensors that the configuration asks for and the checkpoint lacks; at most 256.
+    /// Tensors of the configuration that the checkpoint lacks; at most 256.
     pub missing: Vec<String>,
-    /// Tensors that the configuration has no place for.
+    /// Tensors that are not in the configuration.
     pub unexpected: Vec<String>,
     /// Tensors of another shape.
     pub misshapen: Vec<Misshapen>,
 }
 
-/// A tensor of another shape than the configuration says.
+/// A tensor of a different shape from the configuration's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misshapen {
     /// Its name.
     pub name: String,
-    /// The shape that the configuration gives it.
+    /// The shape in the configuration.
     pub expected: Vec<usize>,
-    /// The shape that it has.
+    /// The shape in the checkpoint.
     pub found: Vec<usize>,
 }
 
 impl KeyReport {
-    /// Whether everything is there, once and in its shape.
+    /// Whether all tensors match.
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Looks for each of `expected` in `weights`, and for what else `weights` has.
+    /// Looks up each of `expected` in `weights`, and lists the others in `weights`.
     pub(crate) fn compare(
         expected: impl Iterator<Item = (String, Vec<usize>)>,
         weights: &Weights<'_>,
@@ -72,7 +72,7 @@ impl KeyReport {
                 Some(_) => {}
             }
             if report.missing.len() == MAX_LISTED {
-                // What is left may be expected as well.
+                // The others may be expected as well.
                 unexpected.clear();
                 break;
             }
@@ -107,9 +107,8 @@ impl fmt::Display for KeyReport {
     }
 }
 
-/// A checkpoint's tensors under GPT-2's own names: without the prefix, without the masks that old
-/// versions of `transformers` saved beside the weights, and without what stands beside a GPT-2, such
-/// as the head of a classifier.
+/// A checkpoint's tensors under GPT-2's own names: without the prefix, without the masks saved by
+/// old versions of `transformers`, and without tensors of other heads, such as a classifier.
 #[derive(Debug)]
 pub struct Weights<'a> {
     tensors: BTreeMap<&'a str, StoredTensor<'a>>,
@@ -118,11 +117,11 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// Brings the checkpoint's names into one form.
+    /// Normalises the checkpoint's names.
     ///
     /// # Errors
     ///
-    /// [`LoadError::MixedPrefix`] where only some of the model's names have the prefix.
+    /// [`LoadError::MixedPrefix`] if only some of the model's names have the prefix.
     pub fn new(checkpoint: &'a Checkpoint) -> Result<Self, LoadError> {
         let names = || checkpoint.tensors().map(|tensor| tensor.name());
         let with = names().find(|name| name.starts_with(PREFIX));
@@ -162,20 +161,20 @@ impl<'a> Weights<'a> {
         self.tensors.iter().map(|(name, tensor)| (*name, *tensor))
     }
 
-    /// Names of the masks that were left out.
+    /// Names of the masks that were ignored.
     pub fn ignored(&self) -> &[&'a str] {
         &self.ignored
     }
 
-    /// Names of tensors that are no part of a GPT-2, as those of other heads, and were left out.
+    /// Names of ignored tensors that are not part of a GPT-2, such as those of other heads.
     pub fn beside(&self) -> &[&'a str] {
         &self.beside
     }
 
     /// Compares names and shapes with those of a GPT-2 of this configuration. Tensors of BSBR's
-    /// arms are compared where the configuration names arms, and unexpected where it does not.
+    /// arms are compared if the configuration names arms, and unexpected otherwise.
     pub fn check(&self, config: &Gpt2Config) -> KeyReport {
-        // A tied output layer may be there as well.
+        // A tied output layer may also be stored.
         let tied = config.tie_word_embeddings && self.get(LM_HEAD).is_some();
         let head = || (LM_HEAD.to_owned(), vec![config.vocab_size, config.n_embd]);
         KeyReport::compare(tensors(config).chain(tied.then(head)), self, |name| {
@@ -183,11 +182,11 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// Checks that an output layer which is tied is what it is tied to.
+    /// Checks that a tied output layer equals the embeddings.
     ///
     /// # Errors
     ///
-    /// [`LoadError::NotTied`] where it is something else.
+    /// [`LoadError::NotTied`] if they differ.
     pub fn check_tied(&self, config: &Gpt2Config) -> Result<(), LoadError> {
         let (true, Some(head), Some(table)) =
             (config.tie_word_embeddings, self.get(LM_HEAD), self.get(WTE))
@@ -239,7 +238,7 @@ pub(crate) fn is_arm_name(name: &str) -> bool {
     in_block(name).is_some_and(|rest| rest.starts_with("attn.bsbr."))
 }
 
-/// The name by which `transformers` knows a tensor of a model with an output layer.
+/// The name of a tensor in `transformers`, for a model with an output layer.
 pub(crate) fn with_prefix(name: &str) -> String {
     if name == LM_HEAD {
         name.to_owned()
@@ -248,8 +247,8 @@ pub(crate) fn with_prefix(name: &str) -> String {
     }
 }
 
-/// Whether a GPT-2 cannot be without a tensor of this name, with the prefix or without. The output
-/// layer may be tied, masks are derived, and other heads are not computed.
+/// Whether a GPT-2 requires a tensor of this name, with or without the prefix. The output layer may
+/// be tied, masks are derived, and other heads are not computed.
 pub(crate) fn is_needed(name: &str) -> bool {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     is_model_name(name) && !is_mask(name)
@@ -260,7 +259,7 @@ fn is_mask(name: &str) -> bool {
     in_block(name).is_some_and(|rest| matches!(rest, "attn.bias" | "attn.masked_bias"))
 }
 
-/// Whether a name without the prefix is one of the model's.
+/// Whether a name without the prefix belongs to the model.
 fn is_model_name(name: &str) -> bool {
     in_block(name).is_some()
         || ["wte.", "wpe.", "ln_f."]
@@ -268,7 +267,7 @@ fn is_model_name(name: &str) -> bool {
             .any(|p| name.starts_with(p))
 }
 
-/// What follows `h.N.` in a name.
+/// The rest of a name after `h.N.`.
 fn in_block(name: &str) -> Option<&str> {
     let (layer, rest) = name.strip_prefix("h.")?.split_once('.')?;
     (!layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())).then_some(rest)

@@ -1,7 +1,7 @@
-//! How far each head must look, found on text.
+//! The level that each head needs, found on text.
 //!
-//! Heads that go by position need their near field alone; heads that go by content retrieve. A head
-//! that looks less far costs less time, and nothing of its far tokens is kept.
+//! Heads that attend by position need only their near field; heads that attend by content retrieve.
+//! A lower level costs less time, and the near level keeps no far tokens.
 
 use bsbr_attention::{ArmConfig, Attention, AttentionInput, HeadLevel, MomentsConfig};
 use bsbr_gpt2::{Gpt2, TokenBatch};
@@ -12,22 +12,22 @@ use crate::convert::convert;
 use crate::error::ConvertError;
 use crate::plan::ConversionPlan;
 
-/// Of the queries of a head, the share with the most mass on far tokens that decides how far it
-/// looks: a head that retrieves does so for few tokens.
+/// The share of a head's queries, those with the most mass on far tokens, that decides its level: a
+/// head that retrieves does so for few tokens.
 const SHARE: f64 = 0.01;
 
 /// Positions whose logits are held at once.
 const SLAB: usize = 256;
 
-/// What was chosen, and what it costs on the text that it was chosen on.
+/// The chosen levels, and their cost on the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChosenLevels {
-    /// Level of each head of each layer, in layers of the moments arm that look clusters up; none
-    /// in others.
+    /// Level of each head of each layer, in layers of the moments arm with lookups; empty in
+    /// others.
     pub levels: Vec<Vec<HeadLevel>>,
-    /// KL (dense ‖ arm) in nats per position where every head looks clusters up.
+    /// KL (dense ‖ arm) in nats per position with lookups in every head.
     pub kl_before: f64,
-    /// The same with the levels.
+    /// The same with the chosen levels.
     pub kl_after: f64,
 }
 
@@ -36,25 +36,25 @@ pub struct ChosenLevels {
 struct Head {
     layer: usize,
     head: usize,
-    /// By how much it needs far tokens, more or less.
+    /// A measure of its need for far tokens.
     need: f64,
 }
 
-/// Gives each head of `model`, which looks clusters up, the least level with which its predictions
-/// on `batches` stay close to those of dense attention: KL (dense ‖ arm) rises by at most `budget`
+/// Gives each head of `model`, which uses lookups, the lowest level with which its predictions on
+/// `batches` stay close to those of dense attention: KL (dense ‖ arm) rises by at most `budget`
 /// nats per position.
 ///
-/// Heads are ranked by the mass that dense attention puts on far tokens, taken over the hundredth
-/// of queries with the most. As many as the budget allows look no farther than their near field,
-/// the first in rank first, and as many of those that follow see clusters alone. `progress` is told
-/// how many of about how many passes over the text are done.
+/// Heads are ranked by the mass that dense attention puts on far tokens, averaged over the
+/// hundredth of queries with the most. In order of rank, as many heads as the budget allows see
+/// only their near field, and as many of the following as it allows see clusters without lookups.
+/// `progress` receives the number of finished passes over the text and the estimated total.
 ///
-/// The text should be longer than the near field by far, and of the kind that the model is for.
-/// Compressed states are calibrated afterwards.
+/// The text should be much longer than the near field, and similar to the model's use. Calibrate
+/// compressed states afterwards.
 ///
 /// # Errors
 ///
-/// [`ConvertError`] where a batch is not one for this model.
+/// [`ConvertError`] if the model cannot take a batch.
 pub fn choose_levels(
     model: Gpt2,
     batches: &[TokenBatch],
@@ -94,21 +94,21 @@ pub fn choose_levels(
     Ok((model, chosen))
 }
 
-/// Lets as few heads of `model` look beyond their near field as keep its predictions on the second
-/// halves of `batches`, which have far tokens, close to those of dense attention: there KL
-/// (dense ‖ arm) rises by at most `budget` nats per position.
+/// Lets as few heads of `model` as possible see beyond their near field, while its predictions on
+/// the second halves of `batches`, which have far tokens, stay close to those of dense attention:
+/// KL (dense ‖ arm) rises by at most `budget` nats per position there.
 ///
-/// This is for a model that will read more tokens than its positions were trained for. Heads that go
-/// by position meet tokens there whose positions look near and are not, so that they must not look
-/// far, whatever mass they put on far tokens within the trained length: heads are ranked by what
-/// predictions lose without the far field of each alone.
+/// This is for a model that will read more tokens than its trained positions. There, heads that
+/// attend by position meet far tokens whose positions look near, so they must not see the far
+/// field, whatever mass they put on far tokens within the trained length. Therefore heads are
+/// ranked by the loss of predictions without each head's far field.
 ///
-/// The text should need far tokens, and fit the trained positions. `progress` is told how many of
-/// about how many passes over the text are done.
+/// The text should have long-range dependencies, and fit the trained positions. `progress` receives
+/// the number of finished passes over the text and the estimated total.
 ///
 /// # Errors
 ///
-/// [`ConvertError`] where a batch is not one for this model.
+/// [`ConvertError`] if the model cannot take a batch.
 pub fn choose_far_heads(
     model: Gpt2,
     batches: &[TokenBatch],
@@ -138,8 +138,8 @@ pub fn choose_far_heads(
     Ok((search.with(&chosen.levels)?, chosen))
 }
 
-/// The greatest number up to `limit` that fits, where what fits is all numbers up to one; 0 always
-/// does.
+/// The greatest number up to `limit` that fits, assuming that all smaller numbers fit too; 0 always
+/// fits.
 fn most(
     limit: usize,
     mut fits: impl FnMut(usize) -> Result<bool, ConvertError>,
@@ -155,7 +155,7 @@ fn most(
     Ok(least)
 }
 
-/// The model with several levels, beside the dense one.
+/// The model with candidate levels, and the dense model's output.
 struct Search<'a> {
     /// The arm of each layer.
     arms: Vec<ArmConfig>,
@@ -163,9 +163,9 @@ struct Search<'a> {
     expected: Vec<Tensor<3>>,
     batches: &'a [TokenBatch],
     model: Gpt2,
-    /// Passes over the text.
+    /// The number of passes over the text.
     done: usize,
-    /// Whether predictions are compared in the second half of each text alone.
+    /// Whether predictions are compared only in the second half of each text.
     late: bool,
 }
 
@@ -182,8 +182,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Heads that look clusters up, those first that need it least. Keeps what the dense model
-    /// gives.
+    /// Heads with lookups, ordered by increasing need for them. Stores the dense model's output.
     fn rank(&mut self, dense: &Gpt2) -> Result<Vec<Head>, ConvertError> {
         let mut masses = vec![vec![Vec::new(); dense.config().n_head]; self.arms.len()];
         for batch in self.batches {
@@ -219,8 +218,8 @@ impl<'a> Search<'a> {
         Ok(ranked)
     }
 
-    /// The same order by what predictions lose where a head alone sees its near field only.
-    /// `progress` is called for each.
+    /// The same order by the loss of predictions if one head sees only its near field. Calls
+    /// `progress` for each head.
     fn rank_by_loss(
         &mut self,
         dense: &Gpt2,
@@ -252,8 +251,8 @@ impl<'a> Search<'a> {
         Ok(ranked)
     }
 
-    /// Levels by which the first `near` heads in rank see their near field, and the next `clusters`
-    /// clusters.
+    /// Levels with which the first `near` heads in rank see their near field, and the next
+    /// `clusters` heads see clusters.
     fn levels(&self, ranked: &[Head], near: usize, clusters: usize) -> Vec<Vec<HeadLevel>> {
         let heads = self.model.config().n_head;
         let of_layer = |arm: &ArmConfig| match looking_up(arm) {
@@ -312,7 +311,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The settings of an arm whose heads may look less far.
+/// The settings of an arm whose heads may have lower levels.
 fn looking_up(arm: &ArmConfig) -> Option<&MomentsConfig> {
     match arm {
         ArmConfig::Moments(config) if config.looks_up() => Some(config),
@@ -320,7 +319,8 @@ fn looking_up(arm: &ArmConfig) -> Option<&MomentsConfig> {
     }
 }
 
-/// Softmax mass that dense attention puts on far tokens, of every query of each head that has some.
+/// Softmax mass that dense attention puts on far tokens, for every query of each head that has far
+/// tokens.
 fn far_masses(
     config: &MomentsConfig,
     dense: &Attention,
@@ -341,7 +341,7 @@ fn far_masses(
     let masses: Vec<f64> = (maps * far).sum_dim(3).into_data().iter::<f64>().collect();
     (0..batch * heads)
         .map(|number| {
-            // Padded rows stand farther back, where this asks more of a token than it need.
+            // Padded rows are shifted back, so this is stricter than necessary for them.
             let start = (first + padding.of_row(number / heads)).min(n);
             let of_head = &masses[number * n + start..(number + 1) * n];
             (number % heads, of_head.to_vec())
@@ -349,7 +349,7 @@ fn far_masses(
         .collect()
 }
 
-/// The mean of the largest of some numbers, 0 without any.
+/// The mean of the largest numbers, or 0 if there are none.
 fn mean_of_most(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(|a, b| b.total_cmp(a));
     let count = (numbers.len() as f64 * SHARE).ceil() as usize;

@@ -1,4 +1,4 @@
-//! From a folder to a model.
+//! Loading of a folder as a model.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,27 +16,26 @@ use crate::numbers::{FloatType, Range};
 /// How a model is loaded.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// Where its weights go.
+    /// The device of its weights.
     pub device: Device,
-    /// The element type of the weights in memory; `None` for what is smallest without being
-    /// slower. Default: None
+    /// The element type of the weights in memory; `None` for the smallest without loss of speed.
+    /// Default: None
     ///
-    /// On the CPU backend Flex that is the stored type of matrices in half precision, which are
-    /// multiplied as they are by activations in f32, and f32 of everything else. Other devices get
-    /// their own default. A model for training should be in f32.
+    /// On the CPU backend Flex, that is the stored type for matrices in half precision, which are
+    /// multiplied directly by activations in f32, and f32 for everything else. Other devices use
+    /// their default type. A model for training should be in f32.
     pub dtype: Option<FloatType>,
-    /// Whether weights whose element type is the stored one stay in the mapped file, rather than
-    /// being copied. Default: true
+    /// Whether weights that keep their stored element type stay in the mapped file instead of being
+    /// copied. Default: true
     ///
-    /// The file then has to stay as it is while the model lives: one that another takes the place of
-    /// does no harm, one that is written into changes the weights, and one that is cut short ends
-    /// the process.
+    /// The file must then stay unchanged while the model lives. Replacing it by another file is
+    /// harmless, writing into it changes the weights, and truncating it ends the process.
     pub in_place: bool,
-    /// Whether weights may be NaN or infinite, or so large that their squares are infinite.
-    /// Default: false
+    /// Whether weights may be NaN, infinite, or so large that their squares are infinite. Default:
+    /// false
     pub allow_non_finite: bool,
-    /// Whether tensors of blocks, embeddings or the output layer that the model has no place for are
-    /// left out, rather than refused. What is no part of a GPT-2, as other heads, always is.
+    /// Whether unexpected tensors of blocks, embeddings or the output layer are ignored instead of
+    /// refused. Tensors that are not part of a GPT-2, such as other heads, are always ignored.
     /// Default: false
     pub allow_unexpected: bool,
 }
@@ -54,7 +53,7 @@ impl LoadOptions {
     }
 }
 
-/// A model and what it came from.
+/// A model and its source.
 #[derive(Debug)]
 pub struct LoadedModel {
     /// The model.
@@ -63,34 +62,34 @@ pub struct LoadedModel {
     pub config: Gpt2Config,
     /// The folder.
     pub folder: ModelFolder,
-    /// What was read.
+    /// The report of reading.
     pub report: LoadReport,
 }
 
-/// What was read of a checkpoint.
+/// A summary of reading a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
-    /// How many tensors were loaded of each stored element type.
+    /// The number of loaded tensors per stored element type.
     pub loaded: BTreeMap<String, usize>,
-    /// Masks of old versions of `transformers`, which are not needed.
+    /// Ignored masks of old versions of `transformers`.
     pub ignored: Vec<String>,
-    /// Tensors without a place in the model that were left out.
+    /// Ignored tensors that the model does not have.
     pub unexpected: Vec<String>,
-    /// Tensors that hold a NaN or an infinity, where they were allowed.
+    /// Tensors that contain NaN or an infinity, if they were allowed.
     pub non_finite: Vec<String>,
-    /// Tensors that hold finite numbers whose squares are infinite, where they were allowed.
+    /// Tensors that contain finite numbers whose squares are infinite, if they were allowed.
     pub too_large: Vec<String>,
 }
 
-/// Loads the GPT-2, dense or converted, that lies in `folder`.
+/// Loads the GPT-2, dense or converted, in `folder`.
 ///
-/// Everything that can be known from the files' headers is checked before anything of the
-/// configuration's size is allocated.
+/// Everything in the files' headers is checked before memory of the configuration's size is
+/// allocated.
 ///
 /// # Errors
 ///
-/// [`LoadError`] names what is wrong: with the configuration, with a file, or with tensors, of
-/// which all that are missing, unexpected or of a wrong shape are named at once.
+/// [`LoadError`] names an error in the configuration, in a file, or in tensors. Tensors that are
+/// missing, unexpected or of a wrong shape are reported together.
 pub fn load_model(
     folder: impl AsRef<Path>,
     options: &LoadOptions,
@@ -105,7 +104,7 @@ pub fn load_model(
     let beside = || weights.beside().iter().map(|name| (*name).to_owned());
     match keys.missing.is_empty() {
         true => unexpected.extend(beside()),
-        // Then they may be what is missing, under another name.
+        // They may be the missing tensors under other names.
         false => keys.unexpected.extend(beside()),
     }
     refuse(keys)?;
@@ -158,7 +157,7 @@ pub fn load_model(
     })
 }
 
-/// Takes what the options allow out of a report.
+/// Removes from a report what the options allow.
 fn allow(keys: &mut KeyReport, options: &LoadOptions) -> Vec<String> {
     if options.allow_unexpected {
         std::mem::take(&mut keys.unexpected)
@@ -205,11 +204,11 @@ impl ModuleVisitor for Shapes {
     }
 }
 
-/// Puts each of a model's tensors in its place. Names and shapes have been compared before.
+/// Fills in a model's tensors. Names and shapes have been checked before.
 struct Filler<'a> {
     weights: &'a Weights<'a>,
     dtype: Option<FloatType>,
-    /// Whether the device multiplies weights in half precision as they are.
+    /// Whether the device multiplies weights in half precision directly.
     keeps_half: bool,
     in_place: bool,
     path: Vec<String>,
@@ -225,14 +224,14 @@ impl Filler<'_> {
         self.dtype.or(kept)
     }
 
-    /// The elements of a tensor, and the type that they get in memory.
+    /// The elements of a tensor, and their type in memory.
     fn values(&mut self, name: &str, shape: &[usize]) -> Result<Option<Values>, LoadError> {
         let Some(stored) = self.weights.get(name) else {
             return Ok(None);
         };
         let own = FloatType::of(stored.dtype());
         let dtype = self.dtype(own, shape);
-        // From f32, Burn makes what the device wants.
+        // Burn converts f32 to the type of the device.
         let as_stored = own.is_some() && own == dtype.or(Some(FloatType::F32));
         let (data, range) = stored.to_data(shape, as_stored, self.in_place)?;
         match range {
@@ -261,7 +260,7 @@ impl ModuleMapper for Filler<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        // One error ends it: the rest of the file is not read.
+        // After an error, the rest of the file is not read.
         if self.error.is_some() {
             return param;
         }
@@ -280,7 +279,7 @@ impl ModuleMapper for Filler<'_> {
             None => TensorCreationOptions::new(device),
         };
         let id = param.id;
-        // The zeros that it would have been otherwise are never made.
+        // This avoids allocating the zeros.
         param.transform_for_load(Tensor::from_data(data, options), id)
     }
 }

@@ -11,16 +11,16 @@ use memmap2::Mmap;
 
 use crate::error::LoadError;
 
-/// What the pointer files of Git LFS start with.
+/// The start of Git LFS pointer files.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// A file mapped into memory.
 ///
 /// # Errors
 ///
-/// [`LoadError`] where it is not a plain file, cannot be read, or is a Git LFS pointer.
+/// [`LoadError`] if it is not a plain file, cannot be read, or is a Git LFS pointer.
 pub(crate) fn map(path: &Path) -> Result<Mmap, LoadError> {
-    // Asked before opening: a pipe would block until somebody writes to it.
+    // Checked before opening, because opening a pipe blocks until somebody writes to it.
     let info = fs::metadata(path).map_err(LoadError::io(path))?;
     if !info.is_file() {
         return Err(LoadError::NotAFile { path: path.into() });
@@ -40,7 +40,7 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, LoadError> {
     Ok(map)
 }
 
-/// A part of a mapped file, which lives as long as it is held.
+/// A part of a mapped file, which keeps the map alive.
 struct Part {
     map: Arc<Mmap>,
     range: Range<usize>,
@@ -52,11 +52,10 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-/// A buffer for a tensor of little-endian elements of `size` bytes that is the mapped file itself;
-/// `None` where it cannot be, because the machine's order of bytes is another or because the part
-/// does not lie at a multiple of `size`.
+/// A buffer for a tensor of little-endian elements of `size` bytes that is the mapped file itself.
+/// `None` if the machine is big-endian, or if the part is not aligned to `size`.
 ///
-/// Whoever writes to the buffer gets a copy of it.
+/// Writing to the buffer makes a copy of it.
 pub(crate) fn in_place(map: &Arc<Mmap>, range: Range<usize>, size: usize) -> Option<Bytes> {
     let bytes = map.get(range.clone())?;
     if cfg!(target_endian = "big") || !bytes.as_ptr().addr().is_multiple_of(size) {
@@ -70,8 +69,8 @@ pub(crate) fn in_place(map: &Arc<Mmap>, range: Range<usize>, size: usize) -> Opt
     Some(Bytes::from_shared(bytes, AllocationProperty::Other))
 }
 
-/// Takes a part that was copied out of the process's memory; it would be mapped anew if it were
-/// read again. Where the system cannot, it stays.
+/// Releases a part that was copied from the process's memory; reading it again maps it anew. It
+/// stays if the system cannot release it.
 pub(crate) fn forget(map: &Mmap, range: Range<usize>) {
     #[cfg(unix)]
     {
@@ -80,7 +79,7 @@ pub(crate) fn forget(map: &Mmap, range: Range<usize>) {
             reason = "for a private mapping that was written to, this would lose what was \
                       written; this one is read-only, and reads the same from the file again"
         )]
-        // A part that stays costs memory and nothing else.
+        // A part that stays only costs memory.
         let _ = unsafe {
             map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
         };
@@ -93,8 +92,8 @@ pub(crate) fn forget(map: &Mmap, range: Range<usize>) {
 ///
 /// # Errors
 ///
-/// [`LoadError`] where it is not a plain file, is larger than `max` bytes, cannot be read or is
-/// not UTF-8.
+/// [`LoadError`] if it is not a plain file, is larger than `max` bytes, cannot be read or is not
+/// UTF-8.
 pub(crate) fn read_text(path: &Path, max: u64) -> Result<String, LoadError> {
     let info = fs::metadata(path).map_err(LoadError::io(path))?;
     if !info.is_file() {
@@ -123,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// KiB of a mapped file that are in the process's memory.
+    /// KiB of a mapped file in the process's memory.
     fn resident(path: &Path) -> u64 {
         let maps = fs::read_to_string("/proc/self/smaps").unwrap();
         let mut lines = maps

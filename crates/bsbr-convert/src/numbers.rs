@@ -1,4 +1,4 @@
-//! Elements from and to bytes.
+//! Conversion of elements from and to bytes.
 
 use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
@@ -20,7 +20,7 @@ pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
-/// Little-endian elements as they are; f32 for a type that is none of [`FloatType`].
+/// Little-endian elements in their own type, or f32 for a type that is not a [`FloatType`].
 pub(crate) fn to_data(dtype: Dtype, bytes: &[u8], shape: &[usize]) -> TensorData {
     let shape = shape.to_vec();
     match dtype {
@@ -30,15 +30,15 @@ pub(crate) fn to_data(dtype: Dtype, bytes: &[u8], shape: &[usize]) -> TensorData
     }
 }
 
-/// What the numbers of a tensor can be used for.
+/// Whether the numbers of a tensor are usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Range {
-    /// They can be computed with.
+    /// All are usable.
     Usual,
-    /// One is so large that its square is infinite in f32, in which norms and products are computed:
-    /// what comes out depends on the order of sums.
+    /// One is so large that its square is infinite in f32, which norms and products use: the result
+    /// would depend on the order of sums.
     TooLarge,
-    /// One is NaN or infinite, or becomes it as f32.
+    /// One is NaN or infinite, or becomes so in f32.
     NonFinite,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn range(dtype: Dtype, bytes: &[u8]) -> Range {
     }
 }
 
-/// Whether all are numbers from -`most` to `most` as f32.
+/// Whether all numbers are from -`most` to `most` as f32.
 fn within(dtype: Dtype, bytes: &[u8], most: f32) -> bool {
     match dtype {
         Dtype::F32 => all(bytes, |b| f32::from_le_bytes(b).abs() <= most),
@@ -74,13 +74,13 @@ fn convert<T, const N: usize>(bytes: &[u8], element: impl Fn([u8; N]) -> T) -> V
 
 fn all<const N: usize>(bytes: &[u8], is_so: impl Fn([u8; N]) -> bool) -> bool {
     let (elements, _) = bytes.as_chunks::<N>();
-    // Without a way out of the inner loop, which is vectorised for it.
+    // No early exit from the inner loop, so it is vectorised.
     elements
         .chunks(1024)
         .all(|part| part.iter().fold(true, |all, bytes| all & is_so(*bytes)))
 }
 
-/// Element types that weights are saved in.
+/// Element types of saved weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FloatType {
     /// 32 bits.
@@ -102,7 +102,7 @@ impl FloatType {
         }
     }
 
-    /// The type of that name in a safetensors header, if it is one of these.
+    /// The type of that name in a safetensors header, if any.
     pub(crate) fn of(dtype: Dtype) -> Option<Self> {
         [Self::F32, Self::F16, Self::Bf16]
             .into_iter()
@@ -181,7 +181,7 @@ fn encode<const N: usize>(values: &[f32], element: impl Fn(f32) -> [u8; N]) -> V
     bytes
 }
 
-/// A name that is no [`FloatType`].
+/// An unknown name of a [`FloatType`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown element type `{0}`, expected f32, f16 or bf16")]
 pub struct UnknownFloatType(String);

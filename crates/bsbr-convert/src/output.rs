@@ -26,7 +26,8 @@ pub(crate) fn copy_into(file: &Companion, folder: &Path) -> Result<(), SaveError
         .map_err(SaveError::io(&path))
 }
 
-/// The bytes of a file; 0 of what is not there, which is told when it is copied.
+/// The bytes of a file; 0 if it does not exist, which is reported when it is
+/// copied.
 pub(crate) fn size_of(file: &Path) -> u64 {
     fs::metadata(file).map_or(0, |found| found.len())
 }

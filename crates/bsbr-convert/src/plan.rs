@@ -1,27 +1,27 @@
-//! Which arm each layer is converted to.
+//! The target arm of each layer.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bsbr_attention::{ArmConfig, ArmError};
 
-/// The arm of every layer: one for all, and exceptions.
+/// The arm of every layer: one default and exceptions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConversionPlan {
     base: ArmConfig,
     exceptions: Vec<(RangeInclusive<usize>, ArmConfig)>,
 }
 
-/// A plan that cannot be followed.
+/// An invalid plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// Something that is not `layers=arm`.
+    /// A part that is not `layers=arm`.
     #[error("`{part}`: expected layers=arm, such as 0-5=moments or 3=dense")]
     Syntax {
         /// The part of the plan.
         part: String,
     },
-    /// A range that counts down.
+    /// A descending range.
     #[error("`{part}`: layer {first} comes after layer {last}; write the smaller one first")]
     Reversed {
         /// The part of the plan.
@@ -45,7 +45,7 @@ pub enum PlanError {
         /// The model's last layer.
         last: usize,
     },
-    /// An arm that is none.
+    /// An invalid arm.
     #[error(transparent)]
     Arm(#[from] ArmError),
 }
@@ -59,15 +59,15 @@ impl ConversionPlan {
         }
     }
 
-    /// The same plan with `arm` in one layer, whatever that had before; layers are counted from 0.
+    /// The same plan with `arm` in one layer, whatever it was before; layers count from 0.
     #[must_use]
     pub fn with_layer(mut self, layer: usize, arm: ArmConfig) -> Self {
-        // The first exception that names a layer is the one that counts.
+        // The first exception for a layer takes precedence.
         self.exceptions.insert(0, (layer..=layer, arm));
         self
     }
 
-    /// `arm` in all layers but those of `exceptions`.
+    /// `arm` in all layers except those of `exceptions`.
     pub fn new(arm: ArmConfig, exceptions: LayerArms) -> Self {
         Self {
             base: arm,
@@ -79,7 +79,7 @@ impl ConversionPlan {
     ///
     /// # Errors
     ///
-    /// [`PlanError`] shows the part that cannot be understood.
+    /// [`PlanError`] shows the part that is invalid.
     pub fn parse(arm: &str, layers: Option<&str>) -> Result<Self, PlanError> {
         let exceptions = layers.map(str::parse).transpose()?;
         Ok(Self::new(arm.parse()?, exceptions.unwrap_or_default()))
@@ -89,7 +89,7 @@ impl ConversionPlan {
     ///
     /// # Errors
     ///
-    /// [`PlanError::NoSuchLayer`] where the plan names a layer beyond the last.
+    /// [`PlanError::NoSuchLayer`] if the plan names a layer that does not exist.
     pub fn arms(&self, n_layer: usize) -> Result<Vec<ArmConfig>, PlanError> {
         if let Some(layer) = self
             .exceptions
@@ -113,8 +113,8 @@ impl ConversionPlan {
     }
 }
 
-/// Arms of some layers, as in `0-5=moments:clusters=16,kv_bits=4,7=dense`: layers are counted from
-/// 0, and a range includes its last.
+/// Arms of some layers, as in `0-5=moments:clusters=16,kv_bits=4,7=dense`: layers count from 0,
+/// and a range includes its last.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LayerArms(Vec<(RangeInclusive<usize>, ArmConfig)>);
 
@@ -146,8 +146,8 @@ impl FromStr for LayerArms {
     }
 }
 
-/// The exceptions of a list. Commas separate them and the settings of their arms, too; a setting's
-/// name begins with a letter.
+/// The exceptions of a list. Commas separate them, and also the settings of their arms; a
+/// setting's name begins with a letter.
 fn parts(text: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for piece in text

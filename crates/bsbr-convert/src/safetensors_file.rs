@@ -1,7 +1,7 @@
 //! One safetensors file, mapped and checked.
 //!
-//! The header is read here and not by the `safetensors` crate, which keeps the last of two equal
-//! names in silence, does not say which tensor is wrong, and holds whatever JSON the header has.
+//! The header is parsed here, because the `safetensors` crate silently keeps the last of duplicate
+//! names, does not name the invalid tensor, and holds arbitrary JSON from the header.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const LENGTH_BYTES: usize = 8;
 /// The longest header that the format allows.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What a header says of a tensor.
+/// A tensor's entry in a header.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -32,13 +32,13 @@ struct Entry {
     data_offsets: [u64; 2],
 }
 
-/// The tensors of the file at `path`, their bytes left where they are.
+/// The tensors of the file at `path`; their bytes stay in the file.
 ///
 /// # Errors
 ///
-/// [`LoadError`] where the file cannot be mapped, or where its header is not one: longer than the
-/// file or than the format allows, no JSON, with names given twice, types unknown, or offsets that
-/// do not lay the tensors end to end through the rest of the file.
+/// [`LoadError`] if the file cannot be mapped, or if its header is invalid: longer than the file
+/// or than the format allows, no JSON, duplicate names, unknown types, or offsets that do not
+/// place the tensors consecutively through the rest of the file.
 pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
     let map = Arc::new(mapped::map(path)?);
     let header = header_of(path, &map)?;
@@ -64,7 +64,7 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
                 shape,
                 source: Source::Mapped {
                     map: map.clone(),
-                    // In bounds of the map, whose length is a usize.
+                    // Within the map, whose length is a usize.
                     range: data_start + start as usize..data_start + end as usize,
                 },
             },

@@ -1,4 +1,4 @@
-//! From a model to a folder.
+//! Saving of a model as a folder.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -24,7 +24,7 @@ use crate::output;
 pub struct SaveOptions {
     /// The element type of the weights in the file. Default: f32
     pub dtype: FloatType,
-    /// Files copied beside the weights, such as those of the tokenizer, see
+    /// Files to copy, such as those of the tokenizer, see
     /// [`ModelFolder::companions`](crate::ModelFolder::companions). Default: none
     pub companions: Vec<Companion>,
     /// The text of README.md; a README.md among the companions is kept instead. Default: none
@@ -33,16 +33,16 @@ pub struct SaveOptions {
     pub allow_non_finite: bool,
 }
 
-/// Saves a model as a folder that `transformers` and [`load_model`](crate::load_model) open:
+/// Saves a model as a folder that `transformers` and [`load_model`](crate::load_model) can open:
 /// `config.json`, `model.safetensors` with Hugging Face's names, the card and the companions.
 ///
-/// `out` is made, with the folders above it; it may exist only if it is empty. It is written under
-/// another name beside its place and renamed, so that it is there whole or not at all.
+/// `out` is created with its parent folders; it may exist only if it is empty. It is written under
+/// a temporary name and renamed, so it is either complete or absent.
 ///
 /// # Errors
 ///
-/// [`SaveError`] where `out` has something in it, cannot be written, or names the tensor that
-/// cannot be stored as the element type asked for. Nothing is left behind then.
+/// [`SaveError`] if `out` is not empty or cannot be written, or names the tensor that the element
+/// type cannot represent. In this case nothing is left behind.
 pub fn save_model(
     model: &Gpt2,
     out: impl AsRef<Path>,
@@ -62,11 +62,11 @@ pub fn save_model(
     })
 }
 
-/// Says before any work that a model of this size could not be saved at `out`.
+/// Checks before any work that a model of this size can be saved at `out`.
 ///
 /// # Errors
 ///
-/// [`SaveError::Output`] as [`save_model`] would give it, and where the disk has no room.
+/// [`SaveError::Output`] like [`save_model`], and if the disk has too little space.
 pub fn check_output(
     model: &Gpt2,
     out: impl AsRef<Path>,
@@ -81,10 +81,10 @@ pub fn check_output(
     Ok(check_folder(out.as_ref(), bytes)?)
 }
 
-/// Bytes that are allowed for the configuration, the card and the header of the weights.
+/// Bytes reserved for the configuration, the card and the header of the weights.
 const BESIDE: u64 = 1 << 16;
 
-/// The configuration with what it says of the file made true.
+/// The configuration, updated to describe the file.
 fn config_for(config: &Gpt2Config, dtype: FloatType) -> Gpt2Config {
     let mut config = config.clone();
     let name = Value::from(dtype.torch_name());
@@ -194,7 +194,7 @@ fn header(tensors: &[Handle], dtype: FloatType) -> Result<Vec<u8>, SaveError> {
         tensor: "(header)".into(),
         message,
     };
-    // Without this, `transformers` refuses the file.
+    // `transformers` refuses the file without this.
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let metadata = Metadata::new(Some(format), infos).map_err(|e| wrong(e.to_string()))?;
     let mut header = serde_json::to_vec(&metadata).map_err(|e| wrong(e.to_string()))?;

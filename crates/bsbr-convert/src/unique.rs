@@ -1,21 +1,20 @@
-//! JSON objects whose keys must be unique and not too many.
+//! JSON objects with unique keys and a limited size.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The most entries accepted; a GPT-2 of a thousand layers has a sixth of it.
+/// The maximum number of entries; a GPT-2 of a thousand layers has a sixth of it.
 const MAX_ENTRIES: usize = 100_000;
-/// The longest key accepted, in bytes.
+/// The maximum length of a key, in bytes.
 const MAX_KEY: usize = 1024;
-/// The most dimensions accepted.
+/// The maximum number of dimensions.
 const MAX_RANK: usize = 8;
 
-/// The entries of a JSON object in the order of the file; `__metadata__` is left out.
+/// The entries of a JSON object in the order of the file, without `__metadata__`.
 ///
-/// What serde builds of an object keeps the last of equal keys in silence, and grows with
-/// whatever the file holds.
+/// Serde's own maps silently keep the last of duplicate keys, and grow with the file.
 #[derive(Debug)]
 pub(crate) struct UniqueMap<V>(pub(crate) Vec<(String, V)>);
 

@@ -1,4 +1,4 @@
-//! From a place where files are had one by one to a model folder.
+//! Collects a model folder from a source that provides files one by one.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,51 +7,49 @@ use super::names::{CONFIG, MAX_UNKNOWN, MOST_UNKNOWN, USUAL, WEIGHTS, companions
 use crate::error::LoadError;
 use crate::index::Index;
 
-/// A place that brings files of a model here by name, such as a repository on the Hub.
+/// A source that makes a model's files local by name, such as a repository on the Hub.
 pub trait FileSource {
-    /// Why a file cannot be had.
+    /// Why a file is unavailable.
     type Error: Error + 'static;
 
-    /// The paths of all files; `None` where nobody lists them.
+    /// The paths of all files; `None` if the source has no listing.
     ///
     /// # Errors
     ///
-    /// Why the list cannot be had now.
+    /// Why the list is unavailable.
     fn list(&mut self) -> Result<Option<Vec<String>>, Self::Error>;
 
-    /// Brings a file here; `None` where there is none of that name, or where it has more than
-    /// `max` bytes.
+    /// Makes a file local; `None` if it does not exist, or has more than `max` bytes.
     ///
     /// # Errors
     ///
-    /// Why the file cannot be had now.
+    /// Why the file is unavailable.
     fn fetch(&mut self, name: &str, max: Option<u64>) -> Result<Option<PathBuf>, Self::Error>;
 }
 
-/// A model whose files cannot be brought together.
+/// A model whose files cannot be collected.
 #[derive(Debug, thiserror::Error)]
 pub enum GatherError<E: Error + 'static> {
-    /// The place has a problem.
+    /// An error of the source.
     #[error(transparent)]
     Source(E),
-    /// Files that every model has are not there.
+    /// Required files are missing.
     #[error("{} missing", .0.join(", "))]
     Missing(Vec<String>),
-    /// An index of weights that is none, or that leads elsewhere.
+    /// An index of weights that is invalid, or that names files outside the folder.
     #[error(transparent)]
     Index(#[from] LoadError),
 }
 
-/// Brings the files of a model here: those of a [`ModelFolder`](super::ModelFolder), and none of
+/// Makes the files of a model local: those of a [`ModelFolder`](super::ModelFolder), without
 /// weights in other formats.
 ///
-/// The tokenizer comes before the weights, so that a model which cannot be used costs little. Where
-/// nobody lists the files, those that `transformers` reads are asked for, and a tokenizer must be
-/// among them.
+/// The tokenizer comes before the weights, so an unusable model costs little. Without a listing,
+/// the files that `transformers` reads are requested, and must include a tokenizer.
 ///
 /// # Errors
 ///
-/// [`GatherError`], which names all files that are missing as far as that costs nothing.
+/// [`GatherError`], which names all missing files that can be found out at no cost.
 pub fn gather<S: FileSource>(source: &mut S) -> Result<(), GatherError<S::Error>> {
     let listed = source.list().map_err(GatherError::Source)?;
     let mut missing = Vec::new();
@@ -97,7 +95,8 @@ pub fn gather<S: FileSource>(source: &mut S) -> Result<(), GatherError<S::Error>
     }
 }
 
-/// Brings the weights where all else is there; else only an index, which says what is missing.
+/// Fetches the weights if everything else is there; otherwise only an index, to report missing
+/// files.
 fn weights<E: Error + 'static>(
     fetch: &mut impl FnMut(&str, Option<u64>) -> Result<Option<PathBuf>, GatherError<E>>,
     usable: bool,

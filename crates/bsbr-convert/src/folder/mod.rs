@@ -1,4 +1,4 @@
-//! What a model folder holds, whether it is the user's own or was brought together from a repository.
+//! The contents of a model folder, local or collected from a repository.
 
 mod gather;
 pub(crate) mod names;
@@ -14,20 +14,20 @@ use crate::error::LoadError;
 use crate::{index, mapped};
 use names::{CONFIG, GENERATION, MAX_UNKNOWN, MOST_UNKNOWN, USUAL, WEIGHTS};
 
-/// The longest `config.json` accepted, in bytes.
+/// The size limit of `config.json`, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
-/// How deep folders are looked into for files that go along, and how many entries are looked at.
+/// The maximum depth of subfolders in the search for companions, and the maximum number of entries.
 const MAX_DEPTH: usize = 4;
 const MAX_ENTRIES: usize = 10_000;
 
-/// A folder as `save_pretrained` writes it.
+/// A folder as written by `save_pretrained`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFolder {
     root: PathBuf,
     weights: WeightFiles,
 }
 
-/// Where a folder's weights are.
+/// The weights of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WeightFiles {
     /// One safetensors file.
@@ -40,12 +40,12 @@ pub enum WeightFiles {
     ShardedPickle(PathBuf),
 }
 
-/// A file that goes with a model when it is saved elsewhere.
+/// A file to copy when a model is saved elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Companion {
-    /// Where it is.
+    /// Its current path.
     pub path: PathBuf,
-    /// Its path in the model folder, with `/` between its parts.
+    /// Its path in the model folder, with `/` as separator.
     pub name: String,
 }
 
@@ -61,14 +61,14 @@ impl From<PathBuf> for Companion {
 }
 
 impl ModelFolder {
-    /// Looks for weights in `root`: safetensors before pickles, one file before several.
+    /// Finds the weights in `root`: safetensors before pickles, one file before several.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where the folder cannot be read or has no weights.
+    /// [`LoadError`] if the folder cannot be read or has no weights.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, LoadError> {
         let root = root.into();
-        // Tells a folder that is not there from one without weights.
+        // Distinguishes a missing folder from one without weights.
         std::fs::read_dir(&root).map_err(LoadError::io(&root))?;
         let found = WEIGHTS
             .iter()
@@ -95,7 +95,7 @@ impl ModelFolder {
         &self.root
     }
 
-    /// Where the weights are.
+    /// The weights.
     pub fn weights(&self) -> &WeightFiles {
         &self.weights
     }
@@ -104,19 +104,19 @@ impl ModelFolder {
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where it is missing, or names the key that is wrong.
+    /// [`LoadError`] if the file is missing, or names the invalid key.
     pub fn config(&self) -> Result<Gpt2Config, LoadError> {
         let path = self.root.join(CONFIG);
         let text = mapped::read_text(&path, MAX_CONFIG)?;
         Gpt2Config::from_json(&text).map_err(|source| LoadError::Config { path, source })
     }
 
-    /// How the model's makers want it to generate: `generation_config.json`, or where there is none
-    /// what `config`, the folder's `config.json`, says of it.
+    /// The generation settings of the model's authors: `generation_config.json`, or if there is
+    /// none, those in `config`, the folder's `config.json`.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where a file cannot be read, or names the key that is wrong.
+    /// [`LoadError`] if a file cannot be read, or names the invalid key.
     pub fn generation(&self, config: &Gpt2Config) -> Result<GenerationDefaults, LoadError> {
         let path = self.root.join(GENERATION);
         let (path, defaults) = if path.is_file() {
@@ -129,12 +129,12 @@ impl ModelFolder {
         defaults.map_err(|source| LoadError::Config { path, source })
     }
 
-    /// The files that go with a model when another is made of it: those of its tokenizer,
-    /// `generation_config.json`, and all others but configuration, card, weights in any format,
-    /// hidden files and folders with weights of their own.
+    /// The files to copy to a model made from this one: those of its tokenizer,
+    /// `generation_config.json`, and all others except configuration, card, weights in any format,
+    /// hidden files and subfolders with weights.
     ///
-    /// Of files that `transformers` does not read by their names, at most 200 go along, none has
-    /// more than 16 MiB, and none is a link that leads out of the folder.
+    /// Of files that `transformers` does not read by name, at most 200 are included, none larger
+    /// than 16 MiB, and no links out of the folder.
     pub fn companions(&self) -> Vec<Companion> {
         let mut found = Vec::new();
         walk(&self.root, "", MAX_DEPTH, &mut found);
@@ -159,7 +159,7 @@ impl ModelFolder {
             .collect()
     }
 
-    /// Whether a file lies in the folder, or in the cache that the folder is of.
+    /// Whether a file is in the folder, or in the Hub cache that contains the folder.
     fn holds(&self, path: &Path) -> bool {
         match (self.root.canonicalize(), path.canonicalize()) {
             (Ok(folder), Ok(file)) => {
@@ -170,7 +170,7 @@ impl ModelFolder {
     }
 }
 
-/// The paths of a folder's files, below `prefix`. What cannot be read is no file that goes along.
+/// The paths of a folder's files, below `prefix`. Unreadable entries are skipped.
 fn walk(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<String>) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries.take(MAX_ENTRIES) {

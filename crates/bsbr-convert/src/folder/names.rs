@@ -1,22 +1,22 @@
-//! What the name of a file says of its part in a model folder.
+//! The roles of file names in a model folder.
 
 use std::collections::BTreeSet;
 
 /// The configuration.
 pub(crate) const CONFIG: &str = "config.json";
-/// How the model's makers want it to generate.
+/// The generation settings of the model's authors.
 pub(crate) const GENERATION: &str = "generation_config.json";
-/// The model card. It describes one model, so that one that is made of it gets another.
+/// The model card. It describes one model, so it is not copied to another.
 pub(crate) const CARD: &str = "README.md";
-/// Weights, in the order in which they are looked for: safetensors before pickles, one file before
-/// the index of several.
+/// Weights, in order of preference: safetensors before pickles, one file before the index of
+/// several.
 pub(crate) const WEIGHTS: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 ];
-/// Files beside configuration and weights that `transformers` reads.
+/// Other files that `transformers` reads.
 pub(crate) const USUAL: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -28,11 +28,11 @@ pub(crate) const USUAL: [&str; 9] = [
     "chat_template.json",
     GENERATION,
 ];
-/// The most bytes of a file that goes along and is not one of the usual ones.
+/// The size limit of other companions, in bytes.
 pub(crate) const MAX_UNKNOWN: u64 = 16 << 20;
-/// The most files of that kind.
+/// The maximum number of other companions.
 pub(crate) const MOST_UNKNOWN: usize = 200;
-/// Ends of names of files that hold tensors, whatever the format, tables of data, or whole folders.
+/// Extensions of tensors, tables of data, and archives.
 const TENSORS: [&str; 30] = [
     "7z",
     "arrow",
@@ -66,9 +66,9 @@ const TENSORS: [&str; 30] = [
     "zst",
 ];
 
-/// The files that go along when a model is made of the one in a folder with files of these names:
-/// all but configuration, card, weights in any format, hidden files, and folders with weights of
-/// their own, which are other models or states of a training.
+/// The files to copy to a model made from a folder with these file names: all except configuration,
+/// card, weights in any format, hidden files, and subfolders with weights, which are other models
+/// or training states.
 pub(crate) fn companions(names: &[String]) -> Vec<&str> {
     let others: BTreeSet<&str> = names
         .iter()
@@ -87,7 +87,7 @@ pub(crate) fn companions(names: &[String]) -> Vec<&str> {
     };
     let names = names.iter().map(String::as_str);
     let mut found: Vec<&str> = names.filter(goes_along).collect();
-    // Those of the folder itself come before those of folders in it.
+    // Files of the folder itself come before those of subfolders.
     found.sort_by_key(|name| name.matches('/').count());
     found
 }

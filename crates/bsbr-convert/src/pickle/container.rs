@@ -1,4 +1,4 @@
-//! What surrounds the pickles: a ZIP archive, or since before PyTorch 1.6 nothing.
+//! The container of pickles: a ZIP archive, or none before PyTorch 1.6.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -10,19 +10,19 @@ use super::cursor::MAX_PICKLE;
 use super::scan::{Refusal, scan};
 use crate::error::LoadError;
 
-/// The most files in an archive; one holds a file a tensor.
+/// The maximum number of files in an archive, which has one per tensor.
 const MAX_ENTRIES: usize = 100_000;
-/// How a legacy file starts, somewhere in its first pickle: 0x1950a86a20f9469cfc6c.
+/// The magic number in the first pickle of a legacy file: 0x1950a86a20f9469cfc6c.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// Bytes in which the magic number is looked for.
+/// The number of bytes in which to search for the magic number.
 const MAGIC_WINDOW: usize = 64;
-/// Where a TAR archive has its magic.
+/// The position of a TAR archive's magic.
 const TAR_MAGIC: std::ops::Range<usize> = 257..262;
 /// Pickles before the storages of a legacy file: magic number, version, system, the tensors, and
 /// the order of the storages.
 const LEGACY_PICKLES: usize = 5;
 
-/// Refuses a file that is no checkpoint, or whose pickles are not safe to read.
+/// Refuses a file that is not a checkpoint, or whose pickles are unsafe.
 pub(super) fn check(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     let window = bytes.get(..MAGIC_WINDOW).unwrap_or(bytes);
     if bytes.starts_with(b"PK\x03\x04") {
@@ -45,7 +45,7 @@ pub(super) fn check(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-/// The pickles stand one after the other at the start of the file.
+/// The pickles are consecutive at the start of the file.
 fn check_legacy(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     let mut start = 0;
     for _ in 0..LEGACY_PICKLES {
@@ -55,8 +55,8 @@ fn check_legacy(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// `torch.save` stores every file of its archive as it is, so nothing needs to be inflated to look
-/// at `data.pkl`, and an archive that would need it is refused.
+/// `torch.save` stores every file of its archive uncompressed, so `data.pkl` can be read directly.
+/// Compressed archives are refused.
 fn check_zip(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     let wrong = |e: zip::result::ZipError| malformed(path, &e.to_string());
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(wrong)?;
@@ -110,7 +110,7 @@ fn check_zip(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     for index in pickles {
         let mut pickle = Vec::new();
         archive
-            // `pytorch-reader` checks the sum, except where `torch.save` was told to write none.
+            // `pytorch-reader` checks the sum, unless `torch.save` wrote none.
             .by_index_with_options(index, ZipReadOptions::new().ignore_crc32(true))
             .map_err(wrong)?
             .take(MAX_PICKLE as u64)

@@ -2,19 +2,19 @@
 
 use super::scan::{Step, Stop};
 
-/// The largest pickle read, in bytes. A tensor takes about 150.
+/// The size limit of a pickle, in bytes. A tensor takes about 150.
 pub(super) const MAX_PICKLE: usize = 4 << 20;
-/// The longest string, in bytes: names of tensors and of storages.
+/// The limit of strings, in bytes: names of tensors and of storages.
 pub(super) const MAX_STRING: usize = 512;
 
-/// A place in a pickle.
+/// A position in a pickle.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// The start of `bytes`, of which no more than a pickle may have are looked at.
+    /// The start of `bytes`, limited to the maximum size of a pickle.
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes: bytes.get(..MAX_PICKLE).unwrap_or(bytes),
@@ -22,7 +22,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Bytes before this place.
+    /// Bytes before this position.
     pub(super) fn position(&self) -> usize {
         self.at
     }
@@ -52,14 +52,14 @@ impl<'a> Cursor<'a> {
             .ok_or_else(|| format!("a value of {length} bytes, expected at most {max}").into())
     }
 
-    /// A string with a length of `width` bytes before it.
+    /// A string preceded by a length of `width` bytes.
     pub(super) fn text(&mut self, width: usize) -> Step<&'a str> {
         let length = self.length(width, MAX_STRING)?;
         let text = std::str::from_utf8(self.take(length)?).map_err(|_| "a string is not UTF-8")?;
         Ok(text)
     }
 
-    /// What stands before the next line feed.
+    /// The text before the next line feed.
     pub(super) fn line(&mut self) -> Step<&'a str> {
         let bytes: &'a [u8] = self.bytes;
         let rest = bytes.get(self.at..).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! `pytorch_model.bin`: tensors that a pickle describes.
+//! `pytorch_model.bin`: tensors described by a pickle.
 //!
-//! A pickle is a program for a stack machine that may call anything. It is read by the
-//! `pytorch-reader` crate, which calls nothing: what it does not know it leaves out in silence.
-//! Here every pickle is scanned first, so that one which names anything but the parts of tensors
-//! is refused by that name, and so that no length or count in it costs more than a small file may.
+//! A pickle is a program for a stack machine that may call anything. The `pytorch-reader` crate
+//! reads it without calls and silently ignores unknown parts. Therefore every pickle is scanned
+//! first. A pickle with names other than those of tensor parts is refused, and lengths and counts
+//! are limited to what a small file may cost.
 
 mod container;
 mod cursor;
@@ -19,16 +19,16 @@ use crate::checkpoint::{Source, Stored};
 use crate::error::LoadError;
 use crate::mapped;
 
-/// What errors call the format.
+/// The name of the format in errors.
 const FORMAT: &str = "PyTorch";
 
-/// The tensors that the pickle at `path` describes; their storages are left unread.
+/// The tensors that the pickle at `path` describes; their storages are not read.
 ///
 /// # Errors
 ///
-/// [`LoadError`] where the file is neither a ZIP archive nor a legacy file of `torch.save`, is
-/// damaged, names what is no part of a tensor, or describes tensors larger than itself, or all of
-/// them more than twice as large.
+/// [`LoadError`] if the file is neither a ZIP archive nor a legacy file of `torch.save`, is
+/// damaged, contains a name that is not part of a tensor, or describes a tensor larger than the
+/// file, or tensors with more than twice its size in total.
 pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
     let map = mapped::map(path)?;
     container::check(path, &map)?;
@@ -42,7 +42,7 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
         .into_tensors()
         .into_iter()
         .map(|(name, tensor)| {
-            // A stride of zero makes a tensor of any size from one element.
+            // With a stride of zero, one element makes a tensor of any size.
             if tensor.byte_len() > size {
                 return Err(LoadError::tensor(
                     path,
@@ -64,8 +64,7 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
             Ok((name, stored))
         })
         .collect::<Result<Vec<_>, LoadError>>()?;
-    // Any number of tensors can be made from one storage; of a model's, two are: `wte` and
-    // `lm_head`.
+    // Many tensors can share one storage; in a model, two do: `wte` and `lm_head`.
     if total > size.saturating_mul(2) {
         return Err(LoadError::malformed(
             path,

@@ -1,25 +1,26 @@
-//! A walk over a pickle that runs nothing and keeps nothing.
+//! A scan of a pickle without execution.
 //!
-//! Only strings are followed through the stack and the memo, for a name may be put together from
-//! them; of every other value only its size is known, for fetching it from the memo copies it.
+//! Only strings are tracked through the stack and the memo, because a name may be composed of
+//! them. For other values only the size is tracked, because fetching them from the memo copies
+//! them.
 
 use std::collections::HashMap;
 
 use super::cursor::{Cursor, MAX_STRING};
 use crate::error::shorten;
 
-/// The most instructions of a pickle. A tensor takes about 50.
+/// The maximum number of instructions. A tensor takes about 50.
 const MAX_STEPS: usize = 1 << 18;
 /// The longest integer, in bytes.
 const MAX_INTEGER: usize = 16;
-/// The most values in a tuple: sizes, strides and the arguments that describe a tensor.
+/// The maximum number of values in a tuple: sizes, strides and the arguments of a tensor.
 const MAX_TUPLE: usize = 16;
-/// What a value takes in memory beside its text, in bytes, roughly.
+/// The approximate memory of a value besides its text, in bytes.
 const VALUE_SIZE: u64 = 128;
-/// What may be copied through the memo, in bytes.
+/// The maximum number of bytes copied through the memo.
 const MAX_COPIED: u64 = 64 << 20;
 
-/// Modules and names that describe tensors and the dictionary they are in.
+/// Modules and names that describe tensors and their dictionary.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("collections", &["OrderedDict"]),
     (
@@ -52,38 +53,38 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("torch.storage", &["UntypedStorage"]),
 ];
 
-/// Why a pickle is not read.
+/// Why a pickle is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It names something that is not allowed.
+    /// It contains a name that is not allowed.
     Name(String),
     /// It is damaged, or larger than the description of a model.
     At {
-        /// Byte of the pickle.
+        /// Offset in the pickle, in bytes.
         offset: usize,
-        /// What is wrong there.
+        /// The error at this offset.
         message: String,
     },
 }
 
-/// Why the walk ends.
+/// Why the scan ends.
 pub(super) enum Stop {
     Name(String),
     Wrong(String),
 }
 
-/// What an instruction gives.
+/// The result of an instruction.
 pub(super) type Step<T = ()> = Result<T, Stop>;
 
-/// A value on the stack, as far as it is followed.
+/// A value on the stack, as far as it is tracked.
 #[derive(Clone, Copy)]
 struct Value<'a> {
     text: Option<&'a str>,
-    /// What it takes in memory with all that is in it, in bytes, roughly.
+    /// The approximate memory of the value and its contents, in bytes.
     size: u64,
 }
 
-/// A value that holds nothing.
+/// An empty value.
 const EMPTY: Value<'static> = Value {
     text: None,
     size: VALUE_SIZE,
@@ -92,17 +93,17 @@ const EMPTY: Value<'static> = Value {
 struct Scanner<'a> {
     cursor: Cursor<'a>,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack at the marks that are open.
+    /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     copied: u64,
 }
 
-/// Walks over the pickle at the start of `bytes` and gives its length.
+/// Scans the pickle at the start of `bytes` and returns its length.
 ///
 /// # Errors
 ///
-/// [`Refusal`] names what is not allowed, or says where the pickle is wrong.
+/// [`Refusal`] names what is not allowed, or gives the position of an error.
 pub(super) fn scan(bytes: &[u8]) -> Result<usize, Refusal> {
     let mut scanner = Scanner {
         cursor: Cursor::new(bytes),
@@ -127,7 +128,7 @@ pub(super) fn scan(bytes: &[u8]) -> Result<usize, Refusal> {
 }
 
 impl<'a> Scanner<'a> {
-    /// One instruction; true where it ends the pickle.
+    /// One instruction; true if it ends the pickle.
     fn step(&mut self) -> Step<bool> {
         let op = self.cursor.byte()?;
         match op {
@@ -275,7 +276,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Pushes a value with things of `size` in it.
+    /// Pushes a value with contents of `size`.
     fn push_sized(&mut self, size: u64) {
         self.stack.push(Value {
             text: None,
@@ -322,7 +323,7 @@ impl<'a> Scanner<'a> {
         Ok(top)
     }
 
-    /// Pops everything above the last mark; how many values it was, and their size.
+    /// Pops everything above the last mark; returns the number of values and their size.
     fn pop_to_mark(&mut self) -> Step<(usize, u64)> {
         let mark = self.marks.pop().ok_or("a mark is missing")?;
         let values = self.stack.drain(mark.min(self.stack.len())..);
@@ -330,7 +331,7 @@ impl<'a> Scanner<'a> {
         Ok((count, values.map(|value| value.size).sum()))
     }
 
-    /// Pops `count` values and pushes one that holds them.
+    /// Pops `count` values and pushes one that contains them.
     fn replace(&mut self, count: usize) -> Step {
         let mut size = 0;
         for _ in 0..count {
