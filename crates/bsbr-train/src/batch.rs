@@ -1,4 +1,4 @@
-//! Windows through a model: micro-batches side by side, and the cross entropy of their targets.
+//! Windows through a model: parallel micro-batches, and the cross entropy of their targets.
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::{Gpt2, TokenBatch};
@@ -12,14 +12,14 @@ use crate::error::TrainError;
 use crate::gradients::accumulate;
 use crate::recompute::Pass;
 
-/// Losses of one step or of a part of it.
+/// Losses of a step or a part of it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Losses {
     /// This part's share of the step's loss.
     pub value: f64,
-    /// Sum of the cross entropies of the targets that are weighted up, the answers, in nats.
+    /// Sum of the cross entropies of the answers, the targets with higher weights, in nats.
     pub answers: f64,
-    /// How many they are.
+    /// The number of answer tokens.
     pub answer_count: u64,
 }
 
@@ -44,10 +44,10 @@ pub(crate) fn total_weight(windows: &[TrainWindow]) -> f64 {
         .sum()
 }
 
-/// Gradients and losses of micro-batches, each with its number in the step.
+/// Gradients and losses of numbered micro-batches.
 ///
-/// `micro_batch` gives a micro-batch's share of both. Up to `threads` are computed at a time, and
-/// summed in their order, whatever the threads.
+/// `micro_batch` computes a micro-batch's share of both. Up to `threads` are computed at a time,
+/// and summed in their order, so the result does not depend on the threads.
 pub(crate) fn micro_batches(
     model: &Gpt2,
     parts: &[(u64, &[TrainWindow])],
@@ -64,7 +64,7 @@ pub(crate) fn micro_batches(
                 let workers: Vec<_> = side_by_side
                     .iter()
                     .map(|&(number, rows)| {
-                        // Leaves of its own: graphs that share leaves wait for each other.
+                        // New leaves, because graphs that share leaves wait for each other.
                         let model = model.valid().train();
                         scope.spawn(move || micro_batch(&model, number, rows))
                     })
@@ -87,13 +87,13 @@ pub(crate) fn micro_batches(
     Ok((total.unwrap_or_default(), losses))
 }
 
-/// Threads that the machine has.
+/// The number of threads of the machine.
 pub(crate) fn machine_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Where in a table of `n_positions` a micro-batch's windows of `window` tokens start: a pure
-/// function of the seed, the step and the micro-batch.
+/// The position in a table of `n_positions` where a micro-batch's windows of `window` tokens
+/// start: a pure function of the seed, the step and the micro-batch.
 pub(crate) fn position_offset(
     seed: u64,
     step: u64,
@@ -108,7 +108,7 @@ pub(crate) fn position_offset(
     rng.random_range(0..=room) as usize
 }
 
-/// Windows of one length, as a model reads them.
+/// Windows of one length, as model input.
 pub(crate) struct Rows {
     /// All tokens but the last of each window.
     pub inputs: TokenBatch,
@@ -145,7 +145,7 @@ impl Rows {
 
     /// Sum of weight times cross entropy over the targets, in nats. `[1]`
     ///
-    /// Without `weights`, the targets have their own.
+    /// Without `weights`, the targets' own weights are used.
     pub fn cross_entropy(
         &self,
         hidden: Tensor<2>,
@@ -162,7 +162,7 @@ impl Rows {
         bsbr_kernels::linear_cross_entropy(hidden, table, targets, weights)
     }
 
-    /// What the model makes of the targets that are weighted up.
+    /// Losses of the answers.
     pub fn answers(&self, hidden: &Tensor<2>, model: &Gpt2) -> Losses {
         let is_answer: Vec<f32> = self
             .weights
@@ -183,8 +183,8 @@ impl Rows {
     }
 }
 
-/// Gradients of a micro-batch's share of the mean cross entropy of a step whose targets weigh
-/// `total_weight` together.
+/// Gradients of a micro-batch's share of the mean cross entropy of a step with targets of total
+/// weight `total_weight`.
 pub(crate) fn language_modelling(
     model: &Gpt2,
     windows: &[TrainWindow],

@@ -1,9 +1,8 @@
-//! Checkpoints: one file each, whole or not there at all.
+//! Checkpoints: single files, written atomically.
 //!
-//! A checkpoint is a safetensors file with the model's tensors, the optimiser's state as bytes and
-//! a header that says what run and step it belongs to, and what header and content hash to. It is
-//! written beside its place and renamed.
-//! The last two are kept, so that a damaged one does not end a run.
+//! A checkpoint is a safetensors file with the model's tensors, the optimiser's state as bytes, and
+//! a header with the run, the step, and a hash of header and contents. It is written under a
+//! temporary name and renamed. The last two are kept, so a damaged one does not end a run.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,22 +23,22 @@ use crate::optimizer::{Optimizer, number_parameters};
 
 /// The name of a run's history in a checkpoint.
 const HISTORY: &str = "history";
-/// The version of the format. The first one said none, and hashed the tensors alone.
+/// The version of the format. The first version had none, and hashed only the tensors.
 const VERSION: &str = "2";
 /// The key of the hash in a header.
 const SUM: &str = "sha256";
 
-/// Where a run stands.
+/// The state of a run.
 pub struct State {
-    /// Steps made.
+    /// The number of finished steps.
     pub step: u64,
     /// The weights.
     pub model: Gpt2,
     /// The optimiser.
     pub optimizer: Optimizer,
-    /// What the run has noted of itself; the loop keeps it and does not read it.
+    /// The run's own notes; the loop stores them without reading them.
     pub history: Vec<u8>,
-    /// Whether the run is over.
+    /// Whether the run has ended.
     pub ended: bool,
 }
 
@@ -56,8 +55,8 @@ impl State {
     }
 }
 
-/// The hash that ties a checkpoint to its run: of the configuration and of what else the run
-/// depends on.
+/// The hash that binds a checkpoint to its run: of the configuration and of everything else that
+/// determines the run.
 pub fn run_hash(config: &impl Serialize, rest: &[&[u8]]) -> Result<String, TrainError> {
     let config = serde_json::to_vec(config).map_err(|e| TrainError::Config {
         setting: "configuration".into(),
@@ -71,22 +70,22 @@ pub fn run_hash(config: &impl Serialize, rest: &[&[u8]]) -> Result<String, Train
     Ok(hex(hash))
 }
 
-/// What a run depends on: a checkpoint of another run is not gone on from.
+/// What determines a run; it does not resume from a checkpoint of another.
 #[derive(Debug, Clone)]
 pub struct RunIdentity {
     /// Hash of all of it.
     hash: String,
-    /// The hashes of its parts by what they are called, to say which one has changed.
+    /// The hashes of its named parts, to report which one has changed.
     parts: Vec<(&'static str, String)>,
 }
 
 impl RunIdentity {
-    /// A run whose whole has this hash, see [`run_hash`].
+    /// A run with this hash of the whole, see [`run_hash`].
     pub fn new(hash: String, parts: Vec<(&'static str, String)>) -> Self {
         Self { hash, parts }
     }
 
-    /// The names of the parts that differ from those of a checkpoint, in words.
+    /// The names of the parts that differ from a checkpoint's, as text.
     fn changed(&self, metadata: &HashMap<String, String>) -> String {
         let differs = |(name, own): &&(&str, String)| {
             let found = metadata.get(&part_key(name));
@@ -94,7 +93,7 @@ impl RunIdentity {
         };
         let changed: Vec<&str> = self.parts.iter().filter(differs).map(|one| one.0).collect();
         match changed.as_slice() {
-            // Of checkpoints from before parts were noted.
+            // Older checkpoints have no hashes of parts.
             [] => "other settings, data, model or tokenizer".to_owned(),
             names => format!("another {}", names.join(" and another ")),
         }
@@ -125,12 +124,12 @@ pub(crate) fn hex(hash: Sha256) -> String {
 
 /// Writes the checkpoint of `state` into `folder` and removes all but the last two.
 ///
-/// Those of later steps are removed first: they were refused, or belong to steps that are made
-/// again, and must not push out the new ones.
+/// Checkpoints of later steps are removed first. They were refused, or belong to steps that are
+/// repeated, and must not replace the new ones.
 ///
 /// # Errors
 ///
-/// [`TrainError::Output`] where the folder cannot be written; what was there is then untouched.
+/// [`TrainError::Output`] if the folder cannot be written; its files are then unchanged.
 pub fn save(folder: &Path, state: &State, run: &RunIdentity) -> Result<PathBuf, TrainError> {
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     visit_tensors(&state.model, |name, data| {
@@ -187,13 +186,12 @@ pub fn save(folder: &Path, state: &State, run: &RunIdentity) -> Result<PathBuf, 
     Ok(path)
 }
 
-/// The newest checkpoint of the run in `folder` that can be read, and what was wrong with newer
-/// ones.
+/// The newest readable checkpoint of the run in `folder`, and the errors of newer ones.
 ///
 /// # Errors
 ///
-/// [`TrainError::Checkpoint`] where checkpoints of another run or of another version of the format
-/// lie in the folder.
+/// [`TrainError::Checkpoint`] if the folder contains checkpoints of another run or another version
+/// of the format.
 pub fn load_newest(
     folder: &Path,
     run: &RunIdentity,
@@ -229,7 +227,7 @@ pub fn load_newest(
 }
 
 enum LoadError {
-    /// With what it had.
+    /// With the parts that differ.
     OtherRun(String),
     OtherVersion,
     Damaged(String),
@@ -248,7 +246,7 @@ fn load(path: &Path, run: &RunIdentity, state: State) -> Result<State, LoadError
             .iter()
             .map(|(name, view)| (name.as_str(), view.data())),
     );
-    // Before anything that the header says is believed.
+    // Checked before anything in the header is used.
     if metadata.get(SUM) != Some(&found) {
         return Err(match metadata.contains_key("version") {
             true => damaged("its content is not what was written".into()),
@@ -303,7 +301,7 @@ fn load(path: &Path, run: &RunIdentity, state: State) -> Result<State, LoadError
     })
 }
 
-/// The hash of a header, less the hash in it, and of named bytes, whatever their order.
+/// The hash of a header, without the hash in it, and of named bytes, independent of their order.
 fn checksum<'a>(
     header: &HashMap<String, String>,
     tensors: impl Iterator<Item = (&'a str, &'a [u8])>,
@@ -313,7 +311,7 @@ fn checksum<'a>(
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_unstable();
     let mut hash = Sha256::new();
-    // Each part with its length, so that no byte can pass from one to the next.
+    // Each part is hashed with its length, so no byte can move from one part to the next.
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
@@ -329,15 +327,15 @@ fn checksum<'a>(
     hex(hash)
 }
 
-/// Bytes that the checkpoints of a run may add to what is in `folder`: two, and a third while it is
-/// written.
+/// The additional bytes that the checkpoints of a run may need in `folder`: two, and a third while
+/// it is written.
 pub(crate) fn bytes_to_come(folder: &Path, model: &Gpt2) -> u64 {
-    // Weights, and two moments of each.
+    // Weights and two moments of each.
     let one = 12 * model.num_params() as u64;
     one * (3 - list(folder).len().min(2) as u64)
 }
 
-/// Checkpoints in `folder` with the steps that they are named for, oldest first.
+/// Checkpoints in `folder` with the steps in their names, oldest first.
 fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
     let step = |path: &Path| -> Option<u64> {
         let name = path.file_name()?.to_str()?;

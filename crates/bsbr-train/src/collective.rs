@@ -1,4 +1,4 @@
-//! Gradients summed by several devices among themselves.
+//! Sums of gradients by collective operations among devices.
 
 use bsbr_gpt2::Gpt2;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -6,8 +6,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::distributed::{ReduceOperation, all_reduce};
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// An operation that all devices do together, each with a tensor of one shape, and after which
-/// each has the sum.
+/// A collective operation: each device passes a tensor of the same shape, and receives the sum.
 pub(crate) trait Collective {
     fn sum<const D: usize>(&self, own: Tensor<D>) -> Tensor<D>;
 }
@@ -23,8 +22,8 @@ impl Collective for AllReduce<'_> {
 
 /// The sum of every device's gradients; each device calls this with its own.
 ///
-/// A parameter that has a gradient on no device stays without one: an optimiser moves a parameter
-/// whose gradient is zero, where it decays.
+/// A parameter without a gradient on any device stays without one: the optimiser would decay a
+/// parameter whose gradient is zero.
 pub(crate) fn sum_over_devices(
     model: &Gpt2,
     grads: GradientsParams,
@@ -89,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// Two threads that sum as two devices would.
+    /// Two threads that sum like two devices.
     #[derive(Default)]
     struct Pair {
         slot: Mutex<Vec<TensorData>>,

@@ -1,4 +1,4 @@
-//! What a pretraining run is: a file that names it wholly.
+//! The configuration of a pretraining run: a file that determines it completely.
 
 use bsbr_data::stream::StreamConfig;
 use bsbr_gpt2::{Gpt2Config, TokenIds};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::schedule;
 
-/// A pretraining run. Same file, same seed, same backend: same weights.
+/// A pretraining run. The same file, seed and backend give the same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
@@ -15,9 +15,9 @@ pub struct PretrainConfig {
     pub seed: u64,
     /// Shape of the model; `vocab_size` is the tokenizer's.
     pub model: ModelShape,
-    /// How the weights are updated.
+    /// The updates of the weights.
     pub optimizer: OptimizerConfig,
-    /// What is read, stage after stage.
+    /// The training data, in stages.
     pub stages: Vec<Stage>,
 }
 
@@ -37,8 +37,8 @@ pub struct ModelShape {
 
 /// Learning rates and their schedule.
 ///
-/// Matrices of the blocks are updated by Muon, everything else by AdamW. Each rate rises linearly
-/// for `warmup_steps`, then falls along a cosine to `final_share` of itself at `schedule_steps`.
+/// Muon updates the matrices of the blocks, AdamW everything else. Each rate rises linearly for
+/// `warmup_steps`, then falls along a cosine to `final_share` of its maximum at `schedule_steps`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -54,13 +54,13 @@ pub struct OptimizerConfig {
     pub warmup_steps: u64,
     /// The step at which the cosine would end; the run may stop before it.
     pub schedule_steps: u64,
-    /// Share of the rates that is left at the end.
+    /// Share of the rates at the end.
     pub final_share: f64,
     /// Largest global norm of the gradients.
     pub clip_norm: f64,
 }
 
-/// AdamW as PyTorch has it, with an epsilon of 1e-8; matrices decay, nothing else does.
+/// PyTorch's AdamW, with an epsilon of 1e-8; only matrices decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdamW {
@@ -70,11 +70,11 @@ pub struct AdamW {
     pub beta_1: f64,
     /// Decay of the mean of their squares.
     pub beta_2: f64,
-    /// Weight decay of matrices, in shares of the learning rate.
+    /// Weight decay of matrices, relative to the learning rate.
     pub weight_decay: f64,
     /// Share of the steps over which the rate rises.
     pub warmup_share: f64,
-    /// Share of the rate that is left at the end of its cosine; 1 keeps it level.
+    /// Share of the rate at the end of its cosine; 1 keeps it constant.
     pub final_share: f64,
     /// Largest global norm of the gradients.
     pub clip_norm: f64,
@@ -94,7 +94,7 @@ impl Default for AdamW {
     }
 }
 
-/// A stretch of steps over windows of one length.
+/// A number of steps with windows of one length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
@@ -104,12 +104,13 @@ pub struct Stage {
     pub rows: usize,
     /// Windows per forward pass; the gradients of a step are accumulated over them.
     pub micro_rows: usize,
-    /// What the windows hold, and their length.
+    /// The contents and length of the windows.
     pub stream: StreamConfig,
 }
 
 impl PretrainConfig {
-    /// The model's configuration, for a vocabulary of `vocab_size` that ends texts with `eos`.
+    /// The model's configuration, for a vocabulary of `vocab_size` with the end-of-text token
+    /// `eos`.
     pub fn gpt2(&self, vocab_size: usize, eos: Option<u32>) -> Gpt2Config {
         Gpt2Config {
             vocab_size,
@@ -131,7 +132,7 @@ impl PretrainConfig {
         self.stages.iter().map(|stage| stage.steps).sum()
     }
 
-    /// The stage that step `step` belongs to, and its number.
+    /// The stage of step `step`, and its number.
     pub fn stage(&self, step: u64) -> Option<(usize, &Stage)> {
         let mut end = 0;
         self.stages.iter().enumerate().find(|(_, stage)| {
@@ -153,7 +154,7 @@ impl PretrainConfig {
             .sum()
     }
 
-    /// What the learning rates are multiplied by at step `step`.
+    /// The factor of the learning rates at step `step`.
     pub fn rate(&self, step: u64) -> f64 {
         let OptimizerConfig {
             warmup_steps,
@@ -164,11 +165,11 @@ impl PretrainConfig {
         schedule::rate(step, warmup_steps, schedule_steps, final_share)
     }
 
-    /// Checks the settings against each other.
+    /// Checks that the settings are consistent.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`] names the setting that is wrong.
+    /// [`TrainError::Config`] names the invalid setting.
     pub fn validate(&self) -> Result<(), TrainError> {
         let wrong = |setting: &str, message: String| {
             Err(TrainError::Config {

@@ -1,45 +1,44 @@
-//! Which devices share the work of a step.
+//! The devices that share the work of a step.
 
 use bsbr_kernels::has_collectives;
 use burn::tensor::Device;
 
 use crate::error::TrainError;
 
-/// The devices that the micro-batches of a step are dealt out to, in turns.
+/// The devices over which the micro-batches of a step are distributed in turn.
 ///
-/// The default names none: the model's own device does all. The weights are updated, and kept, on
-/// the model's device. What a run computes does not depend on its devices but for rounding: the
-/// gradients of a device are summed first, and then those of all devices in the order of this list.
-/// A run may therefore go on with other devices than it began with.
+/// The default is an empty list: the model's own device does all work. The weights are updated and
+/// kept on the model's device. The result of a run depends on its devices only by rounding:
+/// gradients are summed first per device, then over devices in the order of this list. A run may
+/// therefore resume on other devices.
 #[derive(Debug, Clone, Default)]
 pub struct Devices {
     list: Vec<Device>,
     strategy: Strategy,
 }
 
-/// How the gradients of several devices come together.
+/// How the gradients of several devices are combined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// They are copied to the model's device and summed there. Any devices, of different backends
-    /// too.
+    /// Gradients are copied to the model's device and summed there. Works with any devices, also of
+    /// different backends.
     #[default]
     MultiDevice,
-    /// Distributed data parallel: the devices sum them among themselves by collective operations,
-    /// which only CUDA has.
+    /// Distributed data parallel: the devices sum the gradients by collective operations, which
+    /// only CUDA supports.
     Ddp,
 }
 
 impl Devices {
-    /// Devices that work side by side.
+    /// Devices that work in parallel.
     ///
-    /// One that is listed twice gets two shares of the work, unless the strategy is
+    /// A device that is listed twice gets two shares of the work, unless the strategy is
     /// [`Strategy::Ddp`].
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`] where the list is empty, or names a device twice for
-    /// [`Strategy::Ddp`]; [`TrainError::NoCollectives`] where that strategy is asked for and a
-    /// device has none.
+    /// [`TrainError::Config`] if the list is empty, or names a device twice for [`Strategy::Ddp`];
+    /// [`TrainError::NoCollectives`] if a device does not support that strategy.
     pub fn new(list: Vec<Device>, strategy: Strategy) -> Result<Self, TrainError> {
         let wrong = |message: String| TrainError::Config {
             setting: "devices".into(),
@@ -65,12 +64,12 @@ impl Devices {
         Ok(Self { list, strategy })
     }
 
-    /// The devices; none where the model's own does all.
+    /// The devices; empty if the model's own device does all work.
     pub fn list(&self) -> &[Device] {
         &self.list
     }
 
-    /// How their gradients come together.
+    /// How their gradients are combined.
     pub fn strategy(&self) -> Strategy {
         self.strategy
     }

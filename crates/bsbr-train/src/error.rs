@@ -1,16 +1,16 @@
-//! What can go wrong in training.
+//! Errors in training.
 
 use std::path::PathBuf;
 
-/// A training run that cannot start or go on.
+/// A training run that cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// A setting that cannot be used.
+    /// An invalid setting.
     #[error("{setting}: {message}")]
     Config {
         /// The setting.
         setting: String,
-        /// What is wrong with it, and what to do.
+        /// The error, and what to do.
         message: String,
     },
     /// A file that cannot be read or written.
@@ -18,10 +18,10 @@ pub enum TrainError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A place that cannot be written.
+    /// A path that cannot be written.
     #[error(transparent)]
     Output(#[from] bsbr_files::FileError),
     /// A checkpoint that is damaged or belongs to another run.
@@ -29,10 +29,10 @@ pub enum TrainError {
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The error, and what to do.
         message: String,
     },
-    /// The loss is no longer a number.
+    /// The loss is NaN or infinite.
     #[error(
         "the loss at step {step} is {loss}; the last checkpoint is kept: \
          lower the learning rate, or start from an earlier checkpoint"
@@ -43,7 +43,7 @@ pub enum TrainError {
         /// The loss.
         loss: f64,
     },
-    /// Gradients that are no numbers.
+    /// Gradients are NaN or infinite.
     #[error(
         "the gradients at step {step} are not finite; the last checkpoint is kept: \
          lower the learning rate, or start from an earlier checkpoint"
@@ -52,7 +52,7 @@ pub enum TrainError {
         /// The step.
         step: u64,
     },
-    /// A precision that a device cannot compute in.
+    /// A precision that a device does not support.
     #[error(
         "{precision}: {device} does not compute in it; train in f32, which needs twice the memory for \
          activations, or on a device that does: flex computes in f16 and bf16, a GPU in what its \
@@ -64,7 +64,7 @@ pub enum TrainError {
         /// The device.
         device: String,
     },
-    /// A strategy for several devices that one of them cannot follow.
+    /// A strategy that a device does not support.
     #[error(
         "strategy ddp: {device} has no collective operations, which only CUDA devices have; \
          use the strategy multi-device, which takes any"
@@ -73,7 +73,7 @@ pub enum TrainError {
         /// The device.
         device: String,
     },
-    /// A device that failed in the middle of a step.
+    /// A device that failed during a step.
     #[error(
         "device {place} of the list failed: {message}; the last checkpoint is kept: \
          run again to go on from it, without that device if need be"
@@ -81,19 +81,19 @@ pub enum TrainError {
     Worker {
         /// Its place in the list, from 1.
         place: usize,
-        /// Why.
+        /// The cause.
         message: String,
     },
-    /// A device that failed where there is no list of them.
+    /// A device that failed, without a list of devices.
     #[error("the device failed: {message}; nothing of the step is kept")]
     Device {
-        /// Why.
+        /// The cause.
         message: String,
     },
     /// A file of texts that cannot be read.
     #[error(transparent)]
     Dataset(#[from] bsbr_data::dataset::DatasetError),
-    /// A tokenizer that cannot be used.
+    /// An invalid tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] bsbr_data::tokenizer::TokenizerError),
     /// A model that cannot be built.

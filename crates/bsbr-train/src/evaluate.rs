@@ -1,4 +1,4 @@
-//! What a model has learned of storybook: its perplexity, and which questions it answers.
+//! Evaluation on storybook: perplexity and questions.
 
 use std::ops::Range;
 
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::questions::Question;
 
-/// What is measured, and on how much.
+/// The settings of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSpec {
     /// Seed of the texts and questions.
     pub seed: u64,
-    /// Split that they come from.
+    /// Their split.
     pub split: Split,
     /// Plain texts of each domain for the perplexity.
     pub texts_per_domain: u64,
     /// Words of such a text.
     pub words_per_text: usize,
-    /// Least distances between a fact and its question, in words.
+    /// Minimum distances between a fact and its question, in words.
     pub distances: Vec<usize>,
     /// Questions at each distance.
     pub questions: u64,
@@ -34,37 +34,37 @@ pub struct EvaluationSpec {
 /// Questions about facts at one distance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QaScore {
-    /// Least distance asked for, in words.
+    /// Minimum distance, in words.
     pub min_distance_words: usize,
-    /// Tokens between fact and question, on average.
+    /// Mean number of tokens between fact and question.
     pub mean_distance_tokens: f64,
-    /// Questions asked: those of the specification that the model has positions for.
+    /// The number of questions that fit the model's positions.
     pub questions: u64,
-    /// Questions where the right candidate is the likeliest of all candidates.
+    /// Questions where the correct candidate has the highest likelihood.
     pub among_candidates: u64,
-    /// Questions where the most probable tokens spell the right answer.
+    /// Questions where greedy decoding gives the correct answer.
     pub exact: u64,
-    /// Answers to choose from; chance is one in so many.
+    /// Number of candidates; chance is one in this number.
     pub num_candidates: usize,
 }
 
-/// What a model has learned of storybook.
+/// The result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// exp of the mean cross entropy of a token of plain text, each text alone in one window,
+    /// exp of the mean cross entropy per token of plain text, with each text alone in one window,
     /// after the end-of-text token.
     pub perplexity: f64,
-    /// Tokens that the perplexity is over.
+    /// The number of tokens for the perplexity.
     pub tokens: u64,
     /// Questions by distance.
     pub qa: Vec<QaScore>,
 }
 
-/// Measures `model` on texts and questions that training has not seen.
+/// Evaluates `model` on texts and questions that are not in its training data.
 ///
 /// # Errors
 ///
-/// [`TrainError`] where a text does not fit the model or its tokenizer.
+/// [`TrainError`] if a text does not fit the model or its tokenizer.
 pub fn evaluate(
     model: &Gpt2,
     tokenizer: &TextTokenizer,
@@ -98,12 +98,12 @@ pub fn evaluate(
     })
 }
 
-/// Negative log likelihood of the tokens `ids[scored]`, summed, in nats: each is predicted from all
-/// tokens before it.
+/// Sum of the negative log likelihoods of the tokens `ids[scored]`, in nats; each is predicted from
+/// all earlier tokens.
 ///
 /// # Errors
 ///
-/// [`InputError`] where the model cannot take the tokens before the last.
+/// [`InputError`] if the model cannot take the tokens before the last.
 pub fn negative_log_likelihood(
     model: &Gpt2,
     ids: &[u32],
@@ -129,7 +129,7 @@ pub fn nll(model: &Gpt2, hidden: Tensor<3>, ids: &[u32], scored: Range<usize>) -
     let weights = Tensor::from_data(TensorData::new(weights, [count]), &device);
     let hidden = hidden.narrow(1, 0, count);
     let sum = match model.packed_bytes() > 0 {
-        // The table is not what a packed output layer multiplies.
+        // A packed output layer does not use the table.
         true => {
             let logits = model.logits(hidden);
             let shape = [count, logits.dims()[2]];

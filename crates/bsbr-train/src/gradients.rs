@@ -1,4 +1,5 @@
-//! Gradients of a whole model: of a loss, summed over micro-batches, clipped by their global norm.
+//! Gradients of a whole model: of a loss, summed over micro-batches, and clipped by their global
+//! norm.
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
@@ -9,15 +10,15 @@ use burn::tensor::Tensor;
 use crate::batch::{language_modelling, total_weight};
 use crate::error::TrainError;
 
-/// Gradients of the mean cross entropy of the next token over windows of one length, and the mean
-/// itself in nats: what a step of training computes.
+/// Gradients of the mean next-token cross entropy over windows of one length, and the mean itself
+/// in nats: the computation of a training step.
 ///
-/// With `recompute` each block is computed a second time in the backward pass, so that the
-/// activations of one block are in memory rather than those of all. The gradients are the same.
+/// With `recompute`, the backward pass computes each block a second time, so memory holds the
+/// activations of one block instead of all. The gradients are the same.
 ///
 /// # Errors
 ///
-/// [`TrainError::Input`] where the model cannot take the windows.
+/// [`TrainError::Input`] if the model cannot take the windows.
 pub fn of_next_tokens(
     model: &Gpt2,
     windows: &[TrainWindow],
@@ -28,7 +29,7 @@ pub fn of_next_tokens(
     Ok((grads, losses.value))
 }
 
-/// Sums `new` into `total`, parameter by parameter.
+/// Adds `new` to `total`, parameter by parameter.
 pub fn accumulate<M: Module>(
     module: &M,
     total: Option<GradientsParams>,
@@ -44,10 +45,11 @@ pub fn accumulate<M: Module>(
     }
 }
 
-/// Scales the gradients so that their global norm is at most `max_norm`; gives the norm they had.
+/// Scales the gradients so that their global norm is at most `max_norm`; returns the original
+/// norm.
 ///
-/// The norm is that of all gradients together, as PyTorch's `clip_grad_norm_` has it; Burn's own
-/// clipping bounds each tensor alone.
+/// The norm covers all gradients together, like PyTorch's `clip_grad_norm_`; Burn's own clipping
+/// limits each tensor separately.
 pub fn clip_global_norm<M: Module>(
     module: &M,
     grads: GradientsParams,

@@ -1,4 +1,4 @@
-//! Initial weights of a model that is trained from nothing.
+//! Initial weights of a model that is trained from scratch.
 
 use bsbr_gpt2::parameters::replace_tensors;
 use bsbr_gpt2::{ConfigError, Gpt2, Gpt2Config};
@@ -9,9 +9,9 @@ use rand_chacha::ChaCha8Rng;
 
 /// Root mean square of a token's embedding, and of a position's, before training.
 const EMBEDDING_RMS: f64 = 0.3;
-/// Weight of the final norm, so that logits start small though embeddings do not.
+/// Weight of the final norm, which makes initial logits small although embeddings are not.
 const FINAL_NORM_WEIGHT: f64 = 0.15;
-/// Share of the residual stream that positions start in; tokens start in the rest.
+/// Share of the residual stream with initial positions; tokens have the rest.
 const POSITION_SHARE: f64 = 1.0 / 3.0;
 /// Angular frequency of the fastest position sinusoid, in radians a token.
 const FASTEST: f64 = 2.0;
@@ -19,42 +19,43 @@ const FASTEST: f64 = 2.0;
 const LOOK_BACK_GAIN: f64 = 2.8;
 /// Scale of the queries and keys of the heads that start as matching heads.
 const MATCH_GAIN: f64 = 1.6;
-/// Tokens that the narrowest neighbourhood head looks back over; each further one looks four times
+/// Tokens that the narrowest neighbourhood head looks back over; each further head looks four times
 /// as far.
 const NARROWEST: f64 = 16.0;
-/// Tokens back beyond which matching heads find less and less; what matches best still wins.
+/// The distance in tokens from which matching heads prefer nearer matches; the best match still
+/// wins.
 const MATCH_REACH: f64 = 24.0;
-/// The greatest part of a matching head's dimensions that tell distances.
+/// The largest share of a matching head's dimensions that encode distance.
 const MATCH_DISTANCE_SHARE: f64 = 0.5;
-/// Scale of the queries and keys by which heads of the later layers tell distances.
+/// Scale of the queries and keys by which heads of the later layers measure distance.
 const DISTANCE_GAIN: f64 = 2.8;
 /// How strongly a matching head copies what it finds, in units of an embedding.
 const COPY_GAIN: f64 = 2.0;
 
-/// A model with the weights that pretraining starts from: a pure function of `config` and `seed`.
+/// A model with the initial weights of pretraining: a pure function of `config` and `seed`.
 ///
-/// Weights are normal as GPT-2's are, with three differences that let a small model find what it
-/// read thousands of tokens ago after few tokens of training (the format stays GPT-2):
+/// Weights are normal as in GPT-2, with four differences that let a small model retrieve text from
+/// thousands of tokens ago after little training (the format stays GPT-2):
 ///
 /// - The position table starts as sinusoids on a third of the dimensions, token embeddings on the
 ///   others, so that a window at a random offset trains all positions.
 /// - The heads of the first layer start by looking 1, 2, 3, … tokens back: their queries are the
-///   position sinusoids turned by that distance. Each copies what it sees into random directions
-///   of its own.
-/// - The first head of each later layer but the last starts as a matching head: it looks for
-///   tokens that were preceded by the current token, the more so where the tokens before that
-///   agree as well and the nearer they are, and copies the one it finds.
+///   position sinusoids rotated by that distance. Each copies what it sees into its own random
+///   directions.
+/// - The first head of each later layer except the last starts as a matching head (an induction
+///   head): it looks for tokens that were preceded by the current token, prefers matches of several
+///   tokens and near matches, and copies the one it finds.
 /// - The other heads of the later layers start as neighbourhood heads: they look at the last 16,
-///   64, 256, … tokens. Without them a small model learns to guess from all that it has read where
-///   the last few sentences know better.
+///   64, 256, … tokens. Without them a small model learns to guess from all earlier text even if
+///   the last few sentences predict better.
 ///
-/// These heads are a start, not a freeze: every weight is trained.
+/// These heads are only initial: every weight is trained.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] where the configuration cannot be used.
+/// [`ConfigError`] if the configuration is invalid.
 pub fn init(config: &Gpt2Config, seed: u64, device: &Device) -> Result<Gpt2, ConfigError> {
-    // The plan makes as much as the sizes say.
+    // Validated first, because the plan allocates what the sizes say.
     config.validate()?;
     let plan = Plan::new(config, seed);
     let model = Gpt2::zeros(config, device)?;
@@ -71,13 +72,14 @@ struct Plan {
     num_layers: usize,
     initializer_range: f64,
     seed: u64,
-    /// Dimensions that hold positions; even.
+    /// Dimensions for positions; an even number.
     position_dims: usize,
     /// `[head_dim, token_dims]`, rows orthonormal: how heads read a token.
     reader: Vec<Vec<f64>>,
     /// `[head_dim, size]`, rows orthonormal: where look-back head `h` writes it.
     writers: Vec<Vec<Vec<f64>>>,
-    /// `[match_dims, match_dims]`, orthonormal: tells the k-th token back from the others in a match.
+    /// `[match_dims, match_dims]`, orthonormal: distinguishes the k-th previous token from the
+    /// others in a match.
     turns: Vec<Vec<Vec<f64>>>,
 }
 
@@ -199,8 +201,8 @@ impl Plan {
         }
     }
 
-    /// The first head compares the current token, and those the look-back heads brought, with
-    /// what stood one further back at every earlier token.
+    /// The first head compares the current token, and those from the look-back heads, with the
+    /// token one further back at every earlier token.
     fn matching(&self, weight: &mut [f64], width: usize) {
         for (back, turn) in self.turns.iter().enumerate() {
             for (dim, turned) in turn.iter().enumerate() {
@@ -233,8 +235,8 @@ impl Plan {
     }
 
     /// Head `head` prefers tokens less than `reach` back: its queries and keys, from dimension
-    /// `first` on, are the position sinusoids that turn more slowly than that. The other
-    /// dimensions are left to be learned.
+    /// `first` on, are the position sinusoids of longer periods. The other dimensions are left to
+    /// training.
     fn prefer_near(&self, head: usize, reach: f64, first: usize, weight: &mut [f64], width: usize) {
         let room = first..self.head_dim;
         let rows = slow_pairs(self.position_dims, self.head_dim, reach)
@@ -247,7 +249,7 @@ impl Plan {
         }
     }
 
-    /// The values of head `head` are what the reader sees of a token.
+    /// The values of head `head` are the reader's view of a token.
     fn read_tokens(&self, head: usize, weight: &mut [f64], width: usize) {
         for (dim, reader) in self.reader.iter().enumerate() {
             for (token_dim, value) in reader.iter().enumerate() {
@@ -310,8 +312,7 @@ fn frequency(position_dims: usize, pair: usize) -> f64 {
     FASTEST * (slowest / FASTEST).powf(pair as f64 / (pairs - 1) as f64)
 }
 
-/// Position sinusoids that a head has room for and that turn by less than one radian in `reach`
-/// tokens.
+/// Position sinusoids that fit into a head and turn by less than one radian in `reach` tokens.
 fn slow_pairs(position_dims: usize, head_dim: usize, reach: f64) -> Vec<usize> {
     (0..(head_dim / 2).min(position_dims / 2))
         .filter(|&pair| frequency(position_dims, pair) <= 1.0 / reach)
@@ -328,7 +329,7 @@ fn stream(seed: u64, purpose: u64) -> ChaCha8Rng {
     rng
 }
 
-/// Standard normal by Box and Muller, so that the weights depend on nothing but the generator.
+/// Standard normal by Box and Muller, so that the weights depend only on the generator.
 fn gaussian(rng: &mut ChaCha8Rng) -> f64 {
     let u: f64 = 1.0 - rng.random::<f64>();
     let v: f64 = rng.random();

@@ -1,4 +1,4 @@
-//! A training step on random tokens, for measuring how long one takes.
+//! A training step on random tokens, for timing.
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
@@ -16,9 +16,9 @@ use crate::optimizer::{Optimizer, number_parameters};
 /// Seed of weights and tokens.
 const SEED: u64 = 0;
 
-/// A model in training, by AdamW, on a batch of random tokens.
+/// A model in AdamW training on a batch of random tokens.
 pub struct MeasuredStep {
-    /// `None` after a step that failed.
+    /// `None` after a failed step.
     model: Option<Gpt2>,
     optimizer: Optimizer,
     windows: Vec<TrainWindow>,
@@ -30,19 +30,19 @@ pub struct MeasuredStep {
 /// How a step divides its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Division {
-    /// As many micro-batches as the machine has threads: each runs on one.
+    /// One micro-batch per thread of the machine.
     Threads,
-    /// None: what computes it has units enough for all rows at once.
+    /// The whole batch at once, for devices with enough parallel units.
     Whole,
 }
 
 impl MeasuredStep {
-    /// A fresh model, and a batch of `rows` windows of `window` inputs and as many targets, which a
-    /// step divides as `division` says.
+    /// A new model, and a batch of `rows` windows of `window` inputs and as many targets, which a
+    /// step divides by `division`.
     ///
     /// # Errors
     ///
-    /// [`TrainError`] where the shape cannot be used.
+    /// [`TrainError`] if the shape is invalid.
     pub fn new(
         config: &Gpt2Config,
         rows: usize,
@@ -78,12 +78,12 @@ impl MeasuredStep {
         })
     }
 
-    /// One step as a run makes it: forward, backward, clipping, update. Gives the mean cross
-    /// entropy before it, in nats, once the device has made all of the step.
+    /// A complete step: forward, backward, clipping, update. Returns the mean cross entropy before
+    /// the update, in nats, once the device has finished the step.
     ///
     /// # Errors
     ///
-    /// [`TrainError`] where the model cannot read the batch, now or in a step before, or where the
+    /// [`TrainError`] if the model cannot read the batch, now or in an earlier step, or if the
     /// device fails.
     pub fn run(&mut self) -> Result<f64, TrainError> {
         let Some(model) = self.model.take() else {

@@ -1,4 +1,4 @@
-//! What a run tells its caller, and what its caller decides.
+//! Callbacks of a run, and options of the caller.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::devices::Devices;
 use crate::finetune::Validation;
 use crate::recompute::Recompute;
 
-/// What a step did.
+/// The report of a step.
 #[derive(Debug, Clone)]
 pub struct StepReport {
     /// The step, from 1.
@@ -21,20 +21,20 @@ pub struct StepReport {
     pub tokens: u64,
     /// Tokens of this step.
     pub step_tokens: u64,
-    /// Mean loss of the step: cross entropy in nats, answers weighted up, unless the objective is
-    /// another.
+    /// Mean loss of the step: cross entropy in nats with weighted answers, or the loss of another
+    /// objective.
     pub loss: f64,
-    /// Mean cross entropy of the answers alone, in nats; `None` where the step held none.
+    /// Mean cross entropy of only the answers, in nats; `None` if the step had none.
     pub answer_loss: Option<f64>,
     /// Global norm of the gradients before clipping.
     pub gradient_norm: f64,
-    /// What the learning rates are multiplied by.
+    /// The factor of the learning rates.
     pub rate: f64,
-    /// How long the step took.
+    /// The duration of the step.
     pub elapsed: Duration,
 }
 
-/// What the caller of a run is told, and may ask for.
+/// The caller's view of a run.
 pub trait Observer {
     /// After each step.
     fn step(&mut self, report: &StepReport);
@@ -43,11 +43,11 @@ pub trait Observer {
     fn message(&mut self, text: &str);
 
     /// Called in pretraining every `validate_every` steps and at the end, in fine-tuning after each
-    /// epoch, before the checkpoint that follows it is written. The model has no gradients, and
-    /// adapters are merged into it.
+    /// epoch, before the next checkpoint is written. The model has no gradients, and its adapters
+    /// are merged.
     fn validate(&mut self, step: u64, model: &Gpt2);
 
-    /// How the model does on what is kept back, in fine-tuning: before the first step and after each
+    /// The result on the validation windows, in fine-tuning: before the first step and after each
     /// epoch.
     fn validated(&mut self, _validation: &Validation) {}
 
@@ -57,22 +57,22 @@ pub trait Observer {
     }
 }
 
-/// How a run is carried out; nothing here changes its numbers but by rounding.
+/// Options of execution; they change results only by rounding.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// How often a checkpoint is written.
+    /// The time between checkpoints.
     pub checkpoint_every: Duration,
     /// Steps between validations.
     pub validate_every: u64,
-    /// Whether blocks are computed a second time in the backward pass, to save memory.
+    /// Whether the backward pass recomputes blocks, to save memory.
     pub recompute: Recompute,
-    /// Which devices share the work of a step.
+    /// The devices that share the work of a step.
     pub devices: Devices,
 }
 
 impl Default for RunOptions {
-    /// A checkpoint every two minutes, validation where an epoch or the run ends, blocks computed
-    /// twice where their activations are large, and all work on the model's device.
+    /// A checkpoint every two minutes, validation at the end of an epoch or the run, recomputation
+    /// if activations are large, and all work on the model's device.
     fn default() -> Self {
         Self {
             checkpoint_every: Duration::from_secs(120),

@@ -1,4 +1,4 @@
-//! Rules of updates: Muon and AdamW, by groups of parameters.
+//! Optimisers, Muon and AdamW, for groups of parameters.
 
 use bsbr_gpt2::Gpt2;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -9,7 +9,7 @@ use burn::tensor::{Bytes, Tensor};
 use crate::config::{AdamW, OptimizerConfig};
 use crate::error::TrainError;
 
-/// Which rule updates a parameter.
+/// The optimiser of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     Matrix,
@@ -29,7 +29,7 @@ impl Group {
     }
 }
 
-/// A rule of updates, for the parameters that it is given.
+/// An optimiser for a group of parameters.
 struct Part {
     /// Its name in checkpoints.
     name: &'static str,
@@ -37,16 +37,16 @@ struct Part {
     rule: ModuleOptimizer,
 }
 
-/// Rules of updates, and which parameter is updated by which.
+/// Optimisers, and the assignment of parameters to them.
 pub struct Optimizer {
     parts: Vec<Part>,
-    /// The number of the part for a parameter of that name and rank.
+    /// The index of the part for a parameter of that name and rank.
     part_of: fn(&str, usize) -> usize,
 }
 
 impl Optimizer {
-    /// Of a pretraining run, before its first step: Muon for the matrices of the blocks, AdamW for
-    /// the rest.
+    /// The optimiser of a pretraining run before its first step: Muon for the matrices of the
+    /// blocks, AdamW for the rest.
     pub fn pretraining(config: &OptimizerConfig) -> Self {
         let adamw = AdamWConfig::new()
             .with_beta_2(0.95)
@@ -84,7 +84,7 @@ impl Optimizer {
     }
 
     /// PyTorch's AdamW, before its first step. Matrices decay; vectors and compression bases,
-    /// whose length means something, do not.
+    /// whose norms are meaningful, do not.
     pub fn adamw(config: &AdamW) -> Self {
         let rule = |weight_decay: f64| {
             AdamWConfig::new()
@@ -166,14 +166,14 @@ impl Optimizer {
     }
 }
 
-/// Whether AdamW pulls a parameter towards zero.
+/// Whether AdamW decays a parameter.
 fn decays(name: &str, rank: usize) -> bool {
     rank == 2 && !name.contains(".bases.")
 }
 
-/// Numbers the parameters in the order of their visit.
+/// Numbers the parameters in visiting order.
 ///
-/// The optimiser's state is stored by these numbers; Burn's own are drawn anew in every process.
+/// The optimiser's state is stored by these numbers; Burn's own ids are random in every process.
 pub(crate) fn number_parameters(model: Gpt2) -> Gpt2 {
     struct Number(u64);
     impl ModuleMapper for Number {

@@ -1,8 +1,8 @@
-//! The micro-batches of a step on several devices, carried by Burn's training engine.
+//! The micro-batches of a step on several devices, run by Burn's training engine.
 //!
 //! Burn's `MultiDevicesTrainStep` keeps a thread for each device, forks the model to it and runs a
-//! training step there. Its learner would also choose the data, the update and the checkpoints;
-//! here these are functions of the seed and the step, so the step alone is taken.
+//! training step there. Its learner would also choose the data, the update and the checkpoints.
+//! Here these are functions of the seed and the step, so only the step is used.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use crate::devices::{Devices, Strategy};
 use crate::error::TrainError;
 use crate::gradients::accumulate;
 
-/// Gradients and losses of a micro-batch: of the model, of the one that it learns from, of the
-/// micro-batch's number in the step and its windows.
+/// Computes the gradients and losses of a micro-batch from the model, its teacher, the
+/// micro-batch's number in the step, and its windows.
 pub(crate) type MicroBatch = Arc<
     dyn Fn(
             &Gpt2,
@@ -37,26 +37,26 @@ pub(crate) type MicroBatch = Arc<
         + Sync,
 >;
 
-/// Who computes the micro-batches of a step.
+/// What computes the micro-batches of a step.
 pub(crate) enum Crew {
     /// The model's own device.
     Own {
-        /// Micro-batches that are computed at a time.
+        /// Number of micro-batches computed at a time.
         threads: usize,
-        /// What the model learns from.
+        /// The teacher of the model.
         original: Option<Box<Gpt2>>,
     },
     /// Workers on several devices.
     Workers {
         step: MultiDevicesTrainStep<Pupil>,
-        /// What each has.
+        /// The state of each worker.
         places: Vec<Place>,
-        /// The devices that sum the gradients among themselves, where they do.
+        /// The devices that sum the gradients by collective operations, if they do.
         collective: Option<Arc<[Device]>>,
     },
 }
 
-/// A device's own belongings.
+/// The state of a worker.
 #[derive(Clone)]
 pub(crate) struct Place {
     /// Its number in the list.
@@ -66,8 +66,8 @@ pub(crate) struct Place {
 }
 
 impl Crew {
-    /// Sets the devices to work, or the model's own where none is named. `threads` is how many
-    /// micro-batches may be computed at a time on all of them together.
+    /// Uses the given devices, or the model's own if the list is empty. `threads` is the number of
+    /// micro-batches computed at a time on all of them together.
     pub fn new(devices: &Devices, original: Option<Gpt2>, threads: usize) -> Self {
         let list = devices.list();
         if list.is_empty() {
@@ -92,8 +92,8 @@ impl Crew {
         }
     }
 
-    /// Gradients and losses of `windows`, cut into micro-batches of `micro_rows`, on the device of
-    /// `model`.
+    /// Gradients and losses of `windows`, divided into micro-batches of `micro_rows`, on the
+    /// device of `model`.
     pub fn step(
         &self,
         model: &Gpt2,
@@ -125,8 +125,8 @@ impl Crew {
                     .collect();
                 let count = shares.len();
                 for (rows, number) in parts {
-                    // Each device sums its own, so that weights go out and gradients come back
-                    // once a step, however many micro-batches there are.
+                    // Each device sums its own gradients, so weights and gradients are copied once
+                    // per step, whatever the number of micro-batches.
                     shares[number as usize % count]
                         .parts
                         .push((number, rows.to_vec()));
@@ -137,8 +137,7 @@ impl Crew {
     }
 }
 
-/// What the workers make of their shares, summed on the device of `model` in the order of the
-/// devices.
+/// The results of the workers, summed on the device of `model` in the order of the devices.
 fn together(
     step: &MultiDevicesTrainStep<Pupil>,
     model: &Gpt2,
@@ -147,7 +146,7 @@ fn together(
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let mut loaders: Vec<Box<dyn DataLoaderIterator<Share>>> = shares
         .into_iter()
-        // Where the devices work together, one without micro-batches takes part all the same.
+        // In collective operations, devices without micro-batches take part too.
         .map(|share| (summed_already || !share.parts.is_empty()).then_some(share))
         .map(|share| Box::new(Once(share)) as Box<dyn DataLoaderIterator<Share>>)
         .collect();
@@ -194,11 +193,11 @@ pub(crate) struct Share {
     /// Micro-batches by their numbers in the step.
     parts: Vec<(u64, Vec<TrainWindow>)>,
     micro_batch: MicroBatch,
-    /// The devices that sum the gradients among themselves, where they do.
+    /// The devices that sum the gradients by collective operations, if they do.
     collective: Option<Arc<[Device]>>,
 }
 
-/// What a device made of its share, beside gradients.
+/// The result of a device's share, besides gradients.
 pub(crate) struct Outcome {
     place: usize,
     losses: Result<Losses, TrainError>,
@@ -210,7 +209,7 @@ impl ItemLazy for Outcome {
     }
 }
 
-/// The model as Burn's training engine takes it.
+/// The model in the form that Burn's training engine takes.
 #[derive(Module, Debug)]
 pub(crate) struct Pupil {
     model: Gpt2,
@@ -238,7 +237,7 @@ impl TrainStep for Pupil {
             Err(error) => (GradientsParams::new(), Err(error)),
         };
         if let Some(devices) = &share.collective {
-            // After an error too: the others wait for this device.
+            // Also after an error, because the others wait for this device.
             grads = sum_over_devices(&self.model, grads, &AllReduce(devices));
         }
         TrainOutput {
@@ -251,7 +250,7 @@ impl TrainStep for Pupil {
     }
 }
 
-/// Burn's engine asks for it; validation does not go through the engine.
+/// Required by Burn's engine; validation does not use the engine.
 impl InferenceStep for Pupil {
     type Input = Infallible;
     type Output = Outcome;

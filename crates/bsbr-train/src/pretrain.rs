@@ -1,4 +1,4 @@
-//! Pretraining on storybook: of a model from nothing, or of one that has read before.
+//! Pretraining on storybook, from scratch or from a trained model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,27 +22,26 @@ use crate::parallel::{Crew, MicroBatch};
 use crate::recompute::Recompute;
 use crate::run::{self, Step, Work};
 
-/// What a run starts from, beside its configuration.
+/// The inputs of a run besides its configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
-    /// What texts are read with.
+    /// The tokenizer of the texts.
     pub tokenizer: &'a TextTokenizer,
     /// A hash of the tokenizer's file.
     pub tokenizer_hash: &'a str,
-    /// A model that has read before, which computes what the configuration describes, without
-    /// gradients; else one is made from nothing.
+    /// A trained model of the same configuration, without gradients; otherwise a new one is made.
     pub model: Option<&'a Gpt2>,
 }
 
-/// Trains a model from `start`, or goes on from the newest checkpoint in `folder`.
+/// Trains a model from `start`, or resumes from the newest checkpoint in `folder`.
 ///
 /// The data, the position offsets and the updates of a step are pure functions of the
 /// configuration and the step, so an interrupted run ends with the weights of an uninterrupted one.
 ///
 /// # Errors
 ///
-/// [`TrainError`] where the settings are wrong, the folder cannot be written, its checkpoints
-/// belong to another run, or the loss diverges.
+/// [`TrainError`] if the settings are invalid, the folder cannot be written, its checkpoints belong
+/// to another run, or the loss diverges.
 pub fn pretrain(
     config: &PretrainConfig,
     start: Start<'_>,
@@ -59,7 +58,7 @@ pub fn pretrain(
     if let Some(model) = start.model {
         same_computation(model.config(), &gpt2)?;
     }
-    // It may have been loaded with its weights in half precision.
+    // It may have been loaded with weights in half precision.
     let begin = start
         .model
         .map(|model| cast_tensors(model.clone(), DType::F32));
@@ -102,13 +101,13 @@ pub fn pretrain(
     Ok(state.model)
 }
 
-/// That a model read from a folder computes what a run trains.
+/// Checks that a loaded model computes the same as the configuration of the run.
 ///
-/// What changes no number in f32 may differ: dropout, which nothing here has, how weights were
-/// initialised, ids of tokens and whatever else a file says.
+/// Settings that do not affect results in f32 may differ: dropout, which is not used here, the
+/// initialisation of weights, token ids and other fields of the file.
 fn same_computation(found: &Gpt2Config, expected: &Gpt2Config) -> Result<(), TrainError> {
     let decides = |config: &Gpt2Config| {
-        // A run trains dense attention; of another arm the name is enough.
+        // A run trains dense attention; the name of another arm suffices.
         let mut arms = (0..config.n_layer).map(|layer| config.arm(layer));
         let arm = arms.find(|arm| *arm != ArmConfig::DENSE);
         [
@@ -151,7 +150,7 @@ struct Pretraining<'a> {
     validate_every: u64,
     recompute: Recompute,
     crew: Crew,
-    /// The stream of a stage, and its number.
+    /// The current stage's stream, and its number.
     current: Option<(usize, TrainingStream)>,
 }
 

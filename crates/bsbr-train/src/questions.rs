@@ -1,4 +1,4 @@
-//! Storybook's questions, as a model answers them.
+//! A model's answers to storybook questions.
 
 use bsbr_data::storybook::{QaItem, tokens_between};
 use bsbr_data::tokenizer::{TextTokenizer, TokenizerError};
@@ -8,24 +8,24 @@ use burn::tensor::Tensor;
 /// A question as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// The document and the beginning of the answer's sentence.
+    /// The document and the start of the answer's sentence.
     pub ids: Vec<u32>,
-    /// What may follow, each with its leading space, the answer among them.
+    /// Possible continuations, each with its leading space, including the answer.
     pub candidates: Vec<Vec<u32>>,
-    /// The place of the answer among the candidates.
+    /// The index of the answer among the candidates.
     pub right: usize,
     /// Tokens from the fact to the end of `ids`.
     pub distance: usize,
 }
 
-/// How a model answered.
+/// A model's answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer {
-    /// Whether the right candidate is the likeliest of the candidates.
+    /// Whether the correct candidate has the highest likelihood.
     pub among: bool,
-    /// Whether the most probable token, again and again, spells the right answer.
+    /// Whether greedy decoding gives the correct answer.
     pub exact: bool,
-    /// The right candidate's share of the probability of all candidates.
+    /// The correct candidate's share of the probability of all candidates.
     pub share: f64,
 }
 
@@ -34,7 +34,7 @@ impl Question {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError`] where the tokenizer cannot encode it.
+    /// [`TokenizerError`] if the tokenizer cannot encode it.
     pub fn new(tokenizer: &TextTokenizer, item: &QaItem) -> Result<Self, TokenizerError> {
         let candidates = item
             .candidates
@@ -50,13 +50,13 @@ impl Question {
         })
     }
 
-    /// What `model` answers.
+    /// The answer of `model`.
     ///
-    /// A candidate's likelihood is that of all of its tokens. The document is read once.
+    /// A candidate's likelihood is that of all its tokens. The document is read once.
     ///
     /// # Errors
     ///
-    /// [`InputError`] where the model cannot take the document or a candidate after it.
+    /// [`InputError`] if the model cannot take the document or a candidate after it.
     pub fn answer(&self, model: &Gpt2) -> Result<Answer, InputError> {
         let batch = TokenBatch::single(&self.ids)?;
         let (hidden, cache) = match self.candidates.iter().any(|tokens| tokens.len() > 1) {

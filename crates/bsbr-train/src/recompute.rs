@@ -1,14 +1,15 @@
-//! Backward passes that compute each block's activations a second time instead of keeping them.
+//! Backward passes that recompute each block's activations instead of keeping them.
 //!
-//! Burn's autodiff keeps what every operation of a graph needs for its gradients until the backward
-//! pass of that graph ends. So a pass that recomputes has a graph for each block: the forward pass
-//! goes through blocks without gradients and keeps their inputs alone, and the backward pass goes
-//! from the last block to the first, each computed once more from its input, with the gradient of
-//! its output as the factors of a sum. An operation of Burn's own would have to name its parents,
-//! which are as many as a block with its arm and adapters has parameters, and to compute in tensors
-//! of one backend, while a block is made of tensors of any.
+//! Burn's autodiff keeps what the gradients of every operation in a graph need until the backward
+//! pass of that graph ends. So recomputation uses a graph for each block. The forward pass runs the
+//! blocks without gradients and keeps only their inputs. The backward pass goes from the last block
+//! to the first, computes each again from its input, and uses the gradient of its output as the
+//! factors of a sum. A custom operation in Burn would not do: it would have to name its parents,
+//! which are all parameters of a block with its arm and adapters, and to use tensors of one
+//! backend, while a block supports any.
 //!
-//! The gradients are those of one graph bit for bit: the same operations in the same order.
+//! The gradients equal those of one graph bit for bit, because the operations and their order are
+//! the same.
 
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -19,19 +20,19 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::gradients::accumulate;
 
-/// Numbers that the backward pass of a block keeps of each token, in multiples of the model's width:
+/// Numbers that the backward pass of a block needs per token, in multiples of the model's width:
 /// the inputs and outputs of norms, projections, attention and feed-forward layer.
 const KEPT_OF_A_BLOCK: usize = 17;
 
-/// Bytes of activations beyond which [`Recompute::Auto`] recomputes.
+/// The size of activations, in bytes, above which [`Recompute::Auto`] recomputes.
 const AUTO_FROM: usize = 2 << 30;
 
-/// Whether the blocks' activations are computed a second time in the backward pass, rather than
-/// kept from the first: a third more time, and memory for one block's instead of all.
+/// Whether the backward pass recomputes the blocks' activations instead of keeping them. This takes
+/// a third more time, and memory for one block's activations instead of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recompute {
-    /// Where [`activations`] of what is in memory at one time are more than 2 GiB.
+    /// If the [`activations`] in memory at one time are estimated at more than 2 GiB.
     #[default]
     Auto,
     /// Always.
@@ -41,7 +42,7 @@ pub enum Recompute {
 }
 
 impl Recompute {
-    /// Whether a pass over `tokens` tokens, all rows of all passes at one time, recomputes.
+    /// Whether a pass over `tokens` tokens, in all rows of all concurrent passes, recomputes.
     pub fn applies(self, config: &Gpt2Config, tokens: usize) -> bool {
         match self {
             Self::On => true,
@@ -51,12 +52,12 @@ impl Recompute {
     }
 }
 
-/// About how many bytes the activations of all blocks take until the backward pass, in f32.
+/// The approximate size in bytes of the activations of all blocks until the backward pass, in f32.
 ///
-/// It is what a block of dense attention keeps, 17 numbers of a token for each dimension of the
-/// model, and so does one of the local and moments arms where they are one kernel. Where they are
-/// composed of smaller operations, which copy the keys that a chunk sees together, they keep up to
-/// twice as many, and with exact clusters the logits of all pairs beside them, which are not counted.
+/// This counts 17 numbers per token and dimension of the model, which a block keeps with dense
+/// attention, and with the local and moments arms if they are one kernel. If these arms are
+/// composed of smaller operations, which copy the keys of each chunk, blocks keep up to twice as
+/// many. With exact clusters they also keep the logits of all pairs, which are not counted.
 pub fn activations(config: &Gpt2Config, tokens: usize) -> usize {
     [
         config.n_layer,
@@ -68,7 +69,7 @@ pub fn activations(config: &Gpt2Config, tokens: usize) -> usize {
     .fold(tokens, usize::saturating_mul)
 }
 
-/// A forward pass to hidden states that there will be a backward pass of.
+/// A forward pass to hidden states that will have a backward pass.
 pub(crate) struct Pass<'a> {
     model: &'a Gpt2,
     inputs: &'a TokenBatch,
@@ -78,7 +79,7 @@ pub(crate) struct Pass<'a> {
     kept: Option<Kept>,
 }
 
-/// What a pass that recomputes keeps.
+/// The data that a recomputing pass keeps.
 struct Kept {
     /// The input of each block, without gradients. `[B, N, n_embd]`
     inputs: Vec<Tensor<3>>,
@@ -91,7 +92,7 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Input`] where the model cannot take them.
+    /// [`TrainError::Input`] if the model cannot take them.
     pub fn new(
         model: &'a Gpt2,
         inputs: &'a TokenBatch,
@@ -118,8 +119,8 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// The gradients of a loss that depends on the hidden states and on parameters beside the
-    /// blocks and position embeddings.
+    /// The gradients of a loss that depends on the hidden states and on parameters other than those
+    /// of blocks and position embeddings.
     pub fn backward(self, loss: Tensor<1>) -> GradientsParams {
         let model = self.model;
         let mut grads = loss.backward();
@@ -129,7 +130,7 @@ impl<'a> Pass<'a> {
         };
         let first = first_trained(model);
         let mut by_output = kept.last.grad_remove(&mut grads);
-        // Frees what the loss kept before the first block is computed again.
+        // Frees the memory of the loss before the first block is recomputed.
         drop((grads, kept.last, self.hidden));
         let mut inputs = kept.inputs;
         for (layer, block) in model.h.iter().enumerate().rev() {
@@ -164,7 +165,7 @@ impl Kept {
         let mut inputs = Vec::with_capacity(model.h.len());
         for block in &model.h {
             inputs.push(x.clone().inner());
-            // Still on the autodiff backend: arms choose their way of computing by it.
+            // Still on the autodiff backend, because arms select their algorithm by the backend.
             x = block.clone().freeze().forward(x, batch.padding());
         }
         Self {
@@ -174,12 +175,12 @@ impl Kept {
     }
 }
 
-/// A number whose gradient by `output` is `grad`.
+/// A number whose gradient with respect to `output` is `grad`.
 fn seeded(output: Tensor<3>, grad: Tensor<3>) -> Tensor<1> {
     (output * Tensor::from_inner(grad)).sum()
 }
 
-/// The first part with a parameter that is trained: 0 for the embeddings, then the blocks.
+/// The first part with a trained parameter: 0 for the embeddings, then the blocks.
 fn first_trained(model: &Gpt2) -> Option<usize> {
     if trains(&model.wte) || trains(&model.wpe) {
         return Some(0);

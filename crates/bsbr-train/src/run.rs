@@ -1,4 +1,4 @@
-//! The loop that every run goes through: step, report, checkpoint, stop.
+//! The loop of every run: step, report, checkpoint, stop.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,21 +12,21 @@ use crate::error::TrainError;
 use crate::gradients::clip_global_norm;
 use crate::observer::{Observer, RunOptions, StepReport};
 
-/// What a step computed, before the weights are changed.
+/// The result of a step, before the weights change.
 pub(crate) struct Step {
     pub grads: GradientsParams,
     pub losses: Losses,
     /// The stage's number, from 0.
     pub stage: usize,
-    /// Tokens read so far, this step included.
+    /// Tokens read so far, including this step.
     pub tokens: u64,
     /// Tokens of this step.
     pub step_tokens: u64,
-    /// What the learning rates are multiplied by.
+    /// The factor of the learning rates.
     pub rate: f64,
 }
 
-/// What a kind of training does; the loop does the rest.
+/// The steps of a kind of training; the loop does the rest.
 pub(crate) trait Work {
     /// Steps of the whole run.
     fn total_steps(&self) -> u64;
@@ -34,10 +34,10 @@ pub(crate) trait Work {
     /// Largest global norm of the gradients.
     fn clip_norm(&self) -> f64;
 
-    /// The step after `state`: a pure function of the state, so that a run can be resumed.
+    /// The step after `state`: a pure function of the state, so a run can resume.
     fn step(&mut self, state: &State) -> Result<Step, TrainError>;
 
-    /// After the weights have changed; whether the run ends here.
+    /// Called after the weights have changed; returns whether the run ends.
     fn after(
         &mut self,
         state: &mut State,
@@ -46,8 +46,8 @@ pub(crate) trait Work {
     ) -> Result<bool, TrainError>;
 }
 
-/// Where a run goes on: its newest checkpoint in `folder`, or the state that it starts from; and what
-/// keeps other processes from the folder meanwhile.
+/// The state at which a run continues: its newest checkpoint in `folder`, or its initial state;
+/// with a lock that excludes other processes from the folder.
 pub(crate) fn resume(
     folder: &Path,
     run: &RunIdentity,
@@ -55,7 +55,7 @@ pub(crate) fn resume(
     observer: &mut dyn Observer,
 ) -> Result<(State, Lock), TrainError> {
     let lock = Lock::acquire(folder)?;
-    // A folder that cannot be written is better known now than after the first minutes.
+    // An unwritable folder should fail now instead of after the first minutes.
     std::fs::create_dir_all(folder).map_err(TrainError::io(folder))?;
     let start = fresh()?;
     let bytes = checkpoint::bytes_to_come(folder, &start.model);
@@ -77,7 +77,7 @@ pub(crate) fn resume(
     }
 }
 
-/// Makes the steps that are left; gives the last state, and whether the run is done.
+/// Runs the remaining steps; returns the last state, and whether the run has ended.
 pub(crate) fn run(
     work: &mut dyn Work,
     mut state: State,

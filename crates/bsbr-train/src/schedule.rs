@@ -1,7 +1,7 @@
 //! Learning rates over a run.
 
-/// What a learning rate is multiplied by at step `step`: it rises linearly for `warmup` steps,
-/// then falls along a cosine to `final_share` at step `end`.
+/// The factor of a learning rate at step `step`: it rises linearly for `warmup` steps, then
+/// falls along a cosine to `final_share` at step `end`.
 pub(crate) fn rate(step: u64, warmup: u64, end: u64, final_share: f64) -> f64 {
     if step < warmup {
         return (step + 1) as f64 / warmup as f64;

@@ -1,4 +1,4 @@
-//! What a fine-tuning run is.
+//! The configuration of a fine-tuning run.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,37 +6,36 @@ use crate::config::AdamW;
 use crate::error::TrainError;
 use crate::finetune::precision::Precision;
 
-/// A fine-tuning run. Same configuration, model, data and backend: same weights.
+/// A fine-tuning run. The same configuration, model, data and backend give the same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// Seed of the order of the windows, of position offsets and of fresh adapters.
+    /// Seed of the order of the windows, of position offsets and of initial adapters.
     pub seed: u64,
-    /// Times that the data is read for the objective.
+    /// Epochs for the objective.
     pub epochs: u64,
-    /// Times that it is read before that for [`Objective::Transfer`].
+    /// Epochs before that for [`Objective::Transfer`].
     pub transfer_epochs: u64,
-    /// What is learned.
+    /// The training objective.
     pub objective: Objective,
-    /// What is changed.
+    /// The trained parameters.
     pub train: Trainable,
-    /// How it is changed.
+    /// The optimiser.
     pub optimizer: AdamW,
-    /// Windows of a forward pass.
+    /// Micro-batch size, in windows.
     pub batch_size: usize,
-    /// Forward passes of a step; their loss is the mean over all of their targets.
+    /// Forward passes per step; the loss is the mean over all of their targets.
     pub grad_accumulation: usize,
-    /// Whether windows lie at random offsets in the position table, so that all of it is trained.
+    /// Whether windows have random offsets in the position table, so that all of it is trained.
     pub random_offsets: bool,
-    /// Epochs without a lower validation loss after which the run ends; 0 for never.
+    /// The run ends after this many epochs without a lower validation loss; 0 for never.
     pub patience: u64,
-    /// What the model computes in. Absent from what is hashed where it is f32, so that runs from
-    /// before there was a choice go on.
+    /// The type of the computation. F32 is omitted from the hash, so that older runs resume.
     #[serde(default, skip_serializing_if = "Precision::is_single")]
     pub precision: Precision,
 }
 
-/// What a model learns from.
+/// The training objective.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Objective {
@@ -48,30 +47,30 @@ pub enum Objective {
     Distill {
         /// T
         temperature: f64,
-        /// Share of the original in the loss.
+        /// Weight of the original in the loss.
         mix: f64,
     },
-    /// The output of the original's attention on the original's input, layer by layer: the mean
-    /// squared error, without a backward pass through the model.
+    /// The output of the original's attention on the original's input, layer by layer: mean
+    /// squared error, without a backward pass through the whole model.
     Transfer,
 }
 
-/// What is changed in a model.
+/// The trained parameters of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trainable {
     /// Every parameter.
     All,
-    /// The attention: projections and what the arm has of its own.
+    /// The attention: projections and the arm's own parameters.
     Attention,
-    /// What the arm has of its own: routings, compression bases, and in the moments arm a
-    /// temperature, a bias and a gain per head, which it is given for that.
+    /// The arm's own parameters: routings, compression bases, and in the moments arm a
+    /// temperature, a bias and a gain per head, which are added for this.
     Retrieval,
     /// Low-rank adapters on the projections of attention and feed-forward layers.
     Lora {
         /// Their rank.
         rank: usize,
-        /// They are scaled by this over the rank.
+        /// Their scale, times the rank.
         alpha: f64,
     },
 }
@@ -100,7 +99,7 @@ impl FinetuneConfig {
         self.batch_size * self.grad_accumulation
     }
 
-    /// Whether the original is needed beside the model.
+    /// Whether the original is needed too.
     pub fn needs_original(&self) -> bool {
         self.transfer_epochs > 0 || self.objective != Objective::Lm
     }
@@ -109,7 +108,7 @@ impl FinetuneConfig {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`] names the setting that is wrong.
+    /// [`TrainError::Config`] names the invalid setting.
     pub fn validate(&self) -> Result<(), TrainError> {
         let wrong = |setting: &str, message: &str| {
             Err(TrainError::Config {
@@ -130,7 +129,7 @@ impl FinetuneConfig {
         if rates.clip_norm.is_nan() || rates.clip_norm <= 0.0 {
             return wrong("clip_norm", "must be above 0");
         }
-        // As f32, which they are used in.
+        // Checked as f32, the type in which they are used.
         let decays = |beta: f64| (0.0..1.0).contains(&(beta as f32));
         if !decays(rates.beta_1) || !decays(rates.beta_2) {
             return wrong("beta_1, beta_2", "must be from 0 to below 1");

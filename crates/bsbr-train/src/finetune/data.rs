@@ -1,4 +1,4 @@
-//! What a model is fine-tuned on: a fixed number of windows, and some that are kept back.
+//! Fine-tuning data: a fixed number of training windows, and validation windows.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::{hex, run_hash};
 use crate::error::TrainError;
 
-/// Windows to learn from, and windows to validate on.
+/// Training and validation windows.
 #[derive(Debug)]
 pub struct Dataset {
     source: Source,
@@ -35,20 +35,20 @@ enum Source {
         validation: Box<TrainingStream>,
         held_out: u64,
     },
-    /// Tokens of all files, each followed by the end of text.
+    /// Tokens of all files, each followed by the end-of-text token.
     Text { ids: Tokens, held_out: u64 },
 }
 
-/// Windows that are hashed at a time.
+/// Number of windows hashed at a time.
 const HASHED: usize = 1 << 16;
 
 impl Dataset {
-    /// `windows` windows of `window` tokens of storybook, a function of `seed`, and `held_out` of
-    /// its validation split.
+    /// `windows` windows of `window` tokens of storybook, a function of `seed`, and `held_out`
+    /// windows of its validation split.
     ///
     /// # Errors
     ///
-    /// [`TrainError`] where the tokenizer has no end of text, or there would be no window.
+    /// [`TrainError`] if the tokenizer has no end-of-text token, or there would be no window.
     pub fn storybook(
         tokenizer: &TextTokenizer,
         seed: u64,
@@ -59,8 +59,8 @@ impl Dataset {
         if windows == 0 || window == 0 {
             return Err(too_short("storybook", 0));
         }
-        // For a model that knows the language and finds facts: mostly long plain texts and
-        // articles, and documents with questions enough that it goes on finding them.
+        // For a model that knows the language and retrieves facts: mostly long plain texts and
+        // articles, and enough documents with questions to keep that ability.
         let config = StreamConfig {
             fact_share: 0.3,
             article_share: 0.2,
@@ -90,16 +90,15 @@ impl Dataset {
         })
     }
 
-    /// The texts of files, in windows of `window` tokens; one in twenty, from the end, is kept
-    /// back.
+    /// The texts of files, in windows of `window` tokens; the last one in twenty windows are held
+    /// out for validation.
     ///
     /// Memory does not grow with the files: they are read and encoded in pieces, and tokens beyond
-    /// eight million go to a file without a name in `scratch`, a folder, until the data set is
-    /// dropped.
+    /// eight million go to an unnamed file in the folder `scratch` until the data set is dropped.
     ///
     /// # Errors
     ///
-    /// [`TrainError`] where a file cannot be read, or all of them hold less than two tokens.
+    /// [`TrainError`] if a file cannot be read, or all of them together hold less than two tokens.
     pub fn texts(
         tokenizer: &TextTokenizer,
         files: &[PathBuf],
@@ -110,7 +109,7 @@ impl Dataset {
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        // A file that cannot be read is known before the first is encoded.
+        // An unreadable file is reported before the first is encoded.
         let mut files = files
             .iter()
             .map(|file| pieces(file))
@@ -121,12 +120,13 @@ impl Dataset {
         Ok(data)
     }
 
-    /// Texts in pieces, each text followed by the end of text, in windows of `window` tokens; one in
-    /// twenty, from the end, is kept back. Memory is as for [`Self::texts`].
+    /// Texts in pieces, each text followed by the end-of-text token, in windows of `window` tokens;
+    /// the last one in twenty windows are held out for validation. Memory is as for
+    /// [`Self::texts`].
     ///
     /// # Errors
     ///
-    /// [`TrainError`] where a text cannot be read, or all of them hold less than two tokens.
+    /// [`TrainError`] if a text cannot be read, or all of them together hold less than two tokens.
     pub fn documents(
         tokenizer: &TextTokenizer,
         pieces: impl Iterator<Item = Result<Piece, DatasetError>>,
@@ -154,7 +154,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Config`] where there are less than two.
+    /// [`TrainError::Config`] if there are less than two.
     pub fn tokens(ids: Vec<u32>, window: usize, name: String) -> Result<Self, TrainError> {
         Self::of(ids.into(), window, name)
     }
@@ -186,37 +186,37 @@ impl Dataset {
         })
     }
 
-    /// The highest id of a token in the data; 0 for storybook, whose tokens are every model's.
+    /// The highest token id in the data; 0 for storybook, whose tokens every model has.
     pub fn highest(&self) -> u32 {
         self.highest
     }
 
-    /// Rows of files that had null for a text, and were passed over.
+    /// The number of skipped rows of files with a null text.
     pub fn without_text(&self) -> u64 {
         self.without_text
     }
 
-    /// Windows of an epoch.
+    /// Number of windows per epoch.
     pub fn windows(&self) -> u64 {
         self.windows
     }
 
-    /// Targets of a window.
+    /// Number of targets per window.
     pub fn window_size(&self) -> usize {
         self.window
     }
 
-    /// Hash of the tokens, or of what they are generated from.
+    /// Hash of the tokens, or of what generates them.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// What the data is, for people.
+    /// The name of the data, for users.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Steps of an epoch of `rows` windows a step; the last may have fewer.
+    /// Steps of an epoch with `rows` windows per step; the last may have fewer.
     pub fn steps(&self, rows: usize) -> u64 {
         self.windows.div_ceil(rows.max(1) as u64)
     }
@@ -234,18 +234,18 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Tokenizer`] where a text has no ids.
+    /// [`TrainError::Tokenizer`] if a text cannot be encoded.
     pub fn window(&self, index: u64) -> Result<TrainWindow, TrainError> {
         match &self.source {
-            // Rows of one step have documents of their own, up to 2^20 of them.
+            // Rows of one step have different documents, up to 2^20 of them.
             Source::Storybook { train, .. } => Ok(train.window(index >> 16, index & 0xffff)?),
             Source::Text { ids, .. } => self.cut(ids, index),
         }
     }
 
-    /// The windows that are kept back, one after the other.
+    /// The validation windows, in order.
     ///
-    /// Each is an error as of [`Self::window`].
+    /// Each may fail like [`Self::window`].
     pub fn validation(&self) -> impl Iterator<Item = Result<TrainWindow, TrainError>> {
         let count = match &self.source {
             Source::Storybook { held_out, .. } | Source::Text { held_out, .. } => *held_out,
@@ -256,8 +256,8 @@ impl Dataset {
         })
     }
 
-    /// The last window is as long as the others and overlaps the one before it; what that one
-    /// predicts already weighs nothing.
+    /// The last window has full length and overlaps the previous one; targets that the previous one
+    /// contains have weight zero.
     fn cut(&self, ids: &Tokens, index: u64) -> Result<TrainWindow, TrainError> {
         let first = index as usize * self.window;
         let start = first.min(ids.len() - 1 - self.window);

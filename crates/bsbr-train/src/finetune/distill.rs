@@ -1,4 +1,4 @@
-//! Learning the original's distribution of the next token.
+//! Distillation: learning the original's next-token distribution.
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
@@ -37,7 +37,7 @@ pub(crate) fn distillation(
         &rows.weights,
         temperature,
     );
-    // Has the gradients that were computed chunk by chunk.
+    // Carries the gradients that were computed chunk by chunk.
     let surrogate = (hidden.clone() * Tensor::from_inner(divergence.by_hidden)).sum()
         + (table.clone() * Tensor::from_inner(divergence.by_table)).sum();
     let entropy = rows.cross_entropy(hidden, table, None);
@@ -51,14 +51,14 @@ pub(crate) fn distillation(
 struct Divergence {
     /// Σ weight · T² · KL, in nats.
     value: f64,
-    /// Its gradient by the hidden states. `[R, C]`
+    /// Its gradient with respect to the hidden states. `[R, C]`
     by_hidden: Tensor<2>,
-    /// Its gradient by the output table. `[V, C]`
+    /// Its gradient with respect to the output table. `[V, C]`
     by_table: Tensor<2>,
 }
 
-/// The weighted divergence and its gradients, with the logits of a chunk of rows at a time: by a
-/// logit it is `weight · T · (p_model − p_original)`.
+/// The weighted divergence and its gradients, with the logits of a chunk of rows at a time: the
+/// gradient with respect to a logit is `weight · T · (p_model − p_original)`.
 fn divergence(
     hidden: Tensor<2>,
     table: Tensor<2>,

@@ -1,4 +1,4 @@
-//! Whether settings, data and models fit each other.
+//! Consistency of settings, data and models.
 
 use bsbr_convert::uncalibrated_layers;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::finetune::config::{FinetuneConfig, Trainable};
 use crate::finetune::data::Dataset;
 
-/// Refuses what cannot be trained, before anything is computed.
+/// Refuses invalid combinations before anything is computed.
 ///
 /// # Errors
 ///
@@ -76,7 +76,8 @@ pub(crate) fn check(
     }
 }
 
-/// That a model can learn from an original: of as many layers, with inputs and outputs of one size.
+/// Checks that a model can learn from an original: they must have equal numbers of layers, and
+/// inputs and outputs of equal size.
 fn same_sizes(original: &Gpt2Config, model: &Gpt2Config) -> Result<(), TrainError> {
     let sizes = |config: &Gpt2Config| {
         [

@@ -1,4 +1,4 @@
-//! What a fine-tuning run notes of itself; it is part of every checkpoint.
+//! The history of a fine-tuning run, which is part of every checkpoint.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,14 +11,14 @@ pub struct History {
     pub losses: Vec<f64>,
     /// The global norm of each step's gradients, before clipping.
     pub gradient_norms: Vec<f64>,
-    /// The loss on the windows that are kept back: before the first step, and after each epoch.
+    /// The validation loss: before the first step, and after each epoch.
     pub validations: Vec<Validation>,
 }
 
-/// How a model does on the windows that are kept back.
+/// The result on the validation windows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
-    /// Steps made before.
+    /// The number of finished steps.
     pub step: u64,
     /// Mean cross entropy of a token, in nats.
     pub loss: f64,
@@ -26,7 +26,8 @@ pub struct Validation {
     pub perplexity: f64,
 }
 
-/// The largest perplexity noted: JSON has no infinity, and the largest numbers are not read back.
+/// The largest recorded perplexity: JSON has no infinity, and the largest numbers cannot be
+/// parsed.
 const MAX_PERPLEXITY: f64 = 1e300;
 
 impl Validation {
@@ -83,7 +84,7 @@ mod tests {
             (&[3.0, 4.0], 1),
             (&[3.0, 4.0, 5.0], 2),
             (&[3.0, 2.0, 4.0, 2.5], 2),
-            // As good is not better.
+            // An equal loss does not count as better.
             (&[3.0, 2.0, 2.0], 1),
             (&[3.0, 4.0, 1.0], 0),
         ] {

@@ -1,4 +1,4 @@
-//! Fine-tuning of a converted model, or of the original beside it.
+//! Fine-tuning of a converted model, or of the original for comparison.
 
 pub mod config;
 
@@ -35,31 +35,31 @@ use crate::parallel::{Crew, MicroBatch};
 use crate::run::{self, Step, Work};
 use crate::schedule;
 
-/// Models up to this number of parameters compute their micro-batches side by side; for larger
-/// ones the activations of several would be too much.
+/// Models up to this number of parameters compute micro-batches in parallel; for larger ones
+/// several sets of activations would take too much memory.
 const SIDE_BY_SIDE: usize = 20_000_000;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Finetuned {
-    /// The weights, adapters merged into them, without gradients.
+    /// The weights with merged adapters, without gradients.
     pub model: Gpt2,
     /// The curves.
     pub history: History,
-    /// Whether the run is over, rather than stopped to go on later.
+    /// Whether the run has ended; otherwise it was stopped and can resume.
     pub done: bool,
 }
 
-/// Trains `model`, or goes on from the newest checkpoint in `folder`.
+/// Trains `model`, or resumes from the newest checkpoint in `folder`.
 ///
-/// `original` is what is learned from where the objective is another's output. The order of the
-/// data and every draw are pure functions of the seed and the step, so an interrupted run ends with
-/// the weights of an uninterrupted one.
+/// `original` is the teacher, if the objective needs one. The order of the data and all random
+/// numbers are pure functions of the seed and the step, so an interrupted run ends with the weights
+/// of an uninterrupted one.
 ///
 /// # Errors
 ///
-/// [`TrainError`] where settings, data or models do not fit each other, the folder cannot be
-/// written, its checkpoints belong to another run, or the loss diverges.
+/// [`TrainError`] if settings, data or models do not fit together, the folder cannot be written,
+/// its checkpoints belong to another run, or the loss diverges.
 pub fn finetune(
     config: &FinetuneConfig,
     model: Gpt2,
@@ -72,7 +72,7 @@ pub fn finetune(
     config.validate()?;
     config.precision.check(&model.device())?;
     fit::check(config, &model, original, data)?;
-    // A model may have been loaded with its weights in half precision.
+    // The model may have been loaded with weights in half precision.
     let model = cast_tensors(model, DType::F32);
     let original = original.map(|model| cast_tensors(model.clone(), DType::F32));
     let original = original.as_ref();
@@ -134,7 +134,7 @@ pub fn finetune(
     })
 }
 
-/// The weights without gradients, adapters merged into them.
+/// The weights with merged adapters, without gradients.
 fn finished(model: &Gpt2) -> Gpt2 {
     model.valid().materialize()
 }
@@ -142,7 +142,7 @@ fn finished(model: &Gpt2) -> Gpt2 {
 struct Finetuning<'a> {
     config: &'a FinetuneConfig,
     data: &'a Dataset,
-    /// Whether blocks are computed a second time in the backward pass.
+    /// Whether the backward pass recomputes blocks.
     recompute: bool,
     crew: Crew,
     /// An epoch and the order of its windows.
@@ -173,7 +173,7 @@ impl Finetuning<'_> {
             .collect()
     }
 
-    /// Notes how the model does on what is kept back.
+    /// Records the result on the validation windows.
     fn validate(&self, state: &mut State, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let model = state.model.valid();
         let (mut nats, mut weight) = (0.0, 0.0);
@@ -232,7 +232,7 @@ impl Work for Finetuning<'_> {
                 true => position_offset(seed, step, micro, positions, size),
                 false => 0,
             };
-            // Gradients and losses are this much larger until they are f32.
+            // Gradients and losses have this factor until they are f32.
             let scale = precision.loss_scale();
             let weight = weight / scale;
             let lowered = precision.lowered(model);

@@ -1,4 +1,4 @@
-//! The curves of a run as a picture.
+//! A plot of a run's curves.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 320.0;
 const MARGIN: f64 = 48.0;
 
-/// An SVG of the loss by step, and of the validation loss where there is any.
+/// An SVG of the loss by step, and of the validation loss if there is any.
 pub fn curves(history: &History) -> String {
     let losses: Vec<(f64, f64)> = (1..).map(f64::from).zip(history.losses.clone()).collect();
     let checks: Vec<(f64, f64)> = history

@@ -1,4 +1,4 @@
-//! Training that computes in half precision, and keeps weights and their updates in single.
+//! Training with computation in half precision, and weights and updates in f32.
 
 use bsbr_gpt2::Gpt2;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 
-/// What a model computes in while it is trained.
+/// The type in which a model computes during training.
 ///
-/// Whatever it is, weights, gradients of a step and the optimiser's means are f32, and so are
-/// losses, norms, the summaries of the arms and their own parameters: in half precision, each
-/// forward pass starts from the weights rounded.
+/// In any precision, weights, summed gradients, the optimiser's means, losses, norms, the
+/// summaries of the arms and their own parameters are f32. In half precision, each forward pass
+/// starts from rounded weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -48,8 +48,8 @@ impl Precision {
         }
     }
 
-    /// What losses are multiplied by before the backward pass, so that small gradients are not
-    /// zero in half precision. One that is not finite then ends the run, as any such does.
+    /// The factor of losses before the backward pass, so that small gradients are not zero in
+    /// half precision. If a scaled loss is not finite, the run ends.
     pub(crate) fn loss_scale(self) -> f64 {
         match self {
             Self::F32 | Self::Bf16 => 1.0,
@@ -57,11 +57,11 @@ impl Precision {
         }
     }
 
-    /// Whether `device` can train in it.
+    /// Checks that `device` can train in it.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Precision`] names both where it cannot.
+    /// [`TrainError::Precision`] names both if it cannot.
     pub fn check(self, device: &Device) -> Result<(), TrainError> {
         match device.supports_dtype(self.dtype()) {
             true => Ok(()),
@@ -72,8 +72,8 @@ impl Precision {
         }
     }
 
-    /// The model with its weights in this precision and leaves of its own, but for what arms have
-    /// of their own; `None` where it would be the model as it is.
+    /// The model with its weights in this precision and new leaves, except the arms' own
+    /// parameters; `None` if the model would be unchanged.
     pub(crate) fn lowered(self, model: &Gpt2) -> Option<Gpt2> {
         (!self.is_single()).then(|| {
             let mut lower = Lower {
@@ -84,7 +84,7 @@ impl Precision {
         })
     }
 
-    /// The gradients of a model in this precision as f32, less the factor of its losses.
+    /// The gradients of a model in this precision as f32, without the factor of its losses.
     pub(crate) fn raised(self, model: &Gpt2, grads: GradientsParams) -> GradientsParams {
         if self.is_single() {
             return grads;
@@ -98,7 +98,7 @@ impl Precision {
     }
 }
 
-/// The device as errors name it.
+/// The name of the device in errors.
 fn name(device: &Device) -> String {
     let text = format!("{device:?}");
     match text

@@ -1,4 +1,4 @@
-//! Which parameters of a model change.
+//! The trained parameters of a model.
 
 use bsbr_gpt2::Gpt2;
 use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::error::TrainError;
 use crate::finetune::config::Trainable;
 
-/// The projections that adapters are put on.
+/// The projections with adapters.
 const ADAPTED: [&str; 4] = [
     ".attn.c_attn.weight",
     ".attn.c_proj.weight",
@@ -18,7 +18,7 @@ const ADAPTED: [&str; 4] = [
     ".mlp.c_proj.weight",
 ];
 
-/// The model with the parameters frozen that do not change, and adapters where they are asked for.
+/// The model with all other parameters frozen, and adapters if requested.
 pub(crate) fn select(model: Gpt2, train: Trainable, seed: u64) -> Result<Gpt2, TrainError> {
     let mut names = Vec::new();
     visit_tensors(&model, |name, _| names.push(name.to_owned()));
@@ -46,8 +46,8 @@ pub(crate) fn select(model: Gpt2, train: Trainable, seed: u64) -> Result<Gpt2, T
     Ok(model.freeze().unfreeze_group(ParamGroup::from_paths(names)))
 }
 
-/// Draws the first factor of each adapter from the seed: Burn's own draws have no name. The second
-/// is zero, so the model starts as it was.
+/// Draws the first factor of each adapter from the seed, because Burn's own random numbers are not
+/// reproducible. The second is zero, so the model is initially unchanged.
 fn seed_adapters(model: Gpt2, seed: u64) -> Gpt2 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(u64::MAX);

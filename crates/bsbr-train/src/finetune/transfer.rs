@@ -1,4 +1,4 @@
-//! Learning what the original's attention gives, layer by layer.
+//! Attention transfer: learning the output of the original's attention, layer by layer.
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
@@ -10,9 +10,10 @@ use crate::error::TrainError;
 use crate::gradients::accumulate;
 
 /// Gradients of a micro-batch's share of the mean squared error between the outputs of the model's
-/// attention and the original's on the original's input, the mean over layers.
+/// attention and the original's on the original's input, averaged over layers.
 ///
-/// Losses and gradients are `scale` times what they are. Each layer has a backward pass of its own, so that the activations of one are in memory.
+/// Losses and gradients have the factor `scale`. Each layer has its own backward pass, so only its
+/// activations are in memory.
 pub(crate) fn attention_transfer(
     model: &Gpt2,
     original: &Gpt2,
