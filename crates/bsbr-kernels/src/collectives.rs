@@ -1,11 +1,12 @@
-//! Which devices can sum tensors among themselves.
+//! Which devices support collective operations.
 
 use burn::tensor::Device;
 
-/// Whether a device has collective operations, `burn::tensor::distributed::all_reduce` among them.
+/// Whether a device supports collective operations such as
+/// `burn::tensor::distributed::all_reduce`.
 ///
-/// CUDA's have. Burn has no question for it: it claims them for all of CubeCL and for remote
-/// devices, and panics in the first operation where there are none.
+/// CUDA devices do. Burn has no query for this: it claims support for all of CubeCL and for remote
+/// devices, and panics in the first operation without support.
 pub fn has_collectives(device: &Device) -> bool {
     #[cfg(feature = "cuda")]
     {

@@ -1,5 +1,5 @@
-//! Half precision: passes in it are computed in single precision, where squares would overflow or
-//! differences would lose their digits.
+//! Half precision: such passes compute in single precision, because squares would overflow and
+//! differences would lose precision.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
@@ -10,7 +10,7 @@ pub(crate) fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }
 
-/// Numbers in half precision in single precision, and others as they are.
+/// Half precision converted to single precision; other types unchanged.
 pub(crate) fn single<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     match is_half(x.dtype()) {
         true => B::float_cast(x, FloatDType::F32),
@@ -18,7 +18,7 @@ pub(crate) fn single<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     }
 }
 
-/// The way back from [`single`] to the type that numbers had.
+/// Converts back from [`single`] to the original type.
 pub(crate) fn back<B: Backend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     match is_half(dtype) {
         true => B::float_cast(x, FloatDType::from(dtype)),
@@ -26,7 +26,7 @@ pub(crate) fn back<B: Backend>(x: FloatTensor<B>, dtype: DType) -> FloatTensor<B
     }
 }
 
-/// [`single`] for the plain forms; their way back is a cast.
+/// [`single`] for the plain forms, which convert back by a cast.
 pub(crate) fn single_plain<const R: usize>(x: Tensor<R>) -> Tensor<R> {
     match is_half(x.dtype()) {
         true => x.cast(DType::F32),

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// Burn has deprecated its ndarray backend; it stays a selectable one here on purpose.
+// Burn has deprecated its ndarray backend; it intentionally stays available here.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod attention;

@@ -1,13 +1,12 @@
-//! Where operations are called from.
+//! The calling thread of operations.
 
 use burn::tensor::Device;
 
-/// Calls `work` on one of the threads that the operations of the Flex backend run on, where `device` is
-/// of that backend.
+/// Calls `work` on one of the threads of the Flex backend, if `device` is of that backend.
 ///
-/// Called from another thread, each operation wakes those threads, and sleeps until they are done. That
-/// takes longer than the product of one row with a small weight. Other devices are left to the thread
-/// that called: GPUs have a queue for each.
+/// From another thread, each operation wakes those threads, and sleeps until they are done. That
+/// takes longer than the product of one row with a small weight. For other devices `work` runs on
+/// the calling thread: GPUs have a queue per thread.
 pub fn on_workers<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> R {
     match device.clone().without_autodiff().as_dispatch() {
         #[cfg(feature = "flex")]

@@ -10,11 +10,11 @@ use crate::cpu::tensor::Heads;
 const QUERIES: usize = 64;
 /// Keys per block.
 const KEYS: usize = 128;
-/// The keys are split until there are about this many tasks. It is fixed, not
-/// the number of threads, so that sums are taken in the same order everywhere.
+/// The keys are split until there are about this many tasks. The number is fixed and
+/// independent of the threads, so sums have the same order everywhere.
 const TASKS: usize = 32;
 
-/// What the forward pass saw and gave, and the gradient of its output.
+/// Inputs and outputs of the forward pass, and the gradient of its output.
 #[derive(Clone, Copy)]
 pub(crate) struct Saved<'a> {
     pub(crate) q: Heads<'a>,
@@ -68,7 +68,7 @@ pub(crate) fn backward_packed(saved: Saved<'_>) -> Vec<f32> {
     grad
 }
 
-/// What every range of keys of every head contributes, in that order.
+/// The contributions of every range of keys of every head, in that order.
 struct Parts {
     parts: Vec<Part>,
     /// B, H, Nq, D.
@@ -85,7 +85,8 @@ impl Parts {
         let ranges = TASKS.div_ceil(b * h);
         let keys = nk.div_ceil(ranges).next_multiple_of(KEYS);
         let tasks = nk.div_ceil(keys) * b * h;
-        // The first keys are seen by the most queries: the longest tasks start first.
+        // The first keys are seen by the most queries, so the longest tasks start
+        // first.
         let parts = (0..tasks).into_par_iter().with_max_len(1).map(|task| {
             let (range, head) = (task / (b * h), task % (b * h));
             let first = range * keys;
@@ -105,7 +106,7 @@ impl Parts {
         &self.parts[(range * b + batch) * h..][..h]
     }
 
-    /// Writes the gradient `[H, D]` of a query, counted over the batches.
+    /// Writes the gradient `[H, D]` of a query, numbered across the batches.
     fn write_query(&self, token: usize, dq: &mut [f32]) {
         let [_, _, nq, d] = self.shape;
         for range in 0..self.nk.div_ceil(self.keys) {
@@ -116,7 +117,8 @@ impl Parts {
         }
     }
 
-    /// Writes the gradients `[H, D]` of a key and its value, counted over the batches.
+    /// Writes the gradients `[H, D]` of a key and its value, numbered across the
+    /// batches.
     fn write_key(&self, token: usize, dk: &mut [f32], dv: &mut [f32]) {
         let d = self.shape[3];
         let (batch, key) = (token / self.nk, token % self.nk);
@@ -129,7 +131,7 @@ impl Parts {
     }
 }
 
-/// Gradients that one range of keys of one head contributes.
+/// The gradient contributions of one range of keys of one head.
 struct Part {
     /// First query that sees any of the keys; `dq` starts there.
     first_query: usize,
@@ -195,8 +197,8 @@ impl Part {
                             ds[visible..].fill(0.0);
                             let (shift, delta) = (shift[row], delta[row] * saved.scale);
                             for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
-                                // The sum was taken of scores that were rounded
-                                // otherwise; a weight is at most one all the same.
+                                // The sum used scores with different rounding, but a
+                                // weight is at most one.
                                 let below = *p - shift;
                                 *p = exp(if below > 0.0 { 0.0 } else { below });
                                 *ds = *p * (*ds - delta);
@@ -233,7 +235,7 @@ impl Part {
         part
     }
 
-    /// Adds what these keys contribute to the gradient of one query.
+    /// Adds the contribution of these keys to the gradient of one query.
     fn add_query(&self, query: usize, out: &mut [f32]) {
         if let Some(row) = query.checked_sub(self.first_query) {
             for (out, x) in out.iter_mut().zip(&self.dq[row * self.d..]) {

@@ -1,4 +1,4 @@
-//! Both passes on devices that CubeCL has kernels for: block attention with a single chunk.
+//! Both passes on devices with CubeCL kernels: block attention with a single chunk.
 
 use burn::backend::Cube;
 use burn::backend::tensor::FloatTensor;

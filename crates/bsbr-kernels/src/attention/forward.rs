@@ -54,8 +54,8 @@ pub(crate) fn forward(
     (out, lse)
 }
 
-/// Attends the queries of a block, of which the first sees `before + 1` keys and
-/// each further one a key more.
+/// Attends the queries of a block. The first sees `before + 1` keys and each
+/// further one sees one key more.
 fn attend(block: &mut Block, k: Mat<'_>, v: Mat<'_>, before: usize) {
     let end = before + block.rows();
     for start in (0..end).step_by(KEYS) {

@@ -39,7 +39,7 @@ pub trait AttentionOps: Backend {
     }
 
     /// Output `[B, H, Nq, D]` and log-sum-exp of every row of scores `[B, H, Nq]`, which is in
-    /// `f32` wherever the scores were computed in it, whatever the inputs.
+    /// `f32` if the scores were computed in it, whatever the inputs.
     fn causal_attention_forward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -71,19 +71,17 @@ impl AttentionOps for burn::backend::NdArray {}
 #[cfg(feature = "remote")]
 impl AttentionOps for burn::backend::Remote {}
 
-/// Exact causal attention `softmax(scale · q kᵀ) v`, never holding all scores at once.
+/// Exact causal attention `softmax(scale · q kᵀ) v`, without all scores in memory at once.
 ///
 /// `q` is `[B, H, Nq, D]`; `k` and `v` are `[B, H, Nk, D]` with Nk ≥ Nq. The
 /// queries are those of the last Nq positions: query `i` attends to the keys
 /// `0..=Nk - Nq + i`. The output is `[B, H, Nq, D]`.
 ///
-/// On the Flex backend with `f32` elements, both directions are fused: the
-/// forward pass keeps the log-sum-exp of every row, and the backward pass
-/// recomputes the scores block by block. The result does not depend on the
-/// number of threads. Inputs may be views with any strides; the output is laid
-/// out as `[B, Nq, H, D]`, so that merging the heads copies nothing. On GPUs the
-/// both directions are kernels where Nq = Nk. Elsewhere, plain operations
-/// compute the same.
+/// On the Flex backend with `f32` elements, both directions are fused: the forward pass keeps
+/// the log-sum-exp of every row, and the backward pass recomputes the scores block by block.
+/// The result does not depend on the number of threads. Inputs may be views with any strides.
+/// The output is laid out as `[B, Nq, H, D]`, so merging the heads needs no copy. On GPUs both
+/// directions are kernels if Nq = Nk. Elsewhere, plain operations compute the same.
 ///
 /// # Panics
 ///
@@ -91,7 +89,7 @@ impl AttentionOps for burn::backend::Remote {}
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64) -> Tensor<4> {
     check_shapes(&q, &k, &v);
     if q.dims()[2] == 0 {
-        // Not every backend multiplies matrices without rows.
+        // Some backends cannot multiply matrices without rows.
         return q;
     }
     Tensor::from_dispatch(Dispatch::causal_attention(
@@ -102,8 +100,8 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64) ->
     ))
 }
 
-/// [`causal_attention`] composed of Burn's operations, with the `[N, N]` scores
-/// in memory: the definition that the fused form is tested against.
+/// [`causal_attention`] composed of Burn's operations, with the `[N, N]` scores in memory: the
+/// definition with which tests compare the fused form.
 ///
 /// # Panics
 ///

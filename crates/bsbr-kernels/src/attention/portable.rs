@@ -6,7 +6,7 @@ use burn::tensor::{DType, FloatDType, Shape, TensorData};
 
 use crate::half::{back, is_half, single};
 
-/// Scores `[B, H, Nq, Nk]`, scaled, with `-inf` where the key comes after the query.
+/// Scores `[B, H, Nq, Nk]`, scaled, with `-inf` for keys after the query.
 fn scores<B: Backend>(q: FloatTensor<B>, k: FloatTensor<B>, scale: f64) -> FloatTensor<B> {
     let (nq, nk) = (q.shape()[2], k.shape()[2]);
     let (device, dtype) = (q.device(), FloatDType::from(q.dtype()));
@@ -40,7 +40,7 @@ pub(crate) fn forward<B: Backend>(
     )
 }
 
-/// Gradients of q, k and v from what a forward pass saw and gave; of numbers in half precision
+/// Gradients of q, k and v from the inputs and outputs of a forward pass. Half precision is
 /// computed in single precision.
 pub(crate) fn backward<B: Backend>(
     inputs: [FloatTensor<B>; 3],
@@ -55,12 +55,12 @@ pub(crate) fn backward<B: Backend>(
     }
     let [q, k, v] = inputs.map(single::<B>);
     let lse = match lse.dtype() {
-        // A kernel's, which computed in single precision as well.
+        // From a kernel, which also computes in single precision.
         DType::F32 => lse,
-        // Of scores that were rounded: weights made anew with it would not add up to 1.
+        // The log-sum-exp of rounded scores: weights recomputed with it would not add up to 1.
         _ => forward::<B>(q.clone(), k.clone(), v.clone(), scale).1,
     };
-    // The output was rounded, and so is the difference that it would be taken from.
+    // The output was rounded, and so would be the difference computed from it.
     let (dq, dk, dv) = in_own_type::<B>([q, k, v], None, lse, single::<B>(grad), scale);
     (
         back::<B>(dq, dtype),
@@ -69,7 +69,7 @@ pub(crate) fn backward<B: Backend>(
     )
 }
 
-/// The same in the type of the inputs; without the output, what it is needed for is computed anew.
+/// The same in the type of the inputs; without the output, it is recomputed where needed.
 fn in_own_type<B: Backend>(
     [q, k, v]: [FloatTensor<B>; 3],
     out: Option<FloatTensor<B>>,
@@ -79,7 +79,7 @@ fn in_own_type<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let shape = q.shape();
     let lse = B::float_reshape(lse, Shape::from([shape[0], shape[1], shape[2], 1]));
-    // No weight is above 1, though a kernel may have rounded large scores in another way.
+    // No weight is above 1, although a kernel may have rounded large scores differently.
     let log = B::float_sub(scores::<B>(q.clone(), k.clone(), scale), lse);
     let p = B::float_exp(B::float_clamp_max(log, 0.0.into()));
     let dv = B::float_matmul(B::float_swap_dims(p.clone(), 2, 3), grad.clone());

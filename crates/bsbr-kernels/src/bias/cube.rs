@@ -1,4 +1,4 @@
-//! Bias and GELU in one pass on devices that CubeCL has kernels for.
+//! Bias and GELU in one pass on devices with CubeCL kernels.
 
 use burn::backend::Cube;
 use burn::backend::tensor::FloatTensor;

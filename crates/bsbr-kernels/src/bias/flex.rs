@@ -11,7 +11,7 @@ use crate::cpu::math::vectorised;
 use crate::cpu::tensor::{contiguous, elements, is_f32, update};
 use crate::gelu::{GeluOps, activated};
 
-/// Elements per task, about.
+/// Approximate number of elements per task.
 const CHUNK: usize = 16 * 1024;
 
 impl BiasOps for Flex {

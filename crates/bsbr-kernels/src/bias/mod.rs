@@ -1,4 +1,4 @@
-//! What follows a matrix product in a linear layer: its bias, and GELU where that comes next.
+//! The steps after a matrix product in a linear layer: its bias, and optionally GELU.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
@@ -40,27 +40,28 @@ impl BiasOps for burn::backend::NdArray {}
 #[cfg(feature = "remote")]
 impl BiasOps for burn::backend::Remote {}
 
-// Composed of operations whose gradients are known.
+// Composed of operations with known gradients.
 impl<B: BiasOps, C: CheckpointStrategy> BiasOps for Autodiff<B, C> {}
 
 /// `x + bias`, with `bias` in every row.
 ///
-/// `x` is `[N, C]`, `bias` is `[C]`, the output is `[N, C]`. On the Flex backend with `f32` elements
-/// and without autodiff it is one pass on all threads, in place where nobody else holds `x`.
+/// `x` is `[N, C]`, `bias` is `[C]`, the output is `[N, C]`. On the Flex backend with `f32`
+/// elements and without autodiff it is one pass on all threads, in place if `x` is not shared.
 ///
 /// # Panics
 ///
-/// Panics if `bias` is not as long as a row.
+/// Panics if the length of `bias` is not that of a row.
 pub fn add_bias(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     check_shapes(&x, &bias);
     Tensor::from_dispatch(Dispatch::add_bias(x.into_dispatch(), bias.into_dispatch()))
 }
 
-/// [`add_bias`] composed of Burn's operations: the definition that the fused form is tested against.
+/// [`add_bias`] composed of Burn's operations: the definition with which tests compare the fused
+/// form.
 ///
 /// # Panics
 ///
-/// Panics if `bias` is not as long as a row.
+/// Panics if the length of `bias` is not that of a row.
 pub fn add_bias_plain(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     check_shapes(&x, &bias);
     x + bias.unsqueeze()
@@ -70,7 +71,7 @@ pub fn add_bias_plain(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
 ///
 /// # Panics
 ///
-/// Panics if `bias` is not as long as a row.
+/// Panics if the length of `bias` is not that of a row.
 pub fn add_bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     check_shapes(&x, &bias);
     Tensor::from_dispatch(Dispatch::add_bias_gelu(
@@ -79,12 +80,12 @@ pub fn add_bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     ))
 }
 
-/// [`add_bias_gelu`] composed of Burn's operations: the definition that the fused form is tested
-/// against.
+/// [`add_bias_gelu`] composed of Burn's operations: the definition with which tests compare the
+/// fused form.
 ///
 /// # Panics
 ///
-/// Panics if `bias` is not as long as a row.
+/// Panics if the length of `bias` is not that of a row.
 pub fn add_bias_gelu_plain(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     gelu_new_plain(add_bias_plain(x, bias))
 }

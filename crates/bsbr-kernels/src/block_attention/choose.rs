@@ -1,4 +1,4 @@
-//! Which clusters each query of a block looks into.
+//! The clusters that each query of a block looks up.
 
 use pulp::{Simd, WithSimd};
 
@@ -6,31 +6,30 @@ use crate::cpu::block::{Block, QUERIES};
 use crate::cpu::math::LANES;
 use crate::cpu::simd::{dispatch, is_any, lanes, store};
 
-/// The clusters that the queries of a block look into.
+/// The clusters that the queries of a block look up.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
     /// The best scores so far of [`LANES`] queries, the best first.
     best: Vec<f32>,
-    /// Scores and clusters of a query alone.
+    /// Scores and clusters of a single query.
     alone: Vec<(f32, u32)>,
     /// Queries, cluster by cluster.
     queries: Vec<u32>,
-    /// Where the queries of each cluster end.
+    /// The end of each cluster's queries.
     ends: Vec<usize>,
 }
 
-/// What a cluster's score must be above, or at, to be looked into by the queries of one register.
+/// The threshold of scores of looked-up clusters, for the queries of one register.
 #[derive(Clone, Copy, Debug)]
 struct Bar {
     least: [f32; LANES],
-    /// How many clusters whose score is `least` itself are looked into.
+    /// How many clusters with the score `least` itself are looked up.
     room: [u32; LANES],
 }
 
 impl Chosen {
-    /// Takes each query's best clusters out of the block's current step, whose
-    /// keys from `first` on are `clusters` clusters. Of equal scores the first
-    /// is the better; hidden clusters are never chosen.
+    /// Removes each query's best clusters from the block's current step, whose keys from `first`
+    /// on are `clusters` clusters. Ties go to the first; hidden clusters are never chosen.
     pub(super) fn choose(&mut self, block: &mut Block, first: usize, clusters: usize, best: usize) {
         self.clear();
         if block.width() == 1 {
@@ -56,7 +55,7 @@ impl Chosen {
         });
     }
 
-    /// What the `best` best scores of the queries of register number `strip` are above.
+    /// The threshold of the `best` best scores, for the queries of register number `strip`.
     fn bar(
         &mut self,
         block: &mut Block,
@@ -86,7 +85,7 @@ impl Chosen {
         Bar { least, room }
     }
 
-    /// The same for a query alone, whose scores are one vector.
+    /// The same for a single query, whose scores are one vector.
     fn choose_alone(&mut self, block: &mut Block, first: usize, clusters: usize, best: usize) {
         let scores = &mut block.scores()[first..first + clusters];
         let all = &mut self.alone;
@@ -111,13 +110,13 @@ impl Chosen {
         self.queries.resize(end, 0);
     }
 
-    /// Nobody looks into anything.
+    /// Removes all choices.
     pub(super) fn clear(&mut self) {
         self.queries.clear();
         self.ends.clear();
     }
 
-    /// The queries that look into a cluster.
+    /// The queries that look up a cluster.
     pub(super) fn queries_of(&self, cluster: usize) -> &[u32] {
         let end = self.ends.get(cluster).copied().unwrap_or(0);
         let start = match cluster {
@@ -127,7 +126,7 @@ impl Chosen {
         &self.queries[start.min(end)..end]
     }
 
-    /// Each cluster that is looked into, with the queries that do.
+    /// Each looked-up cluster, with the queries that look it up.
     pub(super) fn clusters(&self) -> impl Iterator<Item = (usize, &[u32])> {
         let all = (0..self.ends.len()).map(|cluster| (cluster, self.queries_of(cluster)));
         all.filter(|(_, queries)| !queries.is_empty())
@@ -135,19 +134,19 @@ impl Chosen {
 }
 
 impl Bar {
-    /// Lets nothing in.
+    /// Accepts nothing.
     const CLOSED: Self = Self {
         least: [f32::INFINITY; LANES],
         room: [0; LANES],
     };
 
-    /// Lets everything in that can be seen.
+    /// Accepts everything that is visible.
     const OPEN: Self = Self {
         least: [f32::NEG_INFINITY; LANES],
         room: [0; LANES],
     };
 
-    /// Whether a query looks into a cluster of this score.
+    /// Whether a query looks up a cluster of this score.
     fn lets_in(&mut self, lane: usize, score: f32) -> bool {
         let least = self.least[lane];
         if score > least {
@@ -159,7 +158,7 @@ impl Bar {
     }
 }
 
-/// Hides the scores that reach the bars, cluster by cluster, and lists whose they are.
+/// Hides the scores that reach the thresholds, cluster by cluster, and lists their queries.
 struct Take<'a> {
     /// `[clusters, width]`
     scores: &'a mut [f32],
@@ -204,7 +203,7 @@ impl WithSimd for Take<'_> {
 
 /// Sorts the best scores of [`LANES`] queries into a list, the best first.
 struct Best<'a> {
-    /// Those of the first cluster, and those of others behind at a distance of `width`.
+    /// The scores of the first cluster; those of the others follow at a distance of `width`.
     scores: &'a [f32],
     width: usize,
     clusters: usize,

@@ -1,4 +1,4 @@
-//! What a head keeps of its far chunks, and what a chunk mixes of it.
+//! The summaries of a head's far chunks, and mixtures of their states.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use super::tokens::{self, Members, Tokens, Unpacked};
 use crate::cpu::math::{row_dot, row_exp_sum, row_max, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
-/// How a head keeps the states of its chunks.
+/// The storage form of the states of a head's chunks.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum HeadState<'a> {
     Off,
@@ -26,7 +26,7 @@ pub(super) enum HeadState<'a> {
 }
 
 impl HeadState<'_> {
-    /// Rows and columns of a state that is kept.
+    /// Rows and columns of a stored state.
     fn rank(&self, d: usize) -> usize {
         match self {
             Self::Off => 0,
@@ -55,7 +55,7 @@ pub(super) struct Far {
     states: Vec<f32>,
     /// The chunks' tokens, cluster by cluster, counted within their chunk. `[F·S]`
     order: Vec<usize>,
-    /// Where in that order each cluster begins, and F·S. `[F·G + 1]`
+    /// The start of each cluster in that order, and F·S at the end. `[F·G + 1]`
     starts: Vec<usize>,
     /// The tokens in that order, if they are looked up.
     tokens: Tokens,
@@ -133,7 +133,7 @@ impl Far {
         far
     }
 
-    /// F, chunks that are summarised.
+    /// F, the number of summarised chunks.
     pub(super) fn chunks(&self) -> usize {
         self.means.len() / self.d.max(1)
     }
@@ -153,7 +153,7 @@ impl Far {
         Mat::dense(&self.states, self.chunks(), self.state_size())
     }
 
-    /// Where the tokens of a cluster are in the order of clusters.
+    /// The range of a cluster's tokens in the order of clusters.
     pub(super) fn members(&self, cluster: usize) -> Range<usize> {
         self.starts[cluster]..self.starts[cluster + 1]
     }
@@ -202,7 +202,7 @@ impl Far {
                 let size = rank * rank;
                 let (fours, rest) = weights.as_chunks::<4>();
                 let (of_fours, of_rest) = self.states.split_at(fours.len() * 4 * size);
-                // Four at a time, so that the sum is read and written less often.
+                // Four at a time, so the sum is read and written less often.
                 for (w, states) in fours.iter().zip(of_fours.chunks_exact(4 * size)) {
                     let (a, b) = states.split_at(2 * size);
                     let ((a, b), (c, d)) = (a.split_at(size), b.split_at(size));
@@ -253,14 +253,14 @@ impl SharedKeys for Far {
 pub(super) struct Mixture {
     /// w_c. `[F]`
     pub(super) weights: Vec<f32>,
-    /// Compressed states mixed. `[rank, rank]`
+    /// The mixture of compressed states. `[rank, rank]`
     pub(super) mixed: Vec<f32>,
     half: Vec<f32>,
     /// S_c. `[D, D]`
     pub(super) state: Vec<f32>,
 }
 
-/// Hands out numbers in pieces of one size.
+/// Divides numbers into pieces of one size.
 struct Pieces<'a, T> {
     rest: &'a mut [T],
     size: usize,
@@ -276,7 +276,7 @@ impl<'a, T> Pieces<'a, T> {
     }
 }
 
-/// Where the summary of one chunk goes. Pieces that are not wanted are empty.
+/// The destination of one chunk's summary. Unneeded pieces are empty.
 struct Summary<'a> {
     /// First token of the chunk, counted from the first chunk's.
     first: usize,
@@ -294,7 +294,7 @@ struct Summary<'a> {
     order: &'a mut [usize],
     /// `[G]`
     starts: &'a mut [usize],
-    /// As [`tokens::write`] has them. `[S, D]`
+    /// As written by [`tokens::write`]. `[S, D]`
     ordered_keys: &'a mut [f32],
     /// `[S, D]`
     ordered_values: &'a mut [f32],

@@ -101,7 +101,7 @@ impl BlockAttentionOps for Flex {
     }
 }
 
-/// Whether there are no bases that the kernel cannot take.
+/// Whether the kernel supports the bases, if any.
 fn has_f32_bases(states: &BlockStatesPrimitive<Flex>) -> bool {
     match states {
         BlockStatesPrimitive::Off | BlockStatesPrimitive::Whole => true,

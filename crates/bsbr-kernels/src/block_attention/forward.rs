@@ -27,7 +27,7 @@ pub(super) fn forward(
     }
     let rows = rows_of_heads(&mut out, q.shape);
     let sums = rows_of_heads(&mut lse, [b, h, n, 1]);
-    // Heads one after the other, so that the summaries of a few are held at a time.
+    // Heads in sequence, so that only the summaries of a few are held at a time.
     let heads = rows.into_par_iter().zip(sums).enumerate();
     heads
         .with_max_len(1)
@@ -69,7 +69,7 @@ struct Scratch {
     attending: Attending,
     mixture: Mixture,
     receiver: Vec<f32>,
-    /// What the block's queries read of the state. `[QUERIES, D]`
+    /// What the block's queries read from the state. `[QUERIES, D]`
     read: Vec<f32>,
 }
 
@@ -161,7 +161,7 @@ impl Head<'_> {
             .mix(self.state, receiver, far, &mut scratch.mixture);
     }
 
-    /// Writes the rows of block `number`, with what the state adds.
+    /// Writes the rows of block `number`, including the contribution of the state.
     fn write(&self, scratch: &mut Scratch, number: usize, rows: &mut [&mut [f32]], seen: Seen) {
         let one = &scratch.attending.blocks[number];
         one.write(rows);

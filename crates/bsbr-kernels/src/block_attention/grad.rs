@@ -1,4 +1,4 @@
-//! The operation on the autodiff backend: passes of its own in both directions.
+//! The operation on the autodiff backend: its own passes in both directions.
 
 use burn::backend::Backend;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -9,7 +9,7 @@ use burn::backend::tensor::FloatTensor;
 
 use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive};
 
-/// The operation on q, k and v, and perhaps on two bases.
+/// The operation on q, k and v, and optionally on two bases.
 #[derive(Debug)]
 struct BlockAttentionStep;
 
@@ -97,7 +97,7 @@ impl<B: BlockAttentionOps, C: CheckpointStrategy> BlockAttentionOps for Autodiff
     }
 }
 
-/// The output as a node of the graph, if any of the inputs wants a gradient.
+/// The output as a node of the graph, if any of the inputs needs a gradient.
 fn tracked<B: BlockAttentionOps, C: CheckpointStrategy, const N: usize>(
     inputs: [FloatTensor<Autodiff<B, C>>; N],
     whole: bool,

@@ -1,4 +1,4 @@
-//! Rows of numbers in few bits, as a cache keeps them.
+//! Rows of numbers in few bits, as stored in a cache.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use super::tile::BEHIND;
 use super::tokens::side_by_side;
 use crate::cpu::math::vectorised;
 
-/// Whole numbers, or numbers as they are.
+/// Integer codes, or unrounded numbers.
 #[derive(Clone, Debug)]
 pub(super) enum Codes {
-    /// Two in each byte: of every block the first half in the low four bits, the other in the
+    /// Two per byte: the first half of every block in the low four bits, the other half in the
     /// high ones.
     Four(Vec<u8>),
     Eight(Vec<i8>),
@@ -19,7 +19,7 @@ pub(super) enum Codes {
     Whole(Vec<f32>),
 }
 
-/// How the rows of a block lie.
+/// The layout of a block's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lie {
     /// `[n, D]`
@@ -28,30 +28,30 @@ pub(super) enum Lie {
     Columns,
 }
 
-/// Rows that come in blocks and are read block by block.
+/// Rows that are added and read in blocks.
 #[derive(Clone, Debug)]
 pub(super) struct KeptRows {
     pub(super) bits: KvBits,
     d: usize,
     lie: Lie,
     pub(super) codes: Codes,
-    /// One a row; none where rows are kept as they are.
+    /// One per row; empty for unrounded rows.
     pub(super) scales: Vec<f32>,
-    /// One a row in four bits, else none.
+    /// One per row in four bits, else empty.
     pub(super) offsets: Vec<f32>,
 }
 
-/// What the codes of rows stand for: offset + scale · code.
+/// The decoding of rows' codes: offset + scale · code.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Grids<'a> {
-    /// One a row; none where codes are the numbers themselves.
+    /// One per row; empty if codes are the numbers themselves.
     pub(super) scales: &'a [f32],
-    /// One a row, or none where all are 0.
+    /// One per row, or empty if all are 0.
     pub(super) offsets: &'a [f32],
 }
 
 impl KeptRows {
-    /// No rows yet, of `d` numbers.
+    /// Empty, for rows of `d` numbers.
     pub(super) fn new(d: usize, bits: KvBits, lie: Lie) -> Self {
         Self {
             bits,
@@ -73,7 +73,7 @@ impl KeptRows {
         self.d
     }
 
-    /// Bytes that the rows take.
+    /// The size of the rows in bytes.
     pub(super) fn bytes(&self) -> usize {
         let codes = match &self.codes {
             Codes::Four(codes) => codes.len(),
@@ -84,7 +84,7 @@ impl KeptRows {
         codes + 4 * (self.scales.len() + self.offsets.len())
     }
 
-    /// Codes of a row, of which one may be of no number.
+    /// The number of codes of a row, including padding.
     pub(super) fn stride(&self) -> usize {
         match self.bits {
             KvBits::Four => self.d.next_multiple_of(2),
@@ -120,7 +120,7 @@ impl KeptRows {
         }
     }
 
-    /// Replaces rows by their codes, and keeps what those stand for.
+    /// Replaces rows by their codes, and stores their scales and offsets.
     fn encode(&mut self, rows: &mut [f32]) {
         let mut grids = Vec::with_capacity(rows.len() / self.stride().max(1));
         encode_rows(rows, [self.d, self.stride()], self.bits, &mut grids);
@@ -130,12 +130,12 @@ impl KeptRows {
         }
     }
 
-    /// Writes the codes of a block that was added, which are these rows, and [`BEHIND`] numbers
-    /// behind. Gives what they stand for.
+    /// Writes the codes of an added block, which consists of these rows, and [`BEHIND`] numbers
+    /// of padding. Returns their decoding.
     pub(super) fn unpack(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Grids<'_> {
         let (d, stride) = (self.d, self.stride());
         let numbers = rows.len() * stride;
-        // What is behind is read, and not used.
+        // The padding is read, but not used.
         to.resize(numbers + BEHIND, 0.0);
         let (start, codes) = (rows.start * stride, &mut to[..numbers]);
         vectorised(
@@ -175,8 +175,7 @@ impl KeptRows {
         }
     }
 
-    /// Adds a block of rows `[n, D]` that was added, which are these, to `to` as what they stand
-    /// for.
+    /// Appends the decoded rows of an added block, which consists of these rows, to `to`.
     pub(super) fn decode(&self, rows: Range<usize>, to: &mut Vec<f32>, unpacked: &mut Vec<f32>) {
         let numbers = rows.len() * self.d;
         let grids = self.unpack(rows, unpacked);
@@ -200,7 +199,7 @@ impl KeptRows {
     }
 }
 
-/// Adds to a list that may grow to many times its size, but is never much larger than it need be.
+/// Appends to a list that may grow to many times its size, without much spare room.
 fn extend<T>(list: &mut Vec<T>, more: impl ExactSizeIterator<Item = T>) {
     if list.capacity() - list.len() < more.len() {
         list.reserve_exact(more.len().max(list.len() / 16));

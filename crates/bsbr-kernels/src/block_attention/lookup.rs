@@ -12,11 +12,11 @@ use crate::cpu::math::{LANES, exp2_below, row_max, sum_lanes, vectorised};
 use crate::cpu::matrix::Mat;
 use crate::cpu::simd::{dispatch, is_any, lanes};
 
-/// A score may be this far above the largest that was known when weights began to be taken
-/// relative to it, in units of ln 2.
+/// The maximum excess of a score, in units of ln 2, over the maximum to which the weights are
+/// relative.
 const HEADROOM: f32 = 60.0;
 
-/// Looks into clusters.
+/// State of the lookups.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     /// The block's queries, scaled. `[QUERIES, D]`
@@ -27,19 +27,18 @@ pub(super) struct Lookup {
     acc: Vec<f32>,
     /// Sums of each query's weights.
     sums: Vec<[f32; LANES]>,
-    /// Sums of each query's numbers, where keys are codes with an offset.
+    /// Sums of each query's numbers, for keys that are codes with an offset.
     totals: Vec<f32>,
     d: usize,
 }
 
 impl Lookup {
-    /// Begins with the queries of a block.
+    /// Starts with the queries of a block.
     pub(super) fn begin(&mut self, q: Mat<'_>, scale: f32) {
         let (rows, d) = (q.height(), q.t().height());
         self.d = d;
         self.q.resize(rows * d, 0.0);
-        // By the same factor as the block scales them, so that scores do not depend on who takes
-        // them.
+        // The block scales them by the same factor, so scores are independent of the path.
         let factor = scale * LOG2_E;
         for (row, to) in self.q.chunks_exact_mut(d.max(1)).enumerate() {
             q.copy_row(row, to);
@@ -86,7 +85,7 @@ impl Lookup {
         .run();
     }
 
-    /// Turns products with codes into scores of the keys that they stand for.
+    /// Turns products with codes into scores of the decoded keys.
     fn decode_scores(&mut self, queries: &[u32], keys: Grids<'_>) {
         let wide = keys.scales.len().next_multiple_of(LANES);
         let rows = self.weights.chunks_exact_mut(wide).zip(queries);
@@ -106,7 +105,7 @@ impl Lookup {
         );
     }
 
-    /// Turns weights of values into those of the codes that stand for them.
+    /// Turns weights of values into weights of their codes.
     fn encode_weights(&mut self, queries: &[u32], values: Grids<'_>) {
         let stride = self.d.next_multiple_of(LANES);
         let wide = values.scales.len().next_multiple_of(LANES);
@@ -171,7 +170,7 @@ impl Lookup {
         );
     }
 
-    /// Adds what was found to the block's output.
+    /// Adds the result to the block's output.
     pub(super) fn finish(&mut self, block: &mut Block) {
         let stride = self.d.next_multiple_of(LANES);
         let rows = self.acc.chunks_exact(stride).zip(&self.sums);
@@ -186,8 +185,8 @@ impl Lookup {
     }
 }
 
-/// Hides what stands behind each row's `m` scores, and tells whether any score is too far above
-/// what the weights of its query are relative to.
+/// Hides the padding behind each row's `m` scores, and tells whether any score is too far above
+/// its query's reference.
 struct Over<'a> {
     scores: &'a mut [f32],
     m: usize,

@@ -1,4 +1,4 @@
-//! Attention to near tokens exactly and to the clusters of far chunks.
+//! Exact attention to near tokens, and attention to the clusters of far chunks.
 
 #[cfg(feature = "flex")]
 mod backward;
@@ -49,7 +49,7 @@ pub use rounding::round_to_bits;
 pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, UnknownKvBits};
 pub use stored::{StoredCacheError, StoredLists, StoredNumbers};
 
-/// The states of [`block_attention`]: whether there are any, and their bases.
+/// The states of [`block_attention`]: whether to use them, and their bases.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // one a call, and only passed on
 pub enum BlockStates {
@@ -120,7 +120,7 @@ pub trait BlockAttentionOps: Backend {
         Self::block_attention_forward(q, k, v, states, settings, scale).0
     }
 
-    /// The same, and the log-sum-exp of every query's scores `[B, H, N]`.
+    /// The same, with the log-sum-exp of every query's scores `[B, H, N]`.
     fn block_attention_forward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -132,8 +132,8 @@ pub trait BlockAttentionOps: Backend {
         portable::forward::<Self>([q, k, v], states, settings, scale)
     }
 
-    /// Gradients of q, k and v, and of the bases where states have some, from the inputs
-    /// and outputs of the forward pass and the gradient `[B, H, N, D]` of the output.
+    /// Gradients of q, k and v, and of the bases of states if any, from the inputs and outputs
+    /// of the forward pass and the gradient `[B, H, N, D]` of the output.
     #[allow(clippy::too_many_arguments)] // a backend extension takes no tuple of tensors
     fn block_attention_backward(
         q: FloatTensor<Self>,
@@ -151,14 +151,14 @@ pub trait BlockAttentionOps: Backend {
         FloatTensor<Self>,
         BlockStatesPrimitive<Self>,
     ) {
-        // A graph needs the outputs of its own operations.
+        // Only outputs of the graph's own operations can be used.
         let _ = (out, lse);
         portable::backward::<Self>([q, k, v], states, grad, settings, scale)
     }
 
     /// Output `[B, H, n, D]` of the next tokens of a cache, from their q, k, v `[B, H, n, D]`.
     ///
-    /// What is kept lies in the memory of the host, so other backends copy there and back.
+    /// The cache is in host memory, so other backends copy to and from the host.
     #[cfg(feature = "flex")]
     fn block_attention_cached(
         q: FloatTensor<Self>,
@@ -189,48 +189,46 @@ impl BlockAttentionOps for burn::backend::NdArray {}
 #[cfg(feature = "remote")]
 impl BlockAttentionOps for burn::backend::Remote {}
 
-/// Attention to near tokens exactly, and to far ones by clusters and states.
+/// Exact attention to near tokens, and attention to far tokens by clusters and states.
 ///
-/// `q`, `k`, `v` and the output are `[B, H, N, D]`. `settings` tell which keys a
-/// query sees. Over all of them it takes one softmax:
+/// `q`, `k`, `v` and the output are `[B, H, N, D]`. `settings` define which keys a query sees.
+/// One softmax covers all of them:
 ///
 /// - a token has the score `scale · q·k` and the value v;
 /// - a cluster of m tokens with mean key k̄ and mean value v̄ has the score
 ///   `scale · q·k̄ + ln m` and the value v̄. The clusters are those of
 ///   [`split_into_clusters`](crate::split_into_clusters);
-/// - with `exact_clusters` = t, the t clusters with the highest scores (of equal
-///   ones the first) are replaced by their tokens.
+/// - with `exact_clusters` = t, the tokens of the t clusters with the highest scores replace
+///   these clusters; ties go to the first.
 ///
-/// With states, M being the softmax mass on clusters, the output gains
-/// `M · scale · q S`. S is the same for all queries of a chunk: the mean of the
-/// states of its far chunks, weighted by the softmax of `scale · r·h`, where r is
-/// the query of the last token before the chunk, and h the mean key of a far
-/// chunk. The state of a far chunk is (1/S) Σ (k − k̄) vᵀ over its tokens; in
-/// bases it is kept as U_kᵀ F U_v.
+/// With states, and the softmax mass M on clusters, the output gains `M · scale · q S`. S is the
+/// same for all queries of a chunk: the mean of the states of its far chunks, weighted by the
+/// softmax of `scale · r·h`, where r is the query of the last token before the chunk, and h the
+/// mean key of a far chunk. The state of a far chunk is (1/S) Σ (k − k̄) vᵀ over its tokens;
+/// with bases it is stored as U_kᵀ F U_v.
 ///
 /// No output depends on a later token.
 ///
-/// The gradient goes to q, k, v and the bases. Which tokens are in a cluster, and
-/// which clusters are looked up, are taken as given.
+/// q, k, v and the bases have gradients. Cluster assignments and the choice of looked-up
+/// clusters are constants.
 ///
-/// On the Flex backend with `f32` elements, both directions are one pass over each
-/// chunk, see [`fuses_block_attention`]. They hold the summaries of a few heads and
-/// the scores of a block of queries, take inputs with any strides, and give the
-/// same on any number of threads. For the backward pass the log-sum-exp of every
-/// query's scores is kept; clusters, states and scores are computed again. The
-/// output is laid out as `[B, N, H, D]`.
+/// On the Flex backend with `f32` elements, both directions are one pass over each chunk, see
+/// [`fuses_block_attention`]. They hold the summaries of a few heads and the scores of a block
+/// of queries, take inputs with any strides, and give the same result on any number of threads.
+/// The forward pass keeps the log-sum-exp of every query's scores; the backward pass recomputes
+/// clusters, states and scores. The output is laid out as `[B, N, H, D]`.
 ///
-/// On GPUs both directions, with up to 32 looked-up clusters, are made of kernels that keep
-/// no scores; what they split and summarise is what the host would, up to rounding. With fewer
-/// bits they hold k and v once more, rounded; in half precision what is rounded is as exact as
-/// that. Neighbouring heads of one level are a pass, and those of another the next.
+/// On GPUs both directions, with up to 32 looked-up clusters, are kernels that keep no scores.
+/// Clusters and summaries equal those of the host up to rounding. With fewer bits the kernels
+/// hold rounded copies of k and v, in the type of k and v. Neighbouring heads of one level share
+/// a pass.
 ///
-/// Elsewhere it is what [`block_attention_plain`] is, which needs memory for N²
-/// scores; its backward pass computes the forward pass again, too.
+/// Elsewhere it equals [`block_attention_plain`], which needs memory for N² scores; its backward
+/// pass also recomputes the forward pass.
 ///
 /// # Panics
 ///
-/// Panics if the shapes do not match, or if a setting is not as it says.
+/// Panics if the shapes do not match, or if a setting is out of its range.
 pub fn block_attention(
     q: Tensor<4>,
     k: Tensor<4>,
@@ -250,12 +248,12 @@ pub fn block_attention(
     ))
 }
 
-/// [`block_attention`] composed of Burn's operations, with all scores in memory:
-/// the definition that the fused form is tested against. It differentiates.
+/// [`block_attention`] composed of Burn's operations, with all scores in memory: the definition
+/// with which tests compare the fused form. It is differentiable.
 ///
 /// # Panics
 ///
-/// Panics if the shapes do not match, or if a setting is not as it says.
+/// Panics if the shapes do not match, or if a setting is out of its range.
 pub fn block_attention_plain(
     q: Tensor<4>,
     k: Tensor<4>,
@@ -278,12 +276,12 @@ pub fn block_attention_plain(
 #[cfg(feature = "flex")]
 impl BlockCache {
     /// Output `[B, H, n, D]` of the next tokens of the sequences, from their q, k and v
-    /// `[B, H, n, D]`: what [`block_attention`] without states gives for them in the whole
-    /// sequences, whatever the pieces.
+    /// `[B, H, n, D]`: equal to the output of [`block_attention`] without states for the whole
+    /// sequences, however they are divided.
     ///
     /// # Panics
     ///
-    /// Panics if the shapes do not match each other or those of the pieces before.
+    /// Panics if the shapes do not match each other or those of earlier pieces.
     pub fn attend(&mut self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, scale: f64) -> Tensor<4> {
         let settings = *self.settings();
         check(&q, &k, &v, &BlockStates::Off, &settings);
@@ -301,8 +299,8 @@ impl BlockCache {
     }
 }
 
-/// A cache for queries like `q`, where keeping blocks is the best way to attend piece by piece:
-/// on the Flex backend with `f32` elements.
+/// A cache for queries like `q`, if the blockwise cache is best for streaming: on the Flex
+/// backend with `f32` elements.
 #[cfg_attr(not(feature = "flex"), allow(unused_variables))]
 pub fn block_cache(q: &Tensor<4>, settings: BlockAttention) -> Option<BlockCache> {
     #[cfg(feature = "flex")]
@@ -312,7 +310,8 @@ pub fn block_cache(q: &Tensor<4>, settings: BlockAttention) -> Option<BlockCache
     None
 }
 
-/// [`block_cache`] of all tokens, each seen exactly, its key and value rounded to so many bits.
+/// [`block_cache`] in which all tokens are seen exactly, with keys and values rounded to the
+/// given bits.
 #[cfg_attr(not(feature = "flex"), allow(unused_variables))]
 pub fn dense_block_cache(q: &Tensor<4>, kv_bits: KvBits) -> Option<BlockCache> {
     #[cfg(feature = "flex")]

@@ -1,29 +1,29 @@
-//! What stands in the place of the cache where the CPU backend that has one is not compiled in.
+//! Stands in for the cache if the CPU backend that has it is not compiled in.
 
 use burn::tensor::Tensor;
 
 use super::stored::{StoredCacheError, StoredLists, StoredNumbers};
 
-/// A cache that cannot be made: [`block_cache`](super::block_cache) gives none.
+/// A cache that cannot exist: [`block_cache`](super::block_cache) returns `None`.
 #[derive(Clone, Debug)]
 pub enum BlockCache {}
 
 impl BlockCache {
-    /// Bytes that are kept.
+    /// The size in bytes.
     pub fn bytes(&self) -> usize {
         match *self {}
     }
 
-    /// All that is kept.
+    /// The contents of the cache.
     pub fn stored(&self) -> StoredLists<'_> {
         match *self {}
     }
 
-    /// The cache that gave these lists.
+    /// The cache from stored lists.
     ///
     /// # Errors
     ///
-    /// None, as there is no cache.
+    /// Never, because there is no cache.
     pub fn restored<'a>(
         &self,
         _: [usize; 4],

@@ -1,4 +1,4 @@
-//! Which queries are computed together, and which keys they see.
+//! Groups of queries that are computed together, and the keys that they see.
 
 use std::ops::Range;
 
@@ -6,12 +6,12 @@ use super::BlockAttention;
 #[cfg(feature = "flex")]
 use crate::cpu::block::QUERIES;
 
-/// The most keys in a step of the softmax.
+/// The maximum number of keys in a step of the softmax.
 #[cfg(feature = "flex")]
 const KEYS: usize = 384;
 
 impl BlockAttention {
-    /// Chunks of queries. The sinks go with the first chunk, which sees the same as they do.
+    /// Chunks of queries. The sinks belong to the first chunk, which sees the same keys.
     pub(super) fn query_chunks(&self, tokens: usize) -> usize {
         let chunks = tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size);
         chunks.max(1)
@@ -26,7 +26,7 @@ impl BlockAttention {
         first..self.start_of(chunk + 1).min(tokens)
     }
 
-    /// What the queries of a chunk see.
+    /// The keys that the queries of a chunk see.
     pub(super) fn seen(&self, chunk: usize) -> Seen {
         if chunk <= self.near_chunks {
             return Seen::default();
@@ -41,8 +41,8 @@ impl BlockAttention {
     }
 }
 
-/// What the queries of a chunk see: a window, which ends with each query's own token,
-/// and keys that all of them share.
+/// The keys that the queries of a chunk see: a window, which ends with each query's own
+/// token, and shared keys.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(not(feature = "flex"), allow(dead_code))] // kernels for GPUs count shared keys themselves
 pub(super) struct Seen {
@@ -52,11 +52,11 @@ pub(super) struct Seen {
     pub(super) far: usize,
     /// Shared sinks.
     pub(super) sinks: usize,
-    /// Shared sinks, and clusters behind them.
+    /// Shared sinks, followed by clusters.
     pub(super) keys: usize,
 }
 
-/// Keys that are taken into the softmax together.
+/// Keys that enter the softmax together.
 #[cfg(feature = "flex")]
 #[derive(Clone, Debug)]
 pub(super) struct Step {
@@ -68,7 +68,7 @@ pub(super) struct Step {
 
 #[cfg(feature = "flex")]
 impl Seen {
-    /// The window alone.
+    /// Only the window.
     pub(super) fn window(self) -> Self {
         Self {
             far: 0,
@@ -83,7 +83,7 @@ impl Seen {
         self.keys - self.sinks
     }
 
-    /// All keys in steps of about the same size, where the window ends before token `end`.
+    /// All keys, in steps of similar size, for a window that ends before token `end`.
     pub(super) fn steps(self, end: usize) -> impl Iterator<Item = Step> {
         let window = end - self.near;
         let total = window + self.keys;
@@ -98,7 +98,7 @@ impl Seen {
     }
 }
 
-/// Blocks of about the same number of queries.
+/// Blocks of a similar number of queries.
 #[cfg(feature = "flex")]
 pub(super) fn blocks(queries: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let size = queries.len().div_ceil(queries.len().div_ceil(QUERIES));

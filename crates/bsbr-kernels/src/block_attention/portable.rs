@@ -9,7 +9,7 @@ use super::rounding::round_rows;
 use super::{BlockAttention, BlockStatesPrimitive, KvBits};
 use crate::clusters::split_into_clusters;
 
-/// Added to scores that must not be seen: finite, so that no NaN can arise.
+/// Added to hidden scores: finite, so no NaN can arise.
 pub(super) const HIDDEN: f32 = -1e30;
 
 /// The far chunks of a sequence.
@@ -20,16 +20,16 @@ struct Far<B: Backend> {
     ids: Vec<u32>,
     /// Keys and values of the tokens. `[B, H, F, S, D]`
     tokens: [FloatTensor<B>; 2],
-    /// 1 where a token is in a cluster. `[B, H, F, G, S]`
+    /// 1 if a token is in a cluster, else 0. `[B, H, F, G, S]`
     members: FloatTensor<B>,
     /// Mean keys and values of the clusters. `[B, H, F, G, D]`
     means: [FloatTensor<B>; 2],
-    /// ln m, or [`HIDDEN`] for no token. `[B, H, 1, F·G]`
+    /// ln m, or [`HIDDEN`] for empty clusters. `[B, H, 1, F·G]`
     bias: FloatTensor<B>,
 }
 
-/// Output `[B, H, N, D]` and log-sum-exp of every query's scores `[B, H, N]`; of numbers in
-/// half precision computed in single precision.
+/// Output `[B, H, N, D]` and log-sum-exp of every query's scores `[B, H, N]`. Half precision is
+/// computed in single precision.
 pub(super) fn forward<B: Backend>(
     inputs: [FloatTensor<B>; 3],
     states: BlockStatesPrimitive<B>,
@@ -107,7 +107,7 @@ fn in_own_type<B: Backend>(
         |head: usize, query: usize, cluster: usize| chosen[(head * n + query) * width + cluster];
     let seen = |_: usize, query: usize, key: usize| sees(&settings, query, key);
     let of_tokens = B::float_add(of_tokens.clone(), mask::<B>([1, n, n], seen, &of_tokens));
-    // The tokens of far chunks once more, as they are kept.
+    // The tokens of far chunks again, rounded as stored.
     let kept = chunks * settings.chunk_size;
     let [kept_keys, kept_values] = [&k, &v].map(|x| {
         let far = narrow::<B>(x.clone(), 2, settings.sinks, kept);
@@ -146,8 +146,7 @@ fn in_own_type<B: Backend>(
     (out, per_query(lse))
 }
 
-/// Gradients of q, k, v and of the bases: those of [`forward`], computed once more with
-/// a graph of its own.
+/// Gradients of q, k, v and of the bases, by recomputing [`forward`] with its own graph.
 pub(super) fn backward<B: Backend>(
     inputs: [FloatTensor<B>; 3],
     states: BlockStatesPrimitive<B>,
@@ -221,7 +220,7 @@ impl<B: Backend> Far<B> {
         }
     }
 
-    /// Cluster of a far token, both counted from the first far chunk's.
+    /// Cluster of a far token, both as indices from the first far chunk.
     fn cluster_of(&self, settings: &BlockAttention, head: usize, token: usize) -> usize {
         let s = settings.chunk_size;
         let id = self.ids[head * self.chunks * s + token];
@@ -259,7 +258,7 @@ impl<B: Backend> Far<B> {
             }
         };
         let wide = B::float_reshape(q.clone(), Shape::from([b, h, 1, n, d]));
-        // What every token would read of every chunk. [B, H, F, N, D]
+        // What every token would read from every chunk. [B, H, F, N, D]
         let read = B::float_matmul(wide, whole);
 
         let rows = (0..n).map(|token| self.receiver(settings, token));
@@ -271,7 +270,7 @@ impl<B: Backend> Far<B> {
         let scores = B::float_matmul(B::float_cat(receivers, 2), B::float_swap_dims(h_b, 2, 3));
         let visible = |_: usize, query: usize, chunk: usize| chunk < far_of_token(settings, query);
         let hidden = mask::<B>([1, n, self.chunks], visible, &scores);
-        // Tokens without a far field read something, but have no mass to weigh it.
+        // Tokens without a far field have no mass on clusters, so their result has weight zero.
         let (weights, _) = softmax::<B>(B::float_add(scores, hidden));
         let weights = B::float_swap_dims(weights, 2, 3);
         let weights = B::float_reshape(weights, Shape::from([b, h, self.chunks, n, 1]));
@@ -286,20 +285,20 @@ impl<B: Backend> Far<B> {
     }
 }
 
-/// Far chunks of a token.
+/// The number of far chunks of a token.
 fn far_of_token(settings: &BlockAttention, token: usize) -> usize {
     let chunk = token.saturating_sub(settings.sinks) / settings.chunk_size;
     settings.far_of(chunk)
 }
 
-/// Whether a query sees a token without looking into clusters.
+/// Whether a query sees a token without lookups.
 fn sees(settings: &BlockAttention, query: usize, key: usize) -> bool {
     let near = settings.start_of(far_of_token(settings, query));
     key <= query && (key < settings.sinks || key >= near)
 }
 
-/// Which clusters each row of scores looks into: the `best` highest, of equal
-/// ones the first, hidden ones never.
+/// The clusters that each row of scores looks up: the `best` highest; ties go to the first, and
+/// hidden ones are never chosen.
 fn choose(scores: Vec<f32>, width: usize, best: usize) -> Vec<bool> {
     let mut chosen = vec![false; scores.len()];
     if best == 0 {
@@ -315,7 +314,7 @@ fn choose(scores: Vec<f32>, width: usize, best: usize) -> Vec<bool> {
     chosen
 }
 
-/// Rows of the last axis as they come back from fewer bits; the gradient is theirs as they were.
+/// Rows of the last axis rounded to fewer bits; the gradient passes through unchanged.
 fn rounded<B: Backend>(x: FloatTensor<B>, bits: KvBits) -> FloatTensor<B> {
     if bits == KvBits::ThirtyTwo {
         return x;
@@ -359,7 +358,7 @@ fn zeros<B: Backend>(like: &FloatTensor<B>, shape: impl Into<Shape>) -> FloatTen
     B::float_zeros(shape.into(), &like.device(), dtype)
 }
 
-/// Elements of a tensor, without their gradient; none if they cannot be read.
+/// Elements of a tensor, without gradient; empty if they cannot be read.
 fn host<B: Backend>(x: FloatTensor<B>) -> Vec<f32> {
     match read_sync(B::float_into_data(x)) {
         Ok(data) => data.iter::<f32>().collect(),

@@ -1,4 +1,4 @@
-//! One softmax of a block of queries over all that they see.
+//! One softmax for a block of queries over everything that they see.
 
 use super::choose::Chosen;
 use super::lookup::Lookup;
@@ -16,20 +16,20 @@ pub(super) trait SharedKeys {
     /// Values from number `start` on. `[len, D]`
     fn values(&self, start: usize, len: usize) -> Mat<'_>;
 
-    /// What is added to the scores from number `start` on, in units of ln 2: 0 for sinks, log₂ m
-    /// for clusters.
+    /// The bias of the scores from number `start` on, in units of ln 2: 0 for sinks, log₂ m for
+    /// clusters.
     fn bias(&self, start: usize, len: usize) -> &[f32];
 
-    /// The tokens of a cluster that is looked up, counted from the first cluster.
+    /// The tokens of a looked-up cluster, by its index from the first cluster.
     fn looked_up<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a>;
 
-    /// The same, as themselves where they are kept as codes.
+    /// The same, decoded if they are stored as codes.
     fn decoded<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a> {
         self.looked_up(cluster, unpacked)
     }
 }
 
-/// Tokens of which the near ones are seen.
+/// Tokens, of which the near ones are seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Near<'a> {
     /// Keys `[n, D]` and values `[n, D]` of tokens from number `first` on.
@@ -45,11 +45,11 @@ pub(super) struct Queries<'a> {
     pub(super) q: Mat<'a>,
     /// Token of the first of them.
     pub(super) first: usize,
-    /// What their products with keys are multiplied by.
+    /// The factor of their products with keys.
     pub(super) scale: f32,
 }
 
-/// Blocks that look into clusters together, so that each cluster is read once for all of them.
+/// Blocks that look up clusters together, so that each cluster is read once for all of them.
 pub(super) const TOGETHER: usize = 4;
 
 /// The states of some blocks of queries, and buffers.
@@ -60,8 +60,9 @@ pub(super) struct Attending {
 }
 
 impl Attending {
-    /// Attends at most [`TOGETHER`] blocks of queries of one chunk to what they see, the `best`
-    /// best clusters of each query token by token. Their states are the first of `blocks`.
+    /// Attends at most [`TOGETHER`] blocks of queries of one chunk to everything they see, with
+    /// lookups of the `best` best clusters of each query. Their states are the first of
+    /// `blocks`.
     pub(super) fn attend(
         &mut self,
         queries: &[Queries<'_>],
@@ -127,8 +128,8 @@ impl OneBlock {
         }
     }
 
-    /// Attends a block of queries to what it sees but for the tokens of clusters that are looked
-    /// up, which are chosen.
+    /// Attends a block of queries to everything it sees except the tokens of looked-up clusters,
+    /// which are chosen here.
     fn attend(
         &mut self,
         queries: Queries<'_>,
@@ -146,7 +147,7 @@ impl OneBlock {
         self.attend_list(first, near, shared, seen.window());
         let (block, clusters) = (&mut self.block, seen.clusters());
         if best >= clusters {
-            // Sinks alone: every cluster gives way to its tokens.
+            // Only sinks: the tokens of every cluster replace it.
             if seen.sinks > 0 {
                 block.next_step();
                 block.score(shared.keys(0, seen.sinks));
@@ -163,8 +164,8 @@ impl OneBlock {
         block.add_values(0, shared.values(0, seen.keys));
     }
 
-    /// Attends all queries to all tokens of a cluster. They are scored as near ones are, so that
-    /// nothing differs from attention to all tokens but the order of sums.
+    /// Attends all queries to all tokens of a cluster. They are scored like near tokens, so only
+    /// the order of sums differs from attention to all tokens.
     fn take_whole(&mut self, tokens: Members<'_>) {
         if tokens.count > 0 {
             let [keys, values] = tokens.matrices();
@@ -191,7 +192,7 @@ impl OneBlock {
         );
     }
 
-    /// One softmax over all that a block sees.
+    /// One softmax over everything that a block sees.
     fn attend_list(&mut self, first: usize, near: Near<'_>, shared: &impl SharedKeys, seen: Seen) {
         let block = &mut self.block;
         for step in seen.steps(first + block.rows()) {

@@ -1,4 +1,4 @@
-//! Numbers as they come back from fewer bits.
+//! Rounding of numbers to fewer bits.
 
 use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
@@ -6,9 +6,9 @@ use pulp::{Simd, WithSimd};
 use super::settings::KvBits;
 use crate::cpu::simd::dispatch;
 
-/// Rows of the last axis as they come back from fewer bits, see [`KvBits`].
+/// Rows of the last axis rounded to fewer bits, see [`KvBits`].
 ///
-/// The gradient is passed on as if nothing had been rounded.
+/// The gradient passes through as if nothing had been rounded.
 pub fn round_to_bits<const K: usize>(x: Tensor<K>, bits: KvBits) -> Tensor<K> {
     let levels = match bits {
         KvBits::ThirtyTwo => return x,
@@ -35,14 +35,14 @@ pub fn round_to_bits<const K: usize>(x: Tensor<K>, bits: KvBits) -> Tensor<K> {
     x + (kept - rows)
 }
 
-/// The scale and the offset of a row, of which x ≈ offset + scale · code.
+/// The scale and the offset of a row: x ≈ offset + scale · code.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Grid {
     pub(super) scale: f32,
     pub(super) offset: f32,
 }
 
-/// Rounds rows of `d` numbers to what is kept of them.
+/// Rounds rows of `d` numbers.
 pub(super) fn round_rows(rows: &mut [f32], d: usize, bits: KvBits) {
     if bits < KvBits::ThirtyTwo {
         dispatch(Rounding {
@@ -55,8 +55,7 @@ pub(super) fn round_rows(rows: &mut [f32], d: usize, bits: KvBits) {
     }
 }
 
-/// Replaces rows, of `d` numbers and some behind that are not looked at, by the codes of what is
-/// kept of them, and adds their grids to a list.
+/// Replaces rows of `d` numbers and padding by their codes, and adds their grids to a list.
 #[cfg_attr(not(feature = "flex"), allow(dead_code))] // caches are kept by that backend
 pub(super) fn encode_rows(
     rows: &mut [f32],
@@ -79,7 +78,7 @@ struct Rounding<'a> {
     d: usize,
     stride: usize,
     bits: KvBits,
-    /// Where grids go, if codes are asked for and not what they stand for.
+    /// The list of grids, if codes are requested instead of rounded numbers.
     grids: Option<&'a mut Vec<Grid>>,
 }
 
@@ -108,7 +107,7 @@ fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> Grid {
     let (vectors, rest) = S::as_simd_f32s(row);
     let mut most = simd.splat_f32s(f32::NEG_INFINITY);
     let mut least = simd.splat_f32s(f32::INFINITY);
-    // 0, or no number where one of the row is none or infinite: then none comes back.
+    // 0, or NaN if a number of the row is NaN or infinite; then all results are NaN.
     let zero = simd.splat_f32s(0.0);
     let mut poison = zero;
     for &x in vectors {
@@ -125,7 +124,7 @@ fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> Grid {
         poison += x * 0.0;
     }
     if bits == KvBits::Four {
-        // Each by itself, for their difference may be infinite.
+        // Each separately, because their difference may be infinite.
         return Grid {
             scale: usable(most / reach(bits) - least / reach(bits)) + poison,
             offset: if row.is_empty() { 0.0 } else { least },
@@ -138,7 +137,7 @@ fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> Grid {
     }
 }
 
-/// Replaces a row by its codes, still as `f32`, or by what they stand for.
+/// Replaces a row by its codes, as `f32`, or by the rounded numbers.
 #[inline(always)]
 fn encode<S: Simd, const CODES: bool>(simd: S, row: &mut [f32], grid: Grid, bits: KvBits) {
     let Grid { scale, offset } = grid;
@@ -178,10 +177,10 @@ fn encode<S: Simd, const CODES: bool>(simd: S, row: &mut [f32], grid: Grid, bits
     }
 }
 
-/// Adding 1.5·2²³ rounds to a whole number, of two equally near ones to the even one.
+/// Adding 1.5·2²³ rounds to an integer, with ties to even.
 const ROUND: f32 = 12_582_912.0;
 
-/// Codes reach from the negative of this, or from 0 where there is an offset, to this.
+/// The largest code. The smallest is its negative, or 0 with an offset.
 #[inline(always)]
 pub(super) fn reach(bits: KvBits) -> f32 {
     match bits {
@@ -191,7 +190,7 @@ pub(super) fn reach(bits: KvBits) -> f32 {
     }
 }
 
-/// No scale that a number cannot be divided by: what is that small is nothing.
+/// Replaces scales that are too small to divide by with zero.
 #[inline(always)]
 fn usable(scale: f32) -> f32 {
     if scale < f32::MIN_POSITIVE {
@@ -227,7 +226,7 @@ mod tests {
         }
     }
 
-    /// What is on the grid stays where it is.
+    /// Numbers on the grid are unchanged.
     #[test]
     fn rounding_twice_is_rounding_once() {
         let row = [0.3, -1.0, 0.77, 0.001, 2.5, -0.4];

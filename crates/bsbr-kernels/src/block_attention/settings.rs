@@ -1,28 +1,28 @@
-//! What a query sees, and how what is far is kept.
+//! The keys that a query sees, and the storage of far tokens.
 
 use serde::{Deserialize, Serialize};
 
-/// Which keys a query of [`block_attention`](super::block_attention) sees.
+/// The keys that a query of [`block_attention`](super::block_attention) sees.
 ///
-/// The first `sinks` tokens are seen by everyone. The tokens after them are cut
-/// into chunks of `chunk_size`. A query sees those tokens of its own chunk that
-/// do not come later, and of the `near_chunks` chunks before it all. Every chunk
-/// before these, its *far field*, it sees as `clusters` clusters.
+/// All queries see the first `sinks` tokens. The tokens after them are divided into chunks of
+/// `chunk_size`. A query sees the tokens of its own chunk up to itself, and all tokens of the
+/// `near_chunks` chunks before it. It sees every earlier chunk, its *far field*, as `clusters`
+/// clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockAttention {
-    /// First tokens, seen by everyone.
+    /// First tokens, which all queries see.
     pub sinks: usize,
     /// S, tokens per chunk, at least 1.
     pub chunk_size: usize,
-    /// P, chunks before the own one that are seen exactly.
+    /// P, earlier chunks that are seen exactly.
     pub near_chunks: usize,
     /// G, clusters per far chunk, a power of two; 0 for no far field.
     pub clusters: usize,
-    /// t, clusters whose tokens a query sees instead; 0 for none.
+    /// t, clusters that a query replaces by their tokens; 0 for none.
     pub exact_clusters: usize,
-    /// How keys and values of far tokens are kept for queries that look them up.
+    /// Bits of keys and values of far tokens for lookups.
     pub kv_bits: KvBits,
-    /// How far each head looks.
+    /// What each head sees of the far field.
     pub levels: HeadLevels,
 }
 
@@ -42,7 +42,7 @@ impl Default for BlockAttention {
 }
 
 impl BlockAttention {
-    /// The settings of one head, which all heads would then have.
+    /// The settings of one head, as settings for all heads.
     pub fn of_head(&self, head: usize) -> Self {
         let (clusters, exact_clusters) = match self.levels.of(head) {
             HeadLevel::Near => (0, 0),
@@ -57,13 +57,13 @@ impl BlockAttention {
         }
     }
 
-    /// Chunks that are far from the last of `tokens` tokens.
+    /// Number of chunks that are far from the last of `tokens` tokens.
     pub(super) fn far_chunks(&self, tokens: usize) -> usize {
         let chunks = tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size);
         self.far_of(chunks.saturating_sub(1))
     }
 
-    /// Chunks that are far from chunk `chunk`.
+    /// Number of chunks that are far from chunk `chunk`.
     pub(super) fn far_of(&self, chunk: usize) -> usize {
         chunk.saturating_sub(self.near_chunks)
     }
@@ -74,32 +74,32 @@ impl BlockAttention {
     }
 }
 
-/// Bits in which numbers of far tokens are kept.
+/// Bits of stored numbers of far tokens.
 ///
-/// With fewer than 32, a key or value is kept as whole numbers and a scale of its own: in 16 and
-/// 8 bits x ≈ s·c with s = max |x| / (2^(bits−1) − 1), in 4 bits x ≈ min x + s·c with
-/// s = (max x − min x) / 15. Mean keys and values of clusters are then kept in 16 bits.
+/// With fewer than 32, a key or value is stored as integers and its own scale: in 16 and 8 bits
+/// x ≈ s·c with s = max |x| / (2^(bits−1) − 1), in 4 bits x ≈ min x + s·c with s = (max x − min
+/// x) / 15. Mean keys and values of clusters are then stored in 16 bits.
 ///
-/// In files they are a number: 4, 8, 16 or 32.
+/// In files it is a number: 4, 8, 16 or 32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "usize", into = "usize")]
 pub enum KvBits {
-    /// Whole numbers from 0 to 15, with a scale and an offset.
+    /// Integers from 0 to 15, with a scale and an offset.
     Four,
-    /// Whole numbers from −127 to 127, with a scale.
+    /// Integers from −127 to 127, with a scale.
     Eight,
-    /// Whole numbers from −32767 to 32767, with a scale.
+    /// Integers from −32767 to 32767, with a scale.
     Sixteen,
-    /// As they are.
+    /// Unrounded.
     #[default]
     ThirtyTwo,
 }
 
 impl KvBits {
-    /// All of them, the fewest first.
+    /// All values, in ascending order.
     pub const ALL: [Self; 4] = [Self::Four, Self::Eight, Self::Sixteen, Self::ThirtyTwo];
 
-    /// How many they are.
+    /// The number of bits.
     pub fn bits(self) -> usize {
         match self {
             Self::Four => 4,
@@ -109,7 +109,7 @@ impl KvBits {
         }
     }
 
-    /// The bits in which means of clusters are kept beside such tokens.
+    /// The bits of cluster means with such tokens.
     pub fn of_means(self) -> Self {
         match self {
             Self::ThirtyTwo => Self::ThirtyTwo,
@@ -118,7 +118,7 @@ impl KvBits {
     }
 }
 
-/// A number of bits in which nothing is kept.
+/// An unsupported number of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownKvBits(pub usize);
 
@@ -145,15 +145,15 @@ impl From<KvBits> for usize {
     }
 }
 
-/// How far a head looks.
+/// What a head sees of the far field.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadLevel {
-    /// Sinks and near chunks alone.
+    /// Only sinks and near chunks.
     Near,
-    /// Far chunks as clusters, too.
+    /// Also far chunks as clusters.
     Clusters,
-    /// And the tokens of each query's best clusters.
+    /// Also the tokens of each query's best clusters.
     #[default]
     Lookups,
 }
@@ -163,7 +163,7 @@ pub enum HeadLevel {
 pub struct HeadLevels {
     /// Bit h: head h has a far field.
     far: u128,
-    /// Bit h: head h looks clusters up.
+    /// Bit h: head h uses lookups.
     lookups: u128,
 }
 
@@ -175,16 +175,16 @@ impl Default for HeadLevels {
 }
 
 impl HeadLevels {
-    /// Every head looks clusters up.
+    /// Every head uses lookups.
     pub const LOOKUPS: Self = Self {
         far: u128::MAX,
         lookups: u128::MAX,
     };
 
-    /// The most heads that may differ.
+    /// The maximum number of heads with different levels.
     pub const MOST: usize = 128;
 
-    /// The given levels, one a head; of heads beyond them, and without any, lookups.
+    /// The given levels, one per head; further heads use lookups.
     ///
     /// # Panics
     ///
@@ -219,7 +219,7 @@ impl HeadLevels {
         }
     }
 
-    /// Neighbouring heads of one level: the first of them, how many they are.
+    /// Runs of neighbouring heads with one level: the first head and their number.
     pub(super) fn runs(self, heads: usize) -> Vec<(usize, usize)> {
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for head in 0..heads {

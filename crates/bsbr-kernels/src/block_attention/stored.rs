@@ -1,4 +1,4 @@
-//! Lists of numbers that a cache is stored as.
+//! Lists of numbers as the stored form of a cache.
 
 use std::borrow::Cow;
 
@@ -17,32 +17,32 @@ pub enum StoredNumbers<'a> {
     U32(Cow<'a, [u32]>),
 }
 
-/// Lists of a cache, each with a name that no other has.
+/// Lists of a cache, with unique names.
 pub type StoredLists<'a> = Vec<(String, StoredNumbers<'a>)>;
 
-/// Lists that are none of a cache like the one that was asked for.
+/// Lists that do not fit the cache that they should restore.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoredCacheError {
-    /// A list that is not there.
+    /// A missing list.
     #[error("`{name}` is missing")]
     Missing {
         /// The list.
         name: String,
     },
-    /// A list of other numbers, or of another length, than the cache has.
+    /// A list of a different type or length from the cache's.
     #[error("`{name}` has {found}, expected {expected}")]
     Unlike {
         /// The list.
         name: String,
-        /// What it has.
+        /// Its numbers.
         found: String,
-        /// What the cache has.
+        /// The cache's numbers.
         expected: String,
     },
 }
 
 impl StoredNumbers<'_> {
-    /// How many there are, and of what type.
+    /// The number and type of the numbers.
     #[cfg(feature = "flex")]
     pub(super) fn describe(&self) -> String {
         let (count, name) = match self {

@@ -1,19 +1,19 @@
-//! Summaries of one chunk: its clusters, their means, and what they leave.
+//! Summaries of one chunk: its clusters, their means, and the state.
 
 use super::far::HeadState;
 use crate::clusters::split::Split;
 use crate::cpu::math::{add_weighted, row_copy, row_max_of, row_subtract, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
-/// The clusters of one chunk, and buffers to be used again for the next one.
+/// The clusters of one chunk, and buffers that are reused for the next one.
 #[derive(Debug, Default)]
 pub(super) struct Summariser {
     split: Split,
-    /// Keys as they come. `[S, D]`
+    /// Keys in the order of tokens. `[S, D]`
     tokens: Vec<f32>,
-    /// Keys cluster by cluster, then what the clusters leave of them. `[S, D]`
+    /// Keys in the order of clusters, then centred. `[S, D]`
     keys: Vec<f32>,
-    /// Values cluster by cluster. `[S, D]`
+    /// Values in the order of clusters. `[S, D]`
     values: Vec<f32>,
     ones: Vec<f32>,
     whole: Vec<f32>,
@@ -47,12 +47,12 @@ impl Summariser {
         }
     }
 
-    /// Tokens of the chunk, cluster by cluster.
+    /// Tokens of the chunk in the order of clusters.
     pub(super) fn order(&self) -> &[usize] {
         self.split.order()
     }
 
-    /// How many tokens each cluster has.
+    /// The number of tokens of each cluster.
     pub(super) fn counts(&self) -> &[usize] {
         self.split.counts()
     }
@@ -62,8 +62,8 @@ impl Summariser {
         [&self.keys, &self.values]
     }
 
-    /// Writes what is added to the scores of clusters, in units of ln 2: log₂ m, or `-inf` of an
-    /// empty one.
+    /// Writes the bias of the scores of clusters, in units of ln 2: log₂ m, or `-inf` for empty
+    /// clusters.
     pub(super) fn bias(&self, to: &mut [f32]) {
         for (to, &count) in to.iter_mut().zip(self.split.counts()) {
             *to = log_count(count);
@@ -82,8 +82,8 @@ impl Summariser {
         );
     }
 
-    /// Writes the state of the chunk, whose clusters have the mean keys `means`. What is in the
-    /// order of clusters is lost.
+    /// Writes the state of the chunk, with `means` as the mean keys of the clusters. Overwrites
+    /// the data in the order of clusters.
     pub(super) fn state(&mut self, state: HeadState<'_>, means: &[f32], to: &mut [f32], d: usize) {
         match state {
             HeadState::Off => {}
@@ -135,7 +135,7 @@ impl Summariser {
         }
     }
 
-    /// Takes from each key the mean of its cluster.
+    /// Subtracts from each key the mean of its cluster.
     fn centre(&mut self, means: &[f32], d: usize) {
         vectorised(
             #[inline(always)]
@@ -150,8 +150,8 @@ impl Summariser {
         );
     }
 
-    /// F, from centred keys. The values need no centring: what it would take away
-    /// is zero. Numbers that an `f32` has no room for become the largest of a state.
+    /// F, from centred keys. The values need no centring, because it would subtract zero.
+    /// Numbers too large for `f32` become the largest number of a state.
     fn multiply(&mut self, to: &mut [f32], d: usize) {
         let size = self.ones.len();
         let excess = [&mut self.keys, &mut self.values].map(|rows| shrink(rows));
@@ -168,13 +168,13 @@ impl Summariser {
     }
 }
 
-/// Keys and values beyond this are multiplied as smaller ones.
+/// Keys and values above this are scaled down before multiplication.
 const LARGE: f32 = 1e17;
-/// No number of a state is beyond this: a query that is as small as keys are large may be
-/// multiplied with it.
+/// The largest number of a state: a query that is as small as keys are large can be multiplied
+/// by it.
 const LARGEST: f32 = 1e30;
 
-/// Makes large numbers as many times smaller as is said.
+/// Scales large numbers down, and returns the factor.
 fn shrink(rows: &mut [f32]) -> f32 {
     let most = vectorised(
         #[inline(always)]
@@ -187,7 +187,7 @@ fn shrink(rows: &mut [f32]) -> f32 {
     excess
 }
 
-/// log₂ of how many tokens a cluster has.
+/// log₂ of the number of tokens of a cluster.
 pub(super) fn log_count(count: usize) -> f32 {
     match count {
         0 => f32::NEG_INFINITY,

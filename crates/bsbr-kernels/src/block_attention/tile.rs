@@ -1,9 +1,9 @@
 //! Products of a few queries with the tokens of one cluster.
 //!
-//! A cluster has some sixteen tokens, and a few of the queries of a block look into it: too little
-//! for a general matrix product, which would spend its time on laying out operands. Here keys lie
-//! across the lanes of a register and queries are broadcast from where they are, so nothing is
-//! laid out, and sums stay in registers.
+//! A cluster has about sixteen tokens, and few of the queries of a block look it up. That is too
+//! little for a general matrix product, which would spend its time on copying operands. Here keys
+//! lie across the lanes of a register, queries are broadcast from memory, and sums stay in
+//! registers.
 #![allow(clippy::needless_range_loop)] // rows and registers are numbers of several arrays at once
 #![allow(unsafe_code)] // loads without checks, of what is checked once in front of the loops
 
@@ -12,7 +12,7 @@ use pulp::{Simd, WithSimd};
 use crate::cpu::math::LANES;
 use crate::cpu::simd::{dispatch, lanes, lanes_unchecked, splat_unchecked, store};
 
-/// Numbers that may be read, and not used, behind the last of what a tile multiplies.
+/// Padding after the operands of a tile, which may be read but is not used.
 pub(super) const BEHIND: usize = LANES;
 
 /// Scores of the tokens of a cluster: products with some of the rows of `q`.
@@ -21,7 +21,7 @@ pub(super) struct Scores<'a> {
     pub(super) q: &'a [f32],
     /// Rows of `q`.
     pub(super) queries: &'a [u32],
-    /// The cluster's keys, side by side, and [`BEHIND`] numbers behind. `[D, m]`
+    /// The cluster's keys by dimension, followed by [`BEHIND`] numbers. `[D, m]`
     pub(super) keys: &'a [f32],
     /// D
     pub(super) d: usize,
@@ -37,9 +37,8 @@ impl Scores<'_> {
     }
 }
 
-/// Sums that run side by side for each score, for one would wait for its own last term. How a
-/// score is summed must not depend on which other queries are taken with it: they may be later
-/// ones.
+/// Parallel sums of each score, because one sum would wait for its own last term. The order of a
+/// score's sum must not depend on the other queries of the call, which may be later ones.
 const SUMS: usize = 4;
 
 impl WithSimd for Scores<'_> {
@@ -80,8 +79,7 @@ impl Scores<'_> {
             let mut number = 0;
             while number + SUMS <= d {
                 for sum in 0..SUMS {
-                    // The last keys reach into what lies behind them.
-                    // SAFETY: below d · m + BEHIND.
+                    // The last keys extend into the padding. SAFETY: below d · m + BEHIND.
                     let key =
                         unsafe { lanes_unchecked(simd, self.keys, (number + sum) * m + start) };
                     for row in 0..R {
@@ -113,11 +111,11 @@ impl Scores<'_> {
     }
 }
 
-/// Adds to some rows of a matrix the values of a cluster's tokens, times their weights.
+/// Adds the weighted values of a cluster's tokens to some rows of a matrix.
 pub(super) struct Values<'a> {
     /// `[queries, m…]`, in whole registers
     pub(super) weights: &'a [f32],
-    /// The cluster's values, and [`BEHIND`] numbers behind. `[m, D]`
+    /// The cluster's values, followed by [`BEHIND`] numbers. `[m, D]`
     pub(super) values: &'a [f32],
     /// D
     pub(super) d: usize,
@@ -125,7 +123,7 @@ pub(super) struct Values<'a> {
     pub(super) m: usize,
     /// Rows of `to`.
     pub(super) queries: &'a [u32],
-    /// Rows of `D` numbers in whole registers.
+    /// Rows of `D` numbers, padded to whole registers.
     pub(super) to: &'a mut [f32],
 }
 
@@ -231,7 +229,7 @@ mod tests {
             .collect()
     }
 
-    /// Whole numbers of sixteenths: sums are exact, in whatever order.
+    /// Integer multiples of sixteenths: sums are exact in any order.
     #[test]
     fn products_are_those_of_the_definition() {
         for (d, m) in [(1, 1), (5, 3), (16, 16), (64, 17), (33, 40), (80, 15)] {

@@ -1,4 +1,4 @@
-//! Tokens of far chunks, cluster by cluster, as queries look them up.
+//! Tokens of far chunks in the order of clusters, for lookups.
 
 use std::ops::Range;
 
@@ -11,15 +11,15 @@ use crate::cpu::matrix::Mat;
 /// Keys and values of the tokens of one cluster.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Members<'a> {
-    /// How many there are.
+    /// The number of tokens.
     pub(super) count: usize,
     /// D
     pub(super) d: usize,
-    /// Keys side by side, and [`BEHIND`] numbers behind. `[D, m]`
+    /// Keys by dimension, followed by [`BEHIND`] numbers. `[D, m]`
     pub(super) keys: &'a [f32],
-    /// Values, and [`BEHIND`] numbers behind. `[m, D]`
+    /// Values, followed by [`BEHIND`] numbers. `[m, D]`
     pub(super) values: &'a [f32],
-    /// What keys and values are, of which these are codes; themselves where there is none.
+    /// The decoding of keys and values, if they are codes.
     pub(super) grids: Option<[Grids<'a>; 2]>,
 }
 
@@ -40,13 +40,13 @@ pub(super) struct Unpacked {
     pub(super) values: Vec<f32>,
 }
 
-/// Keys and values of all far tokens of a head, if queries look them up.
+/// Keys and values of all far tokens of a head, for lookups.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     d: usize,
-    /// Of each cluster its keys `[D, m]`, one after the other, and [`BEHIND`] numbers behind.
+    /// The keys `[D, m]` of each cluster in sequence, followed by [`BEHIND`] numbers.
     keys: Vec<f32>,
-    /// `[F·S, D]`, and [`BEHIND`] numbers behind.
+    /// `[F·S, D]`, followed by [`BEHIND`] numbers.
     values: Vec<f32>,
 }
 
@@ -66,7 +66,7 @@ impl Tokens {
         [&mut self.keys, &mut self.values]
     }
 
-    /// The tokens of a cluster, which are these of all.
+    /// The tokens of a cluster, given their range.
     pub(super) fn members(&self, tokens: Range<usize>) -> Members<'_> {
         let numbers = tokens.start * self.d..tokens.end * self.d + BEHIND;
         Members {
@@ -79,8 +79,8 @@ impl Tokens {
     }
 }
 
-/// Writes the keys and values of a chunk as queries look them up, from those in the order of
-/// clusters `[S, D]`.
+/// Writes the keys and values of a chunk for lookups, from those in the order of clusters
+/// `[S, D]`.
 pub(super) fn write(
     [keys, values]: [&[f32]; 2],
     [to_keys, to_values]: [&mut [f32]; 2],
@@ -88,7 +88,7 @@ pub(super) fn write(
     counts: &[usize],
     bits: KvBits,
 ) {
-    // Values lend their place to the keys that are rounded.
+    // The room for values is a buffer for rounding the keys.
     to_values.copy_from_slice(keys);
     round_rows(to_values, d, bits);
     let mut start = 0;
@@ -101,7 +101,7 @@ pub(super) fn write(
     round_rows(to_values, d, bits);
 }
 
-/// Rows of `d` numbers as columns.
+/// Transposes rows of `d` numbers to columns.
 pub(super) fn side_by_side(rows: &[f32], d: usize, to: &mut [f32]) {
     let count = rows.len() / d.max(1);
     for (column, row) in rows.chunks_exact(d.max(1)).enumerate() {

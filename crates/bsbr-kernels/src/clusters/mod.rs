@@ -1,4 +1,4 @@
-//! Splitting the keys of a chunk into clusters.
+//! Dividing the keys of a chunk into clusters.
 //!
 //! Assignments carry no gradient, so they are computed on host slices on every
 //! backend.
@@ -11,17 +11,17 @@ use split::Split;
 
 /// Cluster of every key, below `clusters`, of chunks of keys `[chunks, S, D]`.
 ///
-/// A chunk's keys are split in two, log₂ `clusters` times over. The axis of a
-/// split is the main axis of the group's keys, the cut is at their mean. The
-/// splits form a binary tree: the children of group g are groups 2g and 2g + 1
-/// of the next level.
+/// A chunk's keys are halved log₂ `clusters` times. Each split cuts a group at
+/// its mean, along the main axis of its keys. The splits form a binary tree: the
+/// children of group g are groups 2g and 2g + 1 of the next level.
 ///
-/// Every chunk is split by the same operations in the same order, whatever the
-/// chunks around it and however many threads there are.
+/// Every chunk uses the same operations in the same order, whatever the other
+/// chunks and the number of threads.
 ///
 /// # Panics
 ///
-/// Panics if `clusters` is no power of two, or if the keys are not whole chunks.
+/// Panics if `clusters` is not a power of two, or if the keys are not whole
+/// chunks.
 pub fn split_into_clusters(keys: &[f32], [s, d]: [usize; 2], clusters: usize) -> Vec<u32> {
     assert!(
         clusters.is_power_of_two(),

@@ -10,28 +10,26 @@ use crate::cpu::simd::{dispatch, lanes, store};
 /// Rounds of power iteration that find the main axis.
 pub(crate) const POWER_ITERATIONS: usize = 3;
 
-/// The splits of a chunk, and buffers to be used again for the next one.
+/// The splits of a chunk, and buffers that are reused for the next one.
 ///
-/// Keys are moved, so that those of a group always lie together, in the order of
-/// their tokens.
+/// Keys are moved such that those of a group are contiguous, in the order of their tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Split {
-    /// The chunk's tokens, cluster by cluster. `[S]`
+    /// The chunk's tokens in the order of clusters. `[S]`
     order: Vec<usize>,
-    /// How many tokens each cluster has.
+    /// The number of tokens of each cluster.
     counts: Vec<usize>,
-    /// Keys, minus the mean of the group that they were in last, and zeros behind each.
-    /// `[S, stride]`
+    /// Keys minus the mean of their last group, each padded with zeros. `[S, stride]`
     rows: Vec<f32>,
     /// D in whole registers.
     stride: usize,
-    /// How far each token is along the axis. `[S]`
+    /// The projection of each token on the axis. `[S]`
     along: Vec<f32>,
     /// Mean, then axis, of a group. `[stride]`
     axis: Vec<f32>,
     /// Sum of a pass over a group. `[stride]`
     sum: Vec<f32>,
-    /// What the next level makes of `rows`, `order` and `counts`.
+    /// `rows`, `order` and `counts` of the next level.
     next_rows: Vec<f32>,
     next_order: Vec<usize>,
     next_counts: Vec<usize>,
@@ -42,12 +40,12 @@ impl Split {
         Self::default()
     }
 
-    /// The tokens of the last chunk, cluster by cluster.
+    /// The tokens of the last chunk in the order of clusters.
     pub(crate) fn order(&self) -> &[usize] {
         &self.order
     }
 
-    /// How many of them each cluster has.
+    /// The number of tokens of each cluster.
     pub(crate) fn counts(&self) -> &[usize] {
         &self.counts
     }
@@ -62,7 +60,7 @@ impl Split {
         if clusters < 2 {
             return;
         }
-        // As many registers as there is a kernel for.
+        // A number of registers that has a specialised kernel.
         self.stride = d.div_ceil(LANES).next_power_of_two() * LANES;
         self.spread_out(keys, d);
         self.along.resize(size, 0.0);
@@ -93,8 +91,7 @@ impl Split {
         }
     }
 
-    /// Copies the keys of a chunk, scaled by a power of two to a size whose fourth power is a
-    /// number.
+    /// Copies the keys of a chunk, scaled by a power of two so that fourth powers are finite.
     fn spread_out(&mut self, keys: &[f32], d: usize) {
         self.rows.clear();
         self.rows.resize(keys.len() / d * self.stride, 0.0);
@@ -113,7 +110,7 @@ impl Split {
         );
     }
 
-    /// Parts a group where its main axis is cut at the mean.
+    /// Splits a group at the mean of its main axis.
     fn part(&mut self, start: usize, end: usize) {
         let along = &self.along[start..end];
         let beyond = along.iter().filter(|x| **x > 0.0).count();
@@ -139,11 +136,11 @@ impl Split {
     }
 }
 
-/// A power of two by which a number is scaled to between 1 and 4, or 1 for what is no number
-/// to be scaled.
+/// A power of two that scales a number to between 1 and 4, or 1 for numbers that cannot be
+/// scaled.
 fn inverse_power_of_two(x: f32) -> f32 {
     if x.is_normal() {
-        // Of the largest exponents the inverse would be no normal number.
+        // The inverse of the largest exponents would be subnormal.
         let exponent = (x.to_bits() >> 23 & 0xff).min(253);
         f32::from_bits((254 - exponent) << 23)
     } else {
@@ -151,7 +148,8 @@ fn inverse_power_of_two(x: f32) -> f32 {
     }
 }
 
-/// Centres a group of at least one key, and writes how far its keys are along their main axis.
+/// Centres a group of at least one key, and writes the projections of its keys on their main
+/// axis.
 struct Project<'a> {
     /// `[n, stride]`
     rows: &'a mut [f32],
@@ -179,7 +177,7 @@ impl WithSimd for Project<'_> {
 }
 
 impl Project<'_> {
-    /// With rows of V registers, or of any number where V is 0.
+    /// For rows of V registers, or of any number if V is 0.
     #[inline(always)]
     fn run<S: Simd, const V: usize>(self, simd: S) {
         let Self {
@@ -243,7 +241,7 @@ fn total<S: Simd, const V: usize>(simd: S, rows: &[f32], sum: &mut [f32]) {
     }
 }
 
-/// Takes the mean from a row, and gives the square of what is left.
+/// Subtracts the mean from a row, and returns the squared norm of the result.
 #[inline(always)]
 fn centre<S: Simd, const V: usize>(simd: S, row: &mut [f32], mean: &[f32]) -> f32 {
     let mut square = simd.splat_f32s(0.0);
@@ -309,7 +307,7 @@ fn iterate<S: Simd, const V: usize>(simd: S, rows: &[f32], axis: &[f32], sum: &m
     }
 }
 
-/// Scales `axis`, whose square is `square`, to length 1; one of length 0 stays so.
+/// Scales `axis` with squared norm `square` to length 1; length 0 is kept.
 #[inline(always)]
 fn normalise(axis: &mut [f32], square: f32) {
     let inverse = if square > 0.0 {
@@ -375,8 +373,8 @@ mod tests {
         assert_eq!(three(0.0), [0; 3]);
     }
 
-    /// Where a key lies does not depend on how far apart the others of its chunk are in powers of
-    /// two, nor on the width of a register.
+    /// The position of a key does not depend on powers of two in the scale of the chunk's other
+    /// keys, nor on the width of a register.
     #[test]
     fn a_power_of_two_changes_nothing() {
         for d in [1, 3, 16, 64, 80, 300] {

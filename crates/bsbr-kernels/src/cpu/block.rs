@@ -1,10 +1,9 @@
-//! Softmax attention of a block of queries, over keys that come in parts.
+//! Softmax attention of a block of queries, over keys in parts.
 //!
-//! Scores are held key by key, with the queries of the block side by side. So
-//! neither of the two matrix products has to reorder its operands, whatever
-//! the strides of keys and values, and maxima and sums run over vectors of
-//! queries. Scores are held in units of ln 2, for powers of two are cheaper than
-//! those of e.
+//! Scores are stored key by key, with the queries of the block adjacent. So neither of the two
+//! matrix products reorders its operands, whatever the strides of keys and values, and maxima and
+//! sums run over vectors of queries. Scores are in units of ln 2, because powers of two are
+//! cheaper than those of e.
 
 use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
@@ -12,31 +11,31 @@ use std::ops::Range;
 use super::math::{LANES, exp2_below, row_exp2_sum, row_max, vectorised};
 use super::matrix::{Mat, MatMut, product};
 
-/// The most queries in a block.
+/// The maximum number of queries in a block.
 pub(crate) const QUERIES: usize = 64;
-/// Registers that one number of every query of a block fills.
+/// Registers for one number per query of a block.
 const STRIPS: usize = QUERIES / LANES;
 
-/// One number of every query.
+/// One number per query.
 type PerQuery = [[f32; LANES]; STRIPS];
 
 /// Running state of a block of queries.
 ///
-/// Keys are taken in by steps: [`score`](Self::score) the keys of a step, change
-/// their scores where need be, [`weigh`](Self::weigh) them, and
-/// [`add_values`](Self::add_values) for each part scored.
+/// Keys are processed in steps: [`score`](Self::score) the keys of a step, change their scores if
+/// needed, [`weigh`](Self::weigh) them, and [`add_values`](Self::add_values) for each scored
+/// part.
 pub(crate) struct Block {
-    /// How many queries there are.
+    /// The number of queries.
     rows: usize,
-    /// Columns of the scores: room for all queries, in whole registers. One
-    /// query alone needs no room: its scores are one vector.
+    /// Columns of the scores: room for all queries, in whole registers. A single query has one
+    /// vector of scores and needs no columns.
     width: usize,
     d: usize,
     /// Queries times scale and log₂e, zeros beyond the last. `[D, width]`
     query: Vec<f32>,
     /// Scores of the keys of this step `[keys, width]`, then their exponentials.
     scores: Vec<f32>,
-    /// How many keys have been scored in this step.
+    /// The number of keys scored in this step.
     scored: usize,
     /// Unnormalised output `[rows, D]`.
     acc: Vec<f32>,
@@ -44,7 +43,7 @@ pub(crate) struct Block {
     max: PerQuery,
     /// Sum of the exponentials so far, relative to `max`.
     sum: PerQuery,
-    /// The part of `sum` that clusters have.
+    /// The part of `sum` from clusters.
     mass: PerQuery,
 }
 
@@ -64,8 +63,8 @@ impl Block {
         }
     }
 
-    /// Begins with the queries `q`, at most [`QUERIES`], of D numbers. Their scores
-    /// are `scale · q·k`.
+    /// Starts with the queries `q`, at most [`QUERIES`], of D numbers. Their scores are
+    /// `scale · q·k`.
     pub(crate) fn begin(&mut self, q: Mat<'_>, d: usize, scale: f32) {
         self.rows = q.height();
         self.d = d;
@@ -75,7 +74,7 @@ impl Block {
         };
         self.acc.clear();
         self.acc.resize(self.rows * d, 0.0);
-        // The accumulator is free as yet: it holds one row at a time.
+        // The accumulator is still unused, so it buffers one row at a time.
         let row = &mut self.acc[..d];
         side_by_side(q, self.width, scale * LOG2_E, row, &mut self.query);
         row.fill(0.0);
@@ -85,7 +84,7 @@ impl Block {
         self.mass = [[0.0; LANES]; STRIPS];
     }
 
-    /// How many queries there are.
+    /// The number of queries.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -99,7 +98,7 @@ impl Block {
         product(out, queries, matrix, LN_2, false);
     }
 
-    /// Scores `keys`, after those of this step that are scored already.
+    /// Scores `keys`, after those already scored in this step.
     pub(crate) fn score(&mut self, keys: Mat<'_>) {
         let (at, n) = (self.scored * self.width, keys.height());
         let len = at + n * self.width;
@@ -112,13 +111,12 @@ impl Block {
         self.scored += n;
     }
 
-    /// Scores of a key of this step, of all queries, and as many numbers beyond
-    /// as fill a register.
+    /// Scores of all queries for a key of this step, padded to whole registers.
     pub(crate) fn scores_of(&mut self, key: usize) -> &mut [f32] {
         &mut self.scores[key * self.width..][..self.width]
     }
 
-    /// Columns of the scores: queries, and room behind.
+    /// Columns of the scores: queries and padding.
     pub(crate) fn width(&self) -> usize {
         self.width
     }
@@ -134,9 +132,8 @@ impl Block {
         self.scores_of(key)[..queries].fill(f32::NEG_INFINITY);
     }
 
-    /// Hides from each query the keys that come later, where key number `start`
-    /// of this step comes with query number `offset`, and one more with each
-    /// further one, `len` in all.
+    /// Hides later keys from each query. Key `start` of this step belongs to query `offset`, and
+    /// each of the `len` keys to the next query.
     pub(crate) fn hide_later(&mut self, start: usize, len: usize, offset: isize) {
         for i in 0..len {
             if let Ok(queries) = usize::try_from(i as isize + offset) {
@@ -145,8 +142,8 @@ impl Block {
         }
     }
 
-    /// Adds to the scores of keys of this step from number `start` on, in units of
-    /// ln 2, for all queries.
+    /// Adds a bias to the scores of keys of this step from number `start` on, in units of ln 2,
+    /// for all queries.
     pub(crate) fn add_bias(&mut self, start: usize, bias: &[f32]) {
         let rows = &mut self.scores[start * self.width..];
         vectorised(
@@ -161,9 +158,8 @@ impl Block {
         );
     }
 
-    /// Takes the scored keys of this step into the softmax; `clusters` are those
-    /// whose share counts as mass. Every query has to see one of the keys of the
-    /// first step.
+    /// Adds the scored keys of this step to the softmax; the share of `clusters` counts as mass.
+    /// Every query must see a key of the first step.
     pub(crate) fn weigh(&mut self, clusters: Range<usize>) {
         if self.scored == 0 {
             return;
@@ -221,20 +217,18 @@ impl Block {
         product(acc, weights, values, 1.0, true);
     }
 
-    /// Begins the next step.
+    /// Starts the next step.
     pub(crate) fn next_step(&mut self) {
         self.scored = 0;
     }
 
-    /// What the weights of a query are relative to: the largest score that was known, in units of
-    /// ln 2.
+    /// The reference of a query's weights: the largest score so far, in units of ln 2.
     #[inline(always)]
     pub(crate) fn max(&self, query: usize) -> f32 {
         self.max[query / LANES][query % LANES]
     }
 
-    /// Takes weights of a query relative to a larger score, and gives the factor by which that
-    /// makes all of them smaller.
+    /// Raises the reference of a query's weights, and returns the factor by which they shrink.
     #[inline(always)]
     pub(crate) fn raise(&mut self, query: usize, max: f32) -> f32 {
         let at = (query / LANES, query % LANES);
@@ -257,7 +251,7 @@ impl Block {
         self.sum[query / LANES][query % LANES] += sum;
     }
 
-    /// Output of a query, not yet divided by its sum. `[D]`
+    /// Output of a query, before division by its sum. `[D]`
     pub(crate) fn unnormalised(&self, query: usize) -> &[f32] {
         &self.acc[query * self.d..][..self.d]
     }
@@ -267,7 +261,7 @@ impl Block {
         self.sum[query / LANES][query % LANES]
     }
 
-    /// The part of [`sum`](Self::sum) that clusters have.
+    /// The part of [`sum`](Self::sum) from clusters.
     pub(crate) fn mass(&self, query: usize) -> f32 {
         self.mass[query / LANES][query % LANES]
     }
@@ -278,8 +272,7 @@ impl Block {
     }
 }
 
-/// Writes rows of as many numbers as `row` has room for side by side, times `scale`,
-/// with zeros beyond the last. `[D, width]`
+/// Writes rows of numbers transposed, times `scale`, padded with zeros. `[D, width]`
 pub(crate) fn side_by_side(
     rows: Mat<'_>,
     width: usize,
@@ -334,7 +327,7 @@ fn exponentiate(scores: &mut [f32], width: usize, max: &PerQuery, sum: &mut PerQ
     }
     for (strip, (max, sum)) in max[..width / LANES].iter().zip(sum).enumerate() {
         let mut total = *sum;
-        // The last row has nothing behind this strip's part.
+        // The last row ends with this strip's part.
         let rows = scores.get_mut(strip * LANES..).unwrap_or_default();
         for row in rows.chunks_mut(width) {
             if let Some(row) = row.first_chunk_mut::<LANES>() {

@@ -1,9 +1,9 @@
 //! Elementary functions and row loops, written so that they vectorise.
 //!
 //! Every function here is `inline(always)` and is meant to be called within
-//! [`vectorised`], which compiles its body once per instruction set and picks
-//! one at run time. The arithmetic uses no fused multiply-add, so an element
-//! comes out the same whichever instruction set runs.
+//! [`vectorised`], which compiles its body once per instruction set and picks one
+//! at run time. The arithmetic uses no fused multiply-add, so results are equal
+//! on all instruction sets.
 
 /// Number of independent accumulators in a reduction over a row: the width of
 /// an AVX-512 register, whatever the machine, so that sums do not depend on it.
@@ -11,8 +11,8 @@ pub(crate) const LANES: usize = 16;
 
 /// Runs `body` compiled for the best instruction set of this machine.
 ///
-/// The body has to be an `#[inline(always)]` closure, or it is compiled for
-/// the baseline only.
+/// The body must be an `#[inline(always)]` closure, or it is compiled only for
+/// the baseline.
 #[inline]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
@@ -45,7 +45,7 @@ pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// Below this, `exp` is less than the smallest normal number: taken as zero.
+/// Below this, `exp` is less than the smallest normal number and taken as zero.
 const EXP_LO: f32 = -87.336_54;
 /// Above this, `exp` overflows: the result is infinite.
 const EXP_HI: f32 = 88.722_83;
@@ -70,7 +70,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 5e-1;
     let y = p * (r * r) + r + 1.0;
-    // 2ⁿ in two factors, for n can be 128.
+    // 2ⁿ in two factors, because n can be 128.
     let bits = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = bits >> 1;
     let lo = f32::from_bits((half.wrapping_add(127) << 23) as u32);
@@ -81,7 +81,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 /// `2ˣ` for x ≤ 0 with a relative error below 3e-7; zero under the normal range,
-/// NaN for NaN. It takes two thirds of the operations of [`exp`].
+/// NaN for NaN. It needs two thirds of the operations of [`exp`].
 #[inline(always)]
 pub(crate) fn exp2_below(x: f32) -> f32 {
     // x = n + r with |r| ≤ 1/2; adding 1.5·2²³ rounds to an integer.
@@ -112,7 +112,7 @@ pub(crate) fn row_max(row: &[f32]) -> f32 {
     )
 }
 
-/// The largest of what is made of a row's elements, or `-inf` for an empty row.
+/// The largest result of `of` for a row's elements, or `-inf` for an empty row.
 #[inline(always)]
 pub(crate) fn row_max_of(row: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -287,8 +287,8 @@ fn add_scaled(sum: &mut [f32; LANES], weight: f32, row: &[f32; LANES]) {
     }
 }
 
-/// Copies a row to another of the same length, without the call that
-/// `copy_from_slice` makes, which costs as much as a short row.
+/// Copies a row to another of the same length, without the call of
+/// `copy_from_slice`, which costs as much as a short row.
 #[inline(always)]
 pub(crate) fn row_copy(to: &mut [f32], from: &[f32]) {
     let (to_chunks, to_rest) = to.as_chunks_mut::<LANES>();
@@ -316,7 +316,7 @@ pub(crate) fn row_add(to: &mut [f32], row: &[f32]) {
     }
 }
 
-/// Takes `row` away from `from`, of the same length.
+/// Subtracts `row` from `from`, of the same length.
 #[inline(always)]
 pub(crate) fn row_subtract(from: &mut [f32], row: &[f32]) {
     let (chunks, rest) = from.as_chunks_mut::<LANES>();
@@ -334,8 +334,8 @@ pub(crate) fn row_subtract(from: &mut [f32], row: &[f32]) {
 /// Adds up the accumulators of a reduction, pairwise.
 #[inline(always)]
 pub(crate) fn sum_lanes(lanes: [f32; LANES]) -> f32 {
-    // Every step has an array and a loop of its own, so that all of them are
-    // unrolled and nothing goes through memory.
+    // Every step has its own array and loop, so that all are unrolled and nothing
+    // goes through memory.
     let mut eight = [0.0; LANES / 2];
     for i in 0..LANES / 2 {
         eight[i] = lanes[i] + lanes[i + LANES / 2];

@@ -17,7 +17,7 @@ pub(crate) struct Mat<'a> {
 /// A mutable row-major view; element (r, c) is `data[r·rs + c]`.
 #[derive(Debug)]
 pub(crate) struct MatMut<'a> {
-    // No slice: of two views side by side, the rows of one lie between those of the other.
+    // Not a slice: in adjacent views, the rows of one lie between those of the other.
     data: *mut f32,
     rows: usize,
     cols: usize,
@@ -85,7 +85,7 @@ impl<'a> Mat<'a> {
         }
     }
 
-    /// How many rows there are.
+    /// The number of rows.
     pub(crate) fn height(&self) -> usize {
         self.rows
     }
@@ -120,7 +120,7 @@ impl<'a> MatMut<'a> {
         }
     }
 
-    /// The same view for a shorter time.
+    /// The same view with a shorter lifetime.
     pub(crate) fn reborrow(&mut self) -> MatMut<'_> {
         MatMut {
             borrowed: PhantomData,
@@ -132,7 +132,7 @@ impl<'a> MatMut<'a> {
     ///
     /// # Panics
     ///
-    /// Panics if there is no such row.
+    /// Panics if the row does not exist.
     pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "row out of bounds");
         // SAFETY: the view holds its rows' whole extent, and has them to itself.
@@ -142,7 +142,7 @@ impl<'a> MatMut<'a> {
         }
     }
 
-    /// Views of `width` columns each, side by side, the last of those that are left.
+    /// Adjacent views of `width` columns each; the last may be narrower.
     pub(crate) fn column_panels(self, width: usize) -> Vec<Self> {
         let starts = (0..self.cols).step_by(width.max(1));
         starts

@@ -1,11 +1,11 @@
 //! Numbers of 16 or 32 bits, read as `f32`.
 //!
-//! The `half` crate converts one number at a time and asks for the processor's
-//! features each time; these conversions vectorise with the loop around them.
+//! The `half` crate converts one number at a time and checks the processor's features each time.
+//! These conversions vectorise with the loop around them.
 
 use burn::tensor::{bf16, f16};
 
-/// A number of a type whose every value is one of `f32`.
+/// A number of a type whose values are all in `f32`.
 pub(crate) trait Number: Copy + Send + Sync {
     /// The same number.
     fn widen(self) -> f32;
@@ -28,8 +28,8 @@ impl Number for bf16 {
 impl Number for f16 {
     #[inline(always)]
     fn widen(self) -> f32 {
-        // Sign, exponent and fraction in the places that they have in an f32: the exponent is then
-        // 112 too low, which a product puts right, for numbers below the normal range too.
+        // Sign, exponent and fraction at their positions in an f32. The exponent is then 112 too
+        // low, which a product corrects, also below the normal range.
         let bits = (i32::from(self.to_bits() as i16) << 13) as u32 & 0x8FFF_E000;
         let value = f32::from_bits(bits) * f32::from_bits((127 + 112) << 23);
         // The exponent of an infinity or a NaN is all ones. A branch would not be vectorised.

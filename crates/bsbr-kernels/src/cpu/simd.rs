@@ -4,10 +4,9 @@ use std::sync::LazyLock;
 
 use pulp::{Simd, WithSimd};
 
-/// The instruction sets that there are kernels for.
+/// The instruction sets with kernels.
 ///
-/// `pulp`'s own choice would leave AVX2 out, which a feature of it names that `gemm` does not ask
-/// for.
+/// `pulp`'s own choice would exclude AVX2, which requires a feature that `gemm` does not enable.
 enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx512(pulp::x86::V4),
@@ -16,7 +15,7 @@ enum Isa {
     Other(pulp::Arch),
 }
 
-/// The best that this machine has.
+/// The best of this machine.
 static ISA: LazyLock<Isa> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     {
@@ -42,23 +41,24 @@ pub(crate) fn dispatch<K: WithSimd>(kernel: K) -> K::Output {
     }
 }
 
-/// A register of numbers from number `at` on.
+/// A register of numbers from index `at` on.
 #[inline(always)]
 pub(crate) fn lanes<S: Simd>(_: S, from: &[f32], at: usize) -> S::f32s {
     S::as_simd_f32s(&from[at..at + S::F32_LANES]).0[0]
 }
 
-/// Writes a register from number `at` on.
+/// Writes a register from index `at` on.
 #[inline(always)]
 pub(crate) fn store<S: Simd>(_: S, to: &mut [f32], at: usize, x: S::f32s) {
     S::as_mut_simd_f32s(&mut to[at..at + S::F32_LANES]).0[0] = x;
 }
 
-/// [`lanes`] without a check: two instructions saved beside the one or two that use the register.
+/// [`lanes`] without a bounds check, which saves two instructions where one or two use the
+/// register.
 ///
 /// # Safety
 ///
-/// From `at` on there are as many numbers as fill a register.
+/// A whole register of numbers must exist from `at` on.
 #[inline(always)]
 #[allow(unsafe_code)] // what the caller promises
 pub(crate) unsafe fn lanes_unchecked<S: Simd>(_: S, from: &[f32], at: usize) -> S::f32s {
@@ -67,11 +67,11 @@ pub(crate) unsafe fn lanes_unchecked<S: Simd>(_: S, from: &[f32], at: usize) -> 
     unsafe { from.as_ptr().add(at).cast::<S::f32s>().read_unaligned() }
 }
 
-/// One number in every lane, without a check.
+/// One number in every lane, without a bounds check.
 ///
 /// # Safety
 ///
-/// There is a number `at`.
+/// Index `at` must exist.
 #[inline(always)]
 #[allow(unsafe_code)] // what the caller promises
 pub(crate) unsafe fn splat_unchecked<S: Simd>(simd: S, from: &[f32], at: usize) -> S::f32s {
@@ -80,7 +80,7 @@ pub(crate) unsafe fn splat_unchecked<S: Simd>(simd: S, from: &[f32], at: usize) 
     simd.splat_f32s(unsafe { *from.get_unchecked(at) })
 }
 
-/// Whether a mask has any lane.
+/// Whether any lane of a mask is set.
 #[inline(always)]
 pub(crate) fn is_any<S: Simd>(simd: S, mask: S::m32s) -> bool {
     simd.first_true_m32s(mask) < S::F32_LANES

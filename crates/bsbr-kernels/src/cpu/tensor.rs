@@ -5,7 +5,7 @@ use burn::tensor::{Bytes, DType, Shape};
 
 use super::matrix::Mat;
 
-/// Whether the kernels can take this tensor: `f32` elements.
+/// Whether the kernels support this tensor: `f32` elements.
 pub(crate) fn is_f32(tensor: &FlexTensor) -> bool {
     tensor.dtype() == DType::F32
 }
@@ -34,8 +34,8 @@ pub(crate) fn elements(tensor: &FlexTensor) -> &[f32] {
     &tensor.storage::<f32>()[start..start + tensor.layout().num_elements()]
 }
 
-/// A contiguous `f32` tensor with its elements for writing: in place if nobody
-/// else holds the tensor, else in a copy.
+/// A contiguous `f32` tensor with writable elements: in place if the tensor is not
+/// shared, else in a copy.
 pub(crate) fn update(tensor: FlexTensor, write: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut tensor = contiguous(tensor);
     let start = tensor.layout().start_offset();
@@ -44,7 +44,7 @@ pub(crate) fn update(tensor: FlexTensor, write: impl FnOnce(&mut [f32])) -> Flex
     tensor
 }
 
-/// Class indices out of an integer tensor of any type and layout.
+/// Class indices from an integer tensor of any type and layout.
 ///
 /// # Panics
 ///
@@ -78,8 +78,8 @@ pub(crate) fn heads_from_tokens(data: Vec<f32>, [b, h, n, d]: [usize; 4]) -> Fle
     FlexTensor::new(Bytes::from_elems(data), layout, DType::F32)
 }
 
-/// The rows of each head of each sequence, which lie apart from each other, of a buffer
-/// laid out as `[B, N, H, D]`.
+/// The rows of each head of each sequence, which are not contiguous, in a buffer laid
+/// out as `[B, N, H, D]`.
 pub(crate) fn rows_of_heads(data: &mut [f32], [b, h, n, d]: [usize; 4]) -> Vec<Vec<&mut [f32]>> {
     let mut heads: Vec<Vec<_>> = (0..b * h).map(|_| Vec::with_capacity(n)).collect();
     for (i, row) in data.chunks_exact_mut(d.max(1)).enumerate() {
@@ -121,8 +121,8 @@ impl<'a> Heads<'a> {
         Self::with(tensor, [b.0, h.0, n.0, 1], [b.1, h.1, n.1, 1], 0)
     }
 
-    /// Views the tensor number `part` of those packed, with their heads, in the
-    /// last axis of a tensor `[B, N, parts · H · D]` without negative strides.
+    /// Views tensor number `part` of those packed, with their heads, in the last axis
+    /// of a tensor `[B, N, parts · H · D]` without negative strides.
     pub(crate) fn packed(tensor: &'a FlexTensor, part: usize, [h, d]: [usize; 2]) -> Self {
         let [b, n, c] = dims(tensor);
         Self::with(

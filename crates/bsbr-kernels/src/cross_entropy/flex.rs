@@ -34,7 +34,7 @@ impl CrossEntropyOps for Flex {
             .collect();
         let rows = elements(&logits).chunks_exact(classes.max(1)).zip(&targets);
         let terms = rows.zip(lse.iter().zip(elements(&weights)));
-        // A row without weight counts nothing, whatever its logits.
+        // A row with weight zero adds nothing, whatever its logits.
         let loss: f64 = terms
             .filter(|(_, (_, weight))| **weight != 0.0)
             .map(|((row, &target), (lse, weight))| f64::from(weight * (lse - row[target])))

@@ -37,8 +37,8 @@ pub trait CrossEntropyOps: Backend {
         portable::forward::<Self>(logits, targets, weights)
     }
 
-    /// Gradient `[R, V]` of the logits from what the forward pass saw and gave
-    /// and the gradient `[1]` of the loss.
+    /// Gradient `[R, V]` of the logits from the inputs and outputs of the forward pass and the
+    /// gradient `[1]` of the loss.
     fn cross_entropy_backward(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
@@ -60,11 +60,10 @@ impl CrossEntropyOps for burn::backend::Remote {}
 
 /// Sum over the rows of `weight · (log Σ exp(logits) - logits[target])`, as a tensor `[1]`.
 ///
-/// `logits` is `[R, V]`, `targets` (classes below V) and `weights` are `[R]`. A
-/// weight of zero leaves its row out. The weights are constants: no gradient
-/// goes to them. On the Flex backend with `f32` elements, the forward pass
-/// keeps one number per row, and the backward pass writes the gradient of the
-/// logits in one pass; elsewhere, plain operations compute the same.
+/// `logits` is `[R, V]`, `targets` (classes below V) and `weights` are `[R]`. Rows with weight
+/// zero are left out. The weights are constants without gradient. On the Flex backend with `f32`
+/// elements, the forward pass keeps one number per row, and the backward pass writes the gradient
+/// of the logits in one pass. Elsewhere, plain operations compute the same.
 ///
 /// # Panics
 ///
@@ -78,8 +77,8 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, weights: Tensor
     ))
 }
 
-/// [`cross_entropy`] composed of Burn's operations: the definition that the
-/// fused form is tested against.
+/// [`cross_entropy`] composed of Burn's operations: the definition with which tests compare the
+/// fused form.
 ///
 /// # Panics
 ///

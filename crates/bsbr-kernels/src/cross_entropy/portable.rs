@@ -27,7 +27,7 @@ pub(crate) fn forward<B: Backend>(
     )
 }
 
-/// Gradient of the logits from what [`forward`] saw and gave.
+/// Gradient of the logits from the inputs and outputs of [`forward`].
 pub(crate) fn backward<B: Backend>(
     logits: FloatTensor<B>,
     targets: IntTensor<B>,
@@ -51,8 +51,8 @@ pub(crate) fn backward<B: Backend>(
     )
 }
 
-/// Rows `[R, C]` with zeros where a row has no weight, of weights `[R]` or `[R, 1]`: what stands
-/// there does not count, even if it is infinite or no number.
+/// Rows `[R, C]`, with zeros in rows of weight zero, for weights `[R]` or `[R, 1]`: the contents
+/// of such rows do not count, even if they are infinite or NaN.
 pub(crate) fn without_weightless<B: Backend>(
     rows: FloatTensor<B>,
     weights: FloatTensor<B>,

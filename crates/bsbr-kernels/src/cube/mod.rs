@@ -1,4 +1,4 @@
-//! What kernels for devices of CubeCL share: Vulkan, Metal, CUDA.
+//! Shared parts of kernels for CubeCL devices: Vulkan, Metal, CUDA.
 
 mod product;
 mod reduce;
@@ -16,26 +16,25 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 
-/// Cubes along one axis, of which WebGPU allows 65,535.
+/// The maximum number of cubes along one axis; WebGPU allows 65,535.
 const WIDEST_GRID: usize = 1 << 15;
 
 pub(crate) use product::product;
 pub(crate) use reduce::{UNITS, highest, total};
 
-/// A tensor of the backend as kernels take it, unless the backend is one that
-/// collects operations to fuse them.
+/// A tensor of the backend in the form for kernels, unless the backend fuses operations.
 pub(crate) fn primitive(x: &FloatTensor<Cube>) -> Option<CubeTensor> {
     (x as &dyn Any).downcast_ref::<CubeTensor>().cloned()
 }
 
-/// The way back.
+/// The reverse conversion.
 pub(crate) fn tensor(x: CubeTensor) -> Option<FloatTensor<Cube>> {
     (&x as &dyn Any)
         .downcast_ref::<FloatTensor<Cube>>()
         .cloned()
 }
 
-/// Tensors of one type that kernels are written for, with something in them and laid out in rows.
+/// Nonempty tensors of one type that kernels support, with contiguous rows.
 pub(crate) fn rows<const N: usize>(all: [&FloatTensor<Cube>; N]) -> Option<[CubeTensor; N]> {
     let dtype = all.first()?.dtype();
     let fits = |x: &&FloatTensor<Cube>| x.dtype() == dtype && x.shape().num_elements() > 0;
@@ -49,7 +48,7 @@ pub(crate) fn rows<const N: usize>(all: [&FloatTensor<Cube>; N]) -> Option<[Cube
     all?.try_into().ok()
 }
 
-/// Whether a device is CUDA's.
+/// Whether a device is a CUDA device.
 #[cfg(feature = "cuda")]
 pub(crate) fn is_cuda(device: &CubeDevice) -> bool {
     matches!(device, CubeDevice::Cuda(_))
@@ -60,18 +59,18 @@ pub(crate) fn is_cuda(_: &CubeDevice) -> bool {
     false
 }
 
-/// Whether kernels are written for elements of a type.
+/// Whether kernels support elements of a type.
 pub(crate) fn computes_in(dtype: DType) -> bool {
     [DType::F32, DType::F16, DType::BF16].contains(&dtype)
 }
 
-/// Room on the device of `like` that kernels index as if it were in rows.
+/// Memory on the device of `like`, indexed with contiguous rows.
 pub(crate) fn room(like: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, shape.into(), dtype)
 }
 
-/// The elements that a kernel reads and writes.
+/// The element type of a kernel.
 pub(crate) fn elements(dtype: DType) -> ElemType {
     ElemType::Float(match dtype {
         DType::F16 => FloatKind::F16,
@@ -80,7 +79,7 @@ pub(crate) fn elements(dtype: DType) -> ElemType {
     })
 }
 
-/// At least so many cubes; [`cube_index`] numbers them.
+/// At least this many cubes; [`cube_index`] numbers them.
 pub(crate) fn cubes(count: usize) -> CubeCount {
     let wide = count.clamp(1, WIDEST_GRID);
     CubeCount::Static(wide as u32, count.div_ceil(wide) as u32, 1)

@@ -1,4 +1,4 @@
-//! Matrix products by a kernel that is known to be fast, without trials.
+//! Matrix products by fixed fast kernels, without autotuning.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
@@ -16,10 +16,10 @@ use cubek::std::InputBinding;
 
 use super::{computes_in, elements, is_cuda, primitive, room, tensor};
 
-/// Kernels for a device, the fastest first: the first that can compute a product does.
+/// Kernels for a device, fastest first; the first that supports a product computes it.
 ///
-/// The order is what trials of 65,536 rows of 768 numbers times 768 × 3,072 in f16 gave on an H100. On
-/// Vulkan the order was the reverse.
+/// The order is that of measurements on an H100 with 65,536 rows of 768 numbers times 768 × 3,072
+/// in f16. On Vulkan it was the reverse.
 fn strategies(device: &CubeDevice) -> Vec<Strategy> {
     let tile_matmul = TileMatmulKind::Cmma;
     let simple = |multi_rows| {
@@ -45,7 +45,7 @@ fn strategies(device: &CubeDevice) -> Vec<Strategy> {
     all
 }
 
-/// The product of matrices `[.., N, K]` and `[.., K, M]` of one type with the same dimensions before.
+/// The product of matrices `[.., N, K]` and `[.., K, M]` of one type with equal leading dimensions.
 pub(crate) fn product(
     lhs: &FloatTensor<Cube>,
     rhs: &FloatTensor<Cube>,

@@ -1,12 +1,12 @@
-//! What the units of a cube have together, in a fixed order.
+//! Reductions over the units of a cube, in a fixed order.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-/// Units of a cube that has something together, a power of two.
+/// Units of a cube with reductions, a power of two.
 pub(crate) const UNITS: usize = 128;
 
-/// The sum of what each unit has, through `shared`, with room for as many.
+/// The sum over the units, through `shared`, which has a place for each.
 #[cube]
 pub(crate) fn total(own: f32, shared: &mut Shared<[f32]>) -> f32 {
     let unit = UNIT_POS_X as usize;
@@ -22,12 +22,12 @@ pub(crate) fn total(own: f32, shared: &mut Shared<[f32]>) -> f32 {
         sync_cube();
     }
     let sum = shared[0];
-    // Nobody writes again before all have read.
+    // All units must have read before the next write.
     sync_cube();
     sum
 }
 
-/// The highest of what each unit has, in the same way.
+/// The maximum over the units, in the same way.
 #[cube]
 pub(crate) fn highest(own: f32, shared: &mut Shared<[f32]>) -> f32 {
     let unit = UNIT_POS_X as usize;

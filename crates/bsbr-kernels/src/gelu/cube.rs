@@ -1,4 +1,4 @@
-//! One pass on devices that CubeCL has kernels for, in `f32` whatever the elements.
+//! One pass on devices with CubeCL kernels, in `f32` whatever the elements.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
@@ -11,7 +11,7 @@ use crate::cube::{cube_index, cubes, elements, room, rows, tensor};
 /// Units of a cube.
 const UNITS: usize = 128;
 
-/// Elements of a unit, so that several are on their way at once.
+/// Elements per unit, so that several reads overlap.
 const EACH: usize = 4;
 
 impl GeluOps for Cube {
@@ -29,7 +29,7 @@ pub(crate) fn activated(
     bias: Option<&FloatTensor<Cube>>,
 ) -> Option<FloatTensor<Cube>> {
     let with_bias = bias.is_some();
-    // Without a bias nothing is read of what stands in its place.
+    // Without a bias, its placeholder is not read.
     let [x, bias] = rows([x, bias.unwrap_or(x)])?;
     let out = room(&x, x.shape(), x.dtype);
     let numbers = x.shape().num_elements();

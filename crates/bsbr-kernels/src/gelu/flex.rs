@@ -1,5 +1,5 @@
 //! The operation on the Flex backend: one vectorised pass, in chunks on all threads, in
-//! place where nobody else holds the input.
+//! place if the input is not shared.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -19,7 +19,7 @@ impl GeluOps for Flex {
         }
         let x = contiguous(x);
         if x.is_unique() {
-            // A new buffer of this size would have to be mapped and cleared by the system.
+            // The system would have to map and clear a new buffer of this size.
             return update(x, |x| {
                 x.par_chunks_mut(CHUNK).for_each(|x| {
                     vectorised(

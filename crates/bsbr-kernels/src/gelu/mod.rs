@@ -56,8 +56,8 @@ pub fn gelu_new<const R: usize>(x: Tensor<R>) -> Tensor<R> {
     Tensor::from_dispatch(Dispatch::gelu_new(x.into_dispatch()))
 }
 
-/// [`gelu_new`] composed of Burn's operations: the definition that the fused
-/// form is tested against.
+/// [`gelu_new`] composed of Burn's operations: the definition with which tests compare the fused
+/// form.
 pub fn gelu_new_plain<const R: usize>(x: Tensor<R>) -> Tensor<R> {
     let dtype = x.dtype();
     // Squares and cubes, and with them gradients, would overflow in f16.

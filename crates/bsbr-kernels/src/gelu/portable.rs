@@ -29,7 +29,7 @@ pub(super) fn forward<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 /// Gradient of the input from that of the output.
 pub(super) fn backward<B: Backend>(x: FloatTensor<B>, grad: FloatTensor<B>) -> FloatTensor<B> {
     let dtype = x.dtype();
-    // From 256 on, x² is infinite in f16, and zero times that no number.
+    // From 256 on, x² is infinite in f16, and zero times infinity is NaN.
     let [x, grad] = [x, grad].map(single::<B>);
     // 0.5 (1 + t) + 0.5 x (1 - t²) √(2/π) (1 + 3·0.044715 x²)
     let (t, square) = tanh::<B>(x.clone());

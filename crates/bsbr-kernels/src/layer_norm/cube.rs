@@ -1,5 +1,5 @@
-//! One pass on devices that CubeCL has kernels for, a cube of units for each row, in `f32`
-//! whatever the elements.
+//! One pass on devices with CubeCL kernels, one cube of units per row, in `f32` whatever
+//! the elements.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Cube, TensorMetadata};
@@ -9,7 +9,7 @@ use burn_cubecl::cubecl::prelude::*;
 use super::{LayerNormOps, portable};
 use crate::cube::{UNITS, cube_index, cubes, elements, room, rows, tensor, total};
 
-/// The most features that the units of a cube keep in registers.
+/// The maximum number of features that the units of a cube keep in registers.
 const WIDEST: usize = 64 * UNITS;
 
 impl LayerNormOps for Cube {
@@ -63,7 +63,7 @@ fn layer_norm_kernel<F: Float>(
     #[define(F)] _dtype: ElemType,
 ) {
     let unit = UNIT_POS_X as usize;
-    // Cubes without a row write what that of the last one does.
+    // Cubes without a row repeat the last one.
     let row = min(cube_index(), rows as usize - 1) * columns;
     let each = comptime!(columns.div_ceil(UNITS));
     let mut own = Array::<f32>::new(each);

@@ -1,4 +1,4 @@
-//! The backward pass on the Flex backend, whose own forward pass is fused.
+//! The backward pass on the Flex backend; Burn's own forward pass is fused.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -58,8 +58,8 @@ fn statistics(row: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
-/// Replaces the gradient of the output by that of the input, and adds up those
-/// of gamma and beta.
+/// Replaces the gradient of the output by that of the input, and sums those of
+/// gamma and beta.
 #[inline(always)]
 fn backward(x: &[f32], gamma: &[f32], epsilon: f32, [grad, dgamma, dbeta]: [&mut [f32]; 3]) {
     let c = gamma.len();

@@ -60,7 +60,7 @@ impl LayerNormOps for burn::backend::Remote {}
 ///
 /// # Panics
 ///
-/// Panics if `gamma` or `beta` is not as long as the last axis.
+/// Panics if the length of `gamma` or `beta` is not that of the last axis.
 pub fn layer_norm<const R: usize>(
     x: Tensor<R>,
     gamma: Tensor<1>,
@@ -76,12 +76,12 @@ pub fn layer_norm<const R: usize>(
     ))
 }
 
-/// [`layer_norm`] composed of Burn's operations: the definition that the fused
-/// form is tested against.
+/// [`layer_norm`] composed of Burn's operations: the definition with which tests
+/// compare the fused form.
 ///
 /// # Panics
 ///
-/// Panics if `gamma` or `beta` is not as long as the last axis.
+/// Panics if the length of `gamma` or `beta` is not that of the last axis.
 pub fn layer_norm_plain<const R: usize>(
     x: Tensor<R>,
     gamma: Tensor<1>,

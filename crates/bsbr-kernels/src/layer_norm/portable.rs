@@ -6,7 +6,8 @@ use burn::tensor::Shape;
 
 use crate::half::{back, single};
 
-/// Normalised x by Burn's own operation, of half precision in single precision.
+/// Normalised x by Burn's own operation; half precision is computed in single
+/// precision.
 pub(super) fn forward<B: Backend>(
     x: FloatTensor<B>,
     gamma: FloatTensor<B>,

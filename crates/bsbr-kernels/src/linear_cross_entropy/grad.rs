@@ -1,4 +1,5 @@
-//! The operation on the autodiff backend: the gradients come with the loss.
+//! The operation on the autodiff backend: the gradients are computed with the
+//! loss.
 
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -12,7 +13,7 @@ use super::LinearCrossEntropyOps;
 struct LinearCrossEntropy;
 
 impl<B: LinearCrossEntropyOps> Backward<B, 2> for LinearCrossEntropy {
-    /// Gradients of the loss by hidden and head.
+    /// Gradients of the loss with respect to hidden and head.
     type State = (FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {

@@ -18,19 +18,19 @@ pub(super) struct Problem<'a> {
     pub(super) features: usize,
 }
 
-/// A chunk of the rows that have a weight.
+/// A chunk of the rows with nonzero weight.
 struct Chunk {
     rows: Vec<usize>,
     /// Their hidden states.
     hidden: Vec<f32>,
 }
 
-/// What one tile of classes tells of every row of a chunk.
+/// Statistics of one tile of classes for every row of a chunk.
 struct TileStats {
     max: Vec<f32>,
     /// Sum of the exponentials relative to `max`.
     sum: Vec<f32>,
-    /// Logit of the target, where it is in the tile.
+    /// Logit of the target, if it is in the tile.
     target: Vec<Option<f32>>,
 }
 
@@ -39,7 +39,7 @@ impl Problem<'_> {
         self.head.len() / self.features.max(1)
     }
 
-    /// The rows that have a weight, in chunks.
+    /// The rows with nonzero weight, in chunks.
     fn chunks(&self) -> Vec<Chunk> {
         let rows: Vec<usize> = (0..self.targets.len())
             .filter(|&row| self.weights[row] != 0.0)
@@ -115,7 +115,7 @@ impl Problem<'_> {
         (lse.collect(), loss)
     }
 
-    /// Weighted sum of the losses; no more than a tile of logits per thread.
+    /// Weighted sum of the losses, with at most a tile of logits per thread.
     pub(super) fn loss(&self) -> f32 {
         let classes = self.classes();
         let mut loss = 0.0;
@@ -132,8 +132,9 @@ impl Problem<'_> {
         loss as f32
     }
 
-    /// Weighted sum of the losses, and its gradients by hidden `[R, C]` and, if
-    /// `head_grad`, by head `[V, C]`; else the latter is empty.
+    /// Weighted sum of the losses, and its gradients with respect to hidden
+    /// `[R, C]` and, if `head_grad`, head `[V, C]`; otherwise the latter is
+    /// empty.
     pub(super) fn loss_and_grads(&self, head_grad: bool) -> (f32, Vec<f32>, Vec<f32>) {
         let (classes, c) = (self.classes(), self.features);
         let mut loss = 0.0;

@@ -1,4 +1,4 @@
-//! Cross entropy of the logits that a linear head gives, chunked over rows.
+//! Cross entropy of the logits of a linear head, in chunks of rows.
 
 #[cfg(feature = "flex")]
 mod flex;
@@ -39,8 +39,9 @@ pub trait LinearCrossEntropyOps: CrossEntropyOps {
         portable::loss::<Self>(hidden, head, targets, weights)
     }
 
-    /// Weighted sum `[1]` of the losses, and its gradients by hidden `[R, C]` and,
-    /// if `head_grad`, by head `[V, C]`; without it, the latter is `[0, C]`.
+    /// Weighted sum `[1]` of the losses, and its gradients with respect to hidden
+    /// `[R, C]` and, if `head_grad`, head `[V, C]`; otherwise the latter is
+    /// `[0, C]`.
     fn linear_cross_entropy_with_grads(
         hidden: FloatTensor<Self>,
         head: FloatTensor<Self>,
@@ -65,14 +66,13 @@ impl LinearCrossEntropyOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl LinearCrossEntropyOps for burn::backend::Remote {}
 
-/// [`cross_entropy`](crate::cross_entropy) of the logits `hidden · headᵀ`,
-/// without more than a chunk of their rows in memory at one time.
+/// [`cross_entropy`](crate::cross_entropy) of the logits `hidden · headᵀ`, with at
+/// most a chunk of their rows in memory at one time.
 ///
-/// `hidden` is `[R, C]`, `head` is `[V, C]` (the token embedding, where it is
-/// tied), `targets` and `weights` are `[R]`; the loss is a tensor `[1]`. If a
-/// gradient is wanted, it is computed along with the loss, so that the
-/// backward pass only scales it. Rows whose weight is zero cost nothing on the
-/// Flex backend.
+/// `hidden` is `[R, C]`, `head` is `[V, C]` (the token embedding, if tied),
+/// `targets` and `weights` are `[R]`; the loss is a tensor `[1]`. If a gradient is
+/// needed, it is computed along with the loss, and the backward pass only scales
+/// it. Rows with weight zero cost nothing on the Flex backend.
 ///
 /// # Panics
 ///
@@ -93,7 +93,7 @@ pub fn linear_cross_entropy(
 }
 
 /// [`linear_cross_entropy`] composed of Burn's operations, with all logits in
-/// memory: the definition that the fused form is tested against.
+/// memory: the definition with which tests compare the fused form.
 ///
 /// # Panics
 ///
@@ -105,7 +105,7 @@ pub fn linear_cross_entropy_plain(
     weights: Tensor<1>,
 ) -> Tensor<1> {
     check_shapes(&hidden, &head, &targets, &weights);
-    // The gradient of the head reads these rows, too.
+    // The gradient of the head also reads these rows.
     let hidden = without_weightless_plain(hidden, &weights);
     cross_entropy_plain(hidden.matmul(head.transpose()), targets, weights)
 }

@@ -7,7 +7,7 @@ use burn::tensor::{FloatDType, Shape, Slice};
 use super::CHUNK;
 use crate::cross_entropy::{CrossEntropyOps, without_weightless};
 
-/// One chunk of rows: hidden, with zeros where a row has no weight, targets and weights.
+/// One chunk of rows: hidden, with zeros in rows of weight zero, targets and weights.
 type Chunk<B> = (FloatTensor<B>, IntTensor<B>, FloatTensor<B>);
 
 /// The chunks of the rows; one empty chunk if there are none.
@@ -46,7 +46,7 @@ pub(super) fn loss<B: CrossEntropyOps>(
     })
 }
 
-/// Weighted sum of the losses, and its gradients by hidden and head.
+/// Weighted sum of the losses, and its gradients with respect to hidden and head.
 pub(super) fn with_grads<B: CrossEntropyOps>(
     hidden: FloatTensor<B>,
     head: FloatTensor<B>,

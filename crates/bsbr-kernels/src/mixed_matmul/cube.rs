@@ -1,4 +1,4 @@
-//! Products on devices that CubeCL has kernels for, in one type.
+//! Products on devices with CubeCL kernels, in one type.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;

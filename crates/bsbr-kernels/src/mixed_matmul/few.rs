@@ -1,7 +1,7 @@
-//! A few rows times a weight, which is read once, as it lies in memory.
+//! Products of few rows with a weight, which is read once, in place.
 //!
-//! The loops are flat, over whole rows from front to back, so that they are vectorised and what they
-//! read next is known to the processor.
+//! The loops are flat, over whole rows in order, so they are vectorised and the processor
+//! prefetches.
 
 use core::hint::black_box;
 
@@ -11,17 +11,17 @@ use super::flex::Rows;
 use crate::cpu::math::{LANES, sum_lanes, vectorised};
 use crate::cpu::number::{Number, widen_row};
 
-/// The fewest rows of the weight per task, and the most tasks.
+/// The minimum number of rows of the weight per task, and the maximum number of tasks.
 const ROWS: usize = 64;
 const TASKS: usize = 16;
 
-/// x `[N, K]` times a weight `[K, M]`: its rows, weighted. `[N, M]`
+/// x `[N, K]` times a weight `[K, M]`: the weighted sum of its rows. `[N, M]`
 ///
-/// Each task has some of the rows, so that it reads from front to back, and sums of its own.
+/// Each task reads a range of rows in order, and has its own sums.
 pub(super) fn weighted_rows<T: Number>(x: &[f32], weight: Rows<'_, T>) -> Vec<f32> {
     let (k, m) = (weight.height, weight.width);
     let n = x.len() / k;
-    // Of the shape alone: results do not depend on the number of threads.
+    // Depends only on the shape: results do not depend on the number of threads.
     let rows = k.div_ceil(TASKS).max(ROWS);
     let partial = |from: usize| {
         let mut sums = vec![0.0; n * m];
@@ -43,11 +43,11 @@ pub(super) fn weighted_rows<T: Number>(x: &[f32], weight: Rows<'_, T>) -> Vec<f3
     sums
 }
 
-/// Adds the weight's rows `from` to `to`, weighted by each row of x, to as many rows of sums.
+/// Adds the weight's rows `from` to `to`, weighted by each row of x, to the rows of sums.
 #[inline(always)]
 fn add_rows<T: Number>(sums: &mut [f32], x: &[f32], weight: Rows<'_, T>, from: usize, to: usize) {
     let (k, m) = (weight.height, weight.width);
-    // One at a time: several at once would be several streams from memory, and take longer.
+    // One at a time: several at once would be several streams from memory, and slower.
     for row in from..to {
         let numbers = weight.part(row, 0, m);
         for (sums, x) in sums.chunks_exact_mut(m).zip(x.chunks_exact(k)) {
@@ -97,8 +97,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
             *lane += x * y;
         }
     }
-    // Seen together, the compiler arranges the loop for the additions after it, and uses an eighth
-    // of each vector.
+    // Without the barrier, the compiler arranges the loop for the additions after it, and uses an
+    // eighth of each vector.
     let mut sum = sum_lanes(black_box(lanes));
     for (x, y) in a_rest.iter().zip(b_rest) {
         sum += x * y;

@@ -9,17 +9,18 @@ use super::{MixedMatmulOps, few, many};
 use crate::cpu::number::Number;
 use crate::cpu::tensor::{contiguous, dense, elements, is_f32};
 
-/// Up to so many rows, the products are bound by reading the weight, and are summed up on its way
-/// from memory; with more, they gain from panels in cache and registers.
+/// Up to this number of rows, products are bound by reading the weight, and are summed directly
+/// from memory. More rows gain from panels in cache and registers.
 const FEW: usize = 2;
 /// The same for a table, whose panels have to be transposed.
 const FEW_OF_TABLE: usize = 12;
-/// Up to so many rows, Burn's product in one type reads the weight in the order of the output, a
-/// piece of each row at a time, and waits for memory at each. With more, it makes panels as well.
+/// Up to this number of rows, Burn's product in one type reads the weight in the order of the
+/// output, a piece of each row at a time, and waits for memory each time. With more, it also uses
+/// panels.
 const LOOSE: usize = 96;
 /// The same for a table.
 const LOOSE_OF_TABLE: usize = 8;
-/// The fewest numbers in a weight that a core's own cache does not hold.
+/// The smallest size of a weight that exceeds a core's own cache.
 const LARGE: usize = 1 << 20;
 
 impl MixedMatmulOps for Flex {
@@ -38,7 +39,7 @@ impl MixedMatmulOps for Flex {
     }
 }
 
-/// Whether a product in one type is one that takes longer in Burn's form.
+/// Whether Burn's form of a product in one type is slower.
 fn is_loose(x: &FlexTensor, weight: &FlexTensor) -> bool {
     let (n, strides) = (x.shape()[0], weight.layout().strides());
     let most = match (strides[0], strides[1]) {
@@ -107,7 +108,7 @@ fn product<T: Number>(
     if n > FEW_OF_TABLE {
         return dense(many::by_panels(x, n, weight, true), [n, m]);
     }
-    // Of each row of the table, its products with all of x lie together.
+    // The products of a table row with all of x are contiguous.
     let layout = Layout::new(Shape::from([n, m]), vec![1, n as isize], 0);
     let out = Bytes::from_elems(few::dots(x, n, weight));
     FlexTensor::new(out, layout, DType::F32)

@@ -1,4 +1,4 @@
-//! Many rows times a weight, of which a panel at a time is in single precision.
+//! Products of many rows with a weight, with one panel at a time in single precision.
 
 use rayon::prelude::*;
 
@@ -7,12 +7,12 @@ use crate::cpu::math::vectorised;
 use crate::cpu::matrix::{Mat, MatMut, product};
 use crate::cpu::number::{Number, widen_row};
 
-/// Columns and rows of a panel, 384 KiB in all: it stays in a core's own cache, next to the rows
+/// Columns and rows of a panel, 384 KiB in total: it stays in a core's own cache, beside the rows
 /// that it is multiplied with.
 const COLUMNS: usize = 192;
 const DEPTH: usize = 512;
 
-/// x `[N, K]` times a weight of the rows `[K, M]`, or `[M, K]` where it is `transposed`. `[N, M]`
+/// x `[N, K]` times a weight of the rows `[K, M]`, or `[M, K]` if `transposed`. `[N, M]`
 pub(super) fn by_panels<T: Number>(
     x: &[f32],
     n: usize,
@@ -45,7 +45,7 @@ pub(super) fn by_panels<T: Number>(
     out
 }
 
-/// Some rows and columns of a weight, each from a first one on and so many, in `panel`.
+/// A range of rows and columns of a weight, converted into `panel`.
 fn widened<'a, T: Number>(
     panel: &'a mut [f32],
     weight: Rows<'_, T>,

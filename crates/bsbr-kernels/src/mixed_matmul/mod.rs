@@ -40,22 +40,22 @@ impl MixedMatmulOps for burn::backend::NdArray {}
 #[cfg(feature = "remote")]
 impl MixedMatmulOps for burn::backend::Remote {}
 
-// Composed of operations whose gradients are known.
+// Composed of operations with known gradients.
 impl<B: MixedMatmulOps, C: CheckpointStrategy> MixedMatmulOps for Autodiff<B, C> {}
 
-/// `x · weight` in the type of `x`, whatever that of `weight`.
+/// `x · weight` in the type of `x`, whatever the type of `weight`.
 ///
 /// `x` is `[N, K]`, `weight` is `[K, M]`, or the transposed view of `[M, K]`, and the output is
-/// `[N, M]`. On the Flex backend without autodiff, where `x` is f32 and `weight` f16 or bf16, the
-/// weight is read as it lies in memory and no copy of it is made: up to a few rows by vectors on the
-/// way from memory, more by panels that fit into a core's cache. So are weights in f32, up to the number
-/// of rows from which on Burn's own product is as quick; beyond it, and on other devices, that is what
-/// multiplies one type, but for GPUs, where it is a kernel that is chosen without trials. Sums are of
-/// f32, in an order that does not depend on the number of threads.
+/// `[N, M]`. On the Flex backend without autodiff, if `x` is f32 and `weight` f16 or bf16, the
+/// weight is read in place without a copy: for a few rows by vectors directly from memory, for more
+/// by panels that fit into a core's cache. Weights in f32 are read in the same way, up to the
+/// number of rows from which on Burn's own product is as fast. Burn multiplies other products of
+/// one type, except on GPUs, where a fixed kernel does. Sums are in f32, in an order that does not
+/// depend on the number of threads.
 ///
 /// # Panics
 ///
-/// Panics if a row of `x` is not as long as `weight` is high.
+/// Panics if the length of a row of `x` is not the number of rows of `weight`.
 pub fn mixed_matmul(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     check_shapes(&x, &weight);
     Tensor::from_dispatch(Dispatch::mixed_matmul(
@@ -64,20 +64,20 @@ pub fn mixed_matmul(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     ))
 }
 
-/// [`mixed_matmul`] composed of Burn's operations: the definition that the fused form is tested
-/// against.
+/// [`mixed_matmul`] composed of Burn's operations: the definition with which tests compare the
+/// fused form.
 ///
 /// # Panics
 ///
-/// Panics if a row of `x` is not as long as `weight` is high.
+/// Panics if the length of a row of `x` is not the number of rows of `weight`.
 pub fn mixed_matmul_plain(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
     check_shapes(&x, &weight);
     let weight = weight.cast(x.dtype());
     x.matmul(weight)
 }
 
-/// Whether [`mixed_matmul`] takes weights in half precision on `device` as they are. Elsewhere it
-/// makes a copy of them in every call, so that a model is better computed in one type.
+/// Whether [`mixed_matmul`] reads weights in half precision directly on `device`. Elsewhere it
+/// copies them in every call, so a model should compute in one type.
 pub fn fuses_mixed_matmul(device: &Device) -> bool {
     match device.as_dispatch() {
         #[cfg(feature = "flex")]
@@ -87,8 +87,8 @@ pub fn fuses_mixed_matmul(device: &Device) -> bool {
     }
 }
 
-/// Whether `device` is one that CubeCL has kernels for, a GPU by rule: it is quick with many rows at
-/// once, and slow to be told of each operation.
+/// Whether `device` has CubeCL kernels, usually a GPU: it is fast with many rows at once, but has a
+/// high latency per operation.
 pub fn is_gpu(device: &Device) -> bool {
     match device.clone().without_autodiff().as_dispatch() {
         #[cfg(any(feature = "wgpu", feature = "cuda"))]

@@ -9,7 +9,7 @@ use crate::attention::{Saved, backward_packed, forward};
 use crate::cpu::tensor::{Heads, dense, forward_strides, heads_from_tokens, is_f32};
 
 impl PackedAttentionOps for Flex {
-    // The log-sum-exp comes along for nothing.
+    // The log-sum-exp has no extra cost.
     fn causal_attention_packed(qkv: FlexTensor, heads: usize, scale: f64) -> FlexTensor {
         Self::causal_attention_packed_forward(qkv, heads, scale).0
     }

@@ -29,8 +29,8 @@ pub trait PackedAttentionOps: AttentionOps {
         portable::output::<Self>(qkv, heads, scale)
     }
 
-    /// Output `[B, N, H · D]` and log-sum-exp of every row of scores `[B, H, N]`, of the type that
-    /// [`AttentionOps::causal_attention_forward`] gives.
+    /// Output `[B, N, H · D]` and log-sum-exp of every row of scores `[B, H, N]`, in the type of
+    /// [`AttentionOps::causal_attention_forward`].
     fn causal_attention_packed_forward(
         qkv: FloatTensor<Self>,
         heads: usize,
@@ -61,12 +61,12 @@ impl PackedAttentionOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl PackedAttentionOps for burn::backend::Remote {}
 
-/// [`causal_attention`](crate::causal_attention) of the queries, keys and
-/// values that one projection gives, packed as `[B, N, 3 · H · D]` (q, then k,
-/// then v, each `[H, D]`). The output is `[B, N, H · D]`.
+/// [`causal_attention`](crate::causal_attention) of the queries, keys and values from one
+/// projection, packed as `[B, N, 3 · H · D]` (q, then k, then v, each `[H, D]`). The output is
+/// `[B, N, H · D]`.
 ///
-/// It computes the same as taking the input apart and merging the heads, but
-/// neither direction copies or adds up the parts.
+/// It equals splitting the input and merging the heads, but neither direction copies or adds the
+/// parts.
 ///
 /// # Panics
 ///
@@ -80,8 +80,8 @@ pub fn causal_attention_packed(qkv: Tensor<3>, heads: usize, scale: f64) -> Tens
     ))
 }
 
-/// [`causal_attention_packed`] composed of Burn's operations: the definition
-/// that the fused form is tested against.
+/// [`causal_attention_packed`] composed of Burn's operations: the definition with which tests
+/// compare the fused form.
 ///
 /// # Panics
 ///

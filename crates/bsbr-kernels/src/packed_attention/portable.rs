@@ -1,4 +1,4 @@
-//! The passes by way of the unpacked ones, for any backend.
+//! The passes through the unpacked ones, for any backend.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
@@ -31,7 +31,7 @@ fn merge<B: AttentionOps>(heads: FloatTensor<B>) -> FloatTensor<B> {
     B::float_reshape(B::float_swap_dims(heads, 1, 2), Shape::from([b, n, h * d]))
 }
 
-/// Output `[B, N, H · D]`, by the fastest attention that the backend has.
+/// Output `[B, N, H · D]`, by the backend's fastest attention.
 pub(super) fn output<B: AttentionOps>(
     qkv: FloatTensor<B>,
     heads: usize,
@@ -52,7 +52,7 @@ pub(super) fn forward<B: AttentionOps>(
     (merge::<B>(out), lse)
 }
 
-/// Gradient of qkv from what [`forward`] saw and gave.
+/// Gradient of qkv from the inputs and outputs of [`forward`].
 pub(super) fn backward<B: AttentionOps>(
     qkv: FloatTensor<B>,
     out: FloatTensor<B>,

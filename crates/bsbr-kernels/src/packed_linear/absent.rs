@@ -1,15 +1,15 @@
-//! What stands in the place of packed layers where the CPU backend that has them is not compiled in.
+//! Stands in for packed layers if the CPU backend that has them is not compiled in.
 
 use burn::tensor::Tensor;
 
 use super::{PackedActivation, ProductType, WeightLayout};
 
-/// A layer that cannot be made: [`Self::new`] gives none.
+/// A layer that cannot exist: [`Self::new`] returns `None`.
 #[derive(Clone, Debug)]
 pub enum PackedLinear {}
 
 impl PackedLinear {
-    /// No layer.
+    /// Always `None`.
     pub fn new(
         _: &Tensor<2>,
         _: Option<&Tensor<1>>,
@@ -19,17 +19,17 @@ impl PackedLinear {
         None
     }
 
-    /// Numbers of a row that goes in.
+    /// Length of an input row.
     pub fn inputs(&self) -> usize {
         match *self {}
     }
 
-    /// Numbers of a row that comes out.
+    /// Length of an output row.
     pub fn outputs(&self) -> usize {
         match *self {}
     }
 
-    /// Bytes that are kept.
+    /// The size in bytes.
     pub fn bytes(&self) -> usize {
         match *self {}
     }

@@ -1,8 +1,9 @@
 //! Numbers in 8 bits.
 //!
-//! Weights are rounded to multiples of a step of their output, inputs to multiples of a step of their
-//! row, counted from a zero that is one of the 256 values: what GELU gives has a short negative side
-//! and a long positive one. Sums of products of these integers are exact.
+//! Weights are rounded to multiples of a step of their output. Inputs are rounded to multiples of a
+//! step of their row, relative to a zero point that is one of the 256 values, because the output of
+//! GELU has a short negative side and a long positive one. Sums of products of these integers are
+//! exact.
 
 /// A row of inputs in 8 bits: number i is `step · (byte_i - zero)`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,11 +12,11 @@ pub(super) struct RowScale {
     pub(super) zero: i32,
 }
 
-/// The most inputs whose products with weights add up within 32 bits.
+/// The maximum number of inputs whose products with weights fit into 32 bits in total.
 pub(super) const MOST_INPUTS: usize = (i32::MAX / (255 * 127)) as usize;
 
-/// The nearest integer, even where two are as near, of a number below 2²² in size. The sum has no digit
-/// after the point; what `f32` calls this becomes a call where it is not an instruction.
+/// The nearest integer of a number below 2²² in size, with ties to even. The sum has no fractional
+/// digits. The function of `f32` would be a call where it is not an instruction.
 #[inline(always)]
 fn nearest(x: f32) -> f32 {
     const NO_FRACTION: f32 = 12_582_912.0;
@@ -24,7 +25,7 @@ fn nearest(x: f32) -> f32 {
 
 /// Rounds a row to `bytes`, of the same length.
 ///
-/// A row with a number that is not finite has no step that is one.
+/// A row with NaN or an infinity has no valid step.
 #[inline(always)]
 pub(super) fn round_row(row: &[f32], bytes: &mut [u8]) -> RowScale {
     // Zero is one of the values.
@@ -40,7 +41,7 @@ pub(super) fn round_row(row: &[f32], bytes: &mut [u8]) -> RowScale {
     }
     let low = low.into_iter().fold(0.0, f32::min);
     let high = high.into_iter().fold(0.0, f32::max);
-    // Halves, for their difference may be larger than any number.
+    // Halves, because their difference may exceed the largest number.
     let step = (high / 255.0) - (low / 255.0);
     let step = if finite.contains(&false) {
         f32::NAN
@@ -63,7 +64,7 @@ pub(super) fn round_row(row: &[f32], bytes: &mut [u8]) -> RowScale {
     }
 }
 
-/// The step of an output whose largest weight is `largest`.
+/// The step of an output with the largest weight `largest`.
 pub(super) fn weight_step(largest: f32) -> f32 {
     largest / 127.0
 }
@@ -102,7 +103,8 @@ mod tests {
             let spread = row.iter().fold(0.0_f32, |m, x| m.max(*x)) / 255.0
                 - row.iter().fold(0.0_f32, |m, x| m.min(*x)) / 255.0;
             for (found, x) in rounded(&row).iter().zip(&row) {
-                // The zero is rounded too, and a value at either end may move by its rounding.
+                // The zero point is rounded too, and a value at either end may move by that
+                // rounding.
                 let most = f32::max(spread * 1.001, 1e-37);
                 assert!((found - x).abs() <= most, "{found} for {x} in {row:?}");
             }

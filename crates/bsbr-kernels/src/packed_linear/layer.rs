@@ -15,17 +15,17 @@ use crate::cpu::matrix::MatMut;
 use crate::cpu::number::{Number, widen_row};
 use crate::gelu::activated;
 
-/// Groups and rows that are multiplied before the next ones are read: 98 KiB of a panel, and 590 KiB
-/// of inputs, which stay in a core's own cache while all panels pass by.
+/// Groups and rows that are multiplied before the next ones are read: 98 KiB of a panel, and 590
+/// KiB of inputs, which stay in a core's own cache for all panels.
 const DEPTH: usize = 768;
 const HEIGHT: usize = 16 * ROWS;
-/// Up to so many rows, each thread has one task: it reads its share of the weights from front to back.
+/// Up to this number of rows, each thread has one task: it reads its share of the weights in order.
 const FEW: usize = 16;
-/// Tasks of a thread where there are more.
+/// Tasks per thread for more rows.
 const TASKS: usize = 4;
 
 impl ProductType {
-    /// Numbers of a group of 32 bits.
+    /// Numbers per group of 32 bits.
     pub(super) fn group(self) -> usize {
         match self {
             Self::F32 => 1,
@@ -35,8 +35,8 @@ impl ProductType {
     }
 }
 
-/// A linear layer whose weights are packed for [`packed_linear`](super::packed_linear). A clone is the
-/// same layer.
+/// A linear layer with weights packed for [`packed_linear`](super::packed_linear). A clone shares
+/// the layer.
 #[derive(Clone, Debug)]
 pub struct PackedLinear(Arc<Layer>);
 
@@ -46,26 +46,26 @@ struct Layer {
     engine: Engine,
     inputs: usize,
     outputs: usize,
-    /// Strips of a panel.
+    /// Number of strips of a panel.
     depth: usize,
     panels: Panels,
-    /// Zeros where the layer has none, and beyond the last output.
+    /// Zeros if the layer has none, and after the last output.
     bias: Vec<f32>,
-    /// Of each output in 8 bits: its step, and the sum of its weights in steps.
+    /// For each output in 8 bits: its step, and the sum of its weights in steps.
     steps: Vec<f32>,
     totals: Vec<i32>,
 }
 
 impl PackedLinear {
-    /// Packs a weight in f32, f16 or bf16, and the bias that goes with it.
+    /// Packs a weight in f32, f16 or bf16, and its bias.
     ///
-    /// `None` where the weight is not on the CPU backend Flex, where the processor lacks the
-    /// instructions (8 bits have loops that any processor runs, with the same results), or where sums
-    /// of so many products of 8 bits would not fit.
+    /// `None` if the weight is not on the CPU backend Flex, if the processor lacks the instructions
+    /// (8 bits also have portable loops with the same results), or if sums of 8-bit products could
+    /// overflow.
     ///
     /// # Panics
     ///
-    /// Panics if the bias is not as long as the layer's output.
+    /// Panics if the length of the bias is not that of the layer's output.
     pub fn new(
         weight: &Tensor<2>,
         bias: Option<&Tensor<1>>,
@@ -129,17 +129,17 @@ impl PackedLinear {
         Some(Self(Arc::new(layer)))
     }
 
-    /// Numbers of a row that goes in.
+    /// Length of an input row.
     pub fn inputs(&self) -> usize {
         self.0.inputs
     }
 
-    /// Numbers of a row that comes out.
+    /// Length of an output row.
     pub fn outputs(&self) -> usize {
         self.0.outputs
     }
 
-    /// Bytes that are kept.
+    /// The size in bytes.
     pub fn bytes(&self) -> usize {
         let layer = &*self.0;
         layer.panels.bytes()
@@ -203,7 +203,8 @@ impl Layer {
             true => threads,
             false => threads * TASKS,
         };
-        // What a task has is its own affair: every number of the output is made alike in all.
+        // The division into tasks does not affect results: every output is computed in the same way
+        // in all of them.
         let share = panels.div_ceil(tasks).max(1);
         let views = MatMut::dense(&mut out, n, outputs).column_panels(share * COLUMNS);
         views
@@ -225,7 +226,7 @@ impl Layer {
     }
 }
 
-/// Writes the weights of a panel in f32, those of an input side by side; zeros where there are none.
+/// Writes the weights of a panel in f32, with those of an input adjacent, padded with zeros.
 fn widen_panel<T: Number>(
     wide: &mut [[f32; COLUMNS]],
     weight: &[T],
@@ -308,7 +309,7 @@ fn pack_bytes(
     }
 }
 
-/// Some panels of a layer, to be multiplied with all rows.
+/// Some panels of a layer, which are multiplied by all rows.
 struct Task<'a> {
     layer: &'a Layer,
     engine: Engine,
@@ -320,7 +321,7 @@ impl Task<'_> {
     /// Writes the outputs of some panels to `out`, which has their columns.
     fn compute(&self, panels: core::ops::Range<usize>, n: usize, out: &mut MatMut<'_>) {
         let depth = self.layer.depth;
-        // A few rows are in cache whole.
+        // A few rows fit into the cache.
         let step = match n <= ROWS {
             true => depth.max(1),
             false => depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1),
@@ -345,8 +346,8 @@ impl Task<'_> {
         }
     }
 
-    /// Adds the products of a tile's rows with some strips to what is in `out`, and finishes them with
-    /// the last strip.
+    /// Adds the products of a tile's rows with some strips to `out`, and finishes them with the
+    /// last strip.
     fn tile(&self, place: Place, strips: &[Strip], from: usize, out: &mut MatMut<'_>) {
         let Place {
             panel,
@@ -395,7 +396,7 @@ impl Task<'_> {
         );
     }
 
-    /// From the sums of a row with a panel to what comes out.
+    /// From the sums of a row with a panel to the output.
     #[inline(always)]
     fn finish(&self, panel: usize, row: usize, sums: &[u32; COLUMNS], out: &mut [f32]) {
         let layer = self.layer;
@@ -432,7 +433,7 @@ impl Task<'_> {
     }
 }
 
-/// Where a tile is.
+/// The position of a tile.
 #[derive(Clone, Copy)]
 struct Place {
     panel: usize,
@@ -521,7 +522,7 @@ mod tests {
         }
     }
 
-    /// Sums of the plain loops are rounded in another order.
+    /// The plain loops sum in a different order.
     #[test]
     fn products_of_floats_are_near_those_of_plain_loops() {
         for products in [ProductType::F32, ProductType::Bf16] {

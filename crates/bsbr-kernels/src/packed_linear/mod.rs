@@ -1,15 +1,16 @@
 //! Linear layers whose weights are packed once, for products in single precision, in half precision
 //! or in 8 bits.
 //!
-//! Memory decides how long a few rows take: their product reads the weights once, in the order in
-//! which they lie. The processor's arithmetic decides how long many rows take, and it multiplies two
-//! numbers of 16 bits, or four of 8 bits, where it multiplies one of 32. So one layout serves all
-//! three (`panels`), and one loop (`layer`) with one instruction in its middle (`tile`).
+//! The time of a few rows depends on memory: their product reads the weights once, in the order of
+//! their layout. The time of many rows depends on the processor's arithmetic, which multiplies two
+//! numbers of 16 bits, or four of 8 bits, for one of 32. So all three share one layout (`panels`),
+//! and one loop (`layer`) with one innermost instruction (`tile`).
 //!
-//! No crate has all three. `gemm`, which multiplies elsewhere here, and `private-gemm-x86` have floats of
-//! 32 and 64 bits alone; `rten-gemm` has bytes too, by VNNI, but no bf16, and its sums of bytes would be
-//! scaled by a second pass. On a processor with AVX-512 this loop was as quick as `gemm` and `rten-gemm`
-//! with many rows, and quicker with few. There are no tiles of AMX: they would be one more engine in `tile`.
+//! No crate has all three. `gemm`, which computes other products here, and `private-gemm-x86`
+//! support only floats of 32 and 64 bits. `rten-gemm` also supports bytes through VNNI, but not
+//! bf16, and its sums of bytes would need a second pass for scaling. On a processor with AVX-512
+//! this loop was as fast as `gemm` and `rten-gemm` with many rows, and faster with few. AMX tiles
+//! are not supported; they would be another engine in `tile`.
 
 #[cfg(not(feature = "flex"))]
 mod absent;
@@ -39,19 +40,19 @@ pub use absent::PackedLinear;
 pub use layer::PackedLinear;
 pub use portable::packed_linear_plain;
 
-/// The numbers that a packed layer multiplies. Sums are of f32, or exact.
+/// The types of the multiplied numbers. Sums are in f32, or exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProductType {
     /// Numbers in single precision.
     F32,
     /// Weights and inputs rounded to bf16.
     Bf16,
-    /// Weights rounded to 255 steps of each output, inputs to 256 of each row. Products and sums are
+    /// Weights rounded to 255 levels per output, inputs to 256 per row. Products and sums are
     /// exact.
     Int8,
 }
 
-/// How a weight lies in memory.
+/// The memory layout of a weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightLayout {
     /// `[in, out]`, as in Hugging Face's `Conv1D`.
@@ -60,10 +61,10 @@ pub enum WeightLayout {
     OutIn,
 }
 
-/// What follows the bias.
+/// The operation after the bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PackedActivation {
-    /// Nothing.
+    /// None.
     Identity,
     /// [`gelu_new`](crate::gelu_new)
     GeluNew,
@@ -78,7 +79,7 @@ pub enum PackedActivation {
     Autodiff
 )]
 pub trait PackedLinearOps: Backend {
-    /// x `[N, in]` through a layer, and what follows it. `[N, out]`
+    /// x `[N, in]` through a layer and its activation. `[N, out]`
     fn packed_linear(
         x: FloatTensor<Self>,
         layer: PackedLinear,
@@ -96,17 +97,18 @@ impl PackedLinearOps for burn::backend::Cube {}
 #[cfg(feature = "remote")]
 impl PackedLinearOps for burn::backend::Remote {}
 
-// `packed_linear` refuses it: there are no gradients.
+// `packed_linear` refuses autodiff devices: there are no gradients.
 impl<B: PackedLinearOps, C: CheckpointStrategy> PackedLinearOps for Autodiff<B, C> {}
 
 /// `activation(x · weight + bias)` of a packed layer.
 ///
-/// `x` is `[N, in]`, the output `[N, out]` in f32. A row gives the same whatever the other rows are
-/// and however many there are, on any number of threads, bit for bit.
+/// `x` is `[N, in]`, the output `[N, out]` in f32. The result of a row does not depend on the other
+/// rows or on the number of threads, bit for bit.
 ///
 /// # Panics
 ///
-/// Panics if a row of `x` is not as long as the layer's input, or if `x` is on an autodiff device.
+/// Panics if the length of a row of `x` is not that of the layer's input, or if `x` is on an
+/// autodiff device.
 #[cfg_attr(
     not(feature = "flex"),
     allow(unreachable_code, unused_variables) // there is no layer

@@ -1,7 +1,7 @@
-//! How weights lie: in panels of 32 outputs, each panel from the first input to the last.
+//! The layout of weights: panels of 32 outputs, each from the first input to the last.
 //!
-//! A number of a panel is a *group* of 32 bits: the weights of one output for one, two or four inputs
-//! that follow each other. A strip has the same group of every output of the panel, and fills two
+//! An element of a panel is a *group* of 32 bits: the weights of one output for one, two or four
+//! consecutive inputs. A strip has the same group of every output of the panel, and fills two
 //! registers of 512 bits.
 
 /// Outputs of a panel.
@@ -12,14 +12,14 @@ const LINE: usize = 64;
 /// A group of every output of a panel, or a sum.
 pub(super) type Strip = [u32; COLUMNS];
 
-/// The strips of all panels, on lines of the cache of their own.
+/// The strips of all panels, aligned to cache lines.
 #[derive(Debug)]
 pub(super) struct Panels {
-    /// Numbers, for room of zeros that is not touched before it is written is had of numbers alone.
+    /// Numbers instead of strips, because only vectors of numbers are allocated as untouched zeros.
     groups: Vec<u32>,
-    /// Where the first line begins.
+    /// The start of the first line.
     start: usize,
-    /// Strips of a panel.
+    /// Number of strips of a panel.
     depth: usize,
 }
 
@@ -29,14 +29,14 @@ impl Panels {
         let groups = vec![0; panels * depth * COLUMNS + LINE / size_of::<u32>()];
         let start = groups.as_ptr().align_offset(LINE);
         Self {
-            // Where it cannot be known, lines are not what they could be, and all else is as it is.
+            // If the alignment is unknown, lines are unaligned, which is only slower.
             start: if start < LINE { start } else { 0 },
             groups,
             depth,
         }
     }
 
-    /// All strips, to be written.
+    /// All strips, for writing.
     pub(super) fn strips_mut(&mut self) -> &mut [Strip] {
         self.groups[self.start..].as_chunks_mut().0
     }
@@ -47,7 +47,7 @@ impl Panels {
         &strips[panel * self.depth..][..self.depth]
     }
 
-    /// Bytes that are kept.
+    /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&self.groups[..]) - LINE
     }

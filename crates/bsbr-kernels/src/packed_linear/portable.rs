@@ -7,8 +7,8 @@ use burn::tensor::{DType, Tensor, TensorData, read_sync};
 use super::{PackedActivation, PackedLinear, ProductType};
 use crate::gelu::gelu_new_plain;
 
-/// [`packed_linear`](super::packed_linear) composed of Burn's operations, from the weight `[in, out]`
-/// and the bias that are packed: the definition that the fused form is tested against.
+/// [`packed_linear`](super::packed_linear) composed of Burn's operations, from the unpacked weight
+/// `[in, out]` and bias: the definition with which tests compare the fused form.
 pub fn packed_linear_plain(
     x: Tensor<2>,
     weight: Tensor<2>,
@@ -40,7 +40,7 @@ pub fn packed_linear_plain(
     }
 }
 
-/// The operation for tensors of any backend, by way of the host.
+/// The operation on tensors of any backend, through the host.
 pub(super) fn on_host<B: Backend>(
     x: FloatTensor<B>,
     layer: &PackedLinear,
@@ -48,7 +48,7 @@ pub(super) fn on_host<B: Backend>(
 ) -> FloatTensor<B> {
     let (device, shape) = (x.device(), x.shape());
     let data = read_sync(B::float_into_data(x)).map(|data| data.iter::<f32>().collect());
-    // What cannot be read is no number.
+    // Unreadable data gives NaN.
     let x: Vec<f32> = data.unwrap_or_else(|_| vec![f32::NAN; shape.num_elements()]);
     let out = TensorData::new(layer.forward(&x, activation), [shape[0], layer.outputs()]);
     B::float_from_data(out, &device)

@@ -1,4 +1,4 @@
-//! Rows of inputs, in groups of 32 bits as those of the weights.
+//! Rows of inputs, in groups of 32 bits like those of the weights.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,16 @@ use super::ProductType;
 use super::bytes::{RowScale, round_row};
 use crate::cpu::math::vectorised;
 
-/// Rows per task, so that one or a few are no task of their own.
+/// Rows per task, so that a few rows are not a task of their own.
 const ROWS: usize = 16;
 
-/// Inputs in the form that a layer multiplies.
+/// Inputs in the form of a layer's products.
 pub(super) struct Rows<'a> {
     /// `[N, depth]`
     pub(super) groups: Cow<'a, [u32]>,
-    /// Of each row in 8 bits.
+    /// For each row in 8 bits.
     pub(super) scales: Vec<RowScale>,
-    /// Groups of a row.
+    /// Number of groups of a row.
     pub(super) depth: usize,
 }
 

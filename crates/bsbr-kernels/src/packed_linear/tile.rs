@@ -4,16 +4,16 @@ use super::ProductType;
 use super::panels::Strip;
 use crate::cpu::math::vectorised;
 
-/// The most rows of a tile: their sums are in 24 of 32 registers.
+/// The maximum number of rows of a tile: their sums occupy 24 of 32 registers.
 pub(super) const ROWS: usize = 12;
 
 /// Sums of the rows of a tile.
 pub(super) type Sums = [Strip; ROWS];
 
-/// What products are made with.
+/// How products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
-    /// Loops that any processor runs.
+    /// Portable loops.
     Plain,
     /// AVX-512, with VNNI for 8 bits and with BF16 for half precision.
     #[cfg(target_arch = "x86_64")]
@@ -21,7 +21,7 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    /// The best that this processor has for such products.
+    /// The best that this processor supports for such products.
     pub(super) fn detected(products: ProductType) -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -40,7 +40,8 @@ impl Engine {
     }
 }
 
-/// Rows of a tile: groups, the first group of each `stride` after that of the one before.
+/// Rows of a tile: groups, with the first group of each row `stride` after that of the previous
+/// one.
 #[derive(Clone, Copy)]
 pub(super) struct TileRows<'a> {
     pub(super) groups: &'a [u32],
@@ -50,8 +51,8 @@ pub(super) struct TileRows<'a> {
 
 /// Adds the products of rows with the strips of a panel to their sums.
 ///
-/// A sum is one chain of additions in the order of the groups, so that it does not depend on how many
-/// rows a tile has, nor on where a panel is cut.
+/// A sum is one chain of additions in the order of the groups, so it does not depend on the number
+/// of rows of a tile, nor on how a panel is divided.
 pub(super) fn add_products(
     engine: Engine,
     products: ProductType,
@@ -137,7 +138,7 @@ mod avx512 {
     trait Step {
         /// # Safety
         ///
-        /// The processor has the instruction.
+        /// The processor must have the instruction.
         unsafe fn step(sums: __m512i, x: __m512i, weights: __m512i) -> __m512i;
     }
 
@@ -175,7 +176,7 @@ mod avx512 {
         }
     }
 
-    /// As the function of this name outside. It has compared counts and lengths.
+    /// Same as the outer function of this name, which has checked counts and lengths.
     pub(super) fn add_products(
         products: ProductType,
         rows: TileRows<'_>,
@@ -210,7 +211,7 @@ mod avx512 {
         unsafe { by_rows::<Bytes>(rows, strips, sums) }
     }
 
-    /// The rows of a tile, as many at once as there is a kernel for.
+    /// The rows of a tile, as many at once as a kernel supports.
     #[inline(always)]
     unsafe fn by_rows<S: Step>(rows: TileRows<'_>, strips: &[Strip], sums: &mut Sums) {
         let mut at = 0;
@@ -232,8 +233,8 @@ mod avx512 {
 
     /// # Safety
     ///
-    /// Of each of `N` rows there are as many groups as strips, and the processor has the instructions
-    /// of the step.
+    /// Each of `N` rows must have as many groups as strips, and the processor must have the
+    /// instructions of the step.
     #[inline(always)]
     unsafe fn kernel<S: Step, const N: usize>(
         groups: *const u32,

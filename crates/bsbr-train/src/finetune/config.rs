@@ -70,7 +70,7 @@ pub enum Trainable {
     Lora {
         /// Their rank.
         rank: usize,
-        /// Their scale, times the rank.
+        /// They are scaled by `alpha / rank`.
         alpha: f64,
     },
 }

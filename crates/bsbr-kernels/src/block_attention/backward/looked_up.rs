@@ -1,4 +1,4 @@
-//! Gradients of the clusters that queries look into.
+//! Gradients of looked-up clusters.
 
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -14,11 +14,11 @@ use crate::cpu::block::Block;
 use crate::cpu::math::{exp2_below, row_add, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
-/// The clusters that the queries of a block look into, and buffers.
+/// The clusters that the queries of a block look up, and buffers.
 #[derive(Debug, Default)]
 pub(super) struct LookedUp {
     chosen: Chosen,
-    /// Queries that look into one cluster. `[n, D]`
+    /// Queries that look up one cluster. `[n, D]`
     q: Vec<f32>,
     /// Gradients of their output. `[n, D]`
     grad: Vec<f32>,
@@ -26,12 +26,12 @@ pub(super) struct LookedUp {
     weights: Vec<f32>,
     /// Gradients of their scores. `[n, m]`
     slopes: Vec<f32>,
-    /// What the cluster contributes to the gradients of the queries. `[n, D]`
+    /// The cluster's contribution to the gradients of the queries. `[n, D]`
     dq: Vec<f32>,
 }
 
 impl LookedUp {
-    /// Chooses what the forward pass has chosen, out of the same scores of all shared keys.
+    /// Repeats the choice of the forward pass, from the same scores of all shared keys.
     pub(super) fn choose(&mut self, head: &Head<'_>, block: &mut Block, seen: Seen) {
         let (clusters, best) = (seen.clusters(), head.settings.exact_clusters);
         let best = best.min(clusters);

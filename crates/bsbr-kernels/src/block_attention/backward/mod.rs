@@ -1,11 +1,11 @@
-//! CPU backward pass: head by head, the scores of each chunk's queries once more.
+//! CPU backward pass: head by head, recomputing the scores of each chunk's queries.
 //!
-//! A head goes through its queries in ranges of chunks ([`range`]), which know the
-//! gradients of their queries, and what they contribute to those of tokens, clusters
-//! and mixed states. Then it goes through its tokens in groups of chunks ([`spread`]),
-//! which gather the contributions of all ranges and hand those to clusters and states
-//! on to the tokens that these are made of. Where ranges and groups begin does not
-//! depend on the number of threads, so that sums are taken in the same order everywhere.
+//! A head processes its queries in ranges of chunks ([`range`]), which compute the
+//! gradients of their queries, and contributions to those of tokens, clusters and mixed
+//! states. Then it processes its tokens in groups of chunks ([`spread`]), which sum the
+//! contributions of all ranges and distribute those of clusters and states over their
+//! tokens. The bounds of ranges and groups do not depend on the number of threads, so
+//! sums have the same order everywhere.
 
 mod looked_up;
 mod range;
@@ -24,12 +24,12 @@ use range::Part;
 use routing::Routing;
 use state::BasisGradients;
 
-/// All heads together have about as many ranges.
+/// The approximate number of ranges in all heads together.
 const RANGES: usize = 32;
 /// Chunks in a group.
 const GROUP: usize = 8;
 
-/// What the forward pass saw and gave, and the gradient of its output.
+/// Inputs and outputs of the forward pass, and the gradient of its output.
 #[derive(Clone, Copy)]
 pub(super) struct Saved<'a> {
     pub(super) q: Heads<'a>,
@@ -45,7 +45,7 @@ pub(super) struct Saved<'a> {
     pub(super) scale: f32,
 }
 
-/// What the backward pass gives.
+/// Results of the backward pass.
 pub(super) struct Gradients {
     /// Of q, k and v, laid out as `[B, N, H, D]`.
     pub(super) inputs: [Vec<f32>; 3],
@@ -100,7 +100,7 @@ struct Head<'a> {
     far: Far,
     settings: BlockAttention,
     scale: f32,
-    /// Ranges of chunks that the queries are cut into.
+    /// The number of ranges of chunks for the queries.
     ranges: usize,
 }
 
@@ -135,8 +135,8 @@ impl<'a> Head<'a> {
         self.far.state_size() > 0
     }
 
-    /// Writes the gradients of q, k and v, whose rows are zero, and gives those of
-    /// the bases.
+    /// Writes the gradients of q, k and v, whose rows are zero, and returns those of the
+    /// bases.
     fn gradients(&self, [dq, dk, dv]: [&mut [&mut [f32]]; 3]) -> BasisGradients {
         let mut routing = Routing::new(self);
         let parts = self.parts(dq, &mut routing);
@@ -151,7 +151,7 @@ impl<'a> Head<'a> {
         bases
     }
 
-    /// What each range of chunks contributes. Writes the gradients of their queries.
+    /// The contributions of each range of chunks. Writes the gradients of their queries.
     fn parts(&self, mut dq: &mut [&mut [f32]], routing: &mut Routing) -> Vec<Part> {
         let (settings, tokens) = (&self.settings, self.tokens());
         let chunks = settings.query_chunks(tokens);
@@ -173,8 +173,8 @@ impl<'a> Head<'a> {
         parts.collect()
     }
 
-    /// Writes the gradients of keys and values, and gives what each group of chunks
-    /// contributes to those of the bases.
+    /// Writes the gradients of keys and values, and returns the contribution of each
+    /// group of chunks to those of the bases.
     fn spread(
         &self,
         parts: &[Part],

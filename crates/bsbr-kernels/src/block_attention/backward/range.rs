@@ -1,4 +1,4 @@
-//! What the queries of a range of chunks contribute.
+//! The contributions of the queries in a range of chunks.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ use crate::cpu::matrix::{Mat, MatMut, product};
 /// Gradients of keys and of values. `[.., D]`
 type Pair = [Vec<f32>; 2];
 
-/// What a range of chunks contributes to the gradients of what its queries see.
+/// The contributions of a range of chunks to the gradients of everything its queries see.
 #[derive(Debug)]
 pub(super) struct Part {
     d: usize,
@@ -24,7 +24,7 @@ pub(super) struct Part {
     first: usize,
     /// Of the tokens of all windows.
     window: Pair,
-    /// Of the sinks and clusters that are seen as shared keys.
+    /// Of the sinks and clusters that are shared keys.
     shared: Pair,
     /// Of the tokens of the far chunks, cluster by cluster, if they are looked up.
     pub(super) looked_up: Pair,
@@ -41,7 +41,7 @@ pub(super) struct Scratch {
     dq: Vec<f32>,
     /// Gradients of the output times the mass on clusters. `[rows, D]`
     massive: Vec<f32>,
-    /// Gradient of S, where M is not the same. `[D, D]`
+    /// Gradient of S, if M has a different form. `[D, D]`
     whole: Vec<f32>,
     state: state::Scratch,
 }
@@ -62,8 +62,8 @@ impl Default for Scratch {
 }
 
 impl Part {
-    /// Goes through the chunks of `range`, whose queries' gradients are `rows`. `routing`
-    /// has a row for each chunk with a far field.
+    /// Processes the chunks of `range`; `rows` are the gradients of their queries.
+    /// `routing` has a row for each chunk with a far field.
     pub(super) fn new(
         head: &Head<'_>,
         range: Range<usize>,
@@ -143,7 +143,7 @@ impl Part {
         (scratch.mixture, scratch.whole) = (mixture, whole);
     }
 
-    /// One block of queries, which read a state, whose gradient is added to, if any.
+    /// One block of queries. They read a state, if any, to whose gradient the block adds.
     fn block(
         &mut self,
         head: &Head<'_>,
@@ -220,7 +220,7 @@ impl Part {
         }
     }
 
-    /// Takes the keys of a step in.
+    /// Adds the keys of a step.
     fn take(
         &mut self,
         head: &Head<'_>,
@@ -257,7 +257,7 @@ impl Part {
         }
     }
 
-    /// Adds what the windows contribute to the gradients of tokens from `first` on.
+    /// Adds the contribution of the windows to the gradients of tokens from `first` on.
     pub(super) fn add_window(&self, first: usize, rows: [&mut [&mut [f32]]; 2]) {
         let d = self.d;
         let start = first.max(self.first);
@@ -275,7 +275,7 @@ impl Part {
         );
     }
 
-    /// Adds what is contributed to the gradients of a shared key and its value.
+    /// Adds the contribution to the gradients of a shared key and its value.
     #[inline(always)]
     pub(super) fn add_shared(&self, number: usize, to: [&mut [f32]; 2]) {
         let d = self.d;

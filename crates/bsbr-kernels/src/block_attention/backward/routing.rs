@@ -1,15 +1,14 @@
 //! Gradients of the mixture of states that a chunk reads.
 //!
 //! The chunk mixes the states of its far chunks by w = softmax(σ r·h). The gradient of
-//! what it mixed gives that of w, and so of r and of the mean keys h.
+//! the mixture gives that of w, and so of r and of the mean keys h.
 
 use super::Head;
 use crate::block_attention::far::Far;
 use crate::cpu::math::{row_add, row_dot, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
-/// What is known of all F chunks that have a far field, one row each. Nothing without
-/// states.
+/// Routing of all F chunks with a far field, one row each. Empty without states.
 #[derive(Debug)]
 pub(super) struct Routing {
     /// F
@@ -105,7 +104,7 @@ impl Routing {
 }
 
 impl<'a> RoutingRows<'a> {
-    /// Takes the first `rows` rows away; none without states.
+    /// Splits off the first `rows` rows; empty without states.
     pub(super) fn split_off(&mut self, rows: usize) -> RoutingRows<'a> {
         let rows = if self.chunks == 0 { 0 } else { rows };
         let take = |from: &mut &'a mut [f32], of: usize| {
@@ -123,7 +122,7 @@ impl<'a> RoutingRows<'a> {
         }
     }
 
-    /// Sets what a chunk mixed by.
+    /// Sets the weights and receiver of a chunk.
     pub(super) fn set(&mut self, row: usize, weights: &[f32], receiver: &[f32]) {
         self.weights[row * self.chunks..][..weights.len()].copy_from_slice(weights);
         self.receivers[row * self.d..][..self.d].copy_from_slice(receiver);
@@ -134,7 +133,7 @@ impl<'a> RoutingRows<'a> {
         &mut self.mixtures[row * self.size..][..self.size]
     }
 
-    /// From the gradients of the mixtures those of the weights and receivers.
+    /// Computes the gradients of the weights and receivers from those of the mixtures.
     pub(super) fn finish(self, far: &Far, scale: f32) {
         let (chunks, d) = (self.chunks, self.d);
         let rows = self.receivers.len() / d.max(1);

@@ -1,8 +1,8 @@
-//! From what all ranges contribute to the gradients of keys and values.
+//! From the contributions of all ranges to the gradients of keys and values.
 //!
-//! A mean hands its gradient on to its tokens in equal parts. The state F = (1/S) Σ x vᵀ
-//! of centred keys x gives x the gradient (1/S) dF v, and v the gradient (1/S) dFᵀ x;
-//! a key and the mean that it is centred by have those of x and −x.
+//! A mean distributes its gradient equally over its tokens. The state F = (1/S) Σ x vᵀ
+//! of centred keys x gives x the gradient (1/S) dF v, and v the gradient (1/S) dFᵀ x. A
+//! key has the gradient of x, and its mean that of −x.
 
 use super::Head;
 use super::range::Part;
@@ -23,9 +23,9 @@ pub(super) struct Scratch {
     whole: Vec<f32>,
     /// Centred keys, and values, of one chunk, cluster by cluster. `[S, D]`
     tokens: [Vec<f32>; 2],
-    /// Their gradients by the state. `[S, D]`
+    /// Their gradients through the state. `[S, D]`
     of_tokens: [Vec<f32>; 2],
-    /// What every token of a cluster gets. `[D]`
+    /// The gradient that every token of a cluster receives. `[D]`
     of_cluster: [Vec<f32>; 2],
     state: state::Scratch,
 }
@@ -73,8 +73,8 @@ pub(super) fn group(
 }
 
 impl Scratch {
-    /// Gradients of a chunk's centred keys and of its values by its state. The chunk is
-    /// that `number` of its group.
+    /// Gradients of a chunk's centred keys and values through its state. `number` is the
+    /// chunk's index in its group.
     fn by_state(
         &mut self,
         head: &Head<'_>,

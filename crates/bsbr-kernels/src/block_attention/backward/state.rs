@@ -1,8 +1,8 @@
-//! Gradients of the bases that states are kept in.
+//! Gradients of the bases of states.
 //!
-//! A state F of a far chunk is kept as K = Uᵀ F V, and a chunk reads S = U M Vᵀ of a
-//! mixture M. So with the gradient of S, that of M is Uᵀ dS V, and with the gradient of
-//! K, that of F is U dK Vᵀ. Both add to those of U and V.
+//! A state F of a far chunk is stored as K = Uᵀ F V, and a chunk reads S = U M Vᵀ of a
+//! mixture M. So the gradient of M is Uᵀ dS V, and the gradient of F is U dK Vᵀ. Both
+//! contribute to those of U and V.
 
 use super::Head;
 use crate::block_attention::far::HeadState;
@@ -38,7 +38,7 @@ impl BasisGradients {
         );
     }
 
-    /// Adds them to those of all heads, from number `at` on.
+    /// Adds them to those of all heads, at index `at`.
     pub(super) fn add_to(&self, [keys, values]: &mut [Vec<f32>; 2], at: usize) {
         let len = self.key.len();
         row_add(&mut keys[at..at + len], &self.key);

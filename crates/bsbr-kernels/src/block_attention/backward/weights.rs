@@ -1,4 +1,4 @@
-//! The softmax of a block of queries once more, and the gradients of its scores.
+//! The recomputed softmax of a block of queries, and the gradients of its scores.
 
 use std::f32::consts::LOG2_E;
 use std::ops::Range;
@@ -19,22 +19,22 @@ pub(super) struct Weights {
     grads: Vec<f32>,
     /// Gradients of the weights, then of the scores. `[keys, width]`
     slopes: Vec<f32>,
-    /// What is known of each query.
+    /// The state of each query.
     pub(super) queries: Queries,
-    /// What the queries read of the state. `[rows, D]`
+    /// What the queries read from the state. `[rows, D]`
     read: Vec<f32>,
     row: [Vec<f32>; 2],
 }
 
-/// What is known of each query of a block. `[width]` each
+/// The state of each query of a block. `[width]` each
 #[derive(Debug, Default)]
 pub(super) struct Queries {
-    /// Log-sum-exp of the scores in units of ln 2; infinite where there is no query.
+    /// Log-sum-exp of the scores in units of ln 2; infinite for missing queries.
     pub(super) shift: Vec<f32>,
     /// The mean gradient of the weights: output times its gradient.
     pub(super) mean: Vec<f32>,
-    /// The same less what the weight of a cluster has beside its value: what is read of
-    /// the state.
+    /// The same, minus the contribution of the state, which a cluster's weight has
+    /// besides its value.
     mean_for_clusters: Vec<f32>,
     /// Weight of all clusters.
     pub(super) mass: Vec<f32>,
@@ -102,8 +102,8 @@ impl Weights {
         }
     }
 
-    /// Scores the keys of a step, and lays the products of their values with the
-    /// gradients beside them.
+    /// Scores the keys of a step, and computes the products of their values with the
+    /// gradients.
     pub(super) fn score(&mut self, head: &Head<'_>, step: &Step, first: usize) {
         let (tokens, others) = (step.tokens.len(), step.shared.len());
         let (start, start_shared) = (step.tokens.start, step.shared.start);
@@ -130,8 +130,8 @@ impl Weights {
         }
     }
 
-    /// Turns the scores of a step to weights, and their products to the gradients of the
-    /// scores.
+    /// Turns the scores of a step into weights, and the products into the gradients of
+    /// the scores.
     pub(super) fn differentiate(&mut self, step: &Step, seen: Seen) {
         let sinks = seen.sinks.saturating_sub(step.shared.start);
         let tokens = step.tokens.len() + sinks.min(step.shared.len());
@@ -200,8 +200,8 @@ fn lanes<const L: usize>(row: &[f32]) -> impl Iterator<Item = &[f32; L]> {
     row.as_chunks::<L>().0.iter()
 }
 
-/// Weights of all keys in the columns of a strip, and the gradients of their scores.
-/// Gives the sums of the weights.
+/// Computes the weights of all keys in the columns of a strip, and the gradients of
+/// their scores. Returns the sums of the weights.
 #[inline(always)]
 fn weigh<const L: usize>(
     scores: &mut [f32],
@@ -211,14 +211,14 @@ fn weigh<const L: usize>(
     mean: &[f32; L],
 ) -> [f32; L] {
     let mut sum = [0.0; L];
-    // The last row has nothing behind this strip's part.
+    // The last row ends with this strip's part.
     let scores = scores.get_mut(at..).unwrap_or_default();
     let slopes = slopes.get_mut(at..).unwrap_or_default();
     for (scores, slopes) in scores.chunks_mut(width).zip(slopes.chunks_mut(width)) {
         let (scores, slopes) = (scores.first_chunk_mut::<L>(), slopes.first_chunk_mut::<L>());
         if let (Some(scores), Some(slopes)) = (scores, slopes) {
             for i in 0..L {
-                // The sum was rounded otherwise; a weight is at most one all the same.
+                // The sum has different rounding, but a weight is at most one.
                 let below = scores[i] - shift[i];
                 let weight = exp2_below(if below > 0.0 { 0.0 } else { below });
                 scores[i] = weight;

@@ -1,4 +1,4 @@
-//! What is kept of one head of one sequence.
+//! The cache of one head of one sequence.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::block_attention::summarise::{Summariser, log_count};
 use crate::block_attention::tokens::{Members, Unpacked};
 use crate::cpu::matrix::Mat;
 
-/// Tokens by which the near field of a head grows at most.
+/// The most tokens by which the near field of a head grows at a time.
 const STEP: usize = 64;
 
 /// One head of one sequence.
@@ -20,18 +20,18 @@ const STEP: usize = 64;
 pub(super) struct HeadCache {
     settings: BlockAttention,
     d: usize,
-    /// Tokens that came.
+    /// Number of tokens fed.
     tokens: usize,
-    /// Keys and values of the sinks, once they are no near tokens any more. `[sinks, D]`
+    /// Keys and values of the sinks, once they are no longer near tokens. `[sinks, D]`
     sinks: [Vec<f32>; 2],
-    /// Keys and values of tokens from number `near` on. `[n, D]`
+    /// Keys and values of tokens from `near` on. `[n, D]`
     window: [Vec<f32>; 2],
     near: usize,
-    /// Keys and values of all tokens, in the place of a window, where near ones are rounded too.
+    /// Keys and values of all tokens, instead of a window, if near ones are rounded too.
     rounded: Option<[KeptRows; 2]>,
     /// Mean keys and values of clusters. `[F·G, D]`
     means: [KeptRows; 2],
-    /// Where the tokens of each cluster end, counted from the first far chunk's. `[F·G]`
+    /// The end of each cluster's tokens, from the first far chunk's first token. `[F·G]`
     ends: Vec<u32>,
     /// Keys and values of far tokens, cluster by cluster, if they are looked up. `[F·S, D]`
     far: [KeptRows; 2],
@@ -49,14 +49,14 @@ pub(super) struct Scratch {
     mean: Vec<f32>,
 }
 
-/// Sinks and clusters as a query meets them.
+/// Sinks and clusters as queries see them.
 #[derive(Default)]
 struct Shared {
     keys: Vec<f32>,
     values: Vec<f32>,
     bias: Vec<f32>,
     unpacked: Vec<f32>,
-    /// Clusters among them.
+    /// The number of clusters.
     clusters: usize,
 }
 
@@ -74,7 +74,7 @@ impl Scratch {
 }
 
 impl Scratch {
-    /// Brings rounded keys and values up to the first `tokens` tokens.
+    /// Decodes rounded keys and values up to the first `tokens` tokens.
     fn decode(&mut self, rounded: &[KeptRows; 2], tokens: usize) {
         for (rounded, window) in rounded.iter().zip(&mut self.window) {
             let done = window.len() / rounded.width().max(1);
@@ -86,7 +86,7 @@ impl Scratch {
 }
 
 impl HeadCache {
-    /// No tokens yet, of `d` dimensions; near ones are rounded too if `rounds_near`.
+    /// An empty cache for `d` dimensions; near tokens are rounded too if `rounds_near`.
     pub(super) fn new(settings: BlockAttention, d: usize, rounds_near: bool) -> Self {
         let kept = |bits, lie| KeptRows::new(d, bits, lie);
         let (bits, of_means) = (settings.kv_bits, settings.kv_bits.of_means());
@@ -104,7 +104,7 @@ impl HeadCache {
         }
     }
 
-    /// Bytes that are kept.
+    /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
         let exact = self.sinks.iter().chain(&self.window).map(Vec::len);
         let rounded = self.rounded.iter().flatten();
@@ -113,7 +113,7 @@ impl HeadCache {
         4 * (exact.sum::<usize>() + self.ends.len()) + kept.sum::<usize>()
     }
 
-    /// Adds what is kept as lists under names that begin with `name`.
+    /// Adds the contents as lists under names that begin with `name`.
     pub(super) fn store<'a>(&'a self, name: &str, lists: &mut StoredLists<'a>) {
         for (part, numbers) in [("sinks", &self.sinks), ("window", &self.window)] {
             for (of, numbers) in ["keys", "values"].into_iter().zip(numbers) {
@@ -136,7 +136,7 @@ impl HeadCache {
         }
     }
 
-    /// The head that stored these lists, with the settings of this one, which holds nothing yet.
+    /// The head that stored these lists, with the settings of this empty one.
     pub(super) fn restored(
         mut self,
         name: &str,
@@ -174,7 +174,7 @@ impl HeadCache {
         Ok(self)
     }
 
-    /// Whether the clusters of each far chunk hold its tokens.
+    /// Checks that the clusters of each far chunk contain exactly its tokens.
     fn check_ends(&self, name: &str) -> Result<(), StoredCacheError> {
         let (g, size) = (self.settings.clusters, self.settings.chunk_size);
         let chunks = self.ends.chunks_exact(g.max(1)).enumerate();
@@ -284,7 +284,7 @@ impl HeadCache {
         }
     }
 
-    /// A chunk begins: the oldest near one leaves for the far field.
+    /// A chunk begins: the oldest near one moves to the far field.
     fn begin_chunk(&mut self, chunk: usize, scratch: &mut Scratch) {
         let (d, size) = (self.d, self.settings.chunk_size);
         let Some(leaving) = self.settings.far_of(chunk).checked_sub(1) else {
@@ -292,7 +292,7 @@ impl HeadCache {
         };
         let start = self.settings.start_of(leaving) - self.near;
         if leaving == 0 {
-            // The window began with the sinks.
+            // The window started with the sinks.
             for (sinks, window) in self.sinks.iter_mut().zip(&self.window) {
                 *sinks = window[..start * d].to_vec();
             }
@@ -321,7 +321,7 @@ impl HeadCache {
         self.near += start + size;
     }
 
-    /// Keeps the chunk that was put in the order of its clusters.
+    /// Stores the chunk that was put in the order of its clusters.
     fn keep(
         means: &mut [KeptRows; 2],
         far: &mut [KeptRows; 2],
@@ -361,7 +361,7 @@ impl HeadCache {
         }
     }
 
-    /// Brings the sinks and clusters up to what is kept.
+    /// Updates the sinks and clusters from the cache.
     fn bring_up(&self, shared: &mut Shared) {
         if shared.bias.is_empty() {
             shared.keys.extend_from_slice(&self.sinks[0]);
@@ -396,7 +396,7 @@ impl Shared {
     }
 }
 
-/// What a head's queries meet of its far field.
+/// The far field as a head's queries see it.
 struct View<'a> {
     head: &'a HeadCache,
     shared: &'a Shared,
@@ -461,7 +461,7 @@ impl SharedKeys for View<'_> {
     }
 }
 
-/// Codes of one dimension of several keys as what they stand for.
+/// Decodes one dimension of several keys.
 fn decode_each(column: &mut [f32], grids: Grids<'_>) {
     for (x, scale) in column.iter_mut().zip(grids.scales) {
         *x *= scale;
@@ -471,7 +471,7 @@ fn decode_each(column: &mut [f32], grids: Grids<'_>) {
     }
 }
 
-/// Keeps rows one by one, as they are read in pieces of any size.
+/// Adds rows one by one, because they are read in pieces of any size.
 fn keep_each(rounded: &mut KeptRows, rows: Mat<'_>, d: usize) {
     let mut row = vec![0.0; d];
     for number in 0..rows.height() {

@@ -1,8 +1,8 @@
-//! What is kept of the tokens of sequences that come piece by piece.
+//! The cache of streamed sequences.
 //!
-//! Of every head: its sinks and near tokens as they are, and of each far chunk the means of its
-//! clusters and, where queries look them up, its tokens in the order of clusters, in as few bits as
-//! the settings say. A chunk is summarised once, when the chunk that it is far from begins.
+//! For every head: its sinks and near tokens unrounded; the means of the clusters of each far
+//! chunk; and, with lookups, the chunk's tokens in the order of clusters, in the bits of the
+//! settings. A chunk is summarised once, when the first chunk begins for which it is far.
 
 mod head;
 mod stored;
@@ -18,23 +18,23 @@ use super::settings::{BlockAttention, KvBits};
 use crate::cpu::tensor::{Heads, dense, rows_of_heads};
 use head::{HeadCache, Scratch};
 
-/// The tokens of some sequences that came so far, as [`block_attention`](super::block_attention)
-/// without states needs them for those that come next.
+/// The cache of sequences, for [`block_attention`](super::block_attention) without states of their
+/// next tokens.
 ///
-/// All sequences are of the same length.
+/// All sequences have the same length.
 #[derive(Clone, Debug)]
 pub struct BlockCache {
     settings: BlockAttention,
-    /// Whether near tokens are rounded as far ones are.
+    /// Whether near tokens are rounded like far ones.
     rounds_near: bool,
-    /// Tokens that came.
+    /// Number of tokens fed.
     tokens: usize,
     /// Heads of all sequences.
     heads: Vec<HeadCache>,
 }
 
 impl BlockCache {
-    /// No tokens yet.
+    /// An empty cache.
     pub fn new(settings: BlockAttention) -> Self {
         Self {
             settings,
@@ -44,10 +44,11 @@ impl BlockCache {
         }
     }
 
-    /// No tokens yet, all of which are seen exactly, their keys and values rounded to so many bits.
+    /// An empty cache in which all tokens are seen exactly, with keys and values rounded to the
+    /// given bits.
     pub fn dense(kv_bits: KvBits) -> Self {
         Self {
-            // In 32 bits nothing is rounded, and what is kept can be read where it lies.
+            // In 32 bits nothing is rounded, and the cache can be read in place.
             rounds_near: kv_bits != KvBits::ThirtyTwo,
             ..Self::new(BlockAttention {
                 sinks: 0,
@@ -59,18 +60,18 @@ impl BlockCache {
         }
     }
 
-    /// Which keys a query sees.
+    /// The keys that a query sees.
     pub fn settings(&self) -> &BlockAttention {
         &self.settings
     }
 
-    /// Bytes that are kept, over all sequences and heads. Buffers that grow in steps hold room for
-    /// a little more.
+    /// The size in bytes, over all sequences and heads. Buffers that grow in steps have slightly
+    /// more room.
     pub fn bytes(&self) -> usize {
         self.heads.iter().map(HeadCache::bytes).sum()
     }
 
-    /// Tokens that came.
+    /// Number of tokens fed.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
@@ -98,7 +99,7 @@ impl BlockCache {
     }
 }
 
-/// A cache on its way through an operation of a backend.
+/// A cache that is passed through a backend's operation.
 #[derive(Clone, Debug, Default)]
 pub struct SharedBlockCache(Arc<Mutex<Option<BlockCache>>>);
 
@@ -123,7 +124,7 @@ impl SharedBlockCache {
     }
 }
 
-/// The operation for tensors of any backend, by way of the host.
+/// The operation on tensors of any backend, through the host.
 pub(super) fn on_host<B: Backend>(
     inputs: [FloatTensor<B>; 3],
     cache: &SharedBlockCache,
@@ -134,7 +135,7 @@ pub(super) fn on_host<B: Backend>(
     let inputs = inputs.map(|x| {
         let shape = x.shape();
         let data = read_sync(B::float_into_data(x)).map(|data| data.iter::<f32>().collect());
-        // What cannot be read is no number.
+        // Unreadable data gives NaN.
         let data = data.unwrap_or_else(|_| vec![f32::NAN; shape.num_elements()]);
         dense(data, shape)
     });

@@ -1,4 +1,4 @@
-//! A cache as lists of numbers, and back.
+//! A cache as lists of numbers, and its restoration.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub(super) struct Reader<'r, 'a> {
 
 /// A type of numbers.
 pub(super) trait Number: Copy {
-    /// What it is called.
+    /// Its name.
     const NAME: &'static str;
 
     fn list<'a>(numbers: StoredNumbers<'a>) -> Result<Cow<'a, [Self]>, StoredNumbers<'a>>;
@@ -67,7 +67,7 @@ impl<'a> Reader<'_, 'a> {
 }
 
 impl BlockCache {
-    /// All that is kept.
+    /// The contents of the cache.
     pub fn stored(&self) -> StoredLists<'_> {
         let mut lists = Vec::new();
         for (number, head) in self.heads.iter().enumerate() {
@@ -76,12 +76,12 @@ impl BlockCache {
         lists
     }
 
-    /// The cache that gave these lists: of `rows` sequences of `tokens` tokens, with the settings of
-    /// this one, which holds nothing yet. `take` gives each list by its name.
+    /// The cache of `rows` sequences of `tokens` tokens from stored lists, with the settings of
+    /// this empty one. `take` returns each list by its name.
     ///
     /// # Errors
     ///
-    /// [`StoredCacheError`] where a list is not what such a cache keeps.
+    /// [`StoredCacheError`] if a list does not fit such a cache.
     pub fn restored<'a>(
         &self,
         [rows, heads, tokens, head_dim]: [usize; 4],
@@ -101,13 +101,13 @@ impl BlockCache {
     }
 }
 
-/// Sizes of what a head keeps of `tokens` tokens.
+/// Sizes of a head's cache of `tokens` tokens.
 pub(super) struct Sizes {
     /// Chunks that are far.
     pub(super) chunks: usize,
-    /// Tokens before the first that is near.
+    /// Tokens before the first near one.
     pub(super) near: usize,
-    /// Sinks that are no near tokens.
+    /// Sinks that are not near tokens.
     pub(super) sinks: usize,
 }
 
@@ -145,7 +145,7 @@ impl KeptRows {
         }
     }
 
-    /// Rows like these, which are none, of which there are `count`.
+    /// `count` rows of the form of this empty one.
     pub(super) fn restored(
         mut self,
         name: &str,

@@ -1,5 +1,5 @@
-//! One softmax over all that a query sees: a unit for each query, and a cube of them for
-//! each block of queries of a chunk, which see the same but for the diagonal.
+//! One softmax over everything that a query sees: one unit per query, and one cube per block of
+//! queries of a chunk, which see the same keys except on the diagonal.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -18,10 +18,10 @@ const QUERIES: usize = 64;
 /// Keys that are weighed together.
 const STEP: usize = 4;
 
-/// Score of what must not be seen: finite, since WGSL has no infinity.
+/// Score of hidden keys: finite, because WGSL has no infinity.
 pub(super) const HIDDEN: f32 = -1e30;
 
-/// What all queries of a chunk see alike, in `f32`.
+/// What all queries of a chunk see, in `f32`.
 pub(super) struct Alike {
     /// Mean keys of the clusters. `[B, H, F·G, D]`
     pub(super) keys: CubeTensor,
@@ -31,7 +31,7 @@ pub(super) struct Alike {
     pub(super) bias: CubeTensor,
     /// The state that each chunk with a far field reads. `[B, H, F, D, D]`
     pub(super) states: Option<CubeTensor>,
-    /// What queries see token by token instead.
+    /// The tokens that queries look up.
     pub(super) looked_up: Option<LookedUp>,
 }
 
@@ -40,7 +40,7 @@ fn tile(d: usize) -> usize {
     listed::tile(d, 1, STEP, QUERIES)
 }
 
-/// Bytes of shared memory that a block takes.
+/// Shared memory of a block, in bytes.
 pub(super) fn shared_bytes(d: usize) -> usize {
     tile(d) * listed::row_bytes(d, 1)
 }
@@ -104,8 +104,8 @@ pub(super) fn attend(
     (out, lse)
 }
 
-/// Numbers that describe a block: its first query, the one behind its last, the first
-/// token of its window, and the number of its far chunks.
+/// Numbers that describe a block: its first query, the end of its queries, the first token of its
+/// window, and the number of its far chunks.
 pub(super) const PLAN: usize = 4;
 
 /// The blocks of a sequence, of at most `size` queries, on the device of `like`, and their number.
@@ -116,7 +116,7 @@ pub(super) fn plan(
     like: &CubeTensor,
 ) -> (CubeTensor, usize) {
     let mut plan = Vec::new();
-    // The last see most, and had better begin first.
+    // The last blocks see most keys, so they start first.
     for chunk in (0..settings.query_chunks(tokens)).rev() {
         let (seen, queries) = (settings.seen(chunk), settings.queries(chunk, tokens));
         for first in queries.clone().step_by(size).rev() {
@@ -191,7 +191,7 @@ fn attend_kernel<F: Float>(
     let fours = comptime!(d.div_ceil(4));
     let mut listed = Listed::new(tile, d);
 
-    // Units without a query compute what the last one does, and keep it to themselves.
+    // Units without a query repeat the last one, and do not write.
     let query = min(first + unit, end - 1);
     let q_row = row * q.stride(0) + head * q.stride(1) + query * q.stride(2);
     let mut own = Array::<Four>::new(fours);
@@ -204,7 +204,7 @@ fn attend_kernel<F: Float>(
     let mut most = f32::new(HIDDEN);
     let mut norm = f32::new(0.0);
     let mut mass = f32::new(0.0);
-    // The next cluster that the query looks into, and does not see as one.
+    // The next looked-up cluster, which the query does not see as a cluster.
     let lookup = Lookup {
         list: (place * tokens + query) * best,
         orders: place * far_chunks * (clusters + 1 + chunk_size as usize),
@@ -304,7 +304,7 @@ fn attend_kernel<F: Float>(
         }
     }
 
-    // The state's rows are like values, with weights M · scale · q.
+    // The state's rows act as values, with weights M · scale · q.
     if comptime!(with_state) {
         if far > 0 {
             let state = (place * far_chunks + far - 1) * d * d;

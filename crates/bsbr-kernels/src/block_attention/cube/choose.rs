@@ -1,5 +1,5 @@
-//! The clusters that each query looks into: a unit for each query, which goes over the scores of
-//! its clusters and keeps the best.
+//! The clusters that each query looks up: one unit per query, which keeps the best scores of its
+//! clusters.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -12,13 +12,13 @@ use super::attend::{HIDDEN, PLAN, plan};
 use super::listed::{self, Four, four_of, sum_of};
 use crate::cube::{elements, room};
 
-/// The most clusters that a unit keeps.
+/// The maximum number of clusters that a unit keeps.
 pub(super) const MOST: usize = 32;
 
 /// Queries of a block.
 const QUERIES: usize = 64;
 
-/// No cluster with tokens has a score as low, and none without has a higher one.
+/// Clusters with tokens have higher scores, clusters without tokens lower ones.
 const LEAST: f32 = HIDDEN / 10.0;
 
 /// Clusters in shared memory at a time.
@@ -26,14 +26,14 @@ fn tile(d: usize) -> usize {
     listed::tile(d, 1, 1, QUERIES)
 }
 
-/// Bytes of shared memory that a block takes.
+/// Shared memory of a block, in bytes.
 pub(super) fn shared_bytes(d: usize) -> usize {
     tile(d) * listed::row_bytes(d, 1)
 }
 
-/// The best clusters of each query, from the mean keys of clusters `[B, H, F·G, D]` and what is added
-/// to their scores `[B, H, F·G]`: counted from the head's first cluster, in ascending order, and F·G
-/// behind the last. `[B, H, N, t]`
+/// The best clusters of each query, from the mean keys of clusters `[B, H, F·G, D]` and the bias of
+/// their scores `[B, H, F·G]`: indices from the head's first cluster in ascending order, then F·G
+/// for missing ones. `[B, H, N, t]`
 pub(super) fn choose(
     q: &CubeTensor,
     [keys, bias]: [&CubeTensor; 2],
@@ -96,7 +96,7 @@ fn choose_kernel<F: Float>(
     let mut shared_keys = Shared::<[Four]>::new_slice(comptime!(tile * fours));
     let mut shared_bias = Shared::<[f32]>::new_slice(tile);
 
-    // Units without a query compute what the last one does, and keep it to themselves.
+    // Units without a query repeat the last one, and do not write.
     let query = min(first + unit, end - 1);
     let q_row = row * q.stride(0) + head * q.stride(1) + query * q.stride(2);
     let mut own = Array::<Four>::new(fours);
@@ -104,7 +104,7 @@ fn choose_kernel<F: Float>(
     for four in 0..fours {
         own[four] = four_of::<F>(q, q_row, q.stride(3), 4 * four, d) * Four::new(scale);
     }
-    // The best so far, the best first, of equal ones the first.
+    // The best so far, in descending order; ties keep the first.
     let mut scores = Array::<f32>::new(best);
     let mut ids = Array::<u32>::new(best);
     for at in 0..best {
@@ -141,7 +141,7 @@ fn choose_kernel<F: Float>(
             }
             let score = sum_of(products) + shared_bias[i];
             if score > least {
-                // It takes the place of the worst, and goes up to behind those as good.
+                // It replaces the worst, and moves up to behind equal or better ones.
                 let mut at = comptime!(best - 1).runtime();
                 let mut rises = true.runtime();
                 while rises {
@@ -164,7 +164,7 @@ fn choose_kernel<F: Float>(
         start += tile;
     }
 
-    // From the order of scores to that of clusters.
+    // From the order of scores to the order of clusters.
     for i in 1..best {
         let id = ids[i];
         let mut at = i;

@@ -1,4 +1,4 @@
-//! Heads that look as far as their neighbours, together: kernels have one level for all.
+//! Groups of neighbouring heads with equal levels, because kernels have one level for all heads.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use super::backward::Gradients;
 
 type T = FloatTensor<Cube>;
 
-/// Output and log-sum-exp of all heads, from what `pass` gives for those of one level.
+/// Output and log-sum-exp of all heads, from the results of `pass` for heads of one level.
 pub(super) fn forward(
     inputs: [T; 3],
     states: BlockStatesPrimitive<Cube>,
@@ -32,13 +32,13 @@ pub(super) fn forward(
         outs.push(Cube::float_swap_dims(out, 1, 2));
         sums.push(sum);
     }
-    // Laid out as that of one level is.
+    // In the layout of the result for one level.
     let out = Cube::float_swap_dims(Cube::float_cat(outs, 2), 1, 2);
     Some((out, Cube::float_cat(sums, 1)))
 }
 
-/// Gradients of all heads, from what `pass` gives for those of one level: of q, k, v, and of the
-/// output, the log-sum-exp and the gradient of a forward pass.
+/// Gradients of all heads, from the results of `pass` for heads of one level: of q, k, v, and
+/// from the output, the log-sum-exp and the gradient of a forward pass.
 pub(super) fn backward(
     inputs: [T; 3],
     states: BlockStatesPrimitive<Cube>,
@@ -76,7 +76,7 @@ pub(super) fn backward(
     Some((dq, dk, dv, of_bases))
 }
 
-/// Some heads, which are dimension `dim`.
+/// A range of heads; `dim` is their dimension.
 fn narrow(x: &T, dim: usize, heads: &Range<usize>) -> T {
     let shape = x.shape();
     let mut slices: Vec<_> = shape.iter().map(|&size| Slice::from(0..size)).collect();

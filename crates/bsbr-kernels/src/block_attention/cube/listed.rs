@@ -1,4 +1,4 @@
-//! What the queries of a block see, some keys at a time, in shared memory.
+//! The keys that the queries of a block see, in tiles in shared memory.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -8,11 +8,11 @@ use super::attend::HIDDEN;
 /// Numbers that are read together.
 pub(super) type Four = Vector<f32, Const<4>>;
 
-/// Bytes of shared memory for what is read by all units of a cube.
+/// Shared memory for data that all units of a cube read, in bytes.
 const SHARED: usize = 16 * 1024;
 
-/// Rows of two vectors and `beside` numbers that shared memory takes at a time, a multiple of
-/// `step`, and no more than there are `units` to read them.
+/// Rows of two vectors and `beside` numbers that fit into shared memory at a time: a multiple
+/// of `step`, and at most the number of `units` that read them.
 pub(super) fn tile(d: usize, beside: usize, step: usize, units: usize) -> usize {
     (SHARED / row_bytes(d, beside) / step * step).clamp(step, units)
 }
@@ -22,29 +22,29 @@ pub(super) fn row_bytes(d: usize, beside: usize) -> usize {
     2 * 16 * d.div_ceil(4) + 4 * beside
 }
 
-/// What the queries of a block see: a window of tokens, then sinks, then clusters.
+/// The keys that the queries of a block see: a window of tokens, then sinks, then clusters.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Seen {
     /// First token of the window.
     pub near: usize,
     /// Tokens of the window; the last is the last query's own.
     pub window: usize,
-    /// Those and the sinks.
+    /// Window and sinks.
     pub exact: usize,
-    /// Those and the clusters.
+    /// Window, sinks and clusters.
     pub total: usize,
     /// The first of the head's clusters.
     pub first_cluster: usize,
 }
 
-/// Keys, values, and what is added to scores.
+/// Keys, values, and the bias of scores.
 #[derive(CubeType)]
 pub(super) struct Listed {
     /// Keys, by fours of numbers.
     pub keys: Shared<[Four]>,
     /// Values, likewise.
     pub values: Shared<[Four]>,
-    /// ln m of clusters, and what hides keys that are none.
+    /// ln m of clusters, and the mask of missing keys.
     pub bias: Shared<[f32]>,
 }
 
@@ -115,7 +115,7 @@ impl Listed {
     }
 }
 
-/// Four numbers of a row from dimension `dim` on, zeros behind its end.
+/// Four numbers of a row from dimension `dim` on, followed by zeros beyond its end.
 #[cube]
 pub(super) fn four_of<F: Float>(
     x: &Tensor<F>,

@@ -1,4 +1,4 @@
-//! What a query sees token by token: the tokens of the clusters that it looks into.
+//! Lookups: attention of a query to the tokens of its chosen clusters.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -10,19 +10,18 @@ use super::listed::{Four, four_of, sum_of};
 /// Tokens that are weighed together.
 const STEP: usize = 4;
 
-/// The clusters that queries look into.
+/// The looked-up clusters of queries.
 pub(super) struct LookedUp {
     /// Those of each query: see [`choose`](super::choose::choose). `[B, H, N, t]`
     pub(super) chosen: CubeTensor,
     /// The tokens of each: see [`order`](super::order). `[B, H, F, G + 1 + S]`
     pub(super) order: CubeTensor,
-    /// Keys and values of all tokens as queries find them that look them up, where these are not the
-    /// same. `[B, H, N, D]`
+    /// Keys and values of all tokens for lookups, if they differ from the inputs. `[B, H, N, D]`
     pub(super) kept: Option<[CubeTensor; 2]>,
 }
 
 impl LookedUp {
-    /// What is kept of keys and values, as a kernel takes it that has those themselves, too.
+    /// Rounded keys and values as arguments of a kernel that also has the inputs.
     pub(super) fn kept_args(&self) -> [Option<TensorArg>; 2] {
         match self.kept.clone() {
             Some(kept) => kept.map(|x| Some(x.into_tensor_arg())),
@@ -30,7 +29,7 @@ impl LookedUp {
         }
     }
 
-    /// Keys and values as they are looked up, from those themselves.
+    /// Keys and values for lookups.
     pub(super) fn tokens<'a>(&'a self, inputs: [&'a CubeTensor; 2]) -> [&'a CubeTensor; 2] {
         match &self.kept {
             Some(kept) => kept.each_ref(),
@@ -39,14 +38,14 @@ impl LookedUp {
     }
 }
 
-/// Where the clusters that a query looks into are found, and their tokens.
+/// Positions of the clusters that a query looks up, and of their tokens.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Lookup {
-    /// The query's first number in what is chosen.
+    /// The query's first index in the list of choices.
     pub list: usize,
-    /// The head's first number in the order of tokens.
+    /// The head's first index in the order of tokens.
     pub orders: usize,
-    /// Clusters of all chunks, and the number that stands for none.
+    /// The number of clusters of all chunks, which marks a missing one.
     pub all: usize,
     /// Clusters of a chunk.
     pub clusters: usize,
@@ -56,20 +55,20 @@ pub(super) struct Lookup {
     pub sinks: usize,
 }
 
-/// Where the tokens of a cluster are found.
+/// Positions of the tokens of a cluster.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Members {
     /// The first token of their chunk.
     pub first: usize,
-    /// The first of their numbers in the order of tokens.
+    /// Their first index in the order of tokens.
     pub begin: usize,
-    /// The one behind the last.
+    /// The end of their indices.
     pub end: usize,
 }
 
 #[cube]
 impl Lookup {
-    /// The `at`-th cluster that the query looks into, or [`all`](Self::all).
+    /// The `at`-th cluster that the query looks up, or [`all`](Self::all).
     pub fn cluster(&self, chosen: &[u32], at: usize, #[comptime] best: usize) -> usize {
         let mut cluster = self.all;
         if at < best {
@@ -91,19 +90,19 @@ impl Lookup {
     }
 }
 
-/// A softmax of which not all scores are known.
+/// A partial softmax.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Weighed {
     /// The highest score.
     pub most: f32,
     /// The sum of all weights.
     pub norm: f32,
-    /// The sum of those of clusters.
+    /// The sum of the weights of clusters.
     pub mass: f32,
 }
 
-/// Takes the tokens that a query looks up into its softmax, and their values into its `sum`. Queries
-/// of a block look into different clusters, so each reads the tokens of its own.
+/// Adds the looked-up tokens of a query to its softmax, and their values to its `sum`. Queries of a
+/// block look up different clusters, so each reads its own tokens.
 #[cube]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 pub(super) fn look_up<F: Float>(

@@ -1,10 +1,10 @@
-//! Both passes on devices that CubeCL has kernels for: Vulkan, Metal, CUDA.
+//! Both passes on devices with CubeCL kernels: Vulkan, Metal, CUDA.
 //!
-//! Forward, two kernels, and products of Burn's between them: each far chunk is split and
-//! summarised where its keys are, so that nothing is read back; the states are mixed;
-//! and each block of queries takes one softmax over all that it sees. Where clusters are looked
-//! into, a kernel between them chooses each query's, and where few bits are kept, one rounds what is
-//! looked up. Backward, see [`backward`]. Heads that differ in their level are passes of their own.
+//! The forward pass has two kernels, with products of Burn's between them. The first splits and
+//! summarises each far chunk on the device, so nothing is copied to the host. Then the states are
+//! mixed, and the second kernel computes one softmax per block of queries. With lookups, another
+//! kernel chooses each query's clusters, and with few bits, another rounds what is looked up. For
+//! the backward pass, see [`backward`]. Heads of different levels run in separate passes.
 
 mod attend;
 mod backward;
@@ -33,7 +33,7 @@ use backward::Gradients;
 use lookup::LookedUp;
 use rounding::rounded;
 
-/// The widest head whose query and output a unit can keep in registers.
+/// The largest head dimension for which a unit can keep query and output in registers.
 const WIDEST: usize = 128;
 
 impl BlockAttentionOps for Cube {
@@ -96,7 +96,7 @@ fn fuses_all(q: &FloatTensor<Cube>, settings: &BlockAttention) -> bool {
         .is_some_and(|q| size.num_elements() > 0 && fuses(&q.device, q.dtype, [h, n, d], settings))
 }
 
-/// q, k, v and the settings that kernels are given, where both passes are kernels.
+/// q, k, v and the settings for the kernels, if both passes are kernels.
 fn fused(
     inputs: [&FloatTensor<Cube>; 3],
     settings: &BlockAttention,
@@ -118,7 +118,8 @@ fn passed([out, lse, grad]: [&FloatTensor<Cube>; 3]) -> Option<[CubeTensor; 3]> 
     fits.then(|| [out, into_contiguous(lse), grad])
 }
 
-/// Whether a device has kernels for `n` tokens of `h` heads of `d` dimensions, whatever their levels.
+/// Whether a device has kernels for `n` tokens and `h` heads of `d` dimensions, in all their
+/// levels.
 pub(super) fn fuses(
     device: &CubeDevice,
     dtype: DType,
@@ -135,14 +136,14 @@ pub(super) fn fuses(
         })
 }
 
-/// Whether kernels look into as many clusters, where a block has `most` bytes of shared memory.
+/// Whether kernels support this number of lookups, if a block has `most` bytes of shared memory.
 fn looks_up(d: usize, settings: &BlockAttention, most: usize) -> bool {
     let bytes = choose::shared_bytes(d).max(backward::shared_bytes_of_lookups(d));
     settings.exact_clusters <= choose::MOST && bytes <= most
 }
 
-/// Settings by which `tokens` tokens see the same, with no more lookups than there are clusters. Who
-/// looks into every cluster sees every token, without knowing of clusters where no token is rounded.
+/// Equivalent settings for `tokens` tokens, with at most as many lookups as clusters. A query that
+/// looks up every cluster sees every token, and needs no clusters if no token is rounded.
 fn simplest(settings: &BlockAttention, tokens: usize) -> BlockAttention {
     let clusters = settings.far_chunks(tokens) * settings.clusters;
     match settings.exact_clusters {
@@ -156,7 +157,7 @@ fn simplest(settings: &BlockAttention, tokens: usize) -> BlockAttention {
     }
 }
 
-/// Whether a device has the kernels that attend.
+/// Whether a device supports the attention kernels.
 fn attends(device: &CubeDevice, dtype: DType, d: usize) -> bool {
     (1..=WIDEST).contains(&d)
         && computes_in(dtype)
@@ -188,7 +189,8 @@ pub(crate) fn causal(
     forward(inputs, BlockStatesPrimitive::Off, &settings, scale)
 }
 
-/// Gradients of q, k and v from what [`causal`] was given and gave, and that of its output.
+/// Gradients of q, k and v from the inputs and outputs of [`causal`], and the gradient of its
+/// output.
 pub(crate) fn causal_backward(
     inputs: [&FloatTensor<Cube>; 3],
     given: [&FloatTensor<Cube>; 3],
@@ -204,28 +206,28 @@ pub(crate) fn causal_backward(
 /// The far chunks of a sequence, in `f32`.
 struct Far {
     alike: Alike,
-    /// 1 where a token is in a cluster, if asked for. `[B, H, F, G, S]`
+    /// 1 if a token is in a cluster, if requested. `[B, H, F, G, S]`
     members: Option<CubeTensor>,
     states: Option<States>,
 }
 
-/// Their states, and what is read of them.
+/// The states of chunks, and their mixtures.
 struct States {
     /// `[B, H, F, D, D]`
     whole: FloatTensor<Cube>,
-    /// The same as bases keep them. `[B, H, F, D, D]`
+    /// The same as stored with bases. `[B, H, F, D, D]`
     kept: FloatTensor<Cube>,
     /// Mean key of each chunk. `[B, H, F, D]`
     means: CubeTensor,
-    /// Mean keys of clusters, from which they tell keys: not rounded. `[B, H, F·G, D]`
+    /// Unrounded mean keys of clusters, from which keys are subtracted. `[B, H, F·G, D]`
     centres: CubeTensor,
-    /// By which each chunk of the tail mixes them. `[B, H, F, F]`
+    /// The weights in each tail chunk's mixture. `[B, H, F, F]`
     weights: CubeTensor,
-    /// What it reads. `[B, H, F, D, D]`
+    /// The mixtures. `[B, H, F, D, D]`
     mixed: CubeTensor,
 }
 
-/// Summarises the far chunks, if there are any and they are seen.
+/// Summarises the far chunks, if there are any and the level sees them.
 fn far_field(
     [q, k, v]: [&CubeTensor; 3],
     states: BlockStatesPrimitive<Cube>,
@@ -295,18 +297,18 @@ fn forward(
     let d = q.shape()[3];
     let far = far_field([&q, &k, &v], states, settings, scale, false)?;
     let alike = far.map(|far| far.alike);
-    // The kernel for matrix units looks into no cluster.
+    // The kernel for matrix units does not support lookups.
     let by_units = settings.exact_clusters == 0 && units::fits(&q.device, q.dtype, d);
     let attend = match by_units {
         true => units::attend,
         false => attend::attend,
     };
     let (out, lse) = attend([q, k, v], alike, settings, scale as f32);
-    // Laid out as [B, N, H, D], as whoever merges the heads wants it.
+    // Laid out as [B, N, H, D], which merging the heads expects.
     Some((Cube::float_swap_dims(tensor(out)?, 1, 2), tensor(lse)?))
 }
 
-/// U_k U_kᵀ F U_v U_vᵀ of states in bases, F of whole ones. `[B, H, F, D, D]`
+/// U_k U_kᵀ F U_v U_vᵀ for states in bases, F for whole ones. `[B, H, F, D, D]`
 fn project(
     whole: FloatTensor<Cube>,
     states: BlockStatesPrimitive<Cube>,

@@ -1,12 +1,12 @@
-//! The tokens of a far chunk in the order of its clusters, so that a query can look into one.
+//! The tokens of a far chunk in the order of its clusters, for lookups.
 
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
 use super::super::BlockAttention;
 
-/// Numbers of a chunk: where each of its clusters begins, where the last one ends, and then the
-/// tokens of the first cluster, of the second, and so on, counted from the chunk's first token.
+/// The data of a chunk: the start of each of its clusters, the end of the last, and then the
+/// tokens of the first cluster, the second, and so on, as offsets from the chunk's first token.
 pub(super) fn numbers(settings: &BlockAttention) -> usize {
     settings.clusters + 1 + settings.chunk_size
 }

@@ -1,5 +1,5 @@
-//! Rows as they come back from fewer bits: a unit for each row. In single precision, as the host
-//! does it, whatever the type of the numbers.
+//! Rounding of rows to fewer bits, one unit per row. As on the host, it is computed in single
+//! precision, whatever the type of the numbers.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::cubecl;
@@ -13,8 +13,8 @@ use crate::cube::{cube_index, cubes, elements, room};
 /// Units of a cube.
 const UNITS: usize = 64;
 
-/// Rows of the last of four dimensions in what is left of them by [`KvBits`], in their own type:
-/// nothing where all bits are.
+/// Rows of the last of four dimensions rounded to [`KvBits`], in their own type; `None` for all
+/// bits.
 pub(super) fn rounded(x: &CubeTensor, bits: KvBits) -> Option<CubeTensor> {
     if bits == KvBits::ThirtyTwo {
         return None;
@@ -65,11 +65,11 @@ fn round_kernel<F: Float>(
         let mut offset = f32::new(0.0);
         let mut scale = max(most, -least) / reach;
         if comptime!(from_least) {
-            // Each by itself, for their difference may be infinite.
+            // Each separately, because their difference may be infinite.
             offset = least;
             scale = most / reach - least / reach;
         }
-        // What cannot be divided by is nothing.
+        // A scale that cannot be a divisor gives zero.
         let mut divisor = scale;
         if scale < f32::new(f32::MIN_POSITIVE) {
             divisor = f32::new(1.0);

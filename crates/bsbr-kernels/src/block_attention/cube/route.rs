@@ -12,12 +12,12 @@ use burn_cubecl::tensor::CubeTensor;
 use super::super::BlockAttention;
 use crate::cube::{UNITS, elements, highest, primitive, product, room, tensor, total};
 
-/// Less than any score: finite, since WGSL has no infinity.
+/// Less than any score: finite, because WGSL has no infinity.
 const LEAST: f32 = -1e30;
 
-/// What each chunk with a far field reads, from the mean keys `[B, H, F, D]` and the
-/// states `[B, H, F, D, D]` of far chunks: the weights by which it mixes states
-/// `[B, H, F, F]`, and the mixture `[B, H, F, D, D]`.
+/// The mixtures for chunks with a far field, from the mean keys `[B, H, F, D]` and the states
+/// `[B, H, F, D, D]` of far chunks: the weights `[B, H, F, F]`, and the mixed states
+/// `[B, H, F, D, D]`.
 pub(super) fn mix(
     q: &CubeTensor,
     means: &CubeTensor,
@@ -28,8 +28,8 @@ pub(super) fn mix(
     let shape = states.shape();
     let [b, h, far, d] = [shape[0], shape[1], shape[2], shape[3]];
     let weights = room(q, [b, h, far, far], DType::F32);
-    // As many chunks have a far field as there are far chunks: each is the last of one, and asks with
-    // the query of the last token before the chunk.
+    // There are as many tail chunks as far chunks: each far chunk is the newest for one of them.
+    // Its receiver is the query of the last token before the tail chunk.
     let size = settings.chunk_size;
     let first = settings.start_of(settings.near_chunks + 1) - 1;
     weigh_kernel::launch(
@@ -55,8 +55,8 @@ pub(super) fn mix(
     Some((weights, primitive(&mixed)?))
 }
 
-/// The softmax of scale · r·h over the chunks up to a chunk's own, r its query and h their mean keys,
-/// and zeros behind.
+/// The softmax of scale · r·h over the far chunks of each tail chunk, where r is its receiver and h
+/// are their mean keys, followed by zeros.
 #[cube(launch)]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 fn weigh_kernel<F: Float>(

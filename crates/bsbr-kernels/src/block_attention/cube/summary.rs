@@ -11,16 +11,16 @@ use super::order::{self, write_order};
 use crate::clusters::split::POWER_ITERATIONS;
 use crate::cube::{elements, room};
 
-/// Units that summarise a chunk together.
+/// Units that summarise one chunk.
 const UNITS: usize = 128;
 
-/// ln m of a cluster without tokens: finite, since WGSL has no infinity.
+/// ln m of an empty cluster: finite, because WGSL has no infinity.
 const EMPTY: f32 = -1e30;
 
-/// The largest number of a state: sums of a few are numbers, too.
+/// The largest number of a state, low enough that sums of a few are finite.
 const LARGEST: f32 = 1e37;
 
-/// What is kept of the far chunks, in `f32`.
+/// The summaries of the far chunks, in `f32`.
 pub(super) struct Summary {
     /// Mean keys of the clusters. `[B, H, F·G, D]`
     pub(super) keys: CubeTensor,
@@ -30,15 +30,15 @@ pub(super) struct Summary {
     pub(super) bias: CubeTensor,
     /// Mean key of each chunk. `[B, H, F, D]`
     pub(super) means: CubeTensor,
-    /// (1/S) Σ (k − k̄) vᵀ, if asked for. `[B, H, F, D, D]`
+    /// (1/S) Σ (k − k̄) vᵀ, if requested. `[B, H, F, D, D]`
     pub(super) states: Option<CubeTensor>,
-    /// 1 where a token is in a cluster, if asked for. `[B, H, F, G, S]`
+    /// 1 if a token is in a cluster, if requested. `[B, H, F, G, S]`
     pub(super) members: Option<CubeTensor>,
-    /// The tokens of each cluster, if asked for: see [`order`]. `[B, H, F, G + 1 + S]`
+    /// The tokens of each cluster, if requested: see [`order`]. `[B, H, F, G + 1 + S]`
     pub(super) order: Option<CubeTensor>,
 }
 
-/// What is asked for beside clusters.
+/// The requested results besides clusters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     /// States of chunks.
@@ -49,13 +49,13 @@ pub(super) struct Wanted {
     pub(super) order: bool,
 }
 
-/// Bytes of shared memory that a chunk takes where its keys stay in global memory.
+/// Shared memory of a chunk whose keys stay in global memory, in bytes.
 pub(super) fn shared_bytes(settings: &BlockAttention, d: usize) -> usize {
     let groups = (settings.clusters / 2).max(1);
     4 * (2 * settings.chunk_size + UNITS + (2 * groups + settings.clusters) * d)
 }
 
-/// Whether the keys of a chunk fit into shared memory beside that.
+/// Whether the keys of a chunk also fit into shared memory.
 fn stages(settings: &BlockAttention, d: usize, most: usize) -> bool {
     shared_bytes(settings, d) + 4 * settings.chunk_size * (d + 1) <= most
 }
@@ -116,8 +116,8 @@ pub(super) fn summarise(
     summary
 }
 
-/// Rows and columns of a state that a unit adds up at once: more than one where there are enough of
-/// them for all units.
+/// Rows and columns of a state that a unit sums at once: more than one if all units still have
+/// work.
 fn state_tile(d: usize) -> (usize, usize) {
     match d {
         0..48 => (1, 1),
@@ -125,8 +125,8 @@ fn state_tile(d: usize) -> (usize, usize) {
     }
 }
 
-/// Splits a chunk as [`split_into_clusters`](crate::split_into_clusters) does, all groups
-/// of a level at once, and takes the means of what comes out.
+/// Splits a chunk like [`split_into_clusters`](crate::split_into_clusters), all groups of a level
+/// at once, and computes the means of the clusters.
 #[cube(launch)]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 fn summarise_kernel<F: Float>(
@@ -167,7 +167,7 @@ fn summarise_kernel<F: Float>(
     let mut mean = Shared::<[f32]>::new_slice(most_groups * d);
     let mut axis = Shared::<[f32]>::new_slice(most_groups * d);
     let mut kept = Shared::<[f32]>::new_slice(clusters * d);
-    // The keys, where there is room for them; rows begin in different banks.
+    // The keys, if they fit; rows begin in different banks.
     let room = comptime!(if staged { size * (d + 1) } else { 1 });
     let mut keys = Shared::<[f32]>::new_slice(room);
     let mut peaks = Shared::<[f32]>::new_slice(UNITS);
@@ -177,7 +177,7 @@ fn summarise_kernel<F: Float>(
         ids[token] = 0u32;
         token += units;
     }
-    // Keys are split at a size whose fourth power is a number.
+    // Keys are scaled for the split, so that fourth powers are finite.
     let mut highest = f32::new(0.0);
     let mut item = unit;
     while item < size * d {
@@ -226,7 +226,7 @@ fn summarise_kernel<F: Float>(
             item += units;
         }
         sync_cube();
-        // Square of how far each token is from it.
+        // Squared distance of each token from the mean.
         let mut token = unit;
         while token < size {
             let group = ids[token] as usize;
@@ -242,7 +242,7 @@ fn summarise_kernel<F: Float>(
             token += units;
         }
         sync_cube();
-        // The axis begins as the way to the farthest token, the first of equals.
+        // The axis starts as the direction to the farthest token, the first among ties.
         let mut item = unit;
         while item < groups * d {
             let (group, dim) = (item / d, item % d);
@@ -258,7 +258,7 @@ fn summarise_kernel<F: Float>(
                 k, k_first, k_token, k_dim, scale, &keys, farthest, dim, d, staged,
             );
             let mut way = x - mean[item];
-            // Without a distance the farthest token may be of another group.
+            // Without a distance the farthest token may belong to another group.
             if distance == 0.0 {
                 way = f32::new(0.0);
             }
@@ -402,7 +402,7 @@ fn summarise_kernel<F: Float>(
                 #[unroll]
                 for j in 0..width {
                     if top + i < d && left + j < d {
-                        // Beyond it nothing is exact, but all are numbers.
+                        // Larger numbers are inexact, but finite.
                         let x = sums[i * width + j] / f32::cast_from(size as u32) * unscale;
                         states[place * d * d + (top + i) * d + left + j] =
                             min(max(x, f32::new(-LARGEST)), f32::new(LARGEST));
@@ -436,8 +436,8 @@ fn key<F: Float>(
     }
 }
 
-/// A power of two by which a number is scaled to between 1 and 4, or 1 for what is no number to be
-/// scaled, as on the host.
+/// A power of two that scales a number to between 1 and 4, or 1 for numbers that cannot be scaled,
+/// as on the host.
 #[cube]
 fn inverse_power_of_two(x: f32) -> f32 {
     let exponent = u32::reinterpret(x) >> 23;
@@ -448,7 +448,7 @@ fn inverse_power_of_two(x: f32) -> f32 {
     scale
 }
 
-/// How far each token is along the axis of its group, whatever the axis's length.
+/// The projection of each token on the axis of its group, up to the axis's length.
 #[cube]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 fn project<F: Float>(

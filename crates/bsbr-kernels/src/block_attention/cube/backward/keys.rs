@@ -1,6 +1,7 @@
-//! Gradients of keys and values: a unit for each key, over the queries that see it.
+//! Gradients of keys and values: one unit per key, over the queries that see it.
 //!
-//! Keys that many queries see, sinks and clusters, take them in parts, whose sums are added up.
+//! Keys that many queries see, sinks and clusters, divide the queries into parts, whose sums are
+//! added.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -20,20 +21,20 @@ const KEYS: usize = 64;
 /// Queries that are weighed together.
 const STEP: usize = 2;
 
-/// Numbers beside the vectors of a query: where it may look into keys, two words of a bit for each.
+/// Numbers besides the vectors of a query: with lookups, two words with a bit per key.
 const fn beside(looks: bool) -> usize {
     if looks { 5 } else { 3 }
 }
 
-/// Queries of a part, where that makes no more parts than [`PARTS`].
+/// Queries of a part, if this gives at most [`PARTS`] parts.
 const PART: usize = 1024;
 const PARTS: usize = 16;
 
-/// Numbers that describe a block: its first key, the one behind its last, the first query and the
-/// one behind the last, and the number of the part.
+/// Numbers that describe a block: its first key, the end of its keys, the first query, the end of
+/// the queries, and the number of the part.
 const PLAN: usize = 5;
 
-/// Log-sum-exp of a query that is none.
+/// Log-sum-exp of a missing query.
 const NOBODY: f32 = 1e30;
 
 /// Queries in shared memory at a time.
@@ -41,7 +42,7 @@ fn tile(d: usize, looks: bool) -> usize {
     listed::tile(d, beside(looks), STEP, KEYS)
 }
 
-/// Bytes of shared memory that a block takes.
+/// Shared memory of a block, in bytes.
 pub(super) fn shared_bytes(d: usize, looks: bool) -> usize {
     tile(d, looks) * listed::row_bytes(d, beside(looks))
 }
@@ -54,7 +55,7 @@ pub(super) struct OfKeys {
     pub dv: CubeTensor,
 }
 
-/// Those of tokens in the windows of queries; nothing is written for sinks.
+/// Gradients of tokens in the windows of queries; nothing is written for sinks.
 pub(super) fn of_tokens(passed: &Passed<'_>, given: &OfQueries) -> OfKeys {
     let settings = passed.settings;
     let tokens = passed.inputs[0].shape()[2];
@@ -70,7 +71,7 @@ pub(super) fn of_tokens(passed: &Passed<'_>, given: &OfQueries) -> OfKeys {
     launch(passed, given, &plan, [1, tokens], tokens)
 }
 
-/// Those of sinks and behind them of clusters, if there are any.
+/// Gradients of sinks and then of clusters, if there are any.
 pub(super) fn of_alike(passed: &Passed<'_>, given: &OfQueries) -> Option<OfKeys> {
     let settings = passed.settings;
     let tokens = passed.inputs[0].shape()[2];
@@ -224,11 +225,11 @@ fn keys_kernel<F: Float>(
     let mut shared_lse = Shared::<[f32]>::new_slice(tile);
     let mut shared_delta = Shared::<[f32]>::new_slice(tile);
     let mut shared_bonus = Shared::<[f32]>::new_slice(tile);
-    // A bit for each key of the block, set where a query looks into the cluster.
+    // A bit for each key of the block, set if a query looks up the cluster.
     let words = comptime!(if best > 0 { 2 * tile } else { 1 });
     let mut looks = Shared::<[u32]>::new_slice(words);
 
-    // Units without a key compute what the last one does, and keep it to themselves.
+    // Units without a key repeat the last one, and do not write.
     let key = min(first + unit, end - 1);
     let mut own_keys = Array::<Four>::new(fours);
     let mut own_values = Array::<Four>::new(fours);
@@ -330,7 +331,8 @@ fn keys_kernel<F: Float>(
                     }
                 }
                 let score = sum_of(scores) + own_bias - shared_lse[step + i];
-                // No weight is above 1, though forward may have rounded large scores in another way.
+                // No weight is above 1, although the forward pass may have rounded large scores
+                // differently.
                 let mut factor = min(score, f32::new(0.0)).exp();
                 if start + step + i < seen_from {
                     factor = f32::new(0.0);

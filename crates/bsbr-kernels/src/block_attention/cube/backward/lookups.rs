@@ -1,8 +1,9 @@
-//! Gradients of keys and values by queries that look them up: a unit for each token of a far chunk,
-//! those of a cluster beside each other.
+//! Gradients of keys and values from queries that look them up: one unit per token of a far chunk,
+//! with the tokens of a cluster adjacent.
 //!
-//! Few queries look into a cluster. A block goes over the choices of all that could, lists those who
-//! look into one of its own, and takes them when there are enough to keep all units busy.
+//! Few queries look up a given cluster. A block reads the choices of all candidates, lists those
+//! that look up one of its clusters, and processes them when there are enough to keep all units
+//! busy.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -19,14 +20,14 @@ use crate::cube::{elements, room};
 /// Keys of a block, and queries whose choices it reads at once: two words of bits.
 const KEYS: usize = 64;
 
-/// Numbers beside the vectors of a query.
+/// Numbers besides the vectors of a query.
 const BESIDE: usize = 2;
 
-/// Numbers of a listed query: itself, and two words of bits.
+/// Numbers of a listed query: its index, and two words of bits.
 const LISTED: usize = 3;
 
-/// Numbers that describe a block: its chunk, its first key in the order of clusters, the one behind
-/// its last, and the first query that could look into the chunk.
+/// Numbers that describe a block: its chunk, its first key in the order of clusters, the end of its
+/// keys, and the first query that can look up the chunk.
 const PLAN: usize = 4;
 
 /// Queries in shared memory at a time.
@@ -34,7 +35,7 @@ fn tile(d: usize) -> usize {
     listed::tile(d, BESIDE, 1, KEYS)
 }
 
-/// Bytes of shared memory that a block takes.
+/// Shared memory of a block, in bytes.
 pub(super) fn shared_bytes(d: usize) -> usize {
     tile(d) * listed::row_bytes(d, BESIDE) + 4 * (2 * LISTED + 1) * KEYS
 }
@@ -48,7 +49,7 @@ pub(super) fn of_looked_up(passed: &Passed<'_>, given: &OfQueries, all: &LookedU
     let [b, h, n, d] = [shape[0], shape[1], shape[2], shape[3]];
     let (far, size) = (settings.far_chunks(n), settings.chunk_size);
     let mut plan = Vec::new();
-    // The first are seen by most, and begin first.
+    // The first are seen by the most queries, so they start first.
     for chunk in 0..far {
         let query = settings.start_of(chunk + settings.near_chunks + 1);
         for first in (0..size).step_by(KEYS) {
@@ -141,7 +142,7 @@ fn lookups_kernel<F: Float>(
     let mut looks = Shared::<[u32]>::new_slice(KEYS);
     let mut listed = Shared::<[u32]>::new_slice(comptime!(2 * LISTED * KEYS));
 
-    // Units without a key compute what the last one does, and keep it to themselves.
+    // Units without a key repeat the last one, and do not write.
     let own = min(first + unit, end - 1);
     let key = chunk * size + order[begins + clusters + 1 + own] as usize;
     let token = sinks as usize + key;
@@ -240,8 +241,8 @@ fn lookups_kernel<F: Float>(
                             }
                         }
                         let score = sum_of(scores) - shared_lse[i];
-                        // No weight is above 1, though forward may have rounded large scores in
-                        // another way.
+                        // No weight is above 1, although the forward pass may have rounded large
+                        // scores differently.
                         let mut factor = min(score, f32::new(0.0)).exp();
                         if comptime!(!of_values) {
                             factor *= sum_of(products) - shared_delta[i];
@@ -277,7 +278,7 @@ fn lookups_kernel<F: Float>(
     }
 }
 
-/// A word whose lowest bits, up to 32 of them, are set.
+/// A word with its lowest `count` bits set, at most 32.
 #[cube]
 pub(super) fn bits_below(count: usize) -> u32 {
     let mut bits = u32::MAX.runtime();

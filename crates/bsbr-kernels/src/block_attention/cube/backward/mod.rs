@@ -1,6 +1,6 @@
-//! The backward pass: scores are made anew from the log-sum-exps, once for queries and twice for
-//! keys, and what clusters and states gather goes back to the tokens by products of Burn's. Tokens
-//! that are looked up gain beside that what the queries have for them that look.
+//! The backward pass. Scores are recomputed from the log-sum-exps, once for queries and twice for
+//! keys. Products of Burn's carry the gradients of clusters and states back to the tokens.
+//! Looked-up tokens also receive gradients from the queries that look them up.
 
 mod keys;
 mod lookups;
@@ -22,7 +22,7 @@ use crate::cube::tensor;
 use crate::half::back;
 use summaries::Summaries;
 
-/// What a forward pass was given and gave, and the gradient of its output.
+/// Inputs and outputs of a forward pass, and the gradient of its output.
 #[derive(Clone, Copy)]
 struct Passed<'a> {
     /// q, k, v. `[B, H, N, D]`
@@ -46,17 +46,17 @@ pub(super) type Gradients = (
     BlockStatesPrimitive<Cube>,
 );
 
-/// Bytes of shared memory that a block takes.
+/// Shared memory of a block, in bytes.
 pub(super) fn shared_bytes(d: usize) -> usize {
     queries::shared_bytes(d).max(keys::shared_bytes(d, false))
 }
 
-/// The same where clusters are looked into.
+/// The same with lookups.
 pub(super) fn shared_bytes_of_lookups(d: usize) -> usize {
     lookups::shared_bytes(d).max(keys::shared_bytes(d, true))
 }
 
-/// Gradients from what a forward pass by kernels was given and gave.
+/// Gradients from the inputs and outputs of a forward pass by kernels.
 pub(super) fn backward(
     inputs: [CubeTensor; 3],
     states: BlockStatesPrimitive<Cube>,
@@ -132,7 +132,7 @@ fn one_part(x: FloatTensor<Cube>) -> FloatTensor<Cube> {
     Cube::float_reshape(x, Shape::from(rest))
 }
 
-/// The sum over the first dimension, without it.
+/// The sum over the first dimension, which is removed.
 fn added_up(x: FloatTensor<Cube>) -> FloatTensor<Cube> {
     one_part(match x.shape()[0] {
         1 => x,
@@ -150,7 +150,7 @@ fn rows(x: &FloatTensor<Cube>, range: Range<usize>) -> FloatTensor<Cube> {
     )
 }
 
-/// Rows of several behind each other; those of no rows are left out.
+/// Rows of several tensors in sequence; empty ranges are left out.
 fn joined<const N: usize>(parts: [(&FloatTensor<Cube>, Range<usize>); N]) -> FloatTensor<Cube> {
     let some = parts.into_iter().filter(|(_, range)| !range.is_empty());
     let mut parts: Vec<_> = some.map(|(x, range)| rows(x, range)).collect();
@@ -160,7 +160,7 @@ fn joined<const N: usize>(parts: [(&FloatTensor<Cube>, Range<usize>); N]) -> Flo
     }
 }
 
-/// Tokens whose first `sinks` are those of other rows.
+/// Tokens whose first `sinks` rows are replaced by other rows.
 fn with_sinks(
     of_tokens: [FloatTensor<Cube>; 2],
     alike: &[FloatTensor<Cube>; 2],
@@ -174,7 +174,7 @@ fn with_sinks(
     })
 }
 
-/// Adds what the tokens of far chunks have beside, `[B, H, F·S, D]`.
+/// Adds the other gradients of tokens of far chunks, `[B, H, F·S, D]`.
 fn add_far(
     of_tokens: [FloatTensor<Cube>; 2],
     of_far: [FloatTensor<Cube>; 2],
@@ -194,7 +194,7 @@ fn add_far(
     })
 }
 
-/// Adds what the last tokens before the chunks of the tail have as receivers, `[B, H, F, D]`.
+/// Adds the gradients of receivers, the last tokens before the tail chunks, `[B, H, F, D]`.
 fn add_receivers(
     dq: FloatTensor<Cube>,
     receivers: FloatTensor<Cube>,

@@ -1,4 +1,4 @@
-//! Gradients of queries: a unit for each query, over the same list of keys as forward.
+//! Gradients of queries: one unit per query, over the same list of keys as the forward pass.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -24,25 +24,25 @@ fn tile(d: usize) -> usize {
     listed::tile(d, 1, STEP, QUERIES)
 }
 
-/// Bytes of shared memory that a block takes.
+/// Shared memory of a block, in bytes.
 pub(super) fn shared_bytes(d: usize) -> usize {
     tile(d) * listed::row_bytes(d, 1)
 }
 
-/// What the pass over queries gives, in `f32`.
+/// Results of the pass over queries, in `f32`.
 pub(super) struct OfQueries {
-    /// The gradient, but for what queries have as receivers of states. `[B, H, N, D]`
+    /// The gradient without that of receivers of states. `[B, H, N, D]`
     pub dq: CubeTensor,
     /// Σ p · dp of every query over its keys. `[B, H, N]`
     pub delta: CubeTensor,
     /// The softmax mass on clusters. `[B, H, N]`
     pub mass: CubeTensor,
-    /// By how much dp of a cluster is more than that of a key with its value. `[B, H, N]`
+    /// The excess of a cluster's dp over that of a key with its value. `[B, H, N]`
     pub bonus: CubeTensor,
 }
 
-/// The pass. `read` is S g of the queries of the tail, g being the gradient of their outputs,
-/// zeros behind. `[B, H, F·S, D]`
+/// The pass. `read` is S g for the queries of the tail, where g is the gradient of their outputs,
+/// followed by zeros. `[B, H, F·S, D]`
 pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
     let Passed {
         inputs: [q, k, v],
@@ -182,7 +182,7 @@ fn queries_kernel<F: Float>(
     let fours = comptime!(d.div_ceil(4));
     let mut listed = Listed::new(tile, d);
 
-    // Units without a query compute what the last one does, and keep it to themselves.
+    // Units without a query repeat the last one, and do not write.
     let query = min(first + unit, end - 1);
     let q_row = row * q.stride(0) + head * q.stride(1) + query * q.stride(2);
     let grad_row = row * grad.stride(0) + head * grad.stride(1) + query * grad.stride(2);
@@ -215,7 +215,7 @@ fn queries_kernel<F: Float>(
         }
     }
 
-    // The clusters that the query looks into, and does not see as such.
+    // The looked-up clusters, which the query does not see as clusters.
     let lookup = Lookup {
         list: (place * tokens + query) * best,
         orders: place * far_chunks as usize * (clusters + 1 + chunk_size as usize),
@@ -227,7 +227,7 @@ fn queries_kernel<F: Float>(
     let mut looked_up = 0usize;
     let mut hidden = 0usize;
 
-    // Σ p · dp is Σ out · grad, but where the output was rounded.
+    // Σ p · dp equals Σ out · grad only without rounding of the output.
     let mut own_delta = sum_of(along);
     if comptime!(sums_delta) {
         if comptime!(best > 0) {
@@ -398,10 +398,10 @@ fn queries_kernel<F: Float>(
     }
 }
 
-/// The weight of a key by its score beyond the log-sum-exp; none of those that come later.
+/// The weight of a key from its score minus the log-sum-exp; 0 for later keys.
 #[cube]
 fn weight_of(score: f32, key: usize, query: usize, seen: &Seen) -> f32 {
-    // No weight is above 1, though forward may have rounded large scores in another way.
+    // No weight is above 1, although the forward pass may have rounded large scores differently.
     let mut weight = min(score, f32::new(0.0)).exp();
     if key < seen.window && seen.near + key > query {
         weight = f32::new(0.0);
@@ -409,8 +409,8 @@ fn weight_of(score: f32, key: usize, query: usize, seen: &Seen) -> f32 {
     weight
 }
 
-/// Adds to `sum` what a query's gradient has of the tokens that it looks up, where that is asked for,
-/// and gives Σ p · dp over them.
+/// Adds the contribution of looked-up tokens to a query's gradient in `sum`, if requested, and
+/// returns Σ p · dp over them.
 #[cube]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 fn look_up<F: Float>(

@@ -1,9 +1,9 @@
-//! From the gradients of clusters and states to those of the tokens that they are of.
+//! From the gradients of clusters and states to those of their tokens.
 //!
-//! Of a far chunk, x_t being its keys, v_t its values, k̄_g and v̄_g the means of its clusters of m_g
-//! tokens, F its state and h its mean key: F = (1/S) Σ (x_t − k̄_g(t)) v_tᵀ, so with dF the gradient of
-//! F, x_t gains dF v_t / S, v_t gains dFᵀ (x_t − k̄_g(t)) / S and k̄_g loses Σ dF v_t / S over its
-//! tokens; then x_t gains dk̄_g / m_g + dh / S, and v_t gains dv̄_g / m_g.
+//! For a far chunk with keys x_t, values v_t, means k̄_g and v̄_g of its clusters of m_g tokens,
+//! state F and mean key h: F = (1/S) Σ (x_t − k̄_g(t)) v_tᵀ. With the gradient dF, x_t gains dF v_t
+//! / S, v_t gains dFᵀ (x_t − k̄_g(t)) / S and k̄_g loses Σ dF v_t / S over its tokens. Then x_t
+//! gains dk̄_g / m_g + dh / S, and v_t gains dv̄_g / m_g.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
@@ -25,19 +25,19 @@ pub(super) struct Summaries<'a> {
     far: &'a Far,
     /// F
     chunks: usize,
-    /// Gradients of the outputs of the tail, zeros behind. `[B, H, F, S, D]`
+    /// Gradients of the outputs of the tail, followed by zeros. `[B, H, F, S, D]`
     slopes: T,
     /// S g of the tail, if there are states. `[B, H, F, S, D]`
     read: Option<T>,
 }
 
-/// What goes back.
+/// The resulting gradients.
 pub(super) struct Back {
     /// To keys and values of far chunks. `[B, H, F·S, D]`
     pub of_tokens: [T; 2],
-    /// To the queries by which chunks choose among states. `[B, H, F, D]`
+    /// Of the receivers, the queries by which chunks mix states. `[B, H, F, D]`
     pub of_receivers: Option<T>,
-    /// To bases.
+    /// Of bases.
     pub of_bases: BlockStatesPrimitive<Cube>,
 }
 
@@ -82,7 +82,7 @@ impl<'a> Summaries<'a> {
         let members = tensor(self.far.members.clone()?)?;
         let of_token = turned(members.clone());
         let alike = &self.far.alike;
-        // An empty cluster has no token to pass anything on to.
+        // An empty cluster has no tokens to receive a gradient.
         let counts = Cube::float_exp(tensor(alike.bias.clone())?);
         let counts = Cube::float_clamp_min(reshape(counts, &[b, h, f, g, 1]), 1.0.into());
         let [mut of_keys, of_values] = of_clusters.map(|x| chunk_by_chunk(x, g));
@@ -166,9 +166,9 @@ impl<'a> Summaries<'a> {
     }
 }
 
-/// Gradients of what a chunk's choice among states is made of.
+/// Gradients of the inputs of a chunk's mixture of states.
 struct Choice {
-    /// As states are kept. `[B, H, F, D, D]`
+    /// Of stored states. `[B, H, F, D, D]`
     of_states: T,
     /// `[B, H, F, D]`
     of_receivers: T,
@@ -176,7 +176,7 @@ struct Choice {
     of_means: T,
 }
 
-/// Gradients of whole states and of bases, from those of states as they are kept.
+/// Gradients of whole states and of bases, from those of stored states.
 fn unprojected(
     of_kept: T,
     own: &States,
@@ -188,7 +188,8 @@ fn unprojected(
     };
     let [left, right] = [&key, &value].map(|basis| projection(basis.clone(), d));
     let whole = own.whole.clone();
-    // P F Q is kept of F: P = U Uᵀ gains dK (F Q)ᵀ, which U gains from both of its places.
+    // P F Q is stored for F: P = U Uᵀ gains dK (F Q)ᵀ, and U receives it from both of its
+    // occurrences.
     let of_left = multiply(
         of_kept.clone(),
         turned(multiply(whole.clone(), right.clone())),
@@ -206,7 +207,7 @@ fn unprojected(
     Some((of_whole, BlockStatesPrimitive::Compressed { key, value }))
 }
 
-/// Rows of the tail in `f32`, zeros behind. `[B, H, N, x]` → `[B, H, F, S, x]`
+/// Rows of the tail in `f32`, followed by zeros. `[B, H, N, x]` → `[B, H, F, S, x]`
 fn tail(passed: &Passed<'_>, x: T) -> T {
     let (settings, shape) = (passed.settings, x.shape());
     let [b, h, n, width] = [shape[0], shape[1], shape[2], shape[3]];
@@ -220,7 +221,7 @@ fn tail(passed: &Passed<'_>, x: T) -> T {
     reshape(filled, &[b, h, far, settings.chunk_size, width])
 }
 
-/// A product by a kernel that is known to be fast, where there is one.
+/// A product, by a kernel that is known to be fast if there is one.
 fn multiply(lhs: T, rhs: T) -> T {
     match product(&lhs, &rhs) {
         Some(done) => done,
@@ -236,7 +237,7 @@ fn reshape(x: T, shape: &[usize]) -> T {
     Cube::float_reshape(x, Shape::from(shape.to_vec()))
 }
 
-/// With the last two dimensions in each other's place.
+/// With the last two dimensions swapped.
 fn turned(x: T) -> T {
     let rank = x.shape().num_dims();
     Cube::float_swap_dims(x, rank - 2, rank - 1)

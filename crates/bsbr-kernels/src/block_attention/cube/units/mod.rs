@@ -1,7 +1,8 @@
 //! The softmax of [`attend`](super::attend) on the matrix units of CUDA, for half precision.
 //!
-//! A plane takes 32 queries. Their products with 64 keys stay in its registers, as do the sums of
-//! values: what a product gives is where the next one wants it, up to rounding to half precision.
+//! A plane computes 32 queries. Their products with 64 keys and the sums of values stay in its
+//! registers: the result of one product has the layout that the next one needs, after rounding to
+//! half precision.
 
 mod rows;
 mod tile;
@@ -32,7 +33,7 @@ const PLANES: usize = 4;
 /// Units of a block.
 const UNITS: usize = PLANES * PLANE;
 
-/// Rows that a matrix unit multiplies, [`WIDE`] columns of [`DEEP`] numbers each.
+/// Times [`HIGH`], the number of queries of a plane.
 const HIGH: usize = 16;
 const WIDE: usize = 8;
 const DEEP: usize = 16;
@@ -49,13 +50,13 @@ const KEYS: usize = 64;
 /// Numbers that are read together.
 const LINE: usize = 4;
 
-/// Pairs between rows of keys beyond their own, so that what is read at once is in different banks.
+/// Padding between rows of keys, in pairs, so that simultaneous reads use different banks.
 const KEY_PAD: usize = 4;
 
-/// The same of rows of values, of two tokens each.
+/// The same for rows of values, of two tokens each.
 const VALUE_PAD: usize = 8;
 
-/// The widest head whose queries and sums of values fit into registers.
+/// The largest head dimension for which queries and sums of values fit into registers.
 const WIDEST: usize = 64;
 
 /// Two numbers in one register.
@@ -64,7 +65,7 @@ type Pair<F> = Vector<F, Const<2>>;
 /// Registers of a matrix.
 type Registers<F> = Array<Pair<F>>;
 
-/// Bytes of shared memory that a block takes.
+/// Shared memory of a block, in bytes.
 fn shared_bytes(d: usize) -> usize {
     4 * KEYS * (d / 2 + KEY_PAD) + 4 * KEYS / 2 * (d + VALUE_PAD) + 4 * KEYS
 }
@@ -82,7 +83,7 @@ pub(crate) fn fits(device: &CubeDevice, dtype: DType, d: usize) -> bool {
         n: WIDE as u32,
         k: DEEP as u32,
     };
-    // Others lay out registers in other ways, if they have such units.
+    // Other devices have different register layouts, if they have such units.
     is_cuda(device)
         && dtype != DType::F32
         && properties.features.matmul.mma.contains(&needed)
@@ -92,7 +93,7 @@ pub(crate) fn fits(device: &CubeDevice, dtype: DType, d: usize) -> bool {
         && shared_bytes(d) <= hardware.max_shared_memory_size
 }
 
-/// The same tensor, or a copy whose rows can be read by lines.
+/// The same tensor, or a copy with rows that can be read by lines.
 fn by_lines(x: CubeTensor) -> CubeTensor {
     let strides = x.meta.strides();
     let aligned = strides[..3]
@@ -104,7 +105,7 @@ fn by_lines(x: CubeTensor) -> CubeTensor {
     }
 }
 
-/// As [`attend`](super::attend::attend).
+/// Same as [`attend`](super::attend::attend).
 pub(super) fn attend(
     [q, k, v]: [CubeTensor; 3],
     alike: Option<Alike>,
@@ -207,7 +208,7 @@ fn attend_kernel<F: Float, N: Size>(
         let own_keys = load_lines::<F, N>(k, keys, &seen, start, 1usize, 0usize, d);
         let low_values = load_lines::<F, N>(v, values, &seen, start, 2usize, 0usize, d);
         let high_values = load_lines::<F, N>(v, values, &seen, start, 2usize, 1usize, d);
-        // Nobody reads the last tile any more.
+        // The last tile is no longer read.
         sync_cube();
         tile.store_keys::<N>(&own_keys, d);
         tile.store_values::<N>(&low_values, &high_values, d);
@@ -232,7 +233,7 @@ fn attend_kernel<F: Float, N: Size>(
 
     if comptime!(with_state) {
         if far > 0 {
-            // The state's rows are like values, with weights M · scale · q.
+            // The state's rows act as values, with weights M · scale · q.
             sync_cube();
             tile.store_state::<N>(states, place * far_chunks + far - 1, d);
             sync_cube();

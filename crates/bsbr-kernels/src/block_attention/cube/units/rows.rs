@@ -18,20 +18,20 @@ const COLUMNS: usize = KEYS / WIDE;
 /// Rows of a unit.
 const ROWS: usize = 2 * TWICE;
 
-/// What is known of a unit's rows.
+/// The state of a unit's rows.
 #[derive(CubeType)]
 pub(super) struct Weighed {
     /// The highest score.
     pub most: Array<f32>,
     /// The sum of all weights.
     pub norm: Array<f32>,
-    /// The sum of those of clusters.
+    /// The sum of the weights of clusters.
     pub mass: Array<f32>,
 }
 
 #[cube]
 impl Weighed {
-    /// Of rows that have seen nothing yet.
+    /// The initial state.
     pub fn new() -> Self {
         let mut most = Array::<f32>::new(ROWS);
         let mut norm = Array::<f32>::new(ROWS);
@@ -45,7 +45,7 @@ impl Weighed {
         Weighed { most, norm, mass }
     }
 
-    /// Adds up what the four units of a row have of it.
+    /// Sums the parts of the four units of a row.
     pub fn of_all_columns(&mut self) {
         #[unroll]
         for at in 0..ROWS {
@@ -87,7 +87,7 @@ pub(super) fn zeros(#[comptime] count: usize) -> Sequence<Registers<f32>> {
     all
 }
 
-/// The queries of a plane. Rows without one take the last, and what comes of it is not written.
+/// The queries of a plane. Rows without one repeat the last, and their results are not written.
 #[cube]
 pub(super) fn take_queries<F: Float>(
     q: &Tensor<F>,
@@ -148,7 +148,7 @@ pub(super) fn multiply<F: Float>(
     scores
 }
 
-/// Puts weights in the place of scores, and scales what there is of sums to the same highest score.
+/// Replaces scores by weights, and rescales the sums to the same highest score.
 #[cube]
 #[allow(clippy::too_many_arguments)] // what a kernel is given
 #[allow(clippy::collapsible_if)] // the outer ones are the same for all units
@@ -226,7 +226,7 @@ pub(super) fn weigh(
     }
 }
 
-/// Adds the values of a tile, weighed.
+/// Adds the weighted values of a tile.
 #[cube]
 pub(super) fn add_values<F: Float>(
     weights: &Sequence<Registers<f32>>,
@@ -238,7 +238,7 @@ pub(super) fn add_values<F: Float>(
     let wide = comptime!(d / WIDE);
     #[unroll]
     for step in 0..comptime!(KEYS / DEEP) {
-        // The weights of two matrices side by side are one that is as deep as matrix units take.
+        // The weights of two adjacent matrices form one of the depth of matrix units.
         let mut own = Sequence::<Registers<F>>::new();
         #[unroll]
         for high in 0..TWICE {
@@ -262,7 +262,7 @@ pub(super) fn add_values<F: Float>(
     }
 }
 
-/// Adds M · scale · q S, the state S in the place of values.
+/// Adds M · scale · q S, with the state S as values.
 #[cube]
 pub(super) fn add_states<F: Float>(
     queries: &Sequence<Registers<F>>,

@@ -7,14 +7,14 @@ use super::super::attend::HIDDEN;
 use super::super::listed::Seen;
 use super::{KEY_PAD, KEYS, LINE, Pair, UNITS, VALUE_PAD};
 
-/// A part of what is seen, each number where the matrix units want it.
+/// A part of the keys, in the layout of the matrix units.
 #[derive(CubeType)]
 pub(super) struct Tile<F: Float> {
     /// Two numbers of a key together, key by key.
     pub keys: Shared<[Pair<F>]>,
     /// The same number of two values together, pair by pair.
     pub values: Shared<[Pair<F>]>,
-    /// What is added to scores.
+    /// The bias of scores.
     pub bias: Shared<[f32]>,
 }
 
@@ -74,7 +74,7 @@ impl<F: Float> Tile<F> {
         }
     }
 
-    /// ln m of clusters, and what hides keys that are none.
+    /// ln m of clusters, and the mask of missing keys.
     pub fn store_bias(&mut self, bias: &Tensor<f32>, seen: &Seen, start: usize) {
         let unit = UNIT_POS_X as usize;
         if unit < KEYS {
@@ -89,7 +89,7 @@ impl<F: Float> Tile<F> {
         }
     }
 
-    /// Stores a state in the place of values, its rows as if they were some.
+    /// Stores a state as values.
     pub fn store_state<N: Size>(
         &mut self,
         states: &Tensor<Vector<f32, N>>,
@@ -124,9 +124,9 @@ pub(super) fn pair_of<F: Float>(low: F, high: F) -> Pair<F> {
     pair
 }
 
-/// A unit's lines of a tile of keys or values: of every `step`-th row from `from` on. They are of the
-/// window, of sinks, of clusters, or zeros; where a tile has one kind alone, as most have, nothing
-/// keeps its reads from being on their way at once.
+/// A unit's lines of a tile of keys or values: every `step`-th row from `from` on. They are from
+/// the window, sinks or clusters, or zeros. If a tile has only one kind, as most have, its reads
+/// are independent and can overlap.
 #[cube]
 pub(super) fn load_lines<F: Float, N: Size>(
     x: &Tensor<Vector<F, N>>,
@@ -164,7 +164,7 @@ pub(super) fn load_lines<F: Float, N: Size>(
         for i in 0..count {
             let item = unit + i * UNITS;
             let (key, line) = (start + item / lines * step + from, item % lines);
-            // What is read in vain is read where there is something.
+            // Unused reads use a valid address.
             let mut token = seen.near + key;
             if key >= seen.window {
                 token = min(key - seen.window, seen.near);
