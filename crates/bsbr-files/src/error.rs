@@ -1,60 +1,60 @@
-//! What can go wrong with output.
+//! Errors of writing output.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A place that cannot be written.
+/// A path that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// The operating system refused.
+    /// The operating system refused access.
     #[error("{path}: {source}; choose a place that can be written to")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is something where a folder is to be made.
+    /// The path of a new folder exists and is not an empty folder.
     #[error("{path}: exists and is not an empty folder; choose another, or remove it first")]
     Occupied {
-        /// The place.
+        /// The path.
         path: PathBuf,
     },
-    /// There is a folder where a file is to be written.
+    /// The path of a file is a folder.
     #[error("{path}: is a folder; give the name of a file")]
     IsFolder {
-        /// The place.
+        /// The path.
         path: PathBuf,
     },
-    /// A path that names nothing that could be made.
+    /// A path without a usable name.
     #[error("{path}: does not name a file or folder; give the one to be made")]
     NoName {
         /// The path.
         path: PathBuf,
     },
-    /// A disk without room.
+    /// A disk with too little space.
     #[error(
         "{path}: {needed} bytes are needed and the disk has {free} left; \
          make room, or choose another place"
     )]
     Full {
-        /// The place.
+        /// The path.
         path: PathBuf,
-        /// Bytes that are to be written.
+        /// Bytes to write.
         needed: u64,
-        /// Bytes that there is room for.
+        /// Free bytes.
         free: u64,
     },
-    /// Another process writes there.
+    /// Another process writes to the path.
     #[error(
         "{path}: {} writes there; wait until it ends, or choose another place",
         process(*.holder)
     )]
     InUse {
-        /// The place.
+        /// The path.
         path: PathBuf,
-        /// The other's process id, where it could be read.
+        /// The other's process id, if it could be read.
         holder: Option<u32>,
     },
 }
@@ -67,7 +67,7 @@ fn process(holder: Option<u32>) -> String {
 }
 
 impl FileError {
-    /// What makes an error of the system one of this path.
+    /// Adds this path to a system error.
     pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::Io { path, source }

@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Atomic writes of files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -8,27 +8,27 @@ use crate::error::FileError;
 use crate::space;
 use crate::temporary::{self, file_beside, folder_of};
 
-/// Writes a file, or replaces it, through to the disk. The folder that it is in is made where there
-/// is none.
+/// Writes or replaces a file and flushes it to the disk. Its folder is created if it does not
+/// exist.
 ///
 /// # Errors
 ///
-/// [`FileError`] where the place cannot be written; what was there is then untouched.
+/// [`FileError`] if the path cannot be written; an existing file is then unchanged.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     write_file_with(path, |file| {
         file.write_all(bytes).map_err(FileError::io(path))
     })
 }
 
-/// Lets `fill` write a file, and puts it in its place once that is done.
+/// Lets `fill` write a file, and moves it to its path when complete.
 ///
-/// A link is followed, and what is there but is no plain file, such as a pipe, is written to as it
-/// is.
+/// Links are followed, and an existing path that is not a plain file, such as a pipe, is written to
+/// directly.
 ///
 /// # Errors
 ///
-/// [`FileError`] as `E` where the place cannot be written, and what `fill` gives; what was there is
-/// then untouched.
+/// [`FileError`] as `E` if the path cannot be written, and errors of `fill`; an existing file is
+/// then unchanged.
 pub fn write_file_with<E: From<FileError>>(
     path: &Path,
     fill: impl FnOnce(&mut File) -> Result<(), E>,
@@ -36,12 +36,11 @@ pub fn write_file_with<E: From<FileError>>(
     write(path, |_, file| fill(file))
 }
 
-/// The same, for what writes to a path of its own: `fill` is given that of the unfinished file, and
-/// writes into it.
+/// The same for writers that take a path: `fill` writes to the path of the unfinished file.
 ///
 /// # Errors
 ///
-/// As [`write_file_with`].
+/// Same as [`write_file_with`].
 pub fn write_file_at<E: From<FileError>>(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
@@ -65,7 +64,7 @@ fn write<E: From<FileError>>(
     let unfinished = beside.path().to_owned();
     fill(&unfinished, beside.as_file_mut())?;
     if let Ok(before) = fs::metadata(&place) {
-        // Who may read it stays as it was, where the system lets that be said.
+        // Keeps the file's permissions, if the system allows that.
         let _ = beside.as_file().set_permissions(before.permissions());
     }
     beside.as_file().sync_all().map_err(FileError::io(path))?;
@@ -76,12 +75,12 @@ fn write<E: From<FileError>>(
     Ok(())
 }
 
-/// Says before any work that a file of `bytes` bytes could not be written to `path`.
+/// Checks before any work that a file of `bytes` bytes can be written to `path`.
 ///
 /// # Errors
 ///
-/// [`FileError`] where it is a folder, its folder is missing or cannot be written, or the disk has
-/// no room.
+/// [`FileError`] if it is a folder, its folder is missing or cannot be written, or the disk has too
+/// little space.
 pub fn check_file(path: &Path, bytes: u64) -> Result<(), FileError> {
     let place = place(path)?;
     if is_special(&place) {
@@ -93,7 +92,7 @@ pub fn check_file(path: &Path, bytes: u64) -> Result<(), FileError> {
     space::check(folder, path, bytes)
 }
 
-/// Where a file is once links are followed.
+/// The path of a file after links are followed.
 fn place(path: &Path) -> Result<PathBuf, FileError> {
     if path.is_dir() {
         return Err(FileError::IsFolder {
@@ -108,7 +107,7 @@ fn place(path: &Path) -> Result<PathBuf, FileError> {
     Ok(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
 }
 
-/// Whether there is something else than a file: a pipe, a terminal, `/dev/null`.
+/// Whether the path exists but is not a file: a pipe, a terminal, `/dev/null`.
 fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file())
 }

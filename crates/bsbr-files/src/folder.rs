@@ -1,4 +1,4 @@
-//! Folders that are there whole or not at all.
+//! Atomic writes of folders.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,35 +10,36 @@ use crate::file::write_file;
 use crate::space;
 use crate::temporary::{self, Folder, file_beside, folder_of, is_unfinished, sync};
 
-/// The file whose presence makes a folder a model; it is moved last.
+/// The file that makes a folder a model; it is moved last.
 const LAST: &str = "config.json";
-/// What is written of a folder that is moved file by file.
+/// The contents of a folder that is moved file by file.
 const CONTENT: &str = "content";
-/// The names of what has been moved, or is about to be: a line each.
+/// The names of moved files, and of the next one, one per line.
 const MOVED: &str = "moved";
-/// What a new disk has in it.
+/// The entry of a new disk.
 const OF_THE_DISK: &str = "lost+found";
 
-/// How a folder comes to its place.
+/// How a folder is moved to its path.
 enum Place {
-    /// It is written beside and renamed to this.
+    /// It is written beside this path and renamed.
     Beside(PathBuf),
-    /// It is an empty folder that cannot be replaced, such as a mount point: what is written into a
-    /// folder in it is moved up.
+    /// The path is an empty folder that cannot be replaced, such as a mount point: files are
+    /// written to a subfolder and moved up.
     Inside(PathBuf),
 }
 
-/// Says before any work that a folder of `bytes` bytes could not be made at `out`.
+/// Checks before any work that a folder of `bytes` bytes can be made at `out`.
 ///
 /// # Errors
 ///
-/// [`FileError`] where `out` has something in it, cannot be made or written, or the disk has no room.
+/// [`FileError`] if `out` is not empty, cannot be made or written, or the disk has too little
+/// space.
 pub fn check_folder(out: &Path, bytes: u64) -> Result<(), FileError> {
     let known = match place(out)? {
         Place::Inside(folder) => folder,
         Place::Beside(target) => {
             let mut parent = folder_of(&target).to_owned();
-            // Folders above it are made when it is.
+            // Missing parent folders will be created.
             while !parent.exists() {
                 parent = match parent.parent() {
                     Some(above) if !above.as_os_str().is_empty() => above.to_owned(),
@@ -52,13 +53,12 @@ pub fn check_folder(out: &Path, bytes: u64) -> Result<(), FileError> {
     space::check(&known, out, bytes)
 }
 
-/// Lets `fill` write into a new folder, and puts that in the place of `out`; folders above it are
-/// made.
+/// Lets `fill` write to a new folder, and moves it to `out`; parent folders are created.
 ///
 /// # Errors
 ///
-/// [`FileError`] as `E` where `out` has something in it or cannot be made, and what `fill` gives.
-/// Nothing is left behind then.
+/// [`FileError`] as `E` if `out` is not empty or cannot be made, and errors of `fill`. In this case
+/// nothing is left behind.
 pub fn write_folder<E: From<FileError>>(
     out: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
@@ -125,8 +125,8 @@ fn occupied(out: &Path) -> FileError {
     }
 }
 
-/// Whether an empty folder is on the same mount as the one that it is in, which can be written: then
-/// a file can be renamed from there into it.
+/// Whether an empty folder is on the same mount as its parent, and the parent is writable: then a
+/// folder can be renamed onto it.
 fn can_be_replaced(folder: &Path) -> bool {
     let Some(parent) = folder.parent() else {
         return false;
@@ -147,7 +147,7 @@ fn can_be_replaced(folder: &Path) -> bool {
     empty && moved
 }
 
-/// Moves what is in `below`, which is in `folder`, to `folder`.
+/// Moves the contents of `below`, a subfolder of `folder`, to `folder`.
 fn move_up(below: &Path, folder: &Path) -> Result<(), FileError> {
     let content = below.join(CONTENT);
     let mut names: Vec<OsString> = fs::read_dir(&content)
@@ -173,7 +173,7 @@ fn move_up(below: &Path, folder: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Removes from `folder` what was moved there from `below`, a folder in it.
+/// Removes from `folder` what was moved there from its subfolder `below`.
 fn take_back(below: &Path, folder: &Path) {
     let Ok(moved) = fs::read_to_string(below.join(MOVED)) else {
         return;
@@ -185,7 +185,7 @@ fn take_back(below: &Path, folder: &Path) {
             continue;
         }
         let path = folder.join(name);
-        // What cannot be removed makes the folder one that is not empty, which is said.
+        // If something cannot be removed, the folder is not empty, which is reported.
         let _ = match path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             true => fs::remove_dir_all(&path),
             false => fs::remove_file(&path),

@@ -6,13 +6,12 @@ use std::path::Path;
 
 use crate::error::FileError;
 
-/// Appends a line to a file in one write, so that a kill leaves it whole or not there, and lines of
-/// two processes do not mix. Where the last line was cut short all the same, the new one does not
-/// join it.
+/// Appends a line to a file in one write, so it is complete or absent after a kill, and lines of
+/// two processes do not mix. If the last line is incomplete, the new one starts on its own line.
 ///
 /// # Errors
 ///
-/// [`FileError::Io`] where the file cannot be written.
+/// [`FileError::Io`] if the file cannot be written.
 pub fn append_line(path: &Path, line: &str) -> Result<(), FileError> {
     let append = || {
         let mut file = OpenOptions::new()

@@ -1,4 +1,4 @@
-//! One process for each place.
+//! Locks that exclude other processes from a path.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::error::FileError;
 use crate::temporary::{LOCK, folder_of, hidden, is_at};
 
-/// Times that a lock is tried again which its holder removed meanwhile.
+/// The maximum number of retries if the holder of a lock removes it.
 const TRIES: usize = 100;
 
-/// Keeps other processes from a file or folder until it is dropped.
+/// Excludes other processes from a file or folder until it is dropped.
 ///
-/// It is a lock of the system on a hidden file beside the place, which holds the process's id. The
-/// system releases it when the process ends, however that ends.
+/// It is a system lock on a hidden file beside the path, which contains the process's id. The
+/// system releases it when the process ends for any reason.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -21,12 +21,12 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of `place`, which need not be there; the folder that it is in is made.
+    /// Takes the lock of `place`, which need not exist; its parent folder is created.
     ///
     /// # Errors
     ///
-    /// [`FileError::InUse`] where another process, or another part of this one, has it, and
-    /// [`FileError::Io`] where it cannot be made.
+    /// [`FileError::InUse`] if another process, or another part of this one, holds it, and
+    /// [`FileError::Io`] if it cannot be made.
     pub fn acquire(place: &Path) -> Result<Self, FileError> {
         let real = resolved(place);
         if real.file_name().is_none() {
@@ -35,7 +35,7 @@ impl Lock {
         let parent = folder_of(&real);
         fs::create_dir_all(parent).map_err(FileError::io(parent))?;
         match Self::at(place, parent.join(hidden(&real, LOCK))) {
-            // A folder may be writable where the one that it is in is not.
+            // A folder may be writable although its parent is not.
             Err(FileError::Io { .. }) if real.is_dir() => Self::at(place, real.join(LOCK)),
             other => other,
         }
@@ -52,7 +52,7 @@ impl Lock {
                 .open(&path)
                 .map_err(io)?;
             match file.try_lock() {
-                // Its holder has removed it since it was opened.
+                // Its holder has removed it after it was opened.
                 Ok(()) if !is_at(&file, &path) => continue,
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -61,7 +61,7 @@ impl Lock {
                         holder: holder(&path),
                     });
                 }
-                // Some disks of networks lock nothing.
+                // Some network disks do not support locks.
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
                 Err(TryLockError::Error(error)) => return Err(io(error)),
             }
@@ -79,7 +79,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while it is held, so that nobody else's is.
+        // Removed while it is held, so that no other process's lock is removed.
         if is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
@@ -90,7 +90,7 @@ fn holder(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// The place as everybody finds it, however it was named: links are followed as far as it exists.
+/// The canonical path: links are followed in the part that exists.
 fn resolved(place: &Path) -> PathBuf {
     if let Ok(real) = place.canonicalize() {
         return real;

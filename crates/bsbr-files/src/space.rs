@@ -1,10 +1,10 @@
-//! Room on a disk.
+//! Disk space.
 
 use std::path::Path;
 
 use crate::error::FileError;
 
-/// Refuses a folder whose disk has less room than `bytes`. What the system does not tell passes.
+/// Refuses a folder whose disk has less than `bytes` bytes of space. Unknown space is accepted.
 #[cfg(unix)]
 pub(crate) fn check(folder: &Path, place: &Path, bytes: u64) -> Result<(), FileError> {
     let Ok(disk) = rustix::fs::statvfs(folder) else {
@@ -21,7 +21,7 @@ pub(crate) fn check(folder: &Path, place: &Path, bytes: u64) -> Result<(), FileE
     }
 }
 
-/// What the system does not tell passes.
+/// Unknown space is accepted.
 #[cfg(not(unix))]
 pub(crate) fn check(_: &Path, _: &Path, _: u64) -> Result<(), FileError> {
     Ok(())

@@ -1,7 +1,6 @@
-//! Names that only unfinished output has.
+//! Temporary names of unfinished output.
 //!
-//! Each is locked by the process that writes it, for as long as that lives. One that can be locked
-//! is therefore abandoned.
+//! The writing process holds a lock on it while it lives, so an unlocked one is abandoned.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -10,20 +9,20 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Stands in every such name, behind the name of what is written.
+/// Marks such a name, after the name of the output.
 const MARK: &str = ".bsbr-";
-/// What names of unfinished output end with.
+/// The extension of temporary names.
 const ENDING: &str = ".tmp";
-/// What names of locks end with.
+/// The extension of locks.
 pub(crate) const LOCK: &str = ".bsbr-lock";
-/// Characters of a name that are drawn.
+/// The number of random characters of a name.
 const RANDOM: usize = 12;
-/// Bytes of a name that are kept in the other one; systems allow 255 of all.
+/// The maximum number of bytes kept from the original name; systems allow 255 in total.
 const KEPT: usize = 180;
-/// Times that another name is tried where a process that clears away takes the first.
+/// The maximum number of retries if another process's cleanup removes the name.
 const TRIES: usize = 16;
 
-/// A new file beside `path`, removed when it is dropped.
+/// A new file beside `path`, which is removed when it is dropped.
 pub(crate) fn file_beside(path: &Path) -> io::Result<NamedTempFile> {
     let prefix = hidden(path, MARK);
     let mut tries = 0;
@@ -40,10 +39,10 @@ pub(crate) fn file_beside(path: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// A new folder that is removed when it is dropped; renamed before, it is no longer there.
+/// A new folder, which is removed when it is dropped, unless it was renamed.
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
-    /// Locked while the folder is in use. Where folders cannot be locked, none is cleared away.
+    /// Locked while the folder is in use. If folders cannot be locked, none is removed.
     handle: Option<File>,
 }
 
@@ -71,13 +70,13 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Nothing can be done where it fails; the error that led here is the one to report.
+        // A failure here cannot be handled; the caller reports the original error.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Removes unfinished output and locks that no process holds from `folder`; `inside` is called for
-/// each folder of unfinished output before.
+/// Removes unfinished output and locks that no process holds from `folder`; first calls `inside`
+/// for each folder of unfinished output.
 pub(crate) fn remove_abandoned(folder: &Path, inside: impl Fn(&Path)) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
@@ -87,7 +86,7 @@ pub(crate) fn remove_abandoned(folder: &Path, inside: impl Fn(&Path)) {
         let Ok(kind) = entry.file_type() else {
             continue;
         };
-        // Opening what is neither could wait for ever.
+        // Opening other kinds could block forever.
         if !is_unfinished(&name) || !(kind.is_file() || kind.is_dir()) {
             continue;
         }
@@ -97,7 +96,7 @@ pub(crate) fn remove_abandoned(folder: &Path, inside: impl Fn(&Path)) {
         if handle.try_lock().is_err() {
             continue;
         }
-        // What cannot be removed stays, and hurts nobody.
+        // What cannot be removed stays, which is harmless.
         let _ = match kind.is_dir() {
             true => {
                 inside(&path);
@@ -108,10 +107,10 @@ pub(crate) fn remove_abandoned(folder: &Path, inside: impl Fn(&Path)) {
     }
 }
 
-/// Whether only unfinished output, or a lock, has this name.
+/// Whether a name is that of unfinished output or a lock.
 pub(crate) fn is_unfinished(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else {
-        // The part that is ours is plain; the rest may be anything.
+        // Our part of the name is ASCII; the rest may be anything.
         return is_unfinished(OsStr::new(&*name.to_string_lossy()));
     };
     if !name.starts_with('.') {
@@ -126,7 +125,7 @@ pub(crate) fn is_unfinished(name: &OsStr) -> bool {
         })
 }
 
-/// A hidden name made of that of `path` and of what follows it.
+/// A hidden name made of that of `path` and an ending.
 pub(crate) fn hidden(path: &Path, ending: &str) -> OsString {
     let name = path.file_name().unwrap_or_default();
     let mut hidden = OsString::from(".");
@@ -141,12 +140,12 @@ pub(crate) fn hidden(path: &Path, ending: &str) -> OsString {
     hidden
 }
 
-/// Locks a file or folder that was just made; false where another process has cleared it away.
+/// Locks a file or folder that was just made; false if another process has removed it.
 pub(crate) fn holds(handle: &File, path: &Path) -> bool {
     match handle.try_lock() {
         Ok(()) => is_at(handle, path),
         Err(TryLockError::WouldBlock) => false,
-        // Where nothing can be locked, nothing is cleared away.
+        // Without locks, nothing is removed.
         Err(TryLockError::Error(_)) => true,
     }
 }
@@ -176,7 +175,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Writes a folder's entries through to the disk, on systems that can.
+/// Flushes a folder's entries to the disk, if the system supports it.
 pub(crate) fn sync(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
