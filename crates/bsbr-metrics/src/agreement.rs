@@ -1,4 +1,4 @@
-//! Whether two models would choose the same tokens.
+//! Agreement of two models' token choices.
 
 use std::cmp::Ordering;
 
@@ -15,9 +15,9 @@ pub const LARGEST_K: usize = 10;
 pub struct Agreement {
     /// Whether the first choice is the same: 0 or 1.
     pub top1: f64,
-    /// The share of the five best tokens that both models name.
+    /// The share of the top five tokens that both models have.
     pub top5: f64,
-    /// The share of the ten best tokens that both models name.
+    /// The share of the top ten tokens that both models have.
     pub top10: f64,
 }
 
@@ -28,7 +28,7 @@ pub struct Agreement {
 /// and logits that are not finite.
 pub fn agreement<T: Real>(dense: &[T], arm: &[T]) -> Result<Agreement, MetricError> {
     check::same_length("logits", dense, arm)?;
-    // The ten best in order hold the five best and the best.
+    // The top ten in order contain the top five and the top one.
     let (a, b) = (top_k(dense, LARGEST_K)?, top_k(arm, LARGEST_K)?);
     Ok(Agreement {
         top1: shared(&a[..1], &b[..1]),
@@ -37,12 +37,12 @@ pub fn agreement<T: Real>(dense: &[T], arm: &[T]) -> Result<Agreement, MetricErr
     })
 }
 
-/// `|topk(a) ∩ topk(b)| / k`: the share of the k best tokens that both rows
-/// name, whatever their order among them, in 0..=1.
+/// `|topk(a) ∩ topk(b)| / k`: the share of the top k tokens that both rows have, in
+/// any order, in 0..=1.
 ///
 /// # Errors
-/// [`MetricError::KOutOfRange`] where k is zero or exceeds the vocabulary, rows
-/// of different lengths, empty rows, and logits that are not finite.
+/// [`MetricError::KOutOfRange`] if k is zero or exceeds the vocabulary; rows of
+/// different lengths, empty rows, and logits that are not finite.
 pub fn top_k_overlap<T: Real>(a: &[T], b: &[T], k: usize) -> Result<f64, MetricError> {
     check::same_length("logits", a, b)?;
     Ok(shared(&top_k(a, k)?, &top_k(b, k)?))
@@ -51,12 +51,11 @@ pub fn top_k_overlap<T: Real>(a: &[T], b: &[T], k: usize) -> Result<f64, MetricE
 /// The ids of the k largest logits, best first; equal logits are ordered by
 /// lower id, so that the answer is unique.
 ///
-/// The k best are selected in time linear in the vocabulary, and only they are
-/// sorted.
+/// Selection takes time linear in the vocabulary, and only the top k are sorted.
 ///
 /// # Errors
-/// [`MetricError::KOutOfRange`] where k is zero or exceeds the vocabulary, and
-/// logits that are not finite.
+/// [`MetricError::KOutOfRange`] if k is zero or exceeds the vocabulary; logits that
+/// are not finite.
 pub fn top_k<T: Real>(logits: &[T], k: usize) -> Result<Vec<usize>, MetricError> {
     check::not_empty("logits", logits)?;
     check::finite("logit", logits)?;

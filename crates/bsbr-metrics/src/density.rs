@@ -1,17 +1,18 @@
-//! How spread one query's attention is over the keys that it sees.
+//! The spread of one query's attention over the keys that it sees.
 //!
-//! Two measures, both shares of the n visible key positions: how many get more
-//! than a threshold, and the *effective* share `exp(H)/n`, with H the entropy of
-//! the weights in nats. `exp(H)`, the perplexity of the distribution, is the
-//! number of keys over which a uniform attention would be as spread: n gives 1,
-//! a single key 1/n.
+//! There are two measures, both as shares of the n visible key positions: the
+//! share with a weight above a threshold, and the *effective* share `exp(H)/n`,
+//! where H is the entropy of the weights in nats. `exp(H)`, the perplexity of
+//! the distribution, is the number of keys of a uniform attention with the same
+//! entropy: n keys give 1, a single key 1/n.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{MetricError, Real, check};
 
-/// How far from 1 the sum of the weights may be: a softmax in bfloat16 keeps
-/// eight bits of each weight, so its sum is off by less than 2⁻⁸ plus rounding.
+/// The maximum deviation of the weights' sum from 1: a softmax in bfloat16 keeps
+/// eight bits of each weight, so its sum deviates by less than 2⁻⁸ plus
+/// rounding.
 const SUM_TOLERANCE: f64 = 1e-2;
 
 /// The density of one query's attention.
@@ -31,13 +32,13 @@ pub struct AttentionDensity {
 
 /// The density of attention weights over key positions.
 ///
-/// Pass the positions that the query sees and no others: hidden ones would
-/// count in n. The weights are divided by their sum, which must be close to 1.
+/// Pass only the positions that the query sees, because hidden ones would count
+/// in n. The weights are divided by their sum, which must be close to 1.
 ///
 /// # Errors
 /// No weights, weights that are negative or not finite,
-/// [`MetricError::NotDistribution`] where they sum to anything but 1 to within
-/// 1e-2, and a threshold outside 0..1.
+/// [`MetricError::NotDistribution`] if they do not sum to 1 within 1e-2, and a
+/// threshold outside 0..1.
 pub fn attention_density<T: Real>(
     weights: &[T],
     threshold: f64,
@@ -79,7 +80,7 @@ pub fn attention_density<T: Real>(
     }
     let positions = weights.len() as u64;
     let n = positions as f64;
-    // Rounding can leave the bounds by a few units in the last place.
+    // Rounding can exceed the bounds by a few units in the last place.
     let entropy = f64::max(entropy, 0.0).min(n.ln());
     Ok(AttentionDensity {
         positions,

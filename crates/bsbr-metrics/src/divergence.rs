@@ -1,20 +1,20 @@
-//! How far an arm's next-token distribution is from the dense model's:
-//! Kullback–Leibler divergence, in nats.
+//! Kullback–Leibler divergence of an arm's next-token distribution from the
+//! dense model's, in nats.
 //!
 //! The direction is always KL(dense ‖ arm): the expectation is under the dense
-//! model, so that it tells how many nats are lost by coding the dense model's
-//! tokens with the arm's probabilities. For the other direction, swap the
-//! arguments. The sum runs over the vocabulary at one position.
+//! model. It is the cost in nats of coding the dense model's tokens with the
+//! arm's probabilities. For the other direction, swap the arguments. The sum
+//! runs over the vocabulary at one position.
 
 use crate::logits::LogSoftmax;
 use crate::{MetricError, Real, check};
 
-/// KL(dense ‖ arm) at one position, in nats: `Σ_i p_i (ln p_i − ln q_i)` with
-/// p the softmax of the dense logits and q that of the arm's
-/// (Kullback and Leibler, 1951).
+/// KL(dense ‖ arm) at one position, in nats: `Σ_i p_i (ln p_i − ln q_i)`, where
+/// p is the softmax of the dense logits and q that of the arm's (Kullback and
+/// Leibler, 1951).
 ///
-/// Both log-softmaxes are taken in `f64` with the maximum removed. A result
-/// that rounding leaves below zero is reported as zero.
+/// Both log-softmaxes are computed in `f64` with the maximum removed. A result
+/// below zero by rounding is reported as zero.
 ///
 /// # Errors
 /// Rows of different lengths, empty rows, and logits that are not finite.
@@ -27,7 +27,7 @@ pub fn kl<T: Real>(dense: &[T], arm: &[T]) -> Result<f64, MetricError> {
         .map(|(&x, &y)| {
             let ln_p = p.ln_probability(x.into());
             let probability = ln_p.exp();
-            // 0 ln 0 = 0, also where ln p is too small for its exponential.
+            // 0 ln 0 = 0, also if ln p is too small for its exponential.
             if probability > 0.0 {
                 probability * (ln_p - q.ln_probability(y.into()))
             } else {
@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn the_expectation_is_under_the_dense_model() {
-        // The dense model never chooses the second token, so that an arm which
-        // gives it half of its mass loses ln 2; the reverse costs far more.
+        // The dense model never chooses the second token, so an arm that gives
+        // it half of its mass loses ln 2; the reverse costs far more.
         let (sure, unsure) = ([50.0f32, 0.0], [0.0f32, 0.0]);
         assert!((kl(&sure, &unsure).unwrap() - 2f64.ln()).abs() < 1e-12);
         assert!(kl(&unsure, &sure).unwrap() > 20.0);

@@ -1,13 +1,13 @@
-//! What can be wrong with the numbers given to a metric.
+//! Errors in the input of a metric.
 
 /// Why a metric has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetricError {
-    /// There is nothing to measure.
+    /// The input is empty.
     #[error("no {what} to measure")]
     Empty {
-        /// What is missing, in the plural.
+        /// The missing items, in the plural.
         what: &'static str,
     },
     /// Two inputs that belong together have different lengths.
@@ -34,7 +34,7 @@ pub enum MetricError {
         /// The result that overflowed.
         what: &'static str,
     },
-    /// The cosine of a zero vector is undefined.
+    /// The cosine of a zero vector, which is undefined.
     #[error("the {which} vector is zero: it has no direction")]
     ZeroVector {
         /// `left` or `right`.
@@ -48,18 +48,18 @@ pub enum MetricError {
         /// Width of a row.
         width: usize,
     },
-    /// A row of a batch has no value.
+    /// An error in a row of a batch.
     #[error("row {row}: {source}")]
     Row {
         /// Index of the row.
         row: usize,
-        /// What is wrong with it.
+        /// The error.
         source: Box<MetricError>,
     },
-    /// More best tokens asked for than there are, or none.
+    /// A k that is zero or exceeds the number of logits.
     #[error("k is {k}, expected 1 to the vocabulary's {vocabulary}")]
     KOutOfRange {
-        /// The k asked for.
+        /// The requested k.
         k: usize,
         /// Number of logits.
         vocabulary: usize,
@@ -79,13 +79,13 @@ pub enum MetricError {
         what: &'static str,
         /// The value found.
         value: f64,
-        /// The range accepted, in words.
+        /// The accepted range, in words.
         expected: &'static str,
     },
     /// A sample that must be above zero is not.
     #[error("{what} {index} is {value}, expected a number above zero")]
     NotPositive {
-        /// What the sample stands for, in the singular.
+        /// What the sample represents, in the singular.
         what: &'static str,
         /// Its position in the input.
         index: usize,
@@ -113,18 +113,18 @@ pub enum MetricError {
     NotDistribution {
         /// Their sum.
         sum: f64,
-        /// How far from 1 it may be.
+        /// The maximum deviation from 1.
         tolerance: f64,
     },
     /// Windows that would skip tokens, or never advance.
     #[error("stride {stride} with windows of {window}: expected 1 <= stride <= window")]
     Stride {
-        /// Tokens from one window's start to the next.
+        /// Tokens between the starts of consecutive windows.
         stride: usize,
         /// Tokens in a window.
         window: usize,
     },
-    /// The ROUGE scorer refused its configuration.
+    /// The ROUGE scorer rejected its configuration.
     #[error(transparent)]
     Rouge(#[from] rougers::Error),
 }

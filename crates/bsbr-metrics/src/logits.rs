@@ -2,10 +2,10 @@
 
 use crate::{MetricError, Real, check};
 
-/// What turns a logit into a log-probability: `ln p_i = (x_i − max) − ln Σ_j exp(x_j − max)`.
+/// Converts a logit into a log-probability: `ln p_i = (x_i − max) − ln Σ_j exp(x_j − max)`.
 ///
-/// The maximum is taken out first, so that nothing overflows and the largest
-/// term of the sum is 1.
+/// The maximum is subtracted first, so nothing overflows and the largest term of the sum is
+/// 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogSoftmax {
     max: f64,

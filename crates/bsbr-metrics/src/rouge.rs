@@ -1,18 +1,18 @@
-//! ROUGE: how much of a reference text a candidate text recalls (Lin, 2004).
+//! ROUGE: overlap of a candidate text with a reference text (Lin, 2004).
 //!
-//! The scores are those of Google's `rouge-score` package, which reports beside
-//! published summarisation results usually mean; they are computed by the
-//! `rougers` crate and checked against the package in this crate's tests.
+//! The scores equal those of Google's `rouge-score` package, which published summarisation
+//! results usually report. The `rougers` crate computes them, and this crate's tests
+//! compare them with the package.
 //!
-//! - Text in, never token ids. It is lowercased, and every character but the
-//!   ASCII letters and digits separates tokens: `it's` is two tokens, `café` is
-//!   `caf`, and a text in another script has none and scores 0.
+//! - The input is text, never token ids. It is lowercased, and every character except
+//!   ASCII letters and digits separates tokens: `it's` is two tokens, `café` is `caf`, and
+//!   a text in another script has none and scores 0.
 //! - With stemming, tokens of more than three characters go through NLTK's
 //!   Porter stemmer.
-//! - ROUGE-L is the longest common subsequence of the whole texts. ROUGE-Lsum
-//!   takes every line as a sentence and the union of the sentences' longest
-//!   common subsequences: to use it, put one sentence on a line.
-//! - A text without tokens scores 0 throughout, even against itself.
+//! - ROUGE-L is the longest common subsequence of the whole texts. ROUGE-Lsum treats every
+//!   line as a sentence and uses the union of the sentences' longest common subsequences.
+//!   Put one sentence on a line to use it.
+//! - A text without tokens scores 0, even against itself.
 
 use rougers::{RougeScorer, RougeType, Tokenizer};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct RougeScore {
     pub precision: f64,
     /// Matches / units of the reference.
     pub recall: f64,
-    /// Harmonic mean of precision and recall: `2PR / (P + R)`, 0 where both are.
+    /// Harmonic mean of precision and recall: `2PR / (P + R)`, or 0 if both are 0.
     pub f1: f64,
 }
 
@@ -45,12 +45,12 @@ pub struct RougeScores {
     pub rouge_lsum: RougeScore,
 }
 
-/// Scores `candidate` against `reference`. Swapping the two swaps precision and
-/// recall of all but ROUGE-Lsum.
+/// Scores `candidate` against `reference`. Swapping the two swaps precision and recall of
+/// all scores except ROUGE-Lsum.
 ///
 /// # Errors
-/// [`MetricError::Rouge`] if the scorer refuses its own variants, which would be
-/// a defect here and not of the texts.
+/// [`MetricError::Rouge`] if the scorer rejects its own variants, which would be a defect
+/// of this crate.
 pub fn rouge(reference: &str, candidate: &str, stemming: bool) -> Result<RougeScores, MetricError> {
     let variants = vec![
         RougeType::N(1),

@@ -2,8 +2,8 @@
 
 use crate::MetricError;
 
-/// Applies `metric` to each pair of rows of `width` values. The row at fault is
-/// named in the error.
+/// Applies `metric` to each pair of rows of `width` values. Errors name the
+/// row.
 pub(crate) fn map_rows<T, R>(
     left: &[T],
     right: &[T],

@@ -1,16 +1,16 @@
-//! How alike two vectors are: cosine and mean squared error.
+//! Similarity of two vectors: cosine and mean squared error.
 
 use crate::rows::map_rows;
 use crate::{MetricError, Real, check};
 
 /// Cosine of the angle between two vectors: `a·b / (‖a‖ ‖b‖)`, in −1..=1.
 ///
-/// Each vector is divided by its largest magnitude first, so that squares
-/// neither overflow nor vanish.
+/// Each vector is divided by its largest magnitude first, so that squares neither
+/// overflow nor underflow.
 ///
 /// # Errors
-/// [`MetricError::ZeroVector`] where a vector is all zeros, since it has no
-/// direction; lengths that differ, nothing to measure, and non-finite values.
+/// [`MetricError::ZeroVector`] if a vector is all zeros, because it has no
+/// direction; different lengths, empty input, and non-finite values.
 pub fn cosine<T: Real>(a: &[T], b: &[T]) -> Result<f64, MetricError> {
     check::same_length("vector components", a, b)?;
     check::finite("left component", a)?;
@@ -24,15 +24,15 @@ pub fn cosine<T: Real>(a: &[T], b: &[T]) -> Result<f64, MetricError> {
         a_square += x * x;
         b_square += y * y;
     }
-    // The scaled squares lie in 1..=n; rounding alone can leave −1..=1.
+    // The scaled squares are in 1..=n; only rounding can exceed −1..=1.
     Ok((dot / (a_square.sqrt() * b_square.sqrt())).clamp(-1.0, 1.0))
 }
 
-/// The [`cosine`] of each pair of rows of two row-major matrices: one number
-/// per position where a row is a hidden state.
+/// The [`cosine`] of each pair of rows of two row-major matrices: one number per
+/// position if a row is a hidden state.
 ///
 /// # Errors
-/// As [`cosine`], with the row named, and buffers that are not whole rows.
+/// Same as [`cosine`], with the row named; buffers that are not whole rows.
 pub fn cosine_rows<T: Real>(a: &[T], b: &[T], width: usize) -> Result<Vec<f64>, MetricError> {
     map_rows(a, b, width, cosine)
 }
@@ -40,8 +40,8 @@ pub fn cosine_rows<T: Real>(a: &[T], b: &[T], width: usize) -> Result<Vec<f64>, 
 /// Mean squared error: `(1/n) Σ (a_i − b_i)²`, in the square of the inputs' unit.
 ///
 /// # Errors
-/// Lengths that differ, nothing to measure, non-finite values, and a result
-/// beyond the range of `f64`.
+/// Different lengths, empty input, non-finite values, and a result beyond the
+/// range of `f64`.
 pub fn mse<T: Real>(a: &[T], b: &[T]) -> Result<f64, MetricError> {
     check::same_length("vector components", a, b)?;
     check::finite("left component", a)?;
@@ -57,12 +57,12 @@ pub fn mse<T: Real>(a: &[T], b: &[T]) -> Result<f64, MetricError> {
 /// The [`mse`] of each pair of rows of two row-major matrices.
 ///
 /// # Errors
-/// As [`mse`], with the row named, and buffers that are not whole rows.
+/// Same as [`mse`], with the row named; buffers that are not whole rows.
 pub fn mse_rows<T: Real>(a: &[T], b: &[T], width: usize) -> Result<Vec<f64>, MetricError> {
     map_rows(a, b, width, mse)
 }
 
-/// The largest |x| of a finite vector, which is above zero unless the vector is.
+/// The largest |x| of a finite vector; it is zero only for a zero vector.
 fn largest_magnitude<T: Real>(which: &'static str, values: &[T]) -> Result<f64, MetricError> {
     let scale = values.iter().map(|&x| x.into().abs()).fold(0.0, f64::max);
     if scale == 0.0 {

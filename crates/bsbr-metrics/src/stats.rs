@@ -1,4 +1,4 @@
-//! What a set of samples says, and how sure it is.
+//! Statistics of a set of samples, with confidence intervals.
 
 mod bootstrap;
 mod interval;

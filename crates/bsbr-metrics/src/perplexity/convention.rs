@@ -1,4 +1,4 @@
-//! What must be said beside a perplexity for it to mean anything.
+//! The settings that a perplexity must be reported with.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::MetricError;
 
-/// By what the summed negative log-likelihood is divided.
+/// The divisor of the summed negative log-likelihood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Normaliser {
     /// By tokens: `exp(NLL / tokens)`.
     Token,
-    /// By words between white space: `exp(NLL / words)`.
+    /// By words separated by white space: `exp(NLL / words)`.
     Word,
     /// By UTF-8 bytes, in bits: `NLL / (bytes · ln 2)`.
     Byte,
@@ -20,11 +20,11 @@ pub enum Normaliser {
 
 /// How a perplexity was measured: tokenizer, window, stride and normaliser.
 ///
-/// A text is read in windows of `window` tokens that start `stride` tokens
-/// apart, and each token is scored once, in the first window that holds it. So
-/// after the first window every token is predicted from at least
+/// A text is read in windows of `window` tokens whose starts are `stride`
+/// tokens apart. Each token is scored once, in the first window that contains
+/// it, so after the first window every token is predicted from at least
 /// `window − stride` tokens. A stride equal to the window gives disjoint
-/// windows, the cheapest and the most pessimistic choice.
+/// windows, the cheapest and most pessimistic choice.
 ///
 /// Its `Display` is one sentence for a table's caption.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,12 +68,12 @@ impl PerplexityConvention {
         self.window
     }
 
-    /// Tokens from one window's start to the next.
+    /// Tokens between the starts of consecutive windows.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
-    /// By what the sum is divided.
+    /// The divisor of the sum.
     pub fn normaliser(&self) -> Normaliser {
         self.normaliser
     }
@@ -101,7 +101,7 @@ impl fmt::Display for PerplexityConvention {
     }
 }
 
-/// The fields as they stand in a file.
+/// The fields as stored in a file.
 #[derive(Deserialize)]
 struct Unchecked {
     tokenizer: String,

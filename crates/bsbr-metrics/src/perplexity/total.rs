@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::logits::LogSoftmax;
 use crate::{MetricError, Real, check};
 
-/// How far below zero rounding in `f32` may leave a negative log-likelihood.
+/// The largest negative value that rounding in `f32` may give a negative
+/// log-likelihood.
 const ROUNDING_NATS: f64 = 1e-4;
 
 /// Negative log-likelihood of a token under one row of logits, in nats:
 /// `−ln softmax(logits)[target]`, in `f64`.
 ///
 /// # Errors
-/// A target outside the vocabulary, and logits that are not finite.
+/// A target outside the vocabulary, or logits that are not finite.
 pub fn token_nll<T: Real>(logits: &[T], target: usize) -> Result<f64, MetricError> {
     let softmax = LogSoftmax::of(logits)?;
     let logit = logits.get(target).ok_or(MetricError::TargetOutOfRange {
@@ -24,13 +25,14 @@ pub fn token_nll<T: Real>(logits: &[T], target: usize) -> Result<f64, MetricErro
     Ok(-softmax.ln_probability((*logit).into()))
 }
 
-/// Negative log-likelihood summed over scored tokens, with the size of the text
-/// that they spell: raw sums, so that totals of parts of a corpus can be
-/// [merged](NllTotal::merge), and every normalisation comes from one record.
+/// Negative log-likelihood summed over scored tokens, with the size of their
+/// text. These raw sums allow totals of parts of a corpus to be
+/// [merged](NllTotal::merge), and every normalisation to be computed from one
+/// record.
 ///
-/// Words are runs between white space (`str::split_whitespace`) and bytes are
-/// those of UTF-8, both of the original text: unlike tokens, neither depends on
-/// the tokenizer.
+/// Words are separated by white space (`str::split_whitespace`), and bytes are
+/// those of UTF-8. Both are those of the original text and do not depend on the
+/// tokenizer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct NllTotal {
     /// Sum over tokens, in nats.
@@ -44,8 +46,8 @@ impl NllTotal {
     /// Adds one scored token with its negative log-likelihood in nats.
     ///
     /// # Errors
-    /// A value that is not finite, or that is negative by more than rounding
-    /// (1e-4), which would be a log-likelihood passed with the wrong sign.
+    /// A value that is not finite, or negative by more than rounding (1e-4),
+    /// which would be a log-likelihood with the wrong sign.
     pub fn add_token(&mut self, nll_nats: f64) -> Result<(), MetricError> {
         if !nll_nats.is_finite() {
             return Err(MetricError::NonFinite {
@@ -67,7 +69,7 @@ impl NllTotal {
     }
 
     /// Counts the words and bytes of the text whose tokens are added. Add each
-    /// piece of text once, cut at white space.
+    /// piece of text once, divided at white space.
     pub fn add_text(&mut self, text: &str) {
         self.words += text.split_whitespace().count() as u64;
         self.bytes += text.len() as u64;
@@ -101,7 +103,7 @@ impl NllTotal {
         self.bytes
     }
 
-    /// Mean negative log-likelihood of a token, in nats: the cross-entropy loss.
+    /// Mean negative log-likelihood per token, in nats: the cross-entropy loss.
     ///
     /// # Errors
     /// [`MetricError::Empty`] without tokens.
@@ -113,22 +115,22 @@ impl NllTotal {
     /// models with the same tokenizer.
     ///
     /// # Errors
-    /// [`MetricError::Empty`] without tokens, and a result beyond `f64`.
+    /// [`MetricError::Empty`] without tokens, or a result beyond `f64`.
     pub fn token_perplexity(&self) -> Result<f64, MetricError> {
         check::no_overflow("token perplexity", self.nats_per_token()?.exp())
     }
 
-    /// Perplexity per word: `exp(NLL / words)`, the NLL being that of the
-    /// tokens. Comparable between tokenizers that lose nothing of the text.
+    /// Perplexity per word: `exp(NLL / words)`, with the NLL of the tokens.
+    /// Comparable between tokenizers that preserve the text.
     ///
     /// # Errors
-    /// [`MetricError::Empty`] without tokens or words, and a result beyond `f64`.
+    /// [`MetricError::Empty`] without tokens or words, or a result beyond `f64`.
     pub fn word_perplexity(&self) -> Result<f64, MetricError> {
         check::no_overflow("word perplexity", self.per("words", self.words)?.exp())
     }
 
-    /// Bits per UTF-8 byte: `NLL / (bytes · ln 2)`. Comparable between
-    /// tokenizers that lose nothing of the text.
+    /// Bits per UTF-8 byte: `NLL / (bytes · ln 2)`. Comparable between tokenizers
+    /// that preserve the text.
     ///
     /// # Errors
     /// [`MetricError::Empty`] without tokens or bytes.

@@ -8,15 +8,15 @@ use super::Interval;
 use super::quantile::quantile_of_sorted;
 use crate::{MetricError, check};
 
-/// Half of what a 95 % interval leaves out.
+/// The probability in one tail outside a 95 % interval.
 const TAIL: f64 = 0.025;
 
 /// How to resample. Defaults: 1000 resamples, seed 0.
 ///
 /// The statistic is recomputed on `resamples` samples of the original size,
-/// drawn with replacement, and the interval is that between the 2.5 % and 97.5 %
-/// quantiles of what comes out (Efron and Tibshirani, 1993, chapter 13). With a
-/// handful of samples such intervals are somewhat too narrow.
+/// drawn with replacement. The interval is between the 2.5 % and 97.5 %
+/// quantiles of the results (Efron and Tibshirani, 1993, chapter 13). With few
+/// samples such intervals are somewhat too narrow.
 ///
 /// Cost: resamples × n draws. The draws come from ChaCha8, so the same seed and
 /// samples give the same interval on every platform.
@@ -39,10 +39,10 @@ impl Default for Bootstrap {
 
 impl Bootstrap {
     /// The 95 % percentile interval of a statistic of `n` samples, given as a
-    /// function of the indices drawn.
+    /// function of the drawn indices.
     ///
     /// # Errors
-    /// No samples or resamples, and a statistic that is not finite.
+    /// No samples or resamples, or a statistic that is not finite.
     pub fn interval(
         &self,
         n: usize,
@@ -66,7 +66,8 @@ impl Bootstrap {
         let mut values = Vec::with_capacity(self.resamples);
         for _ in 0..self.resamples {
             for index in &mut drawn {
-                // Drawn as u64: a usize would be drawn otherwise on 32 bits.
+                // Drawn as u64, because a usize would be drawn differently on 32
+                // bits.
                 *index = rng.random_range(0..n as u64) as usize;
             }
             values.push(check::no_overflow(

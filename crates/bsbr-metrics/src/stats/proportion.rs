@@ -1,4 +1,4 @@
-//! Intervals for the probability behind k successes in n trials.
+//! Intervals for the probability of success, from k successes in n trials.
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
@@ -6,14 +6,15 @@ use super::Interval;
 use crate::MetricError;
 
 /// The score interval of Wilson (1927) for a proportion, without continuity
-/// correction: on average it covers with the confidence asked for, also near 0
-/// and 1, though not for every probability.
+/// correction. Its mean coverage equals the confidence, also near 0 and 1, although
+/// not for every probability.
 ///
 /// With p = k/n and z the normal quantile of `(1 + confidence) / 2`:
 /// `(p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)`.
 ///
 /// # Errors
-/// No trials, more successes than trials, a confidence outside 0..1 (ends excluded).
+/// No trials, more successes than trials, or a confidence outside 0..1 (ends
+/// excluded).
 pub fn wilson(successes: u64, trials: u64, confidence: f64) -> Result<Interval, MetricError> {
     counts(successes, trials, confidence)?;
     let z = Normal::standard().inverse_cdf((1.0 + confidence) / 2.0);

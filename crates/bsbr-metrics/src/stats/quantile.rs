@@ -7,7 +7,7 @@ use crate::{MetricError, check};
 /// default of NumPy and R).
 ///
 /// # Errors
-/// No samples, samples that are not finite, and q outside 0..=1.
+/// No samples, samples that are not finite, or q outside 0..=1.
 pub fn quantile(samples: &[f64], q: f64) -> Result<f64, MetricError> {
     check::not_empty("samples", samples)?;
     check::finite("sample", samples)?;
@@ -23,7 +23,7 @@ pub fn quantile(samples: &[f64], q: f64) -> Result<f64, MetricError> {
     Ok(quantile_of_sorted(&sorted, q))
 }
 
-/// [`quantile`] of samples that are sorted, finite and not empty, `q` in 0..=1.
+/// [`quantile`] of sorted, finite, nonempty samples, with `q` in 0..=1.
 pub(super) fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
     let position = (sorted.len() - 1) as f64 * q;
     let below = position.floor();
@@ -31,7 +31,7 @@ pub(super) fn quantile_of_sorted(sorted: &[f64], q: f64) -> f64 {
     let low = sorted[below as usize];
     let high = sorted[(below as usize + 1).min(sorted.len() - 1)];
     // Halved, so that the difference of two finite numbers cannot overflow, and
-    // clamped, so that rounding cannot leave the two neighbours.
+    // clamped, so that rounding cannot exceed the two neighbours.
     let step = 2.0 * share * (high / 2.0 - low / 2.0);
     (low + step).clamp(low, high)
 }

@@ -14,13 +14,13 @@ pub struct Summary {
     /// Arithmetic mean.
     pub mean: f64,
     /// Sample standard deviation, `sqrt(Σ (x − mean)² / (n − 1))`. None for a
-    /// single sample, which has no spread to speak of.
+    /// single sample.
     pub std: Option<f64>,
     /// Median.
     pub median: f64,
     /// First quartile, interpolated linearly as by [`quantile`](super::quantile).
     pub q25: f64,
-    /// Third quartile, likewise.
+    /// Third quartile, interpolated linearly.
     pub q75: f64,
     /// Smallest sample.
     pub min: f64,
@@ -31,12 +31,12 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Summarises the samples; `bootstrap` says how `ci95` is drawn.
+    /// Summarises the samples; `bootstrap` determines how `ci95` is drawn.
     ///
     /// # Errors
-    /// [`MetricError::Empty`] without samples, [`MetricError::NonFinite`] where
-    /// one is `NaN` or infinite, and [`MetricError::Overflow`] where a sum
-    /// exceeds `f64`.
+    /// [`MetricError::Empty`] without samples, [`MetricError::NonFinite`] if one
+    /// is `NaN` or infinite, and [`MetricError::Overflow`] if a sum exceeds
+    /// `f64`.
     pub fn of(samples: &[f64], bootstrap: &Bootstrap) -> Result<Self, MetricError> {
         check::not_empty("samples", samples)?;
         check::finite("sample", samples)?;
