@@ -1,4 +1,4 @@
-//! One repository in the cache, in the layout that `hf-hub` and `huggingface_hub` share.
+//! A repository in the cache, in the layout that `hf-hub` and `huggingface_hub` share.
 //!
 //! ```text
 //! models--owner--name/
@@ -29,7 +29,7 @@ pub(crate) struct RepositoryCache {
     revision: String,
 }
 
-/// Keeps other processes from a download until it is dropped.
+/// Excludes other processes from a download until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -45,7 +45,7 @@ impl RepositoryCache {
         }
     }
 
-    /// The commit that the revision was when it was last asked for.
+    /// The last known commit of the revision.
     pub(crate) fn commit(&self) -> Option<String> {
         if is_commit(&self.revision) {
             return Some(self.revision.clone());
@@ -55,7 +55,7 @@ impl RepositoryCache {
         is_commit(commit).then(|| commit.to_owned())
     }
 
-    /// Remembers what commit the revision is.
+    /// Stores the commit of the revision.
     pub(crate) fn remember(&self, commit: &str) -> Result<(), HubError> {
         if self.commit().as_deref() == Some(commit) {
             return Ok(());
@@ -70,7 +70,7 @@ impl RepositoryCache {
         self.layout.pointer_path(commit)
     }
 
-    /// A file of a commit, if it is here.
+    /// A file of a commit, if it is in the cache.
     pub(crate) fn file(&self, commit: &str, file: &str) -> Option<PathBuf> {
         let path = self.snapshot(commit).join(file);
         path.is_file().then_some(path)
@@ -81,7 +81,7 @@ impl RepositoryCache {
         self.absent(commit, file).is_file()
     }
 
-    /// Remembers that the commit does not have the file, which nothing can change.
+    /// Records that the commit does not have the file, which cannot change.
     pub(crate) fn mark_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
         let path = self.absent(commit, file);
         create_parent(&path)?;
@@ -94,13 +94,13 @@ impl RepositoryCache {
         self.root.join(".no_exist").join(commit).join(file)
     }
 
-    /// The paths of a commit's files, if they were listed.
+    /// The paths of a commit's files, if they are known.
     pub(crate) fn listing(&self, commit: &str) -> Option<Vec<String>> {
         let text = fs::read(self.listed(commit)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Remembers the paths of a commit's files, which nothing can change.
+    /// Stores the paths of a commit's files, which cannot change.
     pub(crate) fn remember_listing(&self, commit: &str, files: &[String]) -> Result<(), HubError> {
         let path = self.listed(commit);
         create_parent(&path)?;
@@ -116,7 +116,7 @@ impl RepositoryCache {
         self.root.join("listings").join(format!("{commit}.json"))
     }
 
-    /// A name beside a path, of its own for every thread of every process.
+    /// A name beside a path, unique for every thread of every process.
     fn unique(&self, path: &Path, end: &str) -> PathBuf {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -125,12 +125,12 @@ impl RepositoryCache {
         PathBuf::from(new)
     }
 
-    /// Where the content with this ETag belongs.
+    /// The path of the content with this ETag.
     pub(crate) fn blob(&self, etag: &Etag) -> PathBuf {
         self.layout.blob_path(etag.as_str())
     }
 
-    /// Where it grows.
+    /// The path of its partial download.
     pub(crate) fn part(&self, etag: &Etag) -> PathBuf {
         self.layout.blob_path(&format!("{}.part", etag.as_str()))
     }
@@ -158,11 +158,12 @@ impl RepositoryCache {
         Ok(Lock { _file: lock })
     }
 
-    /// Gives content its name in a commit's folder.
+    /// Links content to its name in a commit's folder.
     pub(crate) fn link(&self, commit: &str, file: &str, etag: &Etag) -> Result<PathBuf, HubError> {
         let path = self.snapshot(commit).join(file);
         create_parent(&path)?;
-        // Up from the file to the repository's folder, so that the cache can be moved.
+        // A relative link through the repository's folder, so that the cache can be
+        // moved.
         let mut target = PathBuf::new();
         for _ in 0..file.split('/').count() + 1 {
             target.push("..");
@@ -176,7 +177,7 @@ impl RepositoryCache {
     }
 }
 
-/// A link where the system allows it, and a copy where it does not.
+/// A link if the system supports it, otherwise a copy.
 fn place(blob: &Path, target: &Path, new: &Path) -> io::Result<()> {
     match fs::remove_file(new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

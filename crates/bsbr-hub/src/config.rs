@@ -1,4 +1,4 @@
-//! Settings, and the environment variables that they come from.
+//! Settings, and their environment variables.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,12 +15,12 @@ const BACKOFF: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const UNSIZED_LIMIT: u64 = 64 << 20;
 
-/// A secret that proves who asks. Never shown, not even by `Debug`.
+/// A secret for authentication. Never shown, not even by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A token from its text; blank text is none.
+    /// A token from its text; `None` for blank text.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         (!text.is_empty()).then(|| Self(text.to_owned()))
@@ -38,35 +38,34 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Where files come from, where they are kept, and how patiently they are asked for.
+/// The source of files, the cache, and limits of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubConfig {
     /// Address of the Hub or of a mirror. Default: `https://huggingface.co`.
     pub endpoint: String,
-    /// The cache, shared with other tools that keep the Hub's layout.
+    /// The cache, shared with other tools that use the Hub's layout.
     pub cache: PathBuf,
-    /// Sent to the endpoint and to no other host. Default: none.
+    /// Sent only to the endpoint. Default: none.
     pub token: Option<Token>,
-    /// Whether only the cache is looked at. Default: no.
+    /// Whether only the cache is used. Default: no.
     pub offline: bool,
-    /// How often in a row a request may fail, in ways that may pass, without a byte gained.
-    /// Default: 4 more tries.
+    /// The maximum number of consecutive retries, for temporary failures without progress. Default:
+    /// 4.
     pub retries: u32,
-    /// How long to wait before the first new try; it doubles up to 30 s. Default: 0.5 s.
+    /// The delay before the first retry; it doubles up to 30 s. Default: 0.5 s.
     pub backoff: Duration,
-    /// How long to wait for a connection, for an answer, and for more bytes of it.
-    /// Default: 20 s.
+    /// The timeout of a connection, of a response, and of further bytes. Default: 20 s.
     pub timeout: Duration,
-    /// The most bytes of a file whose size no server announces. The Hub announces that of every
-    /// large file. Default: 64 MiB.
+    /// The size limit in bytes of a file whose size no server announces. The Hub announces that of
+    /// every large file. Default: 64 MiB.
     pub unsized_limit: u64,
-    /// Whether the proxy that `HTTPS_PROXY` and its kin name is used, and `NO_PROXY` heeded.
-    /// Default: no; [`HubConfig::from_env`] says yes.
+    /// Whether to use the proxy of `HTTPS_PROXY` and similar variables, and `NO_PROXY`. Default:
+    /// no; yes in [`HubConfig::from_env`].
     pub proxy_from_env: bool,
 }
 
 impl HubConfig {
-    /// The Hub with this cache, and the default of everything else. Reads no environment.
+    /// The Hub with this cache, and defaults for all other settings. Does not read the environment.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
             endpoint: ENDPOINT.to_owned(),
@@ -81,7 +80,7 @@ impl HubConfig {
         }
     }
 
-    /// The settings that the environment and the saved token name, as in `huggingface_hub`.
+    /// The settings of the environment and the saved token, as in `huggingface_hub`.
     ///
     /// | setting | from |
     /// |---|---|
@@ -91,24 +90,24 @@ impl HubConfig {
     /// | `offline` | `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`: `1`, `true`, `yes` or `on` |
     /// | `timeout` | `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds |
     ///
-    /// In folders, a leading `~` is the home folder, and `$NAME` and `${NAME}` are other variables, as
-    /// far as there are such.
+    /// In paths, a leading `~` is the home folder, and `$NAME` and `${NAME}` are other variables,
+    /// if they exist.
     ///
     /// # Errors
     ///
-    /// [`HubError::NoCacheFolder`] where there is no home folder either, and
-    /// [`HubError::InvalidSetting`] for a value that cannot be used.
+    /// [`HubError::NoCacheFolder`] if there is no home folder either, and
+    /// [`HubError::InvalidSetting`] for an invalid value.
     pub fn from_env() -> Result<Self, HubError> {
         let mut config = Self::from_vars(|name| env::var_os(name))?;
         config.proxy_from_env = true;
         Ok(config)
     }
 
-    /// [`HubConfig::from_env`] with the environment that `variable` describes, without a proxy.
+    /// [`HubConfig::from_env`] with the environment of `variable`, without a proxy.
     ///
     /// # Errors
     ///
-    /// Those of [`HubConfig::from_env`].
+    /// The errors of [`HubConfig::from_env`].
     pub fn from_vars(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let value = |name: &str| variable(name).filter(|value| !value.is_empty());
         let user = value("HOME")
@@ -118,7 +117,7 @@ impl HubConfig {
             let path = value(name).map(|path| with_home(Path::new(&path), user.as_deref()))?;
             Some(match path.to_str() {
                 Some(text) => PathBuf::from(with_variables(text, &variable)),
-                // Names of variables are plain text, and nothing else is looked for.
+                // Names of variables are plain text, and only those are looked up.
                 None => path,
             })
         };
@@ -183,7 +182,7 @@ fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, H
                 .into_string()
                 .map_err(|value| HubError::InvalidSetting {
                     setting: name,
-                    // Not the value itself: it may be a token.
+                    // Without the value itself, which may be a token.
                     value: format!("{} bytes", value.len()),
                     expected: "text in UTF-8",
                 })
@@ -191,7 +190,7 @@ fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, H
         .transpose()
 }
 
-/// A leading `~` as a shell expands it.
+/// A leading `~`, expanded as in a shell.
 fn with_home(path: &Path, user: Option<&Path>) -> PathBuf {
     match (path.strip_prefix("~"), user) {
         (Ok(rest), Some(user)) => user.join(rest),
@@ -199,7 +198,7 @@ fn with_home(path: &Path, user: Option<&Path>) -> PathBuf {
     }
 }
 
-/// `$NAME` and `${NAME}` with what the variables hold; what is no variable stays as it is.
+/// `$NAME` and `${NAME}`, replaced by the variables' values; unknown variables are unchanged.
 fn with_variables(text: &str, variable: &impl Fn(&str) -> Option<OsString>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;

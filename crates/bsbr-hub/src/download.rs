@@ -1,4 +1,4 @@
-//! One file from the Hub to a path of this machine.
+//! The download of one file from the Hub to a local path.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,25 +13,24 @@ use crate::hub::Check;
 use crate::net::{Client, Target};
 use crate::progress::{Notice, Progress};
 
-/// The longest wait before a new try.
+/// The longest delay before a retry.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// A file to be fetched.
+/// A file to download.
 pub(crate) struct Download<'a> {
     pub(crate) client: &'a Client,
     pub(crate) config: &'a HubConfig,
     pub(crate) target: Target<'a>,
     pub(crate) etag: &'a Etag,
     pub(crate) size: Option<u64>,
-    /// Where it grows. What is there already is taken for its beginning.
+    /// The partial download. Its content is assumed to be the start of the file.
     pub(crate) part: &'a Path,
 }
 
 impl Download<'_> {
-    /// Fetches, checks and moves the file to its place.
+    /// Downloads, checks and moves the file to its path.
     ///
-    /// What a broken connection leaves in `part` is where the next call goes on. What turns out
-    /// to be wrong is deleted.
+    /// The next call resumes an interrupted download in `part`. Invalid data is deleted.
     pub(crate) fn run(
         mut self,
         place: &Path,
@@ -40,7 +39,7 @@ impl Download<'_> {
         let resumed = self.done()? > 0;
         self.complete(progress)?;
         let check = match self.verify() {
-            // The beginning may have been left by something else: once more, from the start.
+            // The existing part may be from something else: retry once from the start.
             Err(HubError::ChecksumMismatch { .. } | HubError::SizeMismatch { .. }) if resumed => {
                 self.complete(progress)?;
                 self.verify()?
@@ -59,7 +58,7 @@ impl Download<'_> {
         Ok(check)
     }
 
-    /// Bytes of the file that are here.
+    /// The number of downloaded bytes.
     fn done(&self) -> Result<u64, HubError> {
         match fs::metadata(self.part) {
             Ok(metadata) => Ok(metadata.len()),
@@ -68,7 +67,7 @@ impl Download<'_> {
         }
     }
 
-    /// Fetches until all is here, again and again as long as that may help.
+    /// Downloads until the file is complete, with retries as long as they may help.
     fn complete(&mut self, progress: &mut dyn Progress) -> Result<(), HubError> {
         let config = self.config;
         let mut most = self.done()?;
@@ -78,7 +77,7 @@ impl Download<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            // A server that starts over each time must not be asked for ever.
+            // A server that always starts over must not be asked forever.
             let done = self.done()?;
             if done > most {
                 most = done;
@@ -88,7 +87,7 @@ impl Download<'_> {
         }
     }
 
-    /// One request, from what is here to the end of the file.
+    /// One request, from the downloaded part to the end of the file.
     fn fetch(&mut self, progress: &mut dyn Progress) -> Result<(), HubError> {
         let part = self.part;
         let mut file = OpenOptions::new()
@@ -101,13 +100,13 @@ impl Download<'_> {
             done = restart(&file, part)?;
         }
         let name = self.target.file;
-        // An empty file has no bytes to ask for, and one that is complete has no more.
+        // An empty or complete file needs no request.
         if self.size == Some(done) {
             progress.start(name, self.size, done);
             return sync(&file, part);
         }
         let Some(mut content) = self.client.content(&self.target, done)? else {
-            // It ends before what is here, so what is here is not its beginning.
+            // The file is shorter than the downloaded part, so that part is invalid.
             restart(&file, part)?;
             return Err(interrupted(
                 name,
@@ -160,7 +159,7 @@ impl Download<'_> {
         sync(&file, part)
     }
 
-    /// Compares what is on the disk with what the server announced; deletes what differs.
+    /// Compares the downloaded file with the server's announcement; deletes it if it differs.
     fn verify(&self) -> Result<Check, HubError> {
         let name = self.target.file;
         let found = self.done()?;
@@ -190,7 +189,7 @@ impl Download<'_> {
     }
 }
 
-/// How often in a row something has failed.
+/// The number of consecutive failures.
 pub(crate) struct Tries<'a> {
     config: &'a HubConfig,
     failed: u32,
@@ -201,7 +200,7 @@ impl<'a> Tries<'a> {
         Self { config, failed: 0 }
     }
 
-    /// Waits before the next try; gives the error back where another one is of no use.
+    /// Waits before a retry; returns the error if a retry is useless.
     pub(crate) fn wait_or_fail(
         &mut self,
         error: HubError,
@@ -248,13 +247,13 @@ fn interrupted(
     }
 }
 
-/// Forgets what is here of a file.
+/// Discards the downloaded part of a file.
 fn restart(file: &File, part: &Path) -> Result<u64, HubError> {
     file.set_len(0).map_err(HubError::io("write", part))?;
     Ok(0)
 }
 
-/// Before a file gets its name, its content is on the disk.
+/// Flushes the content to the disk before the file gets its name.
 fn sync(file: &File, part: &Path) -> Result<(), HubError> {
     file.sync_all().map_err(HubError::io("write", part))
 }

@@ -1,14 +1,14 @@
-//! What can go wrong on the way to a file.
+//! Errors of obtaining a file.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why files are not here. Each message says what to do.
+/// Why files are unavailable. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// Text that is no name of a repository.
+    /// Text that is not the name of a repository.
     #[error(
         "{name:?} is no name of a repository on the Hub: {reason}; \
          write owner/name, and @revision after it if you want"
@@ -16,37 +16,37 @@ pub enum HubError {
     InvalidName {
         /// The text.
         name: String,
-        /// What is wrong with it.
+        /// The error in it.
         reason: &'static str,
     },
-    /// A path that is not there.
+    /// A path that does not exist.
     #[error("there is no folder {path}: check the path, or give a name on the Hub, owner/name")]
     NoSuchFolder {
         /// The path.
         path: PathBuf,
     },
-    /// A path that is no file of a repository.
+    /// A path that is not a file of a repository.
     #[error("{path:?} is no file in a repository: {reason}; write a path such as data/train.txt")]
     InvalidPath {
         /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The error in it.
         reason: &'static str,
     },
-    /// A setting that cannot be used.
+    /// An invalid setting.
     #[error("{setting} is {value:?}, expected {expected}")]
     InvalidSetting {
         /// The setting or the environment variable.
         setting: &'static str,
-        /// Its value; hidden where it is secret.
+        /// Its value; hidden if it is secret.
         value: String,
-        /// What would do.
+        /// The accepted values.
         expected: &'static str,
     },
-    /// Nothing says where the cache is.
+    /// No setting names the cache.
     #[error("no folder for the cache: set HF_HUB_CACHE, HF_HOME or HOME")]
     NoCacheFolder,
-    /// The network may not be used, and the cache lacks something.
+    /// Files are not in the cache, and the network may not be used.
     #[error(
         "offline, and {cache} lacks {} of {repository}: \
          unset HF_HUB_OFFLINE and run again with a network, or give a local folder",
@@ -55,12 +55,12 @@ pub enum HubError {
     Offline {
         /// The repository and the revision.
         repository: String,
-        /// What the cache lacks.
+        /// The missing files.
         missing: Vec<String>,
         /// The cache.
         cache: PathBuf,
     },
-    /// A host cannot be reached.
+    /// An unreachable host.
     #[error(
         "cannot reach {host}: {source}; check the network, the proxy and HF_ENDPOINT, \
          or set HF_HUB_OFFLINE=1 to use what the cache has"
@@ -68,18 +68,18 @@ pub enum HubError {
     Network {
         /// The host.
         host: String,
-        /// What the system said.
+        /// The system's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A connection broke before all was here.
+    /// A connection that ended before the file was complete.
     #[error("the connection broke while {file} was fetched: {source}; run again to go on with it")]
     Interrupted {
         /// The file.
         file: String,
-        /// What the system said.
+        /// The system's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No such repository, or one that is hidden from whoever asks.
+    /// A repository that does not exist, or is not visible to the user.
     #[error(
         "the Hub knows no {repository}: check the name{}",
         if *.with_token { ", and that your token may read it if it is private" }
@@ -91,7 +91,7 @@ pub enum HubError {
         /// Whether a token was sent.
         with_token: bool,
     },
-    /// The repository has no such revision.
+    /// A revision that does not exist.
     #[error(
         "{repository} does not exist at this revision: \
          name a branch, a tag or a whole commit that its page lists"
@@ -100,17 +100,18 @@ pub enum HubError {
         /// The repository and the revision.
         repository: String,
     },
-    /// The repository has no such file.
+    /// A file that does not exist.
     #[error("{repository} has no {file}: check the file's name and the revision on its page")]
     FileNotFound {
         /// The repository and the revision.
         repository: String,
-        /// The file, or the files one of which would do.
+        /// The file, or several of which one is required.
         file: String,
-        /// Whether the Hub itself said so. A bare status 404 may be a mirror's passing trouble.
+        /// Whether the Hub itself said so. A bare status 404 may be a mirror's temporary
+        /// failure.
         confirmed: bool,
     },
-    /// The repository is open to those who accepted its terms.
+    /// A repository that requires acceptance of its terms.
     #[error(
         "{repository} is gated: accept its terms at {page}, then {}",
         if *.with_token { "run again; your token must belong to the account that accepted" }
@@ -119,12 +120,12 @@ pub enum HubError {
     Gated {
         /// The repository and the revision.
         repository: String,
-        /// Where its terms are.
+        /// The page of its terms.
         page: String,
         /// Whether a token was sent.
         with_token: bool,
     },
-    /// Whoever asks may not have it.
+    /// A repository that the user may not access.
     #[error(
         "the Hub refuses {repository} (status {status}): {}",
         if *.with_token { "check that HF_TOKEN is right, not expired, and may read it" }
@@ -147,10 +148,10 @@ pub enum HubError {
     RateLimited {
         /// The host.
         host: String,
-        /// How long it asks to wait, if it says so.
+        /// The requested delay, if any.
         retry_after: Option<Duration>,
     },
-    /// The server has a problem of its own.
+    /// An error of the server.
     #[error("{host} has a problem (status {status}) with {file}: run again later")]
     Server {
         /// The host.
@@ -160,15 +161,15 @@ pub enum HubError {
         /// The file.
         file: String,
     },
-    /// An answer that the Hub does not give.
+    /// A response that is not one of the Hub's.
     #[error("{url} gave an answer that cannot be used: {reason}; check HF_ENDPOINT and the proxy")]
     BadResponse {
-        /// The address, without what follows a question mark.
+        /// The address, without its query.
         url: String,
-        /// What is wrong with it.
+        /// The error in it.
         reason: String,
     },
-    /// A file is not as long as the server said.
+    /// A file whose length differs from the server's announcement.
     #[error(
         "{file} has {found} bytes, the server announced {expected}: \
          the download was deleted, run again"
@@ -176,12 +177,12 @@ pub enum HubError {
     SizeMismatch {
         /// The file.
         file: String,
-        /// The size announced, in bytes.
+        /// The announced size, in bytes.
         expected: u64,
-        /// The bytes that came, or at least so many.
+        /// The number of received bytes, or a lower bound.
         found: u64,
     },
-    /// A file whose size nobody announced goes on beyond the limit for those.
+    /// A file of unknown size that exceeds the limit.
     #[error(
         "{file} goes on beyond {limit} bytes, and no server announced its size: \
          the download was deleted, check HF_ENDPOINT and the proxy, which should say how long it is"
@@ -192,7 +193,7 @@ pub enum HubError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// A file is not the one that the server named.
+    /// A file whose checksum differs from the server's announcement.
     #[error(
         "the {algorithm} of {file} is {found}, the server announced {expected}: \
          the download was deleted, run again, and check HF_ENDPOINT and the proxy if it stays so"
@@ -202,36 +203,36 @@ pub enum HubError {
         file: String,
         /// `SHA-256` or `git SHA-1`.
         algorithm: &'static str,
-        /// The checksum announced.
+        /// The announced checksum.
         expected: String,
-        /// The checksum of what came.
+        /// The checksum of the received file.
         found: String,
     },
-    /// No room for the file.
+    /// A full disk.
     #[error(
         "no space left for {path}: free some, or move the cache with HF_HUB_CACHE; \
          what was fetched is kept, and the next run goes on with it"
     )]
     DiskFull {
-        /// What was written.
+        /// The file that was being written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file of this machine cannot be read or written.
+    /// A local file that cannot be read or written.
     #[error("cannot {action} {path}: {source}; check its permissions, or set HF_HUB_CACHE")]
     Io {
-        /// What was tried: "read", "write", ….
+        /// The attempted operation: "read", "write", ….
         action: &'static str,
         /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl HubError {
-    /// Names the path and what was tried with it; a full disk is told from the rest.
+    /// Adds the path and the operation to a system error; a full disk is distinguished.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl Fn(io::Error) -> Self {
         let path = path.into();
         move |source| {
@@ -249,7 +250,7 @@ impl HubError {
         }
     }
 
-    /// Whether the same request may succeed in a moment.
+    /// Whether a retry may succeed.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(
             self,
@@ -257,7 +258,7 @@ impl HubError {
         )
     }
 
-    /// Whether the Hub could not be asked, rather than said no.
+    /// Whether the Hub could not be reached, as opposed to refusing.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.may_pass() || matches!(self, Self::Network { .. })
     }

@@ -1,4 +1,4 @@
-//! ETags, and the checksums that they are.
+//! ETags and their checksums.
 
 use std::fmt;
 use std::fs::File;
@@ -8,19 +8,20 @@ use std::path::Path;
 use sha2::Digest;
 use sha2::digest::Output;
 
-/// The longest ETag accepted, in characters: it becomes a file name.
+/// The length limit of ETags, in characters: they become file names.
 const MAX_ETAG: usize = 128;
 
-/// What the Hub calls one version of a file. The cache stores the file under this name.
+/// The Hub's identifier of one version of a file. The cache stores the file under this
+/// name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Etag(String);
 
 /// How a checksum is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
-    /// SHA-256 of the content: files in large file storage.
+    /// SHA-256 of the content, for files in large file storage.
     Sha256,
-    /// SHA-1 of `blob <size>\0` and the content: files in git itself.
+    /// SHA-1 of `blob <size>\0` and the content, for files in Git itself.
     GitSha1,
 }
 
@@ -34,7 +35,7 @@ impl Algorithm {
 }
 
 impl Etag {
-    /// The value of a header, without quotes and the mark of weak ETags.
+    /// The value of a header, without quotes and the prefix of weak ETags.
     pub(crate) fn parse(header: &str) -> Result<Self, &'static str> {
         let text = header.trim();
         let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
@@ -52,7 +53,7 @@ impl Etag {
         &self.0
     }
 
-    /// The checksum that it is, told by its length; `None` where it is something else.
+    /// The checksum algorithm, by the length; `None` if it is no checksum.
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
         if !self
             .0

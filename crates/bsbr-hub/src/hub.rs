@@ -1,4 +1,4 @@
-//! The Hub, a cache before it, and what comes of asking them.
+//! The Hub with its cache, and the results of requests.
 
 use std::path::PathBuf;
 
@@ -9,42 +9,42 @@ use crate::net::Client;
 use crate::progress::Progress;
 use crate::session::Session;
 
-/// How far a file is known to be the one that the Hub has.
+/// How a file was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Fetched now; its size and its checksum are those that the server announced.
+    /// Downloaded; its size and checksum match the server's announcement.
     Checksum,
-    /// Fetched now; its size is the one announced, and no checksum was.
+    /// Downloaded; its size matches the announcement, and no checksum was announced.
     Size,
-    /// It was in the cache, and was not read again.
+    /// Taken from the cache without reading it.
     Cached,
 }
 
-/// A file that is here.
+/// A local copy of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
     /// Its path in the repository.
     pub name: String,
-    /// Its path on this machine.
+    /// Its local path.
     pub path: PathBuf,
-    /// How far it was checked.
+    /// How it was verified.
     pub check: Check,
 }
 
 /// Files of one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The folder that they are in.
+    /// The folder that contains them.
     pub folder: PathBuf,
-    /// The commit that they are from. Name it in records: it always means the same files.
+    /// Their commit. Name it in records: it always means the same files.
     pub commit: String,
-    /// Whether this is the revision's commit for sure: it was pinned, or the Hub was asked.
+    /// Whether this is certainly the revision's commit: it was pinned, or the Hub was asked.
     pub confirmed: bool,
-    /// The files, in the order asked for.
+    /// The files, in the requested order.
     pub files: Vec<LocalFile>,
 }
 
-/// Brings files of models and datasets to this machine.
+/// Downloads files of models and datasets.
 #[derive(Debug)]
 pub struct Hub {
     pub(crate) config: HubConfig,
@@ -52,11 +52,11 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub with these settings. Nothing is asked or written yet.
+    /// A hub with these settings. Sends no requests and writes nothing.
     ///
     /// # Errors
     ///
-    /// [`HubError::InvalidSetting`] for an endpoint or a token that cannot be used.
+    /// [`HubError::InvalidSetting`] for an invalid endpoint or token.
     pub fn new(config: HubConfig) -> Result<Self, HubError> {
         let client = Client::new(&config)?;
         Ok(Self { config, client })
@@ -67,14 +67,14 @@ impl Hub {
         &self.config
     }
 
-    /// A repository at the commit that its revision is now, for one file after another.
+    /// A repository at the current commit of its revision, for one file after another.
     ///
-    /// A branch or a tag costs one request, about the file `first`, which should be the one that is
-    /// wanted first. A commit costs none.
+    /// A branch or a tag needs one request, about the file `first`, which should be the first file
+    /// needed. A commit needs none.
     ///
     /// # Errors
     ///
-    /// [`HubError`], which says what is missing and what to do.
+    /// [`HubError`], which names what is missing and what to do.
     pub fn open<'a>(
         &'a self,
         repository: &'a Repository,
@@ -85,11 +85,11 @@ impl Hub {
         Session::open(self, repository, first, progress)
     }
 
-    /// These files of a repository, such as a dataset's.
+    /// The given files of a repository, such as a dataset's.
     ///
     /// # Errors
     ///
-    /// [`HubError`], which says what is missing and what to do.
+    /// [`HubError`], which names what is missing and what to do.
     pub fn files(
         &self,
         repository: &Repository,
@@ -125,7 +125,7 @@ impl Hub {
     }
 }
 
-/// Refuses what is no path of a file in a repository.
+/// Refuses a path that is not a file in a repository.
 pub(crate) fn check(path: &str) -> Result<(), HubError> {
     check_path(path).map_err(|reason| HubError::InvalidPath {
         path: path.to_owned(),

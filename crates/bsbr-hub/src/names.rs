@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use crate::error::HubError;
 
-/// The longest owner, name or revision accepted, in characters.
+/// The length limit of owners, names and revisions, in characters.
 const MAX_NAME: usize = 96;
-/// The branch that is meant where no revision is named.
+/// The default branch.
 const MAIN: &str = "main";
 
-/// What a repository holds.
+/// The kind of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RepositoryKind {
     /// A model.
@@ -22,7 +22,7 @@ pub enum RepositoryKind {
 
 /// A repository of the Hub at a revision: `owner/name@revision`.
 ///
-/// Owner and revision may be left out. Without a revision it is the branch `main`.
+/// Owner and revision are optional. The default revision is the branch `main`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Repository {
     kind: RepositoryKind,
@@ -35,7 +35,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`HubError::InvalidName`] says what is wrong with it.
+    /// [`HubError::InvalidName`] if the text is not a name.
     pub fn model(text: &str) -> Result<Self, HubError> {
         Self::parse(RepositoryKind::Model, text)
     }
@@ -44,7 +44,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`HubError::InvalidName`] says what is wrong with it.
+    /// [`HubError::InvalidName`] if the text is not a name.
     pub fn dataset(text: &str) -> Result<Self, HubError> {
         Self::parse(RepositoryKind::Dataset, text)
     }
@@ -64,12 +64,12 @@ impl Repository {
         })
     }
 
-    /// What it holds.
+    /// Its kind.
     pub fn kind(&self) -> RepositoryKind {
         self.kind
     }
 
-    /// `owner/name`, or `name` where there is no owner.
+    /// `owner/name`, or `name` without an owner.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -79,7 +79,7 @@ impl Repository {
         &self.revision
     }
 
-    /// Whether the revision is a whole commit id, which always means the same files.
+    /// Whether the revision is a full commit id, which always means the same files.
     pub fn is_pinned(&self) -> bool {
         is_commit(&self.revision)
     }
@@ -88,12 +88,12 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`HubError::InvalidName`] says what is wrong with the revision.
+    /// [`HubError::InvalidName`] if the revision is invalid.
     pub fn at(&self, revision: &str) -> Result<Self, HubError> {
         Self::parse(self.kind, &format!("{}@{revision}", self.name))
     }
 
-    /// The same in the terms of `hf-hub`.
+    /// The same as a type of `hf-hub`.
     pub(crate) fn to_hf(&self) -> hf_hub::Repo {
         let kind = match self.kind {
             RepositoryKind::Model => hf_hub::RepoType::Model,
@@ -113,7 +113,7 @@ impl fmt::Display for Repository {
     }
 }
 
-/// A model's name, as [`Repository::model`] takes it.
+/// A model's name, as in [`Repository::model`].
 impl FromStr for Repository {
     type Err = HubError;
 
@@ -176,14 +176,14 @@ fn check_word(word: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Why a path is no file inside a folder, if it is not.
+/// Why a path is not a file inside a folder, if so.
 ///
-/// Paths come from other people's files, and are joined to folders of this machine.
+/// Paths come from untrusted files, and are joined to local folders.
 pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
     if path.is_empty() {
         return Err("it is empty");
     }
-    // Separators and drives of Windows are refused everywhere: what is fetched on one system
+    // Windows separators and drives are refused everywhere: files fetched on one system
     // should be usable on another.
     if path.contains(['\\', ':']) || path.contains(char::is_control) {
         return Err("backslashes, colons and control characters are not allowed in it");

@@ -1,30 +1,30 @@
-//! What is said while files are fetched.
+//! Progress reports of downloads.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Is told how a download goes. Nothing is drawn or printed here: that is for the caller to do.
+/// Receives the progress of downloads. This crate prints nothing itself.
 ///
 /// Every method does nothing by default.
 pub trait Progress {
-    /// A file's download starts, or starts over: `done` of its bytes are already here.
+    /// A download starts, or starts over; `done` bytes already exist.
     ///
-    /// `size` is unknown where the server does not say it.
+    /// `size` is `None` if the server does not announce it.
     fn start(&mut self, file: &str, size: Option<u64>, done: u64) {
         let _ = (file, size, done);
     }
 
-    /// So many more bytes of the file have been written.
+    /// `bytes` more bytes of the file have been written.
     fn advance(&mut self, bytes: u64) {
         let _ = bytes;
     }
 
-    /// The file is complete, checked and in its place.
+    /// The file is complete, verified and in the cache.
     fn finish(&mut self, file: &str) {
         let _ = file;
     }
 
-    /// Something that a user may want to know, and that is no error.
+    /// Information for the user that is not an error.
     fn notice(&mut self, notice: &Notice) {
         let _ = notice;
     }
@@ -36,17 +36,17 @@ pub struct NoProgress;
 
 impl Progress for NoProgress {}
 
-/// What a user may want to know while files are fetched.
+/// Information for the user during downloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// A request failed and is tried again.
+    /// A request failed and is retried.
     Retrying {
-        /// The file that it is about.
+        /// The file of the request.
         file: String,
         /// Why it failed.
         reason: String,
-        /// How long it waits before.
+        /// The delay before the retry.
         after: Duration,
     },
     /// Another process downloads the same file; this one waits for it.
@@ -54,20 +54,20 @@ pub enum Notice {
         /// The file.
         file: String,
     },
-    /// The server names no checksum of the file: only its size was compared.
+    /// The server announces no checksum of the file, so only its size was checked.
     Unchecked {
         /// The file.
         file: String,
-        /// The ETag, which is no checksum.
+        /// The ETag, which is not a checksum.
         etag: String,
     },
-    /// The Hub could not be asked what a branch or tag is now: the last known commit is used.
+    /// The Hub could not be asked about a branch or tag, so the last known commit is used.
     Unreachable {
         /// The repository and the revision.
         repository: String,
-        /// The commit that the cache knows.
+        /// The commit in the cache.
         commit: String,
-        /// Why it could not be asked.
+        /// Why the Hub could not be asked.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The files of one commit of one repository, one by one.
+//! The files of one commit of a repository.
 
 use std::path::PathBuf;
 
@@ -10,14 +10,14 @@ use crate::names::{Repository, is_commit};
 use crate::net::{Metadata, Target};
 use crate::progress::{Notice, Progress};
 
-/// Whom a session may ask.
+/// The sources of a session.
 #[derive(Debug)]
 enum Reach {
     /// The cache and the Hub.
     Hub,
-    /// The cache alone, because the settings say so.
+    /// Only the cache, because of the settings.
     Cache,
-    /// The cache alone, because the Hub gave this error.
+    /// Only the cache, because of this error of the Hub.
     Unreachable(HubError),
 }
 
@@ -31,21 +31,21 @@ impl std::fmt::Debug for Session<'_> {
     }
 }
 
-/// A repository at the commit that its revision is; see [`Hub::open`].
+/// A repository at a commit of its revision; see [`Hub::open`].
 pub struct Session<'a> {
     hub: &'a Hub,
     repository: &'a Repository,
     cache: RepositoryCache,
     commit: String,
     reach: Reach,
-    /// What the first request has said already.
+    /// The result of the first request.
     known: Option<(String, Metadata)>,
     progress: &'a mut dyn Progress,
 }
 
 impl<'a> Session<'a> {
-    /// Finds out what commit the revision is. `first` is the file that is wanted first: a branch
-    /// costs one request about it, a commit costs none.
+    /// Resolves the revision to a commit. `first` is the first file needed: a branch needs one
+    /// request about it, a commit none.
     pub(crate) fn open(
         hub: &'a Hub,
         repository: &'a Repository,
@@ -104,27 +104,27 @@ impl<'a> Session<'a> {
         &self.commit
     }
 
-    /// The folder that the files are in.
+    /// The folder with the files.
     pub fn folder(&self) -> PathBuf {
         self.cache.snapshot(&self.commit)
     }
 
-    /// Whether the revision is this commit for sure: it was pinned, or the Hub was asked.
+    /// Whether this is certainly the revision's commit: it was pinned, or the Hub was asked.
     pub fn is_confirmed(&self) -> bool {
         self.repository.is_pinned() || self.is_remote()
     }
 
-    /// Whether what the cache lacks is fetched.
+    /// Whether missing files are downloaded.
     fn is_remote(&self) -> bool {
         matches!(self.reach, Reach::Hub)
     }
 
-    /// The paths of all files of the commit. `None` where the Hub cannot be asked, or is a mirror
+    /// The paths of all files of the commit. `None` if the Hub cannot be asked, or is a mirror
     /// that does not list them.
     ///
     /// # Errors
     ///
-    /// [`HubError`] where the Hub has trouble that may pass.
+    /// [`HubError`] if the Hub fails temporarily.
     pub fn list(&mut self) -> Result<Option<Vec<String>>, HubError> {
         if let Some(listing) = self.cache.listing(&self.commit) {
             return Ok(Some(listing));
@@ -145,26 +145,26 @@ impl<'a> Session<'a> {
             }
         };
         if let Some(listing) = &listing {
-            // A cache that cannot be written costs a request each time, and nothing else.
+            // An unwritable cache only costs a request each time.
             let _ = self.cache.remember_listing(&self.commit, listing);
         }
         Ok(listing)
     }
 
-    /// A file, fetched if need be. `None` where there is none, or none within reach.
+    /// A file, downloaded if needed. `None` if it does not exist or is unavailable.
     ///
     /// # Errors
     ///
-    /// [`HubError`], which says why it cannot be had and what to do.
+    /// [`HubError`], which says why the file is unavailable and what to do.
     pub fn find(&mut self, file: &str) -> Result<Option<LocalFile>, HubError> {
         self.find_within(file, None)
     }
 
-    /// As [`find`](Self::find), and `None` too where the file has more than `max` bytes.
+    /// Same as [`find`](Self::find); also `None` if the file has more than `max` bytes.
     ///
     /// # Errors
     ///
-    /// As [`find`](Self::find).
+    /// Same as [`find`](Self::find).
     pub fn find_within(
         &mut self,
         file: &str,
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
         Ok(found(path, check))
     }
 
-    /// Why files that are needed were not found.
+    /// The error for required files that were not found.
     pub fn missing(&mut self, missing: Vec<String>) -> HubError {
         let repository = self.repository.to_string();
         match std::mem::replace(&mut self.reach, Reach::Cache) {
@@ -228,11 +228,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// All is here: the next run may rely on this commit when it is offline.
+    /// Records that all files are present, so that the next offline run may use this commit.
     ///
     /// # Errors
     ///
-    /// [`HubError::Io`] where the cache cannot be written.
+    /// [`HubError::Io`] if the cache cannot be written.
     pub fn close(&self) -> Result<(), HubError> {
         match self.reach {
             Reach::Hub if !self.repository.is_pinned() => self.cache.remember(&self.commit),
@@ -253,7 +253,7 @@ impl<'a> Session<'a> {
                 Err(error) => tries.wait_or_fail(error, file, &mut *self.progress)?,
             }
         };
-        // A mirror that ignores the revision would mix the files of several.
+        // A mirror that ignores the revision would mix files of several commits.
         let other = metadata
             .commit
             .as_deref()
@@ -271,7 +271,7 @@ impl<'a> Session<'a> {
         let etag = &metadata.etag;
         let _lock = self.cache.lock(etag, file, &mut *self.progress)?;
         let blob = self.cache.blob(etag);
-        // Another file, commit or process may have brought the same content.
+        // Another file, commit or process may have stored the same content.
         let here = std::fs::metadata(&blob).map(|blob| blob.len()).ok();
         if here.is_some_and(|here| metadata.size.is_none_or(|size| size == here)) {
             return Ok(Check::Cached);

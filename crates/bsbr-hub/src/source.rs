@@ -1,4 +1,4 @@
-//! Where a model comes from.
+//! The source of a model.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use std::str::FromStr;
 use crate::error::HubError;
 use crate::names::Repository;
 
-/// A folder of this machine, or a repository of the Hub.
+/// A local folder, or a repository of the Hub.
 ///
-/// Parsed from text, an existing folder wins over a repository of the same name, as it does in
-/// `transformers`; write `./name` or an absolute path to mean a folder and nothing else.
+/// When parsed from text, an existing folder takes precedence over a repository of the same name,
+/// as in `transformers`. Write `./name` or an absolute path to mean only a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ModelSource {
-    /// A folder, which is used as it is.
+    /// A folder, which is used directly.
     Folder(PathBuf),
-    /// A repository, whose files are fetched or found in the cache.
+    /// A repository, whose files are downloaded or found in the cache.
     Repository(Repository),
 }
 
@@ -24,8 +24,8 @@ impl FromStr for ModelSource {
 
     /// # Errors
     ///
-    /// [`HubError::NoSuchFolder`] for what can only be a path, [`HubError::InvalidName`] for what
-    /// can be neither.
+    /// [`HubError::NoSuchFolder`] for text that can only be a path, [`HubError::InvalidName`] for
+    /// text that is neither.
     fn from_str(text: &str) -> Result<Self, HubError> {
         let path = Path::new(text);
         if path.is_dir() {

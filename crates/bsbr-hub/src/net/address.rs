@@ -1,4 +1,4 @@
-//! Addresses: where they lead, and what of them may be shown.
+//! Addresses: redirects, and removal of secrets for display.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl Address {
         })
     }
 
-    /// Whether it has neither a user nor a query, so that paths can be added to it.
+    /// Whether it has neither user nor query, so that paths can be appended.
     pub(super) fn is_plain(&self) -> bool {
         self.uri.query().is_none() && !self.text.contains(['@', '#'])
     }
@@ -32,12 +32,12 @@ impl Address {
     /// A path below it, percent-encoded and with its first slash.
     pub(super) fn join(&self, path: &str) -> Self {
         let text = format!("{}{path}", self.text);
-        // What was an address stays one with a valid path.
+        // An address stays valid with a valid path.
         let uri = text.parse().unwrap_or_else(|_| self.uri.clone());
         Self { text, uri }
     }
 
-    /// Scheme, host and port: whom a token may be shown to.
+    /// Scheme, host and port: the recipients of a token.
     fn origin(&self) -> (bool, String, u16) {
         let secure = self.uri.scheme_str() == Some("https");
         let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -52,7 +52,7 @@ impl Address {
         self.uri.host().unwrap_or_default()
     }
 
-    /// Where a response leads on to.
+    /// The target of a redirect.
     pub(super) fn redirected(&self, response: &Response<Body>) -> Result<Self, HubError> {
         let location = response
             .headers()
@@ -61,7 +61,7 @@ impl Address {
             .ok_or_else(|| self.bad("it redirects without saying where to"))?;
         let (scheme, rest) = self.text.split_once("://").unwrap_or_default();
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        // A scheme stands at the beginning: the query of a path may hold an address of its own.
+        // A scheme is at the start: the query of a path may contain another address.
         let before = location.split(['/', '?', '#']).next().unwrap_or_default();
         let text = if location.starts_with("//") {
             format!("{scheme}:{location}")
@@ -92,14 +92,14 @@ impl Address {
     }
 }
 
-/// As it is sent: with its query, which may hold a signature.
+/// As sent: with its query, which may contain a signature.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-/// An address without its user, password and query, which may be secrets.
+/// An address without user, password and query, which may be secrets.
 pub(super) fn without_secrets(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     match (text.split_once("://"), text.rsplit_once('@')) {

@@ -1,4 +1,4 @@
-//! What an answer means.
+//! The meaning of responses.
 
 use std::io;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::address::Address;
 use super::{Client, Target, describe, text};
 use crate::error::HubError;
 
-/// Why the Hub says no, in one word.
+/// The Hub's reason for a refusal, in one word.
 const ERROR_CODE: &str = "x-error-code";
 
-/// Refusals as errors.
+/// Turns refusals into errors.
 pub(super) fn check(
     response: &Response<Body>,
     client: &Client,
@@ -35,7 +35,7 @@ pub(super) fn check(
             retry_after: retry_after.map(Duration::from_secs),
         });
     }
-    // Storage refuses addresses whose signature has expired; the Hub gives a new one.
+    // Storage refuses expired signed addresses; the Hub gives a new one.
     if status >= 500 || status == 408 || !address.same_origin(&client.endpoint) {
         return Err(HubError::Server { host, status, file });
     }
@@ -69,7 +69,7 @@ pub(super) fn check(
     })
 }
 
-/// Where the content starts in the file, and how long the whole file is.
+/// The position of the content in the file, and the length of the whole file.
 pub(super) fn extent(
     response: &Response<Body>,
     asked: u64,
@@ -91,11 +91,12 @@ pub(super) fn extent(
     }
 }
 
-/// A request without an answer.
+/// A request without a response.
 pub(super) fn failed(error: Error, address: &Address, target: &Target<'_>) -> HubError {
     use io::ErrorKind as Kind;
     let broken = match &error {
-        // What else the system reports, as names that cannot be resolved, is about the way there.
+        // Other system errors, such as names that cannot be resolved, mean that the host is
+        // unreachable.
         Error::Io(error) => matches!(
             error.kind(),
             Kind::UnexpectedEof

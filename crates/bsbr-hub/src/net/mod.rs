@@ -1,4 +1,4 @@
-//! Requests to the Hub, and to the hosts that it redirects to.
+//! Requests to the Hub and to its redirect targets.
 
 mod address;
 mod answer;
@@ -18,41 +18,41 @@ use answer::number;
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 10;
-/// The longest list of files accepted, in bytes.
+/// The size limit of a file listing, in bytes.
 const MAX_LISTING: u64 = 32 << 20;
-/// Sent with redirects to storage, which itself knows another ETag and another size.
+/// Sent with redirects to storage, whose own ETag and size differ.
 const LINKED_ETAG: &str = "x-linked-etag";
 const LINKED_SIZE: &str = "x-linked-size";
 const COMMIT: &str = "x-repo-commit";
 
-/// The file that a request is about.
+/// The subject of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target<'a> {
     pub(crate) repository: &'a Repository,
-    /// The revision that is asked for: the repository's own, or the commit that it was.
+    /// The requested revision: the repository's own, or its resolved commit.
     pub(crate) revision: &'a str,
     pub(crate) file: &'a str,
 }
 
-/// What the Hub says of a file.
+/// The Hub's metadata of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Metadata {
-    /// The commit that the revision is.
+    /// The commit of the revision.
     pub(crate) commit: Option<String>,
     pub(crate) etag: Etag,
     pub(crate) size: Option<u64>,
 }
 
-/// The content of a file, or the rest of it.
+/// The content of a file, or its remainder.
 pub(crate) struct Content {
-    /// Where it starts in the file.
+    /// Its offset in the file.
     pub(crate) start: u64,
-    /// Length of the whole file, if it is said.
+    /// Length of the whole file, if known.
     pub(crate) size: Option<u64>,
     pub(crate) reader: Box<dyn Read>,
 }
 
-/// The part of the Hub's answer about a repository that lists its files.
+/// The list of files in the Hub's description of a repository.
 #[derive(Deserialize)]
 struct Info {
     siblings: Vec<Sibling>,
@@ -63,7 +63,7 @@ struct Sibling {
     rfilename: String,
 }
 
-/// Asks the Hub for files.
+/// Sends requests to the Hub.
 #[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
@@ -92,7 +92,7 @@ impl Client {
             .user_agent(USER_AGENT)
             // Offsets and sizes are those of the file itself.
             .accept_encoding("identity")
-            // Followed here, so that the token stays with the endpoint.
+            // Redirects are followed here, so that the token is sent only to the endpoint.
             .max_redirects(0)
             .http_status_as_error(false)
             .proxy(if config.proxy_from_env {
@@ -113,7 +113,7 @@ impl Client {
         })
     }
 
-    /// What the Hub says of a file, without its content.
+    /// The Hub's metadata of a file, without its content.
     pub(crate) fn metadata(&self, target: &Target<'_>) -> Result<Metadata, HubError> {
         let mut address = self.address(target);
         let (mut commit, mut etag, mut size) = (None, None, None);
@@ -132,7 +132,7 @@ impl Client {
                 answer::check(&response, self, &address, target)?;
                 None
             };
-            // Storage need not be asked where the Hub itself has said which file it is.
+            // Storage need not be asked if the Hub has identified the file.
             let elsewhere = next
                 .as_ref()
                 .is_some_and(|next| !next.same_origin(&self.endpoint));
@@ -153,9 +153,10 @@ impl Client {
         Err(address.bad("it redirects more than 10 times"))
     }
 
-    /// The content of a file from an offset on; from its start if the server knows no offsets.
+    /// The content of a file from an offset on, or from its start if the server does not
+    /// support offsets.
     ///
-    /// `None` where the file does not reach that far.
+    /// `None` if the file ends before the offset.
     pub(crate) fn content(
         &self,
         target: &Target<'_>,
@@ -183,7 +184,7 @@ impl Client {
         Err(address.bad("it redirects more than 10 times"))
     }
 
-    /// The paths of a commit's files; `None` where the endpoint does not list them.
+    /// The paths of a commit's files; `None` if the endpoint does not list them.
     pub(crate) fn list(&self, target: &Target<'_>) -> Result<Option<Vec<String>>, HubError> {
         let name = target.repository.name();
         let kind = match target.repository.kind() {
@@ -200,7 +201,7 @@ impl Client {
             }
             match answer::check(&response, self, &address, target) {
                 Err(error) if error.may_pass() => return Err(error),
-                // The repository is there; a mirror may serve its files and nothing else.
+                // The repository exists; a mirror may serve only its files.
                 Err(_) => return Ok(None),
                 Ok(()) => {}
             }
@@ -208,7 +209,7 @@ impl Client {
             let Ok(info) = serde_json::from_reader::<_, Info>(BufReader::new(body)) else {
                 return Ok(None);
             };
-            // What is no path of a file is none that could be asked for.
+            // Invalid paths could not be requested.
             let files = info.siblings.into_iter().map(|file| file.rfilename);
             return Ok(Some(
                 files.filter(|file| check_path(file).is_ok()).collect(),
@@ -222,14 +223,14 @@ impl Client {
         self.token.is_some()
     }
 
-    /// The page of a repository, for people.
+    /// The web page of a repository.
     pub(crate) fn page(&self, repository: &Repository) -> String {
         format!("{}/{}", self.endpoint, repository.to_hf().url())
     }
 
     fn address(&self, target: &Target<'_>) -> Address {
         let repository = target.repository.to_hf();
-        // A slash in the name of a branch does not separate.
+        // A slash in the name of a branch is not a separator.
         let revision = target.revision.replace('/', "%2F");
         let file = address::encode(target.file);
         self.endpoint
@@ -252,7 +253,7 @@ impl Client {
         if start > 0 {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
-        // Other hosts get signed addresses from the Hub, and have no use for the token.
+        // Other hosts get signed addresses from the Hub and do not need the token.
         if let Some(token) = self
             .token
             .as_ref()
@@ -274,7 +275,7 @@ fn has_etag(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG)
 }
 
-/// The kind of a repository as it stands in addresses, for messages.
+/// The kind of a repository as written in addresses, for messages.
 pub(crate) fn describe(target: &Target<'_>) -> String {
     let kind = match target.repository.kind() {
         RepositoryKind::Model => "model",
