@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What `call` gives, or why it gives nothing.
+/// The result of `call`, or why it has none.
 ///
-/// Libraries that read files panic on some that are not as they write them. Nothing that `call`
-/// borrows may be used after that unless it is whole: a value that `call` makes is lost, and what
-/// it changes must be caches alone, or be given up.
+/// Libraries that read files panic on some invalid ones. Values that `call` borrows must stay
+/// valid afterwards: what `call` creates is lost, and it may change only caches, or values that
+/// are then discarded.
 pub(crate) fn guarded<T, E: Display>(
     library: &str,
     call: impl FnOnce() -> Result<T, E>,

@@ -1,4 +1,4 @@
-//! Windows of training tokens, each a pure function of its place.
+//! Training windows, each a pure function of its position.
 
 use std::ops::Range;
 
@@ -10,47 +10,47 @@ use crate::storybook::{
 };
 use crate::tokenizer::{CachedEncoder, TextTokenizer, TokenizerError};
 
-/// How training windows are made.
+/// Settings of training windows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamConfig {
-    /// The seed of the world and of the order.
+    /// The seed of the texts and of their order.
     pub seed: u64,
-    /// The split that documents come from.
+    /// The split of the documents.
     pub split: Split,
-    /// The number of targets of a window; it holds one token more.
+    /// The number of targets of a window, which has one token more.
     pub window: usize,
-    /// The part of windows that hold one long document with facts and questions.
+    /// The share of windows with one long document of facts and questions.
     pub fact_share: f32,
-    /// The part of the other windows' documents that are articles with highlights.
+    /// The share of articles with highlights in the other windows' documents.
     pub article_share: f32,
-    /// The least and the greatest number of people in a document with facts.
+    /// The minimum and maximum number of people in a document with facts.
     pub people: (usize, usize),
-    /// The least number of words of plain texts, as far as the window has room.
+    /// The minimum number of words of plain texts, if the window has room.
     #[serde(default = "short")]
     pub plain_words: usize,
     /// The kinds of facts.
     pub kinds: Vec<FactKind>,
-    /// How many facts are stated about a person, on average.
+    /// The mean number of facts per person.
     pub facts_per_person: f32,
-    /// Which part of a fact document's words belongs to question lines.
+    /// The share of a fact document's words in question lines.
     pub questions_share: f32,
     /// The domains of the prose.
     pub domains: Vec<Domain>,
-    /// The weight of a token of an answer's value; all others have 1.
+    /// The weight of tokens of an answer's value; all others have weight 1.
     pub answer_weight: f32,
 }
 
-/// Words of the shortest plain texts, where nothing else is said.
+/// The default length of the shortest plain texts, in words.
 fn short() -> usize {
     100
 }
 
 impl StreamConfig {
-    /// A sensible mix for windows of `window` tokens: 70 % fact documents, a
-    /// third of the rest articles; people grow with the window from 4–10 at
-    /// 256 tokens to 20–40 at 2,048 and beyond; three facts a person, two fifths
-    /// of the words in question lines, answers weighted five times.
+    /// Defaults for windows of `window` tokens: 70 % fact documents, a third of the
+    /// rest articles; 4–10 people at 256 tokens, growing to 20–40 from 2,048 on;
+    /// three facts per person, two fifths of the words in question lines, answers
+    /// weighted five times.
     pub fn for_window(seed: u64, window: usize) -> Self {
         Self {
             seed,
@@ -78,7 +78,7 @@ pub struct TrainWindow {
     pub weights: Vec<f32>,
 }
 
-/// An endless, seekable supply of training windows.
+/// An endless stream of training windows with random access.
 #[derive(Debug)]
 pub struct TrainingStream {
     encoder: CachedEncoder,
@@ -87,7 +87,7 @@ pub struct TrainingStream {
     end_of_text: u32,
 }
 
-/// Tokens per word, about; a fact document of a window is sized by it.
+/// The approximate number of tokens per word, for the size of a fact document.
 const TOKENS_PER_WORD: f32 = 1.45;
 
 impl TrainingStream {
@@ -112,10 +112,10 @@ impl TrainingStream {
         self.encoder.tokenizer()
     }
 
-    /// The window of a row of a step. It starts with `<|endoftext|>`, which
-    /// also follows every document but the last one, which is cut.
+    /// The window of a row of a step. It starts with `<|endoftext|>`, which also
+    /// follows every document except the last one, which is truncated.
     ///
-    /// Rows below 2^20 of steps below 2^36 have documents of their own.
+    /// Rows below 2^20 of steps below 2^36 have different documents.
     pub fn window(&self, step: u64, row: u64) -> Result<TrainWindow, TokenizerError> {
         let config = &self.config;
         let place = (step << 20) | (row & 0xf_ffff);
@@ -153,7 +153,8 @@ impl TrainingStream {
         Ok(TrainWindow { ids, weights })
     }
 
-    /// A document with questions that fills most of `words`, and its answers.
+    /// A document with questions that fills most of `words`, and the spans of its
+    /// answers.
     fn fact_document(
         &self,
         rng: &mut impl Rng,
@@ -184,7 +185,8 @@ impl TrainingStream {
             0 => Domain::Tale,
             count => config.domains[rng.random_range(0..count)],
         };
-        // As many texts between 100 and 200 words as between 1,000 and 2,000.
+        // Log-uniform lengths: as many texts between 100 and 200 words as between
+        // 1,000 and 2,000.
         let longest = words.max(20) as f32;
         let shortest = config.plain_words.max(1) as f32;
         let words = longest.min(shortest) * (longest / shortest).max(1.0).powf(rng.random());
@@ -193,8 +195,8 @@ impl TrainingStream {
     }
 }
 
-/// The positions of the tokens whose pieces end where one of the spans does;
-/// both lists ascend.
+/// The positions of the tokens whose text ends where one of the spans does; both
+/// lists ascend.
 fn tokens_ending_at(ends: &[usize], spans: &[Range<usize>]) -> Vec<usize> {
     let mut found = Vec::with_capacity(spans.len());
     let mut at = 0;
@@ -209,7 +211,7 @@ fn tokens_ending_at(ends: &[usize], spans: &[Range<usize>]) -> Vec<usize> {
     found
 }
 
-/// True with a probability, which is brought into the range of one.
+/// True with a probability, which is clamped to its range.
 fn chance(rng: &mut impl Rng, share: f32) -> bool {
     let share = f64::from(share);
     rng.random_bool(if share > 0.0 { share.min(1.0) } else { 0.0 })

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Ids that are kept in memory; lists that are longer are on disk.
+/// The maximum number of ids in memory; longer lists are on disk.
 const IN_MEMORY: usize = 1 << 23;
 /// Bytes of an id.
 const ID: usize = size_of::<u32>();
@@ -22,8 +22,8 @@ pub struct TokenWriter {
 }
 
 impl TokenWriter {
-    /// An empty list. Where it becomes long it goes to a file without a name in `folder`, which is
-    /// gone with the process.
+    /// An empty list. If it becomes long, it moves to an unnamed file in `folder`, which
+    /// disappears with the process.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self::with_memory(folder, IN_MEMORY)
     }
@@ -39,12 +39,12 @@ impl TokenWriter {
         }
     }
 
-    /// Tokens so far.
+    /// The current number of tokens.
     pub fn len(&self) -> usize {
         self.written + self.ids.len()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -54,16 +54,16 @@ impl TokenWriter {
         &self.folder
     }
 
-    /// Where the next ids go: call [`Self::settle`] after some thousands.
+    /// The buffer for the next ids: call [`Self::settle`] after every few thousand.
     pub fn ids(&mut self) -> &mut Vec<u32> {
         &mut self.ids
     }
 
-    /// Moves what is too long for memory to disk.
+    /// Moves the buffer to disk if it is too long for memory.
     ///
     /// # Errors
     ///
-    /// What the system says of the folder or its disk.
+    /// Errors of the folder or its disk.
     pub fn settle(&mut self) -> io::Result<()> {
         match self.ids.len() > self.most {
             true => self.spill(),
@@ -91,7 +91,7 @@ impl TokenWriter {
     ///
     /// # Errors
     ///
-    /// As [`Self::settle`].
+    /// Same as [`Self::settle`].
     pub fn finish(mut self) -> io::Result<Tokens> {
         if self.file.is_some() {
             self.spill()?;
@@ -119,7 +119,7 @@ pub struct Tokens {
 #[derive(Debug)]
 enum Source {
     Memory(Vec<u32>),
-    /// Four bytes an id, the lowest first.
+    /// Four bytes per id, little-endian.
     Disk(Mutex<File>),
 }
 
@@ -133,21 +133,21 @@ impl From<Vec<u32>> for Tokens {
 }
 
 impl Tokens {
-    /// How many there are.
+    /// The number of tokens.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Some of them, as far as the list goes.
+    /// A range of tokens, limited to the length of the list.
     ///
     /// # Errors
     ///
-    /// What the system says where they cannot be read back.
+    /// Errors of reading them from disk.
     pub fn read(&self, range: Range<usize>) -> io::Result<Vec<u32>> {
         let end = range.end.min(self.len);
         let start = range.start.min(end);
@@ -156,7 +156,7 @@ impl Tokens {
             Source::Disk(file) => file,
         };
         let mut bytes = vec![0; (end - start) * ID];
-        // A failed read leaves nothing half done.
+        // A failed read leaves no partial state.
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start((start * ID) as u64))?;
         file.read_exact(&mut bytes)?;

@@ -8,17 +8,17 @@ pub struct Window {
     /// The tokens that the model sees.
     pub range: Range<usize>,
     /// The tokens whose loss counts, a part of `range`; each is predicted from
-    /// the tokens of `range` before it.
+    /// the tokens before it in `range`.
     pub scored: Range<usize>,
 }
 
-/// Windows of at most `window` tokens that advance by `stride`, so that every
-/// token but the first is scored exactly once, and all but those of the first
-/// window with at least `window - stride` tokens before it.
+/// Windows of at most `window` tokens that advance by `stride`. Every token
+/// except the first is scored exactly once. After the first window, every
+/// scored token has at least `window - stride` tokens before it.
 ///
-/// The first token has nothing to be predicted from. A `stride` above
-/// `window - 1` is lowered to it, and one of 0 raised to 1. With a `window`
-/// below 2 nothing can be predicted, and there are no windows.
+/// The first token cannot be predicted. A `stride` above `window - 1` is
+/// lowered to it, and one of 0 raised to 1. With a `window` below 2 nothing can
+/// be predicted, and there are no windows.
 pub fn strided_windows(len: usize, window: usize, stride: usize) -> Vec<Window> {
     let mut windows = Vec::new();
     if window < 2 || len < 2 {

@@ -1,4 +1,4 @@
-//! CNN/DailyMail: news with highlights that their editors wrote.
+//! CNN/DailyMail: news with highlights by their editors.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::article::Article;
 pub struct Columns {
     /// The article.
     pub article: String,
-    /// Its highlights, one a line.
+    /// Its highlights, one per line.
     pub highlights: String,
 }
 
@@ -21,17 +21,17 @@ impl Columns {
     }
 }
 
-/// The number of articles in these files, as they say.
+/// The number of articles in these files, from their headers.
 ///
 /// # Errors
 ///
-/// [`DatasetError`] where a file is not what it should be.
+/// [`DatasetError`] if a file is invalid.
 pub fn count(files: &[PathBuf], columns: &Columns) -> Result<u64, DatasetError> {
     let tables = files.iter().map(|file| columns.open(file));
     tables.map(|table| Ok(table?.row_count())).sum()
 }
 
-/// The articles of parquet files, one after the other; after an error there are no more.
+/// The articles of Parquet files, in order; an error ends the iteration.
 #[derive(Debug)]
 pub struct Articles {
     files: std::vec::IntoIter<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Articles {
 }
 
 impl Articles {
-    /// Reads these files, in their order.
+    /// Reads these files, in the given order.
     pub fn new(files: Vec<PathBuf>, columns: Columns) -> Self {
         Self {
             files: files.into_iter(),
@@ -76,7 +76,7 @@ impl Iterator for Articles {
     }
 }
 
-/// The article on lines without blanks around them, and a highlight a line.
+/// The article with trimmed lines, and one highlight per line.
 fn article(row: Vec<String>) -> Article {
     let mut columns = row.into_iter();
     let (text, highlights) = (columns.next(), columns.next());

@@ -1,4 +1,4 @@
-//! The texts of a file, whatever its form.
+//! The texts of a file, in any supported format.
 
 use std::path::Path;
 
@@ -9,51 +9,51 @@ use super::kind::{self, Form};
 use super::parquet::{TextRows, TextTable};
 use super::plain::PlainText;
 
-/// The field of JSON, and the column of parquet files, that holds the text.
+/// The field of JSON objects, and the column of Parquet files, with the text.
 pub const TEXT: &str = "text";
 
 /// A part of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// The part; it may be empty.
+    /// The content; it may be empty.
     pub text: String,
-    /// Whether the text ends with it.
+    /// Whether it ends the text.
     pub last: bool,
 }
 
 impl Piece {
-    /// A text that is one piece.
+    /// A text in one piece.
     pub fn whole(text: String) -> Self {
         Self { text, last: true }
     }
 }
 
-/// The texts of a file, of the form that its ending says.
+/// The texts of a file; its extension determines the format.
 ///
-/// | endings | texts |
+/// | extensions | texts |
 /// |---|---|
-/// | `.txt`, `.text`, `.md`, `.raw`, `.tokens` | the whole, as one text in UTF-8, with `\n` at the ends of lines |
+/// | `.txt`, `.text`, `.md`, `.raw`, `.tokens` | the whole file, as one text in UTF-8, with `\n` at line ends |
 /// | `.jsonl`, `.ndjson`, `.jsonlines`, `.ldjson` | the field [`TEXT`] of the object of each line |
 /// | `.json` | the same, or of each object of a list |
 /// | `.parquet` | the column [`TEXT`], row by row |
 ///
-/// All but the last may be packed by gzip, with `.gz` behind. A byte-order mark is passed over, and
-/// so are rows whose text is null; NaN and Infinity stand for null, as pandas reads them.
+/// All but Parquet may be compressed by gzip, with `.gz` appended. A byte-order mark is skipped,
+/// and so are rows with a null text. NaN and Infinity count as null, as in pandas.
 ///
 /// # Errors
 ///
-/// [`DatasetError`] where the ending says none of these, or the file cannot be read or has another
-/// form; each text may be an error of its own, after which there are no more.
+/// [`DatasetError`] if the extension is unknown, or the file cannot be read or has another format.
+/// Each text may also be an error, which ends the iteration.
 pub fn documents(path: &Path) -> Result<Documents, DatasetError> {
     Ok(Documents(pieces(path)?))
 }
 
-/// The texts of a file in pieces, so that memory does not grow with them: it holds 64 KiB of a plain
-/// text, one object of JSON, which has at most 64 MiB, or a page of a parquet file.
+/// The texts of a file in pieces, so that memory does not grow with them: it holds 64 KiB of a
+/// plain text, one JSON object of at most 64 MiB, or one page of a Parquet file.
 ///
 /// # Errors
 ///
-/// As [`documents`].
+/// Same as [`documents`].
 pub fn pieces(path: &Path) -> Result<Pieces, DatasetError> {
     let (form, packed) = kind::of(path)?;
     let source = match form {
@@ -110,7 +110,7 @@ enum Source {
 }
 
 impl Pieces {
-    /// Rows so far that had null for a text, and were passed over.
+    /// The number of skipped rows with a null text so far.
     pub fn without_text(&self) -> u64 {
         self.without_text
     }
@@ -131,7 +131,7 @@ impl Iterator for Pieces {
                 match rows.next_values() {
                     Ok(None) => break Ok(None),
                     Err(error) => break Err(error),
-                    // There is one column, so a row has one text.
+                    // There is one column, so a row is one text.
                     Ok(Some(row)) => match row.into_iter().next().flatten() {
                         Some(text) => break Ok(Some(Piece::whole(text))),
                         None => self.without_text += 1,

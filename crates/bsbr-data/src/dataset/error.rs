@@ -1,9 +1,9 @@
-//! What can go wrong with a file of texts.
+//! Errors of dataset files.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A file of texts that cannot be read, or that is not what it should be.
+/// A dataset file that cannot be read, or is invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatasetError {
@@ -12,37 +12,37 @@ pub enum DatasetError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file whose name does not say what is in it.
+    /// A file with an unknown extension.
     #[error("{file}: what is in it is not known by its ending; files are read that end in {known}")]
     Ending {
         /// The file.
         file: PathBuf,
-        /// The endings that are known.
+        /// The known extensions.
         known: String,
     },
-    /// A file whose form is not understood: cut, damaged, or of another kind.
+    /// A file that is truncated, damaged, or of another format.
     #[error("{file}: expected {expected}, found {found}; fetch or make it again")]
     Malformed {
         /// The file.
         file: PathBuf,
-        /// What it should be.
+        /// The expected format.
         expected: &'static str,
-        /// What is wrong with it.
+        /// The error.
         found: String,
     },
-    /// A column that is missing or holds something else.
+    /// A column that is missing or of another type.
     #[error("{file}: column `{column}`: expected {expected}, found {found}")]
     Column {
         /// The file.
         file: PathBuf,
         /// The column.
         column: String,
-        /// What it should be.
+        /// The expected type.
         expected: &'static str,
-        /// What it is.
+        /// The type found.
         found: String,
     },
     /// A row, or a part of the file, that cannot be read.
@@ -55,23 +55,23 @@ pub enum DatasetError {
         file: PathBuf,
         /// The column.
         column: String,
-        /// Where in it: `row 17`, `row group 3`.
+        /// The position: `row 17`, `row group 3`.
         place: String,
-        /// What should be there.
+        /// The expected content.
         expected: &'static str,
-        /// What is there.
+        /// The content found.
         found: String,
     },
-    /// A line of a file of JSON lines.
+    /// An invalid line of JSON lines.
     #[error("{file}, line {line}: expected {expected}, found {found}")]
     Line {
         /// The file.
         file: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// What should be there.
+        /// The expected content.
         expected: String,
-        /// What is there.
+        /// The content found.
         found: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The bytes of a file of texts, unpacked.
+//! The decompressed bytes of a dataset file.
 
 use std::fmt;
 use std::fs::File;
@@ -9,12 +9,12 @@ use flate2::read::MultiGzDecoder;
 
 use super::error::DatasetError;
 
-/// What editors on Windows put before a text.
+/// The mark that editors on Windows write before a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// Bytes that are read at a time.
+/// Bytes read at a time.
 const BUFFER: usize = 1 << 16;
 
-/// A file that is read from its beginning, without a byte-order mark.
+/// A file that is read from its start, without a byte-order mark.
 pub(super) struct Input {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
@@ -29,7 +29,7 @@ impl fmt::Debug for Input {
 }
 
 impl Input {
-    /// Opens a file, which gzip may have packed.
+    /// Opens a file, which may be compressed with gzip.
     pub(super) fn open(path: &Path, packed: bool) -> Result<Self, DatasetError> {
         let path = path.to_owned();
         let failed = |source| DatasetError::Io {
@@ -58,7 +58,7 @@ impl Input {
         &self.path
     }
 
-    /// Appends up to `count` bytes to `bytes`; fewer at the end alone.
+    /// Appends up to `count` bytes to `bytes`; fewer only at the end.
     pub(super) fn read(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -68,7 +68,7 @@ impl Input {
         read.map_err(|source| self.failed(source))
     }
 
-    /// Appends a line with its end, or the first `most` bytes of it, to `bytes`.
+    /// Appends a line with its end, or its first `most` bytes, to `bytes`.
     pub(super) fn read_line(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -78,7 +78,7 @@ impl Input {
         read.map_err(|source| self.failed(source))
     }
 
-    /// What follows, without taking it; nothing at the end.
+    /// The following bytes, without consuming them; empty at the end.
     pub(super) fn peek(&mut self) -> Result<&[u8], DatasetError> {
         // A second call finds the same bytes in the buffer.
         if let Err(source) = self.reader.fill_buf() {
@@ -91,7 +91,7 @@ impl Input {
         })
     }
 
-    /// Takes what was peeked at.
+    /// Consumes peeked bytes.
     pub(super) fn take(&mut self, count: usize) {
         self.reader.consume(count);
     }

@@ -1,4 +1,4 @@
-//! JSON lines, an object a line, one of whose fields is the text; or a list of such objects.
+//! JSON lines, with one object per line and the text in one field; or a list of such objects.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::error::DatasetError;
 use super::input::Input;
 
-/// The longest object accepted, in bytes.
+/// The size limit of an object, in bytes.
 const MAX_OBJECT: usize = 64 << 20;
 
 /// The texts of a file of JSON.
@@ -16,27 +16,27 @@ const MAX_OBJECT: usize = 64 << 20;
 pub(super) struct JsonTexts {
     input: Input,
     field: &'static str,
-    /// The line at hand, from 1.
+    /// The current line, from 1.
     line: u64,
     list: List,
     /// Objects whose field was null.
     without_text: u64,
 }
 
-/// Whether the objects are those of a list.
+/// Whether the objects are in a list.
 #[derive(Debug, PartialEq, Eq)]
 enum List {
-    /// It is no list.
+    /// They are not.
     No,
-    /// It may be one: nothing was read yet.
+    /// Unknown, because nothing was read yet.
     Maybe,
-    /// Objects follow.
+    /// The list continues.
     Open,
-    /// It has ended.
+    /// The list has ended.
     Closed,
 }
 
-/// What a field holds.
+/// The content of a field.
 enum Found {
     Text(String),
     Null,
@@ -45,7 +45,7 @@ enum Found {
 }
 
 impl JsonTexts {
-    /// Objects that have their text in `field`; a list of them is read where `may_be_list`.
+    /// Objects with their text in `field`; a list of them is accepted if `may_be_list`.
     pub(super) fn new(input: Input, field: &'static str, may_be_list: bool) -> Self {
         Self {
             input,
@@ -59,12 +59,12 @@ impl JsonTexts {
         }
     }
 
-    /// Objects that had null for a text, and were passed over.
+    /// The number of skipped objects with a null text.
     pub(super) fn without_text(&self) -> u64 {
         self.without_text
     }
 
-    /// The next text; blank lines are passed over, and objects whose text is null.
+    /// The next text; blank lines and objects with a null text are skipped.
     pub(super) fn next_text(&mut self) -> Result<Option<String>, DatasetError> {
         if self.list == List::Maybe {
             self.line = 1;
@@ -92,7 +92,7 @@ impl JsonTexts {
         }
     }
 
-    /// A line that is not blank.
+    /// The next line that is not blank.
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, DatasetError> {
         loop {
             let mut line = Vec::new();
@@ -104,7 +104,7 @@ impl JsonTexts {
             if line.len() > MAX_OBJECT {
                 return Err(self.too_long());
             }
-            // An error at the end is then one of this line.
+            // An error at the end then belongs to this line.
             line.truncate(line.trim_ascii_end().len());
             if !line.is_empty() {
                 return Ok(Some(line));
@@ -173,7 +173,7 @@ impl JsonTexts {
         }
     }
 
-    /// The next byte that is not white space, which is not taken.
+    /// The next byte that is not white space, without consuming it.
     fn next_byte(&mut self) -> Result<Option<u8>, DatasetError> {
         loop {
             let Some(&byte) = self.input.peek()?.first() else {
@@ -201,7 +201,7 @@ impl JsonTexts {
             Ok(Found::Other(kind)) => Err(self.wrong(expected(), format!("{kind} there"))),
             Ok(Found::Nothing) => Err(self.wrong(expected(), format!("no `{field}`"))),
             Err(error) => {
-                // What is JSON, but no object, is called what it is.
+                // JSON that is not an object is named by its type.
                 let other = serde_json::from_slice::<Value>(object);
                 let other = other.ok().map(|value| kind(&value).to_owned());
                 Err(self.wrong(expected(), other.unwrap_or_else(|| error.to_string())))
@@ -224,7 +224,7 @@ impl JsonTexts {
     }
 }
 
-/// What `field` of an object holds; other fields are not kept.
+/// The content of `field` in an object; other fields are discarded.
 fn read(object: &[u8], field: &str) -> serde_json::Result<Found> {
     let mut deserializer = serde_json::Deserializer::from_slice(object);
     let found = Field(field).deserialize(&mut deserializer)?;
@@ -266,8 +266,8 @@ impl<'de> Visitor<'de> for Field<'_> {
     }
 }
 
-/// JSON as Python writes it, with null in the place of its NaN and Infinity, which JSON has not;
-/// `None` where there is neither.
+/// JSON as Python writes it, with null instead of NaN and Infinity, which JSON does not have;
+/// `None` if there is neither.
 fn without_nan(object: &[u8]) -> Option<Vec<u8>> {
     let (mut in_text, mut escaped, mut changed) = (false, false, false);
     let mut plain = Vec::with_capacity(object.len());

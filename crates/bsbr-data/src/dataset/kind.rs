@@ -1,23 +1,23 @@
-//! What is in a file of texts, by the ending of its name.
+//! The format of a dataset file, from the extension of its name.
 
 use std::path::Path;
 
 use super::error::DatasetError;
 
-/// The form of a file of texts.
+/// The format of a dataset file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// One text.
     Plain,
-    /// An object a line.
+    /// An object per line.
     JsonLines,
-    /// An object a line, or a list of objects.
+    /// An object per line, or a list of objects.
     Json,
     /// Columns.
     Parquet,
 }
 
-/// Endings, in small letters, and what they mean.
+/// Extensions, in lower case, and their formats.
 const ENDINGS: [(&str, Form); 11] = [
     ("txt", Form::Plain),
     ("text", Form::Plain),
@@ -32,14 +32,15 @@ const ENDINGS: [(&str, Form); 11] = [
     ("parquet", Form::Parquet),
 ];
 
-/// The ending of what gzip has packed, behind the other.
+/// The additional extension of gzip.
 const GZIP: &str = "gz";
 
-/// The form of a file, and whether gzip has packed it.
+/// The format of a file, and whether it is compressed with gzip.
 ///
 /// # Errors
 ///
-/// [`DatasetError::Ending`] where its name does not say: a guess would be trained on in silence.
+/// [`DatasetError::Ending`] if the extension is unknown: training on a wrong guess would go
+/// unnoticed.
 pub(super) fn of(path: &Path) -> Result<(Form, bool), DatasetError> {
     let ending = |path: &Path| {
         let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
@@ -52,7 +53,7 @@ pub(super) fn of(path: &Path) -> Result<(Form, bool), DatasetError> {
     };
     let found = ENDINGS.iter().find(|(known, _)| *known == name);
     match found {
-        // Parquet packs its own pages.
+        // Parquet compresses its own pages.
         Some((_, form)) if !(packed && *form == Form::Parquet) => Ok((*form, packed)),
         _ => Err(DatasetError::Ending {
             file: path.to_owned(),
@@ -61,7 +62,7 @@ pub(super) fn of(path: &Path) -> Result<(Form, bool), DatasetError> {
     }
 }
 
-/// Every ending that is read, for people.
+/// Every supported extension, for messages.
 fn known() -> String {
     let named: Vec<String> = ENDINGS.iter().map(|(name, _)| format!(".{name}")).collect();
     format!(

@@ -1,11 +1,11 @@
-//! Texts that others wrote, from files of this machine.
+//! Texts from local dataset files.
 //!
 //! | files | read by |
 //! |---|---|
-//! | plain text, JSON lines, parquet with a column `text` | [`documents`], [`pieces`] |
-//! | WikiText, as the Hub has it | [`wikitext::Articles`] |
-//! | CNN/DailyMail, as the Hub has it | [`cnn_dailymail::Articles`] |
-//! | columns of text in any parquet file | [`TextTable`] |
+//! | plain text, JSON lines, Parquet with a column `text` | [`documents`], [`pieces`] |
+//! | WikiText, as on the Hub | [`wikitext::Articles`] |
+//! | CNN/DailyMail, as on the Hub | [`cnn_dailymail::Articles`] |
+//! | text columns of any Parquet file | [`TextTable`] |
 //!
 //! Files are read row by row, and plain text piece by piece: memory does not grow with them.
 

@@ -1,4 +1,4 @@
-//! A file that is one text, piece by piece.
+//! A file with one text, piece by piece.
 
 use std::borrow::Cow;
 
@@ -6,16 +6,16 @@ use super::document::Piece;
 use super::error::DatasetError;
 use super::input::Input;
 
-/// Bytes of a piece, about.
+/// The approximate size of a piece, in bytes.
 const PIECE: usize = 1 << 16;
 
-/// The pieces of a plain text. Ends of lines are `\n`, whatever the file has: `\r\n` or `\r`.
+/// The pieces of a plain text. Line ends become `\n`; the file may have `\r\n` or `\r`.
 #[derive(Debug)]
 pub(super) struct PlainText {
     input: Input,
-    /// Bytes whose meaning the next ones decide.
+    /// Bytes whose meaning depends on the next ones.
     rest: Vec<u8>,
-    /// Bytes that were read before `rest`.
+    /// The number of bytes read before `rest`.
     before: u64,
     ended: bool,
 }
@@ -39,7 +39,7 @@ impl PlainText {
         self.ended = self.input.read(&mut bytes, PIECE)? < PIECE;
         let mut end = match str::from_utf8(&bytes) {
             Ok(_) => bytes.len(),
-            // A character that goes on in the next piece.
+            // A character that continues in the next piece.
             Err(error) if error.error_len().is_none() && !self.ended => error.valid_up_to(),
             Err(error) => {
                 let place = self.before + error.valid_up_to() as u64;

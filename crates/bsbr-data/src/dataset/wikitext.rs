@@ -1,36 +1,35 @@
-//! WikiText, as the Hub has it: a row a line, with blanks around every word and sign.
+//! WikiText, as on the Hub: one row per line, with spaces around every word and punctuation mark.
 //!
-//! Language models are measured on text as people write it, so the blanks that the makers of
-//! WikiText put in are taken out again by [`detokenised`]. Perplexity per *word* still divides by
-//! the words of the original, between white space: the unit that published figures share.
+//! Language models are evaluated on normal text, so [`detokenised`] removes the spaces that
+//! WikiText has added. Perplexity per *word* still divides by the words of the original, separated
+//! by white space, as published figures do.
 
 use std::path::PathBuf;
 
 use super::error::DatasetError;
 use super::parquet::{TextRows, TextTable};
 
-/// An article, or what stands before the first.
+/// An article, or the text before the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Article {
-    /// Its lines as the file has them.
+    /// Its lines as in the file.
     pub original: String,
-    /// The same as people write it.
+    /// The same as normal text.
     pub text: String,
 }
 
-/// The articles of parquet files with a column of lines, one after the other; after an error there
-/// are no more.
+/// The articles of Parquet files with a column of lines, in order; an error ends the iteration.
 #[derive(Debug)]
 pub struct Articles {
     files: std::vec::IntoIter<PathBuf>,
     column: String,
     rows: Option<TextRows>,
-    /// Lines of the article at hand.
+    /// Lines of the current article.
     lines: String,
 }
 
 impl Articles {
-    /// Reads these files, in their order; `column` has the lines.
+    /// Reads these files, in the given order; `column` has the lines.
     pub fn new(files: Vec<PathBuf>, column: &str) -> Self {
         Self {
             files: files.into_iter(),
@@ -40,7 +39,7 @@ impl Articles {
         }
     }
 
-    /// The next line, whatever file it is in.
+    /// The next line, from any file.
     fn line(&mut self) -> Result<Option<String>, DatasetError> {
         loop {
             if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
@@ -85,26 +84,25 @@ impl Iterator for Articles {
     fn next(&mut self) -> Option<Self::Item> {
         let article = self.article();
         if article.is_err() {
-            // Half an article is none, and what comes after a gap is not the same text.
+            // Half an article is not an article, and text after a gap is not the same text.
             *self = Self::new(Vec::new(), &self.column);
         }
         article.transpose()
     }
 }
 
-/// ` = Title = `: a heading of the highest order begins an article.
+/// ` = Title = `: a top-level heading starts an article.
 fn is_title(line: &str) -> bool {
     let inner = line.trim().strip_prefix("= ");
     let inner = inner.and_then(|inner| inner.strip_suffix(" ="));
     inner.is_some_and(|inner| !inner.starts_with('=') && !inner.ends_with('='))
 }
 
-/// Text without the blanks that the makers of WikiText put around words and signs.
+/// Text without the spaces that WikiText has added around words and punctuation.
 ///
-/// Line by line: ` @-@ `, ` @,@ ` and ` @.@ ` are the sign within a word or number; no blank
-/// stands before `,.;:!?%)]}` nor after `([{`, nor inside a pair of `"` or around its `'` in
-/// contractions and possessives; headings have unbroken rows of `=`; lines have no blanks at their
-/// ends.
+/// Line by line: ` @-@ `, ` @,@ ` and ` @.@ ` become the character within a word or number. There
+/// is no space before `,.;:!?%)]}`, after `([{`, inside a pair of `"`, or around the `'` of
+/// contractions and possessives. Headings have unbroken rows of `=`, and lines are trimmed.
 pub fn detokenised(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -124,7 +122,7 @@ fn detokenised_line(line: &str) -> String {
     }
     let mut out = String::with_capacity(line.len());
     let words: Vec<&str> = line.split_whitespace().collect();
-    // Whether the next word follows without a blank, and whether a quotation is open.
+    // Whether the next word follows without a space, and whether a quotation is open.
     let (mut joined, mut quoting) = (true, false);
     for (at, word) in words.iter().enumerate() {
         let next = words.get(at + 1).copied();
@@ -136,7 +134,7 @@ fn detokenised_line(line: &str) -> String {
         joined = matches!(*word, "(" | "[" | "{");
         if *word == "\"" {
             quoting = !quoting;
-            // A quotation that is never closed is a sign like others.
+            // An unclosed quotation mark is treated like other characters.
             joined = quoting && words[at + 1..].contains(&"\"");
             quoting = joined;
         }
@@ -144,7 +142,7 @@ fn detokenised_line(line: &str) -> String {
     out
 }
 
-/// Whether a word follows the one before without a blank.
+/// Whether a word follows the previous one without a space.
 fn joins_left(word: &str, next: Option<&str>) -> bool {
     match word {
         "," | "." | ";" | ":" | "!" | "?" | "%" | ")" | "]" | "}" => true,

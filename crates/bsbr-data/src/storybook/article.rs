@@ -10,8 +10,8 @@ use crate::article::Article;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-/// Main events of any domain: how the article tells it, how the highlights do.
-/// Slots that both have are filled alike.
+/// Main events of any domain: their wording in the article, and in the highlights. Slots
+/// that occur in both have the same content.
 const EVENTS: &[(&str, &str)] = &[
     (
         "on {day} {A} found {an} {Q} {O} at the {P}, while the {role} was {feel}.",
@@ -64,14 +64,14 @@ const EVENTS: &[(&str, &str)] = &[
 ];
 
 impl Storybook {
-    /// An article of about 620 words whose main events are spread over it, and three or four
+    /// An article of about 620 words with its main events spread over it, and three or four
     /// highlights: who, what, where.
     pub fn article(&self, split: Split, index: u64) -> Article {
         let mut rng = stream(self.seed, split, Purpose::Article, 0, index);
         let rng = &mut rng;
         let domain = pick(rng, &Domain::ALL);
         let mut cast = draw_cast(rng, 18);
-        // The main events are about the first two; the others fill the pages.
+        // The main events are about the first two people; the others fill the pages.
         let minor = cast.split_off(2);
         let mut main = Scene::new(rng, cast);
         let mut prose = Prose::new(rng, domain, minor);
@@ -87,7 +87,7 @@ impl Storybook {
         let mut highlights = Vec::with_capacity(count);
         let target = rng.random_range(560..640);
         for (at, &event) in order.iter().take(count).enumerate() {
-            // The lead has the first event, the others lie further on.
+            // The lead has the first event, the others follow later.
             let goal = if at == 0 {
                 12
             } else {
@@ -102,7 +102,8 @@ impl Storybook {
             expand(&mut line, rng, &main, &highlight.replace("{N}", &price));
             capitalise(&mut line, 0);
             highlights.push(line);
-            // The next event has another object and place, sometimes the roles swap.
+            // The next event has another object and place, and sometimes the roles are
+            // swapped.
             let (a, b) = (main.a, main.b);
             main.turn(rng);
             (main.a, main.b) = if rng.random_bool(0.5) { (a, b) } else { (b, a) };

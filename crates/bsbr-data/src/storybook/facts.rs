@@ -1,4 +1,4 @@
-//! Facts: what they say, how they are stated, and how they are asked for.
+//! Facts: their content, statements and questions.
 
 use std::ops::Range;
 
@@ -11,10 +11,10 @@ use super::scene::{Person, Scene};
 use super::text::{Text, capitalise, expand};
 use super::words;
 
-/// What a fact is about, from the easiest to find again to the hardest.
+/// The kind of a fact, in order of increasing difficulty of retrieval.
 ///
-/// The grade is the distance, in the fixed phrase of the kind, between the
-/// key (a first name) and the value.
+/// The difficulty is the distance between the key (a first name) and the value in the
+/// fixed phrase of the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FactKind {
@@ -33,7 +33,7 @@ pub enum FactKind {
 }
 
 impl FactKind {
-    /// All kinds, the easiest first.
+    /// All kinds, in order of difficulty.
     pub const ALL: [Self; 6] = [
         Self::Surname,
         Self::Home,
@@ -43,7 +43,7 @@ impl FactKind {
         Self::HidingPlace,
     ];
 
-    /// Every value that a fact of this kind may have; at least 40 words.
+    /// All possible values of this kind; at least 40 words.
     pub fn values(self) -> &'static [&'static str] {
         match self {
             Self::Surname => &words::SURNAMES,
@@ -91,16 +91,16 @@ impl FactKind {
         }
     }
 
-    /// The phrase is a clause, not a noun phrase.
+    /// Whether the phrase is a clause instead of a noun phrase.
     fn is_clause(self) -> bool {
         matches!(self, Self::Pet | Self::Keepsake | Self::HidingPlace)
     }
 }
 
-/// One thing that a document tells about one of its people.
+/// A statement of a document about one of its people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fact {
-    /// What it is about.
+    /// Its kind.
     pub kind: FactKind,
     /// The first name, unique in its document.
     pub name: &'static str,
@@ -150,7 +150,7 @@ const AROUND_CLAUSES: &[&str] = &[
 ];
 
 impl Fact {
-    /// Appends a sentence that states the fact; the span of the value.
+    /// Appends a sentence that states the fact; returns the span of the value.
     pub(crate) fn state(
         &self,
         text: &mut Text,
@@ -162,8 +162,8 @@ impl Fact {
         } else {
             AROUND_NOUNS
         };
-        // The phrase may begin a sentence only if a name begins the phrase
-        // and a sentence stands before it on the line.
+        // The phrase may begin a sentence only if it begins with a name, and a
+        // sentence precedes it on the line.
         let inner = text.at_line_start() || self.kind == FactKind::HidingPlace;
         let template = loop {
             let template = pick(rng, pool);
@@ -186,7 +186,7 @@ impl Fact {
         span
     }
 
-    /// What is asked to hear of the fact.
+    /// The question about the fact.
     pub fn question(&self) -> String {
         let (before, after) = self.kind.questions()[0];
         format!("{before}{}{after}", self.name)
@@ -208,7 +208,7 @@ impl Fact {
         )
     }
 
-    /// Appends a line that asks and answers; the span of the value.
+    /// Appends a line with question and answer; returns the span of the value.
     pub(crate) fn ask(&self, text: &mut Text, rng: &mut ChaCha8Rng) -> Range<usize> {
         text.end_line();
         text.push(&self.prompt(rng));
@@ -222,8 +222,8 @@ impl Fact {
     }
 }
 
-/// Facts of one kind about everyone in `cast`, all with different values; the
-/// last of a cast larger than the list of values go without.
+/// Facts of one kind about everyone in `cast`, all with different values. If the cast
+/// is larger than the list of values, the last ones have none.
 pub(crate) fn facts_of_kind(rng: &mut ChaCha8Rng, kind: FactKind, cast: &[Person]) -> Vec<Fact> {
     let mut values = kind.values().to_vec();
     values.shuffle(rng);
@@ -237,7 +237,7 @@ pub(crate) fn facts_of_kind(rng: &mut ChaCha8Rng, kind: FactKind, cast: &[Person
         .collect()
 }
 
-/// On average `per_person` facts about everyone, of different kinds, in random order.
+/// `per_person` facts on average about everyone, of different kinds, in random order.
 pub(crate) fn draw_facts(
     rng: &mut ChaCha8Rng,
     kinds: &[FactKind],

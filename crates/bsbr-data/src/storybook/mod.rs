@@ -1,8 +1,8 @@
-//! *Storybook*: a seeded generator of English-like documents about people,
-//! places and things, with facts that are stated once and asked for later.
+//! *Storybook*: a seeded generator of English-like documents about people, places
+//! and things. Documents state facts once and ask for them later.
 //!
-//! Everything is a pure function of (seed, split, index): a document has a
-//! ChaCha8 key of its own, made of these numbers, so no two splits share one.
+//! Everything is a pure function of (seed, split, index): these numbers form a
+//! document's own ChaCha8 key, so no two splits share a document.
 
 mod article;
 mod facts;
@@ -26,16 +26,16 @@ pub(crate) use rng::{Purpose, stream};
 
 use serde::{Deserialize, Serialize};
 
-/// Which part of the world a document belongs to.
+/// The split of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Split {
-    /// What a model learns from.
+    /// For training.
     Train = 0,
-    /// What choices are made on.
+    /// For choices of settings.
     Validation = 1,
-    /// What is reported.
+    /// For reported results.
     Test = 2,
 }
 
@@ -44,7 +44,7 @@ pub enum Split {
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Domain {
-    /// Somebody goes, finds, carries, gives, speaks.
+    /// Journeys, finds, errands, gifts and speech.
     #[default]
     Tale = 0,
     /// Datelines, reports, quotes.
@@ -75,12 +75,12 @@ pub struct Storybook {
 }
 
 impl Storybook {
-    /// The world of `seed`.
+    /// The generator with `seed`.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// Every word that facts are made of: first names and the values of all kinds.
+    /// Every word of facts: first names and the values of all kinds.
     pub fn fact_words() -> Vec<&'static str> {
         let mut all: Vec<&'static str> = words::SHE_NAMES.to_vec();
         all.extend_from_slice(&words::HE_NAMES);

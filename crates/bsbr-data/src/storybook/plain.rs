@@ -33,7 +33,7 @@ impl Storybook {
     ) -> PlainDocument {
         let mut rng = stream(self.seed, split, Purpose::Plain, domain as u64, index);
         let rng = &mut rng;
-        // Anybody may come and go; facts are told of a few.
+        // Any person may come and go; facts are about a few.
         let cast = draw_cast(rng, usize::MAX);
         let known = &cast[..rng.random_range(3..7)];
         let per_person = if rng.random_bool(0.4) { 0.7 } else { 0.0 };

@@ -1,4 +1,4 @@
-//! Questions whose answer was stated once, far before.
+//! Questions about facts that were stated once, far back.
 
 use std::ops::Range;
 
@@ -14,21 +14,22 @@ use super::text::{Text, count_words};
 use super::{Domain, Split, Storybook};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// How a question is made.
+/// Settings of a question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QaSpec {
-    /// The least number of words between the value and the question (default 1700).
+    /// The minimum number of words between the value and the question (default
+    /// 1700).
     pub min_distance_words: usize,
-    /// How many candidates there are, the answer included (default 20); no
-    /// more than the kind has values.
+    /// The number of candidates including the answer (default 20), at most the
+    /// number of values of the kind.
     pub num_candidates: usize,
-    /// How many people the document has, at most 50 (default 22).
+    /// The number of people in the document, at most 50 (default 22).
     pub cast: usize,
-    /// The kinds that are stated and asked for; `None` (the default) is all.
+    /// The kinds of stated and requested facts; `None` (the default) for all.
     pub kinds: Option<Vec<FactKind>>,
-    /// How many facts are stated about a person (default 2): one of the kind
-    /// that is asked for, the others of other kinds.
+    /// The number of facts stated about each person (default 2): one of the
+    /// requested kind, the others of other kinds.
     pub facts_per_person: usize,
 }
 
@@ -49,18 +50,18 @@ impl Default for QaSpec {
 pub struct QaItem {
     /// The document.
     pub context: String,
-    /// What follows it: a newline, the question, and the answer's phrase up to
-    /// the value. The model goes on with a space and the value.
+    /// The continuation: a newline, the question, and the answer's phrase up to the
+    /// value. The model continues with a space and the value.
     pub prompt: String,
-    /// The value that was asked for.
+    /// The requested value.
     pub answer: String,
-    /// Values of the same kind, the answer among them, in random order.
+    /// Values of the same kind including the answer, in random order.
     pub candidates: Vec<String>,
-    /// What was asked for.
+    /// The kind of the requested fact.
     pub kind: FactKind,
     /// The domain of the prose.
     pub domain: Domain,
-    /// The bytes of the value in the context; it stands there once.
+    /// The bytes of the value in the context, where it occurs once.
     pub evidence: Range<usize>,
     /// The number of words between the value and the question.
     pub distance_words: usize,
@@ -79,7 +80,7 @@ impl Storybook {
             kinds
         };
         let kind = kinds[rng.random_range(0..kinds.len())];
-        // No two people share a value, so the shortest list bounds the cast.
+        // No two people share a value, so the shortest list limits the cast.
         let most = kinds.iter().map(|kind| kind.values().len()).min();
         let cast = draw_cast(rng, spec.cast.clamp(2, most.unwrap_or(2)));
         let rivals = facts_of_kind(rng, kind, &cast);
@@ -111,7 +112,8 @@ impl Storybook {
         let distance_words = text.words() - words_at_evidence;
         let prompt = format!("\n{}", asked.prompt(rng));
 
-        // The values of the others come first, then values from outside.
+        // The values of other people come first, then values from outside the
+        // document.
         let mut wrong: Vec<&str> = rivals
             .iter()
             .map(|fact| fact.value)
@@ -145,8 +147,8 @@ impl Storybook {
     }
 }
 
-/// The number of tokens from the end of the value in the context to the end of
-/// the prompt, that is, how far back the model has to look when it answers.
+/// The number of tokens from the end of the value in the context to the end of the
+/// prompt: how far back the model must look to answer.
 pub fn tokens_between(tokenizer: &TextTokenizer, item: &QaItem) -> Result<usize, TokenizerError> {
     let mut tail = item.context[item.evidence.end..].to_owned();
     tail.push_str(&item.prompt);

@@ -1,4 +1,4 @@
-//! Random streams that cannot meet: every document has a ChaCha8 key of its own.
+//! Disjoint random streams: every document has its own ChaCha8 key.
 
 use rand::Rng;
 use rand::SeedableRng;
@@ -6,7 +6,7 @@ pub(crate) use rand_chacha::ChaCha8Rng;
 
 use super::Split;
 
-/// What a random stream is for; a part of its key.
+/// The purpose of a random stream; a part of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Purpose {
@@ -20,8 +20,8 @@ pub(crate) enum Purpose {
 
 /// The stream of (seed, split, purpose, variant, index).
 ///
-/// The five numbers are the key itself, not a hash of it, so two different
-/// tuples never share a stream.
+/// The five numbers are the key itself, not a hash, so two different tuples
+/// never share a stream.
 pub(crate) fn stream(
     seed: u64,
     split: Split,
@@ -38,7 +38,7 @@ pub(crate) fn stream(
     ChaCha8Rng::from_seed(key)
 }
 
-/// An element of a pool that is not empty; the default of an empty one.
+/// An element of a nonempty pool; the default for an empty one.
 pub(crate) fn pick<T: Copy + Default>(rng: &mut ChaCha8Rng, pool: &[T]) -> T {
     if pool.is_empty() {
         return T::default();

@@ -1,12 +1,12 @@
-//! What the tokenizer is trained on.
+//! Training texts of the tokenizer.
 
 use super::facts::FactKind;
 use super::{Domain, Split, Storybook, TrainingSpec};
 
 impl Storybook {
     /// Texts for [`TextTokenizer::train_bpe`](crate::tokenizer::TextTokenizer::train_bpe):
-    /// documents of all kinds, and the fact words a few more times, so that
-    /// each of them becomes one token.
+    /// documents of all kinds, and repeated fact words, so that each of them becomes one
+    /// token.
     pub fn tokenizer_texts(&self) -> Vec<String> {
         let mut texts = Vec::new();
         for index in 0..120 {

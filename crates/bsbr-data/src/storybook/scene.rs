@@ -1,4 +1,4 @@
-//! Who acts, with what, and where: the state that gives prose its coherence.
+//! Persons, objects and places: the state that makes prose coherent.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -43,7 +43,7 @@ pub(crate) fn draw_cast(rng: &mut ChaCha8Rng, count: usize) -> Vec<Person> {
     chosen.to_vec()
 }
 
-/// Up to twenty of a cast: the ones whom the prose is about.
+/// Up to twenty of a cast: the main persons of the prose.
 pub(crate) fn protagonists(rng: &mut ChaCha8Rng, cast: &[Person]) -> Vec<Person> {
     let mut all = cast.to_vec();
     let (chosen, _) = all.partial_shuffle(rng, cast.len().min(20));
@@ -67,8 +67,8 @@ pub(crate) struct Scene {
     places: Recent,
 }
 
-/// Words that were used lately, and are likelier than others to be used again:
-/// what a text is about changes every few episodes.
+/// Recently used words, which are more likely to be used again: the subject of a
+/// text changes every few episodes.
 #[derive(Debug, Clone, Default)]
 struct Recent {
     words: [Option<&'static str>; 3],
@@ -76,8 +76,8 @@ struct Recent {
 }
 
 impl Recent {
-    /// One of the recent words, about every other time, or any of `pool`,
-    /// which then counts as recent.
+    /// One of the recent words in about half of the cases, otherwise any of
+    /// `pool`, which then counts as recent.
     fn draw(&mut self, rng: &mut ChaCha8Rng, pool: &[&'static str]) -> &'static str {
         let old = pick(rng, &self.words).filter(|_| rng.random_bool(0.5));
         old.unwrap_or_else(|| {
@@ -113,7 +113,7 @@ impl Scene {
 
     /// A new pair of people, a new object, a new errand.
     pub(crate) fn turn(&mut self, rng: &mut ChaCha8Rng) {
-        // Whoever was there goes on, more often than not.
+        // The persons present usually stay.
         self.a = match rng.random_range(0..10) {
             0..3 if self.a != Person::default() => self.a,
             3..6 if self.b != Person::default() => self.b,

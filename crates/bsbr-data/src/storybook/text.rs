@@ -1,4 +1,4 @@
-//! Text under construction, and the templates that fill it.
+//! Text under construction, and its templates.
 
 use rand::Rng;
 
@@ -27,7 +27,7 @@ impl Text {
         self.buf.len()
     }
 
-    /// The number of words so far, that is, of runs without white space.
+    /// The number of words so far, separated by white space.
     pub(crate) fn words(&mut self) -> usize {
         self.words += count_words(&self.buf[self.counted..]);
         self.counted = self.buf.len();
@@ -38,27 +38,27 @@ impl Text {
         self.buf.is_empty() || self.buf.ends_with('\n')
     }
 
-    /// Ends the line, if one was begun.
+    /// Ends the current line, if any.
     pub(crate) fn end_line(&mut self) {
         if !self.at_line_start() {
             self.buf.push('\n');
         }
     }
 
-    /// A space before what comes next, unless a line begins.
+    /// A space before the next part, unless a line begins.
     pub(crate) fn space(&mut self) {
         if !self.at_line_start() && !self.buf.ends_with(' ') {
             self.buf.push(' ');
         }
     }
 
-    /// Appends as is.
+    /// Appends text unchanged.
     pub(crate) fn push(&mut self, text: &str) {
         self.buf.push_str(text);
     }
 
-    /// Appends a sentence; one that would begin a line with a name gets an
-    /// opening word, so that names always follow a space.
+    /// Appends a sentence. If it would begin a line with a name, an opening
+    /// word is added, so that names always follow a space.
     pub(crate) fn sentence(&mut self, rng: &mut ChaCha8Rng, scene: &Scene, template: &str) {
         let name_first = template.starts_with("{A}") || template.starts_with("{B}");
         if self.at_line_start() && name_first {
@@ -73,18 +73,18 @@ impl Text {
         capitalise(&mut self.buf, start);
     }
 
-    /// Appends a template as it is, without a capital.
+    /// Appends a template without a capital letter.
     pub(crate) fn fragment(&mut self, rng: &mut ChaCha8Rng, scene: &Scene, template: &str) {
         expand(&mut self.buf, rng, scene, template);
     }
 }
 
-/// The number of runs without white space.
+/// The number of words, separated by white space.
 pub(crate) fn count_words(text: &str) -> usize {
     text.split_ascii_whitespace().count()
 }
 
-/// Turns the ASCII letter at `at` into a capital.
+/// Capitalises the ASCII letter at `at`.
 pub(crate) fn capitalise(text: &mut String, at: usize) {
     if let Some(first) = text.get(at..at + 1) {
         let upper = first.to_ascii_uppercase();
@@ -116,7 +116,7 @@ pub(crate) fn expand(out: &mut String, rng: &mut ChaCha8Rng, scene: &Scene, temp
         } else if let Some(word) = fill(slot, rng, scene) {
             out.push_str(word);
         } else {
-            // A slot that nobody knows stays as it is, for the tests to find.
+            // Unknown slots are unchanged, so that tests find them.
             out.push('{');
             out.push_str(slot);
             out.push('}');

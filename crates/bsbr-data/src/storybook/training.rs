@@ -1,4 +1,4 @@
-//! Documents to learn retrieval from: facts, prose, and questions between.
+//! Documents for training retrieval: facts, prose and questions.
 
 use std::ops::Range;
 
@@ -13,23 +13,23 @@ use super::scene::{draw_cast, protagonists};
 use super::text::Text;
 use super::{Domain, Split, Storybook};
 
-/// How a training document is made.
+/// Settings of a training document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingSpec {
-    /// About how many words the document has (default 800).
+    /// The approximate number of words (default 800).
     pub target_words: usize,
-    /// The least and the greatest number of people (default 8 to 16).
+    /// The minimum and maximum number of people (default 8 to 16).
     pub people: (usize, usize),
-    /// The kinds of facts that are stated (default all).
+    /// The kinds of stated facts (default all).
     pub kinds: Vec<FactKind>,
-    /// How many facts are stated about a person, on average (default 2), as
-    /// long as statements leave room for the questions and for some prose.
+    /// The mean number of facts per person (default 2), limited so that
+    /// questions and some prose fit.
     pub facts_per_person: f32,
-    /// Which part of the words belongs to question lines, 0 to 0.5 (default
-    /// 0.25). Each fact is asked at most once, so few facts bound it too.
+    /// The share of words in question lines, 0 to 0.5 (default 0.25). Each fact
+    /// is asked at most once, so few facts also limit it.
     pub questions_share: f32,
-    /// The domains of the prose, each as likely as the others (default all).
+    /// The domains of the prose, with equal probability (default all).
     pub domains: Vec<Domain>,
 }
 
@@ -49,7 +49,7 @@ impl Default for TrainingSpec {
 /// An answered question in a training document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnsweredFact {
-    /// What was asked.
+    /// The fact in question.
     pub fact: Fact,
     /// The bytes of the value where the fact was stated.
     pub evidence: Range<usize>,
@@ -70,11 +70,11 @@ pub struct TrainingDocument {
     pub facts: Vec<(Fact, Range<usize>)>,
 }
 
-/// The words of a question line, about.
+/// The approximate number of words of a question line.
 const QUESTION_WORDS: f32 = 11.5;
-/// The words of a statement, about.
+/// The approximate number of words of a statement.
 const STATEMENT_WORDS: f32 = 9.0;
-/// The greatest part of what is not questions that statements may take.
+/// The maximum share of statements in the rest of the document.
 const STATEMENTS_SHARE: f32 = 0.7;
 
 enum Event {
@@ -83,9 +83,9 @@ enum Event {
 }
 
 impl Storybook {
-    /// A document in which facts are stated, in a cluster at the beginning and
-    /// later on, and asked for at all distances: each question picks any fact
-    /// that was stated and not yet asked.
+    /// A document that states facts, in a group at the start and later on, and
+    /// asks for them at all distances: each question picks any fact that was
+    /// stated and not yet asked.
     pub fn training_document(
         &self,
         split: Split,
@@ -103,7 +103,7 @@ impl Storybook {
         let cast = draw_cast(rng, people);
         let mut facts = draw_facts(rng, &spec.kinds, &cast, spec.facts_per_person);
         let share = spec.questions_share.clamp(0.0, 0.5);
-        // Statements leave room for the questions and for some prose.
+        // Statements leave room for questions and some prose.
         let room = spec.target_words as f32 * (1.0 - share) * STATEMENTS_SHARE / STATEMENT_WORDS;
         facts.truncate((room as usize).max(2));
         let asked = (spec.target_words as f32 * share / QUESTION_WORDS).round() as usize;
@@ -121,7 +121,7 @@ impl Storybook {
             questions: Vec::new(),
         };
 
-        // A cluster at the beginning, the other facts on the way.
+        // A group at the start, the other facts later.
         let early = rng.random_range(0.3..1.0f32);
         let early = ((facts.len() as f32 * early).ceil() as usize).min(facts.len());
         for &fact in &facts[..early] {

@@ -1,4 +1,4 @@
-//! A fast way to encode much text of few word types.
+//! Fast encoding of long text with few word types.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -10,18 +10,18 @@ use super::{TextTokenizer, TokenizerError, coding};
 
 type Pieces = HashMap<Box<str>, Box<[u32]>>;
 
-/// Encodes by pieces (a word with the space before it), each of which goes
-/// through the tokenizer only once.
+/// Encodes by pieces (a word with its preceding space), and calls the tokenizer only once for each
+/// distinct piece.
 ///
-/// It gives the ids of [`TextTokenizer::encode`]. Text that is not ASCII, or holds a token that was
-/// added to the vocabulary, as `<|endoftext|>` is, goes to the tokenizer as a whole, and so does
-/// all text where the tokenizer splits it in another way than GPT-2's does.
+/// The ids equal those of [`TextTokenizer::encode`]. The tokenizer encodes the whole text if it is
+/// not ASCII, contains an added token such as `<|endoftext|>`, or if the tokenizer does not split
+/// like GPT-2's.
 #[derive(Debug)]
 pub struct CachedEncoder {
     tokenizer: TextTokenizer,
-    /// Whether the tokenizer splits text as GPT-2's does.
+    /// Whether the tokenizer splits text like GPT-2's.
     splits_as_gpt2: bool,
-    /// The tokens that were added: they are found before a text is split.
+    /// The added tokens, which are matched before a text is split.
     added: Vec<String>,
     pieces: RwLock<Pieces>,
 }
@@ -43,8 +43,7 @@ impl CachedEncoder {
         &self.tokenizer
     }
 
-    /// Appends the ids of `text` to `ids`, and to `ends` for each id the byte
-    /// of `text` at which its piece ends.
+    /// Appends the ids of `text` to `ids`, and for each id the end of its text in bytes to `ends`.
     pub fn encode_into(
         &self,
         text: &str,
@@ -59,7 +58,7 @@ impl CachedEncoder {
         }
         let mut from = 0;
         while from < text.len() {
-            // As many pieces as the cache knows, under one lock.
+            // As many pieces as are cached, under one lock.
             {
                 let known = self.pieces.read().unwrap_or_else(PoisonError::into_inner);
                 while from < text.len() {
@@ -105,8 +104,8 @@ impl CachedEncoder {
     }
 }
 
-/// Whether a tokenizer splits text by GPT-2's pattern and does nothing else to it, so that the ids
-/// of a text are those of its pieces.
+/// Whether a tokenizer only splits text by GPT-2's pattern, so that the ids of a text are those of
+/// its pieces.
 fn splits_as_gpt2(tokenizer: &Tokenizer) -> bool {
     let by_pattern = match tokenizer.get_pre_tokenizer() {
         Some(PreTokenizerWrapper::ByteLevel(bytes)) => !bytes.add_prefix_space && bytes.use_regex,
@@ -162,7 +161,7 @@ fn piece_len(text: &[u8]) -> usize {
         return run(1, class(second));
     }
     let end = run(0, Class::Space);
-    // The last white space before a word goes with the word, if there is more.
+    // The last of several white spaces before a word belongs to the word.
     if end < text.len() && end > 1 {
         end - 1
     } else {

@@ -1,16 +1,16 @@
-//! The text of ids that come one by one.
+//! The text of ids in a stream.
 
 use super::{TextTokenizer, TokenizerError};
 
-/// Tokens of context that the text of the next one may depend on.
+/// The number of preceding tokens that may affect the text of the next one.
 const CONTEXT: usize = 8;
-/// Tokens after which text is given whose last character is not whole: more than any character has
-/// bytes.
+/// The number of tokens after which an incomplete character is returned: more than the bytes of
+/// any character.
 const MOST_HELD: usize = 8;
 
-/// Turns ids into text as they come: what it gives, put together, is the text of all of them.
+/// Turns ids into text one by one; the concatenated results are the text of all ids.
 ///
-/// A character may take several tokens; its text is given with the last of them.
+/// A character may consist of several tokens; its text is returned with the last of them.
 ///
 /// # Example
 ///
@@ -29,13 +29,13 @@ const MOST_HELD: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Detokenizer<'a> {
     tokenizer: &'a TextTokenizer,
-    /// Some tokens before, then those whose text was not given yet.
+    /// Some previous tokens, then those whose text is pending.
     ids: Vec<u32>,
     given: usize,
 }
 
 impl<'a> Detokenizer<'a> {
-    /// For ids that follow those of `before`, whose text is not given.
+    /// For ids that follow `before`, whose text is not returned.
     pub fn new(tokenizer: &'a TextTokenizer, before: &[u32]) -> Self {
         let ids = before[before.len().saturating_sub(CONTEXT)..].to_vec();
         Self {
@@ -45,11 +45,11 @@ impl<'a> Detokenizer<'a> {
         }
     }
 
-    /// The text that `id` completes; empty where a character goes on.
+    /// The text that `id` completes; empty within a character.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Coding`] where the ids give no text.
+    /// [`TokenizerError::Coding`] if the ids cannot be decoded.
     pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
         self.ids.push(id);
         let all = self.tokenizer.decode(&self.ids)?;
@@ -60,11 +60,11 @@ impl<'a> Detokenizer<'a> {
         }
     }
 
-    /// What is left: a character that is not whole, as the tokenizer writes it.
+    /// The remaining text: an incomplete character, as the tokenizer decodes it.
     ///
     /// # Errors
     ///
-    /// As [`push`](Self::push).
+    /// Same as [`push`](Self::push).
     pub fn finish(mut self) -> Result<String, TokenizerError> {
         let all = self.tokenizer.decode(&self.ids)?;
         self.give(&all)
@@ -72,7 +72,7 @@ impl<'a> Detokenizer<'a> {
 
     fn give(&mut self, all: &str) -> Result<String, TokenizerError> {
         let before = self.tokenizer.decode(&self.ids[..self.given])?;
-        // A character that was cut off reads otherwise once it is whole.
+        // A truncated character decodes differently once it is complete.
         let same = before
             .char_indices()
             .zip(all.chars())
@@ -102,7 +102,7 @@ mod tests {
             for start in 0..=ids.len().min(3) {
                 let mut detokenizer = Detokenizer::new(&tokenizer, &ids[..start]);
                 let mut found = tokenizer.decode(&ids[..start]).unwrap();
-                // A prompt may end within a character, which then is shown as broken.
+                // A prompt may end within a character, which is then shown as broken.
                 if found.ends_with(char::REPLACEMENT_CHARACTER) {
                     continue;
                 }

@@ -1,12 +1,12 @@
-//! What can go wrong with a tokenizer.
+//! Errors of tokenizers.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A tokenizer that cannot be read, made or written, or that cannot do what is asked of it.
+/// A tokenizer that cannot be read, made or written, or a request that it does not support.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// A folder has no tokenizer.
+    /// A folder without a tokenizer.
     #[error(
         "no tokenizer in {folder}: put a tokenizer.json there, or a vocab.json and a merges.txt"
     )]
@@ -14,30 +14,30 @@ pub enum TokenizerError {
         /// The folder.
         folder: PathBuf,
     },
-    /// A file cannot be read or written.
+    /// A file that cannot be accessed.
     #[error(
         "cannot access {file}: {source}; check that it exists and that its permissions allow it"
     )]
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file cannot be written.
+    /// A file that cannot be written.
     #[error(transparent)]
     Output(#[from] bsbr_files::FileError),
-    /// A file is not a tokenizer, or not the part of one that its name says.
+    /// A file that is not a tokenizer, or not the part of one that its name means.
     #[error("{origin}: expected {expected}: {reason}; download or train it again")]
     Malformed {
         /// The file, or "the given bytes".
         origin: String,
-        /// What it should be.
+        /// The expected content.
         expected: &'static str,
-        /// What was wrong with it.
+        /// The error.
         reason: String,
     },
-    /// Text cannot be turned into ids, or ids into text.
+    /// Text that cannot be encoded, or ids that cannot be decoded.
     #[error(
         "cannot {action} with this tokenizer ({reason}): \
          download or train it again if its file was edited"
@@ -45,16 +45,16 @@ pub enum TokenizerError {
     Coding {
         /// "encode", "decode" or "write".
         action: &'static str,
-        /// What was wrong.
+        /// The error.
         reason: String,
     },
-    /// The tokenizer lacks a token that is needed.
+    /// A required token that the tokenizer lacks.
     #[error("the tokenizer has no {token} token: use one in the format of GPT-2")]
     NoToken {
         /// The token.
         token: String,
     },
-    /// The tokenizer gives ids that the model has no embedding for.
+    /// Ids of the tokenizer that have no embedding in the model.
     #[error(
         "the tokenizer's token {token:?} has the id {id}, but the model's embedding has {rows} rows: \
          use the tokenizer that the model was trained with"
@@ -67,19 +67,19 @@ pub enum TokenizerError {
         /// Rows of the embedding.
         rows: usize,
     },
-    /// A long text that has no place where it could be cut without another tokenization.
+    /// A long text that cannot be divided without changing its ids.
     #[error(
         "{bytes} bytes of text cannot be encoded in pieces with this tokenizer; \
          cut the text into documents, such as a JSON line each"
     )]
     NoCut {
-        /// Bytes that were looked through.
+        /// The number of bytes searched.
         bytes: usize,
     },
-    /// Training a tokenizer failed.
+    /// A failed training of a tokenizer.
     #[error("cannot train a tokenizer: {reason}")]
     Training {
-        /// What was wrong.
+        /// The error.
         reason: String,
     },
 }

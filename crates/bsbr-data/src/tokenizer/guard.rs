@@ -1,10 +1,10 @@
 //! Panics of `tokenizers` as errors.
 
-/// What `call` gives, or why it gives nothing.
+/// The result of `call`, or why it has none.
 ///
-/// `tokenizers` panics on some files that are not as it writes them, when it reads them or only
-/// when it uses what it read. Nothing that `call` borrows is left half changed by that: it either
-/// makes a value of its own, which is lost, or changes nothing but caches.
+/// `tokenizers` panics on some invalid files, when it reads or uses them. This leaves nothing
+/// that `call` borrows half changed: `call` either creates a value, which is lost, or changes
+/// only caches.
 pub(super) fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     crate::guard::guarded("tokenizers", call)
 }

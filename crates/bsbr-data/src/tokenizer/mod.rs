@@ -1,4 +1,4 @@
-//! Text to ids and back, in the byte-level BPE of GPT-2.
+//! Encoding and decoding of text, with byte-level BPE as in GPT-2.
 
 mod cache;
 mod detokenizer;
@@ -24,24 +24,24 @@ use tokenizers::decoders::byte_level::ByteLevel;
 
 use guard::guarded;
 
-/// The token that separates documents for GPT-2, and for tokenizers that are trained here.
+/// The document separator of GPT-2, and of tokenizers trained here.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// A tokenizer in the format of Hugging Face.
 #[derive(Clone)]
 pub struct TextTokenizer {
     inner: Tokenizer,
-    /// Tokens that got an id here and in no file: a model may have no rows for them.
+    /// Tokens whose id is not from a file: a model may have no rows for them.
     without_rows: BTreeSet<u32>,
     end_of_text: EndOfText,
 }
 
-/// The token that separates documents.
+/// The end-of-text token.
 #[derive(Debug, Clone, Copy)]
 enum EndOfText {
-    /// The files name it.
+    /// Named by the files.
     Named(u32),
-    /// It is GPT-2's, where there is such a token, for nothing else is said.
+    /// GPT-2's, if the vocabulary has it, because the files name none.
     Assumed(Option<u32>),
 }
 
@@ -56,7 +56,7 @@ impl From<Tokenizer> for TextTokenizer {
 }
 
 impl fmt::Debug for TextTokenizer {
-    // Thousands of tokens would bury what stands around them.
+    // Thousands of tokens would hide the rest of the output.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TextTokenizer")
             .field("vocab_size", &self.vocab_size())
@@ -65,35 +65,35 @@ impl fmt::Debug for TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// The ids of a text, without any added special token.
+    /// The ids of a text, without special tokens.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
+    /// [`TokenizerError::Coding`] if the tokenizer cannot encode the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = guarded(|| self.inner.encode_fast(text, false)).map_err(coding("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The ids of a prompt: those of the text, and the special tokens that the tokenizer puts
-    /// around texts, such as one that begins them. GPT-2's own puts none there.
+    /// The ids of a prompt: those of the text, and the special tokens that the tokenizer adds to
+    /// texts, such as one at the start. GPT-2's own adds none.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
+    /// [`TokenizerError::Coding`] if the tokenizer cannot encode the text.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = guarded(|| self.inner.encode_fast(text, true)).map_err(coding("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The ids of a whole document: the end of text, where the tokenizer has one, and its text.
+    /// The ids of a whole document: the end-of-text token, if the tokenizer has one, and the text.
     ///
-    /// Models that read documents one after another know the beginning of one by that token, and
-    /// attention that finds nothing rests on it.
+    /// Models that read documents in sequence recognise the start of one by that token, and it is
+    /// the default target of attention.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text.
+    /// [`TokenizerError::Coding`] if the tokenizer cannot encode the text.
     pub fn encode_document(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = self.encode(text)?;
         if let Some(end_of_text) = self.end_of_text_id() {
@@ -102,29 +102,29 @@ impl TextTokenizer {
         Ok(ids)
     }
 
-    /// The text of ids, special tokens included.
+    /// The text of ids, including special tokens.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Coding`] where the ids give no text.
+    /// [`TokenizerError::Coding`] if the ids cannot be decoded.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
         guarded(|| self.inner.decode(ids, false)).map_err(coding("decode"))
     }
 
-    /// The rows that an embedding of every token has: one more than the highest id, special tokens
-    /// included. There may be fewer tokens.
+    /// The number of embedding rows for all tokens: the highest id plus one, including special
+    /// tokens. There may be fewer tokens.
     pub fn vocab_size(&self) -> usize {
         let highest = self.inner.get_vocab(true).into_values().max();
         highest.map_or(0, |highest| highest as usize + 1)
     }
 
-    /// Checks that a model has an embedding for every token, before a text is given to it.
+    /// Checks that a model has an embedding for every token, before it reads a text.
     ///
-    /// More embeddings than tokens are fine: they are often rounded up.
+    /// More embeddings than tokens are allowed; their number is often rounded up.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::NoEmbedding`] where a token's id is not below `rows`, the rows of the
+    /// [`TokenizerError::NoEmbedding`] if a token's id is not below `rows`, the rows of the
     /// embedding: the `vocab_size` of its configuration.
     pub fn fits(&self, rows: usize) -> Result<(), TokenizerError> {
         let tokens = self.inner.get_vocab(true).into_iter();
@@ -142,8 +142,8 @@ impl TextTokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// The id of the token that separates documents, if there is one: the `eos_token` of the folder's
-    /// files, else what [`Self::or_end_of_text`] was given, else [`END_OF_TEXT`].
+    /// The id of the end-of-text token, if any: the `eos_token` of the folder's files, else the id
+    /// passed to [`Self::or_end_of_text`], else [`END_OF_TEXT`].
     pub fn end_of_text_id(&self) -> Option<u32> {
         match self.end_of_text {
             EndOfText::Named(id) => Some(id),
@@ -151,11 +151,11 @@ impl TextTokenizer {
         }
     }
 
-    /// The same, which must be there.
+    /// The same, if it is required.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::NoToken`] where it is not.
+    /// [`TokenizerError::NoToken`] if there is none.
     pub fn end_of_text(&self) -> Result<u32, TokenizerError> {
         self.end_of_text_id()
             .ok_or_else(|| TokenizerError::NoToken {
@@ -163,8 +163,8 @@ impl TextTokenizer {
             })
     }
 
-    /// The tokenizer with the end of text that its model names, where its own files name none. An id
-    /// that no token has is nobody's.
+    /// The tokenizer with the model's end-of-text token, if its own files name none. An id without
+    /// a token is ignored.
     #[must_use]
     pub fn or_end_of_text(mut self, id: Option<u32>) -> Self {
         let id = id.filter(|id| self.inner.id_to_token(*id).is_some());
@@ -179,8 +179,8 @@ impl TextTokenizer {
         guarded(|| self.inner.to_string(true)).map_err(coding("write"))
     }
 
-    /// Writes `tokenizer.json` to a folder, which is made if need be. The file
-    /// is written beside and renamed, so a reader never sees a half of it.
+    /// Writes `tokenizer.json` to a folder, which is created if needed. The write is atomic, so a
+    /// reader never sees an incomplete file.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), TokenizerError> {
         let file = folder.as_ref().join("tokenizer.json");
         Ok(write_file(&file, self.to_json()?.as_bytes())?)

@@ -1,37 +1,36 @@
-//! Encoding of texts that are too long to be encoded at once.
+//! Encoding of long texts in pieces.
 
 use super::{TextTokenizer, TokenizerError};
 
-/// Bytes of text that are encoded at a time.
+/// Bytes of text per piece.
 const PIECE: usize = 1 << 17;
-/// Bytes behind a cut that show whether it is one.
+/// Bytes after a place that decide whether it can be cut.
 const AFTER: usize = 1 << 12;
-/// The most bytes that may be without a place to cut.
+/// The maximum number of bytes without a place to cut.
 const MOST: usize = 1 << 20;
-/// Places of each kind that are tried.
+/// The number of tried places of each kind.
 const TRIED: [usize; 3] = [8, 8, 512];
 
-/// Encodes a text that comes in parts, with the ids of the whole, in memory that does not grow with
-/// it.
+/// Encodes a text in parts, with the ids of the whole text, in bounded memory.
 ///
-/// The text is cut where that changes no id. A cut is found by encoding the text up to a place some
-/// thousand bytes behind it, once as a whole and once from the cut on: the second ids must be the
-/// last of the first. The next piece must begin with them again. This holds between words for every
-/// tokenizer that splits texts into words, and inside of an endless word between two tokens of a
-/// byte-pair encoding, which are right where each pair of neighbours is.
+/// The text is cut where this does not change its ids. To test a place, the text up to some
+/// thousand bytes after it is encoded twice, as a whole and from the place on: the second ids must
+/// be the last of the first. The next piece must begin with them again. This works between words
+/// for every tokenizer that splits texts into words, and inside an endless word between two tokens
+/// of a byte-pair encoding, which is correct if each pair of neighbours is.
 #[derive(Debug)]
 pub struct PieceEncoder<'a> {
     tokenizer: &'a TextTokenizer,
     /// Text from the last cut on.
     text: String,
-    /// What its first ids must be.
+    /// Its required first ids.
     expected: Vec<u32>,
-    /// Bytes of text before a cut is looked for.
+    /// Bytes of text before the search for the next cut.
     wanted: usize,
 }
 
 impl<'a> PieceEncoder<'a> {
-    /// Before the first part of a text.
+    /// The state before a text.
     pub fn new(tokenizer: &'a TextTokenizer) -> Self {
         Self {
             tokenizer,
@@ -41,12 +40,12 @@ impl<'a> PieceEncoder<'a> {
         }
     }
 
-    /// Adds a part of the text, and the ids that are known by now to `ids`.
+    /// Adds a part of the text, and appends the ids that are certain to `ids`.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Coding`] where the tokenizer does not know what to do with the text, and
-    /// [`TokenizerError::NoCut`] where a long text cannot be cut.
+    /// [`TokenizerError::Coding`] if the tokenizer cannot encode the text, and
+    /// [`TokenizerError::NoCut`] if a long text cannot be divided.
     pub fn push(&mut self, part: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
         let mut rest = part;
         while !rest.is_empty() {
@@ -61,11 +60,11 @@ impl<'a> PieceEncoder<'a> {
         Ok(())
     }
 
-    /// Ends the text and adds its last ids; the next part is one of another text.
+    /// Ends the text and appends its last ids; the next part starts another text.
     ///
     /// # Errors
     ///
-    /// As [`Self::push`].
+    /// Same as [`Self::push`].
     pub fn finish(&mut self, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
         let last = self.encoded()?;
         ids.extend(last);
@@ -75,7 +74,7 @@ impl<'a> PieceEncoder<'a> {
         Ok(())
     }
 
-    /// The ids of the text at hand.
+    /// The ids of the current text.
     fn encoded(&self) -> Result<Vec<u32>, TokenizerError> {
         let all = self.tokenizer.encode(&self.text)?;
         match all.starts_with(&self.expected) {
@@ -84,22 +83,23 @@ impl<'a> PieceEncoder<'a> {
         }
     }
 
-    /// Goes on from a cut, behind which there are these ids as far as is known.
+    /// Continues from a cut, with the known ids after it.
     fn begin_at(&mut self, place: usize, mut after: Vec<u32>) {
         self.text.drain(..place);
-        // The last ones depend on what follows.
+        // The last ones depend on the following text.
         after.truncate(after.len() / 2);
         self.expected = after;
         self.wanted = PIECE;
     }
 
-    /// Cuts the text behind the ids that are certain; where it cannot be cut, waits for more.
+    /// Cuts the text after the ids that are certain; if it cannot be cut, waits for more.
     fn cut(&mut self, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
         let mut all = self.encoded()?;
         for place in places(&self.text) {
             let after = self.tokenizer.encode(&self.text[place..])?;
             let kept = all.len().saturating_sub(after.len());
-            // What is not yet expected was cut off from the words before it at the last cut.
+            // Ids beyond the expected ones were separated from the words before them at the last
+            // cut.
             if all.ends_with(&after) && kept >= self.expected.len() {
                 all.truncate(kept);
                 ids.extend(all);
@@ -117,11 +117,11 @@ impl<'a> PieceEncoder<'a> {
     }
 }
 
-/// Places where a text may be cut, the best first: before blanks, before ends of lines, anywhere.
+/// Places where a text may be cut, best first: before spaces, before line ends, anywhere.
 fn places(text: &str) -> Vec<usize> {
     let end = text.floor_char_boundary(text.len().saturating_sub(AFTER));
     let bytes = text.as_bytes();
-    // Never in the first half, or little is gained.
+    // Only in the second half, so that a cut removes enough text.
     let first = text.len() / 2;
     let before = move |sign: u8| {
         let places = (first.max(1)..end).rev();

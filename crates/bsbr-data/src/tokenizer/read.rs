@@ -1,4 +1,4 @@
-//! Reading a tokenizer: one `tokenizer.json`, or GPT-2's own two files, and what stands beside.
+//! Reading of a tokenizer: one `tokenizer.json`, or GPT-2's own two files, and related files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,17 +20,17 @@ const VOCABULARY: &str = "a JSON object of tokens and their ids";
 const MERGES: &str = "lines of two tokens with a space between";
 const TOGETHER: &str = "merges of tokens that the vocabulary has";
 
-/// The most bytes of a file that are read; the largest vocabularies have some 30 MB.
+/// The size limit of a file; the largest vocabularies have some 30 MB.
 const MAX_FILE: u64 = 256 << 20;
 
 impl TextTokenizer {
-    /// Reads the tokenizer of a folder: `tokenizer.json`, or else `vocab.json` and `merges.txt`,
-    /// and what `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json` say of
-    /// added tokens, of a space before the first word and of the tokens around a prompt.
+    /// Reads the tokenizer of a folder: `tokenizer.json`, or else `vocab.json` and `merges.txt`.
+    /// Added tokens, a space before the first word and the tokens around a prompt come from
+    /// `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json`.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError`] where there is none, or a file cannot be read or is damaged.
+    /// [`TokenizerError`] if there is none, or a file cannot be read or is damaged.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
         let folder = folder.as_ref();
         let side = SideFiles::read(folder)?;
@@ -60,7 +60,7 @@ impl TextTokenizer {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Malformed`] where it is none.
+    /// [`TokenizerError::Malformed`] if it is invalid.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TokenizerError> {
         parse(bytes, "the given bytes").map(Self::from)
     }
@@ -79,7 +79,7 @@ fn whole(bytes: Vec<u8>, side: &SideFiles, origin: &str) -> Result<Tokenizer, To
             known.extend(u32::try_from(id).map(|id| (token.to_owned(), id)));
         }
     }
-    // Models of other kinds have lists, to which nothing can be added at an id of its own.
+    // Other kinds of models have lists, which cannot be extended at a given id.
     let Some(vocab) = json["model"]["vocab"].as_object_mut() else {
         return parse(&bytes, origin);
     };
@@ -122,21 +122,20 @@ fn parts(folder: &Path, side: &SideFiles) -> Result<Tokenizer, TokenizerError> {
 }
 
 fn parse(bytes: &[u8], origin: &str) -> Result<Tokenizer, TokenizerError> {
-    // What is no JSON at all, the parser names better than `tokenizers`, which says where in its
-    // own types it stopped.
+    // The parser reports invalid JSON more clearly than `tokenizers`.
     serde_json::from_slice::<IgnoredAny>(bytes)
         .map_err(|error| malformed(origin, TOKENIZER, error))?;
     guarded(|| {
         let mut inner = Tokenizer::from_bytes(bytes)?;
-        // A file may ask for texts to be cut or filled up. Like `transformers`, we leave that to
-        // whoever makes batches.
+        // A file may request truncation or padding of texts. Like `transformers`, this leaves
+        // both to the code that makes batches.
         inner.with_padding(None).with_truncation(None)?;
         Ok(inner)
     })
     .map_err(|reason| malformed(origin, TOKENIZER, reason))
 }
 
-/// The pairs of a `merges.txt`, in order, or which line is none.
+/// The pairs of a `merges.txt`, in order, or the invalid line.
 fn parse_merges(bytes: &[u8]) -> Result<Vec<(&str, &str)>, String> {
     let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
     text.lines()
@@ -149,7 +148,7 @@ fn parse_merges(bytes: &[u8]) -> Result<Vec<(&str, &str)>, String> {
         .collect()
 }
 
-/// The content of a file, if it is there.
+/// The content of a file, if it exists.
 pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
     let io = |source| TokenizerError::Io {
         file: file.to_owned(),

@@ -1,5 +1,5 @@
-//! What stands beside the vocabulary of a tokenizer: `tokenizer_config.json`, and in folders of
-//! older versions `added_tokens.json` and `special_tokens_map.json`.
+//! Files related to a tokenizer's vocabulary: `tokenizer_config.json`, and in older folders
+//! `added_tokens.json` and `special_tokens_map.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,24 +27,23 @@ const ROLES: [&str; 7] = [
 ];
 /// Roles of several tokens, under their old and their new name.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
-/// Classes of `transformers` that take `tokenizer.json` as it is. Others, such as `GPT2Tokenizer`,
+/// Classes of `transformers` that use `tokenizer.json` unchanged. Others, such as `GPT2Tokenizer`,
 /// apply their settings to it.
 const AS_IT_IS: [&str; 2] = ["PreTrainedTokenizerFast", "TokenizersBackend"];
 
-/// The settings beside a vocabulary.
+/// The settings in related files.
 #[derive(Debug, Default)]
 pub(super) struct SideFiles {
     config: Config,
     /// Tokens with the ids that the files give them.
     added: BTreeMap<u32, AddedToken>,
-    /// Tokens that have a role, such as padding, and get an id after all others where they have
-    /// none.
+    /// Tokens with a role, such as padding. Those without an id are numbered after all others.
     named: Vec<AddedToken>,
-    /// The token that ends a text.
+    /// The end-of-text token.
     end_of_text: Option<String>,
 }
 
-/// The part of `tokenizer_config.json` that decides which ids a text has.
+/// The part of `tokenizer_config.json` that affects the ids of a text.
 #[derive(Debug, Default, Deserialize)]
 struct Config {
     tokenizer_class: Option<String>,
@@ -52,12 +51,12 @@ struct Config {
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
     added_tokens_decoder: Option<BTreeMap<String, Token>>,
-    /// Roles of tokens, and what does not matter here.
+    /// Roles of tokens, and fields that are not used here.
     #[serde(flatten)]
     other: Map<String, Value>,
 }
 
-/// A token as the files describe it: by its text, or with settings.
+/// A token as described in the files: by its text, or with settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum Token {
@@ -83,7 +82,7 @@ impl Token {
         }
     }
 
-    /// The token for `tokenizers`; one with a role is special whatever the file says.
+    /// The token for `tokenizers`; one with a role is always special.
     fn added(&self, has_role: bool) -> AddedToken {
         match self {
             Self::Text(content) => AddedToken::from(content.as_str(), has_role),
@@ -107,7 +106,7 @@ impl Token {
 }
 
 impl SideFiles {
-    /// Reads the files of a folder, as far as there are any.
+    /// Reads the files of a folder that exist.
     pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let config = parse(&folder.join("tokenizer_config.json"), CONFIG)?;
         let mut config: Config = config.unwrap_or_default();
@@ -123,7 +122,7 @@ impl SideFiles {
             let named = roles(&config.other);
             return Ok(Self::new(config, added, named));
         }
-        // As older versions wrote it, one file for roles and one for ids.
+        // As in older versions: one file for roles and one for ids.
         let special: Option<Map<String, Value>> =
             parse(&folder.join("special_tokens_map.json"), SPECIAL)?;
         config.other.extend(special.unwrap_or_default());
@@ -154,19 +153,19 @@ impl SideFiles {
         }
     }
 
-    /// The token that ends a text, where the files name one.
+    /// The end-of-text token, if the files name one.
     pub(super) fn end_of_text(&self) -> Option<&str> {
         self.end_of_text.as_deref()
     }
 
-    /// Whether `tokenizer.json` stands as it is.
+    /// Whether `tokenizer.json` is unchanged.
     pub(super) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.named.is_empty() && self.config.add_prefix_space.is_none()
     }
 
     /// The added tokens that are not in a vocabulary yet and whose ids are free, with those ids.
     ///
-    /// They become part of the vocabulary: `tokenizers` would number what it adds itself from the
+    /// They become part of the vocabulary: `tokenizers` would number added tokens from the
     /// vocabulary's size on, whatever the files say.
     pub(super) fn missing<'a>(
         &'a self,
@@ -179,9 +178,9 @@ impl SideFiles {
             .map(|(id, token)| (token.content.as_str(), *id))
     }
 
-    /// Applies the settings to a tokenizer; `whole` is one that a `tokenizer.json` describes.
+    /// Applies the settings to a tokenizer; `whole` if a `tokenizer.json` describes it.
     ///
-    /// Gives the ids of tokens that no file has an id for: no model needs to have rows for them.
+    /// Returns the ids of tokens without an id in any file: models need no rows for them.
     pub(super) fn apply(
         &self,
         tokenizer: &mut Tokenizer,
@@ -214,7 +213,7 @@ impl SideFiles {
         Ok(without_id)
     }
 
-    /// Has prompts begin and end with the tokens that `add_bos_token` and `add_eos_token` ask for.
+    /// Makes prompts begin and end with the tokens of `add_bos_token` and `add_eos_token`.
     fn frame(&self, tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
         let token = |asked: Option<bool>, role: &str| {
             let found = self.config.other.get(role).map(Token::deserialize);
@@ -261,7 +260,7 @@ impl SideFiles {
     }
 }
 
-/// The tokens that have a role, in the order in which `transformers` numbers them.
+/// The tokens with a role, in the order in which `transformers` numbers them.
 fn roles(settings: &Map<String, Value>) -> Vec<AddedToken> {
     let own = settings.keys().map(String::as_str);
     let own = own.filter(|key| key.ends_with("_token") && !ROLES.contains(key));
@@ -277,7 +276,7 @@ fn roles(settings: &Map<String, Value>) -> Vec<AddedToken> {
     });
     let mut found: Vec<AddedToken> = Vec::new();
     for value in values.into_iter().chain(listed) {
-        // What is no token, such as null, is a role that no token has.
+        // A value that is not a token, such as null, means that no token has the role.
         let Ok(token) = Token::deserialize(value) else {
             continue;
         };
@@ -289,7 +288,7 @@ fn roles(settings: &Map<String, Value>) -> Vec<AddedToken> {
     found
 }
 
-/// The content of a JSON file, if it is there.
+/// The content of a JSON file, if it exists.
 fn parse<T: for<'a> Deserialize<'a>>(
     file: &Path,
     expected: &'static str,

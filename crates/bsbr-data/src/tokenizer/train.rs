@@ -1,4 +1,4 @@
-//! Training a byte-level BPE.
+//! Training of a byte-level BPE.
 
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -7,10 +7,9 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::{END_OF_TEXT, TextTokenizer, TokenizerError, gpt2_bytes};
 
-/// A tokenizer around `model` that splits, decodes and ends texts as GPT-2 does.
+/// A tokenizer around `model` that splits, decodes and ends texts like GPT-2's.
 ///
-/// A model without `<|endoftext|>` does not get one: its id would be one that no model was trained
-/// with.
+/// `<|endoftext|>` is not added to a model without it, because no model was trained with its id.
 pub(super) fn byte_level(model: BPE) -> Tokenizer {
     let mut tokenizer = Tokenizer::new(model);
     tokenizer
@@ -24,9 +23,9 @@ pub(super) fn byte_level(model: BPE) -> Tokenizer {
 }
 
 impl TextTokenizer {
-    /// Trains a byte-level BPE as GPT-2's, with `vocab_size` ids: 256 bytes,
-    /// the merges, and `<|endoftext|>` as the last one. Fewer if the texts
-    /// are too short for so many merges.
+    /// Trains a byte-level BPE like GPT-2's, with `vocab_size` ids: 256 bytes, the merges, and
+    /// `<|endoftext|>` as the last one. There are fewer if the texts are too short for so many
+    /// merges.
     ///
     /// The same texts give the same tokenizer, byte for byte.
     pub fn train_bpe<I, S>(texts: I, vocab_size: usize) -> Result<Self, TokenizerError>

@@ -1,4 +1,4 @@
-//! Columns of text in parquet files, row by row.
+//! Text columns of Parquet files, row by row.
 
 mod page;
 
@@ -17,22 +17,22 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use super::error::DatasetError;
 use crate::guard::guarded;
 
-/// What a file is expected to be.
+/// The expected format in errors.
 const EXPECTED: &str = "a parquet file";
-/// What stands at both ends of one.
+/// The magic number at both ends of a file.
 const MAGIC: &[u8; 4] = b"PAR1";
-/// The footer's length and the magic behind it, in bytes.
+/// The length of the footer's length and the magic number, in bytes.
 const TAIL: u64 = 8;
-/// The longest footer accepted, in bytes.
+/// The size limit of a footer, in bytes.
 const MAX_FOOTER: u64 = 16 << 20;
-/// Rows that are decoded at a time.
+/// Rows decoded at a time.
 const BATCH: usize = 64;
-/// Columns that an error names at most.
+/// The maximum number of columns in an error.
 const NAMED: usize = 12;
 
-/// Columns of text in a parquet file.
+/// Text columns of a Parquet file.
 ///
-/// Pages must be packed with Snappy or not at all, and encoded as they are or by a dictionary.
+/// Pages must be uncompressed or compressed with Snappy, in plain or dictionary encoding.
 #[derive(Debug)]
 pub struct TextTable {
     path: PathBuf,
@@ -43,11 +43,11 @@ pub struct TextTable {
 }
 
 impl TextTable {
-    /// Opens a file for these columns, and checks what it says of them.
+    /// Opens a file for these columns, and checks its metadata.
     ///
     /// # Errors
     ///
-    /// [`DatasetError`] where it is no parquet file, or a column is missing or of another kind.
+    /// [`DatasetError`] if it is not a Parquet file, or a column is missing or of another type.
     pub fn open(path: &Path, columns: &[&str]) -> Result<Self, DatasetError> {
         let mut file = File::open(path).map_err(io(path))?;
         let length = check_tail(path, &mut file)?;
@@ -70,7 +70,7 @@ impl TextTable {
             for column in &table.columns {
                 table.chunk(group, column, length)?;
             }
-            // Not negative, which is checked for each column; a file without one has no rows to
+            // Each column is checked to be nonnegative; a file without columns has no rows to
             // read.
             let rows = u64::try_from(table.metadata.row_group(group).num_rows());
             table.rows = table.rows.saturating_add(rows.unwrap_or(0));
@@ -78,12 +78,12 @@ impl TextTable {
         Ok(table)
     }
 
-    /// The number of rows, as the file says.
+    /// The number of rows, from the metadata.
     pub fn row_count(&self) -> u64 {
         self.rows
     }
 
-    /// The rows: of each, the texts of the columns in the order asked for.
+    /// The rows: the texts of the columns, in the requested order.
     pub fn into_rows(self) -> TextRows {
         TextRows {
             table: self,
@@ -94,7 +94,7 @@ impl TextTable {
         }
     }
 
-    /// Where a column of a row group is, once that is known to be in the file.
+    /// The position of a column of a row group, after a check that it is inside the file.
     fn chunk(
         &self,
         group: usize,
@@ -170,15 +170,15 @@ impl TextTable {
     }
 }
 
-/// The rows of a [`TextTable`]; after an error there are no more.
+/// The rows of a [`TextTable`]; an error ends the iteration.
 pub struct TextRows {
     table: TextTable,
-    /// The row group that comes next.
+    /// The next row group.
     group: usize,
     readers: Vec<Column>,
-    /// Rows of the group at hand that are still to come.
+    /// Remaining rows of the current group.
     left: u64,
-    /// Rows that went before.
+    /// Number of finished rows.
     row: u64,
 }
 
@@ -191,14 +191,14 @@ impl std::fmt::Debug for TextRows {
     }
 }
 
-/// A column of the row group at hand.
+/// A column of the current row group.
 struct Column {
     reader: ColumnReaderImpl<ByteArrayType>,
     batch: VecDeque<Option<ByteArray>>,
 }
 
 impl Column {
-    /// The next value; within, `None` for a null, and without, at the end.
+    /// The next value: an inner `None` for null, an outer one at the end.
     fn next(&mut self) -> Result<Option<Option<ByteArray>>, String> {
         if self.batch.is_empty() {
             let (mut values, mut levels) = (Vec::new(), Vec::new());
@@ -208,7 +208,7 @@ impl Column {
             })?;
             let mut values = values.into_iter();
             match levels.is_empty() {
-                // A column in which nothing may be missing has no levels.
+                // A column without nulls has no levels.
                 true => self.batch.extend(values.take(rows).map(Some)),
                 false => self.batch.extend(levels.iter().map(|&level| match level {
                     0 => None,
@@ -262,7 +262,7 @@ impl TextRows {
         Ok(Some(row))
     }
 
-    /// The next row, in which nothing may be missing.
+    /// The next row, in which null is an error.
     fn next_row(&mut self) -> Result<Option<Vec<String>>, DatasetError> {
         let Some(row) = self.next_values()? else {
             return Ok(None);
@@ -294,7 +294,7 @@ impl Iterator for TextRows {
     }
 }
 
-/// Checks the end of a file, and gives its length.
+/// Checks the end of a file, and returns its length.
 fn check_tail(path: &Path, file: &mut File) -> Result<u64, DatasetError> {
     let length = file.metadata().map_err(io(path))?.len();
     let mut tail = [0; TAIL as usize];
@@ -316,7 +316,7 @@ fn check_tail(path: &Path, file: &mut File) -> Result<u64, DatasetError> {
     Ok(length)
 }
 
-/// The place of a column of texts.
+/// The index of a text column.
 fn place(path: &Path, metadata: &ParquetMetaData, column: &str) -> Result<usize, DatasetError> {
     let columns = metadata.file_metadata().schema_descr().columns();
     let wrong = |found| DatasetError::Column {

@@ -1,16 +1,16 @@
-//! What the pages of a column say of themselves, read before anything is made for them.
+//! Page headers of a column, checked before memory is allocated.
 //!
-//! `parquet` makes room for a page as its header asks. These headers come from a file that may
-//! lie, so they are walked first: this is the part of Thrift's compact form that they use.
+//! `parquet` allocates what a page header says. Headers come from untrusted files, so they are
+//! parsed first: this implements the part of Thrift's compact protocol that they use.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, copy, sink};
 
-/// The most bytes of a page, once it is unpacked.
+/// The size limit of a decompressed page, in bytes.
 const MAX_PAGE: u64 = 256 << 20;
-/// How much Snappy may at most make of a byte: its longest copies are 64 bytes in 3.
+/// The maximum expansion of Snappy: its longest copies are 64 bytes from 3.
 const SNAPPY_RATIO: u64 = 24;
-/// Bytes that a page of no values may take all the same.
+/// The size that a page without values may have.
 const SMALLEST: u64 = 64;
 
 /// Types of pages.
@@ -19,7 +19,7 @@ const INDEX: i64 = 1;
 const DICTIONARY: i64 = 2;
 const DATA_V2: i64 = 3;
 
-/// Where a column's pages are, and how they are packed.
+/// The position of a column's pages, and their compression.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
     pub start: u64,
@@ -28,11 +28,11 @@ pub(super) struct Chunk {
     pub rows: u64,
 }
 
-/// A page's header, as far as it matters here.
+/// The needed part of a page header.
 #[derive(Debug, Default)]
 struct Header {
     kind: Option<i64>,
-    /// The type of page that it describes further.
+    /// The page type that the header describes in detail.
     described: Option<i64>,
     unpacked: Option<i64>,
     packed: Option<i64>,
@@ -40,12 +40,12 @@ struct Header {
     encoding: Option<i64>,
 }
 
-/// Checks that every page of a column is as large as its bytes allow, in an encoding whose size
-/// its bytes bound, and that the pages hold a value for each row.
+/// Checks that the size of every page of a column is plausible for its bytes, that its encoding
+/// has a bounded size, and that the pages hold a value for each row.
 ///
 /// # Errors
 ///
-/// What is wrong, in words.
+/// The error, in words.
 pub(super) fn check(file: &File, chunk: Chunk) -> Result<(), String> {
     let mut file = file.try_clone().map_err(|error| error.to_string())?;
     let (mut at, end) = (chunk.start, chunk.start + chunk.length);
@@ -77,7 +77,7 @@ pub(super) fn check(file: &File, chunk: Chunk) -> Result<(), String> {
     }
 }
 
-/// Checks one page, and gives how many values of rows are in it.
+/// Checks one page, and returns the number of its values.
 fn check_page(header: &Header, packed: u64, snappy: bool) -> Result<u64, String> {
     let unpacked = size(header.unpacked)?;
     let most = match snappy {
@@ -92,7 +92,7 @@ fn check_page(header: &Header, packed: u64, snappy: bool) -> Result<u64, String>
     let values = size(header.values)?;
     let encoding = header.encoding.unwrap_or(-1);
     match header.kind {
-        // PLAIN; each text has its length before it, four bytes.
+        // PLAIN; each text is preceded by its length in four bytes.
         Some(DICTIONARY) if matches!(encoding, 0 | 2) => match values <= unpacked / 4 {
             true => Ok(0),
             false => Err(format!(
@@ -116,9 +116,9 @@ fn size(found: Option<i64>) -> Result<u64, String> {
     }
 }
 
-/// Reads Thrift's compact form, and no more of it than pages need: what is not known here could
-/// mean something else to `parquet`, which keeps the last of a field that comes twice, does not
-/// look at types, and cuts numbers to the bits that it expects.
+/// Reads Thrift's compact protocol, limited to what pages need. Unknown parts are refused, because
+/// `parquet` could interpret them differently: it keeps the last of duplicate fields, ignores
+/// types, and truncates numbers to the expected bits.
 struct Thrift<R> {
     input: R,
 }
@@ -157,7 +157,7 @@ impl<R: Read> Thrift<R> {
         }
     }
 
-    /// The header of a type of page.
+    /// The header of a page type.
     fn page(&mut self, header: &mut Header, kind: i64) -> Result<(), String> {
         if header.described.replace(kind).is_some() {
             return Err("it describes two types of pages".to_owned());
@@ -171,11 +171,11 @@ impl<R: Read> Thrift<R> {
                 (DATA | DICTIONARY, (2, field::I32)) | (DATA_V2, (4, field::I32)) => {
                     header.encoding = Some(self.number()?);
                 }
-                // Encodings of levels; numbers of nulls and rows, and the sizes of levels.
+                // Encodings of levels; numbers of nulls and rows; sizes of levels.
                 (DATA, (3 | 4, field::I32)) | (DATA_V2, (2 | 3 | 5 | 6, field::I32)) => {
                     self.number().map(drop)?;
                 }
-                // Whether it is sorted, or packed.
+                // Whether it is sorted, or compressed.
                 (DICTIONARY, (3, field::TRUE | field::FALSE))
                 | (DATA_V2, (7, field::TRUE | field::FALSE)) => {}
                 (DATA, (5, field::STRUCT)) | (DATA_V2, (8, field::STRUCT)) => self.statistics()?,
@@ -185,7 +185,7 @@ impl<R: Read> Thrift<R> {
         Ok(())
     }
 
-    /// The least and the greatest value, and how many there are.
+    /// The minimum and maximum value, and counts.
     fn statistics(&mut self) -> Result<(), String> {
         let mut last = 0;
         while let Some(found) = self.field(&mut last)? {
@@ -202,15 +202,15 @@ impl<R: Read> Thrift<R> {
         Ok(())
     }
 
-    /// The next field's number, which is above that of the `last` one, and its type; `None` at the
-    /// end of the struct.
+    /// The next field's number, which must exceed `last`, and its type; `None` at the end of the
+    /// struct.
     fn field(&mut self, last: &mut u8) -> Result<Option<(u8, u8)>, String> {
         let byte = self.byte()?;
         if byte == 0 {
             return Ok(None);
         }
         *last = match byte >> 4 {
-            // Only numbers that go back or far ahead need the form that spells them out.
+            // Only descending numbers or large steps need the explicit form.
             0 => return Err("a field out of order".to_owned()),
             step => last.saturating_add(step),
         };
@@ -237,7 +237,7 @@ impl<R: Read> Thrift<R> {
         Err("a number of more than 64 bits".to_owned())
     }
 
-    /// A number of 32 bits, with its sign in the lowest bit.
+    /// A number of 32 bits in zigzag encoding.
     fn number(&mut self) -> Result<i64, String> {
         let value = self.varint()?;
         let number = (value >> 1) as i64 ^ -((value & 1) as i64);
@@ -264,8 +264,8 @@ fn unknown((number, kind): (u8, u8)) -> String {
 mod tests {
     use super::*;
 
-    /// A page of 10 bytes and 3 values of this type, described by `rest`: field by field a step to
-    /// its number and its type, and its value.
+    /// A page of 10 bytes and 3 values of this type, described by `rest`: for each field the step
+    /// to its number, its type, and its value.
     fn header(kind: u8, rest: &[u8]) -> Result<Header, String> {
         let sizes = [0x15, 2 * kind, 0x15, 20, 0x15, 20];
         let bytes = [&sizes[..], rest, &[0]].concat();
@@ -282,7 +282,7 @@ mod tests {
     /// Three values in dictionary encoding; levels in runs.
     const VALUES: [u8; 8] = [0x15, 6, 0x15, 16, 0x15, 6, 0x15, 6];
 
-    /// The struct of a data page two fields further, with these fields more.
+    /// The struct of a data page two fields further, with additional fields.
     fn data(more: &[u8]) -> Vec<u8> {
         [&[0x2c][..], &VALUES, more, &[0]].concat()
     }
@@ -311,14 +311,14 @@ mod tests {
             assert_eq!([header.unpacked, header.packed], [Some(10); 2]);
             assert_eq!([header.values, header.encoding], [Some(3), Some(encoding)]);
         }
-        // Which is no page that is read, but no lie either.
+        // Such a page is not read, but it is consistent.
         assert!(header(1, &[0x3c, 0]).is_ok());
     }
 
-    /// To each of these `parquet` would have gone by other numbers than were checked.
+    /// For each of these, `parquet` would have used other numbers than those checked.
     #[test]
     fn headers_that_can_be_read_in_two_ways_are_refused() {
-        // A dictionary page, and then a data page that is said to be small, or one instead of the
+        // A dictionary page followed by a data page with a small size, or one in place of the
         // other.
         let two = [data(&[]), [0x2c, 0x15, 2, 0x15, 0, 0].to_vec()].concat();
         assert!(header(0, &two).unwrap_err().contains("two types"));

@@ -13,12 +13,12 @@ use super::rng::{ChaCha8Rng, pick};
 use super::scene::{Person, Scene};
 use super::text::Text;
 
-/// An endless writer of one domain's prose about one cast.
+/// An endless generator of one domain's prose about one cast.
 #[derive(Debug, Clone)]
 pub(crate) struct Prose {
     pub(crate) domain: Domain,
     pub(crate) scene: Scene,
-    /// How far the current episode has come.
+    /// The progress of the current episode.
     stage: u32,
     /// Sentences or lines until the episode or the paragraph ends.
     left: u32,
@@ -71,7 +71,7 @@ impl Prose {
         }
     }
 
-    /// Makes room for a sentence that is not the domain's own.
+    /// Prepares the text for a sentence from outside the domain.
     pub(crate) fn interrupt(&mut self, text: &mut Text) {
         if !matches!(self.domain, Domain::Tale | Domain::News) {
             text.end_line();

@@ -1,4 +1,4 @@
-//! Procedures: what is needed, numbered steps, a remark.
+//! Procedures: requirements, numbered steps, a remark.
 
 use rand::Rng;
 

@@ -1,4 +1,4 @@
-//! Tales: somebody goes, finds, carries, gives and speaks.
+//! Tales: journeys, finds, errands, gifts and speech.
 
 use rand::Rng;
 

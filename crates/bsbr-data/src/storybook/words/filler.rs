@@ -1,4 +1,4 @@
-//! Everything that is not a name or the value of a fact.
+//! All words except names and values of facts.
 
 super::words! {
     /// Villages of datelines and journeys; never somebody's home.
