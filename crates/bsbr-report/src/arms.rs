@@ -1,4 +1,4 @@
-//! From a dense model to its arms: all that this crate asks of loading, conversion and maps.
+//! From a dense model to its arms: loading, conversion and attention maps.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::compare::host;
 use crate::error::ReportError;
 
-/// Loads a model folder, its weights in f32 however they are stored.
+/// Loads a model folder, with weights in f32 whatever their stored type.
 ///
 /// # Errors
 ///
-/// [`ReportError::Load`] says what is wrong with the folder; [`ReportError::NotDense`] where it
-/// holds a model that was converted before.
+/// [`ReportError::Load`] if the folder is invalid; [`ReportError::NotDense`] if it contains a
+/// converted model.
 pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
     let options = LoadOptions {
-        // Records name the type that they were measured in.
+        // Records name the type of the measurement.
         dtype: Some(FloatType::F32),
         ..LoadOptions::on(device)
     };
@@ -36,12 +36,12 @@ pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
 
 /// The model with `arm` in every layer; weights are shared, not copied.
 ///
-/// `calibration` holds texts for the bases of compressed states; each arm's other parameters start
-/// where they need no training.
+/// `calibration` has texts for the bases of compressed states; other parameters of an arm have the
+/// values that need no training.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where the arm does not fit the model or has nothing to be calibrated on.
+/// [`ReportError`] if the arm does not fit the model or cannot be calibrated.
 pub fn convert(
     dense: &Gpt2,
     arm: &ArmConfig,
@@ -59,11 +59,11 @@ pub fn convert(
     Ok(calibrate(model, &batches)?)
 }
 
-/// A converted model, of which all but some layers are dense again.
+/// A converted model with only some layers converted; the others are dense again.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where the model does not have such a layer.
+/// [`ReportError`] if the model has no such layer.
 pub fn converted_in(
     converted: &Gpt2,
     layers: impl IntoIterator<Item = usize>,
@@ -77,17 +77,16 @@ pub fn converted_in(
     Ok(bsbr_convert::convert(converted.clone(), &plan)?)
 }
 
-/// What each token's output takes from the value of each token. `[H · N · N]`, for one sequence
+/// The weights of each token's value in each token's output. `[H · N · N]`, for one sequence
 ///
-/// Every arm's output is linear in the values, so that the weights are its outputs for values that
-/// are one direction each and zero elsewhere, as many tokens at a time as there are directions.
-/// Where values of states are compressed, the directions are those of their basis, so that the
-/// weights are what the state gives to what it keeps. Weights of an arm with a state may be below
-/// zero.
+/// Every arm's output is linear in the values. So the weights are its outputs for values that are
+/// one direction each and zero elsewhere, with as many tokens at a time as there are directions.
+/// If the values of states are compressed, the directions are those of their basis, so the weights
+/// apply to the part that the state keeps. Weights of an arm with a state may be negative.
 ///
 /// # Errors
 ///
-/// [`ReportError::Tensor`] where the weights cannot be read back.
+/// [`ReportError::Tensor`] if the weights cannot be read back.
 pub fn weights(attention: &Attention, input: AttentionInput) -> Result<Vec<f32>, ReportError> {
     let [_, heads, tokens, size] = input.value.dims();
     let device = input.value.device();

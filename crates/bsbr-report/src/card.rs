@@ -1,4 +1,4 @@
-//! What records say of one arm, for the card of a model that has it.
+//! Results of one arm, for the model card.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::section::{Cell, Column, Row, Style, Table};
 use crate::spec::{dense, spec_error};
 use crate::store::Store;
 
-/// What a card shows: experiment, quantity, its name, and how it is written.
+/// The rows of a card: experiment, quantity, its name and format.
 const SHOWN: [(&str, &str, &str, Style); 7] = [
     (
         "agreement",
@@ -59,15 +59,15 @@ const SHOWN: [(&str, &str, &str, Style); 7] = [
     ),
 ];
 
-/// A part of a card: what the records in `results` say of `arm` beside the original, for the model
-/// whose files have this hash.
+/// A section of a card: the results for `arm` and the original in the records of `results`, for
+/// the model whose files have this hash.
 ///
-/// A folder may hold records of several runs, with other texts, on another device, or with other
-/// samples: those of the newest count, and of a day's runs those of the one with the most samples.
+/// A folder may contain records of several runs with different texts, devices or samples. The
+/// newest are used, and of one day's runs those with the most samples.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where a record cannot be read, or none is of this model and arm.
+/// [`ReportError`] if a record cannot be read, or none belongs to this model and arm.
 pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<String, ReportError> {
     let store = Store::new(results.join(RECORDS));
     let mut rows: Vec<Row> = Vec::new();
@@ -145,7 +145,7 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
     Ok(format!("## Measured\n\n{}", markdown_table(&table)))
 }
 
-/// The records that share what `key` gives with the newest, or of a day's with the most samples.
+/// The records whose `key` equals that of the newest, or among one day's that of the most samples.
 fn newest<K: PartialEq>(mut records: Vec<Record>, key: impl Fn(&Record) -> K) -> Vec<Record> {
     let standing = |one: &Record| {
         let own = key(one);

@@ -1,4 +1,4 @@
-//! Two models on the same tokens, position by position.
+//! Comparison of two models on the same tokens, position by position.
 
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use bsbr_metrics::agreement::{self, Agreement};
@@ -9,13 +9,13 @@ use rayon::prelude::*;
 
 use crate::error::ReportError;
 
-/// Logits held at a time, of each of the two models.
+/// Logits held at a time, for each of the two models.
 const LOGITS_AT_A_TIME: usize = 1 << 24;
 
 /// Hidden states of one sequence, on the host and, for the logits, on the device.
 #[derive(Debug)]
 pub struct States {
-    /// The embeddings, the residual stream after each block but the last, and the final norm's
+    /// The embeddings, the residual stream after each block except the last, and the final norm's
     /// output: L + 1 of `[N · n_embd]`.
     pub layers: Vec<Vec<f32>>,
     last: Tensor<3>,
@@ -26,22 +26,22 @@ impl States {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the model cannot take the sequence.
+    /// [`ReportError`] if the model cannot take the sequence.
     pub fn of(model: &Gpt2, ids: &[u32]) -> Result<Self, ReportError> {
         let all = model.all_hidden_states(&TokenBatch::single(ids)?)?;
         Self::read(all)
     }
 
-    /// Runs a model on a sequence and keeps the final hidden states alone.
+    /// Runs a model on a sequence and keeps only the final hidden states.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the model cannot take the sequence.
+    /// [`ReportError`] if the model cannot take the sequence.
     pub fn last_of(model: &Gpt2, ids: &[u32]) -> Result<Self, ReportError> {
         Self::read(vec![model.hidden_states(&TokenBatch::single(ids)?)?])
     }
 
-    /// Mean negative log likelihood of the sequence's tokens but the first, in nats.
+    /// Mean negative log likelihood of the sequence's tokens except the first, in nats.
     pub fn nll(&self, model: &Gpt2, ids: &[u32]) -> f64 {
         nll(model, self.last.clone(), ids, 1..ids.len()) / ids.len().saturating_sub(1).max(1) as f64
     }
@@ -67,7 +67,7 @@ impl States {
 ///
 /// # Errors
 ///
-/// [`ReportError::Tensor`] where they cannot be read back.
+/// [`ReportError::Tensor`] if they cannot be read back.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ReportError> {
     tensor
         .cast(DType::F32)
@@ -76,7 +76,7 @@ pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ReportError> 
         .map_err(|error| ReportError::Tensor(format!("{error:?}")))
 }
 
-/// How alike hidden states are at each position.
+/// Similarity of hidden states at each position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HiddenScores {
     /// Cosine.
@@ -91,7 +91,7 @@ pub struct HiddenScores {
 ///
 /// # Errors
 ///
-/// [`MetricError`] where a state is zero or not finite.
+/// [`MetricError`] if a state is zero or not finite.
 pub fn hidden(dense: &[f32], arm: &[f32], width: usize) -> Result<HiddenScores, MetricError> {
     let cosine = similarity::cosine_rows(dense, arm, width)?;
     let mse = similarity::mse_rows(dense, arm, width)?;
@@ -110,14 +110,14 @@ pub fn hidden(dense: &[f32], arm: &[f32], width: usize) -> Result<HiddenScores, 
     })
 }
 
-/// How alike next-token distributions are at one position.
+/// Similarity of next-token distributions at one position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LogitScore {
     /// KL(dense ‖ arm) in nats.
     pub kl: f64,
     /// Cosine of the logits.
     pub cosine: f64,
-    /// Shares of the best tokens.
+    /// Agreement of the top tokens.
     pub agreement: Agreement,
 }
 
@@ -125,7 +125,7 @@ pub struct LogitScore {
 ///
 /// # Errors
 ///
-/// As [`positions`].
+/// Same as [`positions`].
 pub fn logits(
     dense: &Gpt2,
     dense_states: &States,
@@ -134,13 +134,13 @@ pub fn logits(
     positions(dense, dense_states, arms, |_, dense, arm| score(dense, arm))
 }
 
-/// Gives `score` every position with the dense model's logits and those of an arm, for each arm.
+/// Calls `score` for every position and arm with the dense model's logits and the arm's.
 ///
-/// Logits are made for a few positions at a time, the dense ones once for all arms.
+/// Logits are computed for a few positions at a time, the dense ones once for all arms.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where logits cannot be read back; within, [`MetricError`] for an arm whose
+/// [`ReportError`] if logits cannot be read back; the inner [`MetricError`] for an arm whose
 /// logits are not finite.
 pub fn positions<T: Send>(
     dense: &Gpt2,
@@ -179,11 +179,11 @@ pub fn positions<T: Send>(
     Ok(scores)
 }
 
-/// How alike two rows of logits are.
+/// Similarity of two rows of logits.
 ///
 /// # Errors
 ///
-/// [`MetricError`] where a logit is not finite.
+/// [`MetricError`] if a logit is not finite.
 pub fn score(dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
     Ok(LogitScore {
         kl: divergence::kl(dense, arm)?,
@@ -192,7 +192,7 @@ pub fn score(dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
     })
 }
 
-/// The mean of a field over some positions; `None` without positions.
+/// The mean of a field over selected positions; `None` without positions.
 pub fn mean<T>(rows: &[T], keep: impl Fn(usize) -> bool, field: impl Fn(&T) -> f64) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0usize);
     for (_, row) in rows.iter().enumerate().filter(|(at, _)| keep(*at)) {

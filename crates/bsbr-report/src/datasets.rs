@@ -1,4 +1,4 @@
-//! Datasets as data: what is read from `assets/experiments/datasets.toml`.
+//! Datasets as data: the contents of `assets/experiments/datasets.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,63 +7,63 @@ use serde::{Deserialize, Serialize};
 use crate::error::ReportError;
 use crate::spec::{parse, read, spec_error};
 
-/// The file, beside the specifications, of the datasets that texts may come from.
+/// The file that lists datasets, beside the specifications.
 pub const DATASETS: &str = "datasets.toml";
 
-/// The name of the generated texts, which are no dataset.
+/// The name of the generated texts, which are not a dataset.
 pub const STORYBOOK: &str = "storybook";
 
 /// The files of a dataset on the Hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetSpec {
-    /// What command lines call it.
+    /// Its name on command lines.
     pub id: String,
-    /// What tables call it.
+    /// Its name in tables.
     pub label: String,
     /// The repository, `owner/name`.
     pub repository: String,
-    /// The commit of it.
+    /// The commit of the repository.
     pub revision: String,
-    /// What is in which column.
+    /// Its columns.
     pub columns: Columns,
     /// The files of each split.
     pub splits: Splits,
 }
 
-/// What is in which column of a dataset's files.
+/// The columns of a dataset's files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Columns {
-    /// A line of WikiText a row.
+    /// One line of WikiText per row.
     Lines {
         /// The column of the line.
         text: String,
     },
-    /// An article and its highlights a row.
+    /// One article with its highlights per row.
     Articles {
         /// The column of the article.
         article: String,
-        /// The column of its highlights, one a line.
+        /// The column of its highlights, one per line.
         highlights: String,
     },
 }
 
-/// Files of a dataset by split, in their order.
+/// Files of a dataset by split, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Splits {
-    /// What models learn from.
+    /// For training.
     pub train: Vec<String>,
-    /// What choices are made on.
+    /// For choices.
     pub validation: Vec<String>,
-    /// What is reported.
+    /// For reported results.
     pub test: Vec<String>,
 }
 
 impl DatasetSpec {
-    /// The files that experiments read: of texts the beginning of the training split, for
-    /// calibration, and the test split; of articles the test split.
+    /// The files that experiments read: for texts the start of the training split, for
+    /// calibration, and the test split; for articles the test split.
     pub fn needed(&self) -> (&[String], &[String]) {
         let training = match self.columns {
             Columns::Lines { .. } => self.splits.train.get(..1).unwrap_or_default(),
@@ -73,18 +73,18 @@ impl DatasetSpec {
     }
 }
 
-/// A dataset whose files are on this machine.
+/// A dataset with local files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalDataset {
-    /// What it is.
+    /// Its description.
     pub spec: DatasetSpec,
-    /// Files of the training split, as far as they are needed.
+    /// Files of the training split, as far as needed.
     pub training: Vec<PathBuf>,
     /// Files of the test split.
     pub test: Vec<PathBuf>,
 }
 
-/// Every dataset, and those that a model reads that was not trained on storybook.
+/// All datasets, and the defaults for models that were not trained on storybook.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
@@ -101,7 +101,8 @@ impl Catalogue {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where it cannot be read, names a dataset twice, or its default is none.
+    /// [`ReportError`] if it cannot be read, names a dataset twice, or its default does not
+    /// exist.
     pub fn read(folder: &Path) -> Result<Self, ReportError> {
         let path = folder.join(DATASETS);
         let catalogue: Self = parse(&path, &read(&path)?)?;
@@ -122,7 +123,7 @@ impl Catalogue {
     ///
     /// # Errors
     ///
-    /// What there is, in words, where there is none of that id.
+    /// The known ids, in words, if there is no such dataset.
     pub fn find(&self, id: &str) -> Result<&DatasetSpec, String> {
         let found = self.datasets.iter().find(|one| one.id == id);
         found.ok_or_else(|| {

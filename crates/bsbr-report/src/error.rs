@@ -1,4 +1,4 @@
-//! What can go wrong between a specification and its page.
+//! Errors from specification to page.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,10 @@ pub enum ReportError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A place that cannot be written.
+    /// A path that cannot be written.
     #[error(transparent)]
     Output(#[from] bsbr_files::FileError),
     /// A file or folder that cannot be changed or removed.
@@ -21,15 +21,15 @@ pub enum ReportError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A specification, arm or reported figure that is not as it should be.
+    /// An invalid specification, arm or reported figure.
     #[error("{path}: {message}")]
     Spec {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
     /// A setting of an experiment that is missing, of the wrong type or out of bounds.
@@ -39,26 +39,26 @@ pub enum ReportError {
         experiment: String,
         /// `settings` or `counts`.
         table: &'static str,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
-    /// A claim or number of the overview that reads what is not there.
+    /// A claim or number of the overview whose data does not exist.
     #[error("overview: “{text}”: {message}")]
     Overview {
         /// Its words.
         text: String,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
-    /// A measurement that the specification does not declare.
+    /// A measurement that is not in the specification.
     #[error("experiment {experiment} measured what its specification does not declare: {message}")]
     Undeclared {
         /// The experiment.
         experiment: String,
-        /// What is not declared, and what is.
+        /// The undeclared name, and the declared ones.
         message: String,
     },
-    /// Records of a program that was built of files that are in no commit.
+    /// Records of a program with uncommitted changes.
     #[error(
         "{count} records in {path} were made by a program with uncommitted changes, the first of \
          them {first}; commit, build and measure again"
@@ -66,7 +66,7 @@ pub enum ReportError {
     Uncommitted {
         /// The folder of records.
         path: PathBuf,
-        /// How many.
+        /// Their number.
         count: usize,
         /// The first unit.
         first: String,
@@ -74,28 +74,28 @@ pub enum ReportError {
     /// An experiment without an implementation.
     #[error("there is no experiment called {name}; there are {known}")]
     UnknownExperiment {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
-    /// A record that cannot be understood.
+    /// An invalid record.
     #[error("{path} is not a record ({message}); delete it, and the unit is run again")]
     Record {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
-    /// A record of the benchmark that cannot be understood.
+    /// An invalid record of the benchmark.
     #[error("{path} is not a record of the benchmark ({message}); measure it anew or delete it")]
     BenchRecord {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
-    /// A page without the place for what is measured.
+    /// A page without a place for tables.
     #[error("{path} has no line `{begin}` with a line `{end}` after it, between which tables go")]
     Page {
         /// The file.
@@ -105,20 +105,20 @@ pub enum ReportError {
         /// The line after them.
         end: &'static str,
     },
-    /// A line of votes that cannot be understood.
+    /// An invalid line of votes.
     #[error("{path}, line {line}: {message}; correct or delete the line")]
     Votes {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
     /// A model that cannot be loaded.
     #[error(transparent)]
     Load(#[from] bsbr_convert::LoadError),
-    /// A model that is no reference: some of its layers are not dense.
+    /// A model that cannot be the reference, because some of its layers are not dense.
     #[error("{path}: layer {layer} is {arm}, but the arms are made here; give the dense model")]
     NotDense {
         /// The folder.
@@ -131,22 +131,22 @@ pub enum ReportError {
     /// A model that cannot be converted.
     #[error(transparent)]
     Convert(#[from] bsbr_convert::ConvertError),
-    /// A model configuration that cannot be used.
+    /// An unusable model configuration.
     #[error(transparent)]
     Config(#[from] bsbr_gpt2::ConfigError),
     /// An input that the model cannot take.
     #[error(transparent)]
     Input(#[from] bsbr_gpt2::InputError),
-    /// Text that cannot be turned into tokens.
+    /// Text that cannot be encoded.
     #[error(transparent)]
     Tokenizer(#[from] bsbr_data::tokenizer::TokenizerError),
     /// A model that cannot be fine-tuned.
     #[error(transparent)]
     Train(#[from] bsbr_train::TrainError),
-    /// A fine-tuned model that cannot be kept.
+    /// A fine-tuned model that cannot be saved.
     #[error(transparent)]
     Save(#[from] bsbr_convert::SaveError),
-    /// Fine-tuning without a place for what comes of it.
+    /// Fine-tuning without an output folder.
     #[error("there is no folder to keep fine-tuned models in; give the lab one")]
     NoModelFolder,
     /// A tensor that cannot be read back.
@@ -155,7 +155,7 @@ pub enum ReportError {
     /// A file of texts that cannot be read.
     #[error(transparent)]
     Dataset(#[from] bsbr_data::dataset::DatasetError),
-    /// Two datasets of articles where one is summarised.
+    /// Two datasets of articles instead of one.
     #[error("both {first} and {second} hold articles to be summarised; name one of them")]
     TwoOfArticles {
         /// The first.
@@ -169,15 +169,15 @@ pub enum ReportError {
         /// The name.
         name: String,
     },
-    /// An article that is not there.
+    /// An article that does not exist.
     #[error("{name} has no article {index}; the file changed while it was read")]
     NoArticle {
         /// The dataset.
         name: String,
-        /// Which, from 0.
+        /// Its index, from 0.
         index: u64,
     },
-    /// Texts that are too short for what is asked of them.
+    /// Texts that are too short for the request.
     #[error(
         "{path} has {found} tokens beside what is kept for calibration, but {needed} are needed for \
          texts of {length} tokens; give a longer file"
@@ -189,7 +189,7 @@ pub enum ReportError {
         found: usize,
         /// Tokens needed.
         needed: usize,
-        /// Tokens of a text.
+        /// Tokens per text.
         length: usize,
     },
     /// An image that cannot be encoded or decoded.
@@ -198,10 +198,10 @@ pub enum ReportError {
     /// JSON that cannot be written.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// Stopped on request, before the last unit.
+    /// The run was stopped before the last unit.
     #[error("stopped after {done} of {total} units; the same command goes on from there")]
     Stopped {
-        /// Units that are recorded.
+        /// Recorded units.
         done: usize,
         /// Units of the run.
         total: usize,

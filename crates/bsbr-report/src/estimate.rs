@@ -19,7 +19,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The estimate of one value a sample; `None` without samples.
+    /// The estimate from one value per sample; `None` without samples.
     ///
     /// The same values always give the same interval.
     pub fn of(values: &[f64]) -> Option<Self> {
@@ -27,7 +27,7 @@ impl Estimate {
             resamples: RESAMPLES,
             seed: 0,
         };
-        // Records hold finite values only, so the one way to fail is to be empty.
+        // Records contain only finite values, so this fails only if empty.
         let summary = Summary::of(values, &bootstrap).ok()?;
         Some(Self {
             mean: summary.mean,
@@ -37,7 +37,8 @@ impl Estimate {
         })
     }
 
-    /// The exponential of the mean and of its interval's ends; a spread has none.
+    /// The exponential of the mean and of its interval's ends; the standard
+    /// deviation is dropped.
     #[must_use]
     pub fn exp(self) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Estimate {
         }
     }
 
-    /// Whether the mean, and what is around it, are numbers.
+    /// Whether the mean and its interval are finite.
     pub fn is_finite(&self) -> bool {
         let ends = self.interval.map(|interval| [interval.low, interval.high]);
         self.mean.is_finite() && ends.iter().flatten().all(|end| end.is_finite())

@@ -1,4 +1,4 @@
-//! What an experiment is to the code that runs and renders it.
+//! The interface of an experiment, for running and rendering.
 
 use std::ops::Range;
 
@@ -10,23 +10,23 @@ use crate::record::{Measurement, Records};
 use crate::section::{Block, Headline, Section, Verdict};
 use crate::spec::Spec;
 
-/// A piece of an experiment that is recorded as a whole.
+/// A part of an experiment with one record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unit {
-    /// A domain of texts, [`RANDOM`](crate::record::RANDOM), or what else sequences come from.
+    /// A domain of texts, [`RANDOM`](crate::record::RANDOM), or another source of sequences.
     pub source: String,
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub length: usize,
-    /// Which sequences of the source.
+    /// The sequences of the source.
     pub samples: Range<u64>,
-    /// The one arm that the unit is about, or `None` for all.
+    /// The arm of the unit, or `None` for all.
     pub arm: Option<String>,
-    /// How long it takes, in tokens of forward passes whose outputs are compared.
+    /// Its duration, in tokens of forward passes whose outputs are compared.
     pub work: f64,
 }
 
 impl Unit {
-    /// The unit's name, also that of its record.
+    /// The unit's name, which is also that of its record.
     pub fn id(&self) -> String {
         let arm = match &self.arm {
             Some(arm) => format!("-{arm}"),
@@ -41,7 +41,7 @@ impl Unit {
         )
     }
 
-    /// The unit in words, for whoever waits for it.
+    /// A description of the unit for the user.
     pub fn describe(&self) -> String {
         let arm = match &self.arm {
             Some(arm) => format!(", {arm}"),
@@ -58,7 +58,7 @@ impl Unit {
     }
 }
 
-/// The same units, each `effort` times the work of a pass that is compared.
+/// The same units, with `effort` times the work of a compared pass.
 pub fn weighed(units: impl IntoIterator<Item = Unit>, effort: f64) -> impl Iterator<Item = Unit> {
     units.into_iter().map(move |unit| Unit {
         work: unit.work * effort,
@@ -66,39 +66,39 @@ pub fn weighed(units: impl IntoIterator<Item = Unit>, effort: f64) -> impl Itera
     })
 }
 
-/// A source as the names of records have it.
+/// A source as written in names of records.
 pub(crate) fn in_file_name(source: &str) -> String {
     source.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
-/// An experiment: units of work, each of which gives measurements, and what the section made of them
-/// shows that a specification cannot declare.
+/// An experiment: units of work that give measurements, and the parts of its section that a
+/// specification cannot declare.
 pub trait Experiment {
-    /// The specification that it was built from.
+    /// Its specification.
     fn spec(&self) -> &Spec;
 
-    /// The units, in the order in which they are run.
+    /// The units, in order.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the settings do not fit the model or the texts.
+    /// [`ReportError`] if the settings do not fit the model or the texts.
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError>;
 
     /// Measures every arm, or the unit's own, on every sample of the unit.
     ///
-    /// What cannot be measured is a [`Measurement`] with a reason, not an error.
+    /// A missing value is a [`Measurement`] with a reason, not an error.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where going on makes no sense.
+    /// [`ReportError`] if the run cannot continue.
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError>;
 
-    /// As [`Self::run_unit`], with the records of the units before it, for a unit that builds on
-    /// what those found. This is what a run calls.
+    /// Same as [`Self::run_unit`], with the records of earlier units, for a unit that uses their
+    /// results. Runs call this method.
     ///
     /// # Errors
     ///
-    /// As [`Self::run_unit`].
+    /// Same as [`Self::run_unit`].
     fn run_after(
         &self,
         unit: &Unit,
@@ -109,28 +109,28 @@ pub trait Experiment {
         self.run_unit(unit, lab)
     }
 
-    /// The rows of tables: the arms, and what they are compared with.
+    /// The rows of tables: the arms, and the baselines.
     fn subjects(&self) -> Vec<Subject> {
         Subject::arms(&self.spec().method.arms)
     }
 
-    /// What a template's `{name}` stands for, where only the experiment knows.
+    /// The value of a template's `{name}` that only the experiment knows.
     fn word(&self, name: &str, records: &Records) -> Option<String> {
         let _ = (name, records);
         None
     }
 
-    /// What a part of a quantity's name is called, where it is more than a number.
+    /// The name of a part of a quantity, if it is more than a number.
     fn part_name(&self, quantity: &str, part: &str, last: bool) -> Option<String> {
         let _ = (quantity, part, last);
         None
     }
 
-    /// What the experiment draws itself, by the name that its specification gives.
+    /// The experiment's own block, by its name in the specification.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where it draws nothing of that name, or records hold what cannot be drawn.
+    /// [`ReportError`] if there is no such block, or records cannot be drawn.
     fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
         let _ = records;
         Err(ReportError::Setting {
@@ -140,7 +140,7 @@ pub trait Experiment {
         })
     }
 
-    /// Goals that are not a mean and its limits.
+    /// Goals that are not limits of a mean.
     fn verdicts(&self, records: &Records) -> Vec<Verdict> {
         let _ = records;
         Vec::new()
@@ -152,17 +152,17 @@ pub trait Experiment {
         Vec::new()
     }
 
-    /// The section that these records fill; nothing else goes into it.
+    /// The section of these records, which depends on nothing else.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where records hold what cannot be drawn.
+    /// [`ReportError`] if records cannot be drawn.
     fn render(&self, records: &Records) -> Result<Section, ReportError> {
         present::section(self, records)
     }
 }
 
-/// `count` samples of a source as units of at most `per_unit`.
+/// `count` samples of a source, as units of at most `per_unit`.
 pub fn batches(
     source: &str,
     length: usize,

@@ -1,8 +1,8 @@
-//! How long what is left of a run takes.
+//! Forecast of a run's remaining time.
 
 use std::collections::BTreeMap;
 
-/// How much work of an experiment must be done before its own speed counts as much as that of all.
+/// The share of an experiment's work at which its own speed counts as much as that of all.
 const TRUST: f64 = 0.1;
 
 /// Work and time of one experiment.
@@ -13,11 +13,11 @@ struct Share {
     seconds: f64,
 }
 
-/// The work that was planned, and how fast it went so far.
+/// The planned work, and the speed so far.
 ///
-/// Experiments say how much work a unit is, in a measure that they share. What is left of an
-/// experiment is expected to go at its own measured speed, and one that has not begun at the speed
-/// of all so far.
+/// Experiments state the work of a unit in a common measure. The forecast uses an experiment's own
+/// measured speed for the rest of its work, and the overall speed for experiments that have not
+/// begun.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Forecast {
     shares: BTreeMap<String, Share>,
@@ -29,7 +29,7 @@ impl Forecast {
         self.share(experiment).planned += work;
     }
 
-    /// A unit took some seconds.
+    /// Records a unit that took some seconds.
     pub fn done(&mut self, experiment: &str, work: f64, seconds: f64) {
         let share = self.share(experiment);
         share.done += work;
@@ -40,7 +40,7 @@ impl Forecast {
         self.shares.entry(experiment.to_owned()).or_default()
     }
 
-    /// Seconds that a unit will take; `None` before any is done.
+    /// Expected seconds of a unit; `None` before any is done.
     pub fn expected(&self, experiment: &str, work: f64) -> Option<f64> {
         let (done, seconds) = self
             .shares
@@ -50,7 +50,7 @@ impl Forecast {
             });
         let all = (done > 0.0).then(|| seconds / done)?;
         let own = self.shares.get(experiment).copied().unwrap_or_default();
-        // As if some of its work had been done at the speed of all.
+        // As if some of its work had been done at the overall speed.
         let prior = TRUST * own.planned;
         let speed = match prior + own.done > 0.0 {
             true => (own.seconds + prior * all) / (own.done + prior),
@@ -59,14 +59,14 @@ impl Forecast {
         Some(work * speed)
     }
 
-    /// Seconds that the rest will take; `None` before any is done.
+    /// Expected seconds of the remaining work; `None` before any is done.
     pub fn left(&self) -> Option<f64> {
         let shares = self.shares.iter();
         let left = shares.map(|(name, one)| self.expected(name, (one.planned - one.done).max(0.0)));
         left.sum()
     }
 
-    /// The share of the work that is done, by the time that it takes, from 0 to 1.
+    /// The finished share of the work, in terms of time, from 0 to 1.
     pub fn progress(&self) -> f64 {
         let passed: f64 = self.shares.values().map(|one| one.seconds).sum();
         match self.left() {
@@ -95,7 +95,7 @@ mod tests {
         }
         assert_eq!(forecast.left(), Some(20.0));
         assert_eq!(forecast.progress(), 0.5);
-        // It takes ten times as long as it was said to: soon the rest is expected to, too.
+        // It takes ten times as long as planned: soon the forecast for the rest adapts.
         for _ in 0..5 {
             forecast.done("slow", 1.0, 20.0);
         }

@@ -1,4 +1,4 @@
-//! How a quantity grows with the length of a sequence: power laws, and where two curves cross.
+//! Growth of a quantity with the length of a sequence: power laws, and crossovers of two curves.
 
 use bsbr_metrics::stats::{Bootstrap, Interval, quantile};
 
@@ -9,7 +9,7 @@ use crate::estimate::RESAMPLES;
 pub struct Level {
     /// Tokens.
     pub length: usize,
-    /// One value a sample, each above zero.
+    /// One value per sample, each above zero.
     pub samples: Vec<f64>,
 }
 
@@ -18,8 +18,8 @@ pub struct Level {
 pub struct PowerLaw {
     /// b.
     pub exponent: f64,
-    /// The 95 % percentile bootstrap interval of b, samples being drawn anew within each length.
-    /// It tells how well the medians are known, not how well a power law describes them.
+    /// The 95 % percentile bootstrap interval of b, with samples resampled within each length.
+    /// It reflects the uncertainty of the medians, not how well a power law fits them.
     pub interval: Option<Interval>,
     /// The share of the logarithms' variance that the fit explains.
     pub r_squared: f64,
@@ -52,22 +52,22 @@ impl PowerLaw {
     }
 }
 
-/// Where a curve falls below another for good.
+/// Where a curve falls permanently below another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Crossover {
-    /// It lies below at every length.
+    /// It is below at every length.
     Always,
-    /// From about this many tokens on, with a 95 % bootstrap interval over samples: from 0 where
-    /// samples drawn anew may lie below at every length, to ∞ where above at the longest.
+    /// From about this many tokens on, with a 95 % bootstrap interval over samples: from 0 if
+    /// resampled curves may be below at every length, to ∞ if they may be above at the longest.
     At(f64, Option<Interval>),
-    /// It lies above at the longest length.
+    /// It is above at the longest length.
     Never,
 }
 
 impl Crossover {
-    /// Where `own` falls below `reference`, between lengths that both have. `None` without any.
+    /// Where `own` falls below `reference`, for lengths that both have. `None` without any.
     ///
-    /// Medians are joined by straight lines of log over log.
+    /// Medians are joined by straight lines in log–log coordinates.
     pub fn of(own: &[Level], reference: &[Level]) -> Option<Self> {
         let pairs: Vec<(&Level, &Level)> = own
             .iter()
@@ -90,7 +90,7 @@ impl Crossover {
             f64::INFINITY => Some(Self::Never),
             0.0 => Some(Self::Always),
             found => {
-                // Bootstrap statistics are finite: never is beyond any length.
+                // Bootstrap statistics are finite, so never is a length beyond all others.
                 let beyond = f64::MAX;
                 let interval = resampled(&all, |drawn| {
                     Some(at(&medians(&all, Some(drawn))).min(beyond))
@@ -109,7 +109,7 @@ impl Crossover {
         }
     }
 
-    /// In words, for a table.
+    /// A description for a table.
     pub fn describe(&self, longest: usize) -> String {
         match self {
             Self::Always => "at every length".to_owned(),
@@ -135,7 +135,7 @@ fn positive(level: &Level) -> bool {
     !level.samples.is_empty() && level.samples.iter().all(|&one| one > 0.0)
 }
 
-/// Each level's median, of all samples or of those drawn.
+/// Each level's median, of all samples or of the drawn ones.
 fn medians(levels: &[&Level], drawn: Option<&[usize]>) -> Vec<f64> {
     let mut first = 0;
     levels
@@ -144,7 +144,7 @@ fn medians(levels: &[&Level], drawn: Option<&[usize]>) -> Vec<f64> {
             let count = level.samples.len();
             let samples: Vec<f64> = match drawn {
                 None => level.samples.clone(),
-                // What is drawn is uniform over a common multiple of all counts.
+                // The draw is uniform over a common multiple of all counts.
                 Some(drawn) => (0..count)
                     .map(|at| level.samples[drawn[(first + at) % drawn.len()] % count])
                     .collect(),
@@ -155,7 +155,7 @@ fn medians(levels: &[&Level], drawn: Option<&[usize]>) -> Vec<f64> {
         .collect()
 }
 
-/// An interval over draws of samples within levels; `None` where no level has two.
+/// An interval over resampled samples within levels; `None` if no level has two.
 fn resampled(levels: &[&Level], statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<Interval> {
     if levels.iter().all(|level| level.samples.len() < 2) {
         return None;
@@ -184,7 +184,7 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
     a / x.max(1) * b
 }
 
-/// Slope and share of variance of the logarithms' regression line.
+/// Slope and explained share of variance of the logarithms' regression line.
 fn line(levels: &[&Level], medians: &[f64]) -> Option<(f64, f64)> {
     let n = levels.len() as f64;
     let x: Vec<f64> = levels.iter().map(|one| (one.length as f64).ln()).collect();
@@ -206,7 +206,7 @@ fn line(levels: &[&Level], medians: &[f64]) -> Option<(f64, f64)> {
     })
 }
 
-/// The length from which the gaps stay below zero: 0 where all are, ∞ where the last is not.
+/// The length from which the gaps stay below zero: 0 if all are, ∞ if the last is not.
 fn last_crossing(lengths: &[f64], gaps: &[f64]) -> f64 {
     match gaps.iter().rposition(|&gap| gap >= 0.0) {
         None => 0.0,

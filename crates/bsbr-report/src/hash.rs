@@ -1,4 +1,4 @@
-//! What a record is tied to: hashes of specifications, models and texts.
+//! The hashes in a record: of specifications, models and texts.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -13,11 +13,11 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of files one after the other, each with its name; files that are not there are skipped.
+/// SHA-256 of files in sequence, each with its name; missing files are skipped.
 ///
 /// # Errors
 ///
-/// [`ReportError::Read`] where a file is there but cannot be read.
+/// [`ReportError::Read`] if a file exists but cannot be read.
 pub fn of_files<P: AsRef<Path>>(paths: &[P]) -> Result<String, ReportError> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0u8; 1 << 20];

@@ -1,4 +1,4 @@
-//! Where and from what a record was made: machine, commit, date.
+//! The origin of a record: machine, commit, date.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum On {
-    /// The processor: `flex` or `ndarray`.
+    /// The CPU: `flex` or `ndarray`.
     Cpu,
-    /// What `wgpu` or `cuda` runs on.
+    /// The devices of `wgpu` or `cuda`.
     Gpu,
 }
 
 impl On {
-    /// The kind of a device by the name that `--device` gives it; `None` for one that another
-    /// process lends, which may be of either.
+    /// The kind of a device from its name in `--device`; `None` for one that another process lends,
+    /// which may be either.
     pub fn of(device: &str) -> Option<Self> {
         match device.split(':').next() {
             Some("wgpu" | "cuda") => Some(Self::Gpu),
@@ -25,7 +25,7 @@ impl On {
         }
     }
 
-    /// In words.
+    /// Its name, for readers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "the CPU",
@@ -34,14 +34,14 @@ impl On {
     }
 }
 
-/// The machine that a unit ran on.
+/// The machine of a unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor's name, where the system tells it.
+    /// The CPU's name, if the system reports it.
     pub cpu: Option<String>,
-    /// Cores that the process may use.
+    /// Number of cores available to the process.
     pub cores: usize,
-    /// Memory in GiB, where the system tells it.
+    /// Memory in GiB, if the system reports it.
     pub memory_gib: Option<f64>,
     /// The operating system and architecture.
     pub system: String,
@@ -61,7 +61,7 @@ impl Machine {
         }
     }
 
-    /// The machine in words.
+    /// A description of the machine.
     pub fn describe(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
         let plural = if self.cores == 1 { "" } else { "s" };
@@ -84,25 +84,24 @@ fn field(text: &str, key: &str) -> Option<String> {
     })
 }
 
-/// The state of the sources.
+/// The commit of the sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// The commit's hash.
     pub hash: String,
-    /// Whether there were changes in no commit.
+    /// Whether there were uncommitted changes.
     pub dirty: bool,
-    /// Whether that is what the program was built of. What older records have is the working folder
-    /// that it ran in.
+    /// Whether this is the commit of the program. Older records have that of the working folder.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub built: bool,
 }
 
-/// Stands behind the hash of a commit where files differ from it.
+/// The suffix of a commit's hash if files differ from it.
 const DIRTY: &str = "-dirty";
 
 impl Commit {
-    /// What a program was built of, as its build script has it: the hash, and `-dirty` where files
-    /// differed from it. `None` where that is empty.
+    /// The commit of a program, from its build script: the hash, with `-dirty` if files differed.
+    /// `None` if it is empty.
     pub fn built(commit: &str) -> Option<Self> {
         let (hash, dirty) = match commit.strip_suffix(DIRTY) {
             Some(hash) => (hash, true),
@@ -115,7 +114,7 @@ impl Commit {
         })
     }
 
-    /// Whether a program was built of files that are in no commit.
+    /// Whether a program was built with uncommitted changes.
     pub fn is_of_uncommitted_build(&self) -> bool {
         self.built && self.dirty
     }

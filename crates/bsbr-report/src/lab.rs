@@ -18,13 +18,13 @@ use crate::rarity::Rarity;
 use crate::record::ModelInfo;
 use crate::spec::ArmSpec;
 
-/// Tokens that compression bases are calibrated on.
+/// Number of tokens for the calibration of compression bases.
 pub const CALIBRATION_TOKENS: usize = 32_768;
 
-/// Seed of the weights of a model of which only the shape counts.
+/// Seed of the weights of a model of which only the shape matters.
 const SHAPE_SEED: u64 = 0;
 
-/// A dense model, its conversions as they are asked for, and the texts to try them on.
+/// A dense model, its conversions on request, and the texts for measurements.
 #[derive(Debug)]
 pub struct Lab {
     name: String,
@@ -40,11 +40,11 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A lab around a model that is there already; `hash` stands for its weights.
+    /// A lab around an existing model; `hash` represents its weights.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Tokenizer`] where the texts may have tokens that the model does not know.
+    /// [`ReportError::Tokenizer`] if the texts may have tokens that the model does not know.
     pub fn new(
         name: &str,
         dense: Gpt2,
@@ -67,12 +67,12 @@ impl Lab {
         })
     }
 
-    /// Loads a model folder, to read `texts`.
+    /// Loads a model folder to read `texts`.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the model, its tokenizer or a text cannot be read, or where the
-    /// tokenizer is not the model's.
+    /// [`ReportError`] if the model, its tokenizer or a text cannot be read, or if the tokenizer
+    /// does not fit the model.
     pub fn open(
         folder: &Path,
         device: &Device,
@@ -92,37 +92,37 @@ impl Lab {
         Self::new(&name, dense, hash, device_name, corpus)
     }
 
-    /// The same under another name, where the folder's says nothing.
+    /// The same with another name, if the folder's is not meaningful.
     #[must_use]
     pub fn named(mut self, name: String) -> Self {
         self.name = name;
         self
     }
 
-    /// A Python with torch and transformers, for baselines.
+    /// Sets a Python with torch and transformers, for baselines.
     #[must_use]
     pub fn with_python(mut self, python: Option<PathBuf>) -> Self {
         self.python = python;
         self
     }
 
-    /// The Python to run baselines with, where one was given.
+    /// The Python of baselines, if set.
     pub fn python(&self) -> Option<&Path> {
         self.python.as_deref()
     }
 
-    /// How to start processes that measure this model's memory.
+    /// Sets the command of processes that measure this model's memory.
     #[must_use]
     pub fn with_worker(mut self, worker: Worker) -> Self {
         self.worker = Some(worker);
         self
     }
 
-    /// How to start processes that measure this model's memory, where that was said.
+    /// The command of processes that measure this model's memory, if set.
     ///
     /// # Errors
     ///
-    /// Why there is none, as a table should say it.
+    /// Why there is none, as text for a table.
     pub fn worker(&self) -> Result<&Worker, String> {
         if On::of(&self.device_name) != Some(On::Cpu) {
             return Err(format!(
@@ -134,29 +134,28 @@ impl Lab {
         worker.ok_or_else(|| "there is no program to start for it".to_owned())
     }
 
-    /// The folder that fine-tuned models are kept in, with the checkpoints of those that are not
-    /// done.
+    /// Sets the folder of fine-tuned models, and of the checkpoints of unfinished ones.
     #[must_use]
     pub fn with_models_in(mut self, folder: PathBuf) -> Self {
         self.models = Some(folder);
         self
     }
 
-    /// The folder that fine-tuned models are kept in.
+    /// The folder of fine-tuned models.
     ///
     /// # Errors
     ///
-    /// [`ReportError::NoModelFolder`] where none was given.
+    /// [`ReportError::NoModelFolder`] if none is set.
     pub fn models_folder(&self) -> Result<&Path, ReportError> {
         self.models.as_deref().ok_or(ReportError::NoModelFolder)
     }
 
-    /// A lab around random weights of a shape, with the tokenizer of a folder: for what does not
-    /// depend on what a model has learned.
+    /// A lab around random weights of a shape, with the tokenizer of a folder: for measurements
+    /// that do not depend on learned weights.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the shape or the tokenizer cannot be used.
+    /// [`ReportError`] if the shape or the tokenizer is invalid.
     pub fn of_shape(
         name: &str,
         config: &Gpt2Config,
@@ -181,7 +180,7 @@ impl Lab {
         &self.name
     }
 
-    /// The model, as it was trained.
+    /// The original model.
     pub fn dense(&self) -> &Gpt2 {
         &self.dense
     }
@@ -196,7 +195,7 @@ impl Lab {
         self.corpus.hash()
     }
 
-    /// The backend and device, as the command line names it.
+    /// The backend and device, in the notation of the command line.
     pub fn device_name(&self) -> &str {
         &self.device_name
     }
@@ -211,7 +210,7 @@ impl Lab {
         &self.corpus
     }
 
-    /// What records say about the model.
+    /// The model's description for records.
     pub fn model_info(&self) -> ModelInfo {
         let config = self.dense.config();
         ModelInfo {
@@ -225,11 +224,11 @@ impl Lab {
         }
     }
 
-    /// The model with an arm in every layer, converted when first asked for.
+    /// The model with an arm in every layer, converted on first request.
     ///
     /// # Errors
     ///
-    /// Why the arm cannot be had, as a table should say it.
+    /// Why the arm is unavailable, as text for a table.
     pub fn model(&self, arm: &ArmSpec, seed: u64) -> Result<Gpt2, String> {
         let key = format!("{seed} {:?}", arm.config);
         if let Some(found) = self.converted.borrow().get(&key) {
@@ -240,11 +239,11 @@ impl Lab {
         made
     }
 
-    /// As [`Self::model`], with positions beyond the model's embedded as `extension` says.
+    /// Same as [`Self::model`], with positions beyond the model's embedded by `extension`.
     ///
     /// # Errors
     ///
-    /// Why the arm cannot be had, as a table should say it.
+    /// Why the arm is unavailable, as text for a table.
     pub fn model_for_any_length(
         &self,
         arm: &ArmSpec,
@@ -256,8 +255,8 @@ impl Lab {
             .map_err(|error| error.to_string())
     }
 
-    /// An extension that this model can have: a table may name a window that is longer than a
-    /// small model's own positions.
+    /// An extension that fits this model: a specification may name a window longer than a small
+    /// model's own positions.
     pub fn fitting(&self, extension: PositionExtension) -> PositionExtension {
         match extension {
             PositionExtension::RepeatLast { window } => PositionExtension::RepeatLast {
@@ -278,11 +277,11 @@ impl Lab {
         arms::convert(&self.dense, &arm.config, &calibration)
     }
 
-    /// How rare tokens are in `tokens` tokens of training text.
+    /// The rarity of tokens in `tokens` tokens of training text.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the texts cannot be encoded.
+    /// [`ReportError`] if the texts cannot be encoded.
     pub fn rarity(&self, seed: u64, tokens: usize, quantiles: u8) -> Result<Rarity, ReportError> {
         let key = (seed, tokens, quantiles);
         if let Some(found) = self.rarities.borrow().get(&key) {

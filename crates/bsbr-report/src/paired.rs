@@ -1,4 +1,4 @@
-//! What is made of the numbers of several models on the same samples.
+//! Numbers from several models on the same samples.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use bsbr_metrics::stats::Bootstrap;
 use crate::estimate::{Estimate, RESAMPLES};
 use crate::record::{Pool, Records};
 
-/// What `combine` makes of the means of several arms' quantity over the samples that all have, with
-/// a bootstrap interval for which samples are drawn together.
+/// The result of `combine` for the means of several arms' quantity over the samples that all have,
+/// with a bootstrap interval in which samples are drawn together.
 ///
 /// # Errors
 ///
-/// Why there is no number, as a table should say it.
+/// Why there is no number, as text for a table.
 pub(crate) fn together<const N: usize>(
     records: &Records,
     arms: [&str; N],
@@ -35,7 +35,7 @@ pub(crate) fn together<const N: usize>(
         .map(|key| samples.each_ref().map(|one| one[key]))
         .collect();
     if rows.is_empty() {
-        // Whichever has no value says why.
+        // The first arm without a value gives the reason.
         for arm in arms {
             records.estimate(arm, from, length, quantity)?;
         }

@@ -1,4 +1,4 @@
-//! What experiments measure, by the names that records give it.
+//! Quantities of experiments, by their names in records.
 
 use std::collections::BTreeMap;
 
@@ -6,24 +6,24 @@ use serde::Deserialize;
 
 use crate::section::{Better, Style};
 
-/// The part of a declared name that stands for any part, as a layer's number.
+/// The part of a declared name that matches any part, such as a layer's number.
 const ANY: &str = "*";
 
-/// A quantity as tables show it.
+/// A quantity in tables.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantity {
-    /// The heading of its column.
+    /// Its column title.
     pub title: String,
-    /// How it is written.
+    /// Its format.
     pub style: Style,
-    /// Which way it is better.
+    /// Which direction is better.
     #[serde(default)]
     pub better: Option<Better>,
 }
 
-/// The quantities that an experiment declares. In a name, whose parts are joined by dots, a `*`
-/// stands for any one part.
+/// The declared quantities of an experiment. Names consist of parts joined by dots; a `*`
+/// matches any one part.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Quantities(BTreeMap<String, Quantity>);
@@ -33,7 +33,7 @@ impl Quantities {
     ///
     /// # Errors
     ///
-    /// What is declared, where it is not.
+    /// The declared names, if it is not declared.
     pub fn find(&self, name: &str) -> Result<&Quantity, String> {
         let exact = self.0.get(name);
         let like = || self.0.iter().find(|(declared, _)| is_like(declared, name));
@@ -49,7 +49,7 @@ impl Quantities {
     }
 }
 
-/// Whether a name is what a declared one stands for; a `*` stands for itself, too.
+/// Whether a name matches a declared one; a `*` also matches itself.
 fn is_like(declared: &str, name: &str) -> bool {
     let (mut declared, mut name) = (declared.split('.'), name.split('.'));
     loop {
@@ -61,7 +61,7 @@ fn is_like(declared: &str, name: &str) -> bool {
     }
 }
 
-/// What stands where a declared name has its first `*`; nothing where the name is not like it.
+/// The part that matches the first `*` of a declared name; `None` if the name does not match.
 pub(crate) fn part<'a>(declared: &str, name: &'a str) -> Option<&'a str> {
     let place = declared.split('.').position(|one| one == ANY)?;
     is_like(declared, name).then(|| name.split('.').nth(place))?

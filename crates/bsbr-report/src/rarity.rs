@@ -1,10 +1,10 @@
-//! How rare a token is: quantiles of running text.
+//! Rarity of tokens: quantiles of plain text.
 
-/// For each token id, the quantile it belongs to: 0 holds the most frequent tokens.
+/// The quantile of each token id: 0 has the most frequent tokens.
 ///
-/// Quantiles are of occurrences, not of types: each holds about the same share of the counted
-/// text, so that each gets about as many positions of a text like it. Ids that were never seen
-/// belong to the last.
+/// Quantiles are of occurrences, not of types: each has about the same share of the counted
+/// text, and so about as many positions of a similar text. Ids that never occur belong to the
+/// last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rarity {
     quantile: Vec<u8>,
@@ -39,7 +39,7 @@ impl Rarity {
         }
     }
 
-    /// How many quantiles there are.
+    /// The number of quantiles.
     pub fn quantiles(&self) -> u8 {
         self.quantiles
     }

@@ -1,13 +1,13 @@
-//! Reading a text so that the token after it can be generated.
+//! Reading a text before generation.
 
 use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
 use burn::tensor::Tensor;
 
-/// Tokens that are read at once where nothing else is said: the activations of so many are held,
-/// however long the text is.
+/// Default number of tokens read at once: memory holds the activations of these, however long
+/// the text is.
 pub(crate) const PIECE: usize = 512;
 
-/// What a model keeps of `ids`, read `piece` at once, and the logits of the token after them.
+/// A model's cache of `ids`, read in pieces of `piece`, and the logits of the next token.
 ///
 /// # Shapes
 ///
@@ -27,7 +27,7 @@ pub(crate) fn read(
     Ok((cache, model.last_logits(last)))
 }
 
-/// The logits of the token after `id`, which follows those in the cache.
+/// The logits after `id`, which follows the tokens in the cache.
 pub(crate) fn read_on(model: &Gpt2, id: u32, cache: &mut Gpt2Cache) -> Result<Tensor<2>, String> {
     let hidden = feed(model, &[id], cache)?;
     Ok(model.last_logits(hidden))
@@ -40,14 +40,14 @@ fn feed(model: &Gpt2, ids: &[u32], cache: &mut Gpt2Cache) -> Result<Tensor<3>, S
         .map_err(|error| error.to_string())
 }
 
-/// The likeliest token of one row of logits.
+/// The most probable token of one row of logits.
 pub(crate) fn likeliest(logits: Tensor<2>) -> Result<u32, String> {
     let best = logits.argmax(1).into_data();
     let best = best.iter::<i64>().next().unwrap_or_default();
     u32::try_from(best).map_err(|error| error.to_string())
 }
 
-/// Bytes that a cache holds.
+/// The size of a cache, in bytes.
 pub(crate) fn cache_bytes(cache: &Gpt2Cache) -> f64 {
     cache.bytes() as f64
 }

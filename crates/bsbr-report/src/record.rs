@@ -1,4 +1,4 @@
-//! What a unit of an experiment leaves behind, and how tables select from it.
+//! The record of an experiment's unit, and selection of values for tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use crate::host::{Commit, Machine};
 use crate::judge::Vote;
 use crate::spec::Method;
 
-/// Version of the record's form.
+/// Version of the record's format.
 pub const FORMAT: u32 = 2;
 
-/// The source of sequences without meaning.
+/// The source of random sequences.
 pub const RANDOM: &str = "random ids";
 
-/// The key of [`Measurement::missing`] that stands for every quantity.
+/// The key of [`Measurement::missing`] for all quantities.
 pub const ALL: &str = "*";
 
-/// What must be the same for a record to be used again.
+/// The fields that must match for a record to be reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Hash of the [`Method`].
@@ -28,7 +28,7 @@ pub struct Identity {
     pub model: String,
     /// Hash of the texts.
     pub data: String,
-    /// The backend and device, as `--device` names it.
+    /// The backend and device, in the notation of `--device`.
     pub device: String,
     /// The type of the model's weights.
     pub dtype: String,
@@ -45,7 +45,7 @@ pub struct ModelInfo {
     pub heads: usize,
     /// H·D.
     pub hidden_size: usize,
-    /// Positions it has embeddings for.
+    /// Number of positions with embeddings.
     pub positions: usize,
     /// V.
     pub vocabulary: usize,
@@ -58,19 +58,19 @@ pub struct ModelInfo {
 pub struct RunInfo {
     /// The command line.
     pub command: String,
-    /// The state of the sources; `None` outside of a repository.
+    /// The commit of the program; `None` outside of a repository.
     pub commit: Option<Commit>,
     /// The version of this crate.
     pub version: String,
-    /// The day, in UTC.
+    /// The date, in UTC.
     pub date: String,
     /// The machine.
     pub machine: Machine,
     /// Threads of the thread pool.
     pub threads: usize,
-    /// What the texts are.
+    /// A description of the texts.
     pub texts: String,
-    /// What the arms' calibration was done on.
+    /// A description of the arms' calibration text.
     pub calibration: String,
 }
 
@@ -83,17 +83,17 @@ pub struct Measurement {
     pub source: String,
     /// Tokens of the sequence.
     pub length: usize,
-    /// Which sequence of its source.
+    /// The index of the sequence in its source.
     pub index: u64,
     /// Values by quantity.
     pub values: BTreeMap<String, f64>,
-    /// Why a quantity has no value; `*` stands for all.
+    /// Why a quantity has no value; `*` for all.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<String, String>,
     /// 8-bit grey PNG images in base64, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
-    /// What was read or written, by name.
+    /// Texts read or written, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub texts: BTreeMap<String, String>,
 }
@@ -110,19 +110,20 @@ impl Measurement {
         }
     }
 
-    /// The same with a reason why nothing could be measured.
+    /// The same with a reason why everything is missing.
     #[must_use]
     pub fn without_values(mut self, reason: impl Into<String>) -> Self {
         self.missing.insert(ALL.to_owned(), reason.into());
         self
     }
 
-    /// Says why a quantity has no value.
+    /// Records why a quantity has no value.
     pub fn without(&mut self, quantity: impl Into<String>, reason: impl Into<String>) {
         self.missing.insert(quantity.into(), reason.into());
     }
 
-    /// Sets a value, to nine significant digits; one that is not finite is recorded as missing.
+    /// Sets a value, rounded to nine significant digits; one that is not finite is recorded as
+    /// missing.
     pub fn set(&mut self, quantity: impl Into<String>, value: f64) {
         let quantity = quantity.into();
         match format!("{value:.8e}").parse::<f64>() {
@@ -135,7 +136,7 @@ impl Measurement {
         }
     }
 
-    /// The reason why `quantity` has no value here.
+    /// Why `quantity` has no value here.
     fn reason(&self, quantity: &str) -> Option<&str> {
         let reason = self.missing.get(quantity).or(self.missing.get(ALL));
         reason.map(String::as_str)
@@ -152,23 +153,23 @@ pub struct Record {
     pub checksum: String,
     /// The unit's id.
     pub unit: String,
-    /// What it is tied to.
+    /// Its identity.
     pub identity: Identity,
-    /// What was measured.
+    /// The method.
     pub method: Method,
     /// The model.
     pub model: ModelInfo,
-    /// How it was run.
+    /// The conditions of the run.
     pub run: RunInfo,
-    /// How long it took.
+    /// The duration.
     pub seconds: f64,
-    /// Sequences measured.
+    /// Number of measured sequences.
     pub samples: usize,
-    /// What came out.
+    /// The results.
     pub measurements: Vec<Measurement>,
 }
 
-/// Which measurements of an arm count.
+/// Selection of an arm's measurements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool<'a> {
     /// Texts of all domains.
@@ -178,7 +179,7 @@ pub enum Pool<'a> {
 }
 
 impl Pool<'_> {
-    /// Whether a measurement of this source counts.
+    /// Whether measurements of this source are selected.
     pub fn has(self, source: &str) -> bool {
         match self {
             Self::Texts => source != RANDOM,
@@ -187,7 +188,7 @@ impl Pool<'_> {
     }
 }
 
-/// The records of one experiment, and what people said of them.
+/// The records of one experiment, and people's votes.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     records: Vec<Record>,
@@ -208,14 +209,14 @@ impl Records {
         self.records.push(record);
     }
 
-    /// The same with votes, some of which may be about other records.
+    /// The same with votes, some of which may belong to other records.
     #[must_use]
     pub fn with_votes(mut self, votes: Vec<Vote>) -> Self {
         self.votes = votes;
         self
     }
 
-    /// The votes, in the order in which they were given.
+    /// The votes, in order of time.
     pub fn votes(&self) -> &[Vote] {
         &self.votes
     }
@@ -250,7 +251,7 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// The reason, as a reader of the table should see it.
+    /// The reason, as text for the reader.
     pub fn estimate(
         &self,
         arm: &str,
@@ -269,7 +270,7 @@ impl Records {
         Estimate::of(&values).ok_or_else(|| reason.unwrap_or("not measured yet").to_owned())
     }
 
-    /// Every sample of an arm's quantity, by length; lengths without a value are left out.
+    /// Every sample of an arm's quantity, by length; lengths without a value are omitted.
     pub fn levels(&self, arm: &str, from: Pool<'_>, quantity: &str) -> Vec<Level> {
         let of_arm = self.measurements().filter(|one| one.arm == arm);
         let lengths: BTreeSet<usize> = of_arm.map(|one| one.length).collect();
@@ -287,8 +288,8 @@ impl Records {
             .collect()
     }
 
-    /// The distribution of what `arm` has of a quantity beyond `other`, over the samples that both
-    /// were measured on; `None` without any.
+    /// The distribution of the difference between `arm` and `other`, over the samples that both
+    /// have; `None` without any.
     pub fn difference(
         &self,
         arm: &str,
@@ -312,7 +313,7 @@ impl Records {
         Estimate::of(&differences)
     }
 
-    /// Domains of the texts, in the order in which they were measured.
+    /// Domains of the texts, in the order of measurement.
     pub fn domains(&self) -> Vec<&str> {
         let mut domains: Vec<&str> = Vec::new();
         for one in self.measurements().filter(|one| one.source != RANDOM) {
@@ -323,7 +324,7 @@ impl Records {
         domains
     }
 
-    /// Names of the values that start with `prefix`, without it, sorted.
+    /// Names of the values with `prefix`, without it, sorted.
     pub fn quantities<'a>(&'a self, prefix: &'a str) -> Vec<&'a str> {
         let mut names: Vec<&str> = self
             .measurements()

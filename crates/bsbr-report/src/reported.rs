@@ -1,4 +1,4 @@
-//! The figures of the research report, beside the tables that measure the same.
+//! The figures of the research report in our tables of the same quantities.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,11 +18,11 @@ pub const REPORT: &str = "report.toml";
 pub struct Reported {
     /// Its title.
     pub title: String,
-    /// What it is part of.
+    /// The document that contains it.
     pub document: String,
-    /// What else a reader must know of it.
+    /// Additional information for the reader.
     pub note: String,
-    /// How it measured, by experiment.
+    /// Its methods, by experiment.
     #[serde(default, rename = "method")]
     methods: Vec<Method>,
     /// Its figures.
@@ -40,15 +40,15 @@ struct Method {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Figures {
-    /// What claims refer to them by.
+    /// The id that claims refer to.
     #[serde(default)]
     id: Option<String>,
-    /// Of ours, the experiment that measures the same.
+    /// Our experiment with the same quantity.
     experiment: String,
     /// Its table.
     table: String,
     label: String,
-    /// Figures as they are printed, by the keys of the table's columns.
+    /// Figures as printed, by the keys of the table's columns.
     values: BTreeMap<String, String>,
 }
 
@@ -57,7 +57,7 @@ impl Reported {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where it cannot be read, or names an experiment that is not there.
+    /// [`ReportError`] if it cannot be read, or names an unknown experiment.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         if !path.is_file() {
             return Ok(Self::default());
@@ -76,7 +76,7 @@ impl Reported {
         Ok(report)
     }
 
-    /// The report in a sentence, for whoever meets it first; nothing where it has no title.
+    /// A sentence that introduces the report; empty without a title.
     pub fn cite(&self) -> String {
         if self.title.is_empty() {
             return String::new();
@@ -94,8 +94,8 @@ impl Reported {
         row.values.get(key).map(String::as_str)
     }
 
-    /// Puts the figures under an experiment's section, and how they were measured; gives the tables
-    /// and columns that it lacks.
+    /// Adds the figures and their methods to an experiment's section; returns the missing tables
+    /// and columns.
     pub fn attach(&self, section: &mut Section) -> Vec<String> {
         let own = self
             .methods
@@ -118,7 +118,7 @@ impl Reported {
 }
 
 impl Figures {
-    /// Puts the figures under a table; gives the columns that it lacks.
+    /// Adds the figures to a table; returns the missing columns.
     fn put(&self, table: &mut Table) -> Vec<String> {
         let known = |key: &String| table.columns.iter().any(|column| column.key == *key);
         let missing = self.values.keys().filter(|key| !known(key));
@@ -143,7 +143,7 @@ impl Figures {
     }
 }
 
-/// How a number of an overview is written.
+/// The format of an overview's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Form {
@@ -163,7 +163,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The style that it is.
+    /// The corresponding style.
     pub fn style(self) -> Style {
         match self {
             Self::Percent => Style::Percent(1),

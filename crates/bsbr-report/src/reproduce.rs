@@ -1,4 +1,4 @@
-//! From specifications to a page: what `cargo xtask reproduce` does.
+//! From specifications to a page: the work of `cargo xtask reproduce`.
 
 use std::path::{Path, PathBuf};
 
@@ -19,30 +19,29 @@ use crate::store::Store;
 /// The folder of records within the output folder.
 pub const RECORDS: &str = "records";
 
-/// What is run, and what it is rendered with.
+/// The inputs of a run and of rendering.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Every specification, in the order of the page.
     pub specs: Vec<Spec>,
-    /// Names of the experiments to run; all where empty. The others are shown where their records
-    /// are there.
+    /// Names of the experiments to run; all if empty. The others are shown if they have records.
     pub only: Vec<String>,
     /// The report's figures.
     pub reported: Reported,
-    /// The first screen, and what the report concludes.
+    /// The first screen, and the report's conclusions.
     pub overview: Overview,
     /// The command line, for the records.
     pub command: String,
-    /// What the program was built of, for the records.
+    /// The commit of the program, for the records.
     pub commit: Option<Commit>,
 }
 
 impl Plan {
-    /// Checks the names of [`Plan::only`], and what the overview reads.
+    /// Checks the names of [`Plan::only`], and the overview.
     ///
     /// # Errors
     ///
-    /// [`ReportError::UnknownExperiment`] where no specification has that name, and
+    /// [`ReportError::UnknownExperiment`] if no specification has that name, and
     /// [`ReportError::Overview`].
     pub fn check(&self) -> Result<(), ReportError> {
         let known: Vec<&str> = self.specs.iter().map(name).collect();
@@ -65,12 +64,12 @@ fn name(spec: &Spec) -> &str {
     &spec.method.experiment
 }
 
-/// Runs what is not recorded yet, then writes Markdown, plots and the page into `out`; gives the
-/// page's path.
+/// Runs everything that is not recorded yet, then writes Markdown, plots and the page into `out`;
+/// returns the page's path.
 ///
 /// # Errors
 ///
-/// [`ReportError::Stopped`] where the observer ended the run; what else can go wrong with a run.
+/// [`ReportError::Stopped`] if the observer ended the run; other errors of a run.
 pub fn reproduce(
     plan: &Plan,
     lab: &Lab,
@@ -89,29 +88,29 @@ pub fn reproduce(
     report(plan, lab, all, out)?.write(out)
 }
 
-/// Renders what is recorded in `out`, without running anything; gives the page's path.
+/// Renders the records in `out`, without running anything; returns the page's path.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where a record cannot be read or drawn, or a file cannot be written.
+/// [`ReportError`] if a record cannot be read or drawn, or a file cannot be written.
 pub fn render(plan: &Plan, lab: &Lab, out: &Path) -> Result<PathBuf, ReportError> {
     let store = Store::new(out.join(RECORDS));
     let all = on_the_page(&[], jobs(plan)?, lab, &store)?;
     report(plan, lab, all, out)?.write(out)
 }
 
-/// Renders what is recorded in `out`, and gives the files there that are not what comes out.
+/// Renders the records in `out`, and returns the files there that differ from the result.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where a record cannot be read or drawn.
+/// [`ReportError`] if a record cannot be read or drawn.
 pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let store = Store::new(out.join(RECORDS));
     let all = on_the_page(&[], jobs(plan)?, lab, &store)?;
     refuse_uncommitted(&all, out)?;
     let files = report(plan, lab, all, out)?.files();
     let differs = |(path, bytes): &(PathBuf, Vec<u8>)| {
-        // A file that cannot be read is not what it should be, either.
+        // An unreadable file also differs.
         std::fs::read(out.join(path)).ok().as_ref() != Some(bytes)
     };
     Ok(files
@@ -121,7 +120,7 @@ pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, R
         .collect())
 }
 
-/// Refuses records that were made by a program of files that are in no commit.
+/// Refuses records of a program with uncommitted changes.
 fn refuse_uncommitted(all: &[(Job, Records)], out: &Path) -> Result<(), ReportError> {
     let records = all.iter().flat_map(|(_, records)| records.iter());
     let of_uncommitted = |record: &&Record| {
@@ -139,7 +138,8 @@ fn refuse_uncommitted(all: &[(Job, Records)], out: &Path) -> Result<(), ReportEr
     }
 }
 
-/// What is shown beside `running`: what has records, and what begins the section of what is shown.
+/// The experiments shown besides `running`: those with records, and those that open a shown
+/// section.
 fn on_the_page(
     running: &[(Job, Records)],
     jobs: Vec<Job>,
@@ -165,7 +165,7 @@ fn on_the_page(
     Ok(all)
 }
 
-/// The sections in order, those that begin another's as parts of it.
+/// The sections in order; one that opens another is a part of it.
 fn sections(all: &[(Job, Records)], reported: &Reported) -> Result<Vec<Section>, ReportError> {
     let shown = |id: &str| all.iter().any(|(job, _)| name(&job.spec) == id);
     let page = |spec: &Spec| spec.page.clone().filter(|page| shown(page));
@@ -197,7 +197,7 @@ fn jobs(plan: &Plan) -> Result<Vec<Job>, ReportError> {
     plan.specs.iter().map(job).collect()
 }
 
-/// The report on records, and on the votes that lie beside them.
+/// The report on records, and on the votes beside them.
 fn report(
     plan: &Plan,
     lab: &Lab,
@@ -205,7 +205,7 @@ fn report(
     out: &Path,
 ) -> Result<Report, ReportError> {
     let votes = read_votes(&out.join(VOTES))?;
-    // What ran now stands where it always does.
+    // New results have their usual position.
     let place = |job: &Job| {
         plan.specs
             .iter()

@@ -1,4 +1,4 @@
-//! Timing in rounds, so that what slows a machine down slows everybody down.
+//! Timing in interleaved rounds, so that a slowdown of the machine affects all contestants.
 
 use std::time::Instant;
 
@@ -9,18 +9,18 @@ use burn::tensor::{DType, Distribution, Tensor};
 
 use crate::record::Measurement;
 
-/// Runs once, and gives the seconds taken.
+/// Runs once, and returns the seconds.
 pub(crate) type Run<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
 
-/// Who is timed.
+/// A contestant of a timing.
 pub(crate) struct Contestant<'a> {
-    /// What records call it.
+    /// Its id in records.
     pub id: String,
-    /// A run of it, or why there is none.
+    /// Its run, or why there is none.
     pub run: Result<Run<'a>, String>,
 }
 
-/// Waits until a device has computed a tensor. Its data may come only when they are read.
+/// Waits until a device has computed a tensor. Some devices compute only when its data are read.
 pub(crate) fn wait_for<const D: usize>(x: Tensor<D>) {
     std::hint::black_box(x.into_data().as_bytes().first());
 }
@@ -40,7 +40,7 @@ pub(crate) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String>
 
 /// One layer's attention, from `input` to its last token's output.
 pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> {
-    // Every layer has the same arm; the first stands for all.
+    // Every layer has the same arm, so the first represents all.
     let attention: Option<Attention> = model.h.first().map(|block| block.attn.bsbr.clone());
     Box::new(move || {
         let attention = attention.as_ref().ok_or("the model has no layer")?;
@@ -53,7 +53,7 @@ pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> 
     })
 }
 
-/// The same, and from its output back to the gradients of queries, keys and values.
+/// The same, followed by the gradients of queries, keys and values.
 pub(crate) fn gradients_run<'a>(model: Gpt2, input: AttentionInput) -> Run<'a> {
     let normal = Distribution::Normal(0.0, 1.0);
     let (shape, dtype) = (input.query.dims(), input.query.dtype());
@@ -88,7 +88,7 @@ pub(crate) fn gradients_run<'a>(model: Gpt2, input: AttentionInput) -> Run<'a> {
     })
 }
 
-/// Normal queries, keys, values and attention input of a sequence, the size of one layer's.
+/// Normal queries, keys, values and attention input of a sequence, of one layer's size.
 pub(crate) fn random_input(model: &Gpt2, length: usize, dtype: DType) -> AttentionInput {
     let config = model.config();
     let (device, heads) = (model.device(), config.n_head);
@@ -106,26 +106,27 @@ pub(crate) fn random_input(model: &Gpt2, length: usize, dtype: DType) -> Attenti
     }
 }
 
-/// How often everybody runs.
+/// The number of runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rounds {
     /// Timed runs.
     pub runs: u64,
-    /// The same where a run is slow.
+    /// The same for slow runs.
     pub slow_runs: u64,
-    /// Seconds of a run beyond which it is slow.
+    /// Runs longer than these seconds are slow.
     pub slow_seconds: f64,
 }
 
 impl Rounds {
-    /// Sets `seconds` for everybody in each round, and `speedup` over `reference` in the same one.
+    /// Sets `seconds` for every contestant in each round, and `speedup` over `reference` in the
+    /// same round.
     pub(crate) fn run(
         self,
         contestants: &[Contestant<'_>],
         reference: Option<&str>,
         new: impl Fn(&str, u64) -> Measurement,
     ) -> Vec<Measurement> {
-        // A first run that is not timed: it compiles, tunes and fills caches.
+        // A first untimed run compiles, tunes and fills caches.
         let warm: Vec<Result<f64, String>> = contestants
             .iter()
             .map(|one| one.run.as_ref().map_err(Clone::clone).and_then(|run| run()))
@@ -137,7 +138,8 @@ impl Rounds {
         let mut measurements = Vec::new();
         for round in 0..self.runs {
             let mut this: Vec<Option<Measurement>> = vec![None; contestants.len()];
-            // Another goes first in each round: what a run leaves in caches helps and hurts all alike.
+            // The order rotates with each round, so cache effects of the previous run are shared
+            // equally.
             for turn in 0..contestants.len() {
                 let place = (turn + round as usize) % contestants.len();
                 let one = &contestants[place];

@@ -1,4 +1,4 @@
-//! Runs what is not recorded yet, and records it.
+//! Runs and records everything that is not recorded yet.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -11,10 +11,9 @@ use crate::record::{ALL, FORMAT, Identity, Measurement, Record, Records, RunInfo
 use crate::spec::Spec;
 use crate::store::Store;
 
-/// Someone who watches a run, and may end it.
+/// An observer of a run, which may end it.
 pub trait Observer {
-    /// What lies ahead: units in all, those that records are there for, and how long the rest will
-    /// take.
+    /// The plan: the number of units, the number with records, and the forecast for the rest.
     fn planned(&mut self, units: usize, recorded: usize, forecast: &Forecast) {
         let _ = (units, recorded, forecast);
     }
@@ -35,7 +34,7 @@ pub trait Observer {
     }
 }
 
-/// An observer who does not care.
+/// An observer that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Nobody;
 
@@ -50,7 +49,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// The record of a unit, if it is one of what this job would measure.
+    /// The record of a unit, if it is what this job would measure.
     fn find(
         &self,
         unit: &Unit,
@@ -76,7 +75,7 @@ impl Job {
 ///
 /// # Errors
 ///
-/// [`ReportError::Json`] where the specification cannot be hashed.
+/// [`ReportError::Json`] if the specification cannot be hashed.
 pub fn identity(spec: &Spec, lab: &Lab) -> Result<Identity, ReportError> {
     Ok(Identity {
         spec: spec.method.hash()?,
@@ -87,11 +86,11 @@ pub fn identity(spec: &Spec, lab: &Lab) -> Result<Identity, ReportError> {
     })
 }
 
-/// The records that a job has already, in the order of its units.
+/// The existing records of a job, in the order of its units.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where a record cannot be read or the settings do not fit the model.
+/// [`ReportError`] if a record cannot be read or the settings do not fit the model.
 pub fn recorded(job: &Job, lab: &Lab, store: &Store) -> Result<Records, ReportError> {
     let identity = identity(&job.spec, lab)?;
     let mut records = Vec::new();
@@ -101,13 +100,13 @@ pub fn recorded(job: &Job, lab: &Lab, store: &Store) -> Result<Records, ReportEr
     Ok(Records::new(records))
 }
 
-/// Runs every unit that has no record yet and gives each job's records.
+/// Runs every unit without a record and returns each job's records.
 ///
-/// Units of all jobs are planned first, so that a wrong setting shows before anything is run.
+/// Units of all jobs are planned first, so that an invalid setting fails before anything runs.
 ///
 /// # Errors
 ///
-/// [`ReportError::Stopped`] where the observer ended the run, and whatever the experiments say.
+/// [`ReportError::Stopped`] if the observer ended the run, and errors of the experiments.
 pub fn run(
     jobs: &[Job],
     lab: &Lab,
@@ -174,8 +173,7 @@ pub fn run(
     Ok(all)
 }
 
-/// Refuses measurements of quantities that the specification does not declare: no table could show
-/// them.
+/// Refuses measurements of undeclared quantities, which no table could show.
 fn check_declared(spec: &Spec, measurements: &[Measurement]) -> Result<(), ReportError> {
     let names: BTreeSet<&String> = measurements
         .iter()

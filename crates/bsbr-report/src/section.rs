@@ -1,4 +1,4 @@
-//! What an experiment has to say, before it is Markdown or HTML.
+//! The results of an experiment, before rendering as Markdown or HTML.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use crate::estimate::Estimate;
 use crate::verdict::Judgement;
 
-/// How a number is written.
+/// The format of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// A share as a percentage with this many decimals.
@@ -36,7 +36,7 @@ impl Style {
         })
     }
 
-    /// A number as exact as `of` is written in this style: its spread, or an end of its interval.
+    /// A spread or interval end, with the precision of `of` in this style.
     pub fn beside(self, value: f64, of: f64) -> String {
         match self {
             Self::Percent(_) | Self::Fixed(_) | Self::Mebibytes | Self::Tokens => {
@@ -49,7 +49,7 @@ impl Style {
         }
     }
 
-    /// What stands behind the number.
+    /// The suffix of the number.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Percent(_) => " %",
@@ -58,7 +58,7 @@ impl Style {
         }
     }
 
-    /// The number with what stands behind it.
+    /// The number with its suffix.
     pub fn with_unit(self, value: f64) -> String {
         format!("{}{}", self.number(value), self.unit())
     }
@@ -67,7 +67,7 @@ impl Style {
 impl FromStr for Style {
     type Err = String;
 
-    /// A style by its name and, where it has one, its number of digits: `percent 2`.
+    /// A style by its name and optional number of digits: `percent 2`.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = text.split(' ');
         let name = words.next().unwrap_or_default();
@@ -98,17 +98,17 @@ impl<'de> Deserialize<'de> for Style {
     }
 }
 
-/// Which way a quantity is better.
+/// Which direction of a quantity is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
-    /// The more, the better.
+    /// Higher values are better.
     More,
-    /// The less, the better.
+    /// Lower values are better.
     Less,
 }
 
-/// A number with a minus that is not a hyphen, and none before zero.
+/// A number with a true minus sign instead of a hyphen, and none before zero.
 fn with_minus(number: String) -> String {
     match number.strip_prefix('-') {
         Some(rest) if rest.bytes().all(|b| matches!(b, b'0' | b'.')) => rest.to_owned(),
@@ -117,7 +117,7 @@ fn with_minus(number: String) -> String {
     }
 }
 
-/// `digits` significant digits: 0.00412, or 4.12 × 10⁻⁵ where that is shorter to read.
+/// `digits` significant digits: 0.00412, or 4.12 × 10⁻⁵ if that is more readable.
 fn significant(value: f64, digits: usize) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value:.0}");
@@ -135,13 +135,13 @@ fn significant(value: f64, digits: usize) -> String {
     }
 }
 
-/// Decimals that show `digits` significant digits; `None` where a power of ten reads better.
+/// Decimals that show `digits` significant digits; `None` if a power of ten is more readable.
 fn decimals(value: f64, digits: usize) -> Option<usize> {
     if value == 0.0 || !value.is_finite() {
         return None;
     }
     let last = digits.saturating_sub(1);
-    // As it will be rounded: 9.996 to three digits is 10.0.
+    // After rounding: 9.996 to three digits is 10.0.
     let exponent: i32 = format!("{value:.last$e}").split_once('e')?.1.parse().ok()?;
     (-4..=5)
         .contains(&exponent)
@@ -158,7 +158,7 @@ pub(crate) fn superscript(number: i32) -> String {
             '1' => '¹',
             '2' => '²',
             '3' => '³',
-            // ⁴ to ⁹, and ⁰, lie in one row.
+            // ⁴ to ⁹, and ⁰, are consecutive.
             digit => char::from_u32(0x2070 + (digit as u32 - '0' as u32)).unwrap_or(digit),
         })
         .collect()
@@ -167,24 +167,24 @@ pub(crate) fn superscript(number: i32) -> String {
 /// One cell of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
-    /// Words.
+    /// Text.
     Text(String),
-    /// A number that has no spread.
+    /// A number without spread.
     Number(f64, Style),
     /// A quantity over samples.
     Measured(Estimate, Style),
-    /// What was made of samples in another way than by their mean.
+    /// A value from samples other than their mean.
     Derived {
         /// The number.
         value: f64,
         /// Its 95 % interval.
         interval: Option<Interval>,
-        /// What is read first.
+        /// The text shown first.
         text: String,
-        /// How it is spread.
+        /// Its spread.
         spread: String,
     },
-    /// Nothing, and why.
+    /// A missing value, and its reason.
     Missing(String),
 }
 
@@ -192,7 +192,7 @@ impl Cell {
     /// A measured cell, or a missing one with its reason.
     pub fn of(estimate: Result<Estimate, String>, style: Style) -> Self {
         match estimate {
-            // Such as a perplexity per word of a text without blanks.
+            // Such as a perplexity per word of a text without spaces.
             Ok(estimate) if !estimate.is_finite() => {
                 Self::Missing("too large for a number".to_owned())
             }
@@ -201,7 +201,7 @@ impl Cell {
         }
     }
 
-    /// The number, where there is one.
+    /// The number, if any.
     pub fn value(&self) -> Option<f64> {
         match self {
             Self::Number(value, _) | Self::Derived { value, .. } => Some(*value),
@@ -210,7 +210,7 @@ impl Cell {
         }
     }
 
-    /// The 95 % interval, where there is one.
+    /// The 95 % interval, if any.
     pub fn interval(&self) -> Option<Interval> {
         match self {
             Self::Measured(found, _) => found.interval,
@@ -219,7 +219,7 @@ impl Cell {
         }
     }
 
-    /// Samples of a measured cell.
+    /// Number of samples of a measured cell.
     pub fn samples(&self) -> Option<usize> {
         match self {
             Self::Measured(found, _) => Some(found.n),
@@ -227,7 +227,7 @@ impl Cell {
         }
     }
 
-    /// What is read first, without a spread.
+    /// The text shown first, without a spread.
     pub fn main(&self) -> String {
         match self {
             Self::Text(text) | Self::Derived { text, .. } => text.clone(),
@@ -237,7 +237,7 @@ impl Cell {
         }
     }
 
-    /// The ends of the interval in brackets, as exact as the number.
+    /// The ends of the interval in brackets, with the precision of the number.
     pub fn brackets(&self) -> Option<String> {
         match self {
             Self::Measured(found, style) => {
@@ -250,7 +250,7 @@ impl Cell {
         }
     }
 
-    /// The standard deviation, as exact as the number.
+    /// The standard deviation, with the precision of the number.
     pub fn deviation(&self) -> Option<String> {
         match self {
             Self::Measured(found, style) => found
@@ -261,12 +261,12 @@ impl Cell {
     }
 }
 
-/// What a row has to do with the best of a column.
+/// A row's role in the choice of a column's best value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// It may be the best.
+    /// It competes for the best value.
     Competes,
-    /// What others are compared with, or what is no model.
+    /// A baseline, or not a model.
     #[default]
     Beside,
     /// Figures of the research report.
@@ -276,13 +276,13 @@ pub enum Role {
 /// A row of a table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Row {
-    /// What the row is about.
+    /// The subject of the row.
     pub head: String,
-    /// The arm whose colour marks the row, by its place in the specification.
+    /// The arm whose colour marks the row, by its index in the specification.
     pub arm: Option<usize>,
-    /// Whether it is of the default arm.
+    /// Whether it is the default arm.
     pub default: bool,
-    /// Whether it may be the best.
+    /// Whether it competes for the best value.
     pub role: Role,
     /// Its cells.
     pub cells: Vec<Cell>,
@@ -291,11 +291,11 @@ pub struct Row {
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Column {
-    /// What figures of the report are put under it by; empty where none are.
+    /// The key that figures of the report refer to; empty if there are none.
     pub key: String,
-    /// Its heading.
+    /// Its title.
     pub title: String,
-    /// Which way its numbers are better.
+    /// Which direction of its numbers is better.
     pub better: Option<Better>,
 }
 
@@ -311,24 +311,24 @@ impl<T: Into<String>> From<T> for Column {
 /// A table.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Table {
-    /// What figures of the report are put into it by; empty where none are.
+    /// The id that figures of the report refer to; empty if there are none.
     pub id: String,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// How to read it.
+    /// A note for the reader.
     pub note: String,
-    /// Heading of the rows' heads.
+    /// Title of the column of row heads.
     pub corner: String,
-    /// Headings of the columns.
+    /// The columns.
     pub columns: Vec<Column>,
     /// The rows.
     pub rows: Vec<Row>,
-    /// Whether it is long, and folded away on the page.
+    /// Whether it is long, and collapsed on the page.
     pub folded: bool,
 }
 
 impl Table {
-    /// Whether a cell is the best of its column: among the rows that compete, and unless all are.
+    /// Whether a cell is the best of its column, among the competing rows, unless all are equal.
     pub fn is_best(&self, row: usize, column: usize) -> bool {
         let Some(better) = self.columns.get(column).and_then(|one| one.better) else {
             return false;
@@ -340,7 +340,7 @@ impl Table {
             Better::More => values.max_by(f64::total_cmp),
             Better::Less => values.min_by(f64::total_cmp),
         };
-        // Numbers that read the same are as good as one another.
+        // Numbers with equal text are equally good.
         let reads = |value: f64| {
             let mut all = cells().filter(|cell| cell.value() == Some(value));
             all.next().map(Cell::main)
@@ -410,46 +410,46 @@ pub enum Picture {
         height: f64,
         /// The elements.
         body: String,
-        /// What it shows, for those who cannot see it.
+        /// A description for screen readers.
         label: String,
     },
     /// A PNG image.
     Png {
         /// The file.
         bytes: Vec<u8>,
-        /// What it shows.
+        /// A description for screen readers.
         label: String,
     },
 }
 
-/// One or more pictures that belong together.
+/// A group of one or more pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// Its file's name without ending.
+    /// Its file name without extension.
     pub id: String,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// How to read it.
+    /// A note for the reader.
     pub note: String,
     /// The pictures.
     pub pictures: Vec<Picture>,
-    /// Pictures beside each other where there is room.
+    /// Number of pictures side by side, if there is room.
     pub columns: usize,
 }
 
 /// A text of a [`Reading`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Passage {
-    /// Whose text it is, or what.
+    /// The author or kind of the text.
     pub head: String,
-    /// The arm whose colour marks it, by its place in the specification.
+    /// The arm whose colour marks it, by its index in the specification.
     pub arm: Option<usize>,
-    /// The text; a line is a paragraph.
+    /// The text, one paragraph per line.
     pub text: String,
 }
 
 impl Passage {
-    /// Its paragraphs; a text that is empty says so.
+    /// Its paragraphs; an empty text is labelled as such.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         let empty = self.text.trim().is_empty().then_some("(empty)");
         let lines = self.text.lines().filter(|line| !line.trim().is_empty());
@@ -457,10 +457,10 @@ impl Passage {
     }
 }
 
-/// Texts to read one after the other, folded away on the page.
+/// Texts for reading in sequence, collapsed on the page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// What they are.
+    /// Its title.
     pub title: String,
     /// How they were chosen.
     pub note: String,
@@ -481,48 +481,48 @@ pub enum Block {
     Reading(Reading),
 }
 
-/// What became of a goal.
+/// The verdict on a goal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// The goal in words.
+    /// The goal's text.
     pub claim: String,
     /// The arm's label.
     pub arm: String,
-    /// What is required, in words.
+    /// The requirement, as text.
     pub required: String,
-    /// What was measured.
+    /// The measured value.
     pub measured: Cell,
-    /// Whether it is reached.
+    /// The judgement.
     pub judgement: Judgement,
 }
 
-/// A column of the overview: one number for each arm.
+/// A column of the overview: one number per arm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Headline {
     /// The quantity.
     pub title: String,
-    /// What it is of.
+    /// The data.
     pub note: String,
-    /// Which way it is better.
+    /// Which direction is better.
     pub better: Option<Better>,
     /// A cell for each arm's id.
     pub cells: BTreeMap<String, Cell>,
 }
 
-/// What an experiment has to say.
+/// The section of an experiment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Section {
     /// The experiment's name; also the anchor.
     pub id: String,
     /// Heading.
     pub title: String,
-    /// What is asked.
+    /// The question.
     pub question: String,
-    /// What was measured and how, in paragraphs.
+    /// The method, in paragraphs.
     pub method: Vec<String>,
-    /// Goals and what became of them.
+    /// Goals and verdicts.
     pub verdicts: Vec<Verdict>,
-    /// How the research report measured the same; empty where it did not.
+    /// The research report's method for the same quantity; empty if there is none.
     pub reported: Vec<String>,
     /// Columns for the overview.
     pub headlines: Vec<Headline>,
@@ -533,7 +533,7 @@ pub struct Section {
 }
 
 impl Section {
-    /// The same, begun by another section; its id, title and question stay.
+    /// The same, opened by another section; its id, title and question stay.
     #[must_use]
     pub fn begun_by(mut self, mut first: Self) -> Self {
         let of_first =
@@ -543,7 +543,7 @@ impl Section {
             .filter(|row| !self.provenance.contains(row))
             .map(of_first)
             .collect();
-        // A paragraph that both have is said once.
+        // A paragraph that both have is shown once.
         self.method.retain(|own| !first.method.contains(own));
         first.method.append(&mut self.method);
         first.verdicts.append(&mut self.verdicts);

@@ -1,4 +1,4 @@
-//! An experiment as data: what is read from `assets/experiments/*.toml`.
+//! An experiment as data: the contents of `assets/experiments/*.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::quantity::Quantities;
 use crate::reported::REPORT;
 use crate::verdict::Bounds;
 
-/// The file, beside the specifications, of the arms that they refer to.
+/// The file of the arms, beside the specifications.
 pub const ARMS: &str = "arms.toml";
 
 /// The setting that `--lengths` changes.
@@ -24,16 +24,16 @@ const LENGTHS: &str = "lengths";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArmSpec {
-    /// What records and specifications call it.
+    /// Its id in records and specifications.
     pub id: String,
-    /// What tables and plots call it.
+    /// Its name in tables and plots.
     pub label: String,
-    /// What it is, in one sentence.
+    /// A description, in one sentence.
     pub about: String,
-    /// Whether it is the arm that a reader who reads one row should read.
+    /// Whether it is the default arm.
     #[serde(default)]
     pub default: bool,
-    /// Whether it is one of several values of a setting, which overviews leave out.
+    /// Whether it is one of several values of a setting, which overviews omit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub swept: bool,
     /// Its settings; in files the text or the object of an arm.
@@ -48,22 +48,22 @@ impl ArmSpec {
     }
 }
 
-/// What is to be reached.
+/// A goal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {
     /// The goal, as a sentence part: "Top-1 agreement".
     pub name: String,
-    /// The measured quantity, as records name it.
+    /// The measured quantity's name in records.
     pub quantity: String,
     /// The arm.
     pub arm: String,
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub length: usize,
-    /// The least mean that passes.
+    /// The minimum mean that passes.
     #[serde(default)]
     pub at_least: Option<f64>,
-    /// The greatest mean that passes.
+    /// The maximum mean that passes.
     #[serde(default)]
     pub at_most: Option<f64>,
 }
@@ -78,18 +78,18 @@ impl Goal {
     }
 }
 
-/// All that decides what an experiment measures; what its hash is taken of.
+/// Everything that determines an experiment's measurements; the input of its hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Method {
     /// The experiment's name.
     pub experiment: String,
-    /// Version of the implementation's way to measure.
+    /// Version of the implementation's method.
     pub version: u32,
     /// The seed of texts, random sequences and calibration.
     pub seed: u64,
     /// The arms.
     pub arms: Vec<ArmSpec>,
-    /// Settings; `--quick` and `--full` change those alone that are amounts.
+    /// Settings; `--quick` and `--full` change only amounts.
     pub settings: toml::Table,
     /// Sample counts.
     pub counts: toml::Table,
@@ -98,12 +98,12 @@ pub struct Method {
 }
 
 impl Method {
-    /// SHA-256 of what is measured: of the arms their ids and settings, whatever words describe
-    /// them.
+    /// SHA-256 of what is measured, including the ids and settings of the arms but not their
+    /// descriptions.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Json`] where the settings have no JSON form.
+    /// [`ReportError::Json`] if the settings have no JSON form.
     pub fn hash(&self) -> Result<String, ReportError> {
         let arms: Vec<_> = self.arms.iter().map(|arm| (&arm.id, &arm.config)).collect();
         let measured = (
@@ -114,12 +114,12 @@ impl Method {
         Ok(hash::of_bytes(&serde_json::to_vec(&measured)?))
     }
 
-    /// Whether a unit measures the same by both methods: they may differ in the experiment's
-    /// [amounts](crate::experiments::amounts), and in the other arms where the unit is about one.
+    /// Whether a unit measures the same with both methods: they may differ in the experiment's
+    /// [amounts](crate::experiments::amounts), and in other arms if the unit is about one.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] as [`Self::hash`].
+    /// Same as [`Self::hash`].
     pub fn measures_the_same(&self, other: &Self, arm: Option<&str>) -> Result<bool, ReportError> {
         let amounts = crate::experiments::amounts(&self.experiment)?;
         let what_counts = |method: &Self| {
@@ -141,7 +141,7 @@ impl Method {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Setting`] names the setting that is wrong.
+    /// [`ReportError::Setting`] names the invalid setting.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ReportError> {
         self.typed("settings", &self.settings)
     }
@@ -150,7 +150,7 @@ impl Method {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Setting`] names the count that is wrong.
+    /// [`ReportError::Setting`] names the invalid count.
     pub fn counts<T: DeserializeOwned>(&self) -> Result<T, ReportError> {
         self.typed("counts", &self.counts)
     }
@@ -171,22 +171,22 @@ impl Method {
     }
 }
 
-/// An experiment's specification: its method, and how to speak about it.
+/// An experiment's specification: its method and its presentation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// What is measured.
+    /// The method.
     pub method: Method,
     /// The section's heading.
     pub title: String,
-    /// What the section answers.
+    /// The question that the section answers.
     pub question: String,
-    /// The experiment whose section this one's begins, where that is on the page.
+    /// The experiment whose section this one opens, if that is on the page.
     pub page: Option<String>,
-    /// The section's place on the page.
+    /// The section's position on the page.
     pub order: u32,
-    /// What is to be reached.
+    /// The goals.
     pub goals: Vec<Goal>,
-    /// What its section shows.
+    /// The contents of its section.
     pub layout: Layout,
 }
 
@@ -203,14 +203,14 @@ impl Spec {
 struct Sweep {
     /// The arm.
     of: String,
-    /// The setting, as `config` names it.
+    /// The setting's name in `config`.
     parameter: String,
     /// Its values.
     values: Vec<u32>,
 }
 
 impl Sweep {
-    /// An arm for each value, called `arm-parameter-value`.
+    /// An arm for each value, with the id `arm-parameter-value`.
     fn arms(&self, known: &[ArmSpec]) -> Result<Vec<ArmSpec>, String> {
         let base = find_arm(known, &self.of)?;
         let words = self.parameter.replace('_', " ");
@@ -234,7 +234,7 @@ impl Sweep {
     }
 }
 
-/// The file's form.
+/// The format of the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SpecFile {
@@ -274,10 +274,10 @@ struct SpecFile {
     blocks: Vec<BlockSpec>,
 }
 
-/// What `--quick` or `--full` changes.
+/// The changes of `--quick` or `--full`.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Scale {
-    /// Which arms are measured.
+    /// The measured arms.
     arms: Option<Vec<String>>,
     /// Counts, and settings that are amounts.
     #[serde(flatten)]
@@ -285,7 +285,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// Puts the values where the specification has them; gives one that it has nowhere.
+    /// Applies the values to the specification; returns the name of one that it does not have.
     fn apply(self, file: &mut SpecFile) -> Result<(), String> {
         let amounts = crate::experiments::amounts(&file.experiment).map_err(|e| e.to_string())?;
         if let Some(arms) = self.arms {
@@ -310,23 +310,23 @@ struct ArmsFile {
     arms: Vec<ArmSpec>,
 }
 
-/// What the command line changes in a specification.
+/// Changes of a specification by the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
-    /// Take the arms and amounts of `[quick]` where it has them.
+    /// Use the arms and amounts of `[quick]`, if any.
     pub quick: bool,
-    /// Take the arms and amounts of `[full]` where it has them.
+    /// Use the arms and amounts of `[full]`, if any.
     pub full: bool,
     /// Another seed.
     pub seed: Option<u64>,
-    /// Other lengths where the settings have `lengths`; none changes nothing.
+    /// Other lengths, if the settings have `lengths`; empty for no change.
     pub lengths: Vec<u32>,
-    /// What is timed beside the arms where the settings have `baselines`.
+    /// Baselines of timing, if the settings have `baselines`.
     pub baselines: Vec<String>,
 }
 
 impl Overrides {
-    /// Changes the settings that a specification has.
+    /// Changes the settings of a specification.
     fn apply(&self, settings: &mut toml::Table) {
         if let (Some(value), false) = (settings.get_mut(LENGTHS), self.lengths.is_empty()) {
             *value = self.lengths.clone().into();
@@ -341,7 +341,7 @@ impl Overrides {
 ///
 /// # Errors
 ///
-/// [`ReportError`] where the file cannot be read or an arm is wrong or named twice.
+/// [`ReportError`] if the file cannot be read, or an arm is invalid or named twice.
 pub fn read_arms(path: &Path) -> Result<Vec<ArmSpec>, ReportError> {
     let file: ArmsFile = parse(path, &read(path)?)?;
     for (index, arm) in file.arms.iter().enumerate() {
@@ -352,12 +352,11 @@ pub fn read_arms(path: &Path) -> Result<Vec<ArmSpec>, ReportError> {
     Ok(file.arms)
 }
 
-/// Reads every specification of a folder, in the order that they give, with the arms of its
-/// [`ARMS`].
+/// Reads every specification of a folder, in their declared order, with the arms of its [`ARMS`].
 ///
 /// # Errors
 ///
-/// [`ReportError`] where a file cannot be read or is not a specification.
+/// [`ReportError`] if a file cannot be read or is not a specification.
 pub fn read_specs(folder: &Path, overrides: &Overrides) -> Result<Vec<Spec>, ReportError> {
     let arms = read_arms(&folder.join(ARMS))?;
     let listing = std::fs::read_dir(folder).map_err(|source| ReportError::Read {
@@ -385,7 +384,7 @@ pub fn read_specs(folder: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Rep
 ///
 /// # Errors
 ///
-/// [`ReportError::Spec`] says what is wrong.
+/// [`ReportError::Spec`] with the error.
 pub fn parse_spec(
     path: &Path,
     text: &str,
@@ -398,7 +397,7 @@ pub fn parse_spec(
             "quick" => std::mem::take(&mut file.quick),
             _ => std::mem::take(&mut file.full),
         };
-        // One that is not asked for is checked, too.
+        // The unused one is checked too.
         let mut other = file.clone();
         let scaled = if taken { &mut file } else { &mut other };
         let applied = scale.apply(scaled);
@@ -462,7 +461,7 @@ fn find_arm<'a>(arms: &'a [ArmSpec], id: &str) -> Result<&'a ArmSpec, String> {
     })
 }
 
-/// Every arm at every chunk size; at its own where none is given.
+/// Every arm at every chunk size; unchanged if none is given.
 fn at_chunk_sizes(arms: &[&ArmSpec], sizes: &[usize]) -> Vec<ArmSpec> {
     let mut out = Vec::new();
     for (index, &size) in sizes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The folder of records: one JSON file a unit.
+//! The folder of records: one JSON file per unit.
 
 use std::path::{Path, PathBuf};
 
@@ -15,25 +15,25 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store in `folder`, which need not be there yet.
+    /// The store in `folder`, which need not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
         }
     }
 
-    /// Where a unit's record is.
+    /// The path of a unit's record.
     pub fn path(&self, experiment: &str, unit: &str) -> PathBuf {
         self.folder.join(experiment).join(format!("{unit}.json"))
     }
 
-    /// The record of a unit, whatever it is tied to.
+    /// The record of a unit, whatever its identity.
     ///
-    /// A file that is not a record, or not what was written, counts as none: the unit is run again.
+    /// An invalid or damaged file is ignored, and the unit is run again.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Read`] where a file is there but cannot be read.
+    /// [`ReportError::Read`] if a file exists but cannot be read.
     pub fn find(&self, experiment: &str, unit: &str) -> Result<Option<Record>, ReportError> {
         let path = self.path(experiment, unit);
         if !path.is_file() {
@@ -43,11 +43,11 @@ impl Store {
         Ok(found.filter(|record| record.unit == unit))
     }
 
-    /// Every record of an experiment, in the order of the files' names.
+    /// Every record of an experiment, in the order of file names.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where a file cannot be read or is not a record.
+    /// [`ReportError`] if a file cannot be read or is not a record.
     pub fn all(&self, experiment: &str) -> Result<Records, ReportError> {
         let folder = self.folder.join(experiment);
         let mut paths: Vec<PathBuf> = match std::fs::read_dir(&folder) {
@@ -65,11 +65,11 @@ impl Store {
         Ok(Records::new(records))
     }
 
-    /// Writes a record beside its place and renames it, so that a reader never sees half of it.
+    /// Writes a record atomically, so that a reader never sees an incomplete one.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Output`] where the folder or the file cannot be written.
+    /// [`ReportError::Output`] if the folder or the file cannot be written.
     pub fn save(&self, record: &Record) -> Result<(), ReportError> {
         let path = self.path(&record.method.experiment, &record.unit);
         Ok(write_file(&path, text(record)?.as_bytes())?)
@@ -83,10 +83,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>, ReportError> {
     })
 }
 
-/// What stands before a record's checksum.
+/// The text before a record's checksum.
 const CHECKSUM: &str = "\"checksum\": \"";
 
-/// The head for people, and one measurement a line; with the checksum of all that.
+/// The fields with line breaks for readability, one measurement per line, and the checksum of all
+/// of it.
 fn text(record: &Record) -> Result<String, ReportError> {
     let head = Record {
         checksum: String::new(),

@@ -1,4 +1,4 @@
-//! Whether what was measured keeps to a limit, by its whole interval.
+//! Verdicts on measurements and limits, by the whole interval.
 
 use bsbr_metrics::stats::Interval;
 use serde::{Deserialize, Serialize};
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use crate::present::words::grouped;
 use crate::section::{Cell, Style};
 
-/// What became of a claim.
+/// The verdict on a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
-    /// The whole 95 % interval lies within the limits.
+    /// The whole 95 % interval is within the limits.
     Holds,
-    /// The whole 95 % interval lies beyond them.
+    /// The whole 95 % interval is beyond them.
     Misses,
-    /// The interval lies on both sides; with about so many samples it would not, if the mean stays
-    /// what it is.
+    /// The interval is on both sides; about this many samples would decide if the mean stays the
+    /// same.
     Undecided(Option<usize>),
     /// Nothing was measured.
     Open,
 }
 
 impl Judgement {
-    /// In a word or two.
+    /// As text.
     pub fn words(self) -> &'static str {
         match self {
             Self::Holds => "holds",
@@ -31,7 +31,7 @@ impl Judgement {
         }
     }
 
-    /// How many samples would decide, in words.
+    /// The number of samples that would decide, as text.
     pub fn needed(self) -> Option<String> {
         match self {
             Self::Undecided(Some(n)) => Some(format!("about {} samples would decide", rounded(n))),
@@ -40,7 +40,7 @@ impl Judgement {
     }
 }
 
-/// A number with two digits that are not 0, grouped: 45,611 as 46,000.
+/// A number rounded to two significant digits, grouped: 45,611 as 46,000.
 fn rounded(number: usize) -> String {
     let unit = 10usize.pow(number.max(1).ilog10().saturating_sub(1));
     grouped((number.div_ceil(unit) * unit) as u64)
@@ -49,10 +49,10 @@ fn rounded(number: usize) -> String {
 /// Limits of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Bounds {
-    /// The least value that passes.
+    /// The minimum that passes.
     #[serde(default)]
     pub at_least: Option<f64>,
-    /// The greatest value that passes.
+    /// The maximum that passes.
     #[serde(default)]
     pub at_most: Option<f64>,
 }
@@ -69,7 +69,7 @@ impl Bounds {
             && self.at_most.is_none_or(|most| value <= most)
     }
 
-    /// Judges a cell. One without an interval is judged by its value alone, unless that is the mean
+    /// Judges a cell. A cell without interval is judged by its value alone, unless that is the mean
     /// of a single sample.
     pub fn judge(&self, cell: &Cell) -> Judgement {
         let Some(value) = cell.value() else {
@@ -95,7 +95,7 @@ impl Bounds {
         {
             return Judgement::Misses;
         }
-        // An interval is as wide as one over the root of n.
+        // The width of an interval is proportional to one over the root of n.
         let within = [self.at_least, self.at_most].into_iter().flatten();
         let crossed = within.filter(|limit| ends.contains(*limit));
         let distance = crossed
@@ -108,7 +108,7 @@ impl Bounds {
         Judgement::Undecided(needed.map(|needed| needed as usize))
     }
 
-    /// The limits in words.
+    /// The limits as text.
     pub fn words(&self, style: Style) -> String {
         match (self.at_least, self.at_most) {
             (Some(least), Some(most)) if least == most => format!("= {}", style.with_unit(least)),
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(of(2.0, 1.0), Judgement::Holds);
         assert_eq!(of(1.0, 1.0), Judgement::Holds, "the end is within");
         assert_eq!(of(-2.0, 1.0), Judgement::Misses);
-        // Half as wide an interval takes four times the samples.
+        // Half the width of an interval needs four times the samples.
         assert_eq!(of(1.0, 2.0), Judgement::Undecided(Some(400)));
         let words = Judgement::Undecided(Some(45_611)).needed().unwrap();
         assert!(words.contains("about 46,000 samples"), "{words}");

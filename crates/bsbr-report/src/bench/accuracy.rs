@@ -1,10 +1,10 @@
-//! How far a device's arithmetic is from that of the processor in `f32`.
+//! The distance of a device's results from those of the CPU in `f32`.
 
 use bsbr_gpt2::{Gpt2, TokenBatch};
 
 use crate::compare::host;
 
-/// The longest sequence that the processor computes for comparison.
+/// The longest sequence that the CPU computes for comparison.
 pub(super) const LONGEST: usize = 2048;
 
 /// The unit of errors.

@@ -1,4 +1,4 @@
-//! Who is timed beside whom.
+//! The contestants of the benchmark.
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
@@ -30,32 +30,33 @@ use crate::torch::{Baseline, Kind};
 /// Seed of ids.
 const SEED: u64 = 1;
 
-/// Texts without meaning that bases are made of where an arm needs them: their size is the same.
+/// Random texts for the bases of arms that need them; the bases have the same size as calibrated
+/// ones.
 const CALIBRATION: [u64; 2] = [100, 101];
 
-/// Of what takes longer than these seconds, fewer rounds are timed.
+/// Runs longer than these seconds have fewer timed rounds.
 pub(super) const SLOW_SECONDS: f64 = 20.0;
 pub(super) const SLOW_RUNS: u64 = 3;
 
-/// Positions that stand in for those that a model does not have.
+/// The number of repeated positions in place of those that a model does not have.
 pub(super) const WINDOW: usize = 512;
 
-/// What is measured.
+/// The subject of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// A forward pass to the logits of the last token, without a cache.
     Model,
     /// One layer's attention.
     Attention,
-    /// The same, and the gradients of queries, keys and values.
+    /// The same, with the gradients of queries, keys and values.
     Gradients,
-    /// The growth of a process's peak in a forward pass.
+    /// The growth of a process's peak memory in a forward pass.
     Memory,
-    /// Fresh processes, from their start to the first token after a prompt.
+    /// Fresh processes, from start to the first token after a prompt.
     FirstToken,
     /// A token after contexts of several lengths, through a cache.
     Decode,
-    /// How far the last token's logits are from those that the processor computes in `f32`.
+    /// The distance of the last token's logits from those of the CPU in `f32`.
     Accuracy,
     /// A training step of a small model.
     Training,
@@ -64,7 +65,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// What records call it.
+    /// Its name in records.
     pub fn id(self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -80,13 +81,13 @@ impl Scope {
     }
 }
 
-/// What is compared, and how often.
+/// The subjects and repetitions of a comparison.
 pub struct Contest<'a> {
-    /// The model, as it was trained or drawn, in `f32`.
+    /// The trained or random model, in `f32`.
     pub dense: Gpt2,
-    /// Where it is, and what it is computed in.
+    /// Its device and type.
     pub place: Place,
-    /// What its logits are compared with those of, if there is one: a processor.
+    /// The CPU for reference logits, if any.
     pub processor: Option<Device>,
     /// Its arms.
     pub arms: Vec<ArmSpec>,
@@ -94,31 +95,31 @@ pub struct Contest<'a> {
     pub torch: bool,
     /// A Python with torch and transformers; else `python3`.
     pub python: Option<PathBuf>,
-    /// Timed rounds.
+    /// Number of timed rounds.
     pub runs: u64,
     /// Processes that measure memory.
     pub memory: Worker,
     /// Processes that open a model.
     pub first_token: FirstToken,
-    /// Who generates, after what.
+    /// The arms and contexts of decoding.
     pub decoding: Decoding,
-    /// Told of what begins.
+    /// Receives a message when a part begins.
     pub progress: &'a dyn Fn(&str),
-    /// PyTorch's process, once there is one.
+    /// PyTorch's process, once it is started.
     pub timer: Timer,
 }
 
-/// A process of PyTorch's that is started when it is first needed.
+/// A PyTorch process that is started on first use.
 #[derive(Debug, Default)]
 pub struct Timer(OnceCell<Result<Rc<Baseline>, String>>);
 
 impl Contest<'_> {
-    /// Measures one thing; `length` is ignored where a scope has its own.
+    /// Measures one scope; `length` is ignored if the scope has its own.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the model cannot be converted or trained. What cannot be timed is a
-    /// series that says why.
+    /// [`ReportError`] if the model cannot be converted or trained. A failed timing is a series
+    /// with a reason.
     pub fn measure(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
         if let Some(reason) = self.elsewhere(scope) {
             let whose = self.arms.iter().map(|arm| &arm.id);
@@ -140,7 +141,7 @@ impl Contest<'_> {
         }
     }
 
-    /// Where alone a scope is measured, if that is not here.
+    /// Where a scope can be measured, if not on this device.
     fn elsewhere(&self, scope: Scope) -> Option<String> {
         let on_processor = !self.place.is_accelerator();
         let in_single = self.place.dtype() == DType::F32;
@@ -166,7 +167,7 @@ impl Contest<'_> {
         Ok(model.with_position_extension(self.extension())?)
     }
 
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     fn extension(&self) -> PositionExtension {
         PositionExtension::RepeatLast {
             window: self.dense.config().n_positions.min(WINDOW),
@@ -201,7 +202,7 @@ impl Contest<'_> {
                     Some(machine::operations(config, &self.place))
                 }
                 (_, machine::COPY) => Some(machine::bytes()),
-                // Everybody is measured by what exact attention takes.
+                // All are compared by the operations of exact attention.
                 (Scope::Attention, _) => Some(floor::attention_operations(
                     config,
                     &ArmConfig::DENSE,
@@ -229,7 +230,7 @@ impl Contest<'_> {
         }))
     }
 
-    /// The same, its runs told of.
+    /// The same, with progress messages for its runs.
     fn announced<'b>(&'b self, scope: Scope, length: usize, one: Contestant<'b>) -> Contestant<'b> {
         let text = format!("{}, {length} tokens: {}", scope.id(), one.id);
         let run = one.run.map(|run| -> Run<'b> {
@@ -270,7 +271,7 @@ impl Contest<'_> {
         Baseline::start(self.python.as_deref(), config, &self.place)
     }
 
-    /// The process that times the model's own shape: one for all lengths.
+    /// The process for the model's own shape, shared by all lengths.
     fn shared_baseline(&self) -> Result<Rc<Baseline>, String> {
         let start = || self.baseline(self.dense.config()).map(Rc::new);
         self.timer.0.get_or_init(start).clone()
@@ -342,7 +343,7 @@ impl Contest<'_> {
         all
     }
 
-    /// Processes for one number of memory, which hardly varies.
+    /// The number of processes for one memory value, which hardly varies.
     fn processes(&self) -> u64 {
         self.runs.min(3)
     }

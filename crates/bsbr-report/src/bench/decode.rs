@@ -1,4 +1,5 @@
-//! A token after contexts of several lengths, what reading them takes, and what is kept of them.
+//! Decoding: the time of a token after contexts of several lengths, the time to read them, and the
+//! size of the cache.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -12,24 +13,24 @@ use crate::reading::{PIECE, cache_bytes, likeliest, read, read_on};
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
 
-/// Tokens of context, where nothing else is said.
+/// Default context lengths, in tokens.
 pub const CONTEXTS: [usize; 4] = [500, 1000, 2000, 4000];
 
-/// Tokens generated after each: the default arm closes a chunk once on the way. PyTorch's script has
-/// room for as many.
+/// Tokens generated after each context: the default arm completes one chunk in this range.
+/// PyTorch's script has room for as many.
 pub const GENERATED: usize = 128;
 
-/// The context of which only the cache is measured, once.
+/// A context for which only the cache is measured, once.
 pub const LONGEST: usize = 8192;
 
-/// Seconds of a generated token.
+/// Seconds per generated token.
 pub const TOKEN: &str = "token";
-/// Seconds of reading the context, to the first generated token.
+/// Seconds to read the context, up to the first generated token.
 pub const PREFILL: &str = "prefill";
-/// Bytes kept of the context.
+/// Size of the cache of the context, in bytes.
 pub const CACHE: &str = "cache";
 
-/// Who decodes, after how many tokens.
+/// The arms and contexts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoding {
     /// The arms.
@@ -38,7 +39,7 @@ pub struct Decoding {
     pub contexts: Vec<usize>,
 }
 
-/// What one run found.
+/// The result of one run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Decoded {
     pub token: f64,
@@ -49,7 +50,7 @@ pub(super) struct Decoded {
 /// Reads a context and generates after it.
 pub(super) type Run<'a> = Box<dyn Fn() -> Result<Decoded, String> + 'a>;
 
-/// Somebody at one context.
+/// A contestant at one context.
 pub(super) struct Player<'a> {
     pub who: String,
     pub context: usize,
@@ -89,14 +90,14 @@ pub(super) fn torch<'a>(baseline: Result<Rc<Baseline>, String>, context: usize) 
     })
 }
 
-/// Bytes that a model keeps of a long text.
+/// The size of a model's cache of a long text.
 pub(super) fn long_cache(who: &str, model: &Gpt2, ids: &[u32]) -> Series {
     let mut series = part(who, ids.len(), CACHE, BYTES);
     series.push(read(model, ids, PIECE).map(|(cache, _)| cache_bytes(&cache)));
     series
 }
 
-/// Everybody takes turns, all contexts in each round, after a round that is not timed.
+/// Contestants run in interleaved rounds, all contexts in each round, after an untimed round.
 pub(super) fn rounds(players: &[Player<'_>], runs: u64, progress: &dyn Fn(&str)) -> Vec<Series> {
     let run = |one: &Player<'_>| {
         progress(&format!("decode: {}, {} tokens", one.who, one.context));
@@ -109,7 +110,7 @@ pub(super) fn rounds(players: &[Player<'_>], runs: u64, progress: &dyn Fn(&str))
                 .map(|(name, unit)| part(&one.who, one.context, name, unit))
         })
         .collect();
-    // What failed once is not tried again.
+    // A failed run is not repeated.
     let rounds: Vec<u64> = players
         .iter()
         .zip(&mut series)

@@ -1,4 +1,4 @@
-//! From the start of a process to the first token, loading included.
+//! Time from the start of a process to the first token, including loading.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,36 +19,36 @@ use crate::torch::{FIRST_TOKEN, Kind};
 /// Tokens of the prompt.
 pub const PROMPT: usize = 128;
 
-/// From the start of the process to the token, as its parent sees it.
+/// Time from the start of the process to the token, as measured by its parent.
 pub const WHOLE: &str = "whole";
-/// The same less the time until the program is there: Python and its libraries, that is.
+/// The same without the time to load the program: Python and its libraries.
 pub const LOADED: &str = "loading and first token";
-/// The most memory that the process held.
+/// The peak memory of the process.
 pub const PEAK: &str = "peak";
-/// Bytes of the checkpoint.
+/// Size of the checkpoint, in bytes.
 pub const FILE: &str = "file";
 
-/// What a process found; the last line of its standard output, as JSON.
+/// The result of a process; the last line of its standard output, as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Found {
-    /// Seconds until the program and its libraries were there.
+    /// Seconds until the program and its libraries were loaded.
     pub ready: f64,
     /// Seconds until the model was loaded.
     pub loaded: f64,
-    /// Seconds until the token was there.
+    /// Seconds until the token was generated.
     pub first: f64,
     /// The token.
     pub token: u32,
-    /// The most memory that the process held, in bytes.
+    /// The peak memory of the process, in bytes.
     pub peak: u64,
 }
 
-/// Opens a folder in this process, which should do nothing else, and gives the first token after
-/// [`PROMPT`] others.
+/// Opens a folder in this process, which should do nothing else, and returns the first token
+/// after [`PROMPT`] others.
 ///
 /// # Errors
 ///
-/// Why it cannot be done, in words.
+/// Why it failed, in words.
 pub fn here(folder: &Path, device: &Device) -> Result<Found, String> {
     let start = Instant::now();
     let options = LoadOptions::on(device);
@@ -74,14 +74,14 @@ fn first(model: &Gpt2, ids: &[u32]) -> Result<u32, String> {
     likeliest(model.last_logits(hidden))
 }
 
-/// Where checkpoints are put, and how processes are started that open them.
+/// The folder of checkpoints, and the command of processes that open them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstToken {
-    /// A folder that is there, and will be deleted by whoever made it.
+    /// An existing folder, which its creator deletes.
     pub folder: PathBuf,
-    /// Our program.
+    /// This program.
     pub program: PathBuf,
-    /// What it is called with, before the folder of a model.
+    /// Its arguments, before the folder of a model.
     pub arguments: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ impl FirstToken {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Save`] where a checkpoint cannot be written.
+    /// [`ReportError::Save`] if a checkpoint cannot be written.
     pub(super) fn measure(
         &self,
         dense: &Gpt2,
@@ -134,7 +134,7 @@ impl FirstToken {
                     .map(|(name, unit)| part(who, name, unit))
             })
             .collect();
-        // The first round brings the files into the system's cache.
+        // The first round loads the files into the system's cache.
         for round in 0..=runs {
             for turn in 0..contestants.len() {
                 let place = (turn + round as usize) % contestants.len();
@@ -163,7 +163,7 @@ fn part(who: &str, part: &str, unit: &str) -> Series {
     }
 }
 
-/// Seconds until a process has ended, and what it found.
+/// Seconds until a process has ended, and its result.
 fn start(command: &mut Command) -> Result<(f64, Found), String> {
     let start = Instant::now();
     let output = command

@@ -1,19 +1,19 @@
-//! What no arm can be faster than: the linear layers, and what its own attention computes.
+//! Lower bounds of the time of every arm: the linear layers, and the operations of its attention.
 
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::Gpt2Config;
 
-/// What the linear layers of a forward pass to the last token's logits take.
+/// The cost of the linear layers of a forward pass to the last token's logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Floor {
     /// Floating-point operations, two for each multiply-add.
     pub operations: f64,
-    /// Bytes that are read or written once: weights, inputs and outputs of every layer.
+    /// Bytes of weights, inputs and outputs of every layer, each counted once.
     pub bytes: f64,
 }
 
 impl Floor {
-    /// The floor of a model of that shape over so many tokens, of numbers of so many bytes.
+    /// The floor of a model of that shape for `tokens` tokens and numbers of `number` bytes.
     pub fn of(config: &Gpt2Config, tokens: usize, number: usize) -> Self {
         let (n, c, inner) = (
             tokens as f64,
@@ -37,8 +37,8 @@ pub fn attention_operations(config: &Gpt2Config, arm: &ArmConfig, tokens: usize)
     2.0 * config.n_head as f64 * arm.multiply_adds(tokens, config.head_dim())
 }
 
-/// Those of one layer's exact attention and of its backward pass, which makes the scores anew: two
-/// products forward, and five backward.
+/// Operations of one layer's exact attention and its backward pass, which recomputes the scores:
+/// two products forward, and five backward.
 pub fn gradient_operations(config: &Gpt2Config, tokens: usize) -> f64 {
     3.5 * attention_operations(config, &ArmConfig::DENSE, tokens)
 }
@@ -58,7 +58,7 @@ mod tests {
         let [one, two] = [1, 2].map(|tokens| Floor::of(&config(), tokens, 4));
         // 12 layers of 12·768² weights.
         assert_eq!(two.operations - one.operations, 2.0 * 84_934_656.0);
-        // The head is read for one token alone.
+        // The head is computed for only one token.
         assert_eq!(one.operations, 2.0 * (84_934_656.0 + 768.0 * 50_257.0));
         assert_eq!(two.bytes - one.bytes, 4.0 * 12.0 * 16.0 * 768.0);
     }

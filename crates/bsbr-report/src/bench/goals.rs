@@ -1,4 +1,4 @@
-//! What is wanted, and how far it is reached.
+//! The performance goals, and their results.
 
 use crate::bench::decode::{self, CACHE, PREFILL, TOKEN};
 use crate::bench::over_floor::{config, over_floor, share_of_rate};
@@ -8,17 +8,17 @@ use crate::bench::table::{Table, ratio};
 use crate::bench::tables::decode::dense_cache;
 use crate::bench::{Scope, first_token, training};
 
-/// Which way a goal is met.
+/// The direction of a goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bound {
     AtMost,
     AtLeast,
 }
 
-/// Samples of a ratio, and what they are of.
+/// Samples of a ratio, and the names of their cases.
 type Cases = Vec<(String, Vec<f64>)>;
 
-/// A limit for a ratio, in all of its cases.
+/// A limit of a ratio, in all of its cases.
 struct Goal {
     text: &'static str,
     bound: Bound,
@@ -29,7 +29,7 @@ struct Goal {
 /// Dense models at most as slow as PyTorch.
 const SDPA: &str = "torch-sdpa";
 
-/// The default arm, as records name it.
+/// The default arm's name in records.
 pub(super) const DEFAULT: &str = "lookups";
 
 const GOALS: [Goal; 11] = [
@@ -170,7 +170,7 @@ fn by_length(
         .collect()
 }
 
-/// How a goal stands, in words: met, or by how much it is missed.
+/// The verdict on a goal, in words: met, or how much it is missed.
 fn verdict(bound: Bound, limit: f64, median: f64) -> String {
     let over = match bound {
         Bound::AtMost => median / limit,
@@ -182,7 +182,7 @@ fn verdict(bound: Bound, limit: f64, median: f64) -> String {
     }
 }
 
-/// Every goal: in how many cases it is met, and the worst.
+/// Every goal: the number of cases in which it is met, and the worst case.
 pub fn table(measured: &Measured) -> Table {
     let head = ["goal", "limit", "worst case", "measured", "verdict"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];

@@ -1,4 +1,4 @@
-//! The rates of this machine, measured in the rounds that they are compared with.
+//! The rates of this machine, measured in the rounds of the comparison.
 
 use std::time::Instant;
 
@@ -13,19 +13,19 @@ use crate::rounds::{Contestant, Run, wait_for};
 pub const MATRIX: &str = "matrix";
 /// The same in PyTorch.
 pub const TORCH_MATRIX: &str = "torch-matrix";
-/// A copy from memory to memory.
+/// A memory copy.
 pub const COPY: &str = "copy";
 
-/// Rows of the product: enough for the rate to be the machine's.
+/// Rows of the product: enough to reach the machine's rate.
 const ROWS: usize = 2048;
-/// The same of a device that is not the processor, and would have done with those at once.
+/// The same for devices other than the CPU, which need more.
 const MANY_ROWS: usize = 65_536;
-/// Numbers that are copied: eight times what caches of this decade hold.
+/// Copied numbers: eight times the size of current caches.
 const NUMBERS: usize = 64 << 20;
 /// Numbers per task.
 const CHUNK: usize = 1 << 20;
 
-/// Rows of the product at a place.
+/// Rows of the product on a device.
 pub fn rows(place: &Place) -> usize {
     match place.is_accelerator() {
         true => MANY_ROWS,

@@ -1,9 +1,9 @@
-//! How fast the machine's own limits would let a model be, how fast it is, and how fast PyTorch is.
+//! Time of a model, compared with the limits of the machine and with PyTorch.
 //!
-//! Everything that is compared is timed in the same rounds (`rounds`), so that what slows the
-//! machine down slows all of it down, and ratios are made round by round. Beside each length stands
-//! the [`floor`]: the linear layers alone, at the rate that the machine's matrix products reach in
-//! those rounds, and their bytes at its rate of copying.
+//! Everything that is compared runs in the same rounds (`rounds`), so a temporary slowdown affects
+//! all of it, and ratios are computed per round. Each length also has its [`floor`]: the time of
+//! the linear layers alone, from their operations at the rate of the matrix products in those
+//! rounds, or from their bytes at the rate of a copy.
 
 pub mod accuracy;
 pub mod contest;

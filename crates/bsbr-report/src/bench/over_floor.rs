@@ -1,4 +1,4 @@
-//! Times beside what their operations and bytes would take at the machine's rates.
+//! Times compared with the time of their operations and bytes at the machine's rates.
 
 use bsbr_gpt2::Gpt2Config;
 
@@ -6,7 +6,7 @@ use crate::bench::floor::{Floor, attention_operations};
 use crate::bench::select::{Measured, Round};
 use crate::bench::{Place, Scope};
 
-/// The shape of the model, as far as floors need it.
+/// The shape of the model, as far as floors depend on it.
 pub(super) fn config(measured: &Measured) -> Option<Gpt2Config> {
     let model = &measured.records().last()?.model;
     let text = format!(
@@ -17,7 +17,7 @@ pub(super) fn config(measured: &Measured) -> Option<Gpt2Config> {
     Gpt2Config::from_json(&text).ok()
 }
 
-/// The arms whose operations can be counted: those of a whole model whose settings are known.
+/// The arms whose operations can be counted: those of a whole model with known settings.
 pub(super) fn counted(measured: &Measured, scope: Scope) -> Vec<&str> {
     match scope {
         Scope::Model => {
@@ -36,12 +36,12 @@ pub(super) fn attention(measured: &Measured, who: &str, length: usize) -> Option
     Some(config.n_layer as f64 * attention_operations(&config, arm, length))
 }
 
-/// Time over the floor, round by round.
+/// Time divided by the floor, per round.
 pub(super) fn over_floor(measured: &Measured, who: &str, length: usize) -> Vec<f64> {
     over_floor_and(measured, who, length, 0.0)
 }
 
-/// Time over the floor and what the arm's attention computes, round by round.
+/// Time divided by the floor plus the operations of the arm's attention, per round.
 pub(super) fn over_own_floor(measured: &Measured, who: &str, length: usize) -> Vec<f64> {
     match attention(measured, who, length) {
         Some(operations) => over_floor_and(measured, who, length, operations),
@@ -49,7 +49,7 @@ pub(super) fn over_own_floor(measured: &Measured, who: &str, length: usize) -> V
     }
 }
 
-/// Time over the floor and so many operations more, round by round.
+/// Time divided by the floor plus additional operations, per round.
 fn over_floor_and(measured: &Measured, who: &str, length: usize, more: f64) -> Vec<f64> {
     let Some(config) = config(measured) else {
         return Vec::new();
@@ -64,7 +64,7 @@ fn over_floor_and(measured: &Measured, who: &str, length: usize, more: f64) -> V
     rounds.iter().map(ratio).collect()
 }
 
-/// What attention makes of the matrix products' rate, round by round.
+/// The rate of attention relative to that of matrix products, per round.
 pub(super) fn share_of_rate(
     measured: &Measured,
     scope: Scope,
@@ -76,7 +76,7 @@ pub(super) fn share_of_rate(
     rounds.iter().map(share).collect()
 }
 
-/// Where the newest record is of.
+/// The device of the newest record.
 pub(super) fn place(measured: &Measured) -> Place {
     let newest = measured.records().last();
     newest.map_or_else(Place::default, |record| record.place.clone())

@@ -1,4 +1,4 @@
-//! A page written by hand, with a place for tables that are rendered from records.
+//! A hand-written page with a place for tables rendered from records.
 
 use std::path::{Path, PathBuf};
 
@@ -16,16 +16,16 @@ pub const BEGIN: &str = "<!-- measured: begin -->";
 /// The line after them.
 pub const END: &str = "<!-- measured: end -->";
 
-/// The records of a page: those in the folder beside it that has its name; none without a folder.
+/// The records of a page: those in the folder beside it with its name; empty without a folder.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where the folder or a record cannot be read.
+/// [`ReportError`] if the folder or a record cannot be read.
 pub fn records(page: &Path) -> Result<Measured, ReportError> {
     let folder = page.with_extension("");
     let listing = match std::fs::read_dir(&folder) {
         Ok(listing) => listing,
-        // Before the first record there is no folder, and goals are open.
+        // Before the first record there is no folder, and goals are undecided.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Measured::default());
         }
@@ -45,8 +45,7 @@ pub fn records(page: &Path) -> Result<Measured, ReportError> {
     Ok(Measured::new(records.collect::<Result<_, _>>()?))
 }
 
-/// The tables of a page, one place and model after the other: what one measured is nothing to
-/// another's.
+/// The tables of a page, separately for each device and model.
 pub fn measured(measured: &Measured) -> String {
     let models = measured.records().iter().map(|record| &record.model.name);
     let several = models.collect::<std::collections::BTreeSet<_>>().len() > 1;
@@ -67,7 +66,7 @@ pub fn measured(measured: &Measured) -> String {
     if places.len() < 2 {
         return of_one_place(measured);
     }
-    // Processors first.
+    // CPUs first.
     places.sort_by_key(|(accelerator, _)| *accelerator);
     let sections = places.iter().map(|(_, name)| {
         let tables = of_one_place(&measured.only(|record| place(record) == *name));
@@ -76,10 +75,10 @@ pub fn measured(measured: &Measured) -> String {
     sections.collect::<Vec<_>>().join("\n")
 }
 
-/// Its tables, above the run that each record is of.
+/// The tables of one device, followed by the commands of its records.
 fn of_one_place(measured: &Measured) -> String {
     let mut text = String::new();
-    // The goals are those of a processor.
+    // The goals apply to CPUs.
     let elsewhere = |record: &BenchRecord| !record.place.is_default();
     if !measured.records().iter().any(elsewhere) {
         text.push_str(&format!("{}\n", goals::table(measured).markdown()));
@@ -107,11 +106,11 @@ fn of_one_place(measured: &Measured) -> String {
     text
 }
 
-/// The page with its tables rendered anew, and what it is now; `arms` are those that records name.
+/// The page with newly rendered tables, and its current content; `arms` are those in the records.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where the page or a record cannot be read, or the page has no place for tables.
+/// [`ReportError`] if the page or a record cannot be read, or the page has no place for tables.
 pub fn rendered(page: &Path, arms: &[ArmSpec]) -> Result<[String; 2], ReportError> {
     let text = crate::spec::read(page)?;
     let split = text.split_once(BEGIN).and_then(|(before, rest)| {
@@ -129,11 +128,11 @@ pub fn rendered(page: &Path, arms: &[ArmSpec]) -> Result<[String; 2], ReportErro
     Ok([format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"), text])
 }
 
-/// Writes the page with its tables rendered anew.
+/// Writes the page with newly rendered tables.
 ///
 /// # Errors
 ///
-/// As [`rendered`], and where the page cannot be written.
+/// Same as [`rendered`], and if the page cannot be written.
 pub fn render(page: &Path, arms: &[ArmSpec]) -> Result<(), ReportError> {
     let [new, _] = rendered(page, arms)?;
     Ok(write_file(page, new.as_bytes())?)
@@ -180,7 +179,7 @@ mod tests {
             "{both}"
         );
 
-        // A GPU is a place of its own, behind the processors and without their goals.
+        // A GPU has its own section, after the CPUs and without their goals.
         other.place = Place::new("wgpu", "f16");
         other.place.accelerator = Some("A GPU".to_owned());
         other.date = "2025-01-01".to_owned();

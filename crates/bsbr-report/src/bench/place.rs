@@ -1,4 +1,4 @@
-//! Where the tensors of a run lived, and what their elements were.
+//! The device and type of a run.
 
 use std::process::Command;
 
@@ -10,17 +10,17 @@ use crate::host::{Machine, On};
 /// A device and the type of a model's weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// The device, as `--device` names it.
+    /// The device, in the notation of `--device`.
     pub device: String,
     /// The type of the weights: `f32`, `f16` or `bf16`.
     pub dtype: String,
-    /// The device's name and driver, where it is not the processor.
+    /// The device's name and driver, if it is not the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
 }
 
 impl Default for Place {
-    /// The processor, in `f32`.
+    /// The CPU, in `f32`.
     fn default() -> Self {
         Self {
             device: "flex".to_owned(),
@@ -31,7 +31,7 @@ impl Default for Place {
 }
 
 impl Place {
-    /// A device by its name, and a type that models are computed in.
+    /// A device by its name, and the type of the computation.
     pub fn new(device: &str, dtype: &str) -> Self {
         let mut new = Self {
             device: device.to_owned(),
@@ -44,17 +44,18 @@ impl Place {
         new
     }
 
-    /// Whether it is what records have that say nothing.
+    /// Whether it is the default of records that do not name it.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether it is not this machine's processor.
+    /// Whether it is not this machine's CPU.
     pub fn is_accelerator(&self) -> bool {
         On::of(&self.device) != Some(On::Cpu)
     }
 
-    /// Which of several GPUs; `None` where that is not said, or no count of NVIDIA's.
+    /// The index of a GPU; `None` if it is not given, or does not follow NVIDIA's
+    /// numbering.
     fn index(&self) -> Option<&str> {
         self.device.strip_prefix("cuda:")
     }
@@ -68,11 +69,11 @@ impl Place {
         }
     }
 
-    /// Device and type as PyTorch calls them.
+    /// Device and type in PyTorch's notation.
     ///
     /// # Errors
     ///
-    /// Why it cannot be there.
+    /// Why PyTorch does not support it.
     pub(crate) fn in_torch(&self) -> Result<[String; 2], String> {
         let device = match (On::of(&self.device), self.index()) {
             (Some(On::Cpu), _) => "cpu".to_owned(),
@@ -88,7 +89,7 @@ impl Place {
         Ok([device, dtype.to_owned()])
     }
 
-    /// The place in words: the machine where it is the processor, else the device of it.
+    /// A description: the machine for the CPU, else the device.
     pub(super) fn describe(&self, machine: &Machine) -> String {
         let mut text = match (self.is_accelerator(), &self.accelerator) {
             (false, _) => machine.describe(),
@@ -102,7 +103,7 @@ impl Place {
     }
 }
 
-/// A GPU and its driver, where NVIDIA's tool tells; the first without an index.
+/// A GPU and its driver, from NVIDIA's tool; the first GPU without an index.
 fn nvidia(index: Option<&str>) -> Option<String> {
     let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
     let mut command = Command::new("nvidia-smi");

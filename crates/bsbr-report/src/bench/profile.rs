@@ -1,4 +1,4 @@
-//! Where the time of a forward pass goes, by the spans that `bsbr-gpt2` opens.
+//! The time of the parts of a forward pass, from the spans of `bsbr-gpt2`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +12,12 @@ use crate::bench::Scope;
 use crate::bench::record::{SECONDS, Series};
 use crate::rounds::Run;
 
-/// The part that is in no span.
+/// The time outside all spans.
 pub const REST: &str = "rest";
 /// The whole pass.
 pub const WHOLE: &str = "whole";
 
-/// What is known of the spans of one pass.
+/// The times of the spans of one pass.
 #[derive(Debug, Default)]
 struct Spans {
     names: BTreeMap<u64, &'static str>,
@@ -25,8 +25,7 @@ struct Spans {
     seconds: BTreeMap<&'static str, f64>,
 }
 
-/// Adds up the time within spans, by their names. Spans do not overlap: a pass runs on one thread,
-/// whatever threads it makes use of.
+/// Sums the time within spans, by name. Spans do not overlap: a pass is controlled by one thread.
 #[derive(Debug, Default)]
 struct Stopwatch {
     next: AtomicU64,
@@ -70,7 +69,7 @@ impl Subscriber for Stopwatch {
     fn event(&self, _: &Event<'_>) {}
 }
 
-/// Seconds by part of `runs` runs of a pass, after one that is not timed.
+/// Seconds per part in `runs` runs of a pass, after one untimed run.
 pub(super) fn series(
     who: &str,
     length: usize,

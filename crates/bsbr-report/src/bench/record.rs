@@ -1,4 +1,4 @@
-//! What a run of the benchmark leaves behind.
+//! The records of the benchmark.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::error::ReportError;
 use crate::host::{Commit, Machine};
 use crate::record::{Measurement, ModelInfo};
 
-/// Version of the record's form.
+/// Version of the record's format.
 pub const FORMAT: u32 = 1;
 
-/// A run: how, where and of what, and every sample.
+/// A run: its command, machine and model, and every sample.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchRecord {
     /// [`FORMAT`].
@@ -22,16 +22,16 @@ pub struct BenchRecord {
     pub command: String,
     /// The state of the sources; `None` outside of a repository.
     pub commit: Option<Commit>,
-    /// When it began, in UTC.
+    /// The start of the run, in UTC.
     pub date: String,
     /// The machine.
     pub machine: Machine,
-    /// Where the tensors lived.
+    /// The device and type.
     #[serde(default, skip_serializing_if = "Place::is_default")]
     pub place: Place,
     /// Threads of the thread pool, and of PyTorch.
     pub threads: usize,
-    /// Timed rounds that were asked for.
+    /// The requested number of timed rounds.
     pub runs: u64,
     /// The model.
     pub model: ModelInfo,
@@ -39,26 +39,26 @@ pub struct BenchRecord {
     pub series: Vec<Series>,
 }
 
-/// The samples of one thing; sample number i was taken in round number i.
+/// The samples of one contestant; sample number i is from round number i.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Series {
-    /// What was measured: see [`Scope`](crate::bench::Scope).
+    /// The subject of the measurement: see [`Scope`](crate::bench::Scope).
     pub scope: String,
-    /// Of whom: an arm, PyTorch, or a limit of the machine.
+    /// The contestant: an arm, PyTorch, or a limit of the machine.
     pub who: String,
-    /// Which part of it, where it has parts.
+    /// The part, if there are several.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub part: String,
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub length: usize,
-    /// What a sample is of: `s`, `bytes` or `relative`.
+    /// The unit of a sample: `s`, `bytes` or `relative`.
     pub unit: String,
-    /// Floating-point operations or bytes that a sample stands for, where that is known.
+    /// Floating-point operations or bytes of a sample, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<f64>,
     /// The samples.
     pub samples: Vec<f64>,
-    /// Why there are none, or no more.
+    /// Why samples are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
@@ -69,7 +69,7 @@ pub const SECONDS: &str = "s";
 pub const BYTES: &str = "bytes";
 
 impl Series {
-    /// A series without samples yet.
+    /// A series without samples.
     pub fn new(scope: &str, who: &str, length: usize, unit: &str) -> Self {
         Self {
             scope: scope.to_owned(),
@@ -80,8 +80,8 @@ impl Series {
         }
     }
 
-    /// Adds a sample, to six significant digits, or the reason why there is none. Behind such a
-    /// reason nothing more is added: sample number i stays that of round number i.
+    /// Adds a sample, rounded to six significant digits, or the reason why it is missing. After
+    /// such a reason nothing more is added, so sample number i stays that of round number i.
     pub fn push(&mut self, sample: Result<f64, String>) {
         if self.missing.is_some() {
             return;
@@ -94,7 +94,7 @@ impl Series {
     }
 }
 
-/// The seconds of rounds as series, in the order in which their names are first met.
+/// The seconds of rounds as series, in the order of their first occurrence.
 pub(super) fn from_rounds(measurements: &[Measurement]) -> Vec<Series> {
     let mut all: Vec<Series> = Vec::new();
     for one in measurements {
@@ -115,7 +115,7 @@ pub(super) fn from_rounds(measurements: &[Measurement]) -> Vec<Series> {
 }
 
 impl BenchRecord {
-    /// A record of this machine, and of what the program was built of, without samples yet.
+    /// A record of this machine and of this program's commit, without samples.
     pub fn begin(
         command: String,
         commit: Option<Commit>,
@@ -141,7 +141,7 @@ impl BenchRecord {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the file cannot be read or is no record of this form.
+    /// [`ReportError`] if the file cannot be read or is not a record of this format.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let wrong = |message: String| ReportError::BenchRecord {
             path: path.to_owned(),
@@ -155,11 +155,11 @@ impl BenchRecord {
         }
     }
 
-    /// Writes the record: the head for people, and one series a line.
+    /// Writes the record, with one series per line for readability.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Write`] where the file cannot be written.
+    /// [`ReportError::Write`] if the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
         let head = Self {
             series: Vec::new(),

@@ -1,4 +1,4 @@
-//! Samples and ratios out of records.
+//! Samples and ratios from records.
 
 use bsbr_attention::ArmConfig;
 use bsbr_metrics::stats::{Bootstrap, Interval, quantile};
@@ -15,14 +15,14 @@ pub struct Spread {
     pub median: f64,
     /// The quartiles.
     pub quartiles: [f64; 2],
-    /// 95 % of the medians of samples drawn anew; `None` for one sample.
+    /// The 95 % bootstrap interval of the median; `None` for one sample.
     pub interval: Option<Interval>,
-    /// Samples.
+    /// Number of samples.
     pub n: usize,
 }
 
 impl Spread {
-    /// Of samples, of which there must be one.
+    /// The spread of samples; `None` if there are none.
     pub fn of(samples: &[f64]) -> Option<Self> {
         let at = |q| quantile(samples, q).ok();
         let bootstrap = Bootstrap {
@@ -45,20 +45,20 @@ impl Spread {
     }
 }
 
-/// What somebody took in a round, and the machine's rates in it.
+/// The time of a contestant in a round, and the machine's rates in it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Round {
     /// Seconds.
     pub seconds: f64,
-    /// Floating-point operations that they stand for; 0 where that is not known.
+    /// Floating-point operations; 0 if unknown.
     pub work: f64,
-    /// Operations a second of matrix products: the faster of our own and PyTorch's.
+    /// Operations per second of matrix products: the faster of ours and PyTorch's.
     pub product: f64,
-    /// Bytes a second of a copy, those read and those written, if one was made.
+    /// Bytes per second of a copy, reads and writes together, if there is one.
     pub copy: Option<f64>,
 }
 
-/// The records of a page, of which later ones replace earlier ones.
+/// The records of a page; later ones replace earlier ones.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     records: Vec<BenchRecord>,
@@ -66,7 +66,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of records, in any order.
+    /// From records in any order.
     pub fn new(mut records: Vec<BenchRecord>) -> Self {
         records.sort_by(|a, b| a.date.cmp(&b.date));
         Self {
@@ -75,13 +75,13 @@ impl Measured {
         }
     }
 
-    /// The same, and what the arms are whose names records give.
+    /// The same, with the arms that records name.
     pub fn with_arms(mut self, arms: Vec<ArmSpec>) -> Self {
         self.arms = arms;
         self
     }
 
-    /// Those of its records that are wanted, and the same arms.
+    /// The selected records, with the same arms.
     pub fn only(&self, wanted: impl Fn(&BenchRecord) -> bool) -> Self {
         let records = self.records.iter().filter(|record| wanted(record));
         Self {
@@ -90,13 +90,13 @@ impl Measured {
         }
     }
 
-    /// The settings of an arm, where they are known.
+    /// The settings of an arm, if known.
     pub fn arm(&self, who: &str) -> Option<&ArmConfig> {
         let found = self.arms.iter().find(|arm| arm.id == who);
         found.map(|arm| &arm.config)
     }
 
-    /// The records, the oldest first.
+    /// The records, oldest first.
     pub fn records(&self) -> &[BenchRecord] {
         &self.records
     }
@@ -112,7 +112,8 @@ impl Measured {
             .find_map(|record| record.series.iter().find(wanted))
     }
 
-    /// Everybody's newest series of a scope, in the order of the newest record that has the scope.
+    /// The newest series of every contestant in a scope, in the order of the newest record with
+    /// that scope.
     fn of_scope(&self, scope: Scope) -> impl Iterator<Item = &Series> {
         self.records
             .iter()
@@ -129,7 +130,7 @@ impl Measured {
         all
     }
 
-    /// Who takes part in a scope, limits of the machine apart.
+    /// The contestants of a scope, without the limits of the machine.
     pub fn who(&self, scope: Scope) -> Vec<&str> {
         let limits = [machine::MATRIX, machine::TORCH_MATRIX, machine::COPY];
         let mut all: Vec<&str> = Vec::new();
@@ -141,7 +142,7 @@ impl Measured {
         all
     }
 
-    /// The parts that anybody has in a scope.
+    /// The parts in a scope.
     pub fn parts(&self, scope: Scope) -> Vec<&str> {
         let mut all: Vec<&str> = Vec::new();
         for one in self.of_scope(scope) {
@@ -152,7 +153,7 @@ impl Measured {
         all
     }
 
-    /// Each round of `who`, and what the machine reached in it: of the newest record that has both.
+    /// Each round of `who`, and the machine's rates in it, from the newest record that has both.
     pub fn rounds(&self, scope: Scope, who: &str, length: usize) -> Vec<Round> {
         let wanted = |one: &&Series, who: &str| {
             one.scope == scope.id() && one.who == who && one.part.is_empty() && one.length == length
@@ -185,7 +186,8 @@ impl Measured {
         Vec::new()
     }
 
-    /// The ratio of one at two lengths in each round; nothing where they come from different records.
+    /// The ratio of a contestant's times at two lengths in each round; empty if they are from
+    /// different records.
     pub fn growth(
         &self,
         scope: Scope,
@@ -196,7 +198,7 @@ impl Measured {
         self.quotients(scope, part, [(who, upper), (who, lower)])
     }
 
-    /// The ratio of two in each round; nothing where they come from different records.
+    /// The ratio of two contestants in each round; empty if they are from different records.
     pub fn ratio(
         &self,
         scope: Scope,
@@ -207,7 +209,7 @@ impl Measured {
         self.quotients(scope, part, [(upper, length), (lower, length)])
     }
 
-    /// What one has by what another has, in each round of the newest record that has both.
+    /// The quotient of two contestants in each round of the newest record that has both.
     fn quotients(&self, scope: Scope, part: &str, [upper, lower]: [(&str, usize); 2]) -> Vec<f64> {
         let wanted = |one: &&Series, (who, length): (&str, usize)| {
             one.scope == scope.id() && one.who == who && one.part == part && one.length == length
@@ -284,7 +286,7 @@ mod tests {
             ..Series::new("model", "dense", 16, "s")
         };
         record.series.push(own);
-        // A later record without PyTorch: its rounds are not those of the earlier one's products.
+        // A later record without PyTorch: its rounds do not have the earlier record's products.
         let mut later = record.clone();
         later.date = "2026-01-02".to_owned();
         later.series.remove(1);

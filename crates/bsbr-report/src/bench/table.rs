@@ -1,13 +1,13 @@
-//! Tables in Markdown whose columns are aligned, and what stands in their cells.
+//! Markdown tables with aligned columns, and their cells.
 
 use crate::bench::machine;
 use crate::bench::record::Series;
 use crate::bench::select::Spread;
 
-/// A cell for what is not there.
+/// The cell of a missing value.
 pub(super) const NOTHING: &str = "—";
 
-/// What tables call everybody.
+/// The name of a contestant in tables.
 pub fn label(who: &str) -> &str {
     match who {
         "torch-sdpa" => "PyTorch, SDPA",
@@ -20,12 +20,12 @@ pub fn label(who: &str) -> &str {
     }
 }
 
-/// A table: its title, what is to be known of it, and its cells, those of the head first.
+/// A table: title, note, and cells, with the head first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// The title.
     pub title: String,
-    /// What is to be known.
+    /// The note.
     pub note: String,
     /// Cells, row by row.
     pub rows: Vec<Vec<String>>,
@@ -112,7 +112,7 @@ pub(super) fn ratio(samples: &[f64]) -> String {
     }
 }
 
-/// Median and quartiles of what was measured in another unit, or why there is nothing.
+/// Median and quartiles of a series in another unit, or the reason why it is missing.
 pub(super) fn series(found: Option<&Series>, factor: f64) -> String {
     match found {
         Some(one) if one.samples.is_empty() => {
@@ -123,12 +123,12 @@ pub(super) fn series(found: Option<&Series>, factor: f64) -> String {
     }
 }
 
-/// The median, where there are samples.
+/// The median, if there are samples.
 pub(super) fn median(samples: &[f64]) -> Option<f64> {
     Spread::of(samples).map(|spread| spread.median)
 }
 
-/// A row: what it is of, then its other cells.
+/// A row: its name, then the other cells.
 pub(super) fn head(first: &str, others: impl IntoIterator<Item = String>) -> Vec<String> {
     [first.to_owned()].into_iter().chain(others).collect()
 }

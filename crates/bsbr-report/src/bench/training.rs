@@ -1,4 +1,4 @@
-//! A training step of a small model: cross entropy of the next token, and AdamW.
+//! A training step of a small model: next-token cross entropy and AdamW.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -16,7 +16,7 @@ pub const ROWS: usize = 8;
 /// Tokens of a row.
 pub const WINDOW: usize = 256;
 
-/// What records call our own.
+/// The name of our own model in records.
 pub const OURS: &str = "dense";
 
 /// Four layers of 256 dimensions, with the bundled model's vocabulary.

@@ -1,4 +1,4 @@
-//! A domain of texts from files: tokens to calibrate on, and others to measure on.
+//! A domain of texts from files: tokens for calibration, and others for measurement.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,14 @@ use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
 use crate::hash;
 
-/// The part of a file that is kept for calibration and for counting tokens: its first fifth.
+/// The inverse share of a file for calibration and token counts: its first fifth.
 pub(super) const TRAINING_SHARE: usize = 5;
 
-/// The most bytes of text that are taken of a file of several texts, or of a dataset's test split.
+/// The size limit of text from a file with several texts, or from a dataset's test split, in
+/// bytes.
 pub(super) const TEXT_BYTES: usize = 64 << 20;
 
-/// Bytes of text that are taken of a dataset's training split.
+/// The size limit of text from a dataset's training split, in bytes.
 const TRAINING_BYTES: usize = 2 << 20;
 
 /// Texts under one name.
@@ -24,21 +25,21 @@ const TRAINING_BYTES: usize = 2 << 20;
 pub(super) struct FileDomain {
     pub name: String,
     path: PathBuf,
-    /// Tokens that no text holds.
+    /// Tokens that are in no test text.
     pub training: Vec<u32>,
-    /// Tokens that texts are cut from.
+    /// Tokens of the test texts.
     test: Vec<u32>,
     originals: Originals,
 }
 
-/// What the original of texts holds, in words and bytes: what a perplexity is divided by.
+/// The size of the original texts in words and bytes: the divisor of a perplexity.
 #[derive(Debug, Clone)]
 enum Originals {
-    /// The texts of a file, of which any number of tokens is a passage.
+    /// The texts of a file; a passage may have any number of tokens.
     File(Vec<Document>),
-    /// The texts of a dataset, of which whole ones are a passage where one fits.
+    /// The texts of a dataset; a passage consists of whole texts if one fits.
     Dataset {
-        /// Where each document of `test` ends, and what the original of all up to there holds.
+        /// The end of each document of `test`, and the size of the originals up to it.
         extents: Vec<Extent>,
         /// The original of the first.
         first: String,
@@ -48,7 +49,7 @@ enum Originals {
 /// A document among the tokens of a file.
 #[derive(Debug, Clone, Copy)]
 struct Document {
-    /// Its first token, behind the end-of-text token that was put between it and the one before.
+    /// Its first token, after the end-of-text token that separates it from the previous one.
     start: usize,
     /// The token after its last.
     end: usize,
@@ -57,7 +58,7 @@ struct Document {
 }
 
 impl FileDomain {
-    /// SHA-256 of the name and of all tokens, as they were read.
+    /// SHA-256 of the name and of all tokens as read.
     pub fn hash(&self) -> String {
         let ids = self.training.iter().chain(&self.test);
         let bytes = self.name.bytes().chain(ids.flat_map(|id| id.to_le_bytes()));
@@ -94,11 +95,11 @@ impl FileDomain {
             ids.extend(tokenizer.end_of_text_id());
             start = ids.len();
         }
-        // What stands before the next document, where there is none.
+        // The separator before the next document, if there is none.
         ids.truncate(documents.last().map_or(0, |last| last.end));
         let training = ids.len() / TRAINING_SHARE;
         let test = ids.split_off(training);
-        // From here on places are those in `test`; a document that is cut has lost its beginning.
+        // From here on positions refer to `test`; a divided document has lost its start.
         documents.retain(|one| one.end > training);
         let documents = documents.into_iter().map(|one| {
             let whole = one.start >= training;
@@ -124,7 +125,7 @@ impl FileDomain {
         })
     }
 
-    /// The texts of a dataset; `None` where it is one of articles.
+    /// The texts of a dataset; `None` if it contains articles.
     pub fn of_dataset(
         tokenizer: &TextTokenizer,
         dataset: &LocalDataset,
@@ -162,7 +163,7 @@ impl FileDomain {
         }))
     }
 
-    /// What texts are cut from, in words.
+    /// A description of the test texts.
     pub fn describe(&self) -> String {
         match self.originals {
             Originals::File(_) => format!("the file {}, its last four fifths", self.name),
@@ -170,7 +171,7 @@ impl FileDomain {
         }
     }
 
-    /// What is never a text, in words.
+    /// A description of the training texts.
     pub fn describe_training(&self) -> String {
         match self.originals {
             Originals::File(_) => format!("the first fifth of {}", self.name),
@@ -178,7 +179,7 @@ impl FileDomain {
         }
     }
 
-    /// How many texts of `length` tokens there are, at most `wanted`.
+    /// The number of texts of `length` tokens, at most `wanted`.
     pub fn available(&self, length: usize, wanted: u64) -> Result<u64, ReportError> {
         match (self.test.len() / length.max(1)) as u64 {
             0 => Err(self.too_short(length, length)),
@@ -205,7 +206,7 @@ impl FileDomain {
         }
     }
 
-    /// The first documents, as many as fit into `tokens`, or as much of the first.
+    /// The first documents that fit into `tokens`, or a part of the first.
     pub fn passage(
         &self,
         tokenizer: &TextTokenizer,
@@ -229,7 +230,7 @@ impl FileDomain {
     }
 }
 
-/// What the originals of the documents that begin in `ids` hold, as far as they are in there.
+/// The size of the originals of the documents that begin in `ids`, as far as they are in it.
 fn of_file(
     tokenizer: &TextTokenizer,
     documents: &[Document],
@@ -250,7 +251,7 @@ fn of_file(
     Ok(extent)
 }
 
-/// As much of an article as people write in `length` bytes, up to the end of a word.
+/// The start of an article as normal text, at most `length` bytes, up to the end of a word.
 fn beginning(original: &str, length: usize) -> &str {
     let ends: Vec<usize> = original
         .split_whitespace()
@@ -263,7 +264,7 @@ fn beginning(original: &str, length: usize) -> &str {
     &original[..fitting.checked_sub(1).map_or(0, |last| ends[last])]
 }
 
-/// Words and bytes of a text that comes in pieces.
+/// Counts words and bytes of a text in pieces.
 #[derive(Debug, Default)]
 struct Counter {
     words: u64,

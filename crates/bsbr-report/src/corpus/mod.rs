@@ -1,4 +1,4 @@
-//! What the models read: storybook, text files, datasets, or ids without meaning.
+//! The input of models: storybook, text files, datasets, or random ids.
 
 mod domain;
 mod passage;
@@ -23,23 +23,23 @@ pub use passage::{Extent, Passage};
 /// Words of a storybook document in a [`Passage`].
 const PASSAGE_WORDS: usize = 700;
 
-/// What texts and articles are taken from; storybook where nothing else is named for either.
+/// The sources of texts and articles; the default of both is storybook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Texts {
-    /// Text files, each a domain of its own.
+    /// Text files, each a separate domain.
     pub files: Vec<PathBuf>,
-    /// Datasets: of texts, each a domain of its own, or of articles, of which there may be one.
+    /// Datasets: of texts, each a separate domain, or of articles, at most one.
     pub datasets: Vec<LocalDataset>,
 }
 
-/// Where texts come from.
+/// The source of texts.
 #[derive(Debug, Clone)]
 enum Source {
     Storybook,
     Files(Vec<FileDomain>),
 }
 
-/// Where articles to be summarised come from.
+/// The source of articles for summarisation.
 #[derive(Debug, Clone)]
 struct News {
     name: String,
@@ -61,9 +61,9 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Tokenizer`] where the tokenizer cannot encode it.
+    /// [`ReportError::Tokenizer`] if the tokenizer cannot encode it.
     pub fn storybook(tokenizer: TextTokenizer) -> Result<Self, ReportError> {
-        // A sample of the generator's output: other words make other records.
+        // A sample of the generator's output: a different generator gives a different hash.
         let mut sample = Vec::new();
         for domain in Domain::ALL {
             let text = Storybook::new(0).plain(Split::Test, domain, 0, 300).text;
@@ -79,14 +79,14 @@ impl Corpus {
         })
     }
 
-    /// Text files, each a domain of its own.
+    /// Text files, each a separate domain.
     ///
-    /// The first fifth of each file is for calibration and for counting tokens; the rest is cut
-    /// into texts.
+    /// The first fifth of each file is for calibration and token counts; the rest is divided into
+    /// texts.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where a file cannot be read or encoded.
+    /// [`ReportError`] if a file cannot be read or encoded.
     pub fn files(tokenizer: TextTokenizer, paths: &[PathBuf]) -> Result<Self, ReportError> {
         Self::open(
             tokenizer,
@@ -97,12 +97,11 @@ impl Corpus {
         )
     }
 
-    /// What `texts` names; storybook for what it does not name.
+    /// The texts and articles of `texts`; storybook by default.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where a file cannot be read or encoded, or there are two datasets of
-    /// articles.
+    /// [`ReportError`] if a file cannot be read or encoded, or there are two datasets of articles.
     pub fn open(tokenizer: TextTokenizer, texts: &Texts) -> Result<Self, ReportError> {
         let mut corpus = Self::storybook(tokenizer)?;
         let mut domains: Vec<FileDomain> = Vec::new();
@@ -121,7 +120,7 @@ impl Corpus {
                     second: news.name,
                 });
             }
-            // Articles are read when they are summarised, from files that nobody changes.
+            // Articles are read later, from files that do not change.
             hashes.push(hash::of_files(&news.files)?);
             corpus.news = Some(news);
         }
@@ -144,7 +143,7 @@ impl Corpus {
         &self.hash
     }
 
-    /// Whether texts are storybook's, of which there are as many as are asked for.
+    /// Whether texts are from storybook, which has no limit.
     pub fn is_storybook(&self) -> bool {
         matches!(self.source, Source::Storybook)
     }
@@ -154,7 +153,7 @@ impl Corpus {
         &self.tokenizer
     }
 
-    /// What the texts are, in words.
+    /// A description of the texts.
     pub fn describe(&self) -> String {
         let texts = match &self.source {
             Source::Storybook => "storybook, test split, one document a text".to_owned(),
@@ -169,7 +168,7 @@ impl Corpus {
         }
     }
 
-    /// What calibration and token counts are taken from, in words.
+    /// A description of the texts for calibration and token counts.
     pub fn describe_training(&self) -> String {
         match &self.source {
             Source::Storybook => "storybook, training split".to_owned(),
@@ -180,7 +179,7 @@ impl Corpus {
         }
     }
 
-    /// What choices are made on, in words.
+    /// A description of the texts for choices.
     pub fn describe_development(&self) -> String {
         match &self.source {
             Source::Storybook => "storybook, validation split".to_owned(),
@@ -199,11 +198,11 @@ impl Corpus {
         }
     }
 
-    /// How many texts of `length` tokens a domain has, at most `wanted`.
+    /// The number of texts of `length` tokens in a domain, at most `wanted`.
     ///
     /// # Errors
     ///
-    /// [`ReportError::ShortText`] where a file has none, and [`ReportError::NoDomain`].
+    /// [`ReportError::ShortText`] if a file has none, and [`ReportError::NoDomain`].
     pub fn available(&self, domain: &str, length: usize, wanted: u64) -> Result<u64, ReportError> {
         match self.domain(domain)? {
             Some(domain) => domain.available(length, wanted),
@@ -211,7 +210,7 @@ impl Corpus {
         }
     }
 
-    /// A domain of files or datasets; `None` where all are storybook's.
+    /// A domain of files or datasets; `None` for storybook.
     fn domain(&self, name: &str) -> Result<Option<&FileDomain>, ReportError> {
         let Source::Files(domains) = &self.source else {
             return Ok(None);
@@ -223,11 +222,11 @@ impl Corpus {
         found.map(Some).ok_or_else(missing)
     }
 
-    /// Text `index` of a domain, `length` tokens from its beginning.
+    /// The first `length` tokens of text `index` of a domain.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where it cannot be encoded or there is no such text.
+    /// [`ReportError`] if it cannot be encoded or does not exist.
     pub fn text(
         &self,
         seed: u64,
@@ -241,12 +240,12 @@ impl Corpus {
         }
     }
 
-    /// About `tokens` tokens of a domain to measure perplexity on: its first documents of the test
-    /// split, as many as fit, or as much of the first.
+    /// About `tokens` tokens of a domain for perplexity: the first documents of its test split that
+    /// fit, or a part of the first.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where they cannot be encoded.
+    /// [`ReportError`] if they cannot be encoded.
     pub fn passage(&self, seed: u64, domain: &str, tokens: usize) -> Result<Passage, ReportError> {
         if let Some(domain) = self.domain(domain)? {
             return domain.passage(&self.tokenizer, tokens);
@@ -271,17 +270,17 @@ impl Corpus {
         Ok(Passage::new(&self.tokenizer, &ids, extent))
     }
 
-    /// What articles are called in records.
+    /// The name of articles in records.
     pub fn articles_name(&self) -> String {
         let name = self.news.as_ref().map_or(STORYBOOK, |news| &news.name);
         format!("{name} articles")
     }
 
-    /// How many articles there are, at most `wanted`.
+    /// The number of articles, at most `wanted`.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Dataset`] where a file of them is not what it should be.
+    /// [`ReportError::Dataset`] if a file of them is invalid.
     pub fn articles(&self, wanted: u64) -> Result<u64, ReportError> {
         match &self.news {
             None => Ok(wanted),
@@ -293,8 +292,8 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Dataset`] where it cannot be read, and [`ReportError::NoArticle`] where there
-    /// is none.
+    /// [`ReportError::Dataset`] if it cannot be read, and [`ReportError::NoArticle`] if it does not
+    /// exist.
     pub fn article(&self, seed: u64, index: u64) -> Result<Article, ReportError> {
         let Some(news) = &self.news else {
             return Ok(Storybook::new(seed).article(Split::Test, index));
@@ -310,12 +309,12 @@ impl Corpus {
         }
     }
 
-    /// About `tokens` tokens that no test text contains, as texts of at most `length` tokens that
-    /// take turns between the domains.
+    /// About `tokens` tokens that are in no test text, as texts of at most `length` tokens from the
+    /// domains in turn.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where they cannot be encoded.
+    /// [`ReportError`] if they cannot be encoded.
     pub fn training(
         &self,
         seed: u64,
@@ -341,12 +340,12 @@ impl Corpus {
         }
     }
 
-    /// `count` texts of at most `length` tokens to make choices on, which take turns between the
-    /// domains; no test text contains any of them. Of files there may be fewer.
+    /// `count` texts of at most `length` tokens for choices, from the domains in turn; none is in a
+    /// test text. Files may have fewer.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where they cannot be encoded.
+    /// [`ReportError`] if they cannot be encoded.
     pub fn development(
         &self,
         seed: u64,
@@ -373,12 +372,12 @@ impl Corpus {
         }
     }
 
-    /// `windows` windows of `window` tokens to fine-tune on, which no test text contains, and
-    /// `held_out` to validate on; of files as many as there are.
+    /// `windows` windows of `window` tokens for fine-tuning, which are in no test text, and
+    /// `held_out` for validation; files may have fewer.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where they cannot be encoded, or there is not one.
+    /// [`ReportError`] if they cannot be encoded, or there are none.
     pub fn windows(
         &self,
         seed: u64,
@@ -405,7 +404,7 @@ impl Corpus {
         index: u64,
         length: usize,
     ) -> Result<Vec<u32>, ReportError> {
-        // A word is at least a token.
+        // A word has at least one token.
         let text = Storybook::new(seed)
             .plain(split, domain, index, length)
             .text;
@@ -423,14 +422,14 @@ impl Corpus {
     }
 }
 
-/// Ids without meaning, uniform over the vocabulary.
+/// Random ids, uniform over the vocabulary.
 pub fn random(seed: u64, index: u64, vocabulary: usize, length: usize) -> Vec<u32> {
     let seed = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     random_ids(seed, u32::try_from(vocabulary).unwrap_or(u32::MAX), length)
 }
 
 impl News {
-    /// The articles of a dataset; `None` where it is one of texts.
+    /// The articles of a dataset; `None` if it contains texts.
     fn of(dataset: &LocalDataset) -> Option<Self> {
         match &dataset.spec.columns {
             Columns::Lines { .. } => None,
@@ -449,7 +448,7 @@ impl News {
     }
 }
 
-/// Numbers domains of the same name, or of names that records would have the same file for.
+/// Numbers domains with equal names, or with names that give equal record names.
 fn name_apart(domains: &mut [FileDomain]) {
     for index in 1..domains.len() {
         let (before, rest) = domains.split_at_mut(index);
@@ -466,7 +465,7 @@ fn name_apart(domains: &mut [FileDomain]) {
     }
 }
 
-/// The domain of storybook that is called so.
+/// The storybook domain of this name.
 fn named(name_of: &str) -> Domain {
     let found = Domain::ALL.into_iter().find(|one| name(*one) == name_of);
     found.unwrap_or_default()
@@ -482,7 +481,7 @@ fn name(domain: Domain) -> &'static str {
     }
 }
 
-/// The files of a model folder that decide what it is.
+/// The files of a model folder that determine the model.
 pub fn model_files(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let listing = std::fs::read_dir(folder).map_err(|source| ReportError::Read {
         path: folder.to_owned(),

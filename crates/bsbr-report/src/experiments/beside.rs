@@ -1,4 +1,4 @@
-//! Models beside the dense one, on one text.
+//! Comparison of models with the dense one, on one text.
 
 use bsbr_gpt2::Gpt2;
 use bsbr_metrics::MetricError;
@@ -7,7 +7,7 @@ use crate::compare::{self, LogitScore, States};
 use crate::error::ReportError;
 use crate::record::Measurement;
 
-/// The dense model's states on a text, or why it cannot take it.
+/// The dense model's states on a text, or why it cannot read it.
 pub(super) struct Reference<'a> {
     model: &'a Gpt2,
     ids: &'a [u32],
@@ -25,8 +25,9 @@ impl<'a> Reference<'a> {
         Ok(Self { model, ids, states })
     }
 
-    /// Fills the measurement of each model with what `fill` makes of the scores of all positions
-    /// and of the cosines of the final hidden states; where there is neither, it says why.
+    /// Fills the measurement of each model with the results of `fill` from the scores of all
+    /// positions and the cosines of the final hidden states, or with the reason why they are
+    /// missing.
     pub(super) fn compare<T: Send>(
         &self,
         models: &[Result<Gpt2, String>],

@@ -1,4 +1,4 @@
-//! What experiments have in common.
+//! Shared parts of experiments.
 
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 
@@ -9,10 +9,11 @@ use crate::record::Measurement;
 use crate::rounds::wait_for;
 use crate::spec::{ArmSpec, Spec, dense};
 
-/// Tokens of the pass before an arm's first sample, which is not timed.
+/// Tokens of the untimed pass before an arm's first sample.
 const WARM_UP: usize = 64;
 
-/// Texts of all domains as units; with fewer texts than domains, the first domains have one each.
+/// Texts of all domains as units; if there are fewer texts than domains, the first domains have
+/// one each.
 pub(super) fn in_turns(
     lab: &Lab,
     length: usize,
@@ -33,13 +34,13 @@ pub(super) fn in_turns(
     Ok(units)
 }
 
-/// The place of the dense model among arms.
+/// The index of the dense model among arms.
 pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
     let dense = dense(arms)?;
     arms.iter().position(|arm| arm.id == dense.id)
 }
 
-/// Each arm's model, ready to be timed, or why it cannot be had.
+/// Each arm's model, ready for timing, or why it is missing.
 pub(super) fn ready_models(
     spec: &Spec,
     lab: &Lab,
@@ -49,7 +50,7 @@ pub(super) fn ready_models(
     let ready = |arm: &ArmSpec| {
         let model = lab.model_for_any_length(arm, spec.method.seed, extension)?;
         let warm = warm.as_ref().map_err(ToString::to_string)?;
-        // What a model cannot take is said of each sample.
+        // What a model cannot read is reported for each sample.
         let _ = model
             .hidden_states(warm)
             .map(|hidden| wait_for(model.last_logits(hidden)));
@@ -67,7 +68,7 @@ pub(super) fn of_dense<'a>(
     measurements.iter().find(|one| one.arm == dense.id)
 }
 
-/// Sets `quantity.minus_dense` for each measurement of one sample, from what the dense arm got.
+/// Sets `quantity.minus_dense` for each measurement of one sample, relative to the dense arm.
 pub(super) fn beside_dense(
     measurements: &mut [Measurement],
     arms: &[ArmSpec],
@@ -88,7 +89,7 @@ pub(super) fn beside_dense(
     }
 }
 
-/// The domains, with what each has of `count` texts that take turns between them.
+/// The domains, and the share of each in `count` texts from the domains in turn.
 pub(super) fn shares(
     lab: &Lab,
     length: usize,

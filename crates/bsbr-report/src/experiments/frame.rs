@@ -1,4 +1,4 @@
-//! What every experiment has.
+//! The common part of all experiments.
 
 use serde::de::DeserializeOwned;
 
@@ -7,8 +7,7 @@ use crate::experiment::Unit;
 use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 
-/// A specification with its settings and counts as the experiment's own types, and what else the
-/// experiment keeps.
+/// A specification with typed settings and counts, and the experiment's own state.
 #[derive(Debug)]
 pub struct Frame<S, C, X = ()> {
     pub(crate) spec: Spec,
@@ -34,7 +33,7 @@ impl<S: DeserializeOwned, C: DeserializeOwned> Frame<S, C> {
 }
 
 impl<S, C, X> Frame<S, C, X> {
-    /// The same with what else the experiment keeps.
+    /// The same with the experiment's own state.
     pub(crate) fn with<Y>(self, own: Y) -> Frame<S, C, Y> {
         Frame {
             spec: self.spec,
@@ -53,7 +52,7 @@ impl<S, C, X> Frame<S, C, X> {
         }
     }
 
-    /// Refuses a specification where a condition is not met.
+    /// Refuses a specification if a condition is not met.
     ///
     /// # Errors
     ///
@@ -74,7 +73,7 @@ impl<S, C, X> Frame<S, C, X> {
         }
     }
 
-    /// Refuses lengths of which there is none, or one that is 0.
+    /// Refuses an empty list of lengths, or a length of 0.
     ///
     /// # Errors
     ///
@@ -85,7 +84,7 @@ impl<S, C, X> Frame<S, C, X> {
         self.require(sound, "settings", message)
     }
 
-    /// Refuses what is timed beside the arms where it is not known.
+    /// Refuses unknown baselines of timing.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The experiments: each a specification and a small module.
+//! The experiments: each has a specification and a small module.
 
 pub mod agreement;
 pub mod attention_maps;
@@ -25,23 +25,23 @@ use crate::error::ReportError;
 use crate::experiment::Experiment;
 use crate::spec::Spec;
 
-/// How an experiment is made from its specification.
+/// Builds an experiment from its specification.
 type Make = fn(Spec) -> Result<Box<dyn Experiment>, ReportError>;
 
-/// An experiment as the crate knows it.
+/// An experiment in the crate's list.
 struct Known {
     name: &'static str,
-    /// Part of the hash of a record; rises whenever the same specification would give other numbers.
+    /// Part of the hash of a record; raise it when the same specification gives other numbers.
     version: u32,
-    /// Settings and counts that say which units there are, and nothing of what is measured in one.
+    /// Settings and counts that determine the units, but not what a unit measures.
     amounts: &'static [&'static str],
     make: Make,
 }
 
-/// Amounts of an experiment on one setting at several values.
+/// Amounts of an experiment that sweeps one setting.
 const SWEEP: &[&str] = &["texts", "questions", "per_unit"];
 
-/// Amounts of what is measured in processes.
+/// Amounts of measurements in processes.
 const PROCESSES: &[&str] = &["lengths", "processes"];
 
 /// Every experiment.
@@ -117,17 +117,17 @@ pub fn names() -> Vec<&'static str> {
 ///
 /// # Errors
 ///
-/// [`ReportError::UnknownExperiment`] where there is none of that name.
+/// [`ReportError::UnknownExperiment`] if there is no such experiment.
 pub fn version(name: &str) -> Result<u32, ReportError> {
     find(name).map(|one| one.version)
 }
 
-/// Settings and counts that say which units there are, and nothing of what is measured in one:
-/// records stay good where these change.
+/// Settings and counts that determine the units, but not what a unit measures: records stay valid
+/// when these change.
 ///
 /// # Errors
 ///
-/// [`ReportError::UnknownExperiment`] where there is none of that name.
+/// [`ReportError::UnknownExperiment`] if there is no such experiment.
 pub fn amounts(name: &str) -> Result<&'static [&'static str], ReportError> {
     find(name).map(|one| one.amounts)
 }
@@ -136,7 +136,7 @@ pub fn amounts(name: &str) -> Result<&'static [&'static str], ReportError> {
 ///
 /// # Errors
 ///
-/// [`ReportError`] where its settings or counts are wrong.
+/// [`ReportError`] if its settings or counts are invalid.
 pub fn build(spec: &Spec) -> Result<Box<dyn Experiment>, ReportError> {
     (find(&spec.method.experiment)?.make)(spec.clone())
 }

@@ -1,4 +1,4 @@
-//! A model on its way through its layers, whose attention is looked at.
+//! A forward pass layer by layer, with access to the attention.
 
 use bsbr_attention::{Attention, AttentionInput};
 use bsbr_gpt2::{Gpt2, TokenBatch};
@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::error::ReportError;
 
-/// A model, and how far it has come with a text.
+/// A model, and its position in a forward pass.
 #[derive(Debug)]
 pub(super) struct Watched {
     model: Gpt2,
@@ -23,7 +23,7 @@ impl Watched {
         }
     }
 
-    /// Goes through a layer, and gives its attention and what that read.
+    /// Runs a layer, and returns its attention and the attention's input.
     pub(super) fn layer(
         &mut self,
         layer: usize,

@@ -1,4 +1,4 @@
-//! Articles with two summaries each, in an order that says nothing.
+//! Articles with two summaries each, in an order that reveals nothing.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use crate::record::Records;
 pub struct Ballot {
     /// SHA-256 of the pair and all three texts.
     pub id: String,
-    /// Which article.
+    /// The article's index.
     pub article: u64,
     /// The article.
     pub text: String,
-    /// Whose summaries, sorted.
+    /// The models of the summaries, sorted.
     pub pair: [String; 2],
-    /// Whose summaries, as they are shown: left, right.
+    /// The models of the summaries as shown: left, right.
     pub order: [String; 2],
-    /// The summaries, as they are shown.
+    /// The summaries as shown.
     pub summaries: [String; 2],
 }
 
-/// Names of the summaries that records have, in the order in which they have them.
+/// Names of the models with summaries in the records, in order.
 pub(super) fn names(records: &Records) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for one in records.measurements() {
@@ -34,17 +34,17 @@ pub(super) fn names(records: &Records) -> Vec<&str> {
     names
 }
 
-/// The ballots of a pair, in the order in which a judge sees them.
+/// The ballots of a pair, in a judge's order.
 ///
-/// The place of an article, and which summary is on the left, come from SHA-256 of the seed, the
-/// judge and the ballot: the same whenever they are made, also when articles are added.
+/// The position of an article, and the summary on the left, follow from SHA-256 of the seed, the
+/// judge and the ballot. They are reproducible, also when articles are added.
 pub fn ballots(records: &Records, pair: [&str; 2], seed: u64, judge: &str) -> Vec<Ballot> {
     let mut ballots: Vec<(String, Ballot)> = sorted(records, pair)
         .into_iter()
         .map(|mut ballot| {
             let words = format!("{seed}\n{judge}\n{}", ballot.id);
             let place = hash::of_bytes(words.as_bytes());
-            // Of the last digit, for the first ones decide on the place.
+            // From the last digit, because the first ones determine the position.
             if place.ends_with(|c: char| "13579bdf".contains(c)) {
                 ballot.order.reverse();
                 ballot.summaries.reverse();
@@ -56,12 +56,12 @@ pub fn ballots(records: &Records, pair: [&str; 2], seed: u64, judge: &str) -> Ve
     ballots.into_iter().map(|(_, ballot)| ballot).collect()
 }
 
-/// The ballots of a pair by article, as the sorted pair has them.
+/// The ballots of a pair by article, in the order of the sorted pair.
 pub(super) fn sorted(records: &Records, mut pair: [&str; 2]) -> Vec<Ballot> {
     pair.sort_unstable();
     let mut articles: BTreeMap<u64, [Option<&str>; 3]> = BTreeMap::new();
     for one in records.measurements() {
-        // The same models may have been measured on something else under the same index.
+        // The same models may have been measured on other data under the same index.
         let Some(summary) = one.texts.get(SUMMARY).map(String::as_str) else {
             continue;
         };
@@ -93,7 +93,7 @@ pub(super) fn sorted(records: &Records, mut pair: [&str; 2]) -> Vec<Ballot> {
 }
 
 fn id(pair: &[String; 2], article: &str, summaries: [&str; 2]) -> String {
-    // Lengths in front, so that no two ballots give the same bytes.
+    // Lengths come first, so that no two ballots give the same bytes.
     let mut bytes = Vec::new();
     for text in [&pair[0], &pair[1], article, summaries[0], summaries[1]] {
         bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());

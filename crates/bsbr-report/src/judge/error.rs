@@ -1,22 +1,22 @@
-//! What can go wrong between records and votes.
+//! Errors between records and votes.
 
 use std::path::PathBuf;
 
 use crate::error::ReportError;
 
-/// Ballots that cannot be made, or a vote that cannot be taken.
+/// Ballots that cannot be made, or a vote that cannot be accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     /// Records or votes that cannot be read or written.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// There is nothing to judge.
+    /// No summaries to judge.
     #[error("{path} has no summaries; run the experiment `summarisation` into that folder first")]
     NoSummaries {
         /// The folder of results.
         path: PathBuf,
     },
-    /// Records that do not belong together.
+    /// Records of different runs.
     #[error(
         "{path} has summaries of more than one run, by other methods or models; delete the records \
          that are out of date, or run the experiment into another folder"
@@ -25,30 +25,30 @@ pub enum JudgeError {
         /// The folder of results.
         path: PathBuf,
     },
-    /// A summary that the records do not have.
+    /// A summary that is not in the records.
     #[error("no summaries are called `{name}`; there are {known}")]
     UnknownSummary {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
-    /// A pair of one.
+    /// A pair of equal names.
     #[error("`{name}` cannot be compared with itself; name two summaries")]
     SamePair {
         /// The name.
         name: String,
     },
-    /// A judge's name that cannot be recorded.
+    /// An invalid name of a judge.
     #[error(
         "a judge's name has 1 to {} characters that can be printed",
         super::MAX_NAME
     )]
     Name,
-    /// A vote on what this session does not show.
+    /// A vote on a ballot that is not in this session.
     #[error("this vote is on no pair of summaries that is judged here")]
     UnknownBallot,
-    /// A second vote.
+    /// A second vote on a ballot.
     #[error("there is a vote of yours on these two summaries already")]
     JudgedAlready,
 }

@@ -1,4 +1,4 @@
-//! The page that a judge sees: it never says whose the summaries are.
+//! The page for judges, without the names of the models.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -20,7 +20,7 @@ pub fn page(session: &Session) -> String {
     }
 }
 
-/// A page that says what went wrong, with the way back.
+/// A page with an error message and a link back.
 pub fn problem(message: &str) -> String {
     framed(html! {
         h1 { "That did not work" }
@@ -67,7 +67,7 @@ fn ballot_of(ballot: &Ballot, progress: &str) -> Markup {
                 kbd { "↓" } " and " kbd { "↑" } " move the article."
             }
         }
-        // What has the focus is what the arrows move.
+        // The focused element receives the arrow keys.
         article tabindex="0" autofocus {
             h2 { "Article" }
             @for line in ballot.text.lines() { p { (line) } }

@@ -1,4 +1,4 @@
-//! A judge at work.
+//! A judge's session.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::reproduce::RECORDS;
 use crate::spec::dense;
 use crate::store::Store;
 
-/// Characters of the longest name of a judge.
+/// The length limit of a judge's name, in characters.
 pub const MAX_NAME: usize = 64;
 
-/// One judge, one pair, and the articles that are left.
+/// One judge, one pair, and the remaining articles.
 #[derive(Debug)]
 pub struct Session {
     judge: String,
@@ -27,14 +27,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins, or goes on where the judge stopped.
+    /// Starts a session, or resumes the judge's earlier one.
     ///
-    /// `results` is the folder of a run. Of the pair, the first defaults to the default arm and the
+    /// `results` is the folder of a run. The first of the pair defaults to the default arm, the
     /// second to the dense one.
     ///
     /// # Errors
     ///
-    /// [`JudgeError`] where the folder has no such summaries or the votes cannot be read.
+    /// [`JudgeError`] if the folder has no such summaries or the votes cannot be read.
     pub fn open(results: &Path, pair: [Option<&str>; 2], judge: &str) -> Result<Self, JudgeError> {
         let judge = judge.trim();
         let printed = !judge.chars().any(char::is_control);
@@ -67,27 +67,26 @@ impl Session {
         &self.judge
     }
 
-    /// What is to be judged next; `None` at the end.
+    /// The next ballot; `None` at the end.
     pub fn next(&self) -> Option<&Ballot> {
         self.ballots
             .iter()
             .find(|one| !self.judged.contains(&one.id))
     }
 
-    /// Ballots judged, and all.
+    /// The numbers of judged ballots and of all ballots.
     pub fn progress(&self) -> (usize, usize) {
         let judged = self.ballots.iter();
         let judged = judged.filter(|one| self.judged.contains(&one.id)).count();
         (judged, self.ballots.len())
     }
 
-    /// Records what the judge says of a ballot.
+    /// Records the judge's choice for a ballot.
     ///
     /// # Errors
     ///
-    /// [`JudgeError::UnknownBallot`] where it is not of this session,
-    /// [`JudgeError::JudgedAlready`] where it was judged, [`JudgeError::Report`] where the vote
-    /// cannot be written.
+    /// [`JudgeError::UnknownBallot`] if it is not in this session, [`JudgeError::JudgedAlready`] if
+    /// it was judged, [`JudgeError::Report`] if the vote cannot be written.
     pub fn vote(&mut self, ballot: &str, choice: Choice) -> Result<(), JudgeError> {
         let found = self.ballots.iter().find(|one| one.id == ballot);
         let ballot = found.ok_or(JudgeError::UnknownBallot)?;
@@ -109,8 +108,8 @@ impl Session {
     }
 }
 
-/// The records that have both summaries, the pair and the seed: of the first experiment that has
-/// them, or why the first experiment with records does not.
+/// The records with both summaries, the pair and the seed, from the first experiment that has them;
+/// or the error of the first experiment with records.
 fn summaries(
     results: &Path,
     asked: [Option<&str>; 2],
@@ -133,7 +132,7 @@ fn summaries(
     Err(refused.unwrap_or_else(|| JudgeError::NoSummaries { path: path() }))
 }
 
-/// The pair asked for, if there are such summaries.
+/// The requested pair, if there are such summaries.
 fn chosen(
     records: &Records,
     first: &Record,

@@ -1,4 +1,4 @@
-//! What the votes say.
+//! Counts of votes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,25 +15,26 @@ const CONFIDENCE: f64 = 0.95;
 /// The votes on a pair.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Votes for each of the pair, in its order.
+    /// Votes for each of the pair, in order.
     pub wins: [u64; 2],
     /// Votes without a preference.
     pub neither: u64,
-    /// Who voted.
+    /// The judges.
     pub judges: BTreeSet<String>,
 }
 
 impl Tally {
-    /// All votes.
+    /// The number of all votes.
     pub fn votes(&self) -> u64 {
         self.wins[0] + self.wins[1] + self.neither
     }
 
-    /// The share of one of the pair, 0 or 1, in the votes with a preference, with Wilson's interval.
+    /// The share of one of the pair, 0 or 1, among the votes with a preference, with Wilson's
+    /// interval.
     ///
     /// # Errors
     ///
-    /// Why there is none, as a table should say it.
+    /// Why there is none, as text for a table.
     pub fn preference(&self, of: usize) -> Result<Estimate, String> {
         if self.votes() == 0 {
             return Err("no votes yet".to_owned());
@@ -56,12 +57,12 @@ impl Tally {
 pub struct Tallies {
     /// By pair, sorted.
     pub pairs: BTreeMap<[String; 2], Tally>,
-    /// Votes on summaries that the records do not have any more.
+    /// Number of votes on summaries that are no longer in the records.
     pub stale: usize,
 }
 
 impl Tallies {
-    /// The votes between two, and the place of `one` in their pair.
+    /// The votes between two models, and the index of `one` in their pair.
     pub fn between(&self, one: &str, other: &str) -> (Tally, usize) {
         let mut pair = [one.to_owned(), other.to_owned()];
         pair.sort_unstable();
@@ -70,7 +71,7 @@ impl Tallies {
     }
 }
 
-/// Counts the votes on summaries that records have: of each judge the first on each ballot.
+/// Counts the votes on summaries in the records: for each judge, the first on each ballot.
 pub fn tally(records: &Records) -> Tallies {
     let mut tallies = Tallies::default();
     let mut known: BTreeMap<&[String; 2], BTreeSet<String>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The file of votes: one JSON object a line, appended and never changed.
+//! The file of votes: one JSON object per line, append-only.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::error::ReportError;
 /// The file of votes within the folder of results.
 pub const VOTES: &str = "votes.jsonl";
 
-/// What a judge said.
+/// A judge's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
@@ -24,7 +24,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// The choice that forms and files call `name`.
+    /// The choice with this name in forms and files.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "left" => Some(Self::Left),
@@ -35,30 +35,30 @@ impl Choice {
     }
 }
 
-/// What one judge said of one ballot.
+/// One judge's vote on one ballot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vote {
-    /// Who.
+    /// The judge.
     pub judge: String,
-    /// Whose summaries, sorted.
+    /// The models of the summaries, sorted.
     pub pair: [String; 2],
-    /// Which article.
+    /// The article's index.
     pub article: u64,
-    /// Whose summaries, as they were shown: left, right.
+    /// The models of the summaries as shown: left, right.
     pub order: [String; 2],
-    /// What was said.
+    /// The choice.
     pub choice: Choice,
-    /// When, in UTC.
+    /// The time, in UTC.
     pub time: String,
-    /// What the order came from.
+    /// The seed of the order.
     pub seed: u64,
-    /// SHA-256 of what was judged.
+    /// SHA-256 of the judged texts.
     pub ballot: String,
 }
 
 impl Vote {
-    /// Whose summary was preferred.
+    /// The model whose summary was preferred.
     pub fn preferred(&self) -> Option<&str> {
         match self.choice {
             Choice::Left => Some(&self.order[0]),
@@ -68,13 +68,13 @@ impl Vote {
     }
 }
 
-/// The votes of a file; none where there is no file.
+/// The votes of a file; empty without a file.
 ///
-/// A last line that was cut short, when it was being written, is no vote.
+/// An incomplete last line is ignored.
 ///
 /// # Errors
 ///
-/// [`ReportError::Votes`] names the line that is no vote.
+/// [`ReportError::Votes`] names the invalid line.
 pub fn read_votes(path: &Path) -> Result<Vec<Vote>, ReportError> {
     match path.is_file() {
         true => parse(path, whole(&read(path)?)),
@@ -89,7 +89,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ReportError> {
     })
 }
 
-/// The lines that were written to their end.
+/// The complete lines.
 fn whole(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|&byte| byte == b'\n');
     bytes
@@ -120,7 +120,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Vote>, ReportError> {
         .collect()
 }
 
-/// A file that votes are appended to.
+/// An append-only file of votes.
 #[derive(Debug)]
 pub struct VoteFile {
     path: PathBuf,
@@ -128,13 +128,13 @@ pub struct VoteFile {
 }
 
 impl VoteFile {
-    /// Opens the file, or makes it, and gives the votes that it has.
+    /// Opens or creates the file, and returns its votes.
     ///
-    /// A last line that was cut short is removed: it was never a vote.
+    /// An incomplete last line is removed.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where the file cannot be read or written, or a line is no vote.
+    /// [`ReportError`] if the file cannot be read or written, or a line is invalid.
     pub fn open(path: &Path) -> Result<(Self, Vec<Vote>), ReportError> {
         let failed = |source| ReportError::Write {
             path: path.to_owned(),
@@ -161,7 +161,7 @@ impl VoteFile {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Write`] where it cannot be written.
+    /// [`ReportError::Write`] if it cannot be written.
     pub fn append(&mut self, vote: &Vote) -> Result<(), ReportError> {
         let mut line = serde_json::to_vec(vote)?;
         line.push(b'\n');
@@ -172,7 +172,8 @@ impl VoteFile {
             .write_all(&line)
             .and_then(|()| self.file.sync_data());
         written.map_err(|source| {
-            // What is left of a line would spoil the next one. Where it stays, [`Self::open`] sees it.
+            // A partial line would corrupt the next one. If it cannot be removed, [`Self::open`]
+            // removes it.
             if let Ok(before) = before {
                 let _ = self.file.set_len(before.len());
             }

@@ -1,4 +1,4 @@
-//! The overview as `assets/overview.toml` has it.
+//! The overview as defined in `assets/overview.toml`.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use crate::reported::Form;
 use crate::spec::{Spec, parse, read, spec_error};
 use crate::verdict::Bounds;
 
-/// What `assets/overview.toml` has: the first screen, and the report's conclusions.
+/// The contents of `assets/overview.toml`: the first screen, and the report's conclusions.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overview {
     /// A few numbers of the default arm.
     #[serde(default, rename = "card")]
     pub cards: Vec<CardSpec>,
-    /// Two numbers of every arm, one against the other.
+    /// Plots of two numbers of every arm.
     #[serde(default, rename = "scatter")]
     pub scatters: Vec<ScatterSpec>,
-    /// What the report concludes.
+    /// The report's conclusions.
     #[serde(default, rename = "conclusion")]
     pub conclusions: Vec<Conclusion>,
 }
@@ -31,7 +31,7 @@ pub struct Overview {
 pub struct CardSpec {
     /// The question.
     pub title: String,
-    /// The numbers, the first one large.
+    /// The numbers; the first one is shown large.
     #[serde(rename = "number")]
     pub numbers: Vec<NumberSpec>,
 }
@@ -40,81 +40,81 @@ pub struct CardSpec {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NumberSpec {
-    /// What it is.
+    /// Its description.
     pub text: String,
-    /// Whose records are read.
+    /// The experiment of its records.
     pub experiment: String,
-    /// What is measured.
+    /// The measured quantity.
     pub measure: Measure,
-    /// How it is written.
+    /// Its format.
     #[serde(default)]
     pub form: Form,
-    /// The arm; the default one where nothing is said.
+    /// The arm; the default arm if absent.
     #[serde(default = "default_arm")]
     pub arm: String,
-    /// Arms whose values are told with it.
+    /// Other arms whose values are shown too.
     #[serde(default)]
     pub beside: Vec<String>,
 }
 
-/// A point for each arm.
+/// A plot with a point for each arm.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScatterSpec {
-    /// What stands above it.
+    /// Its title.
     pub title: String,
-    /// To the right.
+    /// The horizontal coordinate.
     pub x: NumberSpec,
-    /// Upwards.
+    /// The vertical coordinate.
     pub y: NumberSpec,
 }
 
-/// What the report concludes, and what it rests on.
+/// A conclusion of the report, and the statements that support it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conclusion {
-    /// In words.
+    /// The text.
     pub text: String,
-    /// Claims that decide, and observations that do not.
+    /// Claims, which decide, and observations, which do not.
     #[serde(rename = "claim")]
     pub statements: Vec<Statement>,
 }
 
-/// A claim or observation, and what of ours decides on it.
+/// A claim or observation, and the measurement that decides it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
-    /// In words.
+    /// The text.
     pub text: String,
-    /// Whether it is shown without deciding on the conclusion.
+    /// Whether it is shown without affecting the conclusion.
     #[serde(default)]
     pub observation: bool,
-    /// Whose records are read.
+    /// The experiment of its records.
     pub experiment: String,
     /// The arm whose value decides.
     #[serde(default = "default_arm")]
     pub arm: String,
-    /// Arms whose values are told with it.
+    /// Other arms whose values are shown too.
     #[serde(default)]
     pub beside: Vec<String>,
-    /// What the records must be of.
+    /// The required device of the records.
     #[serde(default)]
     pub device: Option<On>,
-    /// What is measured.
+    /// The measured quantity.
     pub measure: Measure,
-    /// The least value that holds.
+    /// The minimum that holds.
     #[serde(default)]
     pub at_least: Option<f64>,
-    /// The greatest value that holds.
+    /// The maximum that holds.
     #[serde(default)]
     pub at_most: Option<f64>,
-    /// How values are written.
+    /// The format of values.
     #[serde(default)]
     pub form: Form,
-    /// The report's figure, as `row:column` of `report.toml`.
+    /// The report's figure, as `row:column` in `report.toml`.
     #[serde(default)]
     pub reported: Option<String>,
-    /// What else a reader must know.
+    /// Additional information for the reader.
     #[serde(default)]
     pub note: Option<String>,
 }
@@ -133,33 +133,33 @@ fn default_arm() -> String {
     "lookups".to_owned()
 }
 
-/// What is measured of an arm.
+/// A measured number of an arm.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Measure {
-    /// What a goal of the experiment's specification names, with its limits.
+    /// A goal of the experiment's specification, with its limits.
     Goal(String),
-    /// Tokens a second of what takes a quantity's seconds.
+    /// Tokens per second, from a quantity in seconds.
     Rate {
         /// The quantity.
         quantity: String,
-        /// Tokens of a sequence.
+        /// Tokens per sequence.
         length: usize,
-        /// Where sequences come from.
+        /// The source of the sequences.
         source: String,
     },
-    /// Numbers that the arm's cache keeps of so many tokens, as a share of dense, by definition.
+    /// The size of the arm's cache at this length relative to dense, by definition.
     Cache {
         /// Tokens.
         length: usize,
     },
     /// The mean of a quantity over samples.
     Mean {
-        /// The quantity, as records name it.
+        /// The quantity's name in records.
         quantity: String,
-        /// Tokens of a sequence.
+        /// Tokens per sequence.
         length: usize,
-        /// Where sequences come from; texts where absent.
+        /// The source of the sequences; texts if absent.
         #[serde(default)]
         source: Option<String>,
     },
@@ -167,9 +167,9 @@ pub enum Measure {
     Ratio {
         /// The quantity.
         quantity: String,
-        /// Tokens of a sequence.
+        /// Tokens per sequence.
         length: usize,
-        /// Where sequences come from; texts where absent.
+        /// The source of the sequences; texts if absent.
         #[serde(default)]
         source: Option<String>,
         /// The other arm.
@@ -179,32 +179,32 @@ pub enum Measure {
     Crossover {
         /// The quantity.
         quantity: String,
-        /// Where sequences come from.
+        /// The source of the sequences.
         source: String,
         /// The other arm.
         over: String,
     },
-    /// b of a·nᵇ.
+    /// b in a·nᵇ.
     Exponent {
         /// The quantity.
         quantity: String,
-        /// Where sequences come from.
+        /// The source of the sequences.
         source: String,
-        /// The shortest length that is fitted.
+        /// The shortest length of the fit.
         from: usize,
     },
-    /// The share of votes for the arm's summaries, those without a preference left out.
+    /// The share of votes for the arm's summaries among the votes with a preference.
     Preference {
-        /// The arm whose summaries were shown beside.
+        /// The arm of the other summaries.
         over: String,
     },
-    /// The share of the way from one arm's mean to another's, on the same samples.
+    /// The position between two other arms' means, on the same samples.
     Gap {
         /// The quantity.
         quantity: String,
-        /// Tokens of a sequence.
+        /// Tokens per sequence.
         length: usize,
-        /// Where sequences come from; texts where absent.
+        /// The source of the sequences; texts if absent.
         #[serde(default)]
         source: Option<String>,
         /// The arm at 0.
@@ -215,7 +215,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// The quantity that it reads; `None` where it reads none, or a goal's.
+    /// The quantity that it reads; `None` if it reads none, or a goal's.
     pub fn quantity(&self) -> Option<&str> {
         match self {
             Self::Mean { quantity, .. }
@@ -234,7 +234,7 @@ impl Overview {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where it cannot be read, or a statement has no limit or too many.
+    /// [`ReportError`] if it cannot be read, or a statement has no limit or too many.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let overview: Self = parse(path, &read(path)?)?;
         let statements = overview.conclusions.iter().flat_map(|one| &one.statements);
@@ -249,11 +249,11 @@ impl Overview {
         Ok(overview)
     }
 
-    /// Checks that every quantity and goal that is read is declared.
+    /// Checks that every quantity and goal in use is declared.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Overview`] says which is not.
+    /// [`ReportError::Overview`] names the undeclared one.
     pub fn check(&self, specs: &[Spec]) -> Result<(), ReportError> {
         let statements = self.conclusions.iter().flat_map(|one| &one.statements);
         let statements = statements.map(|one| (&one.text, &one.experiment, &one.measure));

@@ -1,4 +1,4 @@
-//! One number in the records of its experiment.
+//! Measurement of one number in the records of its experiment.
 
 use bsbr_metrics::stats::Interval;
 
@@ -11,7 +11,7 @@ use crate::paired::together;
 use crate::record::{Pool, Records};
 use crate::section::{Cell, Style};
 
-/// What the records say of an arm, or why they do not.
+/// An arm's value in the records, or why it is missing.
 pub(super) fn measure(
     measure: &Measure,
     source: &Source<'_>,

@@ -1,8 +1,9 @@
-//! What the research report says, what the records say of it, and the default arm in a few numbers.
+//! The research report's claims, the verdicts of the records on them, and the default arm in a few
+//! numbers.
 //!
-//! All of it is data, read from `assets/overview.toml`. [`answer`] measures each number in the records
-//! of its experiment and derives from the claims of a conclusion what became of it. Nothing here
-//! holds a number.
+//! All of it is data, read from `assets/overview.toml`. [`answer`] measures each number in the
+//! records of its experiment and derives the verdict on a conclusion from those on its claims. This
+//! code contains no numbers.
 
 mod data;
 mod measure;
@@ -17,40 +18,40 @@ use crate::section::{Cell, Picture};
 use crate::spec::{ArmSpec, Spec};
 use crate::verdict::Judgement;
 
-/// What became of a statement.
+/// The verdict on a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// The statement in words.
+    /// The statement's text.
     pub text: String,
-    /// Whether it is shown without deciding on its conclusion.
+    /// Whether it is shown without affecting its conclusion.
     pub observation: bool,
-    /// The experiment, where its section is on the page.
+    /// The experiment, if its section is on the page.
     pub section: Option<String>,
     /// The id of the arm that decides.
     pub arm: String,
     /// That arm's label.
     pub label: String,
-    /// Whether that is the default arm.
+    /// Whether it is the default arm.
     pub of_default: bool,
-    /// What was measured.
+    /// The measured value.
     pub measured: Cell,
-    /// What became of it.
+    /// The verdict.
     pub judgement: Judgement,
-    /// Why, in one sentence.
+    /// The reason, in one sentence.
     pub why: String,
 }
 
-/// A conclusion with what became of its claims.
+/// A conclusion with the verdicts on its claims.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The conclusion in words.
+    /// The conclusion's text.
     pub text: String,
     /// Its statements.
     pub findings: Vec<Finding>,
 }
 
 impl Answer {
-    /// How many of its claims hold, and of how many.
+    /// The number of its claims that hold, and the number of all claims.
     pub fn holding(&self) -> [usize; 2] {
         let holding = self
             .claims()
@@ -58,7 +59,7 @@ impl Answer {
         [holding.count(), self.claims().count()]
     }
 
-    /// The count in words: `9 of 11 hold`.
+    /// The count as text: `9 of 11 hold`.
     pub fn count(&self) -> String {
         let [holding, all] = self.holding();
         let measured = self.claims().any(|one| one.judgement != Judgement::Open);
@@ -69,7 +70,7 @@ impl Answer {
         }
     }
 
-    /// What became of the others, in a sentence; empty where all hold.
+    /// A sentence on the other claims; empty if all hold.
     pub fn others(&self) -> String {
         let count =
             |is: fn(Judgement) -> bool| self.claims().filter(|one| is(one.judgement)).count();
@@ -109,27 +110,27 @@ impl Answer {
 pub struct Card {
     /// The question.
     pub title: String,
-    /// What a number is, the number, and those of others.
+    /// A number's description, the number, and those of other arms.
     pub numbers: Vec<(String, Cell, String)>,
 }
 
-/// What the first screen and the overview show.
+/// The contents of the first screen and the overview.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answers {
     /// The default arm in a few numbers.
     pub cards: Vec<Card>,
-    /// Arms, speed against quality.
+    /// Arms by speed and quality.
     pub scatters: Vec<Picture>,
     /// The report's conclusions.
     pub conclusions: Vec<Answer>,
 }
 
-/// An experiment whose records may answer.
+/// An experiment with records for the overview.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// Its specification.
     pub spec: &'a Spec,
-    /// Its records, with the votes on what they hold.
+    /// Its records, with the votes on them.
     pub records: &'a Records,
 }
 
@@ -196,7 +197,7 @@ fn card(card: &CardSpec, sources: &[Source<'_>]) -> Card {
     }
 }
 
-/// The points of all arms that have both numbers; `None` without two.
+/// The points of all arms with both numbers; `None` with less than two.
 fn points(spec: &ScatterSpec, sources: &[Source<'_>], arms: &[ArmSpec]) -> Option<Picture> {
     let points = arms.iter().enumerate().filter_map(|(place, arm)| {
         let of = |one: &NumberSpec| match number(one, sources, &arm.id).ok()? {
@@ -219,8 +220,7 @@ fn points(spec: &ScatterSpec, sources: &[Source<'_>], arms: &[ArmSpec]) -> Optio
     (points.len() > 1).then(|| scatter(&spec.title, words, styles, &points))
 }
 
-/// What tables call an arm, or a model that was trained, which is called by its arm, `@` and the
-/// epochs.
+/// The label in tables of an arm, or of a trained model, whose id is its arm, `@` and the epochs.
 fn label(sources: &[Source<'_>], experiment: &str, id: &str) -> String {
     let known = id.split('@').next().unwrap_or(id);
     let arm = of(sources, experiment).and_then(|source| source.spec.arm(known).cloned());
@@ -255,7 +255,7 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -
                 let label = label(sources, &statement.experiment, arm);
                 Some(format!("{label} {}", cell.main()))
             });
-            // Labels have commas.
+            // Labels contain commas.
             let beside: Vec<String> = beside.collect();
             let mut words = vec![format!("required: {}", bounds.words(style))];
             words.extend(judgement.needed());
@@ -285,8 +285,8 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -
     }
 }
 
-/// Why the records of an experiment do not count, where they are of another device than a statement
-/// is about, or are none.
+/// Why the records of an experiment do not count, if they are from another device than the
+/// statement's, or if there are none.
 fn recorded_on(statement: &Statement, source: &Source<'_>) -> Result<(), String> {
     let Some(first) = source.records.first() else {
         return Err(not_run(&statement.experiment, statement.device));
@@ -302,7 +302,7 @@ fn recorded_on(statement: &Statement, source: &Source<'_>) -> Result<(), String>
     }
 }
 
-/// The section that an experiment's numbers are in: its own, or the one that it begins.
+/// The section with an experiment's numbers: its own, or the one that it opens.
 fn section(spec: &Spec, sources: &[Source<'_>]) -> String {
     let own = &spec.method.experiment;
     let page = spec.page.as_ref().filter(|page| {
@@ -317,7 +317,7 @@ fn not_run(experiment: &str, device: Option<On>) -> String {
     format!("no records of “{experiment}”{}", device.unwrap_or_default())
 }
 
-/// Words with a capital and a full stop.
+/// Text with a capital letter and a full stop.
 fn sentence(words: &str) -> String {
     format!("{}.", crate::present::words::capital(words))
 }

@@ -1,4 +1,4 @@
-//! Figures as specifications declare them.
+//! Figures as declared in specifications.
 
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
@@ -10,7 +10,7 @@ use crate::render::chart::{Bar, LineChart, Series, bars};
 use crate::section::{Figure, Picture};
 use crate::spec::dense;
 
-/// The most ticks of an axis of parts.
+/// The maximum number of ticks on an axis of parts.
 const MOST_TICKS: usize = 8;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
@@ -40,7 +40,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     fn line_chart(&self, panel: &PanelSpec, by: &str) -> Picture {
         let places = self.places_by(by, &self.of_panel(panel), None);
         let parts = by == "parts";
-        // What is multiplied from one value to the next is evenly spaced.
+        // Geometric values are evenly spaced.
         let x = |value: usize| match parts {
             true => value as f64,
             false => (value as f64 + 1.0).log2(),
@@ -85,7 +85,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         .draw()
     }
 
-    /// Bars of all texts, and of each domain where that is asked for.
+    /// Bars of all texts, and of each domain if requested.
     fn bar_charts(&self, panel: &PanelSpec) -> Vec<Picture> {
         let own = self.of_panel(panel);
         let mut charts = vec![(panel.title.clone(), own.clone())];
@@ -133,7 +133,7 @@ fn lines<'a>(
     all.filter(|series| !series.points.is_empty()).collect()
 }
 
-/// The highest end of an interval, or value, of these lines.
+/// The largest upper end of an interval, or value, of these lines.
 pub(crate) fn greatest(series: &[Series]) -> f64 {
     let values = series.iter().flat_map(|one| &one.points);
     let ends = values.map(|(_, found)| found.interval.map_or(found.mean, |ends| ends.high));

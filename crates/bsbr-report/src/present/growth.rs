@@ -1,4 +1,5 @@
-//! From which length on a row costs less than dense, and how its cost grows.
+//! The length from which on a row costs less than dense, and the growth of its
+//! cost.
 
 use crate::experiment::Experiment;
 use crate::growth::{Crossover, Level, PowerLaw};
@@ -18,9 +19,9 @@ type LevelsOf<'a> = dyn Fn(&str) -> Vec<Level> + 'a;
 struct Curve<'a> {
     /// Its name in column headings.
     title: String,
-    /// Whether the count of multiply-adds is a prediction of it.
+    /// Whether the count of multiply-adds predicts it.
     predicted: bool,
-    /// Its samples for a row's id.
+    /// Its samples, by a row's id.
     levels: Box<LevelsOf<'a>>,
 }
 
@@ -59,7 +60,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 }
 
-/// A row for each subject: where it falls below dense, and how it grows.
+/// One row per subject: where it falls below dense, and how it grows.
 fn growth_table(
     quantity: &str,
     (arms, subjects): (&[ArmSpec], &[Subject]),

@@ -1,4 +1,4 @@
-//! What a section shows, as a specification declares it.
+//! The contents of a section, as declared in a specification.
 
 use serde::Deserialize;
 
@@ -6,18 +6,18 @@ use crate::quantity::Quantities;
 use crate::render::scale::ScaleSpec;
 use crate::section::Style;
 
-/// A section: paragraphs on the method, headlines, and blocks in their order.
+/// A section: paragraphs on the method, headlines, and blocks in order.
 ///
 /// Texts and titles are [templates](crate::present::words).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Layout {
-    /// What is measured.
+    /// The declared quantities.
     pub quantities: Quantities,
-    /// Where values are taken from where a block says nothing else.
+    /// The default source of values.
     pub from: Source,
-    /// The length that values are of where a block says nothing else.
+    /// The default length of values.
     pub at: At,
-    /// Paragraphs on what was measured and how.
+    /// Paragraphs on the method.
     pub method: Vec<Paragraph>,
     /// Columns of the overview.
     pub headlines: Vec<HeadlineSpec>,
@@ -29,9 +29,9 @@ pub struct Layout {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum Paragraph {
-    /// Always the same.
+    /// Unconditional.
     Always(String),
-    /// One where a setting is there and not empty, else another or none.
+    /// One if a setting exists and is not empty, otherwise another or none.
     When(Choice),
 }
 
@@ -48,14 +48,14 @@ pub struct Choice {
     pub otherwise: Option<String>,
 }
 
-/// Where values are taken from.
+/// The source of values.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(from = "String")]
 pub enum Source {
     /// Texts of all domains.
     #[default]
     Texts,
-    /// One source, as records name it.
+    /// One source, by its name in records.
     Named(String),
 }
 
@@ -68,48 +68,48 @@ impl From<String> for Source {
     }
 }
 
-/// The length of the sequences that values are of.
+/// The length of the sequences of values.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(untagged)]
 pub enum At {
-    /// The only one that is recorded of a source.
+    /// The only recorded length of a source.
     #[default]
     Recorded,
     /// Tokens.
     Tokens(usize),
-    /// A setting, or the `max` or `first` of one that has several: `length`, `max lengths`.
+    /// A setting, or the `max` or `first` of one with several values: `length`, `max lengths`.
     Setting(String),
 }
 
-/// One of several columns: a quantity's name, or more about it.
+/// One of several columns: a quantity's name, or more details.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum ColumnSpec {
-    /// Under the quantity's own title.
+    /// With the quantity's own title.
     Plain(String),
-    /// From another place, or under another title.
+    /// From another source, or with another title.
     Placed(Placed),
 }
 
-/// A column from a place of its own.
+/// A column with its own source.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Placed {
     /// The quantity.
     pub quantity: String,
-    /// Its heading, where it is not the quantity's title.
+    /// Its title, if it differs from the quantity's.
     #[serde(default)]
     pub title: Option<String>,
-    /// Where its values are taken from.
+    /// The source of its values.
     #[serde(default)]
     pub from: Option<Source>,
-    /// The length that they are of.
+    /// The length of its values.
     #[serde(default)]
     pub at: Option<At>,
-    /// What a cell makes of samples.
+    /// How a cell summarises samples.
     #[serde(default)]
     pub make: Make,
-    /// How cells are written, where it is not as the quantity's.
+    /// The format of cells, if it differs from the quantity's.
     #[serde(default)]
     pub style: Option<Style>,
 }
@@ -124,7 +124,7 @@ impl ColumnSpec {
     }
 }
 
-/// What a cell makes of samples.
+/// How a cell summarises samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Make {
@@ -141,64 +141,65 @@ pub enum Make {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum BlockSpec {
-    /// A table with a row for each subject.
+    /// A table with one row per subject.
     Table(Box<TableSpec>),
-    /// Crossovers and fitted powers.
+    /// Crossovers and fitted exponents.
     Growth(GrowthSpec),
     /// Charts.
     Figure(FigureSpec),
-    /// What the experiment draws itself.
+    /// A block drawn by the experiment's own code.
     Special {
-        /// What it calls it.
+        /// Its name.
         name: String,
     },
 }
 
-/// A table with a row for each subject: columns of several quantities, or of one `by` something.
+/// A table with one row per subject: columns of several quantities, or of one quantity `by`
+/// something.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableSpec {
-    /// What figures of the report are put into it by.
+    /// The id that figures of the report refer to.
     pub id: String,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// How to read it.
+    /// A note for the reader.
     #[serde(default)]
     pub note: String,
     /// The quantities of its columns.
     #[serde(default)]
     pub columns: Vec<ColumnSpec>,
-    /// The one quantity of all columns; its `*` is what they are `by`.
+    /// The quantity of all columns; `by` replaces its `*`.
     #[serde(default)]
     pub quantity: Option<String>,
-    /// `domains`, `parts` of the quantity's name, or a setting or count that has several values.
+    /// `domains`, `parts` of the quantity's name, or a setting or count with several values.
     #[serde(default)]
     pub by: Option<String>,
-    /// Headings of such columns, `{}` being the value; `{} tokens` where nothing is said.
+    /// Titles of such columns, with `{}` for the value; `{} tokens` by default.
     #[serde(default)]
     pub heading: Option<String>,
-    /// What is put behind a subject's id, `{}` being the value of the column.
+    /// The suffix of a subject's id, with `{}` for the value of the column.
     #[serde(default)]
     pub suffix: String,
-    /// Where values are taken from.
+    /// The source of values.
     #[serde(default)]
     pub from: Option<Source>,
-    /// The length that they are of.
+    /// The length of values.
     #[serde(default)]
     pub at: Option<At>,
-    /// Whether rows are arms alone, without what they are compared with.
+    /// Whether rows are only arms, without baselines.
     #[serde(default)]
     pub arms_only: bool,
-    /// What a cell makes of samples.
+    /// How a cell summarises samples.
     #[serde(default)]
     pub make: Make,
-    /// How cells are written, where it is not as the quantity's.
+    /// The format of cells, if it differs from the quantity's.
     #[serde(default)]
     pub style: Option<Style>,
-    /// Whether it is folded away on the page.
+    /// Whether it is collapsed on the page.
     #[serde(default)]
     pub folded: bool,
-    /// A setting without which there is no such table.
+    /// A setting that the table requires.
     #[serde(default)]
     pub when: Option<String>,
     /// Two columns with people's votes for the row's texts over another's.
@@ -212,21 +213,21 @@ pub struct TableSpec {
 pub struct VotesSpec {
     /// The id of the other, a template.
     pub beside: String,
-    /// What the column calls it.
+    /// Its name in the column title.
     pub label: String,
 }
 
-/// From which length on a row is below dense, and how it grows.
+/// The length from which on a row is below dense, and the exponents of growth.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrowthSpec {
-    /// What figures of the report are put into it by.
+    /// The id that figures of the report refer to.
     pub id: String,
-    /// What it shows.
+    /// Its title.
     pub title: String,
     /// The quantity in words.
     pub words: String,
-    /// What grows.
+    /// The curves.
     pub curves: Vec<CurveSpec>,
 }
 
@@ -234,26 +235,26 @@ pub struct GrowthSpec {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CurveSpec {
-    /// Its name in headings.
+    /// Its name in column titles.
     pub title: String,
     /// The quantity.
     pub quantity: String,
-    /// Where its values are taken from.
+    /// The source of its values.
     pub from: String,
-    /// Whether the count of multiply-adds is a prediction of it.
+    /// Whether the count of multiply-adds predicts it.
     #[serde(default)]
     pub predicted: bool,
 }
 
-/// Charts that belong together.
+/// A group of charts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FigureSpec {
-    /// Its file's name without ending.
+    /// Its file name without extension.
     pub id: String,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// How to read it.
+    /// A note for the reader.
     #[serde(default)]
     pub note: String,
     /// The charts.
@@ -265,38 +266,39 @@ pub struct FigureSpec {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PanelSpec {
-    /// What stands above it.
+    /// Its title.
     pub title: String,
-    /// What is drawn; its `*` is what lines are `by`.
+    /// The quantity; `by` replaces its `*`.
     pub quantity: String,
-    /// What a line goes over: `parts`, or a setting or count with several values. Bars without it.
+    /// The variable of lines: `parts`, or a setting or count with several values. Without it, the
+    /// chart has bars.
     #[serde(default)]
     pub by: Option<String>,
-    /// Bars once more for each of the `domains`.
+    /// Additional bars for each of the `domains`.
     #[serde(default)]
     pub each: bool,
-    /// What the horizontal axis is.
+    /// The name of the horizontal axis.
     #[serde(default)]
     pub x: String,
     /// The vertical axis.
     #[serde(default)]
     pub scale: ScaleSpec,
-    /// What is put behind a subject's id, `{}` being the value of a point.
+    /// The suffix of a subject's id, with `{}` for the value of a point.
     #[serde(default)]
     pub suffix: String,
-    /// What a point makes of samples.
+    /// How a point summarises samples.
     #[serde(default)]
     pub make: Make,
-    /// Where values are taken from.
+    /// The source of values.
     #[serde(default)]
     pub from: Option<Source>,
-    /// The length that they are of.
+    /// The length of values.
     #[serde(default)]
     pub at: Option<At>,
-    /// Without the dense model, whose line would be the axis.
+    /// Whether to omit the dense model, whose line would be the axis.
     #[serde(default)]
     pub without_dense: bool,
-    /// What values are divided by: 1,048,576 for MiB.
+    /// The divisor of values: 1,048,576 for MiB.
     #[serde(default)]
     pub divided_by: Option<f64>,
 }
@@ -305,32 +307,32 @@ pub struct PanelSpec {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadlineSpec {
-    /// Its heading.
+    /// Its title.
     pub title: String,
-    /// Which way is better, and on what.
+    /// Which direction is better, and the data.
     pub note: String,
     /// The quantity.
     pub quantity: String,
-    /// What is put behind an arm's id.
+    /// The suffix of an arm's id.
     #[serde(default)]
     pub suffix: String,
-    /// What a cell makes of samples.
+    /// How a cell summarises samples.
     #[serde(default)]
     pub make: Make,
-    /// Where values are taken from.
+    /// The source of values.
     #[serde(default)]
     pub from: Option<Source>,
-    /// The length that they are of.
+    /// The length of values.
     #[serde(default)]
     pub at: Option<At>,
 }
 
 impl Layout {
-    /// Checks that every quantity that is shown is declared.
+    /// Checks that every shown quantity is declared.
     ///
     /// # Errors
     ///
-    /// Which is not, and where.
+    /// The undeclared quantity, and where it is used.
     pub fn check(&self) -> Result<(), String> {
         let shown = |place: &str, quantity: &str| {
             let found = self.quantities.find(quantity);

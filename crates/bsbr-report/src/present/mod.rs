@@ -1,4 +1,4 @@
-//! Sections as specifications declare them, made of records.
+//! Sections as declared in specifications, rendered from records.
 
 pub mod layout;
 pub mod subject;
@@ -37,21 +37,21 @@ pub(crate) struct View<'a, E: ?Sized> {
     subjects: Vec<Subject>,
 }
 
-/// What cells or points are taken from.
+/// The source of cells or points.
 #[derive(Debug, Clone, PartialEq)]
 struct Place {
-    /// What figures of the report are put under it by.
+    /// The key that figures of the report refer to.
     key: String,
     title: String,
     quantity: String,
     from: Source,
     length: usize,
-    /// What is put behind a subject's id.
+    /// The suffix of a subject's id.
     suffix: String,
     make: Make,
     style: Style,
     better: Option<Better>,
-    /// The number that the place is `by`.
+    /// The value that it is `by`.
     value: Option<usize>,
 }
 
@@ -64,11 +64,11 @@ impl Source {
     }
 }
 
-/// The section that records fill.
+/// The section of the records.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where records hold what cannot be drawn.
+/// [`ReportError`] if records cannot be drawn.
 pub fn section<E: Experiment + ?Sized>(
     experiment: &E,
     records: &Records,
@@ -84,7 +84,7 @@ pub fn section<E: Experiment + ?Sized>(
     let nothing = records.first().is_none();
     for block in &spec.layout.blocks {
         match block {
-            // Before there is a record, one table of dashes is enough.
+            // Without records, one table of dashes suffices.
             _ if nothing && !blocks.is_empty() => {}
             BlockSpec::Growth(_) | BlockSpec::Figure(_) | BlockSpec::Special { .. } if nothing => {}
             BlockSpec::Table(table) => blocks.extend(view.table(table).map(Block::Table)),
@@ -126,7 +126,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         }
     }
 
-    /// The quantity of a name; specifications were checked when they were read.
+    /// The quantity of a name, which was checked when the specification was read.
     fn quantity(&self, name: &str) -> Quantity {
         let found = self.spec.layout.quantities.find(name);
         found.cloned().unwrap_or_else(|_| Quantity {
@@ -140,7 +140,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         from.unwrap_or(&self.spec.layout.from).clone()
     }
 
-    /// The length that a block's values are of.
+    /// The length of a block's values.
     fn length(&self, at: Option<&At>, from: &Source) -> usize {
         let method = &self.spec.method;
         let recorded = || {
@@ -164,7 +164,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         found.unwrap_or_default()
     }
 
-    /// The parts of recorded names that are like a declared one, in their order.
+    /// The parts of recorded names that match a declared one, in order.
     fn parts(&self, declared: &str, from: &Source, length: usize) -> Vec<String> {
         let own = |one: &&Measurement| one.length == length && from.pool().has(&one.source);
         let names = self.records.measurements().filter(own);
@@ -173,7 +173,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         parts.into_iter().map(str::to_owned).collect()
     }
 
-    /// Where a quantity is found.
+    /// The source of a quantity.
     fn place(&self, quantity: &str, from: Option<&Source>, at: Option<&At>) -> Place {
         let from = self.source(from);
         let known = self.quantity(quantity);
@@ -191,7 +191,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         }
     }
 
-    /// A subject's value at a place.
+    /// A subject's value from a source.
     fn estimate(&self, id: &str, place: &Place) -> Result<Estimate, String> {
         let id = format!("{id}{}", place.suffix);
         let (from, length) = (place.from.pool(), place.length);
@@ -202,7 +202,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         })
     }
 
-    /// Places by something: domains, parts of a quantity's name, or values of a setting.
+    /// Sources by domains, parts of a quantity's name, or values of a setting.
     fn places_by(&self, by: &str, one: &Place, heading: Option<&str>) -> Vec<Place> {
         let named = |value: &str, default: &str| heading.unwrap_or(default).replace("{}", value);
         match by {
@@ -237,7 +237,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             }
             setting => {
                 let all = values(&self.spec.method, setting).unwrap_or_default();
-                // What goes by lengths is of each; what goes by something else is not.
+                // A `by` of lengths sets the length; any other does not.
                 let of_length = one.suffix.is_empty();
                 let place = |value: usize| Place {
                     key: value.to_string(),
@@ -265,7 +265,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         paragraphs
     }
 
-    /// What a position extension does to these records; nothing where none is chosen.
+    /// A note on the position extension of these records; `None` without one.
     fn extension(&self) -> Option<String> {
         let model = &self.records.first()?.model;
         let extension = self.spec.method.settings.get("extension")?.clone();
@@ -292,7 +292,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         ))
     }
 
-    /// What became of a goal, on texts.
+    /// The verdict on a goal, on texts.
     fn verdict(&self, goal: &Goal) -> Verdict {
         let style = self.quantity(&goal.quantity).style;
         let found = self
@@ -309,7 +309,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         }
     }
 
-    /// A headline number for each arm.
+    /// A headline number per arm.
     fn headline(&self, one: &HeadlineSpec) -> Headline {
         let words = self.words();
         let place = self.place(&one.quantity, one.from.as_ref(), one.at.as_ref());

@@ -1,9 +1,9 @@
-//! How and where records were made.
+//! The origin of records.
 
 use crate::record::{Record, Records};
 use crate::spec::Spec;
 
-/// How and where the records were made; what differs between them is listed.
+/// How and where the records were made; differing values are listed.
 pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
     let each = |of: &dyn Fn(&Record) -> String| -> String {
         let mut values: Vec<String> = Vec::new();

@@ -1,25 +1,26 @@
-//! What a row is about.
+//! The subject of a row.
 
 use crate::section::Role;
 use crate::spec::ArmSpec;
 
-/// What a row is about: an arm, or what arms are compared with.
+/// The subject of a row: an arm or a baseline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subject {
-    /// What records call it.
+    /// Its id in records.
     pub id: String,
-    /// What tables call it.
+    /// Its name in tables.
     pub label: String,
-    /// The place of its colour.
+    /// The index of its colour.
     pub arm: Option<usize>,
     /// Whether it is the default arm.
     pub default: bool,
-    /// Whether it may be the best.
+    /// Whether it competes for the best value.
     pub role: Role,
 }
 
 impl Subject {
-    /// The arms of a specification; all but the dense one may be the best.
+    /// The arms of a specification; all except the dense one compete for the
+    /// best value.
     pub fn arms(arms: &[ArmSpec]) -> Vec<Self> {
         let one = |(index, arm): (usize, &ArmSpec)| Self {
             id: arm.id.clone(),
@@ -34,7 +35,7 @@ impl Subject {
         arms.iter().enumerate().map(one).collect()
     }
 
-    /// What is no arm.
+    /// A subject that is not an arm.
     pub fn other(id: &str, label: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -45,7 +46,7 @@ impl Subject {
         }
     }
 
-    /// The same under another id, as after training.
+    /// The same with another id, as after training.
     #[must_use]
     pub fn called(mut self, id: String) -> Self {
         self.id = id;

@@ -1,4 +1,4 @@
-//! Tables with a row for each subject.
+//! Tables with one row per subject.
 
 use bsbr_metrics::stats::{Interval, quantile};
 
@@ -11,14 +11,14 @@ use crate::present::words::is_set;
 use crate::present::{Place, View};
 use crate::section::{Cell, Column, Row, Style, Table};
 
-/// The most columns of a table that shows standard deviations.
+/// The maximum number of columns in a table with standard deviations.
 const MOST_DEVIATIONS: usize = 6;
 
-/// The most columns of a table by parts of a name.
+/// The maximum number of columns in a table by parts of a name.
 const MOST_PARTS: usize = 16;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
-    /// The table; `None` where a setting that it takes is not there.
+    /// The table; `None` if a required setting does not exist.
     pub(super) fn table(&self, spec: &TableSpec) -> Option<Table> {
         let method = &self.spec.method;
         if spec.when.as_ref().is_some_and(|name| !is_set(method, name)) {
@@ -150,7 +150,7 @@ pub(super) fn row(subject: &Subject) -> Row {
     }
 }
 
-/// Median, quartiles and mean of seconds, in milliseconds; `None` without any.
+/// Median, quartiles and mean of seconds, in milliseconds; `None` if empty.
 fn milliseconds(seconds: &[f64]) -> Option<Cell> {
     let ms: Vec<f64> = seconds.iter().map(|seconds| seconds * 1e3).collect();
     let at = |q| quantile(&ms, q).ok();
@@ -169,14 +169,14 @@ fn milliseconds(seconds: &[f64]) -> Option<Cell> {
     })
 }
 
-/// A table of what is found for a subject and the place of a column, with the number of samples.
+/// A table of the estimates for subjects and columns, with the number of samples.
 pub(crate) fn by_estimate(
     head: Table,
     subjects: &[Subject],
     columns: &[(Column, Style)],
     find: impl Fn(&Subject, usize) -> Result<Estimate, String>,
 ) -> Table {
-    // Where there are many columns, the interval says enough.
+    // With many columns, only the interval is shown.
     let crowded = columns.len() > MOST_DEVIATIONS;
     let one = |subject: &Subject, place: usize| -> Result<Estimate, String> {
         let found = find(subject, place)?;
@@ -186,7 +186,7 @@ pub(crate) fn by_estimate(
     let rows = subjects.iter().map(|subject| {
         let places = 0..columns.len();
         let found: Vec<_> = places.map(|place| one(subject, place)).collect();
-        // Columns of one table measure the same samples; where one has fewer, the row says so.
+        // Columns of one table have the same samples; the row shows the smallest number.
         let least = found.iter().flatten().map(|e| e.n).min();
         let most = found.iter().flatten().map(|e| e.n).max();
         let n = match (least, most) {

@@ -1,4 +1,4 @@
-//! How often people prefer a row's texts.
+//! People's preference for a row's texts.
 
 use crate::judge::{Tally, tally};
 use crate::present::subject::Subject;
@@ -6,7 +6,8 @@ use crate::present::words::plural;
 use crate::record::Records;
 use crate::section::{Better, Cell, Column, Style, Table};
 
-/// Puts before the last column how often people prefer a row's text to `other`'s.
+/// Inserts before the last column how often people prefer a row's text to
+/// `other`'s.
 pub(super) fn add_votes(
     table: &mut Table,
     subjects: &[Subject],

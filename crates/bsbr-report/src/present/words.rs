@@ -1,20 +1,20 @@
-//! Templates: words with what is in braces filled in.
+//! Templates: text with placeholders in braces.
 //!
-//! | in braces | becomes |
+//! | in braces | replaced by |
 //! |---|---|
-//! | `settings.NAME`, `counts.NAME` | the value; of several, `1, 2 and 3` |
+//! | `settings.NAME`, `counts.NAME` | the value; several as `1, 2 and 3` |
 //! | `counts.NAME text` | `1 text`, `2 texts` |
-//! | `max settings.NAME` | the greatest of several |
-//! | `at` | the length that the block's values are of |
+//! | `max settings.NAME` | the largest of several |
+//! | `at` | the length of the block's values |
 //! | `domains` | the names of the domains |
-//! | `domains.count` | how many there are |
-//! | anything else | what the experiment says of it |
+//! | `domains.count` | their number |
+//! | anything else | the experiment's own value |
 
 use crate::experiment::Experiment;
 use crate::record::Records;
 use crate::spec::Method;
 
-/// What templates are filled with.
+/// The values of templates.
 pub(super) struct Words<'a, E: ?Sized> {
     pub method: &'a Method,
     pub records: &'a Records,
@@ -22,7 +22,7 @@ pub(super) struct Words<'a, E: ?Sized> {
 }
 
 impl<E: Experiment + ?Sized> Words<'_, E> {
-    /// The template, filled; what nothing is known of is left out.
+    /// The filled template; unknown placeholders are removed.
     pub fn fill(&self, template: &str, at: usize) -> String {
         let mut out = String::new();
         let mut rest = template;
@@ -67,7 +67,7 @@ impl<E: Experiment + ?Sized> Words<'_, E> {
     }
 }
 
-/// A value as words have it.
+/// A value as text.
 fn written(value: &toml::Value) -> String {
     match value {
         toml::Value::Integer(number) if *number >= 10_000 => grouped(number.unsigned_abs()),
@@ -84,7 +84,7 @@ fn written(value: &toml::Value) -> String {
     }
 }
 
-/// The values of a setting or count that has several.
+/// The values of a setting or count with several values.
 pub(super) fn values(method: &Method, name: &str) -> Option<Vec<usize>> {
     let found = method.settings.get(name).or(method.counts.get(name))?;
     let all = found.as_array()?.iter();
@@ -92,7 +92,7 @@ pub(super) fn values(method: &Method, name: &str) -> Option<Vec<usize>> {
         .collect()
 }
 
-/// Whether a setting is there, and not empty.
+/// Whether a setting exists and is not empty.
 pub(super) fn is_set(method: &Method, name: &str) -> bool {
     match method.settings.get(name).or(method.counts.get(name)) {
         None => false,
@@ -140,7 +140,7 @@ pub(crate) fn short_length(length: usize) -> String {
     }
 }
 
-/// Words with a capital.
+/// Text with a capital letter.
 pub(crate) fn capital(words: &str) -> String {
     let mut letters = words.chars();
     let first = letters.next().map(|one| one.to_uppercase().to_string());

@@ -9,10 +9,10 @@ use crate::estimate::Estimate;
 use crate::render::scale::{Scale, begins};
 use crate::section::{Picture, Style};
 
-/// Width of every chart; small enough to be read on a phone at its own size.
+/// Width of every chart; small enough for a phone without scaling.
 const WIDTH: f64 = 400.0;
 
-/// An axis need not begin at 0 where values leave more than this share of it empty.
+/// An axis need not start at 0 if the values leave more than this share of it empty.
 const EMPTY: f64 = 0.7;
 
 /// Distance between the labels of lines.
@@ -21,9 +21,9 @@ const LABEL_GAP: f64 = 13.5;
 /// A line of a chart.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// The place of the arm in the specification; it decides the colour.
+    /// The arm's index in the specification, which determines the colour.
     pub arm: usize,
-    /// What stands at the line's end.
+    /// The label at the line's end.
     pub label: String,
     /// Whether it is drawn thicker.
     pub strong: bool,
@@ -31,14 +31,14 @@ pub struct Series {
     pub points: Vec<(f64, Estimate)>,
 }
 
-/// A chart with a line for each arm, over a numeric axis.
+/// A chart with one line per arm, over a numeric axis.
 #[derive(Debug, Clone)]
 pub struct LineChart {
-    /// What it shows, for those who cannot see it.
+    /// A description for screen readers.
     pub label: String,
-    /// What stands above the chart.
+    /// Its title.
     pub title: String,
-    /// What the horizontal axis is.
+    /// The name of the horizontal axis.
     pub x_label: String,
     /// Its ticks.
     pub x_ticks: Vec<(f64, String)>,
@@ -113,7 +113,7 @@ impl LineChart {
     }
 }
 
-/// Dashes of a line: colours begin again after some arms, and are not seen by everybody.
+/// Dashes of a line: colours repeat after some arms, and not everyone can distinguish them.
 const DASHES: [&str; 4] = ["", "6 3", "2 2.5", "8 3 2 3"];
 
 fn dashes(one: &Series) -> Option<&'static str> {
@@ -121,13 +121,13 @@ fn dashes(one: &Series) -> Option<&'static str> {
     (!dashes.is_empty() && !one.strong).then_some(dashes)
 }
 
-/// A mark at each point of a line: a circle, a square, a diamond or a triangle.
+/// A marker at each point of a line: a circle, a square, a diamond or a triangle.
 fn marks(one: &Series, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) -> String {
     let points = one.points.iter().map(|(at, e)| (x(*at), y(e.mean)));
     points.map(|(x, y)| mark(one.arm, x, y)).collect()
 }
 
-/// The path of the mark of an arm.
+/// The path of an arm's marker.
 fn mark(arm: usize, x: f64, y: f64) -> String {
     let at = |dx: f64, dy: f64| format!("{} {}", px(x + dx), px(y + dy));
     match arm % 4 {
@@ -147,7 +147,7 @@ fn mark(arm: usize, x: f64, y: f64) -> String {
     }
 }
 
-/// The interval around a line, where there is one.
+/// The interval around a line, if any.
 fn band(one: &Series, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) -> Markup {
     let edge = |pick: fn(&Estimate) -> f64| -> Vec<(f64, f64)> {
         one.points
@@ -167,23 +167,23 @@ fn band(one: &Series, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) -> Marku
     }
 }
 
-/// A bar: an arm, or what it is compared with, and its value.
+/// A bar: an arm or a baseline, and its value.
 #[derive(Debug, Clone)]
 pub struct Bar {
-    /// The place of the arm in the specification; grey where it is none.
+    /// The arm's index in the specification; grey for baselines.
     pub arm: Option<usize>,
-    /// What stands before the bar.
+    /// The label before the bar.
     pub label: String,
-    /// Whether it is the one to read first.
+    /// Whether it is emphasised.
     pub strong: bool,
-    /// The value, or why there is none.
+    /// The value, or why it is missing.
     pub value: Result<Estimate, String>,
 }
 
-/// Horizontal bars with intervals, one for each arm.
+/// Horizontal bars with intervals, one per arm.
 ///
-/// Where most values lie in the upper part of what a bar from zero would show, the axis begins below
-/// them and values are dots; what lies before the axis is an arrow at its beginning.
+/// If most values are in the upper part of a scale from zero, the axis starts below them and values
+/// are dots. Values before the axis are arrows at its start.
 pub fn bars(title: &str, label: &str, bars: &[Bar], style: Style) -> Picture {
     const ROW: f64 = 21.0;
     const TOP: f64 = 26.0;
@@ -244,14 +244,14 @@ pub fn bars(title: &str, label: &str, bars: &[Bar], style: Style) -> Picture {
     }
 }
 
-/// Where an axis of bars begins and ends.
+/// The ends of the axis of bars.
 fn bounds(bars: &[Bar], style: Style) -> [f64; 2] {
     let found = || bars.iter().filter_map(|bar| bar.value.as_ref().ok());
     let ends =
         |end: fn(&Interval) -> f64| found().map(move |e| e.interval.as_ref().map_or(e.mean, end));
     let high = ends(|one| one.high).fold(0.0, f64::max);
     let greatest = match style {
-        // Shares end where they must.
+        // Shares have a fixed end.
         Style::Percent(_) if high <= 1.0 => 1.0,
         _ if high > 0.0 => high,
         _ => 1.0,
@@ -259,8 +259,8 @@ fn bounds(bars: &[Bar], style: Style) -> [f64; 2] {
     [beginning(ends(|one| one.low).collect(), greatest), greatest]
 }
 
-/// Where an axis up to `greatest` begins: below most values where that is in its upper part, else
-/// at 0. A few that are far below the rest do not squeeze it.
+/// The start of an axis up to `greatest`: below most values if that is in its upper part, else 0. A
+/// few values far below the rest do not compress it.
 fn beginning(mut lows: Vec<f64>, greatest: f64) -> f64 {
     lows.sort_unstable_by(f64::total_cmp);
     let high = |low: &&f64| **low > EMPTY * greatest;
@@ -269,7 +269,7 @@ fn beginning(mut lows: Vec<f64>, greatest: f64) -> f64 {
     first.map_or(0.0, |low| begins(*low, greatest))
 }
 
-/// A number from `high` on whose quarters are round.
+/// A number of at least `high` with round quarters.
 fn quarters(high: f64) -> f64 {
     let decade = 10f64.powf((high / 4.0).log10().floor());
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| 4.0 * step * decade);
@@ -279,19 +279,19 @@ fn quarters(high: f64) -> f64 {
 /// A point of a scatter chart.
 #[derive(Debug, Clone)]
 pub struct Point {
-    /// The place of the arm; it decides colour and mark.
+    /// The arm's index, which determines colour and marker.
     pub arm: usize,
-    /// What stands beside it.
+    /// The label beside it.
     pub label: String,
-    /// Whether it is the one to read first.
+    /// Whether it is emphasised.
     pub strong: bool,
-    /// To the right.
+    /// The horizontal coordinate.
     pub x: Estimate,
-    /// Upwards.
+    /// The vertical coordinate.
     pub y: Estimate,
 }
 
-/// Two numbers of each arm: points with the intervals of both.
+/// Two numbers per arm: points with the intervals of both.
 pub fn scatter(
     title: &str,
     [x_label, y_label]: [&str; 2],
@@ -362,7 +362,7 @@ pub fn scatter(
     }
 }
 
-/// A number without the zeros behind its point.
+/// A number without trailing zeros.
 fn short(number: String) -> String {
     match number.contains('.') {
         true => number
@@ -394,7 +394,7 @@ fn px(value: f64) -> String {
     short(format!("{value:.1}"))
 }
 
-/// Moves labels apart, keeping their order and staying within the chart where there is room.
+/// Moves labels apart, in the same order and within the chart if there is room.
 fn spread(wanted: &[f64], top: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]).then(a.cmp(&b)));

@@ -1,4 +1,4 @@
-//! A colour map of even steps, made in Oklch, where distance is what the eye sees.
+//! A colour map of even steps in Oklch, where distances match perception.
 
 /// Lightness of the lowest and the highest level.
 const LIGHTNESS: (f64, f64) = (0.17, 0.965);
@@ -11,7 +11,8 @@ pub fn map(level: f64) -> [u8; 3] {
     let t = level.clamp(0.0, 1.0);
     let between = |(low, high): (f64, f64)| low + (high - low) * t;
     let hue = between(HUE).to_radians();
-    // Most colourful in the middle; less where sRGB does not reach.
+    // The chroma is highest in the middle, and reduced where sRGB cannot represent
+    // it.
     let mut chroma = 0.045 + 0.15 * (std::f64::consts::PI * t.powf(0.85)).sin().max(0.0);
     loop {
         let rgb = oklab_to_linear(between(LIGHTNESS), chroma * hue.cos(), chroma * hue.sin());

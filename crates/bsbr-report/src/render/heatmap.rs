@@ -6,15 +6,15 @@ use base64::engine::general_purpose::STANDARD;
 use crate::error::ReportError;
 use crate::render::colour;
 
-/// The weight that is drawn darkest; a factor of ten per quarter of the scale.
+/// The lowest drawn weight; a quarter of the scale is a factor of ten.
 pub const FLOOR: f64 = 1e-4;
 
-/// A square of weights, pooled by the maximum to at most `pixels` a side, as an 8-bit grey PNG in
-/// base64. Levels are the logarithm of the weight, from [`FLOOR`] to 1.
+/// A square of weights, pooled by the maximum to at most `pixels` per side, as an 8-bit grey PNG
+/// in base64. Levels are the logarithm of the weight, from [`FLOOR`] to 1.
 ///
 /// # Errors
 ///
-/// [`ReportError::Image`] where the encoder fails.
+/// [`ReportError::Image`] if the encoder fails.
 pub fn encode(weights: &[f32], tokens: usize, pixels: usize) -> Result<String, ReportError> {
     let block = tokens.div_ceil(pixels.max(1)).max(1);
     let side = tokens.div_ceil(block);
@@ -40,7 +40,7 @@ pub fn encode(weights: &[f32], tokens: usize, pixels: usize) -> Result<String, R
 ///
 /// # Errors
 ///
-/// [`ReportError::Image`] where it is not such an image.
+/// [`ReportError::Image`] if it is not such an image.
 pub fn colourise(grey: &str) -> Result<Vec<u8>, ReportError> {
     let bytes = STANDARD
         .decode(grey)

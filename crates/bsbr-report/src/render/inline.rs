@@ -1,9 +1,9 @@
-//! Code and emphasis in a paragraph, as Markdown marks them.
+//! Code and emphasis in a paragraph, in Markdown notation.
 
 use maud::{Markup, html};
 
-/// A paragraph in which `` `code` `` and `*emphasis*` are what they say; a mark without its pair
-/// stays a character.
+/// A paragraph in which `` `code` `` and `*emphasis*` are rendered; an unpaired mark is an
+/// ordinary character.
 pub(super) fn inline(text: &str) -> Markup {
     html! {
         @for (code, part) in marked(text, '`') {

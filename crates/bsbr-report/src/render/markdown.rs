@@ -1,4 +1,4 @@
-//! Parts of a report as Markdown that reads well before it is rendered.
+//! Parts of a report as Markdown that is readable without rendering.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::section::{Cell, Column, Figure, Picture, Reading, Role, Row, Table, V
 use crate::spec::ArmSpec;
 use crate::verdict::Judgement;
 
-/// Stands behind the name of the default arm.
+/// The mark of the default arm, after its name.
 const DEFAULT: &str = " ◆";
 
 /// The front page.
@@ -55,7 +55,7 @@ fn pieces(part: &Part<'_>, file: &str) -> String {
         Piece::Conclusions(all) => conclusions(all),
         Piece::Arms(all) => arms(all),
         Piece::Goals(all) => format!("## Goals\n\n{}\n", table(&goals(all))),
-        // The one table of a front page's part has its title.
+        // A single table of a part on the front page has the part's title.
         Piece::Table(one) if one.title == part.title => format!("{}\n", table(one)),
         Piece::Table(one) => format!("## {}\n\n{}\n", one.title, table(one)),
         Piece::Figure(one) => figure(file, one),
@@ -88,7 +88,7 @@ fn cards(cards: &[Card]) -> String {
     format!("| The default arm | |\n|---|---|\n{rows}\n")
 }
 
-/// Each conclusion of the report, then the claims that it stands on.
+/// Each conclusion of the report, followed by its claims.
 fn conclusions(answers: &[Answer]) -> String {
     let mut out = String::new();
     for (index, answer) in answers.iter().enumerate() {
@@ -130,7 +130,7 @@ fn finding(one: &Finding) -> String {
         false => format!(" · *{}*", escape(&one.label)),
     };
     let measured = match &one.measured {
-        // The reason stands beside it.
+        // The reason is beside it.
         Cell::Missing(_) => "—".to_owned(),
         found => cell(found, &mut Footnotes::default()),
     };
@@ -306,7 +306,7 @@ fn run(rows: &[(String, String)]) -> String {
     format!("## How it was run\n\n| | |\n|---|---|\n{rows}")
 }
 
-/// Text that is shown as it is, whatever a model wrote.
+/// Text shown literally, whatever a model wrote.
 fn literal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
@@ -314,7 +314,7 @@ fn literal(text: &str) -> String {
             c,
             '\\' | '`' | '*' | '_' | '<' | '[' | ']' | '|' | '~' | '$'
         );
-        // Some characters mean something at the beginning of a line alone, a dot after a number.
+        // Some characters have a meaning only at the start of a line, and a dot after a number.
         let begins = at == 0 && matches!(c, '-' | '+' | '#' | '>' | '=');
         let before = &text[..at];
         let numbers = matches!(c, '.' | ')') && before.bytes().all(|b| b.is_ascii_digit());

@@ -24,35 +24,36 @@ use crate::render::pieces::{Part, Piece};
 use crate::section::{Cell, Column, Figure, Picture, Row, Section, Table};
 use crate::spec::ArmSpec;
 
-/// Colours for arms; more arms begin again with the first.
+/// Number of colours for arms; they repeat for more arms.
 pub const ARM_COLOURS: usize = 8;
 
 /// The page's file.
 const PAGE: &str = "index.html";
 
-/// Everything that the page shows.
+/// The contents of the page.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// The model.
     pub model: ModelInfo,
     /// The arms, in the order of the tables.
     pub arms: Vec<ArmSpec>,
-    /// Whether the counts were those of `--quick`.
+    /// Whether the counts are those of `--quick`.
     pub quick: bool,
-    /// What the research report is.
+    /// The citation of the research report.
     pub cite: String,
-    /// The default arm in a few numbers, and what became of the report's conclusions.
+    /// The default arm in a few numbers, and the verdicts on the report's
+    /// conclusions.
     pub answers: Answers,
     /// The sections, in order.
     pub sections: Vec<Section>,
 }
 
 impl Report {
-    /// Writes Markdown, plots and the page into `folder`; gives the page's path.
+    /// Writes Markdown, plots and the page into `folder`; returns the page's path.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Output`] where a file cannot be written.
+    /// [`ReportError::Output`] if a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
         for (path, bytes) in self.files() {
             write_file(&folder.join(path), &bytes)?;
@@ -96,14 +97,14 @@ impl Report {
         page::page(self)
     }
 
-    /// One row for each arm, with every section's headline numbers.
+    /// One row per arm, with the headline numbers of all sections.
     pub(crate) fn glance(&self) -> Table {
         let headlines: Vec<_> = self.sections.iter().flat_map(|s| &s.headlines).collect();
         let rows = Subject::arms(&self.arms).into_iter().map(|arm| Row {
             cells: headlines
                 .iter()
                 .map(|one| match one.cells.get(&arm.id) {
-                    // How numbers are spread stands in the sections.
+                    // The sections show the spread of the numbers.
                     Some(Cell::Measured(found, style)) => Cell::Number(found.mean, *style),
                     Some(cell) => cell.clone(),
                     None => Cell::Missing("not an arm of that experiment".to_owned()),
@@ -140,7 +141,7 @@ pub(crate) fn markdown_table(table: &Table) -> String {
     markdown::table(table)
 }
 
-/// Files of a figure: its SVG pictures together in one, each PNG in its own.
+/// Files of a figure: its SVG pictures together in one, each PNG separately.
 fn files(section: &str, figure: &Figure) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<(String, Vec<u8>)> = figure
         .pictures

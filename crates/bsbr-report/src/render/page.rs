@@ -1,4 +1,4 @@
-//! One page that holds everything: no script, nothing from elsewhere.
+//! A self-contained page without scripts or external resources.
 
 use std::fmt::Write as _;
 
@@ -59,7 +59,7 @@ pub(super) fn page(report: &Report) -> String {
     body.into_string() + "\n"
 }
 
-/// What the contents call a part.
+/// The title of a part in the table of contents.
 fn short_title<'a>(part: &Part<'a>) -> &'a str {
     match part.id {
         OVERVIEW => "Overview",
@@ -118,7 +118,7 @@ fn card(card: &Card) -> Markup {
     }
 }
 
-/// The report's conclusions, each with the claims that it stands on.
+/// The report's conclusions, each with its claims.
 fn conclusions(answers: &[Answer], report: &Report) -> Markup {
     html! {
         ol .answers {
@@ -142,7 +142,7 @@ fn conclusions(answers: &[Answer], report: &Report) -> Markup {
     }
 }
 
-/// How many claims of a conclusion hold: red only where none does.
+/// The number of claims of a conclusion that hold: red only if none does.
 fn count(answer: &Answer) -> Markup {
     let [holding, all] = answer.holding();
     let missing = || {
@@ -176,7 +176,7 @@ fn finding(one: &Finding, report: &Report) -> Markup {
             }
             td .value {
                 @match &one.measured {
-                    // The reason stands beside it.
+                    // The reason is beside it.
                     Cell::Missing(_) => "—",
                     found => (value(found)),
                 }
@@ -275,7 +275,7 @@ fn table(table: &Table, section: &str) -> Markup {
     }
 }
 
-/// Text as an address has it.
+/// Percent-encoded text.
 fn percent(text: &str) -> String {
     text.bytes().fold(
         String::with_capacity(text.len() * 5 / 4),
@@ -331,7 +331,7 @@ fn cell(cell: &Cell, notes: &mut Footnotes, best: bool, role: Role) -> Markup {
     }
 }
 
-/// What is in a cell: the number large, its spread small.
+/// The content of a cell: the number large, its spread small.
 fn value(cell: &Cell) -> Markup {
     html! {
         @match cell {

@@ -1,4 +1,5 @@
-//! What a report shows, in its order: the one walk that Markdown and the page are made of.
+//! The parts of a report in order: the single traversal from which Markdown and the page
+//! are rendered.
 
 use std::borrow::Cow;
 
@@ -10,42 +11,42 @@ use crate::spec::ArmSpec;
 /// The part on the report's conclusions.
 pub(super) const OVERVIEW: &str = "overview";
 
-/// How measured cells read.
+/// The notation of measured cells.
 const LEGEND: &str = "Measured cells read *mean ± standard deviation [bootstrap 95 %]* over samples; tables of \
      many columns leave the deviation out. Bold is the best of a column, among the arms that are not \
      dense; ◆ marks the default arm.";
 
-/// How to read the table of all arms.
+/// The note on the table of all arms.
 const GLANCE: &str = "Bold is the best of a column, among the arms that are not dense; ◆ marks the default arm. How \
      numbers are spread stands in the sections.";
 
-/// How to read the overview.
+/// The note on the overview.
 const OVERVIEW_NOTE: &str = "The report's conclusions in our words, each with the claims that it stands on. A claim holds \
      where its whole 95 % interval lies within the limits, misses where it lies beyond them, and is \
      undecided where it lies on both sides. Claims are about the default arm where no other is named; \
      observations decide nothing. The limits are ours.";
 
-/// A heading and what stands under it.
+/// A heading and its content.
 pub(super) struct Part<'a> {
-    /// Its anchor, and the name of its file.
+    /// Its anchor and file name.
     pub id: &'a str,
     pub title: &'a str,
-    /// What is asked.
+    /// The question.
     pub question: Option<&'a str>,
     pub pieces: Vec<Piece<'a>>,
 }
 
-/// One thing to show.
+/// One part of the content.
 pub(super) enum Piece<'a> {
     /// A paragraph.
     Text(Cow<'a, str>),
     /// The default arm in a few numbers.
     Cards(&'a [Card]),
-    /// The report's conclusions, and what became of their claims.
+    /// The report's conclusions, and the verdicts on their claims.
     Conclusions(&'a [Answer]),
-    /// What the arms are.
+    /// The descriptions of the arms.
     Arms(&'a [ArmSpec]),
-    /// What is to be reached, and what became of it.
+    /// Goals and verdicts.
     Goals(&'a [Verdict]),
     Table(Cow<'a, Table>),
     Figure(Cow<'a, Figure>),
@@ -54,7 +55,7 @@ pub(super) enum Piece<'a> {
     Run(&'a [(String, String)]),
 }
 
-/// What stands before the sections.
+/// The parts before the sections.
 pub(super) fn front(report: &Report) -> Vec<Part<'_>> {
     let answers = &report.answers;
     let mut parts = Vec::new();
@@ -126,7 +127,7 @@ pub(super) fn section(section: &Section) -> Part<'_> {
     }
 }
 
-/// The model in a sentence.
+/// A sentence about the model.
 pub(super) fn lead(report: &Report) -> String {
     let model = &report.model;
     let quick = match report.quick {

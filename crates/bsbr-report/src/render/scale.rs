@@ -7,29 +7,30 @@ use serde::{Deserialize, Deserializer};
 use crate::render::chart::Series;
 use crate::section::superscript;
 
-/// Where an axis that need not begin at 0 does begin: where values leave more than this below them.
+/// An axis that need not start at 0 does so only if the values leave at most this share empty below
+/// them.
 const EMPTY: f64 = 0.5;
 
-/// What axis a chart has, before its values are known.
+/// The kind of a chart's axis, before its values are known.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum ScaleSpec {
-    /// From 0 to 1, or the part of it that has values where that is its upper half.
+    /// From 0 to 1, or its upper part if all values are in the upper half.
     #[default]
     Unit,
     /// From 0 to the highest value, at least 1.
     Linear,
-    /// Decades from this on.
+    /// Decades from this value on.
     Log(f64),
-    /// The decades that have values.
+    /// The decades of the values.
     Decades,
-    /// So many nines.
+    /// This many nines.
     Nines(u32),
 }
 
 impl FromStr for ScaleSpec {
     type Err = String;
 
-    /// A scale by its name and, where it has one, its number: `log 1e-6`.
+    /// A scale by its name and optional number: `log 1e-6`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, number) = text.split_once(' ').unwrap_or((text, ""));
         let wrong = || {
@@ -91,33 +92,33 @@ impl ScaleSpec {
     }
 }
 
-/// A round number below `low` that an axis up to `high` begins at.
+/// A round start below `low` for an axis up to `high`.
 pub(crate) fn begins(low: f64, high: f64) -> f64 {
     let room = (high - low).max(1e-6);
     let step = 10f64.powf(room.log10().floor());
     ((low / step).floor() * step).max(0.0)
 }
 
-/// How values are placed on an axis.
+/// The positions of values on an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scale {
-    /// Evenly between two values.
+    /// Linear between two values.
     Linear {
         /// The lowest value.
         low: f64,
         /// The highest value.
         high: f64,
     },
-    /// By decades; what is below `floor` lies on it.
+    /// Logarithmic; values below `floor` are at the floor.
     Log {
         /// A power of ten.
         floor: f64,
         /// The highest value.
         top: f64,
     },
-    /// By nines: 0.9, 0.99, 0.999 are evenly spaced. For shares and cosines near 1.
+    /// By nines: 0.9, 0.99, 0.999 are evenly spaced, for shares and cosines near 1.
     Nines {
-        /// Nines at the top; what is closer to 1 lies on it.
+        /// Nines at the top; values closer to 1 are there too.
         most: u32,
     },
 }
@@ -132,12 +133,12 @@ impl Scale {
         }
     }
 
-    /// A scale of the decades that hold all from `low`, which is above zero, to `high`.
+    /// A scale of the decades from `low`, which is above zero, to `high`.
     pub fn decades(low: f64, high: f64) -> Self {
         Self::log(10f64.powf(low.log10().floor()), high)
     }
 
-    /// The place of a value, from 0 at the bottom to 1 at the top.
+    /// The position of a value, from 0 at the bottom to 1 at the top.
     pub fn place(self, value: f64) -> f64 {
         let place = match self {
             Self::Linear { low, high } => (value - low) / (high - low),
@@ -150,7 +151,7 @@ impl Scale {
         place.clamp(0.0, 1.0)
     }
 
-    /// Ticks with their places.
+    /// Ticks with their positions.
     pub fn ticks(self) -> Vec<(f64, String)> {
         match self {
             Self::Linear { low, high } => (0..=4)

@@ -1,4 +1,4 @@
-//! Charts as files of their own.
+//! Charts as separate files.
 
 use maud::{PreEscaped, html};
 
@@ -7,13 +7,13 @@ use crate::section::{Figure, Picture};
 /// Colours, light and dark; the page and the plots share them.
 pub(super) const COLOURS: &str = include_str!("colours.css");
 
-/// What the classes in charts look like; the page and the plots share it.
+/// Styles of the classes in charts; the page and the plots share them.
 pub(super) const CHART: &str = include_str!("chart.css");
 
 /// Distance between charts of a sheet.
 const GAP: f64 = 28.0;
 
-/// The SVG pictures of a figure on one sheet, or `None` where it has none.
+/// The SVG pictures of a figure on one sheet, or `None` if there are none.
 pub(super) fn sheet(figure: &Figure) -> Option<String> {
     let charts: Vec<(f64, f64, &str)> = figure
         .pictures

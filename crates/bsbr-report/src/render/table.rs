@@ -1,4 +1,4 @@
-//! What tables of both forms share: footnotes for what is missing.
+//! Shared parts of both table formats: footnotes for missing values.
 
 use crate::section::{Cell, Table};
 

@@ -1,5 +1,5 @@
-//! PyTorch beside our own: GPT-2, attention, training steps and matrix products, timed by a process
-//! that answers one request a line.
+//! The PyTorch baseline: GPT-2, attention, training steps and matrix products, timed by a process
+//! that answers one request per line.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -11,18 +11,18 @@ use bsbr_gpt2::Gpt2Config;
 use crate::bench::Place;
 use crate::present::subject::Subject;
 
-/// What a process runs that opens a folder and gives the first token.
+/// The script of a process that opens a folder and generates the first token.
 pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");
 
-/// GB of one layer's scores beyond which they are not all written out, by eager attention, which
-/// holds them several times over: those of GPT-2 take 3.2 GB at 8,192 tokens.
+/// The size limit of one layer's scores in GB for eager attention, which holds several copies:
+/// those of GPT-2 take 3.2 GB at 8,192 tokens.
 const EAGER_LIMIT: f64 = 4.0;
 
-/// Said where the process ends before it is ready.
+/// The message if the process ends before it is ready.
 const UNFIT: &str =
     "Python ended; it needs the packages torch and transformers, and CUDA for a GPU";
 
-/// What the process runs.
+/// The script of the process.
 const SCRIPT: &str = include_str!("baseline.py");
 
 /// An implementation of dense attention.
@@ -30,14 +30,14 @@ const SCRIPT: &str = include_str!("baseline.py");
 pub(crate) enum Kind {
     /// `torch.nn.functional.scaled_dot_product_attention`.
     Sdpa,
-    /// Scores, softmax and their product with the values, one after another.
+    /// Scores, softmax and their product with the values, in sequence.
     Eager,
 }
 
 impl Kind {
     pub(crate) const ALL: [Self; 2] = [Self::Sdpa, Self::Eager];
 
-    /// What records call it.
+    /// Its name in records.
     pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Sdpa => "torch-sdpa",
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// The row of a table, in the colour of a place.
+    /// The row of a table, in the colour of an index.
     pub(crate) fn subject(self, place: usize) -> Subject {
         let label = match self {
             Self::Sdpa => "PyTorch, SDPA",
@@ -75,12 +75,12 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// Starts the process with random weights of the model's shape, in the type of `place`, on a GPU
-    /// where that is one; without a Python, `python3`.
+    /// Starts the process with random weights of the model's shape, in the type of `place`, and on
+    /// its GPU if it is one; the default Python is `python3`.
     ///
     /// # Errors
     ///
-    /// Why there is none, as a table should say it.
+    /// Why there is none, as text for a table.
     pub(crate) fn start(
         python: Option<&Path>,
         config: &Gpt2Config,
@@ -121,12 +121,11 @@ impl Baseline {
         }
     }
 
-    /// Seconds of one run, or bytes where the scope is of memory. What the scopes are is told in the
-    /// script.
+    /// Seconds of one run, or bytes for scopes of memory. The script describes the scopes.
     ///
     /// # Errors
     ///
-    /// What the process said instead.
+    /// The error message of the process.
     pub(crate) fn measure(&self, kind: Kind, scope: &str, length: usize) -> Result<f64, String> {
         if kind == Kind::Eager {
             affordable(self.heads, length)?;
@@ -142,7 +141,7 @@ impl Baseline {
         answer.parse().map_err(|_| answer)
     }
 
-    /// A line of the process's, or what `ended` makes of how it ended.
+    /// A line of the process's output, or the result of `ended` for its exit status.
     fn read(&self, ended: impl FnOnce(ExitStatus) -> String) -> Result<String, String> {
         let mut line = String::new();
         match self.answers.borrow_mut().read_line(&mut line) {
@@ -156,7 +155,7 @@ impl Baseline {
     }
 }
 
-/// Refuses scores in `f32` that no usual machine holds several times over.
+/// Refuses scores in `f32` of which usual machines cannot hold several copies.
 fn affordable(heads: usize, length: usize) -> Result<(), String> {
     let scores = (heads * length * length * size_of::<f32>()) as f64 * 1e-9;
     match scores > EAGER_LIMIT {
@@ -169,7 +168,7 @@ fn affordable(heads: usize, length: usize) -> Result<(), String> {
 
 impl Drop for Baseline {
     fn drop(&mut self) {
-        // The process ends with its standard input; waiting leaves no zombie.
+        // The process ends with its standard input; waiting avoids a zombie.
         drop(self.requests.borrow_mut().take());
         let _ = self.child.borrow_mut().wait();
     }

@@ -13,7 +13,7 @@ use crate::reading::PIECE;
 
 const SCOPE: Scope = Scope::Decode;
 
-/// Who stands in the columns of a table of nothing.
+/// The columns of an empty table.
 const UNMEASURED: [&str; 2] = ["dense", goals::DEFAULT];
 
 /// Bytes of keys and values of dense attention, in `f32`.
@@ -21,7 +21,7 @@ pub(in crate::bench) fn dense_cache(config: &Gpt2Config, tokens: usize) -> f64 {
     (2 * config.n_layer * config.n_embd * tokens * size_of::<f32>()) as f64
 }
 
-/// Every table of decoding, or one that says that there is none yet.
+/// All tables of decoding, or an empty one.
 pub(super) fn tables(measured: &Measured) -> Vec<Table> {
     let here = measured.records().iter();
     match measured.lengths(SCOPE).is_empty() {
@@ -32,7 +32,7 @@ pub(super) fn tables(measured: &Measured) -> Vec<Table> {
             ratios(measured, PREFILL),
             caches(measured),
         ],
-        // It is asked for on a processor alone.
+        // It is measured only on CPUs.
         true if here.clone().next().is_some() && here.clone().all(|one| one.place.is_default()) => {
             vec![unmeasured()]
         }
@@ -51,7 +51,7 @@ fn unmeasured() -> Table {
     }
 }
 
-/// The contexts at which anybody has a part.
+/// The contexts with values of a part.
 fn contexts(measured: &Measured, part: &str) -> Vec<usize> {
     let mut all = measured.lengths(SCOPE);
     let who = measured.who(SCOPE);
@@ -102,7 +102,7 @@ fn times(measured: &Measured, part: &str) -> Table {
     }
 }
 
-/// What stands in for positions that the model does not have, where that is needed.
+/// The embeddings of positions beyond the model's, if needed.
 fn extension(measured: &Measured, contexts: &[usize]) -> String {
     let longest = contexts
         .iter()
@@ -129,7 +129,7 @@ fn ratios(measured: &Measured, part: &str) -> Table {
     }
     let others = ours().filter(|own| *own != "dense");
     pairs.extend(others.map(|own| [own, "dense"]));
-    // What a context costs is asked of a token alone.
+    // The dependence on the context is shown only for tokens.
     let grown: &[&str] = if part == TOKEN { &who } else { &[] };
     let columns = pairs
         .iter()
@@ -248,7 +248,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
-        // A context of which only the cache was measured has no row of times.
+        // A context with only a measured cache has no row of times.
         assert_eq!(text.matches("| 8192").count(), 1, "{text}");
 
         let goals = goals::table(&measured).markdown();

@@ -1,4 +1,4 @@
-//! The tables of what was measured.
+//! The tables of the benchmark.
 
 pub(super) mod decode;
 mod times;
@@ -10,7 +10,7 @@ use crate::bench::{Scope, first_token, profile, training};
 
 use times::{ratios, times};
 
-/// Every table that the records have something for.
+/// All tables with values in the records.
 pub fn tables(measured: &Measured) -> Vec<Table> {
     let mut all = Vec::new();
     for (scope, title) in [
@@ -225,8 +225,8 @@ mod tests {
         let floor = over_floor(&measured, "dense", 16);
         assert!((floor[0] - 0.2 / 0.6208).abs() < 1e-9, "{floor:?}");
 
-        // Of an arm that is known, its attention is counted too: 136 pairs of 4 dimensions, scores
-        // and values, in one layer.
+        // For a known arm, its attention is counted too: 136 pairs of 4 dimensions, scores and
+        // values, in one layer.
         assert!(!text.contains("its attention"), "{text}");
         let dense = ArmSpec {
             id: "dense".to_owned(),

@@ -8,7 +8,8 @@ use crate::bench::select::Measured;
 use crate::bench::table::{NOTHING, Table, digits, head, label, median, ratio, series};
 use crate::bench::{Scope, machine};
 
-/// How long each takes at each length, beside the machine's rates and floors.
+/// The time of each contestant at each length, with the machine's rates and
+/// floors.
 pub(super) fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
     let who = measured.who(scope);
     let config = config(measured);
@@ -78,7 +79,7 @@ pub(super) fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
     }
 }
 
-/// Each beside PyTorch, dense attention and the floors.
+/// The ratio of each contestant to PyTorch, dense attention and the floors.
 pub(super) fn ratios(measured: &Measured, scope: Scope, title: &str) -> Table {
     let who = measured.who(scope);
     let ours: Vec<&str> = who

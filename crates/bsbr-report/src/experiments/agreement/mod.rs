@@ -1,4 +1,4 @@
-//! Whether each arm would choose the tokens that the dense model chooses.
+//! Agreement of each arm's top tokens with the dense model's.
 
 use serde::Deserialize;
 
@@ -11,24 +11,24 @@ use crate::lab::Lab;
 use crate::record::Measurement;
 use crate::spec::Spec;
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
     /// Texts of each domain.
     pub texts_per_domain: u64,
-    /// Texts of a unit.
+    /// Texts per unit.
     pub per_unit: u64,
 }
 
@@ -62,7 +62,7 @@ impl Agreement {
     }
 }
 
-/// All positions under a quantity's own name, the last quarter of them under `tail.`.
+/// All positions under a quantity's own name, and the last quarter under `tail.`.
 fn fill(one: &mut Measurement, scores: &[LogitScore], cosine: &[f64]) {
     let tail = scores.len() - scores.len().div_ceil(4);
     for (prefix, first) in [("", 0), ("tail.", tail)] {

@@ -1,4 +1,4 @@
-//! Maps to look at, and what is measured head by head.
+//! Images of maps, and results per head.
 
 use crate::error::ReportError;
 use crate::experiments::attention_maps::AttentionMaps;
@@ -7,7 +7,7 @@ use crate::record::{Measurement, Pool, Records};
 use crate::render::heatmap;
 use crate::section::{Cell, Column, Figure, Picture, Row, Style, Table};
 
-/// A row for each head, a column for each arm.
+/// One row per head, one column per arm.
 pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &str) -> Table {
     let arms = experiment.arms();
     let length = experiment.settings.length;
@@ -82,7 +82,7 @@ fn best_match(records: &Records, arm: &str, length: usize, name: &str) -> Option
         .map(|&best| best as usize)
 }
 
-/// The place of `layer.head` among all heads.
+/// The index of `layer.head` among all heads.
 fn place_of(name: &str, heads: usize) -> usize {
     let mut numbers = name
         .split('.')
@@ -94,7 +94,7 @@ fn label(place: usize, heads: usize) -> String {
     format!("layer {}, head {}", place / heads + 1, place % heads + 1)
 }
 
-/// The drawn maps: a row for each layer, a column for each arm of the gallery.
+/// The maps: one row per layer, one column per arm of the gallery.
 pub(super) fn gallery(
     experiment: &AttentionMaps,
     records: &Records,

@@ -1,8 +1,8 @@
-//! Numbers on attention maps: rows of weights over earlier tokens.
+//! Metrics on attention maps: rows of weights over earlier tokens.
 
 use rayon::prelude::*;
 
-/// How a map is divided: sinks, the own chunk, near chunks, and what is far.
+/// The division of a map: sinks, the own chunk, near chunks, and the far field.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grid {
     pub chunk_size: usize,
@@ -11,7 +11,7 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// For the query at `position`: where its own chunk starts, and where its far field ends.
+    /// For the query at `position`: the start of its own chunk, and the end of its far field.
     fn bounds(self, position: usize) -> (usize, usize) {
         match position.checked_sub(self.sinks) {
             None => (0, self.sinks.min(position)),
@@ -33,7 +33,7 @@ impl Grid {
     }
 }
 
-/// How alike a head's maps are: means over queries of the cosine of their weights.
+/// Similarity of a head's maps: means over queries of the cosine of their weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct HeadScores {
     /// On tokens of the query's own chunk.
@@ -42,7 +42,7 @@ pub(super) struct HeadScores {
     pub between: Option<f64>,
     /// On tokens of the far field.
     pub far: Option<f64>,
-    /// The share of the dense weights that falls on the far field, over queries that have one.
+    /// The share of the dense weights on the far field, over queries that have one.
     pub dense_far_mass: f64,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn compare(dense: &[f32], arm: &[f32], tokens: usize, grid: Grid) -> 
         .collect()
 }
 
-/// The head that looks farthest: the most weight on the far field.
+/// The head with the most weight on the far field.
 pub(super) fn most_far(weights: &[f32], tokens: usize, heads: usize, grid: Grid) -> usize {
     let masses = compare(weights, weights, tokens, grid);
     (0..heads)
@@ -97,7 +97,7 @@ pub(super) fn most_far(weights: &[f32], tokens: usize, heads: usize, grid: Grid)
         .unwrap_or(0)
 }
 
-/// Some rows of every head's map, each of length 1, for matching heads.
+/// Some rows of every head's map, normalised to length 1, for matching heads.
 #[derive(Debug)]
 pub(super) struct Rows {
     tokens: usize,
@@ -106,7 +106,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// At most `count` rows, evenly spread, the last of them the last.
+    /// At most `count` rows, evenly spread, including the last.
     pub fn new(tokens: usize, count: usize) -> Self {
         let count = count.clamp(1, tokens.max(1));
         Self {
@@ -135,7 +135,7 @@ impl Rows {
     }
 
     /// For each head, the head of `other` whose rows have the greatest mean cosine with its own;
-    /// the head of the same place where none is greater.
+    /// ties go to the head of the same index.
     pub fn best_matches(&self, other: &Self) -> Vec<usize> {
         let similarity = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
         self.heads
@@ -161,7 +161,7 @@ impl Rows {
     }
 }
 
-/// The cosine of two rows of weights: 0 where the arm has none, nothing where the dense row has none.
+/// The cosine of two rows of weights: 0 if the arm has none, `None` if the dense row has none.
 fn cosine(dense: &[f32], arm: &[f32]) -> Option<f64> {
     let (mut dot, mut dense_square, mut arm_square) = (0.0, 0.0, 0.0);
     for (&a, &b) in dense.iter().zip(arm) {
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(GRID.far(0), 0..0);
     }
 
-    /// Causal weights of `heads` heads that differ.
+    /// Causal weights of `heads` different heads.
     fn maps(heads: usize, tokens: usize) -> Vec<f32> {
         let mut weights = vec![0.0; heads * tokens * tokens];
         for head in 0..heads {

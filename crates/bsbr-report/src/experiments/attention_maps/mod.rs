@@ -19,37 +19,37 @@ use crate::render::heatmap;
 use crate::section::Block;
 use crate::spec::Spec;
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 2;
 
-/// Work of a token: every weight of every head is made and compared.
+/// Work per token: every weight of every head is computed and compared.
 const EFFORT: f64 = 5.0;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
-    /// S of the grid that divides maps into what is within a chunk and what is between chunks.
+    /// S of the grid that distinguishes within and between chunks.
     pub chunk_size: usize,
     /// P of that grid.
     pub near_chunks: usize,
     /// Sinks of that grid.
     pub sink_tokens: usize,
-    /// Query positions, evenly spread, by which heads are matched.
+    /// Query positions, evenly spread, for matching heads.
     pub match_rows: usize,
-    /// Arms whose maps are drawn.
+    /// Arms with drawn maps.
     pub gallery: Vec<String>,
-    /// The most pixels of a drawn map's side.
+    /// The maximum side of a drawn map, in pixels.
     pub pixels: usize,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts in all; they take turns between the domains.
+    /// Total number of texts, from the domains in turn.
     pub texts: u64,
 }
 
@@ -80,7 +80,7 @@ impl AttentionMaps {
         }
     }
 
-    /// Every arm on one text; maps are kept where `draw` is set.
+    /// Every arm on one text; maps are kept if `draw` is set.
     fn text(
         &self,
         unit: &Unit,
@@ -144,14 +144,14 @@ impl AttentionMaps {
     }
 }
 
-/// What is gathered about an arm while the layers go by.
+/// Results of an arm, collected layer by layer.
 #[derive(Debug, Default)]
 struct ArmMaps {
     rows: Option<Rows>,
     scores: Vec<Vec<HeadScores>>,
 }
 
-/// Writes each head's numbers and their means.
+/// Writes the results of each head and their means.
 fn arm_values(one: &mut Measurement, layers: &[Vec<HeadScores>], best: &[usize]) {
     let heads = layers.first().map_or(0, Vec::len);
     let all: Vec<&HeadScores> = layers.iter().flatten().collect();
@@ -214,7 +214,7 @@ fn head_name(layer: usize, head: usize) -> String {
     format!("{layer:02}.{head:02}")
 }
 
-/// What each token attends to in a layer. `[H · N · N]`
+/// The attention weights of each token in a layer. `[H · N · N]`
 fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
     let (attention, input) = model.layer(layer)?;
     arms::weights(attention, input)

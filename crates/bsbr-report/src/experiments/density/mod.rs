@@ -1,4 +1,4 @@
-//! How much of the attention is computed exactly, and how spread it is.
+//! The share of attention that is computed exactly, and its spread.
 
 use bsbr_gpt2::TokenBatch;
 use bsbr_metrics::density::attention_density;
@@ -14,32 +14,32 @@ use crate::lab::Lab;
 use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What is measured of every layer, and of all together.
+/// The quantities of every layer, and of all together.
 const QUANTITIES: [&str; 4] = ["exact", "scored", "above", "effective"];
 
-/// Work of a token: every weight of every head is made.
+/// Work per token: every weight of every head is computed.
 const EFFORT: f64 = 2.6;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a text.
+    /// Tokens per text.
     pub lengths: Vec<usize>,
     /// A weight above which a token counts as attended to.
     pub threshold: f64,
-    /// Query positions of a text, evenly spread, the last one among them.
+    /// Query positions per text, evenly spread, including the last.
     pub rows: usize,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts of a length; they take turns between the domains.
+    /// Texts per length, from the domains in turn.
     pub texts: u64,
 }
 
@@ -103,7 +103,7 @@ impl Density {
     }
 }
 
-/// `count` positions of `tokens`, evenly spread, the last one among them.
+/// `count` positions of `tokens`, evenly spread, including the last.
 fn queries(tokens: usize, count: usize) -> impl Iterator<Item = usize> {
     let count = count.clamp(1, tokens.max(1));
     (1..=count).map(move |part| (part * tokens / count).saturating_sub(1))

@@ -1,4 +1,4 @@
-//! Dense attention up to a measured length and an arm beyond it: what that gains and what it keeps.
+//! Dense attention up to a measured length and an arm beyond it: gain and loss.
 
 mod shown;
 
@@ -21,61 +21,61 @@ use crate::rounds::{Contestant, Rounds, model_run};
 use crate::section::{Block, Verdict};
 use crate::spec::{ArmSpec, Spec, dense};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// Rounds that the crossover is taken from: dense and arm alone.
+/// The rounds that determine the crossover: only dense and arm.
 const CROSSOVER: &str = "rounds for the crossover";
 
-/// Rounds after the choice, with the hybrid among them.
+/// The rounds after the choice, including the hybrid.
 const CHOSEN: &str = "rounds with the hybrid";
 
-/// What records call the hybrid.
+/// The hybrid's name in records.
 const HYBRID: &str = "hybrid";
 
-/// Whether the hybrid reads with dense attention: 1 or 0.
+/// Whether the hybrid uses dense attention: 1 or 0.
 const DENSE: &str = "dense";
 
-/// The hybrid's time as a multiple of that of the form that it reads with.
+/// The hybrid's time as a multiple of that of its chosen form.
 const BESIDE_FORM: &str = "beside_form";
 
-/// Texts of a unit.
+/// Texts per unit.
 const PER_UNIT: u64 = 1;
 
-/// Work of a token that is timed.
+/// Work per timed token.
 const EFFORT: f64 = 0.36;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub lengths: Vec<usize>,
-    /// Seconds of a run beyond which only [`Counts::slow_runs`] are timed.
+    /// Runs longer than these seconds are timed only [`Counts::slow_runs`] times.
     pub slow_seconds: f64,
-    /// By which share the hybrid may be slower than the form that it reads with.
+    /// The accepted slowdown of the hybrid relative to its chosen form.
     pub tolerance: f64,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Timed runs at each length, once for the crossover and once after the choice.
+    /// Timed runs per length, once for the crossover and once after the choice.
     pub runs: u64,
-    /// The same where a run is slow.
+    /// The same for slow runs.
     pub slow_runs: u64,
-    /// Texts at each length, which take turns between the domains.
+    /// Texts per length, from the domains in turn.
     pub texts: u64,
 }
 
 /// The experiment, with dense, the arm, and the hybrid of both.
 ///
-/// Its first units time dense and arm, at every length. Where the arm becomes faster is where the
-/// hybrid of the units after them changes from one to the other.
+/// Its first units time dense and arm at every length. The hybrid of the following units switches
+/// where the arm becomes faster.
 pub type ByLength = Frame<Settings, Counts, [ArmSpec; 3]>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
@@ -107,7 +107,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl ByLength {
-    /// Those that the hybrid chooses between.
+    /// The two forms of the hybrid.
     fn forms(&self) -> &[ArmSpec] {
         &self.own[..2]
     }
@@ -116,13 +116,13 @@ impl ByLength {
         &self.own[1]
     }
 
-    /// From where on the arm is the faster one; `None` where both were timed nowhere.
+    /// The length from which on the arm is faster; `None` if both were not timed at any length.
     fn crossover(&self, records: &Records) -> Option<Crossover> {
         let levels = |row: &ArmSpec| records.levels(&row.id, Pool::Source(CROSSOVER), "seconds");
         Crossover::of(&levels(&self.own[1]), &levels(&self.own[0]))
     }
 
-    /// Dense and arm, or why they cannot be had.
+    /// Dense and arm, or why they are missing.
     fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
         let seed = self.spec.method.seed;
         self.forms()
@@ -131,7 +131,7 @@ impl ByLength {
             .collect()
     }
 
-    /// The hybrid that the timed rounds ask for.
+    /// The hybrid according to the timed rounds.
     fn hybrid(&self, lab: &Lab, earlier: &Records) -> Result<Hybrid, String> {
         let longest_dense = match self.crossover(earlier) {
             Some(Crossover::Always) => 0,
@@ -144,7 +144,7 @@ impl ByLength {
         Hybrid::new(converted, longest_dense).map_err(|error| error.to_string())
     }
 
-    /// Rounds of those that are there, at one length.
+    /// Rounds of the available models, at one length.
     fn time(&self, unit: &Unit, models: &[Result<Gpt2, String>], lab: &Lab) -> Vec<Measurement> {
         let seed = self.spec.method.seed;
         let ids = random(seed, 0, lab.dense().config().vocab_size, unit.length);

@@ -1,4 +1,4 @@
-//! What the section on choosing by length shows beside its tables by row.
+//! The contents of the section on choosing by length, besides its standard tables.
 
 use bsbr_metrics::stats::quantile;
 
@@ -10,10 +10,10 @@ use crate::section::{Cell, Row, Style, Table, Verdict};
 use crate::spec::ArmSpec;
 use crate::verdict::Bounds;
 
-/// How a ratio of times is written.
+/// The format of time ratios.
 const SPEEDUP: Style = Style::Fixed(2);
 
-/// Neither more nor less than nothing.
+/// Exactly zero.
 const ZERO: Bounds = Bounds {
     at_least: Some(0.0),
     at_most: Some(0.0),
@@ -59,8 +59,7 @@ impl<'a> View<'a> {
         self.records.estimate(id, from, length, quantity)
     }
 
-    /// Whether the hybrid reads sequences of this length with dense attention; `None` where its
-    /// records do not agree.
+    /// Whether the hybrid uses dense attention at this length; `None` if its records disagree.
     fn reads_dense(&self, length: usize) -> Result<Option<bool>, String> {
         let found = self.estimate(HYBRID, length, DENSE)?;
         Ok(match found.mean {
@@ -70,13 +69,13 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The lengths that it reads with dense attention, or those that it does not.
+    /// The lengths with dense attention, or those without.
     fn lengths_read(&self, dense: bool) -> impl Iterator<Item = usize> {
         let lengths = self.lengths().iter().copied();
         lengths.filter(move |&length| self.reads_dense(length) == Ok(Some(dense)))
     }
 
-    /// Where the boundary is, and what is gained at the longest sequence.
+    /// The boundary, and the gain at the longest sequence.
     pub(super) fn observation(&self) -> Option<String> {
         let longest = self.lengths().iter().copied().max()?;
         let label = &self.arm().label;
@@ -105,7 +104,7 @@ impl<'a> View<'a> {
         Some(text)
     }
 
-    /// Goals about what the hybrid is.
+    /// Goals about the hybrid.
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
         let all = [self.exact(), self.converted(), self.as_fast()];
         all.into_iter().flatten().collect()
@@ -122,7 +121,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Below the boundary it is the dense model.
+    /// Below the boundary it equals the dense model.
     fn exact(&self) -> Option<Verdict> {
         let (length, found) = self
             .lengths_read(true)
@@ -138,7 +137,7 @@ impl<'a> View<'a> {
         ))
     }
 
-    /// Above the boundary it is the arm.
+    /// Above the boundary it equals the arm.
     fn converted(&self) -> Option<Verdict> {
         let (length, found) = self
             .lengths_read(false)
@@ -162,7 +161,7 @@ impl<'a> View<'a> {
         ))
     }
 
-    /// It is as fast as what it reads with.
+    /// It is as fast as its chosen form.
     fn as_fast(&self) -> Option<Verdict> {
         let most = 1.0 + self.experiment.settings.tolerance;
         let (length, found) = self
@@ -184,7 +183,7 @@ impl<'a> View<'a> {
         ))
     }
 
-    /// All about the hybrid, by length.
+    /// All results of the hybrid, by length.
     pub(super) fn overview(&self) -> Table {
         const ROWS: [(&str, &str); 5] = [
             ("speedup", "speed-up over dense"),
@@ -236,7 +235,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What a wrong choice costs: 1 where it is right.
+    /// The cost of a wrong choice: 1 if the choice is right.
     fn regret(&self, length: usize) -> Cell {
         let experiment = self.experiment;
         let [dense, arm, hybrid] = &experiment.own;

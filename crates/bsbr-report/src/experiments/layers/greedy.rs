@@ -1,25 +1,25 @@
-//! The order in which each next layer is the one that costs least, from what was recorded of it.
+//! The greedy order, in which each next layer is the one with the lowest cost, from records.
 
 use crate::estimate::Estimate;
 use crate::experiments::layers::sets::Layers;
 use crate::record::{Pool, Records};
 use crate::spec::ArmSpec;
 
-/// KL(dense ‖ arm) on the texts that choices are made on.
+/// KL(dense ‖ arm) on the texts for choices.
 pub(super) const LOSS: &str = "choice.kl";
 
-/// One more layer.
+/// The conversion of one more layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Step {
-    /// The layer that was chosen.
+    /// The chosen layer.
     pub layer: usize,
-    /// All that are converted after this step.
+    /// All converted layers after this step.
     pub converted: Layers,
-    /// What each layer would have cost that was still dense.
+    /// The cost of each layer that was still dense.
     pub tried: Vec<(usize, Result<Estimate, String>)>,
 }
 
-/// The steps that records tell of; of layers that cost the same, the lower one comes first.
+/// The steps in the records; ties go to the lower layer.
 pub(super) fn steps(records: &Records, arm: &ArmSpec, length: usize, of: usize) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut converted = Layers::default();

@@ -1,4 +1,4 @@
-//! Which layers to convert: each alone, the first and the last few, and the cheapest by loss.
+//! Layer-wise conversion: each layer alone, the first and the last few, and the greedy order.
 
 mod greedy;
 mod sets;
@@ -24,44 +24,44 @@ use crate::record::{Measurement, Records};
 use crate::section::{Block, Verdict};
 use crate::spec::{ArmSpec, Spec, dense};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
 /// Models whose hidden states are held at a time.
 const MODELS_AT_A_TIME: usize = 8;
 
-/// Work of a token of a step of the greedy order.
+/// Work per token of a step of the greedy order.
 const STEP_EFFORT: f64 = 0.35;
 
-/// Work of a token of a text.
+/// Work per token of a text.
 const TEXT_EFFORT: f64 = 0.6;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
-    /// The top-1 agreement that is asked for where convertible layers are counted.
+    /// The top-1 agreement required of convertible layers.
     pub least_agreement: f64,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts, which take turns between the domains.
+    /// Texts, from the domains in turn.
     pub texts: u64,
-    /// Other texts, which the greedy order is chosen on.
+    /// Other texts, for the choice of the greedy order.
     pub choosing_texts: u64,
-    /// Texts of a unit.
+    /// Texts per unit.
     pub per_unit: u64,
 }
 
 /// The experiment.
 ///
-/// A step of the greedy order is a unit for each arm, which builds on the steps before it; the
-/// units of texts follow, for they measure what the order says.
+/// A step of the greedy order is a unit for each arm, which uses the earlier steps. The units
+/// of texts follow, because they measure the chosen order.
 pub type LayerByLayer = Frame<Settings, Counts>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
@@ -76,7 +76,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl LayerByLayer {
-    /// The arms that layers are converted to, with their places among all.
+    /// The arms that layers are converted to, with their indices among all arms.
     fn converted(&self) -> impl Iterator<Item = (usize, &ArmSpec)> {
         let arms = self.spec.method.arms.iter().enumerate();
         arms.filter(|(_, arm)| arm.config.chunk_size().is_some())
@@ -86,7 +86,7 @@ impl LayerByLayer {
         steps(records, arm, self.settings.length, of)
     }
 
-    /// What is converted by an order, from one layer to all; as far as the order is known.
+    /// The sets of an order, from one layer to all, as far as the order is known.
     fn sets(&self, order: Order, records: &Records, arm: &ArmSpec, of: usize) -> Vec<Layers> {
         match order {
             Order::First => (1..=of).map(|k| Layers::between(0, k)).collect(),
@@ -98,7 +98,7 @@ impl LayerByLayer {
         }
     }
 
-    /// Every set that a table shows, each once.
+    /// Every set in the tables, each once.
     fn all_sets(&self, records: &Records, arm: &ArmSpec, of: usize) -> BTreeSet<Layers> {
         let alone = (0..of).map(|layer| Layers::between(layer, layer + 1));
         let orders = Order::ALL
@@ -107,7 +107,8 @@ impl LayerByLayer {
         alone.chain(orders).collect()
     }
 
-    /// What the next layer costs on the texts for choices, for each that is still dense.
+    /// The cost of the next layer on the texts for choices, for each layer that is still
+    /// dense.
     fn step(
         &self,
         unit: &Unit,
@@ -152,7 +153,7 @@ impl LayerByLayer {
         Ok(measurements)
     }
 
-    /// Every set of every arm on one text, after the dense model itself.
+    /// Every set of every arm on one text, after the dense model.
     fn text(
         &self,
         rows: &[(String, Result<Gpt2, String>)],
@@ -187,7 +188,7 @@ impl LayerByLayer {
     }
 }
 
-/// The arm in each of some sets of layers, or why it cannot be had.
+/// The arm in each of some sets of layers, or why it is missing.
 fn models<'a>(
     sets: impl IntoIterator<Item = &'a Layers>,
     arm: &ArmSpec,
@@ -258,7 +259,7 @@ impl Experiment for LayerByLayer {
         lab: &Lab,
         earlier: &Records,
     ) -> Result<Vec<Measurement>, ReportError> {
-        // Only a step of an order is about one arm.
+        // Only a step of an order concerns one arm.
         let chosen_for = self
             .converted()
             .find(|(_, arm)| unit.arm.as_ref() == Some(&arm.id));

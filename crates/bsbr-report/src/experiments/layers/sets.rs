@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::spec::ArmSpec;
 
-/// The layers that are converted.
+/// The converted layers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Layers(BTreeSet<usize>);
 
 impl Layers {
-    /// Layers from one to before another.
+    /// The layers from `first` up to but excluding `end`.
     pub(super) fn between(first: usize, end: usize) -> Self {
         Self((first..end).collect())
     }
@@ -29,7 +29,8 @@ impl Layers {
         self.0.iter().copied()
     }
 
-    /// What records call an arm in these of all `of` layers; in all of them it is the arm itself.
+    /// The name in records of an arm in these of all `of` layers; in all layers it is the arm's
+    /// own.
     pub(super) fn id(&self, arm: &ArmSpec, of: usize) -> String {
         match self.0.len() == of {
             true => arm.id.clone(),
@@ -65,7 +66,7 @@ pub(super) enum Order {
     First,
     /// From the output on.
     Last,
-    /// At each step the layer that costs least.
+    /// At each step the layer with the lowest cost.
     Greedy,
 }
 

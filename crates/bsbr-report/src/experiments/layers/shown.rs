@@ -1,4 +1,4 @@
-//! What the section on converting layer by layer shows.
+//! The contents of the section on layer-wise conversion.
 
 use crate::estimate::Estimate;
 use crate::experiments::layers::LayerByLayer;
@@ -13,7 +13,7 @@ use crate::section::{Better, Block, Cell, Column, Figure, Picture, Row, Style, T
 use crate::spec::{ArmSpec, dense};
 use crate::verdict::Bounds;
 
-/// Quantities of the tables, their headings, and which way they are better.
+/// Quantities of the tables, their titles, and which direction is better.
 const COLUMNS: [(&str, &str, Better); 5] = [
     ("kl", "KL (dense ‖ converted), nats", Better::Less),
     ("top1", "top-1 agreement", Better::More),
@@ -22,10 +22,10 @@ const COLUMNS: [(&str, &str, Better); 5] = [
     ("nll.minus_dense", "loss beside dense, nats", Better::Less),
 ];
 
-/// The least top of an axis of KL.
+/// The minimum upper end of an axis of KL.
 const LEAST_TOP: f64 = 1e-6;
 
-/// Negative log-likelihood of a token, in nats.
+/// Negative log-likelihood per token, in nats.
 const NLL: &str = "nll";
 
 fn style(quantity: &str) -> Style {
@@ -37,11 +37,11 @@ fn style(quantity: &str) -> Style {
     }
 }
 
-/// An experiment, its records, and what both say of the model.
+/// An experiment, its records, and the model's size.
 pub(super) struct View<'a> {
     experiment: &'a LayerByLayer,
     records: &'a Records,
-    /// Layers of the model; none before anything is recorded.
+    /// Layers of the model; 0 before anything is recorded.
     of: usize,
 }
 
@@ -54,7 +54,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What the specification calls by a name.
+    /// The blocks of a name in the specification.
     pub(super) fn blocks(&self, name: &str) -> Vec<Block> {
         match name {
             "observations" => {
@@ -72,7 +72,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether orders that were chosen on some texts are the best ones on others.
+    /// Whether orders chosen on some texts are the best on others.
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
         let arms = self.experiment.converted();
         arms.filter_map(|(_, arm)| self.verdict(arm)).collect()
@@ -95,7 +95,7 @@ impl<'a> View<'a> {
         self.experiment.sets(order, self.records, arm, self.of)
     }
 
-    /// What the tables say of an arm, once they are full.
+    /// A summary of an arm's tables, once they are complete.
     fn observation(&self, arm: &ArmSpec) -> Option<String> {
         let number = |value: f64| style("kl").number(value);
         let alone: Vec<Estimate> = (0..self.of)
@@ -147,7 +147,8 @@ impl<'a> View<'a> {
         Some(text)
     }
 
-    /// How many layers an order converts before agreement is below what is asked for.
+    /// The number of layers that an order converts before agreement falls below the required
+    /// value.
     fn enough(&self, order: Order, arm: &ArmSpec) -> usize {
         let least = self.experiment.settings.least_agreement;
         let sets = self.sets(order, arm).into_iter();
@@ -158,8 +159,8 @@ impl<'a> View<'a> {
         .count()
     }
 
-    /// Whether the order that was chosen on some texts is the best one on others, at the number of
-    /// layers where it is worst.
+    /// Whether the order chosen on some texts is the best on others, at the number of layers where
+    /// it is worst.
     fn verdict(&self, arm: &ArmSpec) -> Option<Verdict> {
         let [first, last, greedy] = Order::ALL.map(|order| self.sets(order, arm));
         let beyond = |k: usize| -> Option<(usize, Estimate)> {
@@ -176,7 +177,7 @@ impl<'a> View<'a> {
             )?;
             Some((k + 1, difference))
         };
-        // All layers are the same in any order.
+        // All orders end with all layers.
         let worst = (0..self.of.saturating_sub(1))
             .filter_map(beyond)
             .max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean));
@@ -272,7 +273,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// What each step of the greedy order tried.
+    /// The candidates of each step of the greedy order.
     fn choices(&self) -> Table {
         let mut rows = Vec::new();
         for (place, arm) in self.experiment.converted() {
@@ -313,7 +314,7 @@ impl<'a> View<'a> {
             .converted()
             .map(|(_, arm)| (arm, self.lines(arm)))
             .collect();
-        // One scale, so that arms can be compared.
+        // One scale for all arms.
         let high = charts.iter().map(|(_, lines)| greatest(lines));
         let high = high.fold(LEAST_TOP, f64::max);
         let low = charts
@@ -356,7 +357,7 @@ impl<'a> View<'a> {
 
     /// KL by the number of layers, for each order.
     fn lines(&self, arm: &ArmSpec) -> Vec<Series> {
-        // Colours far from each other, for no arm has a line of its own here.
+        // Distinct colours, because no arm has its own line here.
         const COLOURS: [usize; 3] = [3, 5, 1];
         Order::ALL
             .into_iter()

@@ -1,4 +1,4 @@
-//! How much memory a forward pass without a cache takes, each in a process of its own.
+//! Memory of a forward pass without a cache, each in its own process.
 
 pub mod worker;
 
@@ -14,36 +14,36 @@ use crate::lab::Lab;
 use crate::record::Measurement;
 use crate::spec::Spec;
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What is measured: embedding, all layers, and the last token's logits.
+/// The measured part: embedding, all layers, and the last token's logits.
 const MODEL: &str = "model";
 
-/// Work of a token.
+/// Work per token.
 const EFFORT: f64 = 0.3;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub lengths: Vec<usize>,
-    /// The shortest length that power laws are fitted to.
+    /// The shortest length in fits of power laws.
     pub fit_from: usize,
-    /// MiB of address space that a process may have; unlimited where it is absent.
+    /// The limit of a process's address space in MiB; unlimited if absent.
     #[serde(default)]
     pub limit_mib: Option<u64>,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Processes of each arm at each length.
+    /// Processes per arm and length.
     pub processes: u64,
 }
 
@@ -68,7 +68,8 @@ impl Experiment for Memory {
             length,
             samples: 0..self.counts.processes,
             arm: None,
-            // Starting a process and loading the model takes as long as some tokens do.
+            // The start of a process and the loading of the model take as long as some
+            // tokens.
             work: EFFORT * (length + 1000) as f64 * processes as f64,
         };
         Ok(self.settings.lengths.iter().map(unit).collect())

@@ -1,4 +1,4 @@
-//! One pass in a process of its own, and the memory and time that it took.
+//! One pass in its own process, with its memory and time.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use crate::experiments::training_memory::step::Training;
 use crate::reading::read;
 use crate::rounds::wait_for;
 
-/// Tokens of a first pass, after which what every pass needs is there.
+/// Tokens of a first pass, which allocates what every pass needs.
 const WARM_UP: usize = 16;
 
-/// What a process is to measure; it reads it as JSON from its standard input.
+/// The task of a process, read as JSON from its standard input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
@@ -28,57 +28,57 @@ pub struct Cell {
     pub seed: u64,
     /// Tokens.
     pub length: usize,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     pub extension: PositionExtension,
-    /// What is done with the tokens.
+    /// The pass over the tokens.
     pub pass: Pass,
 }
 
-/// What is measured.
+/// The kind of pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pass {
     /// A forward pass to the logits of the last token.
     Forward,
-    /// Reading, so that the next token can be generated: what is kept of the text, and the logits of
-    /// the last token.
+    /// Reading a text so that the next token can be generated: the cache, and the logits of the
+    /// last token.
     Reading {
-        /// Tokens that are read at once.
+        /// Tokens read at once.
         piece: usize,
     },
-    /// A step of training: forward, backward, and the update of every weight by AdamW.
+    /// A training step: forward, backward, and the AdamW update of every weight.
     Step {
-        /// Whether blocks are computed a second time in the backward pass.
+        /// Whether the backward pass recomputes blocks.
         recompute: bool,
     },
 }
 
-/// What it found; the last line of its standard output, as JSON.
+/// The result; the last line of its standard output, as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
-    /// The most memory that the process held, in bytes.
+    /// The peak memory of the process, in bytes.
     pub peak: u64,
-    /// How much of it came with the pass: the peak less what the process held before it.
+    /// The growth in the pass: the peak minus the memory before it.
     pub growth: u64,
-    /// How long the pass took.
+    /// The duration of the pass.
     pub seconds: f64,
 }
 
-/// How to start a process that measures a cell.
+/// The command of a process that measures a cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
     /// The program.
     pub program: PathBuf,
-    /// What it is called with; it finds the model by it.
+    /// Its arguments, which name the model.
     pub arguments: Vec<String>,
 }
 
 impl Worker {
-    /// Starts a process and waits for what it found.
+    /// Starts a process and waits for its result.
     ///
     /// # Errors
     ///
-    /// Why there is nothing, as a table should say it: out of memory, most of all.
+    /// Why it is missing, as text for a table: usually out of memory.
     pub fn measure(&self, cell: &Cell, limit_mib: Option<u64>) -> Result<Peak, String> {
         let cell = serde_json::to_string(cell).map_err(|error| error.to_string())?;
         let mut child = self
@@ -89,7 +89,7 @@ impl Worker {
             .spawn()
             .map_err(|error| format!("no process could be started: {error}"))?;
         if let Some(mut input) = child.stdin.take() {
-            // A process that is gone already tells by its status.
+            // If the process has ended already, its status says why.
             let _ = input.write_all(cell.as_bytes());
         }
         let output = child
@@ -109,7 +109,7 @@ impl Worker {
             command.args(&self.arguments);
             return command;
         };
-        // The shell sets the limit for itself and becomes the program.
+        // The shell sets its own limit and then executes the program.
         let mut command = Command::new("sh");
         command
             .args(["-c", "ulimit -v \"$0\" && exec \"$@\""])
@@ -120,7 +120,7 @@ impl Worker {
     }
 }
 
-/// What made a process fail.
+/// Why a process failed.
 fn why(output: &Output, limit_mib: Option<u64>) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     let limit = limit_mib.map_or_else(String::new, |mib| format!(" at a limit of {mib} MiB"));
@@ -146,11 +146,11 @@ fn why(output: &Output, limit_mib: Option<u64>) -> String {
 
 /// Measures a cell in this process, which should do nothing else before or after.
 ///
-/// Bases of compressed states are not calibrated: their size is the same.
+/// Bases of compressed states are not calibrated, because their size is the same.
 ///
 /// # Errors
 ///
-/// Why it cannot be measured, in words.
+/// Why the measurement failed, in words.
 pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
     let vocabulary = dense.config().vocab_size;
     let model = bsbr_convert::convert(dense, &ConversionPlan::uniform(cell.arm.clone()))
@@ -168,13 +168,13 @@ pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
         }),
         Pass::Step { recompute } => {
             let mut training = Training::new(model, recompute);
-            // A target for every input takes one token more.
+            // A target for every input requires one more token.
             watched(cell.length, |length| training.step(ids(length + 1)))
         }
     }
 }
 
-/// What a pass over `length` tokens takes, after one over a few.
+/// Memory and time of a pass over `length` tokens, after a short one.
 fn watched(
     length: usize,
     mut pass: impl FnMut(usize) -> Result<(), String>,
@@ -202,7 +202,7 @@ fn forward(model: &Gpt2, ids: &[u32]) -> Result<(), String> {
     Ok(())
 }
 
-/// Sets the process's peak back to what it holds now.
+/// Resets the process's peak to its current memory.
 fn forget_peak() -> Result<(), String> {
     std::fs::write("/proc/self/clear_refs", "5")
         .map_err(|error| format!("the system does not let a process forget its peak: {error}"))
@@ -283,7 +283,7 @@ mod tests {
         assert!(reason.contains("no process"), "{reason}");
     }
 
-    /// The limit is the process's own.
+    /// The limit applies to the process.
     #[test]
     fn a_limit_is_kept() {
         let worker =

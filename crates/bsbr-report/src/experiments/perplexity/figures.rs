@@ -11,13 +11,13 @@ use crate::record::{Measurement, ModelInfo, Pool, Records};
 use crate::section::{Better, Cell, Column, Headline, Row, Style, Table};
 use crate::spec::dense;
 
-/// How a perplexity is written.
+/// The format of perplexities.
 const PERPLEXITY: Style = Style::Fixed(2);
 
-/// How bits per byte are written.
+/// The format of bits per byte.
 const BITS: Style = Style::Fixed(4);
 
-/// What templates stand for.
+/// The values of template names.
 pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Option<String> {
     let settings = &experiment.settings;
     Some(match name {
@@ -58,8 +58,7 @@ pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Op
     })
 }
 
-/// The figure that others published about the model of these records, on these texts, where all of
-/// them were read.
+/// The published figure for the model of these records on these texts, if all texts were read.
 fn published<'a>(
     experiment: &'a Perplexity,
     records: &Records,
@@ -164,7 +163,7 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
     }
 }
 
-/// By what a sum of nats is divided.
+/// The divisor of a sum of nats.
 #[derive(Debug, Clone, Copy)]
 enum Unit {
     Token,
@@ -172,7 +171,7 @@ enum Unit {
     Byte,
 }
 
-/// Perplexity, or bits, over all pieces of one passage; `None` where none was measured.
+/// Perplexity, or bits, over all pieces of one passage; `None` if none was measured.
 fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Option<Estimate> {
     let name = nats(stride);
     let measured = pieces.iter().filter_map(|one| {
@@ -182,7 +181,7 @@ fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Option<Estimate
     let measured: Vec<_> = measured.collect();
     let (_, _, first) = measured.first()?;
     let of = |name: &str| first.values.get(name).copied();
-    // Words and bytes of the part of the passage that was measured, which is all of it in the end.
+    // Words and bytes of the measured part of the passage, which is all of it at the end.
     let share = match unit {
         Unit::Token => 1.0,
         Unit::Word => of("passage.tokens")? / of("passage.words")?,
@@ -198,7 +197,7 @@ fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Option<Estimate
     })
 }
 
-/// The mean of a token over pieces, of which the last may be shorter than the others.
+/// The mean per token over pieces; the last piece may be shorter.
 fn mean_nats(pieces: impl Iterator<Item = (f64, f64)>) -> Option<Estimate> {
     let pieces: Vec<(f64, f64)> = pieces.collect();
     let tokens: f64 = pieces.iter().map(|piece| piece.1).sum();

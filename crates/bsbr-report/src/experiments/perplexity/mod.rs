@@ -1,4 +1,4 @@
-//! How well each arm predicts running text.
+//! How well each arm predicts plain text.
 
 mod figures;
 
@@ -15,54 +15,54 @@ use crate::record::{Measurement, Records};
 use crate::section::{Block, Headline};
 use crate::spec::{ArmSpec, Spec};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// Work of a token that is read.
+/// Work per token read.
 const EFFORT: f64 = 0.5;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens that the model reads at a time.
+    /// Tokens per window.
     pub window: usize,
-    /// Tokens from one window to the next; each divides `window`.
+    /// Tokens between the starts of consecutive windows; each divides `window`.
     pub strides: Vec<usize>,
-    /// What others published.
+    /// Published figures.
     #[serde(default)]
     pub published: Vec<Published>,
 }
 
-/// A figure that others published about a model.
+/// A published figure for a model.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
     /// The model's name, without its owner.
     pub model: String,
-    /// Its layers; a model of that name but another size is another.
+    /// Its layers; a different size means a different model.
     pub layers: usize,
     /// Its dimensions.
     pub hidden_size: usize,
-    /// The texts, as records name them.
+    /// The texts, as named in records.
     pub texts: String,
     /// The perplexity.
     pub value: f64,
-    /// Where it stands.
+    /// Its source.
     pub source: String,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Tokens of each domain of files or datasets, at most.
+    /// The maximum number of tokens per domain of files or datasets.
     pub tokens: usize,
-    /// Tokens of each domain of storybook, which never ends.
+    /// Tokens per domain of storybook, which has no end.
     pub storybook_tokens: usize,
-    /// Pieces of `window` tokens that are scored, from the beginning of each domain on, at most.
+    /// The maximum number of scored pieces of `window` tokens, from the start of each domain.
     pub pieces: u64,
-    /// Pieces of a unit.
+    /// Pieces per unit.
     pub per_unit: u64,
 }
 
@@ -74,8 +74,8 @@ fn nats(stride: usize) -> String {
     format!("nats.stride{stride}")
 }
 
-/// Windows of `window` tokens that are read and one that is predicted last, which score the tokens
-/// of piece `index`.
+/// Windows of `window` input tokens and one more that is only predicted, which score the tokens of
+/// piece `index`.
 pub fn windows(len: usize, window: usize, stride: usize, index: u64) -> Vec<Window> {
     let mut all = strided_windows(len, window + 1, stride);
     all.retain(|one| (one.scored.start - 1) / window == index as usize);

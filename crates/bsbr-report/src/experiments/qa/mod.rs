@@ -1,4 +1,4 @@
-//! Whether each arm finds what was said once, far before.
+//! Whether each arm retrieves facts that were stated once, far back.
 
 use std::time::Instant;
 
@@ -15,35 +15,35 @@ use crate::lab::Lab;
 use crate::record::{Measurement, Pool, Records};
 use crate::spec::{ArmSpec, Spec};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 2;
 
-/// Where questions come from, whatever the other texts are.
+/// The source of questions, whatever the other texts.
 const SOURCE: &str = "storybook questions";
 
-/// Work of a token between fact and question.
+/// Work per token between fact and question.
 const EFFORT: f64 = 0.75;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Words between fact and question, at least.
+    /// The minimum number of words between fact and question.
     pub distances: Vec<usize>,
-    /// Answers to choose from, the right one included.
+    /// Number of candidates, including the correct one.
     pub candidates: usize,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Questions at each distance.
+    /// Questions per distance.
     pub questions: u64,
-    /// Questions of a unit.
+    /// Questions per unit.
     pub per_unit: u64,
 }
 
@@ -98,7 +98,7 @@ impl Qa {
 }
 
 impl Qa {
-    /// How far back facts are, and how long the documents.
+    /// The distances of facts, and the lengths of documents.
     fn reached(&self, records: &Records) -> String {
         let first = self.arms().first();
         let words = self.settings.distances.iter().filter_map(|&length| {

@@ -1,5 +1,4 @@
-//! How much memory reading takes so that the next token can be generated, each in a process of its
-//! own: what is kept of the text is part of it.
+//! Memory of reading a text before generation, including the cache, each in its own process.
 
 use bsbr_gpt2::PositionExtension;
 use serde::Deserialize;
@@ -16,46 +15,46 @@ use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 use crate::torch::{Baseline, Kind};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What is measured: the whole model, its cache and the next token's logits.
+/// The measured part: the whole model, its cache and the next token's logits.
 const MODEL: &str = "model";
 
-/// Starting a process and loading a model takes as long as some tokens do.
+/// The start of a process and the loading of a model take as long as some tokens.
 const START: usize = 1000;
 
-/// Work of a token, in pieces and with a cache.
+/// Work per token, in pieces and with a cache.
 const EFFORT: f64 = 0.8;
 
-/// What stands where PyTorch was not asked for.
+/// The text in place of PyTorch's results if it was not requested.
 const NO_TORCH: &str = "PyTorch was not asked for; see --baseline";
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a text.
+    /// Tokens per text.
     pub lengths: Vec<usize>,
-    /// Tokens that are read at once.
+    /// Tokens read at once.
     pub piece: usize,
-    /// The shortest length that power laws are fitted to.
+    /// The shortest length in fits of power laws.
     pub fit_from: usize,
-    /// What else is measured: `torch`.
+    /// Baselines: `torch`.
     pub baselines: Vec<String>,
-    /// MiB of address space that a process of ours may have; unlimited where it is absent.
+    /// The limit of our processes' address space in MiB; unlimited if absent.
     #[serde(default)]
     pub limit_mib: Option<u64>,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Processes of each row at each length.
+    /// Processes per row and length.
     pub processes: u64,
 }
 
@@ -97,7 +96,7 @@ impl ReadingMemory {
         Ok([found.peak as f64, found.growth as f64])
     }
 
-    /// One round: everybody once, each beside the dense arm and PyTorch.
+    /// One round: each contestant once, compared with the dense arm and PyTorch.
     fn round(&self, unit: &Unit, lab: &Lab, round: u64) -> Vec<Measurement> {
         let filled = |id: &str, found: Result<[f64; 2], String>| {
             let mut one = Measurement::new(id, &unit.source, unit.length, round);
@@ -128,7 +127,7 @@ impl ReadingMemory {
     }
 }
 
-/// Sets `peak.by_NAME` and `growth.by_NAME`, or says why there are none.
+/// Sets `peak.by_NAME` and `growth.by_NAME`, or says why they are missing.
 fn beside(one: &mut Measurement, other: Option<&Measurement>, name: &str, without: &str) {
     for quantity in ["peak", "growth"] {
         let Some(own) = one.values.get(quantity).copied() else {
@@ -145,7 +144,7 @@ fn beside(one: &mut Measurement, other: Option<&Measurement>, name: &str, withou
 
 /// Peak and growth of a process of PyTorch's.
 fn torch(lab: &Lab, length: usize) -> Result<[f64; 2], String> {
-    // What is measured of a process is memory of the processor.
+    // The memory of a process is CPU memory.
     lab.worker()?;
     let place = Place::new(lab.device_name(), &lab.dtype());
     let baseline = Baseline::start(lab.python(), lab.dense().config(), &place)?;

@@ -1,21 +1,21 @@
-//! Models compared sample by sample.
+//! Comparison of models sample by sample.
 
 use crate::estimate::Estimate;
 use crate::paired;
 use crate::record::{Pool, Records};
 
-/// How means over samples become the number of a table.
+/// How a table's number follows from means over samples.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Scale {
-    /// As they are.
+    /// The mean itself.
     Mean,
-    /// Their exponential: a perplexity, of mean negative log likelihoods.
+    /// Its exponential: a perplexity from mean negative log likelihoods.
     Exponential,
 }
 
 impl Scale {
-    /// Whether one number is worse than another: perplexities are better the lower they are,
-    /// everything else the higher.
+    /// Whether one number is worse than another: lower perplexities are better, and higher
+    /// values of everything else.
     fn worse(self, one: f64, other: f64) -> bool {
         match self {
             Self::Mean => one < other,
@@ -31,7 +31,7 @@ impl Scale {
     }
 }
 
-/// A quantity, and the samples that it is measured on.
+/// A quantity, and its samples.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Measured<'a> {
     pub quantity: &'a str,
@@ -41,11 +41,12 @@ pub(super) struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    /// What `combine` makes of several models' numbers; samples are drawn together for all.
+    /// The result of `combine` from several models' numbers; samples are resampled together for
+    /// all.
     ///
     /// # Errors
     ///
-    /// Why there is no number, as a table should say it.
+    /// Why there is no number, as text for a table.
     pub fn together<const N: usize>(
         &self,
         records: &Records,
@@ -62,8 +63,7 @@ impl Measured<'_> {
     ///
     /// # Errors
     ///
-    /// Why there is no share; among that, that the gap may be none, and that there is nothing to
-    /// win back.
+    /// Why there is no share: for example, the gap may be zero, or there is nothing to recover.
     pub fn closed(
         &self,
         records: &Records,
@@ -77,7 +77,7 @@ impl Measured<'_> {
             return Err("nothing to win back: before training it is better than that".to_owned());
         }
         self.together(records, [before, after, goal], |[before, after, goal]| {
-            // Without a negative zero.
+            // Without negative zero.
             (before - after) / (before - goal) + 0.0
         })
     }

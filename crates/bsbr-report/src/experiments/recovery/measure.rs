@@ -1,4 +1,4 @@
-//! Models of one arm on one sample.
+//! The models of one arm on one sample.
 
 use bsbr_data::article::Article;
 use bsbr_gpt2::Gpt2;

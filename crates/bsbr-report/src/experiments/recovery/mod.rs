@@ -1,4 +1,5 @@
-//! What fine-tuning wins back of what each arm loses, beside the original tuned on the same tokens.
+//! How much fine-tuning recovers of each arm's loss, compared with the original tuned on the same
+//! tokens.
 
 mod gap;
 mod measure;
@@ -29,95 +30,94 @@ use crate::spec::{ArmSpec, Spec, dense};
 
 use tuning::{Tuned, Tuning};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 2;
 
-/// The source of units that train.
+/// The source of training units.
 const TRAINING: &str = "fine-tuning";
 
-/// Where questions come from, whatever the other texts are.
+/// The source of questions, whatever the other texts.
 const QUESTIONS: &str = "storybook questions";
 
-/// Work of a token of training.
+/// Work per token of training.
 const TRAINING_EFFORT: f64 = 2.4;
 
-/// Work of a token of a text.
+/// Work per token of a text.
 const TEXT_EFFORT: f64 = 2.8;
 
-/// Work of a token of an article, whose summary is written token by token.
+/// Work per token of an article, whose summary is generated token by token.
 const ARTICLE_EFFORT: f64 = 1.3;
 
-/// Work of a token between fact and question.
+/// Work per token between fact and question.
 const QUESTION_EFFORT: f64 = 0.85;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a training window; fewer where the model has fewer positions.
+    /// Tokens per training window; fewer if the model has fewer positions.
     pub window: usize,
-    /// Windows of an optimiser's step.
+    /// Windows per optimiser step.
     pub rows: usize,
-    /// AdamW's highest learning rate: it rises for a tenth of the steps, then falls along a cosine
-    /// to a tenth of itself, as in `cargo xtask finetune`.
+    /// AdamW's maximum learning rate: it rises for a tenth of the steps, then falls along a cosine
+    /// to a tenth, as in `cargo xtask finetune`.
     pub learning_rate: f64,
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
-    /// Words between fact and question, at least.
+    /// The minimum number of words between fact and question.
     pub distance: usize,
-    /// Answers to choose from, the right one included.
+    /// Number of candidates, including the correct one.
     pub candidates: usize,
-    /// The most tokens of a summary.
+    /// The maximum number of tokens of a summary.
     pub max_new_tokens: usize,
     /// Whether ROUGE compares stems of words.
     pub stemming: bool,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// For how many readings of the training windows the models are trained, each number in a run
-    /// of its own; 0 before training.
+    /// Numbers of training epochs, each in its own run; 0 for before training.
     pub epochs: Vec<u64>,
     /// Training windows.
     pub windows: u64,
-    /// Windows that are kept back, for the loss before and after training.
+    /// Validation windows, for the loss before and after training.
     pub held_out: u64,
-    /// Texts of each domain.
+    /// Texts per domain.
     pub texts_per_domain: u64,
     /// Articles to summarise.
     pub articles: u64,
     /// Questions.
     pub questions: u64,
-    /// Texts, articles or questions of a unit.
+    /// Texts, articles or questions per unit.
     pub per_unit: u64,
 }
 
 impl Counts {
-    /// The most epochs.
+    /// The largest number of epochs.
     fn last(&self) -> u64 {
         self.epochs.iter().copied().max().unwrap_or_default()
     }
 }
 
-/// The name of a model: its arm, and the epochs that it was tuned for.
+/// The name of a model: its arm, and its training epochs.
 fn tuned_id(arm: &str, epochs: u64) -> String {
     format!("{arm}@{epochs}")
 }
 
-/// The name of a tuned model without what it retrieves from afar.
+/// The name of a tuned model without its far field.
 fn cut_id(arm: &str, epochs: u64) -> String {
     format!("{arm}@{epochs}/cut")
 }
 
-/// A model under the name that records give it, or why it cannot be had.
+/// A model with its name in records, or why it is missing.
 type Named = (String, Result<Gpt2, String>);
 
-/// The models of the arm that was asked for last.
+/// The models of the most recent arm.
 type Kept = RefCell<Option<(String, Rc<[Named]>)>>;
 
 /// The experiment.
@@ -152,7 +152,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl Recovery {
-    /// How every arm is trained for some epochs, the dense model among them.
+    /// The training of every arm for some epochs, including the dense model.
     fn training(&self, epochs: u64) -> FinetuneConfig {
         FinetuneConfig {
             seed: self.spec.method.seed,
@@ -175,13 +175,13 @@ impl Recovery {
         }
     }
 
-    /// Tokens of a training window for this model.
+    /// Tokens per training window for this model.
     fn window(&self, lab: &Lab) -> usize {
         self.settings.window.min(lab.dense().config().n_positions)
     }
 
-    /// An arm after some epochs, at least one: from the folder where it was tuned before, else
-    /// tuned now, or why that cannot be.
+    /// An arm after at least one epoch: from the folder if it was tuned before, otherwise tuned
+    /// now, or why that failed.
     fn tune(
         &self,
         arm: &ArmSpec,
@@ -198,7 +198,7 @@ impl Recovery {
         Tuning::new(self.training(epochs), arm, &data, lab)?.run(start)
     }
 
-    /// The arm's models, each under its name.
+    /// The arm's models with their names.
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Rc<[Named]>, ReportError> {
         if let Some((known, models)) = &*self.own.borrow()
             && *known == arm.id
@@ -233,7 +233,7 @@ impl Recovery {
         Ok(models)
     }
 
-    /// How the training went: the loss on what is kept back, before it and after each run.
+    /// The validation loss before training and after each run.
     fn curve(
         &self,
         arm: &ArmSpec,

@@ -1,4 +1,5 @@
-//! How much of what an arm lost training wins back, and what its retrieval is worth then.
+//! The share of an arm's loss that training recovers, and the effect of its retrieval
+//! afterwards.
 
 use crate::estimate::Estimate;
 use crate::experiments::recovery::gap::{Measured, Scale};
@@ -11,7 +12,7 @@ use crate::record::{Pool, Records};
 use crate::section::{Better, Block, Cell, Column, Style, Table};
 use crate::spec::dense;
 
-/// A quantity as tables show it.
+/// A quantity in tables.
 struct Shown<'a> {
     title: &'static str,
     style: Style,
@@ -48,7 +49,8 @@ fn shown(experiment: &Recovery) -> [Shown<'static>; 5] {
     ]
 }
 
-/// How much of the gap to the original, and to the tuned original, each arm has closed.
+/// The share of the gap to the original, and to the tuned original, that each arm has
+/// closed.
 pub(super) fn gaps(experiment: &Recovery, records: &Records) -> Vec<Block> {
     let Some(dense) = dense(experiment.arms()) else {
         return Vec::new();
@@ -92,7 +94,7 @@ pub(super) fn gaps(experiment: &Recovery, records: &Records) -> Vec<Block> {
         .collect()
 }
 
-/// How much of the gap to `goal` each arm has closed after some epochs.
+/// The share of the gap to `goal` that each arm has closed after some epochs.
 fn gap(experiment: &Recovery, records: &Records, head: Table, goal: &str, epochs: u64) -> Table {
     let shown = shown(experiment);
     let more = |one: &Shown<'_>| {
@@ -113,7 +115,7 @@ fn gap(experiment: &Recovery, records: &Records, head: Table, goal: &str, epochs
     by_estimate(head, &subjects, &columns, find)
 }
 
-/// The arms that retrieve from afar.
+/// The arms with a far field.
 fn retrieving(experiment: &Recovery) -> Vec<Subject> {
     let arms = experiment.arms();
     let mut subjects = Subject::arms(arms);
@@ -124,7 +126,7 @@ fn retrieving(experiment: &Recovery) -> Vec<Subject> {
     subjects
 }
 
-/// What deleting an arm's retrieval changes in a quantity, once it is trained.
+/// The effect of deleting a trained arm's retrieval on a quantity.
 fn difference(
     experiment: &Recovery,
     records: &Records,
@@ -138,7 +140,7 @@ fn difference(
         .together(records, [&cut, &whole], |[cut, whole]| cut - whole)
 }
 
-/// What deleting the retrieval changes after training: numbers, and words.
+/// The effect of deleting the retrieval after training: numbers and text.
 pub(super) fn without_retrieval(experiment: &Recovery, records: &Records) -> Vec<Block> {
     let shown = shown(experiment);
     let columns: Vec<_> = shown
@@ -170,7 +172,7 @@ pub(super) fn without_retrieval(experiment: &Recovery, records: &Records) -> Vec
     ]
 }
 
-/// What deleting an arm's retrieval changes, in words.
+/// The effect of deleting an arm's retrieval, as text.
 fn changes(
     experiment: &Recovery,
     records: &Records,
@@ -194,7 +196,7 @@ fn changes(
     })
 }
 
-/// What the table says of deleted retrieval, in a sentence.
+/// A sentence about the table of deleted retrieval.
 fn worth(experiment: &Recovery, records: &Records, shown: &[Shown<'_>]) -> String {
     let sentences = retrieving(experiment).into_iter().filter_map(|one| {
         let text = changes(experiment, records, &one.id, shown).ok()?;

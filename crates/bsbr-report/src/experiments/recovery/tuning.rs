@@ -1,4 +1,4 @@
-//! A fine-tuned model: made once, kept in a folder, and made further where its run was ended.
+//! A fine-tuned model: trained once, stored in a folder, and resumed after an interruption.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,30 +16,30 @@ use crate::hash;
 use crate::lab::Lab;
 use crate::spec::{ArmSpec, read};
 
-/// How much of a training is lost when it is killed.
+/// The maximum loss of training time after a kill.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
 
-/// The model of a training that ended.
+/// The model of a finished training.
 const MODEL: &str = "model";
 
 /// Its curves, written last.
 const HISTORY: &str = "history.json";
 
-/// Why a training cannot end.
+/// Why a training cannot finish.
 const FAILURE: &str = "failure.txt";
 
-/// An arm that was tuned.
+/// A tuned arm.
 pub(super) struct Tuned {
     folder: PathBuf,
     device: Device,
     /// The curves.
     pub history: History,
-    /// Windows of an epoch.
+    /// Windows per epoch.
     pub windows: u64,
 }
 
 impl Tuned {
-    /// The model, or why it cannot be had.
+    /// The model, or why it is missing.
     pub fn model(&self) -> Result<Gpt2, String> {
         let options = LoadOptions {
             dtype: Some(FloatType::F32),
@@ -55,7 +55,8 @@ impl Tuned {
 pub(super) struct Tuning<'a> {
     config: FinetuneConfig,
     data: &'a Dataset,
-    /// Of this training alone: its name has the hash of all that decides what comes out.
+    /// The folder of this training: its name contains the hash of everything that determines
+    /// the result.
     folder: PathBuf,
 }
 
@@ -81,7 +82,8 @@ impl<'a> Tuning<'a> {
         })
     }
 
-    /// The model, trained where it is not there; within, why training cannot end.
+    /// The model, trained if it does not exist; the inner error says why training cannot
+    /// finish.
     pub fn run(&self, start: Gpt2) -> Result<Result<Tuned, String>, ReportError> {
         let failure = self.folder.join(FAILURE);
         if failure.is_file() {
@@ -107,7 +109,7 @@ impl<'a> Tuning<'a> {
         }))
     }
 
-    /// Trains, or goes on from the last checkpoint.
+    /// Trains, or resumes from the last checkpoint.
     fn train(&self, start: Gpt2) -> Result<Result<(), String>, ReportError> {
         let checkpoints = self.folder.join("checkpoints");
         let options = RunOptions {
@@ -137,7 +139,7 @@ impl<'a> Tuning<'a> {
         }
         let history = serde_json::to_vec_pretty(&tuned.history)?;
         write_file(&self.folder.join(HISTORY), &history)?;
-        // They are several times the size of what is kept.
+        // Checkpoints are several times larger than the final files.
         std::fs::remove_dir_all(&checkpoints).map_err(|source| ReportError::Write {
             path: checkpoints,
             source,
@@ -146,7 +148,7 @@ impl<'a> Tuning<'a> {
     }
 }
 
-/// Whoever runs the experiment is told of units, not of steps.
+/// Progress is reported by units, not by steps.
 struct Nobody;
 
 impl Observer for Nobody {

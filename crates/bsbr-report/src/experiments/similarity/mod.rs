@@ -1,4 +1,4 @@
-//! Hidden states and logits of each arm beside the dense model's.
+//! Similarity of each arm's hidden states and logits to the dense model's.
 
 use bsbr_metrics::MetricError;
 use serde::Deserialize;
@@ -13,37 +13,37 @@ use crate::rarity::Rarity;
 use crate::record::{Measurement, RANDOM};
 use crate::spec::Spec;
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// Work of a token of a random sequence: there are longer ones than among the texts.
+/// Work per token of a random sequence, some of which are longer than the texts.
 const RANDOM_EFFORT: f64 = 1.5;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a text, for each length that is tried; the first is what tables show.
+    /// Lengths of texts in tokens; tables show the first.
     pub text_lengths: Vec<usize>,
-    /// Tokens of a random sequence, for each length that is tried.
+    /// Lengths of random sequences in tokens.
     pub random_lengths: Vec<usize>,
-    /// Positions that are averaged into one point.
+    /// Positions averaged into one point.
     pub position_bin: usize,
-    /// Parts that running text is divided into by the rarity of its tokens.
+    /// Number of quantiles of token rarity.
     pub rarity_quantiles: u8,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts of each domain.
+    /// Texts per domain.
     pub texts_per_domain: u64,
-    /// Random sequences of each length.
+    /// Random sequences per length.
     pub random_sequences: u64,
-    /// Tokens that are counted to know which are rare.
+    /// Number of tokens for counting token frequencies.
     pub rarity_tokens: usize,
-    /// Sequences of a unit.
+    /// Sequences per unit.
     pub per_unit: u64,
 }
 
@@ -104,7 +104,7 @@ impl Similarity {
                     continue;
                 }
             }
-            // Logits need what is on the device alone.
+            // Logits need only the states on the device.
             states.layers.clear();
             models.push((model, states));
             places.push(place);
@@ -120,7 +120,7 @@ impl Similarity {
         Ok(measurements)
     }
 
-    /// Hidden states of every layer; gives the cosine of the last at each position.
+    /// Hidden states of every layer; returns the cosine of the last at each position.
     fn hidden(
         &self,
         one: &mut Measurement,
@@ -153,7 +153,7 @@ impl Similarity {
         Ok(last)
     }
 
-    /// Logits, and what depends on the position and on the token.
+    /// Logits, and values by position and by token.
     fn positions(
         &self,
         one: &mut Measurement,
@@ -200,7 +200,7 @@ fn part(one: &mut Measurement, name: &str, scores: &[LogitScore], keep: impl Fn(
     set(one, &format!("{name}.top1"), top1);
 }
 
-/// A value where there is one: a part may have no position in a text.
+/// Sets a value if it exists: a part may have no position in a text.
 fn set(one: &mut Measurement, quantity: &str, value: Option<f64>) {
     match value {
         Some(value) => one.set(quantity, value),

@@ -1,4 +1,4 @@
-//! How long each arm takes, whole models and attention alone.
+//! Time of each arm, for whole models and attention alone.
 
 use bsbr_gpt2::PositionExtension;
 use burn::tensor::DType;
@@ -17,44 +17,44 @@ use crate::rounds::{Contestant, Rounds, Run, attention_run, model_run, random_in
 use crate::spec::{Spec, dense};
 use crate::torch::{Baseline, Kind};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What is timed: embedding, all layers, and the last token's logits.
+/// Timed: embedding, all layers, and the last token's logits.
 const MODEL: &str = "model";
 
-/// What is timed: one layer's attention, from queries, keys and values to its output.
+/// Timed: one layer's attention, from queries, keys and values to its output.
 const ATTENTION: &str = "attention";
 
-/// Work of a token: nothing is compared, and attention is a small part of a model.
+/// Work per token: nothing is compared, and attention is a small part of a model.
 fn effort(scope: &str) -> f64 {
     if scope == ATTENTION { 0.04 } else { 0.35 }
 }
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a sequence.
+    /// Tokens per sequence.
     pub lengths: Vec<usize>,
-    /// The shortest length that power laws are fitted to.
+    /// The shortest length in fits of power laws.
     pub fit_from: usize,
-    /// Seconds of a run beyond which only [`Counts::slow_runs`] are timed.
+    /// Runs longer than these seconds are timed only [`Counts::slow_runs`] times.
     pub slow_seconds: f64,
-    /// What else is timed: `torch`.
+    /// Baselines: `torch`.
     pub baselines: Vec<String>,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Timed runs of each arm at each length.
+    /// Timed runs per arm and length.
     pub runs: u64,
-    /// The same where a run is slow.
+    /// The same for slow runs.
     pub slow_runs: u64,
 }
 
@@ -78,7 +78,7 @@ impl Speed {
         }
     }
 
-    /// Everything that is to be timed on one sequence, or why it cannot be.
+    /// All contestants on one sequence, or why they are missing.
     fn contestants<'a>(&self, unit: &Unit, lab: &'a Lab) -> Vec<Contestant<'a>> {
         let seed = self.spec.method.seed;
         let mut all: Vec<Contestant<'a>> = Vec::new();

@@ -1,4 +1,4 @@
-//! Whether each arm still summarises what it has read.
+//! Summarisation by each arm.
 
 mod sentences;
 mod shown;
@@ -24,53 +24,54 @@ use crate::spec::{ArmSpec, Spec};
 
 use sentences::{chosen, on_lines, sentences};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// Tokens of an article of storybook, about; the length that records give of all.
+/// The approximate number of tokens of a storybook article, which is the length in all
+/// records.
 pub(super) const LENGTH: usize = 800;
 
-/// Work of a token of an article: its summary is written token by token.
+/// Work per token of an article, whose summary is generated token by token.
 const EFFORT: f64 = 2.7;
 
-/// Sentences of the baselines.
+/// Number of sentences of the baselines.
 const SENTENCES: usize = 3;
 
 /// The first sentences of the article.
 const LEAD: (&str, &str) = ("lead-3", "Lead-3, no model");
 
-/// Sentences of the article by chance, in its order.
+/// Random sentences of the article, in order.
 const RANDOM: (&str, &str) = ("random-3", "Random-3, no model");
 
 /// Names of the scores.
 const SCORES: [&str; 4] = ["rouge1", "rouge2", "rougeL", "rougeLsum"];
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The most tokens of a summary.
+    /// The maximum number of tokens of a summary.
     pub max_new_tokens: usize,
-    /// What logits are divided by; 0 takes the likeliest token each time.
+    /// Divides the logits; 0 for greedy decoding.
     #[serde(default)]
     pub temperature: f64,
-    /// How many of the likeliest tokens are drawn from; all where absent.
+    /// The number of most probable tokens that are sampled; all if absent.
     #[serde(default)]
     pub top_k: Option<usize>,
-    /// Whether stems of words are compared, as `rouge-score` does when asked to.
+    /// Whether ROUGE compares stems of words, as `rouge-score` optionally does.
     pub stemming: bool,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
     /// Articles.
     pub articles: u64,
-    /// Articles of a unit.
+    /// Articles per unit.
     pub per_unit: u64,
 }
 
@@ -86,7 +87,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl Summarisation {
-    /// How an article's summary is written; every arm draws with the same numbers.
+    /// The settings of a summary; every arm uses the same random numbers.
     fn generation(&self, index: u64, stop_tokens: Vec<u32>) -> GenerationConfig {
         GenerationConfig {
             max_new_tokens: self.settings.max_new_tokens,
@@ -98,7 +99,8 @@ impl Summarisation {
         }
     }
 
-    /// Every arm's summary of an article, those without a model, and the highlights.
+    /// Every arm's summary of an article, the baselines without a model, and the
+    /// highlights.
     fn summarise(
         &self,
         models: &[Result<Gpt2, String>],
@@ -142,7 +144,7 @@ impl Summarisation {
     }
 }
 
-/// A summary with its scores beside the article's highlights.
+/// A summary with its scores against the article's highlights.
 pub(super) fn scored(
     mut one: Measurement,
     summary: &str,
@@ -165,7 +167,7 @@ pub(super) fn scored(
     one
 }
 
-/// The article and its highlights, for whoever judges its summaries.
+/// The article and its highlights, for judges of its summaries.
 pub(super) fn reference(mut one: Measurement, article: &Article, tokens: usize) -> Measurement {
     let highlights = article.highlights.join(" ");
     one.set("tokens", tokens as f64);
@@ -179,7 +181,7 @@ fn words(text: &str) -> f64 {
     text.split_whitespace().count() as f64
 }
 
-/// Sets whether a summary is the dense model's, letter for letter.
+/// Sets whether a summary equals the dense model's exactly.
 fn same_as_dense(measurements: &mut [Measurement], arms: &[ArmSpec]) {
     let dense = of_dense(measurements, arms).and_then(|one| one.texts.get(SUMMARY).cloned());
     let Some(dense) = dense else { return };
@@ -191,7 +193,7 @@ fn same_as_dense(measurements: &mut [Measurement], arms: &[ArmSpec]) {
     }
 }
 
-/// What a model wrote.
+/// A model's summary.
 pub(super) struct Written {
     /// Up to the end of its line.
     pub text: String,
@@ -235,7 +237,7 @@ fn first_line(text: &str) -> &str {
     text.split('\n').next().unwrap_or_default().trim()
 }
 
-/// The tokens with an end of line in them, and the end of text where the tokenizer has one.
+/// The tokens that contain a line end, and the end-of-text token if the tokenizer has one.
 pub(super) fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportError> {
     let mut found = Vec::new();
     for id in 0..u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX) {

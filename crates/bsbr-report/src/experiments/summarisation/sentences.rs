@@ -4,10 +4,10 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Words of the shortest piece that counts as a sentence: `Step 1.` belongs to what follows.
+/// The minimum number of words of a sentence: `Step 1.` belongs to the following text.
 const LEAST_WORDS: usize = 3;
 
-/// The sentences of a text, which lines end too, by the rules of Unicode (UAX 29).
+/// The sentences of a text, which also end at line ends, by Unicode's rules (UAX 29).
 pub(super) fn sentences(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -26,12 +26,12 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
     found
 }
 
-/// The text with a sentence on each line, as ROUGE-Lsum wants it.
+/// The text with one sentence per line, as ROUGE-Lsum expects.
 pub(super) fn on_lines(text: &str) -> String {
     sentences(text).join("\n")
 }
 
-/// `count` of the sentences by chance, in their order.
+/// `count` random sentences, in order.
 pub(super) fn chosen<'a>(
     sentences: &[&'a str],
     count: usize,

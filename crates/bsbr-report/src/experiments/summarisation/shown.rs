@@ -1,4 +1,4 @@
-//! What the section on summaries says and shows beside its tables.
+//! The contents of the section on summaries, besides its tables.
 
 use crate::datasets::STORYBOOK;
 use crate::experiments::summarisation::{LENGTH, Summarisation};
@@ -9,7 +9,7 @@ use crate::present::words::plural;
 use crate::record::{Pool, Records};
 use crate::section::{Cell, Column, Passage, Reading, Row, Style, Table};
 
-/// What templates stand for.
+/// The values of template names.
 pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) -> Option<String> {
     let settings = &experiment.settings;
     let found = |quantity| {
@@ -53,7 +53,7 @@ pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) ->
     })
 }
 
-/// Where the articles come from, in words.
+/// The source of the articles, in words.
 fn origin(records: &Records) -> String {
     let source = records.measurements().next().map(|one| one.source.as_str());
     let name = source.and_then(|source| source.strip_suffix(" articles"));
@@ -63,7 +63,7 @@ fn origin(records: &Records) -> String {
     }
 }
 
-/// Every pair that was judged; nothing where none was.
+/// Every judged pair; `None` if there are none.
 pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Table> {
     let tallies = tally(records);
     let label = |id: &String| {
@@ -107,7 +107,7 @@ pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Tab
     })
 }
 
-/// The first article with everybody's summary.
+/// The first article with all summaries.
 pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading> {
     let text = |id: &str, index: u64, name: &str| {
         let mut all = records.of(id, Pool::Texts, LENGTH);

@@ -12,15 +12,15 @@ use crate::spec::ArmSpec;
 
 /// An arm at several values.
 struct Swept<'a> {
-    /// What the line is called.
+    /// The name of the line.
     label: String,
     /// The setting, in words.
     setting: String,
-    /// The value, the arm and its place among all.
+    /// The value, the arm and its index among all arms.
     values: Vec<(f64, usize, &'a ArmSpec)>,
 }
 
-/// The swept arms of a specification, by what they have in common.
+/// The swept arms of a specification, grouped by their common settings.
 fn swept(arms: &[ArmSpec]) -> Vec<Swept<'_>> {
     let mut all: Vec<(String, Swept<'_>)> = Vec::new();
     for (place, arm) in arms.iter().enumerate().filter(|(_, arm)| arm.swept) {
@@ -45,7 +45,7 @@ fn swept(arms: &[ArmSpec]) -> Vec<Swept<'_>> {
         }
     }
     let mut lines: Vec<_> = all.into_iter().map(|(_, one)| one).collect();
-    // Several settings of one arm are told apart by their names.
+    // Several settings of one arm are distinguished by their names.
     if lines.iter().any(|line| line.setting != lines[0].setting) {
         for line in &mut lines {
             line.label.clone_from(&line.setting);
@@ -54,7 +54,7 @@ fn swept(arms: &[ArmSpec]) -> Vec<Swept<'_>> {
     lines
 }
 
-/// The rows of a table, in the colours of the figure: one for all values of a line.
+/// The rows of a table in the colours of the figure: one for all values of a line.
 pub(super) fn subjects(arms: &[ArmSpec]) -> Vec<Subject> {
     let lines = swept(arms);
     let mut others = (lines.len() + 1)..;
@@ -89,9 +89,10 @@ fn found(
     records.estimate(arm, from, length, quantity)
 }
 
-/// Every value beside the first one of its line.
+/// Every value relative to the first of its line.
 pub(super) fn relative(experiment: &Sweep, records: &Records) -> Table {
-    // What is above 1 is more: of speed, so that the report's figures can stand beside it.
+    // Above 1 means more: speed instead of time, so that the report's figures are
+    // comparable.
     const QUANTITIES: [(&str, &str); 4] = [
         ("seconds", "speed"),
         ("cache", "cache"),

@@ -1,4 +1,4 @@
-//! One setting of an arm at several values: what it costs, and what it keeps.
+//! One setting of an arm at several values: cost and quality.
 
 mod lines;
 
@@ -21,42 +21,42 @@ use crate::record::{Measurement, Records};
 use crate::section::Block;
 use crate::spec::Spec;
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// Where questions come from, whatever the other texts are.
+/// The source of questions, whatever the other texts.
 const QUESTIONS: &str = "storybook questions";
 
-/// Work of a token of a text.
+/// Work per token of a text.
 const TEXT_EFFORT: f64 = 0.7;
 
-/// Work of a token between fact and question.
+/// Work per token between fact and question.
 const QUESTION_EFFORT: f64 = 0.35;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
-    /// Words between fact and question, at least.
+    /// The minimum number of words between fact and question.
     pub distance: usize,
-    /// Answers to choose from, the right one included.
+    /// Number of candidates, including the correct one.
     pub candidates: usize,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts in all; they take turns between the domains.
+    /// Total number of texts, from the domains in turn.
     pub texts: u64,
     /// Questions.
     pub questions: u64,
-    /// Texts or questions of a unit.
+    /// Texts or questions per unit.
     pub per_unit: u64,
 }
 
@@ -88,7 +88,7 @@ impl Sweep {
             .collect()
     }
 
-    /// Every arm on one text, in an order that turns with the texts.
+    /// Every arm on one text, in an order that rotates with the texts.
     fn text(
         &self,
         models: &[Result<Gpt2, String>],

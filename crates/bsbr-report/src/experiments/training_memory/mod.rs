@@ -1,4 +1,4 @@
-//! How much memory and time a step of training takes, each in a process of its own.
+//! Memory and time of a training step, each in its own process.
 
 pub mod step;
 
@@ -13,40 +13,41 @@ use crate::lab::Lab;
 use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What is measured: a step of the whole model.
+/// The measured part: a step of the whole model.
 const MODEL: &str = "model";
 
-/// Starting a process and loading a model takes as long as a forward pass over so many tokens.
+/// The start of a process and the loading of a model take as long as a forward pass over this
+/// many tokens.
 const START: usize = 500;
 
-/// Work of a token of a forward pass.
+/// Work per token of a forward pass.
 const EFFORT: f64 = 0.6;
 
-/// Ways to a backward pass: the name in records, and whether blocks are computed a second time.
+/// Variants of the backward pass: the name in records, and whether blocks are recomputed.
 const WAYS: [(&str, bool); 2] = [("kept", false), ("recomputed", true)];
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a window.
+    /// Tokens per window.
     pub lengths: Vec<usize>,
-    /// MiB of address space that a process may have; unlimited where it is absent.
+    /// The limit of a process's address space in MiB; unlimited if absent.
     #[serde(default)]
     pub limit_mib: Option<u64>,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Processes of each arm, way and length.
+    /// Processes per arm, variant and length.
     pub processes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Steps of training on ids without meaning.
+//! Training steps on random ids.
 
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
@@ -9,7 +9,7 @@ use burn::module::Module;
 
 /// A model and its optimiser.
 pub struct Training {
-    /// `None` after a step that failed.
+    /// `None` after a failed step.
     model: Option<Gpt2>,
     optimizer: Optimizer,
     config: AdamW,
@@ -17,7 +17,7 @@ pub struct Training {
 }
 
 impl Training {
-    /// Every weight of `model` by AdamW.
+    /// Trains every weight of `model` with AdamW.
     pub fn new(model: Gpt2, recompute: bool) -> Self {
         let config = AdamW::default();
         Self {
@@ -28,11 +28,12 @@ impl Training {
         }
     }
 
-    /// One step on one window: its tokens but the last are read, and each predicts the next.
+    /// One step on one window: all tokens except the last are inputs, and each predicts the
+    /// next.
     ///
     /// # Errors
     ///
-    /// Why there is none, in words.
+    /// Why it failed, in words.
     pub fn step(&mut self, ids: Vec<u32>) -> Result<(), String> {
         let model = self.model.take().ok_or("an earlier step failed")?;
         let weights = vec![1.0; ids.len().saturating_sub(1)];
