@@ -3,6 +3,8 @@
 //! Heads that attend by position need only their near field; heads that attend by content retrieve.
 //! A lower level costs less time, and the near level keeps no far tokens.
 
+use std::collections::BTreeMap;
+
 use bsbr_attention::{ArmConfig, Attention, AttentionInput, HeadLevel, MomentsConfig};
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::tensor::activation::{log_softmax, softmax};
@@ -61,37 +63,24 @@ pub fn choose_levels(
     budget: f64,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<(Gpt2, ChosenLevels), ConvertError> {
-    for batch in batches {
-        model.check(batch, 0)?;
-    }
-    let dense = convert(model.clone(), &ConversionPlan::uniform(ArmConfig::DENSE))?;
-    let mut search = Search::new(model, batches);
-    let ranked = search.rank(&dense)?;
-    let passes = 3 + 2 * (ranked.len() + 1).ilog2() as usize;
-    let mut tried = |search: &mut Search<'_>, near: usize, clusters: usize| {
-        let levels = search.levels(&ranked, near, clusters);
-        let kl = search.divergence(&levels);
-        search.done += 1;
-        progress(search.done, passes.max(search.done));
-        kl
-    };
-    let kl_before = tried(&mut search, 0, 0)?;
-    let allowed = kl_before + budget;
-    let near = most(ranked.len(), |near| {
-        Ok(tried(&mut search, near, 0)? <= allowed)
-    })?;
-    let clusters = most(ranked.len() - near, |clusters| {
-        Ok(tried(&mut search, near, clusters)? <= allowed)
-    })?;
-    let kl_after = tried(&mut search, near, clusters)?;
-    let levels = search.levels(&ranked, near, clusters);
-    let model = search.with(&levels)?;
-    let chosen = ChosenLevels {
-        levels,
-        kl_before,
-        kl_after,
-    };
-    Ok((model, chosen))
+    let (mut search, ranked) = Search::by_mass(model, batches)?;
+    search.within(&ranked, budget, &mut progress)
+}
+
+/// The result of [`choose_levels`] for each of several budgets. Heads are ranked once, and levels
+/// that several budgets share are tried once.
+///
+/// # Errors
+///
+/// [`ConvertError`] where a batch is not one for this model.
+pub fn sweep_levels(
+    model: Gpt2,
+    batches: &[TokenBatch],
+    budgets: &[f64],
+) -> Result<Vec<(Gpt2, ChosenLevels)>, ConvertError> {
+    let (mut search, ranked) = Search::by_mass(model, batches)?;
+    let one = |budget: &f64| search.within(&ranked, *budget, &mut |_, _| {});
+    budgets.iter().map(one).collect()
 }
 
 /// Lets as few heads of `model` as possible see beyond their near field, while its predictions on
@@ -163,8 +152,8 @@ struct Search<'a> {
     expected: Vec<Tensor<3>>,
     batches: &'a [TokenBatch],
     model: Gpt2,
-    /// The number of passes over the text.
-    done: usize,
+    /// KL of each pair tried: the numbers of heads at the near level and at the clusters level.
+    tried: BTreeMap<(usize, usize), f64>,
     /// Whether predictions are compared only in the second half of each text.
     late: bool,
 }
@@ -177,9 +166,56 @@ impl<'a> Search<'a> {
             expected: Vec::new(),
             batches,
             model,
-            done: 0,
+            tried: BTreeMap::new(),
             late: false,
         }
+    }
+
+    /// A search over heads that are ranked by their mass on far tokens.
+    fn by_mass(model: Gpt2, batches: &'a [TokenBatch]) -> Result<(Self, Vec<Head>), ConvertError> {
+        for batch in batches {
+            model.check(batch, 0)?;
+        }
+        let dense = convert(model.clone(), &ConversionPlan::uniform(ArmConfig::DENSE))?;
+        let mut search = Self::new(model, batches);
+        let ranked = search.rank(&dense)?;
+        Ok((search, ranked))
+    }
+
+    /// The model with the lowest levels within a budget. `progress` is called after each pass over
+    /// the text.
+    fn within(
+        &mut self,
+        ranked: &[Head],
+        budget: f64,
+        progress: &mut impl FnMut(usize, usize),
+    ) -> Result<(Gpt2, ChosenLevels), ConvertError> {
+        let passes = 3 + 2 * (ranked.len() + 1).ilog2() as usize;
+        let mut kl_of = |near: usize, clusters: usize| {
+            if let Some(known) = self.tried.get(&(near, clusters)) {
+                return Ok(*known);
+            }
+            let kl = self.divergence(&self.levels(ranked, near, clusters))?;
+            self.tried.insert((near, clusters), kl);
+            let done = self.tried.len();
+            progress(done, passes.max(done));
+            Ok::<f64, ConvertError>(kl)
+        };
+        let kl_before = kl_of(0, 0)?;
+        let allowed = kl_before + budget;
+        let near = most(ranked.len(), |near| Ok(kl_of(near, 0)? <= allowed))?;
+        let clusters = most(ranked.len() - near, |clusters| {
+            Ok(kl_of(near, clusters)? <= allowed)
+        })?;
+        let kl_after = kl_of(near, clusters)?;
+        let levels = self.levels(ranked, near, clusters);
+        let model = self.with(&levels)?;
+        let chosen = ChosenLevels {
+            levels,
+            kl_before,
+            kl_after,
+        };
+        Ok((model, chosen))
     }
 
     /// Heads with lookups, ordered by increasing need for them. Stores the dense model's output.

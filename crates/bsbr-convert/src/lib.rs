@@ -31,7 +31,7 @@ pub use convert::convert;
 pub use error::{ConvertError, LoadError, SaveError};
 pub use folder::{Companion, FileSource, GatherError, ModelFolder, WeightFiles, gather};
 pub use hybrid::Hybrid;
-pub use levels::{ChosenLevels, choose_far_heads, choose_levels};
+pub use levels::{ChosenLevels, choose_far_heads, choose_levels, sweep_levels};
 pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};
 pub use numbers::{FloatType, UnknownFloatType};
 pub use plan::{ConversionPlan, LayerArms, PlanError};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bsbr_attention::{ArmConfig, Attention, AttentionInput};
+use bsbr_attention::{ArmConfig, Attention, AttentionInput, HeadLevel};
 use bsbr_convert::{ConversionPlan, FloatType, LoadOptions, calibrate, load_model};
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -75,6 +75,28 @@ pub fn converted_in(
             plan.with_layer(layer, config.arm(layer))
         });
     Ok(bsbr_convert::convert(converted.clone(), &plan)?)
+}
+
+/// The model with an arm in every layer and a level for each head; weights are shared.
+///
+/// # Errors
+///
+/// [`ReportError`] where there is not a level for each head of each layer.
+pub fn with_levels(
+    dense: &Gpt2,
+    arm: &ArmConfig,
+    levels: &[Vec<HeadLevel>],
+) -> Result<Gpt2, ReportError> {
+    let mut plan = ConversionPlan::uniform(arm.clone());
+    for (layer, levels) in levels.iter().enumerate() {
+        let mut own = arm.clone();
+        let alike = levels.iter().all(|level| *level == HeadLevel::Lookups);
+        if let (ArmConfig::Moments(config), false) = (&mut own, alike) {
+            config.levels.clone_from(levels);
+        }
+        plan = plan.with_layer(layer, own);
+    }
+    Ok(bsbr_convert::convert(dense.clone(), &plan)?)
 }
 
 /// The weights of each token's value in each token's output. `[H · N · N]`, for one sequence

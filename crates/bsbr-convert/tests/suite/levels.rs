@@ -1,7 +1,7 @@
 //! How far heads must look.
 
 use bsbr_attention::{ArmConfig, HeadLevel};
-use bsbr_convert::{ConversionPlan, choose_far_heads, choose_levels, convert};
+use bsbr_convert::{ConversionPlan, choose_far_heads, choose_levels, convert, sweep_levels};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use burn::tensor::{Device, Tensor};
 
@@ -67,6 +67,19 @@ fn a_budget_is_kept_and_used() {
         before, 8,
         "without a limit every head sees its near field alone"
     );
+}
+
+/// Several budgets at once give what each gives alone.
+#[test]
+fn budgets_of_a_sweep_are_kept_alone() {
+    let budgets = [1e-2, 0.0, 1e-3, f64::MAX];
+    let swept = sweep_levels(model(), &text(), &budgets).unwrap();
+    assert_eq!(swept.len(), budgets.len());
+    for (budget, (found, chosen)) in budgets.into_iter().zip(swept) {
+        let (_, alone) = choose_levels(model(), &text(), budget, |_, _| {}).unwrap();
+        assert_eq!(chosen, alone, "{budget}");
+        assert_eq!(levels(&found), chosen.levels.concat());
+    }
 }
 
 /// With more budget the model comes to be the local one.

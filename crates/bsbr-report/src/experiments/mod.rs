@@ -5,6 +5,7 @@ pub mod attention_maps;
 pub mod density;
 pub mod hybrid;
 pub mod layers;
+pub mod levels;
 pub mod memory;
 pub mod perplexity;
 pub mod qa;
@@ -46,7 +47,7 @@ const PROCESSES: &[&str] = &["lengths", "processes"];
 
 /// Every experiment.
 #[rustfmt::skip]
-const ALL: [Known; 19] = [
+const ALL: [Known; 20] = [
     Known {
         name: "similarity",
         version: similarity::VERSION,
@@ -104,6 +105,7 @@ const ALL: [Known; 19] = [
     Known { name: "clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
     Known { name: "exact-clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
     Known { name: "lookups", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
+    Known { name: "levels", version: levels::VERSION, amounts: SWEEP, make: levels::boxed },
     Known { name: "layers", version: layers::VERSION, amounts: &["texts", "per_unit"], make: layers::boxed },
     Known { name: "hybrid", version: hybrid::VERSION, amounts: &["texts"], make: hybrid::boxed },
 ];

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::host::On;
+use crate::present::layout::ScatterSpec;
 use crate::reported::Form;
 use crate::spec::{Spec, parse, read, spec_error};
 use crate::verdict::Bounds;
@@ -19,7 +20,7 @@ pub struct Overview {
     pub cards: Vec<CardSpec>,
     /// Plots of two numbers of every arm.
     #[serde(default, rename = "scatter")]
-    pub scatters: Vec<ScatterSpec>,
+    pub scatters: Vec<ScatterSpec<NumberSpec>>,
     /// The report's conclusions.
     #[serde(default, rename = "conclusion")]
     pub conclusions: Vec<Conclusion>,
@@ -55,18 +56,6 @@ pub struct NumberSpec {
     /// Other arms whose values are shown too.
     #[serde(default)]
     pub beside: Vec<String>,
-}
-
-/// A plot with a point for each arm.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScatterSpec {
-    /// Its title.
-    pub title: String,
-    /// The horizontal coordinate.
-    pub x: NumberSpec,
-    /// The vertical coordinate.
-    pub y: NumberSpec,
 }
 
 /// A conclusion of the report, and the statements that support it.

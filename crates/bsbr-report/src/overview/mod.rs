@@ -8,11 +8,12 @@
 mod data;
 mod measure;
 
-pub use data::{CardSpec, Conclusion, Measure, NumberSpec, Overview, ScatterSpec, Statement};
+pub use data::{CardSpec, Conclusion, Measure, NumberSpec, Overview, Statement};
 
 use crate::host::On;
+use crate::present::layout::ScatterSpec;
 use crate::record::Records;
-use crate::render::chart::{Point, scatter};
+use crate::render::scatter::{Axis, Point, scatter};
 use crate::reported::Reported;
 use crate::section::{Cell, Picture};
 use crate::spec::{ArmSpec, Spec};
@@ -198,7 +199,11 @@ fn card(card: &CardSpec, sources: &[Source<'_>]) -> Card {
 }
 
 /// The points of all arms with both numbers; `None` with less than two.
-fn points(spec: &ScatterSpec, sources: &[Source<'_>], arms: &[ArmSpec]) -> Option<Picture> {
+fn points(
+    spec: &ScatterSpec<NumberSpec>,
+    sources: &[Source<'_>],
+    arms: &[ArmSpec],
+) -> Option<Picture> {
     let points = arms.iter().enumerate().filter_map(|(place, arm)| {
         let of = |one: &NumberSpec| match number(one, sources, &arm.id).ok()? {
             Cell::Measured(found, _) => Some(found),
@@ -213,11 +218,13 @@ fn points(spec: &ScatterSpec, sources: &[Source<'_>], arms: &[ArmSpec]) -> Optio
         })
     });
     let points: Vec<Point> = points.collect();
-    let (words, styles) = (
-        [spec.x.text.as_str(), spec.y.text.as_str()],
-        [spec.x.form.style(), spec.y.form.style()],
-    );
-    (points.len() > 1).then(|| scatter(&spec.title, words, styles, &points))
+    let axis = |one: &NumberSpec, scale| Axis {
+        label: one.text.clone(),
+        style: one.form.style(),
+        scale,
+    };
+    let (x, y) = (axis(&spec.x, spec.x_scale), axis(&spec.y, spec.y_scale));
+    scatter(&spec.title, [&x, &y], &points)
 }
 
 /// The label in tables of an arm, or of a trained model, whose id is its arm, `@` and the epochs.

@@ -2,11 +2,12 @@
 
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
-use crate::present::layout::{FigureSpec, PanelSpec, Source};
+use crate::present::layout::{FigureSpec, PanelSpec, Placed, ScatterSpec, Source};
 use crate::present::subject::Subject;
 use crate::present::words::short_length;
 use crate::present::{Place, View};
 use crate::render::chart::{Bar, LineChart, Series, bars};
+use crate::render::scatter::{Axis, Point, scatter};
 use crate::section::{Figure, Picture};
 use crate::spec::dense;
 
@@ -15,11 +16,12 @@ const MOST_TICKS: usize = 8;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     pub(super) fn figure(&self, spec: &FigureSpec) -> Figure {
-        let pictures = spec.panels.iter().flat_map(|panel| match &panel.by {
+        let panels = spec.panels.iter().flat_map(|panel| match &panel.by {
             Some(by) => vec![self.line_chart(panel, by)],
             None => self.bar_charts(panel),
         });
-        let pictures: Vec<Picture> = pictures.collect();
+        let scatters = spec.scatters.iter().filter_map(|one| self.scatter(one));
+        let pictures: Vec<Picture> = panels.chain(scatters).collect();
         Figure {
             id: spec.id.clone(),
             title: spec.title.clone(),
@@ -79,10 +81,35 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             title: panel.title.clone(),
             x_label: self.words().fill(&panel.x, 0),
             x_ticks: ticks.collect(),
-            y: panel.scale.over(&series),
+            y: panel.scale.over(values(&series)),
             series,
         }
         .draw()
+    }
+
+    /// A point for each row that has both numbers.
+    fn scatter(&self, spec: &ScatterSpec<Placed>) -> Option<Picture> {
+        let [x, y] = [&spec.x, &spec.y].map(|one| self.placed(one, None, None));
+        let points = self.subjects.iter().filter_map(|subject| {
+            Some(Point {
+                arm: subject.arm.unwrap_or_default(),
+                label: subject.label.clone(),
+                strong: subject.default,
+                x: self.estimate(&subject.id, &x).ok()?,
+                y: self.estimate(&subject.id, &y).ok()?,
+            })
+        });
+        let points: Vec<Point> = points.collect();
+        let axis = |place: &Place, scale| Axis {
+            label: match place.style.unit() {
+                " %" => format!("{}, %", place.title),
+                _ => place.title.clone(),
+            },
+            style: place.style,
+            scale,
+        };
+        let (x, y) = (axis(&x, spec.x_scale), axis(&y, spec.y_scale));
+        scatter(&spec.title, [&x, &y], &points)
     }
 
     /// Bars of all texts, and of each domain if requested.
@@ -133,9 +160,14 @@ fn lines<'a>(
     all.filter(|series| !series.points.is_empty()).collect()
 }
 
+/// The values of these lines.
+fn values(series: &[Series]) -> impl Iterator<Item = &Estimate> + Clone {
+    let points = series.iter().flat_map(|one| &one.points);
+    points.map(|(_, found)| found)
+}
+
 /// The largest upper end of an interval, or value, of these lines.
 pub(crate) fn greatest(series: &[Series]) -> f64 {
-    let values = series.iter().flat_map(|one| &one.points);
-    let ends = values.map(|(_, found)| found.interval.map_or(found.mean, |ends| ends.high));
+    let ends = values(series).map(|found| found.interval.map_or(found.mean, |ends| ends.high));
     ends.fold(0.0, f64::max)
 }

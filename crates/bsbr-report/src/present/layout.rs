@@ -258,8 +258,29 @@ pub struct FigureSpec {
     #[serde(default)]
     pub note: String,
     /// The charts.
-    #[serde(rename = "panel")]
+    #[serde(default, rename = "panel")]
     pub panels: Vec<PanelSpec>,
+    /// Charts with a point for each row, after those.
+    #[serde(default, rename = "scatter")]
+    pub scatters: Vec<ScatterSpec<Placed>>,
+}
+
+/// Two numbers of each row, one against the other.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScatterSpec<N> {
+    /// What stands above it.
+    pub title: String,
+    /// To the right.
+    pub x: N,
+    /// Upwards.
+    pub y: N,
+    /// The axis to the right, where it is not evenly over what values need.
+    #[serde(default)]
+    pub x_scale: Option<ScaleSpec>,
+    /// The axis upwards.
+    #[serde(default)]
+    pub y_scale: Option<ScaleSpec>,
 }
 
 /// A chart.
@@ -364,8 +385,10 @@ impl Layout {
                     }
                 }
                 BlockSpec::Figure(figure) => {
-                    for panel in &figure.panels {
-                        shown(&format!("figure `{}`", figure.id), &panel.quantity)?;
+                    let panels = figure.panels.iter().map(|panel| &panel.quantity);
+                    let axes = figure.scatters.iter().flat_map(|one| [&one.x, &one.y]);
+                    for quantity in panels.chain(axes.map(|axis| &axis.quantity)) {
+                        shown(&format!("figure `{}`", figure.id), quantity)?;
                     }
                 }
                 BlockSpec::Special { .. } => {}

@@ -17,7 +17,7 @@ use bsbr_gpt2::PositionExtension;
 use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
-use crate::present::layout::{At, BlockSpec, HeadlineSpec, Make, Paragraph, Source};
+use crate::present::layout::{At, BlockSpec, HeadlineSpec, Make, Paragraph, Placed, Source};
 use crate::present::subject::Subject;
 use crate::present::words::{Words, is_set, values};
 use crate::quantity::{Quantity, part};
@@ -188,6 +188,18 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             style: known.style,
             better: known.better,
             value: None,
+        }
+    }
+
+    /// The place of a column or an axis; `from` and `at` are those of what it is part of.
+    fn placed(&self, one: &Placed, from: Option<&Source>, at: Option<&At>) -> Place {
+        let (from, at) = (one.from.as_ref().or(from), one.at.as_ref().or(at));
+        let place = self.place(&one.quantity, from, at);
+        Place {
+            title: one.title.clone().unwrap_or_else(|| place.title.clone()),
+            make: one.make,
+            style: one.style.unwrap_or(place.style),
+            ..place
         }
     }
 

@@ -90,13 +90,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                     ..styled(self.place(quantity, from, at), None)
                 },
                 ColumnSpec::Placed(one) => {
-                    let (from, at) = (one.from.as_ref().or(from), one.at.as_ref().or(at));
-                    let place = self.place(&one.quantity, from, at);
-                    Place {
-                        title: one.title.clone().unwrap_or_else(|| place.title.clone()),
-                        make: one.make,
-                        ..styled(place, one.style)
-                    }
+                    let place = self.placed(one, from, at);
+                    styled(place, one.style)
                 }
             };
             Place {

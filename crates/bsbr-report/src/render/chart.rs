@@ -10,13 +10,13 @@ use crate::render::scale::{Scale, begins};
 use crate::section::{Picture, Style};
 
 /// Width of every chart; small enough for a phone without scaling.
-const WIDTH: f64 = 400.0;
+pub(super) const WIDTH: f64 = 400.0;
 
 /// An axis need not start at 0 if the values leave more than this share of it empty.
 const EMPTY: f64 = 0.7;
 
 /// Distance between the labels of lines.
-const LABEL_GAP: f64 = 13.5;
+pub(super) const LABEL_GAP: f64 = 13.5;
 
 /// A line of a chart.
 #[derive(Debug, Clone)]
@@ -128,7 +128,7 @@ fn marks(one: &Series, x: &impl Fn(f64) -> f64, y: &impl Fn(f64) -> f64) -> Stri
 }
 
 /// The path of an arm's marker.
-fn mark(arm: usize, x: f64, y: f64) -> String {
+pub(super) fn mark(arm: usize, x: f64, y: f64) -> String {
     let at = |dx: f64, dy: f64| format!("{} {}", px(x + dx), px(y + dy));
     match arm % 4 {
         0 => format!(
@@ -261,7 +261,7 @@ fn bounds(bars: &[Bar], style: Style) -> [f64; 2] {
 
 /// The start of an axis up to `greatest`: below most values if that is in its upper part, else 0. A
 /// few values far below the rest do not compress it.
-fn beginning(mut lows: Vec<f64>, greatest: f64) -> f64 {
+pub(super) fn beginning(mut lows: Vec<f64>, greatest: f64) -> f64 {
     lows.sort_unstable_by(f64::total_cmp);
     let high = |low: &&f64| **low > EMPTY * greatest;
     let most = lows.get(lows.len() / 4).as_ref().is_some_and(high);
@@ -269,101 +269,8 @@ fn beginning(mut lows: Vec<f64>, greatest: f64) -> f64 {
     first.map_or(0.0, |low| begins(*low, greatest))
 }
 
-/// A number of at least `high` with round quarters.
-fn quarters(high: f64) -> f64 {
-    let decade = 10f64.powf((high / 4.0).log10().floor());
-    let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| 4.0 * step * decade);
-    steps.into_iter().find(|top| *top >= high).unwrap_or(high)
-}
-
-/// A point of a scatter chart.
-#[derive(Debug, Clone)]
-pub struct Point {
-    /// The arm's index, which determines colour and marker.
-    pub arm: usize,
-    /// The label beside it.
-    pub label: String,
-    /// Whether it is emphasised.
-    pub strong: bool,
-    /// The horizontal coordinate.
-    pub x: Estimate,
-    /// The vertical coordinate.
-    pub y: Estimate,
-}
-
-/// Two numbers per arm: points with the intervals of both.
-pub fn scatter(
-    title: &str,
-    [x_label, y_label]: [&str; 2],
-    [x_style, y_style]: [Style; 2],
-    points: &[Point],
-) -> Picture {
-    const HEIGHT: f64 = 300.0;
-    const LEFT: f64 = 48.0;
-    const RIGHT: f64 = WIDTH - 138.0;
-    const TOP: f64 = 40.0;
-    const BOTTOM: f64 = HEIGHT - 40.0;
-    let range = |of: fn(&Point) -> &Estimate| {
-        let ends = |end: fn(&Interval) -> f64| {
-            let all = points.iter().map(of);
-            all.map(move |e| e.interval.as_ref().map_or(e.mean, end))
-        };
-        let high = ends(|one| one.high).fold(0.0, f64::max);
-        let top = if high > 1.0 { quarters(high) } else { 1.0 };
-        [beginning(ends(|one| one.low).collect(), top), top]
-    };
-    let ([x0, x1], [y0, y1]) = (range(|one| &one.x), range(|one| &one.y));
-    let x = |value: f64| LEFT + (RIGHT - LEFT) * ((value - x0) / (x1 - x0)).clamp(0.0, 1.0);
-    let y = |value: f64| BOTTOM - (BOTTOM - TOP) * ((value - y0) / (y1 - y0)).clamp(0.0, 1.0);
-    let ends = |e: &Estimate| e.interval.map_or([e.mean; 2], |ends| [ends.low, ends.high]);
-    let heights: Vec<f64> = points.iter().map(|one| y(one.y.mean)).collect();
-    let labels = spread(&heights, TOP, BOTTOM);
-    let body = html! {
-        text .title x="0" y="13" { (title) }
-        text x="0" y="30" { (y_label) }
-        @for quarter in 0..=4u8 {
-            @let part = f64::from(quarter) / 4.0;
-            @let (across, up) = (x0 + (x1 - x0) * part, y0 + (y1 - y0) * part);
-            line .grid x1=(px(LEFT)) x2=(px(RIGHT)) y1=(px(y(up))) y2=(px(y(up))) {}
-            line .grid x1=(px(x(across))) x2=(px(x(across))) y1=(px(TOP)) y2=(px(BOTTOM)) {}
-            text x=(px(LEFT - 6.0)) y=(px(y(up))) dy="3.5" text-anchor="end" {
-                (short(y_style.number(up)))
-            }
-            text x=(px(x(across))) y=(px(BOTTOM + 15.0)) text-anchor="middle" {
-                (short(x_style.number(across)))
-            }
-        }
-        text x=(px((LEFT + RIGHT) / 2.0)) y=(px(BOTTOM + 32.0)) text-anchor="middle" { (x_label) }
-        @for (one, label) in points.iter().zip(&labels) {
-            @let (across, up) = (x(one.x.mean), y(one.y.mean));
-            @let ([left, right], [low, high]) = (ends(&one.x), ends(&one.y));
-            g class=(class(one.arm, one.strong)) {
-                path .whisker d=(format!(
-                    "M{} {up}H{}M{across} {}V{}",
-                    px(x(left)), px(x(right)), px(y(low)), px(y(high)),
-                    up = px(up), across = px(across)
-                )) {}
-                path .mark d=(mark(one.arm, across, up)) {}
-                path .leader d=(format!(
-                    "M{} {}L{} {}", px(across + 4.0), px(up), px(RIGHT + 5.0), px(*label)
-                )) {}
-                text .name x=(px(RIGHT + 8.0)) y=(px(*label)) dy="3.5" {
-                    (one.label)
-                    @if one.y.mean < y0 { " (" (y_style.number(one.y.mean)) ")" }
-                }
-            }
-        }
-    };
-    Picture::Svg {
-        width: WIDTH,
-        height: HEIGHT,
-        body: body.into_string(),
-        label: format!("{title}: a point for each arm"),
-    }
-}
-
 /// A number without trailing zeros.
-fn short(number: String) -> String {
+pub(super) fn short(number: String) -> String {
     match number.contains('.') {
         true => number
             .trim_end_matches('0')
@@ -373,7 +280,7 @@ fn short(number: String) -> String {
     }
 }
 
-fn class(arm: usize, strong: bool) -> String {
+pub(super) fn class(arm: usize, strong: bool) -> String {
     let strong = if strong { " strong" } else { "" };
     format!("a{}{strong}", arm % crate::render::ARM_COLOURS)
 }
@@ -390,12 +297,12 @@ fn line(points: impl Iterator<Item = (f64, f64)>) -> String {
 }
 
 /// A coordinate with at most one decimal.
-fn px(value: f64) -> String {
+pub(super) fn px(value: f64) -> String {
     short(format!("{value:.1}"))
 }
 
 /// Moves labels apart, in the same order and within the chart if there is room.
-fn spread(wanted: &[f64], top: f64, bottom: f64) -> Vec<f64> {
+pub(super) fn spread(wanted: &[f64], top: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]).then(a.cmp(&b)));
     let mut placed = wanted.to_vec();
@@ -440,7 +347,6 @@ mod tests {
         assert!((low - 0.94).abs() < 1e-9 && high == 1.0);
         assert_eq!(of(&[0.2, 0.3, 0.99]), [0.0, 1.0]);
         assert_eq!(of(&[]), [0.0, 1.0]);
-        assert_eq!([3.1, 0.9, 17.0].map(quarters), [4.0, 1.0, 20.0]);
     }
 
     #[test]

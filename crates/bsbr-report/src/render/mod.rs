@@ -4,6 +4,7 @@ pub mod chart;
 pub mod colour;
 pub mod heatmap;
 pub mod scale;
+pub mod scatter;
 
 mod inline;
 mod markdown;

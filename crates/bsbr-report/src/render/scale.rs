@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::render::chart::Series;
+use crate::estimate::Estimate;
 use crate::section::superscript;
 
 /// An axis that need not start at 0 does so only if the values leave at most this share empty below
@@ -55,14 +55,9 @@ impl<'de> Deserialize<'de> for ScaleSpec {
 }
 
 impl ScaleSpec {
-    /// The axis for some lines.
-    pub fn over(self, series: &[Series]) -> Scale {
-        let points = || {
-            series
-                .iter()
-                .flat_map(|one| &one.points)
-                .map(|(_, found)| found)
-        };
+    /// The axis for some values.
+    pub fn over<'a>(self, values: impl Iterator<Item = &'a Estimate> + Clone) -> Scale {
+        let points = || values.clone();
         let high = points()
             .map(|found| found.interval.map_or(found.mean, |ends| ends.high))
             .fold(0.0, f64::max);
@@ -204,18 +199,13 @@ mod tests {
     fn an_axis_begins_where_the_values_do() {
         assert!((begins(0.944, 1.0) - 0.94).abs() < 1e-9);
         assert!((begins(0.62, 1.0) - 0.6).abs() < 1e-9);
-        let line = |low: f64| Series {
-            arm: 0,
-            label: String::new(),
-            strong: false,
-            points: vec![(0.0, crate::estimate::Estimate::of(&[low]).unwrap())],
-        };
-        let Scale::Linear { low, .. } = ScaleSpec::Unit.over(&[line(0.97)]) else {
+        let value = |low: f64| Estimate::of(&[low]).unwrap();
+        let Scale::Linear { low, .. } = ScaleSpec::Unit.over([value(0.97)].iter()) else {
             panic!("not linear");
         };
         assert!((low - 0.97).abs() < 1e-9);
         assert_eq!(
-            ScaleSpec::Unit.over(&[line(0.3)]),
+            ScaleSpec::Unit.over([value(0.3)].iter()),
             Scale::Linear {
                 low: 0.0,
                 high: 1.0

@@ -11,6 +11,7 @@ mod hybrid;
 mod judge;
 mod lab;
 mod layers;
+mod levels;
 mod maps;
 mod overview;
 mod page;

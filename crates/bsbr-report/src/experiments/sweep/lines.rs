@@ -160,7 +160,7 @@ pub(super) fn figure(experiment: &Sweep, records: &Records) -> Figure {
             ticks.push((place(*value), value.to_string()));
         }
     }
-    let series = |x: &dyn Fn(f64, &str) -> Option<f64>, quantity: &str| -> Vec<Series> {
+    let series = |quantity: &str| -> Vec<Series> {
         let drawn = lines.iter().enumerate().map(|(index, line)| Series {
             arm: line_colour(index),
             label: line.label.clone(),
@@ -170,15 +170,14 @@ pub(super) fn figure(experiment: &Sweep, records: &Records) -> Figure {
                 .iter()
                 .filter_map(|(value, _, arm)| {
                     let estimate = found(experiment, records, &arm.id, quantity).ok()?;
-                    Some((x(*value, &arm.id)?, estimate))
+                    Some((place(*value), estimate))
                 })
                 .collect(),
         });
         drawn.filter(|one| !one.points.is_empty()).collect()
     };
-    let by_value = |value: f64, _: &str| Some(place(value));
     let highest = |quantity: &str| {
-        let all = series(&by_value, quantity).into_iter();
+        let all = series(quantity).into_iter();
         let means = all.flat_map(|one| one.points).map(|(_, e)| e.mean);
         means.fold(1.0, f64::max)
     };
@@ -189,21 +188,9 @@ pub(super) fn figure(experiment: &Sweep, records: &Records) -> Figure {
             x_label: parameter.clone(),
             x_ticks: ticks.clone(),
             y,
-            series: series(&by_value, quantity),
+            series: series(quantity),
         }
         .draw()
-    };
-    let by_cache =
-        |_: f64, id: &str| Some(found(experiment, records, id, "cache").ok()?.mean.log10());
-    let pareto = LineChart {
-        label: "KL by the size of the cache".to_owned(),
-        title: "KL by cache: lower left is better".to_owned(),
-        x_label: "cache as a share of dense".to_owned(),
-        x_ticks: [0.03, 0.1, 0.3, 1.0]
-            .map(|share: f64| (share.log10(), format!("{:.0} %", share * 100.0)))
-            .to_vec(),
-        y: Scale::log(1e-5, highest("kl")),
-        series: series(&by_cache, "kl"),
     };
     let share = Scale::Linear {
         low: 0.0,
@@ -224,7 +211,6 @@ pub(super) fn figure(experiment: &Sweep, records: &Records) -> Figure {
                     high: highest("speedup").ceil(),
                 },
             ),
-            pareto.draw(),
         ],
         columns: 2,
     }

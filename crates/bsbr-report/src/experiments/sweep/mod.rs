@@ -1,18 +1,13 @@
 //! One setting of an arm at several values: cost and quality.
 
 mod lines;
+mod measure;
 
-use std::time::Instant;
-
-use bsbr_data::storybook::{QaSpec, Split, Storybook};
 use bsbr_gpt2::{Gpt2, PositionExtension};
-use bsbr_train::questions::Question;
 use serde::Deserialize;
 
-use crate::compare::{self, States};
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::beside::set_closeness;
 use crate::experiments::common::{dense_place, in_turns};
 use crate::experiments::frame::Frame;
 use crate::lab::Lab;
@@ -21,17 +16,19 @@ use crate::record::{Measurement, Records};
 use crate::section::Block;
 use crate::spec::Spec;
 
+pub(super) use measure::Trial;
+
 /// Version of the method.
 pub const VERSION: u32 = 1;
 
 /// The source of questions, whatever the other texts.
-const QUESTIONS: &str = "storybook questions";
+pub(super) const QUESTIONS: &str = "storybook questions";
 
 /// Work per token of a text.
-const TEXT_EFFORT: f64 = 0.7;
+pub(super) const TEXT_EFFORT: f64 = 0.7;
 
 /// Work per token between fact and question.
-const QUESTION_EFFORT: f64 = 0.35;
+pub(super) const QUESTION_EFFORT: f64 = 0.35;
 
 /// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -87,85 +84,6 @@ impl Sweep {
             .map(|arm| lab.model_for_any_length(arm, seed, self.settings.extension))
             .collect()
     }
-
-    /// Every arm on one text, in an order that rotates with the texts.
-    fn text(
-        &self,
-        models: &[Result<Gpt2, String>],
-        ids: &[u32],
-        index: u64,
-        lab: &Lab,
-        mut measurements: Vec<Measurement>,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let dense = lab
-            .dense()
-            .clone()
-            .with_position_extension(lab.fitting(self.settings.extension));
-        let dense = dense.unwrap_or_else(|_| lab.dense().clone());
-        let reference = States::last_of(&dense, ids)?;
-        let head_dim = lab.dense().config().head_dim();
-        let mut seconds = vec![None; models.len()];
-        let (mut runs, mut places) = (Vec::new(), Vec::new());
-        for turn in 0..models.len() {
-            let place = (turn + index as usize) % models.len();
-            let one = &mut measurements[place];
-            match &models[place] {
-                Ok(model) => {
-                    let start = Instant::now();
-                    let states = States::last_of(model, ids)?;
-                    let taken = start.elapsed().as_secs_f64();
-                    one.set("seconds", taken);
-                    seconds[place] = Some(taken);
-                    runs.push((model.clone(), states));
-                    places.push(place);
-                }
-                Err(reason) => *one = std::mem::take(one).without_values(reason.clone()),
-            }
-            let config = &self.arms()[place].config;
-            let cache = config.cache_numbers(ids.len(), head_dim);
-            measurements[place].set("cache", cache / (ids.len() * 2 * head_dim) as f64);
-        }
-        let base = dense_place(self.arms()).and_then(|place| seconds[place]);
-        let scores = compare::logits(&dense, &reference, &runs)?;
-        let width = dense.config().n_embd;
-        for ((&place, scores), (_, states)) in places.iter().zip(scores).zip(&runs) {
-            let one = &mut measurements[place];
-            if let (Some(base), Some(own)) = (base, seconds[place]) {
-                one.set("speedup", base / own);
-            }
-            let found = scores.and_then(|scores| {
-                let cosine = compare::hidden(reference.last(), states.last(), width)?.cosine;
-                Ok((scores, cosine))
-            });
-            match found {
-                Ok((scores, cosine)) => set_closeness(one, &scores, &cosine),
-                Err(error) => *one = std::mem::take(one).without_values(error.to_string()),
-            }
-        }
-        Ok(measurements)
-    }
-
-    /// Every arm on one question.
-    fn question(
-        models: &[Result<Gpt2, String>],
-        question: &Question,
-        mut measurements: Vec<Measurement>,
-    ) -> Vec<Measurement> {
-        for (one, model) in measurements.iter_mut().zip(models) {
-            let answer = match model {
-                Ok(model) => question.answer(model).map_err(|error| error.to_string()),
-                Err(reason) => Err(reason.clone()),
-            };
-            match answer {
-                Ok(answer) => {
-                    one.set("among", f64::from(u8::from(answer.among)));
-                    one.set("exact", f64::from(u8::from(answer.exact)));
-                }
-                Err(reason) => *one = std::mem::take(one).without_values(reason),
-            }
-        }
-        measurements
-    }
 }
 
 impl Experiment for Sweep {
@@ -199,23 +117,25 @@ impl Experiment for Sweep {
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let seed = self.spec.method.seed;
         let models = self.models(lab);
-        let book = Storybook::new(seed);
+        let trial = Trial {
+            lab,
+            extension: self.settings.extension,
+            models: &models,
+            dense: dense_place(self.arms()),
+        };
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
             let empty = self.empty(unit, index);
-            if unit.source == QUESTIONS {
-                let qa = QaSpec {
-                    min_distance_words: unit.length,
-                    num_candidates: self.settings.candidates,
-                    ..QaSpec::default()
-                };
-                let item = book.qa(Split::Test, index, &qa);
-                let question = Question::new(lab.corpus().tokenizer(), &item)?;
-                measurements.extend(Self::question(&models, &question, empty));
-            } else {
-                let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
-                measurements.extend(self.text(&models, &ids, index, lab, empty)?);
-            }
+            measurements.extend(match unit.source.as_str() {
+                QUESTIONS => {
+                    let asked = (unit.length, self.settings.candidates);
+                    trial.question(seed, asked, index, empty)?
+                }
+                domain => {
+                    let ids = lab.corpus().text(seed, domain, index, unit.length)?;
+                    trial.text(&ids, index, empty)?
+                }
+            });
         }
         Ok(measurements)
     }

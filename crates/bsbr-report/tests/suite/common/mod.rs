@@ -340,6 +340,12 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
         "memory" | "reading-memory" | "training-memory" => at(&["model"], &lengths),
         "density" => at(&DOMAINS[..2], &lengths),
         "perplexity" => at(&DOMAINS[..2], &[1024]),
+        "levels" => [
+            at(&DOMAINS[..2], &[2048]),
+            at(&questions, &[1000]),
+            at(&["levels of heads"], &[1536]),
+        ]
+        .concat(),
         "qa" => at(&questions, &[250, 1000, 2000]),
         "recovery" => [
             at(&DOMAINS[..2], &[1024]),

@@ -1,0 +1,358 @@
+//! How far each head looks, chosen with several budgets: what that costs, and what it keeps.
+
+mod chosen;
+
+use std::time::Instant;
+
+use bsbr_attention::{ArmConfig, AttentionInput, HeadLevel};
+use bsbr_convert::sweep_levels;
+use bsbr_gpt2::{Block, Gpt2, PositionExtension, TokenBatch};
+use burn::tensor::Tensor;
+use serde::Deserialize;
+
+use crate::arms;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiments::common::in_turns;
+use crate::experiments::frame::Frame;
+use crate::experiments::sweep::{QUESTION_EFFORT, QUESTIONS, TEXT_EFFORT, Trial};
+use crate::lab::Lab;
+use crate::present::subject::Subject;
+use crate::record::{Measurement, Records};
+use crate::rounds::wait_for;
+use crate::section::Role;
+use crate::spec::{ArmSpec, Spec, dense};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// What the choice of levels is recorded as.
+pub const CHOICE: &str = "levels of heads";
+
+/// Work of a token of a text that levels are chosen on, for each budget.
+const CHOICE_EFFORT: f64 = 3.0;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// By how much KL (dense ‖ arm) may rise on the texts that levels are chosen on, in nats per
+    /// position.
+    pub budgets: Vec<f64>,
+    /// Tokens of a text that levels are chosen on.
+    pub choosing_length: usize,
+    /// Tokens of a text.
+    pub length: usize,
+    /// Words between fact and question, at least.
+    pub distance: usize,
+    /// Answers to choose from, the right one included.
+    pub candidates: usize,
+    /// What stands in for positions that the model does not have.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Texts that levels are chosen on.
+    pub choosing_texts: u64,
+    /// Other texts in all; they take turns between the domains.
+    pub texts: u64,
+    /// Questions.
+    pub questions: u64,
+    /// Texts or questions of a unit.
+    pub per_unit: u64,
+}
+
+/// The experiment.
+///
+/// The first unit chooses the levels, on texts of its own. The others build on its record.
+pub type LevelsOfHeads = Frame<Settings, Counts, ArmSpec>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one = Frame::<Settings, Counts>::new(spec)?;
+    let lengths = [
+        one.settings.choosing_length,
+        one.settings.length,
+        one.settings.distance,
+    ];
+    let [choosing, length, distance] = lengths;
+    one.require(
+        !lengths.contains(&0)
+            && (choosing != length && length != distance && distance != choosing)
+            && one.settings.candidates >= 2,
+        "settings",
+        "`choosing_length`, `length` and `distance` must be above 0 and differ, and `candidates` at \
+         least 2",
+    )?;
+    let budgets = &one.settings.budgets;
+    one.require(
+        !budgets.is_empty()
+            && budgets
+                .iter()
+                .all(|budget| budget.is_finite() && *budget >= 0.0),
+        "settings",
+        "`budgets` needs numbers of nats, each 0 or more",
+    )?;
+    let message = "`choosing_texts` must be above 0";
+    one.require(one.counts.choosing_texts > 0, "counts", message)?;
+    let looks_up = |arm: &&ArmSpec| match &arm.config {
+        ArmConfig::Moments(config) => arm.default && config.looks_up() && config.levels.is_empty(),
+        _ => false,
+    };
+    let base = one.arms().iter().find(looks_up).cloned();
+    let base = base.ok_or_else(|| {
+        one.refused("`arms` needs the default arm, and that must look clusters up in every head")
+    })?;
+    Ok(Box::new(one.with(base)))
+}
+
+impl LevelsOfHeads {
+    /// What records call the default arm with the levels of a budget.
+    fn id(&self, budget: f64) -> String {
+        format!("{}-budget-{budget}", self.own.id)
+    }
+
+    /// The texts that levels are chosen on: none of those that anything else is measured on.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] where they cannot be encoded.
+    fn choosing_texts(&self, lab: &Lab) -> Result<Vec<Vec<u32>>, ReportError> {
+        let length = self.settings.choosing_length;
+        let length = length.min(lab.dense().config().n_positions);
+        lab.corpus()
+            .development(self.seed(), self.counts.choosing_texts, length)
+    }
+
+    /// The levels of each budget.
+    fn choose(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let batches = self
+            .choosing_texts(lab)?
+            .iter()
+            .map(|text| TokenBatch::single(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let model = lab.model(&self.own, self.seed());
+        let model = model.map_err(|message| self.refused(message))?;
+        let [layers, heads] = [model.config().n_layer, model.config().n_head];
+        let found = sweep_levels(model, &batches, &self.settings.budgets)?;
+        let new = |id: &str| Measurement::new(id, &unit.source, unit.length, 0);
+        let alike = |level| vec![vec![level; heads]; layers];
+        let mut all = Vec::new();
+        for arm in self.arms() {
+            let mut one = new(&arm.id);
+            match &arm.config {
+                _ if arm.id == self.own.id => {
+                    chosen::record(&alike(HeadLevel::Lookups), &mut one);
+                    if let Some((_, first)) = found.first() {
+                        one.set("choice.kl", first.kl_before);
+                    }
+                }
+                ArmConfig::Local(_) => chosen::record(&alike(HeadLevel::Near), &mut one),
+                _ => one = one.without_values("its heads have no levels"),
+            }
+            all.push(one);
+        }
+        for (budget, (_, chosen)) in self.settings.budgets.iter().zip(found) {
+            let mut one = new(&self.id(*budget));
+            chosen::record(&chosen.levels, &mut one);
+            one.set("choice.kl", chosen.kl_after);
+            all.push(one);
+        }
+        Ok(all)
+    }
+
+    /// The model of each row, or why there is none.
+    fn models(&self, lab: &Lab, earlier: &Records) -> Vec<Result<Gpt2, String>> {
+        let extension = self.settings.extension;
+        let shape = [lab.dense().config().n_layer, lab.dense().config().n_head];
+        let one = |row: &Subject| {
+            if let Some(arm) = self.spec.arm(&row.id) {
+                return lab.model_for_any_length(arm, self.seed(), extension);
+            }
+            let length = self.settings.choosing_length;
+            let levels = chosen::recorded(earlier, &row.id, length, shape)?;
+            arms::with_levels(lab.dense(), &self.own.config, &levels)
+                .map_err(|error| error.to_string())?
+                .with_position_extension(lab.fitting(extension))
+                .map_err(|error| error.to_string())
+        };
+        self.subjects().iter().map(one).collect()
+    }
+
+    /// Sets each row's quantities beside those of the default arm on the same sample.
+    fn beside_default(&self, measurements: &mut [Measurement]) {
+        let mut all = measurements.iter();
+        let Some(base) = all.find(|one| one.arm == self.own.id).cloned() else {
+            return;
+        };
+        for one in measurements {
+            for (quantities, name, beside) in BESIDE {
+                for quantity in quantities {
+                    let found = (one.values.get(*quantity), base.values.get(*quantity));
+                    if let (Some(own), Some(base)) = found {
+                        one.set(format!("{quantity}.{name}"), beside(*own, *base));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Quantities that are set beside those of the default arm, and how.
+type Beside = (&'static [&'static str], &'static str, fn(f64, f64) -> f64);
+
+const BESIDE: [Beside; 2] = [
+    (&["kl", "among"], "minus_default", |own, base| own - base),
+    (
+        &["seconds", "attention.seconds", "cache"],
+        "by_default",
+        |own, base| own / base,
+    ),
+];
+
+/// Times the attention of all layers of each model on what the dense one gives it of a text.
+fn time_attention(
+    trial: &Trial<'_>,
+    ids: &[u32],
+    index: u64,
+    measurements: &mut [Measurement],
+) -> Result<(), ReportError> {
+    let dense = trial.reference();
+    let batch = TokenBatch::single(ids)?;
+    let states = dense.all_hidden_states(&batch)?;
+    let project = |(block, x): (&Block, Tensor<3>)| {
+        block.attn.project(block.ln_1.forward(x), batch.padding())
+    };
+    let inputs: Vec<AttentionInput> = dense.h.iter().zip(states).map(project).collect();
+    for turn in 0..trial.models.len() {
+        let place = (turn + index as usize) % trial.models.len();
+        let Ok(model) = &trial.models[place] else {
+            continue;
+        };
+        let mut seconds = 0.0;
+        for (block, input) in model.h.iter().zip(&inputs) {
+            let input = input.clone();
+            let start = Instant::now();
+            let output = block.attn.bsbr.forward(input);
+            let last = output.dims()[2].saturating_sub(1);
+            wait_for(output.narrow(2, last, 1));
+            seconds += start.elapsed().as_secs_f64();
+        }
+        measurements[place].set("attention.seconds", seconds);
+    }
+    let base = trial.dense.and_then(|place| measurements.get(place));
+    let base = base.and_then(|one| one.values.get("attention.seconds").copied());
+    for one in measurements {
+        if let (Some(base), Some(own)) = (base, one.values.get("attention.seconds").copied()) {
+            one.set("attention.speedup", base / own);
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that the dense model's cache keeps of so many tokens.
+fn dense_bytes(dense: &Gpt2, tokens: usize) -> f64 {
+    let config = dense.config();
+    (config.n_layer * tokens * 2 * config.n_embd * size_of::<f32>()) as f64
+}
+
+impl Experiment for LevelsOfHeads {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (counts, settings) = (&self.counts, &self.settings);
+        let rows = self.arms().len() + settings.budgets.len();
+        let per_unit = counts.per_unit;
+        let tried = settings.choosing_length as f64 * counts.choosing_texts as f64;
+        let mut units = vec![Unit {
+            source: CHOICE.to_owned(),
+            length: settings.choosing_length,
+            samples: 0..1,
+            arm: None,
+            work: CHOICE_EFFORT * tried * settings.budgets.len() as f64,
+        }];
+        let texts = in_turns(lab, settings.length, counts.texts, per_unit, rows)?;
+        units.extend(weighed(texts, TEXT_EFFORT));
+        let questions = batches(
+            QUESTIONS,
+            settings.distance,
+            counts.questions,
+            per_unit,
+            rows,
+        );
+        units.extend(weighed(questions, QUESTION_EFFORT));
+        Ok(units)
+    }
+
+    /// The arms, and after the default one its levels by rising budget.
+    fn subjects(&self) -> Vec<Subject> {
+        let mut all = Subject::arms(self.arms());
+        let colour = all.len();
+        let row = |budget: &f64| Subject {
+            id: self.id(*budget),
+            label: format!("budget {budget}"),
+            arm: Some(colour),
+            default: false,
+            role: Role::Competes,
+        };
+        let place = all.iter().position(|one| one.id == self.own.id);
+        let place = place.map_or(all.len(), |place| place + 1);
+        all.splice(place..place, self.settings.budgets.iter().map(row));
+        all
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        self.run_after(unit, lab, &Records::default())
+    }
+
+    fn run_after(
+        &self,
+        unit: &Unit,
+        lab: &Lab,
+        earlier: &Records,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        if unit.source == CHOICE {
+            return self.choose(unit, lab);
+        }
+        let rows = self.subjects();
+        let models = self.models(lab, earlier);
+        let dense = dense(self.arms()).map(|arm| arm.id.as_str());
+        let trial = Trial {
+            lab,
+            extension: self.settings.extension,
+            models: &models,
+            dense: rows.iter().position(|row| Some(row.id.as_str()) == dense),
+        };
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let new = |row: &Subject| Measurement::new(&row.id, &unit.source, unit.length, index);
+            let empty = rows.iter().map(new).collect();
+            let mut all = match unit.source.as_str() {
+                QUESTIONS => {
+                    let asked = (unit.length, self.settings.candidates);
+                    trial.question(self.seed(), asked, index, empty)?
+                }
+                domain => {
+                    let ids = lab.corpus().text(self.seed(), domain, index, unit.length)?;
+                    let mut all = trial.text(&ids, index, empty)?;
+                    time_attention(&trial, &ids, index, &mut all)?;
+                    let dense = dense_bytes(lab.dense(), ids.len());
+                    for one in &mut all {
+                        if let Some(share) = one.values.get("cache").copied() {
+                            one.set("cache.bytes", share * dense);
+                        }
+                    }
+                    all
+                }
+            };
+            self.beside_default(&mut all);
+            measurements.append(&mut all);
+        }
+        Ok(measurements)
+    }
+}

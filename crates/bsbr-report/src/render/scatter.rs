@@ -1,0 +1,177 @@
+//! Two numbers of each row, one against the other.
+
+use bsbr_metrics::stats::Interval;
+use maud::html;
+
+use crate::estimate::Estimate;
+use crate::render::chart::{LABEL_GAP, WIDTH, beginning, class, mark, px, short, spread};
+use crate::render::scale::{Scale, ScaleSpec};
+use crate::section::{Picture, Style};
+
+/// Room for labels beside the chart, at least and at most.
+const LABELS: [f64; 2] = [138.0, 182.0];
+
+/// Room that a character of a label takes.
+const CHARACTER: f64 = 5.7;
+
+/// A point of a scatter chart.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// The place of the arm; it decides colour and mark.
+    pub arm: usize,
+    /// What stands beside it.
+    pub label: String,
+    /// Whether it is the one to read first.
+    pub strong: bool,
+    /// To the right.
+    pub x: Estimate,
+    /// Upwards.
+    pub y: Estimate,
+}
+
+/// An axis.
+#[derive(Debug, Clone)]
+pub struct Axis {
+    /// What it is of.
+    pub label: String,
+    /// How its numbers are written.
+    pub style: Style,
+    /// Where values stand; evenly over what they need where nothing is said.
+    pub scale: Option<ScaleSpec>,
+}
+
+impl Axis {
+    /// The scale for some values, and its ticks.
+    fn over<'a>(
+        &self,
+        values: impl Iterator<Item = &'a Estimate> + Clone,
+    ) -> (Scale, Vec<(f64, String)>) {
+        if let Some(scale) = self.scale {
+            let scale = scale.over(values);
+            return (scale, scale.ticks());
+        }
+        let end = |of: fn(&Interval) -> f64| {
+            let values = values.clone();
+            values.map(move |e| e.interval.as_ref().map_or(e.mean, of))
+        };
+        let high = end(|one| one.high).fold(0.0, f64::max);
+        let high = if high > 1.0 { quarters(high) } else { 1.0 };
+        let low = beginning(end(|one| one.low).collect(), high);
+        let tick = |quarter: u8| {
+            let part = f64::from(quarter) / 4.0;
+            (part, short(self.style.number(low + (high - low) * part)))
+        };
+        (Scale::Linear { low, high }, (0..=4).map(tick).collect())
+    }
+}
+
+/// A number from `high` on whose quarters are round.
+fn quarters(high: f64) -> f64 {
+    let decade = 10f64.powf((high / 4.0).log10().floor());
+    let steps = [1.0, 2.0, 2.5, 3.0, 5.0, 10.0].map(|step| 4.0 * step * decade);
+    steps.into_iter().find(|top| *top >= high).unwrap_or(high)
+}
+
+/// Points with the intervals of both numbers; `None` without two points.
+pub fn scatter(title: &str, [x_axis, y_axis]: [&Axis; 2], points: &[Point]) -> Option<Picture> {
+    const LEFT: f64 = 48.0;
+    const TOP: f64 = 40.0;
+    if points.len() < 2 {
+        return None;
+    }
+    let longest = points.iter().map(|one| one.label.chars().count()).max();
+    let room = longest.unwrap_or_default() as f64 * CHARACTER + 10.0;
+    let right = WIDTH - room.clamp(LABELS[0], LABELS[1]);
+    let bottom = (TOP + LABEL_GAP * (points.len() - 1) as f64).max(260.0);
+    let (x_scale, x_ticks) = x_axis.over(points.iter().map(|one| &one.x));
+    let (y_scale, y_ticks) = y_axis.over(points.iter().map(|one| &one.y));
+    let at_x = |place: f64| LEFT + (right - LEFT) * place;
+    let at_y = |place: f64| bottom - (bottom - TOP) * place;
+    let x = |value: f64| at_x(x_scale.place(value));
+    let y = |value: f64| at_y(y_scale.place(value));
+    let ends = |e: &Estimate| e.interval.map_or([e.mean; 2], |ends| [ends.low, ends.high]);
+    let heights: Vec<f64> = points.iter().map(|one| y(one.y.mean)).collect();
+    let labels = spread(&heights, TOP, bottom);
+    let below = |value: f64| matches!(y_scale, Scale::Linear { low, .. } if value < low);
+    let body = html! {
+        text .title x="0" y="13" { (title) }
+        text x="0" y="30" { (y_axis.label) }
+        @for (place, name) in &y_ticks {
+            @let up = px(at_y(*place));
+            line .grid x1=(px(LEFT)) x2=(px(right)) y1=(up) y2=(up) {}
+            text x=(px(LEFT - 6.0)) y=(up) dy="3.5" text-anchor="end" { (name) }
+        }
+        @for (place, name) in &x_ticks {
+            @let across = px(at_x(*place));
+            line .grid x1=(across) x2=(across) y1=(px(TOP)) y2=(px(bottom)) {}
+            text x=(across) y=(px(bottom + 15.0)) text-anchor="middle" { (name) }
+        }
+        text x=(px((LEFT + right) / 2.0)) y=(px(bottom + 32.0)) text-anchor="middle" {
+            (x_axis.label)
+        }
+        @for (one, label) in points.iter().zip(&labels) {
+            @let (across, up) = (x(one.x.mean), y(one.y.mean));
+            @let ([first, last], [low, high]) = (ends(&one.x), ends(&one.y));
+            g class=(class(one.arm, one.strong)) {
+                path .whisker d=(format!(
+                    "M{} {up}H{}M{across} {}V{}",
+                    px(x(first)), px(x(last)), px(y(low)), px(y(high)),
+                    up = px(up), across = px(across)
+                )) {}
+                path .mark d=(mark(one.arm, across, up)) {}
+                path .leader d=(format!(
+                    "M{} {}L{} {}", px(across + 4.0), px(up), px(right + 5.0), px(*label)
+                )) {}
+                text .name x=(px(right + 8.0)) y=(px(*label)) dy="3.5" {
+                    (one.label)
+                    @if below(one.y.mean) { " (" (y_axis.style.number(one.y.mean)) ")" }
+                }
+            }
+        }
+    };
+    Some(Picture::Svg {
+        width: WIDTH,
+        height: bottom + 40.0,
+        body: body.into_string(),
+        label: format!("{title}: a point for each row"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_end_where_quarters_are_round() {
+        let tops = [3.1, 0.9, 17.0, 1.05].map(quarters);
+        for (found, expected) in tops.into_iter().zip([4.0, 1.0, 20.0, 1.2]) {
+            assert!((found - expected).abs() < 1e-9, "{found}");
+        }
+    }
+
+    #[test]
+    fn points_stand_by_both_numbers_and_the_default_is_marked() {
+        let axis = |label: &str, scale| Axis {
+            label: label.to_owned(),
+            style: Style::Fixed(2),
+            scale,
+        };
+        let point = |arm: usize, x: f64, y: f64| Point {
+            arm,
+            label: format!("arm {arm}"),
+            strong: arm == 1,
+            x: Estimate::of(&[x]).unwrap(),
+            y: Estimate::of(&[y]).unwrap(),
+        };
+        let points = [point(0, 1.0, 0.0), point(1, 1.5, 0.001), point(2, 3.0, 0.1)];
+        let axes = [axis("speed", None), axis("KL", Some(ScaleSpec::Decades))];
+        assert!(scatter("t", [&axes[0], &axes[1]], &points[..1]).is_none());
+        let Some(Picture::Svg { body, .. }) = scatter("t", [&axes[0], &axes[1]], &points) else {
+            panic!("no picture");
+        };
+        assert!(body.contains("a1 strong") && !body.contains("a2 strong"));
+        for part in ["speed", "KL", "0.001", "arm 0", "arm 1", "arm 2"] {
+            assert!(body.contains(part), "{part}: {body}");
+        }
+    }
+}
