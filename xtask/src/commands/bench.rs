@@ -30,9 +30,11 @@ const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
 const ARMS: [&str; 2] = ["dense", "lookups"];
 
 /// The same where tokens are generated.
-const DECODING: [&str; 7] = [
+const DECODING: [&str; 9] = [
     "dense",
+    "dense-8bit",
     "lookups",
+    "lookups-4bit",
     "moments",
     "moments-exact",
     "moments-no-state",
@@ -61,7 +63,7 @@ pub struct Args {
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     lengths: Vec<usize>,
     /// Arms, of those in assets/experiments/arms.toml [default: dense,lookups; where tokens are
-    /// generated also moments,moments-exact,moments-no-state,local,published]
+    /// generated also dense-8bit,lookups-4bit,moments,moments-exact,moments-no-state,local,published]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     arms: Vec<String>,
     /// What is measured

@@ -131,6 +131,13 @@ fn files_may_have_the_text_or_the_object() {
     // An object of an older file, which knew no bits.
     let old = serde_json::json!({"arm": "moments", "clusters": 4});
     assert_eq!(read(old), read("moments:clusters=4,kv_bits=32".into()));
+    // What conversion wrote while summaries with a state were the default.
+    let old = serde_json::json!({
+        "arm": "moments", "chunk_size": 128, "near_chunks": 1, "sink_tokens": 4, "clusters": 8,
+        "state": true, "exact_clusters": 0, "compression": 1
+    });
+    let summaries = ArmConfig::Moments(MomentsConfig::summaries());
+    assert_eq!(read(old), Ok(summaries));
     for (json, part) in [
         ("moments:chunks=2".into(), "`chunks`"),
         (serde_json::json!({"arm": "moments", "chunks": 2}), "chunks"),

@@ -5,7 +5,7 @@ use crate::common::{
     tries_few,
 };
 use bsbr_attention::config::MAX_CHUNK_SIZE;
-use bsbr_attention::{ArmConfig, Cache, KvBits, MomentsConfig, Padding};
+use bsbr_attention::{ArmConfig, Cache, HeadLevel, KvBits, MomentsConfig, Padding};
 
 #[test]
 fn streaming_equals_parallel() {
@@ -244,6 +244,19 @@ fn caches_keep_what_the_design_says_and_no_more() {
             });
             let kept = far * (means + 2 * token * s);
             assert_eq!(numbers(&few, tokens, d), near + kept, "{kv_bits:?}");
+        }
+        // A head keeps what its level needs.
+        for (level, kept) in [
+            (HeadLevel::Near, 0),
+            (HeadLevel::Clusters, summary),
+            (HeadLevel::Lookups, summary + 2 * d * s),
+        ] {
+            let head = ArmConfig::Moments(MomentsConfig {
+                exact_clusters: 1,
+                levels: vec![level],
+                ..base.clone()
+            });
+            assert_eq!(numbers(&head, tokens, d), near + far * kept, "{level:?}");
         }
     }
     // Without sinks 83 tokens are 10 chunks and 3 tokens.

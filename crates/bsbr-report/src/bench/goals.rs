@@ -32,7 +32,10 @@ const SDPA: &str = "torch-sdpa";
 /// The default arm's name in records.
 pub(super) const DEFAULT: &str = "lookups";
 
-const GOALS: [Goal; 11] = [
+/// The default arm with far keys and values in 4 bits.
+const IN_FOUR_BITS: &str = "lookups-4bit";
+
+const GOALS: [Goal; 17] = [
     Goal {
         text: "dense forward pass ÷ PyTorch's with SDPA, at every length",
         bound: Bound::AtMost,
@@ -44,14 +47,44 @@ const GOALS: [Goal; 11] = [
         },
     },
     Goal {
-        text: "default arm ÷ dense, from 256 tokens on",
+        text: "default arm ÷ dense, from 128 tokens on",
         bound: Bound::AtMost,
         limit: 1.0,
         cases: |measured| {
-            by_length(measured, Scope::Model, 256, |length| {
+            by_length(measured, Scope::Model, 128, |length| {
                 measured.ratio(Scope::Model, [DEFAULT, "dense"], "", length)
             })
         },
+    },
+    Goal {
+        text: "dense ÷ default arm, 4,096 tokens",
+        bound: Bound::AtLeast,
+        limit: 1.4,
+        cases: |measured| at(measured, Scope::Model, ["dense", DEFAULT], &[4096]),
+    },
+    Goal {
+        text: "dense ÷ default arm, 8,192 tokens",
+        bound: Bound::AtLeast,
+        limit: 2.1,
+        cases: |measured| at(measured, Scope::Model, ["dense", DEFAULT], &[8192]),
+    },
+    Goal {
+        text: "attention alone: default arm ÷ dense, 512 and 1,024 tokens",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| at(measured, Scope::Attention, [DEFAULT, "dense"], &[512, 1024]),
+    },
+    Goal {
+        text: "attention alone: default arm ÷ dense, 4,096 tokens",
+        bound: Bound::AtMost,
+        limit: 0.35,
+        cases: |measured| at(measured, Scope::Attention, [DEFAULT, "dense"], &[4096]),
+    },
+    Goal {
+        text: "attention alone: default arm ÷ dense, 8,192 tokens",
+        bound: Bound::AtMost,
+        limit: 0.2,
+        cases: |measured| at(measured, Scope::Attention, [DEFAULT, "dense"], &[8192]),
     },
     Goal {
         text: "default arm ÷ the floor of the linear layers, from 1,024 tokens on",
@@ -144,17 +177,35 @@ const GOALS: [Goal; 11] = [
         text: "cache of the default arm ÷ keys and values of dense in f32, 8,192 tokens",
         bound: Bound::AtMost,
         limit: 0.32,
-        cases: |measured| {
-            let length = decode::LONGEST;
-            let kept = measured.series(Scope::Decode, DEFAULT, CACHE, length);
-            let found = kept.zip(config(measured)).map(|(kept, config)| {
-                let dense = dense_cache(&config, length);
-                kept.samples.iter().map(|kept| kept / dense).collect()
-            });
-            vec![(format!("{length} tokens"), found.unwrap_or_default())]
-        },
+        cases: |measured| long_cache(measured, DEFAULT),
+    },
+    Goal {
+        text: "the same with far keys and values in 4 bits",
+        bound: Bound::AtMost,
+        limit: 0.2,
+        cases: |measured| long_cache(measured, IN_FOUR_BITS),
     },
 ];
+
+/// Ratios of two in one round, at some lengths.
+fn at(measured: &Measured, scope: Scope, pair: [&str; 2], lengths: &[usize]) -> Cases {
+    let case = |length: &usize| {
+        let found = measured.ratio(scope, pair, "", *length);
+        (format!("{length} tokens"), found)
+    };
+    lengths.iter().map(case).collect()
+}
+
+/// What an arm's cache keeps of the longest context, as a share of keys and values of dense.
+fn long_cache(measured: &Measured, arm: &str) -> Cases {
+    let length = decode::LONGEST;
+    let kept = measured.series(Scope::Decode, arm, CACHE, length);
+    let found = kept.zip(config(measured)).map(|(kept, config)| {
+        let dense = dense_cache(&config, length);
+        kept.samples.iter().map(|kept| kept / dense).collect()
+    });
+    vec![(format!("{length} tokens"), found.unwrap_or_default())]
+}
 
 fn by_length(
     measured: &Measured,
