@@ -150,7 +150,10 @@ impl LevelsOfHeads {
                         one.set("choice.kl", first.kl_before);
                     }
                 }
-                ArmConfig::Local(_) => chosen::record(&alike(HeadLevel::Near), &mut one),
+                ArmConfig::Local(_) => {
+                    chosen::record(&alike(HeadLevel::Near), &mut one);
+                    one.without("choice.kl", "it does not read these texts");
+                }
                 _ => one = one.without_values("its heads have no levels"),
             }
             all.push(one);

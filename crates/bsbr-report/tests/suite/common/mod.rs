@@ -343,7 +343,7 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
         "levels" => [
             at(&DOMAINS[..2], &[2048]),
             at(&questions, &[1000]),
-            at(&["levels of heads"], &[1536]),
+            at(&["levels of heads"], &[1024]),
         ]
         .concat(),
         "qa" => at(&questions, &[250, 1000, 2000]),
