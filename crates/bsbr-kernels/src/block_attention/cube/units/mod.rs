@@ -33,7 +33,7 @@ const PLANES: usize = 4;
 /// Units of a block.
 const UNITS: usize = PLANES * PLANE;
 
-/// Times [`HIGH`], the number of queries of a plane.
+/// Rows that a matrix unit multiplies, with [`WIDE`] columns of [`DEEP`] numbers each.
 const HIGH: usize = 16;
 const WIDE: usize = 8;
 const DEEP: usize = 16;
