@@ -1,11 +1,11 @@
-//! Puts into the program what it is built of: the commit, and `-dirty` where sources differ from it.
+//! Stores the commit in the program, with `-dirty` if sources differ from it.
 //!
-//! `GIT_COMMIT` says so where sources are built without their repository.
+//! `GIT_COMMIT` names it if sources are built without their repository.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What programs are built of, beside their crates.
+/// The sources of the programs, besides their crates.
 const SOURCES: [&str; 4] = ["crates", "xtask", "Cargo.toml", "Cargo.lock"];
 
 fn main() {
@@ -25,7 +25,7 @@ fn main() {
     );
 }
 
-/// The commit of the repository that the sources are in.
+/// The commit of the repository that contains the sources.
 fn here() -> Option<String> {
     let hash = git(&["rev-parse", "HEAD"])?;
     let sources = SOURCES.map(|source| format!(":/{source}"));

@@ -1,20 +1,19 @@
-//! The allocator of the commands: big tensors in huge pages, and kept for the next ones.
+//! The allocator of the commands: big tensors in huge pages, which are reused.
 //!
-//! A layer's tensors are tens of MiB. The system's allocator takes each from the kernel and gives it
-//! back, so that all of its pages, of 4 KiB, are cleared and mapped again in the next layer.
+//! A layer's tensors take tens of MiB. The system's allocator returns each to the kernel, so all of
+//! its 4 KiB pages are cleared and mapped again in the next layer.
 
 use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-/// Huge pages everywhere, where the kernel gives them to who asks; and big pieces are kept as small
-/// ones are, for a minute, so that a pass after a pause need not have them cleared. Free pieces beside
-/// each other of more than 256 MiB are given back at once: what a long context leaves is not held
-/// beside what it needs next.
+/// Huge pages everywhere, if the kernel provides them on request. Freed big blocks are kept for a
+/// minute like small ones, so a pass after a pause need not clear them. Adjacent free blocks of
+/// more than 256 MiB in total are returned at once, so the memory of a long context is released.
 ///
-/// The limit has to be a number. Without one (`oversize_threshold:0`) jemalloc 5.3 leaves the main
-/// thread's arena at 8 MiB, so that every large tensor is given back and cleared again.
+/// The limit must be a number. Without one (`oversize_threshold:0`), jemalloc 5.3 keeps the main
+/// thread's arena at 8 MiB, so every large tensor is returned and cleared again.
 #[unsafe(export_name = "_rjem_malloc_conf")]
 #[allow(unsafe_code)] // the name that jemalloc looks for
 #[allow(non_upper_case_globals)]

@@ -1,17 +1,18 @@
-//! The bundled model and the specifications of experiments, wherever a command is run.
+//! The bundled model and the specifications of experiments, for commands in any
+//! folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
 
-/// Where the assets were when the program was built.
+/// The path of the assets at build time.
 const BUILT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../assets");
 
-/// A file that every folder of assets has.
+/// A file in every folder of assets.
 const KNOWN: &str = "overview.toml";
 
-/// The folder of assets: as `assets` where the command is run beside it.
+/// The folder of assets; simply `assets` if the command runs beside it.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = found().unwrap_or_else(|| PathBuf::from(BUILT));
     let here = Path::new("assets");
@@ -32,11 +33,12 @@ pub fn bundled() -> PathBuf {
     path("bundled")
 }
 
-/// Refuses a path of [`path`] that is not there, and says where it was looked for.
+/// Refuses a path from [`path`] that does not exist, and says where it was searched
+/// for.
 ///
 /// # Errors
 ///
-/// Where it is a path of the project's own files and nothing is there.
+/// If it is a path of the project's own files and does not exist.
 pub fn check(path: &Path) -> Result<()> {
     ensure!(
         path.exists() || !path.starts_with(&*ROOT),
@@ -47,7 +49,7 @@ pub fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Beside the program, where packages put what they share, or where it was built.
+/// Beside the program, in the package's shared folder, or where it was built.
 fn found() -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let beside = program

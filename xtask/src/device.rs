@@ -1,41 +1,41 @@
-//! `--device flex|ndarray|wgpu|cuda[:n]` or `--device remote:ws://HOST:PORT`, checked before
-//! anything is built on it.
+//! `--device flex|ndarray|wgpu|cuda[:n]` or `--device remote:ws://HOST:PORT`, checked before it
+//! is used.
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 
-/// What `--device` accepts.
+/// The accepted values of `--device`.
 pub const HELP: &str = "Where tensors live: flex, ndarray, wgpu or cuda, with :N for the N-th one, \
                         or remote:ws://HOST:PORT for one that `serve-device` lends (backends \
                         beside flex are compiled in by --features ndarray,wgpu,cuda,remote)";
 
-/// What is said of a name that is none.
+/// The message for an invalid name.
 const EXPECTED: &str = "expected flex, ndarray, wgpu or cuda, with :N for the N-th one, or \
                         remote:ws://HOST:PORT";
 
-/// The device that `name` asks for.
+/// The device `name`.
 ///
 /// # Errors
 ///
-/// Says which feature is missing where the backend was not compiled in, and what Burn says where
-/// the device is not there.
+/// Says which feature is missing if the backend was not compiled in, and Burn's message if the
+/// device does not exist.
 pub fn parse(name: &str) -> Result<Device> {
     let device = match name.strip_prefix("remote:") {
         Some(address) => remote(address).with_context(|| format!("--device {name}"))?,
         None => local(name)?,
     };
-    // A first tensor shows whether the device answers.
+    // A first tensor checks that the device responds.
     let probe = device.clone();
     std::panic::catch_unwind(move || Tensor::<1>::ones([1], &probe).sum().into_data())
         .map_err(|cause| anyhow::anyhow!("--device {name}: not there: {}", message(&*cause)))?;
     Ok(device)
 }
 
-/// The devices that `names` ask for, in that order.
+/// The devices `names`, in that order.
 ///
 /// # Errors
 ///
-/// As [`parse`], and where the list is empty or names a device twice.
+/// Same as [`parse`], and if the list is empty or names a device twice.
 pub fn parse_list(names: &[String]) -> Result<Vec<Device>> {
     if names.iter().all(|name| name.trim().is_empty()) {
         bail!("the list of devices is empty; name at least one, as in cuda:0,cuda:1");
@@ -80,7 +80,7 @@ fn remote(_: &str) -> Result<Device> {
     Err(missing("remote"))
 }
 
-/// What is said of a backend that was not compiled in.
+/// The message for a backend that was not compiled in.
 pub fn missing(feature: &str) -> anyhow::Error {
     anyhow::anyhow!(
         "not compiled in; build the program with `--features {feature}`, as in `cargo run -p xtask \

@@ -22,7 +22,7 @@ struct Cli {
     command: Command,
 }
 
-/// The help of a command is that of its arguments: a comment here would hide it.
+/// The help of a command is that of its arguments: a comment here would replace it.
 #[derive(Subcommand)]
 enum Command {
     Ask(commands::ask::Args),
@@ -43,21 +43,21 @@ enum Command {
     ServeDevice(commands::serve_device::Args),
 }
 
-/// What the program is called on a command line.
+/// The name of the program on command lines.
 static PROGRAM: OnceLock<&str> = OnceLock::new();
 
-/// What the program is called on a command line: `cargo xtask` or `bsbr`.
+/// The name of the program on command lines: `cargo xtask` or `bsbr`.
 fn program() -> &'static str {
     PROGRAM.get().copied().unwrap_or("cargo xtask")
 }
 
-/// The command line of a program that is called `name`.
+/// The command line of a program called `name`.
 fn cli(name: &'static str) -> clap::Command {
     Cli::command().name(name).bin_name(name)
 }
 
-/// Runs the command that the arguments of this process name. Usage lines, errors and records call the
-/// program `name`.
+/// Runs the command in this process's arguments. Usage lines, errors and records use the program
+/// name `name`.
 pub fn main(name: &'static str) -> ExitCode {
     let name = PROGRAM.get_or_init(|| name);
     let matches = cli(name).get_matches();
@@ -90,8 +90,7 @@ pub fn main(name: &'static str) -> ExitCode {
     }
 }
 
-/// An error and its causes on one line each, without those that say again what was said, and what a
-/// command can do about it.
+/// An error and its causes on one line each, without repetitions, and advice for commands.
 fn explain(error: &anyhow::Error) -> String {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
@@ -110,7 +109,7 @@ fn explain(error: &anyhow::Error) -> String {
     lines.join("\n  ")
 }
 
-/// How many positions would have been enough for an input that was too long.
+/// The number of positions that would have sufficed for an input that was too long.
 fn positions_missing(cause: &(dyn std::error::Error + 'static)) -> Option<usize> {
     let of_input = |error: &InputError| match error {
         InputError::TooLong { seq_len, .. } => Some(*seq_len),

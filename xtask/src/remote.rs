@@ -9,19 +9,19 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::remote::{ConnectError, RemoteHost};
 use burn::tensor::Device;
 
-/// The environment variable that names the file with the token that a server asks for.
+/// The environment variable with the path of the token file.
 pub const TOKEN_FILE: &str = "BSBR_DEVICE_TOKEN_FILE";
 
-/// How long a connection may take; Burn alone would try for a quarter of a minute where nobody
-/// listens, and wait for ever for a server that does not answer.
+/// The timeout of a connection. Burn alone would retry for a quarter of a minute if no server
+/// listens, and wait forever for a server that does not answer.
 const REACHED: Duration = Duration::from_secs(5);
 const ANSWERED: Duration = Duration::from_secs(20);
 
-/// The device at `ws://HOST:PORT`, or with `#N` behind it the server's N-th, from 0.
+/// The device at `ws://HOST:PORT`, or with `#N` appended the server's N-th, from 0.
 ///
 /// # Errors
 ///
-/// Says whether the address, the way to the server, or the token is what is wrong.
+/// Says whether the address, the connection, or the token is wrong.
 pub fn connect(address: &str) -> Result<Device> {
     let (url, index) = match address.split_once('#') {
         None => (address, 0),
@@ -71,7 +71,7 @@ pub fn connect(address: &str) -> Result<Device> {
     })
 }
 
-/// Whether anybody listens there.
+/// Checks that a server listens there.
 fn reach(authority: &str) -> Result<()> {
     let addresses = authority.to_socket_addrs().with_context(|| {
         format!("{authority} cannot be looked up; expected remote:ws://HOST:PORT")
@@ -90,11 +90,11 @@ fn reach(authority: &str) -> Result<()> {
     )
 }
 
-/// The token in a file, without the end of its line.
+/// The token in a file, without its line end.
 ///
 /// # Errors
 ///
-/// Where the file cannot be read or holds none.
+/// If the file cannot be read or contains no token.
 pub fn token(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let token = text.trim();

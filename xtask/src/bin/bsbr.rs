@@ -1,4 +1,4 @@
-//! `bsbr`: the commands of the project, installed.
+//! `bsbr`: the commands of the project as an installed program.
 
 use std::process::ExitCode;
 

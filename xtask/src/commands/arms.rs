@@ -1,10 +1,10 @@
-//! How arms are typed.
+//! Arms on the command line.
 
 use std::sync::LazyLock;
 
 use bsbr_attention::ArmConfig;
 
-/// What the settings of arms are.
+/// Descriptions of the arms' settings.
 const SETTINGS: [(&str, &str); 10] = [
     ("chunk_size", "tokens per chunk"),
     (
@@ -36,7 +36,7 @@ const SETTINGS: [(&str, &str); 10] = [
     ),
 ];
 
-/// The help of an option that takes an arm: every setting, and the defaults.
+/// The help of an option for an arm: every setting, and the defaults.
 pub static HELP: LazyLock<String> = LazyLock::new(|| {
     let mut help =
         "The attention that replaces softmax over all tokens: a name, and settings that \
@@ -46,7 +46,7 @@ pub static HELP: LazyLock<String> = LazyLock::new(|| {
     for name in ArmConfig::NAMES {
         let settings = ArmConfig::named(name).map(|arm| arm.settings());
         let settings = settings.unwrap_or_default().into_iter();
-        // A list without anything in it is one that was not given.
+        // An empty list means that the setting was not given.
         let given = settings.filter(|(_, value)| !value.is_empty());
         let given: Vec<String> = given
             .map(|(name, value)| format!("{name}={value}"))

@@ -17,14 +17,14 @@ use super::reading::{Reader, stored};
 use super::weights::WeightsArgs;
 use crate::{assets, device};
 
-/// What stands for the question in a template.
+/// The placeholder for the question in a template.
 const QUESTION: &str = "{question}";
 
 /// Read a document once, and answer questions about it.
 ///
-/// Questions come from standard input, one a line. Each is answered from a copy of what the model
-/// keeps of the document, so none knows of another. Answers go to standard output, times to standard
-/// error. Ctrl-C ends an answer, and between answers the command.
+/// Questions come from standard input, one per line. Each is answered from a copy of the cache of
+/// the document, so answers do not affect each other. Answers go to standard output, times to
+/// standard error. Ctrl-C ends an answer, and between answers the command.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
@@ -32,14 +32,15 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// The text that is asked about
+    /// The document
     #[arg(long, value_name = "FILE")]
     document: PathBuf,
-    /// Where what was read is kept: written after the document was read, or as far as it was; the
-    /// next time, reading goes on from there. A file of another model or document is refused
+    /// File for the cache of the document. It is written after reading, or when reading is
+    /// interrupted; the next run continues from there. A file of another model or document is
+    /// refused
     #[arg(long, value_name = "FILE")]
     cache: Option<PathBuf>,
-    /// How a question is put after the document; `\n` stands for a line's end
+    /// Form of a question after the document; `\n` stands for a line end
     #[arg(
         long,
         value_name = "TEXT",
@@ -48,7 +49,7 @@ pub struct Args {
     template: String,
     #[command(flatten)]
     sampling: Sampling,
-    /// Text that ends an answer; may be given several times; `\n` stands for a line's end
+    /// Text that ends an answer; may be given several times; `\n` stands for a line end
     #[arg(
         long = "stop",
         value_name = "TEXT",
@@ -56,12 +57,11 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     stop_strings: Vec<String>,
-    /// Write a storybook document of about so many words to --document first, and print questions
+    /// First write a storybook document of about this many words to --document, and print questions
     /// that it answers. The bundled model was trained on such documents
     #[arg(long, value_name = "WORDS")]
     make_document: Option<usize>,
-    /// Print one JSON object for each answer: its text and ids, times, speeds and the size of the
-    /// cache
+    /// Print one JSON object per answer: its text and ids, times, speeds and the size of the cache
     #[arg(long)]
     json: bool,
     /// Element type of the weights in memory
@@ -164,12 +164,12 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// A text with the ends of lines that were written as `\n`.
+/// A text with the line ends that were written as `\n`.
 fn lines_ended(text: &str) -> String {
     text.replace(r"\n", "\n")
 }
 
-/// Writes a document with facts, and says what can be asked.
+/// Writes a document with facts, and prints possible questions.
 fn make_document(path: &Path, words: usize, seed: u64) -> Result<()> {
     let mut file = std::fs::File::create_new(path)
         .with_context(|| format!("{}: a document is made at a new place", path.display()))?;

@@ -23,13 +23,13 @@ use super::memory_cell;
 use super::shape::Shape;
 use crate::{assets, device};
 
-/// Lengths of a run that says nothing of them.
+/// Default lengths.
 const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
 
-/// Arms of a run that says nothing of them.
+/// Default arms.
 const ARMS: [&str; 2] = ["dense", "lookups"];
 
-/// The same where tokens are generated.
+/// Default arms of decoding.
 const DECODING: [&str; 9] = [
     "dense",
     "dense-8bit",
@@ -42,12 +42,12 @@ const DECODING: [&str; 9] = [
     "published",
 ];
 
-/// Time models beside the machine's limits and beside PyTorch.
+/// Compare the speed of models with PyTorch and with the limits of the machine.
 ///
-/// Everything compared takes turns in the same rounds, and ratios are made round by round: medians
-/// with quartiles and bootstrap intervals. Beside each length stands its floor: what the linear
-/// layers alone would take at the rate of the matrix products in those rounds. Use a machine that
-/// does nothing else.
+/// Contestants run in interleaved rounds, in rotating order. Ratios are computed per round:
+/// medians with quartiles and bootstrap intervals. Each length also has a floor: the time of the
+/// linear layers at the rate of the matrix products in those rounds. Use an otherwise idle
+/// machine.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the dense model, or its name on the Hub
@@ -55,18 +55,18 @@ pub struct Args {
     model: Option<PathBuf>,
     #[command(flatten)]
     hub: HubArgs,
-    /// Random weights of this shape instead [default: gpt2]
+    /// Use random weights of this shape instead [default: gpt2]
     #[arg(long, value_name = "NAME")]
     shape: Option<Shape>,
-    /// Tokens of a sequence, or of the context where tokens are generated [default:
-    /// 128,512,1024,2048; of contexts 500,1000,2000,4000]
+    /// Tokens per sequence, or of context for decoding [default: 128,512,1024,2048; contexts
+    /// 500,1000,2000,4000]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     lengths: Vec<usize>,
-    /// Arms, of those in assets/experiments/arms.toml [default: dense,lookups; where tokens are
-    /// generated also dense-8bit,lookups-4bit,moments,moments-exact,moments-no-state,local,published]
+    /// Arms from assets/experiments/arms.toml [default: dense,lookups; for decoding also
+    /// dense-8bit,lookups-4bit,moments,moments-exact,moments-no-state,local,published]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     arms: Vec<String>,
-    /// What is measured
+    /// Measurements
     #[arg(
         long,
         value_name = "PART,…",
@@ -74,25 +74,26 @@ pub struct Args {
         default_value = "model,attention,memory,first-token,training"
     )]
     only: Vec<Part>,
-    /// Measure where the time of a forward pass goes, and nothing else
+    /// Measure only the parts of a forward pass
     #[arg(long, conflicts_with = "only")]
     profile: bool,
-    /// Time this library too
+    /// Also time this library
     #[arg(long, value_name = "NAME")]
     baseline: Option<Baseline>,
     /// The Python that runs the baseline; it needs torch and transformers [default: python3]
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
-    /// Timed rounds, after one that is not timed
+    /// Timed rounds, after one untimed round
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
     /// File for the record: command, commit, machine and every sample
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure nothing: render the tables of this page from the records in the folder of its name
+    /// Measure nothing: render the tables of this page from the records in the folder with its
+    /// name
     #[arg(long, value_name = "PAGE", conflicts_with_all = ["json", "model", "shape", "profile"])]
     render: Option<PathBuf>,
-    /// With --render, write nothing, and fail where the page is not what its records give
+    /// With --render, write nothing, and fail if the page does not match its records
     #[arg(long, requires = "render")]
     check: bool,
     /// File of the arms
@@ -104,19 +105,19 @@ pub struct Args {
     arms_file: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
-    /// Type of the weights, and of PyTorch's
+    /// Type of the weights, also in PyTorch
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
 }
 
-/// What may be timed beside ours.
+/// A baseline of timing.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Baseline {
     /// PyTorch: fused (SDPA) and plain attention
     Torch,
 }
 
-/// What can be measured.
+/// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// A forward pass to the logits of the last token
@@ -129,9 +130,10 @@ enum Part {
     Memory,
     /// Loading and the first token, in fresh processes
     FirstToken,
-    /// Tokens generated after contexts, reading those through the cache, and what is kept of them
+    /// Tokens generated after contexts, the time to read the contexts through the cache, and the
+    /// size of the cache
     Decode,
-    /// How far logits are from those that the processor computes in f32
+    /// Distance of logits from those of the CPU in f32
     Accuracy,
     /// A training step of a small model
     Training,
@@ -205,7 +207,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     for (scope, length) in units(&args) {
         record.series.extend(contest.measure(scope, length)?);
-        // What is measured is kept, whatever becomes of the rest.
+        // The measurements are saved, whatever happens afterwards.
         if let Some(path) = &args.json {
             record.write(path)?;
         }
@@ -232,7 +234,7 @@ fn check(page: &Path, arms_file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The arms that were named, or those of `default`.
+/// The given arms, or those of `default`.
 fn arms(args: &Args, default: &[&str]) -> Result<Vec<ArmSpec>> {
     let known = read_arms(&args.arms_file)?;
     let arm = |id: &str| match known.iter().find(|arm| arm.id == id) {
@@ -295,7 +297,7 @@ fn info(name: String, dense: &Gpt2) -> ModelInfo {
     }
 }
 
-/// What is measured, one after another.
+/// The measurements, in order.
 fn units(args: &Args) -> Vec<(Scope, usize)> {
     let scopes: Vec<Scope> = match args.profile {
         true => vec![Scope::Profile],
@@ -314,7 +316,7 @@ fn units(args: &Args) -> Vec<(Scope, usize)> {
         .collect()
 }
 
-/// About how often progress is told of.
+/// The approximate number of progress messages.
 fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
     let (runs, torch) = (args.runs, u64::from(args.baseline.is_some()));
     let arms = arms as u64;
@@ -335,7 +337,7 @@ fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
         .sum()
 }
 
-/// A progress bar on a terminal, a line for each thing that begins elsewhere.
+/// A progress bar on a terminal, otherwise a line for each part.
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
@@ -364,7 +366,7 @@ impl Progress {
     fn begins(&self, text: &str) {
         self.bar.set_message(text.to_owned());
         self.bar.inc(1);
-        // Everybody takes turns; one line for all of them is enough.
+        // Contestants are interleaved, so one line for all of them suffices.
         let what = text.split(':').next().unwrap_or(text);
         if !self.terminal && *self.last.borrow() != what {
             eprintln!("{what}");

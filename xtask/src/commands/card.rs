@@ -1,4 +1,4 @@
-//! The card of a model that a command made.
+//! The card of a model written by a command.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::assets;
 /// The language of storybook, which the bundled model was trained on.
 const STORYBOOK: &str = "en";
 
-/// A card for a model that goes to `out`, made of `found`.
+/// A card for a model in `out`, made from `found`.
 pub fn card(out: &Path, model: &Path, found: &Found) -> ModelCard {
     let base = found.base.clone();
     let name = out.file_name().unwrap_or_default().to_string_lossy();
@@ -27,12 +27,12 @@ pub fn card(out: &Path, model: &Path, found: &Found) -> ModelCard {
     }
 }
 
-/// What the records in `results` say of the arm of a converted model beside its original in
-/// `folder`.
+/// The results in `results` for the arm of a converted model and its original in `folder`.
 ///
 /// # Errors
 ///
-/// Where layers differ, which no experiment measures, or no record is of this model and arm.
+/// If the layers' arms differ, which no experiment measures, or no record belongs to this
+/// model and arm.
 pub fn measured(results: &Path, folder: &Path, config: &Gpt2Config) -> Result<String> {
     let arms: Vec<ArmConfig> = (0..config.n_layer).map(|layer| config.arm(layer)).collect();
     let Some(arm) = arms
@@ -45,7 +45,7 @@ pub fn measured(results: &Path, folder: &Path, config: &Gpt2Config) -> Result<St
     card::measured(results, &hash, arm).context("--results")
 }
 
-/// What training noted on the windows that were kept back.
+/// The validation results of a training.
 pub fn training(history: &History, data: &str, objective: &str) -> String {
     let mut out = format!(
         "## Training\n\nTrained on {data}; what was learned: {objective}. On windows that were kept \

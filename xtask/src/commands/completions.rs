@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap_complete::{Shell, generate};
 
-/// Write what a shell needs to complete the commands of `bsbr`.
+/// Write shell completions of `bsbr`.
 ///
 /// For bash: `bsbr completions bash > ~/.local/share/bash-completion/completions/bsbr`.
 #[derive(clap::Args)]

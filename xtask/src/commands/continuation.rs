@@ -1,4 +1,4 @@
-//! Reading a prompt and writing what follows it, as a person or a program watches.
+//! Reading a prompt and generating, with output for the user or a program.
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -11,50 +11,50 @@ use serde::Serialize;
 
 use super::interrupt::Interrupt;
 
-/// Why no more tokens came.
+/// Why generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// There are as many as were asked for, or every row met an end token.
+    /// The requested number of tokens was reached, or every row met an end token.
     Done,
-    /// A stop string was met.
+    /// A stop string was reached.
     StopString,
     /// Ctrl-C was pressed.
     Interrupted,
-    /// Nobody reads what is written.
+    /// The output was closed.
     Closed,
 }
 
-/// What a continuation took.
+/// The result of a generation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// New text, where there is a tokenizer.
+    /// New text, if there is a tokenizer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// New tokens of each row.
     pub ids: Vec<Vec<u32>>,
-    /// Why no more came.
+    /// Why generation ended.
     pub ended: Ended,
     /// Tokens of the longest prompt.
     pub prompt_tokens: usize,
-    /// Those of them that were in a cache already.
+    /// The number of them that were in the cache.
     pub cached_tokens: usize,
-    /// What reading the others took.
+    /// Time to read the others.
     pub prompt_seconds: f64,
-    /// Tokens of the longest row that were read in a second.
+    /// Tokens read per second in the longest row.
     pub prompt_tokens_per_second: f64,
     /// New tokens, over all rows.
     pub new_tokens: usize,
-    /// What they took.
+    /// Time to generate them.
     pub new_seconds: f64,
-    /// New tokens in a second, over all rows.
+    /// New tokens per second, over all rows.
     pub new_tokens_per_second: f64,
-    /// Bytes that the cache holds.
+    /// Size of the cache in bytes.
     pub cache_bytes: usize,
 }
 
 impl Outcome {
-    /// In a line.
+    /// A one-line description.
     pub fn describe(&self) -> String {
         let cached = match self.cached_tokens {
             0 => String::new(),
@@ -74,25 +74,26 @@ impl Outcome {
     }
 }
 
-/// Where new text goes, and what ends it.
+/// The destination of new text, and its ends.
 pub struct Output<'a, W: Write> {
-    /// Gets the text of the first row, token by token.
+    /// Receives the text of the first row, token by token.
     pub writer: W,
-    /// The tokenizer of the text, if there is any text.
+    /// The tokenizer of the text, if any.
     pub tokenizer: Option<&'a TextTokenizer>,
     /// The prompt of the first row.
     pub prompt: &'a [u32],
-    /// Strings that end the text, which are its last part.
+    /// Strings that end the text, and are part of it.
     pub stop_strings: &'a [String],
-    /// Tokens that end the text, and are no part of it.
+    /// Tokens that end the text, and are not part of it.
     pub end_tokens: &'a [u32],
 }
 
-/// Reads the prompt, with a bar on a terminal where that takes long. Gives what it took.
+/// Reads the prompt, with a progress bar on a terminal if that takes long. Returns the
+/// time.
 ///
 /// # Errors
 ///
-/// What the model says of the prompt.
+/// Errors of the model about the prompt.
 pub fn read_prompt(generation: &mut Generation, interrupt: &Interrupt) -> Result<Duration> {
     let start = Instant::now();
     let bar = reading_bar(generation.prompt_tokens())?;
@@ -105,29 +106,29 @@ pub fn read_prompt(generation: &mut Generation, interrupt: &Interrupt) -> Result
     Ok(start.elapsed())
 }
 
-/// A bar of tokens that are read, on a terminal.
+/// A progress bar of tokens read, on a terminal.
 ///
 /// # Errors
 ///
-/// None that a user could mend.
+/// None that a user can fix.
 pub fn reading_bar(tokens: usize) -> Result<ProgressBar> {
     let bar = ProgressBar::new(tokens as u64).with_message("reading");
     let style = ProgressStyle::with_template(
         "{msg} {wide_bar} {human_pos} of {human_len} tokens, {speed}, {eta} left",
     )?;
     let speed = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        // Nothing can be done where a terminal takes no text.
+        // A terminal that fails cannot be handled.
         let _ = write!(out, "{:.0} tokens/s", state.per_sec());
     };
     bar.set_style(style.with_key("speed", speed));
     Ok(bar)
 }
 
-/// Reads the prompt, then writes what follows it token by token.
+/// Reads the prompt, then generates token by token.
 ///
 /// # Errors
 ///
-/// What the model or the tokenizer says, and where the text cannot be written.
+/// Errors of the model or the tokenizer, and of the output.
 pub fn run<W: Write>(
     mut generation: Generation,
     mut output: Output<'_, W>,
@@ -192,7 +193,7 @@ pub fn run<W: Write>(
     })
 }
 
-/// Writes text at once; false where nobody reads it any more.
+/// Writes text at once; false if the output is closed.
 pub fn show(writer: &mut impl Write, text: &str) -> Result<bool> {
     if text.is_empty() {
         return Ok(true);

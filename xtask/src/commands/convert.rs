@@ -23,39 +23,39 @@ use crate::device;
 
 /// Convert a GPT-2 folder to BSBR.
 ///
-/// The result is a Hugging Face folder: its weights are the original's, the arm of every layer
-/// stands in config.json, and `transformers` opens it as the plain GPT-2 that it was. A model card,
-/// README.md, says what it is.
+/// The result is a Hugging Face folder with the original's weights. Its config.json names the arm
+/// of every layer, and `transformers` opens it as the original plain GPT-2. A model card,
+/// README.md, describes it.
 ///
-/// An arm is a kind of attention. All arms but `published` see near tokens exactly: the first tokens
-/// of the text, the own chunk, and the chunk before it. `published` sees its own chunk exactly. They
-/// differ in what they keep of the tokens farther back:
+/// An arm is a kind of attention. All arms except `published` see near tokens exactly: the first
+/// tokens of the text, the token's own chunk, and the chunk before it. `published` sees its own
+/// chunk exactly. The arms differ in what they keep of far tokens:
 ///
 /// `dense` keeps every key and value and loses nothing. It answers questions about far facts. Its
-/// cache grows by all keys and values of each token; as `dense:kv_bits=8` it is smaller, and rounded.
+/// cache grows by all keys and values of each token; with `dense:kv_bits=8` it is smaller, and
+/// rounded.
 ///
-/// `local` keeps nothing. What only a far token says is lost, and so are answers to far questions.
-/// Its cache does not grow.
+/// `local` keeps nothing, so far tokens are lost, and it cannot answer questions about them. Its
+/// cache does not grow.
 ///
-/// `published` keeps one state for each chunk. Single far tokens are lost, and so are answers. Its
-/// cache grows by a state for each chunk.
+/// `published` keeps one state per chunk. Single far tokens are lost, and so are answers. Its cache
+/// grows by a state per chunk.
 ///
-/// `moments`, the default, keeps a few clusters of each far chunk, and its keys and values in 8 bits.
-/// Every query looks up the tokens of the clusters that fit it best. Tokens of other clusters count
-/// as the mean of their cluster. It answers far questions. Its cache grows as that of `dense` does,
-/// by fewer bytes.
+/// `moments`, the default, keeps a few clusters of each far chunk, and its keys and values in 8
+/// bits. Every query looks up the tokens of the clusters that match it best. Tokens of other
+/// clusters are represented by the mean of their cluster. It answers questions about far facts. Its
+/// cache grows like that of `dense`, with fewer bytes.
 ///
-/// `moments:exact_clusters=0` keeps the clusters alone, and with `state=true` a state of what they
-/// leave. Single far tokens are lost, and so are most answers. Its cache grows by a few
-/// vectors for each chunk.
+/// `moments:exact_clusters=0` keeps only the clusters, and with `state=true` a state per chunk.
+/// Single far tokens are lost, and so are most answers. Its cache grows by a few vectors per chunk.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the model, or its name on the Hub, as openai-community/gpt2
+    /// Folder of the model, or its name on the Hub, such as openai-community/gpt2
     #[arg(long, value_name = "DIR|NAME")]
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// Folder to write; it must not exist or be empty
+    /// Output folder; it must be empty or not exist
     #[arg(long)]
     out: PathBuf,
     #[arg(long, value_name = "ARM", default_value = "moments", help = arms::HELP.as_str())]
@@ -63,29 +63,29 @@ pub struct Args {
     /// Layers with another arm, such as 0-5=moments:clusters=16,kv_bits=4,7=dense
     #[arg(long, value_name = "LAYERS=ARM,…")]
     layers: Option<LayerArms>,
-    /// Let each head look only as far as it must: heads see their near field alone, or clusters
-    /// without looking any up, where that moves predictions on the calibration text by at most this
-    /// many nats per position (KL), such as 0.0001. By default every head looks clusters up
+    /// Limit what each head sees of far text: only its near field, or clusters without lookups, as
+    /// long as predictions on the calibration text change by at most this many nats per position
+    /// (KL), such as 0.0001. By default every head uses lookups
     #[arg(long, value_name = "NATS", value_parser = budget)]
     level_budget: Option<f64>,
-    /// Positions of the result, more than the model was trained with: texts of so many tokens can be
-    /// read. In `moments`, as few heads as --level-budget allows (here 0.02 by default) look beyond
-    /// their near field: the others would be misled by positions that occur again
+    /// Number of positions of the result, more than the model was trained with: it can read texts
+    /// of this many tokens. In `moments`, as few heads as --level-budget allows (default here:
+    /// 0.02) see beyond their near field, because repeated positions would mislead the others
     #[arg(long, value_name = "N")]
     positions: Option<usize>,
-    /// What positions beyond the trained ones are embedded as: repeat:window=N, the last N rows again
-    /// and again; crossfade:window=N,fade=N, the same with N rows mixed where they begin anew;
+    /// Embeddings of positions beyond the trained ones: repeat:window=N, the last N rows repeated;
+    /// crossfade:window=N,fade=N, the same with N rows mixed between repetitions;
     /// interpolate:positions=N, the table stretched; or hierarchical, a sum of two rows [default:
     /// repeat with half of the table]
     #[arg(long, value_name = "FORM", requires = "positions")]
     position_extension: Option<PositionExtension>,
-    /// Text to calibrate compressed states and levels of heads on [default: storybook text]
+    /// Texts for the calibration of compressed states and levels of heads [default: storybook text]
     #[arg(long, value_name = "FILE")]
     calibrate: Vec<PathBuf>,
-    /// Element type of the weights that are written
+    /// Element type of the written weights
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     dtype: Precision,
-    /// Folder that `reproduce` wrote for the same model: what it measured of this arm goes into the
+    /// Output folder of `reproduce` for the same model: its results for this arm are added to the
     /// model card
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
@@ -105,7 +105,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What safetensors calls it, in small letters.
+    /// Its name in safetensors, in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -131,7 +131,7 @@ impl Args {
         ConversionPlan::new(self.arm.clone(), self.layers.clone().unwrap_or_default())
     }
 
-    /// How the result is saved.
+    /// The options for saving the result.
     fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
         SaveOptions {
             dtype: self.dtype.into(),
@@ -177,7 +177,7 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Tokens of a window that compressed states are calibrated on, and windows.
+/// Tokens per window for the calibration of compressed states, and the number of windows.
 const CALIBRATION: (usize, usize) = (1024, 16);
 /// The same for levels of heads, which need far tokens.
 const LEVELS: (usize, usize) = (2048, 4);
@@ -190,7 +190,7 @@ fn budget(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The model with the least level for each head that keeps within the budget; says what came of it.
+/// The model with the lowest level for each head that stays within the budget; prints the result.
 fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Result<Gpt2> {
     let batches = calibration(files, folder, model.config(), LEVELS)?;
     let bar = ProgressBar::new(1).with_message("choosing levels of heads");
@@ -222,7 +222,7 @@ fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Re
     Ok(model)
 }
 
-/// The model with `positions` positions, and in the moments arm with few heads that look far.
+/// The model with `positions` positions, and in the moments arm with few far heads.
 fn extended(
     model: Gpt2,
     folder: &Path,
@@ -233,7 +233,7 @@ fn extended(
     let trained = model.config().n_positions;
     let extension = args.position_extension;
     let extension = extension.unwrap_or_else(|| positions::default_extension(trained));
-    // What cannot be is said before heads are chosen.
+    // Invalid settings fail before heads are chosen.
     let _ = model.clone().extended(positions, extension)?;
     let looks_up =
         |layer| matches!(model.config().arm(layer), ArmConfig::Moments(arm) if arm.looks_up());
@@ -253,14 +253,14 @@ fn extended(
     Ok(model.extended(positions, extension)?)
 }
 
-/// The model that was loaded from `folder`, with the bases of its compressed states calibrated on
-/// the texts in `files`, or on storybook text where there are none.
+/// The model loaded from `folder`, with the bases of its compressed states calibrated on the texts
+/// in `files`, or on storybook text if there are none.
 pub(super) fn calibrated(model: Gpt2, folder: &Path, files: &[PathBuf]) -> Result<Gpt2> {
     let batches = calibration(files, folder, model.config(), CALIBRATION)?;
     Ok(calibrate(model, &batches)?)
 }
 
-/// Windows of text to calibrate on: their tokens, and how many.
+/// Text windows for calibration: their tokens and number.
 fn calibration(
     files: &[PathBuf],
     folder: &Path,

@@ -1,4 +1,5 @@
-//! `cargo xtask first-token`: what `bench` starts to time a process that opens a model.
+//! `cargo xtask first-token`: a process that `bench` starts to time the opening of a
+//! model.
 
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use bsbr_report::bench::first_token::here;
 
 use crate::device;
 
-/// Open a model folder and print what its first token took.
+/// Open a model folder and print the time of its first token.
 #[derive(clap::Args)]
 pub struct Args {
     #[arg(long, default_value = "flex", help = device::HELP)]

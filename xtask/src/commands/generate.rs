@@ -16,15 +16,15 @@ use super::weights::WeightsArgs;
 use super::{ids, model};
 use crate::{assets, device};
 
-/// The longest text that is read, in bytes.
+/// The size limit of a text, in bytes.
 const MAX_BYTES: u64 = 1 << 28;
 
 /// Continue a text, or lists of token ids, with a dense or converted model.
 ///
-/// New text is printed as it comes. What reading the prompt and each new token took follows on
-/// standard error. Ctrl-C ends the text; what is there stays.
+/// Text is printed token by token. The reading time and the time per new token follow on standard
+/// error. Ctrl-C ends the text and keeps what was generated.
 ///
-/// Settings that are not given are those of the model's generation_config.json.
+/// Defaults come from the model's generation_config.json.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
@@ -41,33 +41,34 @@ pub struct Args {
         conflicts_with_all = ["prompt_file", "ids_file"]
     )]
     prompt: Option<String>,
-    /// A file of text to continue. As with standard input, a line's end behind the text is no part of
-    /// it, and only what follows is printed
+    /// A file of text to continue. As with standard input, a final line end is removed, and only
+    /// the continuation is printed
     #[arg(long, value_name = "FILE", conflicts_with = "ids_file")]
     prompt_file: Option<PathBuf>,
     /// A JSON list of lists of token ids to continue
     #[arg(long, value_name = "FILE")]
     ids_file: Option<PathBuf>,
-    /// Where what was read of the prompt is kept: written if it is not there, and else gone on from,
-    /// if the prompt begins with its tokens. A file of another model or text is refused
+    /// File for the cache of the prompt. It is written if it does not exist; otherwise generation
+    /// starts from it if the prompt begins with its tokens. A file of another model or text is
+    /// refused
     #[arg(long, value_name = "FILE", conflicts_with = "ids_file")]
     cache: Option<PathBuf>,
     #[command(flatten)]
     sampling: Sampling,
-    /// Text that ends what is generated, beside the ends that the model's folder names; may be given
-    /// several times
+    /// Text that ends generation, besides the ends in the model's folder; may be given several
+    /// times
     #[arg(long = "stop", value_name = "TEXT", allow_hyphen_values = true)]
     stop_strings: Vec<String>,
-    /// Print a JSON list of the new ids as the last line: of lists where several rows were given
+    /// Print a JSON list of the new ids as the last line; a list of lists for several rows
     #[arg(long, conflicts_with = "json")]
     output_ids: bool,
-    /// Print one JSON object in the end and nothing else: the new text and ids, times, speeds and the
-    /// size of the cache
+    /// Print only one JSON object at the end: the new text and ids, times, speeds and the size of
+    /// the cache
     #[arg(long)]
     json: bool,
-    /// Element type of the weights in memory [default: on flex, matrices that are stored in f16 or
-    /// bf16 stay so, which takes half the memory and less time, and what is computed is f32; other
-    /// devices have their own]
+    /// Element type of the weights in memory [default: on flex, matrices stored in f16 or bf16 keep
+    /// that type, which takes half the memory and less time, and computation is in f32; other
+    /// devices use their own default]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
     #[command(flatten)]
@@ -79,43 +80,44 @@ pub struct Args {
     device: String,
 }
 
-/// How tokens are chosen.
+/// Options of sampling.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Sampling {
-    /// Tokens to add [default: 64]
+    /// Maximum number of new tokens [default: 64]
     #[arg(long)]
     max_new_tokens: Option<usize>,
-    /// What logits are divided by; 0 takes the likeliest token each time [default: 0]
+    /// Divides the logits; 0 for greedy decoding [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     temperature: Option<f64>,
-    /// Draw from the K likeliest tokens only
+    /// Sample only from the K most probable tokens
     #[arg(long)]
     top_k: Option<usize>,
-    /// Draw from the fewest likeliest tokens that make up this probability [default: 1]
+    /// Sample only from the smallest set of most probable tokens with this total probability
+    /// [default: 1]
     #[arg(long, allow_negative_numbers = true)]
     top_p: Option<f64>,
-    /// Draw from tokens that have at least this share of the likeliest one's probability [default: 0]
+    /// Sample only from tokens with at least this share of the highest probability [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     min_p: Option<f64>,
-    /// Makes tokens that were there before less likely; 1 for none [default: 1]
+    /// Makes tokens of the existing text less likely; 1 for none [default: 1]
     #[arg(long, allow_negative_numbers = true)]
     repetition_penalty: Option<f64>,
     /// Never repeat a sequence of N tokens; 0 for no such rule [default: 0]
     #[arg(long, value_name = "N")]
     no_repeat_ngram_size: Option<usize>,
-    /// Seed of the draws
+    /// Seed of sampling
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Tokens of the prompt that are read at once; fewer take less memory
+    /// Prompt tokens per pass; fewer take less memory
     #[arg(long, value_name = "N", default_value_t = PREFILL_CHUNK_SIZE)]
     pub prefill_chunk_size: usize,
 }
 
-/// Tokens to add where neither a flag nor the folder says how many.
+/// The number of new tokens if neither an option nor the folder sets it.
 const NEW_TOKENS: usize = 64;
 
 impl Sampling {
-    /// The folder's settings, for a prompt of `prompt` tokens, with those that flags change.
+    /// The folder's settings for a prompt of `prompt` tokens, overridden by the options.
     pub fn config(
         &self,
         defaults: &GenerationDefaults,
@@ -145,11 +147,11 @@ impl Sampling {
     }
 }
 
-/// What the folder of a model says of generation; warns of what has no effect.
+/// The generation settings of a model's folder; warns of unsupported ones.
 ///
 /// # Errors
 ///
-/// Names the file that is wrong.
+/// Names the invalid file.
 pub fn defaults(loaded: &LoadedModel) -> Result<GenerationDefaults> {
     let defaults = loaded.folder.generation(&loaded.config)?;
     for key in &defaults.unsupported {
@@ -176,14 +178,14 @@ impl Args {
 ///
 /// # Errors
 ///
-/// Names the file where it cannot be read, is too long or is no text.
+/// Names the file if it cannot be read, is too long or is not text.
 pub fn read_file(file: &Path) -> Result<String> {
     let name = file.display().to_string();
     let opened = std::fs::File::open(file).with_context(|| name.clone())?;
     read_text(opened, &name)
 }
 
-/// A text without the line's end behind it.
+/// A text without its final line end.
 fn read_text(from: impl Read, name: &str) -> Result<String> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1)
@@ -237,7 +239,7 @@ pub fn run(args: Args) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     let generation = match (&args.cache, &tokenizer, rows.as_slice()) {
         (Some(file), Some(tokenizer), [prompt]) => {
-            // What does not fit is said before anything is read.
+            // Invalid settings fail before anything is read.
             let _ = loaded.model.generation(&batch, &config)?;
             let reader = Reader {
                 model: &loaded.model,

@@ -11,24 +11,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::assets;
 
-/// The file that every model has, and that is asked for first.
+/// A file of every model, which is requested first.
 const CONFIG: &str = "config.json";
 
-/// How models and datasets are fetched.
+/// Options for fetching models and datasets.
 #[derive(Debug, clap::Args)]
 pub struct HubArgs {
-    /// Take what is on the Hub from what was downloaded before, and ask nothing of the network
-    /// (also HF_HUB_OFFLINE=1)
+    /// Use only downloaded files of the Hub, without the network (also HF_HUB_OFFLINE=1)
     #[arg(long)]
     offline: bool,
 }
 
-/// A model's folder, and where it is from.
+/// A model's folder and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The folder.
     pub folder: PathBuf,
-    /// The repository, `owner/name`, and the commit; `None` for a folder of the user's.
+    /// The repository, `owner/name`, and the commit; `None` for a local folder.
     pub base: Option<(String, String)>,
 }
 
@@ -45,13 +44,13 @@ impl HubArgs {
     ///
     /// # Errors
     ///
-    /// Why the files cannot be had, and what to do.
+    /// Why the files are unavailable, and what to do.
     pub fn find(&self, model: &Path) -> Result<Found> {
         let own = |folder: &Path| Found {
             folder: folder.to_owned(),
             base: None,
         };
-        // The default is a folder even where it is missing, and no name.
+        // The default is a folder even if it is missing, not a name.
         if model == assets::bundled() {
             assets::check(model)?;
             return Ok(own(model));
@@ -72,7 +71,7 @@ impl HubArgs {
         })
     }
 
-    /// The folder with the files of a model from the Hub, and the commit that they are from.
+    /// The folder with the files of a model from the Hub, and their commit.
     fn fetch(&self, repository: &Repository) -> Result<(PathBuf, String)> {
         let hub = self.client()?;
         let mut bars = Bars::new();
@@ -86,11 +85,11 @@ impl HubArgs {
         Ok((session.folder(), session.commit().to_owned()))
     }
 
-    /// The files of a dataset that are named, from the cache or fetched.
+    /// The named files of a dataset, from the cache or downloaded.
     ///
     /// # Errors
     ///
-    /// Why the files cannot be had, and what to do.
+    /// Why the files are unavailable, and what to do.
     pub fn files(&self, dataset: &DatasetSpec, names: &[String]) -> Result<Vec<PathBuf>> {
         if names.is_empty() {
             return Ok(Vec::new());
@@ -109,7 +108,7 @@ impl HubArgs {
         Ok(Hub::new(self.config(HubConfig::from_env()?))?)
     }
 
-    /// The settings of the environment with those of the command line.
+    /// The settings of the environment, overridden by those of the command line.
     pub fn config(&self, from_env: HubConfig) -> HubConfig {
         HubConfig {
             offline: from_env.offline || self.offline,
@@ -134,7 +133,7 @@ impl FileSource for Fetched<'_, '_> {
     }
 }
 
-/// A bar for each file.
+/// A progress bar per file.
 struct Bars {
     bar: ProgressBar,
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// The largest file of ids that is read, in bytes.
+/// The size limit of a file of ids, in bytes.
 const MAX_BYTES: u64 = 1 << 28;
 
 /// The rows of a JSON file: a list of lists of token ids.
 ///
 /// # Errors
 ///
-/// Says what is wrong with the file where it is none.
+/// Describes the error if the file is invalid.
 pub fn read(path: &Path) -> Result<Vec<Vec<u32>>> {
     let size = std::fs::metadata(path)
         .with_context(|| path.display().to_string())?

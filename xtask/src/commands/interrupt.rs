@@ -1,26 +1,26 @@
-//! Ctrl-C, where what is there is to be kept.
+//! Ctrl-C handling that keeps existing output.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result};
 
-/// What a shell calls the end of a process by Ctrl-C.
+/// The exit status of a process that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
-/// Nothing is under way that would be lost.
+/// No work is in progress.
 const IDLE: u8 = 0;
-/// Something is under way.
+/// Work is in progress.
 const BUSY: u8 = 1;
-/// It is to end.
+/// The work should end.
 const PRESSED: u8 = 2;
 
-/// Whether Ctrl-C was pressed. Pressed again, or while nothing is under way, it ends the process.
+/// Whether Ctrl-C was pressed. A second press, or one without work in progress, ends the process.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicU8>);
 
 impl Interrupt {
-    /// Listens from now on; something is under way.
+    /// Starts listening, with work in progress.
     ///
     /// # Errors
     ///
@@ -42,12 +42,12 @@ impl Interrupt {
         self.0.load(Ordering::SeqCst) == PRESSED
     }
 
-    /// Something is under way.
+    /// Work begins.
     pub fn begin(&self) {
         self.0.store(BUSY, Ordering::SeqCst);
     }
 
-    /// Nothing is under way any more.
+    /// Work has ended.
     pub fn end(&self) {
         self.0.store(IDLE, Ordering::SeqCst);
     }

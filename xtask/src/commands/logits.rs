@@ -15,13 +15,13 @@ use super::weights::WeightsArgs;
 use super::{ids, model};
 use crate::device;
 
-/// Write the logits of token ids to a safetensors file, and the hidden states if asked.
+/// Write the logits of token ids to a safetensors file, and optionally the hidden states.
 ///
-/// Of lists of one length the file holds f32 `logits` [B, N, V], and `hidden_states.0` (the
-/// embeddings) to `hidden_states.L` (after the last block and the final norm) [B, N, n_embd]. Of
-/// lists of several lengths each has tensors of its own, which are what it gives alone: of the first
-/// `logits.0` [N, V] and `hidden_states.0.0` to `hidden_states.L.0` [N, n_embd], of the second
-/// `logits.1`, and so on.
+/// For lists of one length the file contains f32 `logits` [B, N, V], and `hidden_states.0` (the
+/// embeddings) to `hidden_states.L` (after the last block and the final norm) [B, N, n_embd]. For
+/// lists of several lengths each has its own tensors, equal to those of the list alone: for the
+/// first `logits.0` [N, V] and `hidden_states.0.0` to `hidden_states.L.0` [N, n_embd], for the
+/// second `logits.1`, and so on.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
@@ -32,12 +32,12 @@ pub struct Args {
     /// A JSON list of lists of token ids
     #[arg(long, value_name = "FILE")]
     ids_file: PathBuf,
-    /// Write every hidden state too
+    /// Also write every hidden state
     #[arg(long)]
     hidden_states: bool,
     #[command(flatten)]
     weights: WeightsArgs,
-    /// The file to write
+    /// The output file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Load weights that are NaN or infinite
@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<()> {
 struct Tensors(Vec<(String, Vec<usize>, Vec<u8>)>);
 
 impl Tensors {
-    /// The logits of rows, and their hidden states where asked for.
+    /// The logits of rows, and their hidden states if requested.
     fn of(model: &Gpt2, rows: &[Vec<u32>], hidden_states: bool) -> Result<Self> {
         let batch = TokenBatch::padded(rows)?;
         let mut tensors = Self(Vec::new());
@@ -87,7 +87,7 @@ impl Tensors {
             tensors.add(model, &batch, hidden_states, None)?;
             return Ok(tensors);
         }
-        // Known before the first is computed.
+        // Checked before the first is computed.
         model.check(&batch, 0)?;
         for (index, row) in rows.iter().enumerate() {
             tensors.add(model, &TokenBatch::single(row)?, hidden_states, Some(index))?;

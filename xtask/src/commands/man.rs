@@ -25,7 +25,7 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// The names of the pages' files, and what is in them.
+/// The file names of the pages, and their contents.
 fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     let mut program = crate::cli("bsbr").disable_help_subcommand(true);
     program.build();

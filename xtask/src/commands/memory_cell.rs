@@ -1,4 +1,4 @@
-//! `cargo xtask memory-cell`: what `reproduce` starts for each cell of its memory tables.
+//! `cargo xtask memory-cell`: a process that `reproduce` starts for each cell of its memory tables.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub struct Args {
     /// Folder of the dense model
     #[arg(long, default_value_os_t = assets::bundled())]
     model: PathBuf,
-    /// Random weights of this shape instead
+    /// Use random weights of this shape instead
     #[arg(long, value_name = "NAME")]
     shape: Option<Shape>,
     #[arg(long, default_value = "flex", help = device::HELP)]
@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// How to start this command.
+    /// The command of such a process.
     pub fn worker(model: PathBuf, shape: Option<Shape>, device: &str) -> Result<Worker> {
         let mut arguments = vec!["memory-cell".to_owned(), "--device".to_owned()];
         arguments.push(device.to_owned());

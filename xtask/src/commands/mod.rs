@@ -1,4 +1,4 @@
-//! One file a command: parse, call, print.
+//! One file per command: parse, call, print.
 
 pub mod ask;
 pub mod bench;
@@ -44,8 +44,8 @@ fn minutes(text: &str) -> Result<Duration, String> {
         .map_err(|_| "expected a number of minutes, not below 0".to_owned())
 }
 
-/// Takes a place for a model before time goes into the model: nobody else writes there until the lock
-/// is dropped.
+/// Locks the path of a model before any work: no other process writes there until the lock is
+/// dropped.
 fn claim(out: &Path) -> Result<Lock> {
     let context = || format!("--out {}", out.display());
     let lock = Lock::acquire(out).with_context(context)?;
@@ -53,15 +53,15 @@ fn claim(out: &Path) -> Result<Lock> {
     Ok(lock)
 }
 
-/// A line of progress on standard error, in one write: a line that was cut short by a kill would join
-/// the next one in a file.
+/// A line of progress on standard error, in one write: a line cut short by a kill would join the
+/// next one in a file.
 fn report(line: &str) {
     use std::io::Write;
-    // There is nobody left to tell where it fails.
+    // An error here cannot be reported.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Bytes that go to standard output as they are.
+/// Writes bytes to standard output unchanged.
 fn print(bytes: &[u8]) -> Result<()> {
     use std::io::Write;
     std::io::stdout()
@@ -69,12 +69,12 @@ fn print(bytes: &[u8]) -> Result<()> {
         .context("standard output")
 }
 
-/// What this program was built of.
+/// The commit of this program.
 fn commit() -> Option<Commit> {
     Commit::built(env!("BSBR_COMMIT"))
 }
 
-/// The command line as one would type it.
+/// The command line as typed.
 fn command_line() -> String {
     let mut words = vec![crate::program().to_owned()];
     words.extend(std::env::args().skip(1));

@@ -1,4 +1,4 @@
-//! Opening a model folder, and the tokenizer in it, as the commands do.
+//! Opening of model folders and their tokenizers.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::Gpt2Config;
 use burn::tensor::Device;
 
-/// Loads the model in `folder`, saying on standard error what was left out of it.
+/// Loads the model in `folder`, and prints ignored parts to standard error.
 ///
-/// Where `dtype` is `None`, weights that are stored in half precision stay so on Flex.
+/// If `dtype` is `None`, weights stored in half precision keep that type on Flex.
 ///
 /// # Errors
 ///
-/// Names the file or the tensor that is wrong.
+/// Names the invalid file or tensor.
 pub fn open(
     folder: &Path,
     device: &Device,
@@ -41,11 +41,11 @@ pub fn open(
     Ok(loaded)
 }
 
-/// The tokenizer in `folder`, for the model that was loaded from there.
+/// The tokenizer in `folder`, for the model loaded from there.
 ///
 /// # Errors
 ///
-/// Names the file that is wrong, or the token that the model has no embedding for.
+/// Names the invalid file, or the token without an embedding in the model.
 pub fn tokenizer(folder: &Path, config: &Gpt2Config) -> Result<TextTokenizer> {
     let tokenizer = TextTokenizer::from_folder(folder)?;
     tokenizer

@@ -1,21 +1,21 @@
-//! Every option of every command changes the settings that the command ends in.
+//! Every option of every command changes the command's resulting settings.
 //!
-//! An option that is parsed and reaches nothing is a wrong number in silence, or a run that was not the
-//! one asked for.
+//! An option that is parsed and has no effect would silently give a wrong number, or another run
+//! than the requested one.
 
 use std::collections::BTreeSet;
 
 use clap::{Args, Command};
 
-/// An option, what stands beside it, and its value.
+/// An option, the options it is combined with, and its value.
 pub type Case = (
     &'static str,
     &'static [&'static str],
     &'static [&'static str],
 );
 
-/// Checks that each option of `A` has a case, and that its value gives other settings than without it.
-/// `base` has what is required: options with their values.
+/// Checks that each option of `A` has a case, and that its value changes the settings. `base` has
+/// the required options with their values.
 pub fn check<A: Args>(base: &[(&str, &str)], cases: &[Case], settings: impl Fn(&A) -> String) {
     let command = A::augment_args(Command::new("command"));
     let of = |words: &[&str]| {
@@ -41,7 +41,7 @@ pub fn check<A: Args>(base: &[(&str, &str)], cases: &[Case], settings: impl Fn(&
         let mut after = before.clone();
         after.push(&own);
         after.extend(*value);
-        // What is required is there before, too, with another value.
+        // A required option is present before too, with another value.
         if let (Some((_, known)), true) = (
             base.iter().find(|(name, _)| name == option),
             !value.is_empty(),

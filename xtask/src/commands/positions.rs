@@ -1,4 +1,4 @@
-//! `convert --positions`: a longer table, and heads that read by it.
+//! `convert --positions`: a longer position table, and heads that work with it.
 
 use anyhow::{Context, Result};
 use bsbr_attention::HeadLevel;
@@ -8,25 +8,24 @@ use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// KL that may be lost within the trained length, in nats per position, where nothing else is said.
+/// The default KL that may be lost within the trained length, in nats per position.
 pub const BUDGET: f64 = 0.02;
 
-/// Tokens of a text that heads are chosen on, and how many texts.
+/// Tokens per text for the choice of heads, and the number of texts.
 pub const CALIBRATION: (usize, usize) = (4096, 2);
 
-/// Words of a storybook text for each of its tokens: more than there are.
+/// Words of a storybook text per token: more than there are.
 const WORDS_PER_TOKEN: f64 = 0.9;
 
-/// How positions beyond a table of `trained` rows are embedded where nothing else is said: the
-/// second half of the table, again and again.
+/// The default extension of a table of `trained` rows: its second half, repeated.
 pub fn default_extension(trained: usize) -> PositionExtension {
     PositionExtension::RepeatLast {
         window: (trained / 2).max(1),
     }
 }
 
-/// The model with as few heads that look far as predictions on `batches` allow, and what came of it
-/// on standard output. Heads of layers that look nothing up stay as they are.
+/// The model with as few far heads as predictions on `batches` allow; prints the result to standard
+/// output. Heads of layers without lookups are unchanged.
 pub fn with_far_heads(model: Gpt2, batches: &[TokenBatch], budget: f64) -> Result<Gpt2> {
     let bar = ProgressBar::new(1).with_message("choosing heads that look far");
     bar.set_style(ProgressStyle::with_template(
@@ -55,7 +54,7 @@ pub fn with_far_heads(model: Gpt2, batches: &[TokenBatch], budget: f64) -> Resul
     Ok(model)
 }
 
-/// Texts of storybook that ask for what they said before.
+/// Storybook texts that ask for facts from far back.
 pub fn storybook(tokenizer: &TextTokenizer, n_positions: usize) -> Result<Vec<TokenBatch>> {
     let (window, count) = CALIBRATION;
     let window = window.min(n_positions);

@@ -24,28 +24,28 @@ use crate::{assets, device};
 
 /// Train the bundled model on storybook text.
 ///
-/// It starts from nothing, or with `--from` from a model that has read before.
-/// A run is named by its configuration file: same file, same backend, same weights. It writes
-/// checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the last.
+/// It starts from scratch, or with `--from` from a trained model. The configuration file determines
+/// the run: the same file and backend give the same weights. Checkpoints are written regularly;
+/// after Ctrl-C or a kill, the same command resumes from the last one.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The run's configuration
+    /// Configuration of the run
     #[arg(long, default_value_os_t = assets::path("pretrain/bundled.toml"))]
     config: PathBuf,
-    /// Model folder whose weights the run starts from, in place of nothing. Where it holds the record
-    /// of its own training (training.json), that is kept in the new one
+    /// Model folder with the initial weights; without it, training starts from scratch. If the
+    /// folder has a record of its own training (training.json), the new record includes it
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
-    /// Folder with the tokenizer to train for
+    /// Folder with the tokenizer of the model
     #[arg(long, default_value_os_t = assets::bundled())]
     tokenizer: PathBuf,
     /// Folder for checkpoints and the log
     #[arg(long, default_value = "results/pretrain/checkpoints")]
     checkpoints: PathBuf,
-    /// Folder that the trained model is written to; it must not exist or be empty
+    /// Output folder for the trained model; it must be empty or not exist
     #[arg(long, default_value = "results/pretrain/model")]
     out: PathBuf,
-    /// Element type of the weights that are written
+    /// Element type of the written weights
     #[arg(long, value_enum, default_value_t = Precision::F16)]
     dtype: Precision,
     /// Minutes between checkpoints
@@ -60,23 +60,23 @@ pub struct Args {
 
 /// Step, tokens read, loss and the answers' loss, in nats.
 type CurvePoint = (u64, u64, f64, Option<f64>);
-/// Steps that a point of the stored curve is the mean of.
+/// Number of steps per point of the stored curve.
 const CURVE_STEPS: u64 = 10;
 
-/// What is stored of a run beside its model.
+/// The record of a run, stored beside its model.
 #[derive(serde::Serialize)]
 struct TrainingRecord {
     command: String,
-    /// The record of the model that the run started from.
+    /// The record of the initial model.
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<serde_json::Value>,
     config: PretrainConfig,
     tokens: u64,
-    /// Means of ten steps each, named by their last.
+    /// Means of ten steps each, labelled by their last.
     curve: Vec<CurvePoint>,
     /// On the test split, as trained.
     dense: Evaluation,
-    /// On the test split, with sinks and near field alone: what is known without the far context.
+    /// On the test split, with only sinks and near field: the result without the far context.
     local: Evaluation,
 }
 
@@ -142,7 +142,7 @@ pub fn run(args: Args) -> Result<()> {
         dense,
         local,
     };
-    // The folder is written whole, and so with its record.
+    // The folder is written atomically, including its record.
     let path = args.checkpoints.join(RECORD);
     write_file(&path, serde_json::to_string_pretty(&record)?.as_bytes())?;
     let options = SaveOptions {
@@ -159,7 +159,7 @@ pub fn run(args: Args) -> Result<()> {
 /// The file of a run's record, beside the model.
 const RECORD: &str = "training.json";
 
-/// `None` for a model that was trained otherwise.
+/// `None` for a model without such a record.
 fn read_record(folder: &Path) -> Result<Option<serde_json::Value>> {
     let path = folder.join(RECORD);
     if !path.exists() {
@@ -169,9 +169,9 @@ fn read_record(folder: &Path) -> Result<Option<serde_json::Value>> {
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-/// Questions at each distance while training.
+/// Questions per distance during training.
 const VALIDATION_QUESTIONS: u64 = 20;
-/// Questions at each distance of the trained model.
+/// Questions per distance for the trained model.
 const TEST_QUESTIONS: u64 = 200;
 
 fn spec(config: &PretrainConfig, split: Split, questions: u64) -> EvaluationSpec {
@@ -186,7 +186,7 @@ fn spec(config: &PretrainConfig, split: Split, questions: u64) -> EvaluationSpec
     }
 }
 
-/// A progress bar on a terminal, lines elsewhere; the curve goes to a file either way.
+/// A progress bar on a terminal, otherwise lines; the curve always goes to a file.
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
@@ -213,7 +213,7 @@ impl Running {
     }
 }
 
-/// `None` of nothing.
+/// The mean; `None` for an empty slice.
 fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
@@ -250,7 +250,7 @@ impl Progress {
         }
     }
 
-    /// The curve, as far as the file has it; steps made twice after a resume count once.
+    /// The curve so far in the file; steps repeated after a resume count once.
     fn curve(&self) -> Result<Vec<CurvePoint>> {
         let text =
             std::fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())?;

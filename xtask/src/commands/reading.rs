@@ -1,4 +1,4 @@
-//! Reading a text once: what the model keeps of it may lie in a file.
+//! Reading a text once, with an optional file for the cache.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,14 +12,14 @@ use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
 use super::continuation;
 use super::interrupt::Interrupt;
 
-/// A file that keeps what was read, and whose it is.
+/// A cache file and its owner.
 pub type Stored<'a> = (&'a Path, CacheOwner);
 
-/// The file that was named, for a model that was loaded as `name` and its tokenizer.
+/// The named file, for a model loaded as `name` and its tokenizer.
 ///
 /// # Errors
 ///
-/// What the tokenizer says.
+/// Errors of the tokenizer.
 pub fn stored<'a>(
     file: Option<&'a Path>,
     name: &Path,
@@ -36,33 +36,32 @@ pub fn stored<'a>(
     )))
 }
 
-/// Reads a text, as far as it was not read before.
+/// Reads a text, except what was read before.
 pub struct Reader<'a> {
-    /// Who reads.
+    /// The model.
     pub model: &'a Gpt2,
     /// The text.
     pub ids: &'a [u32],
-    /// Tokens that are read at once.
+    /// Tokens per pass.
     pub piece: usize,
-    /// Where what was read is kept.
+    /// The cache file.
     pub stored: Option<Stored<'a>>,
-    /// Whether a file that is there gets what was read after it.
+    /// Whether newly read tokens are added to an existing file.
     pub extends: bool,
 }
 
 impl Reader<'_> {
-    /// What the model keeps of the text, with a bar on a terminal and what it took on standard error;
-    /// `None` where Ctrl-C came first.
+    /// The model's cache of the text, with a progress bar on a terminal and the time on standard
+    /// error; `None` if Ctrl-C was pressed.
     ///
     /// # Errors
     ///
-    /// What the model says of the text, and where the file is not of this text and model, or cannot
-    /// be written.
+    /// Errors of the model about the text, a file of another text or model, or an unwritable file.
     pub fn read(&self, interrupt: &Interrupt) -> Result<Option<Gpt2Cache>> {
         self.model.check(&TokenBatch::single(self.ids)?, 0)?;
         let begun = self.begun()?;
         let writes = self.extends || begun.is_none();
-        // Known before the time of reading, and nobody else's until then.
+        // Checked before reading, and locked until the end.
         let _lock = match &self.stored {
             Some((file, _)) if writes => {
                 check_file(file, 0)?;
@@ -110,7 +109,7 @@ impl Reader<'_> {
         Ok((read == self.ids.len()).then_some(cache))
     }
 
-    /// What was read before.
+    /// The cache of what was read before.
     fn begun(&self) -> Result<Option<Gpt2Cache>> {
         let Some((file, owner)) = &self.stored else {
             return Ok(None);

@@ -25,21 +25,21 @@ use super::shape::Shape;
 use super::texts;
 use crate::{assets, device};
 
-/// Measure every arm beside the dense model, and write tables, plots and a page.
+/// Measure every arm and the dense model, and write tables, plots and a page.
 ///
-/// Runs what `assets/experiments` describes: how close each arm stays, what it finds and writes, what
-/// it costs. Every unit is recorded as it ends; stopped with Ctrl-C or killed, the same command goes
-/// on from there, and a finished run is only rendered again. Models that are fine-tuned on the way are
-/// kept in the output folder, with their checkpoints while they are trained. The last line printed is
-/// the page's path.
+/// Runs the experiments of `assets/experiments`: similarity to the original, retrieval, summaries,
+/// and cost of each arm. Every unit is recorded when it ends. After Ctrl-C or a kill, the same
+/// command resumes; a finished run is only rendered again. Fine-tuned models are kept in the output
+/// folder, with their checkpoints during training. The last printed line is the page's path.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the dense model, or its name on the Hub, as openai-community/gpt2
+    /// Folder of the dense model, or its name on the Hub, such as openai-community/gpt2
     #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// Time and memory of random weights of this shape; of `--model`, the tokenizer alone
+    /// Measure time and memory with random weights of this shape; only the tokenizer of `--model`
+    /// is used
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
     shape: Option<Shape>,
     /// Folder for records, tables, plots and the page [default: results/MODEL]
@@ -49,47 +49,47 @@ pub struct Args {
     /// results/MODEL-quick
     #[arg(long)]
     quick: bool,
-    /// Hours: every arm, and as many samples as the committed results have; the page goes to
+    /// Hours: every arm, and as many samples as the committed results; the page goes to
     /// results/MODEL-full
     #[arg(long, conflicts_with = "quick")]
     full: bool,
-    /// Run nothing: render what is recorded in --out again, and fail where its files are others
+    /// Run nothing: render the records in --out again, and fail if the files differ
     #[arg(long, conflicts_with_all = ["only", "quick"])]
     check: bool,
-    /// Run nothing: write tables, plots and the page of what is recorded in --out
+    /// Run nothing: write tables, plots and the page from the records in --out
     #[arg(long, conflicts_with_all = ["only", "check"])]
     render: bool,
-    /// Run these experiments alone; others are shown where their records are there
+    /// Run only these experiments; others are shown if they have records
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
     /// Another seed for texts, random sequences and calibration
     #[arg(long)]
     seed: Option<u64>,
-    /// What to read: text files (.txt, .jsonl, .json, .parquet), each a domain of its own, or wikitext-2,
-    /// wikitext-103, cnn-dailymail, storybook [default: storybook where the tokenizer is the bundled
-    /// model's, else wikitext-2 and, for summaries, cnn-dailymail]
+    /// Texts: files (.txt, .jsonl, .json, .parquet), each a separate domain, or wikitext-2,
+    /// wikitext-103, cnn-dailymail, storybook [default: storybook with the bundled model's
+    /// tokenizer, else wikitext-2 and, for summaries, cnn-dailymail]
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
     data: Vec<String>,
-    /// Tokens of the sequences whose time and memory are measured; records of other lengths stay
+    /// Sequence lengths for time and memory, in tokens; records of other lengths are kept
     #[arg(long, value_delimiter = ',', value_name = "TOKENS,…")]
     lengths: Vec<u32>,
-    /// Also time GPT-2 of the same shape in this library, round by round
+    /// Also time GPT-2 of the same shape in this library, in the same rounds
     #[arg(long, value_name = "NAME")]
     baseline: Option<Baseline>,
     /// The Python that runs the baseline; it needs torch and transformers [default: python3]
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
-    /// Folder of specifications, of the arms that they refer to, and of the report's figures
+    /// Folder of the specifications, arms and the report's figures
     #[arg(long, default_value_os_t = assets::path("experiments"), hide_short_help = true)]
     experiments: PathBuf,
-    /// File of the first screen, of the report's conclusions, and of what decides on them
+    /// File of the first screen, and of the report's conclusions and their claims
     #[arg(long, default_value_os_t = assets::path("overview.toml"), hide_short_help = true)]
     overview: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
 }
 
-/// What the arms may be timed beside.
+/// A baseline of timing.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Baseline {
     /// PyTorch: fused (SDPA) and plain attention
@@ -97,7 +97,7 @@ enum Baseline {
 }
 
 impl Args {
-    /// What is run and shown.
+    /// The inputs of the run.
     fn plan(&self) -> Result<Plan> {
         let overrides = Overrides {
             quick: self.quick,
@@ -147,10 +147,10 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that a page has room for, at least.
+/// The minimum free space for a page, in bytes.
 const PAGE: u64 = 1 << 20;
 
-/// Takes the folder of a run before anything is measured.
+/// Locks the folder of a run before any measurement.
 fn claim(out: &Path) -> Result<Lock> {
     let context = || format!("--out {}", out.display());
     let lock = Lock::acquire(out).with_context(context)?;
@@ -174,7 +174,7 @@ fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The experiments asked for; of random weights only those that need no others.
+/// The requested experiments; with random weights only those that need no others.
 fn only(args: &Args) -> Vec<String> {
     match (args.shape, args.only.is_empty()) {
         (Some(_), true) => ["speed", "reading-memory", "memory", "training-memory"]
@@ -213,7 +213,7 @@ fn out(args: &Args, lab: &Lab) -> PathBuf {
     Path::new("results").join(format!("{}{scale}", lab.name()))
 }
 
-/// Set by the first Ctrl-C; the second ends the process, which loses the running unit alone.
+/// Set by the first Ctrl-C; the second ends the process, which loses only the running unit.
 fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
@@ -229,7 +229,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 /// Steps of the progress bar.
 const STEPS: u64 = 1000;
 
-/// A progress bar on a terminal, lines elsewhere.
+/// A progress bar on a terminal, otherwise lines.
 struct Progress {
     bar: ProgressBar,
     terminal: bool,
@@ -254,7 +254,7 @@ impl Progress {
     }
 }
 
-/// `about 3 min left`; nothing before the first unit is done.
+/// `about 3 min left`; empty before the first unit is done.
 fn left(forecast: &Forecast) -> String {
     match forecast.left() {
         None => String::new(),

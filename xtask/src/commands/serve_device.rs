@@ -9,23 +9,23 @@ use crate::device;
 
 /// Lend devices of this machine to other processes.
 ///
-/// Another process computes on them with `--device remote:ws://HOST:PORT`, and names a copy of the
-/// token's file in the environment variable BSBR_DEVICE_TOKEN_FILE. A client with another token, or
-/// with none, is refused.
+/// Another process uses them with `--device remote:ws://HOST:PORT`, and names a copy of the token
+/// file in the environment variable BSBR_DEVICE_TOKEN_FILE. Clients with another token, or without
+/// one, are refused.
 ///
-/// The token, weights, texts and results travel in clear: it keeps strangers out on a network that
-/// you trust, and hides nothing from who can read its traffic. Elsewhere, listen on 127.0.0.1 and
-/// reach it through a tunnel such as `ssh -L`.
+/// The token, weights, texts and results are sent unencrypted. The token authenticates clients on a
+/// network that you trust; it does not protect the traffic. On other networks, listen on 127.0.0.1
+/// and use a tunnel such as `ssh -L`.
 #[derive(clap::Args)]
 #[cfg_attr(
     not(feature = "remote"),
     allow(dead_code, reason = "the help is the same, and says what to compile")
 )]
 pub struct Args {
-    /// Address to listen on, and no other, such as 127.0.0.1:3737; port 0 is one that is free
+    /// The only address to listen on, such as 127.0.0.1:3737; port 0 selects a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// File with the token that clients must have
+    /// File with the token that clients must present
     #[arg(long, value_name = "FILE")]
     token_file: PathBuf,
     #[arg(

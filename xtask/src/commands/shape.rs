@@ -1,4 +1,4 @@
-//! Shapes of published models, for measurements that need no weights.
+//! Shapes of published models, for measurements without their weights.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What `--data` names: files of the user's, or datasets.
+//! The values of `--data`: local files, or datasets.
 
 use std::path::{Path, PathBuf};
 
@@ -10,26 +10,26 @@ use bsbr_report::datasets::{Catalogue, Columns, DatasetSpec, LocalDataset, STORY
 use super::hub::HubArgs;
 use crate::assets;
 
-/// Said behind an error about a dataset that nobody asked for.
+/// Added to an error about a dataset that was not requested.
 const OTHERWISE: &str = "a model that was not trained on storybook reads datasets from the Hub; \
                          give --data storybook, or files of your own, to do without";
 
-/// What `--data` named, sorted.
+/// The values of `--data`, sorted.
 #[derive(Debug, Default)]
 pub struct Named {
-    /// Files of the user's.
+    /// Local files.
     pub files: Vec<PathBuf>,
     /// Datasets.
     pub datasets: Vec<DatasetSpec>,
 }
 
-/// Sorts the values of `--data`: what exists is a file, anything else a dataset's id, or storybook,
-/// which is what is read where nothing else is.
+/// Sorts the values of `--data`: an existing path is a file, anything else is a dataset's id, or
+/// storybook, the default.
 ///
 /// # Errors
 ///
-/// Names the value that is neither, and what there is; storybook beside other running texts, which
-/// would be read in its place.
+/// Names a value that is neither, and the known ids; storybook together with other texts, which
+/// would replace it.
 pub fn sort(data: &[String], catalogue: &Catalogue) -> Result<Named> {
     let mut named = Named::default();
     for value in data.iter().filter(|value| *value != STORYBOOK) {
@@ -50,12 +50,12 @@ pub fn sort(data: &[String], catalogue: &Catalogue) -> Result<Named> {
     Ok(named)
 }
 
-/// The texts that experiments read: those that `--data` names; without it storybook for a model
-/// with the bundled one's tokenizer, and the catalogue's default for any other.
+/// The texts of experiments: those of `--data`, otherwise storybook for models with the bundled
+/// tokenizer, and the catalogue's default for others.
 ///
 /// # Errors
 ///
-/// Why a dataset cannot be had, and what to do.
+/// Why a dataset is unavailable, and what to do.
 pub fn texts(data: &[String], experiments: &Path, model: &Path, hub: &HubArgs) -> Result<Texts> {
     if data.is_empty() && reads_storybook(model) {
         return Ok(Texts::default());
@@ -85,25 +85,25 @@ pub fn texts(data: &[String], experiments: &Path, model: &Path, hub: &HubArgs) -
     })
 }
 
-/// Whether a model has the tokenizer that was trained on storybook; so have the bundled model and
-/// all that are made of it.
+/// Whether a model has the tokenizer trained on storybook, as the bundled model and all models made
+/// from it do.
 fn reads_storybook(model: &Path) -> bool {
     let tokenizer = |folder: &Path| std::fs::read(folder.join("tokenizer.json")).ok();
     match (tokenizer(model), tokenizer(&assets::bundled())) {
         (Some(own), Some(bundled)) => own == bundled,
-        // Where the bundled model is missing, nothing is known of it but its name.
+        // If the bundled model is missing, only its name is known.
         _ => model == assets::bundled(),
     }
 }
 
-/// A text, or why there is none.
+/// A text, or why it is missing.
 type Document = Result<String, DatasetError>;
 
-/// The texts of a dataset's training split, to be trained on.
+/// The texts of a dataset's training split, for training.
 ///
 /// # Errors
 ///
-/// Why the files cannot be had, and what to do.
+/// Why the files are unavailable, and what to do.
 pub fn training(spec: &DatasetSpec, hub: &HubArgs) -> Result<Box<dyn Iterator<Item = Document>>> {
     let files = hub.files(spec, &spec.splits.train)?;
     Ok(match &spec.columns {

@@ -1,14 +1,14 @@
-//! What linear layers multiply, as the commands are told.
+//! The weights of linear layers, as an option of commands.
 
 use anyhow::Result;
 use bsbr_gpt2::{Gpt2, ProductType};
 
-/// How the weights of linear layers are kept and multiplied.
+/// Storage and products of the weights of linear layers.
 #[derive(clap::Args)]
 pub struct WeightsArgs {
-    /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16 and int8
-    /// round weights and inputs; f32 and bf16 need a processor with AVX-512 and AVX512-BF16 [default:
-    /// weights are multiplied as they are]
+    /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16 and
+    /// int8 round weights and inputs; f32 and bf16 need a CPU with AVX-512 and AVX512-BF16
+    /// [default: no packing]
     #[arg(long, value_enum, value_name = "TYPE")]
     weights: Option<Weights>,
 }
@@ -22,11 +22,11 @@ enum Weights {
 }
 
 impl WeightsArgs {
-    /// The model with its weights so.
+    /// The model with packed weights.
     ///
     /// # Errors
     ///
-    /// Says what the device or the processor lacks.
+    /// Says what the device or CPU lacks.
     pub fn pack(&self, model: Gpt2) -> Result<Gpt2> {
         let products = match self.weights {
             None => return Ok(model),

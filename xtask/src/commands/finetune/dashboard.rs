@@ -14,23 +14,23 @@ use burn_train::metric::{
 use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 use burn_train::renderer::{MetricState, MetricsRenderer};
 
-/// Curves of the run, its metrics and how far it is, until it is dropped.
+/// Curves, metrics and progress of the run, until it is dropped.
 pub struct Dashboard {
-    /// Gives the terminal back when it is dropped.
+    /// Restores the terminal when it is dropped.
     renderer: Option<Box<dyn MetricsRenderer>>,
-    /// Is told of `q`, `s` on the dashboard.
+    /// Signals `q`, `s` on the dashboard.
     interrupter: Interrupter,
-    /// Is told of Ctrl-C.
+    /// Signals Ctrl-C.
     stop: Arc<AtomicBool>,
     epochs: usize,
     steps_per_epoch: u64,
-    /// The epoch that is shown, from 1; 0 before the first step.
+    /// The displayed epoch, from 1; 0 before the first step.
     epoch: u64,
-    /// What was said meanwhile, for the terminal that is given back.
+    /// Messages during the run, for the restored terminal.
     messages: Vec<String>,
 }
 
-/// What the dashboard shows, by the name that it shows it under.
+/// The contents of the dashboard, by their displayed names.
 #[derive(Clone, Copy)]
 enum Metric {
     Loss,
@@ -93,12 +93,12 @@ impl Metric {
 }
 
 impl Dashboard {
-    /// Whether a person is there to look at one.
+    /// Whether standard input, output and error are terminals.
     pub fn has_a_viewer() -> bool {
         stdin().is_terminal() && stdout().is_terminal() && stderr().is_terminal()
     }
 
-    /// Takes the terminal.
+    /// Takes over the terminal.
     pub fn new(stop: Arc<AtomicBool>, epochs: u64, steps_per_epoch: u64) -> Self {
         let interrupter = Interrupter::new();
         let mut renderer = TuiMetricsRendererWrapper::new(interrupter.clone(), None);
@@ -130,7 +130,7 @@ impl Observer for Dashboard {
                 renderer.start(self.epochs, epoch as usize, None, Some("fine-tuning"));
             } else {
                 renderer.end_split();
-                // Burn takes the number of the epoch that has ended.
+                // Burn expects the number of the finished epoch.
                 renderer.update_epoch(epoch as usize - 1);
             }
             renderer.start_split("train", self.steps_per_epoch as usize);
@@ -170,9 +170,9 @@ impl Drop for Dashboard {
     }
 }
 
-/// Lets Ctrl-C end the run as it does without a dashboard: Burn's takes the keys raw, and Ctrl-C
-/// with them, and has `q` for that. The other keys of signals stay off; they would leave the
-/// dashboard on the terminal.
+/// Lets Ctrl-C end the run as without a dashboard: Burn's dashboard reads keys in raw mode,
+/// including Ctrl-C, and uses `q` instead. Other signal keys stay off, because they would leave
+/// the dashboard on the terminal.
 #[cfg(unix)]
 fn keep_ctrl_c() {
     use std::time::{Duration, Instant};
@@ -182,7 +182,7 @@ fn keep_ctrl_c() {
     /// `_POSIX_VDISABLE`: no key.
     const OFF: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
 
-    // Burn's thread sets the terminal up; without that there is nothing to mend.
+    // Burn's thread sets up the terminal; before that there is nothing to change.
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(2) {
         let Ok(mut modes) = tcgetattr(stdin()) else {
@@ -192,7 +192,7 @@ fn keep_ctrl_c() {
             modes.local_modes.insert(LocalModes::ISIG);
             modes.special_codes[SpecialCodeIndex::VSUSP] = OFF;
             modes.special_codes[SpecialCodeIndex::VQUIT] = OFF;
-            // Where it cannot be set, `q` is left.
+            // If it cannot be set, `q` still works.
             let _ = tcsetattr(stdin(), OptionalActions::Now, &modes);
             return;
         }

@@ -1,4 +1,4 @@
-//! The progress of a run as lines.
+//! The progress of a run as plain lines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::{Observer, StepReport};
 
-/// A line every so many steps.
+/// The number of steps per line.
 const EVERY: u64 = 10;
 
-/// Says on standard error how a run goes.
+/// Prints the progress of a run to standard error.
 pub struct Lines {
-    /// Is told of Ctrl-C.
+    /// Signals Ctrl-C.
     stop: Arc<AtomicBool>,
 }
 

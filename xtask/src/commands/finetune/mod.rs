@@ -37,84 +37,84 @@ use super::model;
 use super::texts::{self, Named};
 use crate::{assets, device};
 
-/// Convert a GPT-2 and train it to win back what the conversion lost.
+/// Convert a GPT-2, and train it to recover what the conversion lost.
 ///
-/// Writes checkpoints as it goes; stopped with Ctrl-C or killed, the same command goes on from the
-/// last. On a terminal, a dashboard shows the curves: `q` and then `s` stop the run as Ctrl-C does,
-/// the arrow keys choose what is shown. The result is a model folder with a record of the training, a
-/// plot of its curves and a model card.
+/// Checkpoints are written regularly; after Ctrl-C or a kill, the same command resumes from the
+/// last one. On a terminal, a dashboard shows the curves: `q` and then `s` stop the run like
+/// Ctrl-C, and the arrow keys select the plot. The result is a model folder with a record of the
+/// training, a plot of its curves and a model card.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the model to convert, or of a converted one to train further, or a name on the Hub
+    /// Folder or name on the Hub of the model to convert, or of a converted model to train further
     #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]
     hub: HubArgs,
-    /// The attention to convert to, such as moments, moments:exact_clusters=0,state=true, local or
-    /// dense (`convert --help` has all settings); `kept` trains the model as it is
+    /// The arm to convert to, such as moments, moments:exact_clusters=0,state=true, local or dense
+    /// (`convert --help` lists all settings); `kept` trains the model without conversion
     #[arg(long, value_name = "ARM|kept", default_value = "moments")]
     arm: Arm,
-    /// Times the data is read
+    /// Number of epochs
     #[arg(long, default_value_t = 1)]
     epochs: u64,
-    /// Files to train on (.txt, .jsonl, .json or .parquet; .txt.gz, .jsonl.gz), or one of wikitext-2, wikitext-103,
-    /// cnn-dailymail, storybook [default: storybook]
+    /// Files to train on (.txt, .jsonl, .json or .parquet; .txt.gz, .jsonl.gz), or one of
+    /// wikitext-2, wikitext-103, cnn-dailymail, storybook [default: storybook]
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
     data: Vec<String>,
-    /// Folder of the file that says where datasets are
+    /// Folder of the file that lists datasets
     #[arg(long, default_value_os_t = assets::path("experiments"), hide_short_help = true)]
     experiments: PathBuf,
-    /// What is learned
+    /// Training objective
     #[arg(long, value_enum, default_value_t = Goal::Lm)]
     objective: Goal,
-    /// What is changed
+    /// Trained parameters
     #[arg(long, value_enum, default_value_t = Part::All)]
     train: Part,
     /// Learning rate
     #[arg(long, default_value_t = 5e-5)]
     lr: f64,
-    /// Windows of a forward pass
+    /// Micro-batch size, in windows
     #[arg(long, default_value_t = 1)]
     batch_size: usize,
-    /// Forward passes of a step, whose gradients are averaged
+    /// Micro-batches per step; their gradients are averaged
     #[arg(long, default_value_t = 4)]
     grad_accumulation: usize,
-    /// Tokens of a window
+    /// Tokens per window
     #[arg(long, default_value_t = 1024)]
     window: usize,
-    /// Windows of an epoch of storybook
+    /// Windows per epoch of storybook
     #[arg(long, default_value_t = 256)]
     windows: u64,
-    /// Epochs without a better validation after which training ends; 0 for never
+    /// Stop after this many epochs without a better validation; 0 for never
     #[arg(long, default_value_t = 0)]
     patience: u64,
     /// Seed of data, order and adapters
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Whether blocks are computed a second time in the backward pass: a third more time, and the
-    /// memory of one block's activations; `auto` does it where those of all would take 2 GiB. The
-    /// weights that come out are the same
+    /// Whether the backward pass recomputes blocks, for the memory of one block's activations and a
+    /// third more time; `auto` does so if all activations would take 2 GiB. The resulting weights
+    /// are the same
     #[arg(long, value_enum, default_value_t = Recomputing::Auto)]
     recompute: Recomputing,
-    /// What the model computes in. Weights and their updates are f32 whatever it is, and so are
-    /// losses, norms of gradients and summaries of chunks. A device that cannot compute in it says so
+    /// Type of the computation. Weights and their updates, losses, norms of gradients and summaries
+    /// of chunks are always f32. Devices that do not support the type are refused
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Element type of the weights in OUT [default: that of --precision]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
-    /// Folder for checkpoints [default: beside OUT, with .checkpoints behind its name]
+    /// Folder for checkpoints [default: OUT with the suffix .checkpoints]
     #[arg(long)]
     checkpoints: Option<PathBuf>,
     /// Minutes between checkpoints
     #[arg(long, default_value = "2", value_parser = super::minutes)]
     checkpoint_minutes: Duration,
-    /// Folder that the trained model is written to; it must not exist or be empty
+    /// Output folder for the trained model; it must be empty or not exist
     #[arg(long, default_value = "results/finetuned")]
     out: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
-    /// Devices that share the work of a step, such as cuda:0,cuda:1; the first keeps the model
+    /// Devices that share the work of a step, such as cuda:0,cuda:1; the first holds the model
     #[arg(
         long,
         value_delimiter = ',',
@@ -122,20 +122,20 @@ pub struct Args {
         conflicts_with = "device"
     )]
     devices: Vec<String>,
-    /// How the gradients of several devices come together
+    /// How the gradients of several devices are combined
     #[arg(long, value_enum, default_value_t = Together::MultiDevice, requires = "devices")]
     strategy: Together,
-    /// Show plain lines where there would be a dashboard, as on what is no terminal
+    /// Print plain lines instead of the dashboard, as if not on a terminal
     #[arg(long)]
     no_dashboard: bool,
 }
 
-/// The attention that is trained.
+/// The arm to train.
 #[derive(Debug, Clone)]
 enum Arm {
-    /// What each layer has.
+    /// The existing arm of each layer.
     Kept,
-    /// One for all layers.
+    /// One arm for all layers.
     Of(ArmConfig),
 }
 
@@ -150,28 +150,28 @@ impl FromStr for Arm {
     }
 }
 
-/// How the gradients of several devices come together.
+/// How the gradients of several devices are combined.
 #[derive(Clone, Copy, ValueEnum)]
 enum Together {
-    /// They are copied to the first device and summed there; any devices
+    /// Copied to the first device and summed there; any devices
     MultiDevice,
-    /// The devices sum them among themselves; CUDA only
+    /// Summed by the devices together; CUDA only
     Ddp,
 }
 
-/// What is learned.
+/// The training objective.
 #[derive(Clone, Copy, ValueEnum)]
 enum Goal {
     /// The next token
     Lm,
-    /// The original's distribution of the next token, and the next token, half each
+    /// Half the original's next-token distribution, half the next token
     Distill,
     /// The output of the original's attention, layer by layer
     Transfer,
 }
 
 impl Goal {
-    /// What is learned, in words.
+    /// The objective in words.
     fn describe(self) -> &'static str {
         match self {
             Self::Lm => "the next token",
@@ -183,20 +183,20 @@ impl Goal {
     }
 }
 
-/// What is changed.
+/// The trained parameters.
 #[derive(Clone, Copy, ValueEnum)]
 enum Part {
     /// Every parameter
     All,
     /// The attention
     Attention,
-    /// What the arm has of its own; moments is given routings, temperatures, biases and gains
+    /// The arm's own parameters; moments gets routings, temperatures, biases and gains
     Retrieval,
     /// Low-rank adapters, which are merged at the end
     Lora,
 }
 
-/// Whether blocks are computed a second time.
+/// Whether the backward pass recomputes blocks.
 #[derive(Clone, Copy, ValueEnum)]
 enum Recomputing {
     Auto,
@@ -252,7 +252,7 @@ impl Args {
         }
     }
 
-    /// What is trained on.
+    /// The training data.
     fn dataset(&self, tokenizer: &TextTokenizer, window: usize, scratch: &Path) -> Result<Dataset> {
         let named = match self.data.is_empty() {
             true => Named::default(),
@@ -283,7 +283,7 @@ impl Args {
         Ok((first, Devices::new(list, strategy)?))
     }
 
-    /// How the run is carried out.
+    /// The options of the run.
     fn run_options(&self, devices: Devices) -> RunOptions {
         RunOptions {
             checkpoint_every: self.checkpoint_minutes,
@@ -293,7 +293,7 @@ impl Args {
         }
     }
 
-    /// How the model is saved.
+    /// The options for saving the model.
     fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
         SaveOptions {
             dtype: self.dtype.unwrap_or(self.precision).into(),
@@ -312,8 +312,8 @@ impl Args {
     }
 }
 
-/// What is trained: the model that was loaded from `folder` with `arm`, calibrated on storybook text
-/// where that compresses its states.
+/// The model to train: the one loaded from `folder`, with `arm`, calibrated on storybook text if
+/// the arm compresses its states.
 fn start(model: Gpt2, arm: &Arm, folder: &Path) -> Result<Gpt2> {
     let model = match arm {
         Arm::Kept => model,
@@ -325,7 +325,7 @@ fn start(model: Gpt2, arm: &Arm, folder: &Path) -> Result<Gpt2> {
     }
 }
 
-/// What is stored of a run beside its model.
+/// The record of a run, stored beside its model.
 #[derive(serde::Serialize)]
 struct Record<'a> {
     command: String,
@@ -380,7 +380,7 @@ pub fn run(args: Args) -> Result<()> {
         &run,
         &mut *progress,
     );
-    // The terminal is the user's again before anything else is said.
+    // The terminal must be restored before any other output.
     drop(progress);
     let tuned = tuned.with_context(|| format!("--checkpoints {}", checkpoints.display()))?;
     if !tuned.done {
@@ -423,8 +423,8 @@ mod tests {
     use super::*;
     use crate::commands::options;
 
-    /// What the command ends in. The data are a function of the seed and of the window, so their hash
-    /// stands for them.
+    /// The command's resulting settings. The data depend on the seed and the window, so their hash
+    /// represents them.
     fn settings(args: &Args, tokenizer: &TextTokenizer, scratch: &Path) -> String {
         let hub = args.hub.config(bsbr_hub::HubConfig::new("cache"));
         let data = args.dataset(tokenizer, args.window, scratch);
@@ -489,7 +489,7 @@ mod tests {
         );
     }
 
-    /// Each of these is a setting of the run, not only another one.
+    /// Each of these changes a setting of the run.
     #[test]
     fn options_are_the_settings_that_they_name() {
         use clap::Parser;

@@ -1,4 +1,4 @@
-//! HTTP for few and small requests: one on each connection, answered within a deadline.
+//! HTTP for few small requests: one per connection, answered within a deadline.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write, copy, sink};
@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Connections at a time; a browser opens a few. The oldest gives way to a new one.
+/// The maximum number of connections; a browser opens a few. A new one closes the oldest.
 const CONNECTIONS: usize = 32;
 
-/// The longest head of a request, in bytes.
+/// The size limit of a request's head, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 
-/// Fields of a head at most.
+/// The maximum number of header fields.
 const MAX_FIELDS: usize = 100;
 
-/// What is read of a body that nobody wants, so that who sends it gets to read the answer.
+/// The number of bytes read from an unwanted body, so that the sender can read the response.
 const MAX_IGNORED: u64 = 1 << 24;
 
 /// A request, without its body.
@@ -24,15 +24,15 @@ const MAX_IGNORED: u64 = 1 << 24;
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Who is asked: a host, and a port where it is named.
+    /// The requested host, with a port if given.
     pub authority: String,
-    /// Whose page asks, where it says so.
+    /// The origin of the requesting page, if given.
     pub origin: Option<String>,
-    /// Bytes of the body; `None` where it does not say.
+    /// Bytes of the body; `None` if not given.
     pub length: Option<u64>,
 }
 
-/// An answer. It says itself that the connection ends.
+/// A response. It closes the connection.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -68,8 +68,9 @@ impl Response {
     }
 }
 
-/// Answers requests until the process ends, each by `answer`, which is given what follows the head,
-/// or why there is no request. Who takes longer than `deadline` for all of it is cut off.
+/// Answers requests until the process ends, each with `answer`, which receives the bytes after the
+/// head, or why there is no request. Requests that take longer than `deadline` in total are cut
+/// off.
 pub fn serve(
     listener: &TcpListener,
     deadline: Duration,
@@ -85,20 +86,20 @@ pub fn serve(
                 until: Instant::now() + deadline,
             };
             let work = move || {
-                // Whoever is gone need not be told of it.
+                // A client that has left need not be told.
                 let _ = connection.answer(&*answer);
                 drop(place);
             };
             std::thread::Builder::new().spawn(work)
         });
         if accepted.is_err() {
-            // No file or thread is free for the moment.
+            // No file or thread is available at the moment.
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
 
-/// The connections that are open, the oldest first.
+/// The open connections, oldest first.
 #[derive(Default)]
 struct Places {
     next: AtomicU64,
@@ -106,14 +107,14 @@ struct Places {
 }
 
 impl Places {
-    /// A place for a connection; where there is none, the oldest is closed.
+    /// A place for a connection; if there is none, the oldest is closed.
     fn take(places: &Arc<Self>, stream: &TcpStream) -> io::Result<Place> {
         let id = places.next.fetch_add(1, Ordering::Relaxed);
         let mut open = places.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.push_back((id, stream.try_clone()?));
         while open.len() > CONNECTIONS {
             if let Some((_, oldest)) = open.pop_front() {
-                // It may be closed already.
+                // It may already be closed.
                 let _ = oldest.shutdown(Shutdown::Both);
             }
         }
@@ -138,13 +139,13 @@ impl Drop for Place {
     }
 }
 
-/// What answers a request, given what follows its head.
+/// Answers a request, given the bytes after its head.
 type Answer = dyn Fn(Result<Request, String>, &mut dyn Read) -> Response;
 
-/// The head of a request, and what came behind it.
+/// The head of a request, and the bytes after it.
 type Head = (Option<Vec<u8>>, io::Cursor<Vec<u8>>);
 
-/// A connection with the time at which it ends.
+/// A connection with its deadline.
 struct Connection {
     stream: TcpStream,
     until: Instant,
@@ -178,7 +179,7 @@ impl Connection {
         copy(&mut self.take(MAX_IGNORED), &mut sink()).map(drop)
     }
 
-    /// The bytes up to the blank line, and what came behind them; `None` where nobody asks.
+    /// The bytes up to the blank line, and those after it; `None` if there is no request.
     fn head(&mut self) -> io::Result<Head> {
         let mut bytes = Vec::new();
         loop {
@@ -190,7 +191,7 @@ impl Connection {
             let mut part = [0; 1024];
             let count = self.read(&mut part)?;
             bytes.extend_from_slice(&part[..count]);
-            // What is no head is said to be none.
+            // An invalid head is reported as such.
             if bytes.len() > MAX_HEAD || (count == 0 && !bytes.is_empty()) {
                 return Ok((Some(bytes), io::Cursor::default()));
             }
@@ -223,7 +224,7 @@ impl Write for Connection {
 ///
 /// # Errors
 ///
-/// Why it is none, in words.
+/// Why it is invalid, in words.
 pub fn parse(head: &[u8]) -> Result<Request, String> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
@@ -271,7 +272,7 @@ pub fn parse(head: &[u8]) -> Result<Request, String> {
     })
 }
 
-/// Whether a client waits for a word before it sends its body.
+/// Whether a client waits for `100 Continue` before it sends its body.
 fn expects_to_be_told(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     head.contains("\r\nexpect: 100-continue\r\n")

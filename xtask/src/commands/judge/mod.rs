@@ -13,27 +13,28 @@ use bsbr_report::judge::{Session, VOTES};
 
 /// Compare two summaries of each article, blind, on a page in the browser.
 ///
-/// The summaries are those that `reproduce` recorded. Each vote is saved as it is given,
-/// in `votes.jsonl` beside the records; started again, the page goes on where the judge stopped.
-/// The next `reproduce` shows the votes in its tables.
+/// The summaries are from the records of `reproduce`. Each vote is saved at once, in
+/// `votes.jsonl` beside the records; after a restart, the page continues where the judge
+/// stopped. The next `reproduce` shows the votes in its tables.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the results
     #[arg(long, default_value = "results/bundled")]
     results: PathBuf,
-    /// Whose summaries: an arm, lead-3, random-3 or reference [default: the default arm]
+    /// First author of summaries: an arm, lead-3, random-3 or reference [default: the default
+    /// arm]
     #[arg(long, value_name = "ARM")]
     a: Option<String>,
-    /// Whose summaries they are compared with [default: the dense arm]
+    /// Second author of summaries [default: the dense arm]
     #[arg(long, value_name = "ARM")]
     b: Option<String>,
-    /// Whose votes they are; recorded with each
+    /// Name of the judge, which is recorded with each vote
     #[arg(long, default_value = "anonymous", value_name = "NAME")]
     judge: String,
-    /// Port of the page; 0 for any that is free
+    /// Port of the page; 0 for any free port
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Address of the page, which must be one of this machine's own loopback
+    /// Address of the page, which must be a loopback address
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), hide_short_help = true)]
     address: IpAddr,
 }

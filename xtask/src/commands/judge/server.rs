@@ -1,4 +1,4 @@
-//! The judge's page over HTTP, for this machine alone.
+//! The judge's page over HTTP, only for this machine.
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -11,19 +11,19 @@ use bsbr_report::judge::{Choice, JudgeError, Session, page, problem};
 
 use super::http::{self, Request, Response};
 
-/// The largest form that is read, in bytes; a vote has about a hundred.
+/// The size limit of a form, in bytes; a vote has about a hundred.
 const MAX_BODY: u64 = 4096;
 
-/// How long a request may take, from the connection to the end of the answer.
+/// The time limit of a request, from the connection to the end of the response.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The page loads nothing, and sends its form to where it came from.
+/// The page loads nothing, and sends its form only to its own origin.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// A page that is being served.
 pub struct Running {
-    /// Where.
+    /// Its address.
     pub address: SocketAddr,
     server: JoinHandle<()>,
 }
@@ -36,11 +36,11 @@ impl Running {
     }
 }
 
-/// Serves a session at an address of the loopback; at port 0, where one is free.
+/// Serves a session at a loopback address; port 0 selects a free one.
 ///
 /// # Errors
 ///
-/// Where the address is another machine's to reach, or taken.
+/// If the address is not a loopback address, or in use.
 pub fn start(session: Session, address: SocketAddr) -> Result<Running> {
     start_with(session, address, DEADLINE)
 }
@@ -65,7 +65,7 @@ pub fn start_with(session: Session, address: SocketAddr, deadline: Duration) -> 
     Ok(Running { address, server })
 }
 
-/// An answer that is no page.
+/// A response that is not a page.
 type Refusal = (u16, String);
 
 fn answer(
@@ -89,7 +89,7 @@ fn answer(
             "this page answers to 127.0.0.1 and localhost alone",
         )),
         ("/", "GET") => {
-            // A vote is whole or not there, so a session outlives a thread that failed.
+            // A vote is complete or absent, so a session survives a failed thread.
             let session = session.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(html(200, page(&session)))
         }
@@ -106,7 +106,7 @@ fn answer(
     })
 }
 
-/// Whether the page was asked for by a name of this machine, and not by another site's script.
+/// Whether the request names this machine as its host, and is not from another site's script.
 fn is_here(request: &Request) -> bool {
     let authority = request.authority.as_str();
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
@@ -141,7 +141,7 @@ fn vote(
     Ok(response)
 }
 
-/// The ballot and the choice of a form: two fields, of letters and digits.
+/// The ballot and the choice in a form: two fields of letters and digits.
 fn form(request: &Request, body: &mut dyn Read) -> Result<(String, Choice), Refusal> {
     let wrong = |message: &str| refusal(400, message);
     let Some(length) = request.length else {

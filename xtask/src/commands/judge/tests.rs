@@ -1,4 +1,4 @@
-//! The page over HTTP, as a browser and as others would ask for it.
+//! The page over HTTP, as requested by a browser and by others.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
@@ -75,11 +75,12 @@ fn serve(folder: &Path) -> SocketAddr {
     start(session(folder), address).unwrap().address
 }
 
-/// Sends bytes and gives the answer; `Connection: close` is the sender's to say.
+/// Sends bytes and returns the response; the caller includes
+/// `Connection: close`.
 fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(bytes).unwrap();
-    // Who promises a body and sends none ends here.
+    // A promised body that is never sent ends here.
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -227,7 +228,7 @@ fn bad_input_is_refused_and_leaves_no_vote() {
         assert_eq!(status(&raw(address, promise.as_bytes())), expected);
     }
     assert!(read_votes(&folder.path().join(VOTES)).unwrap().is_empty());
-    // And the page is still there.
+    // The page is still available.
     assert_eq!(status(&ask(address, "GET /", "", "")), 200);
 }
 
@@ -260,7 +261,7 @@ fn a_slow_client_has_a_deadline_for_the_whole_request() {
     let address = page.unwrap().address;
     let start = Instant::now();
     let mut slow = TcpStream::connect(address).unwrap();
-    // Never silent for long, and never at an end.
+    // Never silent for long, and never complete.
     while slow.write_all(b"G").is_ok() {
         assert!(
             start.elapsed() < Duration::from_secs(20),
