@@ -126,7 +126,7 @@ impl Attention {
     ///
     /// # Shapes
     ///
-    /// As [`Self::init_from_projection`].
+    /// Same as [`Self::init_from_projection`].
     pub fn with_learned(mut self, heads: usize, weight: Tensor<2>, bias: Tensor<1>) -> Self {
         if let ArmConfig::Moments(config) = &mut self.config
             && !config.learned

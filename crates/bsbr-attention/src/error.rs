@@ -12,9 +12,9 @@ pub enum ConfigError {
         setting: &'static str,
         /// Its value.
         found: usize,
-        /// Smallest value accepted.
+        /// Smallest accepted value.
         min: usize,
-        /// Largest value accepted.
+        /// Largest accepted value.
         max: usize,
     },
     /// A number of clusters that repeated halving cannot give.

@@ -54,7 +54,7 @@ impl PublishedRouting {
     ///
     /// # Shapes
     ///
-    /// As [`Self::from_qkv`].
+    /// Same as [`Self::from_qkv`].
     pub fn from_query_and_key(weight: Tensor<2>, bias: Tensor<1>) -> Self {
         let [query, key, _] = parts(weight, bias);
         Self {

@@ -72,7 +72,7 @@ pub fn choose_levels(
 ///
 /// # Errors
 ///
-/// [`ConvertError`] where a batch is not one for this model.
+/// [`ConvertError`] if the model cannot take a batch.
 pub fn sweep_levels(
     model: Gpt2,
     batches: &[TokenBatch],

@@ -81,7 +81,7 @@ pub fn converted_in(
 ///
 /// # Errors
 ///
-/// [`ReportError`] where there is not a level for each head of each layer.
+/// [`ReportError`] if there is not a level for each head of each layer.
 pub fn with_levels(
     dense: &Gpt2,
     arm: &ArmConfig,

@@ -187,7 +187,7 @@ const GOALS: [Goal; 17] = [
     },
 ];
 
-/// Ratios of two in one round, at some lengths.
+/// Ratios of two contestants in one round, at some lengths.
 fn at(measured: &Measured, scope: Scope, pair: [&str; 2], lengths: &[usize]) -> Cases {
     let case = |length: &usize| {
         let found = measured.ratio(scope, pair, "", *length);
@@ -196,7 +196,7 @@ fn at(measured: &Measured, scope: Scope, pair: [&str; 2], lengths: &[usize]) -> 
     lengths.iter().map(case).collect()
 }
 
-/// What an arm's cache keeps of the longest context, as a share of keys and values of dense.
+/// The size of an arm's cache at the longest context, relative to keys and values of dense.
 fn long_cache(measured: &Measured, arm: &str) -> Cases {
     let length = decode::LONGEST;
     let kept = measured.series(Scope::Decode, arm, CACHE, length);

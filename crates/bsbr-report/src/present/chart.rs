@@ -87,7 +87,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         .draw()
     }
 
-    /// A point for each row that has both numbers.
+    /// A point for each row with both numbers.
     fn scatter(&self, spec: &ScatterSpec<Placed>) -> Option<Picture> {
         let [x, y] = [&spec.x, &spec.y].map(|one| self.placed(one, None, None));
         let points = self.subjects.iter().filter_map(|subject| {

@@ -260,22 +260,22 @@ pub struct FigureSpec {
     /// The charts.
     #[serde(default, rename = "panel")]
     pub panels: Vec<PanelSpec>,
-    /// Charts with a point for each row, after those.
+    /// Scatter charts with a point for each row, after the others.
     #[serde(default, rename = "scatter")]
     pub scatters: Vec<ScatterSpec<Placed>>,
 }
 
-/// Two numbers of each row, one against the other.
+/// A scatter chart of two numbers of each row.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScatterSpec<N> {
-    /// What stands above it.
+    /// Its title.
     pub title: String,
-    /// To the right.
+    /// The horizontal coordinate.
     pub x: N,
-    /// Upwards.
+    /// The vertical coordinate.
     pub y: N,
-    /// The axis to the right, where it is not evenly over what values need.
+    /// The horizontal axis, if it is not the default linear one.
     #[serde(default)]
     pub x_scale: Option<ScaleSpec>,
     /// The axis upwards.

@@ -191,7 +191,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         }
     }
 
-    /// The place of a column or an axis; `from` and `at` are those of what it is part of.
+    /// The source of a column or an axis; `from` and `at` are those of its table or
+    /// chart.
     fn placed(&self, one: &Placed, from: Option<&Source>, at: Option<&At>) -> Place {
         let (from, at) = (one.from.as_ref().or(from), one.at.as_ref().or(at));
         let place = self.place(&one.quantity, from, at);

@@ -1,4 +1,4 @@
-//! Two numbers of each row, one against the other.
+//! Scatter charts: two numbers of each row.
 
 use bsbr_metrics::stats::Interval;
 use maud::html;
@@ -8,35 +8,35 @@ use crate::render::chart::{LABEL_GAP, WIDTH, beginning, class, mark, px, short, 
 use crate::render::scale::{Scale, ScaleSpec};
 use crate::section::{Picture, Style};
 
-/// Room for labels beside the chart, at least and at most.
+/// The minimum and maximum room for labels beside the chart.
 const LABELS: [f64; 2] = [138.0, 182.0];
 
-/// Room that a character of a label takes.
+/// The room for a character of a label.
 const CHARACTER: f64 = 5.7;
 
 /// A point of a scatter chart.
 #[derive(Debug, Clone)]
 pub struct Point {
-    /// The place of the arm; it decides colour and mark.
+    /// The arm's index, which determines colour and marker.
     pub arm: usize,
-    /// What stands beside it.
+    /// The label beside it.
     pub label: String,
-    /// Whether it is the one to read first.
+    /// Whether it is emphasised.
     pub strong: bool,
-    /// To the right.
+    /// The horizontal coordinate.
     pub x: Estimate,
-    /// Upwards.
+    /// The vertical coordinate.
     pub y: Estimate,
 }
 
 /// An axis.
 #[derive(Debug, Clone)]
 pub struct Axis {
-    /// What it is of.
+    /// Its quantity.
     pub label: String,
-    /// How its numbers are written.
+    /// The format of its numbers.
     pub style: Style,
-    /// Where values stand; evenly over what they need where nothing is said.
+    /// The scale of values; a linear one over their range by default.
     pub scale: Option<ScaleSpec>,
 }
 
@@ -65,7 +65,7 @@ impl Axis {
     }
 }
 
-/// A number from `high` on whose quarters are round.
+/// A number of at least `high` with round quarters.
 fn quarters(high: f64) -> f64 {
     let decade = 10f64.powf((high / 4.0).log10().floor());
     let steps = [1.0, 2.0, 2.5, 3.0, 5.0, 10.0].map(|step| 4.0 * step * decade);

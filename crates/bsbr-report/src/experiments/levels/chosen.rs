@@ -1,23 +1,23 @@
-//! Levels of heads as records hold them.
+//! Levels of heads in records.
 
 use bsbr_attention::HeadLevel;
 
 use crate::experiments::levels::CHOICE;
 use crate::record::{Measurement, Pool, Records};
 
-/// Every level, with what numbers of heads are recorded under.
+/// Every level, with the quantity that records the number of its heads.
 const ALL: [(HeadLevel, &str); 3] = [
     (HeadLevel::Near, "heads.near"),
     (HeadLevel::Clusters, "heads.clusters"),
     (HeadLevel::Lookups, "heads.lookups"),
 ];
 
-/// What a head's level is recorded under.
+/// The quantity that records a head's level.
 fn name(layer: usize, head: usize) -> String {
     format!("level.{layer:02}.{head:02}")
 }
 
-/// Records how many heads have which level, and which each has.
+/// Records the number of heads with each level, and the level of each head.
 pub(super) fn record(levels: &[Vec<HeadLevel>], one: &mut Measurement) {
     for (level, quantity) in ALL {
         let own = levels.iter().flatten().filter(|of| **of == level);
@@ -31,7 +31,7 @@ pub(super) fn record(levels: &[Vec<HeadLevel>], one: &mut Measurement) {
     }
 }
 
-/// The levels that were chosen for a row, layer by layer, or why there are none.
+/// The levels chosen for a row, layer by layer, or why there are none.
 pub(super) fn recorded(
     records: &Records,
     id: &str,

@@ -1,4 +1,4 @@
-//! How far each head looks, chosen with several budgets: what that costs, and what it keeps.
+//! Levels of heads chosen with several budgets: cost and quality.
 
 mod chosen;
 
@@ -23,52 +23,52 @@ use crate::rounds::wait_for;
 use crate::section::Role;
 use crate::spec::{ArmSpec, Spec, dense};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What the choice of levels is recorded as.
+/// The source of the unit that chooses levels.
 pub const CHOICE: &str = "levels of heads";
 
-/// Work of a token of a text that levels are chosen on, for each budget.
+/// Work per token of a text for the choice of levels, for each budget.
 const CHOICE_EFFORT: f64 = 3.0;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// By how much KL (dense ‖ arm) may rise on the texts that levels are chosen on, in nats per
+    /// The allowed rises of KL (dense ‖ arm) on the texts for the choice of levels, in nats per
     /// position.
     pub budgets: Vec<f64>,
-    /// Tokens of a text that levels are chosen on.
+    /// Tokens per text for the choice of levels.
     pub choosing_length: usize,
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
-    /// Words between fact and question, at least.
+    /// The minimum number of words between fact and question.
     pub distance: usize,
-    /// Answers to choose from, the right one included.
+    /// Number of candidates, including the correct one.
     pub candidates: usize,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Texts that levels are chosen on.
+    /// Texts for the choice of levels.
     pub choosing_texts: u64,
-    /// Other texts in all; they take turns between the domains.
+    /// Total number of other texts, from the domains in turn.
     pub texts: u64,
     /// Questions.
     pub questions: u64,
-    /// Texts or questions of a unit.
+    /// Texts or questions per unit.
     pub per_unit: u64,
 }
 
 /// The experiment.
 ///
-/// The first unit chooses the levels, on texts of its own. The others build on its record.
+/// The first unit chooses the levels, on separate texts. The others use its record.
 pub type LevelsOfHeads = Frame<Settings, Counts, ArmSpec>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
@@ -110,16 +110,16 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl LevelsOfHeads {
-    /// What records call the default arm with the levels of a budget.
+    /// The name in records of the default arm with the levels of a budget.
     fn id(&self, budget: f64) -> String {
         format!("{}-budget-{budget}", self.own.id)
     }
 
-    /// The texts that levels are chosen on: none of those that anything else is measured on.
+    /// The texts for the choice of levels; no other measurement uses them.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] where they cannot be encoded.
+    /// [`ReportError`] if they cannot be encoded.
     fn choosing_texts(&self, lab: &Lab) -> Result<Vec<Vec<u32>>, ReportError> {
         let length = self.settings.choosing_length;
         let length = length.min(lab.dense().config().n_positions);
@@ -167,7 +167,7 @@ impl LevelsOfHeads {
         Ok(all)
     }
 
-    /// The model of each row, or why there is none.
+    /// The model of each row, or why it is missing.
     fn models(&self, lab: &Lab, earlier: &Records) -> Vec<Result<Gpt2, String>> {
         let extension = self.settings.extension;
         let shape = [lab.dense().config().n_layer, lab.dense().config().n_head];
@@ -185,7 +185,7 @@ impl LevelsOfHeads {
         self.subjects().iter().map(one).collect()
     }
 
-    /// Sets each row's quantities beside those of the default arm on the same sample.
+    /// Sets each row's quantities relative to those of the default arm on the same sample.
     fn beside_default(&self, measurements: &mut [Measurement]) {
         let mut all = measurements.iter();
         let Some(base) = all.find(|one| one.arm == self.own.id).cloned() else {
@@ -204,7 +204,7 @@ impl LevelsOfHeads {
     }
 }
 
-/// Quantities that are set beside those of the default arm, and how.
+/// Quantities relative to those of the default arm, and the comparison.
 type Beside = (&'static [&'static str], &'static str, fn(f64, f64) -> f64);
 
 const BESIDE: [Beside; 2] = [
@@ -216,7 +216,7 @@ const BESIDE: [Beside; 2] = [
     ),
 ];
 
-/// Times the attention of all layers of each model on what the dense one gives it of a text.
+/// Times the attention of all layers of each model on the dense model's inputs for a text.
 fn time_attention(
     trial: &Trial<'_>,
     ids: &[u32],
@@ -256,7 +256,7 @@ fn time_attention(
     Ok(())
 }
 
-/// Bytes that the dense model's cache keeps of so many tokens.
+/// The size in bytes of the dense model's cache at this length.
 fn dense_bytes(dense: &Gpt2, tokens: usize) -> f64 {
     let config = dense.config();
     (config.n_layer * tokens * 2 * config.n_embd * size_of::<f32>()) as f64
@@ -292,7 +292,7 @@ impl Experiment for LevelsOfHeads {
         Ok(units)
     }
 
-    /// The arms, and after the default one its levels by rising budget.
+    /// The arms; the levels of the default arm follow it, by rising budget.
     fn subjects(&self) -> Vec<Subject> {
         let mut all = Subject::arms(self.arms());
         let colour = all.len();

@@ -1,4 +1,4 @@
-//! What is measured of models that differ in a setting, on one text or question.
+//! Measurements of models that differ in a setting, on one text or question.
 
 use std::time::Instant;
 
@@ -12,26 +12,27 @@ use crate::experiments::beside::set_closeness;
 use crate::lab::Lab;
 use crate::record::Measurement;
 
-/// Models that are measured side by side.
+/// Models that are compared.
 pub(in crate::experiments) struct Trial<'a> {
     pub lab: &'a Lab,
-    /// What stands in for positions that the dense model does not have.
+    /// The embeddings of positions beyond the dense model's.
     pub extension: PositionExtension,
-    /// The model of each row, or why there is none.
+    /// The model of each row, or why it is missing.
     pub models: &'a [Result<Gpt2, String>],
-    /// The place of the dense one.
+    /// The index of the dense model.
     pub dense: Option<usize>,
 }
 
 impl Trial<'_> {
-    /// The dense model, for texts longer than it was trained for.
+    /// The dense model, for texts longer than its trained length.
     pub fn reference(&self) -> Gpt2 {
         let dense = self.lab.dense().clone();
         let extended = dense.with_position_extension(self.lab.fitting(self.extension));
         extended.unwrap_or_else(|_| self.lab.dense().clone())
     }
 
-    /// Every model on one text, in an order that turns with the texts: fills one measurement each.
+    /// Every model on one text, in an order that rotates with the texts: fills one measurement
+    /// each.
     pub fn text(
         &self,
         ids: &[u32],
@@ -79,7 +80,7 @@ impl Trial<'_> {
         Ok(measurements)
     }
 
-    /// Every model on one of storybook's questions, `distance` words after its fact at least.
+    /// Every model on a storybook question, at least `distance` words after its fact.
     pub fn question(
         &self,
         seed: u64,
@@ -111,7 +112,7 @@ impl Trial<'_> {
     }
 }
 
-/// What a model's cache keeps of so many tokens, by definition, as a share of what dense keeps.
+/// The size of a model's cache at this length relative to dense, by definition.
 fn cache_share(model: &Gpt2, tokens: usize) -> f64 {
     let config = model.config();
     let head_dim = config.head_dim();
