@@ -37,7 +37,7 @@ impl Piece {
 /// | `.json` | the same, or of each object of a list |
 /// | `.parquet` | the column [`TEXT`], row by row |
 ///
-/// All but Parquet may be compressed by gzip, with `.gz` appended. A byte-order mark is skipped,
+/// All but Parquet may be compressed, with `.gz` or `.zst` appended. A byte-order mark is skipped,
 /// and so are rows with a null text. NaN and Infinity count as null, as in pandas.
 ///
 /// # Errors
@@ -49,19 +49,20 @@ pub fn documents(path: &Path) -> Result<Documents, DatasetError> {
 }
 
 /// The texts of a file in pieces, so that memory does not grow with them: it holds 64 KiB of a
-/// plain text, one JSON object of at most 64 MiB, or one page of a Parquet file.
+/// plain text, one JSON object of at most 64 MiB, or one page of a Parquet file, and up to 128 MiB
+/// to decompress zstd.
 ///
 /// # Errors
 ///
 /// Same as [`documents`].
 pub fn pieces(path: &Path) -> Result<Pieces, DatasetError> {
-    let (form, packed) = kind::of(path)?;
+    let (form, packing) = kind::of(path)?;
     let source = match form {
         Form::Parquet => Source::Rows(Box::new(TextTable::open(path, &[TEXT])?.into_rows())),
-        Form::Plain => Source::Plain(PlainText::new(Input::open(path, packed)?)),
+        Form::Plain => Source::Plain(PlainText::new(Input::open(path, packing)?)),
         Form::Json | Form::JsonLines => {
             let may_be_list = form == Form::Json;
-            let input = Input::open(path, packed)?;
+            let input = Input::open(path, packing)?;
             Source::Json(JsonTexts::new(input, TEXT, may_be_list))
         }
     };

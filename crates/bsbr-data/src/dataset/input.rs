@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::error::DatasetError;
+use super::kind::Packing;
+use super::zstd::ZstdReader;
 
 /// The mark that editors on Windows write before a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -17,7 +19,7 @@ const BUFFER: usize = 1 << 16;
 /// A file that is read from its start, without a byte-order mark.
 pub(super) struct Input {
     path: PathBuf,
-    reader: Box<dyn BufRead + Send>,
+    reader: BufReader<Box<dyn Read + Send>>,
 }
 
 impl fmt::Debug for Input {
@@ -29,18 +31,20 @@ impl fmt::Debug for Input {
 }
 
 impl Input {
-    /// Opens a file, which may be compressed with gzip.
-    pub(super) fn open(path: &Path, packed: bool) -> Result<Self, DatasetError> {
+    /// Opens a file, which may be compressed.
+    pub(super) fn open(path: &Path, packing: Packing) -> Result<Self, DatasetError> {
         let path = path.to_owned();
         let failed = |source| DatasetError::Io {
             file: path.clone(),
             source,
         };
         let file = File::open(&path).map_err(failed)?;
-        let mut reader: Box<dyn BufRead + Send> = match packed {
-            false => Box::new(BufReader::with_capacity(BUFFER, file)),
-            true => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))),
+        let unpacked: Box<dyn Read + Send> = match packing {
+            Packing::None => Box::new(file),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
+            Packing::Zstd => Box::new(ZstdReader::new(file)),
         };
+        let mut reader = BufReader::with_capacity(BUFFER, unpacked);
         let start = reader.fill_buf().map_err(failed)?;
         if start.starts_with(BYTE_ORDER_MARK) {
             reader.consume(BYTE_ORDER_MARK.len());

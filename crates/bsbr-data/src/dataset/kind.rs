@@ -32,29 +32,40 @@ const ENDINGS: [(&str, Form); 11] = [
     ("parquet", Form::Parquet),
 ];
 
-/// The additional extension of gzip.
-const GZIP: &str = "gz";
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+}
 
-/// The format of a file, and whether it is compressed with gzip.
+/// The additional extensions of compressed files.
+const PACKED: [(&str, Packing); 2] = [("gz", Packing::Gzip), ("zst", Packing::Zstd)];
+
+/// The format of a file, and how it is compressed.
 ///
 /// # Errors
 ///
 /// [`DatasetError::Ending`] if the extension is unknown: training on a wrong guess would go
 /// unnoticed.
-pub(super) fn of(path: &Path) -> Result<(Form, bool), DatasetError> {
+pub(super) fn of(path: &Path) -> Result<(Form, Packing), DatasetError> {
     let ending = |path: &Path| {
         let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
         ending.to_string_lossy().into_owned()
     };
-    let packed = ending(path) == GZIP;
-    let name = match packed {
-        true => ending(&path.with_extension("")),
-        false => ending(path),
+    let last = ending(path);
+    let packing = PACKED.iter().find(|(known, _)| *known == last);
+    let (name, packing) = match packing {
+        Some((_, packing)) => (ending(&path.with_extension("")), *packing),
+        None => (last, Packing::None),
     };
     let found = ENDINGS.iter().find(|(known, _)| *known == name);
     match found {
         // Parquet compresses its own pages.
-        Some((_, form)) if !(packed && *form == Form::Parquet) => Ok((*form, packed)),
+        Some((_, form)) if packing == Packing::None || *form != Form::Parquet => {
+            Ok((*form, packing))
+        }
         _ => Err(DatasetError::Ending {
             file: path.to_owned(),
             known: known(),
@@ -65,8 +76,9 @@ pub(super) fn of(path: &Path) -> Result<(Form, bool), DatasetError> {
 /// Every supported extension, for messages.
 fn known() -> String {
     let named: Vec<String> = ENDINGS.iter().map(|(name, _)| format!(".{name}")).collect();
+    let packed = PACKED.map(|(name, _)| format!(".{name}")).join(" or ");
     format!(
-        "{}, and those but .parquet with .{GZIP} behind",
+        "{}, and those but .parquet with {packed} behind",
         named.join(", ")
     )
 }

@@ -19,6 +19,7 @@ mod json;
 mod kind;
 mod parquet;
 mod plain;
+mod zstd;
 
 pub use document::{Documents, Piece, Pieces, TEXT, documents, pieces};
 pub use error::DatasetError;

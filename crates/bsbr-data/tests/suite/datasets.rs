@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bsbr_data::dataset::{DatasetError, TextTable, cnn_dailymail, documents, pieces, wikitext};
 use flate2::write::GzEncoder;
 use parquet::basic::Compression;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tempfile::TempDir;
 
 use crate::parquet_file::{Form, write, write_texts};
@@ -179,7 +180,8 @@ fn an_ending_that_is_not_known_is_refused_with_those_that_are() {
     for name in [
         "a.csv",
         "a.zst",
-        "a.jsonl.zst",
+        "a.parquet.zst",
+        "a.jsonl.bz2",
         "a.parquet.gz",
         "a.gz",
         "a",
@@ -189,7 +191,7 @@ fn an_ending_that_is_not_known_is_refused_with_those_that_are() {
         fs::write(&path, "text\n").unwrap();
         let error = texts(&path).unwrap_err();
         assert!(matches!(error, DatasetError::Ending { .. }), "{error}");
-        for part in [name, ".txt", ".ndjson", ".parquet", ".gz"] {
+        for part in [name, ".txt", ".ndjson", ".parquet", ".gz or .zst"] {
             assert!(error.to_string().contains(part), "{error}");
         }
     }
@@ -218,6 +220,44 @@ fn plain_text_is_read_as_python_reads_it() {
     assert!(texts(&path).unwrap_err().to_string().contains("UTF-16"));
     fs::write(&path, "cut \u{1f642}".as_bytes().split_last().unwrap().1).unwrap();
     assert!(texts(&path).is_err());
+}
+
+/// Frames as `zstd` writes them, one of which is no data, after each other.
+#[test]
+fn what_zstd_has_packed_is_read_frame_by_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl.zst");
+    let long = "one and the same, ".repeat(20_000);
+    let content = format!("{{\"text\": \"one\"}}\n{{\"text\": \"{long}\"}}\n");
+    let (first, second) = content.split_at(content.len() / 3);
+    let skipped = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc";
+    let frames = [zstd(first), skipped.to_vec(), zstd(second)].concat();
+    assert!(frames.len() < content.len() / 50, "{}", frames.len());
+    fs::write(&path, &frames).unwrap();
+    assert_eq!(texts(&path).unwrap(), ["one", long.as_str()]);
+    // Some changes only the checksum tells.
+    for end in (1..frames.len()).step_by(7) {
+        fs::write(&path, &frames[..end]).unwrap();
+        if end != zstd(first).len() && end != zstd(first).len() + skipped.len() {
+            assert!(texts(&path).is_err(), "{end} bytes");
+        }
+        let mut other = frames.clone();
+        other[end] ^= 1;
+        fs::write(&path, &other).unwrap();
+        // The magic number and the content of what is passed over may be another.
+        match texts(&path) {
+            Ok(found) => assert_eq!(found, ["one", long.as_str()], "byte {end}"),
+            Err(error) => assert!(error.to_string().contains("a.jsonl.zst"), "{error}"),
+        }
+    }
+    fs::write(&path, "no frame").unwrap();
+    assert!(texts(&path).is_err());
+    fs::write(&path, "").unwrap();
+    assert!(texts(&path).unwrap().is_empty());
+}
+
+fn zstd(text: &str) -> Vec<u8> {
+    compress_to_vec(text.as_bytes(), CompressionLevel::Fastest)
 }
 
 fn gzip(text: &str) -> Vec<u8> {

@@ -57,7 +57,7 @@ pub struct Args {
     /// Number of epochs
     #[arg(long, default_value_t = 1)]
     epochs: u64,
-    /// Files to train on (.txt, .jsonl, .json or .parquet; .txt.gz, .jsonl.gz), or one of
+    /// Files to train on (.txt, .jsonl, .json or .parquet; .txt.gz, .jsonl.zst), or one of
     /// wikitext-2, wikitext-103, cnn-dailymail, storybook [default: storybook]
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
     data: Vec<String>,
