@@ -8,6 +8,7 @@ mod gradients;
 mod grammar;
 mod limits;
 mod precision;
+mod properties;
 mod published;
 mod reference;
 mod streaming;
