@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::questions::Question;
 
+/// Tokens whose logits are in memory at one time where they are all written out.
+const ROWS: usize = 256;
+
 /// The settings of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,20 +131,26 @@ pub fn nll(model: &Gpt2, hidden: Tensor<3>, ids: &[u32], scored: Range<usize>) -
     let weights: Vec<f32> = (0..count).map(weight).collect();
     let weights = Tensor::from_data(TensorData::new(weights, [count]), &device);
     let hidden = hidden.narrow(1, 0, count);
-    let sum = match model.packed_bytes() > 0 {
-        // A packed output layer does not use the table.
-        true => {
-            let logits = model.logits(hidden);
-            let shape = [count, logits.dims()[2]];
-            bsbr_kernels::cross_entropy(logits.reshape(shape), targets, weights)
-        }
-        false => {
-            let hidden = hidden.reshape([count, size]);
-            let table = model.output_table();
-            bsbr_kernels::linear_cross_entropy(hidden, table, targets, weights)
-        }
-    };
-    f64::from(sum.into_scalar::<f32>())
+    let table = model.output_table();
+    // A packed output layer does not use the table, and `linear_cross_entropy` needs tensors of one
+    // type.
+    if model.packed_bytes() == 0 && table.dtype() == hidden.dtype() {
+        let hidden = hidden.reshape([count, size]);
+        let sum = bsbr_kernels::linear_cross_entropy(hidden, table, targets, weights);
+        return f64::from(sum.into_scalar::<f32>());
+    }
+    let sums = (0..count).step_by(ROWS).map(|first| {
+        let rows = ROWS.min(count - first);
+        let logits = model.logits(hidden.clone().narrow(1, first, rows));
+        let shape = [rows, logits.dims()[2]];
+        let part = bsbr_kernels::cross_entropy(
+            logits.reshape(shape),
+            targets.clone().narrow(0, first, rows),
+            weights.clone().narrow(0, first, rows),
+        );
+        f64::from(part.into_scalar::<f32>())
+    });
+    sums.sum()
 }
 
 fn questions(

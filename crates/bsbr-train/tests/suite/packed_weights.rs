@@ -1,7 +1,9 @@
 //! The bundled model with packed weights: what their rounding does to its predictions.
 #![allow(clippy::print_stderr)] // what a processor lacks is said
 
-use bsbr_convert::{FloatType, LoadOptions, load_model};
+use std::path::Path;
+
+use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::{Gpt2, ProductType};
@@ -51,5 +53,38 @@ fn rounded_weights_change_perplexity_by_less_than_a_hundredth() {
         assert!(change.abs() < most, "{products:?}: {change:+.5}");
         let is_rounded = change != 0.0;
         assert!(is_rounded, "{products:?}: the packed weights are not used");
+    }
+}
+
+/// Weights that stay in half precision give the likelihood of the rounded weights in f32.
+#[test]
+fn weights_in_half_precision_have_a_likelihood() {
+    let device = Device::flex();
+    let load = |folder: &Path, dtype| {
+        let options = LoadOptions {
+            dtype,
+            ..LoadOptions::on(&device)
+        };
+        load_model(folder, &options).unwrap().model
+    };
+    let model = load(Path::new(BUNDLED), Some(FloatType::F32));
+    let ids: Vec<u32> = (0..600).map(|id| id % 211).collect();
+    for dtype in [FloatType::F16, FloatType::Bf16] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("half");
+        let options = SaveOptions {
+            dtype,
+            ..SaveOptions::default()
+        };
+        save_model(&model, &out, &options).unwrap();
+        let half = load(&out, None);
+        assert_eq!(half.wte.weight.val().dtype().size(), 2);
+        let rounded = load(&out, Some(FloatType::F32));
+        for scored in [1..600, 400..500] {
+            let found = negative_log_likelihood(&half, &ids, scored.clone()).unwrap();
+            let expected = negative_log_likelihood(&rounded, &ids, scored).unwrap();
+            let off = (found - expected).abs() / expected;
+            assert!(off < 1e-5, "{dtype:?}: {found} for {expected}");
+        }
     }
 }
