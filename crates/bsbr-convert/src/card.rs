@@ -22,6 +22,8 @@ pub struct ModelCard {
     pub language: Option<String>,
     /// Whether the model was trained after conversion.
     pub trained: bool,
+    /// Whether linear layers are in 8 bits, which `transformers` does not read.
+    pub int8: bool,
     /// Additional sections, as Markdown that begins with a second-level heading.
     pub sections: Vec<String>,
 }
@@ -60,7 +62,7 @@ impl ModelCard {
             line(&mut out, "base_model", base);
         }
         // `transformers` ignores the arm, so it would open a different model.
-        let library = match is_dense(config) {
+        let library = match is_dense(config) && !self.int8 {
             true => "transformers",
             false => "bsbr",
         };
@@ -127,6 +129,10 @@ impl ModelCard {
         let command =
             "```sh\ncargo xtask generate --model FOLDER --prompt \"Once upon a time\"\n```\n";
         let elsewhere = match (is_dense(config), self.trained) {
+            _ if self.int8 => {
+                "`transformers` finds no weights in the folder: those of its linear layers are in 8 \
+                 bits, in a form of BSBR's own."
+            }
             (true, _) => "`transformers` opens the folder as the same model.",
             (false, false) => {
                 "`transformers` opens the folder as the model that it was made of: it knows no \

@@ -6,7 +6,7 @@ use std::ops;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 use memmap2::Mmap;
 use safetensors::Dtype;
 
@@ -61,7 +61,9 @@ impl Checkpoint {
     /// [`LoadError`] names the invalid file, and the tensor if there is one.
     pub fn open(folder: &ModelFolder) -> Result<Self, LoadError> {
         let tensors = match folder.weights() {
-            WeightFiles::Safetensors(path) => unique(path, safetensors_file::open(path)?)?,
+            WeightFiles::Safetensors(path) | WeightFiles::Int8(path) => {
+                unique(path, safetensors_file::open(path)?)?
+            }
             WeightFiles::Pickle(path) => unique(path, pickle::open(path)?)?,
             WeightFiles::ShardedSafetensors(path) => {
                 sharded(&Index::open(path)?, safetensors_file::open)?
@@ -206,6 +208,23 @@ impl<'a> StoredTensor<'a> {
             mapped::forget(map, range.clone());
         }
         Ok((data, found))
+    }
+
+    /// Its elements of type I8, in the mapped file where `in_place` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] where they cannot be read.
+    pub(crate) fn to_int8(self, in_place: bool) -> Result<TensorData, LoadError> {
+        let shape = self.shape().to_vec();
+        if let (true, Source::Mapped { map, range }) = (in_place, &self.stored.source)
+            && let Some(bytes) = mapped::in_place(map, range.clone(), 1)
+        {
+            return Ok(TensorData::from_bytes(bytes, shape, DType::I8));
+        }
+        let bytes = self.bytes()?;
+        let numbers: Vec<i8> = bytes.iter().map(|&byte| byte as i8).collect();
+        Ok(TensorData::new(numbers, shape))
     }
 
     fn check_float(&self) -> Result<(), LoadError> {

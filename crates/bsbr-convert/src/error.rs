@@ -58,6 +58,29 @@ pub enum LoadError {
         /// The error.
         source: bsbr_gpt2::ConfigError,
     },
+    /// A configuration that contradicts the files of the weights.
+    #[error(
+        "{}: config.json has {said} as `{key}`, but the folder has {file}; use the config.json that was \
+         saved with these weights", folder.display()
+    )]
+    WeightForm {
+        /// The folder.
+        folder: PathBuf,
+        /// The key of the configuration.
+        key: &'static str,
+        /// What it has there.
+        said: String,
+        /// What there is.
+        file: &'static str,
+    },
+    /// Weights in 8 bits that cannot be multiplied.
+    #[error("{}: {source}; load them in floating point", folder.display())]
+    NotPacked {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: bsbr_gpt2::PackError,
+    },
     /// An index of shards that cannot be read.
     #[error("{}: {message}; download the index again", path.display())]
     Index {
@@ -230,6 +253,15 @@ pub enum SaveError {
     NonFinite {
         /// The tensors that contain NaN or an infinity.
         tensors: Vec<String>,
+    },
+    /// Weights that 8 bits cannot hold.
+    #[error(
+        "tensor `{tensor}` holds numbers that are not finite, which 8 bits cannot hold; save it in \
+         floating point"
+    )]
+    NotInt8 {
+        /// The tensor.
+        tensor: String,
     },
     /// A tensor that could not be copied from its device, or written.
     #[error("tensor `{tensor}`: {message}")]

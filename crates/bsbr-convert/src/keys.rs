@@ -7,6 +7,7 @@ use bsbr_gpt2::Gpt2Config;
 
 use crate::checkpoint::{Checkpoint, StoredTensor};
 use crate::error::{LoadError, first_of};
+use crate::int8;
 
 /// The prefix of `transformers` in names of a model with an output layer.
 pub const PREFIX: &str = "transformer.";
@@ -174,10 +175,24 @@ impl<'a> Weights<'a> {
     /// Compares names and shapes with those of a GPT-2 of this configuration. Tensors of BSBR's
     /// arms are compared if the configuration names arms, and unexpected otherwise.
     pub fn check(&self, config: &Gpt2Config) -> KeyReport {
+        self.check_form(config, false)
+    }
+
+    /// The same, where the matrices of linear layers may be in 8 bits.
+    pub(crate) fn check_form(&self, config: &Gpt2Config, int8: bool) -> KeyReport {
         // A tied output layer may also be stored.
         let tied = config.tie_word_embeddings && self.get(LM_HEAD).is_some();
         let head = || (LM_HEAD.to_owned(), vec![config.vocab_size, config.n_embd]);
-        KeyReport::compare(tensors(config).chain(tied.then(head)), self, |name| {
+        let stored = move |(name, shape): (String, Vec<usize>)| match int8::layer_of(&name) {
+            Some(layer) if int8 => {
+                let [numbers, steps] = int8::names(layer);
+                let outputs = shape.last().copied().into_iter().collect();
+                vec![(numbers, shape), (steps, outputs)]
+            }
+            _ => vec![(name, shape)],
+        };
+        let expected = tensors(config).chain(tied.then(head)).flat_map(stored);
+        KeyReport::compare(expected, self, |name| {
             config.bsbr.is_none() || !is_arm_name(name)
         })
     }
@@ -252,6 +267,11 @@ pub(crate) fn with_prefix(name: &str) -> String {
 pub(crate) fn is_needed(name: &str) -> bool {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     is_model_name(name) && !is_mask(name)
+}
+
+/// The layer of a block that has this name, without the number of the block.
+pub(crate) fn linear_of(layer: &str) -> Option<&str> {
+    in_block(layer)
 }
 
 /// Causal masks, which are derived from the configuration.

@@ -11,6 +11,7 @@ mod convert;
 mod folder;
 mod hybrid;
 mod index;
+mod int8;
 mod levels;
 mod load;
 mod mapped;

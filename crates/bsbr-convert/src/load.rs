@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -10,6 +11,7 @@ use burn::tensor::{DType, Device, Tensor, TensorCreationOptions, TensorData};
 use crate::checkpoint::Checkpoint;
 use crate::error::LoadError;
 use crate::folder::ModelFolder;
+use crate::int8::{self, Int8Weights};
 use crate::keys::{KeyReport, Weights, is_arm_name};
 use crate::numbers::{FloatType, Range};
 
@@ -22,8 +24,9 @@ pub struct LoadOptions {
     /// Default: None
     ///
     /// On the CPU backend Flex, that is the stored type for matrices in half precision, which are
-    /// multiplied directly by activations in f32, and f32 for everything else. Other devices use
-    /// their default type. A model for training should be in f32.
+    /// multiplied directly by activations in f32, 8 bits for linear layers that are stored so, and f32
+    /// for everything else. Other devices use their default type. A model for training should be in
+    /// f32.
     pub dtype: Option<FloatType>,
     /// Whether weights that keep their stored element type stay in the mapped file instead of being
     /// copied. Default: true
@@ -99,7 +102,9 @@ pub fn load_model(
     let checkpoint = Checkpoint::open(&folder)?;
     let weights = Weights::new(&checkpoint)?;
 
-    let mut keys = weights.check(&config);
+    let is_int8 = int8::is_form_of(&folder, &config)?;
+
+    let mut keys = weights.check_form(&config, is_int8);
     let mut unexpected = allow(&mut keys, options);
     let beside = || weights.beside().iter().map(|name| (*name).to_owned());
     match keys.missing.is_empty() {
@@ -127,6 +132,7 @@ pub fn load_model(
         keeps_half: bsbr_kernels::fuses_mixed_matmul(&options.device),
         in_place: options.in_place,
         path: Vec::new(),
+        int8: is_int8.then(Int8Weights::new),
         report: LoadReport {
             ignored: weights.ignored().iter().map(|s| (*s).into()).collect(),
             unexpected,
@@ -139,6 +145,10 @@ pub fn load_model(
         return Err(error);
     }
     let report = filler.report;
+    let int8 = filler.int8.filter(|_| {
+        // Elsewhere, and where a type is asked for, they are weights in floating point.
+        options.dtype.is_none() && bsbr_kernels::fuses_mixed_matmul(&options.device)
+    });
     if !options.allow_non_finite && !report.too_large.is_empty() {
         return Err(LoadError::TooLarge {
             tensors: report.too_large,
@@ -149,6 +159,16 @@ pub fn load_model(
             tensors: report.non_finite,
         });
     }
+    let model = match int8 {
+        None => model,
+        Some(int8) => {
+            let packed = model.with_int8_weights(|layer| int8.get(layer).cloned());
+            packed.map_err(|source| LoadError::NotPacked {
+                folder: folder.root().to_owned(),
+                source,
+            })?
+        }
+    };
     Ok(LoadedModel {
         model,
         config,
@@ -212,6 +232,8 @@ struct Filler<'a> {
     keeps_half: bool,
     in_place: bool,
     path: Vec<String>,
+    /// What was read in 8 bits; `None` where the file has floating point alone.
+    int8: Option<Int8Weights>,
     report: LoadReport,
     error: Option<LoadError>,
 }
@@ -248,6 +270,34 @@ impl Filler<'_> {
     }
 }
 
+impl Filler<'_> {
+    /// A weight in 8 bits, which becomes floating point only where somebody asks for it.
+    fn lazy<const D: usize>(
+        &mut self,
+        layer: &str,
+        param: &Param<Tensor<D>>,
+    ) -> Result<Param<Tensor<D>>, LoadError> {
+        let weight = Arc::new(int8::read(self.weights, layer, self.in_place)?);
+        if let Some(all) = &mut self.int8 {
+            all.insert(layer.to_owned(), weight.clone());
+        }
+        *self.report.loaded.entry("I8".to_owned()).or_default() += 1;
+        let dtype = self.dtype.map(FloatType::burn_dtype);
+        let shape = param.lazy_shape();
+        let of = shape.clone();
+        let init = move |device: &Device, require_grad: bool| {
+            let data = TensorData::new(weight.widened(), of);
+            let options = match dtype {
+                Some(dtype) => TensorCreationOptions::from((device, dtype)),
+                None => TensorCreationOptions::new(device.clone()),
+            };
+            Tensor::from_data(data, options).set_require_grad(require_grad)
+        };
+        let device = param.lazy_device();
+        Ok(Param::uninitialized(param.id, init, device, true, shape))
+    }
+}
+
 type Values = (TensorData, Option<DType>);
 
 impl ModuleMapper for Filler<'_> {
@@ -265,6 +315,12 @@ impl ModuleMapper for Filler<'_> {
             return param;
         }
         let name = self.path.join(".");
+        if let (Some(_), Some(layer)) = (&self.int8, int8::layer_of(&name)) {
+            return self.lazy(layer, &param).unwrap_or_else(|error| {
+                self.error = Some(error);
+                param
+            });
+        }
         let (data, dtype) = match self.values(&name, &param.lazy_shape()) {
             Ok(None) => return param,
             Ok(Some(values)) => values,

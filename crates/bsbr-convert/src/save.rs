@@ -6,15 +6,17 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use bsbr_files::{check_folder, write_file, write_folder};
-use bsbr_gpt2::{Gpt2, Gpt2Config};
+use bsbr_gpt2::{Gpt2, Gpt2Config, Int8Weight};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
+use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::Value;
 
 use crate::error::SaveError;
 use crate::folder::Companion;
-use crate::folder::names::{CARD, CONFIG};
+use crate::folder::names::{CARD, CONFIG, WEIGHTS};
+use crate::int8;
 use crate::keys::with_prefix;
 use crate::numbers::FloatType;
 use crate::output;
@@ -24,6 +26,9 @@ use crate::output;
 pub struct SaveOptions {
     /// The element type of the weights in the file. Default: f32
     pub dtype: FloatType,
+    /// Whether the matrices of linear layers are rounded to 8 bits, which this project alone reads;
+    /// everything else is of type [`Self::dtype`]. Default: false
+    pub int8: bool,
     /// Files to copy, such as those of the tokenizer, see
     /// [`ModelFolder::companions`](crate::ModelFolder::companions). Default: none
     pub companions: Vec<Companion>,
@@ -34,7 +39,8 @@ pub struct SaveOptions {
 }
 
 /// Saves a model as a folder that `transformers` and [`load_model`](crate::load_model) can open:
-/// `config.json`, `model.safetensors` with Hugging Face's names, the card and the companions.
+/// `config.json`, `model.safetensors` with Hugging Face's names, the card and the companions. With
+/// linear layers in 8 bits, the file is `model-int8.safetensors`, which `transformers` does not open.
 ///
 /// `out` is created with its parent folders; it may exist only if it is empty. It is written under
 /// a temporary name and renamed, so it is either complete or absent.
@@ -48,9 +54,13 @@ pub fn save_model(
     out: impl AsRef<Path>,
     options: &SaveOptions,
 ) -> Result<(), SaveError> {
-    let config = config_for(model.config(), options.dtype).to_json()?;
+    let config = config_for(model.config(), options).to_json()?;
+    let weights = match options.int8 {
+        false => WEIGHTS[0],
+        true => WEIGHTS[4],
+    };
     write_folder(out.as_ref(), |folder| {
-        write_weights(model, &folder.join("model.safetensors"), options)?;
+        write_weights(model, &folder.join(weights), options)?;
         write_file(&folder.join(CONFIG), config.as_bytes())?;
         if let Some(card) = &options.card {
             write_file(&folder.join(CARD), card.as_bytes())?;
@@ -85,9 +95,13 @@ pub fn check_output(
 const BESIDE: u64 = 1 << 16;
 
 /// The configuration, updated to describe the file.
-fn config_for(config: &Gpt2Config, dtype: FloatType) -> Gpt2Config {
+fn config_for(config: &Gpt2Config, options: &SaveOptions) -> Gpt2Config {
     let mut config = config.clone();
-    let name = Value::from(dtype.torch_name());
+    config.other.remove(int8::KEY);
+    if options.int8 {
+        config.other.insert(int8::KEY.into(), int8::INT8.into());
+    }
+    let name = Value::from(options.dtype.torch_name());
     // `transformers` 5 renamed the key.
     let keys = ["dtype", "torch_dtype"];
     if !keys.iter().any(|key| config.other.contains_key(*key)) {
@@ -110,11 +124,14 @@ struct Handle {
     name: String,
     shape: Vec<usize>,
     read: Box<dyn Fn() -> TensorData>,
+    /// Whether it is stored in 8 bits.
+    int8: bool,
 }
 
 #[derive(Default)]
 struct Handles {
     path: Vec<String>,
+    int8: bool,
     found: Vec<Handle>,
 }
 
@@ -128,17 +145,22 @@ impl ModuleVisitor for Handles {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
+        let param = param.clone();
+        let name = self.path.join(".");
         self.found.push(Handle {
-            name: with_prefix(&self.path.join(".")),
-            shape: tensor.dims().to_vec(),
-            read: Box::new(move || tensor.to_data()),
+            shape: param.lazy_shape().to_vec(),
+            int8: self.int8 && int8::layer_of(&name).is_some(),
+            name: with_prefix(&name),
+            read: Box::new(move || param.val().to_data()),
         });
     }
 }
 
 fn write_weights(model: &Gpt2, path: &Path, options: &SaveOptions) -> Result<(), SaveError> {
-    let mut handles = Handles::default();
+    let mut handles = Handles {
+        int8: options.int8,
+        ..Handles::default()
+    };
     model.visit(&mut handles);
     let mut tensors = handles.found;
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
@@ -151,6 +173,10 @@ fn write_weights(model: &Gpt2, path: &Path, options: &SaveOptions) -> Result<(),
     let mut non_finite = Vec::new();
     for tensor in &tensors {
         let values = values_of(tensor)?;
+        if tensor.int8 {
+            io(file.write_all(&in_int8(tensor, &values)?))?;
+            continue;
+        }
         if let Some(found) = options.dtype.first_overflow(&values) {
             return Err(SaveError::OutOfRange {
                 tensor: tensor.name.clone(),
@@ -174,22 +200,47 @@ fn write_weights(model: &Gpt2, path: &Path, options: &SaveOptions) -> Result<(),
     io(file.sync_all())
 }
 
+/// The bytes of a matrix in 8 bits: its numbers, then its steps.
+fn in_int8(tensor: &Handle, values: &[f32]) -> Result<Vec<u8>, SaveError> {
+    let (Ok(shape), true) = (
+        <[usize; 2]>::try_from(&tensor.shape[..]),
+        values.iter().all(|v| v.is_finite()),
+    ) else {
+        return Err(SaveError::NotInt8 {
+            tensor: tensor.name.clone(),
+        });
+    };
+    let rounded = Int8Weight::rounded(values, shape);
+    let mut bytes = rounded.weights.as_bytes().to_vec();
+    bytes.extend(FloatType::F32.to_bytes(&rounded.steps));
+    Ok(bytes)
+}
+
 /// The header of a safetensors file of these tensors, padded to a multiple of 8 bytes.
 fn header(tensors: &[Handle], dtype: FloatType) -> Result<Vec<u8>, SaveError> {
     let mut end = 0;
-    let infos = tensors
-        .iter()
-        .map(|tensor| {
-            let start = end;
-            end += tensor.shape.iter().product::<usize>() * dtype.size();
-            let info = TensorInfo {
-                dtype: dtype.dtype(),
-                shape: tensor.shape.clone(),
-                data_offsets: (start, end),
-            };
-            (tensor.name.clone(), info)
-        })
-        .collect();
+    let mut infos = Vec::with_capacity(tensors.len());
+    let mut add = |name: String, dtype: Dtype, shape: Vec<usize>| {
+        let start = end;
+        end += shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        let info = TensorInfo {
+            dtype,
+            shape,
+            data_offsets: (start, end),
+        };
+        infos.push((name, info));
+    };
+    for tensor in tensors {
+        match tensor.name.strip_suffix(".weight") {
+            Some(layer) if tensor.int8 => {
+                let [numbers, steps] = int8::names(layer);
+                let outputs = tensor.shape.last().copied().into_iter().collect();
+                add(numbers, Dtype::I8, tensor.shape.clone());
+                add(steps, Dtype::F32, outputs);
+            }
+            _ => add(tensor.name.clone(), dtype.dtype(), tensor.shape.clone()),
+        }
+    }
     let wrong = |message: String| SaveError::Tensor {
         tensor: "(header)".into(),
         message,

@@ -87,10 +87,11 @@ impl Gpt2Attention {
     /// - output: `[B, N, n_embd]`
     pub fn merge(&self, heads: Tensor<4>) -> Tensor<3> {
         let [batch, num_heads, seq_len, head_dim] = heads.dims();
-        let weight = self.c_proj.weight.val();
-        let heads = match self.upcast && !stays_half(&weight) {
-            true => heads.cast(weight.dtype()),
-            false => heads,
+        // Weights that nobody asks for may not be there in floating point.
+        let weight = self.upcast.then(|| self.c_proj.weight.val());
+        let heads = match weight.filter(|weight| !stays_half(weight)) {
+            Some(weight) => heads.cast(weight.dtype()),
+            None => heads,
         };
         let merged = [batch, seq_len, num_heads * head_dim];
         let heads = heads.swap_dims(1, 2).reshape(merged);

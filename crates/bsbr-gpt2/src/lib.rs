@@ -18,7 +18,7 @@ mod spans;
 
 pub use batch::TokenBatch;
 pub use block::{Block, Gpt2Attention, Mlp};
-pub use bsbr_kernels::ProductType;
+pub use bsbr_kernels::{Int8Weight, ProductType};
 pub use cache::{Gpt2Cache, StoredCacheError};
 pub use config::{Activation, BsbrConfig, ExtendedPositions, Gpt2Config, TokenIds};
 pub use error::{ConfigError, InputError, PackError};
@@ -27,5 +27,6 @@ pub use generate::{
 };
 pub use layers::{Conv1d, Embedding, LayerNorm};
 pub use model::{Gpt2, LmHead};
+pub use packing::LINEAR_LAYERS;
 pub use position::{PositionExtension, UnknownExtension};
 pub use spans::SPANS;

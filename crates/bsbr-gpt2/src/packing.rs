@@ -1,8 +1,13 @@
 //! Packed copies of weights, for faster products.
 
-use bsbr_kernels::{PackedActivation, PackedLinear, ProductType, WeightLayout, packed_linear};
+use std::sync::Arc;
+
+use bsbr_kernels::{
+    Int8Weight, PackedActivation, PackedLinear, ProductType, WeightLayout, packed_linear,
+};
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+    ParamId,
 };
 use burn::tensor::{Device, Tensor};
 
@@ -10,6 +15,9 @@ use crate::block::Block;
 use crate::error::PackError;
 use crate::layers::Conv1d;
 use crate::model::Gpt2;
+
+/// Names of the linear layers of a block.
+pub const LINEAR_LAYERS: [&str; 4] = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
 
 /// The packed form of a layer, if any.
 ///
@@ -41,6 +49,11 @@ impl Packing {
             Some(layer) if !x.is_autodiff() => Some(packed_linear(x.clone(), layer, activation)),
             _ => None,
         }
+    }
+
+    /// Whether it is packed for these products already.
+    fn is_for(&self, products: ProductType) -> bool {
+        self.0.as_ref().map(PackedLinear::products) == Some(products)
     }
 
     fn bytes(&self) -> usize {
@@ -103,25 +116,93 @@ impl Gpt2 {
     pub fn with_packed_weights(mut self, products: ProductType) -> Result<Self, PackError> {
         for block in &mut self.h {
             for layer in layers(block) {
+                if layer.packing.is_for(products) {
+                    continue;
+                }
                 let (weight, bias) = (layer.weight.val(), layer.bias.val());
                 layer.packing = Packing::new(&weight, Some(&bias), WeightLayout::InOut, products)?;
             }
         }
-        self.head_packing =
-            Packing::new(&self.output_table(), None, WeightLayout::OutIn, products)?;
+        self.with_packed_head(products)
+    }
+
+    fn with_packed_head(mut self, products: ProductType) -> Result<Self, PackError> {
+        if !self.head_packing.is_for(products) {
+            let table = self.output_table();
+            self.head_packing = Packing::new(&table, None, WeightLayout::OutIn, products)?;
+        }
         Ok(self)
+    }
+
+    /// The model with linear layers of weights that are in 8 bits already, each by its name, such as
+    /// `h.0.attn.c_attn`, and with the output layer packed from its table. The layers' own weights
+    /// should be what these are in f32.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError`] where a weight is not there or has another shape, or where the device cannot
+    /// multiply so.
+    pub fn with_int8_weights(
+        mut self,
+        weight: impl Fn(&str) -> Option<Arc<Int8Weight>>,
+    ) -> Result<Self, PackError> {
+        for (number, block) in self.h.iter_mut().enumerate() {
+            for (layer, name) in layers(block).into_iter().zip(LINEAR_LAYERS) {
+                let shape = layer.weight.lazy_shape().dims();
+                let device = layer.bias.val().device();
+                let refused = || PackError::NotPossible {
+                    products: ProductType::Int8,
+                    shape,
+                    device: format!("{device:?}"),
+                };
+                let found = weight(&format!("h.{number}.{name}")).ok_or_else(refused)?;
+                if found.shape() != Some(shape) || !bsbr_kernels::fuses_mixed_matmul(&device) {
+                    return Err(refused());
+                }
+                let packed = PackedLinear::from_int8(&found, Some(&layer.bias.val()));
+                layer.packing = Packing(Some(packed.ok_or_else(refused)?));
+            }
+        }
+        self.with_packed_head(ProductType::Int8)
+    }
+
+    /// The model with the packed weights of another wherever it has the other's weights, as a model has
+    /// that was converted from it: nothing is packed again.
+    pub fn with_packed_weights_of(mut self, other: &Self) -> Self {
+        for (block, others) in self.h.iter_mut().zip(&other.h) {
+            for (layer, other) in layers(block).into_iter().zip(linear_layers(others)) {
+                if layer.weight.id == other.weight.id {
+                    layer.packing = other.packing.clone();
+                }
+            }
+        }
+        if self.output_id() == other.output_id() {
+            self.head_packing = other.head_packing.clone();
+        }
+        self
+    }
+
+    fn output_id(&self) -> ParamId {
+        let head = self.lm_head.as_ref();
+        head.map_or(self.wte.weight.id, |head| head.weight.id)
+    }
+
+    /// What the packed weights are packed for, where there are some.
+    pub fn products(&self) -> Option<ProductType> {
+        self.head_packing.0.as_ref().map(PackedLinear::products)
     }
 
     /// Size of packed weights in bytes; 0 if there are none.
     pub fn packed_bytes(&self) -> usize {
-        let blocks = self.h.iter().flat_map(|block| {
-            let mlp = &block.mlp;
-            let attention = &block.attn;
-            [&attention.c_attn, &attention.c_proj, &mlp.c_fc, &mlp.c_proj]
-        });
+        let blocks = self.h.iter().flat_map(linear_layers);
         let blocks: usize = blocks.map(|layer| layer.packing.bytes()).sum();
         blocks + self.head_packing.bytes()
     }
+}
+
+fn linear_layers(block: &Block) -> [&Conv1d; 4] {
+    let (attention, mlp) = (&block.attn, &block.mlp);
+    [&attention.c_attn, &attention.c_proj, &mlp.c_fc, &mlp.c_proj]
 }
 
 fn layers(block: &mut Block) -> [&mut Conv1d; 4] {

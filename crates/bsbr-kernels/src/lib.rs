@@ -45,7 +45,7 @@ pub use packed_attention::{
     PackedAttentionOps, causal_attention_packed, causal_attention_packed_plain,
 };
 pub use packed_linear::{
-    PackedActivation, PackedLinear, PackedLinearOps, ProductType, WeightLayout, packed_linear,
-    packed_linear_plain,
+    Int8Weight, PackedActivation, PackedLinear, PackedLinearOps, ProductType, WeightLayout,
+    packed_linear, packed_linear_plain,
 };
 pub use workers::on_workers;

@@ -85,6 +85,10 @@ pub struct Args {
     /// Element type of the written weights
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     dtype: Precision,
+    /// Store the matrices of linear layers in 8 bits, in a format that `transformers` does not read;
+    /// everything else has the type --dtype
+    #[arg(long, value_enum, value_name = "TYPE")]
+    weights: Option<Stored>,
     /// Output folder of `reproduce` for the same model: its results for this arm are added to the
     /// model card
     #[arg(long, value_name = "DIR")]
@@ -94,6 +98,12 @@ pub struct Args {
     allow_non_finite: bool,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
+}
+
+/// A form of linear layers on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stored {
+    Int8,
 }
 
 /// An element type.
@@ -135,6 +145,7 @@ impl Args {
     fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
         SaveOptions {
             dtype: self.dtype.into(),
+            int8: self.weights == Some(Stored::Int8),
             companions,
             card: None,
             allow_non_finite: self.allow_non_finite,
@@ -166,6 +177,7 @@ pub fn run(args: Args) -> Result<()> {
         model
     };
     let mut card = card::card(&args.out, &args.model, &found);
+    card.int8 = options.int8;
     if let Some(results) = &args.results {
         let section = card::measured(results, &folder, model.config())?;
         card.sections.push(section);
@@ -342,6 +354,7 @@ mod tests {
                 ),
                 ("calibrate", &[], &["a.txt"]),
                 ("dtype", &[], &["f16"]),
+                ("weights", &[], &["int8"]),
                 ("results", &[], &["there"]),
                 ("allow-non-finite", &[], &[]),
                 ("device", &[], &["wgpu"]),

@@ -38,6 +38,8 @@ pub enum WeightFiles {
     Pickle(PathBuf),
     /// The index of several pickles.
     ShardedPickle(PathBuf),
+    /// One safetensors file whose linear layers are in 8 bits, as `convert --weights int8` writes it.
+    Int8(PathBuf),
 }
 
 /// A file to copy when a model is saved elsewhere.
@@ -61,7 +63,8 @@ impl From<PathBuf> for Companion {
 }
 
 impl ModelFolder {
-    /// Finds the weights in `root`: safetensors before pickles, one file before several.
+    /// Finds the weights in `root`: safetensors before pickles, one file before several, and linear
+    /// layers in 8 bits last.
     ///
     /// # Errors
     ///
@@ -78,12 +81,14 @@ impl ModelFolder {
             Some(0) => WeightFiles::Safetensors(root.join(WEIGHTS[0])),
             Some(1) => WeightFiles::ShardedSafetensors(root.join(WEIGHTS[1])),
             Some(2) => WeightFiles::Pickle(root.join(WEIGHTS[2])),
-            Some(_) => WeightFiles::ShardedPickle(root.join(WEIGHTS[3])),
+            Some(3) => WeightFiles::ShardedPickle(root.join(WEIGHTS[3])),
+            Some(_) => WeightFiles::Int8(root.join(WEIGHTS[4])),
             None => {
                 return Err(LoadError::NoWeights {
                     folder: root,
                     expected: "model.safetensors, model.safetensors.index.json, \
-                               pytorch_model.bin or pytorch_model.bin.index.json",
+                               pytorch_model.bin, pytorch_model.bin.index.json or \
+                               model-int8.safetensors",
                 });
             }
         };

@@ -9,12 +9,13 @@ pub(crate) const GENERATION: &str = "generation_config.json";
 /// The model card. It describes one model, so it is not copied to another.
 pub(crate) const CARD: &str = "README.md";
 /// Weights, in order of preference: safetensors before pickles, one file before the index of
-/// several.
-pub(crate) const WEIGHTS: [&str; 4] = [
+/// several, and the format of BSBR last.
+pub(crate) const WEIGHTS: [&str; 5] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "model-int8.safetensors",
 ];
 /// Other files that `transformers` reads.
 pub(crate) const USUAL: [&str; 9] = [

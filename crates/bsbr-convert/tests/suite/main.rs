@@ -15,6 +15,7 @@ mod folders;
 mod gather;
 mod hybrid;
 mod in_place;
+mod int8;
 mod keys;
 mod levels;
 mod malformed_pickle;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{PackedActivation, ProductType, WeightLayout};
+use super::{Int8Weight, PackedActivation, ProductType, WeightLayout};
 
 /// A layer that cannot exist: [`Self::new`] returns `None`.
 #[derive(Clone, Debug)]
@@ -17,6 +17,16 @@ impl PackedLinear {
         _: ProductType,
     ) -> Option<Self> {
         None
+    }
+
+    /// No layer.
+    pub fn from_int8(_: &Int8Weight, _: Option<&Tensor<1>>) -> Option<Self> {
+        None
+    }
+
+    /// The numbers that are multiplied.
+    pub fn products(&self) -> ProductType {
+        match *self {}
     }
 
     /// Length of an input row.

@@ -5,6 +5,8 @@
 //! GELU has a short negative side and a long positive one. Sums of products of these integers are
 //! exact.
 
+use super::int8::nearest;
+
 /// A row of inputs in 8 bits: number i is `step · (byte_i - zero)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RowScale {
@@ -14,14 +16,6 @@ pub(super) struct RowScale {
 
 /// The maximum number of inputs whose products with weights fit into 32 bits in total.
 pub(super) const MOST_INPUTS: usize = (i32::MAX / (255 * 127)) as usize;
-
-/// The nearest integer of a number below 2²² in size, with ties to even. The sum has no fractional
-/// digits. The function of `f32` would be a call where it is not an instruction.
-#[inline(always)]
-fn nearest(x: f32) -> f32 {
-    const NO_FRACTION: f32 = 12_582_912.0;
-    (x + NO_FRACTION) - NO_FRACTION
-}
 
 /// Rounds a row to `bytes`, of the same length.
 ///
@@ -62,18 +56,6 @@ pub(super) fn round_row(row: &[f32], bytes: &mut [u8]) -> RowScale {
         step,
         zero: zero as i32,
     }
-}
-
-/// The step of an output with the largest weight `largest`.
-pub(super) fn weight_step(largest: f32) -> f32 {
-    largest / 127.0
-}
-
-/// A weight in steps, in the lowest byte.
-#[inline(always)]
-pub(super) fn round_weight(weight: f32, step: f32) -> u32 {
-    let steps = if step > 0.0 { weight / step } else { 0.0 };
-    nearest(steps) as i32 as u32 & 0xFF
 }
 
 #[cfg(test)]

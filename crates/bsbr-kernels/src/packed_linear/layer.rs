@@ -5,7 +5,8 @@ use std::sync::Arc;
 use burn::tensor::{DType, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
 
-use super::bytes::{MOST_INPUTS, RowScale, round_weight, weight_step};
+use super::bytes::{MOST_INPUTS, RowScale};
+use super::int8::{Int8Weight, round_weight, weight_step};
 use super::panels::{COLUMNS, Panels, Strip};
 use super::rows::{Rows, bf16_bits};
 use super::tile::{Engine, ROWS, TileRows, add_products};
@@ -86,6 +87,26 @@ impl PackedLinear {
         Self::pack(&weight, bias, layout, products, engine)
     }
 
+    /// A layer of a weight that is in 8 bits already, and the bias that goes with it: it gives what a
+    /// layer gives whose weight was rounded to these.
+    ///
+    /// `None` where the data are not as [`Int8Weight`] says, or where sums of so many products would
+    /// not fit.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the bias is not as long as the layer's output.
+    pub fn from_int8(weight: &Int8Weight, bias: Option<&Tensor<1>>) -> Option<Self> {
+        let [inputs, outputs] = weight.shape()?;
+        let numbers = weight.weights.as_slice::<i8>().ok()?;
+        let bias = bias.map(|bias| bias.clone().into_data().iter::<f32>().collect());
+        let products = ProductType::Int8;
+        let engine = Engine::detected(products);
+        let mut layer = Layer::empty([inputs, outputs], bias, products, engine)?;
+        layer.fill_with_bytes(numbers, &weight.steps);
+        Some(Self(Arc::new(layer)))
+    }
+
     fn pack(
         weight: &TensorData,
         bias: Option<Vec<f32>>,
@@ -98,28 +119,7 @@ impl PackedLinear {
             WeightLayout::InOut => (shape[0], shape[1]),
             WeightLayout::OutIn => (shape[1], shape[0]),
         };
-        if products == ProductType::Int8 && inputs > MOST_INPUTS {
-            return None;
-        }
-        let width = outputs.next_multiple_of(COLUMNS);
-        let mut bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
-        assert!(
-            bias.len() == outputs,
-            "packed_linear: a bias of {} numbers for {outputs} outputs",
-            bias.len()
-        );
-        bias.resize(width, 0.0);
-        let mut layer = Layer {
-            products,
-            engine,
-            inputs,
-            outputs,
-            depth: inputs.div_ceil(products.group()),
-            panels: Panels::zeros(0, 0),
-            bias,
-            steps: Vec::new(),
-            totals: Vec::new(),
-        };
+        let mut layer = Layer::empty([inputs, outputs], bias, products, engine)?;
         match weight.dtype() {
             DType::F32 => layer.fill(weight.as_slice::<f32>().ok()?, layout),
             DType::F16 => layer.fill(weight.as_slice::<f16>().ok()?, layout),
@@ -127,6 +127,11 @@ impl PackedLinear {
             _ => return None,
         }
         Some(Self(Arc::new(layer)))
+    }
+
+    /// The numbers that are multiplied.
+    pub fn products(&self) -> ProductType {
+        self.0.products
     }
 
     /// Length of an input row.
@@ -155,18 +160,68 @@ impl PackedLinear {
 }
 
 impl Layer {
+    /// A layer of zeros; `None` where sums of so many products of 8 bits would not fit.
+    fn empty(
+        [inputs, outputs]: [usize; 2],
+        bias: Option<Vec<f32>>,
+        products: ProductType,
+        engine: Engine,
+    ) -> Option<Self> {
+        if products == ProductType::Int8 && inputs > MOST_INPUTS {
+            return None;
+        }
+        let panels = outputs.div_ceil(COLUMNS);
+        let width = panels * COLUMNS;
+        let mut bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
+        assert!(
+            bias.len() == outputs,
+            "packed_linear: a bias of {} numbers for {outputs} outputs",
+            bias.len()
+        );
+        bias.resize(width, 0.0);
+        let of_outputs = match products {
+            ProductType::Int8 => width,
+            _ => 0,
+        };
+        let depth = inputs.div_ceil(products.group());
+        Some(Self {
+            products,
+            engine,
+            inputs,
+            outputs,
+            depth,
+            panels: Panels::zeros(panels, depth),
+            bias,
+            steps: vec![0.0; of_outputs],
+            totals: vec![0; of_outputs],
+        })
+    }
+
+    /// Packs weights that are in 8 bits, `[in, out]`, and a step of each output.
+    fn fill_with_bytes(&mut self, weight: &[i8], steps: &[f32]) {
+        let (outputs, depth) = (self.outputs, self.depth.max(1));
+        self.steps[..outputs].copy_from_slice(steps);
+        let strips = self.panels.strips_mut().par_chunks_mut(depth).enumerate();
+        let totals = self.totals.par_chunks_mut(COLUMNS);
+        strips.zip(totals).for_each(|((panel, strips), totals)| {
+            let first = panel * COLUMNS;
+            let width = COLUMNS.min(outputs - first);
+            let rows = weight.chunks_exact(outputs).enumerate();
+            for (input, row) in rows {
+                let strip = &mut strips[input / 4];
+                let columns = strip.iter_mut().zip(&mut *totals);
+                for ((group, total), &byte) in columns.zip(&row[first..first + width]) {
+                    *group |= u32::from(byte as u8) << (8 * (input % 4));
+                    *total += i32::from(byte);
+                }
+            }
+        });
+    }
+
     /// Packs the weights.
     fn fill<T: Number>(&mut self, weight: &[T], layout: WeightLayout) {
         let (inputs, outputs, products) = (self.inputs, self.outputs, self.products);
         let depth = self.depth.max(1);
-        let panels = outputs.div_ceil(COLUMNS);
-        let of_outputs = match products {
-            ProductType::Int8 => panels * COLUMNS,
-            _ => 0,
-        };
-        self.panels = Panels::zeros(panels, self.depth);
-        self.steps = vec![0.0; of_outputs];
-        self.totals = vec![0; of_outputs];
         let strips = self.panels.strips_mut().par_chunks_mut(depth).enumerate();
         let steps = self.steps.par_chunks_mut(COLUMNS);
         let totals = self.totals.par_chunks_mut(COLUMNS);
@@ -519,6 +574,24 @@ mod tests {
                 });
                 assert_eq!(bits(&fast), bits(&plain), "{size:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_layer_of_rounded_weights_is_that_of_the_weights() {
+        let engine = Engine::detected(ProductType::Int8);
+        for size in SIZES {
+            let weights = numbers(size[0] * size[1], 3);
+            let rounded = Int8Weight::rounded(&weights, size);
+            let bias = numbers(size[1], 4);
+            let expected = layer(size, ProductType::Int8, engine, WeightLayout::InOut);
+            let bias = Tensor::from_data(TensorData::new(bias, [size[1]]), &Default::default());
+            let found = PackedLinear::from_int8(&rounded, Some(&bias)).unwrap();
+            assert_eq!(found.bytes(), expected.bytes());
+            let x = numbers(size[0] * 5, 9);
+            let [found, expected] =
+                [found, expected].map(|one| one.forward(&x, PackedActivation::Identity));
+            assert_eq!(bits(&found), bits(&expected), "{size:?}");
         }
     }
 

@@ -18,6 +18,7 @@ mod absent;
 mod bytes;
 #[cfg(feature = "flex")]
 mod flex;
+mod int8;
 #[cfg(feature = "flex")]
 mod layer;
 #[cfg(feature = "flex")]
@@ -36,6 +37,7 @@ use burn::tensor::Tensor;
 
 #[cfg(not(feature = "flex"))]
 pub use absent::PackedLinear;
+pub use int8::Int8Weight;
 #[cfg(feature = "flex")]
 pub use layer::PackedLinear;
 pub use portable::packed_linear_plain;
@@ -50,6 +52,20 @@ pub enum ProductType {
     /// Weights rounded to 255 levels per output, inputs to 256 per row. Products and sums are
     /// exact.
     Int8,
+}
+
+impl ProductType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// What commands and records call it: `f32`, `bf16` or `int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 /// The memory layout of a weight.
