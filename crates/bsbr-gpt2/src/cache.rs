@@ -192,7 +192,11 @@ impl Gpt2 {
 
     fn forward_checked(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
         // A step consists of about a hundred short operations.
-        bsbr_kernels::on_workers(&self.device(), || self.forward_on_worker(batch, cache))
+        // Subscribers of this thread also see the spans of the worker.
+        let watcher = tracing::dispatcher::get_default(Clone::clone);
+        bsbr_kernels::on_workers(&self.device(), || {
+            tracing::dispatcher::with_default(&watcher, || self.forward_on_worker(batch, cache))
+        })
     }
 
     fn forward_on_worker(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {

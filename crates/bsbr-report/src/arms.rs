@@ -34,7 +34,7 @@ pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
     }
 }
 
-/// The model with `arm` in every layer; weights are shared, not copied.
+/// The model with `arm` in every layer; weights are shared, not copied, and so are packed ones.
 ///
 /// `calibration` has texts for the bases of compressed states; other parameters of an arm have the
 /// values that need no training.
@@ -48,7 +48,7 @@ pub fn convert(
     calibration: &[Vec<u32>],
 ) -> Result<Gpt2, ReportError> {
     let plan = ConversionPlan::uniform(arm.clone());
-    let model = bsbr_convert::convert(dense.clone(), &plan)?;
+    let model = bsbr_convert::convert(dense.clone(), &plan)?.with_packed_weights_of(dense);
     if arm.compression() == 1 {
         return Ok(model);
     }
@@ -56,7 +56,7 @@ pub fn convert(
         .iter()
         .map(|text| TokenBatch::single(text))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(calibrate(model, &batches)?)
+    Ok(calibrate(model, &batches)?.with_packed_weights_of(dense))
 }
 
 /// A converted model with only some layers converted; the others are dense again.
@@ -74,7 +74,7 @@ pub fn converted_in(
         .fold(ConversionPlan::uniform(ArmConfig::DENSE), |plan, layer| {
             plan.with_layer(layer, config.arm(layer))
         });
-    Ok(bsbr_convert::convert(converted.clone(), &plan)?)
+    Ok(bsbr_convert::convert(converted.clone(), &plan)?.with_packed_weights_of(converted))
 }
 
 /// The model with an arm in every layer and a level for each head; weights are shared.

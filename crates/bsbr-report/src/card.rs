@@ -83,7 +83,13 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
     }
     let all = newest(all, |one| {
         let of = &one.identity;
-        [&of.data, &of.device, &of.dtype].map(String::clone)
+        let weights = of.weights.clone().unwrap_or_default();
+        [
+            of.data.clone(),
+            of.device.clone(),
+            of.dtype.clone(),
+            weights,
+        ]
     });
     for experiment in experiments::names() {
         let own = all.iter().filter(|one| one.method.experiment == experiment);

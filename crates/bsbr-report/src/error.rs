@@ -71,6 +71,9 @@ pub enum ReportError {
         /// The first unit.
         first: String,
     },
+    /// Weights that cannot be multiplied as they should be.
+    #[error(transparent)]
+    Pack(#[from] bsbr_gpt2::PackError),
     /// An experiment without an implementation.
     #[error("there is no experiment called {name}; there are {known}")]
     UnknownExperiment {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
+use bsbr_gpt2::{Gpt2, Gpt2Config, PackError, PositionExtension, ProductType};
 use burn::module::Module;
 use burn::tensor::Device;
 
@@ -35,6 +35,7 @@ pub struct Lab {
     python: Option<PathBuf>,
     worker: Option<Worker>,
     models: Option<PathBuf>,
+    weights: Option<ProductType>,
     converted: RefCell<BTreeMap<String, Result<Gpt2, String>>>,
     rarities: RefCell<BTreeMap<(u64, usize, u8), Rarity>>,
 }
@@ -62,6 +63,7 @@ impl Lab {
             python: None,
             worker: None,
             models: None,
+            weights: None,
             converted: RefCell::default(),
             rarities: RefCell::default(),
         })
@@ -97,6 +99,36 @@ impl Lab {
     pub fn named(mut self, name: String) -> Self {
         self.name = name;
         self
+    }
+
+    /// The same with the weights of linear layers packed for products of a type, in every arm, and in
+    /// the model that arms are compared with. Training is in f32.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Pack`] where the device or the processor cannot multiply so.
+    pub fn with_weights(mut self, weights: Option<ProductType>) -> Result<Self, ReportError> {
+        self.weights = weights;
+        self.dense = self.packed(self.dense.clone())?;
+        self.converted = RefCell::default();
+        Ok(self)
+    }
+
+    /// What linear layers multiply; `None` for weights as they are.
+    pub fn weights(&self) -> Option<ProductType> {
+        self.weights
+    }
+
+    /// A model of this lab's, such as a fine-tuned one, with its weights packed as the lab's are.
+    ///
+    /// # Errors
+    ///
+    /// [`PackError`] where the device or the processor cannot multiply so.
+    pub fn packed(&self, model: Gpt2) -> Result<Gpt2, PackError> {
+        match self.weights {
+            Some(products) => model.with_packed_weights(products),
+            None => Ok(model),
+        }
     }
 
     /// Sets a Python with torch and transformers, for baselines.

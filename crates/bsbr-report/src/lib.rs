@@ -19,6 +19,7 @@ pub mod judge;
 pub mod lab;
 pub mod overview;
 mod paired;
+pub mod peers;
 pub mod present;
 pub mod quantity;
 pub mod rarity;

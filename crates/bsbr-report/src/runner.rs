@@ -83,6 +83,7 @@ pub fn identity(spec: &Spec, lab: &Lab) -> Result<Identity, ReportError> {
         data: lab.data_hash().to_owned(),
         device: lab.device_name().to_owned(),
         dtype: lab.dtype(),
+        weights: lab.weights().map(|products| products.name().to_owned()),
     })
 }
 

@@ -4,13 +4,14 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::{Gpt2, ProductType};
 use bsbr_report::arms::load_dense;
 use bsbr_report::bench::decode::{self, Decoding};
 use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::select::Measured;
 use bsbr_report::bench::tables::tables;
-use bsbr_report::bench::{BenchRecord, Contest, Place, Scope, Timer, page};
+use bsbr_report::bench::{BenchRecord, Contest, Engines, Packed, Place, Scope, Timer, page};
+use bsbr_report::peers::Peer;
 use bsbr_report::record::ModelInfo;
 use bsbr_report::spec::{ArmSpec, read_arms};
 use burn::module::Module;
@@ -21,6 +22,7 @@ use super::convert::Precision;
 use super::hub::{Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
+use super::weights::WeightsArgs;
 use crate::{assets, device};
 
 /// Default lengths.
@@ -74,13 +76,15 @@ pub struct Args {
         default_value = "model,attention,memory,first-token,training"
     )]
     only: Vec<Part>,
-    /// Measure only the parts of a forward pass
+    /// Measure only the parts of a forward pass, and of a token after a context
     #[arg(long, conflicts_with = "only")]
     profile: bool,
-    /// Also time this library
-    #[arg(long, value_name = "NAME")]
-    baseline: Option<Baseline>,
-    /// The Python that runs the baseline; it needs torch and transformers [default: python3]
+    /// Also time these libraries: PyTorch, and in decoding and the first token CTranslate2 and ONNX
+    /// Runtime, in f32 and in the types of --weights that they support
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    baseline: Vec<Baseline>,
+    /// The Python that runs them. torch needs torch and transformers, ctranslate2 also ctranslate2, and
+    /// onnxruntime torch, onnxruntime and onnx [default: python3]
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
     /// Timed rounds, after one untimed round
@@ -108,13 +112,57 @@ pub struct Args {
     /// Type of the weights, also in PyTorch
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
+    /// What linear layers multiply, on flex, each in rows of its own: stored are weights as they are, the
+    /// others are packed for products in that type
+    #[arg(
+        long,
+        value_enum,
+        value_name = "TYPE,…",
+        value_delimiter = ',',
+        default_value = "stored"
+    )]
+    weights: Vec<Rows>,
+}
+
+/// What linear layers multiply in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Rows {
+    Stored,
+    F32,
+    Bf16,
+    Int8,
+}
+
+impl Rows {
+    fn products(self) -> Option<ProductType> {
+        match self {
+            Self::Stored => None,
+            Self::F32 => Some(ProductType::F32),
+            Self::Bf16 => Some(ProductType::Bf16),
+            Self::Int8 => Some(ProductType::Int8),
+        }
+    }
 }
 
 /// A baseline of timing.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Baseline {
     /// PyTorch: fused (SDPA) and plain attention
     Torch,
+    /// CTranslate2
+    Ctranslate2,
+    /// ONNX Runtime
+    Onnxruntime,
+}
+
+impl Baseline {
+    fn peer(self) -> Option<Peer> {
+        match self {
+            Self::Torch => None,
+            Self::Ctranslate2 => Some(Peer::Ctranslate2),
+            Self::Onnxruntime => Some(Peer::Onnxruntime),
+        }
+    }
 }
 
 /// A measurement.
@@ -137,6 +185,16 @@ enum Part {
     Accuracy,
     /// A training step of a small model
     Training,
+}
+
+impl Args {
+    fn torch(&self) -> bool {
+        self.baseline.contains(&Baseline::Torch)
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        self.baseline.iter().filter_map(|one| one.peer()).collect()
+    }
 }
 
 impl Part {
@@ -181,12 +239,15 @@ pub fn run(args: Args) -> Result<()> {
     };
     let contest = Contest {
         arms,
-        torch: args.baseline.is_some(),
+        torch: args.torch(),
+        peers: args.peers(),
+        weights: args.weights.iter().map(|rows| rows.products()).collect(),
         python: args.python.clone(),
         runs: args.runs,
         memory: memory_cell::Args::worker(
             found.map(|found| found.folder).unwrap_or_default(),
             shape,
+            WeightsArgs::default(),
             &args.device,
         )?,
         first_token: FirstToken {
@@ -197,12 +258,15 @@ pub fn run(args: Args) -> Result<()> {
                 "--device".to_owned(),
                 args.device.clone(),
             ],
+            int8: args.weights.contains(&Rows::Int8),
         },
         decoding,
         progress: &told,
         place,
         processor: device::parse("flex").ok(),
         timer: Timer::default(),
+        engines: Engines::default(),
+        packed: Packed::default(),
         dense,
     };
     for (scope, length) in units(&args) {
@@ -300,7 +364,7 @@ fn info(name: String, dense: &Gpt2) -> ModelInfo {
 /// The measurements, in order.
 fn units(args: &Args) -> Vec<(Scope, usize)> {
     let scopes: Vec<Scope> = match args.profile {
-        true => vec![Scope::Profile],
+        true => vec![Scope::Profile, Scope::TokenProfile],
         false => args.only.iter().map(|part| part.scope()).collect(),
     };
     let lengths = match args.lengths.is_empty() {
@@ -318,9 +382,11 @@ fn units(args: &Args) -> Vec<(Scope, usize)> {
 
 /// The approximate number of progress messages.
 fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
-    let (runs, torch) = (args.runs, u64::from(args.baseline.is_some()));
-    let arms = arms as u64;
+    let (runs, torch) = (args.runs, u64::from(args.torch()));
+    let weights = args.weights.len() as u64;
+    let arms = arms as u64 * weights;
     let [decoders, contexts] = [decoding.arms.len(), decoding.contexts.len()].map(|n| n as u64);
+    let [decoders, peers] = [decoders, args.peers().len() as u64].map(|n| n * weights);
     units(args)
         .iter()
         .map(|(scope, _)| match scope {
@@ -328,11 +394,11 @@ fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
                 (runs + 1) * (arms + 2 + 3 * torch)
             }
             Scope::Memory => runs.min(3) * (arms + 2 * torch),
-            Scope::FirstToken => (runs + 1) * 2 * (1 + torch),
-            Scope::Decode => decoders + (runs + 1) * (decoders + torch) * contexts,
+            Scope::FirstToken => (runs + 1) * (2 * (1 + torch) + peers),
+            Scope::Decode => decoders + (runs + 1) * (decoders + torch + peers) * contexts,
             Scope::Training => (runs + 1) * (1 + torch),
             Scope::Accuracy => arms + torch,
-            Scope::Profile => arms,
+            Scope::Profile | Scope::TokenProfile => arms,
         })
         .sum()
 }

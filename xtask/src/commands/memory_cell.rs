@@ -8,6 +8,7 @@ use bsbr_report::arms::load_dense;
 use bsbr_report::experiments::memory::worker::{Cell, Worker, measure_here};
 
 use super::shape::Shape;
+use super::weights::WeightsArgs;
 use crate::{assets, device};
 
 /// Measure the memory of one forward pass, reading or training step, described as JSON on standard input.
@@ -19,15 +20,23 @@ pub struct Args {
     /// Use random weights of this shape instead
     #[arg(long, value_name = "NAME")]
     shape: Option<Shape>,
+    #[command(flatten)]
+    weights: WeightsArgs,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
 }
 
 impl Args {
     /// The command of such a process.
-    pub fn worker(model: PathBuf, shape: Option<Shape>, device: &str) -> Result<Worker> {
+    pub fn worker(
+        model: PathBuf,
+        shape: Option<Shape>,
+        weights: WeightsArgs,
+        device: &str,
+    ) -> Result<Worker> {
         let mut arguments = vec!["memory-cell".to_owned(), "--device".to_owned()];
         arguments.push(device.to_owned());
+        arguments.extend(weights.arguments());
         match shape {
             Some(shape) => arguments.extend(["--shape".to_owned(), shape.to_string()]),
             None => arguments.extend(["--model".to_owned(), model.display().to_string()]),
@@ -48,6 +57,7 @@ pub fn run(args: Args) -> Result<()> {
         Some(shape) => Gpt2::init(&shape.config()?, 0, &device)?,
         None => load_dense(&args.model, &device)?,
     };
+    let dense = args.weights.pack(dense)?;
     let peak = measure_here(dense, &cell).map_err(|reason| anyhow!(reason))?;
     println!("{}", serde_json::to_string(&peak)?);
     Ok(())

@@ -23,6 +23,7 @@ use super::hub::{Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
 use super::texts;
+use super::weights::WeightsArgs;
 use crate::{assets, device};
 
 /// Measure every arm and the dense model, and write tables, plots and a page.
@@ -85,6 +86,8 @@ pub struct Args {
     /// File of the first screen, and of the report's conclusions and their claims
     #[arg(long, default_value_os_t = assets::path("overview.toml"), hide_short_help = true)]
     overview: PathBuf,
+    #[command(flatten)]
+    weights: WeightsArgs,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
 }
@@ -128,8 +131,11 @@ pub fn run(args: Args) -> Result<()> {
     plan.check()?;
     let device = device::parse(&args.device)?;
     let found = args.hub.find(&args.model)?;
-    let worker = memory_cell::Args::worker(found.folder.clone(), args.shape, &args.device)?;
+    let worker =
+        memory_cell::Args::worker(found.folder.clone(), args.shape, args.weights, &args.device)?;
     let lab = lab(&args, found, &device)?
+        .with_weights(args.weights.products())
+        .context("--weights")?
         .with_python(args.python.clone())
         .with_worker(worker);
     let out = args.out.clone().unwrap_or_else(|| out(&args, &lab));
@@ -210,7 +216,9 @@ fn out(args: &Args, lab: &Lab) -> PathBuf {
         (_, true) => "-full",
         _ => "",
     };
-    Path::new("results").join(format!("{}{scale}", lab.name()))
+    let weights = args.weights.products();
+    let weights = weights.map_or_else(String::new, |of| format!("-{}", of.name()));
+    Path::new("results").join(format!("{}{weights}{scale}", lab.name()))
 }
 
 /// Set by the first Ctrl-C; the second ends the process, which loses only the running unit.
@@ -325,7 +333,7 @@ mod tests {
             args.out,
             args.python,
             (args.check, args.render),
-            args.device,
+            (&args.device, args.weights),
         )
     }
 
@@ -350,6 +358,7 @@ mod tests {
                 ("python", &[], &["python"]),
                 ("experiments", &[], &["elsewhere"]),
                 ("overview", &[], &["elsewhere"]),
+                ("weights", &[], &["int8"]),
                 ("device", &[], &["wgpu"]),
             ],
             settings,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use bsbr_gpt2::{Gpt2, ProductType};
 
 /// Storage and products of the weights of linear layers.
-#[derive(clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct WeightsArgs {
     /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16 and
     /// int8 round weights and inputs; f32 and bf16 need a CPU with AVX-512 and AVX512-BF16
@@ -15,25 +15,43 @@ pub struct WeightsArgs {
 
 /// A type of products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Weights {
+pub enum Weights {
     F32,
     Bf16,
     Int8,
 }
 
+impl From<Weights> for ProductType {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::F32 => Self::F32,
+            Weights::Bf16 => Self::Bf16,
+            Weights::Int8 => Self::Int8,
+        }
+    }
+}
+
 impl WeightsArgs {
+    /// The type; `None` without packing.
+    pub fn products(&self) -> Option<ProductType> {
+        self.weights.map(ProductType::from)
+    }
+
     /// The model with packed weights.
     ///
     /// # Errors
     ///
     /// Says what the device or CPU lacks.
     pub fn pack(&self, model: Gpt2) -> Result<Gpt2> {
-        let products = match self.weights {
-            None => return Ok(model),
-            Some(Weights::F32) => ProductType::F32,
-            Some(Weights::Bf16) => ProductType::Bf16,
-            Some(Weights::Int8) => ProductType::Int8,
-        };
-        Ok(model.with_packed_weights(products)?)
+        match self.products() {
+            None => Ok(model),
+            Some(products) => Ok(model.with_packed_weights(products)?),
+        }
+    }
+
+    /// The same choice as arguments of a process.
+    pub fn arguments(&self) -> Vec<String> {
+        let of = |products: ProductType| ["--weights".to_owned(), products.name().to_owned()];
+        self.products().map(of).into_iter().flatten().collect()
     }
 }

@@ -1,12 +1,13 @@
 //! The contestants of the benchmark.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::parameters::cast_tensors;
-use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
+use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension, ProductType};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 
@@ -16,16 +17,20 @@ use crate::bench::decode::{self, Decoding, Player};
 use crate::bench::first_token::FirstToken;
 use crate::bench::place::Place;
 use crate::bench::record::{BYTES, Series, from_rounds};
-use crate::bench::{floor, machine, training};
+use crate::bench::{floor, machine, profile, training};
 use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Cell, Pass, Worker};
+use crate::peers::Peer;
 use crate::record::Measurement;
 use crate::rounds::{
     Contestant, Rounds, Run, attention_run, gradients_run, model_run, random_input,
 };
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
+
+/// PyTorch in bf16, where the others are in f32.
+pub(super) const TORCH_BF16: &str = "torch-sdpa, bf16";
 
 /// Seed of ids.
 const SEED: u64 = 1;
@@ -37,6 +42,9 @@ const CALIBRATION: [u64; 2] = [100, 101];
 /// Runs longer than these seconds have fewer timed rounds.
 pub(super) const SLOW_SECONDS: f64 = 20.0;
 pub(super) const SLOW_RUNS: u64 = 3;
+
+/// Tokens that are profiled where one pass would be.
+const TOKENS: u64 = 16;
 
 /// The number of repeated positions in place of those that a model does not have.
 pub(super) const WINDOW: usize = 512;
@@ -62,6 +70,8 @@ pub enum Scope {
     Training,
     /// The parts of a forward pass.
     Profile,
+    /// The parts of a token after a context.
+    TokenProfile,
 }
 
 impl Scope {
@@ -77,6 +87,7 @@ impl Scope {
             Self::Accuracy => "accuracy",
             Self::Training => "training",
             Self::Profile => "profile",
+            Self::TokenProfile => "token-profile",
         }
     }
 }
@@ -91,8 +102,12 @@ pub struct Contest<'a> {
     pub processor: Option<Device>,
     /// Its arms.
     pub arms: Vec<ArmSpec>,
+    /// What linear layers multiply, each in a row of its own: weights as they are, or packed ones.
+    pub weights: Vec<Option<ProductType>>,
     /// Whether PyTorch takes part.
     pub torch: bool,
+    /// Other engines that take part where tokens are generated.
+    pub peers: Vec<Peer>,
     /// A Python with torch and transformers; else `python3`.
     pub python: Option<PathBuf>,
     /// Number of timed rounds.
@@ -107,6 +122,25 @@ pub struct Contest<'a> {
     pub progress: &'a dyn Fn(&str),
     /// PyTorch's process, once it is started.
     pub timer: Timer,
+    /// PyTorch's in bf16, and the other engines'.
+    pub engines: Engines,
+    /// The model with packed weights, once it is there.
+    pub packed: Packed,
+}
+
+/// Processes of PyTorch's in bf16 and of other engines, which are started when they are first needed.
+#[derive(Debug, Default)]
+pub struct Engines(RefCell<BTreeMap<&'static str, Result<Rc<Baseline>, String>>>);
+
+/// The model with its weights packed for each type of products that was asked for. Arms share them.
+#[derive(Debug, Default)]
+pub struct Packed(RefCell<Vec<(ProductType, Gpt2)>>);
+
+/// Who is measured: an arm, and what its linear layers multiply.
+struct Row<'a> {
+    id: String,
+    arm: &'a ArmSpec,
+    weights: Option<ProductType>,
 }
 
 /// A PyTorch process that is started on first use.
@@ -137,7 +171,7 @@ impl Contest<'_> {
             Scope::Decode => self.decode(),
             Scope::Accuracy => self.accuracy(length),
             Scope::Training => self.training(),
-            Scope::Profile => self.profile(length),
+            Scope::Profile | Scope::TokenProfile => self.profile(scope, length),
         }
     }
 
@@ -154,9 +188,36 @@ impl Contest<'_> {
         (!fits).then(|| format!("measured {place}"))
     }
 
-    /// An arm of the model, for any length.
-    fn model(&self, arm: &ArmSpec) -> Result<Gpt2, ReportError> {
-        Ok(cast_tensors(self.exact(arm)?, self.place.dtype()))
+    /// Arms with each kind of weights, all arms with one kind before the next.
+    fn rows<'a>(&self, arms: &'a [ArmSpec]) -> Vec<Row<'a>> {
+        let of = |&weights: &Option<ProductType>| {
+            arms.iter().map(move |arm| Row {
+                id: match weights {
+                    None => arm.id.clone(),
+                    Some(products) => format!("{}, {}", arm.id, products.name()),
+                },
+                arm,
+                weights,
+            })
+        };
+        self.weights.iter().flat_map(of).collect()
+    }
+
+    /// A row's model, for any length.
+    fn model(&self, row: &Row<'_>) -> Result<Gpt2, ReportError> {
+        let model = cast_tensors(self.exact(row.arm)?, self.place.dtype());
+        let Some(products) = row.weights else {
+            return Ok(model);
+        };
+        let mut all = self.packed.0.borrow_mut();
+        let known = all.iter().find(|(known, _)| *known == products);
+        if let Some((_, packed)) = known {
+            let model = model.with_packed_weights_of(packed);
+            return Ok(model.with_packed_weights(products)?);
+        }
+        let model = model.with_packed_weights(products)?;
+        all.push((products, model.clone()));
+        Ok(model)
     }
 
     /// The same in `f32`.
@@ -180,17 +241,20 @@ impl Contest<'_> {
         let dtype = self.place.dtype();
         let input = || random_input(&self.dense, length, dtype);
         let mut all = Vec::new();
-        for arm in &self.arms {
-            let model = self.model(arm)?;
+        for row in self.rows(&self.arms) {
+            let model = self.model(&row)?;
             let run = match scope {
+                // There are no linear layers in it.
+                Scope::Attention | Scope::Gradients
+                    if self.weights.first() != Some(&row.weights) =>
+                {
+                    continue;
+                }
                 Scope::Attention => Ok(attention_run(&model, input())),
                 Scope::Gradients => Ok(gradients_run(model, input())),
                 _ => model_run(model, &ids),
             };
-            all.push(Contestant {
-                id: arm.id.clone(),
-                run,
-            });
+            all.push(Contestant { id: row.id, run });
         }
         all.extend(self.torch_contestants(scope, length));
         let device = self.dense.device();
@@ -260,6 +324,15 @@ impl Contest<'_> {
                 run: run(kind, scope.id(), length),
             });
         }
+        if scope == Scope::Model && self.torch_in_bf16() {
+            let baseline = self.torch_bf16();
+            all.push(Contestant {
+                id: TORCH_BF16.to_owned(),
+                run: baseline.map(|baseline| -> Run<'b> {
+                    Box::new(move || baseline.measure(Kind::Sdpa, scope.id(), length))
+                }),
+            });
+        }
         all.push(Contestant {
             id: machine::TORCH_MATRIX.to_owned(),
             run: run(Kind::Sdpa, "matrix", machine::rows(&self.place)),
@@ -277,19 +350,65 @@ impl Contest<'_> {
         self.timer.0.get_or_init(start).clone()
     }
 
+    /// Whether PyTorch is timed in bf16 beside the type of the weights.
+    fn torch_in_bf16(&self) -> bool {
+        let asked = self.weights.contains(&Some(ProductType::Bf16));
+        self.torch && asked && self.place.dtype() == DType::F32
+    }
+
+    fn torch_bf16(&self) -> Result<Rc<Baseline>, String> {
+        let place = Place {
+            dtype: "bf16".to_owned(),
+            ..self.place.clone()
+        };
+        self.engine(TORCH_BF16, || {
+            Baseline::start(self.python.as_deref(), self.dense.config(), &place)
+        })
+    }
+
+    /// An engine's process: one for everything that is asked of it.
+    fn peer(&self, peer: Peer) -> Result<Rc<Baseline>, String> {
+        let contexts = self.decoding.contexts.iter().copied();
+        let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
+        let config = self.dense.config();
+        let positions = longest.max(config.n_positions);
+        self.engine(peer.id(), || {
+            peer.start(self.python.as_deref(), config, positions, &self.place)
+        })
+    }
+
+    fn engine(
+        &self,
+        name: &'static str,
+        start: impl FnOnce() -> Result<Baseline, String>,
+    ) -> Result<Rc<Baseline>, String> {
+        let mut all = self.engines.0.borrow_mut();
+        all.entry(name)
+            .or_insert_with(|| start().map(Rc::new))
+            .clone()
+    }
+
+    /// What engines keep weights in: f32, and what was asked for of our own.
+    fn types(&self) -> Vec<ProductType> {
+        let mut all = vec![ProductType::F32];
+        let packed = self.weights.iter().flatten().copied();
+        all.extend(packed.filter(|products| *products != ProductType::F32));
+        all
+    }
+
     fn accuracy(&self, length: usize) -> Result<Vec<Series>, ReportError> {
         let scope = Scope::Accuracy.id();
         let ids = random(SEED, 0, self.dense.config().vocab_size, length);
         let mut all = Vec::new();
-        for arm in &self.arms {
-            (self.progress)(&format!("accuracy, {length} tokens: {}", arm.id));
-            let mut series = Series::new(scope, &arm.id, length, RELATIVE);
+        for row in self.rows(&self.arms) {
+            (self.progress)(&format!("accuracy, {length} tokens: {}", row.id));
+            let mut series = Series::new(scope, &row.id, length, RELATIVE);
             series.push(match &self.processor {
                 None => Err("no processor to compare with was compiled in".to_owned()),
                 Some(_) if length > accuracy::LONGEST => Err(too_long_to_check()),
                 Some(processor) => {
-                    let exact = self.exact(arm)?.to_device(processor);
-                    let model = self.model(arm)?;
+                    let exact = self.exact(row.arm)?.to_device(processor);
+                    let model = self.model(&row)?;
                     accuracy::logits(&exact, &ids).and_then(|reference| {
                         let found = accuracy::logits(&model, &ids)?;
                         Ok(accuracy::error(&found, &reference))
@@ -315,18 +434,22 @@ impl Contest<'_> {
 
     fn memory(&self, length: usize) -> Vec<Series> {
         let mut all = Vec::new();
-        for arm in &self.arms {
-            let mut series = Series::new(Scope::Memory.id(), &arm.id, length, BYTES);
+        for row in self.rows(&self.arms) {
+            let mut series = Series::new(Scope::Memory.id(), &row.id, length, BYTES);
+            let mut worker = self.memory.clone();
+            let packed = row.weights.map(|products| ["--weights", products.name()]);
+            let packed = packed.into_iter().flatten().map(str::to_owned);
+            worker.arguments.extend(packed);
             let cell = Cell {
-                arm: arm.config.clone(),
+                arm: row.arm.config.clone(),
                 seed: SEED,
                 length,
                 extension: self.extension(),
                 pass: Pass::Forward,
             };
             for _ in 0..self.processes() {
-                (self.progress)(&format!("memory, {length} tokens: {}", arm.id));
-                let peak = self.memory.measure(&cell, None);
+                (self.progress)(&format!("memory, {length} tokens: {}", row.id));
+                let peak = worker.measure(&cell, None);
                 series.push(peak.map(|peak| peak.growth as f64));
             }
             all.push(series);
@@ -353,8 +476,18 @@ impl Contest<'_> {
             let python = self.python.clone();
             python.unwrap_or_else(|| "python3".into())
         });
-        self.first_token
-            .measure(&self.dense, python.as_deref(), self.runs, self.progress)
+        let engines = self.peers.iter().flat_map(|&peer| {
+            let baseline = self.peer(peer);
+            let of = move |products| (peer.row(products), products, baseline.clone());
+            self.types().into_iter().map(of)
+        });
+        self.first_token.measure(
+            &self.dense,
+            python.as_deref(),
+            &engines.collect::<Vec<_>>(),
+            self.runs,
+            self.progress,
+        )
     }
 
     fn decode(&self) -> Result<Vec<Series>, ReportError> {
@@ -362,16 +495,17 @@ impl Contest<'_> {
         let vocabulary = self.dense.config().vocab_size;
         let ids = |length: usize| random(SEED, 0, vocabulary, length);
         let (mut players, mut long) = (Vec::new(), Vec::new());
-        for arm in arms {
-            let model = Rc::new(self.model(arm)?);
+        for row in self.rows(arms) {
+            let model = Rc::new(self.model(&row)?);
             players.extend(contexts.iter().map(|&context| Player {
-                who: arm.id.clone(),
+                who: row.id.clone(),
                 context,
                 run: decode::ours(model.clone(), ids(context)),
             }));
-            if !contexts.contains(&decode::LONGEST) {
-                (self.progress)(&format!("cache of {} tokens: {}", decode::LONGEST, arm.id));
-                long.push(decode::long_cache(&arm.id, &model, &ids(decode::LONGEST)));
+            // What is kept of a text does not depend on what linear layers multiply.
+            if self.weights.first() == Some(&row.weights) && !contexts.contains(&decode::LONGEST) {
+                (self.progress)(&format!("cache of {} tokens: {}", decode::LONGEST, row.id));
+                long.push(decode::long_cache(&row.id, &model, &ids(decode::LONGEST)));
             }
         }
         if self.torch {
@@ -381,6 +515,24 @@ impl Contest<'_> {
                 context,
                 run: decode::torch(baseline.clone(), context),
             }));
+        }
+        if self.torch_in_bf16() {
+            let baseline = self.torch_bf16();
+            players.extend(contexts.iter().map(|&context| Player {
+                who: TORCH_BF16.to_owned(),
+                context,
+                run: decode::torch(baseline.clone(), context),
+            }));
+        }
+        for &peer in &self.peers {
+            let baseline = self.peer(peer);
+            for products in self.types() {
+                players.extend(contexts.iter().map(|&context| Player {
+                    who: peer.row(products),
+                    context,
+                    run: decode::engine(baseline.clone(), products, context),
+                }));
+            }
         }
         let mut all = decode::rounds(&players, self.runs, self.progress);
         all.append(&mut long);
@@ -404,13 +556,17 @@ impl Contest<'_> {
         Ok(self.rounds(Scope::Training, training::WINDOW, all))
     }
 
-    fn profile(&self, length: usize) -> Result<Vec<Series>, ReportError> {
+    fn profile(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
         let ids = random(SEED, 0, self.dense.config().vocab_size, length);
         let mut all = Vec::new();
-        for arm in &self.arms {
-            (self.progress)(&format!("profile, {length} tokens: {}", arm.id));
-            let run = model_run(self.model(arm)?, &ids);
-            all.extend(super::profile::series(&arm.id, length, self.runs, run));
+        for row in self.rows(&self.arms) {
+            (self.progress)(&format!("{}, {length} tokens: {}", scope.id(), row.id));
+            let model = self.model(&row)?;
+            let (run, runs) = match scope {
+                Scope::TokenProfile => (decode::token_run(model, &ids), self.runs * TOKENS),
+                _ => (model_run(model, &ids), self.runs),
+            };
+            all.extend(profile::series(scope, &row.id, length, runs, run));
         }
         Ok(all)
     }

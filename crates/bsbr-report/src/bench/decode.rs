@@ -1,15 +1,17 @@
 //! Decoding: the time of a token after contexts of several lengths, the time to read them, and the
 //! size of the cache.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::{Gpt2, ProductType};
 
 use crate::bench::Scope;
 use crate::bench::contest::{SLOW_RUNS, SLOW_SECONDS};
 use crate::bench::record::{BYTES, SECONDS, Series};
 use crate::reading::{PIECE, cache_bytes, likeliest, read, read_on};
+use crate::rounds::Run as Seconds;
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
 
@@ -44,7 +46,8 @@ pub struct Decoding {
 pub(super) struct Decoded {
     pub token: f64,
     pub prefill: f64,
-    pub cache: f64,
+    /// `None` where that is not told.
+    pub cache: Option<f64>,
 }
 
 /// Reads a context and generates after it.
@@ -72,7 +75,7 @@ pub(super) fn ours<'a>(model: Rc<Gpt2>, ids: Vec<u32>) -> Run<'a> {
         Ok(Decoded {
             token: start.elapsed().as_secs_f64() / GENERATED as f64,
             prefill,
-            cache: kept,
+            cache: Some(kept),
         })
     })
 }
@@ -84,10 +87,39 @@ pub(super) fn torch<'a>(baseline: Result<Rc<Baseline>, String>, context: usize) 
         let ask = |scope, number| baseline.measure(Kind::Sdpa, scope, number);
         Ok(Decoded {
             prefill: ask("read", context)?,
-            cache: ask("cache", 0)?,
+            cache: Some(ask("cache", 0)?),
             token: ask("generate", GENERATED)?,
         })
     })
+}
+
+/// A run of another engine's.
+pub(super) fn engine<'a>(
+    baseline: Result<Rc<Baseline>, String>,
+    products: ProductType,
+    context: usize,
+) -> Run<'a> {
+    Box::new(move || {
+        let baseline = baseline.clone()?;
+        let ask = |scope, number| baseline.ask(products.name(), scope, number);
+        Ok(Decoded {
+            prefill: ask("read", context)?,
+            cache: None,
+            token: ask("generate", GENERATED)?,
+        })
+    })
+}
+
+/// A token after those before it, the likeliest; each run is one more.
+pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Seconds<'a>, String> {
+    let (cache, logits) = read(&model, ids, PIECE)?;
+    let state = RefCell::new((cache, likeliest(logits)?));
+    Ok(Box::new(move || {
+        let (cache, next) = &mut *state.borrow_mut();
+        let start = Instant::now();
+        *next = likeliest(read_on(&model, *next, cache)?)?;
+        Ok(start.elapsed().as_secs_f64())
+    }))
 }
 
 /// The size of a model's cache of a long text.
@@ -141,7 +173,8 @@ fn push([token, prefill, cache]: &mut [Series; 3], found: Result<Decoded, String
     let one = |of: fn(&Decoded) -> f64| found.as_ref().map(of).map_err(Clone::clone);
     token.push(one(|found| found.token));
     prefill.push(one(|found| found.prefill));
-    cache.push(one(|found| found.cache));
+    let kept = found.as_ref().map_err(Clone::clone);
+    cache.push(kept.and_then(|found| found.cache.ok_or_else(|| "not told".to_owned())));
 }
 
 fn part(who: &str, context: usize, part: &str, unit: &str) -> Series {
@@ -153,8 +186,6 @@ fn part(who: &str, context: usize, part: &str, unit: &str) -> Series {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use bsbr_gpt2::{Gpt2Config, PositionExtension};
     use burn::tensor::Device;
 
@@ -184,7 +215,7 @@ mod tests {
                         _ => Ok(Decoded {
                             token: 0.5,
                             prefill: 2.0,
-                            cache: 64.0,
+                            cache: Some(64.0),
                         }),
                     }
                 }),
@@ -216,14 +247,31 @@ mod tests {
         let found = ours(model(), ids.clone())().unwrap();
         assert!(found.token > 0.0 && found.prefill > 0.0);
         // Keys and values of two layers, 16 dimensions each.
-        assert_eq!(found.cache, (2 * 2 * 16 * 40 * 4) as f64);
+        assert_eq!(found.cache, Some((2 * 2 * 16 * 40 * 4) as f64));
         let series = long_cache("dense", &model(), &ids);
-        assert_eq!((series.samples, series.length), (vec![found.cache], 40));
+        assert_eq!(series.samples, [(2 * 2 * 16 * 40 * 4) as f64]);
+        assert_eq!(series.length, 40);
+    }
+
+    #[test]
+    fn each_run_of_a_profile_is_one_token_more() {
+        let model = Rc::unwrap_or_clone(model());
+        let run = token_run(model, &[1, 2, 3]).unwrap();
+        let series = crate::bench::profile::series(Scope::TokenProfile, "dense", 3, 4, Ok(run));
+        let parts: Vec<&str> = series.iter().map(|one| one.part.as_str()).collect();
+        // Of the step itself, which is taken on another thread.
+        assert!(
+            parts.contains(&"qkv") && parts.contains(&"attention"),
+            "{parts:?}"
+        );
+        assert!(series.iter().all(|one| one.samples.len() == 4));
     }
 
     #[test]
     fn without_pytorch_there_is_a_reason() {
         let run = torch(Err("no torch".to_owned()), 8);
         assert_eq!(run(), Err("no torch".to_owned()));
+        let run = engine(Err("no engine".to_owned()), ProductType::Int8, 8);
+        assert_eq!(run(), Err("no engine".to_owned()));
     }
 }

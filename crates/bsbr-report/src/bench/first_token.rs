@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Instant;
 
 use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
-use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_gpt2::{Gpt2, ProductType, TokenBatch};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use crate::bench::record::{BYTES, SECONDS, Series};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::status;
 use crate::reading::likeliest;
-use crate::torch::{FIRST_TOKEN, Kind};
+use crate::torch::{Baseline, FIRST_TOKEN, Kind};
 
 /// Tokens of the prompt.
 pub const PROMPT: usize = 128;
@@ -74,6 +75,9 @@ fn first(model: &Gpt2, ids: &[u32]) -> Result<u32, String> {
     likeliest(model.last_logits(hidden))
 }
 
+/// Another engine with weights in a type: its row, the type and its process.
+pub(super) type Engine = (String, ProductType, Result<Rc<Baseline>, String>);
+
 /// The folder of checkpoints, and the command of processes that open them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstToken {
@@ -83,10 +87,12 @@ pub struct FirstToken {
     pub program: PathBuf,
     /// Its arguments, before the folder of a model.
     pub arguments: Vec<String>,
+    /// Whether a checkpoint with linear layers in 8 bits is one of them.
+    pub int8: bool,
 }
 
 impl FirstToken {
-    /// Saves the model in both types, and times fresh processes that open it, round by round.
+    /// Saves the model in each type, and times fresh processes that open it, round by round.
     ///
     /// # Errors
     ///
@@ -95,29 +101,40 @@ impl FirstToken {
         &self,
         dense: &Gpt2,
         python: Option<&Path>,
+        engines: &[Engine],
         runs: u64,
         progress: &dyn Fn(&str),
     ) -> Result<Vec<Series>, ReportError> {
         let mut contestants: Vec<(String, Command)> = Vec::new();
         let mut all = Vec::new();
-        for (name, dtype) in [("f32", FloatType::F32), ("f16", FloatType::F16)] {
+        let floats = [
+            ("f32", FloatType::F32, false),
+            ("f16", FloatType::F16, false),
+        ];
+        let int8 = self.int8.then_some(("int8", FloatType::F16, true));
+        for (name, dtype, int8) in floats.into_iter().chain(int8) {
             let folder = self.folder.join(name);
             let options = SaveOptions {
                 dtype,
+                int8,
                 ..SaveOptions::default()
             };
             save_model(dense, &folder, &options)?;
             let mut ours = Command::new(&self.program);
             ours.args(&self.arguments).arg(&folder);
             contestants.push((format!("dense, {name}"), ours));
-            if let Some(python) = python {
+            // `transformers` does not read 8 bits.
+            if let Some(python) = python.filter(|_| !int8) {
                 let mut torch = Command::new(python);
                 torch.args(["-c", FIRST_TOKEN]).arg(&folder);
                 torch.arg(PROMPT.to_string());
                 torch.arg(rayon::current_num_threads().to_string());
                 contestants.push((format!("{}, {name}", Kind::Sdpa.id()), torch));
             }
-            let file = std::fs::metadata(folder.join("model.safetensors"));
+            let file = std::fs::metadata(folder.join(match int8 {
+                false => "model.safetensors",
+                true => "model-int8.safetensors",
+            }));
             for (who, _) in contestants.iter().filter(|(who, _)| who.ends_with(name)) {
                 let mut bytes = part(who, FILE, BYTES);
                 bytes.push(match &file {
@@ -134,6 +151,18 @@ impl FirstToken {
                     .map(|(name, unit)| part(who, name, unit))
             })
             .collect();
+        let mut asked: Vec<Series> = engines
+            .iter()
+            .map(|(who, ..)| part(who, LOADED, SECONDS))
+            .collect();
+        let ask = |(_, products, process): &Engine, scope, number| {
+            process.clone()?.ask(products.name(), scope, number)
+        };
+        for engine in engines {
+            let mut bytes = part(&engine.0, FILE, BYTES);
+            bytes.push(ask(engine, "file", 0));
+            all.push(bytes);
+        }
         // The first round loads the files into the system's cache.
         for round in 0..=runs {
             for turn in 0..contestants.len() {
@@ -150,8 +179,15 @@ impl FirstToken {
                     peak.push(one(|(_, found)| found.peak as f64).map_err(Clone::clone));
                 }
             }
+            for (engine, series) in engines.iter().zip(&mut asked) {
+                progress(&format!("first token: {}", engine.0));
+                let found = ask(engine, "first", PROMPT);
+                if round > 0 || found.is_err() {
+                    series.push(found);
+                }
+            }
         }
-        all.extend(timed.into_iter().flatten());
+        all.extend(timed.into_iter().flatten().chain(asked));
         Ok(all)
     }
 }

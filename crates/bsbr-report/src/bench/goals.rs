@@ -1,5 +1,6 @@
 //! The performance goals, and their results.
 
+use crate::bench::contest::TORCH_BF16;
 use crate::bench::decode::{self, CACHE, PREFILL, TOKEN};
 use crate::bench::over_floor::{config, over_floor, share_of_rate};
 use crate::bench::record::Series;
@@ -35,7 +36,7 @@ pub(super) const DEFAULT: &str = "lookups";
 /// The default arm with far keys and values in 4 bits.
 const IN_FOUR_BITS: &str = "lookups-4bit";
 
-const GOALS: [Goal; 17] = [
+const GOALS: [Goal; 22] = [
     Goal {
         text: "dense forward pass ÷ PyTorch's with SDPA, at every length",
         bound: Bound::AtMost,
@@ -185,6 +186,36 @@ const GOALS: [Goal; 17] = [
         limit: 0.2,
         cases: |measured| long_cache(measured, IN_FOUR_BITS),
     },
+    Goal {
+        text: "a token in 8 bits ÷ one of CTranslate2 in 8 bits",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| decoding(measured, TOKEN, ["dense, int8", "ctranslate2, int8"]),
+    },
+    Goal {
+        text: "a token in f32 ÷ one of CTranslate2 in f32",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| decoding(measured, TOKEN, ["dense, f32", "ctranslate2"]),
+    },
+    Goal {
+        text: "reading in 8 bits ÷ CTranslate2 in 8 bits",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| decoding(measured, PREFILL, ["dense, int8", "ctranslate2, int8"]),
+    },
+    Goal {
+        text: "reading in bf16 ÷ PyTorch in bf16",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| decoding(measured, PREFILL, ["dense, bf16", TORCH_BF16]),
+    },
+    Goal {
+        text: "reading in f32, packed ÷ PyTorch with SDPA",
+        bound: Bound::AtMost,
+        limit: 1.0,
+        cases: |measured| decoding(measured, PREFILL, ["dense, f32", SDPA]),
+    },
 ];
 
 /// Ratios of two contestants in one round, at some lengths.
@@ -205,6 +236,13 @@ fn long_cache(measured: &Measured, arm: &str) -> Cases {
         kept.samples.iter().map(|kept| kept / dense).collect()
     });
     vec![(format!("{length} tokens"), found.unwrap_or_default())]
+}
+
+/// A ratio of decoding after each context.
+fn decoding(measured: &Measured, part: &str, pair: [&str; 2]) -> Cases {
+    by_length(measured, Scope::Decode, 0, |length| {
+        measured.ratio(Scope::Decode, pair, part, length)
+    })
 }
 
 fn by_length(

@@ -22,6 +22,6 @@ pub mod table;
 pub mod tables;
 pub mod training;
 
-pub use contest::{Contest, Scope, Timer};
+pub use contest::{Contest, Engines, Packed, Scope, Timer};
 pub use place::Place;
 pub use record::{BenchRecord, Series};

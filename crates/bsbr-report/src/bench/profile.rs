@@ -71,6 +71,7 @@ impl Subscriber for Stopwatch {
 
 /// Seconds per part in `runs` runs of a pass, after one untimed run.
 pub(super) fn series(
+    scope: Scope,
     who: &str,
     length: usize,
     runs: u64,
@@ -78,7 +79,7 @@ pub(super) fn series(
 ) -> Vec<Series> {
     let empty = |part: &str| Series {
         part: part.to_owned(),
-        ..Series::new(Scope::Profile.id(), who, length, SECONDS)
+        ..Series::new(scope.id(), who, length, SECONDS)
     };
     let run = match run.and_then(|run| run().map(|_| run)) {
         Ok(run) => run,
@@ -122,7 +123,7 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(4));
             Ok(start.elapsed().as_secs_f64())
         });
-        let all = series("dense", 7, 2, Ok(run));
+        let all = series(Scope::Profile, "dense", 7, 2, Ok(run));
         let parts: Vec<&str> = all.iter().map(|one| one.part.as_str()).collect();
         assert_eq!(parts, [REST, "waiting", WHOLE]);
         for round in 0..2 {
@@ -134,7 +135,13 @@ mod tests {
 
     #[test]
     fn a_pass_that_fails_leaves_its_reason() {
-        let all = series("dense", 7, 2, Err("no such model".to_owned()));
+        let all = series(
+            Scope::Profile,
+            "dense",
+            7,
+            2,
+            Err("no such model".to_owned()),
+        );
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].missing.as_deref(), Some("no such model"));
     }

@@ -14,10 +14,47 @@ pub fn label(who: &str) -> &str {
         "torch-eager" => "PyTorch, eager",
         "torch-sdpa, f32" => "PyTorch, f32",
         "torch-sdpa, f16" => "PyTorch, f16",
+        "torch-sdpa, bf16" => "PyTorch, bf16",
+        "ctranslate2" => "CTranslate2",
+        "ctranslate2, bf16" => "CTranslate2, bf16",
+        "ctranslate2, int8" => "CTranslate2, int8",
+        "onnxruntime" => "ONNX Runtime",
+        "onnxruntime, bf16" => "ONNX Runtime, bf16",
+        "onnxruntime, int8" => "ONNX Runtime, int8",
         machine::TORCH_MATRIX => "PyTorch's product",
         machine::MATRIX => "our product",
         other => other,
     }
+}
+
+/// Whether a row is another engine's.
+pub(super) fn is_peer(who: &str) -> bool {
+    ["torch", "ctranslate2", "onnxruntime"]
+        .iter()
+        .any(|peer| who.starts_with(peer))
+}
+
+/// What ratios of each of our own are made with: PyTorch's fused attention, its plain one for weights as
+/// they are, and engines in the type of what linear layers multiply here, which is f32 where nothing is
+/// said.
+pub(super) fn pairs<'a>(who: &[&'a str]) -> Vec<[&'a str; 2]> {
+    let ours = || who.iter().copied().filter(|who| !is_peer(who));
+    let kind = |who: &'a str| who.split_once(", ").map(|(_, kind)| kind);
+    let fits = |own: &'a str, peer: &'a str| match peer {
+        "torch-sdpa" => true,
+        "torch-eager" => kind(own).is_none(),
+        _ => kind(own).unwrap_or("f32") == kind(peer).unwrap_or("f32"),
+    };
+    let mut all = Vec::new();
+    for peer in who.iter().copied().filter(|who| is_peer(who)) {
+        all.extend(ours().filter(|own| fits(own, peer)).map(|own| [own, peer]));
+    }
+    all.extend(
+        ours()
+            .filter(|own| *own != "dense")
+            .map(|own| [own, "dense"]),
+    );
+    all
 }
 
 /// A table: title, note, and cells, with the head first.
@@ -136,6 +173,18 @@ pub(super) fn head(first: &str, others: impl IntoIterator<Item = String>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_stand_beside_engines_of_their_type() {
+        let who = ["dense", "dense, int8", "torch-sdpa", "ctranslate2, int8"];
+        let expected = [
+            ["dense", "torch-sdpa"],
+            ["dense, int8", "torch-sdpa"],
+            ["dense, int8", "ctranslate2, int8"],
+            ["dense, int8", "dense"],
+        ];
+        assert_eq!(pairs(&who), expected);
+    }
 
     #[test]
     fn columns_are_aligned_and_numbers_short() {

@@ -34,9 +34,14 @@ pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
             "Device",
             each(&|r| {
                 let plural = if r.run.threads == 1 { "" } else { "s" };
+                let packed = r.identity.weights.as_ref();
+                let packed = packed.map(|of| format!(", products in {of}"));
                 format!(
-                    "{}, {}, {} thread{plural}",
-                    r.identity.device, r.identity.dtype, r.run.threads
+                    "{}, {}{}, {} thread{plural}",
+                    r.identity.device,
+                    r.identity.dtype,
+                    packed.unwrap_or_default(),
+                    r.run.threads
                 )
             }),
         ),

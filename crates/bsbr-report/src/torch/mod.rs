@@ -87,7 +87,6 @@ impl Baseline {
         place: &Place,
     ) -> Result<Self, String> {
         let [device, dtype] = place.in_torch()?;
-        let python = python.unwrap_or(Path::new("python3"));
         let shape = serde_json::json!({
             "n_layer": config.n_layer,
             "n_head": config.n_head,
@@ -98,9 +97,26 @@ impl Baseline {
             "dtype": dtype,
             "threads": rayon::current_num_threads(),
         });
+        Self::run(python, SCRIPT, &shape, config.n_head, UNFIT)
+    }
+
+    /// Starts a script that says `ready` and then answers one request a line; `unfit` is said where
+    /// it ends before.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, as a table should say it.
+    pub(crate) fn run(
+        python: Option<&Path>,
+        script: &str,
+        shape: &serde_json::Value,
+        heads: usize,
+        unfit: &str,
+    ) -> Result<Self, String> {
+        let python = python.unwrap_or(Path::new("python3"));
         let name = python.display();
         let mut child = Command::new(python)
-            .args(["-c", SCRIPT, &shape.to_string()])
+            .args(["-c", script, &shape.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -110,12 +126,12 @@ impl Baseline {
             return Err(format!("{name} has no standard streams"));
         };
         let new = Self {
-            heads: config.n_head,
+            heads,
             child: RefCell::new(child),
             requests: RefCell::new(Some(requests)),
             answers: RefCell::new(BufReader::new(answers)),
         };
-        match new.read(|_| UNFIT.to_owned())?.as_str() {
+        match new.read(|_| unfit.to_owned())?.as_str() {
             "ready" => Ok(new),
             other => Err(format!("{name}: {other}")),
         }
@@ -130,7 +146,16 @@ impl Baseline {
         if kind == Kind::Eager {
             affordable(self.heads, length)?;
         }
-        let line = format!("{} {scope} {length}\n", kind.word());
+        self.ask(kind.word(), scope, length)
+    }
+
+    /// What the process answers to a request of three words: a number.
+    ///
+    /// # Errors
+    ///
+    /// What the process said instead.
+    pub(crate) fn ask(&self, whose: &str, scope: &str, number: usize) -> Result<f64, String> {
+        let line = format!("{whose} {scope} {number}\n");
         if let Some(requests) = self.requests.borrow_mut().as_mut() {
             requests
                 .write_all(line.as_bytes())

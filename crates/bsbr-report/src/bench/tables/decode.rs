@@ -6,7 +6,7 @@ use crate::bench::contest::WINDOW;
 use crate::bench::decode::{CACHE, CONTEXTS, GENERATED, PREFILL, TOKEN};
 use crate::bench::over_floor::config;
 use crate::bench::select::Measured;
-use crate::bench::table::{NOTHING, Table, digits, head, label, median, ratio, series};
+use crate::bench::table::{NOTHING, Table, digits, head, label, median, pairs, ratio, series};
 use crate::bench::tables::MIB;
 use crate::bench::{Scope, goals};
 use crate::reading::PIECE;
@@ -122,13 +122,7 @@ fn ratios(measured: &Measured, part: &str) -> Table {
     let who = measured.who(SCOPE);
     let contexts = contexts(measured, part);
     let shortest = contexts.first().copied().unwrap_or_default();
-    let ours = || who.iter().copied().filter(|who| !who.starts_with("torch"));
-    let mut pairs: Vec<[&str; 2]> = Vec::new();
-    if who.contains(&"torch-sdpa") {
-        pairs.extend(ours().map(|own| [own, "torch-sdpa"]));
-    }
-    let others = ours().filter(|own| *own != "dense");
-    pairs.extend(others.map(|own| [own, "dense"]));
+    let pairs = pairs(&who);
     // The dependence on the context is shown only for tokens.
     let grown: &[&str] = if part == TOKEN { &who } else { &[] };
     let columns = pairs

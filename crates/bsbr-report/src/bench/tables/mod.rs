@@ -28,7 +28,20 @@ pub fn tables(measured: &Measured) -> Vec<Table> {
     all.extend(memory(measured));
     all.extend(first_tokens(measured));
     all.extend(training_step(measured));
-    all.extend(profiles(measured));
+    for (scope, title, of) in [
+        (
+            Scope::Profile,
+            "Where the time goes",
+            "of each part of a forward pass",
+        ),
+        (
+            Scope::TokenProfile,
+            "Where the time of a token goes",
+            "of each part of one token after a context",
+        ),
+    ] {
+        all.extend(profiles(measured, scope, title, of));
+    }
     all
 }
 
@@ -146,8 +159,7 @@ fn training_step(measured: &Measured) -> Option<Table> {
     })
 }
 
-fn profiles(measured: &Measured) -> Vec<Table> {
-    let scope = Scope::Profile;
+fn profiles(measured: &Measured, scope: Scope, title: &str, of: &str) -> Vec<Table> {
     let lengths = measured.lengths(scope);
     let mut all = Vec::new();
     for who in measured.who(scope) {
@@ -176,11 +188,8 @@ fn profiles(measured: &Measured) -> Vec<Table> {
             rows.push(head(part, cells));
         }
         all.push(Table {
-            title: format!("Where the time goes: {who}"),
-            note:
-                "Milliseconds of each part of a forward pass, all layers together, and its share; \
-                   medians."
-                    .to_owned(),
+            title: format!("{title}: {who}"),
+            note: format!("Milliseconds {of}, all layers together, and its share; medians."),
             rows,
         });
     }

@@ -5,7 +5,9 @@ use crate::bench::over_floor::{
     attention, config, counted, over_floor, over_own_floor, place, share_of_rate,
 };
 use crate::bench::select::Measured;
-use crate::bench::table::{NOTHING, Table, digits, head, label, median, ratio, series};
+use crate::bench::table::{
+    NOTHING, Table, digits, head, is_peer, label, median, pairs, ratio, series,
+};
 use crate::bench::{Scope, machine};
 
 /// The time of each contestant at each length, with the machine's rates and
@@ -82,19 +84,8 @@ pub(super) fn times(measured: &Measured, scope: Scope, title: &str) -> Table {
 /// The ratio of each contestant to PyTorch, dense attention and the floors.
 pub(super) fn ratios(measured: &Measured, scope: Scope, title: &str) -> Table {
     let who = measured.who(scope);
-    let ours: Vec<&str> = who
-        .iter()
-        .copied()
-        .filter(|who| !who.starts_with("torch"))
-        .collect();
-    let mut pairs: Vec<[&str; 2]> = Vec::new();
-    for other in ["torch-sdpa", "torch-eager"] {
-        if who.contains(&other) {
-            pairs.extend(ours.iter().map(|own| [*own, other]));
-        }
-    }
-    let others = ours.iter().filter(|own| **own != "dense");
-    pairs.extend(others.map(|own| [*own, "dense"]));
+    let ours: Vec<&str> = who.iter().copied().filter(|who| !is_peer(who)).collect();
+    let pairs = pairs(&who);
     let mut columns: Vec<String> = pairs
         .iter()
         .map(|[upper, lower]| format!("{} ÷ {}", label(upper), label(lower)))

@@ -153,10 +153,13 @@ fn why(output: &Output, limit_mib: Option<u64>) -> String {
 /// Why the measurement failed, in words.
 pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
     let vocabulary = dense.config().vocab_size;
-    let model = bsbr_convert::convert(dense, &ConversionPlan::uniform(cell.arm.clone()))
+    let plan = ConversionPlan::uniform(cell.arm.clone());
+    let model = bsbr_convert::convert(dense.clone(), &plan)
         .map_err(|error| error.to_string())?
+        .with_packed_weights_of(&dense)
         .with_position_extension(cell.extension)
         .map_err(|error| error.to_string())?;
+    drop(dense);
     let ids = |length: usize| random(cell.seed, 0, vocabulary, length);
     match cell.pass {
         Pass::Forward => watched(cell.length, |length| forward(&model, &ids(length))),

@@ -214,7 +214,10 @@ impl Recovery {
         let get = |epochs: u64| -> Result<Result<Gpt2, String>, ReportError> {
             Ok(match epochs {
                 0 => lab.model(arm, self.spec.method.seed),
-                _ => self.tune(arm, epochs, lab)?.and_then(|tuned| tuned.model()),
+                _ => self.tune(arm, epochs, lab)?.and_then(|tuned| {
+                    let packed = lab.packed(tuned.model()?);
+                    packed.map_err(|error| error.to_string())
+                }),
             })
         };
         let mut models: Vec<Named> = Vec::new();

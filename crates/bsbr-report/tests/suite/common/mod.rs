@@ -74,6 +74,7 @@ pub fn record(spec: &Spec, unit: &str, measurements: Vec<Measurement>, samples: 
             data: "1".repeat(64),
             device: "flex".to_owned(),
             dtype: "f32".to_owned(),
+            weights: None,
         },
         method: spec.method.clone(),
         model: ModelInfo {
