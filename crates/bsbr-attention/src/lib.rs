@@ -29,6 +29,9 @@ mod rows;
 mod tuning;
 mod weights;
 
+/// Burn, in the version whose tensors and devices this crate takes and gives.
+pub use burn;
+
 pub use attention::{Attention, AttentionInput, HeadShape};
 pub use cache::Cache;
 pub use calibrate::Calibration;

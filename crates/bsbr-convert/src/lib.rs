@@ -23,6 +23,9 @@ mod safetensors_file;
 mod save;
 mod unique;
 
+/// Burn, in the version whose tensors and devices this crate takes and gives.
+pub use burn;
+
 pub use bsbr_attention::ArmConfig;
 pub use cache_file::{CacheFileError, CacheOwner, ReadText, load_cache, save_cache};
 pub use calibrate::{calibrate, uncalibrated_layers};

@@ -16,6 +16,9 @@ mod packing;
 mod position;
 mod spans;
 
+/// Burn, in the version whose tensors and devices this crate takes and gives.
+pub use burn;
+
 pub use batch::TokenBatch;
 pub use block::{Block, Gpt2Attention, Mlp};
 pub use bsbr_kernels::{Int8Weight, ProductType};

@@ -20,6 +20,9 @@ mod packed_attention;
 mod packed_linear;
 mod workers;
 
+/// Burn, in the version whose tensors and devices this crate takes and gives.
+pub use burn;
+
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
 #[cfg(feature = "flex")]
