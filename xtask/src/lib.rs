@@ -29,6 +29,7 @@ enum Command {
     Bench(commands::bench::Args),
     Completions(commands::completions::Args),
     Convert(commands::convert::Args),
+    Evaluate(commands::evaluate::Args),
     Finetune(commands::finetune::Args),
     #[command(hide = true)]
     FirstToken(commands::first_token::Args),
@@ -70,6 +71,7 @@ pub fn main(name: &'static str) -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Completions(args) => commands::completions::run(args),
         Command::Convert(args) => commands::convert::run(args),
+        Command::Evaluate(args) => commands::evaluate::run(args),
         Command::Finetune(args) => commands::finetune::run(args),
         Command::FirstToken(args) => commands::first_token::run(args),
         Command::Generate(args) => commands::generate::run(args),
@@ -134,7 +136,14 @@ mod tests {
     #[test]
     fn the_long_help_of_a_command_says_more_than_the_short_one() {
         let cli = cli("bsbr");
-        for name in ["bench", "judge", "logits", "pretrain", "reproduce"] {
+        for name in [
+            "bench",
+            "evaluate",
+            "judge",
+            "logits",
+            "pretrain",
+            "reproduce",
+        ] {
             let command = cli.find_subcommand(name).unwrap();
             let [short, long] = [command.get_about(), command.get_long_about()]
                 .map(|help| help.map(ToString::to_string).unwrap_or_default());

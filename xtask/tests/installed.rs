@@ -1,8 +1,12 @@
 //! `bsbr` as it is installed: it runs anywhere, and calls itself by its name.
 #![allow(clippy::unwrap_used)]
 
+mod tiny;
+
 use std::path::Path;
 use std::process::Command;
+
+use serde_json::Value;
 
 /// Whether the program ended well in `folder`, and what it said.
 fn bsbr(folder: &Path, args: &[&str]) -> (bool, String) {
@@ -60,4 +64,76 @@ fn shells_and_manuals_know_its_commands() {
     assert!(well && said.contains("pages/bsbr-convert.1"), "{said}");
     let page = std::fs::read_to_string(folder.path().join("pages/bsbr-convert.1")).unwrap();
     assert!(page.contains("bsbr convert"), "{page}");
+}
+
+#[test]
+fn dense_converted_and_tuned_are_shown_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    tiny::model(&folder.join("model"));
+    let run = |line: &str| bsbr(folder, &line.split(' ').collect::<Vec<_>>());
+    let ran = |line: &str| {
+        let (well, said) = run(line);
+        assert!(well, "{line}: {said}");
+        said
+    };
+    let arm = "local:chunk_size=16";
+    ran(&format!(
+        "convert --model model --arm {arm} --out converted"
+    ));
+    let said = ran(&format!(
+        "finetune --model model --arm {arm} --windows 4 --window 64 --lr 3e-3 --out tuned"
+    ));
+    assert!(
+        said.contains("epoch 1 of 1, step 1/1") && said.contains(" s left"),
+        "{said}"
+    );
+    let record = std::fs::read_to_string(folder.join("tuned/finetuning.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    let sides = ["dense", "converted", "tuned"];
+    for (side, name) in record["sides"].as_array().unwrap().iter().zip(sides) {
+        assert_eq!(side["name"], name);
+        assert!(side["perplexity"].as_f64().unwrap() > 1.0);
+    }
+    assert_eq!(record["sides"][0]["top1"], 1.0);
+    assert!(
+        record["command"]
+            .as_str()
+            .unwrap()
+            .starts_with("bsbr finetune")
+    );
+    let card = std::fs::read_to_string(folder.join("tuned/README.md")).unwrap();
+    assert!(
+        card.contains("| converted |") && card.contains("| tuned "),
+        "{card}"
+    );
+
+    let line = "evaluate --model converted,tuned --base model --only qa --quick";
+    let said = ran(&format!("{line} --json"));
+    // What the command says on its way follows.
+    let mut found = serde_json::Deserializer::from_str(&said).into_iter::<Value>();
+    let found = found.next().unwrap().unwrap();
+    let names = ["model (base)", "converted", "tuned"];
+    for (model, name) in found["models"].as_array().unwrap().iter().zip(names) {
+        assert_eq!(model["name"], name);
+        assert!(
+            model["measured"]["right answers"]["value"].is_number(),
+            "{said}"
+        );
+    }
+    // What is recorded is shown again.
+    assert!(ran(line).contains("| right answers"));
+    let (well, said) = run("evaluate --model converted --base ../no/such/folder");
+    assert!(!well && said.contains("no/such/folder"), "{said}");
+    let (well, said) = bsbr(
+        folder,
+        &[
+            "evaluate",
+            "--model",
+            "converted",
+            "--base",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/bundled"),
+        ],
+    );
+    assert!(!well && said.contains("its tokenizer is another"), "{said}");
 }

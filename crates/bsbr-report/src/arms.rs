@@ -10,27 +10,61 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::compare::host;
 use crate::error::ReportError;
 
-/// Loads a model folder, with weights in f32 whatever their stored type.
+/// Loads a model folder with its own arms, with weights in f32 whatever their stored type.
 ///
 /// # Errors
 ///
-/// [`ReportError::Load`] if the folder is invalid; [`ReportError::NotDense`] if it contains a
-/// converted model.
-pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
+/// [`ReportError::Load`] if the folder is invalid.
+pub fn load(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
     let options = LoadOptions {
         // Records name the type of the measurement.
         dtype: Some(FloatType::F32),
         ..LoadOptions::on(device)
     };
-    let model = load_model(folder, &options)?.model;
+    Ok(load_model(folder, &options)?.model)
+}
+
+/// As [`load`], with dense attention in every layer.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
+    dense_form(load(folder, device)?)
+}
+
+/// The arm of each layer.
+pub fn of_layers(model: &Gpt2) -> Vec<ArmConfig> {
     let config = model.config();
-    match (0..config.n_layer).find(|&layer| config.arm(layer) != ArmConfig::DENSE) {
-        None => Ok(model),
-        Some(layer) => Err(ReportError::NotDense {
-            path: folder.to_owned(),
-            layer,
-            arm: config.arm(layer).name(),
-        }),
+    (0..config.n_layer).map(|layer| config.arm(layer)).collect()
+}
+
+/// Arms by layer, as in `0-2: moments, 3: dense`; one alone where all layers have it.
+pub fn by_layer(arms: &[ArmConfig]) -> String {
+    let mut groups: Vec<(usize, usize, &ArmConfig)> = Vec::new();
+    for (layer, arm) in arms.iter().enumerate() {
+        match groups.last_mut() {
+            Some((_, last, known)) if *known == arm => *last = layer,
+            _ => groups.push((layer, layer, arm)),
+        }
+    }
+    let words = groups.iter().map(|(first, last, arm)| match groups.len() {
+        1 => arm.to_string(),
+        _ if first == last => format!("{first}: {arm}"),
+        _ => format!("{first}-{last}: {arm}"),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// The same weights with dense attention in every layer.
+///
+/// # Errors
+///
+/// [`ReportError::Convert`], which dense attention gives no reason for.
+pub fn dense_form(model: Gpt2) -> Result<Gpt2, ReportError> {
+    match of_layers(&model).iter().all(|arm| *arm == ArmConfig::DENSE) {
+        true => Ok(model),
+        false => convert(&model, &ArmConfig::DENSE, &[]),
     }
 }
 

@@ -121,15 +121,28 @@ pub enum ReportError {
     /// A model that cannot be loaded.
     #[error(transparent)]
     Load(#[from] bsbr_convert::LoadError),
-    /// A model that cannot be the reference, because some of its layers are not dense.
-    #[error("{path}: layer {layer} is {arm}, but the arms are made here; give the dense model")]
-    NotDense {
-        /// The folder.
-        path: PathBuf,
-        /// The first layer that is not dense.
-        layer: usize,
-        /// Its arm.
-        arm: &'static str,
+    /// A model whose layers have several arms, where one is compared with others.
+    #[error(
+        "{name}: its layers have several arms ({arms}), and each row of these experiments has one; \
+         `evaluate` compares such a model"
+    )]
+    SeveralArms {
+        /// The model.
+        name: String,
+        /// The arms, by layer.
+        arms: String,
+    },
+    /// A model that cannot be compared with the base.
+    #[error("{name}: its {what} is {found}, but that of the base is {expected}; evaluate it apart")]
+    Unlike {
+        /// The model.
+        name: String,
+        /// What differs.
+        what: &'static str,
+        /// The model's.
+        found: String,
+        /// The base's.
+        expected: String,
     },
     /// A model that cannot be converted.
     #[error(transparent)]

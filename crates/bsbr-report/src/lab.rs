@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PackError, PositionExtension, ProductType};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -16,7 +17,7 @@ use crate::hash;
 use crate::host::On;
 use crate::rarity::Rarity;
 use crate::record::ModelInfo;
-use crate::spec::ArmSpec;
+use crate::spec::{ArmSpec, Spec};
 
 /// Number of tokens for the calibration of compression bases.
 pub const CALIBRATION_TOKENS: usize = 32_768;
@@ -36,6 +37,8 @@ pub struct Lab {
     worker: Option<Worker>,
     models: Option<PathBuf>,
     weights: Option<ProductType>,
+    own: Option<Gpt2>,
+    given: Vec<(String, Gpt2)>,
     converted: RefCell<BTreeMap<String, Result<Gpt2, String>>>,
     rarities: RefCell<BTreeMap<(u64, usize, u8), Rarity>>,
 }
@@ -64,12 +67,14 @@ impl Lab {
             worker: None,
             models: None,
             weights: None,
+            own: None,
+            given: Vec::new(),
             converted: RefCell::default(),
             rarities: RefCell::default(),
         })
     }
 
-    /// Loads a model folder to read `texts`.
+    /// Loads the dense form of a model folder to read `texts`.
     ///
     /// # Errors
     ///
@@ -82,7 +87,8 @@ impl Lab {
         texts: &Texts,
     ) -> Result<Self, ReportError> {
         let tokenizer = bsbr_data::tokenizer::TextTokenizer::from_folder(folder)?;
-        let dense = arms::load_dense(folder, device)?;
+        let model = arms::load(folder, device)?;
+        let dense = arms::dense_form(model.clone())?;
         let end = dense.config().end_of_text();
         let corpus = Corpus::open(tokenizer.or_end_of_text(end), texts)?;
         let hash = hash::of_files(&model_files(folder)?)?;
@@ -91,7 +97,81 @@ impl Lab {
             .ok()
             .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_else(|| "model".to_owned());
-        Self::new(&name, dense, hash, device_name, corpus)
+        let has_arms = arms::of_layers(&model) != arms::of_layers(&dense);
+        Ok(Self {
+            own: has_arms.then_some(model),
+            ..Self::new(&name, dense, hash, device_name, corpus)?
+        })
+    }
+
+    /// Whether the folder has arms of its own, which are not those of [`Self::dense`].
+    pub fn has_arms(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Adds a model that is measured as it is: an arm with this id is not made of the dense model, but
+    /// is this one. `hash` stands for its weights.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Unlike`] where its states or logits cannot be compared with the dense model's.
+    pub fn with_given(mut self, id: &str, model: Gpt2, hash: &str) -> Result<Self, ReportError> {
+        let (own, base) = (model.config(), self.dense.config());
+        for (what, found, expected) in [
+            ("vocabulary", own.vocab_size, base.vocab_size),
+            ("hidden size", own.n_embd, base.n_embd),
+        ] {
+            if found != expected {
+                return Err(ReportError::Unlike {
+                    name: id.to_owned(),
+                    what,
+                    found: found.to_string(),
+                    expected: expected.to_string(),
+                });
+            }
+        }
+        self.hash = hash::of_bytes(format!("{} {id} {hash}", self.hash).as_bytes());
+        self.given.push((id.to_owned(), model));
+        Ok(self)
+    }
+
+    /// The models that are measured as they are, by the ids of their arms.
+    pub fn given(&self) -> &[(String, Gpt2)] {
+        &self.given
+    }
+
+    /// Where the folder has arms of its own, puts it in the place of the default arm of each
+    /// specification, so that it is compared with its dense form and with the other arms.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::SeveralArms`] where its layers differ.
+    pub fn standing_in(mut self, specs: &mut [Spec]) -> Result<Self, ReportError> {
+        let Some(own) = self.own.take() else {
+            return Ok(self);
+        };
+        let layers = arms::of_layers(&own);
+        let first = layers.first().cloned().unwrap_or(ArmConfig::DENSE);
+        if layers.iter().any(|arm| *arm != first) {
+            return Err(ReportError::SeveralArms {
+                name: self.name,
+                arms: arms::by_layer(&layers),
+            });
+        }
+        let arms = specs.iter_mut().flat_map(|spec| &mut spec.method.arms);
+        let mut ids = Vec::new();
+        for arm in arms.filter(|arm| arm.default && !arm.swept) {
+            arm.label.clone_from(&self.name);
+            arm.about = format!("The model as its folder has it: {first}.");
+            arm.config = first.clone();
+            if !ids.contains(&arm.id) {
+                ids.push(arm.id.clone());
+            }
+        }
+        for id in ids {
+            self = self.with_given(&id, own.clone(), "the folder's own")?;
+        }
+        Ok(self)
     }
 
     /// The same with another name, if the folder's is not meaningful.
@@ -110,6 +190,11 @@ impl Lab {
     pub fn with_weights(mut self, weights: Option<ProductType>) -> Result<Self, ReportError> {
         self.weights = weights;
         self.dense = self.packed(self.dense.clone())?;
+        let given = std::mem::take(&mut self.given).into_iter();
+        let given: Result<_, PackError> = given
+            .map(|(id, model)| Ok((id, self.packed(model)?)))
+            .collect();
+        self.given = given?;
         self.converted = RefCell::default();
         Ok(self)
     }
@@ -256,12 +341,15 @@ impl Lab {
         }
     }
 
-    /// The model with an arm in every layer, converted on first request.
+    /// The model with an arm in every layer, converted on first request, or the given model of the arm.
     ///
     /// # Errors
     ///
     /// Why the arm is unavailable, as text for a table.
     pub fn model(&self, arm: &ArmSpec, seed: u64) -> Result<Gpt2, String> {
+        if let Some((_, given)) = self.given.iter().find(|(id, _)| *id == arm.id) {
+            return Ok(given.clone());
+        }
         let key = format!("{seed} {:?}", arm.config);
         if let Some(found) = self.converted.borrow().get(&key) {
             return found.clone();

@@ -9,6 +9,7 @@ pub mod corpus;
 pub mod datasets;
 pub mod error;
 pub mod estimate;
+pub mod evaluate;
 pub mod experiment;
 pub mod experiments;
 pub mod forecast;
@@ -34,6 +35,10 @@ pub mod section;
 pub mod spec;
 pub mod store;
 mod torch;
+pub mod validation;
 pub mod verdict;
+
+/// Burn, in the version whose tensors and devices this crate takes and gives.
+pub use burn;
 
 pub use error::ReportError;

@@ -187,7 +187,7 @@ fn sections(all: &[(Job, Records)], reported: &Reported) -> Result<Vec<Section>,
     Ok(sections)
 }
 
-fn jobs(plan: &Plan) -> Result<Vec<Job>, ReportError> {
+pub(crate) fn jobs(plan: &Plan) -> Result<Vec<Job>, ReportError> {
     let job = |spec: &Spec| {
         Ok(Job {
             spec: spec.clone(),
@@ -248,7 +248,7 @@ fn arms<'a>(specs: impl Iterator<Item = &'a Spec>) -> Vec<ArmSpec> {
     arms
 }
 
-fn run_info(plan: &Plan, lab: &Lab) -> RunInfo {
+pub(crate) fn run_info(plan: &Plan, lab: &Lab) -> RunInfo {
     RunInfo {
         command: plan.command.clone(),
         commit: plan.commit.clone(),

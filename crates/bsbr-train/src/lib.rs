@@ -22,6 +22,9 @@ mod recompute;
 mod run;
 mod schedule;
 
+/// Burn, in the version whose tensors and devices this crate takes and gives.
+pub use burn;
+
 pub use config::PretrainConfig;
 pub use devices::{Devices, Strategy};
 pub use error::TrainError;

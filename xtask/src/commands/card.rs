@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use bsbr_convert::{ArmConfig, ModelCard};
 use bsbr_gpt2::Gpt2Config;
 use bsbr_report::corpus::model_files;
-use bsbr_report::{card, hash};
+use bsbr_report::validation::Side;
+use bsbr_report::{card, hash, validation};
 use bsbr_train::finetune::History;
 
 use super::hub::Found;
@@ -45,11 +46,15 @@ pub fn measured(results: &Path, folder: &Path, config: &Gpt2Config) -> Result<St
     card::measured(results, &hash, arm).context("--results")
 }
 
-/// The validation results of a training.
-pub fn training(history: &History, data: &str, objective: &str) -> String {
+/// The validation results of a training, and the models side by side.
+pub fn training(history: &History, sides: &[Side], data: &str, objective: &str) -> String {
+    let beside = match sides.is_empty() {
+        true => String::new(),
+        false => format!("{}\n", validation::markdown(sides)),
+    };
     let mut out = format!(
-        "## Training\n\nTrained on {data}; what was learned: {objective}. On windows that were kept \
-         back:\n\n| steps | loss, nats per token | perplexity |\n|---:|---:|---:|\n"
+        "## Training\n\nTrained on {data}; what was learned: {objective}.\n\n{beside}On all windows \
+         that were kept back:\n\n| steps | loss, nats per token | perplexity |\n|---:|---:|---:|\n"
     );
     for one in &history.validations {
         let line = format!(

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod bench;
 pub mod completions;
 pub mod convert;
+pub mod evaluate;
 pub mod finetune;
 pub mod first_token;
 pub mod generate;

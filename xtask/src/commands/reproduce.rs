@@ -34,7 +34,8 @@ use crate::{assets, device};
 /// folder, with their checkpoints during training. The last printed line is the page's path.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the dense model, or its name on the Hub, such as openai-community/gpt2
+    /// Folder of the model, or its name on the Hub, such as openai-community/gpt2. If it is converted or
+    /// tuned, the rows of the default arm are the model itself, and other arms come from its dense form
     #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]
@@ -127,13 +128,14 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let plan = args.plan()?;
+    let mut plan = args.plan()?;
     plan.check()?;
     let device = device::parse(&args.device)?;
     let found = args.hub.find(&args.model)?;
     let worker =
         memory_cell::Args::worker(found.folder.clone(), args.shape, args.weights, &args.device)?;
     let lab = lab(&args, found, &device)?
+        .standing_in(&mut plan.specs)?
         .with_weights(args.weights.products())
         .context("--weights")?
         .with_python(args.python.clone())
@@ -157,7 +159,7 @@ pub fn run(args: Args) -> Result<()> {
 const PAGE: u64 = 1 << 20;
 
 /// Locks the folder of a run before any measurement.
-fn claim(out: &Path) -> Result<Lock> {
+pub(super) fn claim(out: &Path) -> Result<Lock> {
     let context = || format!("--out {}", out.display());
     let lock = Lock::acquire(out).with_context(context)?;
     std::fs::create_dir_all(out).with_context(context)?;
@@ -222,7 +224,7 @@ fn out(args: &Args, lab: &Lab) -> PathBuf {
 }
 
 /// Set by the first Ctrl-C; the second ends the process, which loses only the running unit.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {
@@ -238,14 +240,14 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
 const STEPS: u64 = 1000;
 
 /// A progress bar on a terminal, otherwise lines.
-struct Progress {
+pub(super) struct Progress {
     bar: ProgressBar,
     terminal: bool,
     stop: Arc<AtomicBool>,
 }
 
 impl Progress {
-    fn new(stop: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(stop: Arc<AtomicBool>) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = match terminal {
             true => ProgressBar::new(STEPS),

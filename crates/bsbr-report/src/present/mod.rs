@@ -64,6 +64,17 @@ impl Source {
     }
 }
 
+/// The headline numbers of the records.
+pub(crate) fn headlines(experiment: &dyn Experiment, records: &Records) -> Vec<Headline> {
+    View {
+        experiment,
+        spec: experiment.spec(),
+        records,
+        subjects: experiment.subjects(),
+    }
+    .headlines()
+}
+
 /// The section of the records.
 ///
 /// # Errors
@@ -95,9 +106,6 @@ pub fn section<E: Experiment + ?Sized>(
     }
     let mut verdicts: Vec<Verdict> = spec.goals.iter().map(|goal| view.verdict(goal)).collect();
     verdicts.extend(experiment.verdicts(records));
-    let declared = spec.layout.headlines.iter();
-    let mut headlines: Vec<Headline> = declared.map(|one| view.headline(one)).collect();
-    headlines.extend(experiment.headlines(records));
     Ok(Section {
         id: spec.method.experiment.clone(),
         title: spec.title.clone(),
@@ -105,7 +113,7 @@ pub fn section<E: Experiment + ?Sized>(
         method: view.method(),
         reported: Vec::new(),
         verdicts,
-        headlines,
+        headlines: view.headlines(),
         blocks,
         provenance: match nothing {
             false => provenance::of(spec, records),
@@ -320,6 +328,14 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             judgement: goal.bounds().judge(&measured),
             measured,
         }
+    }
+
+    /// The declared headline numbers, and those of the experiment.
+    fn headlines(&self) -> Vec<Headline> {
+        let declared = self.spec.layout.headlines.iter();
+        let mut all: Vec<Headline> = declared.map(|one| self.headline(one)).collect();
+        all.extend(self.experiment.headlines(self.records));
+        all
     }
 
     /// A headline number per arm.

@@ -139,6 +139,36 @@ fn finished(model: &Gpt2) -> Gpt2 {
     model.valid().materialize()
 }
 
+/// What a model loses on one window.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WindowLoss {
+    /// Cross entropy of its targets, in nats, summed by their weights.
+    pub nats: f64,
+    /// The sum of the weights: targets that count.
+    pub tokens: f64,
+}
+
+/// What `model` loses on each of the first `most` windows that are kept back.
+///
+/// # Errors
+///
+/// [`TrainError`] where a window cannot be read, or the model cannot take it.
+pub fn held_out(model: &Gpt2, data: &Dataset, most: usize) -> Result<Vec<WindowLoss>, TrainError> {
+    data.validation()
+        .take(most)
+        .map(|window| {
+            let window = window?;
+            let rows = Rows::new(std::slice::from_ref(&window))?;
+            let hidden = rows.hidden(model, 0)?;
+            let sum = rows.cross_entropy(hidden, model.output_table(), None);
+            Ok(WindowLoss {
+                nats: f64::from(sum.into_scalar::<f32>()),
+                tokens: total_weight(std::slice::from_ref(&window)),
+            })
+        })
+        .collect()
+}
+
 struct Finetuning<'a> {
     config: &'a FinetuneConfig,
     data: &'a Dataset,
@@ -175,16 +205,9 @@ impl Finetuning<'_> {
 
     /// Records the result on the validation windows.
     fn validate(&self, state: &mut State, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let model = state.model.valid();
-        let (mut nats, mut weight) = (0.0, 0.0);
-        for window in self.data.validation() {
-            let window = window?;
-            let rows = Rows::new(std::slice::from_ref(&window))?;
-            let hidden = rows.hidden(&model, 0)?;
-            let sum = rows.cross_entropy(hidden, model.output_table(), None);
-            nats += f64::from(sum.into_scalar::<f32>());
-            weight += total_weight(std::slice::from_ref(&window));
-        }
+        let losses = held_out(&state.model.valid(), self.data, usize::MAX)?;
+        let nats: f64 = losses.iter().map(|one| one.nats).sum();
+        let weight: f64 = losses.iter().map(|one| one.tokens).sum();
         if weight == 0.0 {
             return Ok(());
         }

@@ -14,6 +14,11 @@ use burn_train::metric::{
 use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 use burn_train::renderer::{MetricState, MetricsRenderer};
 
+use super::pace::Pace;
+
+/// The name of the run on the dashboard, whose two bars have no labels of their own.
+const BARS: &str = "fine-tuning; bars: this epoch, the whole run and the time left";
+
 /// Curves, metrics and progress of the run, until it is dropped.
 pub struct Dashboard {
     /// Restores the terminal when it is dropped.
@@ -22,6 +27,7 @@ pub struct Dashboard {
     interrupter: Interrupter,
     /// Signals Ctrl-C.
     stop: Arc<AtomicBool>,
+    pace: Pace,
     epochs: usize,
     steps_per_epoch: u64,
     /// The displayed epoch, from 1; 0 before the first step.
@@ -34,17 +40,25 @@ pub struct Dashboard {
 #[derive(Clone, Copy)]
 enum Metric {
     Loss,
+    Smoothed,
     Perplexity,
     Gradient,
     Speed,
 }
 
 impl Metric {
-    const ALL: [Self; 4] = [Self::Loss, Self::Perplexity, Self::Gradient, Self::Speed];
+    const ALL: [Self; 5] = [
+        Self::Loss,
+        Self::Smoothed,
+        Self::Perplexity,
+        Self::Gradient,
+        Self::Speed,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Loss => "Loss",
+            Self::Smoothed => "Loss, smoothed",
             Self::Perplexity => "Perplexity",
             Self::Gradient => "Gradient norm",
             Self::Speed => "Speed",
@@ -54,7 +68,7 @@ impl Metric {
     fn unit(self) -> Option<&'static str> {
         match self {
             Self::Speed => Some("tokens/s"),
-            Self::Loss => Some("nats"),
+            Self::Loss | Self::Smoothed => Some("nats"),
             Self::Perplexity | Self::Gradient => None,
         }
     }
@@ -80,7 +94,7 @@ impl Metric {
         let digits = match self {
             Self::Speed => 0,
             Self::Gradient => 2,
-            Self::Loss | Self::Perplexity => 4,
+            Self::Loss | Self::Smoothed | Self::Perplexity => 4,
         };
         let number = format!("{value:.digits$}");
         let shown = match self.unit() {
@@ -110,6 +124,7 @@ impl Dashboard {
             renderer: Some(Box::new(renderer)),
             interrupter,
             stop,
+            pace: Pace::new(epochs, steps_per_epoch),
             epochs: epochs as usize,
             steps_per_epoch: steps_per_epoch.max(1),
             epoch: 0,
@@ -123,11 +138,11 @@ impl Observer for Dashboard {
         let Some(renderer) = &mut self.renderer else {
             return;
         };
-        let before = report.step.saturating_sub(1);
-        let epoch = before / self.steps_per_epoch + 1;
+        let at = self.pace.step(report);
+        let epoch = at.epoch;
         if epoch != self.epoch {
             if self.epoch == 0 {
-                renderer.start(self.epochs, epoch as usize, None, Some("fine-tuning"));
+                renderer.start(self.epochs, epoch as usize, None, Some(BARS));
             } else {
                 renderer.end_split();
                 // Burn expects the number of the finished epoch.
@@ -138,9 +153,10 @@ impl Observer for Dashboard {
         }
         let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
         renderer.update_train(Metric::Loss.state(report.loss));
+        renderer.update_train(Metric::Smoothed.state(at.smoothed));
         renderer.update_train(Metric::Gradient.state(report.gradient_norm));
         renderer.update_train(Metric::Speed.state(speed));
-        renderer.update_split((before % self.steps_per_epoch) as usize + 1);
+        renderer.update_split(at.step as usize);
     }
 
     fn message(&mut self, text: &str) {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::{Observer, StepReport};
 
+use super::pace::{Pace, about};
+
 /// The number of steps per line.
 const EVERY: u64 = 10;
 
@@ -13,24 +15,34 @@ const EVERY: u64 = 10;
 pub struct Lines {
     /// Signals Ctrl-C.
     stop: Arc<AtomicBool>,
+    pace: Pace,
 }
 
 impl Lines {
     /// Ends the run once `stop` is set.
-    pub fn new(stop: Arc<AtomicBool>) -> Self {
-        Self { stop }
+    pub fn new(stop: Arc<AtomicBool>, pace: Pace) -> Self {
+        Self { stop, pace }
     }
 }
 
 impl Observer for Lines {
     fn step(&mut self, report: &StepReport) {
+        let at = self.pace.step(report);
         if !report.step.is_multiple_of(EVERY) && report.step != report.total_steps {
             return;
         }
         let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
         super::super::report(&format!(
-            "step {}/{}: loss {:.4}, gradient {:.2}, {speed:.0} tokens/s",
-            report.step, report.total_steps, report.loss, report.gradient_norm
+            "epoch {} of {}, step {}/{}: loss {:.4}, smoothed {:.4}, gradient {:.2}, {speed:.0} \
+             tokens/s, {} left",
+            at.epoch,
+            at.epochs,
+            report.step,
+            report.total_steps,
+            report.loss,
+            at.smoothed,
+            report.gradient_norm,
+            about(at.left)
         ));
     }
 

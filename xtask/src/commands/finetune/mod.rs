@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod lines;
+mod pace;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,7 +20,9 @@ use bsbr_data::dataset::Piece;
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_files::write_file;
 use bsbr_gpt2::Gpt2;
+use bsbr_report::arms::{dense_form, of_layers};
 use bsbr_report::datasets::Catalogue;
+use bsbr_report::validation::{self, Side, sides};
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
     Dataset, FinetuneConfig, History, Objective, Precision as Computed, Trainable, curves, finetune,
@@ -29,6 +32,7 @@ use burn::tensor::Device;
 use clap::ValueEnum;
 use dashboard::Dashboard;
 use lines::Lines;
+use pace::Pace;
 
 use super::card;
 use super::convert::{Precision, calibrated};
@@ -334,7 +338,28 @@ struct Record<'a> {
     data_hash: &'a str,
     window: usize,
     windows: u64,
+    /// Dense, converted and tuned on what was kept back.
+    sides: &'a [Side],
     history: &'a History,
+}
+
+/// What is said where there is little to win back.
+fn little_lost(converted: &Side) -> Option<String> {
+    let lost = converted.loses()?;
+    let program = crate::program();
+    Some(format!(
+        "conversion loses {lost} on what is kept back: {} nats per token beyond dense, {} windows. \
+         Training goes on, to learn this data. It is also for more positions (`{program} convert \
+         --positions N`, then `finetune --arm kept`), and for what does lose something: summaries \
+         only (`--arm moments:exact_clusters=0`), compressed states (`--arm \
+         moments:exact_clusters=0,state=true,compression=4`)",
+        converted.beyond_dense, converted.windows
+    ))
+}
+
+/// The tuned model beside the dense one.
+fn tuned_side(dense: &Gpt2, tuned: &Gpt2, data: &Dataset) -> Result<Option<Side>> {
+    Ok(sides(dense, &[("tuned", tuned)], data)?.pop())
 }
 
 /// Runs the command.
@@ -360,16 +385,23 @@ pub fn run(args: Args) -> Result<()> {
     check_output(&start, &args.out, &options)
         .with_context(|| format!("--out {}", args.out.display()))?;
     let run = args.run_options(devices);
+    let dense = dense_form(original.clone())?;
+    let [is_dense, was_dense] = [&start, &original].map(|one| of_layers(one) == of_layers(&dense));
+    let converted = [("converted", &start)];
+    let mut sides = sides(&dense, if is_dense { &[] } else { &converted }, &data)?;
+    if let Some(text) = sides.get(1).filter(|_| was_dense).and_then(little_lost) {
+        super::report(&text);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))?;
+    let (epochs, steps) = (
+        config.transfer_epochs + config.epochs,
+        data.steps(config.rows()),
+    );
     let mut progress: Box<dyn Observer> = match args.no_dashboard || !Dashboard::has_a_viewer() {
-        true => Box::new(Lines::new(stop)),
-        false => Box::new(Dashboard::new(
-            stop,
-            config.transfer_epochs + config.epochs,
-            data.steps(config.rows()),
-        )),
+        true => Box::new(Lines::new(stop, Pace::new(epochs, steps))),
+        false => Box::new(Dashboard::new(stop, epochs, steps)),
     };
     let tuned = finetune(
         &config,
@@ -386,6 +418,8 @@ pub fn run(args: Args) -> Result<()> {
     if !tuned.done {
         return Ok(());
     }
+    sides.extend(tuned_side(&dense, &tuned.model, &data)?);
+    super::report(&validation::markdown(&sides));
     let record = Record {
         command: super::command_line(),
         config: &config,
@@ -393,6 +427,7 @@ pub fn run(args: Args) -> Result<()> {
         data_hash: data.hash(),
         window: data.window_size(),
         windows: data.windows(),
+        sides: &sides,
         history: &tuned.history,
     };
     let beside = [
@@ -406,7 +441,12 @@ pub fn run(args: Args) -> Result<()> {
     }
     let mut card = card::card(&args.out, &args.model, &found);
     card.trained = true;
-    let section = card::training(&tuned.history, data.name(), args.objective.describe());
+    let section = card::training(
+        &tuned.history,
+        &sides,
+        data.name(),
+        args.objective.describe(),
+    );
     card.sections.push(section);
     options.card = Some(card.to_markdown(tuned.model.config()));
     save_model(&tuned.model, &args.out, &options)

@@ -1,0 +1,228 @@
+//! Models as their folders have them, beside the dense form of one, in one table.
+//!
+//! What is measured is what the experiments of [`EXPERIMENTS`] measure, on their samples and in their
+//! records; the models stand where arms stand elsewhere.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bsbr_attention::ArmConfig;
+use bsbr_gpt2::Gpt2;
+use serde_json::{Value, json};
+
+use crate::arms::{by_layer, of_layers};
+use crate::bench::table::Table;
+use crate::error::ReportError;
+use crate::lab::Lab;
+use crate::present;
+use crate::record::Records;
+use crate::reproduce::{Plan, RECORDS, jobs, run_info};
+use crate::runner::{self, Observer};
+use crate::section::{Better, Cell, Headline, Style};
+use crate::spec::{ArmSpec, Spec};
+use crate::store::Store;
+
+/// The experiments whose headline numbers are the table, in its order.
+pub const EXPERIMENTS: [&str; 5] = ["perplexity", "agreement", "qa", "summarisation", "speed"];
+
+/// Settings of which the greatest value alone is measured.
+const GREATEST: [&str; 2] = ["lengths", "distances"];
+
+/// The id of the base.
+const BASE: &str = "dense";
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// The base, and the models beside it.
+    pub models: Vec<ArmSpec>,
+    /// The rows of the table, with a cell for each model's id.
+    pub headlines: Vec<Headline>,
+}
+
+/// The base and the models that the lab was given, as the arms of experiments.
+fn models(lab: &Lab) -> Vec<ArmSpec> {
+    let base = ArmSpec {
+        id: BASE.to_owned(),
+        label: match lab.has_arms() {
+            true => format!("{}, dense (base)", lab.name()),
+            false => format!("{} (base)", lab.name()),
+        },
+        about: "dense".to_owned(),
+        default: false,
+        swept: false,
+        config: ArmConfig::DENSE,
+    };
+    let given = lab.given().iter().map(|(id, model)| {
+        let layers = of_layers(model);
+        ArmSpec {
+            id: id.clone(),
+            label: id.clone(),
+            about: by_layer(&layers),
+            config: layers.into_iter().next().unwrap_or(ArmConfig::DENSE),
+            ..base.clone()
+        }
+    });
+    std::iter::once(base.clone()).chain(given).collect()
+}
+
+/// The specifications of [`EXPERIMENTS`], with these models as their arms.
+fn specs(all: &[Spec], models: &[ArmSpec]) -> Vec<Spec> {
+    let found = EXPERIMENTS.iter().filter_map(|name| {
+        let found = all.iter().find(|one| one.method.experiment == *name);
+        found.cloned()
+    });
+    found
+        .map(|mut spec| {
+            spec.method.arms = models.to_vec();
+            spec.goals.clear();
+            for name in GREATEST {
+                let values = spec.method.settings.get_mut(name);
+                if let Some(values) = values.and_then(toml::Value::as_array_mut) {
+                    let greatest = values.iter().filter_map(toml::Value::as_integer).max();
+                    values.retain(|value| value.as_integer() == greatest);
+                }
+            }
+            spec
+        })
+        .collect()
+}
+
+/// Measures what is not recorded in `out` yet, of the lab's dense model and of those that it was
+/// given.
+///
+/// # Errors
+///
+/// [`ReportError::UnknownExperiment`] where [`Plan::only`] names what is none of [`EXPERIMENTS`],
+/// [`ReportError::Stopped`] where the observer ended the run, and what else can go wrong with one.
+pub fn evaluate(
+    plan: &Plan,
+    lab: &Lab,
+    out: &Path,
+    observer: &mut dyn Observer,
+) -> Result<Evaluation, ReportError> {
+    let models = models(lab);
+    let mut plan = Plan {
+        specs: specs(&plan.specs, &models),
+        ..plan.clone()
+    };
+    let known = |name: &String| EXPERIMENTS.contains(&name.as_str());
+    if let Some(unknown) = plan.only.iter().find(|name| !known(name)) {
+        return Err(ReportError::UnknownExperiment {
+            name: unknown.clone(),
+            known: EXPERIMENTS.join(", "),
+        });
+    }
+    let only = std::mem::take(&mut plan.only);
+    plan.specs
+        .retain(|spec| only.is_empty() || only.contains(&spec.method.experiment));
+    let jobs = jobs(&plan)?;
+    let store = Store::new(out.join(RECORDS));
+    let records = runner::run(&jobs, lab, &store, &run_info(&plan, lab), observer)?;
+    let mut headlines = Vec::new();
+    for (job, records) in jobs.iter().zip(&records) {
+        headlines.extend(present::headlines(&*job.experiment, records));
+        headlines.extend(cache(&job.spec, records, lab, &models));
+    }
+    Ok(Evaluation { models, headlines })
+}
+
+/// What generation keeps after a sequence as long as the one that is timed.
+fn cache(spec: &Spec, records: &Records, lab: &Lab, models: &[ArmSpec]) -> Option<Headline> {
+    if spec.method.experiment != "speed" {
+        return None;
+    }
+    let tokens = records.first()?.measurements.first()?.length;
+    let bytes = |model: &Gpt2| {
+        let config = model.config();
+        let head = |arm: ArmConfig| 4.0 * arm.cache_numbers(tokens, config.head_dim());
+        let layers = of_layers(model).into_iter().map(head);
+        layers.sum::<f64>() * config.n_head as f64
+    };
+    let given = lab.given().iter().map(|(_, model)| model);
+    let all = std::iter::once(lab.dense()).chain(given);
+    let cells = models.iter().zip(all).map(|(arm, model)| {
+        let cell = Cell::Number(bytes(model), Style::Mebibytes);
+        (arm.id.clone(), cell)
+    });
+    Some(Headline {
+        title: "cache, MiB".to_owned(),
+        note: format!("what generation keeps after {tokens} tokens, by definition"),
+        better: Some(Better::Less),
+        cells: cells.collect::<BTreeMap<_, _>>(),
+    })
+}
+
+impl Evaluation {
+    /// The table, a row for each quantity.
+    pub fn markdown(&self) -> String {
+        let mut missing: Vec<&str> = Vec::new();
+        let mut rows = vec![vec!["measured".to_owned()]];
+        rows[0].extend(self.models.iter().map(|one| one.label.clone()));
+        let mut layers = vec!["attention".to_owned()];
+        layers.extend(self.models.iter().map(|one| one.about.clone()));
+        rows.push(layers);
+        for one in &self.headlines {
+            let mut row = vec![one.title.clone()];
+            for model in &self.models {
+                let cell = one.cells.get(&model.id);
+                row.push(cell.map_or_else(String::new, |cell| {
+                    let brackets = cell.brackets().map(|ends| format!(" {ends}"));
+                    cell.main() + &brackets.unwrap_or_default()
+                }));
+                if let Some(Cell::Missing(reason)) = cell
+                    && !missing.contains(&reason.as_str())
+                {
+                    missing.push(reason);
+                }
+            }
+            rows.push(row);
+        }
+        let notes = self.headlines.iter();
+        let mut notes: Vec<String> = notes
+            .map(|one| format!("- {}: {}", one.title, one.note))
+            .collect();
+        notes.extend(missing.iter().map(|reason| format!("- —: {reason}")));
+        Table {
+            title: "Models beside their base".to_owned(),
+            note: "Means, in brackets their bootstrap 95 % intervals.".to_owned(),
+            rows,
+        }
+        .markdown()
+            + "\n"
+            + &notes.join("\n")
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        let cell = |cell: &Cell| match cell {
+            Cell::Missing(reason) => json!({ "missing": reason }),
+            cell => {
+                let ends = cell.interval();
+                json!({
+                    "value": cell.value(),
+                    "low": ends.map(|ends| ends.low),
+                    "high": ends.map(|ends| ends.high),
+                    "samples": cell.samples(),
+                })
+            }
+        };
+        let models = self.models.iter().map(|model| {
+            let measured = self.headlines.iter().filter_map(|one| {
+                let found = one.cells.get(&model.id)?;
+                Some((one.title.clone(), cell(found)))
+            });
+            json!({
+                "name": model.label,
+                "attention": model.about,
+                "measured": measured.collect::<serde_json::Map<_, _>>(),
+            })
+        });
+        let notes = self.headlines.iter();
+        let notes = notes.map(|one| (one.title.clone(), Value::from(one.note.clone())));
+        json!({
+            "models": models.collect::<Vec<_>>(),
+            "notes": notes.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! A fine-tuned model beside those that it was made of, on what training kept back.
+
+use std::fmt;
+
+use bsbr_gpt2::Gpt2;
+use bsbr_train::finetune::{Dataset, WindowLoss, held_out};
+use serde::Serialize;
+
+use crate::bench::table::Table;
+use crate::compare::{self, States};
+use crate::error::ReportError;
+use crate::estimate::Estimate;
+use crate::section::{Cell, Style};
+
+/// Windows whose losses are compared, from the first on.
+const LOSSES: usize = 64;
+
+/// Windows that are compared position by position.
+const COMPARED: usize = 16;
+
+/// What nobody notices: nats per token, half a percent of the perplexity.
+const NOTICED: f64 = 5e-3;
+
+/// A model on the windows that were kept back.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Side {
+    /// What the model is.
+    pub name: String,
+    /// Windows.
+    pub windows: usize,
+    /// Mean cross entropy of a token, in nats.
+    pub loss: f64,
+    /// Its exponential.
+    pub perplexity: f64,
+    /// The loss beyond the dense model's on the same windows.
+    pub beyond_dense: Beyond,
+    /// The share of positions with the dense model's likeliest token; `None` where logits cannot be
+    /// compared.
+    pub top1: Option<f64>,
+    /// KL(dense ‖ model), nats per position; `None` as above.
+    pub kl: Option<f64>,
+}
+
+/// A difference with its 95 % bootstrap interval over windows; of one window there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Beyond {
+    /// The mean.
+    pub mean: f64,
+    /// The lower end.
+    pub low: Option<f64>,
+    /// The upper end.
+    pub high: Option<f64>,
+}
+
+impl Side {
+    /// What it loses beside the dense model, in words; `None` where somebody would notice.
+    pub fn loses(&self) -> Option<&'static str> {
+        let Beyond { mean, low, .. } = self.beyond_dense;
+        match low {
+            Some(low) if low <= 0.0 => Some("nothing measurable"),
+            _ if mean < NOTICED => Some("hardly anything"),
+            _ => None,
+        }
+    }
+}
+
+fn nats(value: f64) -> String {
+    Style::Fixed(4).number(value)
+}
+
+impl fmt::Display for Beyond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&nats(self.mean))?;
+        match self.low.zip(self.high) {
+            Some((low, high)) => write!(f, " [{}, {}]", nats(low), nats(high)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The dense model and others on what `data` keeps back, in this order; nothing where it keeps nothing
+/// back.
+///
+/// # Errors
+///
+/// [`ReportError`] where a window cannot be read or a model cannot take it.
+pub fn sides(
+    dense: &Gpt2,
+    others: &[(&str, &Gpt2)],
+    data: &Dataset,
+) -> Result<Vec<Side>, ReportError> {
+    let reference = held_out(dense, data, LOSSES)?;
+    if reference.iter().all(|one| one.tokens == 0.0) {
+        return Ok(Vec::new());
+    }
+    let mut sides = vec![side("dense", &reference, &reference, (1.0, 0.0).into())];
+    for (name, model) in others {
+        let losses = held_out(model, data, LOSSES)?;
+        let closeness = closeness(dense, model, data)?;
+        sides.push(side(name, &losses, &reference, closeness));
+    }
+    Ok(sides)
+}
+
+/// Top-1 agreement and KL, where they could be measured.
+#[derive(Debug, Clone, Copy, Default)]
+struct Closeness {
+    top1: Option<f64>,
+    kl: Option<f64>,
+}
+
+impl From<(f64, f64)> for Closeness {
+    fn from((top1, kl): (f64, f64)) -> Self {
+        Self {
+            top1: Some(top1),
+            kl: Some(kl),
+        }
+    }
+}
+
+fn side(name: &str, own: &[WindowLoss], dense: &[WindowLoss], close: Closeness) -> Side {
+    let tokens: f64 = own.iter().map(|one| one.tokens).sum();
+    let loss = own.iter().map(|one| one.nats).sum::<f64>() / tokens;
+    // Windows count by their targets.
+    let share = own.len() as f64 / tokens;
+    let beyond = own.iter().zip(dense);
+    let beyond: Vec<f64> = beyond
+        .map(|(own, dense)| (own.nats - dense.nats) * share)
+        .collect();
+    let found = Estimate::of(&beyond);
+    let ends = found.and_then(|found| found.interval);
+    Side {
+        name: name.to_owned(),
+        windows: own.len(),
+        loss,
+        perplexity: loss.exp(),
+        beyond_dense: Beyond {
+            mean: found.map_or(0.0, |found| found.mean),
+            low: ends.map(|ends| ends.low),
+            high: ends.map(|ends| ends.high),
+        },
+        top1: close.top1,
+        kl: close.kl,
+    }
+}
+
+fn closeness(dense: &Gpt2, model: &Gpt2, data: &Dataset) -> Result<Closeness, ReportError> {
+    let mut all = Vec::new();
+    for window in data.validation().take(COMPARED) {
+        let mut ids = window?.ids;
+        ids.pop();
+        let reference = States::last_of(dense, &ids)?;
+        let own = [(model.clone(), States::last_of(model, &ids)?)];
+        for scores in compare::logits(dense, &reference, &own)? {
+            match scores {
+                Ok(scores) => all.extend(scores),
+                Err(_) => return Ok(Closeness::default()),
+            }
+        }
+    }
+    Ok(Closeness {
+        top1: compare::mean(&all, |_| true, |one| one.agreement.top1),
+        kl: compare::mean(&all, |_| true, |one| one.kl),
+    })
+}
+
+/// The models as a table in Markdown.
+pub fn markdown(sides: &[Side]) -> String {
+    let head = [
+        "model",
+        "loss, nats per token",
+        "perplexity",
+        "loss beyond dense",
+        "same likeliest token as dense",
+        "KL from dense, nats",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for one in sides {
+        let or_dash = |value: Option<f64>, style: Style| {
+            value.map_or_else(|| "—".to_owned(), |value| style.with_unit(value))
+        };
+        rows.push(vec![
+            one.name.clone(),
+            nats(one.loss),
+            Cell::Number(one.perplexity, Style::Fixed(3)).main(),
+            one.beyond_dense.to_string(),
+            or_dash(one.top1, Style::Percent(2)),
+            or_dash(one.kl, Style::Digits(3)),
+        ]);
+    }
+    let windows = sides.first().map_or(0, |one| one.windows);
+    Table {
+        title: "Dense, converted and tuned".to_owned(),
+        note: format!(
+            "On {windows} of the windows that training kept back; in brackets bootstrap 95 % intervals \
+             over windows. Likeliest tokens and KL are of the first {} of them.",
+            windows.min(COMPARED)
+        ),
+        rows,
+    }
+    .markdown()
+}

@@ -1,0 +1,196 @@
+//! `cargo xtask evaluate`
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use bsbr_report::arms::load;
+use bsbr_report::corpus::model_files;
+use bsbr_report::evaluate::evaluate;
+use bsbr_report::hash;
+use bsbr_report::lab::Lab;
+use bsbr_report::overview::Overview;
+use bsbr_report::reported::Reported;
+use bsbr_report::reproduce::Plan;
+use bsbr_report::spec::{Overrides, read_specs};
+use burn::tensor::Device;
+
+use super::hub::HubArgs;
+use super::reproduce::{self, Progress, stop_flag};
+use super::texts;
+use super::weights::WeightsArgs;
+use crate::{assets, device};
+
+/// Measure models as they are, beside a base, in one table.
+///
+/// Models may be dense, converted, tuned, or extended; each is measured with the attention that its
+/// folder has. The table has perplexity, agreement with the base, answers to questions about far facts,
+/// summaries, time beside the base, and the size of the cache, with the methods of `reproduce`. What
+/// is measured is recorded in --out; stopped, the same command goes on from there.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folders of models, or their names on the Hub; all with the tokenizer of the base
+    #[arg(
+        long,
+        required = true,
+        value_delimiter = ',',
+        value_name = "DIR|NAME,…"
+    )]
+    model: Vec<PathBuf>,
+    /// Folder of the model whose dense form the others are compared with [default: the first of --model]
+    #[arg(long, value_name = "DIR|NAME")]
+    base: Option<PathBuf>,
+    #[command(flatten)]
+    hub: HubArgs,
+    #[command(flatten)]
+    weights: WeightsArgs,
+    /// Few samples, the same method
+    #[arg(long)]
+    quick: bool,
+    /// As many samples as the committed results have
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+    /// Measure these alone: perplexity, agreement, qa, summarisation, speed
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    only: Vec<String>,
+    /// Another seed for texts and random sequences
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What to read, as in `reproduce` [default: storybook where the tokenizer is the bundled model's,
+    /// else wikitext-2 and, for summaries, cnn-dailymail]
+    #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
+    data: Vec<String>,
+    /// Folder for records
+    #[arg(long, default_value = "results/evaluate")]
+    out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Folder of specifications
+    #[arg(long, default_value_os_t = assets::path("experiments"), hide_short_help = true)]
+    experiments: PathBuf,
+    #[arg(long, default_value = "flex", help = device::HELP)]
+    device: String,
+}
+
+impl Args {
+    /// What is measured.
+    fn plan(&self) -> Result<Plan> {
+        assets::check(&self.experiments)?;
+        let overrides = Overrides {
+            quick: self.quick,
+            full: self.full,
+            seed: self.seed,
+            ..Overrides::default()
+        };
+        Ok(Plan {
+            specs: read_specs(&self.experiments, &overrides)?,
+            only: self.only.clone(),
+            reported: Reported::default(),
+            overview: Overview::default(),
+            command: super::command_line(),
+            commit: super::commit(),
+        })
+    }
+
+    /// The base, and the models beside it.
+    fn lab(&self, device: &Device) -> Result<Lab> {
+        let base = self.base.as_ref().unwrap_or(&self.model[0]);
+        let found = self.hub.find(base)?;
+        let texts = texts::texts(&self.data, &self.experiments, &found.folder, &self.hub)?;
+        let lab = Lab::open(&found.folder, device, &self.device, &texts);
+        let mut lab = lab.with_context(|| base.display().to_string())?;
+        if let Some(name) = found.name() {
+            lab = lab.named(name.to_owned());
+        }
+        // A dense base is a row already.
+        let is_row = self.base.is_none() && !lab.has_arms() && self.weights.products().is_none();
+        for model in self.model.iter().skip(usize::from(is_row)) {
+            let folder = self.hub.find(model)?.folder;
+            let name = model.display().to_string();
+            same_tokenizer(&folder, &found.folder).with_context(|| format!("--model {name}"))?;
+            let own = load(&folder, device).with_context(|| format!("--model {name}"))?;
+            let own = self.weights.pack(own)?;
+            let hash = format!(
+                "{} {:?}",
+                hash::of_files(&model_files(&folder)?)?,
+                self.weights.products()
+            );
+            lab = lab.with_given(&name, own, &hash)?;
+        }
+        Ok(lab)
+    }
+}
+
+/// Refuses models that cut texts into other tokens.
+fn same_tokenizer(folder: &Path, base: &Path) -> Result<()> {
+    let of = |folder| -> Result<String> {
+        Ok(bsbr_data::tokenizer::TextTokenizer::from_folder(folder)?.to_json()?)
+    };
+    ensure!(
+        of(folder)? == of(base)?,
+        "its tokenizer is another than that of the base {}: their numbers cannot be compared; \
+         evaluate it apart",
+        base.display()
+    );
+    Ok(())
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Result<()> {
+    let plan = args.plan()?;
+    let device = device::parse(&args.device)?;
+    let _lock = reproduce::claim(&args.out)?;
+    let lab = args.lab(&device)?;
+    let found = evaluate(&plan, &lab, &args.out, &mut Progress::new(stop_flag()?))?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&found.json())?),
+        false => println!("{}", found.markdown()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bsbr_hub::HubConfig;
+
+    use super::*;
+    use crate::commands::options;
+
+    fn settings(args: &Args) -> String {
+        let plan = args
+            .plan()
+            .map(|plan| format!("{:?} {:?}", plan.specs, plan.only));
+        format!(
+            "{} {:?} {:?} {:?} {:?} {:?}",
+            plan.unwrap_or_else(|error| format!("{error:#}")),
+            args.hub.config(HubConfig::new("cache")).offline,
+            args.weights,
+            (&args.model, &args.base, &args.data, &args.experiments),
+            (&args.out, args.json),
+            args.device,
+        )
+    }
+
+    #[test]
+    fn every_option_counts() {
+        options::check::<Args>(
+            &[("model", "model")],
+            &[
+                ("model", &[], &["model,other"]),
+                ("base", &[], &["other"]),
+                ("offline", &[], &[]),
+                ("weights", &[], &["int8"]),
+                ("quick", &[], &[]),
+                ("full", &[], &[]),
+                ("only", &[], &["qa"]),
+                ("seed", &[], &["99"]),
+                ("data", &[], &["wikitext-2"]),
+                ("out", &[], &["there"]),
+                ("json", &[], &[]),
+                ("experiments", &[], &["elsewhere"]),
+                ("device", &[], &["wgpu"]),
+            ],
+            settings,
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! Where a run is, how its loss goes, and how long it will take.
+
+use std::time::Duration;
+
+use bsbr_train::StepReport;
+
+/// Steps that the smoothed loss is mostly of.
+const SMOOTHED: f64 = 20.0;
+
+/// What is known of a run from its steps.
+#[derive(Debug)]
+pub struct Pace {
+    epochs: u64,
+    steps_per_epoch: u64,
+    /// Sum of weighted losses, and of their weights, which halve in some steps.
+    loss: (f64, f64),
+    /// Time and number of the steps that were made here.
+    made: (Duration, u32),
+}
+
+/// A step's place and course.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct At {
+    /// The epoch, from 1.
+    pub epoch: u64,
+    /// Epochs of the run.
+    pub epochs: u64,
+    /// The step within the epoch, from 1.
+    pub step: u64,
+    /// The mean of the losses of the last steps, in which earlier ones count less.
+    pub smoothed: f64,
+    /// How long the rest takes, at the speed of the steps so far.
+    pub left: Duration,
+}
+
+impl Pace {
+    /// Of a run that has made no step here.
+    pub fn new(epochs: u64, steps_per_epoch: u64) -> Self {
+        Self {
+            epochs,
+            steps_per_epoch: steps_per_epoch.max(1),
+            loss: (0.0, 0.0),
+            made: (Duration::ZERO, 0),
+        }
+    }
+
+    /// Takes the next step in.
+    pub fn step(&mut self, report: &StepReport) -> At {
+        let kept = 1.0 - 1.0 / SMOOTHED;
+        self.loss = (self.loss.0 * kept + report.loss, self.loss.1 * kept + 1.0);
+        self.made = (self.made.0 + report.elapsed, self.made.1 + 1);
+        let before = report.step.saturating_sub(1);
+        let rest = report.total_steps.saturating_sub(report.step);
+        At {
+            epoch: before / self.steps_per_epoch + 1,
+            epochs: self.epochs,
+            step: before % self.steps_per_epoch + 1,
+            smoothed: self.loss.0 / self.loss.1,
+            left: (self.made.0 / self.made.1)
+                .saturating_mul(u32::try_from(rest).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+/// A time in words, as `about 3 min`.
+pub fn about(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..90 => format!("about {seconds} s"),
+        seconds @ 90..5400 => format!("about {} min", (seconds + 30) / 60),
+        seconds => format!("about {:.1} h", seconds as f64 / 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(step: u64, loss: f64) -> StepReport {
+        StepReport {
+            step,
+            total_steps: 12,
+            stage: 0,
+            tokens: 0,
+            step_tokens: 0,
+            loss,
+            answer_loss: None,
+            gradient_norm: 1.0,
+            rate: 1.0,
+            elapsed: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_knows_its_epoch_and_what_is_left() {
+        let mut pace = Pace::new(3, 4);
+        let at = pace.step(&report(6, 2.0));
+        assert_eq!((at.epoch, at.step, at.smoothed), (2, 2, 2.0));
+        assert_eq!(about(at.left), "about 3 min");
+        let at = pace.step(&report(9, 1.0));
+        assert_eq!((at.epoch, at.step), (3, 1));
+        assert!(at.smoothed > 1.4 && at.smoothed < 1.5, "{}", at.smoothed);
+        assert_eq!(about(at.left), "about 2 min");
+    }
+}
