@@ -7,6 +7,7 @@ pub mod hybrid;
 pub mod layers;
 pub mod levels;
 pub mod memory;
+pub mod methods;
 pub mod perplexity;
 pub mod qa;
 pub mod reading_memory;
@@ -47,7 +48,7 @@ const PROCESSES: &[&str] = &["lengths", "processes"];
 
 /// Every experiment.
 #[rustfmt::skip]
-const ALL: [Known; 20] = [
+const ALL: [Known; 21] = [
     Known {
         name: "similarity",
         version: similarity::VERSION,
@@ -100,6 +101,7 @@ const ALL: [Known; 20] = [
         amounts: &["texts_per_domain", "articles", "questions", "per_unit"],
         make: recovery::boxed,
     },
+    Known { name: "methods", version: methods::VERSION, amounts: &[], make: methods::boxed },
     Known { name: "chunk-size", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
     Known { name: "compression", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
     Known { name: "clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },

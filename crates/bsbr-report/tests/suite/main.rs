@@ -5,6 +5,7 @@ mod card;
 mod common;
 mod density;
 mod end_to_end;
+mod evaluate;
 mod files;
 mod golden;
 mod hybrid;
@@ -13,6 +14,7 @@ mod lab;
 mod layers;
 mod levels;
 mod maps;
+mod methods;
 mod overview;
 mod page;
 #[path = "../../../bsbr-data/tests/common/parquet.rs"]

@@ -11,13 +11,14 @@ fn assets() -> std::path::PathBuf {
 }
 
 /// Experiments that ask about summaries and their settings; all others measure the default arm.
-const OF_SUMMARIES: [&str; 7] = [
+const OF_SUMMARIES: [&str; 8] = [
     "chunk-size",
     "clusters",
     "compression",
     "exact-clusters",
     "hybrid",
     "layers",
+    "methods",
     "training-memory",
 ];
 

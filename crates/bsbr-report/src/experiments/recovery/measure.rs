@@ -11,7 +11,7 @@ use crate::experiments::summarisation::{Pen, scored};
 use crate::record::Measurement;
 
 /// Perplexity, and agreement with the original, on a text.
-pub(super) fn text(
+pub(in crate::experiments) fn text(
     models: &[Named],
     original: &Gpt2,
     ids: &[u32],
@@ -49,7 +49,7 @@ pub(super) fn text(
 }
 
 /// The summary of an article, and its scores.
-pub(super) fn summary(
+pub(in crate::experiments) fn summary(
     models: &[Named],
     article: &Article,
     pen: &Pen<'_>,
@@ -70,7 +70,7 @@ pub(super) fn summary(
 }
 
 /// The answer to a question.
-pub(super) fn question(
+pub(in crate::experiments) fn question(
     models: &[Named],
     question: &Question,
     new: impl Fn(&str) -> Measurement,

@@ -2,9 +2,9 @@
 //! tokens.
 
 mod gap;
-mod measure;
+pub(super) mod measure;
 mod shown;
-mod tuning;
+pub(super) mod tuning;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -195,7 +195,7 @@ impl Recovery {
         };
         let corpus = lab.corpus();
         let data = corpus.windows(seed, self.window(lab), counts.windows, counts.held_out)?;
-        Tuning::new(self.training(epochs), arm, &data, lab)?.run(start)
+        Tuning::new(self.training(epochs), arm, &data, lab)?.run(start, None)
     }
 
     /// The arm's models with their names.

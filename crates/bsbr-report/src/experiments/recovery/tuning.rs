@@ -25,17 +25,22 @@ const MODEL: &str = "model";
 /// Its curves, written last.
 const HISTORY: &str = "history.json";
 
+/// The seconds of all steps, written before the curves.
+const SECONDS: &str = "seconds.txt";
+
 /// Why a training cannot finish.
 const FAILURE: &str = "failure.txt";
 
 /// A tuned arm.
-pub(super) struct Tuned {
+pub(in crate::experiments) struct Tuned {
     folder: PathBuf,
     device: Device,
     /// The curves.
     pub history: History,
     /// Windows per epoch.
     pub windows: u64,
+    /// Seconds that all steps took; those before an interruption as long as those after it.
+    pub seconds: f64,
 }
 
 impl Tuned {
@@ -52,7 +57,7 @@ impl Tuned {
 }
 
 /// The training of one arm.
-pub(super) struct Tuning<'a> {
+pub(in crate::experiments) struct Tuning<'a> {
     config: FinetuneConfig,
     data: &'a Dataset,
     /// The folder of this training: its name contains the hash of everything that determines
@@ -82,9 +87,13 @@ impl<'a> Tuning<'a> {
         })
     }
 
-    /// The model, trained if it does not exist; the inner error says why training cannot
-    /// finish.
-    pub fn run(&self, start: Gpt2) -> Result<Result<Tuned, String>, ReportError> {
+    /// The model, trained if it does not exist; the inner error says why training cannot finish. Some
+    /// objectives learn from the output of `original`.
+    pub fn run(
+        &self,
+        start: Gpt2,
+        original: Option<&Gpt2>,
+    ) -> Result<Result<Tuned, String>, ReportError> {
         let failure = self.folder.join(FAILURE);
         if failure.is_file() {
             return Ok(Err(read(&failure)?));
@@ -92,7 +101,7 @@ impl<'a> Tuning<'a> {
         let device = start.device();
         let path = self.folder.join(HISTORY);
         if !(path.is_file() && self.folder.join(MODEL).is_dir())
-            && let Err(reason) = self.train(start)?
+            && let Err(reason) = self.train(start, original)?
         {
             write_file(&failure, reason.as_bytes())?;
             return Ok(Err(reason));
@@ -106,24 +115,34 @@ impl<'a> Tuning<'a> {
             folder: self.folder.clone(),
             device,
             windows: self.data.windows(),
+            // Models that were made before seconds were kept have none.
+            seconds: std::fs::read_to_string(self.folder.join(SECONDS))
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(f64::NAN),
         }))
     }
 
     /// Trains, or resumes from the last checkpoint.
-    fn train(&self, start: Gpt2) -> Result<Result<(), String>, ReportError> {
+    fn train(
+        &self,
+        start: Gpt2,
+        original: Option<&Gpt2>,
+    ) -> Result<Result<(), String>, ReportError> {
         let checkpoints = self.folder.join("checkpoints");
         let options = RunOptions {
             checkpoint_every: CHECKPOINT_EVERY,
             ..RunOptions::default()
         };
+        let mut clock = Clock::default();
         let ended = finetune(
             &self.config,
             start,
-            None,
+            original.filter(|_| self.config.needs_original()),
             self.data,
             &checkpoints,
             &options,
-            &mut Nobody,
+            &mut clock,
         );
         let tuned = match ended {
             Ok(tuned) => tuned,
@@ -137,6 +156,8 @@ impl<'a> Tuning<'a> {
         if !model.is_dir() {
             save_model(&tuned.model, &model, &SaveOptions::default())?;
         }
+        let seconds = format!("{:.3}", clock.seconds());
+        write_file(&self.folder.join(SECONDS), seconds.as_bytes())?;
         let history = serde_json::to_vec_pretty(&tuned.history)?;
         write_file(&self.folder.join(HISTORY), &history)?;
         // Checkpoints are several times larger than the final files.
@@ -148,11 +169,27 @@ impl<'a> Tuning<'a> {
     }
 }
 
-/// Progress is reported by units, not by steps.
-struct Nobody;
+/// Measures the time of steps. Progress is reported by units, not by steps.
+#[derive(Default)]
+struct Clock {
+    elapsed: Duration,
+    made: u64,
+    of: u64,
+}
 
-impl Observer for Nobody {
-    fn step(&mut self, _: &StepReport) {}
+impl Clock {
+    /// Seconds of all steps, at the speed of those that were made here.
+    fn seconds(&self) -> f64 {
+        self.elapsed.as_secs_f64() * self.of as f64 / self.made as f64
+    }
+}
+
+impl Observer for Clock {
+    fn step(&mut self, report: &StepReport) {
+        self.elapsed += report.elapsed;
+        self.made += 1;
+        self.of = report.total_steps;
+    }
 
     fn message(&mut self, _: &str) {}
 

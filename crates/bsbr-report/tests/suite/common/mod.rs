@@ -348,7 +348,7 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
         ]
         .concat(),
         "qa" => at(&questions, &[250, 1000, 2000]),
-        "recovery" => [
+        "recovery" | "methods" => [
             at(&DOMAINS[..2], &[1024]),
             at(&["storybook articles"], &[800]),
             at(&questions, &[1000]),
