@@ -61,10 +61,10 @@ impl ModelCard {
         if let Some((base, _)) = &self.base {
             line(&mut out, "base_model", base);
         }
-        // `transformers` ignores the arm, so it would open a different model.
-        let library = match is_dense(config) && !self.int8 {
-            true => "transformers",
-            false => "bsbr",
+        // The form of weights in 8 bits is BSBR's own.
+        let library = match self.int8 {
+            true => "bsbr",
+            false => "transformers",
         };
         line(&mut out, "library_name", library);
         line(&mut out, "pipeline_tag", "text-generation");
@@ -78,8 +78,9 @@ impl ModelCard {
 
     fn tags(&self, config: &Gpt2Config) -> Vec<String> {
         let mut tags = vec!["gpt2".to_owned(), "bsbr".to_owned()];
-        if !is_dense(config) {
-            tags.extend(["sparse-attention", "long-context"].map(str::to_owned));
+        if !config.is_dense() {
+            let more = ["sparse-attention", "long-context", "custom_code"];
+            tags.extend(more.map(str::to_owned));
         }
         for layer in 0..config.n_layer {
             let arm = format!("bsbr-{}", config.arm(layer).name());
@@ -101,7 +102,7 @@ impl ModelCard {
             }
             None => String::new(),
         };
-        let weights = match (self.trained, is_dense(config)) {
+        let weights = match (self.trained, config.is_dense()) {
             (true, true) => "It was trained further.",
             (true, false) => {
                 "Its attention was replaced, and it was trained after that to win back what the \
@@ -126,24 +127,29 @@ impl ModelCard {
     }
 
     fn usage(&self, config: &Gpt2Config) -> String {
-        let command =
-            "```sh\ncargo xtask generate --model FOLDER --prompt \"Once upon a time\"\n```\n";
-        let elsewhere = match (is_dense(config), self.trained) {
-            _ if self.int8 => {
-                "`transformers` finds no weights in the folder: those of its linear layers are in 8 \
-                 bits, in a form of BSBR's own."
-            }
-            (true, _) => "`transformers` opens the folder as the same model.",
-            (false, false) => {
-                "`transformers` opens the folder as the model that it was made of: it knows no \
-                 other attention than the original one."
-            }
-            (false, true) => {
-                "`transformers` opens the folder with the original attention, for which these \
-                 weights were not trained."
-            }
+        let ours = "With [BSBR](https://github.com/bsbr-rs/bsbr):\n\n\
+             ```sh\ncargo xtask generate --model FOLDER --prompt \"Once upon a time\"\n```\n";
+        if self.int8 {
+            return format!(
+                "{ours}\n`transformers` finds no weights in the folder: those of its linear layers \
+                 are in 8 bits, in a form of BSBR's own.\n"
+            );
+        }
+        let (trust, about) = match config.is_dense() {
+            true => ("", ""),
+            false => (
+                ", trust_remote_code=True",
+                "\nThe folder holds the Python code of its attention. Without `trust_remote_code` \
+                 `transformers` does not open it, for it knows no other attention than the original \
+                 one.\n",
+            ),
         };
-        format!("With [BSBR](https://github.com/bsbr-rs/bsbr):\n\n{command}\n{elsewhere}\n")
+        format!(
+            "With `transformers`:\n\n```python\n\
+             from transformers import AutoModelForCausalLM, AutoTokenizer\n\
+             model = AutoModelForCausalLM.from_pretrained(\"FOLDER\"{trust})\n\
+             tokenizer = AutoTokenizer.from_pretrained(\"FOLDER\"{trust})\n```\n{about}\n{ours}"
+        )
     }
 }
 
@@ -154,10 +160,6 @@ fn line(out: &mut String, name: &str, value: &str) {
 
 fn is_known(base: &str) -> bool {
     KNOWN.contains(&base.strip_prefix(OWNER).unwrap_or(base))
-}
-
-fn is_dense(config: &Gpt2Config) -> bool {
-    (0..config.n_layer).all(|layer| config.arm(layer) == ArmConfig::DENSE)
 }
 
 /// A table of the arms, with consecutive layers of the same arm in one row.

@@ -21,6 +21,7 @@ mod pickle;
 mod plan;
 mod safetensors_file;
 mod save;
+mod transformers;
 mod unique;
 
 /// Burn, in the version whose tensors and devices this crate takes and gives.

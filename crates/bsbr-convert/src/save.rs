@@ -20,6 +20,7 @@ use crate::int8;
 use crate::keys::with_prefix;
 use crate::numbers::FloatType;
 use crate::output;
+use crate::transformers::{CODE, described};
 
 /// How a model is saved.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,8 @@ pub struct SaveOptions {
 /// Saves a model as a folder that `transformers` and [`load_model`](crate::load_model) can open:
 /// `config.json`, `model.safetensors` with Hugging Face's names, the card and the companions. With
 /// linear layers in 8 bits, the file is `model-int8.safetensors`, which `transformers` does not open.
+/// If a layer has another arm than the original attention, the code that `transformers` needs for it
+/// is written too.
 ///
 /// `out` is created with its parent folders; it may exist only if it is empty. It is written under
 /// a temporary name and renamed, so it is either complete or absent.
@@ -62,6 +65,11 @@ pub fn save_model(
     write_folder(out.as_ref(), |folder| {
         write_weights(model, &folder.join(weights), options)?;
         write_file(&folder.join(CONFIG), config.as_bytes())?;
+        if !model.config().is_dense() {
+            for (name, text) in CODE {
+                write_file(&folder.join(name), text.as_bytes())?;
+            }
+        }
         if let Some(card) = &options.card {
             write_file(&folder.join(CARD), card.as_bytes())?;
         }
@@ -91,8 +99,8 @@ pub fn check_output(
     Ok(check_folder(out.as_ref(), bytes)?)
 }
 
-/// Bytes reserved for the configuration, the card and the header of the weights.
-const BESIDE: u64 = 1 << 16;
+/// Bytes reserved for the configuration, the card, the code and the header of the weights.
+const BESIDE: u64 = 1 << 17;
 
 /// The configuration, updated to describe the file.
 fn config_for(config: &Gpt2Config, options: &SaveOptions) -> Gpt2Config {
@@ -112,11 +120,7 @@ fn config_for(config: &Gpt2Config, options: &SaveOptions) -> Gpt2Config {
             *found = name.clone();
         }
     }
-    config
-        .other
-        .entry("architectures")
-        .or_insert_with(|| vec!["GPT2LMHeadModel"].into());
-    config
+    described(config)
 }
 
 /// A tensor of a model, left on its device.

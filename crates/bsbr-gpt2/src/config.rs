@@ -15,6 +15,12 @@ pub(crate) use validate::MAX_SIZE;
 /// Other keys for the number of positions.
 const POSITIONS: [&str; 2] = ["n_ctx", "max_position_embeddings"];
 
+/// `model_type` of a GPT-2.
+pub const GPT2: &str = "gpt2";
+/// `model_type` of a GPT-2 with other attention than the original one, which `transformers` does not
+/// know by itself.
+pub const BSBR_GPT2: &str = "bsbr_gpt2";
+
 /// Activation functions that GPT-2 checkpoints use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
@@ -85,7 +91,7 @@ pub struct ExtendedPositions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gpt2Config {
-    /// Always `gpt2`.
+    /// [`GPT2`], or where there is a `bsbr` object perhaps [`BSBR_GPT2`].
     pub model_type: String,
     /// V, tokens in the vocabulary.
     pub vocab_size: usize,
@@ -135,7 +141,7 @@ pub struct Gpt2Config {
 impl Default for Gpt2Config {
     fn default() -> Self {
         Self {
-            model_type: "gpt2".into(),
+            model_type: GPT2.into(),
             vocab_size: 50257,
             n_positions: 1024,
             n_embd: 768,
@@ -209,6 +215,11 @@ impl Gpt2Config {
             scale /= (layer + 1) as f64;
         }
         scale
+    }
+
+    /// Whether every layer has the original attention.
+    pub fn is_dense(&self) -> bool {
+        (0..self.n_layer).all(|layer| self.arm(layer) == ArmConfig::DENSE)
     }
 
     /// The arm of layer `layer`; dense by default.

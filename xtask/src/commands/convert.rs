@@ -24,8 +24,9 @@ use crate::device;
 /// Convert a GPT-2 folder to BSBR.
 ///
 /// The result is a Hugging Face folder with the original's weights. Its config.json names the arm
-/// of every layer, and `transformers` opens it as the original plain GPT-2. A model card,
-/// README.md, describes it.
+/// of every layer, and Python files beside it let `transformers` run it with
+/// `trust_remote_code=True`. A model card, README.md, describes it. With `--arm dense` it is a plain
+/// GPT-2 again.
 ///
 /// An arm is a kind of attention. All arms except `published` see near tokens exactly: the first
 /// tokens of the text, the token's own chunk, and the chunk before it. `published` sees its own

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::transformers::CODE;
+
 /// The configuration.
 pub(crate) const CONFIG: &str = "config.json";
 /// The generation settings of the model's authors.
@@ -68,8 +70,8 @@ const TENSORS: [&str; 30] = [
 ];
 
 /// The files to copy to a model made from a folder with these file names: all except configuration,
-/// card, weights in any format, hidden files, and subfolders with weights, which are other models
-/// or training states.
+/// card, code of the arms, weights in any format, hidden files, and subfolders with weights, which
+/// are other models or training states.
 pub(crate) fn companions(names: &[String]) -> Vec<&str> {
     let others: BTreeSet<&str> = names
         .iter()
@@ -78,8 +80,10 @@ pub(crate) fn companions(names: &[String]) -> Vec<&str> {
         .collect();
     let goes_along = |name: &&str| {
         let hidden = name.split('/').any(|part| part.starts_with('.'));
+        let code = CODE.iter().map(|(name, _)| name);
         let own = [CONFIG, CARD]
             .iter()
+            .chain(code)
             .any(|own| own.eq_ignore_ascii_case(name));
         let of_another = name
             .match_indices('/')
@@ -117,6 +121,7 @@ mod tests {
             "checkpoint-500/deep/state.json",
             "checkpoint-500/optimizer.pt",
             "config.json",
+            "configuration_bsbr.py",
             "flax_model.msgpack",
             "generation_config.json",
             "merges.txt",

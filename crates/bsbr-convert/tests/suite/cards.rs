@@ -40,7 +40,7 @@ fn what_is_known_of_a_base_is_said_to_the_hub() {
         "license: mit",
         "language: \"en\"",
         "base_model: \"openai-community/gpt2\"",
-        "library_name: \"bsbr\"",
+        "library_name: \"transformers\"",
         "- bsbr-moments",
         "- bsbr-dense",
     ] {
@@ -55,6 +55,7 @@ fn what_is_known_of_a_base_is_said_to_the_hub() {
         "single tokens outside the 12 clusters that fit a query best, and what rounding takes",
         "`clusters` ",
         "nothing was trained after that",
+        "AutoModelForCausalLM.from_pretrained(\"FOLDER\", trust_remote_code=True)",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -88,5 +89,5 @@ fn a_dense_model_is_one_of_transformers() {
     let front = front_matter(&text);
     assert!(front.contains(&"library_name: \"transformers\""));
     assert!(!front.iter().any(|line| line.starts_with("base_model")));
-    assert!(text.contains("`transformers` opens the folder as the same model."));
+    assert!(text.contains("AutoModelForCausalLM.from_pretrained(\"FOLDER\")\n"), "{text}");
 }

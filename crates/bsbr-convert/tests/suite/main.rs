@@ -25,3 +25,4 @@ mod pickles;
 mod plans;
 mod reading;
 mod support;
+mod transformers;

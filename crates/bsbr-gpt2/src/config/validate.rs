@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Gpt2Config;
+use super::{BSBR_GPT2, GPT2, Gpt2Config};
 use crate::error::ConfigError;
 
 /// The largest accepted value of any size; a larger one is a mistake or an attack.
@@ -19,11 +19,19 @@ impl Gpt2Config {
     ///
     /// [`ConfigError`] names the first key that is wrong.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.model_type != "gpt2" {
+        if ![GPT2, BSBR_GPT2].contains(&self.model_type.as_str()) {
             return Err(ConfigError::Unsupported {
                 key: "model_type",
                 found: self.model_type.clone(),
-                expected: "gpt2",
+                expected: "gpt2 or bsbr_gpt2",
+            });
+        }
+        if self.model_type == BSBR_GPT2 && self.bsbr.is_none() {
+            return Err(ConfigError::Contradiction {
+                message: format!(
+                    "`model_type` is {BSBR_GPT2}, but there is no `bsbr` object, which names the \
+                     arms; as `{GPT2}` it would have the original attention"
+                ),
             });
         }
         let sizes = [
