@@ -89,5 +89,8 @@ fn a_dense_model_is_one_of_transformers() {
     let front = front_matter(&text);
     assert!(front.contains(&"library_name: \"transformers\""));
     assert!(!front.iter().any(|line| line.starts_with("base_model")));
-    assert!(text.contains("AutoModelForCausalLM.from_pretrained(\"FOLDER\")\n"), "{text}");
+    assert!(
+        text.contains("AutoModelForCausalLM.from_pretrained(\"FOLDER\")\n"),
+        "{text}"
+    );
 }

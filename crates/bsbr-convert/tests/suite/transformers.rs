@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use bsbr_convert::{ConversionPlan, ModelFolder, SaveOptions, convert, load_model, save_model};
+use bsbr_convert::{ConversionPlan, ModelFolder, SaveOptions, convert, save_model};
 use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
 use bsbr_gpt2::{BsbrConfig, GenerationConfig, Gpt2, Gpt2Config, TokenBatch};
 use burn::tensor::{Device, TensorData};
@@ -72,7 +72,8 @@ fn model(case: &Case, own: &Numbers) -> Gpt2 {
 }
 
 fn belongs(key: &str, case: &Case) -> bool {
-    key.split_once('/').is_some_and(|(name, _)| name == case.name)
+    key.split_once('/')
+        .is_some_and(|(name, _)| name == case.name)
 }
 
 /// Calls `test` with each case, its model and its logits, row after row.
@@ -173,7 +174,7 @@ fn a_folder_holds_the_code_of_its_arms_and_a_dense_one_none() {
         assert!(code.contains(&format!("class {class}(")), "{class}");
     }
 
-    let opened = load_model(&arm, &Default::default()).unwrap();
+    let opened = load(&arm);
     let plan = ConversionPlan::parse("dense", None).unwrap();
     let options = SaveOptions {
         companions: ModelFolder::open(&arm).unwrap().companions(),
