@@ -26,8 +26,12 @@ ARMS = {
     "levels": ["--arm", "moments:chunk_size=64", "--level-budget", "0.001"],
     "positions": ["--positions", "5000"],
 }
-# Beside logits of some ten, sums in another order, and numbers that this makes round the other way.
+# Of the largest logit: sums in another order.
 TOLERANCE = 1e-4
+# Where the exact near field is kept in 8 bits, or anything in 4: a number between two codes may become
+# either of them, and predictions of a few positions then differ by more.
+COARSE = {"layers"}
+COARSE_SHARE, COARSE_TOLERANCE = 0.1, 1e-2
 NEW_TOKENS = 24
 
 
@@ -92,12 +96,20 @@ def compare(program, folder, name, rows):
     model = opened(folder)
     ids, mask = padded(rows)
     logits = model(ids, attention_mask=mask).logits
-    worst = 0.0
-    for row, found, expected in zip(rows, logits, program.logits(folder, rows), strict=True):
-        error = (found[-len(row) :] - expected).abs().max() / expected.abs().max()
-        worst = max(worst, float(error))
+    errors = torch.cat(
+        [
+            (found[-len(row) :] - expected).abs().amax(-1) / expected.abs().max()
+            for row, found, expected in zip(
+                rows, logits, program.logits(folder, rows), strict=True
+            )
+        ]
+    )
+    worst, share = float(errors.max()), float((errors > TOLERANCE).float().mean())
     print(f"{name}: logits differ by {worst:.1e} of the largest, ", end="", flush=True)
-    assert worst <= TOLERANCE, name
+    if name in COARSE:
+        assert share <= COARSE_SHARE and worst <= COARSE_TOLERANCE, (name, share)
+    else:
+        assert worst <= TOLERANCE, name
     made = model.generate(
         ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0
     )
@@ -116,6 +128,15 @@ def refused(folder):
         print("without trust_remote_code:", str(error).splitlines()[-1])
     else:
         raise AssertionError("a converted folder was opened without its code")
+
+
+def saved_again(program, folder, rows):
+    """A folder that `transformers` saved, as one that was trained there."""
+    again = program.place / "again"
+    opened(folder).save_pretrained(again)
+    for ours, theirs in zip(program.logits(folder, rows), program.logits(again, rows), strict=True):
+        assert torch.equal(ours, theirs)
+    compare(program, again, "saved by transformers", rows)
 
 
 @torch.no_grad()
@@ -148,6 +169,7 @@ def main():
     assert AutoTokenizer.from_pretrained(original)(text).input_ids == tokenizers[0](text).input_ids
     first = place / "default"
     refused(first)
+    saved_again(program, first, rows)
     plain_again(program, original, first, rows)
 
 
