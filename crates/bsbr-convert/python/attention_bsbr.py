@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,7 +59,8 @@ class Rounded:
         else:
             self.codes, self.scale, self.offset = codes.to(self.TYPES[bits]), scale, offset
 
-    def _each(self, change: Any) -> Rounded:
+    def _each(self, change: Callable[[Tensor, str], Tensor]) -> Rounded:
+        """The same with each part changed."""
         one = copy.copy(self)
         for name in ("codes", "scale", "offset"):
             part = getattr(self, name)
@@ -372,9 +374,9 @@ class Arm(nn.Module):
             logits = logits * self.tuning.temperature.to(logits)[:, None, None]
             bias = bias + self.tuning.bias.to(logits)[:, None]
         # ln 0 hides a cluster without tokens.
-        return (logits + bias.unsqueeze(1)).masked_fill(self._not("near", logits), HIDDEN)
+        return (logits + bias.unsqueeze(1)).masked_fill(self._heads_at("near", logits), HIDDEN)
 
-    def _not(self, level: str, like: Tensor) -> Tensor:
+    def _heads_at(self, level: str, like: Tensor) -> Tensor:
         """True for heads of that level. `[H, 1, 1]`"""
         heads = [of == level for of in self.levels]
         return torch.tensor(heads, device=like.device)[:, None, None]
@@ -387,7 +389,7 @@ class Arm(nn.Module):
         best = of_clusters.sort(dim=-1, descending=True, stable=True).indices[..., : self.lookups]
         chosen = torch.zeros_like(of_clusters, dtype=torch.bool).scatter(-1, best, True)
         chosen &= of_clusters > HIDDEN
-        return best, chosen & ~self._not("clusters", of_clusters)
+        return best, chosen & ~self._heads_at("clusters", of_clusters)
 
     def _tokens(self, far: Far, best: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values of far tokens, `[H, m, D]`, and true where a query looks them up,
