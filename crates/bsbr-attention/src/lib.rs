@@ -29,7 +29,7 @@ mod rows;
 mod tuning;
 mod weights;
 
-/// Burn, in the version whose tensors and devices this crate takes and gives.
+/// Burn, in the version of this crate's tensors and devices.
 pub use burn;
 
 pub use attention::{Attention, AttentionInput, HeadShape};

@@ -22,7 +22,7 @@ pub struct ModelCard {
     pub language: Option<String>,
     /// Whether the model was trained after conversion.
     pub trained: bool,
-    /// Whether linear layers are in 8 bits, which `transformers` does not read.
+    /// Whether linear layers are in 8 bits, which `transformers` cannot read.
     pub int8: bool,
     /// Additional sections, as Markdown that begins with a second-level heading.
     pub sections: Vec<String>,
@@ -61,7 +61,7 @@ impl ModelCard {
         if let Some((base, _)) = &self.base {
             line(&mut out, "base_model", base);
         }
-        // The form of weights in 8 bits is BSBR's own.
+        // The format of weights in 8 bits is specific to BSBR.
         let library = match self.int8 {
             true => "bsbr",
             false => "transformers",

@@ -210,11 +210,11 @@ impl<'a> StoredTensor<'a> {
         Ok((data, found))
     }
 
-    /// Its elements of type I8, in the mapped file where `in_place` says so.
+    /// Its elements of type I8, in the mapped file if `in_place` is set.
     ///
     /// # Errors
     ///
-    /// [`LoadError`] where they cannot be read.
+    /// [`LoadError`] if they cannot be read.
     pub(crate) fn to_int8(self, in_place: bool) -> Result<TensorData, LoadError> {
         let shape = self.shape().to_vec();
         if let (true, Source::Mapped { map, range }) = (in_place, &self.stored.source)

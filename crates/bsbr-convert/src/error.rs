@@ -58,7 +58,7 @@ pub enum LoadError {
         /// The error.
         source: bsbr_gpt2::ConfigError,
     },
-    /// A configuration that contradicts the files of the weights.
+    /// A configuration that contradicts the weight files.
     #[error(
         "{}: config.json has {said} as `{key}`, but the folder has {file}; use the config.json that was \
          saved with these weights", folder.display()
@@ -68,17 +68,17 @@ pub enum LoadError {
         folder: PathBuf,
         /// The key of the configuration.
         key: &'static str,
-        /// What it has there.
+        /// Its value.
         said: String,
-        /// What there is.
+        /// The weights found.
         file: &'static str,
     },
-    /// Weights in 8 bits that cannot be multiplied.
+    /// Weights in 8 bits that cannot be used in products.
     #[error("{}: {source}; load them in floating point", folder.display())]
     NotPacked {
         /// The folder.
         folder: PathBuf,
-        /// Why not.
+        /// The reason.
         source: bsbr_gpt2::PackError,
     },
     /// An index of shards that cannot be read.
@@ -254,7 +254,7 @@ pub enum SaveError {
         /// The tensors that contain NaN or an infinity.
         tensors: Vec<String>,
     },
-    /// Weights that 8 bits cannot hold.
+    /// Weights that 8 bits cannot represent.
     #[error(
         "tensor `{tensor}` holds numbers that are not finite, which 8 bits cannot hold; save it in \
          floating point"

@@ -1,11 +1,11 @@
-//! Linear layers in 8 bits on the disk.
+//! Linear layers stored in 8 bits.
 //!
-//! The form is this project's own: a file `model-int8.safetensors` in the place of
-//! `model.safetensors`, and `"bsbr_weights": "int8"` in `config.json`. All tensors have Hugging Face's
-//! names and types, but for the matrices of linear layers: in the place of `h.N.attn.c_attn.weight`
-//! stand `h.N.attn.c_attn.weight_int8`, `[in, out]` of type I8 from -127 to 127, and
-//! `h.N.attn.c_attn.weight_scale`, `[out]` of type F32. A weight is the product of the two. Programs that
-//! do not know the form find no weights, rather than some.
+//! The format is specific to this project: a file `model-int8.safetensors` instead of
+//! `model.safetensors`, and `"bsbr_weights": "int8"` in `config.json`. All tensors have Hugging
+//! Face's names and types, except the matrices of linear layers: `h.N.attn.c_attn.weight` is
+//! replaced by `h.N.attn.c_attn.weight_int8`, `[in, out]` of type I8 from -127 to 127, and
+//! `h.N.attn.c_attn.weight_scale`, `[out]` of type F32. A weight is the product of the two.
+//! Programs that do not know the format find no weights instead of wrong ones.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,19 +20,19 @@ use crate::error::LoadError;
 use crate::folder::{ModelFolder, WeightFiles};
 use crate::keys::{Weights, linear_of};
 
-/// The key of `config.json` that names the form.
+/// The key of `config.json` for the format.
 pub(crate) const KEY: &str = "bsbr_weights";
 /// Its value.
 pub(crate) const INT8: &str = "int8";
-/// What stands behind the name of a layer's weight.
+/// The suffix of a layer's weight.
 pub(crate) const NUMBERS: &str = "_int8";
-/// What stands in the place of `weight` in the name of its steps.
+/// The suffix of a layer's scales, instead of `weight`.
 pub(crate) const SCALE: &str = "weight_scale";
 
 /// Weights by the names of their layers, without the prefix.
 pub(crate) type Int8Weights = HashMap<String, Arc<Int8Weight>>;
 
-/// The names of a layer's numbers and of its steps.
+/// The names of a layer's 8-bit values and scales.
 pub(crate) fn names(layer: &str) -> [String; 2] {
     [
         format!("{layer}.weight{NUMBERS}"),
@@ -40,18 +40,19 @@ pub(crate) fn names(layer: &str) -> [String; 2] {
     ]
 }
 
-/// The layer whose weight has this name, where it is one of those that can be in 8 bits.
+/// The layer of a weight name, if it can be stored in 8 bits.
 pub(crate) fn layer_of(weight: &str) -> Option<&str> {
     let layer = weight.strip_suffix(".weight")?;
     linear_of(layer).filter(|linear| LINEAR_LAYERS.contains(linear))?;
     Some(layer)
 }
 
-/// Whether the folder's weights are in 8 bits, by its files and its configuration, which must agree.
+/// Whether the folder's weights are in 8 bits, by its files and its configuration, which must
+/// agree.
 ///
 /// # Errors
 ///
-/// [`LoadError::WeightForm`] where they do not.
+/// [`LoadError::WeightForm`] if they do not.
 pub(crate) fn is_form_of(folder: &ModelFolder, config: &Gpt2Config) -> Result<bool, LoadError> {
     let is_file = matches!(folder.weights(), WeightFiles::Int8(_));
     let said = config.other.get(KEY);
@@ -74,8 +75,8 @@ pub(crate) fn is_form_of(folder: &ModelFolder, config: &Gpt2Config) -> Result<bo
 ///
 /// # Errors
 ///
-/// [`LoadError`] names the tensor that is of another type or holds what no weight can be. Names and
-/// shapes have been compared before.
+/// [`LoadError`] names a tensor of another type or with invalid values. Names and shapes have been
+/// compared before.
 pub(crate) fn read(
     weights: &Weights<'_>,
     layer: &str,

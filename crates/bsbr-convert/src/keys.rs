@@ -178,7 +178,7 @@ impl<'a> Weights<'a> {
         self.check_form(config, false)
     }
 
-    /// The same, where the matrices of linear layers may be in 8 bits.
+    /// The same, if the matrices of linear layers may be in 8 bits.
     pub(crate) fn check_form(&self, config: &Gpt2Config, int8: bool) -> KeyReport {
         // A tied output layer may also be stored.
         let tied = config.tie_word_embeddings && self.get(LM_HEAD).is_some();
@@ -269,7 +269,7 @@ pub(crate) fn is_needed(name: &str) -> bool {
     is_model_name(name) && !is_mask(name)
 }
 
-/// The layer of a block that has this name, without the number of the block.
+/// The linear layer of this name, without the number of its block.
 pub(crate) fn linear_of(layer: &str) -> Option<&str> {
     in_block(layer)
 }

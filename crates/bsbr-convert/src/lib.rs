@@ -24,7 +24,7 @@ mod save;
 mod transformers;
 mod unique;
 
-/// Burn, in the version whose tensors and devices this crate takes and gives.
+/// Burn, in the version of this crate's tensors and devices.
 pub use burn;
 
 pub use bsbr_attention::ArmConfig;

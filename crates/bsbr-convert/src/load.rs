@@ -24,9 +24,9 @@ pub struct LoadOptions {
     /// Default: None
     ///
     /// On the CPU backend Flex, that is the stored type for matrices in half precision, which are
-    /// multiplied directly by activations in f32, 8 bits for linear layers that are stored so, and f32
-    /// for everything else. Other devices use their default type. A model for training should be in
-    /// f32.
+    /// multiplied directly by activations in f32, 8 bits for linear layers stored in 8 bits, and
+    /// f32 for everything else. Other devices use their default type. A model for training should
+    /// be in f32.
     pub dtype: Option<FloatType>,
     /// Whether weights that keep their stored element type stay in the mapped file instead of being
     /// copied. Default: true
@@ -146,7 +146,7 @@ pub fn load_model(
     }
     let report = filler.report;
     let int8 = filler.int8.filter(|_| {
-        // Elsewhere, and where a type is asked for, they are weights in floating point.
+        // Elsewhere, and if a type is requested, they become floating-point weights.
         options.dtype.is_none() && bsbr_kernels::fuses_mixed_matmul(&options.device)
     });
     if !options.allow_non_finite && !report.too_large.is_empty() {
@@ -232,7 +232,7 @@ struct Filler<'a> {
     keeps_half: bool,
     in_place: bool,
     path: Vec<String>,
-    /// What was read in 8 bits; `None` where the file has floating point alone.
+    /// The layers read in 8 bits; `None` if all weights are in floating point.
     int8: Option<Int8Weights>,
     report: LoadReport,
     error: Option<LoadError>,
@@ -271,7 +271,7 @@ impl Filler<'_> {
 }
 
 impl Filler<'_> {
-    /// A weight in 8 bits, which becomes floating point only where somebody asks for it.
+    /// A weight in 8 bits, which is converted to floating point only on first use.
     fn lazy<const D: usize>(
         &mut self,
         layer: &str,

@@ -27,8 +27,8 @@ use crate::transformers::{CODE, described};
 pub struct SaveOptions {
     /// The element type of the weights in the file. Default: f32
     pub dtype: FloatType,
-    /// Whether the matrices of linear layers are rounded to 8 bits, which this project alone reads;
-    /// everything else is of type [`Self::dtype`]. Default: false
+    /// Whether to round the matrices of linear layers to 8 bits, a format that only this project
+    /// reads; everything else has type [`Self::dtype`]. Default: false
     pub int8: bool,
     /// Files to copy, such as those of the tokenizer, see
     /// [`ModelFolder::companions`](crate::ModelFolder::companions). Default: none
@@ -41,8 +41,8 @@ pub struct SaveOptions {
 
 /// Saves a model as a folder that `transformers` and [`load_model`](crate::load_model) can open:
 /// `config.json`, `model.safetensors` with Hugging Face's names, the card and the companions. With
-/// linear layers in 8 bits, the file is `model-int8.safetensors`, which `transformers` does not open.
-/// If a layer has another arm than the original attention, the code that `transformers` needs for it
+/// linear layers in 8 bits, the file is `model-int8.safetensors`, which `transformers` does not
+/// open. If a layer has another arm than the original attention, the Python code for `transformers`
 /// is written too.
 ///
 /// `out` is created with its parent folders; it may exist only if it is empty. It is written under
@@ -204,7 +204,7 @@ fn write_weights(model: &Gpt2, path: &Path, options: &SaveOptions) -> Result<(),
     io(file.sync_all())
 }
 
-/// The bytes of a matrix in 8 bits: its numbers, then its steps.
+/// The bytes of a matrix in 8 bits: its values, then its scales.
 fn in_int8(tensor: &Handle, values: &[f32]) -> Result<Vec<u8>, SaveError> {
     let (Ok(shape), true) = (
         <[usize; 2]>::try_from(&tensor.shape[..]),

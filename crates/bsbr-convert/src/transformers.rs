@@ -1,11 +1,11 @@
-//! What makes `transformers` run the arms: code that goes with a converted model, and the entries of
-//! its configuration that name it.
+//! Support of the arms in `transformers`: code files of a converted model, and the entries of its
+//! configuration that name them.
 
 use bsbr_gpt2::Gpt2Config;
 use bsbr_gpt2::config::{BSBR_GPT2, GPT2};
 use serde_json::{Value, json};
 
-/// The files, by name.
+/// The files, with their names.
 pub(crate) const CODE: [(&str, &str); 3] = [
     (
         "configuration_bsbr.py",
@@ -21,11 +21,11 @@ pub(crate) const CODE: [(&str, &str); 3] = [
     ),
 ];
 
-/// Names of classes in the list of `architectures`.
+/// Names of classes in `architectures`.
 const ARCHITECTURES: [&str; 2] = ["GPT2LMHeadModel", "BsbrGpt2LMHeadModel"];
 
-/// The configuration as `transformers` must find it: a plain GPT-2 where every layer has the original
-/// attention, else a model whose code stands beside it.
+/// The configuration for `transformers`: a plain GPT-2 if every layer has the original attention,
+/// else a model with its own code.
 pub(crate) fn described(mut config: Gpt2Config) -> Gpt2Config {
     let [plain, ours] = ARCHITECTURES;
     let (model_type, architecture) = match config.is_dense() {
@@ -38,7 +38,7 @@ pub(crate) fn described(mut config: Gpt2Config) -> Gpt2Config {
         let names = found.as_array().map(Vec::as_slice).unwrap_or_default();
         !names.is_empty() && names.iter().all(|name| *name != ours)
     };
-    // A plain model's own name of what it is stays.
+    // A plain model keeps its own `model_type`.
     if model_type == BSBR_GPT2 || !other.get("architectures").is_some_and(known) {
         other.insert("architectures".into(), json!([architecture]));
     }

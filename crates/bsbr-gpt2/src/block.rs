@@ -87,7 +87,7 @@ impl Gpt2Attention {
     /// - output: `[B, N, n_embd]`
     pub fn merge(&self, heads: Tensor<4>) -> Tensor<3> {
         let [batch, num_heads, seq_len, head_dim] = heads.dims();
-        // Weights that nobody asks for may not be there in floating point.
+        // Unused weights need not exist in floating point.
         let weight = self.upcast.then(|| self.c_proj.weight.val());
         let heads = match weight.filter(|weight| !stays_half(weight)) {
             Some(weight) => heads.cast(weight.dtype()),

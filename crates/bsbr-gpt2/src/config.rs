@@ -17,8 +17,8 @@ const POSITIONS: [&str; 2] = ["n_ctx", "max_position_embeddings"];
 
 /// `model_type` of a GPT-2.
 pub const GPT2: &str = "gpt2";
-/// `model_type` of a GPT-2 with other attention than the original one, which `transformers` does not
-/// know by itself.
+/// `model_type` of a GPT-2 with other attention than the original, which `transformers` does not
+/// know by default.
 pub const BSBR_GPT2: &str = "bsbr_gpt2";
 
 /// Activation functions that GPT-2 checkpoints use.
@@ -91,7 +91,7 @@ pub struct ExtendedPositions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gpt2Config {
-    /// [`GPT2`], or where there is a `bsbr` object perhaps [`BSBR_GPT2`].
+    /// [`GPT2`], or with a `bsbr` object possibly [`BSBR_GPT2`].
     pub model_type: String,
     /// V, tokens in the vocabulary.
     pub vocab_size: usize,

@@ -16,7 +16,7 @@ mod packing;
 mod position;
 mod spans;
 
-/// Burn, in the version whose tensors and devices this crate takes and gives.
+/// Burn, in the version of this crate's tensors and devices.
 pub use burn;
 
 pub use batch::TokenBatch;

@@ -51,7 +51,7 @@ impl Packing {
         }
     }
 
-    /// Whether it is packed for these products already.
+    /// Whether it is already packed for these products.
     fn is_for(&self, products: ProductType) -> bool {
         self.0.as_ref().map(PackedLinear::products) == Some(products)
     }
@@ -134,14 +134,14 @@ impl Gpt2 {
         Ok(self)
     }
 
-    /// The model with linear layers of weights that are in 8 bits already, each by its name, such as
+    /// The model with linear layers from weights already in 8 bits, by their names, such as
     /// `h.0.attn.c_attn`, and with the output layer packed from its table. The layers' own weights
-    /// should be what these are in f32.
+    /// should equal these in f32.
     ///
     /// # Errors
     ///
-    /// [`PackError`] where a weight is not there or has another shape, or where the device cannot
-    /// multiply so.
+    /// [`PackError`] if a weight is missing or has another shape, or if the device does not support
+    /// such products.
     pub fn with_int8_weights(
         mut self,
         weight: impl Fn(&str) -> Option<Arc<Int8Weight>>,
@@ -166,8 +166,8 @@ impl Gpt2 {
         self.with_packed_head(ProductType::Int8)
     }
 
-    /// The model with the packed weights of another wherever it has the other's weights, as a model has
-    /// that was converted from it: nothing is packed again.
+    /// The model with the packed weights of another in every layer that shares the other's weights,
+    /// as in a converted model: nothing is packed again.
     pub fn with_packed_weights_of(mut self, other: &Self) -> Self {
         for (block, others) in self.h.iter_mut().zip(&other.h) {
             for (layer, other) in layers(block).into_iter().zip(linear_layers(others)) {
@@ -187,7 +187,7 @@ impl Gpt2 {
         head.map_or(self.wte.weight.id, |head| head.weight.id)
     }
 
-    /// What the packed weights are packed for, where there are some.
+    /// The type of products of the packed weights, if any.
     pub fn products(&self) -> Option<ProductType> {
         self.head_packing.0.as_ref().map(PackedLinear::products)
     }

@@ -20,7 +20,7 @@ mod packed_attention;
 mod packed_linear;
 mod workers;
 
-/// Burn, in the version whose tensors and devices this crate takes and gives.
+/// Burn, in the version of this crate's tensors and devices.
 pub use burn;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};

@@ -24,11 +24,11 @@ pub fn load(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
     Ok(load_model(folder, &options)?.model)
 }
 
-/// As [`load`], with dense attention in every layer.
+/// Same as [`load`], with dense attention in every layer.
 ///
 /// # Errors
 ///
-/// As [`load`].
+/// Same as [`load`].
 pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
     dense_form(load(folder, device)?)
 }
@@ -39,7 +39,7 @@ pub fn of_layers(model: &Gpt2) -> Vec<ArmConfig> {
     (0..config.n_layer).map(|layer| config.arm(layer)).collect()
 }
 
-/// Arms by layer, as in `0-2: moments, 3: dense`; one alone where all layers have it.
+/// Arms by layer, as in `0-2: moments, 3: dense`, or a single name if all layers have it.
 pub fn by_layer(arms: &[ArmConfig]) -> String {
     let mut groups: Vec<(usize, usize, &ArmConfig)> = Vec::new();
     for (layer, arm) in arms.iter().enumerate() {
@@ -60,7 +60,7 @@ pub fn by_layer(arms: &[ArmConfig]) -> String {
 ///
 /// # Errors
 ///
-/// [`ReportError::Convert`], which dense attention gives no reason for.
+/// [`ReportError::Convert`], which cannot occur with dense attention.
 pub fn dense_form(model: Gpt2) -> Result<Gpt2, ReportError> {
     match of_layers(&model).iter().all(|arm| *arm == ArmConfig::DENSE) {
         true => Ok(model),

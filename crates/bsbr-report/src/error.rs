@@ -71,7 +71,7 @@ pub enum ReportError {
         /// The first unit.
         first: String,
     },
-    /// Weights that cannot be multiplied as they should be.
+    /// Weights that cannot be packed as requested.
     #[error(transparent)]
     Pack(#[from] bsbr_gpt2::PackError),
     /// An experiment without an implementation.
@@ -121,7 +121,7 @@ pub enum ReportError {
     /// A model that cannot be loaded.
     #[error(transparent)]
     Load(#[from] bsbr_convert::LoadError),
-    /// A model whose layers have several arms, where one is compared with others.
+    /// A model whose layers have several arms, where a single arm is required.
     #[error(
         "{name}: its layers have several arms ({arms}), and each row of these experiments has one; \
          `evaluate` compares such a model"
@@ -137,11 +137,11 @@ pub enum ReportError {
     Unlike {
         /// The model.
         name: String,
-        /// What differs.
+        /// The differing property.
         what: &'static str,
-        /// The model's.
+        /// The model's value.
         found: String,
-        /// The base's.
+        /// The base's value.
         expected: String,
     },
     /// A model that cannot be converted.

@@ -1,7 +1,7 @@
-//! Models as their folders have them, beside the dense form of one, in one table.
+//! Comparison of models as they are with the dense form of a base, in one table.
 //!
-//! What is measured is what the experiments of [`EXPERIMENTS`] measure, on their samples and in their
-//! records; the models stand where arms stand elsewhere.
+//! The quantities are those of the experiments [`EXPERIMENTS`], with their samples and records; the
+//! models take the place of arms.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,25 +22,25 @@ use crate::section::{Better, Cell, Headline, Style};
 use crate::spec::{ArmSpec, Spec};
 use crate::store::Store;
 
-/// The experiments whose headline numbers are the table, in its order.
+/// The experiments whose headline numbers form the table, in order.
 pub const EXPERIMENTS: [&str; 5] = ["perplexity", "agreement", "qa", "summarisation", "speed"];
 
-/// Settings of which the greatest value alone is measured.
+/// Settings of which only the greatest value is measured.
 const GREATEST: [&str; 2] = ["lengths", "distances"];
 
 /// The id of the base.
 const BASE: &str = "dense";
 
-/// What was measured.
+/// The results.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// The base, and the models beside it.
+    /// The base and the other models.
     pub models: Vec<ArmSpec>,
     /// The rows of the table, with a cell for each model's id.
     pub headlines: Vec<Headline>,
 }
 
-/// The base and the models that the lab was given, as the arms of experiments.
+/// The base and the lab's given models, as arms of experiments.
 fn models(lab: &Lab) -> Vec<ArmSpec> {
     let base = ArmSpec {
         id: BASE.to_owned(),
@@ -88,13 +88,13 @@ fn specs(all: &[Spec], models: &[ArmSpec]) -> Vec<Spec> {
         .collect()
 }
 
-/// Measures what is not recorded in `out` yet, of the lab's dense model and of those that it was
-/// given.
+/// Measures what is not recorded in `out` yet, of the lab's dense model and of the given models.
 ///
 /// # Errors
 ///
-/// [`ReportError::UnknownExperiment`] where [`Plan::only`] names what is none of [`EXPERIMENTS`],
-/// [`ReportError::Stopped`] where the observer ended the run, and what else can go wrong with one.
+/// [`ReportError::UnknownExperiment`] if [`Plan::only`] names an experiment that is not in
+/// [`EXPERIMENTS`], [`ReportError::Stopped`] if the observer ended the run, and other errors of a
+/// run.
 pub fn evaluate(
     plan: &Plan,
     lab: &Lab,
@@ -127,7 +127,7 @@ pub fn evaluate(
     Ok(Evaluation { models, headlines })
 }
 
-/// What generation keeps after a sequence as long as the one that is timed.
+/// The size of the cache after a sequence of the timed length.
 fn cache(spec: &Spec, records: &Records, lab: &Lab, models: &[ArmSpec]) -> Option<Headline> {
     if spec.method.experiment != "speed" {
         return None;
@@ -154,7 +154,7 @@ fn cache(spec: &Spec, records: &Records, lab: &Lab, models: &[ArmSpec]) -> Optio
 }
 
 impl Evaluation {
-    /// The table, a row for each quantity.
+    /// The table, with one row per quantity.
     pub fn markdown(&self) -> String {
         let mut missing: Vec<&str> = Vec::new();
         let mut rows = vec![vec!["measured".to_owned()]];

@@ -104,17 +104,17 @@ impl Lab {
         })
     }
 
-    /// Whether the folder has arms of its own, which are not those of [`Self::dense`].
+    /// Whether the folder has its own arms, in contrast to [`Self::dense`].
     pub fn has_arms(&self) -> bool {
         self.own.is_some()
     }
 
-    /// Adds a model that is measured as it is: an arm with this id is not made of the dense model, but
-    /// is this one. `hash` stands for its weights.
+    /// Adds a model that is measured as it is: it represents the arm with this id, which is not
+    /// converted from the dense model. `hash` represents its weights.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Unlike`] where its states or logits cannot be compared with the dense model's.
+    /// [`ReportError::Unlike`] if its states or logits cannot be compared with the dense model's.
     pub fn with_given(mut self, id: &str, model: Gpt2, hash: &str) -> Result<Self, ReportError> {
         let (own, base) = (model.config(), self.dense.config());
         for (what, found, expected) in [
@@ -140,12 +140,12 @@ impl Lab {
         &self.given
     }
 
-    /// Where the folder has arms of its own, puts it in the place of the default arm of each
-    /// specification, so that it is compared with its dense form and with the other arms.
+    /// If the folder has its own arms, the model replaces the default arm of each specification,
+    /// and is compared with its dense form and with the other arms.
     ///
     /// # Errors
     ///
-    /// [`ReportError::SeveralArms`] where its layers differ.
+    /// [`ReportError::SeveralArms`] if its layers have different arms.
     pub fn standing_in(mut self, specs: &mut [Spec]) -> Result<Self, ReportError> {
         let Some(own) = self.own.take() else {
             return Ok(self);
@@ -181,12 +181,12 @@ impl Lab {
         self
     }
 
-    /// The same with the weights of linear layers packed for products of a type, in every arm, and in
-    /// the model that arms are compared with. Training is in f32.
+    /// The same with the weights of linear layers packed for products of a type, in every arm and
+    /// in the reference model. Training is in f32.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Pack`] where the device or the processor cannot multiply so.
+    /// [`ReportError::Pack`] if the device or CPU does not support such products.
     pub fn with_weights(mut self, weights: Option<ProductType>) -> Result<Self, ReportError> {
         self.weights = weights;
         self.dense = self.packed(self.dense.clone())?;
@@ -199,16 +199,16 @@ impl Lab {
         Ok(self)
     }
 
-    /// What linear layers multiply; `None` for weights as they are.
+    /// The type of packed weights; `None` for stored weights.
     pub fn weights(&self) -> Option<ProductType> {
         self.weights
     }
 
-    /// A model of this lab's, such as a fine-tuned one, with its weights packed as the lab's are.
+    /// A model of this lab, such as a fine-tuned one, with its weights packed like the lab's.
     ///
     /// # Errors
     ///
-    /// [`PackError`] where the device or the processor cannot multiply so.
+    /// [`PackError`] if the device or CPU does not support such products.
     pub fn packed(&self, model: Gpt2) -> Result<Gpt2, PackError> {
         match self.weights {
             Some(products) => model.with_packed_weights(products),

@@ -38,7 +38,7 @@ mod torch;
 pub mod validation;
 pub mod verdict;
 
-/// Burn, in the version whose tensors and devices this crate takes and gives.
+/// Burn, in the version of this crate's tensors and devices.
 pub use burn;
 
 pub use error::ReportError;

@@ -32,8 +32,7 @@ pub struct Identity {
     pub device: String,
     /// The type of the model's weights.
     pub dtype: String,
-    /// What linear layers multiply, where that is no product of weights as they are: `f32`, `bf16` or
-    /// `int8`.
+    /// The type of packed weights, if they are packed: `f32`, `bf16` or `int8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! A fine-tuned model beside those that it was made of, on what training kept back.
+//! Comparison of a fine-tuned model with the models that it was made from, on the validation
+//! windows.
 
 use std::fmt;
 
@@ -12,36 +13,36 @@ use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::section::{Cell, Style};
 
-/// Windows whose losses are compared, from the first on.
+/// The maximum number of windows for losses, from the first on.
 const LOSSES: usize = 64;
 
-/// Windows that are compared position by position.
+/// The number of windows that are compared position by position.
 const COMPARED: usize = 16;
 
-/// What nobody notices: nats per token, half a percent of the perplexity.
+/// A negligible difference: nats per token, half a percent of the perplexity.
 const NOTICED: f64 = 5e-3;
 
-/// A model on the windows that were kept back.
+/// A model's results on the validation windows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Side {
-    /// What the model is.
+    /// The model's name.
     pub name: String,
-    /// Windows.
+    /// Number of windows.
     pub windows: usize,
-    /// Mean cross entropy of a token, in nats.
+    /// Mean cross entropy per token, in nats.
     pub loss: f64,
     /// Its exponential.
     pub perplexity: f64,
-    /// The loss beyond the dense model's on the same windows.
+    /// The difference to the dense model's loss on the same windows.
     pub beyond_dense: Beyond,
-    /// The share of positions with the dense model's likeliest token; `None` where logits cannot be
+    /// The share of positions with the dense model's top-1 token; `None` if logits cannot be
     /// compared.
     pub top1: Option<f64>,
-    /// KL(dense ‖ model), nats per position; `None` as above.
+    /// KL(dense ‖ model), nats per position; `None` likewise.
     pub kl: Option<f64>,
 }
 
-/// A difference with its 95 % bootstrap interval over windows; of one window there is none.
+/// A difference with its 95 % bootstrap interval over windows; `None` for one window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Beyond {
     /// The mean.
@@ -53,7 +54,7 @@ pub struct Beyond {
 }
 
 impl Side {
-    /// What it loses beside the dense model, in words; `None` where somebody would notice.
+    /// A note if the loss relative to the dense model is negligible, else `None`.
     pub fn loses(&self) -> Option<&'static str> {
         let Beyond { mean, low, .. } = self.beyond_dense;
         match low {
@@ -78,12 +79,12 @@ impl fmt::Display for Beyond {
     }
 }
 
-/// The dense model and others on what `data` keeps back, in this order; nothing where it keeps nothing
-/// back.
+/// The results of the dense model and the others on the validation windows of `data`, in this
+/// order; empty if there are none.
 ///
 /// # Errors
 ///
-/// [`ReportError`] where a window cannot be read or a model cannot take it.
+/// [`ReportError`] if a window cannot be read or a model cannot take it.
 pub fn sides(
     dense: &Gpt2,
     others: &[(&str, &Gpt2)],
@@ -102,7 +103,7 @@ pub fn sides(
     Ok(sides)
 }
 
-/// Top-1 agreement and KL, where they could be measured.
+/// Top-1 agreement and KL, if they can be measured.
 #[derive(Debug, Clone, Copy, Default)]
 struct Closeness {
     top1: Option<f64>,
@@ -121,7 +122,7 @@ impl From<(f64, f64)> for Closeness {
 fn side(name: &str, own: &[WindowLoss], dense: &[WindowLoss], close: Closeness) -> Side {
     let tokens: f64 = own.iter().map(|one| one.tokens).sum();
     let loss = own.iter().map(|one| one.nats).sum::<f64>() / tokens;
-    // Windows count by their targets.
+    // Windows are weighted by their targets.
     let share = own.len() as f64 / tokens;
     let beyond = own.iter().zip(dense);
     let beyond: Vec<f64> = beyond
@@ -164,7 +165,7 @@ fn closeness(dense: &Gpt2, model: &Gpt2, data: &Dataset) -> Result<Closeness, Re
     })
 }
 
-/// The models as a table in Markdown.
+/// The results as a Markdown table.
 pub fn markdown(sides: &[Side]) -> String {
     let head = [
         "model",

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::questions::Question;
 
-/// Tokens whose logits are in memory at one time where they are all written out.
+/// Number of tokens whose logits are in memory at one time, if all are computed.
 const ROWS: usize = 256;
 
 /// The settings of an evaluation.

@@ -22,7 +22,7 @@ mod recompute;
 mod run;
 mod schedule;
 
-/// Burn, in the version whose tensors and devices this crate takes and gives.
+/// Burn, in the version of this crate's tensors and devices.
 pub use burn;
 
 pub use config::PretrainConfig;

@@ -83,8 +83,8 @@ pub struct Args {
     /// Runtime, in f32 and in the types of --weights that they support
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     baseline: Vec<Baseline>,
-    /// The Python that runs them. torch needs torch and transformers, ctranslate2 also ctranslate2, and
-    /// onnxruntime torch, onnxruntime and onnx [default: python3]
+    /// The Python that runs them. torch needs torch and transformers, ctranslate2 also ctranslate2,
+    /// and onnxruntime torch, onnxruntime and onnx [default: python3]
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
     /// Timed rounds, after one untimed round
@@ -112,8 +112,8 @@ pub struct Args {
     /// Type of the weights, also in PyTorch
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
-    /// What linear layers multiply, on flex, each in rows of its own: stored are weights as they are, the
-    /// others are packed for products in that type
+    /// Weights of linear layers, on flex, each in its own rows: `stored` uses stored weights, the
+    /// others pack them for products of that type
     #[arg(
         long,
         value_enum,
@@ -124,7 +124,7 @@ pub struct Args {
     weights: Vec<Rows>,
 }
 
-/// What linear layers multiply in a row.
+/// The weights of linear layers in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Rows {
     Stored,

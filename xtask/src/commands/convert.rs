@@ -101,7 +101,7 @@ pub struct Args {
     device: String,
 }
 
-/// A form of linear layers on the disk.
+/// A storage format of linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stored {
     Int8,

@@ -20,12 +20,12 @@ use super::texts;
 use super::weights::WeightsArgs;
 use crate::{assets, device};
 
-/// Measure models as they are, beside a base, in one table.
+/// Compare models as they are with a base, in one table.
 ///
-/// Models may be dense, converted, tuned, or extended; each is measured with the attention that its
-/// folder has. The table has perplexity, agreement with the base, answers to questions about far facts,
-/// summaries, time beside the base, and the size of the cache, with the methods of `reproduce`. What
-/// is measured is recorded in --out; stopped, the same command goes on from there.
+/// Models may be dense, converted, tuned, or extended; each is measured with the attention of its
+/// folder. The table has perplexity, agreement with the base, answers to questions about far facts,
+/// summaries, time relative to the base, and the size of the cache, with the methods of
+/// `reproduce`. Results are recorded in --out; after an interruption, the same command resumes.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folders of models, or their names on the Hub; all with the tokenizer of the base
@@ -36,7 +36,7 @@ pub struct Args {
         value_name = "DIR|NAME,…"
     )]
     model: Vec<PathBuf>,
-    /// Folder of the model whose dense form the others are compared with [default: the first of --model]
+    /// Folder of the model whose dense form is the base [default: the first of --model]
     #[arg(long, value_name = "DIR|NAME")]
     base: Option<PathBuf>,
     #[command(flatten)]
@@ -46,17 +46,17 @@ pub struct Args {
     /// Few samples, the same method
     #[arg(long)]
     quick: bool,
-    /// As many samples as the committed results have
+    /// As many samples as the committed results
     #[arg(long, conflicts_with = "quick")]
     full: bool,
-    /// Measure these alone: perplexity, agreement, qa, summarisation, speed
+    /// Measure only these: perplexity, agreement, qa, summarisation, speed
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
     /// Another seed for texts and random sequences
     #[arg(long)]
     seed: Option<u64>,
-    /// What to read, as in `reproduce` [default: storybook where the tokenizer is the bundled model's,
-    /// else wikitext-2 and, for summaries, cnn-dailymail]
+    /// Texts, as in `reproduce` [default: storybook with the bundled model's tokenizer, else
+    /// wikitext-2 and, for summaries, cnn-dailymail]
     #[arg(long, num_args = 1.., value_name = "FILE|NAME")]
     data: Vec<String>,
     /// Folder for records
@@ -73,7 +73,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What is measured.
+    /// A measurement.
     fn plan(&self) -> Result<Plan> {
         assets::check(&self.experiments)?;
         let overrides = Overrides {
@@ -92,7 +92,7 @@ impl Args {
         })
     }
 
-    /// The base, and the models beside it.
+    /// The base and the other models.
     fn lab(&self, device: &Device) -> Result<Lab> {
         let base = self.base.as_ref().unwrap_or(&self.model[0]);
         let found = self.hub.find(base)?;
@@ -102,7 +102,7 @@ impl Args {
         if let Some(name) = found.name() {
             lab = lab.named(name.to_owned());
         }
-        // A dense base is a row already.
+        // A dense base is already a row.
         let is_row = self.base.is_none() && !lab.has_arms() && self.weights.products().is_none();
         for model in self.model.iter().skip(usize::from(is_row)) {
             let folder = self.hub.find(model)?.folder;
@@ -121,7 +121,7 @@ impl Args {
     }
 }
 
-/// Refuses models that cut texts into other tokens.
+/// Refuses models with another tokenizer.
 fn same_tokenizer(folder: &Path, base: &Path) -> Result<()> {
     let of = |folder| -> Result<String> {
         Ok(bsbr_data::tokenizer::TextTokenizer::from_folder(folder)?.to_json()?)

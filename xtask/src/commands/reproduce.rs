@@ -34,8 +34,9 @@ use crate::{assets, device};
 /// folder, with their checkpoints during training. The last printed line is the page's path.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the model, or its name on the Hub, such as openai-community/gpt2. If it is converted or
-    /// tuned, the rows of the default arm are the model itself, and other arms come from its dense form
+    /// Folder of the model, or its name on the Hub, such as openai-community/gpt2. If it is
+    /// converted or tuned, the rows of the default arm are the model itself, and other arms come
+    /// from its dense form
     #[arg(long, value_name = "DIR|NAME", default_value_os_t = assets::bundled())]
     model: PathBuf,
     #[command(flatten)]

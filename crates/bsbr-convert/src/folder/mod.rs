@@ -38,7 +38,7 @@ pub enum WeightFiles {
     Pickle(PathBuf),
     /// The index of several pickles.
     ShardedPickle(PathBuf),
-    /// One safetensors file whose linear layers are in 8 bits, as `convert --weights int8` writes it.
+    /// One safetensors file with linear layers in 8 bits, as written by `convert --weights int8`.
     Int8(PathBuf),
 }
 

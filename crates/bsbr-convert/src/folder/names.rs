@@ -11,7 +11,7 @@ pub(crate) const GENERATION: &str = "generation_config.json";
 /// The model card. It describes one model, so it is not copied to another.
 pub(crate) const CARD: &str = "README.md";
 /// Weights, in order of preference: safetensors before pickles, one file before the index of
-/// several, and the format of BSBR last.
+/// several, and BSBR's own format last.
 pub(crate) const WEIGHTS: [&str; 5] = [
     "model.safetensors",
     "model.safetensors.index.json",

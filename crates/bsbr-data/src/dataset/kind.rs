@@ -32,7 +32,7 @@ const ENDINGS: [(&str, Form); 11] = [
     ("parquet", Form::Parquet),
 ];
 
-/// How a file is compressed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packing {
     None,
@@ -43,7 +43,7 @@ pub(super) enum Packing {
 /// The additional extensions of compressed files.
 const PACKED: [(&str, Packing); 2] = [("gz", Packing::Gzip), ("zst", Packing::Zstd)];
 
-/// The format of a file, and how it is compressed.
+/// The format of a file, and its compression.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What zstd has packed, unpacked.
+//! Decompression of zstd.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -6,11 +6,10 @@ use std::io::{self, BufRead, BufReader, Read};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// The most bytes that a frame may refer back by, which are in memory: what `zstd` itself accepts where
-/// nothing else is said.
+/// The size limit of a frame's window, which is held in memory: the default of `zstd`.
 const WINDOW: u64 = 1 << 27;
 
-/// The frames of a file, one after another, as `zstd` and `cat` write them.
+/// The frames of a file, in sequence, as `zstd` and `cat` write them.
 pub(super) struct ZstdReader {
     source: BufReader<File>,
     frame: FrameDecoder,
@@ -29,7 +28,7 @@ impl ZstdReader {
         }
     }
 
-    /// Begins the next frame, after those that are no data; false where there is none.
+    /// Starts the next frame, after skippable ones; false if there is none.
     fn begin(&mut self) -> io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.frame.init(&mut self.source) {
@@ -52,7 +51,7 @@ impl ZstdReader {
         Ok(false)
     }
 
-    /// Ends a frame, of which all was read.
+    /// Ends a frame that has been read completely.
     fn end(&mut self) -> io::Result<()> {
         self.within = false;
         match self.frame.get_checksum_from_data() {

@@ -19,12 +19,12 @@ impl PackedLinear {
         None
     }
 
-    /// No layer.
+    /// Always `None`.
     pub fn from_int8(_: &Int8Weight, _: Option<&Tensor<1>>) -> Option<Self> {
         None
     }
 
-    /// The numbers that are multiplied.
+    /// The type of the products.
     pub fn products(&self) -> ProductType {
         match *self {}
     }

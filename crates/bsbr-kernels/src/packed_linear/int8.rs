@@ -1,23 +1,23 @@
-//! Weights in 8 bits: how they are rounded, and as whoever stores them has them.
+//! Weights in 8 bits: rounding, and the stored form.
 
 use burn::tensor::TensorData;
 
-/// The weight of a linear layer in 8 bits: number i of output o is `weights[i][o] · steps[o]`.
+/// The weight of a linear layer in 8 bits: value i of output o is `weights[i][o] · steps[o]`.
 #[derive(Clone, Debug)]
 pub struct Int8Weight {
     /// `[in, out]` of type i8, each from -127 to 127.
     pub weights: TensorData,
-    /// Of each output.
+    /// One per output.
     pub steps: Vec<f32>,
 }
 
 impl Int8Weight {
-    /// Rounds a weight `[in, out]`, row-major, as packed layers of 8 bits round it: to 255 steps of
-    /// each output.
+    /// Rounds a weight `[in, out]`, row-major, in the same way as packed layers of 8 bits: to 255
+    /// levels per output.
     ///
     /// # Panics
     ///
-    /// Panics if the weight is not as long as its shape says.
+    /// Panics if the length of the weight does not match its shape.
     pub fn rounded(weight: &[f32], [inputs, outputs]: [usize; 2]) -> Self {
         assert!(
             weight.len() == inputs * outputs,
@@ -49,7 +49,7 @@ impl Int8Weight {
         }
     }
 
-    /// Inputs and outputs; `None` where these are not numbers of type i8 with a step for each output.
+    /// Inputs and outputs; `None` if these are not values of type i8 with a step for each output.
     pub fn shape(&self) -> Option<[usize; 2]> {
         let [inputs, outputs] = self.weights.shape()[..].try_into().ok()?;
         let numbers = self.weights.as_slice::<i8>().ok()?;
@@ -57,7 +57,7 @@ impl Int8Weight {
         fits.then_some([inputs, outputs])
     }
 
-    /// The weight in f32, `[in, out]`, row-major; empty where [`Self::shape`] is `None`.
+    /// The weight in f32, `[in, out]`, row-major; empty if [`Self::shape`] is `None`.
     pub fn widened(&self) -> Vec<f32> {
         let (Some([_, outputs]), Ok(numbers)) = (self.shape(), self.weights.as_slice::<i8>())
         else {
@@ -74,7 +74,7 @@ impl Int8Weight {
     }
 }
 
-/// The step of an output whose largest weight is `largest`.
+/// The step of an output with the largest weight `largest`.
 pub(super) fn weight_step(largest: f32) -> f32 {
     largest / 127.0
 }
@@ -86,8 +86,8 @@ pub(super) fn round_weight(weight: f32, step: f32) -> u32 {
     nearest(steps) as i32 as u32 & 0xFF
 }
 
-/// The nearest integer, even where two are as near, of a number below 2²² in size. The sum has no digit
-/// after the point; what `f32` calls this becomes a call where it is not an instruction.
+/// The nearest integer of a number below 2²² in size, with ties to even. The sum has no fractional
+/// digits. The function of `f32` would be a call where it is not an instruction.
 #[inline(always)]
 pub(super) fn nearest(x: f32) -> f32 {
     const NO_FRACTION: f32 = 12_582_912.0;

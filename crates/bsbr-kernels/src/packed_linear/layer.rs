@@ -87,15 +87,14 @@ impl PackedLinear {
         Self::pack(&weight, bias, layout, products, engine)
     }
 
-    /// A layer of a weight that is in 8 bits already, and the bias that goes with it: it gives what a
-    /// layer gives whose weight was rounded to these.
+    /// A layer from a weight already in 8 bits, and its bias. It equals a layer whose weight was
+    /// rounded to these values.
     ///
-    /// `None` where the data are not as [`Int8Weight`] says, or where sums of so many products would
-    /// not fit.
+    /// `None` if the data do not match [`Int8Weight`], or if sums of products could overflow.
     ///
     /// # Panics
     ///
-    /// Panics if the bias is not as long as the layer's output.
+    /// Panics if the length of the bias is not that of the layer's output.
     pub fn from_int8(weight: &Int8Weight, bias: Option<&Tensor<1>>) -> Option<Self> {
         let [inputs, outputs] = weight.shape()?;
         let numbers = weight.weights.as_slice::<i8>().ok()?;
@@ -129,7 +128,7 @@ impl PackedLinear {
         Some(Self(Arc::new(layer)))
     }
 
-    /// The numbers that are multiplied.
+    /// The type of the products.
     pub fn products(&self) -> ProductType {
         self.0.products
     }
@@ -160,7 +159,7 @@ impl PackedLinear {
 }
 
 impl Layer {
-    /// A layer of zeros; `None` where sums of so many products of 8 bits would not fit.
+    /// A layer of zeros; `None` if sums of 8-bit products could overflow.
     fn empty(
         [inputs, outputs]: [usize; 2],
         bias: Option<Vec<f32>>,
@@ -197,7 +196,7 @@ impl Layer {
         })
     }
 
-    /// Packs weights that are in 8 bits, `[in, out]`, and a step of each output.
+    /// Packs weights already in 8 bits, `[in, out]`, and a step per output.
     fn fill_with_bytes(&mut self, weight: &[i8], steps: &[f32]) {
         let (outputs, depth) = (self.outputs, self.depth.max(1));
         self.steps[..outputs].copy_from_slice(steps);

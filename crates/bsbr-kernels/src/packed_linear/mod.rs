@@ -58,7 +58,7 @@ impl ProductType {
     /// Every type.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
 
-    /// What commands and records call it: `f32`, `bf16` or `int8`.
+    /// Its name in commands and records: `f32`, `bf16` or `int8`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",

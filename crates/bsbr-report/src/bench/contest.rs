@@ -29,7 +29,7 @@ use crate::rounds::{
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
 
-/// PyTorch in bf16, where the others are in f32.
+/// PyTorch in bf16, when the others are in f32.
 pub(super) const TORCH_BF16: &str = "torch-sdpa, bf16";
 
 /// Seed of ids.
@@ -43,7 +43,7 @@ const CALIBRATION: [u64; 2] = [100, 101];
 pub(super) const SLOW_SECONDS: f64 = 20.0;
 pub(super) const SLOW_RUNS: u64 = 3;
 
-/// Tokens that are profiled where one pass would be.
+/// The number of profiled tokens in place of one pass.
 const TOKENS: u64 = 16;
 
 /// The number of repeated positions in place of those that a model does not have.
@@ -102,11 +102,11 @@ pub struct Contest<'a> {
     pub processor: Option<Device>,
     /// Its arms.
     pub arms: Vec<ArmSpec>,
-    /// What linear layers multiply, each in a row of its own: weights as they are, or packed ones.
+    /// The weights of linear layers, each in its own row: stored weights, or packed ones.
     pub weights: Vec<Option<ProductType>>,
     /// Whether PyTorch takes part.
     pub torch: bool,
-    /// Other engines that take part where tokens are generated.
+    /// Other engines that take part in decoding.
     pub peers: Vec<Peer>,
     /// A Python with torch and transformers; else `python3`.
     pub python: Option<PathBuf>,
@@ -122,21 +122,21 @@ pub struct Contest<'a> {
     pub progress: &'a dyn Fn(&str),
     /// PyTorch's process, once it is started.
     pub timer: Timer,
-    /// PyTorch's in bf16, and the other engines'.
+    /// PyTorch in bf16, and the other engines.
     pub engines: Engines,
-    /// The model with packed weights, once it is there.
+    /// The model with packed weights, once it is made.
     pub packed: Packed,
 }
 
-/// Processes of PyTorch's in bf16 and of other engines, which are started when they are first needed.
+/// Processes of PyTorch in bf16 and of other engines, which are started on first use.
 #[derive(Debug, Default)]
 pub struct Engines(RefCell<BTreeMap<&'static str, Result<Rc<Baseline>, String>>>);
 
-/// The model with its weights packed for each type of products that was asked for. Arms share them.
+/// The model with its weights packed for each requested type of products. Arms share them.
 #[derive(Debug, Default)]
 pub struct Packed(RefCell<Vec<(ProductType, Gpt2)>>);
 
-/// Who is measured: an arm, and what its linear layers multiply.
+/// A contestant: an arm, and the type of its linear layers' weights.
 struct Row<'a> {
     id: String,
     arm: &'a ArmSpec,
@@ -188,7 +188,7 @@ impl Contest<'_> {
         (!fits).then(|| format!("measured {place}"))
     }
 
-    /// Arms with each kind of weights, all arms with one kind before the next.
+    /// Arms with each type of weights, all arms of one type before the next.
     fn rows<'a>(&self, arms: &'a [ArmSpec]) -> Vec<Row<'a>> {
         let of = |&weights: &Option<ProductType>| {
             arms.iter().map(move |arm| Row {
@@ -244,7 +244,7 @@ impl Contest<'_> {
         for row in self.rows(&self.arms) {
             let model = self.model(&row)?;
             let run = match scope {
-                // There are no linear layers in it.
+                // It contains no linear layers.
                 Scope::Attention | Scope::Gradients
                     if self.weights.first() != Some(&row.weights) =>
                 {
@@ -350,7 +350,7 @@ impl Contest<'_> {
         self.timer.0.get_or_init(start).clone()
     }
 
-    /// Whether PyTorch is timed in bf16 beside the type of the weights.
+    /// Whether PyTorch is also timed in bf16.
     fn torch_in_bf16(&self) -> bool {
         let asked = self.weights.contains(&Some(ProductType::Bf16));
         self.torch && asked && self.place.dtype() == DType::F32
@@ -366,7 +366,7 @@ impl Contest<'_> {
         })
     }
 
-    /// An engine's process: one for everything that is asked of it.
+    /// An engine's process, shared by all its measurements.
     fn peer(&self, peer: Peer) -> Result<Rc<Baseline>, String> {
         let contexts = self.decoding.contexts.iter().copied();
         let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
@@ -388,7 +388,7 @@ impl Contest<'_> {
             .clone()
     }
 
-    /// What engines keep weights in: f32, and what was asked for of our own.
+    /// Weight types of engines: f32, and those requested for our models.
     fn types(&self) -> Vec<ProductType> {
         let mut all = vec![ProductType::F32];
         let packed = self.weights.iter().flatten().copied();
@@ -502,7 +502,7 @@ impl Contest<'_> {
                 context,
                 run: decode::ours(model.clone(), ids(context)),
             }));
-            // What is kept of a text does not depend on what linear layers multiply.
+            // The cache of a text does not depend on the weights of linear layers.
             if self.weights.first() == Some(&row.weights) && !contexts.contains(&decode::LONGEST) {
                 (self.progress)(&format!("cache of {} tokens: {}", decode::LONGEST, row.id));
                 long.push(decode::long_cache(&row.id, &model, &ids(decode::LONGEST)));

@@ -46,7 +46,7 @@ pub struct Decoding {
 pub(super) struct Decoded {
     pub token: f64,
     pub prefill: f64,
-    /// `None` where that is not told.
+    /// `None` if unknown.
     pub cache: Option<f64>,
 }
 
@@ -93,7 +93,7 @@ pub(super) fn torch<'a>(baseline: Result<Rc<Baseline>, String>, context: usize) 
     })
 }
 
-/// A run of another engine's.
+/// A run of another engine.
 pub(super) fn engine<'a>(
     baseline: Result<Rc<Baseline>, String>,
     products: ProductType,
@@ -110,7 +110,7 @@ pub(super) fn engine<'a>(
     })
 }
 
-/// A token after those before it, the likeliest; each run is one more.
+/// Greedy generation of one more token per run.
 pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Seconds<'a>, String> {
     let (cache, logits) = read(&model, ids, PIECE)?;
     let state = RefCell::new((cache, likeliest(logits)?));
@@ -259,7 +259,7 @@ mod tests {
         let run = token_run(model, &[1, 2, 3]).unwrap();
         let series = crate::bench::profile::series(Scope::TokenProfile, "dense", 3, 4, Ok(run));
         let parts: Vec<&str> = series.iter().map(|one| one.part.as_str()).collect();
-        // Of the step itself, which is taken on another thread.
+        // Of the step itself, which runs on another thread.
         assert!(
             parts.contains(&"qkv") && parts.contains(&"attention"),
             "{parts:?}"

@@ -75,7 +75,7 @@ fn first(model: &Gpt2, ids: &[u32]) -> Result<u32, String> {
     likeliest(model.last_logits(hidden))
 }
 
-/// Another engine with weights in a type: its row, the type and its process.
+/// Another engine with a weight type: its row, the type and its process.
 pub(super) type Engine = (String, ProductType, Result<Rc<Baseline>, String>);
 
 /// The folder of checkpoints, and the command of processes that open them.
@@ -87,7 +87,7 @@ pub struct FirstToken {
     pub program: PathBuf,
     /// Its arguments, before the folder of a model.
     pub arguments: Vec<String>,
-    /// Whether a checkpoint with linear layers in 8 bits is one of them.
+    /// Whether to include a checkpoint with linear layers in 8 bits.
     pub int8: bool,
 }
 
@@ -123,7 +123,7 @@ impl FirstToken {
             let mut ours = Command::new(&self.program);
             ours.args(&self.arguments).arg(&folder);
             contestants.push((format!("dense, {name}"), ours));
-            // `transformers` does not read 8 bits.
+            // `transformers` cannot read 8 bits.
             if let Some(python) = python.filter(|_| !int8) {
                 let mut torch = Command::new(python);
                 torch.args(["-c", FIRST_TOKEN]).arg(&folder);

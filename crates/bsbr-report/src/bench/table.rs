@@ -34,9 +34,8 @@ pub(super) fn is_peer(who: &str) -> bool {
         .any(|peer| who.starts_with(peer))
 }
 
-/// What ratios of each of our own are made with: PyTorch's fused attention, its plain one for weights as
-/// they are, and engines in the type of what linear layers multiply here, which is f32 where nothing is
-/// said.
+/// The baselines in ratios of our rows: PyTorch's fused attention, its plain one for stored
+/// weights, and engines with the same weight type, f32 by default.
 pub(super) fn pairs<'a>(who: &[&'a str]) -> Vec<[&'a str; 2]> {
     let ours = || who.iter().copied().filter(|who| !is_peer(who));
     let kind = |who: &'a str| who.split_once(", ").map(|(_, kind)| kind);

@@ -1,4 +1,4 @@
-//! Ways to train one arm, each on as many tokens: what they win back, and what they cost.
+//! Ways to train one arm, each on the same number of tokens: recovery and cost.
 
 use bsbr_data::storybook::{QaSpec, Split, Storybook};
 use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension};
@@ -22,42 +22,42 @@ use crate::record::{Measurement, Pool, Records};
 use crate::section::{Block, Role};
 use crate::spec::{ArmSpec, Spec, dense};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// The source of what is known of a training itself.
+/// The source of data about a training itself.
 const TRAINING: &str = "fine-tuning";
 
-/// Where questions come from, whatever the other texts are.
+/// The source of questions, whatever the other texts.
 const QUESTIONS: &str = "storybook questions";
 
 /// The arm before training.
 const BEFORE: &str = "before";
 
-/// Work of a token of training.
+/// Work per token of training.
 const EFFORT: f64 = 2.6;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of a training window; fewer where the model has fewer positions.
+    /// Tokens per training window; fewer if the model has fewer positions.
     pub window: usize,
-    /// Windows of an optimiser's step.
+    /// Windows per optimiser step.
     pub rows: usize,
     /// The ways.
     pub methods: Vec<Way>,
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
-    /// Words between fact and question, at least.
+    /// The minimum number of words between fact and question.
     pub distance: usize,
-    /// Answers to choose from, the right one included.
+    /// Number of candidates, including the correct one.
     pub candidates: usize,
-    /// The most tokens of a summary.
+    /// The maximum number of tokens of a summary.
     pub max_new_tokens: usize,
     /// Whether ROUGE compares stems of words.
     pub stemming: bool,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
@@ -66,27 +66,27 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Way {
-    /// What records call it.
+    /// Its id in records.
     pub id: String,
-    /// What tables call it.
+    /// Its name in tables.
     pub label: String,
-    /// AdamW's highest learning rate.
+    /// AdamW's maximum learning rate.
     pub learning_rate: f64,
-    /// What is learned.
+    /// The training objective.
     pub objective: Objective,
-    /// What is changed.
+    /// The trained parameters.
     pub train: Trainable,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// How often the training windows are read.
+    /// Epochs of the training windows.
     pub epochs: u64,
     /// Training windows.
     pub windows: u64,
-    /// Texts of each domain.
+    /// Texts per domain.
     pub texts_per_domain: u64,
     /// Articles to summarise.
     pub articles: u64,
@@ -131,12 +131,12 @@ impl Methods {
         self.settings.window.min(lab.dense().config().n_positions)
     }
 
-    /// The arm that is trained.
+    /// The trained arm.
     fn arm(&self) -> Option<&ArmSpec> {
         self.arms().iter().find(|arm| !arm.is_dense())
     }
 
-    /// A subject's model, and what its training cost.
+    /// A subject's model, and the cost of its training.
     fn made(&self, id: &str, unit: &Unit, lab: &Lab) -> Result<Made, ReportError> {
         let mut cost = Measurement::new(id, TRAINING, unit.length, 0);
         let seed = self.seed();
@@ -186,7 +186,7 @@ impl Methods {
         })
     }
 
-    /// Everything that is measured of one subject.
+    /// All measurements of one subject.
     fn measured(&self, id: &str, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let (settings, seed) = (&self.settings, self.seed());
         let extension = lab.fitting(settings.extension);
@@ -244,7 +244,7 @@ impl Methods {
         Ok(all)
     }
 
-    /// What is compared: the original, the arm before training, and after each way.
+    /// The subjects: the original, the arm before training, and after each way.
     fn ids(&self) -> Vec<(String, String)> {
         let original = dense(self.arms()).map(|arm| (arm.id.clone(), arm.label.clone()));
         let before = self
@@ -255,7 +255,8 @@ impl Methods {
         original.into_iter().chain(before).chain(ways).collect()
     }
 
-    /// A way's loss on texts beyond the original's, over the texts that both read.
+    /// The difference of a way's loss on texts to the original's, over the texts that both
+    /// read.
     fn beyond(&self, records: &Records, id: &str) -> Option<Estimate> {
         let original = dense(self.arms())?;
         let column = (Pool::Texts, self.settings.length, "nll");
@@ -265,7 +266,7 @@ impl Methods {
         found.ok()
     }
 
-    /// Which ways bring the loss back to the original's, and which of them is the cheapest.
+    /// The ways that bring the loss back to the original's, and the cheapest of them.
     fn cheapest(&self, records: &Records) -> String {
         let recovered = self.settings.methods.iter().filter_map(|way| {
             let beyond = self.beyond(records, &way.id)?;
@@ -304,7 +305,7 @@ impl Methods {
     }
 }
 
-/// A model, and what is known of its training.
+/// A model, and the data about its training.
 struct Made {
     model: Result<Gpt2, String>,
     cost: Measurement,

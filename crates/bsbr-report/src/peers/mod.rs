@@ -1,5 +1,5 @@
-//! Other engines beside our own: GPT-2 in CTranslate2 and ONNX Runtime, timed by a process of each that
-//! answers one request a line.
+//! Other engines for comparison: GPT-2 in CTranslate2 and ONNX Runtime, each timed by a process
+//! that answers one request per line.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// What records call it.
+    /// Its name in records.
     pub fn id(self) -> &'static str {
         match self {
             Self::Ctranslate2 => "ctranslate2",
@@ -27,7 +27,7 @@ impl Peer {
         }
     }
 
-    /// What records call it with weights in a type.
+    /// Its name in records with a weight type.
     pub(crate) fn row(self, products: ProductType) -> String {
         match products {
             ProductType::F32 => self.id().to_owned(),
@@ -42,7 +42,7 @@ impl Peer {
         }
     }
 
-    /// Said where the process ends before it is ready.
+    /// The message if the process ends before it is ready.
     fn unfit(self) -> &'static str {
         match self {
             Self::Ctranslate2 => {
@@ -53,11 +53,11 @@ impl Peer {
     }
 
     /// Starts the engine's process with random weights of the model's shape, and room for texts of
-    /// `positions` tokens; without a Python, `python3`.
+    /// `positions` tokens; the default Python is `python3`.
     ///
     /// # Errors
     ///
-    /// Why there is none, as a table should say it.
+    /// Why there is none, as text for a table.
     pub(crate) fn start(
         self,
         python: Option<&Path>,
@@ -94,7 +94,7 @@ mod tests {
         Gpt2Config::from_json(text).unwrap()
     }
 
-    /// A program in the place of Python.
+    /// A program that replaces Python.
     fn program(folder: &Path, script: &str) -> std::path::PathBuf {
         let path = folder.join("python");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

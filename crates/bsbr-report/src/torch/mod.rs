@@ -100,12 +100,12 @@ impl Baseline {
         Self::run(python, SCRIPT, &shape, config.n_head, UNFIT)
     }
 
-    /// Starts a script that says `ready` and then answers one request a line; `unfit` is said where
-    /// it ends before.
+    /// Starts a script that prints `ready` and then answers one request per line; `unfit` is the
+    /// message if it ends before.
     ///
     /// # Errors
     ///
-    /// Why there is none, as a table should say it.
+    /// Why there is none, as text for a table.
     pub(crate) fn run(
         python: Option<&Path>,
         script: &str,
@@ -149,11 +149,11 @@ impl Baseline {
         self.ask(kind.word(), scope, length)
     }
 
-    /// What the process answers to a request of three words: a number.
+    /// The process's response to a request of three words: a number.
     ///
     /// # Errors
     ///
-    /// What the process said instead.
+    /// The error message of the process.
     pub(crate) fn ask(&self, whose: &str, scope: &str, number: usize) -> Result<f64, String> {
         let line = format!("{whose} {scope} {number}\n");
         if let Some(requests) = self.requests.borrow_mut().as_mut() {

@@ -139,20 +139,20 @@ fn finished(model: &Gpt2) -> Gpt2 {
     model.valid().materialize()
 }
 
-/// What a model loses on one window.
+/// A model's loss on one window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowLoss {
-    /// Cross entropy of its targets, in nats, summed by their weights.
+    /// Cross entropy of its targets, in nats, summed with their weights.
     pub nats: f64,
-    /// The sum of the weights: targets that count.
+    /// The sum of the weights of its targets.
     pub tokens: f64,
 }
 
-/// What `model` loses on each of the first `most` windows that are kept back.
+/// The loss of `model` on each of the first `most` validation windows.
 ///
 /// # Errors
 ///
-/// [`TrainError`] where a window cannot be read, or the model cannot take it.
+/// [`TrainError`] if a window cannot be read, or the model cannot take it.
 pub fn held_out(model: &Gpt2, data: &Dataset, most: usize) -> Result<Vec<WindowLoss>, TrainError> {
     data.validation()
         .take(most)

@@ -338,12 +338,12 @@ struct Record<'a> {
     data_hash: &'a str,
     window: usize,
     windows: u64,
-    /// Dense, converted and tuned on what was kept back.
+    /// Results of the dense, the converted and the tuned model on the validation windows.
     sides: &'a [Side],
     history: &'a History,
 }
 
-/// What is said where there is little to win back.
+/// The message if there is little to recover.
 fn little_lost(converted: &Side) -> Option<String> {
     let lost = converted.loses()?;
     let program = crate::program();
@@ -357,7 +357,7 @@ fn little_lost(converted: &Side) -> Option<String> {
     ))
 }
 
-/// The tuned model beside the dense one.
+/// The tuned model compared with the dense one.
 fn tuned_side(dense: &Gpt2, tuned: &Gpt2, data: &Dataset) -> Result<Option<Side>> {
     Ok(sides(dense, &[("tuned", tuned)], data)?.pop())
 }

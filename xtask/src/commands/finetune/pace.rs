@@ -1,24 +1,24 @@
-//! Where a run is, how its loss goes, and how long it will take.
+//! Position, loss and remaining time of a run.
 
 use std::time::Duration;
 
 use bsbr_train::StepReport;
 
-/// Steps that the smoothed loss is mostly of.
+/// The number of steps that dominate the smoothed loss.
 const SMOOTHED: f64 = 20.0;
 
-/// What is known of a run from its steps.
+/// The state of a run, from its steps.
 #[derive(Debug)]
 pub struct Pace {
     epochs: u64,
     steps_per_epoch: u64,
-    /// Sum of weighted losses, and of their weights, which halve in some steps.
+    /// Sums of weighted losses and of their weights, which decay exponentially.
     loss: (f64, f64),
-    /// Time and number of the steps that were made here.
+    /// Time and number of the steps of this process.
     made: (Duration, u32),
 }
 
-/// A step's place and course.
+/// The position and loss of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct At {
     /// The epoch, from 1.
@@ -27,14 +27,14 @@ pub struct At {
     pub epochs: u64,
     /// The step within the epoch, from 1.
     pub step: u64,
-    /// The mean of the losses of the last steps, in which earlier ones count less.
+    /// An exponentially weighted mean of the last steps' losses.
     pub smoothed: f64,
-    /// How long the rest takes, at the speed of the steps so far.
+    /// The remaining time, at the speed of the steps so far.
     pub left: Duration,
 }
 
 impl Pace {
-    /// Of a run that has made no step here.
+    /// For a run without steps in this process.
     pub fn new(epochs: u64, steps_per_epoch: u64) -> Self {
         Self {
             epochs,
@@ -44,7 +44,7 @@ impl Pace {
         }
     }
 
-    /// Takes the next step in.
+    /// Adds the next step.
     pub fn step(&mut self, report: &StepReport) -> At {
         let kept = 1.0 - 1.0 / SMOOTHED;
         self.loss = (self.loss.0 * kept + report.loss, self.loss.1 * kept + 1.0);
@@ -62,7 +62,7 @@ impl Pace {
     }
 }
 
-/// A time in words, as `about 3 min`.
+/// A time as text, such as `about 3 min`.
 pub fn about(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..90 => format!("about {seconds} s"),

@@ -39,7 +39,7 @@ pub(in crate::experiments) struct Tuned {
     pub history: History,
     /// Windows per epoch.
     pub windows: u64,
-    /// Seconds that all steps took; those before an interruption as long as those after it.
+    /// Seconds of all steps; steps before an interruption count as long as those after it.
     pub seconds: f64,
 }
 
@@ -87,8 +87,8 @@ impl<'a> Tuning<'a> {
         })
     }
 
-    /// The model, trained if it does not exist; the inner error says why training cannot finish. Some
-    /// objectives learn from the output of `original`.
+    /// The model, trained if it does not exist; the inner error says why training cannot finish.
+    /// Some objectives learn from the output of `original`.
     pub fn run(
         &self,
         start: Gpt2,
@@ -115,7 +115,7 @@ impl<'a> Tuning<'a> {
             folder: self.folder.clone(),
             device,
             windows: self.data.windows(),
-            // Models that were made before seconds were kept have none.
+            // Older models have no recorded seconds.
             seconds: std::fs::read_to_string(self.folder.join(SECONDS))
                 .ok()
                 .and_then(|text| text.parse().ok())
@@ -178,7 +178,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// Seconds of all steps, at the speed of those that were made here.
+    /// Seconds of all steps, at the speed of the steps of this process.
     fn seconds(&self) -> f64 {
         self.elapsed.as_secs_f64() * self.of as f64 / self.made as f64
     }
