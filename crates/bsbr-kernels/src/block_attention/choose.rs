@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::cpu::block::{Block, QUERIES};
 use crate::cpu::math::LANES;
-use crate::cpu::simd::{dispatch, is_any, lanes, store};
+use crate::cpu::simd::{bits, dispatch, is_any, lanes, store};
 
 /// The clusters that the queries of a block look up.
 #[derive(Debug, Default)]
@@ -64,6 +64,9 @@ impl Chosen {
         best: usize,
         strip: usize,
     ) -> Bar {
+        if best == 0 {
+            return Bar::CLOSED;
+        }
         self.best.clear();
         self.best.resize(best * LANES, f32::NEG_INFINITY);
         let width = block.width();
@@ -180,18 +183,18 @@ impl WithSimd for Take<'_> {
             for (strip, bar) in self.bars.iter_mut().enumerate() {
                 let first = strip * LANES;
                 let scores = &mut scores[first..][..LANES];
-                let mut any = false;
+                let mut reached = 0;
                 for start in (0..LANES).step_by(S::F32_LANES) {
                     let (x, least) = (lanes(simd, scores, start), lanes(simd, &bar.least, start));
-                    any |= is_any(simd, simd.greater_than_or_equal_f32s(x, least));
-                }
-                if !any {
-                    continue;
+                    reached |= bits::<S>(simd.greater_than_or_equal_f32s(x, least)) << start;
                 }
                 let queries = self.rows.saturating_sub(first).min(LANES);
-                for (lane, score) in scores[..queries].iter_mut().enumerate() {
-                    if bar.lets_in(lane, *score) {
-                        *score = f32::NEG_INFINITY;
+                reached &= (1 << queries) - 1;
+                while reached != 0 {
+                    let lane = reached.trailing_zeros() as usize;
+                    reached &= reached - 1;
+                    if bar.lets_in(lane, scores[lane]) {
+                        scores[lane] = f32::NEG_INFINITY;
                         self.queries.push((first + lane) as u32);
                     }
                 }
@@ -211,25 +214,71 @@ struct Best<'a> {
     list: &'a mut [f32],
 }
 
+/// Clusters that are passed over together where none of them is among the best so far.
+const TOGETHER: usize = 4;
+
 impl WithSimd for Best<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        for start in (0..LANES).step_by(S::F32_LANES) {
+            // Lists that stay in registers.
+            match self.list.len() / LANES {
+                ..=4 => self.run::<S, 4>(simd, start),
+                ..=8 => self.run::<S, 8>(simd, start),
+                ..=12 => self.run::<S, 12>(simd, start),
+                ..=16 => self.run::<S, 16>(simd, start),
+                _ => self.run_in_memory(simd, start),
+            }
+        }
+    }
+}
+
+impl Best<'_> {
+    /// With a list of at most L scores.
+    #[inline(always)]
+    fn run<S: Simd, const L: usize>(&mut self, simd: S, start: usize) {
+        let best = self.list.len() / LANES;
+        let mut list = [simd.splat_f32s(f32::NEG_INFINITY); L];
+        let scores = |cluster| lanes(simd, self.scores, cluster * self.width + start);
+        let mut first = 0;
+        while first < self.clusters {
+            let some = TOGETHER.min(self.clusters - first);
+            let mut highest = scores(first);
+            for cluster in first + 1..first + some {
+                highest = simd.max_f32s(highest, scores(cluster));
+            }
+            if is_any(simd, simd.greater_than_f32s(highest, list[best - 1])) {
+                for cluster in first..first + some {
+                    let mut falling = scores(cluster);
+                    for held in &mut list {
+                        let higher = simd.max_f32s(*held, falling);
+                        falling = simd.min_f32s(*held, falling);
+                        *held = higher;
+                    }
+                }
+            }
+            first += some;
+        }
+        for (place, held) in self.list.chunks_exact_mut(LANES).zip(list) {
+            store(simd, place, start, held);
+        }
+    }
+
+    #[inline(always)]
+    fn run_in_memory<S: Simd>(&mut self, simd: S, start: usize) {
         let last = self.list.len() - LANES;
         for cluster in 0..self.clusters {
-            let scores = &self.scores[cluster * self.width..];
-            for start in (0..LANES).step_by(S::F32_LANES) {
-                let mut falling = lanes(simd, scores, start);
-                let least = lanes(simd, self.list, last + start);
-                if !is_any(simd, simd.greater_than_f32s(falling, least)) {
-                    continue;
-                }
-                for place in self.list.chunks_exact_mut(LANES) {
-                    let held = lanes(simd, place, start);
-                    store(simd, place, start, simd.max_f32s(held, falling));
-                    falling = simd.min_f32s(held, falling);
-                }
+            let mut falling = lanes(simd, self.scores, cluster * self.width + start);
+            let least = lanes(simd, self.list, last + start);
+            if !is_any(simd, simd.greater_than_f32s(falling, least)) {
+                continue;
+            }
+            for place in self.list.chunks_exact_mut(LANES) {
+                let held = lanes(simd, place, start);
+                store(simd, place, start, simd.max_f32s(held, falling));
+                falling = simd.min_f32s(held, falling);
             }
         }
     }

@@ -16,14 +16,19 @@ use crate::cpu::simd::{dispatch, is_any, lanes};
 /// relative.
 const HEADROOM: f32 = 60.0;
 
-/// State of the lookups.
+/// Looks into clusters, with the queries of several blocks together: a cluster has few queries in
+/// each of them.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
-    /// The block's queries, scaled. `[QUERIES, D]`
+    /// The queries of all blocks, scaled. `[rows, D]`
     q: Vec<f32>,
+    /// What the weights of each query are relative to. `[rows]`
+    max: Vec<f32>,
+    /// The queries that look into one cluster, counted over all blocks.
+    queries: Vec<u32>,
     /// Scores, then weights, of the tokens of one cluster. `[n, m…]`
     weights: Vec<f32>,
-    /// Unnormalised output of each query. `[QUERIES, D…]`
+    /// Unnormalised output of each query. `[rows, D…]`
     acc: Vec<f32>,
     /// Sums of each query's weights.
     sums: Vec<[f32; LANES]>,
@@ -33,34 +38,59 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// Starts with the queries of a block.
-    pub(super) fn begin(&mut self, q: Mat<'_>, scale: f32) {
-        let (rows, d) = (q.height(), q.t().height());
+    /// Begins with no queries.
+    pub(super) fn begin(&mut self, d: usize) {
         self.d = d;
-        self.q.resize(rows * d, 0.0);
-        // The block scales them by the same factor, so scores are independent of the path.
+        for list in [&mut self.q, &mut self.max, &mut self.acc, &mut self.totals] {
+            list.clear();
+        }
+        self.sums.clear();
+    }
+
+    /// Adds the queries of a block.
+    pub(super) fn add(&mut self, block: &Block, q: Mat<'_>, scale: f32) {
+        let (rows, d) = (q.height(), self.d);
+        let first = self.q.len();
+        self.q.resize(first + rows * d, 0.0);
+        // By the same factor as the block scales them, so that scores do not depend on who takes
+        // them.
         let factor = scale * LOG2_E;
-        for (row, to) in self.q.chunks_exact_mut(d.max(1)).enumerate() {
+        for (row, to) in self.q[first..].chunks_exact_mut(d.max(1)).enumerate() {
             q.copy_row(row, to);
             to.iter_mut().for_each(|x| *x *= factor);
         }
-        self.acc.clear();
-        self.acc.resize(rows * d.next_multiple_of(LANES), 0.0);
-        self.sums.clear();
-        self.sums.resize(rows, [0.0; LANES]);
-        self.totals.clear();
-        let totals = self.q.chunks_exact(d.max(1)).map(|q| q.iter().sum::<f32>());
-        self.totals.extend(totals);
+        let totals = self.q[first..].chunks_exact(d.max(1));
+        self.totals.extend(totals.map(|q| q.iter().sum::<f32>()));
+        self.max.extend((0..rows).map(|row| block.max(row)));
+        let all = self.max.len();
+        self.acc.resize(all * d.next_multiple_of(LANES), 0.0);
+        self.sums.resize(all, [0.0; LANES]);
     }
 
-    /// Attends some queries to the tokens of one cluster.
-    pub(super) fn look_into(&mut self, block: &mut Block, queries: &[u32], tokens: Members<'_>) {
+    /// Says which queries look into the next cluster, and whether any does.
+    pub(super) fn gather<'a>(
+        &mut self,
+        of_blocks: impl Iterator<Item = (usize, &'a [u32])>,
+    ) -> bool {
+        self.queries.clear();
+        let mut first = 0;
+        for (rows, queries) in of_blocks {
+            self.queries
+                .extend(queries.iter().map(|query| first + query));
+            first += rows as u32;
+        }
+        !self.queries.is_empty()
+    }
+
+    /// Attends these queries to the tokens of the cluster. `raise` takes the weights of a query
+    /// relative to a larger score, and gives the factor by which that makes them smaller.
+    pub(super) fn look_into(&mut self, tokens: Members<'_>, raise: impl FnMut(usize, f32) -> f32) {
         let (d, m) = (self.d, tokens.count);
         let wide = m.next_multiple_of(LANES);
-        self.weights.resize(queries.len() * wide, 0.0);
+        self.weights.resize(self.queries.len() * wide, 0.0);
         tile::Scores {
             q: &self.q,
-            queries,
+            queries: &self.queries,
             keys: tokens.keys,
             d,
             m,
@@ -68,27 +98,27 @@ impl Lookup {
         }
         .run();
         if let Some([keys, _]) = tokens.grids {
-            self.decode_scores(queries, keys);
+            self.decode_scores(keys);
         }
-        self.weigh(block, queries, m);
+        self.weigh(m, raise);
         if let Some([_, values]) = tokens.grids {
-            self.encode_weights(queries, values);
+            self.encode_weights(values);
         }
         tile::Values {
             weights: &self.weights,
             values: tokens.values,
             d,
             m,
-            queries,
+            queries: &self.queries,
             to: &mut self.acc,
         }
         .run();
     }
 
-    /// Turns products with codes into scores of the decoded keys.
-    fn decode_scores(&mut self, queries: &[u32], keys: Grids<'_>) {
+    /// Turns products with codes into scores of the keys that they stand for.
+    fn decode_scores(&mut self, keys: Grids<'_>) {
         let wide = keys.scales.len().next_multiple_of(LANES);
-        let rows = self.weights.chunks_exact_mut(wide).zip(queries);
+        let rows = self.weights.chunks_exact_mut(wide).zip(&self.queries);
         vectorised(
             #[inline(always)]
             || {
@@ -105,11 +135,11 @@ impl Lookup {
         );
     }
 
-    /// Turns weights of values into weights of their codes.
-    fn encode_weights(&mut self, queries: &[u32], values: Grids<'_>) {
+    /// Turns weights of values into those of the codes that stand for them.
+    fn encode_weights(&mut self, values: Grids<'_>) {
         let stride = self.d.next_multiple_of(LANES);
         let wide = values.scales.len().next_multiple_of(LANES);
-        let rows = self.weights.chunks_exact_mut(wide).zip(queries);
+        let rows = self.weights.chunks_exact_mut(wide).zip(&self.queries);
         vectorised(
             #[inline(always)]
             || {
@@ -130,33 +160,34 @@ impl Lookup {
     }
 
     /// Turns the scores of `m` tokens into weights.
-    fn weigh(&mut self, block: &mut Block, queries: &[u32], m: usize) {
+    fn weigh(&mut self, m: usize, mut raise: impl FnMut(usize, f32) -> f32) {
         let wide = m.next_multiple_of(LANES);
         let stride = self.d.next_multiple_of(LANES);
         let over = dispatch(Over {
-            scores: &mut self.weights[..queries.len() * wide],
+            scores: &mut self.weights,
             m,
-            queries,
-            block,
+            queries: &self.queries,
+            max: &self.max,
         });
         if over {
-            let rows = self.weights.chunks_exact(wide).zip(queries);
+            let rows = self.weights.chunks_exact(wide).zip(&self.queries);
             for (scores, &query) in rows {
                 let query = query as usize;
                 let max = row_max(scores);
-                if max > block.max(query) {
-                    let shrink = block.raise(query, max);
+                if max > self.max[query] {
+                    self.max[query] = max;
+                    let shrink = raise(query, max);
                     let acc = self.acc[query * stride..][..stride].iter_mut();
                     acc.chain(&mut self.sums[query]).for_each(|x| *x *= shrink);
                 }
             }
         }
-        let rows = self.weights.chunks_exact_mut(wide).zip(queries);
+        let rows = self.weights.chunks_exact_mut(wide).zip(&self.queries);
         vectorised(
             #[inline(always)]
             || {
                 for (scores, &query) in rows {
-                    let max = block.max(query as usize);
+                    let max = self.max[query as usize];
                     let mut sums = self.sums[query as usize];
                     for scores in scores.as_chunks_mut::<LANES>().0 {
                         for (sum, x) in sums.iter_mut().zip(scores) {
@@ -170,14 +201,15 @@ impl Lookup {
         );
     }
 
-    /// Adds the result to the block's output.
-    pub(super) fn finish(&mut self, block: &mut Block) {
+    /// Adds what was found to the output of a block, whose queries are those from number `first`
+    /// on.
+    pub(super) fn finish(&mut self, block: &mut Block, first: usize) {
         let stride = self.d.next_multiple_of(LANES);
-        let rows = self.acc.chunks_exact(stride).zip(&self.sums);
+        let rows = self.acc.chunks_exact(stride).zip(&self.sums).skip(first);
         vectorised(
             #[inline(always)]
             || {
-                for (query, (acc, sums)) in rows.enumerate() {
+                for (query, (acc, sums)) in rows.take(block.rows()).enumerate() {
                     block.add_to_one(query, acc, sum_lanes(*sums));
                 }
             },
@@ -191,7 +223,7 @@ struct Over<'a> {
     scores: &'a mut [f32],
     m: usize,
     queries: &'a [u32],
-    block: &'a Block,
+    max: &'a [f32],
 }
 
 impl WithSimd for Over<'_> {
@@ -205,7 +237,7 @@ impl WithSimd for Over<'_> {
             for x in &mut scores[self.m..] {
                 *x = f32::NEG_INFINITY;
             }
-            let limit = simd.splat_f32s(self.block.max(query as usize) + HEADROOM);
+            let limit = simd.splat_f32s(self.max[query as usize] + HEADROOM);
             for scores in scores.chunks_exact(S::F32_LANES) {
                 over |= is_any(simd, simd.greater_than_f32s(lanes(simd, scores, 0), limit));
             }

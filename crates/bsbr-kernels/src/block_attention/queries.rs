@@ -56,6 +56,7 @@ pub(super) const TOGETHER: usize = 4;
 #[derive(Default)]
 pub(super) struct Attending {
     pub(super) blocks: Vec<OneBlock>,
+    lookup: Lookup,
     unpacked: Unpacked,
 }
 
@@ -74,7 +75,11 @@ impl Attending {
         if self.blocks.len() < queries.len() {
             self.blocks.resize_with(queries.len(), OneBlock::new);
         }
-        let Self { blocks, unpacked } = self;
+        let Self {
+            blocks,
+            lookup,
+            unpacked,
+        } = self;
         let blocks = &mut blocks[..queries.len()];
         for (block, queries) in blocks.iter_mut().zip(queries) {
             block.attend(*queries, near, shared, seen, best);
@@ -90,33 +95,43 @@ impl Attending {
             }
             return;
         }
-        for (block, queries) in blocks.iter_mut().zip(queries) {
-            block.lookup.begin(queries.q, queries.scale);
+        lookup.begin(queries.first().map_or(0, |queries| queries.q.t().height()));
+        for (one, queries) in blocks.iter().zip(queries) {
+            lookup.add(&one.block, queries.q, queries.scale);
         }
         for cluster in 0..clusters {
-            let mut looking = blocks.iter().map(|one| one.chosen.queries_of(cluster));
-            if looking.all(<[u32]>::is_empty) {
-                continue;
-            }
-            let tokens = shared.looked_up(cluster, unpacked);
-            for one in blocks.iter_mut() {
-                let queries = one.chosen.queries_of(cluster);
-                if !queries.is_empty() {
-                    one.lookup.look_into(&mut one.block, queries, tokens);
-                }
+            let looking = blocks.iter();
+            let looking = looking.map(|one| (one.block.rows(), one.chosen.queries_of(cluster)));
+            if lookup.gather(looking) {
+                let tokens = shared.looked_up(cluster, unpacked);
+                lookup.look_into(tokens, |query, max| raise(blocks, query, max));
             }
         }
+        let mut first = 0;
         for one in blocks {
-            one.lookup.finish(&mut one.block);
+            lookup.finish(&mut one.block, first);
+            first += one.block.rows();
         }
     }
+}
+
+/// Takes the weights of a query, counted over all blocks, relative to a larger score.
+fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 {
+    for one in blocks {
+        if let Some(behind) = query.checked_sub(one.block.rows()) {
+            query = behind;
+        } else {
+            return one.block.raise(query, max);
+        }
+    }
+    debug_assert!(false, "queries are counted over these blocks");
+    1.0
 }
 
 /// The state of a block of queries, and buffers.
 pub(super) struct OneBlock {
     pub(super) block: Block,
     chosen: Chosen,
-    lookup: Lookup,
 }
 
 impl OneBlock {
@@ -124,7 +139,6 @@ impl OneBlock {
         Self {
             block: Block::new(),
             chosen: Chosen::default(),
-            lookup: Lookup::default(),
         }
     }
 

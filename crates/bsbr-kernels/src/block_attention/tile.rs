@@ -10,7 +10,9 @@
 use pulp::{Simd, WithSimd};
 
 use crate::cpu::math::LANES;
-use crate::cpu::simd::{dispatch, lanes, lanes_unchecked, splat_unchecked, store};
+use crate::cpu::simd::{
+    WithHalves, dispatch, dispatch_with_halves, lanes, lanes_unchecked, splat_unchecked, store,
+};
 
 /// Padding after the operands of a tile, which may be read but is not used.
 pub(super) const BEHIND: usize = LANES;
@@ -33,7 +35,7 @@ pub(super) struct Scores<'a> {
 
 impl Scores<'_> {
     pub(super) fn run(self) {
-        dispatch(self);
+        dispatch_with_halves(self);
     }
 }
 
@@ -41,11 +43,9 @@ impl Scores<'_> {
 /// score's sum must not depend on the other queries of the call, which may be later ones.
 const SUMS: usize = 4;
 
-impl WithSimd for Scores<'_> {
-    type Output = ();
-
+impl WithHalves for Scores<'_> {
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
+    fn with_halves<S: Simd, H: Simd>(mut self, simd: S, half: H) {
         let (d, m) = (self.d, self.m);
         let rows = self.q.len() / d.max(1);
         assert!(
@@ -57,10 +57,10 @@ impl WithSimd for Scores<'_> {
         let mut first = 0;
         while first < self.queries.len() {
             first += match self.queries.len() - first {
-                6.. => self.rows::<S, 6>(simd, first),
-                4.. => self.rows::<S, 4>(simd, first),
-                2.. => self.rows::<S, 2>(simd, first),
-                _ => self.rows::<S, 1>(simd, first),
+                6.. => self.rows::<S, H, 6>(simd, half, first),
+                4.. => self.rows::<S, H, 4>(simd, half, first),
+                2.. => self.rows::<S, H, 2>(simd, half, first),
+                _ => self.rows::<S, H, 1>(simd, half, first),
             };
         }
     }
@@ -69,45 +69,57 @@ impl WithSimd for Scores<'_> {
 impl Scores<'_> {
     /// Scores of R queries from number `first` on.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize>(&mut self, simd: S, first: usize) -> usize {
+    fn rows<S: Simd, H: Simd, const R: usize>(&mut self, simd: S, half: H, first: usize) -> usize {
+        let mut start = 0;
+        while start < self.m {
+            start += if self.m - start > H::F32_LANES {
+                self.keys::<S, R>(simd, first, start)
+            } else {
+                self.keys::<H, R>(half, first, start)
+            };
+        }
+        R
+    }
+
+    /// Scores of R queries with a register of keys.
+    #[inline(always)]
+    fn keys<S: Simd, const R: usize>(&mut self, simd: S, first: usize, start: usize) -> usize {
         let (d, m) = (self.d, self.m);
         let wide = m.next_multiple_of(LANES);
         let q: [&[f32]; R] =
             core::array::from_fn(|row| &self.q[self.queries[first + row] as usize * d..][..d]);
-        for start in (0..m).step_by(S::F32_LANES) {
-            let mut sums = [[simd.splat_f32s(0.0); R]; SUMS];
-            let mut number = 0;
-            while number + SUMS <= d {
-                for sum in 0..SUMS {
-                    // The last keys extend into the padding. SAFETY: below d · m + BEHIND.
-                    let key =
-                        unsafe { lanes_unchecked(simd, self.keys, (number + sum) * m + start) };
-                    for row in 0..R {
-                        // SAFETY: each query has d numbers.
-                        let x = unsafe { splat_unchecked(simd, q[row], number + sum) };
-                        sums[sum][row] = simd.mul_add_e_f32s(x, key, sums[sum][row]);
-                    }
-                }
-                number += SUMS;
-            }
-            while number < d {
+        let mut sums = [[simd.splat_f32s(0.0); R]; SUMS];
+        let mut number = 0;
+        while number + SUMS <= d {
+            for sum in 0..SUMS {
+                // The last keys reach into what lies behind them.
                 // SAFETY: below d · m + BEHIND.
-                let key = unsafe { lanes_unchecked(simd, self.keys, number * m + start) };
+                let key = unsafe { lanes_unchecked(simd, self.keys, (number + sum) * m + start) };
                 for row in 0..R {
                     // SAFETY: each query has d numbers.
-                    let x = unsafe { splat_unchecked(simd, q[row], number) };
-                    sums[0][row] = simd.mul_add_e_f32s(x, key, sums[0][row]);
+                    let x = unsafe { splat_unchecked(simd, q[row], number + sum) };
+                    sums[sum][row] = simd.mul_add_e_f32s(x, key, sums[sum][row]);
                 }
-                number += 1;
             }
-            for row in 0..R {
-                let even = simd.add_f32s(sums[0][row], sums[2][row]);
-                let odd = simd.add_f32s(sums[1][row], sums[3][row]);
-                let to = (first + row) * wide + start;
-                store(simd, self.to, to, simd.add_f32s(even, odd));
-            }
+            number += SUMS;
         }
-        R
+        while number < d {
+            // SAFETY: below d · m + BEHIND.
+            let key = unsafe { lanes_unchecked(simd, self.keys, number * m + start) };
+            for row in 0..R {
+                // SAFETY: each query has d numbers.
+                let x = unsafe { splat_unchecked(simd, q[row], number) };
+                sums[0][row] = simd.mul_add_e_f32s(x, key, sums[0][row]);
+            }
+            number += 1;
+        }
+        for row in 0..R {
+            let even = simd.add_f32s(sums[0][row], sums[2][row]);
+            let odd = simd.add_f32s(sums[1][row], sums[3][row]);
+            let to = (first + row) * wide + start;
+            store(simd, self.to, to, simd.add_f32s(even, odd));
+        }
+        S::F32_LANES
     }
 }
 

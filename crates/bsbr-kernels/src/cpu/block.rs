@@ -74,10 +74,10 @@ impl Block {
         };
         self.acc.clear();
         self.acc.resize(self.rows * d, 0.0);
-        // The accumulator is still unused, so it buffers one row at a time.
-        let row = &mut self.acc[..d];
-        side_by_side(q, self.width, scale * LOG2_E, row, &mut self.query);
-        row.fill(0.0);
+        // The accumulator is free as yet: it holds the rows while they are turned.
+        let factor = scale * LOG2_E;
+        side_by_side(q, self.width, factor, &mut self.acc, &mut self.query);
+        self.acc.fill(0.0);
         self.scored = 0;
         self.max = [[f32::NEG_INFINITY; LANES]; STRIPS];
         self.sum = [[0.0; LANES]; STRIPS];
@@ -272,20 +272,25 @@ impl Block {
     }
 }
 
-/// Writes rows of numbers transposed, times `scale`, padded with zeros. `[D, width]`
+/// Writes rows side by side, times `scale`, with zeros beyond the last. `[D, width]`
+///
+/// `copy` `[rows, D]` takes the rows as they are. They may lie far apart, and copying them without
+/// anything between lets the processor wait for many of them at once.
 pub(crate) fn side_by_side(
     rows: Mat<'_>,
     width: usize,
     scale: f32,
-    row: &mut [f32],
+    copy: &mut [f32],
     to: &mut Vec<f32>,
 ) {
-    to.clear();
-    to.resize(row.len() * width, 0.0);
-    for number in 0..rows.height() {
+    let d = copy.len() / rows.height().max(1);
+    for (number, row) in copy.chunks_exact_mut(d.max(1)).enumerate() {
         rows.copy_row(number, row);
-        let column = to.iter_mut().skip(number).step_by(width);
-        for (to, x) in column.zip(row.iter()) {
+    }
+    to.clear();
+    to.resize(d * width, 0.0);
+    for (number, row) in copy.chunks_exact(d.max(1)).enumerate() {
+        for (to, x) in to.iter_mut().skip(number).step_by(width).zip(row) {
             *to = x * scale;
         }
     }

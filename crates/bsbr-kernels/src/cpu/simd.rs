@@ -85,3 +85,89 @@ pub(crate) unsafe fn splat_unchecked<S: Simd>(simd: S, from: &[f32], at: usize) 
 pub(crate) fn is_any<S: Simd>(simd: S, mask: S::m32s) -> bool {
     simd.first_true_m32s(mask) < S::F32_LANES
 }
+
+/// The lanes of a mask, the first as the lowest bit.
+#[inline(always)]
+pub(crate) fn bits<S: Simd>(mask: S::m32s) -> u32 {
+    match bytemuck::bytes_of(&mask) {
+        // Instruction sets with registers for masks have a bit a lane, others a number.
+        &[lanes] => u32::from(lanes),
+        &[low, high] => u32::from(u16::from_ne_bytes([low, high])),
+        numbers => {
+            let lanes = numbers.chunks_exact(size_of::<f32>()).enumerate();
+            lanes.fold(0, |bits, (lane, number)| {
+                bits | u32::from(number[0] != 0) << lane
+            })
+        }
+    }
+}
+
+/// A kernel that can do with half a register where a whole one would be half empty.
+pub(crate) trait WithHalves {
+    /// Runs the kernel. `half` has half the lanes, where the instruction set has such registers.
+    fn with_halves<S: Simd, H: Simd>(self, simd: S, half: H);
+}
+
+/// [`dispatch`], with registers of half the size.
+#[inline]
+pub(crate) fn dispatch_with_halves<K: WithHalves>(kernel: K) {
+    struct Both<K, H>(K, H);
+    impl<K: WithHalves, H: Simd> WithSimd for Both<K, H> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            self.0.with_halves(simd, self.1);
+        }
+    }
+    struct Alike<K>(K);
+    impl<K: WithHalves> WithSimd for Alike<K> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            self.0.with_halves(simd, simd);
+        }
+    }
+    match &*ISA {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(simd) => Simd::vectorize(*simd, Both(kernel, **simd)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2(simd) => Simd::vectorize(*simd, Alike(kernel)),
+        Isa::Other(arch) => arch.dispatch(Alike(kernel)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Above;
+
+    impl WithSimd for Above {
+        type Output = ();
+
+        fn with_simd<S: Simd>(self, simd: S) {
+            let half = simd.splat_f32s(0.5);
+            for expected in [0_u32, 1, 0b1010, 0xffff, 0x8001] {
+                let numbers: [f32; 16] = core::array::from_fn(|lane| (expected >> lane & 1) as f32);
+                let mut found = 0;
+                for start in (0..16).step_by(S::F32_LANES) {
+                    let mask = simd.greater_than_f32s(lanes(simd, &numbers, start), half);
+                    found |= bits::<S>(mask) << start;
+                }
+                assert_eq!(found, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn bits_are_the_lanes_of_a_mask() {
+        dispatch(Above);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            Simd::vectorize(simd, Above);
+        }
+        Above.with_simd(pulp::Scalar::new());
+    }
+}

@@ -23,7 +23,8 @@ pub(super) struct Weights {
     pub(super) queries: Queries,
     /// What the queries read from the state. `[rows, D]`
     read: Vec<f32>,
-    row: [Vec<f32>; 2],
+    /// Outputs of the queries, and their gradients. `[rows, D]` each
+    rows: [Vec<f32>; 2],
 }
 
 /// The state of each query of a block. `[width]` each
@@ -48,7 +49,7 @@ impl Weights {
             slopes: Vec::new(),
             queries: Queries::default(),
             read: Vec::new(),
-            row: [Vec::new(), Vec::new()],
+            rows: [Vec::new(), Vec::new()],
         }
     }
 
@@ -57,17 +58,16 @@ impl Weights {
         let (d, start, rows) = (head.d, tokens.start, tokens.len());
         self.block.begin(head.q.rows(start, rows), d, head.scale);
         let width = self.block.width();
-        let [out, grad] = &mut self.row;
-        for row in [&mut *out, &mut *grad] {
-            row.resize(d, 0.0);
+        let [out, grad] = &mut self.rows;
+        for copy in [&mut *out, &mut *grad] {
+            copy.resize(rows * d, 0.0);
         }
-        side_by_side(
-            head.grad.rows(start, rows),
-            width,
-            1.0,
-            grad,
-            &mut self.grads,
-        );
+        let grads = head.grad.rows(start, rows);
+        side_by_side(grads, width, 1.0, grad, &mut self.grads);
+        let outputs = head.out.rows(start, rows);
+        for (row, out) in out.chunks_exact_mut(d).enumerate() {
+            outputs.copy_row(row, out);
+        }
         if let Some(state) = state {
             self.read.resize(rows * d, 0.0);
             self.block.multiply(state, &mut self.read);
@@ -86,11 +86,11 @@ impl Weights {
         }
         for query in 0..rows {
             let token = start + query;
-            head.out.copy_row(token, out);
-            head.grad.copy_row(token, grad);
             head.lse.copy_row(token, &mut shift[query..=query]);
             shift[query] *= LOG2_E;
-            let read = state.map(|_| &self.read[query * d..][..d]);
+            let row = query * d..(query + 1) * d;
+            let (out, grad) = (&out[row.clone()], &grad[row.clone()]);
+            let read = state.map(|_| &self.read[row]);
             vectorised(
                 #[inline(always)]
                 || {
