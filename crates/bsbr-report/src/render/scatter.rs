@@ -9,10 +9,13 @@ use crate::render::scale::{Scale, ScaleSpec};
 use crate::section::{Picture, Style};
 
 /// The minimum and maximum room for labels beside the chart.
-const LABELS: [f64; 2] = [138.0, 182.0];
+const LABELS: [f64; 2] = [138.0, 190.0];
 
-/// The room for a character of a label.
-const CHARACTER: f64 = 5.7;
+/// The room for a character of a plain label, and of a bold one.
+const CHARACTER: [f64; 2] = [5.7, 6.3];
+
+/// The smallest part of an axis that values may use before the axis starts at 0.
+const LEAST: f64 = 0.01;
 
 /// A point of a scatter chart.
 #[derive(Debug, Clone)]
@@ -57,6 +60,7 @@ impl Axis {
         let high = end(|one| one.high).fold(0.0, f64::max);
         let high = if high > 1.0 { quarters(high) } else { 1.0 };
         let low = beginning(end(|one| one.low).collect(), high);
+        let low = if high - low < LEAST * high { 0.0 } else { low };
         let tick = |quarter: u8| {
             let part = f64::from(quarter) / 4.0;
             (part, short(self.style.number(low + (high - low) * part)))
@@ -79,9 +83,12 @@ pub fn scatter(title: &str, [x_axis, y_axis]: [&Axis; 2], points: &[Point]) -> O
     if points.len() < 2 {
         return None;
     }
-    let longest = points.iter().map(|one| one.label.chars().count()).max();
-    let room = longest.unwrap_or_default() as f64 * CHARACTER + 10.0;
-    let right = WIDTH - room.clamp(LABELS[0], LABELS[1]);
+    let width = |one: &Point| {
+        let count = one.label.chars().count() as f64;
+        10.0 + count * CHARACTER[usize::from(one.strong)]
+    };
+    let widest = points.iter().map(width).fold(LABELS[0], f64::max);
+    let right = WIDTH - widest.min(LABELS[1]);
     let bottom = (TOP + LABEL_GAP * (points.len() - 1) as f64).max(260.0);
     let (x_scale, x_ticks) = x_axis.over(points.iter().map(|one| &one.x));
     let (y_scale, y_ticks) = y_axis.over(points.iter().map(|one| &one.y));
@@ -147,6 +154,26 @@ mod tests {
         for (found, expected) in tops.into_iter().zip([4.0, 1.0, 20.0, 1.2]) {
             assert!((found - expected).abs() < 1e-9, "{found}");
         }
+    }
+
+    #[test]
+    fn an_axis_of_equal_values_starts_at_zero() {
+        let axis = Axis {
+            label: String::new(),
+            style: Style::Percent(1),
+            scale: None,
+        };
+        let all = [1.0, 1.0, 1.0, 1.0, 0.2].map(|value| Estimate::of(&[value]).unwrap());
+        let (scale, ticks) = axis.over(all.iter());
+        assert_eq!(
+            scale,
+            Scale::Linear {
+                low: 0.0,
+                high: 1.0
+            }
+        );
+        let names: Vec<&str> = ticks.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["0", "25", "50", "75", "100"]);
     }
 
     #[test]
