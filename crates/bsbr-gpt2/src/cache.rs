@@ -97,6 +97,34 @@ impl Gpt2 {
         Ok(self.forward_checked(batch, cache))
     }
 
+    /// Same as [`Self::all_hidden_states`] for the tokens that follow those in `cache`, which then
+    /// holds them too.
+    ///
+    /// # Shapes
+    ///
+    /// - batch: B rows of N new tokens each
+    /// - output: `n_layer + 1` of `[B, N, n_embd]`
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Self::forward_cached`].
+    pub fn all_hidden_states_cached(
+        &self,
+        batch: &TokenBatch,
+        cache: &mut Gpt2Cache,
+    ) -> Result<Vec<Tensor<3>>, InputError> {
+        self.check_cache(batch, cache)?;
+        self.check_lengths(batch, cache)?;
+        let mut states = Vec::with_capacity(self.h.len() + 1);
+        let last = bsbr_kernels::on_workers(&self.device(), || {
+            self.forward_on_worker(batch, cache, |state| states.push(state.clone()))
+        });
+        // The final norm's output stands in place of the last block's.
+        states.truncate(self.h.len());
+        states.push(last);
+        Ok(states)
+    }
+
     /// Same as [`Self::forward_cached`], in pieces of at most `piece` tokens, so that memory does
     /// not grow with the batch. Returns only the last piece's hidden states.
     ///
@@ -195,16 +223,26 @@ impl Gpt2 {
         // Subscribers of this thread also see the spans of the worker.
         let watcher = tracing::dispatcher::get_default(Clone::clone);
         bsbr_kernels::on_workers(&self.device(), || {
-            tracing::dispatcher::with_default(&watcher, || self.forward_on_worker(batch, cache))
+            tracing::dispatcher::with_default(&watcher, || {
+                self.forward_on_worker(batch, cache, |_| ())
+            })
         })
     }
 
-    fn forward_on_worker(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
+    /// Hidden states after the final norm. `passed` receives the embeddings and each block's output.
+    fn forward_on_worker(
+        &self,
+        batch: &TokenBatch,
+        cache: &mut Gpt2Cache,
+        mut passed: impl FnMut(&Tensor<3>),
+    ) -> Tensor<3> {
         let mut x = self.embed_after(batch, |row| cache.length_of_row(row));
+        passed(&x);
         for (block, layer) in self.h.iter().zip(&mut cache.layers) {
             x = block.forward_with(x, batch.padding(), |attention, input| {
                 attention.forward_cached(input, layer)
             });
+            passed(&x);
         }
         cache.lengths.resize(batch.batch_size(), 0);
         for (row, length) in cache.lengths.iter_mut().enumerate() {

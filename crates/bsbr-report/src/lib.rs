@@ -7,6 +7,7 @@ pub mod card;
 pub mod compare;
 pub mod corpus;
 pub mod datasets;
+mod decoding;
 pub mod error;
 pub mod estimate;
 pub mod evaluate;

@@ -33,7 +33,8 @@ pub(crate) fn read_on(model: &Gpt2, id: u32, cache: &mut Gpt2Cache) -> Result<Te
     Ok(model.last_logits(hidden))
 }
 
-fn feed(model: &Gpt2, ids: &[u32], cache: &mut Gpt2Cache) -> Result<Tensor<3>, String> {
+/// Hidden states of tokens that follow those in the cache.
+pub(crate) fn feed(model: &Gpt2, ids: &[u32], cache: &mut Gpt2Cache) -> Result<Tensor<3>, String> {
     let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
     model
         .forward_cached(&batch, cache)

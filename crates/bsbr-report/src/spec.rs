@@ -258,6 +258,8 @@ struct SpecFile {
     quick: Scale,
     #[serde(default)]
     full: Scale,
+    #[serde(default)]
+    shape: Scale,
     #[serde(default, rename = "goal")]
     goals: Vec<Goal>,
     #[serde(default)]
@@ -274,7 +276,7 @@ struct SpecFile {
     blocks: Vec<BlockSpec>,
 }
 
-/// The changes of `--quick` or `--full`.
+/// The changes of `--quick`, `--full` or `--shape`.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Scale {
     /// The measured arms.
@@ -317,6 +319,8 @@ pub struct Overrides {
     pub quick: bool,
     /// Use the arms and amounts of `[full]`, if any.
     pub full: bool,
+    /// Use the arms and amounts of `[shape]`, if any, and neither `quick` nor `full` is set.
+    pub shape: bool,
     /// Another seed.
     pub seed: Option<u64>,
     /// Other lengths, if the settings have `lengths`; empty for no change.
@@ -392,12 +396,13 @@ pub fn parse_spec(
     overrides: &Overrides,
 ) -> Result<Spec, ReportError> {
     let mut file: SpecFile = parse(path, text)?;
-    for (name, taken) in [("quick", overrides.quick), ("full", overrides.full)] {
-        let scale = match name {
-            "quick" => std::mem::take(&mut file.quick),
-            _ => std::mem::take(&mut file.full),
-        };
-        // The unused one is checked too.
+    let of_shape = overrides.shape && !overrides.quick && !overrides.full;
+    for (name, scale, taken) in [
+        ("quick", std::mem::take(&mut file.quick), overrides.quick),
+        ("full", std::mem::take(&mut file.full), overrides.full),
+        ("shape", std::mem::take(&mut file.shape), of_shape),
+    ] {
+        // Unused ones are checked too.
         let mut other = file.clone();
         let scaled = if taken { &mut file } else { &mut other };
         let applied = scale.apply(scaled);

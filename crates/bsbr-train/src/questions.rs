@@ -2,7 +2,7 @@
 
 use bsbr_data::storybook::{QaItem, tokens_between};
 use bsbr_data::tokenizer::{TextTokenizer, TokenizerError};
-use bsbr_gpt2::{Gpt2, Gpt2Cache, InputError, TokenBatch};
+use bsbr_gpt2::{Gpt2, Gpt2Cache, InputError, PREFILL_CHUNK_SIZE, TokenBatch};
 use burn::tensor::Tensor;
 
 /// A question as tokens.
@@ -52,25 +52,21 @@ impl Question {
 
     /// The answer of `model`.
     ///
-    /// A candidate's likelihood is that of all its tokens. The document is read once.
+    /// A candidate's likelihood is that of all its tokens. The document is read once, in pieces of
+    /// [`PREFILL_CHUNK_SIZE`] tokens.
     ///
     /// # Errors
     ///
     /// [`InputError`] if the model cannot take the document or a candidate after it.
     pub fn answer(&self, model: &Gpt2) -> Result<Answer, InputError> {
         let batch = TokenBatch::single(&self.ids)?;
-        let (hidden, cache) = match self.candidates.iter().any(|tokens| tokens.len() > 1) {
-            false => (model.hidden_states(&batch)?, None),
-            true => {
-                let mut cache = model.new_cache();
-                (model.forward_cached(&batch, &mut cache)?, Some(cache))
-            }
-        };
+        let mut cache = model.new_cache();
+        let hidden = model.prefill(&batch, &mut cache, PREFILL_CHUNK_SIZE)?;
         let first = LogProbabilities::of(model, hidden);
         let scores = self
             .candidates
             .iter()
-            .map(|tokens| score(model, &first, cache.as_ref(), tokens))
+            .map(|tokens| score(model, &first, &cache, tokens))
             .collect::<Result<Vec<Score>, _>>()?;
         let right = scores.get(self.right).copied().unwrap_or_default();
         let others = scores
@@ -106,17 +102,19 @@ impl Default for Score {
 fn score(
     model: &Gpt2,
     first: &LogProbabilities,
-    cache: Option<&Gpt2Cache>,
+    cache: &Gpt2Cache,
     tokens: &[u32],
 ) -> Result<Score, InputError> {
     let Some((&token, mut rest)) = tokens.split_first() else {
         return Ok(Score::default());
     };
     let mut score = first.score(token);
-    let mut last = token;
-    let mut cache = cache.cloned();
-    while let (Some((&next, after)), Some(cache)) = (rest.split_first(), cache.as_mut()) {
-        let hidden = model.forward_cached(&TokenBatch::single(&[last])?, cache)?;
+    if rest.is_empty() {
+        return Ok(score);
+    }
+    let (mut last, mut cache) = (token, cache.clone());
+    while let Some((&next, after)) = rest.split_first() {
+        let hidden = model.forward_cached(&TokenBatch::single(&[last])?, &mut cache)?;
         let one = LogProbabilities::of(model, hidden).score(next);
         score.nats += one.nats;
         score.greedy &= one.greedy;

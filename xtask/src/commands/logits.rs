@@ -1,14 +1,13 @@
 //! `cargo xtask logits`
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use bsbr_files::{check_file, write_file_with};
-use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_gpt2::{Gpt2, PREFILL_CHUNK_SIZE, TokenBatch};
 use burn::tensor::{DType, Tensor};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
 use super::hub::HubArgs;
 use super::weights::WeightsArgs;
@@ -35,6 +34,9 @@ pub struct Args {
     /// Also write every hidden state
     #[arg(long)]
     hidden_states: bool,
+    /// Tokens that are read at once; fewer take less memory
+    #[arg(long, value_name = "N", default_value_t = PREFILL_CHUNK_SIZE)]
+    prefill_chunk_size: usize,
     #[command(flatten)]
     weights: WeightsArgs,
     /// The output file
@@ -55,99 +57,230 @@ pub fn run(args: Args) -> Result<()> {
     let folder = args.hub.find(&args.model)?.folder;
     let loaded = model::open(&folder, &device, None, args.allow_non_finite)?;
     let model = args.weights.pack(loaded.model)?;
-    let config = model.config();
-    let width = match args.hidden_states {
-        false => config.vocab_size,
-        true => config.vocab_size + (config.n_layer + 1) * config.n_embd,
+    let reader = Reader {
+        model: &model,
+        hidden_states: args.hidden_states,
+        piece: args.prefill_chunk_size,
     };
-    let tokens: usize = rows.iter().map(Vec::len).sum();
-    check_file(&args.out, (tokens * width * size_of::<f32>()) as u64)?;
-    let tensors = Tensors::of(&model, &rows, args.hidden_states)
-        .with_context(|| args.ids_file.display().to_string())?;
-    let views = tensors.views()?;
-    write_file_with(&args.out, |file| -> Result<()> {
-        let bytes = safetensors::serialize(views, None)?;
-        Ok(file.write_all(&bytes)?)
-    })
-    .with_context(|| args.out.display().to_string())?;
+    let file = NumbersFile::of(&reader, &rows);
+    let file = file.with_context(|| args.ids_file.display().to_string())?;
+    check_file(&args.out, file.len)?;
+    write_file_with(&args.out, |out| file.write(&reader, out))
+        .with_context(|| args.out.display().to_string())?;
     println!("{}", args.out.display());
     Ok(())
 }
 
-/// Named numbers, row-major, with their sizes.
-#[derive(Debug)]
-struct Tensors(Vec<(String, Vec<usize>, Vec<u8>)>);
+/// Who reads, and what is written of it.
+struct Reader<'a> {
+    model: &'a Gpt2,
+    hidden_states: bool,
+    /// Tokens that are read at once.
+    piece: usize,
+}
 
-impl Tensors {
-    /// The logits of rows, and their hidden states if requested.
-    fn of(model: &Gpt2, rows: &[Vec<u32>], hidden_states: bool) -> Result<Self> {
-        let batch = TokenBatch::padded(rows)?;
-        let mut tensors = Self(Vec::new());
-        if rows.iter().all(|row| row.len() == batch.seq_len()) {
-            tensors.add(model, &batch, hidden_states, None)?;
-            return Ok(tensors);
-        }
-        // Checked before the first is computed.
-        model.check(&batch, 0)?;
-        for (index, row) in rows.iter().enumerate() {
-            tensors.add(model, &TokenBatch::single(row)?, hidden_states, Some(index))?;
-        }
-        Ok(tensors)
-    }
-
-    /// The tensors of a batch, or of one row without the dimension of the batch.
-    fn add(
-        &mut self,
-        model: &Gpt2,
-        batch: &TokenBatch,
-        hidden_states: bool,
-        row: Option<usize>,
-    ) -> Result<()> {
-        let hidden = match hidden_states {
-            false => model.hidden_states(batch)?,
-            true => {
-                let mut states = model.all_hidden_states(batch)?;
-                let last = states.pop().context("the model has no hidden state")?;
-                let all = states.into_iter().chain([last.clone()]);
-                for (index, state) in all.enumerate() {
-                    self.push(&format!("hidden_states.{index}"), state, row)?;
-                }
-                last
-            }
+impl Reader<'_> {
+    /// The names of what is written, with their sizes.
+    fn names(&self) -> Vec<(String, usize)> {
+        let config = self.model.config();
+        let states = match self.hidden_states {
+            false => 0..0,
+            true => 0..config.n_layer + 1,
         };
-        self.push("logits", model.logits(hidden), row)
+        let states = states.map(|index| (format!("hidden_states.{index}"), config.n_embd));
+        states
+            .chain([("logits".to_owned(), config.vocab_size)])
+            .collect()
     }
 
-    fn push(&mut self, name: &str, tensor: Tensor<3>, row: Option<usize>) -> Result<()> {
-        let [batch, seq_len, width] = tensor.dims();
-        let data = tensor.into_data().convert_dtype(DType::F32);
-        let values = data.iter::<f32>();
-        if let Some((place, value)) = values.enumerate().find(|(_, value)| !value.is_finite()) {
-            bail!(
-                "the {} of row {}, position {} are {value}, which is no number: the model's weights \
-                 may be damaged, or its numbers too large for their type; nothing is written",
-                name.split('.').next().unwrap_or(name).replace('_', " "),
-                row.unwrap_or(place / (seq_len * width)),
-                place / width % seq_len,
-            );
+    /// Hands on the hidden states of a batch, piece by piece: those that are written, and the last.
+    fn read(
+        &self,
+        batch: &TokenBatch,
+        mut take: impl FnMut(Vec<Tensor<3>>) -> Result<()>,
+    ) -> Result<()> {
+        let model = self.model;
+        if batch.seq_len() <= self.piece {
+            return take(match self.hidden_states {
+                false => vec![model.hidden_states(batch)?],
+                true => model.all_hidden_states(batch)?,
+            });
         }
-        let bytes = data.as_bytes().to_vec();
-        self.0.push(match row {
-            None => (name.to_owned(), vec![batch, seq_len, width], bytes),
-            Some(row) => (format!("{name}.{row}"), vec![seq_len, width], bytes),
-        });
+        let mut cache = model.new_cache();
+        for piece in batch.pieces(self.piece) {
+            take(match self.hidden_states {
+                false => vec![model.forward_cached(&piece, &mut cache)?],
+                true => model.all_hidden_states_cached(&piece, &mut cache)?,
+            })?;
+        }
         Ok(())
     }
 
-    fn views(&self) -> Result<Vec<(&str, TensorView<'_>)>> {
-        let mut views = Vec::with_capacity(self.0.len());
-        for (name, shape, bytes) in &self.0 {
-            views.push((
-                name.as_str(),
-                TensorView::new(Dtype::F32, shape.clone(), bytes)?,
-            ));
+    /// Hands on the numbers of a piece that have the name number `index`, row by row.
+    fn numbers(
+        &self,
+        states: &[Tensor<3>],
+        index: usize,
+        mut take: impl FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let last = states.last().context("the model has no hidden state")?;
+        let [rows, tokens, _] = last.dims();
+        let is_logits = index + 1 == self.names().len();
+        // Logits of no more tokens than are read at once are held, but of one row at least.
+        let at_once = (self.piece / tokens.max(1)).max(1);
+        for first in (0..rows).step_by(at_once) {
+            let some = |all: &Tensor<3>| all.clone().narrow(0, first, at_once.min(rows - first));
+            let numbers = match is_logits {
+                true => self.model.logits(some(last)),
+                false => some(&states[index]),
+            };
+            let width = numbers.dims()[2];
+            let data = numbers.into_data().convert_dtype(DType::F32);
+            let of_rows = data
+                .as_bytes()
+                .chunks_exact(tokens * width * size_of::<f32>());
+            for (row, bytes) in of_rows.enumerate() {
+                take(first + row, bytes)?;
+            }
         }
-        Ok(views)
+        Ok(())
+    }
+}
+
+/// Refuses numbers of tokens from `place` on, a row and a position, of which one is none.
+fn check(tokens: &[u8], (name, width): (&str, usize), place: (usize, usize)) -> Result<()> {
+    let numbers = tokens.as_chunks().0.iter().map(|x| f32::from_ne_bytes(*x));
+    if let Some((at, value)) = numbers.enumerate().find(|(_, value)| !value.is_finite()) {
+        bail!(
+            "the {} of row {}, position {} are {value}, which is no number: the model's weights may \
+             be damaged, or its numbers too large for their type; nothing is written",
+            name.split('.').next().unwrap_or(name).replace('_', " "),
+            place.0,
+            place.1 + at / width,
+        );
+    }
+    Ok(())
+}
+
+/// What is read together.
+struct Part {
+    /// The list, where it has tensors of its own.
+    row: Option<usize>,
+    batch: TokenBatch,
+}
+
+impl Part {
+    /// The tensor of that many numbers a token, as the file names it, with its sizes.
+    fn tensor(&self, name: &str, width: usize) -> (String, Vec<usize>) {
+        let (rows, tokens) = (self.batch.batch_size(), self.batch.seq_len());
+        match self.row {
+            None => (name.to_owned(), vec![rows, tokens, width]),
+            Some(row) => (format!("{name}.{row}"), vec![tokens, width]),
+        }
+    }
+
+    /// Bytes of such a tensor.
+    fn bytes(&self, width: usize) -> u64 {
+        (self.batch.batch_size() * self.batch.seq_len() * width * size_of::<f32>()) as u64
+    }
+
+    /// Where the numbers of a token begin in such a tensor.
+    fn place(&self, row: usize, token: usize, width: usize) -> u64 {
+        ((row * self.batch.seq_len() + token) * width * size_of::<f32>()) as u64
+    }
+}
+
+/// A safetensors file that is written as its numbers come.
+struct NumbersFile {
+    header: Vec<u8>,
+    parts: Vec<Part>,
+    len: u64,
+}
+
+impl NumbersFile {
+    /// The file of lists of ids, once it is known that the model can read them.
+    fn of(reader: &Reader<'_>, rows: &[Vec<u32>]) -> Result<Self> {
+        let all = TokenBatch::padded(rows)?;
+        reader.model.check(&all, 0)?;
+        let parts = match rows.iter().all(|row| row.len() == all.seq_len()) {
+            true => vec![Part {
+                row: None,
+                batch: all,
+            }],
+            false => {
+                let single = |(index, row): (usize, &Vec<u32>)| {
+                    Ok(Part {
+                        row: Some(index),
+                        batch: TokenBatch::single(row)?,
+                    })
+                };
+                let all = rows.iter().enumerate().map(single);
+                all.collect::<Result<_>>()?
+            }
+        };
+        let mut entries = serde_json::Map::new();
+        let mut end = 0;
+        for part in &parts {
+            for (name, width) in reader.names() {
+                let (name, shape) = part.tensor(&name, width);
+                let start = end;
+                end += part.bytes(width);
+                let offsets = [start, end];
+                let entry =
+                    serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": offsets});
+                entries.insert(name, entry);
+            }
+        }
+        let json = serde_json::to_vec(&entries)?;
+        // Numbers begin at a multiple of eight bytes.
+        let padded = json.len().next_multiple_of(size_of::<u64>());
+        let mut header = (padded as u64).to_le_bytes().to_vec();
+        header.extend(json);
+        header.resize(size_of::<u64>() + padded, b' ');
+        Ok(Self {
+            len: header.len() as u64 + end,
+            header,
+            parts,
+        })
+    }
+
+    /// Writes what the model gives.
+    fn write(&self, reader: &Reader<'_>, out: &mut File) -> Result<()> {
+        if out.metadata()?.is_file() {
+            return self.write_in_place(reader, out);
+        }
+        // Nothing can be left out and written later.
+        let mut all = Cursor::new(Vec::new());
+        self.write_in_place(reader, &mut all)?;
+        Ok(out.write_all(&all.into_inner())?)
+    }
+
+    fn write_in_place(&self, reader: &Reader<'_>, out: &mut (impl Write + Seek)) -> Result<()> {
+        out.write_all(&self.header)?;
+        let mut start = self.header.len() as u64;
+        for part in &self.parts {
+            let mut done = 0;
+            reader.read(&part.batch, |states| {
+                let mut at = start;
+                for (index, (name, width)) in reader.names().into_iter().enumerate() {
+                    reader.numbers(&states, index, |row, tokens| {
+                        let place = (part.row.unwrap_or(row), done);
+                        check(tokens, (&name, width), place)?;
+                        out.seek(SeekFrom::Start(at + part.place(row, done, width)))?;
+                        Ok(out.write_all(tokens)?)
+                    })?;
+                    at += part.bytes(width);
+                }
+                done += states.last().map_or(0, |last| last.dims()[1]);
+                Ok(())
+            })?;
+            start += reader
+                .names()
+                .iter()
+                .map(|(_, width)| part.bytes(*width))
+                .sum::<u64>();
+        }
+        Ok(())
     }
 }
 
@@ -156,6 +289,8 @@ mod tests {
     use bsbr_gpt2::Gpt2Config;
     use bsbr_gpt2::parameters::replace_tensors;
     use burn::tensor::{Device, TensorData};
+    use safetensors::SafeTensors;
+    use safetensors::tensor::TensorView;
 
     use super::*;
 
@@ -173,31 +308,82 @@ mod tests {
         Gpt2::init(&config, 3, &Device::default()).expect("a model")
     }
 
+    /// What is written of rows that are read in pieces.
+    fn written(
+        model: &Gpt2,
+        rows: &[Vec<u32>],
+        hidden_states: bool,
+        piece: usize,
+    ) -> Result<Vec<u8>> {
+        let reader = Reader {
+            model,
+            hidden_states,
+            piece,
+        };
+        let file = NumbersFile::of(&reader, rows)?;
+        let mut out = Cursor::new(Vec::new());
+        file.write_in_place(&reader, &mut out)?;
+        let bytes = out.into_inner();
+        assert_eq!(bytes.len() as u64, file.len);
+        Ok(bytes)
+    }
+
+    /// Names, sizes and numbers of a file.
+    fn tensors(bytes: &[u8]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let all = SafeTensors::deserialize(bytes).expect("a safetensors file");
+        let numbers = |data: &[u8]| -> Vec<f32> {
+            let all = data.as_chunks().0.iter();
+            all.map(|x| f32::from_le_bytes(*x)).collect()
+        };
+        let one = |(name, view): (String, TensorView<'_>)| {
+            (name, view.shape().to_vec(), numbers(view.data()))
+        };
+        let mut all: Vec<_> = all.tensors().into_iter().map(one).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
     #[test]
     fn rows_of_several_lengths_give_what_each_gives_alone() {
         let model = model();
         let rows = [vec![1, 2, 3], vec![4], vec![5, 6, 7, 8, 9]];
-        let all = Tensors::of(&model, &rows, true).expect("all rows");
+        let all = tensors(&written(&model, &rows, true, 512).expect("all rows"));
         for (index, row) in rows.iter().enumerate() {
-            let alone = Tensors::of(&model, std::slice::from_ref(row), true).expect("a row");
-            for (name, shape, bytes) in alone.0 {
-                let own = (format!("{name}.{index}"), shape[1..].to_vec(), bytes);
-                assert!(all.0.contains(&own), "{name} of row {index}");
+            let row = std::slice::from_ref(row);
+            let alone = written(&model, row, true, 512).expect("a row");
+            for (name, shape, numbers) in tensors(&alone) {
+                let own = (format!("{name}.{index}"), shape[1..].to_vec(), numbers);
+                assert!(all.contains(&own), "{name} of row {index}");
             }
         }
-        assert_eq!(all.0.len(), 3 * 4);
+        assert_eq!(all.len(), 3 * 4);
     }
 
     #[test]
     fn rows_of_one_length_are_a_batch() {
         let rows = [vec![1, 2, 3], vec![4, 5, 6]];
-        let all = Tensors::of(&model(), &rows, false).expect("a batch");
-        let (name, shape, _) = &all.0[0];
+        let all = tensors(&written(&model(), &rows, false, 512).expect("a batch"));
+        let (name, shape, _) = &all[0];
         assert_eq!(
             (name.as_str(), shape.as_slice()),
             ("logits", &[2, 3, 20][..])
         );
-        assert_eq!(all.0.len(), 1);
+        assert_eq!(all.len(), 1);
+    }
+
+    #[test]
+    fn pieces_give_what_one_pass_gives() {
+        let model = model();
+        let rows = [0, 5].map(|start| (start..start + 13).collect::<Vec<u32>>());
+        let whole = tensors(&written(&model, &rows, true, 13).expect("one pass"));
+        for piece in [1, 4, 12] {
+            let pieces = tensors(&written(&model, &rows, true, piece).expect("pieces"));
+            for ((name, shape, numbers), found) in whole.iter().zip(&pieces) {
+                assert_eq!((name, shape), (&found.0, &found.1));
+                let mut pairs = numbers.iter().zip(&found.2);
+                assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-5), "{name}, {piece}");
+            }
+        }
     }
 
     #[test]
@@ -206,14 +392,14 @@ mod tests {
             (name == "ln_f.bias").then(|| TensorData::new(vec![f32::NAN; 8], shape.to_vec()))
         });
         let rows = [vec![1, 2], vec![3, 4]];
-        let error = Tensors::of(&broken, &rows, false).expect_err("logits are NaN");
+        let error = written(&broken, &rows, false, 512).expect_err("logits are NaN");
         let text = error.to_string();
         assert!(
             text.contains("logits of row 0, position 0 are NaN"),
             "{text}"
         );
         let rows = [vec![1, 2], vec![3]];
-        assert!(Tensors::of(&broken, &rows, true).is_err());
-        assert!(Tensors::of(&model(), &[vec![1], vec![]], false).is_err());
+        assert!(written(&broken, &rows, true, 512).is_err());
+        assert!(written(&model(), &[vec![1], vec![]], false, 512).is_err());
     }
 }

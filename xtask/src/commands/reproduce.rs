@@ -107,6 +107,7 @@ impl Args {
         let overrides = Overrides {
             quick: self.quick,
             full: self.full,
+            shape: self.shape.is_some(),
             seed: self.seed,
             lengths: self.lengths.clone(),
             baselines: match self.baseline {
@@ -186,9 +187,15 @@ fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
 /// The requested experiments; with random weights only those that need no others.
 fn only(args: &Args) -> Vec<String> {
     match (args.shape, args.only.is_empty()) {
-        (Some(_), true) => ["speed", "reading-memory", "memory", "training-memory"]
-            .map(str::to_owned)
-            .to_vec(),
+        (Some(_), true) => [
+            "speed",
+            "streaming",
+            "reading-memory",
+            "memory",
+            "training-memory",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         _ => args.only.clone(),
     }
 }

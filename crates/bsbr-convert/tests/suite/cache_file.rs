@@ -111,6 +111,13 @@ fn a_foreign_cache_is_refused_with_both_names() {
     );
     let named = CacheOwner::of(&own, "a model", "{ }");
     refused(&own, named, ["the tokenizer", "44136fa355b3"]);
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    let text = br#""version":"1""#;
+    let at = bytes.windows(text.len()).position(|part| part == text);
+    bytes[at.unwrap() + text.len() - 2] = b'7';
+    std::fs::write(&path, bytes).unwrap();
+    refused(&own, owner(&own), ["version 7", "expected 1"]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod malformed_pickle;
 mod malformed_safetensors;
 mod models;
 mod pickles;
+mod pieces;
 mod plans;
 mod reading;
 mod support;

@@ -11,8 +11,8 @@ use crate::cpu::simd::{bits, dispatch, is_any, lanes, store};
 pub(super) struct Chosen {
     /// The best scores so far of [`LANES`] queries, the best first.
     best: Vec<f32>,
-    /// Scores and clusters of a single query.
-    alone: Vec<(f32, u32)>,
+    /// The best scores so far of a single query, the best first, and their clusters.
+    alone: Vec<(f32, usize)>,
     /// Queries, cluster by cluster.
     queries: Vec<u32>,
     /// The end of each cluster's queries.
@@ -93,24 +93,28 @@ impl Chosen {
         let scores = &mut block.scores()[first..first + clusters];
         let all = &mut self.alone;
         all.clear();
-        let seen = scores.iter().enumerate();
-        let seen = seen.filter(|(_, score)| **score > f32::NEG_INFINITY);
-        all.extend(seen.map(|(cluster, &score)| (score, cluster as u32)));
-        if best < all.len() {
-            all.select_nth_unstable_by(best, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            all.truncate(best);
+        for (cluster, &score) in scores.iter().enumerate() {
+            let least = match all.last() {
+                Some((least, _)) if all.len() == best => *least,
+                _ => f32::NEG_INFINITY,
+            };
+            if score > least {
+                if all.len() == best {
+                    all.pop();
+                }
+                let place = all.partition_point(|(held, _)| *held >= score);
+                all.insert(place, (score, cluster));
+            }
         }
-        let mut taken = vec![0; clusters];
-        for &(_, cluster) in all.iter() {
-            scores[cluster as usize] = f32::NEG_INFINITY;
-            taken[cluster as usize] = 1;
+        all.sort_unstable_by_key(|(_, cluster)| *cluster);
+        self.ends.resize(clusters, all.len());
+        let mut start = 0;
+        for (number, &(_, cluster)) in all.iter().enumerate() {
+            scores[cluster] = f32::NEG_INFINITY;
+            self.ends[start..cluster].fill(number);
+            start = cluster;
         }
-        let mut end = 0;
-        for taken in taken {
-            end += taken;
-            self.ends.push(end);
-        }
-        self.queries.resize(end, 0);
+        self.queries.resize(all.len(), 0);
     }
 
     /// Removes all choices.

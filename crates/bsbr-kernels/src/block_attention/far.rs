@@ -231,11 +231,11 @@ impl Far {
 }
 
 impl SharedKeys for Far {
-    fn keys(&self, start: usize, len: usize) -> Mat<'_> {
+    fn keys<'a>(&'a self, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {
         Mat::dense(&self.keys[start * self.d..], len, self.d)
     }
 
-    fn values(&self, start: usize, len: usize) -> Mat<'_> {
+    fn values<'a>(&'a self, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {
         Mat::dense(&self.values[start * self.d..], len, self.d)
     }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::BlockAttention;
 use super::far::{Far, HeadState, Mixture};
 use super::plan::{Seen, blocks};
-use super::queries::{Attending, Near, Queries, TOGETHER};
+use super::queries::{Attending, Near, NearRows, Queries, TOGETHER};
 use crate::cpu::block::QUERIES;
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::Mat;
@@ -118,8 +118,8 @@ impl Head<'_> {
             self.mix(start, seen.far, scratch);
         }
         let near = Near {
-            k: self.k,
-            v: self.v,
+            k: NearRows::Whole(self.k),
+            v: NearRows::Whole(self.v),
             first: 0,
         };
         let all: Vec<_> = blocks(queries).collect();

@@ -175,27 +175,46 @@ impl KeptRows {
         }
     }
 
-    /// Appends the decoded rows of an added block, which consists of these rows, to `to`.
-    pub(super) fn decode(&self, rows: Range<usize>, to: &mut Vec<f32>, unpacked: &mut Vec<f32>) {
-        let numbers = rows.len() * self.d;
-        let grids = self.unpack(rows, unpacked);
-        let start = to.len();
-        to.extend_from_slice(&unpacked[..numbers]);
+    /// Writes decoded rows `[n, D]`. In four bits, each must have been added as its own block.
+    pub(super) fn decode(&self, rows: Range<usize>, to: &mut [f32]) {
+        let (d, start) = (self.d, rows.start * self.stride());
+        let scales = self.scales.get(rows.clone()).unwrap_or_default();
+        let offsets = self.offsets.get(rows).unwrap_or_default();
         vectorised(
             #[inline(always)]
-            || {
-                for (row, scale) in to[start..].chunks_exact_mut(self.d).zip(grids.scales) {
-                    for x in row {
-                        *x *= scale;
-                    }
-                }
-                for (row, offset) in to[start..].chunks_exact_mut(self.d).zip(grids.offsets) {
-                    for x in row {
-                        *x += offset;
+            || match &self.codes {
+                Codes::Whole(from) => to.copy_from_slice(&from[start..][..to.len()]),
+                Codes::Sixteen(from) => decode_rows(&from[start..], scales, d, to),
+                Codes::Eight(from) => decode_rows(&from[start..], scales, d, to),
+                Codes::Four(from) => {
+                    let half = self.stride() / 2;
+                    let from = from[start / 2..].chunks_exact(half.max(1));
+                    let grids = scales.iter().zip(offsets);
+                    for ((to, from), (scale, offset)) in to.chunks_exact_mut(d).zip(from).zip(grids)
+                    {
+                        let (low, high) = to.split_at_mut(half);
+                        for (x, &code) in low.iter_mut().zip(from) {
+                            *x = offset + scale * f32::from(code & 15);
+                        }
+                        for (x, &code) in high.iter_mut().zip(from) {
+                            *x = offset + scale * f32::from(code >> 4);
+                        }
                     }
                 }
             },
         );
+    }
+}
+
+/// Writes rows of `d` codes, each multiplied by its scale.
+#[inline(always)]
+fn decode_rows<T: Copy + Into<f32>>(codes: &[T], scales: &[f32], d: usize, to: &mut [f32]) {
+    let rows = to.chunks_exact_mut(d).zip(codes.chunks_exact(d));
+    for ((to, codes), scale) in rows.zip(scales) {
+        for (x, &code) in to.iter_mut().zip(codes) {
+            let code: f32 = code.into();
+            *x = scale * code;
+        }
     }
 }
 
@@ -218,6 +237,7 @@ mod tests {
             for bits in KvBits::ALL {
                 let mut by_rows = KeptRows::new(d, bits, Lie::Rows);
                 let mut by_columns = KeptRows::new(d, bits, Lie::Columns);
+                let mut one_by_one = KeptRows::new(d, bits, Lie::Rows);
                 let mut start = 0;
                 for n in [1, 4, 3, 16] {
                     let rows: Vec<f32> = (0..n * d)
@@ -231,8 +251,11 @@ mod tests {
                     let (mut found, mut turned) = (vec![f32::NAN; 99], Vec::new());
                     by_rows.unpack(range.clone(), &mut found);
                     by_columns.unpack(range.clone(), &mut turned);
-                    let mut decoded = Vec::new();
-                    by_rows.decode(range, &mut decoded, &mut Vec::new());
+                    for row in rows.chunks_exact(d) {
+                        one_by_one.push(row);
+                    }
+                    let mut decoded = vec![f32::NAN; n * d];
+                    one_by_one.decode(range, &mut decoded);
                     for row in 0..n {
                         for i in 0..d {
                             assert_eq!(found[row * d + i], turned[i * n + row]);

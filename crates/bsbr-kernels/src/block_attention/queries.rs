@@ -1,6 +1,7 @@
 //! One softmax for a block of queries over everything that they see.
 
 use super::choose::Chosen;
+use super::kept::KeptRows;
 use super::lookup::Lookup;
 use super::plan::Seen;
 use super::tokens::{Members, Unpacked};
@@ -10,11 +11,16 @@ use crate::cpu::matrix::Mat;
 
 /// Keys that all queries of a chunk see: sinks, then clusters of far chunks.
 pub(super) trait SharedKeys {
-    /// Keys from number `start` on. `[len, D]`
-    fn keys(&self, start: usize, len: usize) -> Mat<'_>;
+    /// Keys from number `start` on. Keys in few bits are decoded into `decoded`. `[len, D]`
+    fn keys<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a>;
 
-    /// Values from number `start` on. `[len, D]`
-    fn values(&self, start: usize, len: usize) -> Mat<'_>;
+    /// Values from number `start` on, same as [`keys`](Self::keys). `[len, D]`
+    fn values<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a>;
+
+    /// The most keys that are read at a time.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
 
     /// The bias of the scores from number `start` on, in units of ln 2: 0 for sinks, log₂ m for
     /// clusters.
@@ -32,10 +38,35 @@ pub(super) trait SharedKeys {
 /// Tokens, of which the near ones are seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Near<'a> {
-    /// Keys `[n, D]` and values `[n, D]` of tokens from number `first` on.
-    pub(super) k: Mat<'a>,
-    pub(super) v: Mat<'a>,
+    /// Keys and values of tokens from number `first` on.
+    pub(super) k: NearRows<'a>,
+    pub(super) v: NearRows<'a>,
     pub(super) first: usize,
+}
+
+/// Keys or values of tokens. `[n, D]`
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NearRows<'a> {
+    Whole(Mat<'a>),
+    /// In few bits, each row added as its own block.
+    Kept(&'a KeptRows),
+}
+
+impl<'a> NearRows<'a> {
+    /// Rows from number `start` on, decoded into `decoded` if necessary. `[len, D]`
+    fn rows<'b>(self, start: usize, len: usize, decoded: &'b mut Vec<f32>) -> Mat<'b>
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::Whole(all) => all.rows(start, len),
+            Self::Kept(all) => {
+                decoded.resize(len * all.width(), 0.0);
+                all.decode(start..start + len, decoded);
+                Mat::dense(decoded, len, all.width())
+            }
+        }
+    }
 }
 
 /// Queries of a block.
@@ -132,6 +163,8 @@ fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 {
 pub(super) struct OneBlock {
     pub(super) block: Block,
     chosen: Chosen,
+    /// Buffer for decoded keys or values.
+    decoded: Vec<f32>,
 }
 
 impl OneBlock {
@@ -139,6 +172,7 @@ impl OneBlock {
         Self {
             block: Block::new(),
             chosen: Chosen::default(),
+            decoded: Vec::new(),
         }
     }
 
@@ -159,23 +193,36 @@ impl OneBlock {
             return;
         }
         self.attend_list(first, near, shared, seen.window());
-        let (block, clusters) = (&mut self.block, seen.clusters());
+        let Self {
+            block,
+            chosen,
+            decoded,
+            ..
+        } = self;
+        let clusters = seen.clusters();
         if best >= clusters {
             // Only sinks: the tokens of every cluster replace it.
             if seen.sinks > 0 {
                 block.next_step();
-                block.score(shared.keys(0, seen.sinks));
+                block.score(shared.keys(0, seen.sinks, decoded));
                 block.weigh(0..0);
-                block.add_values(0, shared.values(0, seen.sinks));
+                block.add_values(0, shared.values(0, seen.sinks, decoded));
             }
             return;
         }
+        let at_once = shared.at_once().min(seen.keys);
+        let parts = (0..seen.keys).step_by(at_once);
+        let parts = parts.map(|start| (start, at_once.min(seen.keys - start)));
         block.next_step();
-        block.score(shared.keys(0, seen.keys));
+        for (start, len) in parts.clone() {
+            block.score(shared.keys(start, len, decoded));
+        }
         block.add_bias(0, shared.bias(0, seen.keys));
-        self.chosen.choose(block, seen.sinks, clusters, best);
+        chosen.choose(block, seen.sinks, clusters, best);
         block.weigh(seen.sinks..seen.keys);
-        block.add_values(0, shared.values(0, seen.keys));
+        for (start, len) in parts {
+            block.add_values(start, shared.values(start, len, decoded));
+        }
     }
 
     /// Attends all queries to all tokens of a cluster. They are scored like near tokens, so only
@@ -208,23 +255,19 @@ impl OneBlock {
 
     /// One softmax over everything that a block sees.
     fn attend_list(&mut self, first: usize, near: Near<'_>, shared: &impl SharedKeys, seen: Seen) {
-        let block = &mut self.block;
+        let Self { block, decoded, .. } = self;
         for step in seen.steps(first + block.rows()) {
             let (tokens, others) = (step.tokens.len(), step.shared.len());
             let (start, start_shared) = (step.tokens.start, step.shared.start);
-            let (keys, values) = (
-                near.k.rows(start - near.first, tokens),
-                near.v.rows(start - near.first, tokens),
-            );
             block.next_step();
-            block.score(keys);
+            block.score(near.k.rows(start - near.first, tokens, decoded));
             block.hide_later(0, tokens, start as isize - first as isize);
-            block.score(shared.keys(start_shared, others));
+            block.score(shared.keys(start_shared, others, decoded));
             block.add_bias(tokens, shared.bias(start_shared, others));
             let sinks = seen.sinks.saturating_sub(start_shared).min(others);
             block.weigh(tokens + sinks..tokens + others);
-            block.add_values(0, values);
-            block.add_values(tokens, shared.values(start_shared, others));
+            block.add_values(0, near.v.rows(start - near.first, tokens, decoded));
+            block.add_values(tokens, shared.values(start_shared, others, decoded));
         }
     }
 }

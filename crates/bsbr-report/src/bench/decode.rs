@@ -10,10 +10,11 @@ use bsbr_gpt2::{Gpt2, ProductType};
 use crate::bench::Scope;
 use crate::bench::contest::{SLOW_RUNS, SLOW_SECONDS};
 use crate::bench::record::{BYTES, SECONDS, Series};
+use crate::decoding::{Context, Limits, torch_bytes, torch_generate, torch_read};
 use crate::reading::{PIECE, cache_bytes, likeliest, read, read_on};
 use crate::rounds::Run as Seconds;
 use crate::spec::ArmSpec;
-use crate::torch::{Baseline, Kind};
+use crate::torch::Baseline;
 
 /// Default context lengths, in tokens.
 pub const CONTEXTS: [usize; 4] = [500, 1000, 2000, 4000];
@@ -63,19 +64,12 @@ pub(super) struct Player<'a> {
 /// A run of ours.
 pub(super) fn ours<'a>(model: Rc<Gpt2>, ids: Vec<u32>) -> Run<'a> {
     Box::new(move || {
-        let start = Instant::now();
-        let (mut cache, logits) = read(&model, &ids, PIECE)?;
-        let mut next = likeliest(logits)?;
-        let prefill = start.elapsed().as_secs_f64();
-        let kept = cache_bytes(&cache);
-        let start = Instant::now();
-        for _ in 0..GENERATED {
-            next = likeliest(read_on(&model, next, &mut cache)?)?;
-        }
+        let mut context = Context::new(&model);
+        context.read(&model, &ids, PIECE, Limits::NONE)?;
         Ok(Decoded {
-            token: start.elapsed().as_secs_f64() / GENERATED as f64,
-            prefill,
-            cache: Some(kept),
+            prefill: context.seconds,
+            cache: Some(context.bytes()),
+            token: context.generate(&model, GENERATED, Limits::NONE)?,
         })
     })
 }
@@ -84,11 +78,10 @@ pub(super) fn ours<'a>(model: Rc<Gpt2>, ids: Vec<u32>) -> Run<'a> {
 pub(super) fn torch<'a>(baseline: Result<Rc<Baseline>, String>, context: usize) -> Run<'a> {
     Box::new(move || {
         let baseline = baseline.clone()?;
-        let ask = |scope, number| baseline.measure(Kind::Sdpa, scope, number);
         Ok(Decoded {
-            prefill: ask("read", context)?,
-            cache: Some(ask("cache", 0)?),
-            token: ask("generate", GENERATED)?,
+            prefill: torch_read(&baseline, context)?,
+            cache: Some(torch_bytes(&baseline)?),
+            token: torch_generate(&baseline, GENERATED, Limits::NONE)?,
         })
     })
 }

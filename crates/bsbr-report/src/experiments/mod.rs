@@ -14,6 +14,7 @@ pub mod reading_memory;
 pub mod recovery;
 pub mod similarity;
 pub mod speed;
+pub mod streaming;
 pub mod summarisation;
 pub mod sweep;
 pub mod training_memory;
@@ -68,6 +69,12 @@ const ALL: [Known; 21] = [
         make: attention_maps::boxed,
     },
     Known { name: "speed", version: speed::VERSION, amounts: &["lengths", "runs"], make: speed::boxed },
+    Known {
+        name: "streaming",
+        version: streaming::VERSION,
+        amounts: &["lengths", "rounds"],
+        make: streaming::boxed,
+    },
     Known {
         name: "reading-memory",
         version: reading_memory::VERSION,

@@ -26,6 +26,7 @@ mod recovery;
 mod runner;
 mod specifications;
 mod speed;
+mod streaming;
 mod sweep;
 mod tiny;
 mod training_memory;

@@ -24,10 +24,11 @@ const OF_SUMMARIES: [&str; 8] = [
 
 #[test]
 fn the_committed_specifications_can_be_run() {
-    for (quick, full) in [(false, false), (true, false), (false, true)] {
+    for scale in ["", "quick", "full", "shape"] {
         let overrides = Overrides {
-            quick,
-            full,
+            quick: scale == "quick",
+            full: scale == "full",
+            shape: scale == "shape",
             ..Overrides::default()
         };
         let specs = read_specs(&assets().join("experiments"), &overrides).unwrap();

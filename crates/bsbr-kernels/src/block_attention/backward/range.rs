@@ -236,7 +236,9 @@ impl Part {
         );
         let (tokens, others) = (step.tokens.len(), step.shared.len());
         let of_tokens = head.k.rows(step.tokens.start, tokens);
-        let of_others = head.far.keys(step.shared.start, others);
+        // With gradients, nothing is kept in few bits.
+        let mut decoded = Vec::new();
+        let of_others = head.far.keys(step.shared.start, others, &mut decoded);
         let at = step.tokens.start.saturating_sub(self.first);
         for (start, keys, at, to) in [
             (0, of_tokens, at, &mut self.window),

@@ -111,7 +111,9 @@ impl Weights {
         block.next_step();
         block.score(head.k.rows(start, tokens));
         block.hide_later(0, tokens, start as isize - first as isize);
-        block.score(head.far.keys(start_shared, others));
+        // With gradients, nothing is kept in few bits.
+        let mut decoded = Vec::new();
+        block.score(head.far.keys(start_shared, others, &mut decoded));
         block.add_bias(tokens, head.far.bias(start_shared, others));
         let width = block.width();
         let len = (tokens + others) * width;
@@ -121,7 +123,10 @@ impl Weights {
         let (of_tokens, of_others) = self.slopes.split_at_mut(tokens * width);
         let parts = [
             (of_tokens, head.v.rows(start, tokens)),
-            (of_others, head.far.values(start_shared, others)),
+            (
+                of_others,
+                head.far.values(start_shared, others, &mut decoded),
+            ),
         ];
         for (slopes, values) in parts {
             let grads = Mat::dense(&self.grads, head.d, width);

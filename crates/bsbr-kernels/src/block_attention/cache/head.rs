@@ -5,15 +5,19 @@ use std::ops::Range;
 use super::stored::{Reader, Sizes};
 use crate::block_attention::kept::{Grids, KeptRows, Lie};
 use crate::block_attention::plan::{Seen, blocks};
-use crate::block_attention::queries::{Attending, Near, Queries, SharedKeys, TOGETHER};
+use crate::block_attention::queries::{Attending, Near, NearRows, Queries, SharedKeys, TOGETHER};
 use crate::block_attention::settings::BlockAttention;
 use crate::block_attention::stored::{StoredCacheError, StoredLists, StoredNumbers};
 use crate::block_attention::summarise::{Summariser, log_count};
 use crate::block_attention::tokens::{Members, Unpacked};
+use crate::cpu::block::QUERIES;
 use crate::cpu::matrix::Mat;
 
-/// The most tokens by which the near field of a head grows at a time.
+/// The fewest tokens by which the near field of a head grows at a time.
 const STEP: usize = 64;
+
+/// Means that are decoded at a time where each is read once. They fit the processor's cache.
+const AT_ONCE: usize = 128;
 
 /// One head of one sequence.
 #[derive(Clone, Debug)]
@@ -42,8 +46,6 @@ pub(super) struct Scratch {
     attending: Attending,
     summariser: Summariser,
     shared: Shared,
-    /// Rounded keys and values of all tokens. `[n, D]`
-    window: [Vec<f32>; 2],
     /// Means of the chunk that leaves. `[G, D]`
     means: [Vec<f32>; 2],
     mean: Vec<f32>,
@@ -52,10 +54,9 @@ pub(super) struct Scratch {
 /// Sinks and clusters as queries see them.
 #[derive(Default)]
 struct Shared {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    /// Decoded keys and values, if several blocks of queries read them.
+    decoded: Option<[Vec<f32>; 2]>,
     bias: Vec<f32>,
-    unpacked: Vec<f32>,
     /// The number of clusters.
     clusters: usize,
 }
@@ -66,21 +67,8 @@ impl Scratch {
             attending: Attending::default(),
             summariser: Summariser::default(),
             shared: Shared::default(),
-            window: Default::default(),
             means: Default::default(),
             mean: Vec::new(),
-        }
-    }
-}
-
-impl Scratch {
-    /// Decodes rounded keys and values up to the first `tokens` tokens.
-    fn decode(&mut self, rounded: &[KeptRows; 2], tokens: usize) {
-        for (rounded, window) in rounded.iter().zip(&mut self.window) {
-            let done = window.len() / rounded.width().max(1);
-            for token in done..tokens {
-                rounded.decode(token..token + 1, window, &mut self.shared.unpacked);
-            }
         }
     }
 }
@@ -205,8 +193,7 @@ impl HeadCache {
         rows: &mut [&mut [f32]],
         scratch: &mut Scratch,
     ) {
-        scratch.shared.clear();
-        scratch.window.iter_mut().for_each(Vec::clear);
+        scratch.shared.clear(rows.len() > QUERIES);
         let mut start = 0;
         while start < rows.len() {
             let chunk = self.tokens.saturating_sub(self.settings.sinks) / self.settings.chunk_size;
@@ -223,7 +210,6 @@ impl HeadCache {
                     for (rounded, new) in rounded.iter_mut().zip(new) {
                         keep_each(rounded, new, self.d);
                     }
-                    scratch.decode(rounded, self.tokens + len);
                 }
             }
             let seen = self.settings.seen(chunk);
@@ -252,12 +238,14 @@ impl HeadCache {
         scratch: &mut Scratch,
     ) {
         let start = queries.start;
-        let window = match self.rounded {
-            None => &self.window,
-            Some(_) => &scratch.window,
+        let tokens = self.window[0].len() / self.d.max(1);
+        let [k, v] = match &self.rounded {
+            None => self
+                .window
+                .each_ref()
+                .map(|x| NearRows::Whole(Mat::dense(x, tokens, self.d))),
+            Some(rounded) => rounded.each_ref().map(NearRows::Kept),
         };
-        let tokens = window[0].len() / self.d.max(1);
-        let [k, v] = window.each_ref().map(|x| Mat::dense(x, tokens, self.d));
         let near = Near {
             k,
             v,
@@ -364,20 +352,31 @@ impl HeadCache {
     /// Updates the sinks and clusters from the cache.
     fn bring_up(&self, shared: &mut Shared) {
         if shared.bias.is_empty() {
-            shared.keys.extend_from_slice(&self.sinks[0]);
-            shared.values.extend_from_slice(&self.sinks[1]);
             shared.bias.resize(self.settings.sinks, 0.0);
+            for (decoded, sinks) in shared.decoded.iter_mut().flatten().zip(&self.sinks) {
+                decoded.extend_from_slice(sinks);
+            }
         }
-        let g = self.settings.clusters;
-        while shared.clusters < self.ends.len() {
-            let rows = shared.clusters..shared.clusters + g;
-            let unpacked = &mut shared.unpacked;
-            self.means[0].decode(rows.clone(), &mut shared.keys, unpacked);
-            self.means[1].decode(rows.clone(), &mut shared.values, unpacked);
-            let bias = rows.map(|cluster| log_count(self.members(cluster).len()));
-            shared.bias.extend(bias);
-            shared.clusters += g;
+        let rows = shared.clusters..self.ends.len();
+        for (decoded, means) in shared.decoded.iter_mut().flatten().zip(&self.means) {
+            let start = decoded.len();
+            decoded.resize(start + rows.len() * self.d, 0.0);
+            means.decode(rows.clone(), &mut decoded[start..]);
         }
+        let bias = rows.map(|cluster| log_count(self.members(cluster).len()));
+        shared.bias.extend(bias);
+        shared.clusters = self.ends.len();
+    }
+
+    /// Decodes sinks and clusters, of keys or of values.
+    fn decode(&self, of: usize, rows: Range<usize>, to: &mut Vec<f32>) {
+        let (d, sinks) = (self.d, self.settings.sinks);
+        to.resize(rows.len() * d, 0.0);
+        let own = rows.start.min(sinks)..rows.end.min(sinks);
+        let (first, rest) = to.split_at_mut(own.len() * d);
+        first.copy_from_slice(&self.sinks[of][own.start * d..own.end * d]);
+        let clusters = rows.start.max(sinks) - sinks..rows.end.max(sinks) - sinks;
+        self.means[of].decode(clusters, rest);
     }
 
     /// The tokens of a cluster.
@@ -388,11 +387,12 @@ impl HeadCache {
 }
 
 impl Shared {
-    fn clear(&mut self) {
-        for list in [&mut self.keys, &mut self.values, &mut self.bias] {
-            list.clear();
-        }
-        self.clusters = 0;
+    /// Empties the lists. Keys and values are decoded all at once if `decodes`.
+    fn clear(&mut self, decodes: bool) {
+        *self = Self {
+            decoded: decodes.then(Default::default),
+            ..Self::default()
+        };
     }
 }
 
@@ -402,15 +402,40 @@ struct View<'a> {
     shared: &'a Shared,
 }
 
-impl SharedKeys for View<'_> {
-    fn keys(&self, start: usize, len: usize) -> Mat<'_> {
+impl View<'_> {
+    /// Rows of the keys or the values.
+    fn rows<'a>(
+        &'a self,
+        of: usize,
+        start: usize,
+        len: usize,
+        decoded: &'a mut Vec<f32>,
+    ) -> Mat<'a> {
         let d = self.head.d;
-        Mat::dense(&self.shared.keys[start * d..], len, d)
+        match &self.shared.decoded {
+            Some(all) => Mat::dense(&all[of][start * d..], len, d),
+            None => {
+                self.head.decode(of, start..start + len, decoded);
+                Mat::dense(decoded, len, d)
+            }
+        }
+    }
+}
+
+impl SharedKeys for View<'_> {
+    fn keys<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a> {
+        self.rows(0, start, len, decoded)
     }
 
-    fn values(&self, start: usize, len: usize) -> Mat<'_> {
-        let d = self.head.d;
-        Mat::dense(&self.shared.values[start * d..], len, d)
+    fn values<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a> {
+        self.rows(1, start, len, decoded)
+    }
+
+    fn at_once(&self) -> usize {
+        match self.shared.decoded {
+            Some(_) => usize::MAX,
+            None => AT_ONCE,
+        }
     }
 
     fn bias(&self, start: usize, len: usize) -> &[f32] {
@@ -484,7 +509,7 @@ fn keep_each(rounded: &mut KeptRows, rows: Mat<'_>, d: usize) {
 fn append(list: &mut Vec<f32>, rows: Mat<'_>, d: usize) {
     let (at, more) = (list.len(), rows.height() * d);
     if list.capacity() - at < more {
-        list.reserve_exact(more.max(STEP * d));
+        list.reserve_exact(more.max(STEP * d).max(at / 16));
     }
     list.resize(at + more, 0.0);
     for (row, to) in list[at..].chunks_exact_mut(d.max(1)).enumerate() {

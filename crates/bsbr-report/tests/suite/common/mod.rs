@@ -338,7 +338,7 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
     let questions = ["storybook questions"];
     match spec.method.experiment.as_str() {
         "speed" => at(&["model", "attention"], &lengths),
-        "memory" | "reading-memory" | "training-memory" => at(&["model"], &lengths),
+        "streaming" | "memory" | "reading-memory" | "training-memory" => at(&["model"], &lengths),
         "density" => at(&DOMAINS[..2], &lengths),
         "perplexity" => at(&DOMAINS[..2], &[1024]),
         "levels" => [

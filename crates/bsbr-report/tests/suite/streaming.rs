@@ -1,0 +1,144 @@
+//! Long contexts: who reads and generates, and what is said where somebody cannot.
+
+use std::path::{Path, PathBuf};
+
+use bsbr_report::experiments;
+use bsbr_report::record::Measurement;
+use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+
+use crate::tiny;
+
+const STREAMING: &str = r#"
+experiment = "streaming"
+title = "Long contexts"
+question = "How long?"
+order = 1
+seed = 1
+arms = ["dense", "moments"]
+chunk_sizes = [8]
+[settings]
+lengths = [64, 16, 150]
+short = 24
+piece = 16
+baselines = []
+extension = { repeat_last = { window = 64 } }
+[counts]
+rounds = 2
+tokens = 9
+reading_seconds = 100.0
+generating_seconds = 100.0
+"#;
+
+fn spec(text: &str, overrides: &Overrides) -> Spec {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("arms.toml");
+    std::fs::write(&path, tiny::ARMS).unwrap();
+    let arms = read_arms(&path).unwrap();
+    parse_spec(
+        Path::new("streaming.toml"),
+        &tiny::presented(text),
+        &arms,
+        overrides,
+    )
+    .unwrap()
+}
+
+fn measurements(spec: &Spec, python: Option<PathBuf>) -> Vec<Vec<Measurement>> {
+    let lab = tiny::lab().with_python(python);
+    let experiment = experiments::build(spec).unwrap();
+    let units = experiment.units(&lab).unwrap();
+    units
+        .iter()
+        .map(|unit| experiment.run_unit(unit, &lab).unwrap())
+        .collect()
+}
+
+fn with_torch() -> Overrides {
+    Overrides {
+        baselines: vec!["torch".to_owned()],
+        ..Overrides::default()
+    }
+}
+
+#[test]
+fn each_row_goes_on_from_length_to_length() {
+    let all = measurements(&spec(STREAMING, &Overrides::default()), None);
+    let lengths: Vec<usize> = all.iter().map(|unit| unit[0].length).collect();
+    assert_eq!(lengths, [16, 64, 150, 16, 64, 150]);
+    let mut first = 0.0;
+    for unit in &all {
+        assert_eq!(unit.len(), 2, "two rounds");
+        assert!(unit.iter().all(|one| one.values["token"] > 0.0));
+        assert!(unit.iter().all(|one| one.values["token.growth"] > 0.0));
+        assert!(!unit[1].values.contains_key("first"));
+        // Reading more takes longer, as what was read before counts.
+        let seconds = unit[0].values["first"];
+        assert!(seconds > first || unit[0].length == 16);
+        first = seconds;
+    }
+    // Keys and values of two layers, 32 dimensions each.
+    assert_eq!(all[2][0].values["cache"], (2 * 2 * 32 * 150 * 4) as f64);
+    assert!(all[5][0].values["cache"] < all[2][0].values["cache"]);
+}
+
+#[test]
+fn a_row_that_takes_too_long_leaves_its_reason_and_the_others() {
+    let hasty = STREAMING.replace("reading_seconds = 100.0", "reading_seconds = 0.0");
+    let all = measurements(&spec(&hasty, &Overrides::default()), None);
+    let reason = &all[0][0].missing["*"];
+    assert!(reason.contains("24 tokens would take"), "{reason}");
+    assert_eq!(all.len(), 6);
+    assert!(all.iter().all(|unit| unit[0].missing.contains_key("*")));
+
+    let none = STREAMING.replace("extension = { repeat_last = { window = 64 } }", "");
+    let all = measurements(&spec(&none, &Overrides::default()), None);
+    assert!(all[0][0].values.contains_key("token"));
+    let reason = &all[2][0].missing["*"];
+    assert!(reason.contains("positions"), "{reason}");
+}
+
+#[test]
+fn without_pytorch_its_row_says_why() {
+    let all = measurements(
+        &spec(STREAMING, &with_torch()),
+        Some("no/such/python".into()),
+    );
+    assert_eq!(all.len(), 9);
+    for unit in &all[6..] {
+        assert_eq!(unit[0].arm, "torch-sdpa");
+        assert!(unit[0].missing["*"].contains("--python"));
+    }
+    assert!(
+        all[..6]
+            .iter()
+            .all(|unit| unit[0].values.contains_key("token"))
+    );
+}
+
+/// Answers as PyTorch's script does: a token takes 1 ms after the short context and 4 ms after others.
+#[cfg(unix)]
+#[test]
+fn pytorch_generates_after_both_contexts_of_each_round() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let python = folder.path().join("python");
+    let script = "#!/bin/sh\necho ready\nwhile read kind scope number; do\ncase $scope in\n\
+                  read) last=$number; echo 2.0 ;;\ncache) echo 4096.0 ;;\n\
+                  generate) [ $last = 24 ] && echo 0.001 || echo 0.004 ;;\nesac\ndone\n";
+    std::fs::write(&python, script).unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let all = measurements(&spec(STREAMING, &with_torch()), Some(python.clone()));
+    let of_torch = &all[8];
+    assert_eq!(of_torch.len(), 2);
+    assert_eq!(of_torch[1].values["token"], 0.004);
+    assert_eq!(of_torch[1].values["token.growth"], 4.0);
+    assert_eq!(of_torch[0].values["first"], 2.0);
+    assert_eq!(of_torch[0].values["cache"], 4096.0);
+
+    // The short context takes 2 s, so that the longest would take more than 10.
+    let hasty = STREAMING.replace("reading_seconds = 100.0", "reading_seconds = 10.0");
+    let all = measurements(&spec(&hasty, &with_torch()), Some(python));
+    assert!(all[7][0].values.contains_key("token"));
+    let reason = &all[8][0].missing["*"];
+    assert!(reason.contains("150 tokens would take about"), "{reason}");
+}
