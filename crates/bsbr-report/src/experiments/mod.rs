@@ -18,6 +18,7 @@ pub mod streaming;
 pub mod summarisation;
 pub mod sweep;
 pub mod training_memory;
+pub mod weights;
 
 mod beside;
 mod common;
@@ -87,6 +88,12 @@ const ALL: [Known; 21] = [
         version: training_memory::VERSION,
         amounts: PROCESSES,
         make: training_memory::boxed,
+    },
+    Known {
+        name: "weights",
+        version: weights::VERSION,
+        amounts: &["lengths", "runs", "texts", "questions", "per_unit"],
+        make: weights::boxed,
     },
     Known { name: "density", version: density::VERSION, amounts: &["lengths", "texts"], make: density::boxed },
     Known {

@@ -30,3 +30,4 @@ mod streaming;
 mod sweep;
 mod tiny;
 mod training_memory;
+mod weights;

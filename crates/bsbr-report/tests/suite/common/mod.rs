@@ -347,6 +347,13 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
             at(&["levels of heads"], &[1024]),
         ]
         .concat(),
+        "weights" => [
+            at(&["model"], &lengths),
+            at(&["decoding"], &[512]),
+            at(&DOMAINS[..2], &[1024]),
+            at(&questions, &[2000]),
+        ]
+        .concat(),
         "qa" => at(&questions, &[250, 1000, 2000]),
         "recovery" | "methods" => [
             at(&DOMAINS[..2], &[1024]),

@@ -1,0 +1,57 @@
+//! Arms with each type of weights.
+
+use bsbr_gpt2::{Gpt2, ProductType};
+
+use crate::spec::ArmSpec;
+
+/// An arm, and what its linear layers multiply.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    /// What records call it: the arm alone where weights are as they are.
+    pub id: String,
+    /// What tables call it.
+    pub label: String,
+    /// The arm's place.
+    pub arm: usize,
+    /// `None` for weights as they are, in f32.
+    pub products: Option<ProductType>,
+}
+
+/// The rows of a table, all types of an arm before the next arm; `None` where a type has no such name.
+pub(super) fn rows(arms: &[ArmSpec], weights: &[String]) -> Option<Vec<Row>> {
+    let mut all = Vec::new();
+    for (place, arm) in arms.iter().enumerate() {
+        for name in weights {
+            let known = ProductType::ALL.into_iter();
+            let products = known.into_iter().find(|one| one.name() == name)?;
+            all.push(match products {
+                ProductType::F32 => Row {
+                    id: arm.id.clone(),
+                    label: format!("{}, f32", arm.label),
+                    arm: place,
+                    products: None,
+                },
+                other => Row {
+                    id: format!("{}-{name}", arm.id),
+                    label: format!("{}, {name}", arm.label),
+                    arm: place,
+                    products: Some(other),
+                },
+            });
+        }
+    }
+    Some(all)
+}
+
+/// Bytes of what linear layers and the output layer multiply.
+pub(super) fn bytes(model: &Gpt2) -> usize {
+    match model.packed_bytes() {
+        0 => {
+            let config = model.config();
+            let (size, inner) = (config.n_embd, config.inner_size());
+            let linear = 4 * size * size + 2 * size * inner + 5 * size + inner;
+            (config.n_layer * linear + config.vocab_size * size) * size_of::<f32>()
+        }
+        packed => packed,
+    }
+}
