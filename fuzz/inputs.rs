@@ -2,15 +2,16 @@
 //! memory than the bytes are worth; whether they are understood does not matter.
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
 use bsbr_attention::ArmConfig;
-use bsbr_convert::{Checkpoint, LayerArms, ModelFolder};
+use bsbr_convert::{CacheOwner, Checkpoint, LayerArms, ModelFolder, load_cache, save_cache};
 use bsbr_data::dataset::pieces;
 use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
-use bsbr_gpt2::{Gpt2, Gpt2Config};
+use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_report::record::Record;
 use bsbr_report::spec::{Overrides, parse_spec, read_arms};
 use bsbr_train::PretrainConfig;
@@ -19,6 +20,8 @@ use bsbr_train::config::AdamW;
 use bsbr_train::optimizer::Optimizer;
 use burn::module::Module;
 use burn::tensor::Device;
+use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 #[allow(dead_code)]
@@ -30,8 +33,9 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every reader.
 #[allow(dead_code)] // Each fuzz target has its own.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("arm", arm),
+    ("cache", cache),
     ("checkpoint", checkpoint),
     ("config", config),
     ("index", index),
@@ -152,7 +156,7 @@ fn use_it(tokenizer: &TextTokenizer) {
 }
 
 pub fn json(bytes: &[u8]) {
-    for name in ["a.jsonl", "a.json", "a.json.gz"] {
+    for name in ["a.jsonl", "a.json", "a.json.gz", "a.json.zst"] {
         with_file(name, bytes, texts);
     }
 }
@@ -227,10 +231,124 @@ pub fn run() -> (RunIdentity, State) {
     )
 }
 
+/// As they are, and as a stranger would seal them.
 pub fn checkpoint(bytes: &[u8]) {
-    with_file("step-00000001.safetensors", bytes, |path| {
-        let folder = path.parent().expect("a folder");
-        let (identity, _) = run();
-        let _ = load_newest(folder, &identity, || Ok(run().1));
+    let sealed = sealed(bytes, |header, tensors| {
+        header.insert("run".to_owned(), "a hash".to_owned());
+        header.remove("sha256");
+        let mut header: Vec<_> = header.iter().collect();
+        header.sort_unstable();
+        let header = header
+            .iter()
+            .flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
+        let mut tensors = tensors.to_vec();
+        tensors.sort_unstable();
+        let tensors = tensors
+            .iter()
+            .flat_map(|(name, bytes)| [name.as_bytes(), bytes]);
+        let mut hash = Sha256::new();
+        for part in header.chain(tensors) {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        ("sha256", hash)
+    });
+    for bytes in std::iter::once(bytes).chain(sealed.as_deref()) {
+        with_file("step-00000001.safetensors", bytes, |path| {
+            let folder = path.parent().expect("a folder");
+            let (identity, _) = run();
+            let _ = load_newest(folder, &identity, || Ok(run().1));
+        });
+    }
+}
+
+/// A file of safetensors with a header that is changed, and a checksum in it by name.
+fn sealed(
+    bytes: &[u8],
+    seal: impl FnOnce(&mut HashMap<String, String>, &[(&str, &[u8])]) -> (&'static str, Sha256),
+) -> Option<Vec<u8>> {
+    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+    let mut header = header.metadata().clone().unwrap_or_default();
+    let file = SafeTensors::deserialize(bytes).ok()?;
+    let tensors = file.tensors();
+    let lists: Vec<(&str, &[u8])> = tensors
+        .iter()
+        .map(|(name, view)| (name.as_str(), view.data()))
+        .collect();
+    let (key, hash) = seal(&mut header, &lists);
+    let sum = hash.finalize();
+    let sum = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+    header.insert(key.to_owned(), sum);
+    safetensors::serialize(tensors, Some(header)).ok()
+}
+
+/// A tiny model that looks clusters up, and who reads with it.
+fn reader() -> (Gpt2, CacheOwner) {
+    let config = r#"{"model_type": "gpt2", "vocab_size": 7, "n_positions": 64, "n_embd": 8,
+        "n_layer": 2, "n_head": 2, "bos_token_id": null, "eos_token_id": null,
+        "bsbr": {"version": 1, "layers": [
+            {"arm": "moments", "chunk_size": 4, "clusters": 2, "sink_tokens": 1, "kv_bits": 8},
+            {"arm": "dense"}]}}"#;
+    let config = Gpt2Config::from_json(config).expect("a configuration");
+    let model = Gpt2::init(&config, 1, &Device::default()).expect("a model");
+    let owner = CacheOwner::of(&model, "a model", "{}");
+    (model, owner)
+}
+
+thread_local! {
+    static READER: (Gpt2, CacheOwner) = reader();
+}
+
+/// A cache of that model.
+#[allow(dead_code)] // The fuzz targets are given seeds.
+pub fn a_cache() -> Vec<u8> {
+    READER.with(|(model, owner)| {
+        let ids: Vec<u32> = (0..30).map(|i| i * 5 % 7).collect();
+        let mut cache = model.new_cache();
+        let batch = TokenBatch::single(&ids).expect("ids");
+        model.forward_cached(&batch, &mut cache).expect("a text");
+        in_folder(|folder| {
+            let path = folder.join("text.cache");
+            save_cache(&path, owner, &ids, &cache).expect("a file");
+        });
+        FOLDER.with(|folder| {
+            let path = folder.get().expect("a folder").path().join("text.cache");
+            fs::read(path).expect("a file")
+        })
+    })
+}
+
+/// As they are, and as a stranger would seal them. What is read is gone on from.
+pub fn cache(bytes: &[u8]) {
+    READER.with(|(model, owner)| {
+        let sealed = sealed(bytes, |header, tensors| {
+            let mut tensors = tensors.to_vec();
+            tensors.sort_unstable();
+            let mut hash = Sha256::new();
+            for (name, bytes) in tensors {
+                hash.update(name);
+                hash.update([0]);
+                hash.update((bytes.len() as u64).to_le_bytes());
+                hash.update(bytes);
+            }
+            for (key, value) in [
+                ("format", "bsbr-cache"),
+                ("version", "1"),
+                ("arms", &owner.arms),
+                ("weights", &owner.weights),
+                ("tokenizer", &owner.tokenizer),
+            ] {
+                header.insert(key.to_owned(), value.to_owned());
+            }
+            ("checksum", hash)
+        });
+        for bytes in std::iter::once(bytes).chain(sealed.as_deref()) {
+            with_file("text.cache", bytes, |path| {
+                if let Ok(mut read) = load_cache(path, owner, model) {
+                    let batch = TokenBatch::single(&[1, 2, 3]).expect("ids");
+                    let _ = model.forward_cached(&batch, &mut read.cache);
+                }
+            });
+        }
     });
 }

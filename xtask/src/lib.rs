@@ -151,6 +151,34 @@ mod tests {
         }
     }
 
+    /// Each command checks that it has a case for each of its options.
+    #[test]
+    fn every_option_of_every_command_counts() {
+        use crate::commands::*;
+
+        let checks: [(&str, fn()); 15] = [
+            ("ask", ask::tests::every_option_counts),
+            ("bench", bench::tests::every_option_counts),
+            ("completions", completions::tests::every_option_counts),
+            ("convert", convert::tests::every_option_counts),
+            ("evaluate", evaluate::tests::every_option_counts),
+            ("finetune", finetune::tests::every_option_counts),
+            ("first-token", first_token::tests::every_option_counts),
+            ("generate", generate::tests::every_option_counts),
+            ("judge", judge::tests::every_option_counts),
+            ("logits", logits::tests::every_option_counts),
+            ("man", man::tests::every_option_counts),
+            ("memory-cell", memory_cell::tests::every_option_counts),
+            ("pretrain", pretrain::tests::every_option_counts),
+            ("reproduce", reproduce::tests::every_option_counts),
+            ("serve-device", serve_device::tests::every_option_counts),
+        ];
+        let cli = cli("bsbr");
+        let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(commands, checks.map(|(name, _)| name));
+        checks.into_iter().for_each(|(_, check)| check());
+    }
+
     #[test]
     fn a_cause_is_told_once() {
         let error = anyhow::anyhow!("no such file")

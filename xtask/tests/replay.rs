@@ -25,6 +25,7 @@ fn folder() -> PathBuf {
 /// The seeds of a reader: files, or what is written now where a file would be of one version.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
+        "cache" => return vec![inputs::a_cache()],
         "checkpoint" => return vec![a_checkpoint()],
         "parquet" => return vec![a_parquet_file()],
         _ => {}
@@ -58,6 +59,23 @@ fn a_parquet_file() -> Vec<u8> {
         group.close().unwrap();
     }
     writer.into_inner().unwrap()
+}
+
+/// Writes the seeds that are in no file to the folder that `BSBR_SEEDS` names, for libFuzzer.
+#[test]
+fn seeds_that_are_made_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let into = std::env::var_os("BSBR_SEEDS").map(|folder| root.join(folder));
+    for target in ["cache", "checkpoint", "parquet"] {
+        for (number, seed) in seeds(target).iter().enumerate() {
+            assert!(!seed.is_empty(), "{target}");
+            if let Some(folder) = &into {
+                let folder = folder.join(target);
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(folder.join(number.to_string()), seed).unwrap();
+            }
+        }
+    }
 }
 
 /// A copy with some bytes changed, cut, doubled or moved, as `number` says.

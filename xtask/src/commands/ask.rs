@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use bsbr_data::storybook::{Split, Storybook, TrainingSpec};
+use bsbr_data::storybook::{Split, Storybook, TrainingDocument, TrainingSpec};
+use bsbr_gpt2::GenerationDefaults;
 
 use super::continuation::{self, Output};
 use super::convert::Precision;
@@ -73,15 +74,40 @@ pub struct Args {
     device: String,
 }
 
+impl Args {
+    /// How a question is put.
+    fn template(&self) -> Result<String> {
+        let template = lines_ended(&self.template);
+        ensure!(
+            template.contains(QUESTION),
+            "--template: expected {QUESTION} where the question goes"
+        );
+        Ok(template)
+    }
+
+    /// Strings that end an answer: the folder's, then those that were given.
+    fn stop_strings(&self, defaults: &GenerationDefaults) -> Vec<String> {
+        let own = self.stop_strings.iter().map(|text| lines_ended(text));
+        defaults.stop_strings.iter().cloned().chain(own).collect()
+    }
+
+    /// A document with facts, where one is asked for.
+    fn made_document(&self) -> Option<TrainingDocument> {
+        let spec = TrainingSpec {
+            target_words: self.make_document?,
+            questions_share: 0.0,
+            ..TrainingSpec::default()
+        };
+        let book = Storybook::new(self.sampling.seed);
+        Some(book.training_document(Split::Test, 0, &spec))
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let template = lines_ended(&args.template);
-    ensure!(
-        template.contains(QUESTION),
-        "--template: expected {QUESTION} where the question goes"
-    );
-    if let Some(words) = args.make_document {
-        make_document(&args.document, words, args.sampling.seed)?;
+    let template = args.template()?;
+    if let Some(document) = args.made_document() {
+        write_document(&args.document, &document)?;
     }
     let document = read_file(&args.document)?;
     let device = device::parse(&args.device)?;
@@ -112,8 +138,7 @@ pub fn run(args: Args) -> Result<()> {
     let config = args
         .sampling
         .config(&defaults, ids.len(), loaded.config.vocab_size);
-    let mut stop_strings = defaults.stop_strings;
-    stop_strings.extend(args.stop_strings.iter().map(|text| lines_ended(text)));
+    let stop_strings = args.stop_strings(&defaults);
     let is_terminal = std::io::stdin().is_terminal();
     for line in std::io::stdin().lock().lines() {
         let question = line.context("reading a question")?;
@@ -170,23 +195,86 @@ fn lines_ended(text: &str) -> String {
 }
 
 /// Writes a document with facts, and prints possible questions.
-fn make_document(path: &Path, words: usize, seed: u64) -> Result<()> {
+fn write_document(path: &Path, document: &TrainingDocument) -> Result<()> {
     let mut file = std::fs::File::create_new(path)
         .with_context(|| format!("{}: a document is made at a new place", path.display()))?;
-    let spec = TrainingSpec {
-        target_words: words,
-        questions_share: 0.0,
-        ..TrainingSpec::default()
-    };
-    let document = Storybook::new(seed).training_document(Split::Test, 0, &spec);
     file.write_all(document.text.as_bytes())
         .with_context(|| path.display().to_string())?;
     eprintln!(
-        "{}: {words} words; it answers, among others:",
-        path.display()
+        "{}: {} words; it answers, among others:",
+        path.display(),
+        document.text.split_whitespace().count()
     );
     for (fact, _) in document.facts.iter().take(6) {
         eprintln!("  {} ({})", fact.question(), fact.value);
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bsbr_convert::FloatType;
+    use bsbr_hub::HubConfig;
+
+    use super::*;
+    use crate::commands::generate::tests::{SAMPLING, sampled};
+    use crate::commands::options;
+
+    fn settings(args: &Args) -> String {
+        format!(
+            "{:?} {:?} {:?} {} {:?} {:?} {:?}",
+            (
+                &args.model,
+                args.hub.config(HubConfig::new("cache")).offline
+            ),
+            (
+                &args.document,
+                args.made_document().map(|made| made.text),
+                &args.cache
+            ),
+            args.template().map_err(|error| error.to_string()),
+            sampled(&args.sampling),
+            (args.stop_strings(&GenerationDefaults::default()), args.json),
+            (args.dtype.map(FloatType::from), args.weights.products()),
+            args.device,
+        )
+    }
+
+    pub fn every_option_counts() {
+        let cases = [
+            ("model", &[] as &[_], &["other"] as &[_]),
+            ("offline", &[], &[]),
+            ("document", &[], &["b.txt"]),
+            ("cache", &[], &["there"]),
+            ("template", &[], &["{question}?"]),
+            ("stop", &[], &["."]),
+            ("make-document", &[], &["50"]),
+            ("json", &[], &[]),
+            ("dtype", &[], &["bf16"]),
+            ("weights", &[], &["int8"]),
+            ("device", &[], &["wgpu"]),
+        ];
+        let cases = [&cases[..], &SAMPLING].concat();
+        options::check::<Args>(&[("document", "a.txt")], &cases, settings);
+    }
+
+    /// A seed is that of the document, too.
+    #[test]
+    fn another_seed_makes_another_document() {
+        let document = |seed| {
+            let words = [
+                "--document",
+                "a.txt",
+                "--make-document",
+                "80",
+                "--seed",
+                seed,
+            ];
+            options::parsed::<Args>(&words)
+                .made_document()
+                .map(|made| made.text)
+        };
+        assert!(document("1").is_some_and(|text| Some(text) != document("2")));
+        assert_eq!(document("1"), document("1"));
+    }
 }

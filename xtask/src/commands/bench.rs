@@ -195,6 +195,19 @@ impl Args {
     fn peers(&self) -> Vec<Peer> {
         self.baseline.iter().filter_map(|one| one.peer()).collect()
     }
+
+    /// Where it is measured, and in what type.
+    fn place(&self) -> Place {
+        Place::new(&self.device, self.dtype.name())
+    }
+
+    /// The shape of the weights that are drawn, where none are read.
+    fn drawn(&self) -> Option<Shape> {
+        match self.model {
+            Some(_) => None,
+            None => Some(self.shape.unwrap_or(Shape::Gpt2)),
+        }
+    }
 }
 
 impl Part {
@@ -226,17 +239,13 @@ pub fn run(args: Args) -> Result<()> {
     let found = args.model.as_ref().map(|model| args.hub.find(model));
     let found = found.transpose()?;
     let (name, dense) = dense(&args, found.as_ref(), &device)?;
-    let place = Place::new(&args.device, args.dtype.name());
+    let place = args.place();
     let info = info(name, &dense);
     let (command, commit) = (super::command_line(), super::commit());
     let mut record = BenchRecord::begin(command, commit, info, place.clone(), args.runs);
     let folder = tempfile::tempdir().context("a folder for checkpoints")?;
     let progress = Progress::new(plan(&args, arms.len(), &decoding));
     let told = |text: &str| progress.begins(text);
-    let shape = match args.model {
-        Some(_) => None,
-        None => Some(args.shape.unwrap_or(Shape::Gpt2)),
-    };
     let contest = Contest {
         arms,
         torch: args.torch(),
@@ -246,7 +255,7 @@ pub fn run(args: Args) -> Result<()> {
         runs: args.runs,
         memory: memory_cell::Args::worker(
             found.map(|found| found.folder).unwrap_or_default(),
-            shape,
+            args.drawn(),
             WeightsArgs::default(),
             &args.device,
         )?,
@@ -341,7 +350,7 @@ fn dense(args: &Args, found: Option<&Found>, device: &Device) -> Result<(String,
             Ok((name, model))
         }
         None => {
-            let shape = args.shape.unwrap_or(Shape::Gpt2);
+            let shape = args.drawn().unwrap_or(Shape::Gpt2);
             let model = Gpt2::init(&shape.config()?, 0, device)?;
             Ok((format!("{shape}-shape"), model))
         }
@@ -446,20 +455,62 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
+pub(crate) mod tests {
+    use bsbr_hub::HubConfig;
 
     use super::*;
+    use crate::commands::options;
 
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
+    fn args(words: &[&str]) -> Args {
+        options::parsed(words)
     }
 
-    fn args(words: &[&str]) -> Result<Args> {
-        let words = [&["bench"], words].concat();
-        Ok(Cli::try_parse_from(words)?.args)
+    fn settings(args: &Args) -> String {
+        let said = |error: anyhow::Error| format!("{error:#}");
+        format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            (
+                &args.model,
+                args.hub.config(HubConfig::new("cache")).offline
+            ),
+            (args.drawn(), args.place()),
+            arms(args, &ARMS).map_err(said),
+            decoding(args).map_err(said),
+            (
+                units(args),
+                args.runs,
+                (&args.baseline, &args.weights),
+                &args.python
+            ),
+            (&args.json, &args.arms_file),
+            (&args.render, args.check),
+        )
+    }
+
+    pub fn every_option_counts() {
+        options::check::<Args>(
+            &[],
+            &[
+                ("model", &[], &["there"]),
+                ("offline", &[], &[]),
+                ("shape", &[], &["gpt2-medium"]),
+                ("lengths", &[], &["7"]),
+                ("arms", &[], &["local"]),
+                ("only", &[], &["decode"]),
+                ("profile", &[], &[]),
+                ("baseline", &[], &["torch"]),
+                ("python", &[], &["python"]),
+                ("runs", &[], &["3"]),
+                ("json", &[], &["there"]),
+                ("render", &[], &["page.md"]),
+                ("check", &["--render", "page.md"], &[]),
+                ("arms-file", &[], &["elsewhere"]),
+                ("device", &[], &["wgpu"]),
+                ("dtype", &[], &["bf16"]),
+                ("weights", &[], &["int8"]),
+            ],
+            settings,
+        );
     }
 
     fn ids(arms: &[ArmSpec]) -> Vec<&str> {
@@ -468,14 +519,14 @@ mod tests {
 
     #[test]
     fn who_decodes_and_after_what_has_a_default_of_its_own() -> Result<()> {
-        let all = args(&["--only", "decode"])?;
+        let all = args(&["--only", "decode"]);
         let found = decoding(&all)?;
         assert_eq!(ids(&found.arms), DECODING);
         assert_eq!(found.contexts, decode::CONTEXTS);
         assert_eq!(units(&all), [(Scope::Decode, 0)]);
         assert_eq!(ids(&arms(&all, &ARMS)?), ARMS);
 
-        let few = args(&["--only", "decode", "--arms", "local", "--lengths", "7,9"])?;
+        let few = args(&["--only", "decode", "--arms", "local", "--lengths", "7,9"]);
         let found = decoding(&few)?;
         assert_eq!(
             (ids(&found.arms), found.contexts),
@@ -484,9 +535,9 @@ mod tests {
         // One cache, and two contexts in a first round and seven timed ones.
         assert_eq!(plan(&few, 1, &decoding(&few)?), 1 + 8 * 2);
 
-        let none = decoding(&args(&["--only", "model"])?)?;
+        let none = decoding(&args(&["--only", "model"]))?;
         assert!(none.arms.is_empty());
-        let error = decoding(&args(&["--only", "decode", "--arms", "dens"])?);
+        let error = decoding(&args(&["--only", "decode", "--arms", "dens"]));
         assert!(error.is_err_and(|error| error.to_string().contains("no dens")));
         Ok(())
     }

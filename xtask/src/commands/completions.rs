@@ -18,3 +18,15 @@ pub fn run(args: Args) -> Result<()> {
     generate(args.shell, &mut crate::cli("bsbr"), "bsbr", &mut script);
     super::print(&script)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::commands::options;
+
+    pub fn every_option_counts() {
+        options::check::<Args>(&[("shell", "bash")], &[("shell", &[], &["zsh"])], |args| {
+            args.shell.to_string()
+        });
+    }
+}

@@ -317,7 +317,7 @@ fn calibration(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bsbr_hub::HubConfig;
 
     use super::*;
@@ -336,8 +336,7 @@ mod tests {
         )
     }
 
-    #[test]
-    fn every_option_counts() {
+    pub fn every_option_counts() {
         options::check::<Args>(
             &[("model", "model"), ("out", "out")],
             &[

@@ -150,7 +150,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bsbr_hub::HubConfig;
 
     use super::*;
@@ -171,8 +171,7 @@ mod tests {
         )
     }
 
-    #[test]
-    fn every_option_counts() {
+    pub fn every_option_counts() {
         options::check::<Args>(
             &[("model", "model")],
             &[

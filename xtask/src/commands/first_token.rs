@@ -24,3 +24,17 @@ pub fn run(args: Args) -> Result<()> {
     println!("{}", serde_json::to_string(&found)?);
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::commands::options;
+
+    pub fn every_option_counts() {
+        options::check::<Args>(
+            &[("model", "model")],
+            &[("model", &[], &["other"]), ("device", &[], &["wgpu"])],
+            |args| format!("{:?} {}", args.model, args.device),
+        );
+    }
+}

@@ -161,6 +161,16 @@ pub fn defaults(loaded: &LoadedModel) -> Result<GenerationDefaults> {
 }
 
 impl Args {
+    /// Strings that end the text: the folder's, then those that were given.
+    fn stop_strings(&self, defaults: &GenerationDefaults) -> Vec<String> {
+        [&defaults.stop_strings[..], &self.stop_strings].concat()
+    }
+
+    /// Whether a list of the new ids is printed, of a text or of none.
+    fn prints_ids(&self, is_text: bool) -> bool {
+        self.output_ids || !is_text
+    }
+
     /// The text to continue, and whether it is printed.
     fn text(&self) -> Result<Option<(String, bool)>> {
         Ok(match (&self.prompt, &self.prompt_file) {
@@ -233,8 +243,7 @@ pub fn run(args: Args) -> Result<()> {
     let config = args
         .sampling
         .config(&defaults, longest, loaded.config.vocab_size);
-    let mut stop_strings = defaults.stop_strings;
-    stop_strings.extend(args.stop_strings);
+    let stop_strings = args.stop_strings(&defaults);
     let batch = TokenBatch::padded(&rows)?;
     let interrupt = Interrupt::listen()?;
     let generation = match (&args.cache, &tokenizer, rows.as_slice()) {
@@ -278,7 +287,7 @@ pub fn run(args: Args) -> Result<()> {
         continuation::show(&mut std::io::stdout(), &format!("{json}\n"))?;
         return Ok(());
     }
-    if args.output_ids || tokenizer.is_none() {
+    if args.prints_ids(tokenizer.is_some()) {
         let json = match outcome.ids.as_slice() {
             [row] => serde_json::to_string(row),
             rows => serde_json::to_string(rows),
@@ -291,8 +300,88 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use bsbr_convert::FloatType;
+    use bsbr_hub::HubConfig;
+
     use super::*;
+    use crate::commands::options::{self, Case};
+
+    /// A case for each option of [`Sampling`].
+    pub const SAMPLING: [Case; 9] = [
+        ("max-new-tokens", &[], &["5"]),
+        ("temperature", &[], &["0.5"]),
+        ("top-k", &[], &["3"]),
+        ("top-p", &[], &["0.5"]),
+        ("min-p", &[], &["0.5"]),
+        ("repetition-penalty", &[], &["2"]),
+        ("no-repeat-ngram-size", &[], &["3"]),
+        ("seed", &[], &["1"]),
+        ("prefill-chunk-size", &[], &["7"]),
+    ];
+
+    /// What sampling ends in, beside a folder with settings of its own and without.
+    pub fn sampled(sampling: &Sampling) -> String {
+        let folder = GenerationDefaults {
+            do_sample: true,
+            max_new_tokens: Some(9),
+            ..GenerationDefaults::default()
+        };
+        let configs = [GenerationDefaults::default(), folder]
+            .map(|defaults| sampling.config(&defaults, 3, 50));
+        format!("{configs:?}")
+    }
+
+    fn settings(args: &Args) -> String {
+        let defaults = GenerationDefaults::default();
+        format!(
+            "{:?} {:?} {} {:?} {:?} {:?} {:?}",
+            (
+                &args.model,
+                args.hub.config(HubConfig::new("cache")).offline
+            ),
+            // No other value of the test is standard input.
+            (
+                args.text().map_err(|error| error.to_string()),
+                &args.ids_file,
+                &args.cache
+            ),
+            sampled(&args.sampling),
+            (
+                args.stop_strings(&defaults),
+                args.prints_ids(true),
+                args.json
+            ),
+            (args.dtype.map(FloatType::from), args.weights.products()),
+            args.allow_non_finite,
+            args.device,
+        )
+    }
+
+    pub fn every_option_counts() {
+        let cases = [
+            ("model", &[] as &[_], &["other"] as &[_]),
+            ("offline", &[], &[]),
+            ("prompt", &[], &["Twice"]),
+            ("cache", &[], &["there"]),
+            ("stop", &[], &["."]),
+            ("output-ids", &[], &[]),
+            ("json", &[], &[]),
+            ("dtype", &[], &["bf16"]),
+            ("weights", &[], &["int8"]),
+            ("allow-non-finite", &[], &[]),
+            ("device", &[], &["wgpu"]),
+        ];
+        let instead = ["prompt-file", "ids-file"];
+        let cases = [&cases[..], &SAMPLING].concat();
+        options::check_but::<Args>(&[("prompt", "Once")], &cases, &instead, settings);
+        // Each of them instead of the prompt.
+        for option in instead {
+            let of = |file: &str| options::parsed::<Args>(&[&format!("--{option}"), file]);
+            let [a, b] = ["a", "b"].map(|file| settings(&of(file)));
+            assert_ne!(a, b, "--{option} changes nothing");
+        }
+    }
 
     #[test]
     fn a_text_is_read_without_its_last_line_end() {

@@ -285,14 +285,44 @@ impl NumbersFile {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bsbr_gpt2::Gpt2Config;
     use bsbr_gpt2::parameters::replace_tensors;
+    use bsbr_hub::HubConfig;
     use burn::tensor::{Device, TensorData};
     use safetensors::SafeTensors;
     use safetensors::tensor::TensorView;
 
     use super::*;
+    use crate::commands::options;
+
+    pub fn every_option_counts() {
+        options::check::<Args>(
+            &[("model", "model"), ("ids-file", "ids"), ("out", "out")],
+            &[
+                ("model", &[], &["other"]),
+                ("offline", &[], &[]),
+                ("ids-file", &[], &["other"]),
+                ("hidden-states", &[], &[]),
+                ("weights", &[], &["int8"]),
+                ("out", &[], &["other"]),
+                ("allow-non-finite", &[], &[]),
+                ("device", &[], &["wgpu"]),
+            ],
+            |args| {
+                format!(
+                    "{:?} {:?} {:?} {:?}",
+                    (
+                        &args.model,
+                        args.hub.config(HubConfig::new("cache")).offline
+                    ),
+                    (&args.ids_file, &args.out, &args.device),
+                    (args.hidden_states, args.allow_non_finite),
+                    args.weights.products(),
+                )
+            },
+        );
+    }
 
     fn model() -> Gpt2 {
         let config = Gpt2Config {

@@ -40,8 +40,17 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::pages;
+pub(crate) mod tests {
+    use super::{Args, pages};
+    use crate::commands::options;
+
+    pub fn every_option_counts() {
+        options::check::<Args>(
+            &[("folder", "here")],
+            &[("folder", &[], &["there"])],
+            |args| format!("{:?}", args.folder),
+        );
+    }
 
     #[test]
     fn commands_have_pages_and_what_only_the_program_starts_has_none() {

@@ -62,3 +62,45 @@ pub fn run(args: Args) -> Result<()> {
     println!("{}", serde_json::to_string(&peak)?);
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::commands::options;
+
+    pub fn every_option_counts() {
+        options::check::<Args>(
+            &[],
+            &[
+                ("model", &[], &["other"]),
+                ("shape", &[], &["gpt2"]),
+                ("weights", &[], &["int8"]),
+                ("device", &[], &["wgpu"]),
+            ],
+            |args| {
+                format!(
+                    "{:?} {:?} {:?} {}",
+                    args.model, args.shape, args.weights, args.device
+                )
+            },
+        );
+    }
+
+    /// What `bench` and `reproduce` start is this command with the settings that they were given.
+    #[test]
+    fn a_worker_is_told_its_settings() {
+        for shape in [None, Some(Shape::Gpt2Medium)] {
+            let worker = Args::worker("there".into(), shape, WeightsArgs::default(), "wgpu")
+                .expect("a worker");
+            let words: Vec<&str> = worker.arguments.iter().map(String::as_str).collect();
+            let args = options::parsed::<Args>(&words[1..]);
+            assert_eq!((words[0], args.shape), ("memory-cell", shape));
+            assert_eq!(args.device, "wgpu");
+            let folder = match shape {
+                Some(_) => crate::assets::bundled(),
+                None => "there".into(),
+            };
+            assert_eq!(args.model, folder);
+        }
+    }
+}

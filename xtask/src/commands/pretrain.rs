@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bsbr_attention::{ArmConfig, LocalConfig};
-use bsbr_convert::{ConversionPlan, FloatType, SaveOptions, convert, save_model};
+use bsbr_convert::{Companion, ConversionPlan, FloatType, SaveOptions, convert, save_model};
 use bsbr_data::storybook::Split;
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_files::{append_line, write_file};
@@ -58,6 +58,36 @@ pub struct Args {
     device: String,
 }
 
+impl Args {
+    /// How the run is carried out.
+    fn run_options(&self) -> RunOptions {
+        RunOptions {
+            checkpoint_every: self.checkpoint_minutes,
+            validate_every: self.validate_every,
+            ..RunOptions::default()
+        }
+    }
+
+    /// How the model is saved.
+    fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
+        SaveOptions {
+            dtype: self.dtype.into(),
+            companions,
+            ..SaveOptions::default()
+        }
+    }
+
+    /// The file of the tokenizer to train for.
+    fn tokenizer_file(&self) -> PathBuf {
+        self.tokenizer.join("tokenizer.json")
+    }
+
+    /// The file that steps are written to.
+    fn log(&self) -> PathBuf {
+        self.checkpoints.join("log.jsonl")
+    }
+}
+
 /// Step, tokens read, loss and the answers' loss, in nats.
 type CurvePoint = (u64, u64, f64, Option<f64>);
 /// Number of steps per point of the stored curve.
@@ -89,7 +119,7 @@ pub fn run(args: Args) -> Result<()> {
     let config: PretrainConfig =
         toml::from_str(&text).with_context(|| args.config.display().to_string())?;
     let tokenizer = TextTokenizer::from_folder(&args.tokenizer)?;
-    let tokenizer_file = args.tokenizer.join("tokenizer.json");
+    let tokenizer_file = args.tokenizer_file();
     let hash = std::fs::read_to_string(&tokenizer_file)
         .with_context(|| tokenizer_file.display().to_string())?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -99,7 +129,7 @@ pub fn run(args: Args) -> Result<()> {
         stop.clone(),
         tokenizer.clone(),
         spec(&config, Split::Validation, VALIDATION_QUESTIONS),
-        args.checkpoints.join("log.jsonl"),
+        args.log(),
     );
     let from = match &args.from {
         None => None,
@@ -117,11 +147,7 @@ pub fn run(args: Args) -> Result<()> {
         },
         &args.checkpoints,
         &device,
-        &RunOptions {
-            checkpoint_every: args.checkpoint_minutes,
-            validate_every: args.validate_every,
-            ..RunOptions::default()
-        },
+        &args.run_options(),
         &mut progress,
     )?;
     if stop.load(Ordering::SeqCst) {
@@ -145,11 +171,7 @@ pub fn run(args: Args) -> Result<()> {
     // The folder is written atomically, including its record.
     let path = args.checkpoints.join(RECORD);
     write_file(&path, serde_json::to_string_pretty(&record)?.as_bytes())?;
-    let options = SaveOptions {
-        dtype: args.dtype.into(),
-        companions: vec![tokenizer_file.into(), path.into()],
-        ..SaveOptions::default()
-    };
+    let options = args.save_options(vec![tokenizer_file.into(), path.into()]);
     save_model(&model, &args.out, &options)
         .with_context(|| format!("writing {}", args.out.display()))?;
     println!("{}", args.out.display());
@@ -338,5 +360,38 @@ impl Observer for Progress {
 
     fn should_stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::commands::options;
+
+    pub fn every_option_counts() {
+        options::check::<Args>(
+            &[],
+            &[
+                ("config", &[], &["other.toml"]),
+                ("from", &[], &["there"]),
+                ("tokenizer", &[], &["there"]),
+                ("checkpoints", &[], &["there"]),
+                ("out", &[], &["there"]),
+                ("dtype", &[], &["f32"]),
+                ("checkpoint-minutes", &[], &["1"]),
+                ("validate-every", &[], &["7"]),
+                ("device", &[], &["wgpu"]),
+            ],
+            |args| {
+                format!(
+                    "{:?} {:?} {:?} {:?} {:?}",
+                    (&args.config, &args.from, &args.out, &args.device),
+                    (&args.checkpoints, args.log()),
+                    args.tokenizer_file(),
+                    args.run_options(),
+                    args.save_options(Vec::new()),
+                )
+            },
+        );
     }
 }

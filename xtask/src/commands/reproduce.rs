@@ -316,7 +316,7 @@ impl Observer for Progress {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bsbr_hub::HubConfig;
     use clap::Parser;
 
@@ -347,8 +347,7 @@ mod tests {
         )
     }
 
-    #[test]
-    fn every_option_counts() {
+    pub fn every_option_counts() {
         options::check::<Args>(
             &[],
             &[

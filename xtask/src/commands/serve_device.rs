@@ -71,3 +71,21 @@ pub fn run(args: Args) -> Result<()> {
 pub fn run(_: Args) -> Result<()> {
     Err(device::missing("remote").context("serve-device"))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::commands::options;
+
+    pub fn every_option_counts() {
+        options::check::<Args>(
+            &[("listen", "127.0.0.1:1"), ("token-file", "token")],
+            &[
+                ("listen", &[], &["127.0.0.1:2"]),
+                ("token-file", &[], &["other"]),
+                ("device", &[], &["wgpu"]),
+            ],
+            |args| format!("{} {:?} {:?}", args.listen, args.token_file, args.device),
+        );
+    }
+}

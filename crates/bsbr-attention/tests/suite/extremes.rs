@@ -5,7 +5,7 @@ use crate::common::{
     test_device, tries_few,
 };
 use bsbr_attention::{ArmConfig, AttentionInput, MomentsConfig};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 const SIZES: Sizes = Sizes {
     batch: 1,
@@ -52,6 +52,44 @@ fn every_arm_gives_numbers_where_dense_does() {
                 ("in pieces", streamed(&attention, &input, &[7, 1])),
             ] {
                 assert!(is_finite(&output), "{config:?} {form} at {scale:?}");
+            }
+        }
+    }
+}
+
+/// Numbers near the largest of f16: squares and sums of them are beyond it.
+#[test]
+fn every_arm_gives_numbers_near_the_largest_of_half_precision() {
+    let device = test_device();
+    if tries_few() || !device.supports_dtype(DType::F16) {
+        return;
+    }
+    // Products with a state are as large as both, and so is what comes out.
+    let of_averages = |arm: &ArmConfig| match arm {
+        ArmConfig::Published(_) => false,
+        ArmConfig::Moments(config) => !config.state,
+        _ => true,
+    };
+    for large in [[1.0, 1.0, 6e4], [0.01, 6e4, 1.0], [6e4, 0.01, 1.0]] {
+        let mut input = scaled([1.0; 3]);
+        for (x, most) in [&mut input.query, &mut input.key, &mut input.value]
+            .into_iter()
+            .zip(large)
+        {
+            let largest = x.clone().abs().max().into_scalar::<f32>();
+            *x = (x.clone() * (most / largest)).cast(DType::F16);
+        }
+        let dense = arm(&ArmConfig::DENSE, SIZES, &device).forward(input.clone());
+        if !is_finite(&dense) {
+            continue;
+        }
+        for config in arms().into_iter().filter(of_averages) {
+            let attention = arm(&config, SIZES, &device);
+            for (form, output) in [
+                ("whole", attention.forward(input.clone())),
+                ("in pieces", streamed(&attention, &input, &[7, 1])),
+            ] {
+                assert!(is_finite(&output), "{config:?} {form} at {large:?}");
             }
         }
     }

@@ -240,4 +240,34 @@ proptest! {
         assert_close(&streamed(&attention, &input, &case.pieces), &dense, TOLERANCE, &what);
         assert_close(&attention.forward(input), &dense, TOLERANCE, &what);
     }
+
+    /// An output that attends to no number is none: nothing passes for one.
+    #[test]
+    fn what_is_no_number_is_not_hidden(
+        case in cases(),
+        wrong in select(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY]),
+        of_keys in any::<bool>(),
+    ) {
+        let (device, t) = (test_device(), case.token);
+        // A key that is infinite may have a weight of zero.
+        if of_keys && !wrong.is_nan() {
+            return Ok(());
+        }
+        let attention = arm(&case.arm, case.sizes, &device);
+        let mut input = input(case.sizes, case.seed, &device);
+        let [b, h, _, d] = input.query.dims();
+        let spoil = |x: Tensor<4>| x.slice_fill([0..b, 0..h, t..t + 1, 0..d], wrong);
+        match of_keys {
+            true => input.key = spoil(input.key),
+            false => input.value = spoil(input.value),
+        }
+        for output in [
+            attention.forward(input.clone()),
+            streamed(&attention, &input, &case.pieces),
+        ] {
+            let own = output.narrow(2, t, 1).to_data();
+            let is_none = own.iter::<f32>().all(|x| !x.is_finite());
+            prop_assert!(is_none, "{:?}: {:?}", case, own);
+        }
+    }
 }

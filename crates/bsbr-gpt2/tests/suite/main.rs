@@ -9,6 +9,7 @@ mod golden;
 mod half_weights;
 mod hostile;
 mod input;
+mod overflow;
 #[cfg(feature = "flex")]
 mod packed;
 mod positions;

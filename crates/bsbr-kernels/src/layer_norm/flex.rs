@@ -1,7 +1,8 @@
-//! The backward pass on the Flex backend; Burn's own forward pass is fused.
+//! The passes on the Flex backend; Burn's own forward pass is fused.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::backend::ops::ModuleOps;
 use rayon::prelude::*;
 
 use super::{LayerNormOps, portable};
@@ -12,6 +13,29 @@ use crate::cpu::tensor::{contiguous, dense, elements, is_f32, update};
 const ROWS: usize = 64;
 
 impl LayerNormOps for Flex {
+    fn layer_norm_fused(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        epsilon: f64,
+    ) -> FlexTensor {
+        if ![&x, &gamma, &beta].into_iter().all(is_f32) {
+            return portable::forward::<Self>(x, gamma, beta, epsilon);
+        }
+        let [x, beta] = [x, beta].map(contiguous);
+        let out = Self::layer_norm(x.clone(), gamma, Some(beta.clone()), epsilon);
+        let columns = elements(&beta).len().max(1);
+        update(out, |out| {
+            let rows = elements(&x).chunks_exact(columns);
+            for (x, out) in rows.zip(out.chunks_exact_mut(columns)) {
+                // Over an infinite deviation, nothing is left of a row but beta.
+                if out[0] == elements(&beta)[0] && !has_variance(x) {
+                    out.fill(f32::NAN);
+                }
+            }
+        })
+    }
+
     fn layer_norm_fused_backward(
         x: FlexTensor,
         gamma: FlexTensor,
@@ -48,6 +72,16 @@ impl LayerNormOps for Flex {
         let dbeta = sums.split_off(c);
         (dx, dense(sums, [c]), dense(dbeta, [c]))
     }
+}
+
+/// Whether `f32` has room for the squares that the variance of a row is the mean of.
+#[cold]
+fn has_variance(row: &[f32]) -> bool {
+    let row = row.iter().map(|&x| f64::from(x));
+    let mean = row.clone().sum::<f64>() / row.len() as f64;
+    let squares: f64 = row.map(|x| (x - mean) * (x - mean)).sum();
+    // A sum that is rounded may be infinite a little earlier.
+    squares < 0.999 * f64::from(f32::MAX)
 }
 
 /// Mean of a row, and the inverse of its standard deviation.

@@ -1,4 +1,4 @@
-//! The backward pass composed of a backend's own operations, for any backend.
+//! The passes composed of a backend's own operations, for any backend.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
@@ -17,7 +17,13 @@ pub(super) fn forward<B: Backend>(
     let dtype = x.dtype();
     // In f16 the square of an outlier is infinite.
     let [x, gamma, beta] = [x, gamma, beta].map(single::<B>);
-    back::<B>(B::layer_norm(x, gamma, Some(beta), epsilon), dtype)
+    let last = x.shape().num_dims() - 1;
+    let centred = B::float_sub(x.clone(), B::float_mean_dim(x.clone(), last));
+    let variance = B::float_mean_dim(B::float_mul(centred.clone(), centred), last);
+    // 0, or NaN where the variance is infinite, which else would leave beta alone.
+    let poison = B::float_mul_scalar(variance, 0.0.into());
+    let out = B::layer_norm(x, gamma, Some(beta), epsilon);
+    back::<B>(B::float_add(out, poison), dtype)
 }
 
 /// Gradients of x, gamma and beta from that of the output.

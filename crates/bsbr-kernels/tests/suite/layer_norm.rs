@@ -1,9 +1,9 @@
 //! Layer normalisation against its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, devices, tensor, vec};
+use crate::common::{assert_close, assert_same, devices, is_gpu, tensor, values, vec};
 use bsbr_kernels::{layer_norm, layer_norm_plain};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 type LayerNorm = fn(Tensor<3>, Tensor<1>, Tensor<1>, f64) -> Tensor<3>;
 
@@ -78,6 +78,39 @@ fn is_the_same_on_every_run() {
 fn a_constant_row_stays_finite() {
     for device in devices() {
         for out in run(layer_norm, Tensor::full([2, 3, 16], 1e4, &device)) {
+            assert!(vec(out).iter().all(|x| x.is_finite()));
+        }
+    }
+}
+
+/// Over an infinite deviation nothing but beta would be left of a row, which looks like any other.
+#[test]
+fn a_row_whose_variance_is_beyond_single_precision_is_no_number() {
+    if is_gpu() {
+        return; // their kernel does not look
+    }
+    for device in devices() {
+        for columns in [5, 16, 193] {
+            for large in [1e30, -3e38, f32::INFINITY, f32::NAN] {
+                let mut rows = values(3 * columns, 1, 3.0);
+                rows[columns + 4] = large;
+                let x = Tensor::from_data(TensorData::new(rows, [1, 3, columns]), &device);
+                for (op, name) in [
+                    (layer_norm as LayerNorm, "fused"),
+                    (layer_norm_plain, "plain"),
+                ] {
+                    let [out, ..] = run(op, x.clone());
+                    for (i, number) in vec(out).into_iter().enumerate() {
+                        let (row, case) = (i / columns, format!("{name}: {large}, {columns}"));
+                        assert_eq!(number.is_finite(), row != 1, "{case}: {i} is {number}");
+                    }
+                }
+            }
+            // The largest that there is room for.
+            let mut row = vec![0.0; columns];
+            (row[0], row[1]) = (1.2e19, -1.2e19);
+            let x = Tensor::from_data(TensorData::new(row, [1, 1, columns]), &device);
+            let [out, ..] = run(layer_norm, x);
             assert!(vec(out).iter().all(|x| x.is_finite()));
         }
     }

