@@ -261,6 +261,14 @@ impl Gpt2Config {
         self
     }
 
+    /// The configuration where all rows of the table of positions were trained.
+    pub(crate) fn with_trained_positions(mut self) -> Self {
+        if let Some(bsbr) = &mut self.bsbr {
+            bsbr.positions = None;
+        }
+        self
+    }
+
     /// The source of untrained rows of the position table, if any.
     pub fn extended_positions(&self) -> Option<ExtendedPositions> {
         self.bsbr.as_ref().and_then(|bsbr| bsbr.positions)

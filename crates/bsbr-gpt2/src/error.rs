@@ -97,6 +97,14 @@ pub enum InputError {
         /// V.
         vocab_size: usize,
     },
+    /// Positions that are not one for each token.
+    #[error("{found} positions for {expected} tokens; give each token of the batch one")]
+    Positions {
+        /// Positions.
+        found: usize,
+        /// Tokens of the batch, padding included.
+        expected: usize,
+    },
     /// More tokens than positions.
     #[error(
         "{seq_len} tokens, but the model has {n_positions} positions; \

@@ -131,6 +131,24 @@ impl Gpt2 {
         self.check_length(past.saturating_add(batch.longest()))
     }
 
+    /// Checks that the model can take `batch` with its tokens at `positions`, row after row.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError`] names the token, the position or the number of positions that it cannot take.
+    pub fn check_at(&self, batch: &TokenBatch, positions: &[usize]) -> Result<(), InputError> {
+        batch.check_vocabulary(self.config.vocab_size)?;
+        let expected = batch.batch_size() * batch.seq_len();
+        if positions.len() != expected {
+            return Err(InputError::Positions {
+                found: positions.len(),
+                expected,
+            });
+        }
+        let last = positions.iter().max().copied().unwrap_or(0);
+        self.check_length(last.saturating_add(1))
+    }
+
     pub(crate) fn check_length(&self, seq_len: usize) -> Result<(), InputError> {
         match self.max_positions() {
             Some(n_positions) if seq_len > n_positions => Err(InputError::TooLong {
@@ -157,18 +175,26 @@ impl Gpt2 {
         batch: &TokenBatch,
         past: impl Fn(usize) -> usize,
     ) -> Tensor<3> {
-        let device = self.device();
-        let shape = [batch.batch_size(), batch.seq_len()];
         let positions: Vec<usize> = (0..batch.batch_size())
             .flat_map(|row| {
                 let (past, left) = (past(row), batch.padding().of_row(row));
                 (0..batch.seq_len()).map(move |i| past + i.saturating_sub(left))
             })
             .collect();
-        let positions =
-            self.position_rows(&positions)
-                .reshape([shape[0], shape[1], self.config.n_embd]);
-        self.wte.forward(batch.to_tensor(&device)) + positions
+        self.embed_at(batch, &positions)
+    }
+
+    /// Token plus position embeddings, with a position for each token of the batch, row after row.
+    /// [`Self::check_at`] says whether there are embeddings for them.
+    ///
+    /// # Shapes
+    ///
+    /// - positions: B·N
+    /// - output: `[B, N, n_embd]`
+    pub fn embed_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<3> {
+        let shape = [batch.batch_size(), batch.seq_len(), self.config.n_embd];
+        let positions = self.position_rows(positions).reshape(shape);
+        self.wte.forward(batch.to_tensor(&self.device())) + positions
     }
 
     /// The embeddings of positions. `[positions, n_embd]`
@@ -239,6 +265,13 @@ impl Gpt2 {
         model.config = config;
         model.extension = PositionExtension::None;
         Ok(model)
+    }
+
+    /// The model with a configuration that says nothing of untrained positions, because they were
+    /// trained since.
+    pub fn with_trained_positions(mut self) -> Self {
+        self.config = self.config.with_trained_positions();
+        self
     }
 
     /// Hidden states after the final norm.

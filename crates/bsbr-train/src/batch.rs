@@ -5,11 +5,10 @@ use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use crate::error::TrainError;
 use crate::gradients::accumulate;
+use crate::positions::Positions;
 use crate::recompute::Pass;
 
 /// Losses of a step or a part of it.
@@ -92,22 +91,6 @@ pub(crate) fn machine_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The position in a table of `n_positions` where a micro-batch's windows of `window` tokens
-/// start: a pure function of the seed, the step and the micro-batch.
-pub(crate) fn position_offset(
-    seed: u64,
-    step: u64,
-    micro: u64,
-    n_positions: usize,
-    window: usize,
-) -> usize {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(step);
-    rng.set_word_pos(u128::from(micro) * 16);
-    let room = n_positions.saturating_sub(window) as u64;
-    rng.random_range(0..=room) as usize
-}
-
 /// Windows of one length, as model input.
 pub(crate) struct Rows {
     /// All tokens but the last of each window.
@@ -137,10 +120,9 @@ impl Rows {
         })
     }
 
-    /// Hidden states of the inputs after the final norm, at positions from `offset` on.
-    /// `[B·N, n_embd]`
-    pub fn hidden(&self, model: &Gpt2, offset: usize) -> Result<Tensor<2>, TrainError> {
-        Ok(Pass::new(model, &self.inputs, offset, false)?.hidden)
+    /// Hidden states of the inputs after the final norm. `[B·N, n_embd]`
+    pub fn hidden(&self, model: &Gpt2, positions: &Positions) -> Result<Tensor<2>, TrainError> {
+        Ok(Pass::new(model, &self.inputs, positions, false)?.hidden)
     }
 
     /// Sum of weight times cross entropy over the targets, in nats. `[1]`
@@ -188,12 +170,12 @@ impl Rows {
 pub(crate) fn language_modelling(
     model: &Gpt2,
     windows: &[TrainWindow],
-    offset: usize,
+    positions: &Positions,
     total_weight: f64,
     recompute: bool,
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let rows = Rows::new(windows)?;
-    let pass = Pass::new(model, &rows.inputs, offset, recompute)?;
+    let pass = Pass::new(model, &rows.inputs, positions, recompute)?;
     let mut losses = rows.answers(&pass.hidden, model);
     let table = model.output_table();
     let loss = rows.cross_entropy(pass.hidden.clone(), table, None) / total_weight;

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::batch::{language_modelling, total_weight};
 use crate::error::TrainError;
+use crate::positions::Positions;
 
 /// Gradients of the mean next-token cross entropy over windows of one length, and the mean itself
 /// in nats: the computation of a training step.
@@ -25,7 +26,8 @@ pub fn of_next_tokens(
     recompute: bool,
 ) -> Result<(GradientsParams, f64), TrainError> {
     let weight = total_weight(windows).max(f64::MIN_POSITIVE);
-    let (grads, losses) = language_modelling(model, windows, 0, weight, recompute)?;
+    let (grads, losses) =
+        language_modelling(model, windows, &Positions::From(0), weight, recompute)?;
     Ok((grads, losses.value))
 }
 

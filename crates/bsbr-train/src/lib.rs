@@ -17,6 +17,7 @@ mod collective;
 mod init;
 mod observer;
 mod parallel;
+mod positions;
 mod pretrain;
 mod recompute;
 mod run;

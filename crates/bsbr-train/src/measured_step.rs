@@ -12,6 +12,7 @@ use crate::error::TrainError;
 use crate::gradients::clip_global_norm;
 use crate::init::init;
 use crate::optimizer::{Optimizer, number_parameters};
+use crate::positions::Positions;
 
 /// Seed of weights and tokens.
 const SEED: u64 = 0;
@@ -97,7 +98,7 @@ impl MeasuredStep {
         let micro_rows = self.windows.len().div_ceil(threads);
         let parts: Vec<_> = (0..).zip(self.windows.chunks(micro_rows)).collect();
         let (grads, losses) = micro_batches(&model, &parts, threads, |model, _, rows| {
-            language_modelling(model, rows, 0, weight, false)
+            language_modelling(model, rows, &Positions::From(0), weight, false)
         })?;
         let (grads, _) = clip_global_norm(&model, grads, self.adamw.clip_norm);
         self.model = Some(self.optimizer.step(model, grads, 1.0));

@@ -11,7 +11,7 @@ use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 
-use crate::batch::{language_modelling, machine_threads, position_offset, total_weight};
+use crate::batch::{language_modelling, machine_threads, total_weight};
 use crate::checkpoint::{self, RunIdentity, State, weights_hash};
 use crate::config::PretrainConfig;
 use crate::error::TrainError;
@@ -19,6 +19,7 @@ use crate::init::init;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
 use crate::parallel::{Crew, MicroBatch};
+use crate::positions::Positions;
 use crate::recompute::Recompute;
 use crate::run::{self, Step, Work};
 
@@ -189,8 +190,8 @@ impl Work for Pretraining<'_> {
         let recompute = self.recompute.applies(state.model.config(), at_a_time);
         let (seed, step) = (config.seed, state.step);
         let micro_batch: MicroBatch = Arc::new(move |model, _, micro, rows| {
-            let offset = position_offset(seed, step, micro, positions, window);
-            language_modelling(model, rows, offset, weight, recompute)
+            let at = Positions::random_offset(seed, step, micro, positions, window);
+            language_modelling(model, rows, &at, weight, recompute)
         });
         let (grads, losses) =
             self.crew

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::gradients::accumulate;
+use crate::positions::Positions;
 
 /// Numbers that the backward pass of a block needs per token, in multiples of the model's width:
 /// the inputs and outputs of norms, projections, attention and feed-forward layer.
@@ -73,7 +74,7 @@ pub fn activations(config: &Gpt2Config, tokens: usize) -> usize {
 pub(crate) struct Pass<'a> {
     model: &'a Gpt2,
     inputs: &'a TokenBatch,
-    offset: usize,
+    positions: &'a Positions,
     /// After the final norm. `[B·N, n_embd]`
     pub hidden: Tensor<2>,
     kept: Option<Kept>,
@@ -88,7 +89,7 @@ struct Kept {
 }
 
 impl<'a> Pass<'a> {
-    /// The hidden states of `inputs` at positions from `offset` on.
+    /// The hidden states of `inputs` at `positions`.
     ///
     /// # Errors
     ///
@@ -96,11 +97,11 @@ impl<'a> Pass<'a> {
     pub fn new(
         model: &'a Gpt2,
         inputs: &'a TokenBatch,
-        offset: usize,
+        positions: &'a Positions,
         recompute: bool,
     ) -> Result<Self, TrainError> {
-        model.check(inputs, offset)?;
-        let x = model.embed(inputs, offset);
+        positions.check(model, inputs)?;
+        let x = positions.embed(model, inputs);
         let (last, kept) = match recompute {
             false => (model.blocks(x, inputs.padding()), None),
             true => {
@@ -113,7 +114,7 @@ impl<'a> Pass<'a> {
         Ok(Self {
             model,
             inputs,
-            offset,
+            positions,
             hidden: hidden.reshape([rows * seq_len, size]),
             kept,
         })
@@ -147,7 +148,7 @@ impl<'a> Pass<'a> {
             let new = GradientsParams::from_grads(grads, block);
             total = accumulate(model, Some(total), new);
         }
-        let embedded = model.embed(self.inputs, self.offset);
+        let embedded = self.positions.embed(model, self.inputs);
         match by_output {
             Some(grad) if embedded.is_tracked() => {
                 let grads = seeded(embedded, grad).backward();

@@ -252,3 +252,31 @@ fn tables_that_cannot_be_are_refused() {
         assert!(error.to_string().contains("bsbr"), "{error}");
     }
 }
+
+#[test]
+fn tokens_stand_where_they_are_put() {
+    let model = load("base");
+    let rows = TokenBatch::padded(&[ids(9), ids(5)]).expect("rows");
+    let plain: Vec<usize> = (3..12).chain([3, 3, 3, 3]).chain(3..8).collect();
+    assert_eq!(
+        floats(model.embed_at(&rows, &plain)),
+        floats(model.embed(&rows, 3))
+    );
+    let batch = single(&ids(3));
+    let alone = |id: u32, at: usize| floats(model.embed(&single(&[id]), at));
+    let apart = [alone(7, 2), alone(38, 40), alone(69, 63)].concat();
+    assert_eq!(floats(model.embed_at(&batch, &[2, 40, 63])), apart);
+
+    model.check_at(&batch, &[2, 40, 63]).expect("positions");
+    let error = InputError::TooLong {
+        seq_len: 65,
+        n_positions: 64,
+    };
+    assert_eq!(model.check_at(&batch, &[2, 64, 63]), Err(error));
+    let error = InputError::Positions {
+        found: 2,
+        expected: 3,
+    };
+    assert_eq!(model.check_at(&batch, &[2, 3]), Err(error));
+    assert!(model.check_at(&single(&[97]), &[0]).is_err());
+}

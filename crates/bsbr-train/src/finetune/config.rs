@@ -26,13 +26,27 @@ pub struct FinetuneConfig {
     pub batch_size: usize,
     /// Forward passes per step; the loss is the mean over all of their targets.
     pub grad_accumulation: usize,
-    /// Whether windows have random offsets in the position table, so that all of it is trained.
+    /// Whether whole windows have random offsets in the position table, so that all of it is trained.
     pub random_offsets: bool,
+    /// Number of pieces, of random lengths, that each window is cut into. The first begins at
+    /// position 0, and each other one lies a random number of positions after the one before it. So
+    /// short windows train the whole table, and attention over all of its distances (positional
+    /// skip-wise training). 1 leaves windows whole; it is not hashed, like f32 for `precision`.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub position_chunks: usize,
     /// The run ends after this many epochs without a lower validation loss; 0 for never.
     pub patience: u64,
     /// The type of the computation. F32 is omitted from the hash, so that older runs resume.
     #[serde(default, skip_serializing_if = "Precision::is_single")]
     pub precision: Precision,
+}
+
+fn whole() -> usize {
+    1
+}
+
+fn is_whole(chunks: &usize) -> bool {
+    *chunks == whole()
 }
 
 /// The training objective.
@@ -87,6 +101,7 @@ impl Default for FinetuneConfig {
             batch_size: 1,
             grad_accumulation: 4,
             random_offsets: true,
+            position_chunks: whole(),
             patience: 0,
             precision: Precision::F32,
         }
@@ -118,6 +133,9 @@ impl FinetuneConfig {
         };
         if self.rows() == 0 {
             return wrong("batch_size, grad_accumulation", "must be at least 1");
+        }
+        if self.position_chunks == 0 {
+            return wrong("position_chunks", "must be at least 1");
         }
         let rates = &self.optimizer;
         if !(rates.learning_rate > 0.0 && rates.learning_rate.is_finite()) {

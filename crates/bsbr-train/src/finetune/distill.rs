@@ -7,6 +7,7 @@ use burn::tensor::{DType, Tensor, TensorData, activation};
 
 use crate::batch::{Losses, Rows};
 use crate::error::TrainError;
+use crate::positions::Positions;
 use crate::recompute::Pass;
 
 /// Rows whose logits are in memory at one time.
@@ -14,18 +15,20 @@ const CHUNK: usize = 256;
 
 /// Gradients of a micro-batch's share of
 /// `mix · T² · KL(original ‖ model) + (1 − mix) · cross entropy`.
+///
+/// The model reads the windows at the second of `positions`, the original at the first.
 pub(crate) fn distillation(
     model: &Gpt2,
     original: &Gpt2,
     windows: &[TrainWindow],
-    offset: usize,
+    [of_original, positions]: [&Positions; 2],
     total_weight: f64,
     (temperature, mix): (f64, f64),
     recompute: bool,
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let rows = Rows::new(windows)?;
-    let wanted = rows.hidden(original, offset)?;
-    let pass = Pass::new(model, &rows.inputs, offset, recompute)?;
+    let wanted = rows.hidden(original, of_original)?;
+    let pass = Pass::new(model, &rows.inputs, positions, recompute)?;
     let hidden = pass.hidden.clone().cast(DType::F32);
     let table = model.output_table().cast(DType::F32);
     let mut losses = rows.answers(&hidden, model);

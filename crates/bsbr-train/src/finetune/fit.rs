@@ -71,20 +71,32 @@ pub(crate) fn check(
         return Ok(());
     }
     match original {
-        Some(original) => same_sizes(original.config(), sizes),
+        Some(original) => {
+            // One whose windows have gaps may learn from the model that it was extended from, which
+            // then reads windows without them.
+            let needed = match config.position_chunks {
+                0 | 1 => usize::MAX,
+                _ => data.window_size(),
+            };
+            same_sizes(original.config(), sizes, needed)
+        }
         None => wrong("objective", "there is no original to learn from".into()),
     }
 }
 
-/// Checks that a model can learn from an original: they must have equal numbers of layers, and
-/// inputs and outputs of equal size.
-fn same_sizes(original: &Gpt2Config, model: &Gpt2Config) -> Result<(), TrainError> {
+/// Checks that a model can learn from an original: they must have equal numbers of layers, inputs and
+/// outputs of equal size, and the same of the first `positions` positions.
+fn same_sizes(
+    original: &Gpt2Config,
+    model: &Gpt2Config,
+    positions: usize,
+) -> Result<(), TrainError> {
     let sizes = |config: &Gpt2Config| {
         [
             ("n_layer", config.n_layer),
             ("n_embd", config.n_embd),
             ("vocab_size", config.vocab_size),
-            ("n_positions", config.n_positions),
+            ("n_positions", config.n_positions.min(positions)),
         ]
     };
     let mut pairs = sizes(original).into_iter().zip(sizes(model));

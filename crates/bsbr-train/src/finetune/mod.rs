@@ -26,12 +26,13 @@ use bsbr_gpt2::parameters::cast_tensors;
 use burn::module::Module;
 use burn::tensor::DType;
 
-use crate::batch::{Rows, language_modelling, machine_threads, position_offset, total_weight};
+use crate::batch::{Rows, language_modelling, machine_threads, total_weight};
 use crate::checkpoint::{self, RunIdentity, State, weights_hash};
 use crate::error::TrainError;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
 use crate::parallel::{Crew, MicroBatch};
+use crate::positions::Positions;
 use crate::run::{self, Step, Work};
 use crate::schedule;
 
@@ -127,8 +128,12 @@ pub fn finetune(
         work.validate(&mut state, observer)?;
     }
     let (state, done) = run::run(&mut work, state, folder, &run, options, observer)?;
+    let model = finished(&state.model);
     Ok(Finetuned {
-        model: finished(&state.model),
+        model: match config.position_chunks > 1 && config.train == Trainable::All {
+            true => model.with_trained_positions(),
+            false => model,
+        },
         history: History::from_bytes(&state.history)?,
         done,
     })
@@ -154,12 +159,22 @@ pub struct WindowLoss {
 ///
 /// [`TrainError`] if a window cannot be read, or the model cannot take it.
 pub fn held_out(model: &Gpt2, data: &Dataset, most: usize) -> Result<Vec<WindowLoss>, TrainError> {
-    data.validation()
-        .take(most)
-        .map(|window| {
+    losses(model, data, most, |_| Positions::From(0))
+}
+
+/// [`held_out`], with the positions of each window by its number.
+fn losses(
+    model: &Gpt2,
+    data: &Dataset,
+    most: usize,
+    positions: impl Fn(u64) -> Positions,
+) -> Result<Vec<WindowLoss>, TrainError> {
+    (0..)
+        .zip(data.validation().take(most))
+        .map(|(number, window)| {
             let window = window?;
             let rows = Rows::new(std::slice::from_ref(&window))?;
-            let hidden = rows.hidden(model, 0)?;
+            let hidden = rows.hidden(model, &positions(number))?;
             let sum = rows.cross_entropy(hidden, model.output_table(), None);
             Ok(WindowLoss {
                 nats: f64::from(sum.into_scalar::<f32>()),
@@ -205,7 +220,18 @@ impl Finetuning<'_> {
 
     /// Records the result on the validation windows.
     fn validate(&self, state: &mut State, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let losses = held_out(&state.model.valid(), self.data, usize::MAX)?;
+        let model = state.model.valid();
+        let (config, n_positions) = (self.config, model.config().n_positions);
+        let losses = losses(&model, self.data, usize::MAX, |number| {
+            match config.position_chunks {
+                0 | 1 => Positions::From(0),
+                chunks => {
+                    let shape = [1, self.data.window_size()];
+                    // No step has this number.
+                    Positions::skipping(config.seed, u64::MAX, number, shape, n_positions, chunks)
+                }
+            }
+        })?;
         let nats: f64 = losses.iter().map(|one| one.nats).sum();
         let weight: f64 = losses.iter().map(|one| one.tokens).sum();
         if weight == 0.0 {
@@ -248,13 +274,18 @@ impl Work for Finetuning<'_> {
         };
         let (weight, count) = (total_weight(&windows).max(1.0), windows.len());
         let (positions, size) = (state.model.config().n_positions, self.data.window_size());
-        let (seed, random_offsets) = (config.seed, config.random_offsets);
+        let (seed, chunks, random_offsets) =
+            (config.seed, config.position_chunks, config.random_offsets);
         let (recompute, precision) = (self.recompute, config.precision);
         let micro_batch: MicroBatch = Arc::new(move |model, original, micro, rows| {
-            let offset = match random_offsets {
-                true => position_offset(seed, step, micro, positions, size),
-                false => 0,
+            let shape = [rows.len(), size];
+            let at = match (chunks, random_offsets) {
+                (2.., _) => Positions::skipping(seed, step, micro, shape, positions, chunks),
+                (_, true) => Positions::random_offset(seed, step, micro, positions, size),
+                (_, false) => Positions::From(0),
             };
+            // The original may have no positions beyond a window's.
+            let of_original = at.without_skips();
             // Gradients and losses have this factor until they are f32.
             let scale = precision.loss_scale();
             let weight = weight / scale;
@@ -263,12 +294,13 @@ impl Work for Finetuning<'_> {
             let found = match (objective, original) {
                 (Objective::Distill { temperature, mix }, Some(original)) => {
                     let blend = (temperature, mix);
-                    distill::distillation(model, original, rows, offset, weight, blend, recompute)
+                    let at = [&of_original, &at];
+                    distill::distillation(model, original, rows, at, weight, blend, recompute)
                 }
                 (Objective::Transfer, Some(original)) => {
-                    transfer::attention_transfer(model, original, rows, offset, count, scale)
+                    transfer::attention_transfer(model, original, rows, &of_original, count, scale)
                 }
-                _ => language_modelling(model, rows, offset, weight, recompute),
+                _ => language_modelling(model, rows, &at, weight, recompute),
             };
             let (grads, mut losses) = found?;
             losses.value /= scale;

@@ -8,6 +8,7 @@ use burn::tensor::{DType, Tensor};
 use crate::batch::{Losses, Rows};
 use crate::error::TrainError;
 use crate::gradients::accumulate;
+use crate::positions::Positions;
 
 /// Gradients of a micro-batch's share of the mean squared error between the outputs of the model's
 /// attention and the original's on the original's input, averaged over layers.
@@ -18,15 +19,15 @@ pub(crate) fn attention_transfer(
     model: &Gpt2,
     original: &Gpt2,
     windows: &[TrainWindow],
-    offset: usize,
+    positions: &Positions,
     step_rows: usize,
     scale: f64,
 ) -> Result<(GradientsParams, Losses), TrainError> {
     let rows = Rows::new(windows)?;
-    original.check(&rows.inputs, offset)?;
+    positions.check(original, &rows.inputs)?;
     let padding = rows.inputs.padding();
     let share = scale * windows.len() as f64 / (step_rows * model.h.len()) as f64;
-    let mut x = original.embed(&rows.inputs, offset);
+    let mut x = positions.embed(original, &rows.inputs);
     let mut total = None;
     let mut losses = Losses::default();
     for (block, learner) in original.h.iter().zip(&model.h) {

@@ -10,3 +10,4 @@ mod precision;
 mod pretraining;
 mod questions;
 mod recompute;
+mod skipping;
