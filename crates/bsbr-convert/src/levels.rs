@@ -83,50 +83,6 @@ pub fn sweep_levels(
     budgets.iter().map(one).collect()
 }
 
-/// Lets as few heads of `model` as possible see beyond their near field, while its predictions on
-/// the second halves of `batches`, which have far tokens, stay close to those of dense attention:
-/// KL (dense ‖ arm) rises by at most `budget` nats per position there.
-///
-/// This is for a model that will read more tokens than its trained positions. There, heads that
-/// attend by position meet far tokens whose positions look near, so they must not see the far
-/// field, whatever mass they put on far tokens within the trained length. Therefore heads are
-/// ranked by the loss of predictions without each head's far field.
-///
-/// The text should have long-range dependencies, and fit the trained positions. `progress` receives
-/// the number of finished passes over the text and the estimated total.
-///
-/// # Errors
-///
-/// [`ConvertError`] if the model cannot take a batch.
-pub fn choose_far_heads(
-    model: Gpt2,
-    batches: &[TokenBatch],
-    budget: f64,
-    mut progress: impl FnMut(usize, usize),
-) -> Result<(Gpt2, ChosenLevels), ConvertError> {
-    for batch in batches {
-        model.check(batch, 0)?;
-    }
-    let dense = convert(model.clone(), &ConversionPlan::uniform(ArmConfig::DENSE))?;
-    let mut search = Search::new(model, batches);
-    search.late = true;
-    let ranked = search.rank_by_loss(&dense, |done, of| {
-        progress(done, of + of.max(1).ilog2() as usize)
-    })?;
-    let kl_before = search.divergence(&search.levels(&ranked, 0, 0))?;
-    let near = most(ranked.len(), |near| {
-        let kl = search.divergence(&search.levels(&ranked, near, 0))?;
-        Ok(kl <= kl_before + budget)
-    })?;
-    let levels = search.levels(&ranked, near, 0);
-    let chosen = ChosenLevels {
-        kl_before,
-        kl_after: search.divergence(&levels)?,
-        levels,
-    };
-    Ok((search.with(&chosen.levels)?, chosen))
-}
-
 /// The greatest number up to `limit` that fits, assuming that all smaller numbers fit too; 0 always
 /// fits.
 fn most(
@@ -154,8 +110,6 @@ struct Search<'a> {
     model: Gpt2,
     /// KL of each pair tried: the numbers of heads at the near level and at the clusters level.
     tried: BTreeMap<(usize, usize), f64>,
-    /// Whether predictions are compared only in the second half of each text.
-    late: bool,
 }
 
 impl<'a> Search<'a> {
@@ -167,7 +121,6 @@ impl<'a> Search<'a> {
             batches,
             model,
             tried: BTreeMap::new(),
-            late: false,
         }
     }
 
@@ -209,7 +162,7 @@ impl<'a> Search<'a> {
         })?;
         let kl_after = kl_of(near, clusters)?;
         let levels = self.levels(ranked, near, clusters);
-        let model = self.with(&levels)?;
+        let model = with_levels(&self.model, &self.arms, &levels)?;
         let chosen = ChosenLevels {
             levels,
             kl_before,
@@ -254,39 +207,6 @@ impl<'a> Search<'a> {
         Ok(ranked)
     }
 
-    /// The same order by the loss of predictions if one head sees only its near field. Calls
-    /// `progress` for each head.
-    fn rank_by_loss(
-        &mut self,
-        dense: &Gpt2,
-        mut progress: impl FnMut(usize, usize),
-    ) -> Result<Vec<Head>, ConvertError> {
-        for batch in self.batches {
-            self.expected.push(dense.hidden_states(batch)?.detach());
-        }
-        let heads = self.model.config().n_head;
-        let mut ranked: Vec<Head> = self
-            .arms
-            .iter()
-            .enumerate()
-            .filter(|(_, arm)| looking_up(arm).is_some())
-            .flat_map(|(layer, _)| (0..heads).map(move |head| (layer, head)))
-            .map(|(layer, head)| Head {
-                layer,
-                head,
-                need: 0.0,
-            })
-            .collect();
-        let count = ranked.len();
-        for number in 0..count {
-            let alone = self.levels(&ranked[number..=number], 1, 0);
-            ranked[number].need = self.divergence(&alone)?;
-            progress(number + 1, count);
-        }
-        ranked.sort_by(|a, b| a.need.total_cmp(&b.need));
-        Ok(ranked)
-    }
-
     /// Levels with which the first `near` heads in rank see their near field, and the next
     /// `clusters` heads see clusters.
     fn levels(&self, ranked: &[Head], near: usize, clusters: usize) -> Vec<Vec<HeadLevel>> {
@@ -305,31 +225,14 @@ impl<'a> Search<'a> {
         levels
     }
 
-    /// The model with these levels.
-    fn with(&self, levels: &[Vec<HeadLevel>]) -> Result<Gpt2, ConvertError> {
-        let mut plan = ConversionPlan::uniform(ArmConfig::DENSE);
-        for (layer, (arm, levels)) in self.arms.iter().zip(levels).enumerate() {
-            let mut arm = arm.clone();
-            let all = levels.iter().all(|level| *level == HeadLevel::Lookups);
-            if let (ArmConfig::Moments(config), false) = (&mut arm, all) {
-                config.levels.clone_from(levels);
-            }
-            plan = plan.with_layer(layer, arm);
-        }
-        convert(self.model.clone(), &plan)
-    }
-
     /// KL (dense ‖ arm) in nats per position.
     fn divergence(&self, levels: &[Vec<HeadLevel>]) -> Result<f64, ConvertError> {
-        let model = self.with(levels)?;
+        let model = with_levels(&self.model, &self.arms, levels)?;
         let (mut sum, mut positions) = (0.0, 0);
         for (batch, expected) in self.batches.iter().zip(&self.expected) {
             let found = model.hidden_states(batch)?;
             for row in 0..batch.batch_size() {
-                let mut first = batch.padding().of_row(row);
-                if self.late {
-                    first += (batch.seq_len() - first) / 2;
-                }
+                let first = batch.padding().of_row(row);
                 for start in (first..batch.seq_len()).step_by(SLAB) {
                     let len = SLAB.min(batch.seq_len() - start);
                     let logits = |x: &Tensor<3>| {
@@ -347,8 +250,26 @@ impl<'a> Search<'a> {
     }
 }
 
+/// The model with these levels in layers of these arms.
+pub(crate) fn with_levels(
+    model: &Gpt2,
+    arms: &[ArmConfig],
+    levels: &[Vec<HeadLevel>],
+) -> Result<Gpt2, ConvertError> {
+    let mut plan = ConversionPlan::uniform(ArmConfig::DENSE);
+    for (layer, (arm, levels)) in arms.iter().zip(levels).enumerate() {
+        let mut arm = arm.clone();
+        let all = levels.iter().all(|level| *level == HeadLevel::Lookups);
+        if let (ArmConfig::Moments(config), false) = (&mut arm, all) {
+            config.levels.clone_from(levels);
+        }
+        plan = plan.with_layer(layer, arm);
+    }
+    convert(model.clone(), &plan)
+}
+
 /// The settings of an arm whose heads may have lower levels.
-fn looking_up(arm: &ArmConfig) -> Option<&MomentsConfig> {
+pub(crate) fn looking_up(arm: &ArmConfig) -> Option<&MomentsConfig> {
     match arm {
         ArmConfig::Moments(config) if config.looks_up() => Some(config),
         _ => None,

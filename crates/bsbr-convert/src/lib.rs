@@ -8,6 +8,7 @@ mod calibrate;
 mod card;
 mod checkpoint;
 mod convert;
+mod far_heads;
 mod folder;
 mod hybrid;
 mod index;
@@ -34,9 +35,12 @@ pub use card::ModelCard;
 pub use checkpoint::{Checkpoint, StoredTensor};
 pub use convert::convert;
 pub use error::{ConvertError, LoadError, SaveError};
+pub use far_heads::{
+    ChosenFarHeads, FarLoss, LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads,
+};
 pub use folder::{Companion, FileSource, GatherError, ModelFolder, WeightFiles, gather};
 pub use hybrid::Hybrid;
-pub use levels::{ChosenLevels, choose_far_heads, choose_levels, sweep_levels};
+pub use levels::{ChosenLevels, choose_levels, sweep_levels};
 pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};
 pub use numbers::{FloatType, UnknownFloatType};
 pub use plan::{ConversionPlan, LayerArms, PlanError};

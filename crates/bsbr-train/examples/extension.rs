@@ -1,27 +1,30 @@
-//! How well a model reads beyond its table of positions, untrained: by the form of the longer table,
-//! and by which heads look far.
+//! How well a model reads beyond the positions that it was trained with: by the form of the longer
+//! table, and by which heads look far.
 //!
 //! ```sh
 //! cargo run -p xtask -p bsbr-train --example extension -- \
-//!     assets/bundled 8 dense moments moments:far=0.02 repeat:window=2048 hierarchical
+//!     assets/bundled 8 dense moments moments:far=0.01 repeat:window=2048 hierarchical
 //! ```
 //!
 //! The arguments are a folder, questions of each distance, then arms and forms of the table in any
-//! order: every arm is tried with every form. `:far=NATS` behind an arm lets as few heads look far as
-//! this budget allows. Each line of the output is one pair: perplexity by position, and questions that
+//! order: every arm is tried with every form. `:far=NATS` behind an arm lets those heads look far that
+//! lower the loss beyond the table by as much. The arm `kept` is the folder's own, and without a form
+//! the table is: so is a model looked at that was trained for long texts. Each line of the output is one pair: perplexity by position, and questions that
 //! were answered at each distance.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
 use std::path::Path;
 
-use bsbr_convert::{ConversionPlan, LoadOptions, choose_far_heads, convert, load_model};
-use bsbr_data::storybook::{Domain, QaSpec, Split, Storybook, TrainingSpec};
+use bsbr_convert::{
+    ConversionPlan, LONG_TEXTS, LoadOptions, LongText, choose_far_heads, convert, load_model,
+};
+use bsbr_data::storybook::{Domain, QaSpec, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::{Gpt2, PREFILL_CHUNK_SIZE, PositionExtension, TokenBatch};
-use bsbr_train::questions::Question;
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_train::evaluate::nll;
+use bsbr_train::questions::{Question, long_texts};
+use burn::tensor::Device;
 
 /// Rows of the longer table, as often as the trained one has them.
 const TIMES: usize = 4;
@@ -29,11 +32,8 @@ const TIMES: usize = 4;
 const DISTANCES: [usize; 3] = [1700, 3300, 6500];
 /// Words of a text that perplexity is measured on, and how many texts.
 const TEXTS: (usize, u64) = (9000, 3);
-/// Where bands of positions begin, in quarters of the trained length.
-const BANDS: [usize; 5] = [0, 3, 4, 6, 8];
-/// Words of a text that heads are chosen on, how many texts, and their tokens.
-const CHOICE: (usize, u64, usize) = (3700, 2, 4096);
-
+/// Where bands of positions begin.
+const BANDS: [usize; 5] = [0, 3072, 4096, 6144, 8192];
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
@@ -46,6 +46,9 @@ fn main() -> Result<()> {
             Ok(form) => forms.push(form),
             Err(_) => arms.push(arg),
         }
+    }
+    if forms.is_empty() {
+        forms.push(PositionExtension::None);
     }
     let tokenizer = TextTokenizer::from_folder(Path::new(&folder))?;
     let model = load_model(&folder, &LoadOptions::on(&Device::default()))?.model;
@@ -78,11 +81,14 @@ fn main() -> Result<()> {
         println!("distance: {} tokens", tokens / of_distance.len().max(1));
     }
     for arm in &arms {
-        let model = with_arm(&model, arm, &tokenizer, &book)?;
         for form in &forms {
-            let extended = model.clone().extended(TIMES * trained, *form)?;
+            let extended = match form {
+                PositionExtension::None => model.clone(),
+                form => model.clone().extended(TIMES * trained, *form)?,
+            };
+            let extended = with_arm(extended, arm, &tokenizer, trained)?;
             let mut line = format!("{arm}, {form}: perplexity");
-            for (from, perplexity) in perplexities(&extended, &texts, trained)? {
+            for (from, perplexity) in perplexities(&extended, &texts)? {
                 line += &format!(" from {from}: {perplexity:.3}");
             }
             line += "; right";
@@ -100,55 +106,37 @@ fn main() -> Result<()> {
 }
 
 /// The model with an arm, and few heads that look far where the text asks for it.
-fn with_arm(model: &Gpt2, text: &str, tokenizer: &TextTokenizer, book: &Storybook) -> Result<Gpt2> {
-    let (arm, budget) = match text.split_once(":far=") {
+fn with_arm(model: Gpt2, text: &str, tokenizer: &TextTokenizer, trained: usize) -> Result<Gpt2> {
+    let (arm, least) = match text.split_once(":far=") {
         None => (text, None),
-        Some((arm, budget)) => (arm, Some(budget.parse::<f64>()?)),
+        Some((arm, least)) => (arm, Some(least.parse::<f64>()?)),
     };
-    let model = convert(model.clone(), &ConversionPlan::parse(arm, None)?)?;
-    let Some(budget) = budget else {
+    if arm == "kept" {
+        return Ok(model);
+    }
+    let model = convert(model, &ConversionPlan::parse(arm, None)?)?;
+    let Some(least) = least else {
         return Ok(model);
     };
-    let (target_words, count, tokens) = CHOICE;
-    let spec = TrainingSpec {
-        target_words,
-        ..TrainingSpec::default()
-    };
-    let batches = (0..count)
-        .map(|index| {
-            let text = book.training_document(Split::Train, index, &spec).text;
-            let mut ids = tokenizer.encode_document(&text)?;
-            ids.truncate(tokens.min(model.config().n_positions));
-            Ok(TokenBatch::single(&ids)?)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let (model, chosen) = choose_far_heads(model, &batches, budget, |_, _| {})?;
-    println!("{text}: {:?}", chosen.levels);
-    println!("KL {:.5}, {:.5} before", chosen.kl_after, chosen.kl_before);
+    let len = LongText::length(model.config().n_positions, trained);
+    let texts = long_texts(tokenizer, len, LONG_TEXTS as u64)?;
+    let (model, chosen) = choose_far_heads(model, &texts, trained, least, |_, _| {})?;
+    println!("{text}: {chosen:?}");
     Ok(model)
 }
 
 /// The position that each band begins at, and the perplexity in it.
-fn perplexities(model: &Gpt2, texts: &[Vec<u32>], trained: usize) -> Result<Vec<(usize, f64)>> {
-    let bands = BANDS.map(|quarters| quarters * trained / 4);
+fn perplexities(model: &Gpt2, texts: &[Vec<u32>]) -> Result<Vec<(usize, f64)>> {
     let mut sums = [(0.0, 0usize); BANDS.len()];
     for ids in texts {
-        let mut cache = model.new_cache();
-        for start in (0..ids.len() - 1).step_by(PREFILL_CHUNK_SIZE) {
-            let end = (start + PREFILL_CHUNK_SIZE).min(ids.len() - 1);
-            let batch = TokenBatch::single(&ids[start..end])?;
-            let hidden = model.forward_cached(&batch, &mut cache)?;
-            let next: Vec<i32> = ids[start + 1..=end].iter().map(|&id| id as i32).collect();
-            let next = TensorData::new(next, [1, end - start, 1]);
-            let next: Tensor<3, Int> = Tensor::from_data(next, &model.device());
-            let of_next = log_softmax(model.logits(hidden), 2).gather(2, next);
-            for (position, log) in (start..).zip(of_next.into_data().iter::<f64>()) {
-                let band = bands.iter().rposition(|first| *first <= position);
-                let sum = &mut sums[band.unwrap_or(0)];
-                *sum = (sum.0 - log, sum.1 + 1);
-            }
+        let hidden = model.hidden_states(&TokenBatch::single(ids)?)?;
+        for (band, sum) in sums.iter_mut().enumerate() {
+            let end = BANDS.get(band + 1).copied().unwrap_or(usize::MAX);
+            let scored = BANDS[band].max(1)..end.min(ids.len());
+            let nats = nll(model, hidden.clone(), ids, scored.clone());
+            *sum = (sum.0 + nats, sum.1 + scored.len());
         }
     }
     let mean = |(sum, count): (f64, usize)| (sum / count as f64).exp();
-    Ok(bands.into_iter().zip(sums.map(mean)).collect())
+    Ok(BANDS.into_iter().zip(sums.map(mean)).collect())
 }

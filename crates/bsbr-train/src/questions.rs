@@ -1,6 +1,8 @@
 //! A model's answers to storybook questions.
 
+use bsbr_convert::LongText;
 use bsbr_data::storybook::{QaItem, tokens_between};
+use bsbr_data::stream::{StreamConfig, TrainingStream};
 use bsbr_data::tokenizer::{TextTokenizer, TokenizerError};
 use bsbr_gpt2::{Gpt2, Gpt2Cache, InputError, PREFILL_CHUNK_SIZE, TokenBatch};
 use burn::tensor::Tensor;
@@ -16,6 +18,32 @@ pub struct Question {
     pub right: usize,
     /// Tokens from the fact to the end of `ids`.
     pub distance: usize,
+}
+
+/// `count` texts of storybook of `tokens` tokens each, whose answers far tokens say: for choosing the
+/// heads that look far. None of them is in a split that is measured on.
+///
+/// # Errors
+///
+/// [`TokenizerError`] where the tokenizer cannot encode them, or has no end of text.
+pub fn long_texts(
+    tokenizer: &TextTokenizer,
+    tokens: usize,
+    count: u64,
+) -> Result<Vec<LongText>, TokenizerError> {
+    let config = StreamConfig {
+        fact_share: 1.0,
+        ..StreamConfig::for_window(0, tokens.saturating_sub(1))
+    };
+    let stream = TrainingStream::new(tokenizer.clone(), config)?;
+    (0..count)
+        .map(|index| {
+            let window = stream.window(index, 0)?;
+            let far = window.weights.iter().map(|weight| *weight > 1.0).collect();
+            let ids = window.ids;
+            Ok(LongText { ids, far })
+        })
+        .collect()
 }
 
 /// A model's answer.

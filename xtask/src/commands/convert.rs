@@ -10,7 +10,7 @@ use bsbr_convert::{
 };
 use bsbr_data::dataset::pieces;
 use bsbr_data::storybook::{Domain, Split, Storybook};
-use bsbr_data::tokenizer::PieceEncoder;
+use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension, TokenBatch};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,7 +18,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::arms;
 use super::card;
 use super::hub::HubArgs;
-use super::{model, positions};
+use super::model;
+use super::positions::{self, Longer};
 use crate::device;
 
 /// Convert a GPT-2 folder to BSBR.
@@ -70,8 +71,9 @@ pub struct Args {
     #[arg(long, value_name = "NATS", value_parser = budget)]
     level_budget: Option<f64>,
     /// Number of positions of the result, more than the model was trained with: it can read texts
-    /// of this many tokens. In `moments`, as few heads as --level-budget allows (default here:
-    /// 0.02) see beyond their near field, because repeated positions would mislead the others
+    /// of this many tokens. In `moments`, those heads see beyond their near field that lower the loss
+    /// on texts of this length by --level-budget or more (default here: 0.01), because repeated
+    /// positions would mislead the others
     #[arg(long, value_name = "N")]
     positions: Option<usize>,
     /// Embeddings of positions beyond the trained ones: repeat:window=N, the last N rows repeated;
@@ -80,7 +82,8 @@ pub struct Args {
     /// repeat with half of the table]
     #[arg(long, value_name = "FORM", requires = "positions")]
     position_extension: Option<PositionExtension>,
-    /// Texts for the calibration of compressed states and levels of heads [default: storybook text]
+    /// Texts for the calibration of compressed states and levels of heads. With --positions, they
+    /// must be longer than the trained positions [default: storybook text]
     #[arg(long, value_name = "FILE")]
     calibrate: Vec<PathBuf>,
     /// Element type of the written weights
@@ -168,7 +171,15 @@ pub fn run(args: Args) -> Result<()> {
     check_output(&model, &args.out, &options)
         .with_context(|| format!("--out {}", args.out.display()))?;
     let model = match (args.positions, args.level_budget) {
-        (Some(positions), budget) => extended(model, &folder, &args, positions, budget)?,
+        (Some(positions), least) => {
+            let longer = Longer {
+                positions,
+                extension: args.position_extension,
+                least,
+                texts: &args.calibrate,
+            };
+            positions::extended(model, &folder, &longer)?
+        }
         (None, Some(budget)) => with_levels(model, &folder, &args.calibrate, budget)?,
         (None, None) => model,
     };
@@ -235,37 +246,6 @@ fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Re
     Ok(model)
 }
 
-/// The model with `positions` positions, and in the moments arm with few far heads.
-fn extended(
-    model: Gpt2,
-    folder: &Path,
-    args: &Args,
-    positions: usize,
-    budget: Option<f64>,
-) -> Result<Gpt2> {
-    let trained = model.config().n_positions;
-    let extension = args.position_extension;
-    let extension = extension.unwrap_or_else(|| positions::default_extension(trained));
-    // Invalid settings fail before heads are chosen.
-    let _ = model.clone().extended(positions, extension)?;
-    let looks_up =
-        |layer| matches!(model.config().arm(layer), ArmConfig::Moments(arm) if arm.looks_up());
-    let model = match (0..model.config().n_layer).any(looks_up) {
-        false => model,
-        true => {
-            let batches = match args.calibrate.as_slice() {
-                [] => {
-                    let tokenizer = model::tokenizer(folder, model.config())?;
-                    positions::storybook(&tokenizer, trained)?
-                }
-                files => calibration(files, folder, model.config(), positions::CALIBRATION)?,
-            };
-            positions::with_far_heads(model, &batches, budget.unwrap_or(positions::BUDGET))?
-        }
-    };
-    Ok(model.extended(positions, extension)?)
-}
-
 /// The model loaded from `folder`, with the bases of its compressed states calibrated on the texts
 /// in `files`, or on storybook text if there are none.
 pub(super) fn calibrated(model: Gpt2, folder: &Path, files: &[PathBuf]) -> Result<Gpt2> {
@@ -283,19 +263,7 @@ fn calibration(
     let tokenizer = model::tokenizer(folder, config)
         .context("calibration reads text, which needs the model's tokenizer")?;
     let window = window.min(config.n_positions);
-    let mut ids = Vec::new();
-    let mut encoder = PieceEncoder::new(&tokenizer);
-    let texts = files.iter().map(|file| pieces(file));
-    for piece in texts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-        let piece = piece?;
-        encoder.push(&piece.text, &mut ids)?;
-        if piece.last {
-            encoder.finish(&mut ids)?;
-        }
-        if ids.len() >= window * count {
-            break;
-        }
-    }
+    let mut ids = tokens(files, &tokenizer, window * count)?;
     if files.is_empty() {
         let book = Storybook::new(0);
         for index in 0.. {
@@ -314,6 +282,28 @@ fn calibration(
         .take(count)
         .map(|ids| Ok(TokenBatch::single(ids)?))
         .collect()
+}
+
+/// At least `count` tokens of the texts in `files`, or as many as they have.
+pub(super) fn tokens(
+    files: &[PathBuf],
+    tokenizer: &TextTokenizer,
+    count: usize,
+) -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    let mut encoder = PieceEncoder::new(tokenizer);
+    let texts = files.iter().map(|file| pieces(file));
+    for piece in texts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+        let piece = piece?;
+        encoder.push(&piece.text, &mut ids)?;
+        if piece.last {
+            encoder.finish(&mut ids)?;
+        }
+        if ids.len() >= count {
+            break;
+        }
+    }
+    Ok(ids)
 }
 
 #[cfg(test)]

@@ -1,73 +1,91 @@
-//! `convert --positions`: a longer position table, and heads that work with it.
+//! More positions than a model was trained with: a longer position table, and heads that work with it.
 
-use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
 use bsbr_attention::HeadLevel;
-use bsbr_convert::choose_far_heads;
-use bsbr_data::storybook::{Split, Storybook, TrainingSpec};
-use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
+use bsbr_gpt2::{Gpt2, PositionExtension};
+use bsbr_train::questions::long_texts;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// The default KL that may be lost within the trained length, in nats per position.
-pub const BUDGET: f64 = 0.02;
+use super::convert::tokens;
+use super::model;
 
-/// Tokens per text for the choice of heads, and the number of texts.
-pub const CALIBRATION: (usize, usize) = (4096, 2);
-
-/// Words of a storybook text per token: more than there are.
-const WORDS_PER_TOKEN: f64 = 0.9;
-
-/// The default extension of a table of `trained` rows: its second half, repeated.
-pub fn default_extension(trained: usize) -> PositionExtension {
-    PositionExtension::RepeatLast {
-        window: (trained / 2).max(1),
-    }
+/// A longer table of positions, and how its heads are chosen.
+pub struct Longer<'a> {
+    /// Rows of the table.
+    pub positions: usize,
+    /// What rows beyond the trained ones are made by.
+    pub extension: Option<PositionExtension>,
+    /// By how many nats a head that looks far must lower the loss.
+    pub least: Option<f64>,
+    /// Files of texts that heads are chosen on; storybook where there are none.
+    pub texts: &'a [PathBuf],
 }
 
-/// The model with as few far heads as predictions on `batches` allow; prints the result to standard
-/// output. Heads of layers without lookups are unchanged.
-pub fn with_far_heads(model: Gpt2, batches: &[TokenBatch], budget: f64) -> Result<Gpt2> {
+/// The model, which was loaded from `folder`, with a longer table, and in the moments arm with few
+/// heads that look far. What came of it goes to standard output.
+pub fn extended(model: Gpt2, folder: &Path, longer: &Longer<'_>) -> Result<Gpt2> {
+    let trained = model.config().n_positions;
+    let extension = longer.extension;
+    let extension = extension.unwrap_or_else(|| PositionExtension::repeat_half(trained));
+    let model = model.extended(longer.positions, extension)?;
+    if !has_far_heads(&model) {
+        return Ok(model);
+    }
+    let tokenizer = model::tokenizer(folder, model.config())?;
+    let len = LongText::length(longer.positions, trained);
+    let texts = match longer.texts {
+        [] => long_texts(&tokenizer, len, LONG_TEXTS as u64)?,
+        files => {
+            let ids = tokens(files, &tokenizer, len * LONG_TEXTS)?;
+            let texts = ids.chunks(len).map(<[u32]>::to_vec);
+            texts.map(LongText::of_copies).collect()
+        }
+    };
+    if texts.iter().all(|text| text.ids.len() <= trained + 1) {
+        bail!(
+            "the texts to choose heads on have no token beyond the {trained} trained positions; give \
+             --calibrate FILE with longer ones"
+        );
+    }
+    with_far_heads(model, &texts, trained, longer.least.unwrap_or(LEAST_GAIN))
+}
+
+/// The model with heads that look far where that lowers the loss beyond `trained` positions.
+fn with_far_heads(model: Gpt2, texts: &[LongText], trained: usize, least: f64) -> Result<Gpt2> {
     let bar = ProgressBar::new(1).with_message("choosing heads that look far");
     bar.set_style(ProgressStyle::with_template(
         "{msg} {wide_bar} {pos}/{len} passes, {eta} left",
     )?);
-    let (model, chosen) = choose_far_heads(model, batches, budget, |done, of| {
+    let (model, chosen) = choose_far_heads(model, texts, trained, least, |done, of| {
         bar.set_length(of as u64);
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
-    let of_level = |level| {
-        chosen
-            .levels
-            .iter()
-            .flatten()
-            .filter(move |of| **of == level)
-    };
-    println!(
-        "{} heads look far, {} see their near field alone; KL {:.6} nats per position, {:.6} where \
-         all heads look far",
-        of_level(HeadLevel::Lookups).count(),
-        of_level(HeadLevel::Near).count(),
-        chosen.kl_after,
-        chosen.kl_before,
-    );
-    Ok(model)
-}
-
-/// Storybook texts that ask for facts from far back.
-pub fn storybook(tokenizer: &TextTokenizer, n_positions: usize) -> Result<Vec<TokenBatch>> {
-    let (window, count) = CALIBRATION;
-    let window = window.min(n_positions);
-    let spec = TrainingSpec {
-        target_words: (WORDS_PER_TOKEN * window as f64) as usize,
-        ..TrainingSpec::default()
-    };
-    (0..count as u64)
-        .map(|index| {
-            let text = Storybook::new(0).training_document(Split::Train, index, &spec);
-            let mut ids = tokenizer.encode_document(&text.text)?;
-            ids.truncate(window);
-            TokenBatch::single(&ids).context("a storybook text")
+    let far: Vec<String> = (0..)
+        .zip(&chosen.levels)
+        .flat_map(|(layer, heads)| {
+            let far = (0..)
+                .zip(heads)
+                .filter(|(_, of)| **of == HeadLevel::Lookups);
+            far.map(move |(head, _)| format!("{layer}.{head}"))
         })
-        .collect()
+        .collect();
+    println!(
+        "{} of {} heads look far (layer.head: {}). Beyond {trained} tokens, nats of a token and of \
+         one that far tokens say:",
+        far.len(),
+        chosen.levels.iter().flatten().count(),
+        far.join(" "),
+    );
+    for (what, loss) in [
+        ("no head looks far", chosen.near),
+        ("all look far", chosen.far),
+        ("as chosen", chosen.chosen),
+    ] {
+        println!("  {what}: {:.3} and {:.3}", loss.all, loss.far);
+    }
+    Ok(model)
 }

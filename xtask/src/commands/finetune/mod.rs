@@ -19,7 +19,7 @@ use bsbr_convert::{
 use bsbr_data::dataset::Piece;
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_files::write_file;
-use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::{Gpt2, PositionExtension};
 use bsbr_report::arms::{dense_form, of_layers};
 use bsbr_report::datasets::Catalogue;
 use bsbr_report::validation::{self, Side, sides};
@@ -38,6 +38,7 @@ use super::card;
 use super::convert::{Precision, calibrated};
 use super::hub::HubArgs;
 use super::model;
+use super::positions::{self, Longer};
 use super::texts::{self, Named};
 use crate::{assets, device};
 
@@ -86,6 +87,24 @@ pub struct Args {
     /// Tokens per window
     #[arg(long, default_value_t = 1024)]
     window: usize,
+    /// Train the model for texts of N tokens, within the memory of --window tokens: its position table
+    /// gets N rows as with `convert --positions`, and each window is cut into --position-chunks pieces
+    /// that are placed anywhere in it, in their order. A second run with `--arm kept --window N`
+    /// trains on a few long windows
+    #[arg(long, value_name = "N")]
+    positions: Option<usize>,
+    /// Initial embeddings of positions beyond the trained ones, as `convert --position-extension`
+    /// [default: repeat with half of the table]
+    #[arg(long, value_name = "FORM", requires = "positions")]
+    position_extension: Option<PositionExtension>,
+    /// Number of pieces of a window with separate places
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 2,
+        requires = "positions"
+    )]
+    position_chunks: usize,
     /// Windows per epoch of storybook
     #[arg(long, default_value_t = 256)]
     windows: u64,
@@ -247,6 +266,7 @@ impl Args {
             batch_size: self.batch_size,
             grad_accumulation: self.grad_accumulation,
             patience: self.patience,
+            position_chunks: self.positions.map_or(1, |_| self.position_chunks),
             precision: match self.precision {
                 Precision::F32 => Computed::F32,
                 Precision::F16 => Computed::F16,
@@ -295,6 +315,16 @@ impl Args {
             devices,
             ..RunOptions::default()
         }
+    }
+
+    /// The position table to train.
+    fn longer(&self) -> Option<Longer<'_>> {
+        Some(Longer {
+            positions: self.positions?,
+            extension: self.position_extension,
+            least: None,
+            texts: &[],
+        })
     }
 
     /// The options for saving the model.
@@ -370,7 +400,8 @@ pub fn run(args: Args) -> Result<()> {
     let folder = found.folder.clone();
     let loaded = model::open(&folder, &device, Some(FloatType::F32), false)?;
     let tokenizer = model::tokenizer(&folder, &loaded.config)?;
-    let window = args.window.min(loaded.config.n_positions);
+    let positions = args.positions.unwrap_or(loaded.config.n_positions);
+    let window = args.window.min(positions);
     let checkpoints = args.folder();
     std::fs::create_dir_all(&checkpoints)
         .with_context(|| format!("--checkpoints {}", checkpoints.display()))?;
@@ -380,6 +411,13 @@ pub fn run(args: Args) -> Result<()> {
     }
     let original = loaded.model.clone();
     let start = start(loaded.model, &args.arm, &folder)?;
+    let start = match args.longer() {
+        // Where it has them already, it is trained for them.
+        Some(longer) if longer.positions != start.config().n_positions => {
+            positions::extended(start, &folder, &longer)?
+        }
+        _ => start,
+    };
     let config = args.config();
     let mut options = args.save_options(loaded.folder.companions());
     check_output(&start, &args.out, &options)
@@ -474,7 +512,7 @@ pub(crate) mod tests {
             .map(|(first, all)| format!("{first:?} {all:?}"));
         let said = |error: anyhow::Error| format!("{error:#}");
         format!(
-            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             (&args.model, &args.arm, &args.out),
             hub.offline,
             args.config(),
@@ -486,6 +524,8 @@ pub(crate) mod tests {
             devices.map_err(said),
             args.experiments,
             args.no_dashboard,
+            args.longer()
+                .map(|longer| (longer.positions, longer.extension)),
         )
     }
 
@@ -511,6 +551,13 @@ pub(crate) mod tests {
                 ("grad-accumulation", &[], &["5"]),
                 ("window", &[], &["100"]),
                 ("windows", &[], &["7"]),
+                ("positions", &[], &["4096"]),
+                (
+                    "position-extension",
+                    &["--positions", "4096"],
+                    &["hierarchical"],
+                ),
+                ("position-chunks", &["--positions", "4096"], &["3"]),
                 ("patience", &[], &["1"]),
                 ("seed", &[], &["1"]),
                 ("recompute", &[], &["on"]),
