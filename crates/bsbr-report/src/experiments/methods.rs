@@ -12,7 +12,7 @@ use crate::estimate::Estimate;
 use crate::experiment::{Experiment, Unit};
 use crate::experiments::frame::Frame;
 use crate::experiments::recovery::measure;
-use crate::experiments::recovery::tuning::Tuning;
+use crate::experiments::tuning::Tuning;
 use crate::experiments::summarisation::{self, Pen, stop_tokens};
 use crate::lab::Lab;
 use crate::paired;
@@ -166,7 +166,9 @@ impl Methods {
         let data = lab
             .corpus()
             .windows(seed, self.window(lab), self.counts.windows, 1)?;
-        let tuning = Tuning::new(self.training(way), arm, &data, lab)?;
+        let name = format!("{}-{id}", arm.id);
+        let what = (name.as_str(), VERSION, &arm.config);
+        let tuning = Tuning::new(self.training(way), what, &data, lab)?;
         Ok(match tuning.run(start, Some(lab.dense()))? {
             Ok(tuned) => {
                 cost.set("seconds", tuned.seconds);

@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod attention_maps;
 pub mod density;
+pub mod extension;
 pub mod hybrid;
 pub mod layers;
 pub mod levels;
@@ -23,6 +24,7 @@ pub mod weights;
 mod beside;
 mod common;
 mod frame;
+mod tuning;
 mod watched;
 
 use crate::error::ReportError;
@@ -116,6 +118,12 @@ const ALL: [Known; 21] = [
         make: recovery::boxed,
     },
     Known { name: "methods", version: methods::VERSION, amounts: &[], make: methods::boxed },
+    Known {
+        name: "extension",
+        version: extension::VERSION,
+        amounts: &["distances", "texts_per_domain", "questions", "per_unit"],
+        make: extension::boxed,
+    },
     Known { name: "chunk-size", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
     Known { name: "compression", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },
     Known { name: "clusters", version: sweep::VERSION, amounts: SWEEP, make: sweep::boxed },

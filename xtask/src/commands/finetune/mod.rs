@@ -423,7 +423,11 @@ pub fn run(args: Args) -> Result<()> {
     check_output(&start, &args.out, &options)
         .with_context(|| format!("--out {}", args.out.display()))?;
     let run = args.run_options(devices);
-    let dense = dense_form(original.clone())?;
+    // Windows may be longer than the original's table.
+    let dense = dense_form(match window > original.config().n_positions {
+        true => start.clone(),
+        false => original.clone(),
+    })?;
     let [is_dense, was_dense] = [&start, &original].map(|one| of_layers(one) == of_layers(&dense));
     let converted = [("converted", &start)];
     let mut sides = sides(&dense, if is_dense { &[] } else { &converted }, &data)?;

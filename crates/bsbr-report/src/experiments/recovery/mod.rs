@@ -4,7 +4,6 @@
 mod gap;
 pub(super) mod measure;
 mod shown;
-pub(super) mod tuning;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,14 +20,13 @@ use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::frame::Frame;
 use crate::experiments::summarisation::{self, Pen, stop_tokens};
+use crate::experiments::tuning::{Tuned, Tuning};
 use crate::judge;
 use crate::lab::Lab;
 use crate::present::words::plural;
 use crate::record::{Measurement, Records};
 use crate::section::Block;
 use crate::spec::{ArmSpec, Spec, dense};
-
-use tuning::{Tuned, Tuning};
 
 /// Version of the method.
 pub const VERSION: u32 = 2;
@@ -195,7 +193,9 @@ impl Recovery {
         };
         let corpus = lab.corpus();
         let data = corpus.windows(seed, self.window(lab), counts.windows, counts.held_out)?;
-        Tuning::new(self.training(epochs), arm, &data, lab)?.run(start, None)
+        let name = format!("{}-{epochs:03}", arm.id);
+        let what = (name.as_str(), VERSION, &arm.config);
+        Tuning::new(self.training(epochs), what, &data, lab)?.run(start, None)
     }
 
     /// The arm's models with their names.

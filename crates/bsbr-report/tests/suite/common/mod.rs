@@ -355,6 +355,11 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
         ]
         .concat(),
         "qa" => at(&questions, &[250, 1000, 2000]),
+        "extension" => [
+            at(&DOMAINS[..2], &[4096, 8192, 12288]),
+            at(&questions, &[2700, 5400, 10800, 21600]),
+        ]
+        .concat(),
         "recovery" | "methods" => [
             at(&DOMAINS[..2], &[1024]),
             at(&["storybook articles"], &[800]),

@@ -9,12 +9,12 @@ use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
+use serde::Serialize;
 
 use crate::error::ReportError;
-use crate::experiments::recovery::VERSION;
 use crate::hash;
 use crate::lab::Lab;
-use crate::spec::{ArmSpec, read};
+use crate::spec::read;
 
 /// The maximum loss of training time after a kill.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
@@ -32,7 +32,7 @@ const SECONDS: &str = "seconds.txt";
 const FAILURE: &str = "failure.txt";
 
 /// A tuned arm.
-pub(in crate::experiments) struct Tuned {
+pub(super) struct Tuned {
     folder: PathBuf,
     device: Device,
     /// The curves.
@@ -56,8 +56,8 @@ impl Tuned {
     }
 }
 
-/// The training of one arm.
-pub(in crate::experiments) struct Tuning<'a> {
+/// The training of one model.
+pub(super) struct Tuning<'a> {
     config: FinetuneConfig,
     data: &'a Dataset,
     /// The folder of this training: its name contains the hash of everything that determines
@@ -66,24 +66,25 @@ pub(in crate::experiments) struct Tuning<'a> {
 }
 
 impl<'a> Tuning<'a> {
+    /// The training of what the lab's model was made into; `name` begins the folder's name, and
+    /// `version` and `start` say how the model was made that it starts from.
     pub fn new(
         config: FinetuneConfig,
-        arm: &ArmSpec,
+        (name, version, start): (&str, u32, &impl Serialize),
         data: &'a Dataset,
         lab: &Lab,
     ) -> Result<Self, ReportError> {
         let decides = serde_json::to_vec(&(
-            (VERSION, &config, &arm.config),
+            (version, &config, start),
             (lab.model_hash(), lab.data_hash(), data.hash()),
             (lab.device_name(), lab.dtype()),
         ))?;
         let hash = hash::of_bytes(&decides);
         let hash = hash.get(..16).unwrap_or(&hash);
-        let name = format!("{}-{:03}-{hash}", arm.id, config.epochs);
         Ok(Self {
             config,
             data,
-            folder: lab.models_folder()?.join(name),
+            folder: lab.models_folder()?.join(format!("{name}-{hash}")),
         })
     }
 

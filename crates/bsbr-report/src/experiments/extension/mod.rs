@@ -1,0 +1,312 @@
+//! How well a model reads beyond the positions that it was trained with, before and after training for
+//! more of them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
+use bsbr_data::storybook::{QaSpec, Split, Storybook};
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_train::config::AdamW;
+use bsbr_train::evaluate::nll;
+use bsbr_train::finetune::FinetuneConfig;
+use bsbr_train::questions::{Question, long_texts};
+use serde::Deserialize;
+
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiments::frame::Frame;
+use crate::experiments::tuning::Tuning;
+use crate::lab::Lab;
+use crate::present::subject::Subject;
+use crate::present::words::plural;
+use crate::record::Measurement;
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the way to measure.
+pub const VERSION: u32 = 1;
+
+/// Where questions come from, whatever the other texts are.
+const QUESTIONS: &str = "storybook questions";
+
+/// Work of a token of a text or before a question.
+const EFFORT: f64 = 1.0;
+
+/// Work of a token of training.
+const TRAINING_EFFORT: f64 = 2.4;
+
+/// What `--quick` leaves alone.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// How many times as many positions as the model has.
+    pub times: usize,
+    /// Tokens of a training window.
+    pub window: usize,
+    /// Pieces of a window that lie apart in the table.
+    pub position_chunks: usize,
+    /// Windows of an optimiser's step.
+    pub rows: usize,
+    /// AdamW's highest learning rate.
+    pub learning_rate: f64,
+    /// Where stretches of a text end that perplexity is measured in, in tokens; the last is its length.
+    pub stretches: Vec<usize>,
+    /// Words between fact and question, at least.
+    pub distances: Vec<usize>,
+    /// Answers to choose from, the right one included.
+    pub candidates: usize,
+}
+
+/// What `--quick` scales.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// On how many windows models are trained, each number in a run of its own; 0 before training.
+    pub windows: Vec<u64>,
+    /// Texts of each domain.
+    pub texts_per_domain: u64,
+    /// Questions of each distance.
+    pub questions: u64,
+    /// Texts or questions of a unit.
+    pub per_unit: u64,
+}
+
+/// The name of an arm that was trained on so many windows.
+fn named(arm: &str, windows: u64) -> String {
+    format!("{arm}@{windows}")
+}
+
+/// A model under the name that records give it, or why it cannot be had.
+type Named = (String, Result<Gpt2, String>);
+
+/// The models of the arm that was asked for last.
+type Kept = RefCell<Option<(String, Rc<[Named]>)>>;
+
+/// The experiment.
+pub type Extension = Frame<Settings, Counts, Kept>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one: Extension = Frame::<Settings, Counts>::new(spec)?.with(Kept::default());
+    let settings = &one.settings;
+    one.require(
+        settings.times >= 2 && settings.candidates >= 2,
+        "settings",
+        "`times` and `candidates` must be at least 2",
+    )?;
+    one.require_lengths("stretches", &settings.stretches)?;
+    let rise = settings.stretches.is_sorted_by(|a, b| a < b);
+    one.require(rise, "settings", "`stretches` must rise")?;
+    one.require_lengths("distances", &settings.distances)?;
+    let windows = &one.counts.windows;
+    let rise = windows.is_sorted_by(|a, b| a < b) && windows.first() == Some(&0);
+    one.require(rise, "counts", "`windows` must begin with 0 and rise")?;
+    if let Err(error) = one.training().validate() {
+        one.require(false, "settings", error.to_string())?;
+    }
+    Ok(Box::new(one))
+}
+
+impl Extension {
+    fn training(&self) -> FinetuneConfig {
+        FinetuneConfig {
+            seed: self.seed(),
+            optimizer: AdamW {
+                learning_rate: self.settings.learning_rate,
+                ..AdamW::default()
+            },
+            grad_accumulation: self.settings.rows,
+            position_chunks: self.settings.position_chunks,
+            ..FinetuneConfig::default()
+        }
+    }
+
+    /// The arm with more positions, untrained, and with few heads that look far where it has a choice:
+    /// as `cargo xtask convert --positions` makes it.
+    fn start(&self, arm: &ArmSpec, lab: &Lab) -> Result<Result<Gpt2, String>, ReportError> {
+        let model = match lab.model(arm, self.seed()) {
+            Ok(model) => model,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let trained = model.config().n_positions;
+        let positions = self.settings.times * trained;
+        let model = model.extended(positions, PositionExtension::repeat_half(trained))?;
+        if !has_far_heads(&model) {
+            return Ok(Ok(model));
+        }
+        let length = LongText::length(positions, trained);
+        let texts = long_texts(lab.corpus().tokenizer(), length, LONG_TEXTS as u64)?;
+        let (model, _) = choose_far_heads(model, &texts, trained, LEAST_GAIN, |_, _| {})?;
+        Ok(Ok(model))
+    }
+
+    /// The arm's models, each under its name. Beyond their longer tables, the second half of these
+    /// repeats.
+    fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Rc<[Named]>, ReportError> {
+        if let Some((known, models)) = &*self.own.borrow()
+            && *known == arm.id
+        {
+            return Ok(models.clone());
+        }
+        let start = self.start(arm, lab)?;
+        let mut models: Vec<Named> = Vec::new();
+        for &windows in &self.counts.windows {
+            let model = match (&start, windows) {
+                (Ok(start), 1..) => self.tuned(arm, start.clone(), windows, lab)?,
+                (start, _) => start.clone(),
+            };
+            let read_on = |model: Gpt2| {
+                let repeat = PositionExtension::repeat_half(model.config().n_positions);
+                let model = model.with_position_extension(repeat);
+                model.map_err(|error| error.to_string())
+            };
+            models.push((named(&arm.id, windows), model.and_then(read_on)));
+        }
+        let models: Rc<[Named]> = models.into();
+        *self.own.borrow_mut() = Some((arm.id.clone(), models.clone()));
+        Ok(models)
+    }
+
+    fn tuned(
+        &self,
+        arm: &ArmSpec,
+        start: Gpt2,
+        windows: u64,
+        lab: &Lab,
+    ) -> Result<Result<Gpt2, String>, ReportError> {
+        let window = self.settings.window.min(lab.dense().config().n_positions);
+        let data = lab.corpus().windows(self.seed(), window, windows, 0)?;
+        let name = format!("{}-positions-{windows}", arm.id);
+        let what = (name.as_str(), VERSION, start.config());
+        let tuned = Tuning::new(self.training(), what, &data, lab)?.run(start.clone(), None)?;
+        Ok(tuned.and_then(|tuned| tuned.model()))
+    }
+
+    /// The mean negative log likelihood of a token in each stretch of a text.
+    fn text(
+        &self,
+        model: &Gpt2,
+        ids: &[u32],
+        new: impl Fn(usize) -> Measurement,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let hidden = model.hidden_states(&TokenBatch::single(ids)?)?;
+        let stretches = &self.settings.stretches;
+        let of_stretch = |(at, &end): (usize, &usize)| {
+            // The first token is not predicted.
+            let start = at.checked_sub(1).map_or(1, |before| stretches[before]);
+            let scored = start..end.min(ids.len());
+            let mut one = new(end);
+            let nats = nll(model, hidden.clone(), ids, scored.clone());
+            one.set("nll", nats / scored.len().max(1) as f64);
+            one
+        };
+        Ok(stretches.iter().enumerate().map(of_stretch).collect())
+    }
+}
+
+impl Experiment for Extension {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let arms = Subject::arms(self.arms()).into_iter();
+        let after = |arm: Subject| {
+            let of = move |&windows: &u64| Subject {
+                id: named(&arm.id, windows),
+                label: match windows {
+                    0 => format!("{}, untrained", arm.label),
+                    _ => format!("{}, {}", arm.label, plural(windows, "window")),
+                },
+                ..arm.clone()
+            };
+            self.counts.windows.iter().map(of)
+        };
+        arms.flat_map(after).collect()
+    }
+
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let (counts, settings) = (&self.counts, &self.settings);
+        let length = settings.stretches.iter().copied().max().unwrap_or(1);
+        let windows: u64 = counts.windows.iter().sum();
+        let training = TRAINING_EFFORT * windows as f64 * settings.window as f64;
+        let mut units = Vec::new();
+        for arm in self.arms() {
+            let mut own = Vec::new();
+            let mut add = |source: &str, length, count| {
+                let models = counts.windows.len();
+                let units = batches(source, length, count, counts.per_unit, models);
+                own.extend(weighed(units, EFFORT));
+            };
+            for domain in lab.corpus().domains() {
+                let wanted = counts.texts_per_domain;
+                let count = lab.corpus().available(&domain, length, wanted)?;
+                add(&domain, length, count);
+            }
+            for &distance in &settings.distances {
+                add(QUESTIONS, distance, counts.questions);
+            }
+            // Whatever comes first waits for the training.
+            if let Some(first) = own.first_mut() {
+                first.work += training;
+            }
+            units.extend(own.into_iter().map(|unit| Unit {
+                arm: Some(arm.id.clone()),
+                ..unit
+            }));
+        }
+        Ok(units)
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let mut arms = self.arms().iter();
+        let Some(arm) = arms.find(|arm| Some(&arm.id) == unit.arm.as_ref()) else {
+            return Ok(Vec::new());
+        };
+        let models = self.models(arm, lab)?;
+        let book = Storybook::new(self.seed());
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let new = |id: &str, length| Measurement::new(id, &unit.source, length, index);
+            if unit.source != QUESTIONS {
+                let ids = lab
+                    .corpus()
+                    .text(self.seed(), &unit.source, index, unit.length)?;
+                for (id, model) in &*models {
+                    let of_stretch = |length| new(id, length);
+                    match model {
+                        Ok(model) => {
+                            measurements.extend(self.text(model, &ids, of_stretch)?);
+                        }
+                        Err(reason) => {
+                            measurements.push(new(id, unit.length).without_values(reason.clone()));
+                        }
+                    }
+                }
+                continue;
+            }
+            let qa = QaSpec {
+                min_distance_words: unit.length,
+                num_candidates: self.settings.candidates,
+                ..QaSpec::default()
+            };
+            let question = book.qa(Split::Test, index, &qa);
+            let question = Question::new(lab.corpus().tokenizer(), &question)?;
+            for (id, model) in &*models {
+                let mut one = new(id, unit.length);
+                one.set("distance", question.distance as f64);
+                let answer = model.as_ref().map_err(String::clone);
+                let answer = answer
+                    .and_then(|model| question.answer(model).map_err(|error| error.to_string()));
+                match answer {
+                    Ok(answer) => {
+                        one.set("among", f64::from(u8::from(answer.among)));
+                        one.set("exact", f64::from(u8::from(answer.exact)));
+                    }
+                    Err(reason) => one = one.without_values(reason),
+                }
+                measurements.push(one);
+            }
+        }
+        Ok(measurements)
+    }
+}
