@@ -108,7 +108,7 @@ fn dense_converted_and_tuned_are_shown_side_by_side() {
         "{card}"
     );
 
-    let line = "evaluate --model converted,tuned --base model --only qa --quick";
+    let line = "evaluate --model converted,tuned --base model --data storybook --only qa --quick";
     let said = ran(&format!("{line} --json"));
     // What the command says on its way follows.
     let mut found = serde_json::Deserializer::from_str(&said).into_iter::<Value>();

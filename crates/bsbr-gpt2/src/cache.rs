@@ -94,7 +94,7 @@ impl Gpt2 {
     ) -> Result<Tensor<3>, InputError> {
         self.check_cache(batch, cache)?;
         self.check_lengths(batch, cache)?;
-        Ok(self.forward_checked(batch, cache))
+        Ok(self.forward_checked(batch, cache, |_| ()))
     }
 
     /// Same as [`Self::all_hidden_states`] for the tokens that follow those in `cache`, which then
@@ -116,9 +116,7 @@ impl Gpt2 {
         self.check_cache(batch, cache)?;
         self.check_lengths(batch, cache)?;
         let mut states = Vec::with_capacity(self.h.len() + 1);
-        let last = bsbr_kernels::on_workers(&self.device(), || {
-            self.forward_on_worker(batch, cache, |state| states.push(state.clone()))
-        });
+        let last = self.forward_checked(batch, cache, |state| states.push(state.clone()));
         // The final norm's output stands in place of the last block's.
         states.truncate(self.h.len());
         states.push(last);
@@ -145,7 +143,7 @@ impl Gpt2 {
         self.check_lengths(batch, cache)?;
         let mut last = None;
         for piece in batch.pieces(piece) {
-            last = Some(self.forward_checked(&piece, cache));
+            last = Some(self.forward_checked(&piece, cache, |_| ()));
         }
         last.ok_or(InputError::Empty)
     }
@@ -162,7 +160,7 @@ impl Gpt2 {
         for (row, _) in active.iter().enumerate().filter(|(_, active)| **active) {
             self.check_length(cache.length_of_row(row) + batch.seq_len())?;
         }
-        Ok(self.forward_checked(batch, cache))
+        Ok(self.forward_checked(batch, cache, |_| ()))
     }
 
     fn check_lengths(&self, batch: &TokenBatch, cache: &Gpt2Cache) -> Result<(), InputError> {
@@ -218,18 +216,23 @@ impl Gpt2 {
         Ok(())
     }
 
-    fn forward_checked(&self, batch: &TokenBatch, cache: &mut Gpt2Cache) -> Tensor<3> {
+    /// Hidden states after the final norm. `passed` receives the embeddings and each block's output.
+    fn forward_checked(
+        &self,
+        batch: &TokenBatch,
+        cache: &mut Gpt2Cache,
+        passed: impl FnMut(&Tensor<3>) + Send,
+    ) -> Tensor<3> {
         // A step consists of about a hundred short operations.
         // Subscribers of this thread also see the spans of the worker.
         let watcher = tracing::dispatcher::get_default(Clone::clone);
         bsbr_kernels::on_workers(&self.device(), || {
             tracing::dispatcher::with_default(&watcher, || {
-                self.forward_on_worker(batch, cache, |_| ())
+                self.forward_on_worker(batch, cache, passed)
             })
         })
     }
 
-    /// Hidden states after the final norm. `passed` receives the embeddings and each block's output.
     fn forward_on_worker(
         &self,
         batch: &TokenBatch,

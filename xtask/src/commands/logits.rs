@@ -304,6 +304,7 @@ pub(crate) mod tests {
                 ("offline", &[], &[]),
                 ("ids-file", &[], &["other"]),
                 ("hidden-states", &[], &[]),
+                ("prefill-chunk-size", &[], &["7"]),
                 ("weights", &[], &["int8"]),
                 ("out", &[], &["other"]),
                 ("allow-non-finite", &[], &[]),
@@ -317,7 +318,11 @@ pub(crate) mod tests {
                         args.hub.config(HubConfig::new("cache")).offline
                     ),
                     (&args.ids_file, &args.out, &args.device),
-                    (args.hidden_states, args.allow_non_finite),
+                    (
+                        args.hidden_states,
+                        args.prefill_chunk_size,
+                        args.allow_non_finite
+                    ),
                     args.weights.products(),
                 )
             },

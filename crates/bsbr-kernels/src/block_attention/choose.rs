@@ -229,10 +229,10 @@ impl WithSimd for Best<'_> {
         for start in (0..LANES).step_by(S::F32_LANES) {
             // Lists that stay in registers.
             match self.list.len() / LANES {
-                ..=4 => self.run::<S, 4>(simd, start),
-                ..=8 => self.run::<S, 8>(simd, start),
-                ..=12 => self.run::<S, 12>(simd, start),
-                ..=16 => self.run::<S, 16>(simd, start),
+                0..5 => self.run::<S, 4>(simd, start),
+                5..9 => self.run::<S, 8>(simd, start),
+                9..13 => self.run::<S, 12>(simd, start),
+                13..17 => self.run::<S, 16>(simd, start),
                 _ => self.run_in_memory(simd, start),
             }
         }

@@ -257,7 +257,10 @@ mod tests {
             parts.contains(&"qkv") && parts.contains(&"attention"),
             "{parts:?}"
         );
-        assert!(series.iter().all(|one| one.samples.len() == 4));
+        // `tracing` may miss spans of a run while models of other tests run on other threads.
+        let of = |part| series.iter().find(|one| one.part == part).unwrap();
+        assert_eq!(of("whole").samples.len(), 4);
+        assert!((1..=4).contains(&of("qkv").samples.len()));
     }
 
     #[test]

@@ -52,7 +52,7 @@ const PROCESSES: &[&str] = &["lengths", "processes"];
 
 /// Every experiment.
 #[rustfmt::skip]
-const ALL: [Known; 21] = [
+const ALL: [Known; 24] = [
     Known {
         name: "similarity",
         version: similarity::VERSION,

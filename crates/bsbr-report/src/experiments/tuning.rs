@@ -32,7 +32,7 @@ const SECONDS: &str = "seconds.txt";
 const FAILURE: &str = "failure.txt";
 
 /// A tuned arm.
-pub(super) struct Tuned {
+pub(in crate::experiments) struct Tuned {
     folder: PathBuf,
     device: Device,
     /// The curves.

@@ -3,6 +3,7 @@
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 
 use crate::bench::Place;
+use crate::bench::decode::GENERATED;
 use crate::corpus::random;
 use crate::decoding::{Context, Limits, torch_bytes, torch_generate, torch_read, within};
 use crate::lab::Lab;
@@ -182,7 +183,9 @@ impl Torch {
     /// Reads a context, and generates after it in all rounds.
     fn run(&self, length: usize, rounds: Rounds) -> Result<(f64, Vec<f64>), String> {
         let seconds = torch_read(&self.baseline, length)?;
-        let token = |_| torch_generate(&self.baseline, rounds.tokens, rounds.limits);
+        // The process has room for so many after those that it read.
+        let tokens = rounds.tokens.min(GENERATED / rounds.rounds as usize);
+        let token = |_| torch_generate(&self.baseline, tokens.max(1), rounds.limits);
         let tokens = (0..rounds.rounds).map(token);
         Ok((seconds, tokens.collect::<Result<_, String>>()?))
     }
