@@ -1,8 +1,8 @@
-//! Which heads must look far in a model that reads more tokens than it was trained for.
+//! The choice of far heads in a model that reads more tokens than it was trained for.
 //!
-//! Heads that go by position meet tokens there whose positions look near and are not; where they look
-//! far, they are misled. Heads that go by content find what was said long before. Which is which shows
-//! in what the model predicts beyond its trained positions.
+//! There, heads that attend by position meet far tokens whose positions look near, and are misled
+//! if they see the far field. Heads that attend by content find earlier text. The model's
+//! predictions beyond its trained positions show which heads are which.
 
 use std::collections::HashMap;
 
@@ -14,43 +14,43 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::error::ConvertError;
 use crate::levels::{looking_up, with_levels};
 
-/// Tokens that no near field reaches back.
+/// A distance in tokens beyond every near field.
 const FAR: usize = 512;
-/// A token is rare that is not more than one in so many of its text.
+/// The inverse of the largest share of a text at which a token counts as rare.
 const RARE: usize = 1000;
 /// Positions whose logits are held at once.
 const SLAB: usize = 256;
-/// Times that each head is tried beside those that were chosen before.
+/// The number of passes in which each head is tried beside those already chosen.
 const ROUNDS: usize = 2;
 
-/// By how many nats a head that looks far lowers the loss, where nothing else is said.
+/// The default decrease of the loss, in nats, that a far head must achieve.
 pub const LEAST_GAIN: f64 = 0.01;
 
-/// Texts that heads are chosen on, where nothing else is said.
+/// The default number of texts for the choice of heads.
 pub const LONG_TEXTS: usize = 3;
 
-/// A level for each head of each layer; none in layers whose heads have no choice.
+/// A level for each head of each layer; empty for layers whose heads have no choice.
 type Levels = Vec<Vec<HeadLevel>>;
 
-/// A text that heads are chosen on: longer than the trained positions, with targets that need what was
-/// said long before.
+/// A text for the choice of heads: longer than the trained positions, with targets that depend on
+/// far tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongText {
     /// Its tokens.
     pub ids: Vec<u32>,
-    /// Of every token but the first, whether far tokens say what it is.
+    /// For every token except the first, whether far tokens determine it.
     pub far: Vec<bool>,
 }
 
 impl LongText {
-    /// Tokens of a text for a model of `positions` positions, the first `trained` of them trained:
-    /// enough beyond these, where there are so many.
+    /// The length of a text for a model of `positions` positions, of which the first `trained` are
+    /// trained: enough tokens beyond these, if there are so many.
     pub fn length(positions: usize, trained: usize) -> usize {
         positions.min(5 * trained / 2)
     }
 
-    /// A text of which nobody knows what it asks for: rare tokens count as said by far ones where
-    /// the pair of them and the token before stood in the text, but not within the last 512 tokens.
+    /// A text without known far targets: a rare token counts as determined by far tokens if the
+    /// pair of the previous token and it occurred in the text, but not within the last 512 tokens.
     pub fn of_copies(ids: Vec<u32>) -> Self {
         let mut counts: HashMap<u32, usize> = HashMap::new();
         for id in &ids {
@@ -72,50 +72,50 @@ impl LongText {
 pub struct FarLoss {
     /// Of all tokens.
     pub all: f64,
-    /// Of those that far tokens say; 0 where there is none.
+    /// Of those determined by far tokens; 0 if there are none.
     pub far: f64,
 }
 
 impl FarLoss {
-    /// What heads are chosen by: both count alike, however few far tokens there are.
+    /// The criterion of the choice: both have equal weight, however few far targets there are.
     fn sum(self) -> f64 {
         self.all + self.far
     }
 }
 
-/// Which heads look far, and what that gains on the texts that they were chosen on.
+/// The far heads, and their gain on the texts of the choice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChosenFarHeads {
-    /// Level of each head of each layer, in layers of the moments arm that look clusters up; none in
+    /// Level of each head of each layer, in layers of the moments arm with lookups; empty in
     /// others.
     pub levels: Vec<Vec<HeadLevel>>,
-    /// Losses where every head sees its near field alone.
+    /// Losses if every head sees only its near field.
     pub near: FarLoss,
-    /// Losses where every head looks far.
+    /// Losses if every head sees its far field.
     pub far: FarLoss,
-    /// Losses as chosen.
+    /// Losses with the chosen heads.
     pub chosen: FarLoss,
 }
 
-/// Whether some heads of a model may look far or not.
+/// Whether any heads of a model can be chosen.
 pub fn has_far_heads(model: &Gpt2) -> bool {
     let mut blocks = model.h.iter();
     blocks.any(|block| looking_up(block.attn.bsbr.config()).is_some())
 }
 
-/// Lets those heads of `model` look far that lower the loss on `texts` beyond the first `trained`
-/// positions by `least` nats or more; all others see their near field. The loss is the mean of all
-/// tokens plus the mean of those that far tokens say.
+/// Gives those heads of `model` a far field that lower the loss on `texts` beyond the first
+/// `trained` positions by at least `least` nats; all others see only their near field. The loss is
+/// the mean of all tokens plus the mean of those determined by far tokens.
 ///
-/// Every head is tried alone first. Then they are tried in the order of what each gained, each beside
-/// those chosen before it, and once more all that were not chosen. `progress` is told how many of at
-/// most how many passes over the texts are done.
+/// Every head is first tried alone. Then heads are tried in the order of their gains, each beside
+/// those chosen before it, and the others once more at the end. `progress` receives the number of
+/// finished passes over the texts and the maximum.
 ///
-/// `model` has the longer table of positions already.
+/// `model` must already have the longer position table.
 ///
 /// # Errors
 ///
-/// [`ConvertError`] where the model cannot read a text.
+/// [`ConvertError`] if the model cannot read a text.
 pub fn choose_far_heads(
     model: Gpt2,
     texts: &[LongText],
@@ -182,7 +182,7 @@ pub fn choose_far_heads(
     Ok((model, chosen))
 }
 
-/// One level for all heads of layers that look clusters up.
+/// One level for all heads of layers with lookups.
 fn of_arms(arms: &[ArmConfig], heads: usize, level: HeadLevel) -> Levels {
     let of_arm = |arm| match looking_up(arm) {
         Some(_) => vec![level; heads],
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn rare_pairs_that_stood_far_back_are_copies() {
-        // 1 2 … 1 2 … 1 2: the second lies far behind the first, the third near the second.
+        // 1 2 … 1 2 … 1 2: the second is far behind the first, the third near the second.
         let mut ids: Vec<u32> = (0..700).map(|i| 100 + i).collect();
         ids[3..5].copy_from_slice(&[1, 2]);
         ids[600..602].copy_from_slice(&[1, 2]);
@@ -239,7 +239,7 @@ mod tests {
         ids[660..662].copy_from_slice(&[9, 2]);
         let text = LongText::of_copies(ids.clone());
         assert_eq!(text.far.len(), ids.len() - 1);
-        // Four times in 700 tokens is often.
+        // Four times in 700 tokens is not rare.
         assert!(text.far.iter().all(|far| !far));
         ids[660] = 8;
         ids[661] = 7;

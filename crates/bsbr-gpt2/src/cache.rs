@@ -97,8 +97,8 @@ impl Gpt2 {
         Ok(self.forward_checked(batch, cache, |_| ()))
     }
 
-    /// Same as [`Self::all_hidden_states`] for the tokens that follow those in `cache`, which then
-    /// holds them too.
+    /// Same as [`Self::all_hidden_states`] for the tokens that follow those in `cache`. Adds the
+    /// tokens to the cache.
     ///
     /// # Shapes
     ///
@@ -117,7 +117,7 @@ impl Gpt2 {
         self.check_lengths(batch, cache)?;
         let mut states = Vec::with_capacity(self.h.len() + 1);
         let last = self.forward_checked(batch, cache, |state| states.push(state.clone()));
-        // The final norm's output stands in place of the last block's.
+        // The final norm's output replaces the last block's.
         states.truncate(self.h.len());
         states.push(last);
         Ok(states)

@@ -261,7 +261,7 @@ impl Gpt2Config {
         self
     }
 
-    /// The configuration where all rows of the table of positions were trained.
+    /// The configuration with all rows of the position table marked as trained.
     pub(crate) fn with_trained_positions(mut self) -> Self {
         if let Some(bsbr) = &mut self.bsbr {
             bsbr.positions = None;

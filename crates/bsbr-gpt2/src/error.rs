@@ -97,12 +97,12 @@ pub enum InputError {
         /// V.
         vocab_size: usize,
     },
-    /// Positions that are not one for each token.
+    /// A number of positions that differs from the number of tokens.
     #[error("{found} positions for {expected} tokens; give each token of the batch one")]
     Positions {
-        /// Positions.
+        /// Number of positions.
         found: usize,
-        /// Tokens of the batch, padding included.
+        /// Tokens of the batch, including padding.
         expected: usize,
     },
     /// More tokens than positions.

@@ -131,11 +131,12 @@ impl Gpt2 {
         self.check_length(past.saturating_add(batch.longest()))
     }
 
-    /// Checks that the model can take `batch` with its tokens at `positions`, row after row.
+    /// Checks that the model can take `batch` with its tokens at `positions`, row by row.
     ///
     /// # Errors
     ///
-    /// [`InputError`] names the token, the position or the number of positions that it cannot take.
+    /// [`InputError`] names the token, the position or the number of positions that the model
+    /// cannot take.
     pub fn check_at(&self, batch: &TokenBatch, positions: &[usize]) -> Result<(), InputError> {
         batch.check_vocabulary(self.config.vocab_size)?;
         let expected = batch.batch_size() * batch.seq_len();
@@ -184,8 +185,8 @@ impl Gpt2 {
         self.embed_at(batch, &positions)
     }
 
-    /// Token plus position embeddings, with a position for each token of the batch, row after row.
-    /// [`Self::check_at`] says whether there are embeddings for them.
+    /// Token plus position embeddings, with a position for each token of the batch, row by row.
+    /// [`Self::check_at`] tells whether all positions have embeddings.
     ///
     /// # Shapes
     ///
@@ -267,8 +268,7 @@ impl Gpt2 {
         Ok(model)
     }
 
-    /// The model with a configuration that says nothing of untrained positions, because they were
-    /// trained since.
+    /// The model with all positions marked as trained in its configuration.
     pub fn with_trained_positions(mut self) -> Self {
         self.config = self.config.with_trained_positions();
         self

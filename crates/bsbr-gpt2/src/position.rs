@@ -51,8 +51,7 @@ const COARSE: f32 = 0.4 / 0.6;
 pub(crate) type Mix = [(usize, f32); 3];
 
 impl PositionExtension {
-    /// The second half of a table of `n_positions` rows again and again: what long texts are read
-    /// with where nothing else is said.
+    /// The second half of a table of `n_positions` rows, repeated: the default for long texts.
     pub fn repeat_half(n_positions: usize) -> Self {
         Self::RepeatLast {
             window: (n_positions / 2).max(1),

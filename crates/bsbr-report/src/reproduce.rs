@@ -84,7 +84,7 @@ pub fn reproduce(
         .partition(|job| plan.runs(&job.spec));
     let records = runner::run(&running, lab, &store, &info, observer)?;
     let mut all: Vec<(Job, Records)> = running.into_iter().zip(records).collect();
-    // Some experiments have units with `--full` alone.
+    // Some experiments have units only with `--full`.
     all.retain(|(_, records)| records.first().is_some());
     all.extend(on_the_page(&all, shown, lab, &store)?);
     report(plan, lab, all, out)?.write(out)

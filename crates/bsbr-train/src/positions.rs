@@ -1,4 +1,4 @@
-//! Where in a model's table of positions the windows of a micro-batch lie.
+//! The positions of a micro-batch's windows in a model's position table.
 
 use bsbr_gpt2::{Gpt2, InputError, TokenBatch};
 use burn::tensor::Tensor;
@@ -9,15 +9,15 @@ use rand_chacha::ChaCha8Rng;
 /// Positions of the tokens of a micro-batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Positions {
-    /// Each window lies from here on, without a gap.
+    /// Each window starts here and has no gaps.
     From(usize),
-    /// A position for each token, row after row.
+    /// A position for each token, row by row.
     Each(Vec<usize>),
 }
 
 impl Positions {
-    /// Windows of `window` tokens somewhere in a table of `n_positions`: a pure function of the
-    /// seed, the step and the micro-batch.
+    /// Windows of `window` tokens at a random offset in a table of `n_positions`: a pure function
+    /// of the seed, the step and the micro-batch.
     pub fn random_offset(
         seed: u64,
         step: u64,
@@ -31,9 +31,9 @@ impl Positions {
         Self::From(rng.random_range(0..=room) as usize)
     }
 
-    /// `[rows, window]` tokens over all of a table of `n_positions`: each row is cut into `chunks`,
-    /// the first lies at the beginning of the table and each other one a random number of positions
-    /// behind the one before it. As pure a function.
+    /// `[rows, window]` tokens spread over a table of `n_positions`: each row is divided into
+    /// `chunks`, the first at the start of the table and each other one a random number of
+    /// positions after the previous one. Also a pure function.
     pub fn skipping(
         seed: u64,
         step: u64,
@@ -43,7 +43,7 @@ impl Positions {
         chunks: usize,
     ) -> Self {
         let mut rng = of_step(seed, step);
-        // A stretch of draws for each micro-batch, beyond those of offsets.
+        // A range of random numbers for each micro-batch, after those of offsets.
         rng.set_word_pos((u128::from(micro) + 1) << 40);
         let room = n_positions.saturating_sub(window) as u64;
         let gaps = chunks.min(window).saturating_sub(1);
@@ -54,7 +54,7 @@ impl Positions {
             starts.sort_unstable();
             skipped.sort_unstable();
             positions.extend((0..window).map(|i| {
-                // Chunks start behind these places.
+                // Chunks start after these places.
                 let before = starts.partition_point(|start| *start < i);
                 i + before.checked_sub(1).map_or(0, |gap| skipped[gap] as usize)
             }));
@@ -62,7 +62,7 @@ impl Positions {
         Self::Each(positions)
     }
 
-    /// The same without gaps: windows with some lie at the beginning of the table.
+    /// The same without gaps: windows that had gaps start at position 0.
     pub fn without_skips(&self) -> Self {
         match self {
             Self::From(offset) => Self::From(*offset),
@@ -70,7 +70,7 @@ impl Positions {
         }
     }
 
-    /// Whether `model` can take `batch` at these positions.
+    /// Checks that `model` can take `batch` at these positions.
     pub fn check(&self, model: &Gpt2, batch: &TokenBatch) -> Result<(), InputError> {
         match self {
             Self::From(offset) => model.check(batch, *offset),
@@ -137,7 +137,7 @@ mod tests {
         assert!(reached.iter().all(|reached| *reached));
     }
 
-    /// A window whose positions have no gaps trains as one that lies at the beginning of the table.
+    /// A window whose positions have no gaps trains like one at the start of the table.
     #[test]
     fn windows_without_gaps_are_ordinary_ones() {
         let config = Gpt2Config {

@@ -20,12 +20,12 @@ pub struct Question {
     pub distance: usize,
 }
 
-/// `count` texts of storybook of `tokens` tokens each, whose answers far tokens say: for choosing the
-/// heads that look far. None of them is in a split that is measured on.
+/// `count` storybook texts of `tokens` tokens each, with answers that far tokens determine: for the
+/// choice of far heads. None is in a split for measurements.
 ///
 /// # Errors
 ///
-/// [`TokenizerError`] where the tokenizer cannot encode them, or has no end of text.
+/// [`TokenizerError`] if the tokenizer cannot encode them, or has no end-of-text token.
 pub fn long_texts(
     tokenizer: &TextTokenizer,
     tokens: usize,

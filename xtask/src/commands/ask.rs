@@ -75,7 +75,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// How a question is put.
+    /// The form of a question.
     fn template(&self) -> Result<String> {
         let template = lines_ended(&self.template);
         ensure!(
@@ -85,13 +85,13 @@ impl Args {
         Ok(template)
     }
 
-    /// Strings that end an answer: the folder's, then those that were given.
+    /// Strings that end an answer: the folder's, then those of the command line.
     fn stop_strings(&self, defaults: &GenerationDefaults) -> Vec<String> {
         let own = self.stop_strings.iter().map(|text| lines_ended(text));
         defaults.stop_strings.iter().cloned().chain(own).collect()
     }
 
-    /// A document with facts, where one is asked for.
+    /// A document with facts, if requested.
     fn made_document(&self) -> Option<TrainingDocument> {
         let spec = TrainingSpec {
             target_words: self.make_document?,
@@ -258,7 +258,7 @@ pub(crate) mod tests {
         options::check::<Args>(&[("document", "a.txt")], &cases, settings);
     }
 
-    /// A seed is that of the document, too.
+    /// A seed also determines the document.
     #[test]
     fn another_seed_makes_another_document() {
         let document = |seed| {

@@ -196,12 +196,12 @@ impl Args {
         self.baseline.iter().filter_map(|one| one.peer()).collect()
     }
 
-    /// Where it is measured, and in what type.
+    /// The device and type of the measurement.
     fn place(&self) -> Place {
         Place::new(&self.device, self.dtype.name())
     }
 
-    /// The shape of the weights that are drawn, where none are read.
+    /// The shape of random weights, if none are loaded.
     fn drawn(&self) -> Option<Shape> {
         match self.model {
             Some(_) => None,

@@ -71,8 +71,8 @@ pub struct Args {
     #[arg(long, value_name = "NATS", value_parser = budget)]
     level_budget: Option<f64>,
     /// Number of positions of the result, more than the model was trained with: it can read texts
-    /// of this many tokens. In `moments`, those heads see beyond their near field that lower the loss
-    /// on texts of this length by --level-budget or more (default here: 0.01), because repeated
+    /// of this many tokens. In `moments`, only heads that lower the loss on texts of this length by
+    /// --level-budget or more (default here: 0.01) see beyond their near field, because repeated
     /// positions would mislead the others
     #[arg(long, value_name = "N")]
     positions: Option<usize>,

@@ -161,12 +161,12 @@ pub fn defaults(loaded: &LoadedModel) -> Result<GenerationDefaults> {
 }
 
 impl Args {
-    /// Strings that end the text: the folder's, then those that were given.
+    /// Strings that end the text: the folder's, then those of the command line.
     fn stop_strings(&self, defaults: &GenerationDefaults) -> Vec<String> {
         [&defaults.stop_strings[..], &self.stop_strings].concat()
     }
 
-    /// Whether a list of the new ids is printed, of a text or of none.
+    /// Whether to print a list of the new ids, for a text or for lists.
     fn prints_ids(&self, is_text: bool) -> bool {
         self.output_ids || !is_text
     }
@@ -320,7 +320,7 @@ pub(crate) mod tests {
         ("prefill-chunk-size", &[], &["7"]),
     ];
 
-    /// What sampling ends in, beside a folder with settings of its own and without.
+    /// The resulting settings of sampling, for a folder with its own settings and for one without.
     pub fn sampled(sampling: &Sampling) -> String {
         let folder = GenerationDefaults {
             do_sample: true,
@@ -340,7 +340,7 @@ pub(crate) mod tests {
                 &args.model,
                 args.hub.config(HubConfig::new("cache")).offline
             ),
-            // No other value of the test is standard input.
+            // No other value in the test means standard input.
             (
                 args.text().map_err(|error| error.to_string()),
                 &args.ids_file,

@@ -34,7 +34,7 @@ pub struct Args {
     /// Also write every hidden state
     #[arg(long)]
     hidden_states: bool,
-    /// Tokens that are read at once; fewer take less memory
+    /// Tokens per pass; fewer take less memory
     #[arg(long, value_name = "N", default_value_t = PREFILL_CHUNK_SIZE)]
     prefill_chunk_size: usize,
     #[command(flatten)]
@@ -71,16 +71,16 @@ pub fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Who reads, and what is written of it.
+/// The model, and the outputs to write.
 struct Reader<'a> {
     model: &'a Gpt2,
     hidden_states: bool,
-    /// Tokens that are read at once.
+    /// Tokens per pass.
     piece: usize,
 }
 
 impl Reader<'_> {
-    /// The names of what is written, with their sizes.
+    /// The names of the outputs, with their sizes.
     fn names(&self) -> Vec<(String, usize)> {
         let config = self.model.config();
         let states = match self.hidden_states {
@@ -93,7 +93,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// Hands on the hidden states of a batch, piece by piece: those that are written, and the last.
+    /// Passes on the hidden states of a batch, piece by piece: those to write, and the last.
     fn read(
         &self,
         batch: &TokenBatch,
@@ -116,7 +116,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Hands on the numbers of a piece that have the name number `index`, row by row.
+    /// Passes on the numbers of a piece for the name number `index`, row by row.
     fn numbers(
         &self,
         states: &[Tensor<3>],
@@ -126,7 +126,7 @@ impl Reader<'_> {
         let last = states.last().context("the model has no hidden state")?;
         let [rows, tokens, _] = last.dims();
         let is_logits = index + 1 == self.names().len();
-        // Logits of no more tokens than are read at once are held, but of one row at least.
+        // Holds logits for at most one pass's tokens, but for at least one row.
         let at_once = (self.piece / tokens.max(1)).max(1);
         for first in (0..rows).step_by(at_once) {
             let some = |all: &Tensor<3>| all.clone().narrow(0, first, at_once.min(rows - first));
@@ -147,7 +147,7 @@ impl Reader<'_> {
     }
 }
 
-/// Refuses numbers of tokens from `place` on, a row and a position, of which one is none.
+/// Refuses NaN and infinities in the numbers of tokens from `place` on, a row and a position.
 fn check(tokens: &[u8], (name, width): (&str, usize), place: (usize, usize)) -> Result<()> {
     let numbers = tokens.as_chunks().0.iter().map(|x| f32::from_ne_bytes(*x));
     if let Some((at, value)) = numbers.enumerate().find(|(_, value)| !value.is_finite()) {
@@ -162,15 +162,15 @@ fn check(tokens: &[u8], (name, width): (&str, usize), place: (usize, usize)) -> 
     Ok(())
 }
 
-/// What is read together.
+/// The rows that are read together.
 struct Part {
-    /// The list, where it has tensors of its own.
+    /// The list, if it has its own tensors.
     row: Option<usize>,
     batch: TokenBatch,
 }
 
 impl Part {
-    /// The tensor of that many numbers a token, as the file names it, with its sizes.
+    /// The tensor with that many numbers per token, as named in the file, with its sizes.
     fn tensor(&self, name: &str, width: usize) -> (String, Vec<usize>) {
         let (rows, tokens) = (self.batch.batch_size(), self.batch.seq_len());
         match self.row {
@@ -179,18 +179,18 @@ impl Part {
         }
     }
 
-    /// Bytes of such a tensor.
+    /// Size of such a tensor in bytes.
     fn bytes(&self, width: usize) -> u64 {
         (self.batch.batch_size() * self.batch.seq_len() * width * size_of::<f32>()) as u64
     }
 
-    /// Where the numbers of a token begin in such a tensor.
+    /// The offset of a token's numbers in such a tensor.
     fn place(&self, row: usize, token: usize, width: usize) -> u64 {
         ((row * self.batch.seq_len() + token) * width * size_of::<f32>()) as u64
     }
 }
 
-/// A safetensors file that is written as its numbers come.
+/// A safetensors file that is written piece by piece.
 struct NumbersFile {
     header: Vec<u8>,
     parts: Vec<Part>,
@@ -198,7 +198,7 @@ struct NumbersFile {
 }
 
 impl NumbersFile {
-    /// The file of lists of ids, once it is known that the model can read them.
+    /// The file of lists of ids, after a check that the model can read them.
     fn of(reader: &Reader<'_>, rows: &[Vec<u32>]) -> Result<Self> {
         let all = TokenBatch::padded(rows)?;
         reader.model.check(&all, 0)?;
@@ -232,7 +232,7 @@ impl NumbersFile {
             }
         }
         let json = serde_json::to_vec(&entries)?;
-        // Numbers begin at a multiple of eight bytes.
+        // Numbers are aligned to eight bytes.
         let padded = json.len().next_multiple_of(size_of::<u64>());
         let mut header = (padded as u64).to_le_bytes().to_vec();
         header.extend(json);
@@ -244,12 +244,12 @@ impl NumbersFile {
         })
     }
 
-    /// Writes what the model gives.
+    /// Writes the model's outputs.
     fn write(&self, reader: &Reader<'_>, out: &mut File) -> Result<()> {
         if out.metadata()?.is_file() {
             return self.write_in_place(reader, out);
         }
-        // Nothing can be left out and written later.
+        // Nothing can be skipped and written later.
         let mut all = Cursor::new(Vec::new());
         self.write_in_place(reader, &mut all)?;
         Ok(out.write_all(&all.into_inner())?)
@@ -343,7 +343,7 @@ pub(crate) mod tests {
         Gpt2::init(&config, 3, &Device::default()).expect("a model")
     }
 
-    /// What is written of rows that are read in pieces.
+    /// The outputs of rows that are read in pieces.
     fn written(
         model: &Gpt2,
         rows: &[Vec<u32>],

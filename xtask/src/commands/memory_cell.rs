@@ -86,7 +86,7 @@ pub(crate) mod tests {
         );
     }
 
-    /// What `bench` and `reproduce` start is this command with the settings that they were given.
+    /// `bench` and `reproduce` start this command with their own settings.
     #[test]
     fn a_worker_is_told_its_settings() {
         for shape in [None, Some(Shape::Gpt2Medium)] {

@@ -14,7 +14,7 @@ pub type Case = (
     &'static [&'static str],
 );
 
-/// The arguments that a command line gives.
+/// The arguments of a command line.
 pub fn parsed<A: Args>(words: &[&str]) -> A {
     let words = std::iter::once("command").chain(words.iter().copied());
     let command = A::augment_args(Command::new("command"));
@@ -29,7 +29,7 @@ pub fn check<A: Args>(base: &[(&str, &str)], cases: &[Case], settings: impl Fn(&
     check_but(base, cases, &[], settings);
 }
 
-/// The same, but for options that stand in the place of one of `base`, and are checked elsewhere.
+/// The same without options that replace one of `base` and are checked elsewhere.
 pub fn check_but<A: Args>(
     base: &[(&str, &str)],
     cases: &[Case],
@@ -41,7 +41,7 @@ pub fn check_but<A: Args>(
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         settings(&parsed(&words))
     };
-    // What has no name is given by its place.
+    // Positional arguments have no name.
     let name_of = |option: &str| {
         let own = command
             .get_arguments()
@@ -64,7 +64,7 @@ pub fn check_but<A: Args>(
         let mut after = before.clone();
         after.extend(name_of(option));
         after.extend(value.iter().map(ToString::to_string));
-        // What is required is there before, too, with another value.
+        // A required option is present before too, with another value.
         if let (Some((_, known)), true) = (
             base.iter().find(|(name, _)| name == option),
             !value.is_empty(),

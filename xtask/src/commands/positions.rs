@@ -12,20 +12,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::convert::tokens;
 use super::model;
 
-/// A longer table of positions, and how its heads are chosen.
+/// A longer position table, and the choice of its heads.
 pub struct Longer<'a> {
     /// Rows of the table.
     pub positions: usize,
-    /// What rows beyond the trained ones are made by.
+    /// The method for rows beyond the trained ones.
     pub extension: Option<PositionExtension>,
-    /// By how many nats a head that looks far must lower the loss.
+    /// The decrease of the loss, in nats, that a far head must achieve.
     pub least: Option<f64>,
-    /// Files of texts that heads are chosen on; storybook where there are none.
+    /// Files of texts for the choice of heads; empty for storybook.
     pub texts: &'a [PathBuf],
 }
 
-/// The model, which was loaded from `folder`, with a longer table, and in the moments arm with few
-/// heads that look far. What came of it goes to standard output.
+/// The model loaded from `folder`, with a longer table, and in the moments arm with few far heads.
+/// Prints the result to standard output.
 pub fn extended(model: Gpt2, folder: &Path, longer: &Longer<'_>) -> Result<Gpt2> {
     let trained = model.config().n_positions;
     let extension = longer.extension;
@@ -53,7 +53,7 @@ pub fn extended(model: Gpt2, folder: &Path, longer: &Longer<'_>) -> Result<Gpt2>
     with_far_heads(model, &texts, trained, longer.least.unwrap_or(LEAST_GAIN))
 }
 
-/// The model with heads that look far where that lowers the loss beyond `trained` positions.
+/// The model with far heads that lower the loss beyond `trained` positions.
 fn with_far_heads(model: Gpt2, texts: &[LongText], trained: usize, least: f64) -> Result<Gpt2> {
     let bar = ProgressBar::new(1).with_message("choosing heads that look far");
     bar.set_style(ProgressStyle::with_template(

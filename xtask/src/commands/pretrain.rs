@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// How the run is carried out.
+    /// The options of the run.
     fn run_options(&self) -> RunOptions {
         RunOptions {
             checkpoint_every: self.checkpoint_minutes,
@@ -68,7 +68,7 @@ impl Args {
         }
     }
 
-    /// How the model is saved.
+    /// The options for saving the model.
     fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
         SaveOptions {
             dtype: self.dtype.into(),
@@ -77,12 +77,12 @@ impl Args {
         }
     }
 
-    /// The file of the tokenizer to train for.
+    /// The file of the model's tokenizer.
     fn tokenizer_file(&self) -> PathBuf {
         self.tokenizer.join("tokenizer.json")
     }
 
-    /// The file that steps are written to.
+    /// The file of the log of steps.
     fn log(&self) -> PathBuf {
         self.checkpoints.join("log.jsonl")
     }

@@ -11,7 +11,7 @@ use crate::cpu::simd::{bits, dispatch, is_any, lanes, store};
 pub(super) struct Chosen {
     /// The best scores so far of [`LANES`] queries, the best first.
     best: Vec<f32>,
-    /// The best scores so far of a single query, the best first, and their clusters.
+    /// The best scores so far of a single query, in descending order, and their clusters.
     alone: Vec<(f32, usize)>,
     /// Queries, cluster by cluster.
     queries: Vec<u32>,
@@ -218,7 +218,7 @@ struct Best<'a> {
     list: &'a mut [f32],
 }
 
-/// Clusters that are passed over together where none of them is among the best so far.
+/// Clusters that are skipped together if none of them is among the best so far.
 const TOGETHER: usize = 4;
 
 impl WithSimd for Best<'_> {
@@ -240,7 +240,7 @@ impl WithSimd for Best<'_> {
 }
 
 impl Best<'_> {
-    /// With a list of at most L scores.
+    /// For a list of at most L scores.
     #[inline(always)]
     fn run<S: Simd, const L: usize>(&mut self, simd: S, start: usize) {
         let best = self.list.len() / LANES;

@@ -16,15 +16,15 @@ use crate::cpu::simd::{dispatch, is_any, lanes};
 /// relative.
 const HEADROOM: f32 = 60.0;
 
-/// Looks into clusters, with the queries of several blocks together: a cluster has few queries in
-/// each of them.
+/// Lookups for the queries of several blocks together, because a cluster has few queries in each
+/// of them.
 #[derive(Debug, Default)]
 pub(super) struct Lookup {
     /// The queries of all blocks, scaled. `[rows, D]`
     q: Vec<f32>,
-    /// What the weights of each query are relative to. `[rows]`
+    /// The references of each query's weights. `[rows]`
     max: Vec<f32>,
-    /// The queries that look into one cluster, counted over all blocks.
+    /// The queries that look up one cluster, numbered across all blocks.
     queries: Vec<u32>,
     /// Scores, then weights, of the tokens of one cluster. `[n, m…]`
     weights: Vec<f32>,
@@ -38,7 +38,7 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// Begins with no queries.
+    /// Starts without queries.
     pub(super) fn begin(&mut self, d: usize) {
         self.d = d;
         for list in [&mut self.q, &mut self.max, &mut self.acc, &mut self.totals] {
@@ -52,8 +52,7 @@ impl Lookup {
         let (rows, d) = (q.height(), self.d);
         let first = self.q.len();
         self.q.resize(first + rows * d, 0.0);
-        // By the same factor as the block scales them, so that scores do not depend on who takes
-        // them.
+        // The block scales them by the same factor, so scores are independent of the path.
         let factor = scale * LOG2_E;
         for (row, to) in self.q[first..].chunks_exact_mut(d.max(1)).enumerate() {
             q.copy_row(row, to);
@@ -67,7 +66,7 @@ impl Lookup {
         self.sums.resize(all, [0.0; LANES]);
     }
 
-    /// Says which queries look into the next cluster, and whether any does.
+    /// Sets the queries that look up the next cluster, and returns whether there are any.
     pub(super) fn gather<'a>(
         &mut self,
         of_blocks: impl Iterator<Item = (usize, &'a [u32])>,
@@ -82,8 +81,8 @@ impl Lookup {
         !self.queries.is_empty()
     }
 
-    /// Attends these queries to the tokens of the cluster. `raise` takes the weights of a query
-    /// relative to a larger score, and gives the factor by which that makes them smaller.
+    /// Attends these queries to the tokens of the cluster. `raise` raises the reference of a
+    /// query's weights to a larger score, and returns the factor by which the weights shrink.
     pub(super) fn look_into(&mut self, tokens: Members<'_>, raise: impl FnMut(usize, f32) -> f32) {
         let (d, m) = (self.d, tokens.count);
         let wide = m.next_multiple_of(LANES);
@@ -115,7 +114,7 @@ impl Lookup {
         .run();
     }
 
-    /// Turns products with codes into scores of the keys that they stand for.
+    /// Turns products with codes into scores of the decoded keys.
     fn decode_scores(&mut self, keys: Grids<'_>) {
         let wide = keys.scales.len().next_multiple_of(LANES);
         let rows = self.weights.chunks_exact_mut(wide).zip(&self.queries);
@@ -135,7 +134,7 @@ impl Lookup {
         );
     }
 
-    /// Turns weights of values into those of the codes that stand for them.
+    /// Turns weights of values into weights of their codes.
     fn encode_weights(&mut self, values: Grids<'_>) {
         let stride = self.d.next_multiple_of(LANES);
         let wide = values.scales.len().next_multiple_of(LANES);
@@ -201,8 +200,7 @@ impl Lookup {
         );
     }
 
-    /// Adds what was found to the output of a block, whose queries are those from number `first`
-    /// on.
+    /// Adds the result to the output of a block, whose queries start at number `first`.
     pub(super) fn finish(&mut self, block: &mut Block, first: usize) {
         let stride = self.d.next_multiple_of(LANES);
         let rows = self.acc.chunks_exact(stride).zip(&self.sums).skip(first);

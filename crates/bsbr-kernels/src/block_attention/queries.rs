@@ -17,7 +17,7 @@ pub(super) trait SharedKeys {
     /// Values from number `start` on, same as [`keys`](Self::keys). `[len, D]`
     fn values<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a>;
 
-    /// The most keys that are read at a time.
+    /// The maximum number of keys read at a time.
     fn at_once(&self) -> usize {
         usize::MAX
     }
@@ -146,7 +146,8 @@ impl Attending {
     }
 }
 
-/// Takes the weights of a query, counted over all blocks, relative to a larger score.
+/// Raises the reference of a query's weights to a larger score; the query is numbered across all
+/// blocks.
 fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 {
     for one in blocks {
         if let Some(behind) = query.checked_sub(one.block.rows()) {

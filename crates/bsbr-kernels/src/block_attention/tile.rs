@@ -92,8 +92,7 @@ impl Scores<'_> {
         let mut number = 0;
         while number + SUMS <= d {
             for sum in 0..SUMS {
-                // The last keys reach into what lies behind them.
-                // SAFETY: below d · m + BEHIND.
+                // The last keys extend into the padding. SAFETY: below d · m + BEHIND.
                 let key = unsafe { lanes_unchecked(simd, self.keys, (number + sum) * m + start) };
                 for row in 0..R {
                     // SAFETY: each query has d numbers.

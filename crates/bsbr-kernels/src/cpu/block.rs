@@ -74,7 +74,7 @@ impl Block {
         };
         self.acc.clear();
         self.acc.resize(self.rows * d, 0.0);
-        // The accumulator is free as yet: it holds the rows while they are turned.
+        // The accumulator is still unused, so it buffers the rows while they are transposed.
         let factor = scale * LOG2_E;
         side_by_side(q, self.width, factor, &mut self.acc, &mut self.query);
         self.acc.fill(0.0);
@@ -272,10 +272,10 @@ impl Block {
     }
 }
 
-/// Writes rows side by side, times `scale`, with zeros beyond the last. `[D, width]`
+/// Writes rows transposed, times `scale`, padded with zeros. `[D, width]`
 ///
-/// `copy` `[rows, D]` takes the rows as they are. They may lie far apart, and copying them without
-/// anything between lets the processor wait for many of them at once.
+/// `copy` `[rows, D]` receives the rows unchanged. They may be far apart in memory, and copying
+/// them in one loop lets the processor overlap their cache misses.
 pub(crate) fn side_by_side(
     rows: Mat<'_>,
     width: usize,

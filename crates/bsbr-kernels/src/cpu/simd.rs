@@ -86,11 +86,11 @@ pub(crate) fn is_any<S: Simd>(simd: S, mask: S::m32s) -> bool {
     simd.first_true_m32s(mask) < S::F32_LANES
 }
 
-/// The lanes of a mask, the first as the lowest bit.
+/// The lanes of a mask, with the first as the lowest bit.
 #[inline(always)]
 pub(crate) fn bits<S: Simd>(mask: S::m32s) -> u32 {
     match bytemuck::bytes_of(&mask) {
-        // Instruction sets with registers for masks have a bit a lane, others a number.
+        // Instruction sets with mask registers have a bit per lane, others a number.
         &[lanes] => u32::from(lanes),
         &[low, high] => u32::from(u16::from_ne_bytes([low, high])),
         numbers => {
@@ -102,13 +102,13 @@ pub(crate) fn bits<S: Simd>(mask: S::m32s) -> u32 {
     }
 }
 
-/// A kernel that can do with half a register where a whole one would be half empty.
+/// A kernel that supports half registers, for cases in which a whole one would be half empty.
 pub(crate) trait WithHalves {
-    /// Runs the kernel. `half` has half the lanes, where the instruction set has such registers.
+    /// Runs the kernel. `half` has half the lanes, if the instruction set has such registers.
     fn with_halves<S: Simd, H: Simd>(self, simd: S, half: H);
 }
 
-/// [`dispatch`], with registers of half the size.
+/// [`dispatch`], with registers of half the width.
 #[inline]
 pub(crate) fn dispatch_with_halves<K: WithHalves>(kernel: K) {
     struct Both<K, H>(K, H);

@@ -28,7 +28,7 @@ impl LayerNormOps for Flex {
         update(out, |out| {
             let rows = elements(&x).chunks_exact(columns);
             for (x, out) in rows.zip(out.chunks_exact_mut(columns)) {
-                // Over an infinite deviation, nothing is left of a row but beta.
+                // With an infinite deviation, only beta would remain of a row.
                 if out[0] == elements(&beta)[0] && !has_variance(x) {
                     out.fill(f32::NAN);
                 }
@@ -74,13 +74,13 @@ impl LayerNormOps for Flex {
     }
 }
 
-/// Whether `f32` has room for the squares that the variance of a row is the mean of.
+/// Whether the squares in the variance of a row fit into `f32`.
 #[cold]
 fn has_variance(row: &[f32]) -> bool {
     let row = row.iter().map(|&x| f64::from(x));
     let mean = row.clone().sum::<f64>() / row.len() as f64;
     let squares: f64 = row.map(|x| (x - mean) * (x - mean)).sum();
-    // A sum that is rounded may be infinite a little earlier.
+    // A rounded sum may become infinite slightly earlier.
     squares < 0.999 * f64::from(f32::MAX)
 }
 

@@ -49,9 +49,9 @@ impl LayerNormOps for burn::backend::NdArray {}
 #[cfg(feature = "remote")]
 impl LayerNormOps for burn::backend::Remote {}
 
-/// `(x - mean) / √(variance + epsilon) · gamma + beta`, with the mean and the
-/// (biased) variance over the last axis. Where the variance is beyond `f32`, the row is NaN: nothing
-/// but `beta` would be left of it, which looks like any other.
+/// `(x - mean) / √(variance + epsilon) · gamma + beta`, with the mean and the (biased) variance
+/// over the last axis. If the variance exceeds `f32`, the row is NaN: otherwise only `beta` would
+/// remain, which looks like a valid row.
 ///
 /// `x` is [.., C], `gamma` and `beta` are `[C]`, the output is [.., C]. On the
 /// Flex backend with `f32` elements, each direction is one pass (the forward
@@ -96,7 +96,7 @@ pub fn layer_norm_plain<const R: usize>(
     let [gamma, beta] = [gamma, beta].map(single_plain);
     let centred = x.clone() - x.mean_dim(R - 1);
     let variance = (centred.clone() * centred.clone()).mean_dim(R - 1);
-    // 0, or NaN where the variance is infinite.
+    // 0, or NaN if the variance is infinite.
     let poison = variance.clone() * 0.0;
     let normal = centred / (variance + epsilon).sqrt();
     let out: Tensor<R> = normal * gamma.unsqueeze() + beta.unsqueeze() + poison;

@@ -20,7 +20,7 @@ pub(super) fn forward<B: Backend>(
     let last = x.shape().num_dims() - 1;
     let centred = B::float_sub(x.clone(), B::float_mean_dim(x.clone(), last));
     let variance = B::float_mean_dim(B::float_mul(centred.clone(), centred), last);
-    // 0, or NaN where the variance is infinite, which else would leave beta alone.
+    // 0, or NaN if the variance is infinite; otherwise only beta would remain.
     let poison = B::float_mul_scalar(variance, 0.0.into());
     let out = B::layer_norm(x, gamma, Some(beta), epsilon);
     back::<B>(B::float_add(out, poison), dtype)

@@ -66,8 +66,8 @@ pub(super) struct Tuning<'a> {
 }
 
 impl<'a> Tuning<'a> {
-    /// The training of what the lab's model was made into; `name` begins the folder's name, and
-    /// `version` and `start` say how the model was made that it starts from.
+    /// The training of a model derived from the lab's; `name` is the prefix of the folder's
+    /// name, and `version` and `start` describe how the initial model was made.
     pub fn new(
         config: FinetuneConfig,
         (name, version, start): (&str, u32, &impl Serialize),

@@ -26,12 +26,13 @@ pub struct FinetuneConfig {
     pub batch_size: usize,
     /// Forward passes per step; the loss is the mean over all of their targets.
     pub grad_accumulation: usize,
-    /// Whether whole windows have random offsets in the position table, so that all of it is trained.
+    /// Whether whole windows have random offsets in the position table, so that all of it is
+    /// trained.
     pub random_offsets: bool,
-    /// Number of pieces, of random lengths, that each window is cut into. The first begins at
-    /// position 0, and each other one lies a random number of positions after the one before it. So
-    /// short windows train the whole table, and attention over all of its distances (positional
-    /// skip-wise training). 1 leaves windows whole; it is not hashed, like f32 for `precision`.
+    /// Number of pieces, of random lengths, into which each window is divided. The first starts at
+    /// position 0, and each other one a random number of positions after the previous one. So short
+    /// windows train the whole table, and attention over all of its distances (positional skip-wise
+    /// training). 1 leaves windows whole; it is not hashed, like f32 for `precision`.
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub position_chunks: usize,
     /// The run ends after this many epochs without a lower validation loss; 0 for never.

@@ -72,8 +72,8 @@ pub(crate) fn check(
     }
     match original {
         Some(original) => {
-            // One whose windows have gaps may learn from the model that it was extended from, which
-            // then reads windows without them.
+            // A run with gaps in its windows may learn from the model that it was extended from,
+            // which then reads windows without gaps.
             let needed = match config.position_chunks {
                 0 | 1 => usize::MAX,
                 _ => data.window_size(),
@@ -84,8 +84,8 @@ pub(crate) fn check(
     }
 }
 
-/// Checks that a model can learn from an original: they must have equal numbers of layers, inputs and
-/// outputs of equal size, and the same of the first `positions` positions.
+/// Checks that a model can learn from an original: they must have equal numbers of layers, inputs
+/// and outputs of equal size, and equal outputs for the first `positions` positions.
 fn same_sizes(
     original: &Gpt2Config,
     model: &Gpt2Config,

@@ -284,7 +284,7 @@ impl Work for Finetuning<'_> {
                 (_, true) => Positions::random_offset(seed, step, micro, positions, size),
                 (_, false) => Positions::From(0),
             };
-            // The original may have no positions beyond a window's.
+            // The original may have no positions beyond a window's length.
             let of_original = at.without_skips();
             // Gradients and losses have this factor until they are f32.
             let scale = precision.loss_scale();

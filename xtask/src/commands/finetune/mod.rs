@@ -87,17 +87,17 @@ pub struct Args {
     /// Tokens per window
     #[arg(long, default_value_t = 1024)]
     window: usize,
-    /// Train the model for texts of N tokens, within the memory of --window tokens: its position table
-    /// gets N rows as with `convert --positions`, and each window is cut into --position-chunks pieces
-    /// that are placed anywhere in it, in their order. A second run with `--arm kept --window N`
+    /// Train the model for texts of N tokens with the memory of --window tokens: its position table
+    /// gets N rows as with `convert --positions`, and each window is divided into --position-chunks
+    /// pieces that are placed anywhere in it, in order. A second run with `--arm kept --window N`
     /// trains on a few long windows
     #[arg(long, value_name = "N")]
     positions: Option<usize>,
-    /// Initial embeddings of positions beyond the trained ones, as `convert --position-extension`
-    /// [default: repeat with half of the table]
+    /// Initial embeddings of positions beyond the trained ones, as in
+    /// `convert --position-extension` [default: repeat with half of the table]
     #[arg(long, value_name = "FORM", requires = "positions")]
     position_extension: Option<PositionExtension>,
-    /// Number of pieces of a window with separate places
+    /// Number of separately placed pieces of a window
     #[arg(
         long,
         value_name = "COUNT",
@@ -412,7 +412,7 @@ pub fn run(args: Args) -> Result<()> {
     let original = loaded.model.clone();
     let start = start(loaded.model, &args.arm, &folder)?;
     let start = match args.longer() {
-        // Where it has them already, it is trained for them.
+        // An existing longer table is trained.
         Some(longer) if longer.positions != start.config().n_positions => {
             positions::extended(start, &folder, &longer)?
         }

@@ -40,12 +40,12 @@ pub struct Args {
 }
 
 impl Args {
-    /// Whose summaries are compared with whose.
+    /// The two authors of summaries.
     fn pair(&self) -> [Option<&str>; 2] {
         [self.a.as_deref(), self.b.as_deref()]
     }
 
-    /// Where the page is.
+    /// The address of the page.
     fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }

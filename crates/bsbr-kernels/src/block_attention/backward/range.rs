@@ -236,7 +236,7 @@ impl Part {
         );
         let (tokens, others) = (step.tokens.len(), step.shared.len());
         let of_tokens = head.k.rows(step.tokens.start, tokens);
-        // With gradients, nothing is kept in few bits.
+        // With gradients, nothing is stored in few bits.
         let mut decoded = Vec::new();
         let of_others = head.far.keys(step.shared.start, others, &mut decoded);
         let at = step.tokens.start.saturating_sub(self.first);

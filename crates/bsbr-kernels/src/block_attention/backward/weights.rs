@@ -111,7 +111,7 @@ impl Weights {
         block.next_step();
         block.score(head.k.rows(start, tokens));
         block.hide_later(0, tokens, start as isize - first as isize);
-        // With gradients, nothing is kept in few bits.
+        // With gradients, nothing is stored in few bits.
         let mut decoded = Vec::new();
         block.score(head.far.keys(start_shared, others, &mut decoded));
         block.add_bias(tokens, head.far.bias(start_shared, others));

@@ -13,10 +13,10 @@ use crate::block_attention::tokens::{Members, Unpacked};
 use crate::cpu::block::QUERIES;
 use crate::cpu::matrix::Mat;
 
-/// The fewest tokens by which the near field of a head grows at a time.
+/// The minimum number of tokens by which the near field of a head grows at a time.
 const STEP: usize = 64;
 
-/// Means that are decoded at a time where each is read once. They fit the processor's cache.
+/// Means decoded at a time if each is read once. They fit into the processor's cache.
 const AT_ONCE: usize = 128;
 
 /// One head of one sequence.
@@ -403,7 +403,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Rows of the keys or the values.
+    /// Rows of keys or values.
     fn rows<'a>(
         &'a self,
         of: usize,

@@ -1,5 +1,4 @@
-//! How well a model reads beyond the positions that it was trained with, before and after training for
-//! more of them.
+//! Quality of a model beyond its trained positions, before and after training for more positions.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -23,63 +22,64 @@ use crate::present::words::plural;
 use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// Where questions come from, whatever the other texts are.
+/// The source of questions, whatever the other texts.
 const QUESTIONS: &str = "storybook questions";
 
-/// Work of a token of a text or before a question.
+/// Work per token of a text or before a question.
 const EFFORT: f64 = 1.0;
 
-/// Work of a token of training.
+/// Work per token of training.
 const TRAINING_EFFORT: f64 = 2.4;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// How many times as many positions as the model has.
+    /// The factor by which the number of positions grows.
     pub times: usize,
-    /// Tokens of a training window.
+    /// Tokens per training window.
     pub window: usize,
-    /// Pieces of a window that lie apart in the table.
+    /// Number of pieces of a window, which are placed apart in the table.
     pub position_chunks: usize,
-    /// Windows of an optimiser's step.
+    /// Windows per optimiser step.
     pub rows: usize,
-    /// AdamW's highest learning rate.
+    /// AdamW's maximum learning rate.
     pub learning_rate: f64,
-    /// Where stretches of a text end that perplexity is measured in, in tokens; the last is its length.
+    /// The ends of the sections of a text in which perplexity is measured, in tokens; the last is
+    /// the length of the text.
     pub stretches: Vec<usize>,
-    /// Words between fact and question, at least.
+    /// The minimum number of words between fact and question.
     pub distances: Vec<usize>,
-    /// Answers to choose from, the right one included.
+    /// Number of candidates, including the correct one.
     pub candidates: usize,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// On how many windows models are trained, each number in a run of its own; 0 before training.
+    /// Numbers of training windows, each in its own run; 0 for before training.
     pub windows: Vec<u64>,
-    /// Texts of each domain.
+    /// Texts per domain.
     pub texts_per_domain: u64,
-    /// Questions of each distance.
+    /// Questions per distance.
     pub questions: u64,
-    /// Texts or questions of a unit.
+    /// Texts or questions per unit.
     pub per_unit: u64,
 }
 
-/// The name of an arm that was trained on so many windows.
+/// The name of an arm trained on this number of windows.
 fn named(arm: &str, windows: u64) -> String {
     format!("{arm}@{windows}")
 }
 
-/// A model under the name that records give it, or why it cannot be had.
+/// A model with its name in records, or why it is missing.
 type Named = (String, Result<Gpt2, String>);
 
-/// The models of the arm that was asked for last.
+/// The models of the most recent arm.
 type Kept = RefCell<Option<(String, Rc<[Named]>)>>;
 
 /// The experiment.
@@ -120,8 +120,8 @@ impl Extension {
         }
     }
 
-    /// The arm with more positions, untrained, and with few heads that look far where it has a choice:
-    /// as `cargo xtask convert --positions` makes it.
+    /// The arm with more positions, untrained, and with few far heads if it has a choice, as
+    /// `cargo xtask convert --positions` makes it.
     fn start(&self, arm: &ArmSpec, lab: &Lab) -> Result<Result<Gpt2, String>, ReportError> {
         let model = match lab.model(arm, self.seed()) {
             Ok(model) => model,
@@ -139,7 +139,7 @@ impl Extension {
         Ok(Ok(model))
     }
 
-    /// The arm's models, each under its name. Beyond their longer tables, the second half of these
+    /// The arm's models with their names. Beyond their longer tables, the second half of the table
     /// repeats.
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Rc<[Named]>, ReportError> {
         if let Some((known, models)) = &*self.own.borrow()
@@ -181,7 +181,7 @@ impl Extension {
         Ok(tuned.and_then(|tuned| tuned.model()))
     }
 
-    /// The mean negative log likelihood of a token in each stretch of a text.
+    /// The mean negative log likelihood per token in each section of a text.
     fn text(
         &self,
         model: &Gpt2,
@@ -245,7 +245,7 @@ impl Experiment for Extension {
             for &distance in &settings.distances {
                 add(QUESTIONS, distance, counts.questions);
             }
-            // Whatever comes first waits for the training.
+            // The first measurement waits for the training.
             if let Some(first) = own.first_mut() {
                 first.work += training;
             }

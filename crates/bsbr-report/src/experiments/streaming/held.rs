@@ -9,14 +9,14 @@ use crate::decoding::{Context, Limits, torch_bytes, torch_generate, torch_read, 
 use crate::lab::Lab;
 use crate::torch::Baseline;
 
-/// Tokens after which everything that reading needs is there.
+/// The number of tokens that allocates everything that reading needs.
 const WARM_UP: usize = 16;
 
-/// The row that is being measured, with what it has read.
+/// The current row, with what it has read.
 #[derive(Default)]
 pub struct Held(Option<Row>);
 
-/// A row. Where it could not read so far, or not at all, it says why.
+/// A row, or why it could not read this far.
 struct Row {
     id: String,
     length: usize,
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Held {
 }
 
 impl Held {
-    /// The row `id`, made anew where it is another or has read more.
+    /// The row `id`, made anew if the current one is another or has read more.
     pub(super) fn of(
         &mut self,
         id: &str,
@@ -41,7 +41,7 @@ impl Held {
         let row = match self.0.take() {
             Some(row) if row.id == id && row.length <= length => Row { length, ..row },
             other => {
-                // Two long contexts may not fit beside each other.
+                // Two long contexts may not fit into memory together.
                 drop(other);
                 Row {
                     id: id.to_owned(),
@@ -57,50 +57,50 @@ impl Held {
     }
 }
 
-/// What is measured after a context.
+/// The measurements after a context.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rounds {
-    /// Tokens of the short context and of the one that is measured.
+    /// Lengths of the short context and of the measured one, in tokens.
     pub(super) lengths: [usize; 2],
-    /// How often tokens are generated after each.
+    /// The number of rounds of generation after each.
     pub(super) rounds: u64,
-    /// Tokens that are generated.
+    /// The number of generated tokens.
     pub(super) tokens: usize,
     pub(super) limits: Limits,
 }
 
-/// What was found after a context.
+/// The results after a context.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
-    /// Seconds of reading it, to the first generated token.
+    /// Seconds to read it, up to the first generated token.
     pub(super) first: f64,
-    /// Bytes that are kept of it.
+    /// Size of its cache, in bytes.
     pub(super) cache: f64,
-    /// Mean seconds of a token after the short context and after this one, round by round.
+    /// Mean seconds per token after the short context and after this one, by round.
     pub(super) tokens: Vec<[f64; 2]>,
 }
 
-/// Somebody who reads and generates.
+/// A contestant that reads and generates.
 pub(super) trait Reading {
     /// Reads a context, and generates after it and after the short one.
     fn measure(&mut self, rounds: Rounds) -> Result<Found, String>;
 }
 
-/// A model of ours.
+/// One of our models.
 pub(super) struct Ours {
     model: Gpt2,
     seed: u64,
     piece: usize,
     short: Context,
     long: Context,
-    /// Why it read no further.
+    /// Why it stopped reading.
     stopped: Option<String>,
 }
 
 impl Ours {
     pub(super) fn new(model: Gpt2, seed: u64, piece: usize) -> Self {
         let mut warm = Context::new(&model);
-        // What the model cannot take is said of what is measured.
+        // The reason is reported for each measurement.
         let _ = warm.read(&model, &[0; WARM_UP], piece, Limits::NONE);
         Self {
             short: Context::new(&model),
@@ -114,7 +114,7 @@ impl Ours {
 }
 
 impl Ours {
-    /// Reads the short context and the long one, each as far as it is not read yet.
+    /// Reads the short context and the long one, each from where it stopped.
     fn read(&mut self, [short, length]: [usize; 2], limits: Limits) -> Result<(), String> {
         if let Some(reason) = &self.stopped {
             return Err(reason.clone());
@@ -143,7 +143,7 @@ impl Reading for Ours {
             context.generate(&self.model, rounds.tokens, rounds.limits)
         };
         let round = |round: u64| {
-            // Another goes first in each round.
+            // The order rotates with each round.
             if round.is_multiple_of(2) {
                 let before = time(&self.short)?;
                 return Ok([before, time(&self.long)?]);
@@ -170,12 +170,12 @@ pub(super) struct Torch {
 impl Torch {
     /// # Errors
     ///
-    /// Why there is none, as a table should say it.
+    /// Why there is none, as text for a table.
     pub(super) fn start(lab: &Lab) -> Result<Self, String> {
         let place = Place::new(lab.device_name(), &lab.dtype());
         let config = lab.dense().config().clone();
         let baseline = Baseline::start(lab.python(), &config, &place)?;
-        // What every run needs is loaded by a first one.
+        // A first run loads everything that later runs need.
         torch_read(&baseline, WARM_UP)?;
         Ok(Self { baseline, config })
     }
@@ -183,7 +183,7 @@ impl Torch {
     /// Reads a context, and generates after it in all rounds.
     fn run(&self, length: usize, rounds: Rounds) -> Result<(f64, Vec<f64>), String> {
         let seconds = torch_read(&self.baseline, length)?;
-        // The process has room for so many after those that it read.
+        // The process has room for this many tokens after those it has read.
         let tokens = rounds.tokens.min(GENERATED / rounds.rounds as usize);
         let token = |_| torch_generate(&self.baseline, tokens.max(1), rounds.limits);
         let tokens = (0..rounds.rounds).map(token);
@@ -207,8 +207,8 @@ impl Reading for Torch {
     }
 }
 
-/// How many times as long reading `to` tokens at once takes as reading `from`, by the operations of
-/// layers and attention.
+/// The ratio of the times to read `to` and `from` tokens at once, by the operations of layers and
+/// attention.
 fn longer(config: &Gpt2Config, [from, to]: [usize; 2]) -> f64 {
     let (d, inner) = (config.n_embd as f64, config.inner_size() as f64);
     let of = |tokens: usize| {

@@ -1,4 +1,4 @@
-//! How long a token takes after long contexts, what reading those takes, and what is kept of them.
+//! Time of a token after long contexts, time to read them, and size of the cache.
 
 mod held;
 
@@ -18,47 +18,47 @@ use crate::record::Measurement;
 use crate::spec::Spec;
 use crate::torch::Kind;
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What is measured: the whole model with its cache.
+/// The measured part: the whole model with its cache.
 const MODEL: &str = "model";
 
-/// Work of a token that is read, and of one that is generated.
+/// Work per token read, and per token generated.
 const EFFORT: [f64; 2] = [0.4, 20.0];
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens of context.
+    /// Context lengths, in tokens.
     pub lengths: Vec<usize>,
-    /// Tokens of the short context that a token's time is compared with.
+    /// Length of the short context, with which a token's time is compared.
     pub short: usize,
-    /// Tokens that are read at once.
+    /// Tokens read at once.
     pub piece: usize,
-    /// What else is measured: `torch`.
+    /// Baselines: `torch`.
     pub baselines: Vec<String>,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Rounds after each context, in which tokens are generated after the short one, too.
+    /// Rounds after each context, in which tokens are also generated after the short one.
     pub rounds: u64,
-    /// Tokens that are generated in each.
+    /// Number of tokens generated in each.
     pub tokens: usize,
-    /// Seconds that reading a context may take.
+    /// The time limit of reading a context, in seconds.
     pub reading_seconds: f64,
-    /// Seconds after which no more tokens are generated.
+    /// The time limit of generation, in seconds.
     pub generating_seconds: f64,
 }
 
-/// The experiment, with what the row that is being measured has read.
+/// The experiment, with what the current row has read.
 pub type Streaming = Frame<Settings, Counts, RefCell<Held>>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
@@ -74,7 +74,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl Streaming {
-    /// Somebody who has read nothing yet.
+    /// A contestant that has read nothing.
     fn reader(&self, id: &str, lab: &Lab) -> Result<Box<dyn Reading>, String> {
         let seed = self.spec.method.seed;
         let Some(arm) = self.spec.arm(id) else {
@@ -84,7 +84,7 @@ impl Streaming {
         Ok(Box::new(Ours::new(model, seed, self.settings.piece)))
     }
 
-    /// What a unit finds, or why it finds nothing.
+    /// The results of a unit, or why they are missing.
     fn measure(&self, unit: &Unit, id: &str, lab: &Lab) -> Result<Found, String> {
         let mut held = self.own.borrow_mut();
         let reader = held.of(id, unit.length, || self.reader(id, lab))?;
@@ -110,7 +110,7 @@ impl Experiment for Streaming {
         lengths.sort_unstable();
         lengths.dedup();
         let generated = (2 * self.counts.rounds * self.counts.tokens as u64) as f64;
-        // Row by row, so that each goes on from what it has read.
+        // Row by row, so that each continues from what it has read.
         let rows = self.subjects().into_iter();
         let pairs = rows.flat_map(|row| {
             let before = std::iter::once(0).chain(lengths.clone());

@@ -1,4 +1,4 @@
-//! What rounding the weights of linear layers costs, and what it saves.
+//! Cost and savings of rounding the weights of linear layers.
 
 mod rows;
 
@@ -29,61 +29,61 @@ use crate::spec::{Spec, dense};
 use crate::verdict::Bounds;
 use rows::{Row, rows};
 
-/// Version of the way to measure.
+/// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// What is timed: a forward pass to the logits of the last token.
+/// Timed: a forward pass to the logits of the last token.
 const MODEL: &str = "model";
-/// What is timed: a token after a context, through the cache.
+/// Timed: a token after a context, through the cache.
 const DECODING: &str = "decoding";
-/// Where questions come from, whatever the other texts are.
+/// The source of questions, whatever the other texts.
 const QUESTIONS: &str = "storybook questions";
 
-/// Tokens that are generated in a run.
+/// Number of tokens generated per run.
 const GENERATED: usize = 32;
 
-/// The most that perplexity may grow by in 8 bits.
+/// The maximum growth of perplexity in 8 bits.
 const LIMIT: f64 = 1.01;
 
-/// What `--quick` leaves alone.
+/// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What linear layers multiply: `f32`, which is weights as they are, `bf16` and `int8`.
+    /// Types of weights: `f32` for stored weights, `bf16` and `int8`.
     pub weights: Vec<String>,
-    /// Tokens of the passes that are timed.
+    /// Tokens of the timed passes.
     pub lengths: Vec<usize>,
-    /// Tokens of the context that tokens are generated after.
+    /// Tokens of context for generation.
     pub context: usize,
-    /// Tokens of a text.
+    /// Tokens per text.
     pub length: usize,
-    /// Words between fact and question, at least.
+    /// The minimum number of words between fact and question.
     pub distance: usize,
-    /// Answers to choose from, the right one included.
+    /// Number of candidates, including the correct one.
     pub candidates: usize,
-    /// What stands in for positions that the model does not have.
+    /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
 }
 
-/// What `--quick` scales.
+/// Counts that `--quick` reduces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Timed runs of each row.
+    /// Timed runs per row.
     pub runs: u64,
-    /// Texts in all; they take turns between the domains.
+    /// Total number of texts, from the domains in turn.
     pub texts: u64,
     /// Questions.
     pub questions: u64,
-    /// Texts or questions of a unit.
+    /// Texts or questions per unit.
     pub per_unit: u64,
 }
 
-/// A row's model, or why there is none.
+/// A row's model, or why it is missing.
 type Model = Result<Gpt2, String>;
 
-/// The experiment, and the models of its rows once they are there.
+/// The experiment, and the models of its rows once they are made.
 pub type WeightTypes = Frame<Settings, Counts, RefCell<Option<Rc<[Model]>>>>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
@@ -108,7 +108,7 @@ impl WeightTypes {
         rows(self.arms(), &self.settings.weights).unwrap_or_default()
     }
 
-    /// Each row's model, made when it is first asked for. Arms share what is packed.
+    /// Each row's model, made on first request. Arms share packed weights.
     fn models(&self, lab: &Lab) -> Rc<[Model]> {
         if let Some(known) = &*self.own.borrow() {
             return known.clone();
@@ -128,7 +128,7 @@ impl WeightTypes {
                 Some(shared) => model.with_packed_weights_of(shared),
                 None => model,
             };
-            // Only what is not shared is packed.
+            // Only weights that are not shared are packed.
             let model = model.with_packed_weights(products);
             let model = model.map_err(|error| error.to_string())?;
             packed.push(model.clone());
@@ -139,7 +139,7 @@ impl WeightTypes {
         models
     }
 
-    /// What is timed in a unit, round by round.
+    /// The timings of a unit, by round.
     fn timed(&self, unit: &Unit, lab: &Lab) -> Vec<Measurement> {
         let ids = random(self.seed(), 0, lab.dense().config().vocab_size, unit.length);
         let models = self.models(lab);
@@ -182,7 +182,7 @@ impl WeightTypes {
         all
     }
 
-    /// Every row on one text, beside the dense model with its weights as they are.
+    /// Every row on one text, compared with the dense model with stored weights.
     fn text(&self, unit: &Unit, index: u64, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let ids = lab
             .corpus()
@@ -238,7 +238,7 @@ impl WeightTypes {
         Ok(all)
     }
 
-    /// An empty measurement of each row.
+    /// An empty measurement per row.
     fn empty_rows(&self, unit: &Unit, index: u64) -> Vec<Measurement> {
         let rows = self.rows().into_iter();
         rows.map(|row| Measurement::new(&row.id, &unit.source, unit.length, index))
@@ -246,7 +246,7 @@ impl WeightTypes {
     }
 }
 
-/// Seconds of a token after a context, the mean of some, each the likeliest.
+/// Mean seconds of a greedily generated token after a context.
 fn decoding_run<'a>(model: Gpt2, ids: Vec<u32>) -> Run<'a> {
     Box::new(move || {
         let (mut cache, logits) = read(&model, &ids, PIECE)?;
@@ -280,7 +280,7 @@ impl Experiment for WeightTypes {
             .iter()
             .map(|&length| timed(MODEL, length, length))
             .collect();
-        // A token alone takes longer than one of many.
+        // A single token takes longer than one of many.
         let tokens = settings.context + 8 * GENERATED;
         units.push(timed(DECODING, settings.context, tokens));
         let texts = in_turns(lab, settings.length, counts.texts, counts.per_unit, rows)?;

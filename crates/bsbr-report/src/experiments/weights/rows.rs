@@ -4,20 +4,20 @@ use bsbr_gpt2::{Gpt2, ProductType};
 
 use crate::spec::ArmSpec;
 
-/// An arm, and what its linear layers multiply.
+/// An arm, and the type of its linear layers' weights.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Row {
-    /// What records call it: the arm alone where weights are as they are.
+    /// Its id in records: that of the arm alone for stored weights.
     pub id: String,
-    /// What tables call it.
+    /// Its name in tables.
     pub label: String,
-    /// The arm's place.
+    /// The arm's index.
     pub arm: usize,
-    /// `None` for weights as they are, in f32.
+    /// `None` for stored weights in f32.
     pub products: Option<ProductType>,
 }
 
-/// The rows of a table, all types of an arm before the next arm; `None` where a type has no such name.
+/// The rows of a table, all types of an arm before the next arm; `None` if a type is unknown.
 pub(super) fn rows(arms: &[ArmSpec], weights: &[String]) -> Option<Vec<Row>> {
     let mut all = Vec::new();
     for (place, arm) in arms.iter().enumerate() {
@@ -43,7 +43,7 @@ pub(super) fn rows(arms: &[ArmSpec], weights: &[String]) -> Option<Vec<Row>> {
     Some(all)
 }
 
-/// Bytes of what linear layers and the output layer multiply.
+/// Size in bytes of the weights of linear layers and of the output layer.
 pub(super) fn bytes(model: &Gpt2) -> usize {
     match model.packed_bytes() {
         0 => {
