@@ -28,9 +28,9 @@ ARMS = {
 }
 # Of the largest logit: sums in another order.
 TOLERANCE = 1e-4
-# Where the exact near field is kept in 8 bits, or anything in 4: a number between two codes may become
+# Where much is kept in few bits, or few heads carry the far field: a number between two codes may become
 # either of them, and predictions of a few positions then differ by more.
-COARSE = {"layers"}
+COARSE = {"layers", "positions"}
 COARSE_SHARE, COARSE_TOLERANCE = 0.1, 1e-2
 NEW_TOKENS = 24
 
