@@ -22,10 +22,15 @@ pub(crate) struct FarTokens {
 }
 
 /// The looked-up tokens of each query, as one key.
+///
+/// The logarithm of their mass would be rounded as coarsely as their scores, so the highest
+/// score and the mass relative to it are separate.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenSum {
-    /// ln Σ exp(σ q·k). `[B, H, c, n, 1]`
-    pub log_mass: Tensor<5>,
+    /// m: the highest σ q·k. `[B, H, c, n, 1]`
+    pub highest: Tensor<5>,
+    /// Σ exp(σ q·k − m). `[B, H, c, n, 1]`
+    pub mass: Tensor<5>,
     /// Their softmax-weighted mean value. `[B, H, c, n, D]`
     pub mean_value: Tensor<5>,
 }
@@ -119,10 +124,10 @@ impl FarTokens {
         let values = masses
             .matmul(self.values.clone().cast(DType::F32))
             .sum_dim(2);
+        let per_query = |x: Tensor<5>| x.reshape([b, h, c, n, 1]).cast(dtype);
         let tokens = TokenSum {
-            log_mass: (mass.clone().log() + highest)
-                .reshape([b, h, c, n, 1])
-                .cast(dtype),
+            highest: per_query(highest),
+            mass: per_query(mass.clone()),
             mean_value: (values / mass).reshape([b, h, c, n, d]).cast(dtype),
         };
 

@@ -10,7 +10,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::dense;
-use crate::exact::FarTokens;
+use crate::exact::{FarTokens, TokenSum};
 use crate::geometry::HIDDEN;
 
 /// With fewer queries than this, copying the keys costs more than the kernel saves.
@@ -157,24 +157,44 @@ pub(crate) fn plain(
         }
     };
 
-    // All looked-up tokens of a query form one key: the log of their mass is its
-    // logit, their mean its value.
     let wide = of_shared.dims()[4];
-    let mut logits = vec![of_shared, of_window];
-    logits.extend(tokens.as_ref().map(|t| t.log_mass.clone()));
-    let weights = softmax(Tensor::cat(logits, 4), 4);
+    let logits = Tensor::cat(vec![of_shared, of_window], 4);
+    let (weights, looked_up) = match tokens {
+        None => (softmax(logits, 4), None),
+        Some(tokens) => {
+            let (weights, weight) = softmax_beside(logits, &tokens);
+            (weights, Some(weight * tokens.mean_value))
+        }
+    };
 
     let on_shared = weights.clone().narrow(4, 0, wide);
     let mut output = by_all(on_shared.clone(), shared.values.clone())
-        + weights.clone().narrow(4, wide, near).matmul(window.values);
-    if let Some(tokens) = tokens {
-        output = output + weights.narrow(4, wide + near, 1) * tokens.mean_value;
+        + weights.narrow(4, wide, near).matmul(window.values);
+    if let Some(looked_up) = looked_up {
+        output = output + looked_up;
     }
     let flags = cluster_flags(shared.sinks, wide, &shared.values);
     Attended {
         output,
         cluster_mass: (wide > shared.sinks).then(|| by_all(on_shared, flags)),
     }
+}
+
+/// One softmax over logits and looked-up tokens: the weights of the logits, and the weight of all
+/// tokens together.
+///
+/// # Shapes
+///
+/// - logits, weights: `[B, H, c, n, K]`
+/// - weight: `[B, H, c, n, 1]`
+fn softmax_beside(logits: Tensor<5>, tokens: &TokenSum) -> (Tensor<5>, Tensor<5>) {
+    // A constant shift changes no weight, so it needs no gradient.
+    let of_logits = logits.clone().detach().max_dim(4);
+    let highest = of_logits.max_pair(tokens.highest.clone().detach());
+    let masses = (logits - highest.clone()).exp();
+    let mass = tokens.mass.clone() * (tokens.highest.clone() - highest).exp();
+    let total = masses.clone().sum_dim(4) + mass.clone();
+    (masses / total.clone(), mass / total)
 }
 
 /// Mask of the last `n` tokens over `seen` keys that end with their own: `None` for

@@ -123,16 +123,6 @@ fn all_clusters_looked_up_are_dense_where_all_scores_are_alike() {
     let mut input = input(SIZES, 12, &device);
     input.query = input.query.ones_like() * 1e4;
     input.key = input.query.clone();
-    // Composed of smaller operations, tokens that are looked up are one key: its score, the
-    // logarithm of their mass, is a whole unit in the last place above theirs, or is theirs.
-    let settings = bsbr_kernels::BlockAttention {
-        clusters: 2,
-        exact_clusters: 1000,
-        ..bsbr_kernels::BlockAttention::default()
-    };
-    if !bsbr_kernels::fuses_block_attention(&input.query, &settings) {
-        return;
-    }
     let dense = arm(&ArmConfig::DENSE, SIZES, &device).forward(input.clone());
     let config = ArmConfig::Moments(MomentsConfig {
         exact_clusters: 1000,
