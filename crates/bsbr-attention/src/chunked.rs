@@ -7,9 +7,10 @@ use burn::tensor::{Tensor, s};
 
 use crate::dense;
 use crate::exact::FarTokens;
-use crate::geometry::{Grid, later_clusters, next_group};
 use crate::joint::{self, Attended, Shared, Window};
+use crate::masks::{later_clusters, next_group};
 use crate::rows::Rows;
+use bsbr_kernels::Grid;
 
 /// Far field of a whole sequence: the keys beyond sinks and near field.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use bsbr_kernels::KvBits;
 
 use crate::config::{ArmConfig, HeadLevel, MomentsConfig};
-use crate::geometry::Grid;
+use bsbr_kernels::Grid;
 
 /// Passes over a chunk's keys for each of the splits that make its clusters.
 const PASSES_PER_SPLIT: f64 = 4.0;
@@ -284,7 +284,7 @@ mod tests {
                     near_chunks,
                     sink_tokens,
                 });
-                let grid = crate::geometry::Grid {
+                let grid = bsbr_kernels::Grid {
                     chunk_size,
                     near_chunks,
                     sinks: sink_tokens,

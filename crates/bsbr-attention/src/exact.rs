@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 use crate::cache::bytes_of;
 use crate::clusters::Assignment;
 use crate::config::MomentsConfig;
-use crate::geometry::{HIDDEN, VISIBLE};
+use crate::masks::{HIDDEN, VISIBLE};
 
 /// Tokens of far chunks, for lookups.
 #[derive(Debug, Clone)]

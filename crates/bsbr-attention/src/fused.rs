@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 
 use crate::compression::CompressionBases;
 use crate::config::MomentsConfig;
-use crate::geometry::Grid;
+use bsbr_kernels::Grid;
 
 /// Whether the kernel supports such tensors, and the sequence is long enough to differ
 /// from dense attention. Without `config`, for only sinks and near field.
@@ -62,9 +62,7 @@ impl MomentsConfig {
 /// Only sinks and near field.
 pub(crate) fn near(grid: &Grid) -> BlockAttention {
     BlockAttention {
-        sinks: grid.sinks,
-        chunk_size: grid.chunk_size,
-        near_chunks: grid.near_chunks,
+        grid: *grid,
         ..BlockAttention::default()
     }
 }

@@ -11,7 +11,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::dense;
 use crate::exact::{FarTokens, TokenSum};
-use crate::geometry::HIDDEN;
+use crate::masks::HIDDEN;
 
 /// With fewer queries than this, copying the keys costs more than the kernel saves.
 pub(crate) const FUSED_FROM: usize = 16;

@@ -4,7 +4,6 @@
 pub mod clusters;
 pub mod config;
 pub mod error;
-pub mod geometry;
 pub mod reference;
 pub mod summary;
 
@@ -21,6 +20,7 @@ mod fused;
 mod grammar;
 mod joint;
 mod local;
+mod masks;
 mod moments;
 mod padding;
 mod published;
@@ -30,6 +30,7 @@ mod tuning;
 mod weights;
 
 /// Burn, in the version of this crate's tensors and devices.
+pub use bsbr_kernels::Grid;
 pub use burn;
 
 pub use attention::{Attention, AttentionInput, HeadShape};

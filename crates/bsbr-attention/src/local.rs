@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use crate::chunked::Chunked;
 use crate::config::LocalConfig;
 use crate::fused;
-use crate::geometry::Grid;
+use bsbr_kernels::Grid;
 
 impl LocalConfig {
     /// The sinks and the chunk grid.

@@ -14,7 +14,9 @@ use crate::compression::{CompressionBases, read_state};
 use crate::config::{HeadLevel, MomentsConfig};
 use crate::exact::FarTokens;
 use crate::fused;
-use crate::geometry::{Grid, HIDDEN};
+use bsbr_kernels::Grid;
+
+use crate::masks::HIDDEN;
 use crate::routing;
 use crate::summary::{StateForm, Summary};
 use crate::tuning::Own;

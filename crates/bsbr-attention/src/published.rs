@@ -14,8 +14,8 @@ use crate::attention::HeadShape;
 use crate::chunked::Chunked;
 use crate::compression::{CompressionBases, outer_sums, read_state};
 use crate::config::PublishedConfig;
-use crate::geometry::Grid;
 use crate::routing;
+use bsbr_kernels::Grid;
 
 /// Projections that route between chunks: in the published arm, and in the moments arm with
 /// learned parameters.

@@ -3,7 +3,7 @@
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::geometry::HIDDEN;
+use crate::masks::HIDDEN;
 
 /// w for several receiving chunks, where receiver i sees summaries `0..=i`.
 ///

@@ -5,8 +5,10 @@ use std::ops::Range;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::chunked::FarField;
-use crate::geometry::{Grid, HIDDEN};
+use bsbr_kernels::Grid;
+
 use crate::joint;
+use crate::masks::HIDDEN;
 
 /// Keys and values of all tokens, then, with a far field, those of all clusters and
 /// one hidden key.

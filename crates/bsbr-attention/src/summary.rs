@@ -114,7 +114,7 @@ impl Summary {
         ((self.keys.clone() * counts).sum_dim(3) / total).squeeze_dim(3)
     }
 
-    /// ln m_g, or [`HIDDEN`](crate::geometry::HIDDEN) for empty clusters, which hides them.
+    /// ln m_g, or [`HIDDEN`](crate::masks::HIDDEN) for empty clusters, which hides them.
     ///
     /// # Shapes
     ///
@@ -125,7 +125,7 @@ impl Summary {
             .clone()
             .clamp_min(1.0)
             .log()
-            .mask_fill(empty, crate::geometry::HIDDEN)
+            .mask_fill(empty, crate::masks::HIDDEN)
     }
 
     /// Appends the summaries of `later` chunks.

@@ -8,7 +8,9 @@ use crate::attention::{Attention, AttentionInput};
 use crate::clusters::Assignment;
 use crate::config::{ArmConfig, MomentsConfig};
 use crate::exact::best_of;
-use crate::geometry::{Grid, HIDDEN};
+use bsbr_kernels::Grid;
+
+use crate::masks::HIDDEN;
 use crate::padding::Padding;
 use crate::routing;
 use crate::summary::{StateForm, Summary};

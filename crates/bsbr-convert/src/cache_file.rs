@@ -106,9 +106,9 @@ impl CacheOwner {
         weights.hash.update(config.n_positions.to_le_bytes());
         Self {
             name: name.to_owned(),
-            weights: hex(&weights.hash.finalize()),
+            weights: format!("{:x}", weights.hash.finalize()),
             arms: serde_json::to_string(&arms).unwrap_or_default(),
-            tokenizer: hex(&Sha256::digest(tokenizer)),
+            tokenizer: format!("{:x}", Sha256::digest(tokenizer)),
         }
     }
 }
@@ -320,7 +320,7 @@ fn checksum<'a>(lists: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     }
-    hex(&hash.finalize())
+    format!("{:x}", hash.finalize())
 }
 
 /// The hash of a model's parameters.
@@ -350,10 +350,6 @@ impl ModuleVisitor for Hashing {
         self.hash.update(header);
         self.hash.update(data.as_bytes());
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CacheFileError {

@@ -12,6 +12,7 @@ mod cross_entropy;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
 mod gelu;
+mod grid;
 mod half;
 mod layer_norm;
 mod linear_cross_entropy;
@@ -37,6 +38,7 @@ pub use clusters::split_into_clusters;
 pub use collectives::has_collectives;
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, cross_entropy_plain};
 pub use gelu::{GeluOps, gelu_new, gelu_new_plain};
+pub use grid::Grid;
 pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};
 pub use linear_cross_entropy::{
     LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_plain,

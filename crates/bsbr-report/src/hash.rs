@@ -1,6 +1,5 @@
 //! The hashes in a record: of specifications, models and texts.
 
-use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use crate::error::ReportError;
 
 /// SHA-256 in hexadecimal.
 pub fn of_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// SHA-256 of files in sequence, each with its name; missing files are skipped.
@@ -41,13 +40,5 @@ pub fn of_files<P: AsRef<Path>>(paths: &[P]) -> Result<String, ReportError> {
             hasher.update(&buffer[..read]);
         }
     }
-    Ok(hex(&hasher.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(format!("{:x}", hasher.finalize()))
 }

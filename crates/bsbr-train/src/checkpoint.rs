@@ -67,7 +67,7 @@ pub fn run_hash(config: &impl Serialize, rest: &[&[u8]]) -> Result<String, Train
     for part in rest {
         hash.update(part);
     }
-    Ok(hex(hash))
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// What determines a run; it does not resume from a checkpoint of another.
@@ -112,14 +112,7 @@ pub(crate) fn weights_hash(model: &Gpt2) -> String {
         hash.update(name);
         hash.update(data.as_bytes());
     });
-    hex(hash)
-}
-
-pub(crate) fn hex(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    format!("{:x}", hash.finalize())
 }
 
 /// Writes the checkpoint of `state` into `folder` and removes all but the last two.
@@ -324,7 +317,7 @@ fn checksum<'a>(
         add(name.as_bytes());
         add(bytes);
     }
-    hex(hash)
+    format!("{:x}", hash.finalize())
 }
 
 /// The additional bytes that the checkpoints of a run may need in `folder`: two, and a third while

@@ -9,11 +9,11 @@ use crate::compression::read_state;
 use crate::config::MomentsConfig;
 use crate::dense;
 use crate::exact::FarTokens;
-use crate::geometry::Grid;
 use crate::joint::{self, Attended, FUSED_FROM, Shared, Window};
 use crate::routing;
 use crate::summary::Summary;
 use crate::tuning::Own;
+use bsbr_kernels::Grid;
 
 /// Cache of the local arm (without `moments`) and of the moments arm.
 #[derive(Debug, Clone)]

@@ -109,9 +109,11 @@ fn gradients_equal_those_of_the_reference() {
 /// Whether block attention is one kernel in both directions.
 fn is_fused(query: &Tensor<4>) -> bool {
     let settings = bsbr_kernels::BlockAttention {
-        sinks: 0,
-        chunk_size: 1,
-        near_chunks: 0,
+        grid: bsbr_kernels::Grid {
+            sinks: 0,
+            chunk_size: 1,
+            near_chunks: 0,
+        },
         clusters: 1,
         exact_clusters: 0,
         ..bsbr_kernels::BlockAttention::default()

@@ -365,18 +365,14 @@ pub fn weights() -> Vec<u8> {
 }
 
 pub fn sha256(content: &[u8]) -> String {
-    hex(&Sha256::digest(content))
+    format!("{:x}", Sha256::digest(content))
 }
 
 pub fn git_sha1(content: &[u8]) -> String {
     let mut hash = Sha1::new();
     hash.update(format!("blob {}\0", content.len()));
     hash.update(content);
-    hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", hash.finalize())
 }
 
 /// All files below a folder, sorted, links not followed.

@@ -102,9 +102,7 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
                 kernels::block_attention_plain,
             );
             let settings = kernels::BlockAttention {
-                sinks: 4,
-                chunk_size: 128,
-                near_chunks: 1,
+                grid: kernels::Grid::default(),
                 clusters: 8,
                 exact_clusters: 0,
                 kv_bits: kernels::KvBits::ThirtyTwo,

@@ -70,7 +70,10 @@ impl Far {
         [k, v]: [Mat<'_>; 2],
         d: usize,
     ) -> Self {
-        let (sinks, size) = (settings.sinks.min(k.height()), settings.chunk_size);
+        let (sinks, size) = (
+            settings.grid.sinks.min(k.height()),
+            settings.grid.chunk_size,
+        );
         let chunks = if settings.clusters == 0 { 0 } else { chunks };
         let clusters = chunks * settings.clusters;
         let rank = if chunks == 0 { 0 } else { state.rank(d) };

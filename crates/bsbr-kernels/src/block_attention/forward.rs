@@ -36,7 +36,7 @@ pub(super) fn forward(
             let [q, k, v] = [q, k, v].map(|x| x.head(batch, head));
             let state = states[head];
             let settings = settings.of_head(head);
-            let far = Far::new(&settings, state, settings.far_chunks(n), [k, v], d);
+            let far = Far::new(&settings, state, settings.grid.far_chunks(n), [k, v], d);
             let one = Head {
                 q,
                 k,

@@ -383,13 +383,13 @@ fn check(
         );
     }
     let BlockAttention {
-        chunk_size,
+        grid,
         clusters,
         exact_clusters,
         ..
     } = *settings;
     assert!(
-        chunk_size > 0
+        grid.chunk_size > 0
             && (clusters.is_power_of_two() || clusters == 0)
             && (clusters > 0 || exact_clusters == 0),
         "block_attention: {settings:?} do not fit together"

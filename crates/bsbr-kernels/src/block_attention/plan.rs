@@ -13,30 +13,29 @@ const KEYS: usize = 384;
 impl BlockAttention {
     /// Chunks of queries. The sinks belong to the first chunk, which sees the same keys.
     pub(super) fn query_chunks(&self, tokens: usize) -> usize {
-        let chunks = tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size);
-        chunks.max(1)
+        self.grid.chunks(tokens).max(1)
     }
 
     /// The queries of a chunk.
     pub(super) fn queries(&self, chunk: usize, tokens: usize) -> Range<usize> {
         let first = match chunk {
             0 => 0,
-            chunk => self.start_of(chunk),
+            chunk => self.grid.start_of(chunk),
         };
-        first..self.start_of(chunk + 1).min(tokens)
+        first..self.grid.start_of(chunk + 1).min(tokens)
     }
 
     /// The keys that the queries of a chunk see.
     pub(super) fn seen(&self, chunk: usize) -> Seen {
-        if chunk <= self.near_chunks {
+        if chunk <= self.grid.near_chunks {
             return Seen::default();
         }
-        let far = self.far_of(chunk);
+        let far = self.grid.far_of(chunk);
         Seen {
-            near: self.start_of(far),
+            near: self.grid.start_of(far),
             far,
-            sinks: self.sinks,
-            keys: self.sinks + far * self.clusters,
+            sinks: self.grid.sinks,
+            keys: self.grid.sinks + far * self.clusters,
         }
     }
 }

@@ -73,9 +73,9 @@ fn in_own_type<B: Backend>(
     }
     let q = B::float_mul_scalar(q, scale.into());
     let of_tokens = B::float_matmul(q.clone(), B::float_swap_dims(k.clone(), 2, 3));
-    let chunks = settings.far_chunks(n);
+    let chunks = settings.grid.far_chunks(n);
     if chunks == 0 || settings.clusters == 0 {
-        let seen = |_: usize, query: usize, key: usize| sees(&settings, query, key);
+        let seen = |_: usize, query: usize, key: usize| settings.grid.attends(query, key);
         let mask = mask::<B>([1, n, n], seen, &of_tokens);
         let (weights, lse) = softmax::<B>(B::float_add(of_tokens, mask));
         return (B::float_matmul(weights, v), per_query(lse));
@@ -105,12 +105,12 @@ fn in_own_type<B: Backend>(
     );
     let looked_up =
         |head: usize, query: usize, cluster: usize| chosen[(head * n + query) * width + cluster];
-    let seen = |_: usize, query: usize, key: usize| sees(&settings, query, key);
+    let seen = |_: usize, query: usize, key: usize| settings.grid.attends(query, key);
     let of_tokens = B::float_add(of_tokens.clone(), mask::<B>([1, n, n], seen, &of_tokens));
     // The tokens of far chunks again, rounded as stored.
-    let kept = chunks * settings.chunk_size;
+    let kept = chunks * settings.grid.chunk_size;
     let [kept_keys, kept_values] = [&k, &v].map(|x| {
-        let far = narrow::<B>(x.clone(), 2, settings.sinks, kept);
+        let far = narrow::<B>(x.clone(), 2, settings.grid.sinks, kept);
         rounded::<B>(far, settings.kv_bits)
     });
     let of_kept = B::float_matmul(q.clone(), B::float_swap_dims(kept_keys, 2, 3));
@@ -186,9 +186,9 @@ impl<B: Backend> Far<B> {
     fn new([k, v]: [&FloatTensor<B>; 2], settings: &BlockAttention, chunks: usize) -> Self {
         let shape = k.shape();
         let [b, h, d] = [shape[0], shape[1], shape[3]];
-        let (s, g) = (settings.chunk_size, settings.clusters);
+        let (s, g) = (settings.grid.chunk_size, settings.clusters);
         let tokens = [k, v].map(|x| {
-            let far = narrow::<B>(x.clone(), 2, settings.sinks, chunks * s);
+            let far = narrow::<B>(x.clone(), 2, settings.grid.sinks, chunks * s);
             B::float_reshape(far, Shape::from([b, h, chunks, s, d]))
         });
         let ids = split_into_clusters(&host::<B>(tokens[0].clone()), [s, d], g);
@@ -222,7 +222,7 @@ impl<B: Backend> Far<B> {
 
     /// Cluster of a far token, both as indices from the first far chunk.
     fn cluster_of(&self, settings: &BlockAttention, head: usize, token: usize) -> usize {
-        let s = settings.chunk_size;
+        let s = settings.grid.chunk_size;
         let id = self.ids[head * self.chunks * s + token];
         token / s * settings.clusters + id as usize
     }
@@ -242,7 +242,7 @@ impl<B: Backend> Far<B> {
             self.means[0].clone(),
         );
         let centred = B::float_swap_dims(B::float_sub(keys.clone(), means), 3, 4);
-        let share = 1.0 / settings.chunk_size as f64;
+        let share = 1.0 / settings.grid.chunk_size as f64;
         let whole = B::float_mul_scalar(B::float_matmul(centred, values), share.into());
         let whole = match states {
             BlockStatesPrimitive::Off => return None,
@@ -280,21 +280,15 @@ impl<B: Backend> Far<B> {
 
     /// The last token before the chunk of `token`.
     fn receiver(&self, settings: &BlockAttention, token: usize) -> Option<usize> {
-        let chunk = token.checked_sub(settings.sinks)? / settings.chunk_size;
-        settings.start_of(chunk).checked_sub(1)
+        let chunk = settings.grid.chunk_of(token)?;
+        settings.grid.start_of(chunk).checked_sub(1)
     }
 }
 
 /// The number of far chunks of a token.
 fn far_of_token(settings: &BlockAttention, token: usize) -> usize {
-    let chunk = token.saturating_sub(settings.sinks) / settings.chunk_size;
-    settings.far_of(chunk)
-}
-
-/// Whether a query sees a token without lookups.
-fn sees(settings: &BlockAttention, query: usize, key: usize) -> bool {
-    let near = settings.start_of(far_of_token(settings, query));
-    key <= query && (key < settings.sinks || key >= near)
+    let chunk = settings.grid.chunk_of(token).unwrap_or(0);
+    settings.grid.far_of(chunk)
 }
 
 /// The clusters that each row of scores looks up: the `best` highest; ties go to the first, and

@@ -2,20 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::grid::Grid;
+
 /// The keys that a query of [`block_attention`](super::block_attention) sees.
 ///
-/// All queries see the first `sinks` tokens. The tokens after them are divided into chunks of
-/// `chunk_size`. A query sees the tokens of its own chunk up to itself, and all tokens of the
-/// `near_chunks` chunks before it. It sees every earlier chunk, its *far field*, as `clusters`
-/// clusters.
+/// A query sees the tokens of its near field, and every chunk of its *far field* as `clusters`
+/// clusters. The [`Grid`] defines both fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockAttention {
-    /// First tokens, which all queries see.
-    pub sinks: usize,
-    /// S, tokens per chunk, at least 1.
-    pub chunk_size: usize,
-    /// P, earlier chunks that are seen exactly.
-    pub near_chunks: usize,
+    /// Sinks and chunks; a chunk has at least one token.
+    pub grid: Grid,
     /// G, clusters per far chunk, a power of two; 0 for no far field.
     pub clusters: usize,
     /// t, clusters that a query replaces by their tokens; 0 for none.
@@ -27,12 +23,10 @@ pub struct BlockAttention {
 }
 
 impl Default for BlockAttention {
-    /// Chunks of 128 tokens with one near chunk, 4 sinks and no far field.
+    /// The default [`Grid`] and no far field.
     fn default() -> Self {
         Self {
-            sinks: 4,
-            chunk_size: 128,
-            near_chunks: 1,
+            grid: Grid::default(),
             clusters: 0,
             exact_clusters: 0,
             kv_bits: KvBits::default(),
@@ -55,22 +49,6 @@ impl BlockAttention {
             levels: HeadLevels::default(),
             ..*self
         }
-    }
-
-    /// Number of chunks that are far from the last of `tokens` tokens.
-    pub(super) fn far_chunks(&self, tokens: usize) -> usize {
-        let chunks = tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size);
-        self.far_of(chunks.saturating_sub(1))
-    }
-
-    /// Number of chunks that are far from chunk `chunk`.
-    pub(super) fn far_of(&self, chunk: usize) -> usize {
-        chunk.saturating_sub(self.near_chunks)
-    }
-
-    /// First token of chunk `chunk`.
-    pub(super) fn start_of(&self, chunk: usize) -> usize {
-        self.sinks + chunk * self.chunk_size
     }
 }
 

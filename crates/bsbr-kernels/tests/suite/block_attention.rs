@@ -7,16 +7,18 @@ use crate::common::{
 #[cfg(feature = "flex")]
 use bsbr_kernels::BlockCache;
 use bsbr_kernels::{
-    BlockAttention, BlockStates, HeadLevel, HeadLevels, KvBits, block_attention,
+    BlockAttention, BlockStates, Grid, HeadLevel, HeadLevels, KvBits, block_attention,
     block_attention_plain, causal_attention, fuses_block_attention,
 };
 use burn::tensor::{DType, Device, Tensor};
 
 /// Chunks of 8 in 4 clusters, one near chunk, 3 sinks.
 const SETTINGS: BlockAttention = BlockAttention {
-    sinks: 3,
-    chunk_size: 8,
-    near_chunks: 1,
+    grid: Grid {
+        sinks: 3,
+        chunk_size: 8,
+        near_chunks: 1,
+    },
     clusters: 4,
     exact_clusters: 0,
     kv_bits: KvBits::ThirtyTwo,
@@ -85,13 +87,25 @@ fn equals_plain_at_awkward_lengths() {
 fn equals_plain_with_awkward_settings() {
     let base = SETTINGS;
     for settings in [
-        BlockAttention { sinks: 0, ..base },
         BlockAttention {
-            near_chunks: 0,
+            grid: Grid {
+                sinks: 0,
+                ..base.grid
+            },
             ..base
         },
         BlockAttention {
-            near_chunks: 3,
+            grid: Grid {
+                near_chunks: 0,
+                ..base.grid
+            },
+            ..base
+        },
+        BlockAttention {
+            grid: Grid {
+                near_chunks: 3,
+                ..base.grid
+            },
             ..base
         },
         BlockAttention {
@@ -107,30 +121,44 @@ fn equals_plain_with_awkward_settings() {
             ..base
         },
         BlockAttention {
+            grid: Grid {
+                sinks: 0,
+                near_chunks: 0,
+                ..base.grid
+            },
             clusters: 0,
-            sinks: 0,
-            near_chunks: 0,
             ..base
         },
         BlockAttention {
-            chunk_size: 1,
+            grid: Grid {
+                chunk_size: 1,
+                ..base.grid
+            },
             clusters: 1,
             ..base
         },
         BlockAttention {
-            chunk_size: 1,
+            grid: Grid {
+                chunk_size: 1,
+                sinks: 0,
+                near_chunks: 0,
+            },
             clusters: 1,
-            sinks: 0,
-            near_chunks: 0,
             ..base
         },
         BlockAttention {
-            chunk_size: 3,
+            grid: Grid {
+                chunk_size: 3,
+                ..base.grid
+            },
             clusters: 4,
             ..base
         },
         BlockAttention {
-            chunk_size: 100,
+            grid: Grid {
+                chunk_size: 100,
+                ..base.grid
+            },
             clusters: 16,
             ..base
         },
@@ -144,9 +172,11 @@ fn equals_plain_with_awkward_settings() {
 #[test]
 fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
     let settings = BlockAttention {
-        sinks: 5,
-        chunk_size: 150,
-        near_chunks: 2,
+        grid: Grid {
+            sinks: 5,
+            chunk_size: 150,
+            near_chunks: 2,
+        },
         clusters: 32,
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
@@ -158,9 +188,11 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
     };
     // More clusters than a step has keys.
     let many = BlockAttention {
-        sinks: 2,
-        chunk_size: 8,
-        near_chunks: 1,
+        grid: Grid {
+            sinks: 2,
+            chunk_size: 8,
+            near_chunks: 1,
+        },
         clusters: 8,
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
@@ -196,8 +228,11 @@ fn equals_plain_with_exact_clusters() {
     for exact_clusters in cases(1, [2, 1, 3, 7, 100]) {
         for sinks in [0, 3] {
             let settings = BlockAttention {
+                grid: Grid {
+                    sinks,
+                    ..SETTINGS.grid
+                },
                 exact_clusters,
-                sinks,
                 ..SETTINGS
             };
             for n in cases(1, [28, 1, 19, 61]) {
@@ -343,8 +378,11 @@ fn equals_plain_with_awkward_lookups() {
         (
             12,
             BlockAttention {
-                sinks: 0,
-                chunk_size: 3,
+                grid: Grid {
+                    sinks: 0,
+                    chunk_size: 3,
+                    ..looks(2).grid
+                },
                 ..looks(2)
             },
         ),
@@ -352,8 +390,11 @@ fn equals_plain_with_awkward_lookups() {
         (
             20,
             BlockAttention {
-                chunk_size: 70,
-                near_chunks: 0,
+                grid: Grid {
+                    chunk_size: 70,
+                    near_chunks: 0,
+                    ..looks(5).grid
+                },
                 clusters: 8,
                 ..looks(5)
             },
@@ -362,19 +403,22 @@ fn equals_plain_with_awkward_lookups() {
         (
             4,
             BlockAttention {
-                chunk_size: 2,
+                grid: Grid {
+                    chunk_size: 2,
+                    ..looks(32).grid
+                },
                 clusters: 1,
                 ..looks(32)
             },
         ),
     ];
     for (d, settings) in all {
-        let size = settings.chunk_size;
+        let size = settings.grid.chunk_size;
         for n in [
             1,
             size - 1,
             size + 1,
-            settings.sinks + 4 * size + 1,
+            settings.grid.sinks + 4 * size + 1,
             40 * size,
         ] {
             if n > 400 {
@@ -434,7 +478,10 @@ fn what_is_near_or_looked_up_is_attended_to_as_densely() {
         let dense = causal_attention(q.clone(), k.clone(), v.clone(), 0.3);
         for settings in [
             BlockAttention {
-                near_chunks: 20,
+                grid: Grid {
+                    near_chunks: 20,
+                    ..SETTINGS.grid
+                },
                 ..SETTINGS
             },
             BlockAttention {
@@ -442,7 +489,10 @@ fn what_is_near_or_looked_up_is_attended_to_as_densely() {
                 ..SETTINGS
             },
             BlockAttention {
-                chunk_size: 1,
+                grid: Grid {
+                    chunk_size: 1,
+                    ..SETTINGS.grid
+                },
                 clusters: 1,
                 ..SETTINGS
             },
@@ -546,7 +596,10 @@ fn is_the_same_on_any_number_of_threads() {
             .unwrap();
         pool.install(|| {
             let settings = BlockAttention {
-                chunk_size: 64,
+                grid: Grid {
+                    chunk_size: 64,
+                    ..SETTINGS.grid
+                },
                 clusters: 8,
                 exact_clusters,
                 ..SETTINGS
@@ -650,7 +703,10 @@ fn knows_where_it_is_fused() {
             let looks_up = |best| looks_up_in(KvBits::ThirtyTwo, HeadLevels::LOOKUPS, best);
             // Nothing is summarised, so that no chunk is too long.
             let exact = BlockAttention {
-                chunk_size: 1 << 20,
+                grid: Grid {
+                    chunk_size: 1 << 20,
+                    ..SETTINGS.grid
+                },
                 clusters: 0,
                 ..SETTINGS
             };

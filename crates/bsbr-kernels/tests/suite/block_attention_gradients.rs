@@ -5,7 +5,7 @@ use crate::common::{
     assert_close, assert_fused, assert_same, cases, devices, tensor, tests_another, values, vec,
 };
 use bsbr_kernels::{
-    BlockAttention, BlockStates, HeadLevel, HeadLevels, KvBits, block_attention,
+    BlockAttention, BlockStates, Grid, HeadLevel, HeadLevels, KvBits, block_attention,
     block_attention_plain,
 };
 use burn::tensor::{DType, Device, Tensor};
@@ -14,9 +14,11 @@ type Op = fn(Tensor<4>, Tensor<4>, Tensor<4>, BlockStates, BlockAttention, f64) 
 
 /// Chunks of 8 in 4 clusters, one near chunk, 4 sinks.
 const SETTINGS: BlockAttention = BlockAttention {
-    sinks: 4,
-    chunk_size: 8,
-    near_chunks: 1,
+    grid: Grid {
+        sinks: 4,
+        chunk_size: 8,
+        near_chunks: 1,
+    },
     clusters: 4,
     exact_clusters: 0,
     kv_bits: KvBits::ThirtyTwo,
@@ -115,7 +117,10 @@ fn equal_plain_at_awkward_lengths() {
         check_all_states(
             [1, 1, n, 12],
             BlockAttention {
-                sinks: 0,
+                grid: Grid {
+                    sinks: 0,
+                    ..SETTINGS.grid
+                },
                 ..SETTINGS
             },
         );
@@ -128,8 +133,11 @@ fn equal_plain_with_awkward_settings() {
         for clusters in cases(2, [0, 8, 1, 2]) {
             for sinks in [0, 4] {
                 let settings = BlockAttention {
-                    sinks,
-                    near_chunks,
+                    grid: Grid {
+                        sinks,
+                        near_chunks,
+                        ..SETTINGS.grid
+                    },
                     clusters,
                     ..SETTINGS
                 };
@@ -139,7 +147,10 @@ fn equal_plain_with_awkward_settings() {
     }
     for (chunk_size, clusters) in cases(1, [(3, 4), (1, 1), (100, 16)]) {
         let settings = BlockAttention {
-            chunk_size,
+            grid: Grid {
+                chunk_size,
+                ..SETTINGS.grid
+            },
             clusters,
             ..SETTINGS
         };
@@ -159,9 +170,11 @@ fn equal_plain_at_awkward_head_sizes() {
 #[test]
 fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
     let settings = BlockAttention {
-        sinks: 5,
-        chunk_size: 150,
-        near_chunks: 2,
+        grid: Grid {
+            sinks: 5,
+            chunk_size: 150,
+            near_chunks: 2,
+        },
         clusters: 32,
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
@@ -173,17 +186,22 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
     };
     // More clusters than a step has keys, and chunks in many ranges and groups.
     let many = BlockAttention {
-        sinks: 2,
-        chunk_size: 8,
-        near_chunks: 1,
+        grid: Grid {
+            sinks: 2,
+            chunk_size: 8,
+            near_chunks: 1,
+        },
         clusters: 8,
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
         levels: HeadLevels::LOOKUPS,
     };
     let two_blocks = BlockAttention {
-        sinks: 2,
-        chunk_size: 70,
+        grid: Grid {
+            sinks: 2,
+            chunk_size: 70,
+            ..many.grid
+        },
         ..many
     };
     let long = [
@@ -202,8 +220,11 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
 #[test]
 fn equal_plain_where_many_queries_see_a_cluster() {
     let settings = BlockAttention {
-        sinks: 3,
-        chunk_size: 64,
+        grid: Grid {
+            sinks: 3,
+            chunk_size: 64,
+            ..SETTINGS.grid
+        },
         clusters: 2,
         ..SETTINGS
     };
@@ -216,8 +237,11 @@ fn equal_plain_with_exact_clusters() {
     for exact_clusters in cases(1, [3, 1, 100]) {
         for sinks in [0, 3] {
             let settings = BlockAttention {
+                grid: Grid {
+                    sinks,
+                    ..SETTINGS.grid
+                },
                 exact_clusters,
-                sinks,
                 ..SETTINGS
             };
             for n in cases(1, [28, 1, 19, 61]) {
@@ -284,8 +308,11 @@ fn equal_plain_with_a_level_for_each_head() {
 fn equal_plain_where_many_queries_look_into_a_cluster() {
     // More clusters, tokens of a chunk, and queries that look into some of them than a block has.
     let settings = BlockAttention {
-        sinks: 3,
-        chunk_size: 70,
+        grid: Grid {
+            sinks: 3,
+            chunk_size: 70,
+            ..SETTINGS.grid
+        },
         clusters: 16,
         exact_clusters: 9,
         ..SETTINGS
@@ -451,7 +478,10 @@ fn are_the_same_on_any_number_of_threads() {
             .unwrap();
         pool.install(|| {
             let settings = BlockAttention {
-                chunk_size: 32,
+                grid: Grid {
+                    chunk_size: 32,
+                    ..SETTINGS.grid
+                },
                 clusters: 8,
                 exact_clusters,
                 ..SETTINGS

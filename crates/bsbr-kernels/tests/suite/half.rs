@@ -4,7 +4,7 @@
 
 use crate::common::{assert_close, cases, devices, tensor, values};
 use bsbr_kernels::{
-    BlockAttention, BlockStates, HeadLevels, KvBits, add_bias_gelu, block_attention,
+    BlockAttention, BlockStates, Grid, HeadLevels, KvBits, add_bias_gelu, block_attention,
     causal_attention, causal_attention_packed, gelu_new, gelu_new_plain, layer_norm,
     layer_norm_plain,
 };
@@ -125,9 +125,11 @@ fn dense_attention() {
 #[test]
 fn block_attention_of_views() {
     let settings = BlockAttention {
-        sinks: 3,
-        chunk_size: 24,
-        near_chunks: 1,
+        grid: Grid {
+            sinks: 3,
+            chunk_size: 24,
+            near_chunks: 1,
+        },
         clusters: 4,
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
@@ -221,9 +223,11 @@ fn gradients_of_dense_attention() {
 #[test]
 fn gradients_of_block_attention() {
     let settings = BlockAttention {
-        sinks: 3,
-        chunk_size: 8,
-        near_chunks: 1,
+        grid: Grid {
+            sinks: 3,
+            chunk_size: 8,
+            near_chunks: 1,
+        },
         clusters: 2,
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,

@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{hex, run_hash};
+use crate::checkpoint::run_hash;
 use crate::error::TrainError;
 
 /// Training and validation windows.
@@ -179,7 +179,7 @@ impl Dataset {
             source: Source::Text { ids, held_out },
             windows: all - held_out,
             window,
-            hash: hex(hash),
+            hash: format!("{:x}", hash.finalize()),
             name,
             highest,
             without_text: 0,

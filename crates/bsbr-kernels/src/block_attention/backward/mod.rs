@@ -119,7 +119,7 @@ impl<'a> Head<'a> {
             grad: of(saved.grad),
             d,
             state,
-            far: Far::new(&settings, state, settings.far_chunks(n), [k, v], d),
+            far: Far::new(&settings, state, settings.grid.far_chunks(n), [k, v], d),
             settings,
             scale: saved.scale,
             ranges: RANGES.div_ceil(b * h),
@@ -181,11 +181,11 @@ impl<'a> Head<'a> {
         routing: &Routing,
         [dk, dv]: [&mut [&mut [f32]]; 2],
     ) -> Vec<BasisGradients> {
-        let sinks = self.settings.sinks.min(dk.len());
+        let sinks = self.settings.grid.sinks.min(dk.len());
         let (sink_keys, dk) = dk.split_at_mut(sinks);
         let (sink_values, dv) = dv.split_at_mut(sinks);
         spread::sinks(parts, [sink_keys, sink_values]);
-        let size = GROUP * self.settings.chunk_size;
+        let size = GROUP * self.settings.grid.chunk_size;
         let groups = dk.par_chunks_mut(size).zip(dv.par_chunks_mut(size));
         let groups = groups.enumerate().with_max_len(1).map_init(
             spread::Scratch::default,

@@ -76,7 +76,7 @@ impl Part {
         let end = settings.queries(range.end - 1, head.tokens()).end;
         let looked_up = match settings.exact_clusters {
             0 => 0,
-            _ => last.far * settings.chunk_size,
+            _ => last.far * settings.grid.chunk_size,
         };
         let zeros = |rows: usize| [(); 2].map(|()| vec![0.0; rows * d]);
         let mut part = Self {

@@ -77,9 +77,9 @@ impl Routing {
 
     /// Adds the gradients of the receivers to those of their queries.
     pub(super) fn add_to_receivers(&self, head: &Head<'_>, dq: &mut [&mut [f32]]) {
-        let first = head.settings.near_chunks + 1;
+        let first = head.settings.grid.near_chunks + 1;
         for (row, gradient) in self.of_receivers.chunks_exact(self.d.max(1)).enumerate() {
-            let receiver = head.settings.start_of(first + row) - 1;
+            let receiver = head.settings.grid.start_of(first + row) - 1;
             row_add(dq[receiver], gradient);
         }
     }

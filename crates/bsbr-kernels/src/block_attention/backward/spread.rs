@@ -50,9 +50,9 @@ pub(super) fn group(
     scratch: &mut Scratch,
 ) -> BasisGradients {
     for part in parts {
-        part.add_window(head.settings.start_of(first), [&mut *dk, &mut *dv]);
+        part.add_window(head.settings.grid.start_of(first), [&mut *dk, &mut *dv]);
     }
-    let size = head.settings.chunk_size;
+    let size = head.settings.grid.chunk_size;
     let far = head.far.chunks().saturating_sub(first).min(super::GROUP);
     let mut bases = BasisGradients::new(head);
     if far > 0 && head.reads_states() {
@@ -81,7 +81,7 @@ impl Scratch {
         [chunk, number]: [usize; 2],
         bases: &mut BasisGradients,
     ) {
-        let (d, size) = (head.d, head.settings.chunk_size);
+        let (d, size) = (head.d, head.settings.grid.chunk_size);
         let share = 1.0 / size as f32;
         self.gather(head, chunk);
         let len = head.far.state_size();
@@ -108,8 +108,8 @@ impl Scratch {
 
     /// A chunk's centred keys and its values, cluster by cluster.
     fn gather(&mut self, head: &Head<'_>, chunk: usize) {
-        let (d, size) = (head.d, head.settings.chunk_size);
-        let start = head.settings.start_of(chunk);
+        let (d, size) = (head.d, head.settings.grid.chunk_size);
+        let start = head.settings.grid.start_of(chunk);
         let order = head.far.order(chunk * size..(chunk + 1) * size);
         for (from, to) in [head.k, head.v].into_iter().zip(&mut self.tokens) {
             to.resize(size * d, 0.0);
@@ -120,7 +120,7 @@ impl Scratch {
         let g = head.settings.clusters;
         let [keys, _] = &mut self.tokens;
         let mut rows = keys.chunks_exact_mut(d);
-        let (far, sinks) = (&head.far, head.settings.sinks);
+        let (far, sinks) = (&head.far, head.settings.grid.sinks);
         vectorised(
             #[inline(always)]
             || {
@@ -143,7 +143,7 @@ impl Scratch {
         cluster: usize,
         rows: [&mut [&mut [f32]]; 2],
     ) {
-        let (d, size) = (head.d, head.settings.chunk_size);
+        let (d, size) = (head.d, head.settings.grid.chunk_size);
         let cluster = chunk * head.settings.clusters + cluster;
         let members = head.far.members(cluster);
         if members.is_empty() {
@@ -164,7 +164,7 @@ impl Scratch {
             || {
                 for part in parts {
                     part.add_shared(
-                        head.settings.sinks + cluster,
+                        head.settings.grid.sinks + cluster,
                         [&mut *of_key, &mut *of_value],
                     );
                 }

@@ -140,7 +140,7 @@ impl HeadCache {
         let clusters = sizes.chunks * settings.clusters;
         let far = match settings.exact_clusters {
             0 => 0,
-            _ => sizes.chunks * settings.chunk_size,
+            _ => sizes.chunks * settings.grid.chunk_size,
         };
         for (number, of) in ["keys", "values"].into_iter().enumerate() {
             let part = |part: &str| format!("{name}.{part}.{of}");
@@ -164,7 +164,7 @@ impl HeadCache {
 
     /// Checks that the clusters of each far chunk contain exactly its tokens.
     fn check_ends(&self, name: &str) -> Result<(), StoredCacheError> {
-        let (g, size) = (self.settings.clusters, self.settings.chunk_size);
+        let (g, size) = (self.settings.clusters, self.settings.grid.chunk_size);
         let chunks = self.ends.chunks_exact(g.max(1)).enumerate();
         let mut before = 0;
         for (chunk, ends) in chunks {
@@ -196,8 +196,9 @@ impl HeadCache {
         scratch.shared.clear(rows.len() > QUERIES);
         let mut start = 0;
         while start < rows.len() {
-            let chunk = self.tokens.saturating_sub(self.settings.sinks) / self.settings.chunk_size;
-            let end = self.settings.start_of(chunk + 1);
+            let chunk = self.tokens.saturating_sub(self.settings.grid.sinks)
+                / self.settings.grid.chunk_size;
+            let end = self.settings.grid.start_of(chunk + 1);
             let len = (end - self.tokens).min(rows.len() - start);
             let new = [k, v].map(|from| from.rows(start, len));
             match &mut self.rounded {
@@ -274,11 +275,11 @@ impl HeadCache {
 
     /// A chunk begins: the oldest near one moves to the far field.
     fn begin_chunk(&mut self, chunk: usize, scratch: &mut Scratch) {
-        let (d, size) = (self.d, self.settings.chunk_size);
-        let Some(leaving) = self.settings.far_of(chunk).checked_sub(1) else {
+        let (d, size) = (self.d, self.settings.grid.chunk_size);
+        let Some(leaving) = self.settings.grid.far_of(chunk).checked_sub(1) else {
             return;
         };
-        let start = self.settings.start_of(leaving) - self.near;
+        let start = self.settings.grid.start_of(leaving) - self.near;
         if leaving == 0 {
             // The window started with the sinks.
             for (sinks, window) in self.sinks.iter_mut().zip(&self.window) {
@@ -352,7 +353,7 @@ impl HeadCache {
     /// Updates the sinks and clusters from the cache.
     fn bring_up(&self, shared: &mut Shared) {
         if shared.bias.is_empty() {
-            shared.bias.resize(self.settings.sinks, 0.0);
+            shared.bias.resize(self.settings.grid.sinks, 0.0);
             for (decoded, sinks) in shared.decoded.iter_mut().flatten().zip(&self.sinks) {
                 decoded.extend_from_slice(sinks);
             }
@@ -370,7 +371,7 @@ impl HeadCache {
 
     /// Decodes sinks and clusters, of keys or of values.
     fn decode(&self, of: usize, rows: Range<usize>, to: &mut Vec<f32>) {
-        let (d, sinks) = (self.d, self.settings.sinks);
+        let (d, sinks) = (self.d, self.settings.grid.sinks);
         to.resize(rows.len() * d, 0.0);
         let own = rows.start.min(sinks)..rows.end.min(sinks);
         let (first, rest) = to.split_at_mut(own.len() * d);

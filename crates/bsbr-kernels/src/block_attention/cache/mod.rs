@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use super::settings::{BlockAttention, KvBits};
 use crate::cpu::tensor::{Heads, dense, rows_of_heads};
+use crate::grid::Grid;
 use head::{HeadCache, Scratch};
 
 /// The cache of sequences, for [`block_attention`](super::block_attention) without states of their
@@ -51,9 +52,11 @@ impl BlockCache {
             // In 32 bits nothing is rounded, and the cache can be read in place.
             rounds_near: kv_bits != KvBits::ThirtyTwo,
             ..Self::new(BlockAttention {
-                sinks: 0,
-                chunk_size: usize::MAX / 2,
-                near_chunks: 0,
+                grid: Grid {
+                    sinks: 0,
+                    chunk_size: usize::MAX / 2,
+                    near_chunks: 0,
+                },
                 kv_bits,
                 ..BlockAttention::default()
             })

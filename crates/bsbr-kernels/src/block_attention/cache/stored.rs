@@ -113,8 +113,8 @@ pub(super) struct Sizes {
 
 impl Sizes {
     pub(super) fn of(settings: &BlockAttention, tokens: usize) -> Self {
-        let chunk = tokens.saturating_sub(settings.sinks) / settings.chunk_size.max(1);
-        match settings.far_of(chunk) {
+        let chunk = tokens.saturating_sub(settings.grid.sinks) / settings.grid.chunk_size.max(1);
+        match settings.grid.far_of(chunk) {
             0 => Self {
                 chunks: 0,
                 near: 0,
@@ -122,8 +122,8 @@ impl Sizes {
             },
             chunks => Self {
                 chunks,
-                near: settings.start_of(chunks),
-                sinks: settings.sinks,
+                near: settings.grid.start_of(chunks),
+                sinks: settings.grid.sinks,
             },
         }
     }

@@ -56,7 +56,7 @@ pub(super) fn choose(
         chosen.clone().into_tensor_arg(),
         scale,
         n as u32,
-        (settings.far_chunks(n) * settings.clusters) as u32,
+        (settings.grid.far_chunks(n) * settings.clusters) as u32,
         settings.clusters as u32,
         d,
         tile(d),

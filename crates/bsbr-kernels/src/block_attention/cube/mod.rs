@@ -28,6 +28,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{BlockAttention, BlockAttentionOps, BlockStatesPrimitive, KvBits, portable};
 use crate::cube::{computes_in, primitive, tensor};
+use crate::grid::Grid;
 use attend::Alike;
 use backward::Gradients;
 use lookup::LookedUp;
@@ -145,7 +146,7 @@ fn looks_up(d: usize, settings: &BlockAttention, most: usize) -> bool {
 /// Equivalent settings for `tokens` tokens, with at most as many lookups as clusters. A query that
 /// looks up every cluster sees every token, and needs no clusters if no token is rounded.
 fn simplest(settings: &BlockAttention, tokens: usize) -> BlockAttention {
-    let clusters = settings.far_chunks(tokens) * settings.clusters;
+    let clusters = settings.grid.far_chunks(tokens) * settings.clusters;
     match settings.exact_clusters {
         0 => *settings,
         best if best < clusters => *settings,
@@ -171,9 +172,11 @@ fn shared_bytes(device: &CubeDevice) -> usize {
 /// Causal attention as block attention: one chunk of all tokens.
 fn one_chunk(tokens: usize) -> BlockAttention {
     BlockAttention {
-        sinks: 0,
-        chunk_size: tokens.max(1),
-        near_chunks: 0,
+        grid: Grid {
+            sinks: 0,
+            chunk_size: tokens.max(1),
+            near_chunks: 0,
+        },
         clusters: 0,
         exact_clusters: 0,
         ..BlockAttention::default()
@@ -236,7 +239,7 @@ fn far_field(
     with_members: bool,
 ) -> Option<Option<Far>> {
     let shape = q.shape();
-    let (far, d) = (settings.far_chunks(shape[2]), shape[3]);
+    let (far, d) = (settings.grid.far_chunks(shape[2]), shape[3]);
     if far == 0 || settings.clusters == 0 {
         return Some(None);
     }

@@ -8,7 +8,7 @@ use super::super::BlockAttention;
 /// The data of a chunk: the start of each of its clusters, the end of the last, and then the
 /// tokens of the first cluster, the second, and so on, as offsets from the chunk's first token.
 pub(super) fn numbers(settings: &BlockAttention) -> usize {
-    settings.clusters + 1 + settings.chunk_size
+    settings.clusters + 1 + settings.grid.chunk_size
 }
 
 /// Writes the numbers of a chunk from `row` on, by all units of a cube.

@@ -52,12 +52,12 @@ pub(super) struct Wanted {
 /// Shared memory of a chunk whose keys stay in global memory, in bytes.
 pub(super) fn shared_bytes(settings: &BlockAttention, d: usize) -> usize {
     let groups = (settings.clusters / 2).max(1);
-    4 * (2 * settings.chunk_size + UNITS + (2 * groups + settings.clusters) * d)
+    4 * (2 * settings.grid.chunk_size + UNITS + (2 * groups + settings.clusters) * d)
 }
 
 /// Whether the keys of a chunk also fit into shared memory.
 fn stages(settings: &BlockAttention, d: usize, most: usize) -> bool {
-    shared_bytes(settings, d) + 4 * settings.chunk_size * (d + 1) <= most
+    shared_bytes(settings, d) + 4 * settings.grid.chunk_size * (d + 1) <= most
 }
 
 /// Summarises the first `far` chunks of keys and values `[B, H, N, D]`.
@@ -79,7 +79,7 @@ pub(super) fn summarise(
         states: wanted.states.then(|| f32s(&[b, h, far, d, d])),
         members: wanted
             .members
-            .then(|| f32s(&[b, h, far, settings.clusters, settings.chunk_size])),
+            .then(|| f32s(&[b, h, far, settings.clusters, settings.grid.chunk_size])),
         order: wanted
             .order
             .then(|| room(k, [b, h, far, order::numbers(settings)], DType::U32)),
@@ -103,8 +103,8 @@ pub(super) fn summarise(
         states.into_tensor_arg(),
         members.into_tensor_arg(),
         order.into(),
-        settings.sinks as u32,
-        settings.chunk_size,
+        settings.grid.sinks as u32,
+        settings.grid.chunk_size,
         settings.clusters,
         d,
         staged,

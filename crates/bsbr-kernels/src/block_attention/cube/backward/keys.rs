@@ -61,8 +61,10 @@ pub(super) fn of_tokens(passed: &Passed<'_>, given: &OfQueries) -> OfKeys {
     let tokens = passed.inputs[0].shape()[2];
     let mut plan = Vec::new();
     for chunk in 0..settings.query_chunks(tokens) {
-        let own = settings.start_of(chunk)..settings.start_of(chunk + 1).min(tokens);
-        let last = settings.start_of(chunk + settings.near_chunks + 1);
+        let own = settings.grid.start_of(chunk)..settings.grid.start_of(chunk + 1).min(tokens);
+        let last = settings
+            .grid
+            .start_of(chunk + settings.grid.near_chunks + 1);
         for first in own.clone().step_by(KEYS) {
             let end = (first + KEYS).min(own.end);
             plan.extend([first, end, first, last.min(tokens), 0]);
@@ -75,9 +77,9 @@ pub(super) fn of_tokens(passed: &Passed<'_>, given: &OfQueries) -> OfKeys {
 pub(super) fn of_alike(passed: &Passed<'_>, given: &OfQueries) -> Option<OfKeys> {
     let settings = passed.settings;
     let tokens = passed.inputs[0].shape()[2];
-    let sinks = settings.sinks.min(tokens);
+    let sinks = settings.grid.sinks.min(tokens);
     let clusters = passed.alike.map_or(0, |_| settings.clusters);
-    let keys = sinks + settings.far_chunks(tokens) * clusters;
+    let keys = sinks + settings.grid.far_chunks(tokens) * clusters;
     if keys == 0 {
         return None;
     }
@@ -97,11 +99,13 @@ pub(super) fn of_alike(passed: &Passed<'_>, given: &OfQueries) -> Option<OfKeys>
 
 /// The first query that sees a sink or a cluster.
 fn first_of(settings: &BlockAttention, key: usize) -> usize {
-    match key.checked_sub(settings.sinks) {
+    match key.checked_sub(settings.grid.sinks) {
         None => key,
         Some(cluster) => {
             let chunk = cluster / settings.clusters.max(1);
-            settings.start_of(chunk + settings.near_chunks + 1)
+            settings
+                .grid
+                .start_of(chunk + settings.grid.near_chunks + 1)
         }
     }
 }
@@ -128,7 +132,7 @@ fn launch(
     let best = looked_up.map_or(0, |_| settings.exact_clusters);
     let blocks = plan.len() / PLAN;
     let plan = super::numbers(plan, q);
-    let far = settings.far_chunks(n);
+    let far = settings.grid.far_chunks(n);
     let of = |values: bool| {
         let sums = room(q, [parts, b, h, keys, d], DType::F32);
         if blocks == 0 {
@@ -158,8 +162,8 @@ fn launch(
             first_cluster as u32,
             (far * clusters) as u32,
             clusters.max(1) as u32,
-            settings.chunk_size as u32,
-            settings.start_of(settings.near_chunks + 1) as u32,
+            settings.grid.chunk_size as u32,
+            settings.grid.start_of(settings.grid.near_chunks + 1) as u32,
             keys as u32,
             d,
             tile(d, best > 0),

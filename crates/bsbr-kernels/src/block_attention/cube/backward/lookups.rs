@@ -47,11 +47,13 @@ pub(super) fn of_looked_up(passed: &Passed<'_>, given: &OfQueries, all: &LookedU
     let settings = passed.settings;
     let shape = q.shape();
     let [b, h, n, d] = [shape[0], shape[1], shape[2], shape[3]];
-    let (far, size) = (settings.far_chunks(n), settings.chunk_size);
+    let (far, size) = (settings.grid.far_chunks(n), settings.grid.chunk_size);
     let mut plan = Vec::new();
     // The first are seen by the most queries, so they start first.
     for chunk in 0..far {
-        let query = settings.start_of(chunk + settings.near_chunks + 1);
+        let query = settings
+            .grid
+            .start_of(chunk + settings.grid.near_chunks + 1);
         for first in (0..size).step_by(KEYS) {
             plan.extend([chunk, first, (first + KEYS).min(size), query]);
         }
@@ -76,7 +78,7 @@ pub(super) fn of_looked_up(passed: &Passed<'_>, given: &OfQueries, all: &LookedU
             sums.clone().into_tensor_arg(),
             passed.scale,
             n as u32,
-            settings.sinks as u32,
+            settings.grid.sinks as u32,
             far as u32,
             settings.clusters as u32,
             size as u32,

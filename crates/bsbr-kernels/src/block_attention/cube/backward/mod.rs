@@ -87,7 +87,7 @@ pub(super) fn backward(
     let mut of_tokens = [one_part(dk?), one_part(dv?)];
     let mut of_clusters = None;
     if let Some(alike) = keys::of_alike(&passed, &of_queries) {
-        let sinks = settings.sinks.min(q.shape()[2]);
+        let sinks = settings.grid.sinks.min(q.shape()[2]);
         let all = [tensor(alike.dk)?, tensor(alike.dv)?].map(added_up);
         of_tokens = with_sinks(of_tokens, &all, sinks);
         let keys = all[0].shape()[2];
@@ -99,14 +99,14 @@ pub(super) fn backward(
         of_tokens = add_far(
             of_tokens,
             [tensor(more.dk)?, tensor(more.dv)?],
-            settings.sinks,
+            settings.grid.sinks,
         );
     }
     let mut dq = tensor(of_queries.dq.clone())?;
     let mut of_bases = states.clone().map(|basis| zeros_like(&basis));
     if let Some((summaries, of_clusters)) = summaries.zip(of_clusters) {
         let back = summaries.backward(&passed, &of_queries, of_clusters, states)?;
-        of_tokens = add_far(of_tokens, back.of_tokens, settings.sinks);
+        of_tokens = add_far(of_tokens, back.of_tokens, settings.grid.sinks);
         if let Some(receivers) = back.of_receivers {
             dq = add_receivers(dq, receivers, settings);
         }
@@ -200,11 +200,11 @@ fn add_receivers(
     receivers: FloatTensor<Cube>,
     settings: &BlockAttention,
 ) -> FloatTensor<Cube> {
-    let size = settings.chunk_size;
+    let size = settings.grid.chunk_size;
     let shape = receivers.shape();
     let [b, h, far, d] = [shape[0], shape[1], shape[2], shape[3]];
     // Each is the last of a chunk.
-    let start = settings.start_of(settings.near_chunks);
+    let start = settings.grid.start_of(settings.grid.near_chunks);
     let end = start + far * size;
     let chunks = Cube::float_reshape(rows(&dq, start..end), Shape::from([b * h, far, size, d]));
     let receivers = Cube::float_reshape(receivers, Shape::from([b * h, far, 1, d]));

@@ -56,7 +56,7 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
     let shape = q.shape();
     let [b, h, n, d] = [shape[0], shape[1], shape[2], shape[3]];
     let single = |shape: &[usize]| room(q, shape, DType::F32);
-    let far = settings.far_chunks(n);
+    let far = settings.grid.far_chunks(n);
     let given = OfQueries {
         dq: single(&[b, h, n, d]),
         delta: single(&[b, h, n]),
@@ -101,12 +101,12 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
         given.bonus.clone().into_tensor_arg(),
         scale,
         n as u32,
-        settings.sinks as u32,
+        settings.grid.sinks as u32,
         far as u32,
         clusters as u32,
-        settings.start_of(settings.near_chunks + 1) as u32,
-        (far * settings.chunk_size) as u32,
-        settings.chunk_size as u32,
+        settings.grid.start_of(settings.grid.near_chunks + 1) as u32,
+        (far * settings.grid.chunk_size) as u32,
+        settings.grid.chunk_size as u32,
         d,
         tile(d),
         best,

@@ -54,7 +54,7 @@ impl<'a> Summaries<'a> {
         };
         Some(Self {
             far,
-            chunks: passed.settings.far_chunks(passed.inputs[0].shape()[2]),
+            chunks: passed.settings.grid.far_chunks(passed.inputs[0].shape()[2]),
             slopes,
             read,
         })
@@ -75,7 +75,7 @@ impl<'a> Summaries<'a> {
         states: BlockStatesPrimitive<Cube>,
     ) -> Option<Back> {
         let settings = passed.settings;
-        let (f, s, g) = (self.chunks, settings.chunk_size, settings.clusters);
+        let (f, s, g) = (self.chunks, settings.grid.chunk_size, settings.clusters);
         let shape = passed.inputs[0].shape();
         let [b, h, d] = [shape[0], shape[1], shape[3]];
         let chunk_by_chunk = |x: T, rows: usize| reshape(x, &[b, h, f, rows, d]);
@@ -91,7 +91,7 @@ impl<'a> Summaries<'a> {
         if let Some(own) = &self.far.states {
             let [k, v] = [passed.inputs[1], passed.inputs[2]].map(|x| tensor(x.clone()));
             let [k, v] = [k?, v?].map(|x| {
-                let first = settings.sinks;
+                let first = settings.grid.sinks;
                 chunk_by_chunk(single(rows(&x, first..first + f * s)), s)
             });
             let chosen = self.choice(passed, of_queries, own)?;
@@ -134,7 +134,7 @@ impl<'a> Summaries<'a> {
         states: &States,
     ) -> Option<Choice> {
         let settings = passed.settings;
-        let (f, s) = (self.chunks, settings.chunk_size);
+        let (f, s) = (self.chunks, settings.grid.chunk_size);
         let shape = passed.inputs[0].shape();
         let [b, h, n, d] = [shape[0], shape[1], shape[2], shape[3]];
         let q = tensor(passed.inputs[0].clone())?;
@@ -154,7 +154,7 @@ impl<'a> Summaries<'a> {
         let along = Cube::float_sum_dim(along, 3);
         let of_scores = Cube::float_mul(weights, Cube::float_sub(of_weights, along));
         let of_scores = Cube::float_mul_scalar(of_scores, scale.into());
-        let start = settings.start_of(settings.near_chunks);
+        let start = settings.grid.start_of(settings.grid.near_chunks);
         let before = rows(&q, start..start + f * s);
         let before = Cube::float_reshape(before, Shape::from([b * h, f, s, d]));
         let receivers = reshape(single(rows(&before, s - 1..s)), &[b, h, f, d]);
@@ -211,14 +211,14 @@ fn unprojected(
 fn tail(passed: &Passed<'_>, x: T) -> T {
     let (settings, shape) = (passed.settings, x.shape());
     let [b, h, n, width] = [shape[0], shape[1], shape[2], shape[3]];
-    let first = settings.start_of(settings.near_chunks + 1);
-    let far = settings.far_chunks(n);
-    let missing = first + far * settings.chunk_size - n;
+    let first = settings.grid.start_of(settings.grid.near_chunks + 1);
+    let far = settings.grid.far_chunks(n);
+    let missing = first + far * settings.grid.chunk_size - n;
     let own = single(rows(&x, first..n));
     let nothing = Shape::from([b, h, missing.max(1), width]);
     let nothing = Cube::float_zeros(nothing, &own.device(), FloatDType::F32);
     let filled = joined([(&own, 0..n - first), (&nothing, 0..missing)]);
-    reshape(filled, &[b, h, far, settings.chunk_size, width])
+    reshape(filled, &[b, h, far, settings.grid.chunk_size, width])
 }
 
 /// A product, by a kernel that is known to be fast if there is one.
