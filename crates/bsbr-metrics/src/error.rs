@@ -116,14 +116,6 @@ pub enum MetricError {
         /// The maximum deviation from 1.
         tolerance: f64,
     },
-    /// Windows that would skip tokens, or never advance.
-    #[error("stride {stride} with windows of {window}: expected 1 <= stride <= window")]
-    Stride {
-        /// Tokens between the starts of consecutive windows.
-        stride: usize,
-        /// Tokens in a window.
-        window: usize,
-    },
     /// The ROUGE scorer rejected its configuration.
     #[error(transparent)]
     Rouge(#[from] rougers::Error),
