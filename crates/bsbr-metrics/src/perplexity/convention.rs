@@ -94,8 +94,8 @@ impl fmt::Display for PerplexityConvention {
         };
         write!(
             f,
-            "{quantity}, {tokenizer} tokenizer, windows of {window} tokens, stride {stride} \
-             (each token scored once, after at least {} tokens of its window but in the first)",
+            "{quantity}, {tokenizer} tokenizer, windows of {window} tokens, stride {stride} (each \
+             token scored once, after at least {} tokens of its window except in the first)",
             window - stride
         )
     }
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(
             convention.to_string(),
             "perplexity per token, gpt2 tokenizer, windows of 1024 tokens, stride 512 (each \
-             token scored once, after at least 512 tokens of its window but in the first)"
+             token scored once, after at least 512 tokens of its window except in the first)"
         );
     }
 

@@ -60,7 +60,7 @@ impl NllTotal {
             return Err(MetricError::OutOfRange {
                 what: "negative log-likelihood",
                 value: nll_nats,
-                expected: "a number of nats from 0 up",
+                expected: "a number of nats, 0 or more",
             });
         }
         self.nll_nats += nll_nats;
