@@ -1,8 +1,8 @@
-"""What lm-evaluation-harness measured, as a record and as a page.
+"""The measurements of lm-evaluation-harness, as a record and as a page.
 
     render.py WORDS RESULTS DOCS
 
-WORDS is how far back answers stand, RESULTS a folder with `dense*.json` and `converted*.json` as
+WORDS is the distance of the answers, RESULTS a folder with `dense*.json` and `converted*.json` as
 `lm_eval --output_path` writes them, DOCS the folder to write to.
 """
 
@@ -15,7 +15,7 @@ VERSIONS = ("lm_eval_version", "transformers_version")
 
 
 def read(folder, model):
-    """The measured numbers of a model, and what measured them."""
+    """The measured numbers of a model, and the versions that measured them."""
     (file,) = folder.glob(f"{model}*.json")
     found = json.loads(file.read_text())
     measured = found["results"][TASK]

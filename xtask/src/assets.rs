@@ -42,8 +42,8 @@ pub fn bundled() -> PathBuf {
 pub fn check(path: &Path) -> Result<()> {
     ensure!(
         path.exists() || !path.starts_with(&*ROOT),
-        "{}: nothing is there; put the folder `assets` of the sources beside this program, or as \
-         `../share/bsbr` from there, or name files of your own",
+        "{}: not found; put the folder `assets` of the sources beside this program or at \
+         `../share/bsbr` from there, or name your own files",
         path.display()
     );
     Ok(())

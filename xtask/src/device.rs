@@ -6,8 +6,8 @@ use burn::tensor::{Device, Tensor};
 
 /// The accepted values of `--device`.
 pub const HELP: &str = "Where tensors live: flex, ndarray, wgpu or cuda, with :N for the N-th one, \
-                        or remote:ws://HOST:PORT for one that `serve-device` lends (backends \
-                        beside flex are compiled in by --features ndarray,wgpu,cuda,remote)";
+                        or remote:ws://HOST:PORT for one that `serve-device` lends (backends other \
+                        than flex need --features ndarray,wgpu,cuda,remote at build time)";
 
 /// The message for an invalid name.
 const EXPECTED: &str = "expected flex, ndarray, wgpu or cuda, with :N for the N-th one, or \
@@ -27,7 +27,7 @@ pub fn parse(name: &str) -> Result<Device> {
     // A first tensor checks that the device responds.
     let probe = device.clone();
     std::panic::catch_unwind(move || Tensor::<1>::ones([1], &probe).sum().into_data())
-        .map_err(|cause| anyhow::anyhow!("--device {name}: not there: {}", message(&*cause)))?;
+        .map_err(|cause| anyhow::anyhow!("--device {name}: not available: {}", message(&*cause)))?;
     Ok(device)
 }
 
@@ -58,7 +58,7 @@ fn local(name: &str) -> Result<Device> {
         Some((kind, index)) => {
             let index: usize = index
                 .parse()
-                .with_context(|| format!("--device {name}: `{index}` is no number"))?;
+                .with_context(|| format!("--device {name}: `{index}` is not a number"))?;
             (kind, Some(index))
         }
     };
@@ -66,10 +66,10 @@ fn local(name: &str) -> Result<Device> {
         bail!("--device {name}: unknown; {EXPECTED}");
     }
     if index.is_some_and(|index| index > 0) && ["flex", "ndarray"].contains(&kind) {
-        bail!("--device {name}: there is one {kind} device only");
+        bail!("--device {name}: there is only one {kind} device");
     }
     std::panic::catch_unwind(|| open(kind, index.unwrap_or(0)))
-        .map_err(|cause| anyhow::anyhow!("--device {name}: not there: {}", message(&*cause)))?
+        .map_err(|cause| anyhow::anyhow!("--device {name}: not available: {}", message(&*cause)))?
 }
 
 #[cfg(feature = "remote")]

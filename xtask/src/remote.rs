@@ -29,7 +29,7 @@ pub fn connect(address: &str) -> Result<Device> {
             url,
             index
                 .parse::<usize>()
-                .with_context(|| format!("`{index}` is no number of a device"))?,
+                .with_context(|| format!("`{index}` is not the number of a device"))?,
         ),
     };
     let Some(authority) = url

@@ -221,7 +221,7 @@ fn a_model_and_its_texts_come_from_the_hub_and_go_back_as_a_folder_to_publish() 
         &format!("at commit {COMMIT}"),
         "| 0–1 | `moments` |",
         "## Measured",
-        "agreement: same likeliest token as the original, 80",
+        "agreement: same most likely token as the original, 80",
     ] {
         assert!(card.contains(part), "{part}: {card}");
     }

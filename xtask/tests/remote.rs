@@ -274,7 +274,7 @@ fn a_server_without_a_token_or_an_address_does_not_start() {
     assert!(serve("127.0.0.1:0", "missing", "flex").contains("missing"));
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    assert!(serve(&address, "token", "flex").contains("cannot be listened on"));
+    assert!(serve(&address, "token", "flex").contains("cannot listen there"));
     let device = format!("remote:ws://{address}");
-    assert!(serve("127.0.0.1:0", "token", &device).contains("lent by another server"));
+    assert!(serve("127.0.0.1:0", "token", &device).contains("another server lends it"));
 }

@@ -1,4 +1,5 @@
-//! An arm with settings of one's own, beside dense attention: how near its output is, and what it keeps.
+//! An arm with custom settings, compared with dense attention: the distance of its output, and what it
+//! keeps.
 //!
 //! `cargo run -p bsbr-attention --example own_arm -- moments:chunk_size=64,clusters=16`
 #![allow(clippy::print_stdout)]
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let error = (own - dense.clone()).powi_scalar(2).sum() / dense.powi_scalar(2).sum();
     println!("{arm}");
     println!(
-        "squared error beside dense: {:.5}",
+        "squared error relative to dense: {:.5}",
         error.into_scalar::<f32>()
     );
     let share = |of: fn(&ArmConfig) -> f64| 100.0 * of(&arm) / of(&ArmConfig::DENSE);

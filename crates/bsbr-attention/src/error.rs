@@ -19,7 +19,7 @@ pub enum ConfigError {
     },
     /// A number of clusters that repeated halving cannot give.
     #[error(
-        "`clusters` is {clusters}, expected a power of two: a chunk is split in two repeatedly"
+        "`clusters` is {clusters}, expected a power of two, because chunks are halved repeatedly"
     )]
     ClustersNotPowerOfTwo {
         /// The value found.
@@ -27,8 +27,8 @@ pub enum ConfigError {
     },
     /// A number of levels that differs from the number of heads.
     #[error(
-        "`levels` names {found} heads, expected one level for each of {heads} heads, or none: \
-         then every head looks clusters up"
+        "`levels` has {found} levels, expected one for each of {heads} heads, or none for lookups \
+         in every head"
     )]
     LevelsNotOfHeads {
         /// Levels found.
@@ -37,7 +37,7 @@ pub enum ConfigError {
         heads: usize,
     },
     /// More levels than the bits of a number can store.
-    #[error("a layer of {heads} heads cannot have `levels`, only one of at most {most} can")]
+    #[error("a layer of {heads} heads cannot have `levels`: at most {most} heads can")]
     TooManyLevels {
         /// Heads of the layer.
         heads: usize,

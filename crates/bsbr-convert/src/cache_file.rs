@@ -56,7 +56,7 @@ pub enum CacheFileError {
     #[error(transparent)]
     Output(#[from] bsbr_files::FileError),
     /// The operating system refused access to a file.
-    #[error("{}: {source}; check that it can be read, or choose a place that can be written to", path.display())]
+    #[error("{}: {source}; check that it is readable, or choose a writable path", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -173,12 +173,12 @@ pub fn load_cache(
     };
     let map = mapped::map(path).map_err(|error| damaged(error.to_string()))?;
     let (_, header) = SafeTensors::read_metadata(&map)
-        .map_err(|error| damaged(format!("not a cache of a text: {error}")))?;
+        .map_err(|error| damaged(format!("not the cache of a text: {error}")))?;
     let no_metadata = HashMap::new();
     let metadata = header.metadata().as_ref().unwrap_or(&no_metadata);
     let said = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
     if said("format") != FORMAT {
-        return Err(damaged("not a cache of a text".into()));
+        return Err(damaged("not the cache of a text".into()));
     }
     check_owner(path, owner, said)?;
     let tensors = SafeTensors::deserialize(&map).map_err(|error| damaged(error.to_string()))?;
@@ -190,7 +190,7 @@ pub fn load_cache(
     );
     if found != said("checksum") {
         return Err(damaged(
-            "damaged: its checksum is not that of its numbers".into(),
+            "damaged: its checksum differs from its content".into(),
         ));
     }
     let take = |name: &str| by_name.get(name).and_then(numbers);

@@ -96,26 +96,26 @@ impl ModelCard {
             Some((base, commit)) => {
                 let at = commit.as_ref().map(|commit| format!(" at commit {commit}"));
                 format!(
-                    ", made of [{base}](https://huggingface.co/{base}){}",
+                    ", derived from [{base}](https://huggingface.co/{base}){}",
                     at.unwrap_or_default()
                 )
             }
             None => String::new(),
         };
         let weights = match (self.trained, config.is_dense()) {
-            (true, true) => "It was trained further.",
+            (true, true) => "It was fine-tuned.",
             (true, false) => {
-                "Its attention was replaced, and it was trained after that to win back what the \
+                "Its attention was replaced, and it was then trained to recover what the \
                  replacement lost."
             }
-            (false, true) => "Its attention is the original one.",
-            (false, false) => "Its attention was replaced, and nothing was trained after that.",
+            (false, true) => "It has the original attention.",
+            (false, false) => "Its attention was replaced, without training afterwards.",
         };
         let positions = match config.extended_positions() {
             None => String::new(),
             Some(extended) => format!(
-                " It was trained with {} positions; the others are made of these (`{}`), and nobody \
-                 trained them.",
+                " It was trained with {} positions. The others are derived from these (`{}`) and \
+                 were not trained.",
                 extended.trained, extended.extension
             ),
         };
@@ -131,17 +131,16 @@ impl ModelCard {
              ```sh\ncargo xtask generate --model FOLDER --prompt \"Once upon a time\"\n```\n";
         if self.int8 {
             return format!(
-                "{ours}\n`transformers` finds no weights in the folder: those of its linear layers \
-                 are in 8 bits, in a form of BSBR's own.\n"
+                "{ours}\n`transformers` cannot load this folder: the weights of its linear layers \
+                 are in 8 bits, in a format of BSBR's own.\n"
             );
         }
         let (trust, about) = match config.is_dense() {
             true => ("", ""),
             false => (
                 ", trust_remote_code=True",
-                "\nThe folder holds the Python code of its attention. Without `trust_remote_code` \
-                 `transformers` does not open it, for it knows no other attention than the original \
-                 one.\n",
+                "\nThe folder holds the Python code of its attention. Without `trust_remote_code`, \
+                 `transformers` cannot open it, because it knows only the original attention.\n",
             ),
         };
         format!(
@@ -164,7 +163,7 @@ fn is_known(base: &str) -> bool {
 
 /// A table of the arms, with consecutive layers of the same arm in one row.
 fn arms(config: &Gpt2Config) -> String {
-    let mut out = "| layers | arm | settings | keeps of a far token | loses |\n\
+    let mut out = "| layers | arm | settings | kept of a far token | lost |\n\
                    |---|---|---|---|---|\n"
         .to_owned();
     let mut first = 0;
@@ -195,17 +194,15 @@ fn far(arm: &ArmConfig) -> [String; 2] {
     };
     let rounding = match arm.kv_bits() {
         KvBits::ThirtyTwo => "",
-        _ => "what rounding takes",
+        _ => "precision",
     };
     match arm {
         ArmConfig::Dense(_) if rounding.is_empty() => [tokens, "nothing".to_owned()],
         ArmConfig::Dense(_) => [tokens, rounding.to_owned()],
-        ArmConfig::Local(_) => ["nothing", "all that only far tokens say"].map(str::to_owned),
-        ArmConfig::Published(_) => [
-            "a share of its chunk's state",
-            "what a single far token says",
-        ]
-        .map(str::to_owned),
+        ArmConfig::Local(_) => ["nothing", "everything far"].map(str::to_owned),
+        ArmConfig::Published(_) => {
+            ["a share of its chunk's state", "single far tokens"].map(str::to_owned)
+        }
         ArmConfig::Moments(config) => {
             let state = if config.state { ", and a state" } else { "" };
             let share = format!("a share of one of its chunk's {} clusters", config.clusters);
@@ -213,7 +210,7 @@ fn far(arm: &ArmConfig) -> [String; 2] {
                 let some = if config.levels.is_empty() {
                     ""
                 } else {
-                    ", in heads that look tokens up"
+                    ", in heads with lookups"
                 };
                 let rounding = match rounding {
                     "" => String::new(),
@@ -222,15 +219,12 @@ fn far(arm: &ArmConfig) -> [String; 2] {
                 [
                     format!("{tokens}{some}; {share}{state}"),
                     format!(
-                        "single tokens outside the {} clusters that fit a query best{rounding}",
+                        "single tokens outside the {} clusters that match a query best{rounding}",
                         config.exact_clusters
                     ),
                 ]
             } else {
-                [
-                    format!("{share}{state}"),
-                    "what a single far token says".to_owned(),
-                ]
+                [format!("{share}{state}"), "single far tokens".to_owned()]
             }
         }
     }

@@ -289,7 +289,7 @@ fn add(
     stored: Stored,
 ) -> Result<(), LoadError> {
     if all.contains_key(&name) {
-        return Err(LoadError::tensor(path, &name, "is there twice"));
+        return Err(LoadError::tensor(path, &name, "occurs twice"));
     }
     all.insert(name, stored);
     Ok(())

@@ -24,7 +24,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A file above the size limit of its kind.
-    #[error("{}: {found} bytes, expected at most {max}; this is not the file it is named after", path.display())]
+    #[error("{}: {found} bytes, expected at most {max}; this is not the file that its name says", path.display())]
     FileTooLarge {
         /// The file.
         path: PathBuf,
@@ -91,8 +91,8 @@ pub enum LoadError {
     },
     /// An index with a shard outside its folder.
     #[error(
-        "{}: tensor `{tensor}` is said to be in `{shard}`, which is not inside the folder; \
-         shards are plain file names beside their index", index.display()
+        "{}: the index lists tensor `{tensor}` in `{shard}`, which is outside the folder; shards \
+         must be plain file names beside their index", index.display()
     )]
     ShardOutside {
         /// The index.
@@ -116,8 +116,8 @@ pub enum LoadError {
         tensor: String,
     },
     /// A tensor that is not in the shard that the index names.
-    #[error("{}: tensor `{tensor}` is not in this shard, where the index puts it; \
-             download the shard again", shard.display())]
+    #[error("{}: tensor `{tensor}` is not in this shard, where the index lists it; download the \
+             shard again", shard.display())]
     NotInShard {
         /// The shard.
         shard: PathBuf,
@@ -125,8 +125,8 @@ pub enum LoadError {
         tensor: String,
     },
     /// A tensor in a shard that the index does not name, or places in another shard.
-    #[error("{}: holds tensor `{tensor}`, which the index does not put there; \
-             shard and index are of different checkpoints", shard.display())]
+    #[error("{}: holds tensor `{tensor}`, which the index does not list there; shard and index are \
+             from different checkpoints", shard.display())]
     NotInIndex {
         /// The shard.
         shard: PathBuf,
@@ -155,8 +155,8 @@ pub enum LoadError {
     },
     /// A pickle with a name that is not needed to describe tensors.
     #[error(
-        "{}: the pickle names `{name}`, which does not describe a tensor; nothing was run. \
-         Load the file only where its source is trusted, and save its state dict as safetensors",
+        "{}: the pickle names `{name}`, which does not describe a tensor; nothing was executed. If \
+         you trust the file's source, load it in PyTorch and save its state dict as safetensors",
         path.display()
     )]
     ForbiddenName {
@@ -210,9 +210,9 @@ pub enum LoadError {
     },
     /// Weights that are too large to compute with.
     #[error(
-        "numbers above 1.8e19: {}; their squares are infinite, so that nothing computed with them \
-         means anything; the checkpoint is damaged or was saved after training diverged \
-         (allow non-finite weights to load it anyway)",
+        "numbers above 1.8e19: {}; their squares are infinite, so results would be meaningless; \
+         the checkpoint is damaged or was saved after training diverged (allow non-finite weights \
+         to load it anyway)",
         first_of(tensors)
     )]
     TooLarge {
@@ -228,7 +228,7 @@ pub enum SaveError {
     #[error(transparent)]
     Output(#[from] bsbr_files::FileError),
     /// A file that the operating system cannot read or write.
-    #[error("{}: {source}; see that it is there, and that the disk has room", path.display())]
+    #[error("{}: {source}; check that it exists, and that the disk has space", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -236,7 +236,7 @@ pub enum SaveError {
         source: io::Error,
     },
     /// Weights that the element type cannot represent.
-    #[error("tensor `{tensor}` holds {found}, which {dtype} cannot; save as f32 or bf16")]
+    #[error("tensor `{tensor}` holds {found}, which {dtype} cannot hold; save as f32 or bf16")]
     OutOfRange {
         /// The tensor.
         tensor: String,
@@ -256,8 +256,8 @@ pub enum SaveError {
     },
     /// Weights that 8 bits cannot represent.
     #[error(
-        "tensor `{tensor}` holds numbers that are not finite, which 8 bits cannot hold; save it in \
-         floating point"
+        "tensor `{tensor}` holds non-finite numbers, which 8 bits cannot hold; save it in floating \
+         point"
     )]
     NotInt8 {
         /// The tensor.

@@ -65,7 +65,7 @@ pub(crate) fn is_form_of(folder: &ModelFolder, config: &Gpt2Config) -> Result<bo
             said: said.map_or_else(|| "nothing".to_owned(), Value::to_string),
             file: match is_file {
                 true => "model-int8.safetensors",
-                false => "weights of another form",
+                false => "weights of another type",
             },
         }),
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum FileError {
     /// The operating system refused access.
-    #[error("{path}: {source}; choose a place that can be written to")]
+    #[error("{path}: {source}; choose a writable path")]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -28,15 +28,15 @@ pub enum FileError {
         path: PathBuf,
     },
     /// A path without a usable name.
-    #[error("{path}: does not name a file or folder; give the one to be made")]
+    #[error("{path}: does not name a file or folder; name the one to create")]
     NoName {
         /// The path.
         path: PathBuf,
     },
     /// A disk with too little space.
     #[error(
-        "{path}: {needed} bytes are needed and the disk has {free} left; \
-         make room, or choose another place"
+        "{path}: {needed} bytes are needed, but the disk has {free} free; free some space, or \
+         choose another path"
     )]
     Full {
         /// The path.
@@ -48,7 +48,7 @@ pub enum FileError {
     },
     /// Another process writes to the path.
     #[error(
-        "{path}: {} writes there; wait until it ends, or choose another place",
+        "{path}: in use by {}; wait until it ends, or choose another path",
         process(*.holder)
     )]
     InUse {

@@ -98,7 +98,7 @@ pub enum InputError {
         vocab_size: usize,
     },
     /// A number of positions that differs from the number of tokens.
-    #[error("{found} positions for {expected} tokens; give each token of the batch one")]
+    #[error("{found} positions for {expected} tokens; give one for each token of the batch")]
     Positions {
         /// Number of positions.
         found: usize,
@@ -118,8 +118,8 @@ pub enum InputError {
     },
     /// A cache of another model or batch.
     #[error(
-        "the cache holds {found} {what}, expected {expected}; use one cache per batch, \
-         made by `new_cache` of the model that reads it"
+        "the cache holds {found} {what}, expected {expected}; use one cache per batch, created by \
+         `new_cache` of the model that reads it"
     )]
     CacheMismatch {
         /// The counted items.
@@ -131,8 +131,8 @@ pub enum InputError {
     },
     /// A cache of a model of the same shape with other arms.
     #[error(
-        "layer {layer} of the cache holds what {found} keeps, expected {expected}; use one cache \
-         per batch, made by `new_cache` of the model that reads it"
+        "layer {layer} of the cache belongs to {found}, expected {expected}; use one cache per \
+         batch, created by `new_cache` of the model that reads it"
     )]
     CacheOfOtherArm {
         /// The layer.
@@ -145,8 +145,8 @@ pub enum InputError {
     /// A cache that holds the whole prompt, so that no token remains to be
     /// read.
     #[error(
-        "the cache holds {past} tokens, but the prompt has {prompt}; leave at least its last token \
-         to be read"
+        "the cache holds {past} tokens, but the prompt has {prompt}; leave at least the prompt's \
+         last token unread"
     )]
     NothingUnread {
         /// Tokens of the prompt.
@@ -174,9 +174,9 @@ pub enum InputError {
 pub enum PackError {
     /// The device or CPU does not support such products.
     #[error(
-        "a weight {shape:?} on {device} cannot be packed for products in {products:?}: they need the \
-         CPU backend flex, and f32 and bf16 a processor with AVX-512 and AVX512-BF16; leave the weights \
-         as they are, or take 8 bits"
+        "a weight {shape:?} on {device} cannot be packed for products in {products:?}: these need \
+         the CPU backend flex, and f32 and bf16 also need a processor with AVX-512 and \
+         AVX512-BF16; keep the stored weights, or use 8 bits"
     )]
     NotPossible {
         /// The type of the products.

@@ -242,8 +242,8 @@ impl Gpt2 {
         if let Some(before) = self.config.extended_positions() {
             return Err(ConfigError::Contradiction {
                 message: format!(
-                    "the table has {trained} positions, of which {} were trained and the others made \
-                     of them; extend the model that it was made of",
+                    "the table has {trained} positions, of which only {} were trained; extend the \
+                     original model instead",
                     before.trained
                 ),
             });

@@ -110,7 +110,7 @@ impl Download<'_> {
             restart(&file, part)?;
             return Err(interrupted(
                 name,
-                "the file is shorter than what was here of it",
+                "the file is shorter than the part already downloaded",
             ));
         };
         if content.start != done {
@@ -120,7 +120,7 @@ impl Download<'_> {
         if self.size.is_none() && self.etag.algorithm().is_none() {
             return Err(HubError::BadResponse {
                 url: self.client.page(self.target.repository),
-                reason: format!("it names neither size nor checksum of {name}"),
+                reason: format!("it states neither size nor checksum of {name}"),
             });
         }
         progress.start(name, self.size, done);

@@ -10,8 +10,8 @@ use std::time::Duration;
 pub enum HubError {
     /// Text that is not the name of a repository.
     #[error(
-        "{name:?} is no name of a repository on the Hub: {reason}; \
-         write owner/name, and @revision after it if you want"
+        "{name:?} is not the name of a repository on the Hub: {reason}; write owner/name, \
+         optionally followed by @revision"
     )]
     InvalidName {
         /// The text.
@@ -26,7 +26,10 @@ pub enum HubError {
         path: PathBuf,
     },
     /// A path that is not a file of a repository.
-    #[error("{path:?} is no file in a repository: {reason}; write a path such as data/train.txt")]
+    #[error(
+        "{path:?} is not the path of a file in a repository: {reason}; write a path such as \
+             data/train.txt"
+    )]
     InvalidPath {
         /// The path.
         path: String,
@@ -72,7 +75,7 @@ pub enum HubError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A connection that ended before the file was complete.
-    #[error("the connection broke while {file} was fetched: {source}; run again to go on with it")]
+    #[error("the connection broke during the download of {file}: {source}; run again to resume")]
     Interrupted {
         /// The file.
         file: String,
@@ -81,8 +84,8 @@ pub enum HubError {
     },
     /// A repository that does not exist, or is not visible to the user.
     #[error(
-        "the Hub knows no {repository}: check the name{}",
-        if *.with_token { ", and that your token may read it if it is private" }
+        "the Hub has no {repository}: check the name{}",
+        if *.with_token { ", and that your token is allowed to read it if it is private" }
         else { ", and set HF_TOKEN if it is private" }
     )]
     RepositoryNotFound {
@@ -128,8 +131,8 @@ pub enum HubError {
     /// A repository that the user may not access.
     #[error(
         "the Hub refuses {repository} (status {status}): {}",
-        if *.with_token { "check that HF_TOKEN is right, not expired, and may read it" }
-        else { "set HF_TOKEN to a token that may read it" }
+        if *.with_token { "check that HF_TOKEN is correct, not expired, and allowed to read it" }
+        else { "set HF_TOKEN to a token that is allowed to read it" }
     )]
     Unauthorized {
         /// The repository and the revision.
@@ -162,7 +165,7 @@ pub enum HubError {
         file: String,
     },
     /// A response that is not one of the Hub's.
-    #[error("{url} gave an answer that cannot be used: {reason}; check HF_ENDPOINT and the proxy")]
+    #[error("{url} sent an unusable answer: {reason}; check HF_ENDPOINT and the proxy")]
     BadResponse {
         /// The address, without its query.
         url: String,
@@ -171,8 +174,8 @@ pub enum HubError {
     },
     /// A file whose length differs from the server's announcement.
     #[error(
-        "{file} has {found} bytes, the server announced {expected}: \
-         the download was deleted, run again"
+        "{file} has {found} bytes, but the server announced {expected}: the download was deleted; \
+         run again"
     )]
     SizeMismatch {
         /// The file.
@@ -184,8 +187,8 @@ pub enum HubError {
     },
     /// A file of unknown size that exceeds the limit.
     #[error(
-        "{file} goes on beyond {limit} bytes, and no server announced its size: \
-         the download was deleted, check HF_ENDPOINT and the proxy, which should say how long it is"
+        "{file} exceeds {limit} bytes, and no server announced its size: the download was deleted; \
+         check HF_ENDPOINT and the proxy, which should announce the size"
     )]
     Endless {
         /// The file.
@@ -195,8 +198,8 @@ pub enum HubError {
     },
     /// A file whose checksum differs from the server's announcement.
     #[error(
-        "the {algorithm} of {file} is {found}, the server announced {expected}: \
-         the download was deleted, run again, and check HF_ENDPOINT and the proxy if it stays so"
+        "the {algorithm} of {file} is {found}, but the server announced {expected}: the download \
+         was deleted; run again, and check HF_ENDPOINT and the proxy if the error persists"
     )]
     ChecksumMismatch {
         /// The file.
@@ -210,8 +213,8 @@ pub enum HubError {
     },
     /// A full disk.
     #[error(
-        "no space left for {path}: free some, or move the cache with HF_HUB_CACHE; \
-         what was fetched is kept, and the next run goes on with it"
+        "no space left for {path}: free some, or move the cache with HF_HUB_CACHE; the partial \
+         download is kept, and the next run resumes it"
     )]
     DiskFull {
         /// The file that was being written.

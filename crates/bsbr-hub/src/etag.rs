@@ -44,7 +44,7 @@ impl Etag {
         }
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if !text.bytes().all(allowed) || text.starts_with('.') {
-            return Err("its ETag is no file name");
+            return Err("its ETag is not a file name");
         }
         Ok(Self(text.to_owned()))
     }

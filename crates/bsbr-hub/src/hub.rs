@@ -100,7 +100,7 @@ impl Hub {
         let Some(first) = paths.first() else {
             return Err(HubError::InvalidPath {
                 path: String::new(),
-                reason: "no file is asked for",
+                reason: "no file was requested",
             });
         };
         let mut session = Session::open(self, repository, first, progress)?;

@@ -91,7 +91,7 @@ impl fmt::Display for Notice {
             }
             Self::Unchecked { file, etag } => write!(
                 f,
-                "{file}: its size was compared but no checksum, for its ETag {etag} is none"
+                "{file}: only its size was checked, because its ETag {etag} is not a checksum"
             ),
             Self::Unreachable {
                 repository,

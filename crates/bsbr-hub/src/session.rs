@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
                 session.commit = commit
                     .ok_or_else(|| HubError::BadResponse {
                         url: hub.client.page(repository),
-                        reason: "it does not say what commit the revision is".to_owned(),
+                        reason: "it does not state the commit of the revision".to_owned(),
                     })?
                     .to_owned();
                 session.known = Some((first.to_owned(), metadata));

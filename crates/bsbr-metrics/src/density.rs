@@ -58,7 +58,7 @@ pub fn attention_density<T: Real>(
             return Err(MetricError::OutOfRange {
                 what: "attention weight",
                 value: weight,
-                expected: "a number from 0 up",
+                expected: "a number of 0 or more",
             });
         }
     }

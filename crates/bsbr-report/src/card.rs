@@ -18,45 +18,40 @@ const SHOWN: [(&str, &str, &str, Style); 7] = [
     (
         "agreement",
         "top1",
-        "same likeliest token as the original",
+        "same most likely token as the original",
         Style::Percent(2),
     ),
     (
         "agreement",
         "kl",
-        "KL from the original, nats per token",
+        "KL (original ‖ arm), nats per token",
         Style::Digits(3),
     ),
     (
         "similarity",
         "final.cosine",
-        "cosine of final hidden states with the original's",
+        "cosine of final hidden states",
         Style::Fixed(5),
     ),
     (
         "summarisation",
         "rougeL",
-        "ROUGE-L of summaries beside the highlights",
+        "ROUGE-L of summaries against the highlights",
         Style::Percent(1),
     ),
     (
         "summarisation",
         "as_dense",
-        "summaries that are the original's, letter for letter",
+        "summaries identical to the original's",
         Style::Percent(1),
     ),
     (
         "qa",
         "among",
-        "questions answered right among candidates",
+        "right answers among candidates",
         Style::Percent(1),
     ),
-    (
-        "qa",
-        "exact",
-        "questions answered exactly",
-        Style::Percent(1),
-    ),
+    ("qa", "exact", "exact answers", Style::Percent(1)),
 ];
 
 /// A section of a card: the results for `arm` and the original in the records of `results`, for
@@ -127,19 +122,19 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
         }
     }
     let Some(record) = method else {
-        let message = "no records there are of this model with this arm; run `cargo xtask \
+        let message = "there are no records of this model with this arm; run `cargo xtask \
                        reproduce` with the same --model first"
             .to_owned();
         return Err(spec_error(results, message));
     };
     let quick = match record.method.quick {
-        true => " These are of a quick run: few samples.",
+        true => " They are from a quick run with few samples.",
         false => "",
     };
     let table = Table {
         note: format!(
             "Means over samples ± standard deviation, with bootstrap 95 % intervals, before any \
-             training; behind each name the tokens of a text, or the words between a fact and its \
+             training. After each name: the tokens of a text, or the words between a fact and its \
              question. Texts: {}. Measured by `{}`, version {}, on {}.{quick}",
             record.run.texts, record.run.command, record.run.version, record.run.date
         ),

@@ -53,7 +53,9 @@ impl States {
             .collect::<Result<_, _>>()?;
         match all.into_iter().next_back() {
             Some(last) => Ok(Self { layers, last }),
-            None => Err(ReportError::Tensor("there are no hidden states".to_owned())),
+            None => Err(ReportError::Tensor(
+                "the model returned no hidden states".to_owned(),
+            )),
         }
     }
 

@@ -100,7 +100,7 @@ impl Context {
                 return Ok(seconds / done as f64);
             }
         }
-        Err("no tokens were to be generated".to_owned())
+        Err("no tokens were requested".to_owned())
     }
 
     /// Size in bytes of the cache of everything read and generated.
@@ -113,7 +113,7 @@ impl Context {
 pub(crate) fn within(seconds: f64, tokens: usize, limits: Limits) -> Result<(), String> {
     match seconds > limits.reading {
         true => Err(format!(
-            "reading {tokens} tokens would take about {seconds:.0} s; {:.0} s are allowed",
+            "reading {tokens} tokens would take about {seconds:.0} s; the limit is {:.0} s",
             limits.reading
         )),
         false => Ok(()),
@@ -146,7 +146,7 @@ pub(crate) fn torch_generate(
         done += now;
     }
     match done {
-        0 => Err("no tokens were to be generated".to_owned()),
+        0 => Err("no tokens were requested".to_owned()),
         done => Ok(seconds / done as f64),
     }
 }

@@ -51,7 +51,10 @@ pub enum ReportError {
         message: String,
     },
     /// A measurement that is not in the specification.
-    #[error("experiment {experiment} measured what its specification does not declare: {message}")]
+    #[error(
+        "experiment {experiment} measured something that its specification does not declare: \
+             {message}"
+    )]
     Undeclared {
         /// The experiment.
         experiment: String,
@@ -60,8 +63,8 @@ pub enum ReportError {
     },
     /// Records of a program with uncommitted changes.
     #[error(
-        "{count} records in {path} were made by a program with uncommitted changes, the first of \
-         them {first}; commit, build and measure again"
+        "{count} records in {path} come from a program with uncommitted changes (first: {first}); \
+         commit, build and measure again"
     )]
     Uncommitted {
         /// The folder of records.
@@ -83,7 +86,7 @@ pub enum ReportError {
         known: String,
     },
     /// An invalid record.
-    #[error("{path} is not a record ({message}); delete it, and the unit is run again")]
+    #[error("{path} is not a record ({message}); delete it to run the unit again")]
     Record {
         /// The file.
         path: PathBuf,
@@ -91,7 +94,7 @@ pub enum ReportError {
         message: String,
     },
     /// An invalid record of the benchmark.
-    #[error("{path} is not a record of the benchmark ({message}); measure it anew or delete it")]
+    #[error("{path} is not a record of the benchmark ({message}); measure it again or delete it")]
     BenchRecord {
         /// The file.
         path: PathBuf,
@@ -99,7 +102,7 @@ pub enum ReportError {
         message: String,
     },
     /// A page without a place for tables.
-    #[error("{path} has no line `{begin}` with a line `{end}` after it, between which tables go")]
+    #[error("{path} has no line `{begin}` followed by a line `{end}`, which enclose the tables")]
     Page {
         /// The file.
         path: PathBuf,
@@ -123,8 +126,8 @@ pub enum ReportError {
     Load(#[from] bsbr_convert::LoadError),
     /// A model whose layers have several arms, where a single arm is required.
     #[error(
-        "{name}: its layers have several arms ({arms}), and each row of these experiments has one; \
-         `evaluate` compares such a model"
+        "{name}: its layers have several arms ({arms}), but each row of these experiments has one; \
+         use `evaluate` for such a model"
     )]
     SeveralArms {
         /// The model.
@@ -133,7 +136,7 @@ pub enum ReportError {
         arms: String,
     },
     /// A model that cannot be compared with the base.
-    #[error("{name}: its {what} is {found}, but that of the base is {expected}; evaluate it apart")]
+    #[error("{name}: its {what} is {found}, but the base's is {expected}; evaluate it separately")]
     Unlike {
         /// The model.
         name: String,
@@ -163,7 +166,7 @@ pub enum ReportError {
     #[error(transparent)]
     Save(#[from] bsbr_convert::SaveError),
     /// Fine-tuning without an output folder.
-    #[error("there is no folder to keep fine-tuned models in; give the lab one")]
+    #[error("there is no folder for fine-tuned models; give the lab one")]
     NoModelFolder,
     /// A tensor that cannot be read back.
     #[error("cannot read a tensor back: {0}")]
@@ -172,7 +175,7 @@ pub enum ReportError {
     #[error(transparent)]
     Dataset(#[from] bsbr_data::dataset::DatasetError),
     /// Two datasets of articles instead of one.
-    #[error("both {first} and {second} hold articles to be summarised; name one of them")]
+    #[error("both {first} and {second} hold articles to summarise; name only one of them")]
     TwoOfArticles {
         /// The first.
         first: String,
@@ -195,8 +198,8 @@ pub enum ReportError {
     },
     /// Texts that are too short for the request.
     #[error(
-        "{path} has {found} tokens beside what is kept for calibration, but {needed} are needed for \
-         texts of {length} tokens; give a longer file"
+        "{path} has {found} tokens besides the calibration part, but {needed} are needed for texts \
+         of {length} tokens; give a longer file"
     )]
     ShortText {
         /// The file.
@@ -209,13 +212,13 @@ pub enum ReportError {
         length: usize,
     },
     /// An image that cannot be encoded or decoded.
-    #[error("an image cannot be coded: {0}")]
+    #[error("cannot encode an image: {0}")]
     Image(String),
     /// JSON that cannot be written.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// The run was stopped before the last unit.
-    #[error("stopped after {done} of {total} units; the same command goes on from there")]
+    #[error("stopped after {done} of {total} units; run the same command again to continue")]
     Stopped {
         /// Recorded units.
         done: usize,

@@ -147,7 +147,7 @@ fn cache(spec: &Spec, records: &Records, lab: &Lab, models: &[ArmSpec]) -> Optio
     });
     Some(Headline {
         title: "cache, MiB".to_owned(),
-        note: format!("what generation keeps after {tokens} tokens, by definition"),
+        note: format!("size after {tokens} tokens, by definition"),
         better: Some(Better::Less),
         cells: cells.collect::<BTreeMap<_, _>>(),
     })
@@ -184,8 +184,8 @@ impl Evaluation {
             .collect();
         notes.extend(missing.iter().map(|reason| format!("- —: {reason}")));
         Table {
-            title: "Models beside their base".to_owned(),
-            note: "Means, in brackets their bootstrap 95 % intervals.".to_owned(),
+            title: "Models compared with their base".to_owned(),
+            note: "Means, with bootstrap 95 % intervals in brackets.".to_owned(),
             rows,
         }
         .markdown()

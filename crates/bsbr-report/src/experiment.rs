@@ -136,7 +136,7 @@ pub trait Experiment {
         Err(ReportError::Setting {
             experiment: self.spec().method.experiment.clone(),
             table: "block",
-            message: format!("it draws nothing called `{name}`"),
+            message: format!("it has no block called `{name}`"),
         })
     }
 

@@ -162,7 +162,7 @@ impl Lab {
         let mut ids = Vec::new();
         for arm in arms.filter(|arm| arm.default && !arm.swept) {
             arm.label.clone_from(&self.name);
-            arm.about = format!("The model as its folder has it: {first}.");
+            arm.about = format!("The model as stored in its folder: {first}.");
             arm.config = first.clone();
             if !ids.contains(&arm.id) {
                 ids.push(arm.id.clone());
@@ -243,12 +243,12 @@ impl Lab {
     pub fn worker(&self) -> Result<&Worker, String> {
         if On::of(&self.device_name) != Some(On::Cpu) {
             return Err(format!(
-                "the peak of a process is memory of the processor, and the model is on {}",
+                "the peak of a process counts only CPU memory, and the model is on {}",
                 self.device_name
             ));
         }
         let worker = self.worker.as_ref();
-        worker.ok_or_else(|| "there is no program to start for it".to_owned())
+        worker.ok_or_else(|| "there is no worker program for it".to_owned())
     }
 
     /// Sets the folder of fine-tuned models, and of the checkpoints of unfinished ones.

@@ -54,18 +54,19 @@ pub(crate) fn together<const N: usize>(
     let all: Vec<usize> = (0..n).collect();
     let mean = statistic(&all);
     if !mean.is_finite() {
-        return Err("what it is divided by is 0".to_owned());
+        return Err("the divisor is 0".to_owned());
     }
     let bootstrap = Bootstrap {
         resamples: RESAMPLES,
         seed: 0,
     };
-    let interval = match n {
-        1 => None,
-        _ => Some(bootstrap.interval(n, statistic).map_err(
-            |_| "what it is divided by is too small for an interval: in some draws it is 0",
-        )?),
-    };
+    let interval =
+        match n {
+            1 => None,
+            _ => Some(bootstrap.interval(n, statistic).map_err(
+                |_| "the divisor is too small for an interval: it is 0 in some resamples",
+            )?),
+        };
     Ok(Estimate {
         mean,
         std: None,

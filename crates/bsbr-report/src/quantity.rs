@@ -39,7 +39,7 @@ impl Quantities {
         let like = || self.0.iter().find(|(declared, _)| is_like(declared, name));
         exact.or_else(|| like().map(|(_, one)| one)).ok_or_else(|| {
             let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
-            format!("`{name}` is no quantity; there are {}", known.join(", "))
+            format!("`{name}` is not a quantity; there are {}", known.join(", "))
         })
     }
 

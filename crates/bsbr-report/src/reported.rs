@@ -70,7 +70,7 @@ impl Reported {
         for (index, row) in report.rows.iter().enumerate() {
             let twice = |other: &Figures| other.id.is_some() && other.id == row.id;
             if report.rows[..index].iter().any(twice) {
-                return Err(spec_error(path, format!("{:?} is there twice", row.id)));
+                return Err(spec_error(path, format!("{:?} occurs twice", row.id)));
             }
         }
         Ok(report)

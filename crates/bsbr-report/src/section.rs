@@ -85,7 +85,7 @@ impl FromStr for Style {
             "mebibytes" => Ok(Self::Mebibytes),
             "tokens" => Ok(Self::Tokens),
             _ => Err(format!(
-                "`{text}` is no style; there are percent, fixed, digits, mebibytes and tokens"
+                "`{text}` is not a style; there are percent, fixed, digits, mebibytes and tokens"
             )),
         }
     }

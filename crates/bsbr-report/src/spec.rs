@@ -444,7 +444,7 @@ pub fn parse_spec(
     for goal in &file.goals {
         let wrong = |message| spec_error(path, format!("goal `{}`: {message}", goal.name));
         if !method.arms.iter().any(|arm| arm.id == goal.arm) {
-            return Err(wrong(format!("no arm is called `{}`", goal.arm)));
+            return Err(wrong(format!("there is no arm `{}`", goal.arm)));
         }
         layout.quantities.find(&goal.quantity).map_err(wrong)?;
     }
@@ -462,7 +462,7 @@ pub fn parse_spec(
 fn find_arm<'a>(arms: &'a [ArmSpec], id: &str) -> Result<&'a ArmSpec, String> {
     arms.iter().find(|arm| arm.id == id).ok_or_else(|| {
         let known: Vec<&str> = arms.iter().map(|arm| arm.id.as_str()).collect();
-        format!("no arm is called `{id}`; there are {}", known.join(", "))
+        format!("there is no arm `{id}`; there are {}", known.join(", "))
     })
 }
 

@@ -122,8 +122,6 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, ReportError> {
     let sum = format!("{CHECKSUM}{}", record.checksum);
     match hash::of_bytes(text.replacen(&sum, CHECKSUM, 1).as_bytes()) == record.checksum {
         true => Ok(record),
-        false => Err(wrong(
-            "it is not what was written: its checksum differs".to_owned(),
-        )),
+        false => Err(wrong("its checksum differs from its content".to_owned())),
     }
 }

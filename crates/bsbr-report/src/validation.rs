@@ -171,9 +171,9 @@ pub fn markdown(sides: &[Side]) -> String {
         "model",
         "loss, nats per token",
         "perplexity",
-        "loss beyond dense",
-        "same likeliest token as dense",
-        "KL from dense, nats",
+        "loss − dense",
+        "same most likely token as dense",
+        "KL (dense ‖ row), nats",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for one in sides {
@@ -193,8 +193,8 @@ pub fn markdown(sides: &[Side]) -> String {
     Table {
         title: "Dense, converted and tuned".to_owned(),
         note: format!(
-            "On {windows} of the windows that training kept back; in brackets bootstrap 95 % intervals \
-             over windows. Likeliest tokens and KL are of the first {} of them.",
+            "On {windows} held-out windows, with bootstrap 95 % intervals over windows in \
+             brackets. Most likely tokens and KL are from the first {}.",
             windows.min(COMPARED)
         ),
         rows,

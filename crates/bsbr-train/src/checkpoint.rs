@@ -198,7 +198,7 @@ pub fn load_newest(
                 return Err(TrainError::Checkpoint {
                     path,
                     message: format!(
-                        "belongs to a run with {changed}; give what that run had, choose another \
+                        "belongs to a run with {changed}; use those of that run, choose another \
                          folder, or remove it"
                     ),
                 });
@@ -206,8 +206,8 @@ pub fn load_newest(
             Err(LoadError::OtherVersion) => {
                 return Err(TrainError::Checkpoint {
                     path,
-                    message: "was not written by this version of the program, but by an earlier \
-                              one; choose another folder or remove it"
+                    message: "was written by an earlier version of the program; choose another \
+                              folder, or remove it"
                         .into(),
                 });
             }
@@ -242,7 +242,7 @@ fn load(path: &Path, run: &RunIdentity, state: State) -> Result<State, LoadError
     // Checked before anything in the header is used.
     if metadata.get(SUM) != Some(&found) {
         return Err(match metadata.contains_key("version") {
-            true => damaged("its content is not what was written".into()),
+            true => damaged("its checksum differs from its content".into()),
             false => LoadError::OtherVersion,
         });
     }

@@ -54,9 +54,9 @@ pub enum TrainError {
     },
     /// A precision that a device does not support.
     #[error(
-        "{precision}: {device} does not compute in it; train in f32, which needs twice the memory for \
-         activations, or on a device that does: flex computes in f16 and bf16, a GPU in what its \
-         driver offers"
+        "{precision}: {device} does not support it; train in f32, which needs twice the memory for \
+         activations, or on another device: flex supports f16 and bf16, a GPU whatever its driver \
+         offers"
     )]
     Precision {
         /// The precision.
@@ -75,8 +75,8 @@ pub enum TrainError {
     },
     /// A device that failed during a step.
     #[error(
-        "device {place} of the list failed: {message}; the last checkpoint is kept: \
-         run again to go on from it, without that device if need be"
+        "device {place} of the list failed: {message}; the last checkpoint is kept: run again to \
+         resume from it, without that device if necessary"
     )]
     Worker {
         /// Its place in the list, from 1.

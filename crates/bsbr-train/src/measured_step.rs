@@ -90,7 +90,7 @@ impl MeasuredStep {
         let Some(model) = self.model.take() else {
             return Err(TrainError::Config {
                 setting: "model".into(),
-                message: "a step before failed; make a new one".into(),
+                message: "an earlier step failed; create a new one".into(),
             });
         };
         let threads = self.side_by_side;

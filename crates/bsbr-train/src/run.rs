@@ -63,8 +63,8 @@ pub(crate) fn resume(
     let (found, refused) = checkpoint::load_newest(folder, run, &fresh)?;
     for (number, error) in (1..).zip(&refused) {
         let next = match found.is_none() && number == refused.len() {
-            true => "there is none before it, so the run starts anew",
-            false => "trying the one before it",
+            true => "there is no earlier one, so the run starts from the beginning",
+            false => "trying the previous one",
         };
         observer.message(&format!("{error}; {next}"));
     }
@@ -127,7 +127,7 @@ pub(crate) fn run(
         }
         if stop && !done {
             observer.message(&format!(
-                "stopped after step {}; run again to go on",
+                "stopped after step {}; run again to resume",
                 state.step
             ));
             break;

@@ -197,11 +197,11 @@ fn lines_ended(text: &str) -> String {
 /// Writes a document with facts, and prints possible questions.
 fn write_document(path: &Path, document: &TrainingDocument) -> Result<()> {
     let mut file = std::fs::File::create_new(path)
-        .with_context(|| format!("{}: a document is made at a new place", path.display()))?;
+        .with_context(|| format!("{}: a document needs a new path", path.display()))?;
     file.write_all(document.text.as_bytes())
         .with_context(|| path.display().to_string())?;
     eprintln!(
-        "{}: {} words; it answers, among others:",
+        "{}: {} words; some questions that it answers:",
         path.display(),
         document.text.split_whitespace().count()
     );

@@ -53,8 +53,8 @@ pub fn training(history: &History, sides: &[Side], data: &str, objective: &str) 
         false => format!("{}\n", validation::markdown(sides)),
     };
     let mut out = format!(
-        "## Training\n\nTrained on {data}; what was learned: {objective}.\n\n{beside}On all windows \
-         that were kept back:\n\n| steps | loss, nats per token | perplexity |\n|---:|---:|---:|\n"
+        "## Training\n\nTrained on {data}; objective: {objective}.\n\n{beside}On all held-out \
+         windows:\n\n| steps | loss, nats per token | perplexity |\n|---:|---:|---:|\n"
     );
     for one in &history.validations {
         let line = format!(

@@ -235,8 +235,8 @@ fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Re
             .count()
     };
     println!(
-        "{} heads look clusters up, {} see clusters, {} their near field alone; \
-         KL {:.6} nats per position, {:.6} with lookups in all of them",
+        "{} heads have lookups, {} see clusters, {} see only the near field; KL {:.6} nats per \
+         position, {:.6} with lookups in all heads",
         count(HeadLevel::Lookups),
         count(HeadLevel::Clusters),
         count(HeadLevel::Near),
@@ -261,7 +261,7 @@ fn calibration(
     (window, count): (usize, usize),
 ) -> Result<Vec<TokenBatch>> {
     let tokenizer = model::tokenizer(folder, config)
-        .context("calibration reads text, which needs the model's tokenizer")?;
+        .context("calibration on text needs the model's tokenizer")?;
     let window = window.min(config.n_positions);
     let mut ids = tokens(files, &tokenizer, window * count)?;
     if files.is_empty() {

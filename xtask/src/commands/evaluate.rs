@@ -128,8 +128,8 @@ fn same_tokenizer(folder: &Path, base: &Path) -> Result<()> {
     };
     ensure!(
         of(folder)? == of(base)?,
-        "its tokenizer is another than that of the base {}: their numbers cannot be compared; \
-         evaluate it apart",
+        "its tokenizer differs from that of the base {}, so their numbers cannot be compared; \
+         evaluate it separately",
         base.display()
     );
     Ok(())

@@ -155,7 +155,7 @@ impl Sampling {
 pub fn defaults(loaded: &LoadedModel) -> Result<GenerationDefaults> {
     let defaults = loaded.folder.generation(&loaded.config)?;
     for key in &defaults.unsupported {
-        eprintln!("warning: `{key}` of generation_config.json is not supported, and has no effect");
+        eprintln!("warning: `{key}` of generation_config.json is not supported and has no effect");
     }
     Ok(defaults)
 }

@@ -100,7 +100,7 @@ impl HubArgs {
         let snapshot = self
             .client()?
             .files(&repository, &names, &mut Bars::new())
-            .with_context(|| format!("{}, which is read from {repository}", dataset.label))?;
+            .with_context(|| format!("{}, from {repository}", dataset.label))?;
         Ok(snapshot.files.into_iter().map(|file| file.path).collect())
     }
 

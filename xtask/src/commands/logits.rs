@@ -152,8 +152,8 @@ fn check(tokens: &[u8], (name, width): (&str, usize), place: (usize, usize)) -> 
     let numbers = tokens.as_chunks().0.iter().map(|x| f32::from_ne_bytes(*x));
     if let Some((at, value)) = numbers.enumerate().find(|(_, value)| !value.is_finite()) {
         bail!(
-            "the {} of row {}, position {} are {value}, which is no number: the model's weights may \
-             be damaged, or its numbers too large for their type; nothing is written",
+            "the {} of row {}, position {} are {value}, not a finite number: the model's weights may \
+             be damaged, or its numbers too large for their type; nothing was written",
             name.split('.').next().unwrap_or(name).replace('_', " "),
             place.0,
             place.1 + at / width,

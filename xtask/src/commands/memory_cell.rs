@@ -51,7 +51,7 @@ impl Args {
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     let cell = std::io::read_to_string(std::io::stdin())?;
-    let cell: Cell = serde_json::from_str(&cell).context("standard input is no cell")?;
+    let cell: Cell = serde_json::from_str(&cell).context("standard input is not a cell")?;
     let device = device::parse(&args.device)?;
     let dense = match args.shape {
         Some(shape) => Gpt2::init(&shape.config()?, 0, &device)?,

@@ -30,13 +30,13 @@ pub fn open(
         load_model(folder, &options).with_context(|| format!("loading {}", folder.display()))?;
     if !loaded.report.unexpected.is_empty() {
         let names = loaded.report.unexpected.join(", ");
-        eprintln!("left out, as no part of a GPT-2: {names}");
+        eprintln!("ignored, not part of a GPT-2: {names}");
     }
     for name in &loaded.report.too_large {
         eprintln!("warning: tensor `{name}` holds numbers whose squares are infinite");
     }
     for name in &loaded.report.non_finite {
-        eprintln!("warning: tensor `{name}` holds numbers that are not finite");
+        eprintln!("warning: tensor `{name}` holds non-finite numbers");
     }
     Ok(loaded)
 }

@@ -46,8 +46,8 @@ pub fn extended(model: Gpt2, folder: &Path, longer: &Longer<'_>) -> Result<Gpt2>
     };
     if texts.iter().all(|text| text.ids.len() <= trained + 1) {
         bail!(
-            "the texts to choose heads on have no token beyond the {trained} trained positions; give \
-             --calibrate FILE with longer ones"
+            "the texts for choosing heads have no token beyond the {trained} trained positions; \
+             give --calibrate FILE with longer texts"
         );
     }
     with_far_heads(model, &texts, trained, longer.least.unwrap_or(LEAST_GAIN))
@@ -74,15 +74,15 @@ fn with_far_heads(model: Gpt2, texts: &[LongText], trained: usize, least: f64) -
         })
         .collect();
     println!(
-        "{} of {} heads look far (layer.head: {}). Beyond {trained} tokens, nats of a token and of \
-         one that far tokens say:",
+        "{} of {} heads look far (layer.head: {}). Nats beyond {trained} tokens, per token and per \
+         token that far text determines:",
         far.len(),
         chosen.levels.iter().flatten().count(),
         far.join(" "),
     );
     for (what, loss) in [
         ("no head looks far", chosen.near),
-        ("all look far", chosen.far),
+        ("all heads look far", chosen.far),
         ("as chosen", chosen.chosen),
     ] {
         println!("  {what}: {:.3} and {:.3}", loss.all, loss.far);

@@ -121,8 +121,8 @@ impl Reader<'_> {
         let same = ids.iter().zip(self.ids).take_while(|(a, b)| a == b).count();
         if same < ids.len() {
             bail!(
-                "{}: a cache of another text, of {} tokens, of which the first {same} begin this one; \
-                 name another file with --cache, or remove this one",
+                "{}: a cache of another text of {} tokens, of which only the first {same} agree \
+                 with this text; name another file with --cache, or remove this one",
                 file.display(),
                 ids.len()
             );

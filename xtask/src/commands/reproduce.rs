@@ -172,15 +172,16 @@ pub(super) fn claim(out: &Path) -> Result<Lock> {
 fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
     let differences = differences(plan, lab, out)?;
     for path in &differences {
-        eprintln!("{} is not what its records give", path.display());
+        eprintln!("{} differs from its records", path.display());
     }
     ensure!(
         differences.is_empty(),
-        "{} files of {} must be written anew: run the same command with --render instead of --check",
+        "{} files of {} must be rendered again: run the same command with --render instead of \
+         --check",
         differences.len(),
         out.display()
     );
-    println!("{} is what its records give", out.display());
+    println!("{} matches its records", out.display());
     Ok(())
 }
 

@@ -49,14 +49,14 @@ pub fn run(args: Args) -> Result<()> {
 
     let token = crate::remote::token(&args.token_file)?;
     if let Some(name) = args.device.iter().find(|name| name.starts_with("remote:")) {
-        bail!("--device {name}: is lent by another server; clients can ask that one");
+        bail!("--device {name}: another server lends it already; clients can connect to that one");
     }
     let devices = device::parse_list(&args.device)?;
     let listener = TcpListener::bind(args.listen)
-        .with_context(|| format!("--listen {}: cannot be listened on", args.listen))?;
+        .with_context(|| format!("--listen {}: cannot listen there", args.listen))?;
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() {
-        eprintln!("note: the token and all data travel in clear on the network of {address}");
+        eprintln!("note: the token and all data are not encrypted on the network of {address}");
     }
     println!("lending {} at ws://{address}", args.device.join(", "));
     std::io::stdout().flush()?;

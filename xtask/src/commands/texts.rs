@@ -11,8 +11,8 @@ use super::hub::HubArgs;
 use crate::assets;
 
 /// Added to an error about a dataset that was not requested.
-const OTHERWISE: &str = "a model that was not trained on storybook reads datasets from the Hub; \
-                         give --data storybook, or files of your own, to do without";
+const OTHERWISE: &str = "a model that was not trained on storybook uses datasets from the Hub; \
+                         give --data storybook, or your own files, to avoid this";
 
 /// The values of `--data`, sorted.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub fn sort(data: &[String], catalogue: &Catalogue) -> Result<Named> {
     let other = !named.files.is_empty() || named.datasets.iter().any(texts);
     ensure!(
         !(other && data.iter().any(|value| value == STORYBOOK)),
-        "--data {STORYBOOK}: it is read where no other running text is; leave it out, or the others"
+        "--data {STORYBOOK} cannot be combined with other running text; leave one of them out"
     );
     Ok(named)
 }

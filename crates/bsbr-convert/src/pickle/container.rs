@@ -30,7 +30,7 @@ pub(super) fn check(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     } else if bytes.get(TAR_MAGIC).is_some_and(|magic| magic == b"ustar") {
         Err(malformed(
             path,
-            "a TAR archive, as PyTorch wrote before 0.1.10; load it there and save it anew",
+            "a TAR archive, as PyTorch wrote before 0.1.10; load it in PyTorch and save it again",
         ))
     } else if window
         .windows(LEGACY_MAGIC.len())
@@ -70,7 +70,10 @@ fn check_zip(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
         ));
     }
     if archive.has_duplicate_names() {
-        return Err(malformed(path, "its archive has two files of one name"));
+        return Err(malformed(
+            path,
+            "its archive has two files with the same name",
+        ));
     }
     let mut pickles = Vec::new();
     for index in 0..archive.len() {

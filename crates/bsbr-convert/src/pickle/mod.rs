@@ -70,8 +70,8 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
             path,
             FORMAT,
             format!(
-                "its tensors take {total} bytes together, more than twice its {size}: \
-                 too many of them share their storages"
+                "its tensors take {total} bytes together, more than twice its {size}: too many of \
+                 them share storage"
             ),
         ));
     }

@@ -300,10 +300,10 @@ impl<'a> Scanner<'a> {
             0x94 => self.memo.len() as u64,
             _ => {
                 let line = self.cursor.line()?;
-                line.parse().map_err(|_| "a memo that is no number")?
+                line.parse().map_err(|_| "a memo that is not a number")?
             }
         };
-        Ok(u32::try_from(index).map_err(|_| "a memo beyond all bounds")?)
+        Ok(u32::try_from(index).map_err(|_| "a memo out of bounds")?)
     }
 
     fn mark_on_top(&self) -> bool {

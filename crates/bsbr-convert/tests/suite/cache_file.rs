@@ -150,7 +150,7 @@ fn a_damaged_cache_is_refused_wherever_it_is_damaged() {
     }
     std::fs::write(&path, "no cache at all").unwrap();
     let error = load_cache(&path, &owner, &model).unwrap_err().to_string();
-    assert!(error.contains("not a cache of a text"), "{error}");
+    assert!(error.contains("not the cache of a text"), "{error}");
 }
 
 #[test]

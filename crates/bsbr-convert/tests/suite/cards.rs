@@ -52,9 +52,9 @@ fn what_is_known_of_a_base_is_said_to_the_hub() {
         "| 0–2 | `moments` |",
         "| 3 | `dense` | — | its key and value | nothing |",
         "its key and value in 8 bits; a share of one of its chunk's 4 clusters",
-        "single tokens outside the 12 clusters that fit a query best, and what rounding takes",
+        "single tokens outside the 12 clusters that match a query best, and precision",
         "`clusters` ",
-        "nothing was trained after that",
+        "without training afterwards",
         "AutoModelForCausalLM.from_pretrained(\"FOLDER\", trust_remote_code=True)",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -75,11 +75,8 @@ fn what_is_not_known_is_left_to_be_filled_in() {
     assert!(front.iter().any(|line| line.starts_with("# license:")));
     assert!(front.iter().any(|line| line.starts_with("# language:")));
     assert!(!front.iter().any(|line| line.starts_with("license:")));
-    assert!(text.contains("trained after that to win back"));
-    assert!(
-        text.contains("| nothing | all that only far tokens say |"),
-        "{text}"
-    );
+    assert!(text.contains("then trained to recover"));
+    assert!(text.contains("| nothing | everything far |"), "{text}");
     assert!(text.ends_with("\n## Training\n\nMuch.\n"));
 }
 

@@ -238,7 +238,7 @@ fn configuration_and_file_must_agree() {
 
     fs::write(config(&plain), of_int8).unwrap();
     let error = refusal(plain.path());
-    assert!(error.contains("weights of another form"), "{error}");
+    assert!(error.contains("weights of another type"), "{error}");
     let options = LoadOptions::on(&Device::default());
     let error = load_model(plain.path(), &options).map(|_| ());
     assert!(matches!(error, Err(LoadError::WeightForm { .. })));

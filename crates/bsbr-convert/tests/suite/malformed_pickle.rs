@@ -266,7 +266,7 @@ fn archives_with_a_name_twice_or_without_a_pickle_are_refused() {
             twice[at + 7] = b'l';
         }
     }
-    assert!(message(read_calmly(&path, &twice, "twice")).contains("one name"));
+    assert!(message(read_calmly(&path, &twice, "twice")).contains("same name"));
 }
 
 #[test]

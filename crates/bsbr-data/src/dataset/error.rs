@@ -16,7 +16,7 @@ pub enum DatasetError {
         source: io::Error,
     },
     /// A file with an unknown extension.
-    #[error("{file}: what is in it is not known by its ending; files are read that end in {known}")]
+    #[error("{file}: unknown type of file; expected a name that ends in {known}")]
     Ending {
         /// The file.
         file: PathBuf,
@@ -24,7 +24,7 @@ pub enum DatasetError {
         known: String,
     },
     /// A file that is truncated, damaged, or of another format.
-    #[error("{file}: expected {expected}, found {found}; fetch or make it again")]
+    #[error("{file}: expected {expected}, found {found}; download or create it again")]
     Malformed {
         /// The file.
         file: PathBuf,
@@ -47,8 +47,8 @@ pub enum DatasetError {
     },
     /// A row, or a part of the file, that cannot be read.
     #[error(
-        "{file}: column `{column}`, {place}: expected {expected}, found {found}; \
-         fetch or make it again"
+        "{file}: column `{column}`, {place}: expected {expected}, found {found}; download or \
+         create it again"
     )]
     Content {
         /// The file.

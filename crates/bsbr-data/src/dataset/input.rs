@@ -52,7 +52,7 @@ impl Input {
             return Err(DatasetError::Malformed {
                 file: path,
                 expected: "text in UTF-8",
-                found: "UTF-16, as its first two bytes say".to_owned(),
+                found: "UTF-16, by its first two bytes".to_owned(),
             });
         }
         Ok(Self { path, reader })

@@ -116,7 +116,7 @@ impl JsonTexts {
     fn next_of_list(&mut self) -> Result<Option<Vec<u8>>, DatasetError> {
         let wrong = |found: &str| {
             (
-                "an object, a comma or the list's end".to_owned(),
+                "an object, a comma or the end of the list".to_owned(),
                 found.to_owned(),
             )
         };

@@ -77,8 +77,5 @@ pub(super) fn of(path: &Path) -> Result<(Form, Packing), DatasetError> {
 fn known() -> String {
     let named: Vec<String> = ENDINGS.iter().map(|(name, _)| format!(".{name}")).collect();
     let packed = PACKED.map(|(name, _)| format!(".{name}")).join(" or ");
-    format!(
-        "{}, and those but .parquet with {packed} behind",
-        named.join(", ")
-    )
+    format!("{}, each but .parquet also with {packed}", named.join(", "))
 }

@@ -69,8 +69,8 @@ pub enum TokenizerError {
     },
     /// A long text that cannot be divided without changing its ids.
     #[error(
-        "{bytes} bytes of text cannot be encoded in pieces with this tokenizer; \
-         cut the text into documents, such as a JSON line each"
+        "{bytes} bytes of text cannot be encoded in pieces with this tokenizer; split the text \
+         into documents, such as one per JSON line"
     )]
     NoCut {
         /// The number of bytes searched.

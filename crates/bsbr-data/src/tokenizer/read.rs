@@ -17,8 +17,8 @@ use super::{END_OF_TEXT, EndOfText, TextTokenizer, TokenizerError};
 
 const TOKENIZER: &str = "a tokenizer.json as `tokenizers` writes it";
 const VOCABULARY: &str = "a JSON object of tokens and their ids";
-const MERGES: &str = "lines of two tokens with a space between";
-const TOGETHER: &str = "merges of tokens that the vocabulary has";
+const MERGES: &str = "lines of two tokens separated by a space";
+const TOGETHER: &str = "merges of tokens in the vocabulary";
 
 /// The size limit of a file; the largest vocabularies have some 30 MB.
 const MAX_FILE: u64 = 256 << 20;

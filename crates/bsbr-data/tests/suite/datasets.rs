@@ -364,7 +364,7 @@ fn a_page_that_claims_more_than_it_can_hold_is_refused() {
     fs::write(&path, &edited).unwrap();
     let error = texts(&path).unwrap_err().to_string();
     assert!(
-        error.contains("claims to be 2147483647 bytes") && error.contains("row group 0"),
+        error.contains("claims 2147483647 bytes") && error.contains("row group 0"),
         "{error}"
     );
 }

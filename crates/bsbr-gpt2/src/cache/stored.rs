@@ -16,8 +16,8 @@ pub enum StoredCacheError {
     },
     /// An arm whose cache is tensors.
     #[error(
-        "layer {layer}: what `{arm}` keeps of a text cannot be stored on this device; on flex that of \
-         dense, local, and moments without a state and without learned parameters can"
+        "layer {layer}: the cache of `{arm}` cannot be stored on this device; flex can store the \
+         cache of dense, local, and moments without a state and without learned parameters"
     )]
     NotStored {
         /// The layer.

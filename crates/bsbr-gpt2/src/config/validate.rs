@@ -30,7 +30,7 @@ impl Gpt2Config {
             return Err(ConfigError::Contradiction {
                 message: format!(
                     "`model_type` is {BSBR_GPT2}, but there is no `bsbr` object, which names the \
-                     arms; as `{GPT2}` it would have the original attention"
+                     arms; use `{GPT2}` for the original attention"
                 ),
             });
         }
@@ -55,7 +55,7 @@ impl Gpt2Config {
         if !self.n_embd.is_multiple_of(self.n_head) {
             return Err(ConfigError::Contradiction {
                 message: format!(
-                    "`n_embd` {} is not a multiple of `n_head` {}, but heads share it evenly",
+                    "`n_embd` {} is not a multiple of `n_head` {}, but heads must share it evenly",
                     self.n_embd, self.n_head
                 ),
             });
@@ -63,7 +63,7 @@ impl Gpt2Config {
         if self.parameters() > MAX_PARAMETERS {
             return Err(ConfigError::Contradiction {
                 message: format!(
-                    "the sizes make {} parameters, more than the {MAX_PARAMETERS} accepted",
+                    "the sizes give {} parameters, but at most {MAX_PARAMETERS} are accepted",
                     self.parameters()
                 ),
             });
@@ -147,7 +147,7 @@ impl Gpt2Config {
             {
                 return Err(ConfigError::Contradiction {
                     message: format!(
-                        "`{alias}` is {found} but `{key}` is {value}; they are one number"
+                        "`{alias}` is {found} but `{key}` is {value}; both name the same number"
                     ),
                 });
             }

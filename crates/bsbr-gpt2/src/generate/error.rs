@@ -20,9 +20,9 @@ pub enum GenerationError {
     Input(#[from] InputError),
     /// Too few positions for the request.
     #[error(
-        "row {row}: {prompt} tokens of prompt and {max_new_tokens} new ones need \
-         {needed} positions, but the model has {n_positions}; shorten the prompt, lower \
-         `max_new_tokens`, or choose a position extension"
+        "row {row}: {prompt} prompt tokens and {max_new_tokens} new ones need {needed} positions, \
+         but the model has {n_positions}; shorten the prompt, lower `max_new_tokens`, or choose a \
+         position extension"
     )]
     TooLong {
         /// The row.
@@ -38,8 +38,8 @@ pub enum GenerationError {
     },
     /// Logits that give no choice.
     #[error(
-        "new token {step} of row {row}: the logits are {found}, expected numbers, one of them \
-         finite; the checkpoint's weights may be damaged or its dtype too narrow"
+        "new token {step} of row {row}: the logits are {found}, expected numbers, at least one of \
+         them finite; the checkpoint's weights may be damaged or its dtype too narrow"
     )]
     NotFinite {
         /// The row.

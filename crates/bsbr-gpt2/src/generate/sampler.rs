@@ -104,12 +104,12 @@ impl Sampler {
             return Err(not_finite("infinite"));
         }
         if !logits.iter().any(|x| x.is_finite()) {
-            return Err(not_finite("all −∞, or none"));
+            return Err(not_finite("all −∞, or empty"));
         }
         let processed = self.process(logits, context);
         if !processed.iter().any(|x| x.is_finite()) {
             return Err(not_finite(
-                "all −∞ after the settings, which forbid every token",
+                "all −∞, because the settings forbid every token",
             ));
         }
         if self.temperature == 0.0 {

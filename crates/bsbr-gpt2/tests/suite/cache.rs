@@ -158,8 +158,8 @@ fn a_cache_of_other_heads_is_refused() {
         .expect_err("heads");
     assert_eq!(
         error.to_string(),
-        "the cache holds 2 heads, expected 4; use one cache per batch, made by `new_cache` of the \
-         model that reads it"
+        "the cache holds 2 heads, expected 4; use one cache per batch, created by `new_cache` of \
+         the model that reads it"
     );
 }
 

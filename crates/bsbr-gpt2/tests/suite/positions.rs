@@ -212,7 +212,7 @@ fn an_extended_table_is_what_the_extension_embeds() {
         );
         let error = model.extended(200, extension).expect_err("extended before");
         assert!(
-            error.to_string().contains("of which 64 were trained"),
+            error.to_string().contains("of which only 64 were trained"),
             "{error}"
         );
     }

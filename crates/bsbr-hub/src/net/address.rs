@@ -58,7 +58,7 @@ impl Address {
             .headers()
             .get(header::LOCATION)
             .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| self.bad("it redirects without saying where to"))?;
+            .ok_or_else(|| self.bad("it redirects without a target"))?;
         let (scheme, rest) = self.text.split_once("://").unwrap_or_default();
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         // A scheme is at the start: the query of a path may contain another address.
@@ -77,7 +77,7 @@ impl Address {
             format!("{scheme}://{folder}/{location}")
         };
         let next = Self::parse(&text)
-            .ok_or_else(|| self.bad("it redirects to what is no address of a web server"))?;
+            .ok_or_else(|| self.bad("it redirects to something other than a web address"))?;
         if self.origin().0 && !next.origin().0 {
             return Err(self.bad("it redirects from https to http"));
         }

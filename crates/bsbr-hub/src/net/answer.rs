@@ -86,8 +86,8 @@ pub(super) fn extent(
     });
     match parts {
         Some((start, size)) if start == asked => Ok((start, size)),
-        Some(_) => Err("it sends another part of the file than was asked for"),
-        None => Err("it sends a part of the file without saying which"),
+        Some(_) => Err("it sends a different part of the file than requested"),
+        None => Err("it sends an unspecified part of the file"),
     }
 }
 
@@ -117,7 +117,7 @@ pub(super) fn failed(error: Error, address: &Address, target: &Target<'_>) -> Hu
         };
     }
     match error {
-        Error::BadUri(_) | Error::Http(_) => address.bad("it is no valid address"),
+        Error::BadUri(_) | Error::Http(_) => address.bad("it is not a valid address"),
         error => HubError::Network {
             host: address.host().to_owned(),
             source: error.into(),

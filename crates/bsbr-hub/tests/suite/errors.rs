@@ -89,7 +89,7 @@ fn what_may_not_be_had_is_said_apart() {
         .model_with(config, "main", &mut Recorder::default())
         .unwrap_err();
     assert!(
-        error.to_string().contains("check that HF_TOKEN is right"),
+        error.to_string().contains("check that HF_TOKEN is correct"),
         "{error}"
     );
 }
@@ -215,9 +215,9 @@ fn answers_that_lack_something_are_refused() {
             "has no ETag",
             ok.clone().header("X-Repo-Commit", crate::common::COMMIT),
         ),
-        ("what commit", ok.clone().header("ETag", "abc")),
+        ("state the commit", ok.clone().header("ETag", "abc")),
         (
-            "what commit",
+            "state the commit",
             ok.clone()
                 .header("ETag", "abc")
                 .header("X-Repo-Commit", "../x"),
@@ -227,9 +227,9 @@ fn answers_that_lack_something_are_refused() {
             ok.header("ETag", "../../x")
                 .header("X-Repo-Commit", crate::common::COMMIT),
         ),
-        ("where to", redirect.clone()),
+        ("without a target", redirect.clone()),
         (
-            "no address",
+            "other than a web address",
             redirect.header("Location", "ftp://elsewhere/"),
         ),
     ];

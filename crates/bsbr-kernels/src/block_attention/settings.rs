@@ -170,7 +170,7 @@ impl HeadLevels {
     pub fn new(levels: &[HeadLevel]) -> Self {
         assert!(
             levels.len() <= Self::MOST,
-            "levels of {} heads, at most {} have one of their own",
+            "levels of {} heads, expected at most {}",
             levels.len(),
             Self::MOST
         );

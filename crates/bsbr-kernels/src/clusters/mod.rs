@@ -25,14 +25,14 @@ use split::Split;
 pub fn split_into_clusters(keys: &[f32], [s, d]: [usize; 2], clusters: usize) -> Vec<u32> {
     assert!(
         clusters.is_power_of_two(),
-        "split_into_clusters: {clusters} clusters are no power of two"
+        "split_into_clusters: {clusters} clusters are not a power of two"
     );
     if d == 0 || s == 0 {
         return Vec::new();
     }
     assert!(
         keys.len().is_multiple_of(s * d),
-        "split_into_clusters: {} numbers are no chunks of {s} keys of {d}",
+        "split_into_clusters: {} numbers are not chunks of {s} keys of {d}",
         keys.len()
     );
     let mut ids = vec![0; keys.len() / d];

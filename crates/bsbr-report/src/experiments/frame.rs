@@ -80,7 +80,7 @@ impl<S, C, X> Frame<S, C, X> {
     /// [`ReportError::Setting`].
     pub(crate) fn require_lengths(&self, name: &str, all: &[usize]) -> Result<(), ReportError> {
         let sound = !all.is_empty() && !all.contains(&0);
-        let message = format!("`{name}` needs one, and all above 0");
+        let message = format!("`{name}` needs at least one value, all above 0");
         self.require(sound, "settings", message)
     }
 

@@ -100,7 +100,11 @@ pub type Methods = Frame<Settings, Counts>;
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one = Methods::new(spec)?;
     let arms = one.arms().len() == 2 && dense(one.arms()).is_some();
-    one.require(arms, "settings", "`arms` needs the dense arm and one other")?;
+    one.require(
+        arms,
+        "settings",
+        "`arms` must be the dense arm and one other",
+    )?;
     let trained = one.counts.epochs > 0 && one.counts.windows > 0;
     one.require(trained, "counts", "`epochs` and `windows` must be above 0")?;
     let wrong = one.settings.methods.iter().find_map(|way| {
@@ -142,7 +146,7 @@ impl Methods {
         let seed = self.seed();
         let Some(arm) = self.arm() else {
             return Ok(Made {
-                model: Err("there is no arm".to_owned()),
+                model: Err("there is no such arm".to_owned()),
                 cost,
             });
         };
@@ -287,8 +291,7 @@ impl Methods {
             .min_by(|(_, one), (_, other)| one.total_cmp(other));
         match cheapest {
             None => {
-                "No way brings the loss on texts back to the original's, by the whole interval of \
-                     what it has beyond it."
+                "No method brings the whole interval of the loss on texts back to the original's."
                     .to_owned()
             }
             Some((way, seconds)) => {
@@ -297,8 +300,8 @@ impl Methods {
                     .map(|(way, _)| way.label.as_str())
                     .collect();
                 format!(
-                    "The loss on texts comes back to the original's, by the whole interval of what it \
-                     has beyond it, with: {}. The cheapest of these is *{}*, with {seconds:.0} s.",
+                    "These methods bring the whole interval of the loss on texts back to the \
+                     original's: {}. The cheapest is *{}*, with {seconds:.0} s.",
                     names.join("; "),
                     way.label
                 )

@@ -18,8 +18,8 @@ pub enum JudgeError {
     },
     /// Records of different runs.
     #[error(
-        "{path} has summaries of more than one run, by other methods or models; delete the records \
-         that are out of date, or run the experiment into another folder"
+        "{path} has summaries of several runs, with different methods or models; delete the \
+         outdated records, or run the experiment into another folder"
     )]
     Mixed {
         /// The folder of results.
@@ -41,14 +41,14 @@ pub enum JudgeError {
     },
     /// An invalid name of a judge.
     #[error(
-        "a judge's name has 1 to {} characters that can be printed",
+        "a judge's name must have 1 to {} printable characters",
         super::MAX_NAME
     )]
     Name,
     /// A vote on a ballot that is not in this session.
-    #[error("this vote is on no pair of summaries that is judged here")]
+    #[error("this vote is not on a pair of summaries that is judged here")]
     UnknownBallot,
     /// A second vote on a ballot.
-    #[error("there is a vote of yours on these two summaries already")]
+    #[error("you have already voted on these two summaries")]
     JudgedAlready,
 }

@@ -23,9 +23,9 @@ pub fn page(session: &Session) -> String {
 /// A page with an error message and a link back.
 pub fn problem(message: &str) -> String {
     framed(html! {
-        h1 { "That did not work" }
+        h1 { "The request failed" }
         p { (message) }
-        p { a href="/" { "Go on" } }
+        p { a href="/" { "Continue" } }
     })
 }
 
@@ -59,7 +59,7 @@ fn ballot_of(ballot: &Ballot, progress: &str) -> Markup {
     html! {
         h1 { "Which summary is better?" }
         p .about {
-            "Article " (progress) ". Better is what you would rather have instead of reading the "
+            "Article " (progress) ". Choose the summary that you would rather have instead of the "
             "article."
             span .keys {
                 " Press " kbd { "1" } " or " kbd { "←" } " for the first, " kbd { "2" } " or "

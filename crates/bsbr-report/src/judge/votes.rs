@@ -114,7 +114,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Vote>, ReportError> {
             order.sort_unstable();
             match order == vote.pair {
                 true => Ok(vote),
-                false => Err(wrong("`order` is not that of `pair`".to_owned())),
+                false => Err(wrong("`order` does not match `pair`".to_owned())),
             }
         })
         .collect()

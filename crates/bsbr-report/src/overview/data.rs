@@ -229,7 +229,7 @@ impl Overview {
         let statements = overview.conclusions.iter().flat_map(|one| &one.statements);
         for statement in statements {
             let wrong = match (&statement.measure, statement.bounds().is_empty()) {
-                (Measure::Goal(_), false) => "has limits, and those of its goal",
+                (Measure::Goal(_), false) => "has both its own limits and those of its goal",
                 (Measure::Goal(_), _) | (_, false) => continue,
                 (_, true) => "has no limit",
             };

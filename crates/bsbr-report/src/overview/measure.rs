@@ -22,7 +22,7 @@ pub(super) fn measure(
     Ok(match measure {
         Measure::Goal(name) => {
             let goal = source.spec.goals.iter().find(|goal| goal.name == *name);
-            let goal = goal.ok_or_else(|| format!("no goal is called “{name}”"))?;
+            let goal = goal.ok_or_else(|| format!("there is no goal “{name}”"))?;
             let found = records.estimate(arm, Pool::Texts, goal.length, &goal.quantity)?;
             Cell::Measured(found, style)
         }
@@ -56,8 +56,8 @@ pub(super) fn measure(
             let spec = source
                 .spec
                 .arm(arm)
-                .ok_or_else(|| format!("no arm is called `{arm}`"))?;
-            let model = &records.first().ok_or("nothing is recorded yet")?.model;
+                .ok_or_else(|| format!("there is no arm `{arm}`"))?;
+            let model = &records.first().ok_or("nothing recorded yet")?.model;
             let head = model.hidden_size / model.heads.max(1);
             let dense = (2 * length * head) as f64;
             Cell::Number(spec.config.cache_numbers(*length, head) / dense, style)
@@ -83,7 +83,7 @@ pub(super) fn measure(
             let gap = together(records, [before, goal], column, |[from, to]| to - from)?;
             if gap.mean == 0.0 || gap.interval.is_some_and(|one| one.contains(0.0)) {
                 return Err(format!(
-                    "`{before}` and `{goal}` do not differ: nothing to win back"
+                    "`{before}` and `{goal}` do not differ: nothing to recover"
                 ));
             }
             let closed = |[own, before, goal]: [f64; 3]| (own - before) / (goal - before);

@@ -266,13 +266,14 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -
             let beside: Vec<String> = beside.collect();
             let mut words = vec![format!("required: {}", bounds.words(style))];
             words.extend(judgement.needed());
-            words
-                .extend((!beside.is_empty()).then(|| format!("beside it: {}", beside.join(" · "))));
+            words.extend(
+                (!beside.is_empty()).then(|| format!("for comparison: {}", beside.join(" · "))),
+            );
             let figure = statement
                 .reported
                 .as_ref()
                 .and_then(|name| reported.figure(name));
-            words.extend(figure.map(|figure| format!("the report has {figure}")));
+            words.extend(figure.map(|figure| format!("the report: {figure}")));
             words.join("; ")
         }
     };
@@ -302,7 +303,7 @@ fn recorded_on(statement: &Statement, source: &Source<'_>) -> Result<(), String>
     match statement.device.filter(|one| Some(*one) != On::of(device)) {
         None => Ok(()),
         Some(wanted) => Err(format!(
-            "no records of “{}” on {}: these are of {device}",
+            "no records of “{}” on {}: the records are from {device}",
             statement.experiment,
             wanted.name()
         )),

@@ -46,9 +46,9 @@ impl Peer {
     fn unfit(self) -> &'static str {
         match self {
             Self::Ctranslate2 => {
-                "Python ended; it needs the packages ctranslate2, torch and transformers"
+                "Python exited; it needs the packages ctranslate2, torch and transformers"
             }
-            Self::Onnxruntime => "Python ended; it needs the packages onnxruntime, onnx and torch",
+            Self::Onnxruntime => "Python exited; it needs the packages onnxruntime, onnx and torch",
         }
     }
 
@@ -66,7 +66,7 @@ impl Peer {
         place: &Place,
     ) -> Result<Baseline, String> {
         if On::of(&place.device) != Some(On::Cpu) {
-            return Err(format!("{} is timed on the processor alone", self.id()));
+            return Err(format!("{} is timed only on the CPU", self.id()));
         }
         let shape = serde_json::json!({
             "n_layer": config.n_layer,
@@ -127,7 +127,7 @@ mod tests {
         let reason = start(&Place::default()).unwrap_err();
         assert!(reason.contains("onnxruntime, onnx and torch"), "{reason}");
         let reason = start(&Place::new("wgpu", "f32")).unwrap_err();
-        assert!(reason.contains("processor alone"), "{reason}");
+        assert!(reason.contains("only on the CPU"), "{reason}");
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             Some((x(value), name))
         });
         LineChart {
-            label: format!("{}, a line for each row", panel.title),
+            label: format!("{}, one line per row", panel.title),
             title: panel.title.clone(),
             x_label: self.words().fill(&panel.x, 0),
             x_ticks: ticks.collect(),
@@ -138,7 +138,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 value: self.estimate(&subject.id, &place),
             };
             let all: Vec<Bar> = self.subjects.iter().map(bar).collect();
-            let label = format!("{}, {title}, a bar for each row", quantity.title);
+            let label = format!("{}, {title}, one bar per row", quantity.title);
             bars(&title, &label, &all, quantity.style)
         };
         charts.into_iter().map(chart).collect()

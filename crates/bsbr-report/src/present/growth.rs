@@ -102,7 +102,7 @@ fn growth_table(
                 let arm = arms.iter().find(|arm| arm.id == subject.id);
                 cells.push(match (head_dim, arm) {
                     (Some(head_dim), Some(arm)) => predicted(arm, &fitted, head_dim),
-                    (_, None) => Cell::Missing("it is no arm".to_owned()),
+                    (_, None) => Cell::Missing("not an arm".to_owned()),
                     (None, _) => Cell::Missing("not measured yet".to_owned()),
                 });
             }
@@ -111,12 +111,12 @@ fn growth_table(
     };
     Table {
         note: format!(
-            "From how many tokens on a row's median {quantity} stays below that of `dense`, \
-             interpolated between lengths, with a bootstrap 95 % interval (0: at every length; ∞: \
-             at none measured); and b of a · nᵇ, fitted by least squares to the logarithms of \
-             medians from {from} tokens on, with its interval and R². n is 1, n² is 2; \
-             *multiply-adds* is b of the operations that the arm's definition counts, over the \
-             same lengths.",
+            "The number of tokens from which a row's median {quantity} stays below that of \
+             `dense`, interpolated between lengths, with a bootstrap 95 % interval (0: at every \
+             length; ∞: at none measured); and the exponent b of a · nᵇ, fitted by least squares \
+             to the logarithms of medians from {from} tokens, with its interval and R². Linear \
+             growth has exponent 1, quadratic growth 2. *Multiply-adds* is the exponent of the \
+             operations in the arm's definition, over the same lengths.",
         ),
         corner: "Arm".to_owned(),
         columns,

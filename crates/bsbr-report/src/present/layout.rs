@@ -375,7 +375,7 @@ impl Layout {
                     if table.columns.is_empty() == (table.quantity.is_none() || table.by.is_none())
                     {
                         return Err(format!(
-                            "{place}: give `columns`, or one `quantity` and what it goes `by`"
+                            "{place}: give `columns`, or one `quantity` with `by`"
                         ));
                     }
                 }

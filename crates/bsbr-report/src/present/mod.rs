@@ -117,10 +117,7 @@ pub fn section<E: Experiment + ?Sized>(
         blocks,
         provenance: match nothing {
             false => provenance::of(spec, records),
-            true => vec![(
-                "Records".to_owned(),
-                "—, nothing is recorded yet".to_owned(),
-            )],
+            true => vec![("Records".to_owned(), "—, nothing recorded yet".to_owned())],
         },
     })
 }
@@ -293,22 +290,19 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         let how = match extension.try_into().ok()? {
             PositionExtension::None => return None,
             PositionExtension::Interpolate { positions } => {
-                format!("the table stretched to {positions} rows")
+                format!("its table stretched to {positions} rows")
             }
             PositionExtension::RepeatLast { window } => {
-                format!("its last {window} positions again and again")
+                format!("its last {window} positions repeatedly")
             }
-            PositionExtension::Crossfade { window, fade } => format!(
-                "its last {window} positions again and again, each time mixed with what comes next \
-                 over {fade} of them"
-            ),
-            PositionExtension::Hierarchical => {
-                "its positions a second time as numbers of blocks".to_owned()
+            PositionExtension::Crossfade { window, fade } => {
+                format!("its last {window} positions repeatedly, cross-faded over {fade} positions")
             }
+            PositionExtension::Hierarchical => "its positions again as block numbers".to_owned(),
         };
         Some(format!(
-            "{} has {} positions; where a sequence is longer, the model is given {how}, for which \
-             it was not trained.",
+            "{} has {} positions. For longer sequences it uses {how}, without being trained for \
+             this.",
             model.name, model.positions
         ))
     }

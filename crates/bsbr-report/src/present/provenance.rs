@@ -13,7 +13,7 @@ pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
             }
         }
         match values.is_empty() {
-            true => "—, nothing is recorded yet".to_owned(),
+            true => "—, nothing recorded yet".to_owned(),
             false => values.join("; "),
         }
     };

@@ -26,7 +26,7 @@ pub(super) fn add_votes(
     table.columns.insert(place, preferred);
     for (row, subject) in table.rows.iter_mut().zip(subjects) {
         let (tally, own) = tallies.between(&subject.id, other);
-        let none = || Cell::Missing("the others are compared with it".to_owned());
+        let none = || Cell::Missing("the reference of the comparison".to_owned());
         let [preferred, votes] = match (subject.id == other, tally.votes()) {
             (true, _) => [none(), none()],
             (false, 0) => ["no votes yet", "0"].map(|text| Cell::Text(text.to_owned())),

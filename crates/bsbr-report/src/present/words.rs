@@ -7,7 +7,6 @@
 //! | `max settings.NAME` | the largest of several |
 //! | `at` | the length of the block's values |
 //! | `domains` | the names of the domains |
-//! | `domains.count` | their number |
 //! | anything else | the experiment's own value |
 
 use crate::experiment::Experiment;
@@ -41,7 +40,6 @@ impl<E: Experiment + ?Sized> Words<'_, E> {
         match name {
             "at" => return Some(at.to_string()),
             "domains" => return Some(self.records.domains().join(", ")),
-            "domains.count" => return Some(self.records.domains().len().to_string()),
             _ => {}
         }
         if let Some(several) = name.strip_prefix("max ") {

@@ -32,7 +32,7 @@ pub(super) fn index(report: &Report) -> String {
             section.title, section.id, section.question
         );
     }
-    out.push_str("\nThe same on one page, with plots: [index.html](index.html). ");
+    out.push_str("\nAll sections on one page, with plots: [index.html](index.html). ");
     out.push_str("Every number comes from the records in [records](records).\n");
     out
 }

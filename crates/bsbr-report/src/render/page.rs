@@ -48,9 +48,9 @@ pub(super) fn page(report: &Report) -> String {
                 main { @for part in &parts { (part_of(part, report)) } }
                 footer {
                     p {
-                        "Cells with a spread read: mean ± standard deviation over samples, and below the "
-                        "95 % percentile bootstrap interval of the mean. Every number on this page "
-                        "was computed from the records beside it, and none was typed."
+                        "Cells with a spread show the mean ± standard deviation over samples and, \
+                         below, the 95 % percentile bootstrap interval of the mean. Every number on \
+                         this page is computed from the records beside it."
                     }
                 }
             }

@@ -12,19 +12,19 @@ use crate::spec::ArmSpec;
 pub(super) const OVERVIEW: &str = "overview";
 
 /// The notation of measured cells.
-const LEGEND: &str = "Measured cells read *mean ± standard deviation [bootstrap 95 %]* over samples; tables of \
-     many columns leave the deviation out. Bold is the best of a column, among the arms that are not \
-     dense; ◆ marks the default arm.";
+const LEGEND: &str = "Measured cells show *mean ± standard deviation [bootstrap 95 %]* over \
+     samples; wide tables omit the deviation. Bold marks the best of a column among arms other \
+     than dense; ◆ marks the default arm.";
 
 /// The note on the table of all arms.
-const GLANCE: &str = "Bold is the best of a column, among the arms that are not dense; ◆ marks the default arm. How \
-     numbers are spread stands in the sections.";
+const GLANCE: &str = "Bold marks the best of a column among arms other than dense; ◆ marks the \
+     default arm. The sections show intervals.";
 
 /// The note on the overview.
-const OVERVIEW_NOTE: &str = "The report's conclusions in our words, each with the claims that it stands on. A claim holds \
-     where its whole 95 % interval lies within the limits, misses where it lies beyond them, and is \
-     undecided where it lies on both sides. Claims are about the default arm where no other is named; \
-     observations decide nothing. The limits are ours.";
+const OVERVIEW_NOTE: &str = "The report's conclusions in our words, each with the claims that \
+     support it. A claim holds if its whole 95 % interval lies within the limits, misses if it \
+     lies outside, and is undecided otherwise. Claims are about the default arm unless another is \
+     named; observations do not count. The limits are ours.";
 
 /// A heading and its content.
 pub(super) struct Part<'a> {
@@ -67,7 +67,7 @@ pub(super) fn front(report: &Report) -> Vec<Part<'_>> {
         pieces.push(Piece::Figure(Cow::Owned(Figure {
             id: "arms".to_owned(),
             title: "Speed against quality".to_owned(),
-            note: "A point for each arm, with bootstrap 95 % intervals; up and to the right is \
+            note: "One point per arm, with bootstrap 95 % intervals; up and to the right is \
                    better. The default arm is outlined."
                 .to_owned(),
             pictures: answers.scatters.clone(),
@@ -84,7 +84,7 @@ pub(super) fn front(report: &Report) -> Vec<Part<'_>> {
     if !pieces.is_empty() {
         parts.push(Part {
             id: OVERVIEW,
-            title: "Good, fast, small?",
+            title: "Quality, speed and size",
             question: None,
             pieces,
         });
@@ -131,12 +131,13 @@ pub(super) fn section(section: &Section) -> Part<'_> {
 pub(super) fn lead(report: &Report) -> String {
     let model = &report.model;
     let quick = match report.quick {
-        true => " **A quick run:** the method is the standard one, the samples are few.",
+        true => " **Quick run:** the standard method with few samples.",
         false => "",
     };
     format!(
         "A GPT-2 of {} layers, {} heads and {} dimensions ({:.1} M parameters, {} positions, {} \
-         tokens of vocabulary) beside its conversions, untrained where nothing else is said.{quick}",
+         tokens of vocabulary) and its conversions, without training unless stated \
+         otherwise.{quick}",
         model.layers,
         model.heads,
         model.hidden_size,

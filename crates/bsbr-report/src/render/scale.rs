@@ -34,7 +34,10 @@ impl FromStr for ScaleSpec {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, number) = text.split_once(' ').unwrap_or((text, ""));
         let wrong = || {
-            format!("`{text}` is no scale; there are unit, linear, decades, log FLOOR and nines N")
+            format!(
+                "`{text}` is not a scale; there are unit, linear, decades, log FLOOR and nines \
+                     N"
+            )
         };
         Ok(match name {
             "unit" => Self::Unit,

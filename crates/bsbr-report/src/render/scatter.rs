@@ -140,7 +140,7 @@ pub fn scatter(title: &str, [x_axis, y_axis]: [&Axis; 2], points: &[Point]) -> O
         width: WIDTH,
         height: bottom + 40.0,
         body: body.into_string(),
-        label: format!("{title}: a point for each row"),
+        label: format!("{title}: one point per row"),
     })
 }
 

@@ -20,7 +20,7 @@ const EAGER_LIMIT: f64 = 4.0;
 
 /// The message if the process ends before it is ready.
 const UNFIT: &str =
-    "Python ended; it needs the packages torch and transformers, and CUDA for a GPU";
+    "Python exited; it needs the packages torch and transformers, and CUDA for a GPU";
 
 /// The script of the process.
 const SCRIPT: &str = include_str!("baseline.py");
@@ -160,9 +160,9 @@ impl Baseline {
             requests
                 .write_all(line.as_bytes())
                 .and_then(|()| requests.flush())
-                .map_err(|error| format!("the baseline's process ended: {error}"))?;
+                .map_err(|error| format!("the baseline's process exited: {error}"))?;
         }
-        let answer = self.read(|status| format!("the baseline's process ended: {status}"))?;
+        let answer = self.read(|status| format!("the baseline's process exited: {status}"))?;
         answer.parse().map_err(|_| answer)
     }
 

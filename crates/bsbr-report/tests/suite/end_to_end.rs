@@ -229,7 +229,7 @@ fn summaries_are_recorded_with_their_texts_and_scored_beside_the_dense_model() {
         "has 96 positions",
         "no votes yet",
         "Lead-3, no model",
-        "from the 20 likeliest tokens at temperature 1,",
+        "from the 20 most likely tokens at temperature 1,",
         "## An article and its summaries",
     ] {
         assert!(text.contains(part), "{part}: {text}");

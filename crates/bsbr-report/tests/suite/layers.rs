@@ -247,9 +247,9 @@ fn the_section_is_made_of_records_alone() {
         "| local, layer 2 |",
         "| moments, 2: 0, 1 |",
         "| moments, 3: 0–2 |",
-        "## The k layers that cost least, greedily",
+        "## The k cheapest layers, chosen greedily",
         "perplexity",
-        "**local**: alone, layer ",
+        "**local**: converted alone, layer ",
         "validation split",
         "| local, step 3: layer ",
     ] {
@@ -324,13 +324,14 @@ fn what_is_said_follows_from_the_numbers() {
     let section = made_up(|layer| COSTS[layer]);
     let text = first_text(&section);
     for part in [
-        "**summaries and state**: alone, layer 3 costs most, a KL of 0.00800 [",
-        "layer 0 least, 0.00100 [",
-        "cost 0.0150 together; all at once cost 0.0150, 1.00 times that",
+        "**summaries and state**: converted alone, layer 3 costs the most, a KL of 0.00800 [",
+        "layer 0 the least, 0.00100 [",
+        "sum to 0.0150; all layers together cost 0.0150, 1.00 times the sum",
         "The greedy order is 0, 1, 2, 3.",
-        "With 2 of 4 layers converted, KL is 20 % of that of all in the greedy order, 20 % where \
-         they are the first and 80 % where they are the last.",
-        "at 99 % or above up to 3 layers in the greedy order, 3 of the first and 1 of the last",
+        "With 2 of 4 layers converted, KL reaches 20 % of its full value in the greedy order, \
+         20 % for the first layers and 80 % for the last.",
+        "The largest number of converted layers with at least 99 % top-1 agreement is 3 in the \
+         greedy order, 3 for the first layers and 1 for the last.",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }

@@ -141,7 +141,7 @@ fn each_budget_is_measured_with_the_levels_that_it_gives() {
         "budget 0.001",
         "near",
         "attention, speed-up",
-        "Beside the default",
+        "Compared with the default",
     ] {
         assert!(page.contains(part), "{part}:\n{page}");
     }
@@ -182,5 +182,5 @@ fn what_is_unsound_is_refused() {
         .iter()
         .find(|one| one.arm == "moments-budget-0.001")
         .unwrap();
-    assert_eq!(one.missing["*"], "levels are not chosen yet");
+    assert_eq!(one.missing["*"], "levels have not been chosen yet");
 }

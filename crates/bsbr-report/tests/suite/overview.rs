@@ -101,7 +101,7 @@ fn the_committed_overview_is_bound_to_what_there_is() {
     std::fs::write(&path, typo).unwrap();
     let error = Overview::read(&path).unwrap().check(&specs).unwrap_err();
     assert!(
-        error.to_string().contains("`topp1` is no quantity"),
+        error.to_string().contains("`topp1` is not a quantity"),
         "{error}"
     );
 }
@@ -122,12 +122,12 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     assert_eq!(one.section.as_deref(), Some("agreement"));
     assert!(
         one.why
-            .starts_with("Required: ≥ 95.0 %; beside it: local 8"),
+            .starts_with("Required: ≥ 95.0 %; for comparison: local 8"),
         "{}",
         one.why
     );
     assert!(
-        one.why.ends_with(" %; the report has 76.3 %. And more."),
+        one.why.ends_with(" %; the report: 76.3 %. And more."),
         "{}",
         one.why
     );
@@ -179,7 +179,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
                    source = \"model\", before = \"dense\", goal = \"dense\" } }\nat_least = 0.5",
     );
     assert_eq!(none.judgement, Judgement::Open);
-    assert!(none.why.contains("othing to win back"), "{}", none.why);
+    assert!(none.why.contains("othing to recover"), "{}", none.why);
 
     let crossover = "measure = { crossover = { quantity = \"seconds\", source = \"model\", \
                      over = \"dense\" } }\nat_least = 128\nat_most = 4096\nform = \"tokens\"\n\
@@ -188,7 +188,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     assert!(shown(&one).starts_with("700 tokens [68"), "{one:?}");
     assert_eq!(
         one.why,
-        "Required: 128 to 4096 tokens; beside it: local at every length · published not up to 4096."
+        "Required: 128 to 4096 tokens; for comparison: local at every length · published not up to 4096."
     );
     // Neither an arm that always gains nor one that never does has a crossover.
     for arm in ["local", "published"] {
@@ -223,7 +223,7 @@ fn what_has_no_record_says_why() {
     let one = found(&speed, &records, &gpu);
     assert_eq!(
         one.why,
-        "No records of “speed” on a GPU: these are of flex."
+        "No records of “speed” on a GPU: the records are from flex."
     );
     let on_gpu: Vec<Record> = records
         .iter()
@@ -236,7 +236,7 @@ fn what_has_no_record_says_why() {
     let one = found(&speed, &Records::new(on_gpu), &cpu);
     assert_eq!(
         one.why,
-        "No records of “speed” on the CPU: these are of cuda:1."
+        "No records of “speed” on the CPU: the records are from cuda:1."
     );
 
     let unknown = format!("arm = \"nobody\"\n{claim}");

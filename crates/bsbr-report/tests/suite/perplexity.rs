@@ -272,7 +272,7 @@ fn published_figures_stand_beside_those_of_the_model_they_are_about_alone() {
         assert_eq!(text.contains("| 29.41 |"), known, "{text}");
         assert!(text.contains("Perplexity on WikiText-2"), "{text}");
         assert!(
-            text.contains("without the blanks that its makers"),
+            text.contains("without the blanks that the dataset"),
             "{text}"
         );
         // The table has what the records give, over all tokens.

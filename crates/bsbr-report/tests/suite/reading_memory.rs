@@ -149,7 +149,7 @@ fn what_cannot_be_measured_leaves_its_reason_and_the_others() {
         .with_python(Some("no/such/python".into()));
     let all = run(lab, &with_torch());
     assert!(all[2].missing["*"].contains("--python"), "{:?}", all[2]);
-    assert!(all[1].missing["peak.by_torch"].contains("no peak of torch"));
+    assert!(all[1].missing["peak.by_torch"].contains("has no peak"));
     assert_eq!(all[1].values["growth.by_dense"], 0.5);
 }
 
@@ -235,7 +235,7 @@ fn reading_has_a_page_of_its_own_without_the_pass() {
     reproduce(&alone, &lab, out.path(), &mut Nobody).unwrap();
     let text = std::fs::read_to_string(out.path().join("reading-memory.md")).unwrap();
     assert!(text.starts_with("# Memory of reading\n"), "{text}");
-    assert!(!text.contains("peak beside PyTorch"), "{text}");
+    assert!(!text.contains("peak ÷ PyTorch"), "{text}");
     let index = std::fs::read_to_string(out.path().join("index.md")).unwrap();
     assert!(
         index.contains("[Reading takes less](reading-memory.md)"),

@@ -75,7 +75,7 @@ fn mistakes_are_named() {
         ("arms = []\n[quick]\ntexts = 1", "`[quick]`: `texts`"),
         (
             "arms = []\n[[block]]\nkind = \"table\"\nid = \"t\"\ntitle = \"t\"\ncolumns = [\"top1\"]",
-            "`top1` is no quantity",
+            "`top1` is not a quantity",
         ),
         (
             "arms = []\n[[goal]]\nname = \"b\"\nquantity = \"x\"\narm = \"y\"\nlength = 1",

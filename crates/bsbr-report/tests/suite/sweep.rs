@@ -98,7 +98,7 @@ fn the_section_sets_values_beside_the_first() {
     let text = std::fs::read_to_string(&file).unwrap();
     for part in [
         "moments, chunk size 8",
-        "Beside the first value",
+        "Relative to the first value",
         "| 1.00 |",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");

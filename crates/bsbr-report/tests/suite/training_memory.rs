@@ -79,7 +79,10 @@ fn every_arm_is_measured_both_ways_in_every_round() {
                 "dense" => assert_eq!(one.values["seconds.kept"], 1.5),
                 _ => {
                     let reason = &one.missing["peak.kept"];
-                    assert!(reason.contains("8 MiB more were refused"), "{reason}");
+                    assert!(
+                        reason.contains("8 MiB more could not be allocated"),
+                        "{reason}"
+                    );
                 }
             }
         }
@@ -106,7 +109,7 @@ fn the_section_tells_both_ways_the_reasons_and_the_bar() {
         "| 16 tokens | 48 tokens |",
         "2 steps for each cell",
         "4096 MiB of address space",
-        "8 MiB more were refused",
+        "8 MiB more could not be allocated",
         "Fits",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");

@@ -39,8 +39,8 @@ pub(crate) fn check(
         return wrong(
             "data",
             format!(
-                "a token has the id {}, but the model's embedding has {} rows; the texts name a \
-                 special token that the model was not trained with: take it out of them",
+                "a token has the id {}, but the model's embedding has {} rows; the texts contain a \
+                 special token that the model was not trained with: remove it from them",
                 data.highest(),
                 sizes.vocab_size
             ),
@@ -62,8 +62,8 @@ pub(crate) fn check(
         return wrong(
             "model",
             format!(
-                "layers {unset:?} compress their states in bases that were never set; \
-                 calibrate the model first, by `bsbr_convert::calibrate`"
+                "layers {unset:?} compress their states in bases that were never set; calibrate \
+                 the model first with `bsbr_convert::calibrate`"
             ),
         );
     }

@@ -51,8 +51,8 @@ pub fn curves(history: &History) -> String {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{MARGIN}\" y=\"{}\">loss by step, 1 to {steps}; thick: on what was kept back\
-         </text>\n</svg>",
+        "<text x=\"{MARGIN}\" y=\"{}\">loss by step, 1 to {steps}; thick: held-out \
+         windows</text>\n</svg>",
         HEIGHT - 12.0
     );
     svg

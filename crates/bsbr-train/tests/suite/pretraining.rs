@@ -208,11 +208,11 @@ fn refused_checkpoints_of_later_steps_do_not_push_out_new_ones() {
         |message: &str, step: &str, end: &str| message.contains(step) && message.ends_with(end);
     let messages = &watch.messages;
     assert!(
-        of(&messages[0], "step-00000091", "the one before it"),
+        of(&messages[0], "step-00000091", "the previous one"),
         "{messages:?}"
     );
     assert!(
-        of(&messages[1], "step-00000090", "starts anew"),
+        of(&messages[1], "step-00000090", "from the beginning"),
         "{messages:?}"
     );
     let mut names: Vec<String> = std::fs::read_dir(folder.path())
@@ -270,7 +270,7 @@ fn a_header_that_is_not_what_was_written_is_damage_too() {
     std::fs::write(&newest, old).unwrap();
     let error = stopped(&[]).unwrap_err();
     assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
-    assert!(error.to_string().contains("an earlier one"), "{error}");
+    assert!(error.to_string().contains("an earlier version"), "{error}");
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Goal {
         match self {
             Self::Lm => "the next token",
             Self::Distill => {
-                "the original's distribution of the next token, and the next token, half each"
+                "the original's next-token distribution and the next token, weighted equally"
             }
             Self::Transfer => "the output of the original's attention, layer by layer",
         }
@@ -378,10 +378,10 @@ fn little_lost(converted: &Side) -> Option<String> {
     let lost = converted.loses()?;
     let program = crate::program();
     Some(format!(
-        "conversion loses {lost} on what is kept back: {} nats per token beyond dense, {} windows. \
-         Training goes on, to learn this data. It is also for more positions (`{program} convert \
-         --positions N`, then `finetune --arm kept`), and for what does lose something: summaries \
-         only (`--arm moments:exact_clusters=0`), compressed states (`--arm \
+        "conversion loses {lost} on held-out windows: {} nats per token beyond dense, {} windows. \
+         Training continues, to learn this data. It also helps with more positions (`{program} \
+         convert --positions N`, then `finetune --arm kept`), and with arms that lose something: \
+         summaries only (`--arm moments:exact_clusters=0`), compressed states (`--arm \
          moments:exact_clusters=0,state=true,compression=4`)",
         converted.beyond_dense, converted.windows
     ))
@@ -407,7 +407,7 @@ pub fn run(args: Args) -> Result<()> {
         .with_context(|| format!("--checkpoints {}", checkpoints.display()))?;
     let data = args.dataset(&tokenizer, window, &checkpoints)?;
     if data.without_text() > 0 {
-        eprintln!("left out: {} rows whose text is null", data.without_text());
+        eprintln!("skipped: {} rows whose text is null", data.without_text());
     }
     let original = loaded.model.clone();
     let start = start(loaded.model, &args.arm, &folder)?;

@@ -231,7 +231,7 @@ pub fn parse(head: &[u8]) -> Result<Request, String> {
     let whole = parsed.parse(head).map_err(|error| error.to_string())?;
     let (Some(method), Some(target), true) = (parsed.method, parsed.path, whole.is_complete())
     else {
-        return Err("the request has no end".to_owned());
+        return Err("the request is incomplete".to_owned());
     };
     let field = |name: &str| {
         let mut found = parsed.headers.iter();
@@ -242,8 +242,8 @@ pub fn parse(head: &[u8]) -> Result<Request, String> {
             (None, _) => Ok(None),
             (Some(one), None) => std::str::from_utf8(one.value)
                 .map(|value| Some(value.trim().to_owned()))
-                .map_err(|_| format!("the field {name} is no text")),
-            _ => Err(format!("the field {name} comes twice")),
+                .map_err(|_| format!("the field {name} is not text")),
+            _ => Err(format!("the field {name} occurs twice")),
         }
     };
     let host = field("host")?.ok_or("the field host is missing")?;
@@ -260,7 +260,7 @@ pub fn parse(head: &[u8]) -> Result<Request, String> {
         (Some(length), None) => {
             let digits = length.bytes().all(|byte| byte.is_ascii_digit());
             let number = length.parse().ok().filter(|_| digits);
-            Some(number.ok_or_else(|| format!("{length:?} is no length"))?)
+            Some(number.ok_or_else(|| format!("{length:?} is not a length"))?)
         }
     };
     Ok(Request {

@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Result<()> {
         "{done} of {total} articles are judged; votes go to {}",
         votes.display()
     );
-    eprintln!("open the page in a browser; Ctrl-C ends it, and no vote is lost");
+    eprintln!("open the page in a browser; Ctrl-C stops the server, and all votes are kept");
     println!("http://{}/", running.address);
     running.wait()
 }

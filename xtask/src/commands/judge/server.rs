@@ -32,7 +32,7 @@ impl Running {
     /// Serves until the process ends.
     pub fn wait(self) -> Result<()> {
         let ended = self.server.join();
-        ended.map_err(|_| anyhow!("the page's server ended; start it again, no vote is lost"))
+        ended.map_err(|_| anyhow!("the page's server stopped; start it again, all votes are kept"))
     }
 }
 
@@ -49,7 +49,7 @@ pub fn start(session: Session, address: SocketAddr) -> Result<Running> {
 pub fn start_with(session: Session, address: SocketAddr, deadline: Duration) -> Result<Running> {
     if !address.ip().is_loopback() {
         bail!(
-            "--address {}: the page is for this machine alone; give 127.0.0.1 or ::1",
+            "--address {}: the page is only for this machine; give 127.0.0.1 or ::1",
             address.ip()
         );
     }
@@ -86,7 +86,7 @@ fn answer(
     let result = match (path, request.method.as_str()) {
         _ if !is_here(&request) => Err(refusal(
             403,
-            "this page answers to 127.0.0.1 and localhost alone",
+            "this page is only available at 127.0.0.1 and localhost",
         )),
         ("/", "GET") => {
             // A vote is complete or absent, so a session survives a failed thread.
@@ -94,7 +94,7 @@ fn answer(
             Ok(html(200, page(&session)))
         }
         ("/vote", "POST") => vote(session, &request, body),
-        ("/" | "/vote", _) => Err(refusal(405, &format!("{path} takes {allowed} alone"))),
+        ("/" | "/vote", _) => Err(refusal(405, &format!("{path} accepts only {allowed}"))),
         _ => Err(refusal(404, "there is no such page")),
     };
     result.unwrap_or_else(|(status, message)| {
@@ -145,29 +145,29 @@ fn vote(
 fn form(request: &Request, body: &mut dyn Read) -> Result<(String, Choice), Refusal> {
     let wrong = |message: &str| refusal(400, message);
     let Some(length) = request.length else {
-        return Err(refusal(411, "a vote says how long it is"));
+        return Err(refusal(411, "a vote must state its length"));
     };
     if length > MAX_BODY {
-        let message = format!("a vote has at most {MAX_BODY} bytes");
+        let message = format!("a vote must have at most {MAX_BODY} bytes");
         return Err(refusal(413, &message));
     }
     let mut sent = Vec::new();
     let read = body.take(length).read_to_end(&mut sent);
     read.map_err(|error| wrong(&format!("the form did not arrive: {error}")))?;
     if sent.len() as u64 != length {
-        return Err(wrong("the form did not arrive whole"));
+        return Err(wrong("the form is incomplete"));
     }
     let body = sent;
-    let body = std::str::from_utf8(&body).map_err(|_| wrong("the form is no text"))?;
+    let body = std::str::from_utf8(&body).map_err(|_| wrong("the form is not text"))?;
     let (mut ballot, mut choice) = (None, None);
     for field in body.split('&') {
         let place = match field.split_once('=') {
             Some(("ballot", value)) => ballot.replace(value),
             Some(("choice", value)) => choice.replace(value),
-            _ => return Err(wrong("a vote has the fields `ballot` and `choice` alone")),
+            _ => return Err(wrong("a vote has only the fields `ballot` and `choice`")),
         };
         if place.is_some() {
-            return Err(wrong("a vote has each field once"));
+            return Err(wrong("a vote must have each field once"));
         }
     }
     match (ballot, choice.and_then(Choice::named)) {

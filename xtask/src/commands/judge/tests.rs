@@ -180,7 +180,7 @@ fn bad_input_is_refused_and_leaves_no_vote() {
     let good = format!("ballot={id}&choice=left");
     let huge = format!("{good}{}", " ".repeat(1 << 20));
     for (line, headers, body, expected, words) in [
-        ("POST /vote", "", foreign.as_str(), 422, "no pair"),
+        ("POST /vote", "", foreign.as_str(), 422, "not on a pair"),
         ("POST /vote", "", &huge, 413, "at most 4096 bytes"),
         ("POST /vote", "", "", 400, "`ballot` and `choice`"),
         ("POST /vote", "", "choice=left", 400, "`ballot` is missing"),
@@ -198,17 +198,23 @@ fn bad_input_is_refused_and_leaves_no_vote() {
             400,
             "once",
         ),
-        ("POST /vote", "", &format!("{good}&judge=bob"), 400, "alone"),
+        (
+            "POST /vote",
+            "",
+            &format!("{good}&judge=bob"),
+            400,
+            "only the fields",
+        ),
         (
             "POST /vote",
             "Origin: http://elsewhere.example\r\n",
             &good,
             403,
-            "alone",
+            "only available",
         ),
-        ("GET /vote", "", "", 405, "takes POST"),
-        ("DELETE /vote", "", &good, 405, "takes POST"),
-        ("POST /", "", &good, 405, "takes GET"),
+        ("GET /vote", "", "", 405, "accepts only POST"),
+        ("DELETE /vote", "", &good, 405, "accepts only POST"),
+        ("POST /", "", &good, 405, "accepts only GET"),
         ("GET /votes.jsonl", "", "", 404, "no such page"),
         ("GET /../votes.jsonl", "", "", 404, "no such page"),
     ] {
@@ -309,7 +315,10 @@ fn only_this_machine_is_listened_to() {
         let error = start(session(folder.path()), SocketAddr::new(ip, 0))
             .err()
             .unwrap();
-        assert!(error.to_string().contains("this machine alone"), "{error}");
+        assert!(
+            error.to_string().contains("only for this machine"),
+            "{error}"
+        );
     }
     let taken = serve(folder.path());
     let error = start(session(folder.path()), taken).err().unwrap();

@@ -116,10 +116,10 @@ impl TextTable {
             .unwrap_or(chunk.data_page_offset());
         let numbers = [start, chunk.compressed_size(), rows.num_rows()].map(u64::try_from);
         let [Ok(start), Ok(size), Ok(rows)] = numbers else {
-            return Err(wrong("sizes from 0 up", "a negative one".to_owned()));
+            return Err(wrong("sizes of 0 or more", "a negative one".to_owned()));
         };
         if start.checked_add(size).is_none_or(|end| end > length) {
-            let found = format!("bytes {start} and {size} more, of {length}");
+            let found = format!("{size} bytes from byte {start}, of {length}");
             return Err(wrong("a place in the file", found));
         }
         Ok(page::Chunk {
@@ -306,7 +306,7 @@ fn check_tail(path: &Path, file: &mut File) -> Result<u64, DatasetError> {
         .map_err(io(path))?;
     let [a, b, c, d, magic @ ..] = tail;
     if magic != *MAGIC {
-        return Err(malformed(path, "another end than PAR1".to_owned()));
+        return Err(malformed(path, "another end".to_owned()));
     }
     let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
     if footer > MAX_FOOTER.min(length - TAIL) {

@@ -58,7 +58,7 @@ pub(super) fn check(file: &File, chunk: Chunk) -> Result<(), String> {
         };
         let header = thrift.header().map_err(|error| {
             let place = at - chunk.start;
-            format!("no header of a page {place} bytes into the column ({error})")
+            format!("no page header {place} bytes into the column ({error})")
         })?;
         at = end - thrift.input.limit();
         let packed = size(header.packed)?;
@@ -86,7 +86,7 @@ fn check_page(header: &Header, packed: u64, snappy: bool) -> Result<u64, String>
     };
     if unpacked > most.min(MAX_PAGE) {
         return Err(format!(
-            "a page that claims to be {unpacked} bytes, of {packed} in the file"
+            "a page that claims {unpacked} bytes, from {packed} in the file"
         ));
     }
     let values = size(header.values)?;
@@ -102,7 +102,7 @@ fn check_page(header: &Header, packed: u64, snappy: bool) -> Result<u64, String>
         // PLAIN, PLAIN_DICTIONARY and RLE_DICTIONARY.
         Some(DATA | DATA_V2) if matches!(encoding, 0 | 2 | 8) => Ok(values),
         Some(kind) => Err(format!(
-            "a page of type {kind} in encoding {encoding}, which is not read here"
+            "a page of type {kind} in encoding {encoding}, which is not supported"
         )),
         None => Err("a page without a type".to_owned()),
     }
@@ -257,7 +257,7 @@ impl<R: Read> Thrift<R> {
 }
 
 fn unknown((number, kind): (u8, u8)) -> String {
-    format!("a field {number} of type {kind}, which is not known here")
+    format!("a field {number} of unknown type {kind}")
 }
 
 #[cfg(test)]
@@ -332,13 +332,17 @@ mod tests {
         assert!(header(0, &again).unwrap_err().contains("out of order"));
         // The checksum as a number of 64 bits.
         let other = [&[0x16, 8][..], &[0x1c], &VALUES, &[0]].concat();
-        assert!(header(0, &other).unwrap_err().contains("field 4 of type 6"));
+        assert!(
+            header(0, &other)
+                .unwrap_err()
+                .contains("field 4 of unknown type 6")
+        );
         // Three truth values, which take a byte each or none.
         let truths = data(&[0x1c, 0x19, 0x31, 1, 1, 1, 0]);
         assert!(
             header(0, &truths)
                 .unwrap_err()
-                .contains("field 1 of type 9")
+                .contains("field 1 of unknown type 9")
         );
         // A number of 33 bits, of which `parquet` keeps 32.
         let mut large = data(&[]);

@@ -60,10 +60,9 @@ pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &
     Table {
         id: format!("heads.{quantity}"),
         title: format!("{}, head by head", capital(words)),
-        note:
-            "Means over texts. An arrow names the arm's head that is more like this one than its \
-               own, on the first text; without one, the head matches itself."
-                .to_owned(),
+        note: "Means over texts. An arrow names the arm's head that is more similar to this head \
+               than its own, on the first text; without an arrow, the head matches itself."
+            .to_owned(),
         corner: "Head".to_owned(),
         columns,
         rows,
@@ -131,9 +130,9 @@ pub(super) fn gallery(
         id: "maps".to_owned(),
         title: "The same heads in each model".to_owned(),
         note: format!(
-            "One text ({}), {length} tokens. Of each layer, the head that gives most weight to the \
-             far field in the dense model. Queries go down, keys to the right; a pixel shows the \
-             greatest weight that it covers, on a logarithmic scale.",
+            "One text ({}), {length} tokens. For each layer: the head with the most weight on the \
+             far field in the dense model. Queries run down, keys to the right. A pixel shows the \
+             largest weight that it covers, on a logarithmic scale.",
             one.source
         ),
         pictures,

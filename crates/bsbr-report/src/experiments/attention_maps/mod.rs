@@ -65,7 +65,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
         "`length`, `chunk_size` and `match_rows` must be above 0",
     )?;
     for id in &settings.gallery {
-        let message = format!("`gallery` names {id}, which is no arm here");
+        let message = format!("`gallery` names {id}, which is not an arm of this experiment");
         one.require(one.spec.arm(id).is_some(), "settings", message)?;
     }
     Ok(Box::new(one))

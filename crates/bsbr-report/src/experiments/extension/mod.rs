@@ -95,11 +95,15 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     )?;
     one.require_lengths("stretches", &settings.stretches)?;
     let rise = settings.stretches.is_sorted_by(|a, b| a < b);
-    one.require(rise, "settings", "`stretches` must rise")?;
+    one.require(rise, "settings", "`stretches` must be increasing")?;
     one.require_lengths("distances", &settings.distances)?;
     let windows = &one.counts.windows;
     let rise = windows.is_sorted_by(|a, b| a < b) && windows.first() == Some(&0);
-    one.require(rise, "counts", "`windows` must begin with 0 and rise")?;
+    one.require(
+        rise,
+        "counts",
+        "`windows` must start with 0 and be increasing",
+    )?;
     if let Err(error) = one.training().validate() {
         one.require(false, "settings", error.to_string())?;
     }

@@ -84,10 +84,10 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let sound = one.counts.runs > 0 && one.counts.slow_runs > 0;
     one.require(sound, "counts", "`runs` and `slow_runs` must be above 0")?;
     let [dense, arm] = one.arms() else {
-        return Err(one.refused("`arms` must be the dense one and another"));
+        return Err(one.refused("`arms` must be the dense arm and one other"));
     };
     if !dense.is_dense() || arm.is_dense() {
-        return Err(one.refused("`arms` must be the dense one and another"));
+        return Err(one.refused("`arms` must be the dense arm and one other"));
     }
     let rows = [
         dense.clone(),
@@ -98,7 +98,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
         ArmSpec {
             id: HYBRID.to_owned(),
             label: HYBRID.to_owned(),
-            about: "The one up to the crossover, the other beyond it.".to_owned(),
+            about: "Dense attention up to the crossover, and the arm beyond it.".to_owned(),
             default: true,
             ..arm.clone()
         },
@@ -137,7 +137,7 @@ impl ByLength {
             Some(Crossover::Always) => 0,
             Some(Crossover::At(length, _)) => length.round() as usize,
             Some(Crossover::Never) => usize::MAX,
-            None => return Err("dense and arm were timed nowhere together".to_owned()),
+            None => return Err("dense and the arm were never timed together".to_owned()),
         };
         let seed = self.spec.method.seed;
         let converted = lab.model_for_any_length(self.arm(), seed, self.settings.extension)?;

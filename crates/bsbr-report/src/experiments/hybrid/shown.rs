@@ -82,22 +82,23 @@ impl<'a> View<'a> {
         let crossover = self.experiment.crossover(self.records)?;
         let mut text = match crossover {
             Crossover::Always => format!(
-                "**Boundary**: the arm *{label}* is faster than dense at every length, and the \
-                 hybrid is that arm throughout."
+                "**Boundary**: the arm *{label}* is faster than dense at every length, so the \
+                 hybrid always uses that arm."
             ),
             Crossover::Never => format!(
                 "**Boundary**: the arm *{label}* is not faster than dense up to {longest} tokens, \
-                 and the hybrid is dense throughout."
+                 so the hybrid always uses dense."
             ),
             Crossover::At(..) => format!(
-                "**Boundary**: the arm *{label}* is faster than dense from {} tokens on (interpolated \
-                 between lengths, with a bootstrap 95 % interval); the hybrid is dense up to there.",
+                "**Boundary**: the arm *{label}* is faster than dense from {} tokens (interpolated \
+                 between lengths, with a bootstrap 95 % interval). The hybrid uses dense up to \
+                 there.",
                 crossover.describe(longest)
             ),
         };
         if let Ok(found) = self.estimate(HYBRID, longest, "speedup") {
             text.push_str(&format!(
-                " At {longest} tokens it is {} times as fast as dense.",
+                " At {longest} tokens, it is {} times as fast as dense.",
                 SPEEDUP.number(found.mean)
             ));
         }
@@ -128,9 +129,7 @@ impl<'a> View<'a> {
             .filter_map(|length| Some((length, self.estimate(HYBRID, length, "kl").ok()?)))
             .max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
         Some(self.verdict(
-            format!(
-                "Up to the boundary, KL (dense ‖ hybrid) where it is greatest, {length} tokens"
-            ),
+            format!("Up to the boundary: largest KL (dense ‖ hybrid), at {length} tokens"),
             ZERO,
             found,
             style("kl"),
@@ -151,8 +150,7 @@ impl<'a> View<'a> {
             .max_by(|(_, a), (_, b)| a.mean.abs().total_cmp(&b.mean.abs()))?;
         Some(self.verdict(
             format!(
-                "Beyond the boundary, its KL less that of {} where they differ most, {length} \
-                 tokens",
+                "Beyond the boundary: largest difference of KL from {}, at {length} tokens",
                 self.arm().label
             ),
             ZERO,
@@ -170,10 +168,7 @@ impl<'a> View<'a> {
             .filter_map(|&length| Some((length, self.estimate(HYBRID, length, BESIDE_FORM).ok()?)))
             .max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
         Some(self.verdict(
-            format!(
-                "Its time ÷ that of what it reads with in the same round, where that is most, {length} \
-                 tokens"
-            ),
+            format!("Largest time ÷ time of its chosen form in the same round, at {length} tokens"),
             Bounds {
                 at_most: Some(most),
                 ..Bounds::default()
@@ -187,7 +182,7 @@ impl<'a> View<'a> {
     pub(super) fn overview(&self) -> Table {
         const ROWS: [(&str, &str); 5] = [
             ("speedup", "speed-up over dense"),
-            (BESIDE_FORM, "time ÷ that of what it reads with"),
+            (BESIDE_FORM, "time ÷ chosen form"),
             ("kl", "KL (dense ‖ hybrid), nats"),
             ("top1", "top-1 agreement"),
             ("cosine", "cosine"),
@@ -197,8 +192,7 @@ impl<'a> View<'a> {
             Ok(Some(true)) => Cell::Text(dense.label.clone()),
             Ok(Some(false)) => Cell::Text(arm.label.clone()),
             Ok(None) => Cell::Missing(
-                "recorded with one boundary and with another; delete the records and run again"
-                    .to_owned(),
+                "recorded with two boundaries; delete the records and run again".to_owned(),
             ),
             Err(reason) => Cell::Missing(reason),
         };
@@ -209,7 +203,7 @@ impl<'a> View<'a> {
         };
         let mut rows = vec![row("reads with", self.lengths().iter().map(read).collect())];
         rows.push(row(
-            "its median time ÷ the lower of both",
+            "median time ÷ faster of both",
             self.lengths().iter().map(|&n| self.regret(n)).collect(),
         ));
         rows.extend(ROWS.map(|(quantity, title)| {
@@ -221,8 +215,8 @@ impl<'a> View<'a> {
         }));
         Table {
             title: "The hybrid by length".to_owned(),
-            note: "Times are those of the rounds after the choice; closeness is that of texts. Beside \
-                   the lower of the medians of dense and arm, 1 is a choice that was right."
+            note: "Times are from the rounds after the choice, closeness is measured on texts. \
+                   Median time ÷ faster of both is 1 where the choice was right."
                 .to_owned(),
             corner: "Hybrid".to_owned(),
             columns: self

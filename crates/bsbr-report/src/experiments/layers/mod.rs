@@ -66,12 +66,12 @@ pub type LayerByLayer = Frame<Settings, Counts>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one = LayerByLayer::new(spec)?;
-    let message = "`length` must be above 1, for a token to be predicted";
+    let message = "`length` must be above 1, so that a token can be predicted";
     one.require(one.settings.length > 1, "settings", message)?;
     let message = "`choosing_texts` must be above 0";
     one.require(one.counts.choosing_texts > 0, "counts", message)?;
     let dense = dense(one.arms()).is_some();
-    one.require(dense, "settings", "`arms` needs the dense one")?;
+    one.require(dense, "settings", "`arms` needs the dense arm")?;
     Ok(Box::new(one))
 }
 

@@ -19,7 +19,7 @@ const COLUMNS: [(&str, &str, Better); 5] = [
     ("top1", "top-1 agreement", Better::More),
     ("cosine", "cosine", Better::More),
     (NLL, "perplexity", Better::Less),
-    ("nll.minus_dense", "loss beside dense, nats", Better::Less),
+    ("nll.minus_dense", "loss − dense, nats", Better::Less),
 ];
 
 /// The minimum upper end of an axis of KL.
@@ -112,9 +112,9 @@ impl<'a> View<'a> {
         let steps = self.experiment.steps(self.records, arm, self.of);
         let order: Vec<usize> = steps.iter().map(|step| step.layer).collect();
         let mut text = format!(
-            "**{}**: alone, layer {most} costs most, a KL of {}, and layer {least} least, {}. \
-             Alone they cost {} together; all at once cost {}, {:.2} times that. The greedy order \
-             is {}.",
+            "**{}**: converted alone, layer {most} costs the most, a KL of {}, and layer {least} \
+             the least, {}. These costs sum to {}; all layers together cost {}, {:.2} times the \
+             sum. The greedy order is {}.",
             arm.label,
             with_interval(costly),
             with_interval(cheap),
@@ -132,16 +132,16 @@ impl<'a> View<'a> {
         let shares = Order::ALL.map(share);
         if let [Some(first), Some(last), Some(greedy)] = shares {
             text.push_str(&format!(
-                " With {half} of {} layers converted, KL is {greedy} of that of all in the greedy \
-                 order, {first} where they are the first and {last} where they are the last.",
+                " With {half} of {} layers converted, KL reaches {greedy} of its full value in the \
+                 greedy order, {first} for the first layers and {last} for the last.",
                 self.of
             ));
         }
         let counts = Order::ALL.map(|order| self.enough(order, arm).to_string());
         let [first, last, greedy] = &counts;
         text.push_str(&format!(
-            " Top-1 agreement stays at {} % or above up to {greedy} layers in the greedy order, \
-             {first} of the first and {last} of the last.",
+            " The largest number of converted layers with at least {} % top-1 agreement is {greedy} \
+             in the greedy order, {first} for the first layers and {last} for the last.",
             Style::Percent(0).number(self.experiment.settings.least_agreement),
         ));
         Some(text)
@@ -189,7 +189,7 @@ impl<'a> View<'a> {
         };
         Some(Verdict {
             claim: format!(
-                "Greedy order, KL beyond the better of first k and last k where that is most, k = \
+                "Greedy order: largest excess of KL over the better of first k and last k, at k = \
                  {k}"
             ),
             arm: arm.label.clone(),
@@ -231,15 +231,12 @@ impl<'a> View<'a> {
             }
         }
         let (title, note) = match order {
-            Order::First => (
-                "The first k layers",
-                "k, and the layers that are converted.",
-            ),
-            Order::Last => ("The last k layers", "k, and the layers that are converted."),
+            Order::First => ("The first k layers", "k, and the converted layers."),
+            Order::Last => ("The last k layers", "k, and the converted layers."),
             Order::Greedy => (
-                "The k layers that cost least, greedily",
-                "k, the layers that are converted, and the one that this step added. The order was \
-                 chosen on other texts than these.",
+                "The k cheapest layers, chosen greedily",
+                "k, the converted layers, and the layer that this step added. The order was chosen \
+                 on other texts.",
             ),
         };
         self.table(title, note, &subjects)
@@ -295,8 +292,8 @@ impl<'a> View<'a> {
         Table {
             title: "How the greedy order was chosen".to_owned(),
             note:
-                "KL (dense ‖ converted) on the texts for choices, with one more layer; the least \
-                   is taken."
+                "KL (dense ‖ converted) on the selection texts, with one more layer; the lowest is \
+                   chosen."
                     .to_owned(),
             corner: "Choice".to_owned(),
             columns: (0..self.of)
@@ -329,7 +326,7 @@ impl<'a> View<'a> {
             .map(|(arm, series)| {
                 let title = format!("{}: KL by number of converted layers", arm.label);
                 LineChart {
-                    label: format!("{title}, a line for each order"),
+                    label: format!("{title}, one line per order"),
                     title,
                     x_label: "converted layers".to_owned(),
                     x_ticks: (1..=self.of)
@@ -345,10 +342,10 @@ impl<'a> View<'a> {
         pictures.extend(self.experiment.converted().map(|arm| self.bars(arm)));
         Figure {
             id: "orders".to_owned(),
-            title: "What converted layers cost".to_owned(),
+            title: "The cost of converted layers".to_owned(),
             note:
                 "KL (dense ‖ converted) in nats per position, with bootstrap 95 % intervals over \
-                   texts; above on a logarithmic axis."
+                   texts; the upper axis is logarithmic."
                     .to_owned(),
             pictures,
             columns: 2,
@@ -391,7 +388,7 @@ impl<'a> View<'a> {
         let title = format!("{}: KL of each layer alone", arm.label);
         bars(
             &title,
-            &format!("{title}, a bar for each layer"),
+            &format!("{title}, one bar per layer"),
             &all,
             Style::Digits(2),
         )

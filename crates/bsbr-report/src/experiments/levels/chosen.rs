@@ -39,11 +39,11 @@ pub(super) fn recorded(
     [layers, heads]: [usize; 2],
 ) -> Result<Vec<Vec<HeadLevel>>, String> {
     let one = records.of(id, Pool::Source(CHOICE), length).next();
-    let one = one.ok_or("levels are not chosen yet")?;
+    let one = one.ok_or("levels have not been chosen yet")?;
     let level = |layer, head| {
         let value = one.values.get(&name(layer, head));
         let known = value.and_then(|value| ALL.get(*value as usize));
-        let missing = || format!("no level is recorded of head {head} of layer {layer}");
+        let missing = || format!("no level is recorded for head {head} of layer {layer}");
         known.map(|(level, _)| *level).ok_or_else(missing)
     };
     (0..layers)

@@ -84,8 +84,8 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
             && (choosing != length && length != distance && distance != choosing)
             && one.settings.candidates >= 2,
         "settings",
-        "`choosing_length`, `length` and `distance` must be above 0 and differ, and `candidates` at \
-         least 2",
+        "`choosing_length`, `length` and `distance` must be above 0 and different, and \
+         `candidates` at least 2",
     )?;
     let budgets = &one.settings.budgets;
     one.require(
@@ -94,7 +94,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
                 .iter()
                 .all(|budget| budget.is_finite() && *budget >= 0.0),
         "settings",
-        "`budgets` needs numbers of nats, each 0 or more",
+        "`budgets` needs at least one number of nats, each 0 or more",
     )?;
     let message = "`choosing_texts` must be above 0";
     one.require(one.counts.choosing_texts > 0, "counts", message)?;
@@ -103,9 +103,8 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
         _ => false,
     };
     let base = one.arms().iter().find(looks_up).cloned();
-    let base = base.ok_or_else(|| {
-        one.refused("`arms` needs the default arm, and that must look clusters up in every head")
-    })?;
+    let base = base
+        .ok_or_else(|| one.refused("`arms` needs the default arm, with lookups in every head"))?;
     Ok(Box::new(one.with(base)))
 }
 
@@ -152,9 +151,9 @@ impl LevelsOfHeads {
                 }
                 ArmConfig::Local(_) => {
                     chosen::record(&alike(HeadLevel::Near), &mut one);
-                    one.without("choice.kl", "it does not read these texts");
+                    one.without("choice.kl", "not measured on these texts");
                 }
-                _ => one = one.without_values("its heads have no levels"),
+                _ => one = one.without_values("it has no levels of heads"),
             }
             all.push(one);
         }

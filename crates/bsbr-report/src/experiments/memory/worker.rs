@@ -87,7 +87,7 @@ impl Worker {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("no process could be started: {error}"))?;
+            .map_err(|error| format!("cannot start a process: {error}"))?;
         if let Some(mut input) = child.stdin.take() {
             // If the process has ended already, its status says why.
             let _ = input.write_all(cell.as_bytes());
@@ -100,7 +100,8 @@ impl Worker {
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap_or_default();
-        serde_json::from_str(last).map_err(|_| format!("the process said `{last}`"))
+        serde_json::from_str(last)
+            .map_err(|_| format!("unexpected output of the process: `{last}`"))
     }
 
     fn command(&self, limit_mib: Option<u64>) -> Command {
@@ -123,7 +124,7 @@ impl Worker {
 /// Why a process failed.
 fn why(output: &Output, limit_mib: Option<u64>) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
-    let limit = limit_mib.map_or_else(String::new, |mib| format!(" at a limit of {mib} MiB"));
+    let limit = limit_mib.map_or_else(String::new, |mib| format!(" with a limit of {mib} MiB"));
     let refused = error.lines().find_map(|line| {
         line.strip_prefix("memory allocation of ")?
             .split(' ')
@@ -131,11 +132,11 @@ fn why(output: &Output, limit_mib: Option<u64>) -> String {
     });
     if let Some(bytes) = refused.and_then(|bytes| bytes.parse::<f64>().ok()) {
         let mib = bytes / (1 << 20) as f64;
-        return format!("out of memory: {mib:.0} MiB more were refused{limit}");
+        return format!("out of memory: {mib:.0} MiB more could not be allocated{limit}");
     }
     #[cfg(unix)]
     if std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9) {
-        return format!("killed by the system, as it does when memory runs out{limit}");
+        return format!("killed by the system, probably out of memory{limit}");
     }
     let last = error.lines().rfind(|line| !line.trim().is_empty());
     match last {
@@ -208,18 +209,18 @@ fn forward(model: &Gpt2, ids: &[u32]) -> Result<(), String> {
 /// Resets the process's peak to its current memory.
 fn forget_peak() -> Result<(), String> {
     std::fs::write("/proc/self/clear_refs", "5")
-        .map_err(|error| format!("the system does not let a process forget its peak: {error}"))
+        .map_err(|error| format!("the system cannot reset a process's peak memory: {error}"))
 }
 
 /// A line of the process's status, in bytes.
 pub(crate) fn status(name: &str) -> Result<u64, String> {
     let text = std::fs::read_to_string("/proc/self/status")
-        .map_err(|error| format!("the system does not tell a process's memory: {error}"))?;
+        .map_err(|error| format!("the system does not report a process's memory: {error}"))?;
     text.lines()
         .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .find_map(|value| value.split_whitespace().next()?.parse::<u64>().ok())
         .map(|kib| kib * 1024)
-        .ok_or_else(|| format!("the system does not tell {name}"))
+        .ok_or_else(|| format!("the system does not report {name}"))
 }
 
 #[cfg(all(test, unix))]
@@ -264,7 +265,7 @@ mod tests {
             (
                 "echo 'memory allocation of 2097152 bytes failed' >&2; exit 1",
                 Some(512),
-                "2 MiB more were refused at a limit of 512 MiB",
+                "2 MiB more could not be allocated with a limit of 512 MiB",
             ),
             ("kill -9 $$", None, "killed by the system"),
             (
@@ -283,7 +284,7 @@ mod tests {
             arguments: Vec::new(),
         };
         let reason = nobody.measure(&cell(), None).unwrap_err();
-        assert!(reason.contains("no process"), "{reason}");
+        assert!(reason.contains("cannot start a process"), "{reason}");
     }
 
     /// The limit applies to the process.

@@ -45,9 +45,9 @@ pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Op
         "wikitext" => {
             let mut domains = records.domains().into_iter();
             match domains.any(|name| name.starts_with("WikiText")) {
-                true => " WikiText is read as people write it, without the blanks that its makers \
-                         put around words and signs; its words are counted with them, as they are \
-                         in the files."
+                true => " WikiText is read as ordinary text, without the blanks that the dataset \
+                         puts around words and punctuation. Its words are counted with these \
+                         blanks, as in the files."
                     .to_owned(),
                 false => String::new(),
             }
@@ -129,7 +129,7 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
             let own = dense(arms).is_some_and(|dense| dense.id == arm.id);
             cells.push(match own {
                 true => Cell::Number(published.value, PERPLEXITY),
-                false => Cell::Missing("it is a figure of the dense model".to_owned()),
+                false => Cell::Missing("published only for the dense model".to_owned()),
             });
         }
         cells.push(Cell::Number(count as f64, Style::Fixed(0)));
@@ -143,15 +143,15 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
     });
     let beside = published.map(|one| {
         format!(
-            " Published: {}, which divides by the units of the dataset and names neither window nor \
-             stride; so compare it with each of ours, and with none to the last digit.",
+            " Published: {}. It divides by the units of the dataset and states neither window nor \
+             stride, so compare it only roughly with any of ours.",
             one.source
         )
     });
     Table {
         title: format!("Perplexity on {domain}"),
         note: format!(
-            "Lower is better. Intervals are bootstrap 95 % over pieces.{}",
+            "Lower is better. Intervals are bootstrap 95 % intervals over pieces.{}",
             beside.unwrap_or_default()
         ),
         corner: "Arm".to_owned(),

@@ -87,7 +87,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let settings = &one.settings;
     let divides = |&stride: &usize| stride > 0 && settings.window.is_multiple_of(stride);
     let strides = !settings.strides.is_empty() && settings.strides.iter().all(divides);
-    let message = "`strides` needs one, and each must divide `window`";
+    let message = "`strides` needs at least one value, and each must divide `window`";
     one.require(settings.window > 0 && strides, "settings", message)?;
     Ok(Box::new(one))
 }

@@ -53,7 +53,7 @@ pub type Qa = Frame<Settings, Counts>;
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one = Qa::new(spec)?;
     let sound = !one.settings.distances.is_empty() && one.settings.candidates >= 2;
-    let message = "`distances` needs one, and `candidates` at least two";
+    let message = "`distances` needs at least one value, and `candidates` must be at least 2";
     one.require(sound, "settings", message)?;
     Ok(Box::new(one))
 }
@@ -113,7 +113,7 @@ impl Qa {
         });
         let words: Vec<String> = words.collect();
         match words.is_empty() {
-            true => "nothing is measured yet".to_owned(),
+            true => "nothing measured yet".to_owned(),
             false => words.join("; "),
         }
     }

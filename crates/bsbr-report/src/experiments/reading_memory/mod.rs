@@ -28,7 +28,7 @@ const START: usize = 1000;
 const EFFORT: f64 = 0.8;
 
 /// The text in place of PyTorch's results if it was not requested.
-const NO_TORCH: &str = "PyTorch was not asked for; see --baseline";
+const NO_TORCH: &str = "PyTorch was not measured; see --baseline";
 
 /// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -136,7 +136,7 @@ fn beside(one: &mut Measurement, other: Option<&Measurement>, name: &str, withou
         let by = format!("{quantity}.by_{name}");
         match other.map(|other| other.values.get(quantity)) {
             Some(Some(other)) => one.set(by, own / other),
-            Some(None) => one.without(by, format!("there is no {quantity} of {name}")),
+            Some(None) => one.without(by, format!("{name} has no {quantity}")),
             None => one.without(by, without),
         }
     }

@@ -74,7 +74,7 @@ impl Measured<'_> {
             return Err("no gap to close: its 95 % interval includes 0".to_owned());
         }
         if !self.scale.worse(gap.mean, 0.0) {
-            return Err("nothing to win back: before training it is better than that".to_owned());
+            return Err("nothing to recover: it is better even before training".to_owned());
         }
         self.together(records, [before, after, goal], |[before, after, goal]| {
             // Without negative zero.

@@ -130,12 +130,17 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
         settings.candidates >= 2 && !lengths.contains(&0) && apart,
         "settings",
         format!(
-            "`length` and `distance` must be above 0, differ, and not be {}; `candidates` at least 2",
+            "`length` and `distance` must be above 0, different, and not {}; `candidates` must be \
+             at least 2",
             summarisation::LENGTH
         ),
     )?;
     let rise = counts.epochs.is_sorted_by(|a, b| a < b) && counts.epochs.first() == Some(&0);
-    one.require(rise, "counts", "`epochs` must begin with 0 and rise")?;
+    one.require(
+        rise,
+        "counts",
+        "`epochs` must start with 0 and be increasing",
+    )?;
     one.require(counts.windows > 0, "counts", "`windows` must be at least 1")?;
     let trained = one.training(counts.last()).validate();
     let written = one.generation(Vec::new()).validate();

@@ -66,16 +66,15 @@ pub(super) fn gaps(experiment: &Recovery, records: &Records) -> Vec<Block> {
         (
             false,
             "The gap to the original closed",
-            "Of what converting cost, the share that training won back: (before − after) ÷ \
-             (before − the original, untrained). Training also teaches what the original does not \
-             know, so that it may be above 100 %, and for top-1 it takes a model away from the \
-             original whatever its arm.",
+            "The share of the conversion loss that training recovers: (before − after) ÷ (before − \
+             the untrained original). Training also teaches what the original does not know. The \
+             share may therefore exceed 100 %, and top-1 moves away from the original with any arm.",
         ),
         (
             true,
             "The gap to the tuned original closed",
-            "The same beside the dense model trained on the same tokens in the same order: 100 % \
-             is all that the arm could win.",
+            "The same, relative to the dense model trained on the same tokens in the same order: \
+             100 % is the most that the arm could recover.",
         ),
     ];
     let of = |(control, title, note): (bool, &str, &str), epochs: u64| {
@@ -154,8 +153,8 @@ pub(super) fn without_retrieval(experiment: &Recovery, records: &Records) -> Vec
     let head = Table {
         title: "With the retrieval deleted after training".to_owned(),
         note: format!(
-            "The model after {} with its arm switched to `local`, minus itself as it was trained; \
-             shares in points. What changes is what has an interval without 0.",
+            "The model after {} with its arm switched to `local`, minus the model as trained; \
+             shares in points. A value counts as changed if its interval excludes 0.",
             plural(experiment.counts.last(), "epoch")
         ),
         ..Table::default()
@@ -186,7 +185,7 @@ fn changes(
         intervals.extend(interval.map(|interval| (one.title, interval)));
     }
     if intervals.is_empty() {
-        return Err("it takes two samples to show a change".to_owned());
+        return Err("a change needs two samples".to_owned());
     }
     let changed = intervals.iter().filter(|(_, one)| !one.contains(0.0));
     let changed: Vec<&str> = changed.map(|(title, _)| *title).collect();
@@ -202,15 +201,15 @@ fn worth(experiment: &Recovery, records: &Records, shown: &[Shown<'_>]) -> Strin
         let text = changes(experiment, records, &one.id, shown).ok()?;
         Some(match text.as_str() {
             "nothing" => format!(
-                "In *{}* deleting the retrieval changes nothing that these samples show.",
+                "In *{}*, deleting the retrieval changes nothing measurable.",
                 one.label
             ),
-            _ => format!("In *{}* deleting the retrieval changes {text}.", one.label),
+            _ => format!("In *{}*, deleting the retrieval changes {text}.", one.label),
         })
     });
     let text = sentences.collect::<Vec<_>>().join(" ");
     match text.is_empty() {
-        true => "What deleting the retrieval changes is not measured yet.".to_owned(),
+        true => "The effect of deleting the retrieval is not measured yet.".to_owned(),
         false => text,
     }
 }

@@ -204,7 +204,7 @@ fn part(one: &mut Measurement, name: &str, scores: &[LogitScore], keep: impl Fn(
 fn set(one: &mut Measurement, quantity: &str, value: Option<f64>) {
     match value {
         Some(value) => one.set(quantity, value),
-        None => one.without(quantity, "no token of these texts is in this part"),
+        None => one.without(quantity, "these texts have no token in this part"),
     }
 }
 

@@ -133,7 +133,7 @@ impl Summarisation {
         for ((id, _), sentences) in [(LEAD, lead), (RANDOM, random)] {
             let mut one = scored(new(id), &sentences.join(" "), article, stemming);
             for quantity in ["seconds", "new_tokens", "ended"] {
-                one.without(quantity, "no model wrote it");
+                one.without(quantity, "not written by a model");
             }
             measurements.push(one);
         }

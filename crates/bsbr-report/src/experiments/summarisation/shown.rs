@@ -32,10 +32,10 @@ pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) ->
             _ => String::new(),
         },
         "how" => match (settings.temperature, settings.top_k) {
-            (0.0, _) => "taking the likeliest token each time".to_owned(),
+            (0.0, _) => "taking the most likely token each time".to_owned(),
             (temperature, None) => format!("drawing tokens at temperature {temperature}"),
             (temperature, Some(k)) => {
-                format!("drawing from the {k} likeliest tokens at temperature {temperature}")
+                format!("drawing from the {k} most likely tokens at temperature {temperature}")
             }
         },
         "stems" => match settings.stemming {
@@ -44,9 +44,9 @@ pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) ->
         },
         "stale" => match tally(records).stale {
             0 => String::new(),
-            1 => " 1 vote is about other summaries than these and is not counted.".to_owned(),
+            1 => " 1 vote is about other summaries and is not counted.".to_owned(),
             count => {
-                format!(" {count} votes are about other summaries than these and are not counted.")
+                format!(" {count} votes are about other summaries and are not counted.")
             }
         },
         _ => return None,
@@ -88,9 +88,9 @@ pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Tab
     let rows: Vec<Row> = rows.collect();
     (!rows.is_empty()).then(|| Table {
         title: "People's preference".to_owned(),
-        note: "Votes of people who saw an article and two summaries of it, in an order drawn for \
-               each, without knowing whose they were. The share is that of the first in the votes \
-               with a preference, with Wilson's 95 % interval."
+        note: "Votes of people who saw an article and two summaries of it, in random order and \
+               without their sources. The share is the first summary's, of the votes that state a \
+               preference, with Wilson's 95 % interval."
             .to_owned(),
         corner: "First or second".to_owned(),
         columns: [
@@ -134,7 +134,7 @@ pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading
     passages.extend(summaries);
     Some(Reading {
         title: "An article and its summaries".to_owned(),
-        note: "The first article, whatever was written of it.".to_owned(),
+        note: "The first article, not a selected one.".to_owned(),
         passages: passages.into_iter().flatten().collect(),
     })
 }

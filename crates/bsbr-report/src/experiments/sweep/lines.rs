@@ -134,9 +134,9 @@ pub(super) fn relative(experiment: &Sweep, records: &Records) -> Table {
     };
     Table {
         id: "relative".to_owned(),
-        title: "Beside the first value".to_owned(),
-        note: "Means as multiples of those at the first value of each line; *speed* is the first \
-               value's time divided by the row's own."
+        title: "Relative to the first value".to_owned(),
+        note: "Means divided by those at the first value of each line; *speed* is the first \
+               value's time ÷ the row's time."
             .to_owned(),
         corner: "Arm".to_owned(),
         columns: QUANTITIES.map(column).to_vec(),

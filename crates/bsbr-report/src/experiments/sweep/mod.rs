@@ -71,7 +71,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     one.require(
         length > 0 && candidates >= 2 && length != distance,
         "settings",
-        "`length` must be above 0 and other than `distance`, and `candidates` at least 2",
+        "`length` must be above 0 and different from `distance`, and `candidates` at least 2",
     )?;
     Ok(Box::new(one))
 }

@@ -42,7 +42,9 @@ impl Training {
             of_next_tokens(&model, &[window], self.recompute).map_err(|error| error.to_string())?;
         let (grads, norm) = clip_global_norm(&model, grads, self.config.clip_norm);
         if !(loss.is_finite() && norm.is_finite()) {
-            return Err(format!("the loss is {loss}, the gradients' norm {norm}"));
+            return Err(format!(
+                "the loss is {loss}, and the norm of the gradients is {norm}"
+            ));
         }
         self.model = Some(self.optimizer.step(model, grads, 1.0));
         Ok(())

@@ -116,7 +116,9 @@ impl WeightTypes {
         let mut packed: Vec<Gpt2> = Vec::new();
         let mut made = |row: &Row| -> Model {
             if lab.weights().is_some() {
-                return Err("it rounds weights itself: run it without `--weights`".to_owned());
+                return Err(
+                    "this experiment rounds weights itself: run it without `--weights`".to_owned(),
+                );
             }
             let arm = &self.arms()[row.arm];
             let model = lab.model_for_any_length(arm, self.seed(), self.settings.extension)?;
@@ -318,7 +320,7 @@ impl Experiment for WeightTypes {
                 ..Bounds::default()
             };
             Verdict {
-                claim: "Perplexity in 8 bits, by that of dense in f32".to_owned(),
+                claim: "Perplexity in 8 bits ÷ perplexity of dense in f32".to_owned(),
                 arm: row.label,
                 required: bounds.words(style),
                 judgement: bounds.judge(&measured),

@@ -226,8 +226,8 @@ pub fn summarisation(spec: &Spec, articles: u64) -> Records {
                     one.set("new_tokens", 40.0);
                     one.set("ended", 1.0);
                 } else {
-                    one.without("new_tokens", "no model wrote it");
-                    one.without("ended", "no model wrote it");
+                    one.without("new_tokens", "not written by a model");
+                    one.without("ended", "not written by a model");
                 }
                 one.texts
                     .extend([text("summary", format!("Summary <{index}> by *{id}*."))]);
