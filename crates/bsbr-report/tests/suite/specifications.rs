@@ -19,7 +19,6 @@ const OF_SUMMARIES: [&str; 8] = [
     "hybrid",
     "layers",
     "methods",
-    "training-memory",
 ];
 
 #[test]
