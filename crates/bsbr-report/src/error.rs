@@ -90,14 +90,6 @@ pub enum ReportError {
         /// The error.
         message: String,
     },
-    /// An invalid record of the benchmark.
-    #[error("{path} is not a record of the benchmark ({message}); measure it anew or delete it")]
-    BenchRecord {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        message: String,
-    },
     /// A page without a place for tables.
     #[error("{path} has no line `{begin}` with a line `{end}` after it, between which tables go")]
     Page {

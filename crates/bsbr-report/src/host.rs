@@ -45,6 +45,9 @@ pub struct Machine {
     pub memory_gib: Option<f64>,
     /// The operating system and architecture.
     pub system: String,
+    /// The name and driver of the device that computed, if it was not the CPU and is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<String>,
 }
 
 impl Machine {
@@ -58,6 +61,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: memory.map(|kib| (kib / 1024.0 / 1024.0 * 10.0).round() / 10.0),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            accelerator: None,
         }
     }
 
