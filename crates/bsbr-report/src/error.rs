@@ -93,14 +93,6 @@ pub enum ReportError {
         /// The error.
         message: String,
     },
-    /// An invalid record of the benchmark.
-    #[error("{path} is not a record of the benchmark ({message}); measure it again or delete it")]
-    BenchRecord {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        message: String,
-    },
     /// A page without a place for tables.
     #[error("{path} has no line `{begin}` followed by a line `{end}`, which enclose the tables")]
     Page {

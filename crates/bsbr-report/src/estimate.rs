@@ -1,6 +1,6 @@
 //! A quantity over samples: mean, spread and interval.
 
-use bsbr_metrics::stats::{Bootstrap, Interval, Summary};
+use bsbr_metrics::stats::{Bootstrap, Interval, Summary, quantile};
 
 /// Resamples of the bootstrap.
 pub const RESAMPLES: usize = 2_000;
@@ -8,7 +8,7 @@ pub const RESAMPLES: usize = 2_000;
 /// Mean, standard deviation and bootstrap interval of a quantity over samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// The mean.
+    /// The mean; of [`Self::of_median`], the median.
     pub mean: f64,
     /// The standard deviation over samples; `None` for one sample.
     pub std: Option<f64>,
@@ -34,6 +34,27 @@ impl Estimate {
             std: summary.std,
             interval: summary.ci95,
             n: summary.n,
+        })
+    }
+
+    /// The estimate of the median from one value per sample; `None` without samples.
+    pub fn of_median(values: &[f64]) -> Option<Self> {
+        let bootstrap = Bootstrap {
+            resamples: RESAMPLES,
+            seed: 0,
+        };
+        let median = |drawn: &[usize]| {
+            let drawn: Vec<f64> = drawn.iter().map(|&index| values[index]).collect();
+            quantile(&drawn, 0.5).unwrap_or(f64::NAN)
+        };
+        Some(Self {
+            mean: quantile(values, 0.5).ok()?,
+            std: None,
+            interval: match values.len() {
+                1 => None,
+                n => bootstrap.interval(n, median).ok(),
+            },
+            n: values.len(),
         })
     }
 
@@ -70,5 +91,23 @@ impl Estimate {
             }),
             n: self.n,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_has_the_interval_of_the_median() {
+        let found = Estimate::of_median(&[1.0, 2.0, 3.0, 4.0, 100.0]).unwrap();
+        assert_eq!((found.mean, found.n), (3.0, 5));
+        let ends = found.interval.unwrap();
+        assert!(
+            ends.low >= 1.0 && ends.low < 3.0 && ends.high > 3.0,
+            "{ends:?}"
+        );
+        assert_eq!(Estimate::of_median(&[2.0]).unwrap().interval, None);
+        assert_eq!(Estimate::of_median(&[]), None);
     }
 }

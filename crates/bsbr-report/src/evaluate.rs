@@ -11,14 +11,14 @@ use bsbr_gpt2::Gpt2;
 use serde_json::{Value, json};
 
 use crate::arms::{by_layer, of_layers};
-use crate::bench::table::Table;
 use crate::error::ReportError;
 use crate::lab::Lab;
 use crate::present;
 use crate::record::Records;
+use crate::render;
 use crate::reproduce::{Plan, RECORDS, jobs, run_info};
 use crate::runner::{self, Observer};
-use crate::section::{Better, Cell, Headline, Style};
+use crate::section::{Better, Cell, Column, Headline, Row, Style, Table};
 use crate::spec::{ArmSpec, Spec};
 use crate::store::Store;
 
@@ -156,41 +156,42 @@ fn cache(spec: &Spec, records: &Records, lab: &Lab, models: &[ArmSpec]) -> Optio
 impl Evaluation {
     /// The table, with one row per quantity.
     pub fn markdown(&self) -> String {
-        let mut missing: Vec<&str> = Vec::new();
-        let mut rows = vec![vec!["measured".to_owned()]];
-        rows[0].extend(self.models.iter().map(|one| one.label.clone()));
-        let mut layers = vec!["attention".to_owned()];
-        layers.extend(self.models.iter().map(|one| one.about.clone()));
-        rows.push(layers);
-        for one in &self.headlines {
-            let mut row = vec![one.title.clone()];
-            for model in &self.models {
-                let cell = one.cells.get(&model.id);
-                row.push(cell.map_or_else(String::new, |cell| {
-                    let brackets = cell.brackets().map(|ends| format!(" {ends}"));
-                    cell.main() + &brackets.unwrap_or_default()
-                }));
-                if let Some(Cell::Missing(reason)) = cell
-                    && !missing.contains(&reason.as_str())
-                {
-                    missing.push(reason);
-                }
+        let layers = self.models.iter().map(|one| Cell::Text(one.about.clone()));
+        let mut rows = vec![Row {
+            head: "attention".to_owned(),
+            cells: layers.collect(),
+            ..Row::default()
+        }];
+        rows.extend(self.headlines.iter().map(|one| {
+            let cell = |model: &ArmSpec| {
+                let found = one.cells.get(&model.id);
+                found.cloned().unwrap_or_else(|| Cell::Text(String::new()))
+            };
+            Row {
+                head: one.title.clone(),
+                cells: self.models.iter().map(cell).collect(),
+                ..Row::default()
             }
-            rows.push(row);
-        }
+        }));
+        let labels = self.models.iter().map(|one| one.label.clone());
+        let table = Table {
+            note:
+                "Means ± standard deviations, with bootstrap 95 % intervals of means in brackets."
+                    .to_owned(),
+            corner: "measured".to_owned(),
+            columns: labels.map(Column::from).collect(),
+            rows,
+            ..Table::default()
+        };
         let notes = self.headlines.iter();
-        let mut notes: Vec<String> = notes
+        let notes: Vec<String> = notes
             .map(|one| format!("- {}: {}", one.title, one.note))
             .collect();
-        notes.extend(missing.iter().map(|reason| format!("- —: {reason}")));
-        Table {
-            title: "Models compared with their base".to_owned(),
-            note: "Means, with bootstrap 95 % intervals in brackets.".to_owned(),
-            rows,
-        }
-        .markdown()
-            + "\n"
-            + &notes.join("\n")
+        render::aligned(&format!(
+            "### Models compared with their base\n\n{}\n{}",
+            render::table(&table),
+            notes.join("\n")
+        ))
     }
 
     /// The same for programs.

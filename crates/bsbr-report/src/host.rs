@@ -46,6 +46,9 @@ pub struct Machine {
     pub memory_gib: Option<f64>,
     /// The operating system and architecture.
     pub system: String,
+    /// The name and driver of the device that computed, if it was not the CPU and is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<String>,
 }
 
 impl Machine {
@@ -62,6 +65,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: (tenths > 0.0).then_some(tenths / 10.0),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            accelerator: None,
         }
     }
 

@@ -125,6 +125,14 @@ impl Measurement {
         self.missing.insert(quantity.into(), reason.into());
     }
 
+    /// Sets a value, or records why there is none.
+    pub(crate) fn put(&mut self, quantity: &str, found: Result<f64, String>) {
+        match found {
+            Ok(value) => self.set(quantity, value),
+            Err(reason) => self.without(quantity, reason),
+        }
+    }
+
     /// Sets a value, rounded to nine significant digits; one that is not finite is recorded as
     /// missing.
     pub fn set(&mut self, quantity: impl Into<String>, value: f64) {
@@ -140,7 +148,7 @@ impl Measurement {
     }
 
     /// Why `quantity` has no value here.
-    fn reason(&self, quantity: &str) -> Option<&str> {
+    pub(crate) fn reason(&self, quantity: &str) -> Option<&str> {
         let reason = self.missing.get(quantity).or(self.missing.get(ALL));
         reason.map(String::as_str)
     }
@@ -250,6 +258,13 @@ impl Records {
             .filter(move |one| one.arm == arm && one.length == length && from.has(&one.source))
     }
 
+    /// An arm's quantity, one value per sample.
+    pub fn values(&self, arm: &str, from: Pool<'_>, length: usize, quantity: &str) -> Vec<f64> {
+        self.of(arm, from, length)
+            .filter_map(|one| one.values.get(quantity).copied())
+            .collect()
+    }
+
     /// The distribution of a quantity over samples, or why there is none.
     ///
     /// # Errors
@@ -277,15 +292,11 @@ impl Records {
     pub fn levels(&self, arm: &str, from: Pool<'_>, quantity: &str) -> Vec<Level> {
         let of_arm = self.measurements().filter(|one| one.arm == arm);
         let lengths: BTreeSet<usize> = of_arm.map(|one| one.length).collect();
-        let samples = |length| {
-            let all = self.of(arm, from, length);
-            all.filter_map(|one| one.values.get(quantity).copied())
-        };
         lengths
             .into_iter()
             .map(|length| Level {
                 length,
-                samples: samples(length).collect(),
+                samples: self.values(arm, from, length, quantity),
             })
             .filter(|level| !level.samples.is_empty())
             .collect()

@@ -9,15 +9,34 @@ use burn::tensor::{DType, Distribution, Tensor};
 
 use crate::record::Measurement;
 
-/// Runs once, and returns the seconds.
-pub(crate) type Run<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
+/// Runs once, and returns the seconds, or other values as well.
+pub(crate) type Run<'a, T = f64> = Box<dyn Fn() -> Result<T, String> + 'a>;
 
 /// A contestant of a timing.
-pub(crate) struct Contestant<'a> {
+pub(crate) struct Contestant<'a, T = f64> {
     /// Its id in records.
     pub id: String,
     /// Its run, or why there is none.
-    pub run: Result<Run<'a>, String>,
+    pub run: Result<Run<'a, T>, String>,
+}
+
+/// The result of a run.
+pub(crate) trait Outcome {
+    /// The duration of the run.
+    fn seconds(&self) -> f64;
+
+    /// Sets its values.
+    fn set(self, measured: &mut Measurement);
+}
+
+impl Outcome for f64 {
+    fn seconds(&self) -> f64 {
+        *self
+    }
+
+    fn set(self, measured: &mut Measurement) {
+        measured.set("seconds", self);
+    }
 }
 
 /// Waits until a device has computed a tensor. Some devices compute only when its data are read.
@@ -126,16 +145,40 @@ impl Rounds {
         reference: Option<&str>,
         new: impl Fn(&str, u64) -> Measurement,
     ) -> Vec<Measurement> {
+        let mut rounds = self.take_turns(contestants, |place, round| {
+            new(&contestants[place].id, round)
+        });
+        for this in &mut rounds {
+            let base = this.iter().find(|one| Some(one.arm.as_str()) == reference);
+            let base = base.and_then(|one| one.values.get("seconds").copied());
+            for one in this {
+                if let (Some(base), Some(own)) = (base, one.values.get("seconds").copied()) {
+                    one.set("speedup", base / own);
+                }
+            }
+        }
+        rounds.concat()
+    }
+
+    /// The measurements of each round; `new` is given the index of a contestant, and the round.
+    pub(crate) fn take_turns<T: Outcome>(
+        self,
+        contestants: &[Contestant<'_, T>],
+        new: impl Fn(usize, u64) -> Measurement,
+    ) -> Vec<Vec<Measurement>> {
         // A first untimed run compiles, tunes and fills caches.
         let warm: Vec<Result<f64, String>> = contestants
             .iter()
-            .map(|one| one.run.as_ref().map_err(Clone::clone).and_then(|run| run()))
+            .map(|one| {
+                let run = one.run.as_ref().map_err(Clone::clone);
+                run.and_then(|run| run()).map(|found| found.seconds())
+            })
             .collect();
         let runs = |seconds: f64| match seconds > self.slow_seconds {
             true => self.slow_runs.min(self.runs),
             false => self.runs,
         };
-        let mut measurements = Vec::new();
+        let mut rounds = Vec::new();
         for round in 0..self.runs {
             let mut this: Vec<Option<Measurement>> = vec![None; contestants.len()];
             // The order rotates with each round, so cache effects of the previous run are shared
@@ -143,11 +186,11 @@ impl Rounds {
             for turn in 0..contestants.len() {
                 let place = (turn + round as usize) % contestants.len();
                 let one = &contestants[place];
-                let mut measured = new(&one.id, round);
+                let mut measured = new(place, round);
                 match (&warm[place], &one.run) {
                     (Ok(seconds), Ok(_)) if round >= runs(*seconds) => continue,
                     (Ok(_), Ok(run)) => match run() {
-                        Ok(seconds) => measured.set("seconds", seconds),
+                        Ok(found) => found.set(&mut measured),
                         Err(reason) => measured = measured.without_values(reason),
                     },
                     (Err(reason), _) | (_, Err(reason)) => {
@@ -156,16 +199,8 @@ impl Rounds {
                 }
                 this[place] = Some(measured);
             }
-            let mut this: Vec<Measurement> = this.into_iter().flatten().collect();
-            let base = this.iter().find(|one| Some(one.arm.as_str()) == reference);
-            let base = base.and_then(|one| one.values.get("seconds").copied());
-            for one in &mut this {
-                if let (Some(base), Some(own)) = (base, one.values.get("seconds").copied()) {
-                    one.set("speedup", base / own);
-                }
-            }
-            measurements.append(&mut this);
+            rounds.push(this.into_iter().flatten().collect());
         }
-        measurements
+        rounds
     }
 }

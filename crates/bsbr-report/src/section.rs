@@ -20,6 +20,8 @@ pub enum Style {
     Digits(usize),
     /// Bytes as MiB with one decimal.
     Mebibytes,
+    /// Seconds as milliseconds with three significant digits.
+    Milliseconds,
     /// Whole tokens.
     Tokens,
 }
@@ -32,6 +34,7 @@ impl Style {
             Self::Fixed(decimals) => format!("{value:.decimals$}"),
             Self::Digits(digits) => significant(value, digits),
             Self::Mebibytes => format!("{:.1}", value / f64::from(1 << 20)),
+            Self::Milliseconds => significant(value * 1e3, 3),
             Self::Tokens => format!("{value:.0}"),
         })
     }
@@ -46,6 +49,7 @@ impl Style {
                 Some(decimals) => with_minus(format!("{value:.decimals$}")),
                 None => self.number(value),
             },
+            Self::Milliseconds => Self::Digits(3).beside(value * 1e3, of * 1e3),
         }
     }
 
@@ -83,9 +87,11 @@ impl FromStr for Style {
             "fixed" => Ok(Self::Fixed(digits()?)),
             "digits" => Ok(Self::Digits(digits()?)),
             "mebibytes" => Ok(Self::Mebibytes),
+            "milliseconds" => Ok(Self::Milliseconds),
             "tokens" => Ok(Self::Tokens),
             _ => Err(format!(
-                "`{text}` is not a style; there are percent, fixed, digits, mebibytes and tokens"
+                "`{text}` is not a style; there are percent, fixed, digits, mebibytes, \
+                 milliseconds and tokens"
             )),
         }
     }
@@ -625,6 +631,10 @@ mod tests {
         assert_eq!(Style::Digits(3).number(0.000_041_23), "4.12 × 10⁻⁵");
         assert_eq!(Style::Digits(2).number(1_234_567.0), "1.2 × 10⁶");
         assert_eq!(Style::Digits(3).number(4.07), "4.07");
+        assert_eq!(
+            [0.000_63, 0.0123, 15.8341].map(|one| Style::Milliseconds.number(one)),
+            ["0.630", "12.3", "15834"]
+        );
         assert_eq!(Style::Percent(1).number(-0.15), "−15.0");
         assert_eq!(Style::Percent(1).number(-0.0001), "0.0");
         assert_eq!(Style::Digits(3).number(0.0), "0");

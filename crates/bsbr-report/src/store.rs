@@ -58,11 +58,8 @@ impl Store {
             Err(_) => Vec::new(),
         };
         paths.sort();
-        let records = paths
-            .iter()
-            .map(|path| parse(path, &bytes(path)?))
-            .collect::<Result<_, _>>()?;
-        Ok(Records::new(records))
+        let records = paths.iter().map(|path| read(path));
+        Ok(Records::new(records.collect::<Result<_, _>>()?))
     }
 
     /// Writes a record atomically, so that a reader never sees an incomplete one.
@@ -72,8 +69,26 @@ impl Store {
     /// [`ReportError::Output`] if the folder or the file cannot be written.
     pub fn save(&self, record: &Record) -> Result<(), ReportError> {
         let path = self.path(&record.method.experiment, &record.unit);
-        Ok(write_file(&path, text(record)?.as_bytes())?)
+        write(&path, record)
     }
+}
+
+/// Reads a record.
+///
+/// # Errors
+///
+/// [`ReportError`] if the file cannot be read or is not a record.
+pub fn read(path: &Path) -> Result<Record, ReportError> {
+    parse(path, &bytes(path)?)
+}
+
+/// Writes a record atomically.
+///
+/// # Errors
+///
+/// [`ReportError::Output`] if the file cannot be written.
+pub fn write(path: &Path, record: &Record) -> Result<(), ReportError> {
+    Ok(write_file(path, text(record)?.as_bytes())?)
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, ReportError> {

@@ -7,11 +7,11 @@ use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{Dataset, WindowLoss, held_out};
 use serde::Serialize;
 
-use crate::bench::table::Table;
 use crate::compare::{self, States};
 use crate::error::ReportError;
 use crate::estimate::Estimate;
-use crate::section::{Cell, Style};
+use crate::render;
+use crate::section::{Cell, Column, Row, Style, Table};
 
 /// The maximum number of windows for losses, from the first on.
 const LOSSES: usize = 64;
@@ -167,37 +167,44 @@ fn closeness(dense: &Gpt2, model: &Gpt2, data: &Dataset) -> Result<Closeness, Re
 
 /// The results as a Markdown table.
 pub fn markdown(sides: &[Side]) -> String {
-    let head = [
-        "model",
+    let columns = [
         "loss, nats per token",
         "perplexity",
         "loss − dense",
         "same most likely token as dense",
         "KL (dense ‖ row), nats",
     ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for one in sides {
+    let row = |one: &Side| {
         let or_dash = |value: Option<f64>, style: Style| {
-            value.map_or_else(|| "—".to_owned(), |value| style.with_unit(value))
+            value.map_or_else(
+                || Cell::Text("—".to_owned()),
+                |value| Cell::Number(value, style),
+            )
         };
-        rows.push(vec![
-            one.name.clone(),
-            nats(one.loss),
-            Cell::Number(one.perplexity, Style::Fixed(3)).main(),
-            one.beyond_dense.to_string(),
-            or_dash(one.top1, Style::Percent(2)),
-            or_dash(one.kl, Style::Digits(3)),
-        ]);
-    }
+        Row {
+            head: one.name.clone(),
+            cells: vec![
+                Cell::Text(nats(one.loss)),
+                Cell::Number(one.perplexity, Style::Fixed(3)),
+                Cell::Text(one.beyond_dense.to_string()),
+                or_dash(one.top1, Style::Percent(2)),
+                or_dash(one.kl, Style::Digits(3)),
+            ],
+            ..Row::default()
+        }
+    };
     let windows = sides.first().map_or(0, |one| one.windows);
-    Table {
-        title: "Dense, converted and tuned".to_owned(),
+    let table = Table {
         note: format!(
             "On {windows} held-out windows, with bootstrap 95 % intervals over windows in \
              brackets. Most likely tokens and KL are from the first {}.",
             windows.min(COMPARED)
         ),
-        rows,
-    }
-    .markdown()
+        corner: "model".to_owned(),
+        columns: columns.map(Column::from).to_vec(),
+        rows: sides.iter().map(row).collect(),
+        ..Table::default()
+    };
+    let table = render::table(&table);
+    render::aligned(&format!("### Dense, converted and tuned\n\n{table}"))
 }

@@ -83,6 +83,27 @@ impl Bounds {
         }
     }
 
+    /// The index of the cell that decides on several, of which all must hold: the one with the
+    /// worst judgement, and among those the one that is farthest beyond the limits.
+    pub fn worst<'a>(&self, cells: impl Iterator<Item = &'a Cell>) -> Option<usize> {
+        let badness = |cell: &Cell| {
+            let rank = match self.judge(cell) {
+                Judgement::Holds => 0,
+                Judgement::Undecided(_) => 1,
+                Judgement::Open => 2,
+                Judgement::Misses => 3,
+            };
+            let value = cell.value().unwrap_or_default();
+            let under = self.at_least.map(|least| least - value);
+            let over = self.at_most.map(|most| value - most);
+            let beyond = under.into_iter().chain(over);
+            (rank, beyond.fold(f64::NEG_INFINITY, f64::max))
+        };
+        let all = cells.map(badness).enumerate();
+        let worst = all.max_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        worst.map(|(index, _)| index)
+    }
+
     fn judge_interval(&self, value: f64, ends: Interval, samples: Option<usize>) -> Judgement {
         if self.hold(ends.low) && self.hold(ends.high) {
             return Judgement::Holds;
@@ -175,5 +196,31 @@ mod tests {
         let one = Estimate::of(&[0.5]);
         let one = Cell::of(one.ok_or_else(String::new), Style::Fixed(1));
         assert_eq!(both.judge(&one), Judgement::Undecided(Some(2)));
+    }
+
+    #[test]
+    fn the_worst_of_several_decides() {
+        let at_most = Bounds {
+            at_least: None,
+            at_most: Some(1.0),
+        };
+        let number = |value| Cell::Number(value, Style::Fixed(1));
+        let worst = |cells: &[Cell]| at_most.worst(cells.iter());
+        assert_eq!(worst(&[number(0.5), number(0.9), number(0.7)]), Some(1));
+        // One sample decides nothing, however good; an unmeasured length is worse.
+        let one = Cell::of(
+            Estimate::of(&[0.1]).ok_or_else(String::new),
+            Style::Fixed(1),
+        );
+        let open = Cell::Missing(String::new());
+        assert_eq!(worst(&[number(0.9), one.clone()]), Some(1));
+        assert_eq!(worst(&[open.clone(), one, number(0.9)]), Some(0));
+        assert_eq!(worst(&[open, number(1.1), number(1.3)]), Some(2));
+        let at_least = Bounds {
+            at_least: Some(1.0),
+            at_most: None,
+        };
+        assert_eq!(at_least.worst([number(1.1), number(1.5)].iter()), Some(0));
+        assert_eq!(worst(&[]), None);
     }
 }

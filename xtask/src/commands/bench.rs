@@ -2,18 +2,21 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use bsbr_gpt2::{Gpt2, ProductType};
 use bsbr_report::arms::load_dense;
 use bsbr_report::bench::decode::{self, Decoding};
 use bsbr_report::bench::first_token::FirstToken;
-use bsbr_report::bench::select::Measured;
-use bsbr_report::bench::tables::tables;
-use bsbr_report::bench::{BenchRecord, Contest, Engines, Packed, Place, Scope, Timer, page};
+use bsbr_report::bench::page::Page;
+use bsbr_report::bench::{Contest, Engines, Model, Packed, Place, Scope, begin};
+use bsbr_report::corpus::model_files;
+use bsbr_report::hash;
 use bsbr_report::peers::Peer;
 use bsbr_report::record::ModelInfo;
 use bsbr_report::spec::{ArmSpec, read_arms};
+use bsbr_report::store;
 use burn::module::Module;
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -229,8 +232,8 @@ impl Part {
 pub fn run(args: Args) -> Result<()> {
     if let Some(page) = &args.render {
         return match args.check {
-            true => check(page, &args.arms_file),
-            false => Ok(page::render(page, &read_arms(&args.arms_file)?)?),
+            true => check(page),
+            false => Ok(declared()?.write(page)?),
         };
     }
     let device = device::parse(&args.device)?;
@@ -238,11 +241,18 @@ pub fn run(args: Args) -> Result<()> {
     let decoding = decoding(&args)?;
     let found = args.model.as_ref().map(|model| args.hub.find(model));
     let found = found.transpose()?;
-    let (name, dense) = dense(&args, found.as_ref(), &device)?;
+    let (model, dense) = dense(&args, found.as_ref(), &device)?;
     let place = args.place();
-    let info = info(name, &dense);
     let (command, commit) = (super::command_line(), super::commit());
-    let mut record = BenchRecord::begin(command, commit, info, place.clone(), args.runs);
+    let mut known = arms.clone();
+    for arm in &decoding.arms {
+        if !known.iter().any(|one| one.id == arm.id) {
+            known.push(arm.clone());
+        }
+    }
+    let mut record = begin(command, commit, model, &place, known, args.runs)?;
+    let page = declared()?;
+    let start = Instant::now();
     let folder = tempfile::tempdir().context("a folder for checkpoints")?;
     let progress = Progress::new(plan(&args, arms.len(), &decoding));
     let told = |text: &str| progress.begins(text);
@@ -273,31 +283,36 @@ pub fn run(args: Args) -> Result<()> {
         progress: &told,
         place,
         processor: device::parse("flex").ok(),
-        timer: Timer::default(),
         engines: Engines::default(),
         packed: Packed::default(),
         dense,
     };
     for (scope, length) in units(&args) {
-        record.series.extend(contest.measure(scope, length)?);
+        record.measurements.extend(contest.measure(scope, length)?);
+        record.seconds = start.elapsed().as_secs_f64().round();
+        record.samples = record.measurements.len();
         // The measurements are saved, whatever happens afterwards.
         if let Some(path) = &args.json {
-            record.write(path)?;
+            store::write(path, &record)?;
         }
     }
     progress.ends();
-    let measured = Measured::new(vec![record]).with_arms(contest.arms);
-    for table in tables(&measured) {
-        println!("{}", table.markdown());
-    }
+    println!("{}", page.tables(&[record])?);
     if let Some(path) = &args.json {
         println!("{}", path.display());
     }
     Ok(())
 }
 
-fn check(page: &Path, arms_file: &Path) -> Result<()> {
-    let [new, old] = page::rendered(page, &read_arms(arms_file)?)?;
+/// The declared goals and tables.
+fn declared() -> Result<Page> {
+    let path = assets::path("performance.toml");
+    assets::check(&path)?;
+    Ok(Page::read(&path)?)
+}
+
+fn check(page: &Path) -> Result<()> {
+    let [new, old] = declared()?.rendered(page)?;
     ensure!(
         new == old,
         "{} is not what its records give: run the same command without --check",
@@ -336,7 +351,7 @@ fn decoding(args: &Args) -> Result<Decoding> {
     })
 }
 
-fn dense(args: &Args, found: Option<&Found>, device: &Device) -> Result<(String, Gpt2)> {
+fn dense(args: &Args, found: Option<&Found>, device: &Device) -> Result<(Model, Gpt2)> {
     match found {
         Some(found) => {
             let folder = &found.folder;
@@ -347,12 +362,17 @@ fn dense(args: &Args, found: Option<&Found>, device: &Device) -> Result<(String,
             };
             let model = load_dense(folder, device);
             let model = model.with_context(|| format!("--model {}", folder.display()))?;
-            Ok((name, model))
+            let hash = hash::of_files(&model_files(folder)?)?;
+            let info = info(name, &model);
+            Ok((Model { info, hash }, model))
         }
         None => {
             let shape = args.drawn().unwrap_or(Shape::Gpt2);
-            let model = Gpt2::init(&shape.config()?, 0, device)?;
-            Ok((format!("{shape}-shape"), model))
+            let config = shape.config()?;
+            let model = Gpt2::init(&config, 0, device)?;
+            let hash = hash::of_bytes(&serde_json::to_vec(&config)?);
+            let info = info(format!("{shape}-shape"), &model);
+            Ok((Model { info, hash }, model))
         }
     }
 }

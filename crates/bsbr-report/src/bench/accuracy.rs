@@ -7,8 +7,8 @@ use crate::compare::host;
 /// The longest sequence that the CPU computes for comparison.
 pub(super) const LONGEST: usize = 2048;
 
-/// The unit of errors.
-pub const RELATIVE: &str = "relative";
+/// The error of logits, relative to their norm.
+pub(super) const ERROR: &str = "error";
 
 /// Logits of the last token, on the model's own device.
 pub(super) fn logits(model: &Gpt2, ids: &[u32]) -> Result<Vec<f32>, String> {

@@ -1,6 +1,6 @@
 //! The contestants of the benchmark.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -12,11 +12,11 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 
 use crate::arms;
-use crate::bench::accuracy::{self, RELATIVE};
-use crate::bench::decode::{self, Decoding, Player};
-use crate::bench::first_token::FirstToken;
+use crate::bench::accuracy;
+use crate::bench::decode::{self, Decoded, Decoding};
+use crate::bench::derived::{GROWTH, SECONDS, WORK};
+use crate::bench::first_token::{FirstToken, PROMPT};
 use crate::bench::place::Place;
-use crate::bench::record::{BYTES, Series, from_rounds};
 use crate::bench::{floor, machine, profile, training};
 use crate::corpus::random;
 use crate::error::ReportError;
@@ -24,30 +24,30 @@ use crate::experiments::memory::worker::{Cell, Pass, Worker};
 use crate::peers::Peer;
 use crate::record::Measurement;
 use crate::rounds::{
-    Contestant, Rounds, Run, attention_run, gradients_run, model_run, random_input,
+    Contestant, Outcome, Rounds, Run, attention_run, gradients_run, model_run, random_input,
 };
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
 
 /// PyTorch in bf16, when the others are in f32.
-pub(super) const TORCH_BF16: &str = "torch-sdpa, bf16";
+const TORCH_BF16: &str = "torch-sdpa, bf16";
 
 /// Seed of ids.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 /// Random texts for the bases of arms that need them; the bases have the same size as calibrated
 /// ones.
 const CALIBRATION: [u64; 2] = [100, 101];
 
 /// Runs longer than these seconds have fewer timed rounds.
-pub(super) const SLOW_SECONDS: f64 = 20.0;
-pub(super) const SLOW_RUNS: u64 = 3;
+const SLOW_SECONDS: f64 = 20.0;
+const SLOW_RUNS: u64 = 3;
 
 /// The number of profiled tokens in place of one pass.
 const TOKENS: u64 = 16;
 
 /// The number of repeated positions in place of those that a model does not have.
-pub(super) const WINDOW: usize = 512;
+const WINDOW: usize = 512;
 
 /// The subject of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,15 +120,13 @@ pub struct Contest<'a> {
     pub decoding: Decoding,
     /// Receives a message when a part begins.
     pub progress: &'a dyn Fn(&str),
-    /// PyTorch's process, once it is started.
-    pub timer: Timer,
-    /// PyTorch in bf16, and the other engines.
+    /// Processes of PyTorch and of the other engines, once they are started.
     pub engines: Engines,
     /// The model with packed weights, once it is made.
     pub packed: Packed,
 }
 
-/// Processes of PyTorch in bf16 and of other engines, which are started on first use.
+/// Processes of PyTorch and of other engines, which are started on first use.
 #[derive(Debug, Default)]
 pub struct Engines(RefCell<BTreeMap<&'static str, Result<Rc<Baseline>, String>>>);
 
@@ -143,26 +141,18 @@ struct Row<'a> {
     weights: Option<ProductType>,
 }
 
-/// A PyTorch process that is started on first use.
-#[derive(Debug, Default)]
-pub struct Timer(OnceCell<Result<Rc<Baseline>, String>>);
-
 impl Contest<'_> {
     /// Measures one scope; `length` is ignored if the scope has its own.
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if the model cannot be converted or trained. A failed timing is a series
-    /// with a reason.
-    pub fn measure(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
+    /// [`ReportError`] if the model cannot be converted or trained. A failed timing is a
+    /// measurement with a reason.
+    pub fn measure(&self, scope: Scope, length: usize) -> Result<Vec<Measurement>, ReportError> {
         if let Some(reason) = self.elsewhere(scope) {
-            let whose = self.arms.iter().map(|arm| &arm.id);
-            return Ok(whose
-                .map(|id| Series {
-                    missing: Some(reason.clone()),
-                    ..Series::new(scope.id(), id, length, BYTES)
-                })
-                .collect());
+            let new = |arm: &ArmSpec| Measurement::new(&arm.id, scope.id(), length, 0);
+            let all = self.arms.iter().map(new);
+            return Ok(all.map(|one| one.without_values(reason.clone())).collect());
         }
         match scope {
             Scope::Model | Scope::Attention | Scope::Gradients => self.timed(scope, length),
@@ -235,7 +225,7 @@ impl Contest<'_> {
         }
     }
 
-    fn timed(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
+    fn timed(&self, scope: Scope, length: usize) -> Result<Vec<Measurement>, ReportError> {
         let config = self.dense.config();
         let ids = random(SEED, 0, config.vocab_size, length);
         let dtype = self.place.dtype();
@@ -259,45 +249,62 @@ impl Contest<'_> {
         all.extend(self.torch_contestants(scope, length));
         let device = self.dense.device();
         all.extend(machine::contestants(config, &device, &self.place));
-        let mut series = self.rounds(scope, length, all);
-        for one in &mut series {
-            one.work = match (scope, one.who.as_str()) {
+        let all = all.into_iter().map(|one| (length, one)).collect();
+        let mut all = self.rounds(scope, all);
+        for one in all
+            .iter_mut()
+            .filter(|one| one.values.contains_key(SECONDS))
+        {
+            let work = match (scope, one.arm.as_str()) {
                 (_, machine::MATRIX | machine::TORCH_MATRIX) => {
-                    Some(machine::operations(config, &self.place))
+                    machine::operations(config, &self.place)
                 }
-                (_, machine::COPY) => Some(machine::bytes()),
+                (_, machine::COPY) => machine::bytes(),
                 // All are compared by the operations of exact attention.
-                (Scope::Attention, _) => Some(floor::attention_operations(
-                    config,
-                    &ArmConfig::DENSE,
-                    length,
-                )),
-                (Scope::Gradients, _) => Some(floor::gradient_operations(config, length)),
-                _ => None,
+                (Scope::Attention, _) => {
+                    floor::attention_operations(config, &ArmConfig::DENSE, length)
+                }
+                (Scope::Gradients, _) => floor::gradient_operations(config, length),
+                _ => continue,
             };
+            one.set(WORK, work);
         }
-        Ok(series)
+        Ok(all)
     }
 
-    fn rounds(&self, scope: Scope, length: usize, all: Vec<Contestant<'_>>) -> Vec<Series> {
+    /// Rounds of contestants, each with its length.
+    fn rounds<T: Outcome>(
+        &self,
+        scope: Scope,
+        all: Vec<(usize, Contestant<'_, T>)>,
+    ) -> Vec<Measurement> {
         let rounds = Rounds {
             runs: self.runs,
             slow_runs: SLOW_RUNS,
             slow_seconds: SLOW_SECONDS,
         };
-        let all: Vec<_> = all
+        let (lengths, all): (Vec<usize>, Vec<_>) = all
             .into_iter()
-            .map(|one| self.announced(scope, length, one))
-            .collect();
-        from_rounds(&rounds.run(&all, None, |who, round| {
-            Measurement::new(who, scope.id(), length, round)
-        }))
+            .map(|(length, one)| (length, self.announced(scope, length, one)))
+            .unzip();
+        let new = |place: usize, round| {
+            Measurement::new(&all[place].id, scope.id(), lengths[place], round)
+        };
+        rounds.take_turns(&all, new).concat()
     }
 
     /// The same, with progress messages for its runs.
-    fn announced<'b>(&'b self, scope: Scope, length: usize, one: Contestant<'b>) -> Contestant<'b> {
+    fn announced<'b, T>(
+        &'b self,
+        scope: Scope,
+        length: usize,
+        one: Contestant<'b, T>,
+    ) -> Contestant<'b, T>
+    where
+        T: 'b,
+    {
         let text = format!("{}, {length} tokens: {}", scope.id(), one.id);
-        let run = one.run.map(|run| -> Run<'b> {
+        let run = one.run.map(|run| -> Run<'b, T> {
             Box::new(move || {
                 (self.progress)(&text);
                 run()
@@ -346,8 +353,7 @@ impl Contest<'_> {
 
     /// The process for the model's own shape, shared by all lengths.
     fn shared_baseline(&self) -> Result<Rc<Baseline>, String> {
-        let start = || self.baseline(self.dense.config()).map(Rc::new);
-        self.timer.0.get_or_init(start).clone()
+        self.engine(Kind::Sdpa.id(), || self.baseline(self.dense.config()))
     }
 
     /// Whether PyTorch is also timed in bf16.
@@ -396,16 +402,21 @@ impl Contest<'_> {
         all
     }
 
-    fn accuracy(&self, length: usize) -> Result<Vec<Series>, ReportError> {
+    fn accuracy(&self, length: usize) -> Result<Vec<Measurement>, ReportError> {
         let scope = Scope::Accuracy.id();
         let ids = random(SEED, 0, self.dense.config().vocab_size, length);
+        let too_long = length > accuracy::LONGEST;
         let mut all = Vec::new();
+        let mut add = |who: &str, error: Result<f64, String>| {
+            let mut measured = Measurement::new(who, scope, length, 0);
+            measured.put(accuracy::ERROR, error);
+            all.push(measured);
+        };
         for row in self.rows(&self.arms) {
             (self.progress)(&format!("accuracy, {length} tokens: {}", row.id));
-            let mut series = Series::new(scope, &row.id, length, RELATIVE);
-            series.push(match &self.processor {
+            let error = match &self.processor {
                 None => Err("no processor to compare with was compiled in".to_owned()),
-                Some(_) if length > accuracy::LONGEST => Err(too_long_to_check()),
+                Some(_) if too_long => Err(too_long_to_check()),
                 Some(processor) => {
                     let exact = self.exact(row.arm)?.to_device(processor);
                     let model = self.model(&row)?;
@@ -414,28 +425,43 @@ impl Contest<'_> {
                         Ok(accuracy::error(&found, &reference))
                     })
                 }
-            });
-            all.push(series);
+            };
+            add(&row.id, error);
         }
         if self.torch {
             let who = Kind::Sdpa.id();
             (self.progress)(&format!("accuracy, {length} tokens: {who}"));
-            let mut series = Series::new(scope, who, length, RELATIVE);
-            series.push(match length > accuracy::LONGEST {
-                true => Err(too_long_to_check()),
-                false => self
-                    .shared_baseline()
-                    .and_then(|one| one.measure(Kind::Sdpa, scope, length)),
-            });
-            all.push(series);
+            add(
+                who,
+                match too_long {
+                    true => Err(too_long_to_check()),
+                    false => self
+                        .shared_baseline()
+                        .and_then(|one| one.measure(Kind::Sdpa, scope, length)),
+                },
+            );
         }
         Ok(all)
     }
 
-    fn memory(&self, length: usize) -> Vec<Series> {
+    fn memory(&self, length: usize) -> Vec<Measurement> {
+        let scope = Scope::Memory.id();
         let mut all = Vec::new();
+        // Processes for one value, which hardly varies; none after a failure.
+        let mut add = |who: &str, measure: &dyn Fn() -> Result<f64, String>| {
+            for index in 0..self.runs.min(3) {
+                (self.progress)(&format!("memory, {length} tokens: {who}"));
+                let mut measured = Measurement::new(who, scope, length, index);
+                let growth = measure();
+                let failed = growth.is_err();
+                measured.put(GROWTH, growth);
+                all.push(measured);
+                if failed {
+                    break;
+                }
+            }
+        };
         for row in self.rows(&self.arms) {
-            let mut series = Series::new(Scope::Memory.id(), &row.id, length, BYTES);
             let mut worker = self.memory.clone();
             let packed = row.weights.map(|products| ["--weights", products.name()]);
             let packed = packed.into_iter().flatten().map(str::to_owned);
@@ -447,31 +473,19 @@ impl Contest<'_> {
                 extension: self.extension(),
                 pass: Pass::Forward,
             };
-            for _ in 0..self.processes() {
-                (self.progress)(&format!("memory, {length} tokens: {}", row.id));
-                let peak = worker.measure(&cell, None);
-                series.push(peak.map(|peak| peak.growth as f64));
-            }
-            all.push(series);
+            let growth = || worker.measure(&cell, None).map(|peak| peak.growth as f64);
+            add(&row.id, &growth);
         }
         for kind in self.torch.then_some(Kind::ALL).into_iter().flatten() {
-            let mut series = Series::new(Scope::Memory.id(), kind.id(), length, BYTES);
-            for _ in 0..self.processes() {
-                (self.progress)(&format!("memory, {length} tokens: {}", kind.id()));
-                let baseline = self.baseline(self.dense.config());
-                series.push(baseline.and_then(|one| one.measure(kind, Scope::Memory.id(), length)));
-            }
-            all.push(series);
+            add(kind.id(), &|| {
+                let baseline = self.baseline(self.dense.config())?;
+                baseline.measure(kind, scope, length)
+            });
         }
         all
     }
 
-    /// The number of processes for one memory value, which hardly varies.
-    fn processes(&self) -> u64 {
-        self.runs.min(3)
-    }
-
-    fn first_token(&self) -> Result<Vec<Series>, ReportError> {
+    fn first_token(&self) -> Result<Vec<Measurement>, ReportError> {
         let python = self.torch.then(|| {
             let python = self.python.clone();
             python.unwrap_or_else(|| "python3".into())
@@ -481,82 +495,80 @@ impl Contest<'_> {
             let of = move |products| (peer.row(products), products, baseline.clone());
             self.types().into_iter().map(of)
         });
-        self.first_token.measure(
-            &self.dense,
-            python.as_deref(),
-            &engines.collect::<Vec<_>>(),
-            self.runs,
-            self.progress,
-        )
+        let found = &self.first_token;
+        let (mut all, contestants) =
+            found.contestants(&self.dense, python.as_deref(), engines.collect())?;
+        let contestants = contestants.into_iter().map(|one| (PROMPT, one));
+        all.extend(self.rounds(Scope::FirstToken, contestants.collect()));
+        Ok(all)
     }
 
-    fn decode(&self) -> Result<Vec<Series>, ReportError> {
+    fn decode(&self) -> Result<Vec<Measurement>, ReportError> {
         let Decoding { arms, contexts } = &self.decoding;
         let vocabulary = self.dense.config().vocab_size;
         let ids = |length: usize| random(SEED, 0, vocabulary, length);
-        let (mut players, mut long) = (Vec::new(), Vec::new());
+        let (mut all, mut long) = (Vec::new(), Vec::new());
+        let mut add = |id: &str, run: &dyn Fn(usize) -> Result<Run<'static, Decoded>, String>| {
+            all.extend(contexts.iter().map(|&context| {
+                let one = Contestant {
+                    id: id.to_owned(),
+                    run: run(context),
+                };
+                (context, one)
+            }));
+        };
         for row in self.rows(arms) {
             let model = Rc::new(self.model(&row)?);
-            players.extend(contexts.iter().map(|&context| Player {
-                who: row.id.clone(),
-                context,
-                run: decode::ours(model.clone(), ids(context)),
-            }));
+            add(&row.id, &|context| {
+                Ok(decode::ours(model.clone(), ids(context)))
+            });
             // The cache of a text does not depend on the weights of linear layers.
             if self.weights.first() == Some(&row.weights) && !contexts.contains(&decode::LONGEST) {
-                (self.progress)(&format!("cache of {} tokens: {}", decode::LONGEST, row.id));
-                long.push(decode::long_cache(&row.id, &model, &ids(decode::LONGEST)));
+                let longest = decode::LONGEST;
+                (self.progress)(&format!("cache of {longest} tokens: {}", row.id));
+                let mut measured = Measurement::new(&row.id, Scope::Decode.id(), longest, 0);
+                decode::set_cache(&mut measured, &model, &ids(longest));
+                long.push(measured);
             }
         }
+        let torch = |baseline: Result<Rc<Baseline>, String>| {
+            move |context| Ok(decode::torch(baseline.clone()?, context))
+        };
         if self.torch {
-            let baseline = self.shared_baseline();
-            players.extend(contexts.iter().map(|&context| Player {
-                who: Kind::Sdpa.id().to_owned(),
-                context,
-                run: decode::torch(baseline.clone(), context),
-            }));
+            add(Kind::Sdpa.id(), &torch(self.shared_baseline()));
         }
         if self.torch_in_bf16() {
-            let baseline = self.torch_bf16();
-            players.extend(contexts.iter().map(|&context| Player {
-                who: TORCH_BF16.to_owned(),
-                context,
-                run: decode::torch(baseline.clone(), context),
-            }));
+            add(TORCH_BF16, &torch(self.torch_bf16()));
         }
         for &peer in &self.peers {
             let baseline = self.peer(peer);
             for products in self.types() {
-                players.extend(contexts.iter().map(|&context| Player {
-                    who: peer.row(products),
-                    context,
-                    run: decode::engine(baseline.clone(), products, context),
-                }));
+                add(&peer.row(products), &|context| {
+                    Ok(decode::engine(baseline.clone()?, products, context))
+                });
             }
         }
-        let mut all = decode::rounds(&players, self.runs, self.progress);
+        let mut all = self.rounds(Scope::Decode, all);
         all.append(&mut long);
         Ok(all)
     }
 
-    fn training(&self) -> Result<Vec<Series>, ReportError> {
+    fn training(&self) -> Result<Vec<Measurement>, ReportError> {
         let config = training::config()?;
         let ours = training::contestant(&config, &self.place, &self.dense.device())?;
-        let mut all = vec![ours];
+        let mut all = vec![(training::WINDOW, ours)];
         if self.torch {
             let baseline = self.baseline(&config);
             let run = baseline.map(|baseline| -> Run<'_> {
                 Box::new(move || baseline.measure(Kind::Sdpa, "training", training::WINDOW))
             });
-            all.push(Contestant {
-                id: Kind::Sdpa.id().to_owned(),
-                run,
-            });
+            let id = Kind::Sdpa.id().to_owned();
+            all.push((training::WINDOW, Contestant { id, run }));
         }
-        Ok(self.rounds(Scope::Training, training::WINDOW, all))
+        Ok(self.rounds(Scope::Training, all))
     }
 
-    fn profile(&self, scope: Scope, length: usize) -> Result<Vec<Series>, ReportError> {
+    fn profile(&self, scope: Scope, length: usize) -> Result<Vec<Measurement>, ReportError> {
         let ids = random(SEED, 0, self.dense.config().vocab_size, length);
         let mut all = Vec::new();
         for row in self.rows(&self.arms) {
@@ -566,7 +578,9 @@ impl Contest<'_> {
                 Scope::TokenProfile => (decode::token_run(model, &ids), self.runs * TOKENS),
                 _ => (model_run(model, &ids), self.runs),
             };
-            all.extend(profile::series(scope, &row.id, length, runs, run));
+            all.extend(profile::measure(runs, run, |round| {
+                Measurement::new(&row.id, scope.id(), length, round)
+            }));
         }
         Ok(all)
     }

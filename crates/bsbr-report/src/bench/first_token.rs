@@ -1,5 +1,6 @@
 //! Time from the start of a process to the first token, including loading.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -11,10 +12,11 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::Scope;
-use crate::bench::record::{BYTES, SECONDS, Series};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::status;
 use crate::reading::likeliest;
+use crate::record::Measurement;
+use crate::rounds::{Contestant, Outcome, Run};
 use crate::torch::{Baseline, FIRST_TOKEN, Kind};
 
 /// Tokens of the prompt.
@@ -23,7 +25,7 @@ pub const PROMPT: usize = 128;
 /// Time from the start of the process to the token, as measured by its parent.
 pub const WHOLE: &str = "whole";
 /// The same without the time to load the program: Python and its libraries.
-pub const LOADED: &str = "loading and first token";
+pub const LOADED: &str = "loaded";
 /// The peak memory of the process.
 pub const PEAK: &str = "peak";
 /// Size of the checkpoint, in bytes.
@@ -92,20 +94,24 @@ pub struct FirstToken {
 }
 
 impl FirstToken {
-    /// Saves the model in each type, and times fresh processes that open it, round by round.
+    /// Saves the model in each type. Returns the sizes of files, and runs of fresh processes that
+    /// open them.
     ///
     /// # Errors
     ///
     /// [`ReportError::Save`] if a checkpoint cannot be written.
-    pub(super) fn measure(
+    pub(super) fn contestants<'a>(
         &self,
         dense: &Gpt2,
         python: Option<&Path>,
-        engines: &[Engine],
-        runs: u64,
-        progress: &dyn Fn(&str),
-    ) -> Result<Vec<Series>, ReportError> {
-        let mut contestants: Vec<(String, Command)> = Vec::new();
+        engines: Vec<Engine>,
+    ) -> Result<(Vec<Measurement>, Vec<Contestant<'a, First>>), ReportError> {
+        let mut files = Vec::new();
+        let mut add_file = |who: &str, bytes: Result<f64, String>| {
+            let mut measured = Measurement::new(who, Scope::FirstToken.id(), PROMPT, 0);
+            measured.put(FILE, bytes);
+            files.push(measured);
+        };
         let mut all = Vec::new();
         let floats = [
             ("f32", FloatType::F32, false),
@@ -120,83 +126,75 @@ impl FirstToken {
                 ..SaveOptions::default()
             };
             save_model(dense, &folder, &options)?;
+            let file = folder.join(match int8 {
+                false => "model.safetensors",
+                true => "model-int8.safetensors",
+            });
             let mut ours = Command::new(&self.program);
             ours.args(&self.arguments).arg(&folder);
-            contestants.push((format!("dense, {name}"), ours));
+            let mut commands = vec![("dense", ours)];
             // `transformers` cannot read 8 bits.
             if let Some(python) = python.filter(|_| !int8) {
                 let mut torch = Command::new(python);
                 torch.args(["-c", FIRST_TOKEN]).arg(&folder);
                 torch.arg(PROMPT.to_string());
                 torch.arg(rayon::current_num_threads().to_string());
-                contestants.push((format!("{}, {name}", Kind::Sdpa.id()), torch));
+                commands.push((Kind::Sdpa.id(), torch));
             }
-            let file = std::fs::metadata(folder.join(match int8 {
-                false => "model.safetensors",
-                true => "model-int8.safetensors",
-            }));
-            for (who, _) in contestants.iter().filter(|(who, _)| who.ends_with(name)) {
-                let mut bytes = part(who, FILE, BYTES);
-                bytes.push(match &file {
-                    Ok(file) => Ok(file.len() as f64),
-                    Err(error) => Err(error.to_string()),
-                });
-                all.push(bytes);
+            for (who, command) in commands {
+                let id = format!("{who}, {name}");
+                let bytes = std::fs::metadata(&file).map(|file| file.len() as f64);
+                add_file(&id, bytes.map_err(|error| error.to_string()));
+                all.push(started(id, command));
             }
         }
-        let mut timed: Vec<[Series; 3]> = contestants
-            .iter()
-            .map(|(who, _)| {
-                [(WHOLE, SECONDS), (LOADED, SECONDS), (PEAK, BYTES)]
-                    .map(|(name, unit)| part(who, name, unit))
-            })
-            .collect();
-        let mut asked: Vec<Series> = engines
-            .iter()
-            .map(|(who, ..)| part(who, LOADED, SECONDS))
-            .collect();
-        let ask = |(_, products, process): &Engine, scope, number| {
-            process.clone()?.ask(products.name(), scope, number)
-        };
-        for engine in engines {
-            let mut bytes = part(&engine.0, FILE, BYTES);
-            bytes.push(ask(engine, "file", 0));
-            all.push(bytes);
+        for (id, products, process) in engines {
+            let ask =
+                move |scope: &str, number| process.clone()?.ask(products.name(), scope, number);
+            add_file(&id, ask("file", 0));
+            let run: Run<'a, First> = Box::new(move || {
+                Ok(First {
+                    loaded: ask("first", PROMPT)?,
+                    process: None,
+                })
+            });
+            all.push(Contestant { id, run: Ok(run) });
         }
-        // The first round loads the files into the system's cache.
-        for round in 0..=runs {
-            for turn in 0..contestants.len() {
-                let place = (turn + round as usize) % contestants.len();
-                let (who, command) = &mut contestants[place];
-                progress(&format!("first token: {who}"));
-                let found = start(command);
-                if round > 0 {
-                    let [whole, loaded, peak] = &mut timed[place];
-                    let one = |of: fn(&(f64, Found)) -> f64| found.as_ref().map(of);
-                    whole.push(one(|(whole, _)| *whole).map_err(Clone::clone));
-                    let own = one(|(_, found)| found.first - found.ready);
-                    loaded.push(own.map_err(Clone::clone));
-                    peak.push(one(|(_, found)| found.peak as f64).map_err(Clone::clone));
-                }
-            }
-            for (engine, series) in engines.iter().zip(&mut asked) {
-                progress(&format!("first token: {}", engine.0));
-                let found = ask(engine, "first", PROMPT);
-                if round > 0 || found.is_err() {
-                    series.push(found);
-                }
-            }
-        }
-        all.extend(timed.into_iter().flatten().chain(asked));
-        Ok(all)
+        Ok((files, all))
     }
 }
 
-fn part(who: &str, part: &str, unit: &str) -> Series {
-    Series {
-        part: part.to_owned(),
-        ..Series::new(Scope::FirstToken.id(), who, PROMPT, unit)
+/// The times of a first token.
+pub(super) struct First {
+    loaded: f64,
+    /// Seconds and peak of the whole process, if it is fresh.
+    process: Option<(f64, u64)>,
+}
+
+impl Outcome for First {
+    fn seconds(&self) -> f64 {
+        self.process.map_or(self.loaded, |(whole, _)| whole)
     }
+
+    fn set(self, measured: &mut Measurement) {
+        measured.set(LOADED, self.loaded);
+        if let Some((whole, peak)) = self.process {
+            measured.set(WHOLE, whole);
+            measured.set(PEAK, peak as f64);
+        }
+    }
+}
+
+fn started<'a>(id: String, command: Command) -> Contestant<'a, First> {
+    let command = RefCell::new(command);
+    let run: Run<'a, First> = Box::new(move || {
+        let (whole, found) = start(&mut command.borrow_mut())?;
+        Ok(First {
+            loaded: found.first - found.ready,
+            process: Some((whole, found.peak)),
+        })
+    });
+    Contestant { id, run: Ok(run) }
 }
 
 /// Seconds until a process has ended, and its result.

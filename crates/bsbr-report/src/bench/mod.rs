@@ -8,20 +8,17 @@
 pub mod accuracy;
 pub mod contest;
 pub mod decode;
+mod derived;
 pub mod first_token;
 pub mod floor;
-pub mod goals;
 pub mod machine;
-mod over_floor;
+mod names;
 pub mod page;
 pub mod place;
 pub mod profile;
 pub mod record;
-pub mod select;
-pub mod table;
-pub mod tables;
 pub mod training;
 
-pub use contest::{Contest, Engines, Packed, Scope, Timer};
+pub use contest::{Contest, Engines, Packed, Scope};
 pub use place::Place;
-pub use record::{BenchRecord, Series};
+pub use record::{Model, begin};

@@ -1,34 +1,92 @@
-//! A hand-written page with a place for tables rendered from records.
+//! A hand-written page with a place for goals and tables rendered from records.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bsbr_files::write_file;
+use serde::Deserialize;
 
-use crate::bench::goals;
-use crate::bench::record::BenchRecord;
-use crate::bench::select::Measured;
-use crate::bench::tables::tables;
+use crate::bench::Place;
+use crate::bench::derived::newest;
+use crate::bench::names::label;
+use crate::bench::record::{BENCH, VERSION};
 use crate::error::ReportError;
-use crate::spec::ArmSpec;
+use crate::experiment::{Experiment, Unit};
+use crate::lab::Lab;
+use crate::overview::{self, Conclusion, Overview, Source};
+use crate::present::layout::{BlockSpec, Layout};
+use crate::present::subject::Subject;
+use crate::quantity::Quantities;
+use crate::record::{Measurement, Record, Records};
+use crate::render;
+use crate::reported::Reported;
+use crate::section::{Block, Table};
+use crate::spec::{self, ArmSpec, Method, Spec, parse, spec_error};
+use crate::store;
 
 /// The line before the tables.
 pub const BEGIN: &str = "<!-- measured: begin -->";
 /// The line after them.
 pub const END: &str = "<!-- measured: end -->";
 
+/// The file of goals and tables, `assets/performance.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    quantities: Quantities,
+    #[serde(rename = "block")]
+    blocks: Vec<BlockSpec>,
+    #[serde(rename = "conclusion")]
+    conclusions: Vec<Conclusion>,
+}
+
+/// The goals and tables of a page.
+#[derive(Debug, Clone)]
+pub struct Page {
+    goals: Overview,
+    layout: Layout,
+}
+
+/// The records of one place: what its tables show.
+struct Shown {
+    spec: Spec,
+    subjects: Vec<Subject>,
+}
+
+impl Experiment for Shown {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    // A contest measures, not a lab.
+    fn units(&self, _: &Lab) -> Result<Vec<Unit>, ReportError> {
+        Ok(Vec::new())
+    }
+
+    fn run_unit(&self, _: &Unit, _: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        Ok(Vec::new())
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        self.subjects.clone()
+    }
+
+    fn part_name(&self, _: &str, part: &str, _: bool) -> Option<String> {
+        Some(label(part))
+    }
+}
+
 /// The records of a page: those in the folder beside it with its name; empty without a folder.
 ///
 /// # Errors
 ///
 /// [`ReportError`] if the folder or a record cannot be read.
-pub fn records(page: &Path) -> Result<Measured, ReportError> {
+pub fn records(page: &Path) -> Result<Vec<Record>, ReportError> {
     let folder = page.with_extension("");
     let listing = match std::fs::read_dir(&folder) {
         Ok(listing) => listing,
-        // Before the first record there is no folder, and goals are undecided.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(Measured::default());
-        }
+        // Before the first record there is no folder, and nothing is measured.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => {
             return Err(ReportError::Read {
                 path: folder,
@@ -41,157 +99,363 @@ pub fn records(page: &Path) -> Result<Measured, ReportError> {
         .filter(|path| path.extension().is_some_and(|end| end == "json"))
         .collect();
     paths.sort();
-    let records = paths.iter().map(|path| BenchRecord::read(path));
-    Ok(Measured::new(records.collect::<Result<_, _>>()?))
+    let records = paths.iter().map(|path| store::read(path));
+    let mut records = records.collect::<Result<Vec<_>, _>>()?;
+    records.sort_by(|a, b| a.run.date.cmp(&b.run.date));
+    Ok(records)
 }
 
-/// The tables of a page, separately for each device and model.
-pub fn measured(measured: &Measured) -> String {
-    let models = measured.records().iter().map(|record| &record.model.name);
-    let several = models.collect::<std::collections::BTreeSet<_>>().len() > 1;
-    let place = |record: &BenchRecord| {
-        let place = record.place.describe(&record.machine);
-        match several {
-            true => format!("{place}: {}", record.model.name),
-            false => place,
+impl Page {
+    /// Reads `assets/performance.toml`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if it cannot be read, a statement has no limit, or a quantity is not
+    /// declared.
+    pub fn read(path: &Path) -> Result<Self, ReportError> {
+        let file: File = parse(path, &spec::read(path)?)?;
+        let page = Self {
+            goals: Overview {
+                conclusions: file.conclusions,
+                ..Overview::default()
+            },
+            layout: Layout {
+                quantities: file.quantities,
+                blocks: file.blocks,
+                ..Layout::default()
+            },
+        };
+        let checked = page.layout.check();
+        checked.map_err(|message| spec_error(path, message))?;
+        page.goals.check_limits(path)?;
+        page.goals.check(&[page.spec(&[])])?;
+        Ok(page)
+    }
+
+    /// The specification of the newest of some records, with the arms of all.
+    fn spec(&self, records: &[Record]) -> Spec {
+        let mut arms: Vec<ArmSpec> = Vec::new();
+        for arm in records.iter().rev().flat_map(|one| &one.method.arms) {
+            if !arms.iter().any(|known| known.id == arm.id) {
+                arms.push(arm.clone());
+            }
         }
-    };
-    let mut places: Vec<(bool, String)> = Vec::new();
-    for record in measured.records() {
-        let new = (record.place.is_accelerator(), place(record));
-        if !places.contains(&new) {
-            places.push(new);
-        }
-    }
-    if places.len() < 2 {
-        return of_one_place(measured);
-    }
-    // CPUs first.
-    places.sort_by_key(|(accelerator, _)| *accelerator);
-    let sections = places.iter().map(|(_, name)| {
-        let tables = of_one_place(&measured.only(|record| place(record) == *name));
-        format!("## On {name}\n\n{tables}")
-    });
-    sections.collect::<Vec<_>>().join("\n")
-}
-
-/// The tables of one device, followed by the commands of its records.
-fn of_one_place(measured: &Measured) -> String {
-    let mut text = String::new();
-    // The goals apply to CPUs.
-    let elsewhere = |record: &BenchRecord| !record.place.is_default();
-    if !measured.records().iter().any(elsewhere) {
-        text.push_str(&format!("{}\n", goals::table(measured).markdown()));
-    }
-    for table in tables(measured) {
-        text.push_str(&table.markdown());
-        text.push('\n');
-    }
-    text.push_str("### Records\n\n");
-    if measured.records().is_empty() {
-        text.push_str("None yet.\n");
-    }
-    for record in measured.records() {
-        let commit = record.commit.as_ref();
-        let commit = commit.map_or_else(|| "unknown".to_owned(), |commit| commit.describe());
-        text.push_str(&format!(
-            "- {}, commit {commit}, {}, {} threads, {} rounds: `{}`\n",
-            record.date,
-            record.machine.describe(),
-            record.threads,
-            record.runs,
-            record.command
-        ));
-    }
-    text
-}
-
-/// The page with newly rendered tables, and its current content; `arms` are those in the records.
-///
-/// # Errors
-///
-/// [`ReportError`] if the page or a record cannot be read, or the page has no place for tables.
-pub fn rendered(page: &Path, arms: &[ArmSpec]) -> Result<[String; 2], ReportError> {
-    let text = crate::spec::read(page)?;
-    let split = text.split_once(BEGIN).and_then(|(before, rest)| {
-        let (_, after) = rest.split_once(END)?;
-        Some((before, after))
-    });
-    let Some((before, after)) = split else {
-        return Err(ReportError::Page {
-            path: page.to_owned(),
-            begin: BEGIN,
-            end: END,
+        let newest = records.last().map(|record| record.method.clone());
+        let method = newest.unwrap_or_else(|| Method {
+            experiment: BENCH.to_owned(),
+            version: VERSION,
+            seed: 0,
+            arms: Vec::new(),
+            settings: toml::Table::new(),
+            counts: toml::Table::new(),
+            quick: false,
         });
-    };
-    let tables = measured(&records(page)?.with_arms(arms.to_vec()));
-    Ok([format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"), text])
+        Spec {
+            method: Method { arms, ..method },
+            title: String::new(),
+            question: String::new(),
+            page: None,
+            order: 0,
+            goals: Vec::new(),
+            layout: self.layout.clone(),
+        }
+    }
+
+    /// The goals and tables, separately for each device and model.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if records cannot be drawn.
+    pub fn markdown(&self, records: &[Record]) -> Result<String, ReportError> {
+        let models: BTreeSet<&str> = records.iter().map(|one| one.model.name.as_str()).collect();
+        let name = |record: &Record| {
+            let place = Place::of(record).describe(&record.run.machine);
+            match models.len() {
+                0 | 1 => place,
+                _ => format!("{place}: {}", record.model.name),
+            }
+        };
+        let mut places: Vec<(bool, String)> = Vec::new();
+        for record in records {
+            let new = (Place::of(record).is_accelerator(), name(record));
+            if !places.contains(&new) {
+                places.push(new);
+            }
+        }
+        if places.len() < 2 {
+            return self.of_one_place(records);
+        }
+        // CPUs first.
+        places.sort_by_key(|(accelerator, _)| *accelerator);
+        let sections = places.iter().map(|(_, place)| {
+            let own = records.iter().filter(|record| name(record) == *place);
+            let own: Vec<Record> = own.cloned().collect();
+            Ok(format!("## On {place}\n\n{}", self.of_one_place(&own)?))
+        });
+        let sections = sections.collect::<Result<Vec<_>, ReportError>>()?;
+        Ok(sections.join("\n"))
+    }
+
+    /// The goals and tables of one device, followed by the commands of its records.
+    fn of_one_place(&self, records: &[Record]) -> Result<String, ReportError> {
+        let mut text = String::new();
+        // The goals apply to CPUs.
+        if records.iter().all(|record| Place::of(record).is_default()) {
+            text.push_str(&self.goals(records));
+        }
+        text.push_str(&self.tables(records)?);
+        text.push_str("### Records\n\n");
+        if records.is_empty() {
+            text.push_str("None yet.\n");
+        }
+        for Record { run, method, .. } in records {
+            let commit = run.commit.as_ref();
+            let commit = commit.map_or_else(|| "unknown".to_owned(), |commit| commit.describe());
+            let rounds = method.counts.get("runs").and_then(toml::Value::as_integer);
+            text.push_str(&format!(
+                "- {}, commit {commit}, {}, {} threads, {} rounds: `{}`\n",
+                run.date,
+                run.machine.describe(),
+                run.threads,
+                rounds.unwrap_or_default(),
+                run.command
+            ));
+        }
+        Ok(text)
+    }
+
+    /// The goals, and what the records say of them.
+    fn goals(&self, records: &[Record]) -> String {
+        let (spec, records) = (self.spec(records), as_one(records));
+        let sources = [Source {
+            spec: &spec,
+            records: &records,
+        }];
+        let mut found = overview::answer(&self.goals, &sources, &Reported::default(), &[]);
+        for one in found
+            .conclusions
+            .iter_mut()
+            .flat_map(|one| &mut one.findings)
+        {
+            // The tables are on the same page.
+            one.section = None;
+        }
+        format!("### Goals\n\n{}", render::conclusions(&found.conclusions))
+    }
+
+    /// The tables of records of one place.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if records cannot be drawn.
+    pub fn tables(&self, records: &[Record]) -> Result<String, ReportError> {
+        let (spec, records) = (self.spec(records), as_one(records));
+        let mut subjects: Vec<Subject> = Vec::new();
+        for one in records.measurements() {
+            if !subjects.iter().any(|known| known.id == one.arm) {
+                subjects.push(Subject::other(&one.arm, &label(&one.arm)));
+            }
+        }
+        let section = Shown { spec, subjects }.render(&records)?;
+        let tables = section.blocks.iter().filter_map(|block| match block {
+            Block::Table(table) => Some(table),
+            _ => None,
+        });
+        let markdown = |table: &Table| {
+            let title = &table.title;
+            render::aligned(&format!("### {title}\n\n{}\n", render::table(table)))
+        };
+        Ok(tables.map(markdown).collect())
+    }
+
+    /// A page with newly rendered tables, and its current content.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the page or a record cannot be read, or the page has no place for tables.
+    pub fn rendered(&self, page: &Path) -> Result<[String; 2], ReportError> {
+        let text = spec::read(page)?;
+        let split = text.split_once(BEGIN).and_then(|(before, rest)| {
+            let (_, after) = rest.split_once(END)?;
+            Some((before, after))
+        });
+        let Some((before, after)) = split else {
+            return Err(ReportError::Page {
+                path: page.to_owned(),
+                begin: BEGIN,
+                end: END,
+            });
+        };
+        let tables = self.markdown(&records(page)?)?;
+        Ok([format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"), text])
+    }
+
+    /// Writes a page with newly rendered tables.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Self::rendered`], and if the page cannot be written.
+    pub fn write(&self, page: &Path) -> Result<(), ReportError> {
+        let [new, _] = self.rendered(page)?;
+        Ok(write_file(page, new.as_bytes())?)
+    }
 }
 
-/// Writes the page with newly rendered tables.
-///
-/// # Errors
-///
-/// Same as [`rendered`], and if the page cannot be written.
-pub fn render(page: &Path, arms: &[ArmSpec]) -> Result<(), ReportError> {
-    let [new, _] = rendered(page, arms)?;
-    Ok(write_file(page, new.as_bytes())?)
+/// The newest measurements of records of one place, as those of the newest record.
+fn as_one(records: &[Record]) -> Records {
+    let newest_record = records.last().cloned();
+    Records::new(Vec::from_iter(newest_record.map(|last| Record {
+        measurements: newest(records),
+        ..last
+    })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::Place;
-    use crate::bench::record::tests::record;
+    use crate::bench::derived::tests::{record, rounds};
+
+    fn declared() -> Page {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+        Page::read(&assets.join("performance.toml")).unwrap()
+    }
+
+    /// Forward passes of 16 tokens, twice as fast in PyTorch.
+    fn passes() -> Record {
+        let mut all = rounds(("model", "dense", 16), "seconds", &[2.0, 4.0]);
+        all.extend(rounds(("model", "torch-sdpa", 16), "seconds", &[1.0, 2.0]));
+        let failed = Measurement::new("torch-eager", "model", 16, 0);
+        all.push(failed.without_values("no torch"));
+        record("2026-01-01", all)
+    }
+
+    /// The row of a table, or of a goal, that contains a text.
+    fn row<'a>(markdown: &'a str, text: &str) -> &'a str {
+        let mut rows = markdown.lines().filter(|line| line.starts_with('|'));
+        rows.find(|line| line.contains(text)).unwrap_or_default()
+    }
+
+    #[test]
+    fn tables_have_medians_ratios_and_reasons() {
+        let found = declared().tables(&[passes()]).unwrap();
+        assert!(
+            row(&found, "| dense").contains("3000 [2500, 3500]"),
+            "{found}"
+        );
+        let ratio = row(&found, "| dense ÷ PyTorch, SDPA");
+        assert!(ratio.contains("2.00 [2.00, 2.00] (2.00, 2.00)"), "{found}");
+        assert!(row(&found, "| PyTorch, eager").contains("— (a)"), "{found}");
+        assert!(found.contains("(a) no torch"), "{found}");
+        // What is not measured has no table.
+        assert!(
+            !found.contains("Decoding") && !found.contains("first token"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn a_share_stands_beside_its_part() {
+        let of = |who: &str, quantity: &str, value| {
+            rounds(("profile", who, 64), quantity, &[value]).remove(0)
+        };
+        let all = vec![
+            of("dense", "part.head", 0.25),
+            of("dense", "part.whole", 1.0),
+            of("lookups", "part.whole", 0.5),
+        ];
+        let found = declared().markdown(&[record("2026-01-01", all)]).unwrap();
+        assert!(row(&found, "| head").contains("250 (25.0 %)"), "{found}");
+        let tables = found.matches("### Profile of a forward pass: ").count();
+        assert_eq!(tables, 2, "{found}");
+        let [whole, head] = ["| whole", "| head"].map(|part| found.find(part).unwrap());
+        assert!(whole < head, "the costliest part is first: {found}");
+    }
+
+    #[test]
+    fn goals_are_judged_as_claims_are_by_their_worst_length() {
+        let mut one = passes();
+        let mut add = |who, length, values: &[f64]| {
+            let new = rounds(("model", who, length), "seconds", values);
+            one.measurements.extend(new);
+        };
+        add("dense", 512, &[1.0, 1.0]);
+        add("torch-sdpa", 512, &[2.0, 2.0]);
+        add("moments", 512, &[0.5, 0.5]);
+        let goal = "forward pass ÷ PyTorch's";
+        let found = declared().markdown(&[one.clone()]).unwrap();
+        let told = row(&found, goal);
+        assert!(told.contains("| misses |"), "{told}");
+        let lengths = "it holds at 1 of 2 lengths, the worst is 16 tokens";
+        assert!(told.contains(lengths), "{told}");
+        // Another arm does not meet the goals of the default.
+        let of_default = "forward pass ÷ dense";
+        assert!(
+            row(&found, of_default).contains("| not measured |"),
+            "{found}"
+        );
+        for measured in &mut one.measurements {
+            if measured.arm == "moments" {
+                measured.arm = "lookups".to_owned();
+            }
+            if (measured.arm.as_str(), measured.length) == ("dense", 16) {
+                measured.set("seconds", 0.5 + measured.index as f64 * 3.0);
+            }
+        }
+        let found = declared().markdown(&[one]).unwrap();
+        assert!(row(&found, of_default).contains("| holds |"), "{found}");
+        assert!(row(&found, goal).contains("| undecided |"), "{found}");
+    }
 
     #[test]
     fn only_the_place_between_the_marks_is_rendered() {
         let folder = tempfile::tempdir().unwrap();
         let page = folder.path().join("page.md");
-        let record = record("2026-01-01", &[("dense", &[3.0]), ("torch-sdpa", &[2.0])]);
-        record.write(&folder.path().join("page/one.json")).unwrap();
+        let record = passes();
+        store::write(&folder.path().join("page/one.json"), &record).unwrap();
         std::fs::write(
             &page,
             format!("# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"),
         )
         .unwrap();
-        render(&page, &[]).unwrap();
+        let declared = declared();
+        declared.write(&page).unwrap();
         let text = std::fs::read_to_string(&page).unwrap();
         assert!(
             text.starts_with("# Title\n") && text.ends_with("The end.\n"),
             "{text}"
         );
         assert!(
-            !text.contains("\nold\n") && text.contains("missed by 50.0 %"),
+            !text.contains("\nold\n") && text.contains("misses"),
             "{text}"
         );
-        let [new, old] = rendered(&page, &[]).unwrap();
+        let [new, old] = declared.rendered(&page).unwrap();
         assert_eq!(new, old, "rendering a rendered page changes nothing");
 
         let mut other = record.clone();
-        other.machine.cpu = Some("Another".to_owned());
-        other.write(&folder.path().join("page/two.json")).unwrap();
-        let [both, _] = rendered(&page, &[]).unwrap();
-        let sections = both.matches("## On ").count();
-        assert_eq!(
-            (sections, both.matches("### Goals").count()),
-            (2, 2),
-            "{both}"
-        );
+        other.run.machine.cpu = Some("Another".to_owned());
+        store::write(&folder.path().join("page/two.json"), &other).unwrap();
+        let [both, _] = declared.rendered(&page).unwrap();
+        let count = |text: &str| {
+            [
+                text.matches("## On ").count(),
+                text.matches("### Goals").count(),
+            ]
+        };
+        assert_eq!(count(&both), [2, 2], "{both}");
 
         // A GPU has its own section, after the CPUs and without their goals.
-        other.place = Place::new("wgpu", "f16");
-        other.place.accelerator = Some("A GPU".to_owned());
-        other.date = "2025-01-01".to_owned();
-        other.write(&folder.path().join("page/three.json")).unwrap();
-        let [all, _] = rendered(&page, &[]).unwrap();
+        other.identity.device = "wgpu".to_owned();
+        other.identity.dtype = "f16".to_owned();
+        other.run.machine.accelerator = Some("A GPU".to_owned());
+        other.run.date = "2025-01-01".to_owned();
+        store::write(&folder.path().join("page/three.json"), &other).unwrap();
+        let [all, _] = declared.rendered(&page).unwrap();
         let (processors, gpu) = all.split_once("## On A GPU, by wgpu, f16").unwrap();
-        assert_eq!(processors.matches("## On ").count(), 2, "{all}");
-        assert_eq!(processors.matches("### Goals").count(), 2, "{all}");
+        assert_eq!(count(processors), [2, 2], "{all}");
         assert!(!gpu.contains("### Goals"), "{all}");
 
         std::fs::write(&page, "no place").unwrap();
-        let error = render(&page, &[]).unwrap_err().to_string();
+        let error = declared.write(&page).unwrap_err().to_string();
         assert!(error.contains(BEGIN), "{error}");
     }
 }

@@ -3,19 +3,18 @@
 use std::process::Command;
 
 use burn::tensor::DType;
-use serde::{Deserialize, Serialize};
 
 use crate::host::{Machine, On};
+use crate::record::Record;
 
 /// A device and the type of a model's weights.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The device, in the notation of `--device`.
     pub device: String,
     /// The type of the weights: `f32`, `f16` or `bf16`.
     pub dtype: String,
     /// The device's name and driver, if it is not the CPU.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
 }
 
@@ -44,7 +43,16 @@ impl Place {
         new
     }
 
-    /// Whether it is the default of records that do not name it.
+    /// The device and type of a record.
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            device: record.identity.device.clone(),
+            dtype: record.identity.dtype.clone(),
+            accelerator: record.run.machine.accelerator.clone(),
+        }
+    }
+
+    /// Whether it is the CPU, in `f32`.
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -128,6 +136,7 @@ mod tests {
             cores: 2,
             memory_gib: None,
             system: "linux x86_64".to_owned(),
+            accelerator: None,
         };
         let mut gpu = Place::new("wgpu", "f16");
         gpu.accelerator = Some("A GPU, driver 1".to_owned());

@@ -8,14 +8,20 @@ use std::time::Instant;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::bench::Scope;
-use crate::bench::record::{SECONDS, Series};
+use crate::record::Measurement;
 use crate::rounds::Run;
 
 /// The time outside all spans.
 pub const REST: &str = "rest";
 /// The whole pass.
 pub const WHOLE: &str = "whole";
+/// The beginning of the names of parts in records.
+pub(super) const PART: &str = "part.";
+
+/// The name of a part in records.
+pub(super) fn part(name: &str) -> String {
+    format!("{PART}{name}")
+}
 
 /// The times of the spans of one pass.
 #[derive(Debug, Default)]
@@ -70,41 +76,38 @@ impl Subscriber for Stopwatch {
 }
 
 /// Seconds per part in `runs` runs of a pass, after one untimed run.
-pub(super) fn series(
-    scope: Scope,
-    who: &str,
-    length: usize,
+pub(super) fn measure(
     runs: u64,
     run: Result<Run<'_>, String>,
-) -> Vec<Series> {
-    let empty = |part: &str| Series {
-        part: part.to_owned(),
-        ..Series::new(scope.id(), who, length, SECONDS)
-    };
+    new: impl Fn(u64) -> Measurement,
+) -> Vec<Measurement> {
     let run = match run.and_then(|run| run().map(|_| run)) {
         Ok(run) => run,
-        Err(reason) => {
-            return vec![Series {
-                missing: Some(reason),
-                ..empty(WHOLE)
-            }];
-        }
+        Err(reason) => return vec![new(0).without_values(reason)],
     };
-    let mut all: BTreeMap<&'static str, Series> = BTreeMap::new();
-    for _ in 0..runs {
+    let timed = |round: u64| {
         let stopwatch = Stopwatch::default();
         let spans = stopwatch.spans.clone();
         let whole = tracing::subscriber::with_default(stopwatch, &run);
         let parts = spans.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts = parts.seconds.clone();
-        let inside: f64 = parts.values().sum();
-        let rest = whole.clone().map(|seconds| (seconds - inside).max(0.0));
-        let named = parts.into_iter().map(|(name, seconds)| (name, Ok(seconds)));
-        for (part, seconds) in named.chain([(REST, rest), (WHOLE, whole)]) {
-            all.entry(part).or_insert_with(|| empty(part)).push(seconds);
+        let mut measured = new(round);
+        match whole {
+            Ok(whole) => {
+                let inside: f64 = parts.seconds.values().sum();
+                let outside = [(REST, (whole - inside).max(0.0)), (WHOLE, whole)];
+                let inside = parts
+                    .seconds
+                    .iter()
+                    .map(|(name, seconds)| (*name, *seconds));
+                for (name, seconds) in inside.chain(outside) {
+                    measured.set(part(name), seconds);
+                }
+                measured
+            }
+            Err(reason) => measured.without_values(reason),
         }
-    }
-    all.into_values().collect()
+    };
+    (0..runs).map(timed).collect()
 }
 
 #[cfg(test)]
@@ -123,11 +126,15 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(4));
             Ok(start.elapsed().as_secs_f64())
         });
-        let all = series(Scope::Profile, "dense", 7, 2, Ok(run));
-        let parts: Vec<&str> = all.iter().map(|one| one.part.as_str()).collect();
-        assert_eq!(parts, [REST, "waiting", WHOLE]);
-        for round in 0..2 {
-            let [rest, waiting, whole] = [0, 1, 2].map(|part| all[part].samples[round]);
+        let all = measure(2, Ok(run), |round| {
+            Measurement::new("dense", "profile", 7, round)
+        });
+        assert_eq!(all.len(), 2);
+        for one in &all {
+            let names: Vec<&str> = one.values.keys().map(String::as_str).collect();
+            assert_eq!(names, ["part.rest", "part.waiting", "part.whole"]);
+            let [rest, waiting, whole] =
+                [REST, "waiting", WHOLE].map(|name| one.values[&part(name)]);
             assert!(waiting >= 8e-3 && rest >= 4e-3, "{all:?}");
             assert!((rest + waiting - whole).abs() < 1e-6, "{all:?}");
         }
@@ -135,14 +142,11 @@ mod tests {
 
     #[test]
     fn a_pass_that_fails_leaves_its_reason() {
-        let all = series(
-            Scope::Profile,
-            "dense",
-            7,
-            2,
-            Err("no such model".to_owned()),
-        );
+        let failed = Err("no such model".to_owned());
+        let all = measure(2, failed, |round| {
+            Measurement::new("dense", "profile", 7, round)
+        });
         assert_eq!(all.len(), 1);
-        assert_eq!(all[0].missing.as_deref(), Some("no such model"));
+        assert_eq!(all[0].reason(&part(WHOLE)), Some("no such model"));
     }
 }

@@ -8,16 +8,14 @@ use bsbr_train::measured_step::{Division, MeasuredStep};
 use burn::tensor::Device;
 
 use crate::bench::Place;
+use crate::bench::names::DENSE;
 use crate::error::ReportError;
 use crate::rounds::{Contestant, Run};
 
 /// Rows of a batch.
-pub const ROWS: usize = 8;
+const ROWS: usize = 8;
 /// Tokens of a row.
-pub const WINDOW: usize = 256;
-
-/// The name of our own model in records.
-pub const OURS: &str = "dense";
+pub(super) const WINDOW: usize = 256;
 
 /// Four layers of 256 dimensions, with the bundled model's vocabulary.
 pub(super) fn config() -> Result<Gpt2Config, ReportError> {
@@ -47,7 +45,7 @@ pub(super) fn contestant<'a>(
         }
     });
     Ok(Contestant {
-        id: OURS.to_owned(),
+        id: DENSE.to_owned(),
         run: Ok(run),
     })
 }

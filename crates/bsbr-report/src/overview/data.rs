@@ -182,6 +182,24 @@ pub enum Measure {
         /// The shortest length of the fit.
         from: usize,
     },
+    /// The median of a quantity over samples, at each of some lengths. The worst of them decides.
+    Median {
+        /// The quantity.
+        quantity: String,
+        /// The source of its values.
+        source: String,
+        /// The lengths.
+        lengths: Lengths,
+    },
+    /// A size, which is equal in every run, so that it decides without an interval.
+    Size {
+        /// The quantity.
+        quantity: String,
+        /// The source of its values.
+        source: String,
+        /// Tokens per sequence.
+        length: usize,
+    },
     /// The share of votes for the arm's summaries among the votes with a preference.
     Preference {
         /// The arm of the other summaries.
@@ -203,6 +221,19 @@ pub enum Measure {
     },
 }
 
+/// Lengths of a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Lengths {
+    /// All of these.
+    These(Vec<usize>),
+    /// Every measured one from this on.
+    From {
+        /// Tokens.
+        from: usize,
+    },
+}
+
 impl Measure {
     /// The quantity that it reads; `None` if it reads none, or a goal's.
     pub fn quantity(&self) -> Option<&str> {
@@ -211,6 +242,8 @@ impl Measure {
             | Self::Ratio { quantity, .. }
             | Self::Rate { quantity, .. }
             | Self::Crossover { quantity, .. }
+            | Self::Median { quantity, .. }
+            | Self::Size { quantity, .. }
             | Self::Exponent { quantity, .. }
             | Self::Gap { quantity, .. } => Some(quantity),
             Self::Goal(_) | Self::Cache { .. } | Self::Preference { .. } => None,
@@ -226,7 +259,13 @@ impl Overview {
     /// [`ReportError`] if it cannot be read, or a statement has no limit or too many.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let overview: Self = parse(path, &read(path)?)?;
-        let statements = overview.conclusions.iter().flat_map(|one| &one.statements);
+        overview.check_limits(path)?;
+        Ok(overview)
+    }
+
+    /// Refuses a statement without limits, or with too many; `path` is its file.
+    pub(crate) fn check_limits(&self, path: &Path) -> Result<(), ReportError> {
+        let statements = self.conclusions.iter().flat_map(|one| &one.statements);
         for statement in statements {
             let wrong = match (&statement.measure, statement.bounds().is_empty()) {
                 (Measure::Goal(_), false) => "has both its own limits and those of its goal",
@@ -235,7 +274,7 @@ impl Overview {
             };
             return Err(spec_error(path, format!("“{}” {wrong}", statement.text)));
         }
-        Ok(overview)
+        Ok(())
     }
 
     /// Checks that every quantity and goal in use is declared.

@@ -6,12 +6,57 @@ use crate::estimate::Estimate;
 use crate::growth::{Crossover, PowerLaw};
 use crate::judge::tally;
 use crate::overview::Source;
-use crate::overview::data::Measure;
+use crate::overview::data::{Lengths, Measure};
 use crate::paired::together;
 use crate::record::{Pool, Records};
 use crate::section::{Cell, Style};
 
-/// An arm's value in the records, or why it is missing.
+/// An arm's value at each length of the measure, with the length if there may be several, or why
+/// there is none.
+pub(super) fn each(
+    one: &Measure,
+    source: &Source<'_>,
+    arm: &str,
+    style: Style,
+) -> Result<Vec<(Option<usize>, Cell)>, String> {
+    let Measure::Median {
+        quantity,
+        source: from,
+        lengths,
+    } = one
+    else {
+        return Ok(vec![(None, measure(one, source, arm, style)?)]);
+    };
+    let pool = Pool::Source(from);
+    let all: Vec<usize> = match lengths {
+        Lengths::These(all) => all.clone(),
+        Lengths::From { from } => {
+            let levels = source.records.levels(arm, pool, quantity);
+            let lengths = levels.iter().map(|level| level.length);
+            lengths.filter(|length| length >= from).collect()
+        }
+    };
+    let median = |length: usize| {
+        let values = source.records.values(arm, pool, length, quantity);
+        let reason = || source.records.estimate(arm, pool, length, quantity).err();
+        let found = Estimate::of_median(&values);
+        Cell::of(found.ok_or_else(|| reason().unwrap_or_default()), style)
+    };
+    let several = !matches!(lengths, Lengths::These(all) if all.len() == 1);
+    let cells = all.into_iter();
+    let cells: Vec<(Option<usize>, Cell)> = cells
+        .map(|length| (several.then_some(length), median(length)))
+        .collect();
+    match cells.iter().any(|(_, cell)| cell.value().is_some()) {
+        true => Ok(cells),
+        false => Err(match cells.into_iter().next() {
+            Some((_, Cell::Missing(reason))) => reason,
+            _ => "not measured yet".to_owned(),
+        }),
+    }
+}
+
+/// An arm's value in the records, or why it is missing; of several lengths, the first.
 pub(super) fn measure(
     measure: &Measure,
     source: &Source<'_>,
@@ -112,6 +157,19 @@ pub(super) fn measure(
                 text: style.with_unit(fit.exponent),
                 spread: ends.unwrap_or_default(),
             }
+        }
+        Measure::Median { .. } => {
+            let cells = each(measure, source, arm, style)?.into_iter();
+            let mut cells = cells.map(|(_, cell)| cell);
+            cells.next().ok_or("not measured yet")?
+        }
+        Measure::Size {
+            quantity,
+            length,
+            source,
+        } => {
+            let found = records.estimate(arm, Pool::Source(source), *length, quantity)?;
+            Cell::Number(found.mean, style)
         }
         Measure::Preference { over } => {
             let (tally, place) = tally(records).between(arm, over);

@@ -8,7 +8,7 @@
 mod data;
 mod measure;
 
-pub use data::{CardSpec, Conclusion, Measure, NumberSpec, Overview, Statement};
+pub use data::{CardSpec, Conclusion, Lengths, Measure, NumberSpec, Overview, Statement};
 
 use crate::host::On;
 use crate::present::layout::ScatterSpec;
@@ -249,9 +249,14 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -
         .ok_or_else(|| not_run(&statement.experiment, statement.device))
         .and_then(|source| {
             recorded_on(statement, &source)?;
-            measure::measure(&statement.measure, &source, arm, style)
+            measure::each(&statement.measure, &source, arm, style)
         });
-    let measured = found.clone().unwrap_or_else(Cell::Missing);
+    let cases = found.clone().unwrap_or_default();
+    let worst = bounds.worst(cases.iter().map(|(_, cell)| cell));
+    let (at, measured) = match worst.and_then(|worst| cases.get(worst)) {
+        Some((at, cell)) => (*at, cell.clone()),
+        None => (None, Cell::Missing(found.clone().err().unwrap_or_default())),
+    };
     let own = source.and_then(|source| source.spec.arm(arm.split('@').next().unwrap_or(arm)));
     let judgement = bounds.judge(&measured);
     let why = match found {
@@ -265,6 +270,16 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -
             // Labels contain commas.
             let beside: Vec<String> = beside.collect();
             let mut words = vec![format!("required: {}", bounds.words(style))];
+            words.extend(at.map(|at| {
+                let holds = |(_, cell): &&(_, Cell)| bounds.judge(cell) == Judgement::Holds;
+                let [holding, all] = [cases.iter().filter(holds).count(), cases.len()];
+                match all {
+                    1 => format!("at {at} tokens"),
+                    _ => {
+                        format!("it holds at {holding} of {all} lengths, the worst is {at} tokens")
+                    }
+                }
+            }));
             words.extend(judgement.needed());
             words.extend(
                 (!beside.is_empty()).then(|| format!("for comparison: {}", beside.join(" · "))),

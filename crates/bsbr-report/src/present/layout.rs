@@ -135,6 +135,10 @@ pub enum Make {
     Exponential,
     /// Median, quartiles and mean of seconds, in milliseconds.
     Milliseconds,
+    /// Median and quartiles.
+    Median,
+    /// Median, quartiles, and the 95 % bootstrap interval of the median.
+    Ratio,
 }
 
 /// A part of a section.
@@ -143,6 +147,8 @@ pub enum Make {
 pub enum BlockSpec {
     /// A table with one row per subject.
     Table(Box<TableSpec>),
+    /// Tables by recorded lengths, with one row per recorded subject and quantity.
+    Lengths(LengthsSpec),
     /// Crossovers and fitted exponents.
     Growth(GrowthSpec),
     /// Charts.
@@ -190,6 +196,9 @@ pub struct TableSpec {
     /// Whether rows are only arms, without baselines.
     #[serde(default)]
     pub arms_only: bool,
+    /// Whether rows are only those that were measured there.
+    #[serde(default)]
+    pub recorded_only: bool,
     /// How a cell summarises samples.
     #[serde(default)]
     pub make: Make,
@@ -215,6 +224,48 @@ pub struct VotesSpec {
     pub beside: String,
     /// Its name in the column title.
     pub label: String,
+}
+
+/// A table with a column for each length recorded of a source, and a row for each subject and
+/// quantity recorded there. Without rows it is omitted.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LengthsSpec {
+    /// Its id.
+    pub id: String,
+    /// Its title; `{row}` is the subject of a table for each.
+    pub title: String,
+    /// A note for the reader.
+    #[serde(default)]
+    pub note: String,
+    /// The source of values.
+    pub from: String,
+    /// The quantities of its rows, each with all subjects before the next.
+    pub rows: Vec<RowsSpec>,
+    /// Whether each subject has its own table, with the rows in the order of their last column.
+    #[serde(default)]
+    pub each: bool,
+}
+
+/// The rows of one quantity.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowsSpec {
+    /// The quantity; a `*` in it is any part.
+    pub quantity: String,
+    /// Heads of rows, with `{row}` for the subject and `{part}` for the part.
+    #[serde(default = "by_subject")]
+    pub head: String,
+    /// How a cell summarises samples.
+    #[serde(default)]
+    pub make: Make,
+    /// A quantity of whose median the cell's is a share, shown in parentheses in place of a spread.
+    #[serde(default)]
+    pub share_of: Option<String>,
+}
+
+fn by_subject() -> String {
+    "{row}".to_owned()
 }
 
 /// The length from which on a row is below dense, and the exponents of growth.
@@ -377,6 +428,14 @@ impl Layout {
                         return Err(format!(
                             "{place}: give `columns`, or one `quantity` with `by`"
                         ));
+                    }
+                }
+                BlockSpec::Lengths(table) => {
+                    for row in &table.rows {
+                        for quantity in [Some(&row.quantity), row.share_of.as_ref()] {
+                            let place = format!("table `{}`", table.id);
+                            quantity.map_or(Ok(()), |quantity| shown(&place, quantity))?;
+                        }
                     }
                 }
                 BlockSpec::Growth(growth) => {

@@ -6,6 +6,7 @@ pub mod words;
 
 mod chart;
 mod growth;
+mod lengths;
 mod provenance;
 mod table;
 mod votes;
@@ -99,6 +100,7 @@ pub fn section<E: Experiment + ?Sized>(
             _ if nothing && !blocks.is_empty() => {}
             BlockSpec::Growth(_) | BlockSpec::Figure(_) | BlockSpec::Special { .. } if nothing => {}
             BlockSpec::Table(table) => blocks.extend(view.table(table).map(Block::Table)),
+            BlockSpec::Lengths(table) => blocks.extend(view.lengths(table).map(Block::Table)),
             BlockSpec::Growth(growth) => blocks.push(Block::Table(view.growth(growth))),
             BlockSpec::Figure(figure) => blocks.push(Block::Figure(view.figure(figure))),
             BlockSpec::Special { name } => blocks.extend(experiment.special(name, records)?),
@@ -216,7 +218,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         let found = self.records.estimate(&id, from, length, &place.quantity)?;
         Ok(match place.make {
             Make::Exponential => found.exp(),
-            Make::Mean | Make::Milliseconds => found,
+            Make::Mean | Make::Milliseconds | Make::Median | Make::Ratio => found,
         })
     }
 

@@ -9,6 +9,7 @@ use crate::present::subject::Subject;
 use crate::present::votes::add_votes;
 use crate::present::words::is_set;
 use crate::present::{Place, View};
+use crate::record::Pool;
 use crate::section::{Cell, Column, Row, Style, Table};
 
 /// The maximum number of columns in a table with standard deviations.
@@ -18,7 +19,8 @@ const MOST_DEVIATIONS: usize = 6;
 const MOST_PARTS: usize = 16;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
-    /// The table; `None` if a required setting does not exist.
+    /// The table; `None` if a required setting does not exist, or it has only recorded rows and
+    /// nothing is recorded.
     pub(super) fn table(&self, spec: &TableSpec) -> Option<Table> {
         let method = &self.spec.method;
         if spec.when.as_ref().is_some_and(|name| !is_set(method, name)) {
@@ -35,8 +37,18 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             .iter()
             .map(|place| (column(place), place.style))
             .collect();
-        let arms = |one: &&Subject| !spec.arms_only || self.spec.arm(&one.id).is_some();
-        let subjects: Vec<Subject> = self.subjects.iter().filter(arms).cloned().collect();
+        let shown = |one: &&Subject| {
+            let measured = |place: &Place| {
+                let mut own = self.records.of(&one.id, place.from.pool(), place.length);
+                own.next().is_some()
+            };
+            (!spec.arms_only || self.spec.arm(&one.id).is_some())
+                && (!spec.recorded_only || places.iter().any(measured))
+        };
+        let subjects: Vec<Subject> = self.subjects.iter().filter(shown).cloned().collect();
+        if spec.recorded_only && subjects.is_empty() {
+            return None;
+        }
         let words = self.words();
         let head = Table {
             id: spec.id.clone(),
@@ -46,7 +58,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             ..Table::default()
         };
         let mut table = match spec.make {
-            Make::Milliseconds => {
+            Make::Milliseconds | Make::Median | Make::Ratio => {
                 let columns = columns.into_iter().map(|(column, _)| column).collect();
                 self.times(head, &subjects, (columns, &places))
             }
@@ -102,7 +114,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         spec.columns.iter().map(place).collect()
     }
 
-    /// Times as medians with quartiles, and means.
+    /// Medians with quartiles, and what [`Make`] adds.
     fn times(
         &self,
         head: Table,
@@ -110,16 +122,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         (columns, places): (Vec<Column>, &[Place]),
     ) -> Table {
         let cell = |subject: &Subject, place: &Place| {
-            let all = self
-                .records
-                .of(&subject.id, place.from.pool(), place.length);
-            let seconds: Vec<f64> = all
-                .filter_map(|one| one.values.get(&place.quantity).copied())
-                .collect();
-            milliseconds(&seconds).unwrap_or_else(|| {
-                let found = self.estimate(&subject.id, place);
-                Cell::Missing(found.err().unwrap_or_default())
-            })
+            let at = (place.from.pool(), place.length, place.quantity.as_str());
+            self.spread(&subject.id, at, place.make, place.style)
         };
         let rows = subjects.iter().map(|subject| Row {
             cells: places.iter().map(|place| cell(subject, place)).collect(),
@@ -132,6 +136,46 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             ..head
         }
     }
+
+    /// A subject's median with its spread, or why there is none.
+    pub(super) fn spread(
+        &self,
+        id: &str,
+        (from, length, quantity): (Pool<'_>, usize, &str),
+        make: Make,
+        style: Style,
+    ) -> Cell {
+        let values = self.records.values(id, from, length, quantity);
+        let found = match make {
+            Make::Milliseconds => milliseconds(&values),
+            _ => median(&values, make, style),
+        };
+        found.unwrap_or_else(|| {
+            let found = self.records.estimate(id, from, length, quantity);
+            Cell::Missing(found.err().unwrap_or_default())
+        })
+    }
+}
+
+/// Median and quartiles, for ratios with the interval of the median; `None` if empty.
+fn median(values: &[f64], make: Make, style: Style) -> Option<Cell> {
+    let found = Estimate::of_median(values)?;
+    let beside = |value| style.beside(value, found.mean);
+    let ends = found.interval;
+    let mut spread = Vec::new();
+    if values.len() > 1 {
+        let [low, high] = [0.25, 0.75].map(|q| quantile(values, q).map(beside));
+        spread.push(format!("[{}, {}]", low.ok()?, high.ok()?));
+    }
+    if let (Make::Ratio, Some(ends)) = (make, ends) {
+        spread.push(format!("({}, {})", beside(ends.low), beside(ends.high)));
+    }
+    Some(Cell::Derived {
+        value: found.mean,
+        interval: ends,
+        text: style.with_unit(found.mean),
+        spread: spread.join(" "),
+    })
 }
 
 /// A row without cells.

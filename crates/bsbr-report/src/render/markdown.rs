@@ -89,7 +89,7 @@ fn cards(cards: &[Card]) -> String {
 }
 
 /// Each conclusion of the report, followed by its claims.
-fn conclusions(answers: &[Answer]) -> String {
+pub(crate) fn conclusions(answers: &[Answer]) -> String {
     let mut out = String::new();
     for (index, answer) in answers.iter().enumerate() {
         let _ = writeln!(
@@ -188,7 +188,7 @@ fn verdict(judgement: Judgement) -> String {
 }
 
 /// A table with its note.
-pub(super) fn table(table: &Table) -> String {
+pub(crate) fn table(table: &Table) -> String {
     let mut notes = Footnotes::of(table);
     let mut out = String::new();
     if !table.note.is_empty() {

@@ -6,12 +6,16 @@ pub mod heatmap;
 pub mod scale;
 pub mod scatter;
 
+mod aligned;
 mod inline;
 mod markdown;
 mod page;
 mod pieces;
 mod svg;
 mod table;
+
+pub(crate) use aligned::aligned;
+pub(crate) use markdown::{conclusions, table};
 
 use std::path::{Path, PathBuf};
 

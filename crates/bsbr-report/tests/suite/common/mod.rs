@@ -100,6 +100,7 @@ pub fn record(spec: &Spec, unit: &str, measurements: Vec<Measurement>, samples: 
                 cores: 2,
                 memory_gib: Some(8.0),
                 system: "linux x86_64".to_owned(),
+                accelerator: None,
             },
             threads: 2,
             texts: "made up".to_owned(),
