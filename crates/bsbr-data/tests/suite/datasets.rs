@@ -166,6 +166,12 @@ fn json_by_any_name_is_json() {
         ("[\n\n{\"text\": 1}]", "line 3"),
         ("[{\"text\": \"a\"}, {\"text\": \"b]", "the end of the file"),
         ("{\"text\": \"a\"} NaN", "line 1"),
+        ("{\"text\": [1, {\"text\": \"a\"}]}", "a list there"),
+        ("{\"text\": {\"a\": []}}", "an object there"),
+        ("{\"text\": -2.5}", "a number there"),
+        ("{\"text\": true}", "a truth value there"),
+        ("\"text\"", "a text"),
+        ("{\"text\": \"\\ud800\"}", "line 1 column"),
     ] {
         let path = folder.path().join("wrong.json");
         fs::write(&path, content).unwrap();
