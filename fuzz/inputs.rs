@@ -19,7 +19,7 @@ use bsbr_train::checkpoint::{RunIdentity, State, load_newest};
 use bsbr_train::config::AdamW;
 use bsbr_train::optimizer::Optimizer;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -272,6 +272,9 @@ pub fn checkpoint(bytes: &[u8]) {
             let _ = load_newest(folder, &identity(), || Ok(state()));
         });
     }
+    // Burn drops what it has noted of gradients of dropped weights when it next computes some.
+    let device = Device::default().autodiff();
+    Tensor::<1>::zeros([1], &device).require_grad().backward();
 }
 
 /// A file of safetensors with a header that is changed, and a checksum in it by name.
