@@ -13,13 +13,13 @@ use bsbr_data::dataset::pieces;
 use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_report::record::Record;
-use bsbr_report::spec::{Overrides, parse_spec, read_arms};
+use bsbr_report::spec::{ArmSpec, Overrides, parse_spec, read_arms};
 use bsbr_train::PretrainConfig;
 use bsbr_train::checkpoint::{RunIdentity, State, load_newest};
 use bsbr_train::config::AdamW;
 use bsbr_train::optimizer::Optimizer;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -57,14 +57,11 @@ thread_local! {
 }
 
 /// Calls `read` with a folder of this thread's own, in which the last files still lie.
-fn in_folder(read: impl FnOnce(&Path)) {
+fn in_folder<T>(read: impl FnOnce(&Path) -> T) -> T {
     FOLDER.with(|folder| {
-        read(
-            folder
-                .get_or_init(|| tempfile::tempdir().expect("a folder"))
-                .path(),
-        );
-    });
+        let folder = folder.get_or_init(|| tempfile::tempdir().expect("a folder"));
+        read(folder.path())
+    })
 }
 
 fn with_file(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
@@ -135,8 +132,10 @@ pub fn side_files(bytes: &[u8]) {
         "added_tokens.json",
     ];
     in_folder(|folder| {
-        let golden = include_bytes!("seeds/tokenizer/golden");
-        fs::write(folder.join("tokenizer.json"), golden).expect("a file");
+        let tokenizer = folder.join("tokenizer.json");
+        if !tokenizer.exists() {
+            fs::write(tokenizer, include_bytes!("seeds/tokenizer/tiny")).expect("a file");
+        }
         for name in names {
             let _ = fs::remove_file(folder.join(name));
         }
@@ -193,13 +192,20 @@ pub fn plain(bytes: &[u8]) {
 }
 
 pub fn specification(bytes: &[u8]) {
+    thread_local! {
+        static ARMS: Vec<ArmSpec> = arms();
+    }
     let text = String::from_utf8_lossy(bytes);
-    let known = include_bytes!("seeds/specification/arms.toml");
-    with_file("arms.toml", known, |path| {
-        let arms = read_arms(path).expect("the arms");
-        let _ = parse_spec(Path::new("a.toml"), &text, &arms, &Overrides::default());
+    ARMS.with(|arms| {
+        let _ = parse_spec(Path::new("a.toml"), &text, arms, &Overrides::default());
     });
     with_file("arms.toml", bytes, |path| drop(read_arms(path)));
+}
+
+fn arms() -> Vec<ArmSpec> {
+    let path = in_folder(|folder| folder.join("known.toml"));
+    fs::write(&path, include_bytes!("seeds/specification/arms.toml")).expect("a file");
+    read_arms(&path).expect("the arms")
 }
 
 pub fn pretrain(bytes: &[u8]) {
@@ -216,19 +222,26 @@ pub fn judge(bytes: &[u8]) {
     let _ = http::parse(bytes);
 }
 
-/// A run of a tiny model before its first step.
-pub fn run() -> (RunIdentity, State) {
+thread_local! {
+    static TINY: Gpt2 = tiny();
+}
+
+fn tiny() -> Gpt2 {
     let config = r#"{"model_type": "gpt2", "vocab_size": 7, "n_positions": 4, "n_embd": 4,
         "n_layer": 1, "n_head": 1, "bos_token_id": null, "eos_token_id": null}"#;
     let config = Gpt2Config::from_json(config).expect("a configuration");
-    let model = Gpt2::zeros(&config, &Device::default())
-        .expect("a model")
-        .train();
-    let identity = RunIdentity::new("a hash".to_owned(), Vec::new());
-    (
-        identity,
-        State::new(model, Optimizer::adamw(&AdamW::default())),
-    )
+    let model = Gpt2::zeros(&config, &Device::default());
+    model.expect("a model").train()
+}
+
+pub fn identity() -> RunIdentity {
+    RunIdentity::new("a hash".to_owned(), Vec::new())
+}
+
+/// A run of a tiny model before its first step.
+pub fn state() -> State {
+    let model = TINY.with(Gpt2::clone);
+    State::new(model, Optimizer::adamw(&AdamW::default()))
 }
 
 /// As they are, and as a stranger would seal them.
@@ -256,10 +269,12 @@ pub fn checkpoint(bytes: &[u8]) {
     for bytes in std::iter::once(bytes).chain(sealed.as_deref()) {
         with_file("step-00000001.safetensors", bytes, |path| {
             let folder = path.parent().expect("a folder");
-            let (identity, _) = run();
-            let _ = load_newest(folder, &identity, || Ok(run().1));
+            let _ = load_newest(folder, &identity(), || Ok(state()));
         });
     }
+    // Burn drops what it has noted of gradients of dropped weights when it next computes some.
+    let device = Device::default().autodiff();
+    Tensor::<1>::zeros([1], &device).require_grad().backward();
 }
 
 /// A file of safetensors with a header that is changed, and a checksum in it by name.

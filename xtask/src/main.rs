@@ -1,4 +1,5 @@
 //! `cargo xtask`: the commands of the project, from its sources.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -41,7 +41,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 fn a_checkpoint() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    let (identity, state) = inputs::run();
+    let (identity, state) = (inputs::identity(), inputs::state());
     std::fs::read(checkpoint::save(folder.path(), &state, &identity).unwrap()).unwrap()
 }
 

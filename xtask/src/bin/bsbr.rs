@@ -1,4 +1,5 @@
 //! `bsbr`: the commands of the project as an installed program.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::error::DatasetError;
 use super::input::Input;
@@ -202,9 +203,11 @@ impl JsonTexts {
             Ok(Found::Nothing) => Err(self.wrong(expected(), format!("no `{field}`"))),
             Err(error) => {
                 // JSON that is not an object is named by its type.
-                let other = serde_json::from_slice::<Value>(object);
-                let other = other.ok().map(|value| kind(&value).to_owned());
-                Err(self.wrong(expected(), other.unwrap_or_else(|| error.to_string())))
+                let found = match serde_json::from_slice::<Content>(object) {
+                    Ok(Content::Object) | Err(_) => error.to_string(),
+                    Ok(other) => other.kind().to_owned(),
+                };
+                Err(self.wrong(expected(), found))
             }
         }
     }
@@ -256,10 +259,10 @@ impl<'de> Visitor<'de> for Field<'_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            found = match map.next_value::<Value>()? {
-                Value::String(text) => Found::Text(text),
-                Value::Null => Found::Null,
-                other => Found::Other(kind(&other)),
+            found = match map.next_value::<Content>()? {
+                Content::Text(text) => Found::Text(text),
+                Content::Null => Found::Null,
+                other => Found::Other(other.kind()),
             };
         }
         Ok(found)
@@ -293,13 +296,75 @@ fn without_nan(object: &[u8]) -> Option<Vec<u8>> {
     changed.then_some(plain)
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+/// A value of JSON. Only texts are kept: in memory, a list takes many times its length in the file.
+enum Content {
+    Null,
+    Truth,
+    Number,
+    Text(String),
+    List,
+    Object,
+}
+
+impl Content {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Truth => "a truth value",
+            Self::Number => "a number",
+            Self::Text(_) => "a text",
+            Self::List => "a list",
+            Self::Object => "an object",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyContent)
+    }
+}
+
+struct AnyContent;
+
+impl<'de> Visitor<'de> for AnyContent {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Content, E> {
+        Ok(Content::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Content, E> {
+        Ok(Content::Truth)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Content, E> {
+        Ok(Content::Number)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Content, E> {
+        Ok(Content::Number)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Content, E> {
+        Ok(Content::Number)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+        Ok(Content::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Content::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Content::Object)
     }
 }

@@ -166,6 +166,12 @@ fn json_by_any_name_is_json() {
         ("[\n\n{\"text\": 1}]", "line 3"),
         ("[{\"text\": \"a\"}, {\"text\": \"b]", "the end of the file"),
         ("{\"text\": \"a\"} NaN", "line 1"),
+        ("{\"text\": [1, {\"text\": \"a\"}]}", "a list there"),
+        ("{\"text\": {\"a\": []}}", "an object there"),
+        ("{\"text\": -2.5}", "a number there"),
+        ("{\"text\": true}", "a truth value there"),
+        ("\"text\"", "a text"),
+        ("{\"text\": \"\\ud800\"}", "line 1 column"),
     ] {
         let path = folder.path().join("wrong.json");
         fs::write(&path, content).unwrap();
@@ -367,6 +373,34 @@ fn a_page_that_claims_more_than_it_can_hold_is_refused() {
         error.contains("claims 2147483647 bytes") && error.contains("row group 0"),
         "{error}"
     );
+}
+
+/// Counting two thousand million truth values, a thousand times, would take hours.
+#[test]
+fn a_footer_with_a_list_that_never_ends_is_refused() {
+    let (_folder, path) = place("rows.parquet");
+    write_texts(&path, &[("text", &["a"])], Form::default());
+    let bytes = fs::read(&path).unwrap();
+    // Before the footer's last byte, which ends it: a field that nobody knows, with a list of a
+    // thousand lists.
+    let end = bytes.len() - 8;
+    let more = [
+        &[0x79, 0xf9, 0xe8, 0x07][..],
+        &[0xf1, 0xff, 0xff, 0xff, 0xff, 0x07].repeat(1000),
+    ]
+    .concat();
+    let length = footer_length(&bytes) + more.len();
+    let edited = [
+        &bytes[..end - 1],
+        &more,
+        &[0],
+        &(length as u32).to_le_bytes(),
+        b"PAR1",
+    ]
+    .concat();
+    fs::write(&path, edited).unwrap();
+    let error = texts(&path).unwrap_err();
+    assert!(error.to_string().contains("truth values"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Text columns of Parquet files, row by row.
 
+mod footer;
 mod page;
+mod thrift;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -50,7 +52,7 @@ impl TextTable {
     /// [`DatasetError`] if it is not a Parquet file, or a column is missing or of another type.
     pub fn open(path: &Path, columns: &[&str]) -> Result<Self, DatasetError> {
         let mut file = File::open(path).map_err(io(path))?;
-        let length = check_tail(path, &mut file)?;
+        let length = check_footer(path, &mut file)?;
         let metadata = guarded("parquet", || {
             ParquetMetaDataReader::new().parse_and_finish(&file)
         })
@@ -294,8 +296,8 @@ impl Iterator for TextRows {
     }
 }
 
-/// Checks the end of a file, and returns its length.
-fn check_tail(path: &Path, file: &mut File) -> Result<u64, DatasetError> {
+/// Checks the footer of a file, and returns the file's length.
+fn check_footer(path: &Path, file: &mut File) -> Result<u64, DatasetError> {
     let length = file.metadata().map_err(io(path))?.len();
     let mut tail = [0; TAIL as usize];
     if length < TAIL + MAGIC.len() as u64 {
@@ -313,6 +315,11 @@ fn check_tail(path: &Path, file: &mut File) -> Result<u64, DatasetError> {
         let found = format!("a footer of {footer} bytes in a file of {length}");
         return Err(malformed(path, found));
     }
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(length - TAIL - footer))
+        .and_then(|_| file.take(footer).read_to_end(&mut bytes))
+        .map_err(io(path))?;
+    footer::check(&bytes).map_err(|error| malformed(path, format!("another footer: {error}")))?;
     Ok(length)
 }
 

@@ -1,10 +1,13 @@
 //! Page headers of a column, checked before memory is allocated.
 //!
 //! `parquet` allocates what a page header says. Headers come from untrusted files, so they are
-//! parsed first: this implements the part of Thrift's compact protocol that they use.
+//! parsed first. Unknown parts are refused, because `parquet` could interpret them differently: it
+//! keeps the last of duplicate fields, ignores types, and truncates numbers to the expected bits.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, copy, sink};
+use std::io::{BufReader, Read, Seek, SeekFrom};
+
+use super::thrift::{Thrift, field, unknown};
 
 /// The size limit of a decompressed page, in bytes.
 const MAX_PAGE: u64 = 256 << 20;
@@ -116,23 +119,6 @@ fn size(found: Option<i64>) -> Result<u64, String> {
     }
 }
 
-/// Reads Thrift's compact protocol, limited to what pages need. Unknown parts are refused, because
-/// `parquet` could interpret them differently: it keeps the last of duplicate fields, ignores
-/// types, and truncates numbers to the expected bits.
-struct Thrift<R> {
-    input: R,
-}
-
-/// Types of fields.
-mod field {
-    pub const TRUE: u8 = 1;
-    pub const FALSE: u8 = 2;
-    pub const I32: u8 = 5;
-    pub const I64: u8 = 6;
-    pub const BINARY: u8 = 8;
-    pub const STRUCT: u8 = 12;
-}
-
 impl<R: Read> Thrift<R> {
     fn header(&mut self) -> Result<Header, String> {
         let mut header = Header::default();
@@ -201,63 +187,6 @@ impl<R: Read> Thrift<R> {
         }
         Ok(())
     }
-
-    /// The next field's number, which must exceed `last`, and its type; `None` at the end of the
-    /// struct.
-    fn field(&mut self, last: &mut u8) -> Result<Option<(u8, u8)>, String> {
-        let byte = self.byte()?;
-        if byte == 0 {
-            return Ok(None);
-        }
-        *last = match byte >> 4 {
-            // Only descending numbers or large steps need the explicit form.
-            0 => return Err("a field out of order".to_owned()),
-            step => last.saturating_add(step),
-        };
-        Ok(Some((*last, byte & 0xf)))
-    }
-
-    fn byte(&mut self) -> Result<u8, String> {
-        let mut byte = [0];
-        self.input
-            .read_exact(&mut byte)
-            .map_err(|error| error.to_string())?;
-        Ok(byte[0])
-    }
-
-    fn varint(&mut self) -> Result<u64, String> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err("a number of more than 64 bits".to_owned())
-    }
-
-    /// A number of 32 bits in zigzag encoding.
-    fn number(&mut self) -> Result<i64, String> {
-        let value = self.varint()?;
-        let number = (value >> 1) as i64 ^ -((value & 1) as i64);
-        match i32::try_from(number) {
-            Ok(number) => Ok(number.into()),
-            Err(_) => Err(format!("{number} where 32 bits are expected")),
-        }
-    }
-
-    fn pass(&mut self, count: u64) -> Result<(), String> {
-        let passed = copy(&mut Read::by_ref(&mut self.input).take(count), &mut sink());
-        match passed.map_err(|error| error.to_string())? == count {
-            true => Ok(()),
-            false => Err(format!("{count} bytes where fewer are left")),
-        }
-    }
-}
-
-fn unknown((number, kind): (u8, u8)) -> String {
-    format!("a field {number} of unknown type {kind}")
 }
 
 #[cfg(test)]
