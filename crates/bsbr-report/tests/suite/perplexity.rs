@@ -1,5 +1,7 @@
 //! Perplexity: windows counted by hand, and models on texts from files of datasets.
 
+use std::path::Path;
+
 use bsbr_gpt2::TokenBatch;
 use bsbr_metrics::perplexity::token_nll;
 use bsbr_report::ReportError;
