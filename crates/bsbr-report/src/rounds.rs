@@ -204,3 +204,56 @@ impl Rounds {
         rounds
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `times[k]` seconds when it is run for the k-th time, the untimed run included.
+    fn contestant<'a>(id: &str, times: &'a [f64]) -> Contestant<'a> {
+        let next = std::cell::Cell::new(0);
+        let run = move || Ok(times[next.replace(next.get() + 1)]);
+        Contestant {
+            id: id.to_owned(),
+            run: Ok(Box::new(run)),
+        }
+    }
+
+    #[test]
+    fn a_time_is_recorded_in_its_own_round_beside_the_reference_of_that_round() {
+        let rounds = Rounds {
+            runs: 4,
+            slow_runs: 2,
+            slow_seconds: 50.0,
+        };
+        // The last one is slow: it is timed in two rounds.
+        let contestants = [
+            contestant("dense", &[9.0, 2.0, 6.0, 12.0, 40.0]),
+            contestant("arm", &[9.0, 1.0, 2.0, 3.0, 5.0]),
+            contestant("slow", &[60.0, 8.0, 12.0]),
+        ];
+        let found = rounds.run(&contestants, Some("dense"), |id, round| {
+            Measurement::new(id, "model", 8, round)
+        });
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| {
+                let [seconds, speedup] = ["seconds", "speedup"].map(|name| one.values[name]);
+                (one.index, one.arm.as_str(), seconds, speedup)
+            })
+            .collect();
+        let expected = [
+            (0, "dense", 2.0, 1.0),
+            (0, "arm", 1.0, 2.0),
+            (0, "slow", 8.0, 0.25),
+            (1, "dense", 6.0, 1.0),
+            (1, "arm", 2.0, 3.0),
+            (1, "slow", 12.0, 0.5),
+            (2, "dense", 12.0, 1.0),
+            (2, "arm", 3.0, 4.0),
+            (3, "dense", 40.0, 1.0),
+            (3, "arm", 5.0, 8.0),
+        ];
+        assert_eq!(found, expected);
+    }
+}

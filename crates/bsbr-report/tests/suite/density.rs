@@ -1,14 +1,15 @@
 //! Density: shares that can be counted by hand are what the definition of an arm says.
 
-use std::path::Path;
-
+use bsbr_attention::AttentionInput;
+use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_report::arms;
 use bsbr_report::experiments;
 use bsbr_report::record::Measurement;
-use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 
+use crate::definitions::{holds, mean};
 use crate::tiny;
 
-const DENSITY: &str = r#"
+pub const DENSITY: &str = r#"
 experiment = "density"
 title = "Density"
 question = "How dense?"
@@ -24,23 +25,51 @@ rows = 8
 texts = 5
 "#;
 
-fn spec() -> Spec {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("arms.toml");
-    std::fs::write(&path, tiny::ARMS).unwrap();
-    let arms = read_arms(&path).unwrap();
-    parse_spec(
-        Path::new("density.toml"),
-        &tiny::presented(DENSITY),
-        &arms,
-        &Overrides::default(),
-    )
-    .unwrap()
+/// What each query of an arm may see: the tokens that it scores one by one, and the clusters.
+fn scored(arm: &str, query: usize) -> (Vec<usize>, usize) {
+    // Two sinks, chunks of 16, of which the one before is near; 4 clusters of each before that.
+    let own = 2 + query.saturating_sub(2) / 16 * 16;
+    let near = own.saturating_sub(16).max(2);
+    let tokens = (0..=query).filter(|&at| at < 2 || at >= near);
+    let clusters = match arm {
+        "summaries" => (near - 2) / 16 * 4,
+        _ => 0,
+    };
+    (tokens.collect(), clusters)
+}
+
+/// `above` and `effective` of a layer, from what each token's output takes from each value.
+fn spread(model: &Gpt2, ids: &[u32], layer: usize) -> [f64; 2] {
+    let batch = TokenBatch::single(ids).unwrap();
+    let mut x = model.embed(&batch, 0);
+    let mut weights = Vec::new();
+    for block in &model.h[..=layer] {
+        let mut seen: Option<AttentionInput> = None;
+        x = block.forward_with(x, batch.padding(), |attention, input| {
+            seen = Some(input.clone());
+            attention.forward(input)
+        });
+        weights = arms::weights(&block.attn.bsbr, seen.unwrap()).unwrap();
+    }
+    let tokens = ids.len();
+    let mut found = Vec::new();
+    // Eight queries, evenly spread, with the last.
+    for (head, query) in
+        (0..2).flat_map(|head| (1..=8).map(move |part| (head, part * tokens / 8 - 1)))
+    {
+        let start = (head * tokens + query) * tokens;
+        let row = weights[start..=start + query].iter().map(|&x| f64::from(x));
+        let seen = (query + 1) as f64;
+        let above = row.clone().filter(|&weight| weight > 0.01).count() as f64 / seen;
+        let entropy = -row.filter(|&x| x > 0.0).map(|x| x * x.ln()).sum::<f64>();
+        found.push([above, entropy.exp() / seen]);
+    }
+    [0, 1].map(|place| mean(found.iter().map(|one| one[place])))
 }
 
 #[test]
 fn shares_are_those_of_the_definition() {
-    let (lab, spec) = (tiny::lab(), spec());
+    let (lab, spec) = (tiny::lab(), tiny::spec(DENSITY));
     let experiment = experiments::build(&spec).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 15, "five domains at three lengths");
@@ -67,11 +96,36 @@ fn shares_are_those_of_the_definition() {
                 assert_eq!(values["exact"], values["layer.01.exact"]);
             }
             assert!(values["scored"] >= values["exact"]);
-            for quantity in ["above", "effective"] {
-                let value = values[quantity];
-                assert!(value > 0.0 && value <= 1.0, "{} {quantity}", arm.id);
-            }
         }
+    }
+    let ids = lab.corpus().text(1, "tale", 0, 80).unwrap();
+    for arm in ["local", "summaries"] {
+        let model = lab.model(spec.arm(arm).unwrap(), 1).unwrap();
+        let dense = (80 * 81 / 2) as f64;
+        let pairs = (0..80).map(|query| scored(arm, query));
+        let [exact, all] = pairs.fold([0, 0], |[exact, all], (tokens, clusters)| {
+            [exact + tokens.len(), all + tokens.len() + clusters]
+        });
+        let mut shares = vec![
+            ("exact", exact as f64 / dense),
+            ("scored", all as f64 / dense),
+        ];
+        let layers = [0, 1].map(|layer| spread(&model, &ids, layer));
+        for layer in 0..2 {
+            let [above, effective] = layers[layer];
+            let own = [
+                shares[0],
+                shares[1],
+                ("above", above),
+                ("effective", effective),
+            ];
+            let named = own.map(|(name, value)| (format!("layer.{layer:02}.{name}"), value));
+            holds(of(arm, 80), named);
+        }
+        for (place, name) in ["above", "effective"].into_iter().enumerate() {
+            shares.push((name, mean(layers.map(|layer| layer[place]))));
+        }
+        holds(of(arm, 80), shares);
     }
     // Four clusters of each far chunk beside the tokens near by.
     let summaries = &of("summaries", 80).values;

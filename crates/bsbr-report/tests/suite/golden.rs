@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use bsbr_report::experiments;
+use bsbr_report::present::layout::BlockSpec;
 use bsbr_report::record::Records;
 use bsbr_report::render::Report;
 use bsbr_report::section::Section;
@@ -50,10 +51,26 @@ fn section(spec: &Spec) -> Section {
     }
 }
 
+/// How the headings of declared tables and figures begin: some titles are templates.
+fn headings(spec: &Spec) -> Vec<String> {
+    let title = |block: &BlockSpec| {
+        let title = match block {
+            BlockSpec::Table(table) => &table.title,
+            BlockSpec::Growth(growth) => &growth.title,
+            BlockSpec::Figure(figure) => &figure.title,
+            BlockSpec::Special { .. } => return None,
+        };
+        Some(format!("\n## {}", title.split('{').next().unwrap()))
+    };
+    spec.layout.blocks.iter().filter_map(title).collect()
+}
+
 #[test]
 fn sections_read_as_they_did() {
+    // Some tables are of baselines alone.
     let full = Overrides {
         full: true,
+        baselines: vec!["torch".to_owned()],
         ..Overrides::default()
     };
     let bless = std::env::var_os("BSBR_BLESS").is_some();
@@ -63,6 +80,13 @@ fn sections_read_as_they_did() {
         // Every figure of the report has a table of ours, and a column in it.
         assert_eq!(common::reported().attach(&mut section), [] as [String; 0]);
         let (text, path) = (markdown(&spec, section), golden(&spec.method.experiment));
+        for heading in headings(&spec) {
+            assert!(
+                text.contains(&heading),
+                "{}: `{heading}` is not there",
+                spec.title
+            );
+        }
         let lacking = text.lines().find(|line| line.contains("not measured yet"));
         assert_eq!(lacking, None, "{}", spec.title);
         if bless {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use bsbr_convert::{ConversionPlan, convert};
+use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_report::ReportError;
-use bsbr_report::compare::{self, States};
+use bsbr_report::arms::converted_in;
 use bsbr_report::experiment::Unit;
 use bsbr_report::experiments;
 use bsbr_report::forecast::Forecast;
@@ -18,6 +19,7 @@ use bsbr_report::store::Store;
 use bsbr_report::verdict::Judgement;
 
 use crate::common;
+use crate::definitions::{closeness, holds, loss};
 use crate::tiny;
 
 const LAYERS: usize = 3;
@@ -25,7 +27,7 @@ const LAYERS: usize = 3;
 /// KL on texts for choices, as records name it.
 const CHOICE: &str = "choice.kl";
 
-const SPEC: &str = r#"
+pub const SPEC: &str = r#"
 experiment = "layers"
 title = "Layers"
 question = "Which?"
@@ -96,17 +98,12 @@ fn sets_of_layers_are_converted_as_they_say() {
         let model = convert(lab.dense().clone(), &plan).unwrap();
         for index in 0..2 {
             let ids = lab.corpus().text(1, "tale", index, 80).unwrap();
-            let dense = States::last_of(lab.dense(), &ids).unwrap();
-            let own = States::last_of(&model, &ids).unwrap();
-            let scores = compare::logits(lab.dense(), &dense, &[(model.clone(), own)]).unwrap();
-            let scores = scores[0].as_ref().unwrap();
-            let kl = compare::mean(scores, |_| true, |one| one.kl).unwrap();
-            let found = tale
-                .measurements
-                .iter()
-                .find(|one| one.arm == id && one.index == index)
-                .unwrap();
-            assert!((found.values["kl"] - kl).abs() < 1e-8, "{id}");
+            let expected = closeness(lab.dense(), &model, &ids);
+            let mut own = tale.measurements.iter();
+            let found = own.find(|one| one.arm == id && one.index == index).unwrap();
+            holds(found, expected);
+            holds(found, [("nll", loss(&model, &ids))]);
+            let kl = found.values["kl"];
             assert_eq!(kl == 0.0, id == "dense", "{id}");
         }
     }
@@ -158,6 +155,22 @@ fn each_step_tries_what_is_left_on_texts_that_no_table_reports() {
         }
         let third = step(&all, arm, 3);
         assert!(third.measurements.iter().all(|one| one.arm == arm));
+        // On the first of the other texts, which are those of another split.
+        let text = Storybook::new(1)
+            .plain(Split::Validation, Domain::Tale, 0, 80)
+            .text;
+        let mut ids = lab.corpus().tokenizer().encode_document(&text).unwrap();
+        ids.truncate(80);
+        let all = lab.model(tiny::spec(SPEC).arm(arm).unwrap(), 1).unwrap();
+        for one in [&first.measurements[1], &second.measurements[0]] {
+            let layers = one.arm.split_once(" in ").unwrap().1;
+            let layers = layers
+                .split([',', '–'])
+                .map(|at| at.trim().parse().unwrap());
+            let model = converted_in(&all, layers).unwrap();
+            let [(_, kl), ..] = closeness(lab.dense(), &model, &ids);
+            holds(one, [(CHOICE, kl)]);
+        }
         for one in [first, second, third]
             .iter()
             .flat_map(|one| &one.measurements)

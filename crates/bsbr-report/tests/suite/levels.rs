@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use bsbr_attention::HeadLevel;
 use bsbr_convert::{ChosenLevels, choose_levels};
-use bsbr_gpt2::TokenBatch;
+use bsbr_gpt2::{PositionExtension, TokenBatch};
+use bsbr_report::arms;
 use bsbr_report::experiments;
 use bsbr_report::experiments::levels::CHOICE;
 use bsbr_report::lab::Lab;
@@ -13,9 +14,11 @@ use bsbr_report::reproduce::{RECORDS, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::store::Store;
 
+use crate::common::close;
+use crate::definitions::{answer, closeness, first, holds, mean, question};
 use crate::tiny;
 
-const SPEC: &str = r#"
+pub const SPEC: &str = r#"
 experiment = "levels"
 title = "Levels"
 question = "How many?"
@@ -78,7 +81,7 @@ fn texts_for_choices_are_no_others() {
 fn each_budget_is_measured_with_the_levels_that_it_gives() {
     let (lab, spec) = (tiny::lab(), tiny::spec(SPEC));
     let folder = tempfile::tempdir().unwrap();
-    let plan = tiny::plan(spec);
+    let plan = tiny::plan(spec.clone());
     reproduce(&plan, &lab, folder.path(), &mut Nobody).unwrap();
     assert_eq!(
         differences(&plan, &lab, folder.path()).unwrap(),
@@ -87,11 +90,13 @@ fn each_budget_is_measured_with_the_levels_that_it_gives() {
     let records: Records = Store::new(folder.path().join(RECORDS))
         .all("levels")
         .unwrap();
+    let all: Vec<Measurement> = records.measurements().cloned().collect();
+    let (question, _) = question(&lab, 20, 4);
     let of = |arm: &str, source: &str| -> Vec<&Measurement> {
         let own = |one: &&Measurement| {
             one.arm == arm && (one.source == source || source == "texts" && one.length == 90)
         };
-        records.measurements().filter(own).collect()
+        all.iter().filter(own).collect()
     };
     let values = |arm: &str, quantity: &str| -> Vec<f64> {
         let all = of(arm, "texts");
@@ -110,8 +115,37 @@ fn each_budget_is_measured_with_the_levels_that_it_gives() {
         ] {
             assert_eq!(choice.values[quantity], count(level), "{id} {quantity}");
         }
+        for (layer, heads) in expected.levels.iter().enumerate() {
+            for (head, level) in heads.iter().enumerate() {
+                let number = match level {
+                    HeadLevel::Near => 0.0,
+                    HeadLevel::Clusters => 1.0,
+                    HeadLevel::Lookups => 2.0,
+                };
+                holds(choice, [(format!("level.{layer:02}.{head:02}"), number)]);
+            }
+        }
+        let arm = &spec.arm("moments").unwrap().config;
+        let model = arms::with_levels(lab.dense(), arm, &expected.levels).unwrap();
+        let choices = lab.corpus().development(1, 3, 96).unwrap();
+        let kl = |text: &Vec<u32>| closeness(lab.dense(), &model, text)[0].1;
+        holds(choice, [("choice.kl", mean(choices.iter().map(kl)))]);
         let kl = choice.values["choice.kl"];
         assert!((kl - expected.kl_after).abs() <= 1e-8 * kl, "{id}");
+        // Texts and questions are read with these levels, and keep what they say.
+        let extension = PositionExtension::RepeatLast { window: 64 };
+        let model = model.with_position_extension(extension).unwrap();
+        let ids = lab.corpus().text(1, "tale", 0, 90).unwrap();
+        let one = first(&all, &id, "tale");
+        holds(one, closeness(lab.dense(), &model, &ids));
+        let mut cache = model.new_cache();
+        let batch = TokenBatch::single(&ids).unwrap();
+        model.forward_cached(&batch, &mut cache).unwrap();
+        let bytes = cache.bytes() as f64;
+        close(one.values["cache.bytes"] / bytes, 1.0, 1e-7, &id);
+        holds(one, [("cache", bytes / (2 * 2 * 32 * 90 * 4) as f64)]);
+        let [among, exact, _] = answer(&model, &question);
+        holds(first(&all, &id, "storybook questions"), [among, exact]);
         assert_eq!(values(&id, "kl").len(), 5);
         assert_eq!(of(&id, "storybook questions").len(), 2);
     }
@@ -124,18 +158,8 @@ fn each_budget_is_measured_with_the_levels_that_it_gives() {
     for (near, local) in near.iter().zip(&local) {
         assert!((near - local).abs() < 1e-6, "{near}, {local}");
     }
-    // What stands beside the default is its own difference and multiple.
-    let [own, base] = ["moments-budget-100", "moments"].map(|id| of(id, "texts"));
-    for (own, base) in own.iter().zip(base) {
-        let kl = own.values["kl"] - base.values["kl"];
-        assert!((own.values["kl.minus_default"] - kl).abs() < 1e-8);
-        for quantity in ["seconds", "attention.seconds", "cache"] {
-            let multiple = own.values[quantity] / base.values[quantity];
-            let found = own.values[&format!("{quantity}.by_default")];
-            assert!((found / multiple - 1.0).abs() < 1e-6, "{quantity}");
-        }
-        assert!(own.values["cache"] < base.values["cache"]);
-    }
+    let [own, base] = ["moments-budget-100", "moments"].map(|id| values(id, "cache"));
+    assert!(own.iter().zip(&base).all(|(own, base)| own < base));
     let page = std::fs::read_to_string(folder.path().join("levels.md")).unwrap();
     for part in [
         "budget 0.001",

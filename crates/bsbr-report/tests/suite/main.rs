@@ -3,9 +3,11 @@
 
 mod card;
 mod common;
+mod definitions;
 mod density;
 mod end_to_end;
 mod evaluate;
+mod extension;
 mod files;
 mod golden;
 mod hybrid;
@@ -20,6 +22,7 @@ mod page;
 #[path = "../../../bsbr-data/tests/common/parquet.rs"]
 mod parquet_file;
 mod perplexity;
+mod quantities;
 mod reading_memory;
 mod recomputed;
 mod recovery;

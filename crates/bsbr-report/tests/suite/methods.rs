@@ -1,5 +1,6 @@
 //! Ways to train: what is trained, what it costs, and which is named.
 
+use bsbr_report::arms;
 use bsbr_report::experiments;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{RECORDS, reproduce};
@@ -7,9 +8,10 @@ use bsbr_report::runner::Nobody;
 use bsbr_report::section::Block;
 use bsbr_report::store::Store;
 
+use crate::definitions::holds_of_tuned;
 use crate::{common, tiny};
 
-const METHODS: &str = r#"
+pub const METHODS: &str = r#"
 experiment = "methods"
 title = "Ways to train"
 question = "Which?"
@@ -87,6 +89,18 @@ fn every_way_trains_the_arm_on_as_many_tokens() {
         assert_ne!(loss(way), loss("before"), "{way}");
     }
     assert!(loss("lm") < loss("before"));
+    let all: Vec<Measurement> = records.measurements().cloned().collect();
+    let before = lab.model(tiny::spec(METHODS).arm("summaries").unwrap(), 1);
+    holds_of_tuned(&all, "before", &before.unwrap(), &lab, 4);
+    let mut folders = std::fs::read_dir(out.path().join("models")).unwrap();
+    let tuned = folders.find_map(|folder| {
+        let folder = folder.unwrap();
+        let name = folder.file_name().to_string_lossy().into_owned();
+        name.starts_with("summaries-lora")
+            .then(|| folder.path().join("model"))
+    });
+    let tuned = arms::load(&tuned.unwrap(), &lab.dense().device()).unwrap();
+    holds_of_tuned(&all, "lora", &tuned, &lab, 4);
     assert!(values("dense", "top1").iter().all(|&share| share == 1.0));
     assert!(values("before", "seconds").is_empty());
     let text = std::fs::read_to_string(out.path().join("methods.md")).unwrap();

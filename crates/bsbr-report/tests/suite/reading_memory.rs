@@ -12,12 +12,13 @@ use bsbr_report::overview::{Conclusion, Measure, Overview, Statement};
 use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, differences, reproduce};
 use bsbr_report::runner::Nobody;
-use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+use bsbr_report::spec::{Overrides, Spec};
 use burn::tensor::Device;
 
-use crate::tiny;
+use crate::definitions::holds;
+use crate::tiny::{self, spec_with};
 
-const READING: &str = r#"
+pub const READING: &str = r#"
 experiment = "reading-memory"
 title = "Memory of reading"
 question = "How much to go on from?"
@@ -42,7 +43,7 @@ length = 48
 at_most = 0.5
 "#;
 
-const PASS: &str = r#"
+pub const PASS: &str = r#"
 experiment = "memory"
 title = "Peak memory"
 question = "How much?"
@@ -58,20 +59,6 @@ extension = { repeat_last = { window = 64 } }
 processes = 2
 "#;
 
-fn spec(text: &str, overrides: &Overrides) -> Spec {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("arms.toml");
-    std::fs::write(&path, tiny::ARMS).unwrap();
-    let arms = read_arms(&path).unwrap();
-    parse_spec(
-        Path::new("spec.toml"),
-        &tiny::presented(text),
-        &arms,
-        overrides,
-    )
-    .unwrap()
-}
-
 fn with_torch() -> Overrides {
     Overrides {
         baselines: vec!["torch".to_owned()],
@@ -79,16 +66,20 @@ fn with_torch() -> Overrides {
     }
 }
 
-/// Reads with 4 MiB where everything is kept, and with 3 MiB where it is not; a pass takes 1 MiB.
-fn worker() -> Worker {
+/// Reads with 4 MiB where everything is kept, and with 3 MiB where it is not; a pass takes 2 MiB, or
+/// 1 MiB. Another round takes another multiple of it: as many times as its seed.
+pub fn worker() -> Worker {
     let script = r#"
         cell=$(cat)
+        seed=${cell#*'"seed":'}
+        seed=${seed%%,*}
         case $cell in
-        *'"reading":{"piece":8}'*moments* | *moments*'"reading":{"piece":8}'*)
-            echo '{"peak": 3145728, "growth": 1048576, "seconds": 1}' ;;
-        *'"reading":{"piece":8}'*) echo '{"peak": 4194304, "growth": 2097152, "seconds": 1}' ;;
-        *) echo '{"peak": 1048576, "growth": 524288, "seconds": 1}' ;;
-        esac"#;
+        *moments*'"reading":{"piece":8}'*) peak=3145728 growth=1048576 ;;
+        *'"reading":{"piece":8}'*) peak=4194304 growth=2097152 ;;
+        *moments*) peak=1048576 growth=131072 ;;
+        *) peak=2097152 growth=524288 ;;
+        esac
+        echo "{\"peak\": $((peak * seed)), \"growth\": $((growth * seed)), \"seconds\": 1}""#;
     Worker {
         program: "sh".into(),
         arguments: vec!["-c".to_owned(), script.to_owned()],
@@ -96,7 +87,7 @@ fn worker() -> Worker {
 }
 
 /// Answers as PyTorch's script does: 8 MiB at the peak, 4 MiB of growth.
-fn python(folder: &Path) -> PathBuf {
+pub fn python(folder: &Path) -> PathBuf {
     let path = folder.join("python");
     let script = "#!/bin/sh\necho ready\nwhile read kind scope number; do\n\
                   case $kind-$scope in sdpa-reading) echo 4194304.0 ;; sdpa-peak) echo 8388608.0 ;;\n\
@@ -112,30 +103,61 @@ fn every_row_is_measured_beside_dense_and_pytorch_in_every_round() {
     let lab = tiny::lab()
         .with_worker(worker())
         .with_python(Some(python(folder.path())));
-    let experiment = experiments::build(&spec(READING, &with_torch())).unwrap();
+    let experiment = experiments::build(&spec_with(READING, &with_torch())).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 2);
     for unit in &units {
         let all = experiment.run_unit(unit, &lab).unwrap();
         assert_eq!(all.len(), 6, "two arms and PyTorch in two rounds");
         for one in &all {
-            let (by_dense, by_torch) = match one.arm.as_str() {
-                "dense" => (1.0, 0.5),
-                "moments" => (0.75, 0.375),
-                _ => (2.0, 1.0),
+            // Seed 1, and 2 in the round after that.
+            let times = (one.index + 1) as f64;
+            let [peak, growth] = match one.arm.as_str() {
+                "dense" => [4.0 * times, 2.0 * times],
+                "moments" => [3.0 * times, times],
+                _ => [8.0, 4.0],
             };
-            assert_eq!(one.values["peak.by_dense"], by_dense, "{}", one.arm);
-            assert_eq!(one.values["peak.by_torch"], by_torch, "{}", one.arm);
+            let mib = 1_048_576.0;
+            let expected = [
+                ("peak", peak * mib),
+                ("growth", growth * mib),
+                ("peak.by_dense", peak / (4.0 * times)),
+                ("growth.by_dense", growth / (2.0 * times)),
+                ("peak.by_torch", peak / 8.0),
+                ("growth.by_torch", growth / 4.0),
+            ];
+            holds(one, expected);
         }
         assert_eq!(all[2].arm, "torch-sdpa");
-        assert_eq!(all[2].values["growth"], 4_194_304.0);
+    }
+}
+
+#[test]
+fn a_pass_is_measured_beside_dense_in_every_round() {
+    let lab = tiny::lab().with_worker(worker());
+    let experiment = experiments::build(&tiny::spec(PASS)).unwrap();
+    for unit in experiment.units(&lab).unwrap() {
+        let all = experiment.run_unit(&unit, &lab).unwrap();
+        assert_eq!(all.len(), 4, "two arms in two rounds");
+        for one in &all {
+            let [peak, growth] = match one.arm.as_str() {
+                "dense" => [2_097_152.0, 524_288.0],
+                _ => [1_048_576.0, 131_072.0],
+            };
+            let times = (one.index + 1) as f64;
+            let share = ("share", growth / 524_288.0);
+            holds(
+                one,
+                [("peak", peak * times), ("growth", growth * times), share],
+            );
+        }
     }
 }
 
 #[test]
 fn what_cannot_be_measured_leaves_its_reason_and_the_others() {
     let run = |lab: bsbr_report::lab::Lab, overrides: &Overrides| {
-        let experiment = experiments::build(&spec(READING, overrides)).unwrap();
+        let experiment = experiments::build(&spec_with(READING, overrides)).unwrap();
         let unit = experiment.units(&lab).unwrap().remove(0);
         experiment.run_unit(&unit, &lab).unwrap()
     };
@@ -191,7 +213,12 @@ fn reading_begins_the_page_of_the_pass_before_and_after_it_is_measured() {
     let lab = tiny::lab()
         .with_worker(worker())
         .with_python(Some(python(folder.path())));
-    let specs = || vec![spec(READING, &with_torch()), spec(PASS, &with_torch())];
+    let specs = || {
+        vec![
+            spec_with(READING, &with_torch()),
+            spec_with(PASS, &with_torch()),
+        ]
+    };
     let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
 
     let pass = plan(specs(), &["memory"]);
@@ -215,7 +242,7 @@ fn reading_begins_the_page_of_the_pass_before_and_after_it_is_measured() {
     for part in [
         "# Peak memory\n\n*How much?*",
         "Half of PyTorch's",
-        "| moments ◆ | 3.0 ± 0.0 [3.0, 3.0] |",
+        "| moments ◆ | 4.5 ± ",
         "| PyTorch, SDPA | 8.0 ± 0.0 [8.0, 8.0] |",
         "pieces of 8 tokens",
         "plots/memory-reading.svg",
@@ -231,7 +258,7 @@ fn reading_begins_the_page_of_the_pass_before_and_after_it_is_measured() {
 fn reading_has_a_page_of_its_own_without_the_pass() {
     let out = tempfile::tempdir().unwrap();
     let lab = tiny::lab().with_worker(worker());
-    let alone = plan(vec![spec(READING, &Overrides::default())], &[]);
+    let alone = plan(vec![spec_with(READING, &Overrides::default())], &[]);
     reproduce(&alone, &lab, out.path(), &mut Nobody).unwrap();
     let text = std::fs::read_to_string(out.path().join("reading-memory.md")).unwrap();
     assert!(text.starts_with("# Memory of reading\n"), "{text}");
@@ -251,7 +278,7 @@ fn settings_that_measure_nothing_are_refused() {
         ("baselines = []", "baselines = [\"numpy\"]", "numpy"),
     ] {
         let text = READING.replace(from, to);
-        let error = experiments::build(&spec(&text, &Overrides::default())).err();
+        let error = experiments::build(&spec_with(&text, &Overrides::default())).err();
         let error = error.unwrap().to_string();
         assert!(error.contains(part), "{error}");
     }

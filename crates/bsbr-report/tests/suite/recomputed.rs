@@ -1,29 +1,48 @@
 //! Recorded values of a converted arm, computed once more by their definitions: from logits, hidden
 //! states, weights and texts, with none of the code that recorded them.
 
+use std::collections::BTreeSet;
+
 use bsbr_attention::AttentionInput;
-use bsbr_data::storybook::{QaSpec, Split, Storybook};
+use bsbr_data::storybook::{Domain, QaSpec, Split, Storybook};
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
-use bsbr_metrics::rouge::rouge;
+use bsbr_report::arms;
 use bsbr_report::compare::host;
+use bsbr_report::corpus::random;
 use bsbr_report::experiments;
 use bsbr_report::lab::Lab;
 use bsbr_report::rarity::Rarity;
-use bsbr_report::record::Measurement;
+use bsbr_report::record::{Measurement, RANDOM};
 use bsbr_report::spec::Spec;
-use bsbr_train::questions::Question;
+use bsbr_train::questions::{Question, long_texts};
 
 use crate::common::close;
+use crate::definitions::{
+    NEAR, answer, best, closeness, cosine, first, holds, kl, mean, nats, number, outputs, overlap,
+    question, scores, written,
+};
 use crate::tiny;
 
 /// The arm whose records are computed once more: it loses something on every text.
 const ARM: &str = "local";
 
-/// The specification of an experiment among the tiny ones.
+/// Positions that the tiny model does not have.
+const EXTENSION: PositionExtension = PositionExtension::RepeatLast { window: 512 };
+
 fn spec(experiment: &str) -> Spec {
-    let named = format!("experiment = \"{experiment}\"");
-    let text = tiny::SPECS.iter().find(|text| text.contains(&named));
-    tiny::spec(text.unwrap())
+    tiny::spec(tiny::text(experiment))
+}
+
+/// The beginnings of documents of a split, from the domains in turn.
+fn documents(lab: &Lab, split: Split, count: usize, length: usize) -> Vec<Vec<u32>> {
+    let one = |at: usize| {
+        let (domain, index) = (Domain::ALL[at % 5], (at / 5) as u64);
+        let text = Storybook::new(1).plain(split, domain, index, length).text;
+        let mut ids = lab.corpus().tokenizer().encode_document(&text).unwrap();
+        ids.truncate(length);
+        ids
+    };
+    (0..count).map(one).collect()
 }
 
 /// What an experiment measures of the arm on the first sample of a source, at a length.
@@ -43,71 +62,6 @@ fn measured(lab: &Lab, spec: &Spec, source: &str, length: usize) -> Measurement 
 fn converted(lab: &Lab, spec: &Spec) -> Gpt2 {
     lab.model(spec.arm(ARM).unwrap(), spec.method.seed).unwrap()
 }
-
-/// Final hidden states and logits, a row for each position.
-struct Outputs {
-    hidden: Vec<Vec<f64>>,
-    logits: Vec<Vec<f64>>,
-}
-
-fn outputs(model: &Gpt2, ids: &[u32]) -> Outputs {
-    let states = model
-        .hidden_states(&TokenBatch::single(ids).unwrap())
-        .unwrap();
-    let rows = |values: Vec<f32>| -> Vec<Vec<f64>> {
-        let width = values.len() / ids.len();
-        let rows = values.chunks(width);
-        rows.map(|row| row.iter().map(|&x| f64::from(x)).collect())
-            .collect()
-    };
-    Outputs {
-        hidden: rows(host(states.clone()).unwrap()),
-        logits: rows(host(model.logits(states)).unwrap()),
-    }
-}
-
-fn log_softmax(row: &[f64]) -> Vec<f64> {
-    let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = row.iter().map(|x| (x - highest).exp()).sum();
-    row.iter().map(|x| x - highest - sum.ln()).collect()
-}
-
-/// Σ p ln(p / q), p being the dense model's.
-fn kl(dense: &[f64], arm: &[f64]) -> f64 {
-    let (p, q) = (log_softmax(dense), log_softmax(arm));
-    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
-
-/// The ids of the k greatest logits; of equal ones, the lower id comes first.
-fn best(row: &[f64], k: usize) -> Vec<usize> {
-    let mut ids: Vec<usize> = (0..row.len()).collect();
-    ids.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-    ids.truncate(k);
-    ids
-}
-
-/// The share of the dense model's k likeliest tokens that are among the arm's.
-fn overlap(dense: &[f64], arm: &[f64], k: usize) -> f64 {
-    let own = best(arm, k);
-    let kept = best(dense, k)
-        .into_iter()
-        .filter(|id| own.contains(id))
-        .count();
-    kept as f64 / k as f64
-}
-
-fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
-    let values: Vec<f64> = values.into_iter().collect();
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-/// Sums of a few thousand f32 products.
-const NEAR: f64 = 2e-4;
 
 #[test]
 fn agreement_is_that_of_the_logits() {
@@ -132,14 +86,8 @@ fn agreement_is_that_of_the_logits() {
                 over(&|at| cosine(&dense.hidden[at], &arm.hidden[at])),
             ),
         ];
-        for (quantity, value) in expected {
-            close(
-                one.values[&format!("{prefix}{quantity}")],
-                value,
-                NEAR,
-                quantity,
-            );
-        }
+        let named = expected.map(|(quantity, value)| (format!("{prefix}{quantity}"), value));
+        holds(&one, named);
         // None of them is what it would be of the dense model.
         assert!(
             one.values[&format!("{prefix}kl")] > 0.01,
@@ -197,25 +145,15 @@ fn similarity_is_that_of_hidden_states_and_logits() {
         expected.push((name("top1"), of_logits(top1, &keep)));
         expected.push((name("cosine"), of_states(&keep)));
     }
-    let training = lab.corpus().training(seed, 4_000, 1024).unwrap();
+    let training = documents(&lab, Split::Train, 4, 1024);
     let rarity = Rarity::count(&training, lab.dense().config().vocab_size, 2);
-    let known = lab.rarity(seed, 4_000, 2).unwrap();
     for part in 0..2 {
-        let keep = |at: usize| known.of(ids[at]) == part;
+        let keep = |at: usize| rarity.of(ids[at]) == part;
         expected.push((format!("rarity.{part}.kl"), of_logits(kl, &keep)));
         expected.push((format!("rarity.{part}.top1"), of_logits(top1, &keep)));
         expected.push((format!("rarity.{part}.cosine"), of_states(&keep)));
     }
-    // Frequent tokens of one count are frequent in another.
-    assert!(
-        ids.iter()
-            .filter(|&&id| rarity.of(id) == known.of(id))
-            .count()
-            > 60
-    );
-    for (quantity, value) in expected {
-        close(one.values[&quantity], value, NEAR, &quantity);
-    }
+    holds(&one, expected);
     // The residual stream of each block, the last after the final norm.
     let layers = |model: &Gpt2| -> Vec<Vec<f32>> {
         let all = model
@@ -245,67 +183,31 @@ fn similarity_is_that_of_hidden_states_and_logits() {
             );
         }
     }
+    let one = measured(&lab, &spec, RANDOM, 40);
+    let ids = random(seed, 0, lab.dense().config().vocab_size, 40);
+    let names = ["logits.kl", "logits.top1", "final.cosine"];
+    let expected = closeness(lab.dense(), &model, &ids).map(|(_, value)| value);
+    holds(&one, names.into_iter().zip(expected));
 }
 
 #[test]
 fn answers_are_those_of_the_logits() {
     let (lab, spec) = (tiny::lab(), spec("qa"));
     let one = measured(&lab, &spec, "storybook questions", 20);
-    let qa = QaSpec {
-        min_distance_words: 20,
-        num_candidates: 5,
-        ..QaSpec::default()
-    };
-    let item = Storybook::new(spec.method.seed).qa(Split::Test, 0, &qa);
-    let question = Question::new(lab.corpus().tokenizer(), &item).unwrap();
-    let extension = PositionExtension::RepeatLast { window: 512 };
+    let (question, between) = question(&lab, 20, 5);
     let model = |arm: &str| {
         let arm = spec.arm(arm).unwrap();
-        lab.model_for_any_length(arm, spec.method.seed, extension)
+        lab.model_for_any_length(arm, spec.method.seed, EXTENSION)
             .unwrap()
     };
-    // A candidate's tokens one after the other, each read without a cache.
-    let score = |model: &Gpt2, candidate: &[u32]| -> (f64, bool) {
-        let mut ids = question.ids.clone();
-        let (mut nats, mut greedy) = (0.0, true);
-        for &token in candidate {
-            let row = outputs(model, &ids).logits.pop().unwrap();
-            nats += log_softmax(&row)[token as usize];
-            greedy &= best(&row, 1) == [token as usize];
-            ids.push(token);
-        }
-        (nats, greedy)
-    };
-    let answer = |arm: &str| -> [f64; 3] {
-        let model = model(arm);
-        let scores: Vec<(f64, bool)> = question
-            .candidates
-            .iter()
-            .map(|one| score(&model, one))
-            .collect();
-        let right = scores[question.right];
-        let others = scores
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != question.right);
-        let among = others.map(|(_, one)| one.0).all(|other| other < right.0);
-        let total: f64 = scores.iter().map(|one| one.0.exp()).sum();
-        let number = |is: bool| f64::from(u8::from(is));
-        [number(among), number(right.1), right.0.exp() / total]
-    };
-    let (dense, own) = (answer("dense"), answer(ARM));
-    for (place, quantity) in ["among", "exact", "share"].into_iter().enumerate() {
-        close(one.values[quantity], own[place], 1e-3, quantity);
-        let beside = format!("{quantity}.minus_dense");
-        close(
-            one.values[&beside],
-            own[place] - dense[place],
-            2e-3,
-            &beside,
-        );
-    }
-    assert_eq!(one.values["tokens"], question.ids.len() as f64);
-    assert_eq!(one.values["distance"], question.distance as f64);
+    let [dense, own] = ["dense", ARM].map(|arm| answer(&model(arm), &question));
+    holds(&one, own);
+    let beside = own.iter().zip(dense);
+    let beside =
+        beside.map(|((name, own), (_, dense))| (format!("{name}.minus_dense"), own - dense));
+    holds(&one, beside);
+    let tokens = question.ids.len() as f64;
+    holds(&one, [("distance", between), ("tokens", tokens)]);
 }
 
 #[test]
@@ -324,13 +226,8 @@ fn scores_of_summaries_are_those_of_their_texts() {
     for id in [ARM, "lead-3"] {
         let one = of(id);
         let text = &one.texts["summary"];
-        let lines = text.replace(". ", ".\n");
-        let scores = rouge(&article.highlights.join("\n"), &lines, true).unwrap();
-        close(one.values["rouge1"], scores.rouge1.f1, 1e-8, "rouge1");
-        close(one.values["rouge2"], scores.rouge2.f1, 1e-8, "rouge2");
-        close(one.values["rougeL"], scores.rouge_l.f1, 1e-8, "rougeL");
-        assert_eq!(one.values["words"], text.split_whitespace().count() as f64);
-        let same = f64::from(u8::from(*text == of("dense").texts["summary"]));
+        holds(one, scores(text, &article));
+        let same = number(*text == of("dense").texts["summary"]);
         assert_eq!(one.values["as_dense"], same);
         for quantity in ["rouge1", "rouge2", "rougeL", "rougeLsum"] {
             let beside = one.values[quantity] - of("dense").values[quantity];
@@ -343,34 +240,66 @@ fn scores_of_summaries_are_those_of_their_texts() {
 }
 
 #[test]
+fn a_summary_is_what_the_logits_spell() {
+    let lab = tiny::lab();
+    let text = tiny::text("summarisation").replace("temperature = 1.0", "temperature = 0.0");
+    let spec = tiny::spec(&text);
+    let experiment = experiments::build(&spec).unwrap();
+    let unit = experiment.units(&lab).unwrap().remove(0);
+    let all = experiment.run_unit(&unit, &lab).unwrap();
+    let [one, reference] = [ARM, "reference"].map(|id| first(&all, id, "storybook articles"));
+    let article = Storybook::new(spec.method.seed).article(Split::Test, 0);
+    let tokenizer = lab.corpus().tokenizer();
+    let prompt = tokenizer.encode_document(&article.prompt()).unwrap();
+    let model = lab
+        .model_for_any_length(spec.arm(ARM).unwrap(), 1, EXTENSION)
+        .unwrap();
+    let found = written(&model, tokenizer, &prompt, 6);
+    assert_eq!(one.texts["summary"], found.line);
+    assert_eq!(one.values["new_tokens"], found.tokens as f64);
+    assert_eq!(one.values["ended"], number(found.ended));
+    assert_eq!(reference.values["tokens"], prompt.len() as f64);
+    let words = article.highlights.join(" ").split_whitespace().count();
+    assert_eq!(reference.values["words"], words as f64);
+}
+
+#[test]
 fn perplexity_is_that_of_the_logits() {
     let (lab, spec) = (tiny::lab(), spec("perplexity"));
-    let one = measured(&lab, &spec, "tale", 64);
-    let passage = lab.corpus().passage(spec.method.seed, "tale", 150).unwrap();
+    let experiment = experiments::build(&spec).unwrap();
+    let units = experiment.units(&lab).unwrap();
+    let unit = units.iter().find(|unit| unit.source == "tale").unwrap();
+    let all = experiment.run_unit(unit, &lab).unwrap();
+    // A document of 700 words is more than is asked for, and so is the passage alone.
+    let book = Storybook::new(spec.method.seed);
+    let text = book.plain(Split::Test, Domain::Tale, 0, 700).text;
+    let ids = lab.corpus().tokenizer().encode_document(&text).unwrap();
     let model = converted(&lab, &spec);
-    let nats = |read: &[u32], scored: std::ops::Range<usize>| -> f64 {
-        let logits = outputs(&model, &read[..read.len() - 1]).logits;
-        scored
-            .map(|at| -log_softmax(&logits[at - 1])[read[at] as usize])
-            .sum()
-    };
-    // The first piece is 64 tokens after the first: one window, or one of its second half more.
-    close(
-        one.values["nats.stride64"],
-        nats(&passage.ids[..65], 1..65),
-        1e-2,
-        "stride 64",
-    );
-    close(
-        one.values["nats.stride32"],
-        nats(&passage.ids[..65], 1..65),
-        1e-2,
-        "stride 32",
-    );
-    assert_eq!(one.values["tokens"], 64.0);
-    assert_eq!(one.values["passage.tokens"], (passage.ids.len() - 1) as f64);
-    assert_eq!(one.values["passage.words"], passage.extent.words as f64);
-    assert_eq!(one.values["passage.bytes"], passage.extent.bytes as f64);
+    // A piece is 64 tokens. With stride 32, half of a window before each other half of it is read
+    // alone, but for what has nothing before it.
+    let pieces = [
+        [nats(&model, &ids[..65], 1..65); 2],
+        [
+            nats(&model, &ids[64..129], 1..65),
+            nats(&model, &ids[32..97], 33..65) + nats(&model, &ids[64..129], 33..65),
+        ],
+    ];
+    assert!((pieces[1][0] - pieces[1][1]).abs() > 1.0, "{pieces:?}");
+    for (index, expected) in (0..).zip(pieces) {
+        let mut own = all.iter();
+        let one = own.find(|one| one.arm == ARM && one.index == index);
+        let one = one.unwrap();
+        for (stride, nats) in ["nats.stride64", "nats.stride32"].into_iter().zip(expected) {
+            close(one.values[stride], nats, 1e-2, stride);
+        }
+        let sizes = [
+            ("tokens", 64),
+            ("passage.tokens", ids.len() - 1),
+            ("passage.words", text.split_whitespace().count()),
+            ("passage.bytes", text.len()),
+        ];
+        holds(one, sizes.map(|(name, size)| (name, size as f64)));
+    }
 }
 
 /// What each token of each head attends to in a layer. `[H · N · N]`
@@ -396,6 +325,8 @@ fn maps_are_compared_row_by_row() {
     let ids = lab.corpus().text(spec.method.seed, "tale", 0, 80).unwrap();
     let model = converted(&lab, &spec);
     let mut heads: Vec<[f64; 4]> = Vec::new();
+    // The queries by which heads are matched: 20, evenly spread, with the last.
+    let mut picked: [Vec<Vec<Vec<f64>>>; 2] = Default::default();
     for layer in 0..2 {
         let [dense, arm] = [lab.dense(), &model].map(|model| weights(model, &ids, layer));
         for head in 0..2 {
@@ -406,6 +337,9 @@ fn maps_are_compared_row_by_row() {
                     .map(|&x| f64::from(x))
                     .collect()
             };
+            for (picked, of) in picked.iter_mut().zip([&dense, &arm]) {
+                picked.push((3..80).step_by(4).map(|at| row(of, at, &(0..80))).collect());
+            }
             let alike = |keys: &dyn Fn(usize) -> std::ops::Range<usize>| {
                 let rows = (0..80)
                     .map(|query| (query, keys(query)))
@@ -455,34 +389,82 @@ fn maps_are_compared_row_by_row() {
         1e-3,
         "far_weighted",
     );
-    let own =
-        mean((0..4).map(|head| one.values[&format!("head.{:02}.{:02}.own", head / 2, head % 2)]));
-    close(one.values["maps.own"], own, 1e-9, "own");
+    let mut own = Vec::new();
+    for (place, dense) in picked[0].iter().enumerate() {
+        let alike = |head: &Vec<Vec<f64>>| mean(dense.iter().zip(head).map(|(a, b)| cosine(a, b)));
+        let found: Vec<f64> = picked[1].iter().map(alike).collect();
+        let best = best(&found, 1)[0];
+        let name = |quantity| format!("head.{:02}.{:02}.{quantity}", place / 2, place % 2);
+        own.push(number(best == place));
+        holds(
+            &one,
+            [(name("best"), best as f64), (name("own"), own[place])],
+        );
+    }
+    holds(&one, [("maps.own", mean(own))]);
+}
+
+/// No text that arms are chosen, calibrated or trained on shares a run of tokens with one that
+/// anything is measured on, and no text that is trained on with one that is chosen on.
+#[test]
+fn splits_of_storybook_share_no_run_of_tokens() {
+    // Storybook has few phrases; forty tokens in a row are of one document.
+    let runs = |texts: &[Vec<u32>]| -> BTreeSet<Vec<u32>> {
+        let runs = texts.iter().flat_map(|text| text.windows(40));
+        runs.map(<[u32]>::to_vec).collect()
+    };
+    let lab = tiny::lab();
+    let (corpus, book) = (lab.corpus(), Storybook::new(1));
+    let tokenizer = corpus.tokenizer();
+    let mut tests = Vec::new();
+    for domain in corpus.domains() {
+        tests.push(corpus.passage(1, &domain, 400).unwrap().ids);
+        tests.extend((0..4).map(|index| corpus.text(1, &domain, index, 400).unwrap()));
+    }
+    for index in 0..8 {
+        let article = corpus.article(1, index).unwrap();
+        tests.push(tokenizer.encode_document(&article.training_text()).unwrap());
+        let item = book.qa(Split::Test, index, &QaSpec::default());
+        tests.push(Question::new(tokenizer, &item).unwrap().ids);
+    }
+    let windows = corpus.windows(1, 400, 20, 8).unwrap();
+    let trained = (0..20).map(|index| windows.window(index).unwrap().ids);
+    let training = [corpus.training(1, 8_000, 400).unwrap(), trained.collect()].concat();
+    let held_out = windows.validation().map(|window| window.unwrap().ids);
+    let choices = [corpus.development(1, 20, 400).unwrap(), held_out.collect()].concat();
+    let far = long_texts(tokenizer, 400, 3).unwrap();
+    let far: Vec<Vec<u32>> = far.into_iter().map(|text| text.ids).collect();
+    let [tests, training, choices, far] = [&tests, &training, &choices, &far].map(|all| runs(all));
+    assert!(tests.len() > 8_000 && training.len() > 8_000 && choices.len() > 5_000);
+    for (name, one, other) in [
+        ("tests and training", &tests, &training),
+        ("tests and choices", &tests, &choices),
+        ("tests and far heads", &tests, &far),
+        ("training and choices", &training, &choices),
+    ] {
+        assert!(one.is_disjoint(other), "{name}");
+    }
 }
 
 #[test]
-fn texts_for_measuring_are_none_that_anything_is_chosen_or_trained_on() {
+fn compressed_states_are_calibrated_on_training_text() {
     let lab = tiny::lab();
-    let corpus = lab.corpus();
-    let tests: Vec<Vec<u32>> = corpus
-        .domains()
-        .iter()
-        .flat_map(|domain| (0..4).map(|index| corpus.text(1, domain, index, 80).unwrap()))
-        .collect();
-    let others = [
-        corpus.training(1, 4_000, 80).unwrap(),
-        corpus.development(1, 20, 80).unwrap(),
-    ];
-    // Storybook has few phrases; forty tokens in a row are of one document.
-    let runs = |text: &[u32]| text.windows(40).map(<[u32]>::to_vec).collect::<Vec<_>>();
-    let known: std::collections::BTreeSet<Vec<u32>> =
-        tests.iter().flat_map(|one| runs(one)).collect();
-    for text in others.iter().flatten() {
-        assert!(
-            runs(text).iter().all(|run| !known.contains(run)),
-            "{text:?}"
-        );
-    }
-    let [training, development] = &others;
-    assert!(training.iter().all(|one| !development.contains(one)));
+    let spec = tiny::spec(&crate::sweep::text("compression"));
+    let arm = spec.arm("state-compression-4").unwrap();
+    let bases = |model: Gpt2| -> Vec<Vec<f32>> {
+        let mut layers = model.h.iter();
+        let first = layers.next().unwrap().attn.bsbr.bases.as_ref().unwrap();
+        vec![
+            host(first.key.val()).unwrap(),
+            host(first.value.val()).unwrap(),
+        ]
+    };
+    // 32,768 tokens, in texts as long as the model.
+    let of = |split| {
+        let texts = documents(&lab, split, 342, tiny::POSITIONS);
+        bases(arms::convert(lab.dense(), &arm.config, &texts).unwrap())
+    };
+    let found = bases(lab.model(arm, 1).unwrap());
+    assert!(found == of(Split::Train));
+    assert!(found != of(Split::Test) && found != of(Split::Validation));
 }

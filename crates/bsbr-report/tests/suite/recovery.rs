@@ -3,21 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use bsbr_report::ReportError;
+use bsbr_report::arms;
 use bsbr_report::experiments;
 use bsbr_report::judge::Session;
-use bsbr_report::overview::Overview;
 use bsbr_report::record::{Measurement, Records};
-use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::section::{Block, Cell, Table};
-use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 use bsbr_report::store::Store;
 
-use crate::common;
+use crate::common::{self, close};
+use crate::definitions::{first, holds, holds_of_tuned, loss};
 use crate::tiny;
 
-const RECOVERY: &str = r#"
+pub const RECOVERY: &str = r#"
 experiment = "recovery"
 title = "Recovery"
 question = "How much?"
@@ -45,29 +44,8 @@ questions = 2
 per_unit = 2
 "#;
 
-fn spec(text: &str) -> Spec {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("arms.toml");
-    std::fs::write(&path, tiny::ARMS).unwrap();
-    let arms = read_arms(&path).unwrap();
-    parse_spec(
-        Path::new("recovery.toml"),
-        &tiny::presented(text),
-        &arms,
-        &Overrides::default(),
-    )
-    .unwrap()
-}
-
 fn plan() -> Plan {
-    Plan {
-        specs: vec![spec(RECOVERY)],
-        only: Vec::new(),
-        reported: Reported::default(),
-        overview: Overview::default(),
-        command: "a test".to_owned(),
-        commit: None,
-    }
+    tiny::plan(tiny::spec(RECOVERY))
 }
 
 fn run(out: &Path) -> Records {
@@ -114,6 +92,32 @@ fn every_arm_is_measured_before_and_after_training_and_without_its_retrieval() {
         assert_eq!(values(&records, id, "among").len(), 2, "{id}");
     }
     assert!(values(&records, "local@2/cut", "nll").is_empty());
+    let lab = tiny::lab();
+    let all: Vec<Measurement> = records.measurements().cloned().collect();
+    let tuned = kept.iter().find(|folder| {
+        let name = folder.file_name().unwrap().to_string_lossy();
+        name.starts_with("moments-002")
+    });
+    let tuned = arms::load(&tuned.unwrap().join("model"), &lab.dense().device()).unwrap();
+    let arm = tiny::spec(RECOVERY).arm("moments").unwrap().clone();
+    let near = arm.config.without_retrieval().unwrap();
+    let cut = arms::convert(&tuned, &near, &[]).unwrap();
+    holds_of_tuned(&all, "moments@2", &tuned, &lab, 4);
+    holds_of_tuned(&all, "moments@2/cut", &cut, &lab, 4);
+    let before = lab.model(&arm, 1).unwrap();
+    let held_out = lab.corpus().windows(1, 96, 4, 1).unwrap();
+    let held_out: Vec<u32> = held_out.validation().next().unwrap().unwrap().ids;
+    for (id, model, epochs) in [("moments@0", &before, 0.0), ("moments@2", &tuned, 2.0)] {
+        let perplexity = loss(model, &held_out).exp();
+        let one = first(&all, id, "fine-tuning");
+        let found = one.values["validation_perplexity"];
+        close(found / perplexity, 1.0, 1e-3, id);
+        // Four windows of 96 tokens an epoch, two windows a step.
+        holds(
+            one,
+            [("steps", 2.0 * epochs), ("tokens", 4.0 * 96.0 * epochs)],
+        );
+    }
     // The dense model before training is the original.
     assert!(
         values(&records, "dense@0", "top1")
@@ -208,7 +212,7 @@ fn models_are_trained_once_and_a_training_that_was_ended_goes_on() {
 
 #[test]
 fn shares_of_gaps_are_said_where_there_is_a_gap() {
-    let spec = spec(RECOVERY);
+    let spec = tiny::spec(RECOVERY);
     // Mean negative log likelihoods of every text but for what the texts have in common.
     let models = [
         ("dense@0", 1.0),
@@ -288,10 +292,10 @@ fn mistakes_are_named() {
     ] {
         let text = RECOVERY.replace(from, to);
         assert_ne!(text, RECOVERY);
-        let error = experiments::build(&spec(&text)).err().unwrap();
+        let error = experiments::build(&tiny::spec(&text)).err().unwrap();
         assert!(error.to_string().contains(part), "{error}");
     }
-    let spec = spec(RECOVERY);
+    let spec = tiny::spec(RECOVERY);
     let experiment = experiments::build(&spec).unwrap();
     let lab = tiny::lab();
     let unit = experiment.units(&lab).unwrap().remove(0);

@@ -4,14 +4,18 @@ use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
+use bsbr_gpt2::ProductType;
+use bsbr_gpt2::parameters::cast_tensors;
 use bsbr_report::ReportError;
+use bsbr_report::corpus::Corpus;
 use bsbr_report::experiment::{Experiment, Unit, batches};
 use bsbr_report::host::Machine;
 use bsbr_report::lab::Lab;
-use bsbr_report::record::{Measurement, Record, Records, RunInfo};
-use bsbr_report::runner::{Job, Nobody, recorded, run};
+use bsbr_report::record::{Identity, Measurement, Record, Records, RunInfo};
+use bsbr_report::runner::{Job, Nobody, identity, recorded, run};
 use bsbr_report::spec::{Overrides, Spec, parse_spec};
 use bsbr_report::store::Store;
+use burn::tensor::DType;
 
 use crate::tiny;
 
@@ -176,6 +180,75 @@ fn what_is_not_declared_is_not_recorded() {
     assert!(error.to_string().contains("`nothing`"), "{error}");
 }
 
+fn toml_table(text: &str) -> toml::Table {
+    text.parse().unwrap()
+}
+
+/// A lab of this model on this device, with texts of its own where `words` are given.
+fn other_lab(hash: &str, device: &str, dtype: DType, words: Option<&Path>) -> Lab {
+    let corpus = match words {
+        Some(path) => Corpus::files(tiny::tokenizer(), &[path.to_owned()]),
+        None => Corpus::storybook(tiny::tokenizer()),
+    };
+    let model = tiny::model(tiny::tokenizer().vocab_size());
+    let model = cast_tensors(model, dtype);
+    Lab::new("tiny", model, hash.to_owned(), device, corpus.unwrap()).unwrap()
+}
+
+/// Each part of a record's identity is that of the lab, and a lab that differs in any of them
+/// measures anew.
+#[test]
+fn a_record_of_another_lab_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = folder.path().join("words.txt");
+    std::fs::write(&words, "a lamp in the attic ".repeat(60)).unwrap();
+    let plain = || other_lab("a hash", "flex", DType::F32, None);
+    let runs = Rc::new(Cell::new(0));
+    let own = job(&runs, 1);
+    // A part that is added must be told apart, too.
+    let Identity {
+        spec,
+        model,
+        data,
+        device,
+        dtype,
+        weights,
+    } = identity(&own.spec, &plain()).unwrap();
+    assert_eq!(spec, own.spec.method.hash().unwrap());
+    assert_eq!([model, device, dtype], ["a hash", "flex", "f32"]);
+    assert_eq!((data.as_str(), weights), (plain().corpus().hash(), None));
+
+    let given = |lab: Lab| {
+        let model = tiny::model(tiny::tokenizer().vocab_size());
+        lab.with_given("moments", model, "another hash").unwrap()
+    };
+    let others = [
+        ("model", other_lab("another", "flex", DType::F32, None)),
+        ("device", other_lab("a hash", "cuda", DType::F32, None)),
+        ("dtype", other_lab("a hash", "flex", DType::F16, None)),
+        (
+            "texts",
+            other_lab("a hash", "flex", DType::F32, Some(&words)),
+        ),
+        (
+            "weights",
+            plain().with_weights(Some(ProductType::Int8)).unwrap(),
+        ),
+        ("given model", given(plain())),
+    ];
+    for (name, other) in others {
+        let store = Store::new(folder.path().join(name));
+        let run = |lab: &Lab| {
+            run(&[job(&runs, 1)], lab, &store, &info(), &mut Nobody).unwrap();
+            runs.replace(0)
+        };
+        assert_eq!([run(&plain()), run(&plain())], [3, 0], "{name}");
+        let found = recorded(&own, &other, &store).unwrap();
+        assert!(found.first().is_none(), "{name}");
+        assert_eq!([run(&other), run(&other)], [3, 0], "{name}");
+    }
+}
+
 /// A record is of one specification, model, device and type, and of one set of texts.
 #[test]
 fn a_record_of_anything_else_is_not_used() {
@@ -189,11 +262,15 @@ fn a_record_of_anything_else_is_not_used() {
     };
     assert_eq!(run(), 3);
     assert_eq!(run(), 0);
-    let changes: [fn(&mut Record); 7] = [
+    let changes: [fn(&mut Record); 11] = [
         |record| record.identity.model.push('x'),
         |record| record.identity.data.push('x'),
         |record| record.identity.device = "cuda".to_owned(),
         |record| record.identity.dtype = "f16".to_owned(),
+        |record| record.identity.weights = Some("int8".to_owned()),
+        |record| record.method.experiment = "similarity".to_owned(),
+        |record| record.method.settings = toml_table("lengths = [9]"),
+        |record| record.method.counts = toml_table("texts = 9"),
         |record| record.method.seed += 1,
         |record| record.method.version += 1,
         |record| record.unit.push('x'),
@@ -206,7 +283,7 @@ fn a_record_of_anything_else_is_not_used() {
         record.identity.spec = record.method.hash().unwrap();
         store.save(&record).unwrap();
         // What it is called says nothing of what is in it.
-        let saved = store.path("agreement", &record.unit);
+        let saved = store.path(&record.method.experiment, &record.unit);
         if saved != path {
             std::fs::rename(saved, path).unwrap();
         }

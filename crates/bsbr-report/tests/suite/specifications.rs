@@ -11,7 +11,7 @@ fn assets() -> std::path::PathBuf {
 }
 
 /// Experiments that ask about summaries and their settings; all others measure the default arm.
-const OF_SUMMARIES: [&str; 8] = [
+const OF_SUMMARIES: [&str; 7] = [
     "chunk-size",
     "clusters",
     "compression",

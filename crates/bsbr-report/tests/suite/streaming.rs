@@ -1,14 +1,18 @@
 //! Long contexts: who reads and generates, and what is said where somebody cannot.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Instant;
 
+use bsbr_gpt2::{PositionExtension, TokenBatch};
+use bsbr_report::corpus::random;
 use bsbr_report::experiments;
 use bsbr_report::record::Measurement;
-use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+use bsbr_report::spec::{Overrides, Spec};
 
-use crate::tiny;
+use crate::definitions::mean;
+use crate::tiny::{self, spec_with};
 
-const STREAMING: &str = r#"
+pub const STREAMING: &str = r#"
 experiment = "streaming"
 title = "Long contexts"
 question = "How long?"
@@ -29,20 +33,6 @@ reading_seconds = 100.0
 generating_seconds = 100.0
 "#;
 
-fn spec(text: &str, overrides: &Overrides) -> Spec {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("arms.toml");
-    std::fs::write(&path, tiny::ARMS).unwrap();
-    let arms = read_arms(&path).unwrap();
-    parse_spec(
-        Path::new("streaming.toml"),
-        &tiny::presented(text),
-        &arms,
-        overrides,
-    )
-    .unwrap()
-}
-
 fn measurements(spec: &Spec, python: Option<PathBuf>) -> Vec<Vec<Measurement>> {
     let lab = tiny::lab().with_python(python);
     let experiment = experiments::build(spec).unwrap();
@@ -62,7 +52,7 @@ fn with_torch() -> Overrides {
 
 #[test]
 fn each_row_goes_on_from_length_to_length() {
-    let all = measurements(&spec(STREAMING, &Overrides::default()), None);
+    let all = measurements(&spec_with(STREAMING, &Overrides::default()), None);
     let lengths: Vec<usize> = all.iter().map(|unit| unit[0].length).collect();
     assert_eq!(lengths, [16, 64, 150, 16, 64, 150]);
     let mut first = 0.0;
@@ -80,19 +70,58 @@ fn each_row_goes_on_from_length_to_length() {
     assert_eq!(all[2][0].values["cache"], (2 * 2 * 32 * 150 * 4) as f64);
     let kept = |unit: usize| all[unit][0].values["cache"];
     assert!(kept(3) < kept(4) && kept(4) < kept(5));
+    // Of the arm, what reading it at once keeps.
+    let lab = tiny::lab();
+    let spec = spec_with(STREAMING, &Overrides::default());
+    let extension = PositionExtension::RepeatLast { window: 64 };
+    let model = lab.model_for_any_length(spec.arm("moments").unwrap(), 1, extension);
+    let model = model.unwrap();
+    let ids = random(1, 0, lab.dense().config().vocab_size, 150);
+    let mut cache = model.new_cache();
+    let batch = TokenBatch::single(&ids).unwrap();
+    model.forward_cached(&batch, &mut cache).unwrap();
+    assert_eq!(kept(5), cache.bytes() as f64);
+}
+
+/// Tokens after a long context take longer than after a short one, whichever is generated first: in
+/// even rounds the short one's are, in odd rounds the long one's.
+#[test]
+fn a_token_is_timed_after_its_own_context() {
+    let long = STREAMING
+        .replace("[64, 16, 150]", "[12000]")
+        .replace("short = 24", "short = 4")
+        .replace("piece = 16", "piece = 512")
+        .replace("rounds = 2", "rounds = 6")
+        .replace("tokens = 9", "tokens = 20");
+    let start = Instant::now();
+    let all = measurements(&spec_with(&long, &Overrides::default()), None);
+    let wall = start.elapsed().as_secs_f64();
+    for unit in &all {
+        for odd in [0, 1] {
+            let rounds = unit.iter().filter(|one| one.index % 2 == odd);
+            let growth = mean(rounds.map(|one| one.values["token.growth"]));
+            assert!(growth > 1.2, "{}, {odd}: {growth}", unit[0].arm);
+        }
+    }
+    let spent = all.iter().flatten().map(|one| {
+        let first = one.values.get("first").copied().unwrap_or_default();
+        first + 20.0 * one.values["token"]
+    });
+    let spent: f64 = spent.sum();
+    assert!(spent > 0.2 * wall && spent < wall, "{spent} of {wall}");
 }
 
 #[test]
 fn a_row_that_takes_too_long_leaves_its_reason_and_the_others() {
     let hasty = STREAMING.replace("reading_seconds = 100.0", "reading_seconds = 0.0");
-    let all = measurements(&spec(&hasty, &Overrides::default()), None);
+    let all = measurements(&spec_with(&hasty, &Overrides::default()), None);
     let reason = &all[0][0].missing["*"];
     assert!(reason.contains("24 tokens would take"), "{reason}");
     assert_eq!(all.len(), 6);
     assert!(all.iter().all(|unit| unit[0].missing.contains_key("*")));
 
     let none = STREAMING.replace("extension = { repeat_last = { window = 64 } }", "");
-    let all = measurements(&spec(&none, &Overrides::default()), None);
+    let all = measurements(&spec_with(&none, &Overrides::default()), None);
     assert!(all[0][0].values.contains_key("token"));
     let reason = &all[2][0].missing["*"];
     assert!(reason.contains("positions"), "{reason}");
@@ -101,7 +130,7 @@ fn a_row_that_takes_too_long_leaves_its_reason_and_the_others() {
 #[test]
 fn without_pytorch_its_row_says_why() {
     let all = measurements(
-        &spec(STREAMING, &with_torch()),
+        &spec_with(STREAMING, &with_torch()),
         Some("no/such/python".into()),
     );
     assert_eq!(all.len(), 9);
@@ -128,7 +157,7 @@ fn pytorch_generates_after_both_contexts_of_each_round() {
                   generate) [ $last = 24 ] && echo 0.001 || echo 0.004 ;;\nesac\ndone\n";
     std::fs::write(&python, script).unwrap();
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let all = measurements(&spec(STREAMING, &with_torch()), Some(python.clone()));
+    let all = measurements(&spec_with(STREAMING, &with_torch()), Some(python.clone()));
     let of_torch = &all[8];
     assert_eq!(of_torch.len(), 2);
     assert_eq!(of_torch[1].values["token"], 0.004);
@@ -138,7 +167,7 @@ fn pytorch_generates_after_both_contexts_of_each_round() {
 
     // The short context takes 2 s, so that the longest would take more than 10.
     let hasty = STREAMING.replace("reading_seconds = 100.0", "reading_seconds = 10.0");
-    let all = measurements(&spec(&hasty, &with_torch()), Some(python));
+    let all = measurements(&spec_with(&hasty, &with_torch()), Some(python));
     assert!(all[7][0].values.contains_key("token"));
     let reason = &all[8][0].missing["*"];
     assert!(reason.contains("150 tokens would take about"), "{reason}");

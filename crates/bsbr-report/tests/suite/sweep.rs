@@ -1,15 +1,13 @@
 //! Sweeps: what is measured at each value, and what is said of it.
 
-use std::path::Path;
-
+use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use bsbr_report::experiments;
-use bsbr_report::overview::Overview;
 use bsbr_report::record::Measurement;
-use bsbr_report::reported::Reported;
-use bsbr_report::reproduce::{Plan, differences, reproduce};
+use bsbr_report::reproduce::{differences, reproduce};
 use bsbr_report::runner::Nobody;
-use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
+use bsbr_report::spec::Spec;
 
+use crate::definitions::{answer, closeness, first, holds, question};
 use crate::tiny;
 
 const SWEEP: &str = r#"
@@ -34,18 +32,73 @@ questions = 2
 per_unit = 2
 "#;
 
+/// Every sweep: an arm, its setting, and a value of it.
+const SWEEPS: [(&str, &str, &str, u32); 5] = [
+    ("chunk-size", "moments", "chunk_size", 8),
+    ("clusters", "small", "clusters", 2),
+    ("exact-clusters", "small", "exact_clusters", 2),
+    ("lookups", "small", "kv_bits", 8),
+    ("compression", "state", "compression", 4),
+];
+
+/// The tiny specification of one of the sweeps.
+pub fn text(experiment: &str) -> String {
+    let (_, arm, setting, value) = SWEEPS
+        .into_iter()
+        .find(|one| one.0 == experiment)
+        .unwrap_or_else(|| panic!("{experiment} has no tiny specification"));
+    SWEEP
+        .replace("chunk-size", experiment)
+        .replace("moments", arm)
+        .replace("chunk_size", setting)
+        .replace("[8, 16, 128]", &format!("[{value}]"))
+}
+
 fn spec() -> Spec {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("arms.toml");
-    std::fs::write(&path, tiny::ARMS).unwrap();
-    let arms = read_arms(&path).unwrap();
-    parse_spec(
-        Path::new("sweep.toml"),
-        &tiny::presented(SWEEP),
-        &arms,
-        &Overrides::default(),
-    )
-    .unwrap()
+    tiny::spec(SWEEP)
+}
+
+#[test]
+fn every_sweep_records_what_its_models_give() {
+    for (experiment, arm, setting, value) in SWEEPS {
+        // Bases are calibrated once for each lab.
+        let (lab, spec) = (tiny::lab(), tiny::spec(&text(experiment)));
+        let extension = PositionExtension::RepeatLast { window: 64 };
+        let id = format!("{arm}-{setting}-{value}");
+        let [dense, own] = ["dense", &id].map(|id| {
+            let arm = spec.arm(id).unwrap();
+            lab.model_for_any_length(arm, 1, extension).unwrap()
+        });
+        let experiment = experiments::build(&spec).unwrap();
+        let units = experiment.units(&lab).unwrap();
+        let measured = |source: &str| -> Measurement {
+            let unit = units.iter().find(|unit| unit.source == source).unwrap();
+            let all = experiment.run_unit(unit, &lab).unwrap();
+            first(&all, &id, source).clone()
+        };
+        let ids = lab.corpus().text(1, "tale", 0, 120).unwrap();
+        let one = measured("tale");
+        let expected = closeness(&dense, &own, &ids);
+        assert!(expected[0].1 > 1e-4, "{id} loses nothing: {expected:?}");
+        holds(&one, expected);
+        // By definition what is kept by reading.
+        let kept = |model: &Gpt2| {
+            let mut cache = model.new_cache();
+            let batch = TokenBatch::single(&ids).unwrap();
+            model.forward_cached(&batch, &mut cache).unwrap();
+            cache.bytes() as f64
+        };
+        // A cache also has the mixture of states that its last chunk reads, of rank 8: two layers of
+        // two heads.
+        let mixture = match arm {
+            "state" => (2 * 2 * 8 * 8 * 4) as f64,
+            _ => 0.0,
+        };
+        holds(&one, [("cache", (kept(&own) - mixture) / kept(&dense))]);
+        let (question, _) = question(&lab, 30, 4);
+        let [among, exact, _] = answer(&own, &question);
+        holds(&measured("storybook questions"), [among, exact]);
+    }
 }
 
 #[test]
@@ -81,14 +134,7 @@ fn each_value_is_measured_on_texts_and_questions() {
 #[test]
 fn the_section_sets_values_beside_the_first() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan {
-        specs: vec![spec()],
-        only: Vec::new(),
-        reported: Reported::default(),
-        overview: Overview::default(),
-        command: "a test".to_owned(),
-        commit: None,
-    };
+    let plan = tiny::plan(spec());
     reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();
     assert_eq!(
         differences(&plan, &tiny::lab(), folder.path()).unwrap(),

@@ -75,6 +75,13 @@ fn lab_around(model: Gpt2, tokenizer: TextTokenizer) -> Lab {
     Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus).unwrap()
 }
 
+/// The tiny specification of an experiment that many tests share.
+pub fn text(experiment: &str) -> &'static str {
+    let named = format!("experiment = \"{experiment}\"");
+    let found = SPECS.iter().find(|text| text.contains(&named));
+    found.unwrap_or_else(|| panic!("{experiment} has no tiny specification"))
+}
+
 /// A specification with the section of the committed one of its experiment.
 pub fn presented(text: &str) -> String {
     let name = text.split("experiment = \"").nth(1).unwrap();
@@ -95,12 +102,17 @@ pub fn presented(text: &str) -> String {
 
 /// A specification that refers to [`ARMS`].
 pub fn spec(text: &str) -> Spec {
+    spec_with(text, &Overrides::default())
+}
+
+/// The same as the command line changes it.
+pub fn spec_with(text: &str, overrides: &Overrides) -> Spec {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("arms.toml");
     std::fs::write(&path, ARMS).unwrap();
     let arms = read_arms(&path).unwrap();
     let text = presented(text);
-    parse_spec(Path::new("spec.toml"), &text, &arms, &Overrides::default()).unwrap()
+    parse_spec(Path::new("spec.toml"), &text, &arms, overrides).unwrap()
 }
 
 /// A plan of one specification.
@@ -135,6 +147,18 @@ id = "summaries"
 label = "summaries"
 about = "the same without lookups"
 config = { arm = "moments", clusters = 4, sink_tokens = 2, exact_clusters = 0 }
+
+[[arm]]
+id = "small"
+label = "small chunks"
+about = "the default with small chunks"
+config = { arm = "moments", chunk_size = 16, clusters = 4, sink_tokens = 2, exact_clusters = 8 }
+
+[[arm]]
+id = "state"
+label = "state"
+about = "small chunks with a state"
+config = { arm = "moments", chunk_size = 16, clusters = 4, sink_tokens = 2, exact_clusters = 0, state = true }
 
 [[arm]]
 id = "local"

@@ -1,23 +1,19 @@
 //! The memory of training: what is measured, what a cell that cannot be says, and the bars.
 #![cfg(unix)]
 
-use std::path::Path;
-
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_report::experiments;
 use bsbr_report::experiments::memory::worker::{Cell, Pass, Worker, measure_here};
 use bsbr_report::experiments::training_memory::step::Training;
-use bsbr_report::overview::Overview;
-use bsbr_report::reported::Reported;
-use bsbr_report::reproduce::{Plan, reproduce};
+use bsbr_report::reproduce::reproduce;
 use bsbr_report::runner::Nobody;
-use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 use burn::tensor::Device;
 
+use crate::definitions::holds;
 use crate::tiny;
 
-const SPEC: &str = r#"
+pub const SPEC: &str = r#"
 experiment = "training-memory"
 title = "Memory of training"
 question = "How much?"
@@ -39,25 +35,20 @@ length = 48
 at_most = 1e6
 "#;
 
-fn spec(text: &str) -> Spec {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("arms.toml");
-    std::fs::write(&path, tiny::ARMS).unwrap();
-    let arms = read_arms(&path).unwrap();
-    let file = Path::new("training-memory.toml");
-    parse_spec(file, &tiny::presented(text), &arms, &Overrides::default()).unwrap()
-}
-
-/// Answers with 3 MiB where activations are kept, and with 0.5 MiB where they are not, but for the
-/// moments arm, which runs out of memory where they are kept.
-fn worker() -> Worker {
+/// Answers with 3 MiB where activations are kept, and with 0.5 MiB where they are not, as many times
+/// as its seed. The dense arm runs out of memory where they are kept.
+pub fn worker() -> Worker {
     let script = r#"
         cell=$(cat)
+        seed=${cell#*'"seed":'}
+        seed=${seed%%,*}
         case $cell in
-        *'"recompute":true'*) echo '{"peak": 524288, "growth": 1048576, "seconds": 2.5}' ;;
-        *moments*) echo 'memory allocation of 8388608 bytes failed' >&2; exit 1 ;;
-        *) echo '{"peak": 3145728, "growth": 2097152, "seconds": 1.5}' ;;
-        esac"#;
+        *moments*'"recompute":true'*) peak=524288 growth=262144 seconds=2.5 ;;
+        *moments*) peak=3145728 growth=2097152 seconds=1.5 ;;
+        *'"recompute":true'*) peak=1048576 growth=524288 seconds=3.5 ;;
+        *) echo 'memory allocation of 8388608 bytes failed' >&2; exit 1 ;;
+        esac
+        echo "{\"peak\": $((peak * seed)), \"growth\": $((growth * seed)), \"seconds\": $seconds}""#;
     Worker {
         program: "sh".into(),
         arguments: vec!["-c".to_owned(), script.to_owned()],
@@ -67,24 +58,32 @@ fn worker() -> Worker {
 #[test]
 fn every_arm_is_measured_both_ways_in_every_round() {
     let lab = tiny::lab().with_worker(worker());
-    let experiment = experiments::build(&spec(SPEC)).unwrap();
+    let experiment = experiments::build(&tiny::spec(SPEC)).unwrap();
     let units = experiment.units(&lab).unwrap();
     assert_eq!(units.len(), 2);
     for unit in &units {
         let all = experiment.run_unit(unit, &lab).unwrap();
         assert_eq!(all.len(), 4, "two arms in two rounds");
         for one in &all {
-            assert_eq!(one.values["peak.recomputed"], 524_288.0);
-            match one.arm.as_str() {
-                "dense" => assert_eq!(one.values["seconds.kept"], 1.5),
-                _ => {
-                    let reason = &one.missing["peak.kept"];
-                    assert!(
-                        reason.contains("8 MiB more could not be allocated"),
-                        "{reason}"
-                    );
-                }
+            let times = (one.index + 1) as f64;
+            if one.arm == "dense" {
+                let reason = &one.missing["peak.kept"];
+                assert!(
+                    reason.contains("8 MiB more could not be allocated"),
+                    "{reason}"
+                );
+                holds(one, [("peak.recomputed", 1_048_576.0 * times)]);
+                continue;
             }
+            let expected = [
+                ("peak.kept", 3_145_728.0 * times),
+                ("growth.kept", 2_097_152.0 * times),
+                ("seconds.kept", 1.5),
+                ("peak.recomputed", 524_288.0 * times),
+                ("growth.recomputed", 262_144.0 * times),
+                ("seconds.recomputed", 2.5),
+            ];
+            holds(one, expected);
         }
     }
 }
@@ -92,14 +91,7 @@ fn every_arm_is_measured_both_ways_in_every_round() {
 #[test]
 fn the_section_tells_both_ways_the_reasons_and_the_bar() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan {
-        specs: vec![spec(SPEC)],
-        only: Vec::new(),
-        reported: Reported::default(),
-        overview: Overview::default(),
-        command: "a test".to_owned(),
-        commit: None,
-    };
+    let plan = tiny::plan(tiny::spec(SPEC));
     let lab = tiny::lab().with_worker(worker());
     reproduce(&plan, &lab, folder.path(), &mut Nobody).unwrap();
     let text = std::fs::read_to_string(folder.path().join("training-memory.md")).unwrap();
@@ -119,7 +111,7 @@ fn the_section_tells_both_ways_the_reasons_and_the_bar() {
 #[test]
 fn settings_that_measure_nothing_are_refused() {
     let none = SPEC.replace("[16, 48]", "[]");
-    let error = experiments::build(&spec(&none)).err().unwrap();
+    let error = experiments::build(&tiny::spec(&none)).err().unwrap();
     assert!(error.to_string().contains("lengths"), "{error}");
 }
 

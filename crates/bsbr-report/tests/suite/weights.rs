@@ -1,18 +1,16 @@
 //! Rounded weights beside those that were not: what is measured, and what is said of it.
 
-use std::path::Path;
-
-use bsbr_gpt2::ProductType;
+use bsbr_gpt2::{PositionExtension, ProductType};
 use bsbr_report::experiment::Experiment;
 use bsbr_report::experiments;
 use bsbr_report::lab::Lab;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::runner::identity;
-use bsbr_report::spec::{Overrides, Spec, parse_spec, read_arms};
 
+use crate::definitions::{answer, closeness, first, holds, loss, question};
 use crate::tiny;
 
-const WEIGHTS: &str = r#"
+pub const WEIGHTS: &str = r#"
 experiment = "weights"
 title = "Weights"
 question = "What does rounding cost?"
@@ -33,27 +31,7 @@ runs = 2
 texts = 2
 questions = 1
 per_unit = 1
-[quantities]
-"seconds" = { title = "seconds", style = "digits 3", better = "less" }
-"milliseconds" = { title = "ms", style = "digits 3", better = "less" }
-"speedup" = { title = "speed-up", style = "fixed 2", better = "more" }
-"bytes" = { title = "MiB", style = "mebibytes", better = "less" }
-"kl" = { title = "KL", style = "digits 3", better = "less" }
-"top1" = { title = "top-1", style = "percent 2", better = "more" }
-"cosine" = { title = "cosine", style = "fixed 5", better = "more" }
-"loss" = { title = "nats", style = "digits 4", better = "less" }
-"perplexity.by_dense" = { title = "perplexity ÷ dense", style = "fixed 4", better = "less" }
-"among" = { title = "right answers", style = "percent 1", better = "more" }
 "#;
-
-fn spec(text: &str) -> Spec {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("arms.toml");
-    std::fs::write(&path, tiny::ARMS).unwrap();
-    let arms = read_arms(&path).unwrap();
-    let path = Path::new("weights.toml");
-    parse_spec(path, text, &arms, &Overrides::default()).unwrap()
-}
 
 fn measured(experiment: &dyn Experiment, lab: &Lab) -> Vec<Measurement> {
     let units = experiment.units(lab).unwrap();
@@ -63,8 +41,9 @@ fn measured(experiment: &dyn Experiment, lab: &Lab) -> Vec<Measurement> {
 
 #[test]
 fn every_row_is_measured_beside_the_weights_as_they_are() {
-    let experiment = experiments::build(&spec(WEIGHTS)).unwrap();
-    let all = measured(&*experiment, &tiny::lab());
+    let (lab, spec) = (tiny::lab(), tiny::spec(WEIGHTS));
+    let experiment = experiments::build(&spec).unwrap();
+    let all = measured(&*experiment, &lab);
     let of = |arm: &str, quantity: &str| -> Vec<f64> {
         let own = all.iter().filter(|one| one.arm == arm);
         own.filter_map(|one| one.values.get(quantity).copied())
@@ -77,6 +56,38 @@ fn every_row_is_measured_beside_the_weights_as_they_are() {
         assert_eq!(of(row, "kl").len(), 2, "{row}");
         assert_eq!(of(row, "among").len(), 1, "{row}");
     }
+    let extension = PositionExtension::RepeatLast { window: 64 };
+    let arm = spec.arm("moments").unwrap();
+    let plain = lab.model_for_any_length(arm, 1, extension).unwrap();
+    let rounded = plain.clone().with_packed_weights(ProductType::Int8);
+    let ids = lab.corpus().text(1, "tale", 0, 48).unwrap();
+    let (question, _) = question(&lab, 30, 4);
+    for (id, model) in [("moments", plain), ("moments-int8", rounded.unwrap())] {
+        let one = first(&all, id, "tale");
+        holds(one, closeness(lab.dense(), &model, &ids));
+        let (own, dense) = (loss(&model, &ids), loss(lab.dense(), &ids));
+        let ratio = (own - dense).exp();
+        holds(one, [("loss", own), ("perplexity.by_dense", ratio)]);
+        let [among, ..] = answer(&model, &question);
+        holds(first(&all, id, "storybook questions"), [among]);
+    }
+    // Of each block 32 to 96, 32 to 32, 32 to 128 and 128 to 32, with biases; and the vocabulary.
+    let numbers = 2 * (32 * 96 + 32 * 32 + 2 * 32 * 128) + tiny::tokenizer().vocab_size() * 32;
+    let biases = 2 * (96 + 32 + 128 + 32);
+    let bytes = |id: &str| of(id, "bytes");
+    assert!(
+        bytes("moments")
+            .iter()
+            .all(|&found| found == (4 * (numbers + biases)) as f64)
+    );
+    // A byte of each, and for each output a bias, a step and a sum, with room for padding.
+    let outputs = biases + tiny::tokenizer().vocab_size();
+    let sound = |found: &f64| (numbers as f64..(numbers + 16 * outputs) as f64).contains(found);
+    assert!(
+        bytes("moments-int8").iter().all(sound),
+        "{numbers}: {:?}",
+        bytes("moments-int8")
+    );
     assert!(of("dense", "kl").iter().all(|kl| *kl < 1e-6));
     assert!(of("dense-int8", "kl").iter().all(|kl| *kl > 1e-7));
     assert_eq!(of("dense", "perplexity.by_dense"), [1.0, 1.0]);
@@ -104,7 +115,7 @@ fn settings_that_are_none_are_refused() {
         ("candidates = 4", "candidates = 1"),
         ("lengths = [16, 24]", "lengths = []"),
     ] {
-        let error = experiments::build(&spec(&WEIGHTS.replace(old, new)));
+        let error = experiments::build(&tiny::spec(&WEIGHTS.replace(old, new)));
         assert!(error.is_err(), "{new}");
     }
 }
@@ -113,7 +124,7 @@ fn settings_that_are_none_are_refused() {
 #[test]
 fn a_lab_with_rounded_weights_is_another() {
     let plain = tiny::lab();
-    let spec = spec(WEIGHTS);
+    let spec = tiny::spec(WEIGHTS);
     let lab = tiny::lab().with_weights(Some(ProductType::Int8)).unwrap();
     let [of_plain, of_lab] = [&plain, &lab].map(|lab| identity(&spec, lab).unwrap());
     assert_ne!(of_plain, of_lab);

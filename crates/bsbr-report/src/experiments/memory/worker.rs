@@ -287,6 +287,30 @@ mod tests {
         assert!(reason.contains("cannot start a process"), "{reason}");
     }
 
+    /// The pass that is measured is the one over the tokens, not the short one before it: neither
+    /// its memory nor its time counts.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_peak_is_that_of_the_pass() {
+        const MIB: usize = 1 << 20;
+        let pass = |length: usize| {
+            let (mib, milliseconds) = match length {
+                WARM_UP => (512, 400),
+                _ => (192, 50),
+            };
+            let held = vec![1u8; mib * MIB];
+            std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+            std::hint::black_box(held.last());
+            Ok(())
+        };
+        let found = watched(40, pass).unwrap();
+        // Other tests of this process hold memory, too.
+        let growth = found.growth as usize / MIB;
+        assert!((128..400).contains(&growth), "{found:?}");
+        assert!(found.peak > found.growth, "{found:?}");
+        assert!((0.05..0.4).contains(&found.seconds), "{found:?}");
+    }
+
     /// The limit applies to the process.
     #[test]
     fn a_limit_is_kept() {

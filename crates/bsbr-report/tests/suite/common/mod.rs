@@ -410,7 +410,9 @@ pub fn made_up(spec: &Spec, subjects: &[Subject]) -> Records {
                     "passage.words" => 2000.0,
                     "passage.bytes" => 9000.0,
                     name if name.starts_with("nats") => 1000.0 + wobble(&[id, name], index),
-                    name if name.starts_with("peak") || name.starts_with("growth") => {
+                    name if (name.starts_with("peak") || name.starts_with("growth"))
+                        && !name.contains(".by_") =>
+                    {
                         let bytes = (length as f64).powf(1.2) * 1e5;
                         bytes * (1.0 + 0.1 * wobble(&[id, name], index))
                     }

@@ -1,0 +1,82 @@
+//! Texts beyond the trained positions: what a model with more positions gives before and after training.
+
+use bsbr_gpt2::PositionExtension;
+use bsbr_report::arms;
+use bsbr_report::record::Measurement;
+use bsbr_report::reproduce::{RECORDS, reproduce};
+use bsbr_report::runner::Nobody;
+use bsbr_report::store::Store;
+
+use crate::definitions::{answer, holds, nats, question};
+use crate::tiny;
+
+pub const SPEC: &str = r#"
+experiment = "extension"
+title = "Long texts"
+question = "How far?"
+order = 1
+seed = 1
+arms = ["dense", "local"]
+chunk_sizes = [16]
+[settings]
+times = 2
+window = 96
+position_chunks = 2
+rows = 2
+learning_rate = 3e-3
+stretches = [96, 192, 230]
+distances = [30, 90]
+candidates = 4
+[counts]
+windows = [0, 2]
+texts_per_domain = 1
+questions = 1
+per_unit = 5
+"#;
+
+#[test]
+fn stretches_and_answers_are_those_of_the_logits() {
+    let out = tempfile::tempdir().unwrap();
+    let lab = tiny::lab().with_models_in(out.path().join("models"));
+    let spec = tiny::spec(SPEC);
+    reproduce(&tiny::plan(spec.clone()), &lab, out.path(), &mut Nobody).unwrap();
+    let records = Store::new(out.path().join(RECORDS))
+        .all("extension")
+        .unwrap();
+    let of = |id: &str, source: &str, length: usize| -> &Measurement {
+        let mut all = records.measurements();
+        let found = all.find(|one| {
+            (one.arm.as_str(), one.source.as_str(), one.length) == (id, source, length)
+        });
+        found.unwrap_or_else(|| panic!("{id} on {source}, {length}"))
+    };
+    let longer = PositionExtension::repeat_half(tiny::POSITIONS);
+    let start = lab.model(spec.arm("local").unwrap(), 1).unwrap();
+    let start = start.extended(2 * tiny::POSITIONS, longer).unwrap();
+    let mut folders = std::fs::read_dir(out.path().join("models")).unwrap();
+    let trained = folders.find_map(|folder| {
+        let folder = folder.unwrap();
+        let name = folder.file_name().to_string_lossy().into_owned();
+        name.starts_with("local-positions-2-")
+            .then(|| folder.path().join("model"))
+    });
+    let trained = arms::load(&trained.unwrap(), &lab.dense().device()).unwrap();
+    let ids = lab.corpus().text(1, "tale", 0, 230).unwrap();
+    for (id, model) in [("local@0", start), ("local@2", trained)] {
+        // Beyond the longer table its second half again.
+        let repeat = PositionExtension::repeat_half(2 * tiny::POSITIONS);
+        let model = model.with_position_extension(repeat).unwrap();
+        for (start, end) in [(1, 96), (96, 192), (192, 230)] {
+            let mean = nats(&model, &ids, start..end) / (end - start) as f64;
+            holds(of(id, "tale", end), [("nll", mean)]);
+        }
+        for distance in [30, 90] {
+            let (question, between) = question(&lab, distance, 4);
+            let [among, exact, _] = answer(&model, &question);
+            let one = of(id, "storybook questions", distance);
+            holds(one, [among, exact, ("distance", between)]);
+        }
+    }
+    let nll = |id: &str| of(id, "tale", 96).values["nll"];
+    assert_ne!(nll("local@0"), nll("local@2"));
+}
