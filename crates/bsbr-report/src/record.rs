@@ -125,6 +125,14 @@ impl Measurement {
         self.missing.insert(quantity.into(), reason.into());
     }
 
+    /// Sets a value, or records why there is none.
+    pub(crate) fn put(&mut self, quantity: &str, found: Result<f64, String>) {
+        match found {
+            Ok(value) => self.set(quantity, value),
+            Err(reason) => self.without(quantity, reason),
+        }
+    }
+
     /// Sets a value, rounded to nine significant digits; one that is not finite is recorded as
     /// missing.
     pub fn set(&mut self, quantity: impl Into<String>, value: f64) {

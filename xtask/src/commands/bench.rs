@@ -10,7 +10,7 @@ use bsbr_report::arms::load_dense;
 use bsbr_report::bench::decode::{self, Decoding};
 use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::page::Page;
-use bsbr_report::bench::{Contest, Engines, Model, Packed, Place, Scope, Timer, begin};
+use bsbr_report::bench::{Contest, Engines, Model, Packed, Place, Scope, begin};
 use bsbr_report::corpus::model_files;
 use bsbr_report::hash;
 use bsbr_report::peers::Peer;
@@ -283,7 +283,6 @@ pub fn run(args: Args) -> Result<()> {
         progress: &told,
         place,
         processor: device::parse("flex").ok(),
-        timer: Timer::default(),
         engines: Engines::default(),
         packed: Packed::default(),
         dense,

@@ -1,6 +1,6 @@
 //! The contestants of the benchmark.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -120,15 +120,13 @@ pub struct Contest<'a> {
     pub decoding: Decoding,
     /// Receives a message when a part begins.
     pub progress: &'a dyn Fn(&str),
-    /// PyTorch's process, once it is started.
-    pub timer: Timer,
-    /// PyTorch in bf16, and the other engines.
+    /// Processes of PyTorch and of the other engines, once they are started.
     pub engines: Engines,
     /// The model with packed weights, once it is made.
     pub packed: Packed,
 }
 
-/// Processes of PyTorch in bf16 and of other engines, which are started on first use.
+/// Processes of PyTorch and of other engines, which are started on first use.
 #[derive(Debug, Default)]
 pub struct Engines(RefCell<BTreeMap<&'static str, Result<Rc<Baseline>, String>>>);
 
@@ -142,10 +140,6 @@ struct Row<'a> {
     arm: &'a ArmSpec,
     weights: Option<ProductType>,
 }
-
-/// A PyTorch process that is started on first use.
-#[derive(Debug, Default)]
-pub struct Timer(OnceCell<Result<Rc<Baseline>, String>>);
 
 impl Contest<'_> {
     /// Measures one scope; `length` is ignored if the scope has its own.
@@ -359,8 +353,7 @@ impl Contest<'_> {
 
     /// The process for the model's own shape, shared by all lengths.
     fn shared_baseline(&self) -> Result<Rc<Baseline>, String> {
-        let start = || self.baseline(self.dense.config()).map(Rc::new);
-        self.timer.0.get_or_init(start).clone()
+        self.engine(Kind::Sdpa.id(), || self.baseline(self.dense.config()))
     }
 
     /// Whether PyTorch is also timed in bf16.
@@ -416,10 +409,7 @@ impl Contest<'_> {
         let mut all = Vec::new();
         let mut add = |who: &str, error: Result<f64, String>| {
             let mut measured = Measurement::new(who, scope, length, 0);
-            match error {
-                Ok(error) => measured.set(accuracy::ERROR, error),
-                Err(reason) => measured.without(accuracy::ERROR, reason),
-            }
+            measured.put(accuracy::ERROR, error);
             all.push(measured);
         };
         for row in self.rows(&self.arms) {
@@ -462,15 +452,13 @@ impl Contest<'_> {
             for index in 0..self.runs.min(3) {
                 (self.progress)(&format!("memory, {length} tokens: {who}"));
                 let mut measured = Measurement::new(who, scope, length, index);
-                match measure() {
-                    Ok(growth) => measured.set(GROWTH, growth),
-                    Err(reason) => {
-                        measured.without(GROWTH, reason);
-                        all.push(measured);
-                        break;
-                    }
-                }
+                let growth = measure();
+                let failed = growth.is_err();
+                measured.put(GROWTH, growth);
                 all.push(measured);
+                if failed {
+                    break;
+                }
             }
         };
         for row in self.rows(&self.arms) {

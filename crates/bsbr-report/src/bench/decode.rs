@@ -57,10 +57,10 @@ impl Outcome for Decoded {
     fn set(self, measured: &mut Measurement) {
         measured.set(TOKEN, self.token);
         measured.set(PREFILL, self.prefill);
-        match self.cache {
-            Some(bytes) => measured.set(CACHE, bytes),
-            None => measured.without(CACHE, "not told"),
-        }
+        let cache = self
+            .cache
+            .ok_or_else(|| "the engine does not report it".to_owned());
+        measured.put(CACHE, cache);
     }
 }
 
@@ -118,10 +118,8 @@ pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String>
 
 /// Sets the size of a model's cache of a text.
 pub(super) fn set_cache(measured: &mut Measurement, model: &Gpt2, ids: &[u32]) {
-    match read(model, ids, PIECE) {
-        Ok((cache, _)) => measured.set(CACHE, cache_bytes(&cache)),
-        Err(reason) => measured.without(CACHE, reason),
-    }
+    let read = read(model, ids, PIECE);
+    measured.put(CACHE, read.map(|(cache, _)| cache_bytes(&cache)));
 }
 
 #[cfg(test)]

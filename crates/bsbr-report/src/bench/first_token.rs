@@ -109,10 +109,7 @@ impl FirstToken {
         let mut files = Vec::new();
         let mut add_file = |who: &str, bytes: Result<f64, String>| {
             let mut measured = Measurement::new(who, Scope::FirstToken.id(), PROMPT, 0);
-            match bytes {
-                Ok(bytes) => measured.set(FILE, bytes),
-                Err(reason) => measured.without(FILE, reason),
-            }
+            measured.put(FILE, bytes);
             files.push(measured);
         };
         let mut all = Vec::new();

@@ -19,6 +19,6 @@ pub mod profile;
 pub mod record;
 pub mod training;
 
-pub use contest::{Contest, Engines, Packed, Scope, Timer};
+pub use contest::{Contest, Engines, Packed, Scope};
 pub use place::Place;
 pub use record::{Model, begin};

@@ -275,7 +275,9 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -
                 let [holding, all] = [cases.iter().filter(holds).count(), cases.len()];
                 match all {
                     1 => format!("at {at} tokens"),
-                    _ => format!("the worst of {all} lengths is {at} tokens; {holding} hold"),
+                    _ => {
+                        format!("it holds at {holding} of {all} lengths, the worst is {at} tokens")
+                    }
                 }
             }));
             words.extend(judgement.needed());
