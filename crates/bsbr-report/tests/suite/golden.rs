@@ -56,6 +56,7 @@ fn headings(spec: &Spec) -> Vec<String> {
     let title = |block: &BlockSpec| {
         let title = match block {
             BlockSpec::Table(table) => &table.title,
+            BlockSpec::Lengths(table) => &table.title,
             BlockSpec::Growth(growth) => &growth.title,
             BlockSpec::Figure(figure) => &figure.title,
             BlockSpec::Special { .. } => return None,

@@ -258,7 +258,11 @@ mod tests {
     #[test]
     fn known_fields_of_other_types_are_refused() {
         let pairs = [0x28, 3, 0x19, 0xf1, 0x0f];
-        assert!(footer(&pairs).unwrap_err().contains("field 5 of type 8"));
+        assert!(
+            footer(&pairs)
+                .unwrap_err()
+                .contains("field 5 of unknown type 8")
+        );
         let names = [0x29, 0x18, 1, b'a'];
         assert!(footer(&names).unwrap_err().contains("elements of type 8"));
     }
