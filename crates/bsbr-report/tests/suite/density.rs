@@ -1,12 +1,10 @@
 //! Density: shares that can be counted by hand are what the definition of an arm says.
 
-use bsbr_attention::AttentionInput;
-use bsbr_gpt2::{Gpt2, TokenBatch};
-use bsbr_report::arms;
+use bsbr_gpt2::Gpt2;
 use bsbr_report::experiments;
 use bsbr_report::record::Measurement;
 
-use crate::definitions::{holds, mean};
+use crate::definitions::{holds, mean, taken, weights};
 use crate::tiny;
 
 pub const DENSITY: &str = r#"
@@ -40,17 +38,7 @@ fn scored(arm: &str, query: usize) -> (Vec<usize>, usize) {
 
 /// `above` and `effective` of a layer, from what each token's output takes from each value.
 fn spread(model: &Gpt2, ids: &[u32], layer: usize) -> [f64; 2] {
-    let batch = TokenBatch::single(ids).unwrap();
-    let mut x = model.embed(&batch, 0);
-    let mut weights = Vec::new();
-    for block in &model.h[..=layer] {
-        let mut seen: Option<AttentionInput> = None;
-        x = block.forward_with(x, batch.padding(), |attention, input| {
-            seen = Some(input.clone());
-            attention.forward(input)
-        });
-        weights = arms::weights(&block.attn.bsbr, seen.unwrap()).unwrap();
-    }
+    let weights = weights(model, ids, layer, taken);
     let tokens = ids.len();
     let mut found = Vec::new();
     // Eight queries, evenly spread, with the last.
@@ -111,8 +99,7 @@ fn shares_are_those_of_the_definition() {
             ("scored", all as f64 / dense),
         ];
         let layers = [0, 1].map(|layer| spread(&model, &ids, layer));
-        for layer in 0..2 {
-            let [above, effective] = layers[layer];
+        for (layer, [above, effective]) in layers.into_iter().enumerate() {
             let own = [
                 shares[0],
                 shares[1],

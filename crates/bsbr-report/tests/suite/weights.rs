@@ -16,7 +16,7 @@ title = "Weights"
 question = "What does rounding cost?"
 order = 1
 seed = 1
-arms = ["dense", "moments"]
+arms = ["dense", "local"]
 chunk_sizes = [8]
 [settings]
 weights = ["f32", "int8"]
@@ -49,7 +49,7 @@ fn every_row_is_measured_beside_the_weights_as_they_are() {
         own.filter_map(|one| one.values.get(quantity).copied())
             .collect()
     };
-    for row in ["dense", "dense-int8", "moments", "moments-int8"] {
+    for row in ["dense", "dense-int8", "local", "local-int8"] {
         // Two lengths and a context, in two rounds each.
         assert_eq!(of(row, "seconds").len(), 6, "{row}");
         assert_eq!(of(row, "speedup").len(), 6, "{row}");
@@ -57,12 +57,12 @@ fn every_row_is_measured_beside_the_weights_as_they_are() {
         assert_eq!(of(row, "among").len(), 1, "{row}");
     }
     let extension = PositionExtension::RepeatLast { window: 64 };
-    let arm = spec.arm("moments").unwrap();
+    let arm = spec.arm("local").unwrap();
     let plain = lab.model_for_any_length(arm, 1, extension).unwrap();
     let rounded = plain.clone().with_packed_weights(ProductType::Int8);
     let ids = lab.corpus().text(1, "tale", 0, 48).unwrap();
     let (question, _) = question(&lab, 30, 4);
-    for (id, model) in [("moments", plain), ("moments-int8", rounded.unwrap())] {
+    for (id, model) in [("local", plain), ("local-int8", rounded.unwrap())] {
         let one = first(&all, id, "tale");
         holds(one, closeness(lab.dense(), &model, &ids));
         let (own, dense) = (loss(&model, &ids), loss(lab.dense(), &ids));
@@ -76,7 +76,7 @@ fn every_row_is_measured_beside_the_weights_as_they_are() {
     let biases = 2 * (96 + 32 + 128 + 32);
     let bytes = |id: &str| of(id, "bytes");
     assert!(
-        bytes("moments")
+        bytes("local")
             .iter()
             .all(|&found| found == (4 * (numbers + biases)) as f64)
     );
@@ -84,9 +84,9 @@ fn every_row_is_measured_beside_the_weights_as_they_are() {
     let outputs = biases + tiny::tokenizer().vocab_size();
     let sound = |found: &f64| (numbers as f64..(numbers + 16 * outputs) as f64).contains(found);
     assert!(
-        bytes("moments-int8").iter().all(sound),
+        bytes("local-int8").iter().all(sound),
         "{numbers}: {:?}",
-        bytes("moments-int8")
+        bytes("local-int8")
     );
     assert!(of("dense", "kl").iter().all(|kl| *kl < 1e-6));
     assert!(of("dense-int8", "kl").iter().all(|kl| *kl > 1e-7));
