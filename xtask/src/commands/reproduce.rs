@@ -48,7 +48,7 @@ pub struct Args {
     /// Folder for records, tables, plots and the page [default: results/MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Two minutes instead of fifteen: few samples, the same method; the page goes to
+    /// Use few samples, with the same method: about two minutes. The page goes to
     /// results/MODEL-quick
     #[arg(long)]
     quick: bool,

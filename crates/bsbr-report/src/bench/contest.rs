@@ -520,7 +520,7 @@ impl Contest<'_> {
         for row in self.rows(arms) {
             let model = Rc::new(self.model(&row)?);
             add(&row.id, &|context| {
-                Ok(decode::ours(model.clone(), ids(context)))
+                decode::ours(model.clone(), ids(context))
             });
             // The cache of a text does not depend on the weights of linear layers.
             if self.weights.first() == Some(&row.weights) && !contexts.contains(&decode::LONGEST) {

@@ -130,6 +130,9 @@ fn ratios(own: &Measurement, round: &Round<'_>) -> Vec<(String, f64)> {
     {
         found.push(("speedup".to_owned(), dense / own_time));
     }
+    if let (Some(prefill), Some(pass)) = (value(own, decode::PREFILL), value(own, decode::PASS)) {
+        found.push(("prefill.by.its pass".to_owned(), prefill / pass));
+    }
     // A checkpoint of another type, beside the same in f32.
     if let (Some(peak), Some((name, _))) = (value(own, first_token::PEAK), own.arm.split_once(", "))
         && let Some(single) = round.of(&format!("{name}, f32"), first_token::PEAK)
