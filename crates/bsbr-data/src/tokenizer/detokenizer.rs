@@ -131,6 +131,19 @@ mod tests {
     }
 
     #[test]
+    fn several_ids_at_once_have_the_same_text() {
+        let tokenizer = tokenizer();
+        let text = "naïve 文字 🦀🦀 end, the lamp of Mara ".repeat(20);
+        let ids = tokenizer.encode(&text).unwrap();
+        for block in [1, 2, 3, 7, 40, ids.len()] {
+            let mut detokenizer = Detokenizer::new(&tokenizer, &[]);
+            let parts = ids.chunks(block).map(|ids| detokenizer.extend(ids).unwrap());
+            let found: String = parts.collect();
+            assert_eq!(found + &detokenizer.finish().unwrap(), text, "{block}");
+        }
+    }
+
+    #[test]
     fn a_character_that_never_ends_is_given_in_the_end() {
         let tokenizer = tokenizer();
         let ids = tokenizer.encode("🦀").unwrap();
