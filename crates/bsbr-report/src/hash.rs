@@ -12,6 +12,19 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
+/// SHA-256 of parts in sequence, in hexadecimal.
+///
+/// # Errors
+///
+/// The first error among the parts.
+pub fn of_parts<E>(parts: impl Iterator<Item = Result<Vec<u8>, E>>) -> Result<String, E> {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part?);
+    }
+    Ok(format!("{:x}", hasher.finalize()))
+}
+
 /// SHA-256 of files in sequence, each with its name; missing files are skipped.
 ///
 /// # Errors

@@ -10,10 +10,11 @@ use bsbr_gpt2::GenerationDefaults;
 
 use super::continuation::{self, Output};
 use super::convert::Precision;
-use super::generate::{Sampling, defaults, read_file};
+use super::generate::{Sampling, defaults};
 use super::hub::HubArgs;
 use super::interrupt::Interrupt;
 use super::model;
+use super::prompt::Prompt;
 use super::reading::{Reader, stored};
 use super::weights::WeightsArgs;
 use crate::{assets, device};
@@ -109,13 +110,14 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(document) = args.made_document() {
         write_document(&args.document, &document)?;
     }
-    let document = read_file(&args.document)?;
+    let document = Prompt::file(&args.document)?;
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
     let mut loaded = model::open(&folder, &device, args.dtype.map(Into::into), false)?;
     loaded.model = args.weights.pack(loaded.model)?;
     let tokenizer = model::tokenizer(&folder, &loaded.config)?;
-    let ids = tokenizer.encode_document(&document)?;
+    let mut ids: Vec<u32> = tokenizer.end_of_text_id().into_iter().collect();
+    document.encode(&tokenizer, loaded.model.max_positions(), &mut ids)?;
     ensure!(!ids.is_empty(), "{}: is empty", args.document.display());
     let interrupt = Interrupt::listen()?;
     let reader = Reader {

@@ -99,6 +99,7 @@ impl Args {
         let texts = texts::texts(&self.data, &self.experiments, &found.folder, &self.hub)?;
         let lab = Lab::open(&found.folder, device, &self.device, &texts);
         let mut lab = lab.with_context(|| base.display().to_string())?;
+        texts::report_limited(lab.corpus());
         if let Some(name) = found.name() {
             lab = lab.named(name.to_owned());
         }

@@ -1,23 +1,22 @@
 //! `cargo xtask generate`
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use bsbr_convert::LoadedModel;
-use bsbr_gpt2::{GenerationConfig, GenerationDefaults, PREFILL_CHUNK_SIZE, TokenBatch};
+use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_gpt2::{GenerationConfig, GenerationDefaults, Gpt2, PREFILL_CHUNK_SIZE, TokenBatch};
 
 use super::continuation::{self, Output};
 use super::convert::Precision;
 use super::hub::HubArgs;
 use super::interrupt::Interrupt;
+use super::prompt::Prompt;
 use super::reading::{Reader, stored};
 use super::weights::WeightsArgs;
 use super::{ids, model};
 use crate::{assets, device};
-
-/// The size limit of a text, in bytes.
-const MAX_BYTES: u64 = 1 << 28;
 
 /// Continue a text, or lists of token ids, with a dense or converted model.
 ///
@@ -171,55 +170,51 @@ impl Args {
         self.output_ids || !is_text
     }
 
-    /// The text to continue, and whether it is printed.
-    fn text(&self) -> Result<Option<(String, bool)>> {
-        Ok(match (&self.prompt, &self.prompt_file) {
-            (Some(prompt), _) if prompt == "-" => {
-                Some((read_text(std::io::stdin(), "standard input")?, false))
-            }
-            (Some(prompt), _) => Some((prompt.clone(), true)),
-            (None, Some(file)) => Some((read_file(file)?, false)),
+    /// The text to continue.
+    fn text(&self) -> Option<Text<'_>> {
+        match (&self.prompt, &self.prompt_file) {
+            (Some(prompt), _) if prompt == "-" => Some(Text::Input),
+            (Some(prompt), _) => Some(Text::Given(prompt)),
+            (None, Some(file)) => Some(Text::File(file)),
             (None, None) => None,
+        }
+    }
+}
+
+/// A text to continue.
+#[derive(Debug, Clone, Copy)]
+enum Text<'a> {
+    /// On the command line; it is printed.
+    Given(&'a str),
+    /// In standard input.
+    Input,
+    /// In a file.
+    File(&'a Path),
+}
+
+impl Text<'_> {
+    /// The text, if it must be read. A file that cannot be opened fails before the model is loaded.
+    fn open(self) -> Result<Option<Prompt>> {
+        Ok(match self {
+            Text::Given(_) => None,
+            Text::Input => Some(Prompt::input()),
+            Text::File(file) => Some(Prompt::file(file)?),
         })
     }
 }
 
-/// The text of a file.
-///
-/// # Errors
-///
-/// Names the file if it cannot be read, is too long or is not text.
-pub fn read_file(file: &Path) -> Result<String> {
-    let name = file.display().to_string();
-    let opened = std::fs::File::open(file).with_context(|| name.clone())?;
-    read_text(opened, &name)
-}
-
-/// A text without its final line end.
-fn read_text(from: impl Read, name: &str) -> Result<String> {
-    let mut bytes = Vec::new();
-    from.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| name.to_owned())?;
-    ensure!(
-        bytes.len() as u64 <= MAX_BYTES,
-        "{name}: more than the {MAX_BYTES} bytes accepted"
-    );
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        anyhow::anyhow!("{name}: expected text in UTF-8: {}", error.utf8_error())
-    })?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(text)
+/// The ids of a prompt, with the special tokens that the tokenizer adds.
+fn encoded(prompt: Prompt, tokenizer: &TextTokenizer, model: &Gpt2) -> Result<Vec<u32>> {
+    let [mut ids, after] = tokenizer.around_prompt()?;
+    prompt.encode(tokenizer, model.max_positions(), &mut ids)?;
+    ids.extend(after);
+    Ok(ids)
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let text = args.text()?;
+    let text = args.text();
+    let prompt = text.map(Text::open).transpose()?.flatten();
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
     let mut loaded = model::open(
@@ -229,13 +224,14 @@ pub fn run(args: Args) -> Result<()> {
         args.allow_non_finite,
     )?;
     loaded.model = args.weights.pack(loaded.model)?;
-    let tokenizer = match &text {
+    let tokenizer = match text {
         None => None,
         Some(_) => Some(model::tokenizer(&folder, &loaded.config)?),
     };
-    let rows = match (&text, &tokenizer, &args.ids_file) {
-        (Some((text, _)), Some(tokenizer), _) => vec![tokenizer.encode_prompt(text)?],
-        (_, _, Some(file)) => ids::read(file)?,
+    let rows = match (&tokenizer, prompt, text, &args.ids_file) {
+        (Some(tokenizer), Some(prompt), ..) => vec![encoded(prompt, tokenizer, &loaded.model)?],
+        (Some(tokenizer), None, Some(Text::Given(text)), _) => vec![tokenizer.encode_prompt(text)?],
+        (.., Some(file)) => ids::read(file)?,
         _ => bail!("give --prompt, --prompt-file or --ids-file"),
     };
     let defaults = defaults(&loaded)?;
@@ -268,7 +264,7 @@ pub fn run(args: Args) -> Result<()> {
         true => Box::new(std::io::sink()),
         false => Box::new(std::io::stdout().lock()),
     };
-    if let Some((prompt, true)) = &text {
+    if let Some(Text::Given(prompt)) = text {
         continuation::show(&mut out, prompt)?;
     }
     let output = Output {
@@ -340,9 +336,8 @@ pub(crate) mod tests {
                 &args.model,
                 args.hub.config(HubConfig::new("cache")).offline
             ),
-            // No other value in the test means standard input.
             (
-                args.text().map_err(|error| error.to_string()),
+                args.text(),
                 &args.ids_file,
                 &args.cache
             ),
@@ -381,17 +376,5 @@ pub(crate) mod tests {
             let [a, b] = ["a", "b"].map(|file| settings(&of(file)));
             assert_ne!(a, b, "--{option} changes nothing");
         }
-    }
-
-    #[test]
-    fn a_text_is_read_without_its_last_line_end() {
-        for (bytes, expected) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a")] {
-            assert_eq!(read_text(bytes.as_bytes(), "x").expect("text"), expected);
-        }
-        let error = read_text([0xff, 0x41].as_slice(), "a.bin").expect_err("no text");
-        assert!(
-            error.to_string().contains("a.bin: expected text"),
-            "{error}"
-        );
     }
 }

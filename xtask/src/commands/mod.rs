@@ -28,6 +28,7 @@ mod model;
 #[cfg(test)]
 mod options;
 mod positions;
+mod prompt;
 mod reading;
 mod weights;
 

@@ -208,6 +208,7 @@ fn lab(args: &Args, found: Found, device: &Device) -> Result<Lab> {
             let texts = texts::texts(&args.data, &args.experiments, &found.folder, &args.hub)?;
             let lab = Lab::open(&found.folder, device, &args.device, &texts);
             let lab = lab.with_context(model)?;
+            texts::report_limited(lab.corpus());
             Ok(match found.name() {
                 Some(name) => lab.named(name.to_owned()),
                 None => lab,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bsbr_data::dataset::{DatasetError, cnn_dailymail, wikitext};
-use bsbr_report::corpus::Texts;
+use bsbr_report::corpus::{Corpus, FILE_LIMIT, Texts};
 use bsbr_report::datasets::{Catalogue, Columns, DatasetSpec, LocalDataset, STORYBOOK};
 
 use super::hub::HubArgs;
@@ -83,6 +83,16 @@ pub fn texts(data: &[String], experiments: &Path, model: &Path, hub: &HubArgs) -
         files: named.files,
         datasets,
     })
+}
+
+/// Names the files that are read in part, on standard error.
+pub fn report_limited(corpus: &Corpus) {
+    for path in corpus.limited() {
+        super::report(&format!(
+            "{}: only the first {FILE_LIMIT} of its text are used",
+            path.display()
+        ));
+    }
 }
 
 /// Whether a model has the tokenizer trained on storybook, as the bundled model and all models made

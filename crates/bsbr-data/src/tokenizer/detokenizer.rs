@@ -4,8 +4,8 @@ use super::{TextTokenizer, TokenizerError};
 
 /// The number of preceding tokens that may affect the text of the next one.
 const CONTEXT: usize = 8;
-/// The number of tokens after which an incomplete character is returned: more than the bytes of
-/// any character.
+/// The number of calls after which an incomplete character is returned: with single tokens, more
+/// than the bytes of any character.
 const MOST_HELD: usize = 8;
 
 /// Turns ids into text one by one; the concatenated results are the text of all ids.
@@ -51,10 +51,20 @@ impl<'a> Detokenizer<'a> {
     ///
     /// [`TokenizerError::Coding`] if the ids cannot be decoded.
     pub fn push(&mut self, id: u32) -> Result<String, TokenizerError> {
-        self.ids.push(id);
+        self.extend(&[id])
+    }
+
+    /// The text that `ids` complete, in less time than one by one; empty if they end within a
+    /// character.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`push`](Self::push).
+    pub fn extend(&mut self, ids: &[u32]) -> Result<String, TokenizerError> {
+        self.ids.extend_from_slice(ids);
         let all = self.tokenizer.decode(&self.ids)?;
         let is_whole = !all.ends_with(char::REPLACEMENT_CHARACTER);
-        match is_whole || self.ids.len() - self.given >= MOST_HELD {
+        match is_whole || self.ids.len() - self.given >= MOST_HELD * ids.len() {
             true => self.give(&all),
             false => Ok(String::new()),
         }
@@ -79,7 +89,7 @@ impl<'a> Detokenizer<'a> {
             .find(|((_, a), b)| a != b)
             .map_or(before.len().min(all.len()), |((at, _), _)| at);
         let new = all[same..].to_owned();
-        self.ids.drain(..self.given.saturating_sub(CONTEXT));
+        self.ids.drain(..self.ids.len().saturating_sub(CONTEXT));
         self.given = self.ids.len();
         Ok(new)
     }
@@ -117,6 +127,19 @@ mod tests {
                 found += &detokenizer.finish().unwrap();
                 assert_eq!(found, text);
             }
+        }
+    }
+
+    #[test]
+    fn several_ids_at_once_have_the_same_text() {
+        let tokenizer = tokenizer();
+        let text = "naïve 文字 🦀🦀 end, the lamp of Mara ".repeat(20);
+        let ids = tokenizer.encode(&text).unwrap();
+        for block in [1, 2, 3, 7, 40, ids.len()] {
+            let mut detokenizer = Detokenizer::new(&tokenizer, &[]);
+            let parts = ids.chunks(block).map(|ids| detokenizer.extend(ids).unwrap());
+            let found: String = parts.collect();
+            assert_eq!(found + &detokenizer.finish().unwrap(), text, "{block}");
         }
     }
 

@@ -19,13 +19,16 @@ use std::fmt;
 use std::path::Path;
 
 use bsbr_files::write_file;
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, Token, Tokenizer};
 use tokenizers::decoders::byte_level::ByteLevel;
 
 use guard::guarded;
 
 /// The document separator of GPT-2, and of tokenizers trained here.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// An id that no tokenizer has, in place of a text.
+const TEXT: u32 = u32::MAX;
 
 /// A tokenizer in the format of Hugging Face.
 #[derive(Clone)]
@@ -84,6 +87,27 @@ impl TextTokenizer {
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = guarded(|| self.inner.encode_fast(text, true)).map_err(coding("encode"))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The special tokens of [`Self::encode_prompt`] before and after the ids of the text, for a
+    /// prompt that [`PieceEncoder`] encodes.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Coding`] if the tokenizer does not place a text between special tokens.
+    pub fn around_prompt(&self) -> Result<[Vec<u32>; 2], TokenizerError> {
+        let text = Token::new(TEXT, "a".to_owned(), (0, 1));
+        let text = Encoding::from_tokens(vec![text], 0);
+        let all = guarded(|| self.inner.post_process(text, None, true));
+        let all = all.map_err(coding("encode"))?;
+        let parts: Vec<&[u32]> = all.get_ids().split(|id| *id == TEXT).collect();
+        match parts.as_slice() {
+            [before, after] => Ok([before.to_vec(), after.to_vec()]),
+            _ => Err(coding("encode")(format!(
+                "its post-processor places a text {} times",
+                parts.len().saturating_sub(1)
+            ))),
+        }
     }
 
     /// The ids of a whole document: the end-of-text token, if the tokenizer has one, and the text.

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use bsbr_data::dataset::{pieces, wikitext};
-use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
+use bsbr_data::tokenizer::{Detokenizer, PieceEncoder, TextTokenizer};
+use bsbr_data::tokens::TokenWriter;
 
+use crate::corpus::part::Part;
 use crate::corpus::passage::{Extent, Passage, size};
 use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
@@ -13,9 +15,11 @@ use crate::hash;
 /// The inverse share of a file for calibration and token counts: its first fifth.
 pub(super) const TRAINING_SHARE: usize = 5;
 
-/// The size limit of text from a file with several texts, or from a dataset's test split, in
-/// bytes.
+/// The size limit of text from a file, or from a dataset's test split, in bytes.
 pub(super) const TEXT_BYTES: usize = 64 << 20;
+
+/// The size limit of text from a file, for people.
+pub const LIMIT: &str = "64 MiB";
 
 /// The size limit of text from a dataset's training split, in bytes.
 const TRAINING_BYTES: usize = 2 << 20;
@@ -26,9 +30,11 @@ pub(super) struct FileDomain {
     pub name: String,
     path: PathBuf,
     /// Tokens that are in no test text.
-    pub training: Vec<u32>,
+    training: Part,
     /// Tokens of the test texts.
-    test: Vec<u32>,
+    test: Part,
+    /// Whether the file has more text, which is not read.
+    limited: bool,
     originals: Originals,
 }
 
@@ -59,29 +65,34 @@ struct Document {
 
 impl FileDomain {
     /// SHA-256 of the name and of all tokens as read.
-    pub fn hash(&self) -> String {
-        let ids = self.training.iter().chain(&self.test);
-        let bytes = self.name.bytes().chain(ids.flat_map(|id| id.to_le_bytes()));
-        hash::of_bytes(&bytes.collect::<Vec<u8>>())
+    pub fn hash(&self) -> Result<String, ReportError> {
+        let parts = [&self.training, &self.test].into_iter();
+        let ids = parts.flat_map(|part| part.blocks(part.len()));
+        let bytes = ids.map(|ids| Ok(ids?.into_iter().flat_map(u32::to_le_bytes).collect()));
+        let name = std::iter::once(Ok(self.name.clone().into_bytes()));
+        hash::of_parts(name.chain(bytes)).map_err(unreadable(&self.path))
     }
 
-    /// The texts of a file.
+    /// The texts of a file, up to [`TEXT_BYTES`]. Many tokens are in a temporary file.
     pub fn of_file(tokenizer: &TextTokenizer, path: &Path) -> Result<Self, ReportError> {
-        let mut ids = Vec::new();
+        let scratch = std::env::temp_dir();
+        let mut ids = TokenWriter::new(&scratch);
         let mut documents: Vec<Document> = Vec::new();
         let mut encoder = PieceEncoder::new(tokenizer);
         let mut counter = Counter::default();
-        let (mut all, mut start) = (0, 0);
-        for piece in pieces(path)? {
+        let (mut all, mut start, mut limited) = (0, 0, false);
+        let mut texts = pieces(path)?;
+        while let Some(piece) = texts.next() {
             let piece = piece?;
-            encoder.push(&piece.text, &mut ids)?;
+            encoder.push(&piece.text, ids.ids())?;
+            ids.settle().map_err(unreadable(&scratch))?;
             counter.add(&piece.text);
             all += piece.text.len();
             let enough = all > TEXT_BYTES;
             if !(piece.last || enough) {
                 continue;
             }
-            encoder.finish(&mut ids)?;
+            encoder.finish(ids.ids())?;
             let (words, bytes) = std::mem::take(&mut counter).size();
             documents.push(Document {
                 start,
@@ -90,26 +101,27 @@ impl FileDomain {
                 bytes,
             });
             if enough {
+                limited = !piece.last || texts.next().is_some();
                 break;
             }
-            ids.extend(tokenizer.end_of_text_id());
+            ids.ids().extend(tokenizer.end_of_text_id());
             start = ids.len();
         }
-        // The separator before the next document, if there is none.
-        ids.truncate(documents.last().map_or(0, |last| last.end));
-        let training = ids.len() / TRAINING_SHARE;
-        let test = ids.split_off(training);
+        let ids = ids.finish().map_err(unreadable(&scratch))?;
+        // Without the separator before the next document, if there is none.
+        let end = documents.last().map_or(0, |last| last.end);
+        let split = end / TRAINING_SHARE;
+        let [training, test] = Part::divide(ids, split..end);
         // From here on positions refer to `test`; a divided document has lost its start.
-        documents.retain(|one| one.end > training);
+        documents.retain(|one| one.end > split);
         let documents = documents.into_iter().map(|one| {
-            let whole = one.start >= training;
-            let (words, bytes) = match whole {
+            let (words, bytes) = match one.start >= split {
                 true => (one.words, one.bytes),
-                false => size(&tokenizer.decode(&test[..one.end - training])?),
+                false => beginning_of(&test, one.end - split, tokenizer, &scratch)?,
             };
             Ok(Document {
-                start: one.start.saturating_sub(training),
-                end: one.end - training,
+                start: one.start.saturating_sub(split),
+                end: one.end - split,
                 words,
                 bytes,
             })
@@ -119,8 +131,9 @@ impl FileDomain {
         Ok(Self {
             name: stem.into_owned(),
             path: path.to_owned(),
-            training: ids,
+            training,
             test,
+            limited,
             originals: Originals::File(documents),
         })
     }
@@ -157,26 +170,47 @@ impl FileDomain {
         Ok(Some(Self {
             name: dataset.spec.label.clone(),
             path: dataset.test.first().cloned().unwrap_or_default(),
-            training,
-            test,
+            training: training.into(),
+            test: test.into(),
+            limited: false,
             originals,
         }))
     }
 
+    /// The file, if it has more text than is read.
+    pub fn limited(&self) -> Option<&Path> {
+        self.limited.then_some(&self.path)
+    }
+
     /// A description of the test texts.
     pub fn describe(&self) -> String {
-        match self.originals {
-            Originals::File(_) => format!("the file {}, its last four fifths", self.name),
-            Originals::Dataset { .. } => format!("{}, test split, as people write it", self.name),
+        let name = &self.name;
+        match (&self.originals, self.limited) {
+            (Originals::File(_), false) => format!("the file {name}, its last four fifths"),
+            (Originals::File(_), true) => {
+                format!("the file {name}, the last four fifths of its first {LIMIT} of text")
+            }
+            (Originals::Dataset { .. }, _) => format!("{name}, test split, as people write it"),
         }
     }
 
     /// A description of the training texts.
     pub fn describe_training(&self) -> String {
-        match self.originals {
-            Originals::File(_) => format!("the first fifth of {}", self.name),
-            Originals::Dataset { .. } => format!("{}, training split", self.name),
+        let name = &self.name;
+        match (&self.originals, self.limited) {
+            (Originals::File(_), false) => format!("the first fifth of {name}"),
+            (Originals::File(_), true) => format!("the first fifth of the first {LIMIT} of {name}"),
+            (Originals::Dataset { .. }, _) => format!("{name}, training split"),
         }
+    }
+
+    /// Text `index` of at most `length` tokens that are in no test text; `None` after the last.
+    pub fn training(&self, index: usize, length: usize) -> Result<Option<Vec<u32>>, ReportError> {
+        let length = length.max(1);
+        let start = index.saturating_mul(length);
+        let ids = self.training.read(start..start.saturating_add(length));
+        let ids = ids.map_err(unreadable(&self.path))?;
+        Ok((!ids.is_empty()).then_some(ids))
     }
 
     /// The number of texts of `length` tokens, at most `wanted`.
@@ -191,9 +225,9 @@ impl FileDomain {
     pub fn text(&self, index: u64, length: usize) -> Result<Vec<u32>, ReportError> {
         let start = (index as usize).saturating_mul(length);
         let end = start.saturating_add(length);
-        match self.test.get(start..end) {
-            Some(ids) => Ok(ids.to_vec()),
-            None => Err(self.too_short(length, end)),
+        match end > self.test.len() {
+            true => Err(self.too_short(length, end)),
+            false => self.test.read(start..end).map_err(unreadable(&self.path)),
         }
     }
 
@@ -212,22 +246,46 @@ impl FileDomain {
         tokenizer: &TextTokenizer,
         tokens: usize,
     ) -> Result<Passage, ReportError> {
-        let most = tokens.min(self.test.len());
+        let ids = self.test.read(0..tokens).map_err(unreadable(&self.path))?;
         let extent = match &self.originals {
-            Originals::File(documents) => of_file(tokenizer, documents, &self.test[..most])?,
+            Originals::File(documents) => of_file(tokenizer, documents, &ids)?,
             Originals::Dataset { extents, first } => {
                 let mut fitting = extents.iter().rev();
                 match fitting.find(|extent| extent.tokens <= tokens) {
                     Some(extent) => *extent,
                     None => {
-                        let text = tokenizer.decode(&self.test[..most])?;
-                        Extent::default().and(most, beginning(first, text.len()))
+                        let text = tokenizer.decode(&ids)?;
+                        Extent::default().and(ids.len(), beginning(first, text.len()))
                     }
                 }
             }
         };
-        Ok(Passage::new(tokenizer, &self.test[..extent.tokens], extent))
+        Ok(Passage::new(tokenizer, &ids[..extent.tokens], extent))
     }
+}
+
+/// An error of reading tokens or of a folder for them.
+fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> ReportError {
+    move |source| ReportError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The words and bytes of the first `end` tokens, which are decoded in blocks.
+fn beginning_of(
+    ids: &Part,
+    end: usize,
+    tokenizer: &TextTokenizer,
+    folder: &Path,
+) -> Result<(u64, u64), ReportError> {
+    let mut counter = Counter::default();
+    let mut text = Detokenizer::new(tokenizer, &[]);
+    for block in ids.blocks(end) {
+        counter.add(&text.extend(&block.map_err(unreadable(folder))?)?);
+    }
+    counter.add(&text.finish()?);
+    Ok(counter.size())
 }
 
 /// The size of the originals of the documents that begin in `ids`, as far as they are in it.

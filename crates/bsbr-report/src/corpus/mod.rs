@@ -1,6 +1,7 @@
 //! The input of models: storybook, text files, datasets, or random ids.
 
 mod domain;
+mod part;
 mod passage;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::experiment::in_file_name;
 use crate::hash;
 use domain::FileDomain;
 
+pub use domain::LIMIT as FILE_LIMIT;
 pub use passage::{Extent, Passage};
 
 /// Words of a storybook document in a [`Passage`].
@@ -82,7 +84,7 @@ impl Corpus {
     /// Text files, each a separate domain.
     ///
     /// The first fifth of each file is for calibration and token counts; the rest is divided into
-    /// texts.
+    /// texts. Of a file with more than [`FILE_LIMIT`] of text, only the first of it are read.
     ///
     /// # Errors
     ///
@@ -128,7 +130,9 @@ impl Corpus {
             hashes.insert(0, corpus.hash);
         } else {
             name_apart(&mut domains);
-            hashes.extend(domains.iter().map(FileDomain::hash));
+            for domain in &domains {
+                hashes.push(domain.hash()?);
+            }
             corpus.source = Source::Files(domains);
         }
         corpus.hash = match hashes.as_slice() {
@@ -184,6 +188,14 @@ impl Corpus {
         match &self.source {
             Source::Storybook => "storybook, validation split".to_owned(),
             Source::Files(_) => self.describe_training(),
+        }
+    }
+
+    /// The files of which only the first [`FILE_LIMIT`] of text are used.
+    pub fn limited(&self) -> Vec<&Path> {
+        match &self.source {
+            Source::Storybook => Vec::new(),
+            Source::Files(domains) => domains.iter().filter_map(FileDomain::limited).collect(),
         }
     }
 
@@ -332,10 +344,10 @@ impl Corpus {
                 .collect(),
             Source::Files(files) => {
                 let share = count.div_ceil(files.len().max(1));
-                let pieces = files
-                    .iter()
-                    .flat_map(|file| file.training.chunks(length.max(1)).take(share));
-                Ok(pieces.map(<[u32]>::to_vec).collect())
+                let pieces = files.iter().flat_map(|file| {
+                    (0..share).map_while(move |at| file.training(at, length).transpose())
+                });
+                pieces.collect()
             }
         }
     }
@@ -362,12 +374,12 @@ impl Corpus {
                 })
                 .collect(),
             Source::Files(files) => {
+                let turns = files.len().max(1);
                 let piece = |at: usize| {
-                    let file = files.get(at % files.len().max(1))?;
-                    let mut pieces = file.training.chunks(length.max(1));
-                    pieces.nth(at / files.len().max(1)).map(<[u32]>::to_vec)
+                    let file = files.get(at % turns)?;
+                    file.training(at / turns, length).transpose()
                 };
-                Ok((0..count).filter_map(piece).collect())
+                (0..count).filter_map(piece).collect()
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Perplexity: windows counted by hand, and models on texts from files of datasets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bsbr_gpt2::TokenBatch;
 use bsbr_metrics::perplexity::token_nll;
@@ -144,7 +144,13 @@ fn lab(name: &str, datasets: Vec<LocalDataset>) -> Lab {
 
 fn run(lab: &Lab, only: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let arms = folder.path().join("arms.toml");
+    run_in(folder.path(), lab, only).unwrap();
+    folder
+}
+
+fn run_in(folder: &Path, lab: &Lab, only: &str) -> Result<PathBuf, ReportError> {
+    std::fs::create_dir_all(folder).unwrap();
+    let arms = folder.join("arms.toml");
     std::fs::write(&arms, tiny::ARMS).unwrap();
     let arms = read_arms(&arms).unwrap();
     let parse = |text: &str| {
@@ -162,8 +168,27 @@ fn run(lab: &Lab, only: &str) -> TempDir {
         command: "a test".to_owned(),
         commit: None,
     };
-    reproduce(&plan, lab, folder.path(), &mut Nobody).unwrap();
-    folder
+    reproduce(&plan, lab, folder, &mut Nobody)
+}
+
+#[test]
+fn a_file_too_short_for_other_experiments_is_enough_for_the_one_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("short.txt");
+    std::fs::write(&file, "Mara found a lamp. It was old. ".repeat(4)).unwrap();
+    let tokenizer = tiny::tokenizer();
+    let model = tiny::model(tokenizer.vocab_size());
+    let corpus = Corpus::files(tokenizer, &[file]).unwrap();
+    let lab = Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus).unwrap();
+    // Its texts have 80 tokens.
+    let out = folder.path().join("agreement");
+    let error = run_in(&out, &lab, "agreement").unwrap_err();
+    assert!(matches!(error, ReportError::ShortText { .. }), "{error}");
+    assert!(!out.join("records").exists(), "something was run");
+    let out = folder.path().join("perplexity");
+    let page = run_in(&out, &lab, "perplexity").unwrap();
+    assert!(page.exists() && out.join("perplexity.md").exists());
+    assert!(!out.join("agreement.md").exists());
 }
 
 #[test]
