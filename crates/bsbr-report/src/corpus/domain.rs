@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bsbr_data::dataset::{pieces, wikitext};
 use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
 
-use crate::corpus::passage::{Extent, Passage, size};
+use crate::corpus::passage::{Counter, Extent, Part, Passage, size};
 use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
 use crate::hash;
@@ -105,7 +105,12 @@ impl FileDomain {
             let whole = one.start >= training;
             let (words, bytes) = match whole {
                 true => (one.words, one.bytes),
-                false => size(&tokenizer.decode(&test[..one.end - training])?),
+                false => rest(
+                    tokenizer,
+                    &ids[one.start..],
+                    &test[..one.end - training],
+                    &one,
+                )?,
             };
             Ok(Document {
                 start: one.start.saturating_sub(training),
@@ -213,42 +218,87 @@ impl FileDomain {
         tokens: usize,
     ) -> Result<Passage, ReportError> {
         let most = tokens.min(self.test.len());
-        let extent = match &self.originals {
+        let parts = match &self.originals {
             Originals::File(documents) => of_file(tokenizer, documents, &self.test[..most])?,
             Originals::Dataset { extents, first } => {
-                let mut fitting = extents.iter().rev();
-                match fitting.find(|extent| extent.tokens <= tokens) {
-                    Some(extent) => *extent,
-                    None => {
+                let fitting = extents.partition_point(|extent| extent.tokens <= tokens);
+                match fitting {
+                    0 => {
                         let text = tokenizer.decode(&self.test[..most])?;
-                        Extent::default().and(most, beginning(first, text.len()))
+                        let (words, bytes) = size(beginning(first, text.len()));
+                        vec![Part {
+                            tokens: 0..most,
+                            words,
+                            bytes,
+                        }]
                     }
+                    fitting => articles(&extents[..fitting]),
                 }
             }
         };
-        Ok(Passage::new(tokenizer, &self.test[..extent.tokens], extent))
+        let end = match &self.originals {
+            Originals::File(_) => most,
+            Originals::Dataset { .. } => parts.last().map_or(0, |last| last.tokens.end),
+        };
+        Ok(Passage::new(tokenizer, &self.test[..end], parts))
     }
 }
 
-/// The size of the originals of the documents that begin in `ids`, as far as they are in it.
+/// Articles, from the end of each and the size of all up to it.
+fn articles(extents: &[Extent]) -> Vec<Part> {
+    let mut before = Extent::default();
+    let parts = extents.iter().map(|&extent| {
+        let part = Part {
+            tokens: before.tokens..extent.tokens,
+            words: extent.words - before.words,
+            bytes: extent.bytes - before.bytes,
+        };
+        before = extent;
+        part
+    });
+    parts.collect()
+}
+
+/// The size of the rest of a document, whose first tokens are elsewhere. A character that is
+/// divided counts here, where it ends.
+fn rest(
+    tokenizer: &TextTokenizer,
+    before: &[u32],
+    ids: &[u32],
+    document: &Document,
+) -> Result<(u64, u64), ReportError> {
+    let (words, bytes) = size(&tokenizer.decode(ids)?);
+    let first = tokenizer.decode(before)?;
+    let whole = first.trim_end_matches(char::REPLACEMENT_CHARACTER);
+    match whole.len() == first.len() {
+        true => Ok((words, bytes)),
+        false => Ok((words, document.bytes.saturating_sub(whole.len() as u64))),
+    }
+}
+
+/// The documents that begin in `ids`, as far as they are in it.
 fn of_file(
     tokenizer: &TextTokenizer,
     documents: &[Document],
     ids: &[u32],
-) -> Result<Extent, ReportError> {
-    let mut extent = Extent {
-        tokens: ids.len(),
-        ..Extent::default()
-    };
-    for document in documents.iter().take_while(|one| one.start < ids.len()) {
+) -> Result<Vec<Part>, ReportError> {
+    let begun = documents.iter().take_while(|one| one.start < ids.len());
+    let parts = begun.map(|document| {
         let (words, bytes) = match document.end <= ids.len() {
             true => (document.words, document.bytes),
-            false => size(&tokenizer.decode(&ids[document.start..])?),
+            false => {
+                let text = tokenizer.decode(&ids[document.start..])?;
+                // A character that does not end here does not count.
+                size(text.trim_end_matches(char::REPLACEMENT_CHARACTER))
+            }
         };
-        extent.words += words;
-        extent.bytes += bytes;
-    }
-    Ok(extent)
+        Ok(Part {
+            tokens: document.start..document.end.min(ids.len()),
+            words,
+            bytes,
+        })
+    });
+    parts.collect()
 }
 
 /// The start of an article as normal text, at most `length` bytes, up to the end of a word.
@@ -262,27 +312,4 @@ fn beginning(original: &str, length: usize) -> &str {
         text.trim_end().len() <= length
     });
     &original[..fitting.checked_sub(1).map_or(0, |last| ends[last])]
-}
-
-/// Counts words and bytes of a text in pieces.
-#[derive(Debug, Default)]
-struct Counter {
-    words: u64,
-    bytes: u64,
-    in_word: bool,
-}
-
-impl Counter {
-    fn add(&mut self, piece: &str) {
-        self.bytes += piece.len() as u64;
-        for char in piece.chars() {
-            let blank = char.is_whitespace();
-            self.words += u64::from(!blank && !self.in_word);
-            self.in_word = !blank;
-        }
-    }
-
-    fn size(&self) -> (u64, u64) {
-        (self.words, self.bytes)
-    }
 }
