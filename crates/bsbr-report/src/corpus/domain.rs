@@ -1,5 +1,6 @@
 //! A domain of texts from files: tokens for calibration, and others for measurement.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bsbr_data::dataset::{pieces, wikitext};
@@ -7,7 +8,7 @@ use bsbr_data::tokenizer::{Detokenizer, PieceEncoder, TextTokenizer};
 use bsbr_data::tokens::TokenWriter;
 
 use crate::corpus::part::Part;
-use crate::corpus::passage::{Extent, Passage, size};
+use crate::corpus::passage::{Counter, Excerpt, Extent, Passage, size};
 use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
 use crate::hash;
@@ -67,7 +68,7 @@ impl FileDomain {
     /// SHA-256 of the name and of all tokens as read.
     pub fn hash(&self) -> Result<String, ReportError> {
         let parts = [&self.training, &self.test].into_iter();
-        let ids = parts.flat_map(|part| part.blocks(part.len()));
+        let ids = parts.flat_map(|part| part.blocks(0..part.len()));
         let bytes = ids.map(|ids| Ok(ids?.into_iter().flat_map(u32::to_le_bytes).collect()));
         let name = std::iter::once(Ok(self.name.clone().into_bytes()));
         hash::of_parts(name.chain(bytes)).map_err(unreadable(&self.path))
@@ -117,7 +118,10 @@ impl FileDomain {
         let documents = documents.into_iter().map(|one| {
             let (words, bytes) = match one.start >= split {
                 true => (one.words, one.bytes),
-                false => beginning_of(&test, one.end - split, tokenizer, &scratch)?,
+                false => {
+                    let before = [one.start..split, 0..one.end - split];
+                    rest([&training, &test], before, tokenizer, &one, &scratch)?
+                }
             };
             Ok(Document {
                 start: one.start.saturating_sub(split),
@@ -247,20 +251,29 @@ impl FileDomain {
         tokens: usize,
     ) -> Result<Passage, ReportError> {
         let ids = self.test.read(0..tokens).map_err(unreadable(&self.path))?;
-        let extent = match &self.originals {
+        let excerpts = match &self.originals {
             Originals::File(documents) => of_file(tokenizer, documents, &ids)?,
             Originals::Dataset { extents, first } => {
-                let mut fitting = extents.iter().rev();
-                match fitting.find(|extent| extent.tokens <= tokens) {
-                    Some(extent) => *extent,
-                    None => {
+                let fitting = extents.partition_point(|extent| extent.tokens <= tokens);
+                match fitting {
+                    0 => {
                         let text = tokenizer.decode(&ids)?;
-                        Extent::default().and(ids.len(), beginning(first, text.len()))
+                        let (words, bytes) = size(beginning(first, text.len()));
+                        vec![Excerpt {
+                            tokens: 0..ids.len(),
+                            words,
+                            bytes,
+                        }]
                     }
+                    fitting => articles(&extents[..fitting]),
                 }
             }
         };
-        Ok(Passage::new(tokenizer, &ids[..extent.tokens], extent))
+        let end = match &self.originals {
+            Originals::File(_) => ids.len(),
+            Originals::Dataset { .. } => excerpts.last().map_or(0, |last| last.tokens.end),
+        };
+        Ok(Passage::new(tokenizer, &ids[..end], excerpts))
     }
 }
 
@@ -272,41 +285,83 @@ fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> ReportError {
     }
 }
 
-/// The words and bytes of the first `end` tokens, which are decoded in blocks.
-fn beginning_of(
-    ids: &Part,
-    end: usize,
-    tokenizer: &TextTokenizer,
-    folder: &Path,
-) -> Result<(u64, u64), ReportError> {
-    let mut counter = Counter::default();
-    let mut text = Detokenizer::new(tokenizer, &[]);
-    for block in ids.blocks(end) {
-        counter.add(&text.extend(&block.map_err(unreadable(folder))?)?);
-    }
-    counter.add(&text.finish()?);
-    Ok(counter.size())
+/// Articles, from the end of each and the size of all up to it.
+fn articles(extents: &[Extent]) -> Vec<Excerpt> {
+    let mut before = Extent::default();
+    let excerpts = extents.iter().map(|&extent| {
+        let excerpt = Excerpt {
+            tokens: before.tokens..extent.tokens,
+            words: extent.words - before.words,
+            bytes: extent.bytes - before.bytes,
+        };
+        before = extent;
+        excerpt
+    });
+    excerpts.collect()
 }
 
-/// The size of the originals of the documents that begin in `ids`, as far as they are in it.
+/// The size of the rest of a document, whose first tokens are in another part. A character that is
+/// divided counts here, where it ends.
+fn rest(
+    parts: [&Part; 2],
+    ranges: [Range<usize>; 2],
+    tokenizer: &TextTokenizer,
+    document: &Document,
+    folder: &Path,
+) -> Result<(u64, u64), ReportError> {
+    let [first, second] = parts;
+    let [before, after] = ranges;
+    let (words, bytes, _) = decoded(second, after, tokenizer, folder)?;
+    let (_, elsewhere, divided) = decoded(first, before, tokenizer, folder)?;
+    match divided {
+        true => Ok((words, document.bytes.saturating_sub(elsewhere))),
+        false => Ok((words, bytes)),
+    }
+}
+
+/// Words and bytes of tokens, which are decoded in blocks, and whether a character is divided at
+/// their end; such a character does not count.
+fn decoded(
+    ids: &Part,
+    range: Range<usize>,
+    tokenizer: &TextTokenizer,
+    folder: &Path,
+) -> Result<(u64, u64, bool), ReportError> {
+    let mut counter = Counter::default();
+    let mut text = Detokenizer::new(tokenizer, &[]);
+    for block in ids.blocks(range) {
+        counter.add(&text.extend(&block.map_err(unreadable(folder))?)?);
+    }
+    let end = text.finish()?;
+    let whole = end.trim_end_matches(char::REPLACEMENT_CHARACTER);
+    counter.add(whole);
+    let (words, bytes) = counter.size();
+    Ok((words, bytes, whole.len() < end.len()))
+}
+
+/// The documents that begin in `ids`, as far as they are in it.
 fn of_file(
     tokenizer: &TextTokenizer,
     documents: &[Document],
     ids: &[u32],
-) -> Result<Extent, ReportError> {
-    let mut extent = Extent {
-        tokens: ids.len(),
-        ..Extent::default()
-    };
-    for document in documents.iter().take_while(|one| one.start < ids.len()) {
+) -> Result<Vec<Excerpt>, ReportError> {
+    let begun = documents.iter().take_while(|one| one.start < ids.len());
+    let excerpts = begun.map(|document| {
         let (words, bytes) = match document.end <= ids.len() {
             true => (document.words, document.bytes),
-            false => size(&tokenizer.decode(&ids[document.start..])?),
+            false => {
+                let text = tokenizer.decode(&ids[document.start..])?;
+                // A character that does not end here does not count.
+                size(text.trim_end_matches(char::REPLACEMENT_CHARACTER))
+            }
         };
-        extent.words += words;
-        extent.bytes += bytes;
-    }
-    Ok(extent)
+        Ok(Excerpt {
+            tokens: document.start..document.end.min(ids.len()),
+            words,
+            bytes,
+        })
+    });
+    excerpts.collect()
 }
 
 /// The start of an article as normal text, at most `length` bytes, up to the end of a word.
@@ -320,27 +375,4 @@ fn beginning(original: &str, length: usize) -> &str {
         text.trim_end().len() <= length
     });
     &original[..fitting.checked_sub(1).map_or(0, |last| ends[last])]
-}
-
-/// Counts words and bytes of a text in pieces.
-#[derive(Debug, Default)]
-struct Counter {
-    words: u64,
-    bytes: u64,
-    in_word: bool,
-}
-
-impl Counter {
-    fn add(&mut self, piece: &str) {
-        self.bytes += piece.len() as u64;
-        for char in piece.chars() {
-            let blank = char.is_whitespace();
-            self.words += u64::from(!blank && !self.in_word);
-            self.in_word = !blank;
-        }
-    }
-
-    fn size(&self) -> (u64, u64) {
-        (self.words, self.bytes)
-    }
 }

@@ -19,6 +19,8 @@ use crate::experiment::in_file_name;
 use crate::hash;
 use domain::FileDomain;
 
+use passage::{Excerpt, size};
+
 pub use domain::LIMIT as FILE_LIMIT;
 pub use passage::{Extent, Passage};
 
@@ -264,7 +266,7 @@ impl Corpus {
         }
         let book = Storybook::new(seed);
         let mut ids: Vec<u32> = Vec::new();
-        let mut extent = Extent::default();
+        let mut parts: Vec<Excerpt> = Vec::new();
         for index in 0.. {
             let text = book
                 .plain(Split::Test, named(domain), index, PASSAGE_WORDS)
@@ -276,10 +278,20 @@ impl Corpus {
             if !ids.is_empty() && ids.len() + next.len() > tokens || next.is_empty() {
                 break;
             }
+            let separator = match ids.is_empty() {
+                true => None,
+                false => self.tokenizer.end_of_text_id(),
+            };
+            let start = ids.len() + usize::from(separator.is_some());
             ids.extend(next);
-            extent = extent.and(ids.len(), &text);
+            let (words, bytes) = size(&text);
+            parts.push(Excerpt {
+                tokens: start..ids.len(),
+                words,
+                bytes,
+            });
         }
-        Ok(Passage::new(&self.tokenizer, &ids, extent))
+        Ok(Passage::new(&self.tokenizer, &ids, parts))
     }
 
     /// The name of articles in records.

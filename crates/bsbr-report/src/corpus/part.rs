@@ -46,10 +46,10 @@ impl Part {
         self.all.read(place(range.start)..place(range.end))
     }
 
-    /// Tokens up to a place, in blocks.
-    pub fn blocks(&self, end: usize) -> impl Iterator<Item = io::Result<Vec<u32>>> {
-        let end = end.min(self.len());
-        let starts = (0..end).step_by(BLOCK);
+    /// A range of tokens in blocks, limited to the part.
+    pub fn blocks(&self, range: Range<usize>) -> impl Iterator<Item = io::Result<Vec<u32>>> {
+        let end = range.end.min(self.len());
+        let starts = (range.start..end).step_by(BLOCK);
         starts.map(move |start| self.read(start..(start + BLOCK).min(end)))
     }
 }

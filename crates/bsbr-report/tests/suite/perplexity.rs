@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::TokenBatch;
 use bsbr_metrics::perplexity::token_nll;
 use bsbr_report::ReportError;
 use bsbr_report::corpus::{Corpus, Texts};
 use bsbr_report::datasets::{Columns, DatasetSpec, LocalDataset, Splits};
-use bsbr_report::experiments::perplexity::windows;
+use bsbr_report::experiments::{self, perplexity::windows};
 use bsbr_report::lab::Lab;
 use bsbr_report::overview::Overview;
 use bsbr_report::reported::Reported;
@@ -265,13 +266,116 @@ fn denominators_are_those_of_the_originals() {
         let passage = corpus.passage(1, "short", tokens).unwrap();
         let own = &test[..tokens.min(test.len())];
         assert_eq!(passage.ids[1..], *own);
-        let own = own.split(|&id| id == end);
-        let own: Vec<String> = own.map(|ids| tokenizer.decode(ids).unwrap()).collect();
-        let words: usize = own.iter().map(|text| text.split_whitespace().count()).sum();
-        let bytes: usize = own.iter().map(String::len).sum();
-        assert_eq!(passage.extent.words, words as u64, "{tokens}");
-        assert_eq!(passage.extent.bytes, bytes as u64, "{tokens}");
+        // A character that the passage does not end counts for nothing.
+        let (words, bytes) = begun(&tokenizer, own);
+        assert_eq!(passage.extent.words, words, "{tokens}");
+        assert_eq!(passage.extent.bytes, bytes, "{tokens}");
     }
+}
+
+/// Words that begin, and bytes of the characters that end, among the tokens of texts.
+fn begun(tokenizer: &TextTokenizer, ids: &[u32]) -> (u64, u64) {
+    let end = tokenizer.end_of_text().unwrap();
+    let texts = ids
+        .split(|&id| id == end)
+        .map(|ids| tokenizer.decode(ids).unwrap());
+    let texts: Vec<String> = texts
+        .map(|text| text.trim_end_matches('\u{fffd}').to_owned())
+        .collect();
+    let words = texts.iter().map(|text| text.split_whitespace().count());
+    let bytes = texts.iter().map(String::len);
+    (words.sum::<usize>() as u64, bytes.sum::<usize>() as u64)
+}
+
+/// English, then Chinese, with end-of-text tokens between: tokens of one have several times as many
+/// bytes as those of the other.
+fn two_scripts(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("mixed.jsonl");
+    let english = "The lamp of Mara is in the attic, and nobody asked for the rest of it. ";
+    let chinese = "\u{4e2d}\u{6587}\u{6587}\u{672c} \u{7684}\u{5b57}";
+    let texts = [vec![english; 60], vec![chinese; 100]].concat();
+    let lines = texts.iter().map(|text| format!("{{\"text\": {text:?}}}\n"));
+    std::fs::write(&path, lines.collect::<String>()).unwrap();
+    path
+}
+
+#[test]
+fn pieces_have_the_words_and_bytes_of_their_own_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = two_scripts(folder.path());
+    let tokenizer = tiny::tokenizer();
+    let corpus = Corpus::files(tokenizer.clone(), &[path]).unwrap();
+    let mut per_token = Vec::new();
+    // The second ends within a character.
+    for (tokens, window) in [(100_000, 64), (1501, 64), (100_000, 7), (3000, 100_000)] {
+        let passage = corpus.passage(1, "mixed", tokens).unwrap();
+        let pieces = passage.pieces(&tokenizer, window).unwrap();
+        assert_eq!(pieces.len(), passage.extent.tokens.div_ceil(window));
+        let (mut words, mut bytes, mut read) = (0, 0, 0);
+        for piece in &pieces {
+            words += piece.words;
+            bytes += piece.bytes;
+            read += piece.tokens;
+            let expected = begun(&tokenizer, &passage.ids[1..=read]);
+            assert_eq!(
+                (words, bytes),
+                expected,
+                "{read} tokens of pieces of {window}"
+            );
+            per_token.push(piece.bytes as f64 / piece.tokens as f64);
+        }
+        assert_eq!(read, passage.extent.tokens);
+        assert_eq!((words, bytes), (passage.extent.words, passage.extent.bytes));
+    }
+    let least = per_token.iter().copied().fold(f64::MAX, f64::min);
+    let most = per_token.iter().copied().fold(0.0, f64::max);
+    assert!(most > 2.0 * least, "{least} to {most}");
+}
+
+/// What is whole in a piece is exactly that, and all pieces together are the articles.
+#[test]
+fn pieces_of_a_dataset_have_the_words_and_bytes_of_the_originals() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = lab("tiny", vec![wikitext(folder.path())]);
+    let tokenizer = lab.corpus().tokenizer();
+    for tokens in [20, 200, 100_000] {
+        let passage = lab.corpus().passage(1, "WikiText-2", tokens).unwrap();
+        for window in [16, 64] {
+            let pieces = passage.pieces(tokenizer, window).unwrap();
+            let words: u64 = pieces.iter().map(|piece| piece.words).sum();
+            let bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+            assert_eq!((words, bytes), (passage.extent.words, passage.extent.bytes));
+            assert!(pieces[0].words > 0 && pieces[0].bytes > 16);
+        }
+    }
+}
+
+#[test]
+fn a_passage_scored_in_part_is_divided_by_what_was_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = two_scripts(folder.path());
+    let tokenizer = tiny::tokenizer();
+    let model = tiny::model(tokenizer.vocab_size());
+    let corpus = Corpus::files(tokenizer.clone(), &[path]).unwrap();
+    let lab = Lab::new("tiny", model, "a hash".to_owned(), "flex", corpus).unwrap();
+    let text = tiny::text("perplexity")
+        .replace("\ntokens = 200", "\ntokens = 100000")
+        .replace("pieces = 100", "pieces = 3");
+    let spec = tiny::spec(&text);
+    let experiment = experiments::build(&spec).unwrap();
+    let units = experiment.units(&lab).unwrap();
+    let all = units
+        .iter()
+        .flat_map(|unit| experiment.run_unit(unit, &lab).unwrap());
+    let dense: Vec<_> = all.filter(|one| one.arm == "dense").collect();
+    let sum = |name: &str| dense.iter().map(|one| one.values[name]).sum::<f64>();
+    assert_eq!((dense.len(), sum("tokens")), (3, 3.0 * 64.0));
+    let passage = lab.corpus().passage(1, "mixed", 100_000).unwrap();
+    let (words, bytes) = begun(&tokenizer, &passage.ids[1..=3 * 64]);
+    assert_eq!((sum("words"), sum("bytes")), (words as f64, bytes as f64));
+    // Whose share of the passage is another than that of the tokens.
+    let share = sum("tokens") / passage.extent.tokens as f64 * passage.extent.bytes as f64;
+    assert!((share / bytes as f64 - 1.0).abs() > 0.2, "{share} {bytes}");
 }
 
 #[test]

@@ -292,8 +292,14 @@ fn perplexity_is_that_of_the_logits() {
         for (stride, nats) in ["nats.stride64", "nats.stride32"].into_iter().zip(expected) {
             close(one.values[stride], nats, 1e-2, stride);
         }
+        let tokenizer = lab.corpus().tokenizer();
+        let read = |pieces: usize| tokenizer.decode(&ids[1..=64 * pieces]).unwrap();
+        let [before, after] = [read(index as usize), read(index as usize + 1)];
+        let words = |text: &str| text.split_whitespace().count();
         let sizes = [
             ("tokens", 64),
+            ("words", words(&after) - words(&before)),
+            ("bytes", after.len() - before.len()),
             ("passage.tokens", ids.len() - 1),
             ("passage.words", text.split_whitespace().count()),
             ("passage.bytes", text.len()),

@@ -109,13 +109,8 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
     let rows = Subject::arms(arms).into_iter().map(|arm| {
         let pieces: Vec<&Measurement> = records.of(&arm.id, from, settings.window).collect();
         let found = |stride: usize, unit: Unit| {
-            let none = || {
-                records
-                    .estimate(&arm.id, from, settings.window, &nats(stride))
-                    .err()
-                    .unwrap_or_else(|| "not measured yet".to_owned())
-            };
-            figure(&pieces, stride, unit).ok_or_else(none)
+            records.estimate(&arm.id, from, settings.window, &nats(stride))?;
+            figure(&pieces, stride, unit)
         };
         let mut cells: Vec<Cell> = Vec::new();
         for unit in [Unit::Token, Unit::Word] {
@@ -169,39 +164,73 @@ enum Unit {
     Byte,
 }
 
-/// Perplexity, or bits, over all pieces of one passage; `None` if none was measured.
-fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Option<Estimate> {
+impl Unit {
+    /// The quantity of a piece that counts these units.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Token => "tokens",
+            Self::Word => "words",
+            Self::Byte => "bytes",
+        }
+    }
+}
+
+/// Perplexity, or bits, over all pieces of one passage, or why there is none.
+fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Result<Estimate, String> {
     let name = nats(stride);
     let measured = pieces.iter().filter_map(|one| {
         let value = |name: &str| one.values.get(name).copied();
         Some((value(&name)?, value("tokens")?, *one))
     });
     let measured: Vec<_> = measured.collect();
-    let (_, _, first) = measured.first()?;
-    let of = |name: &str| first.values.get(name).copied();
-    // Words and bytes of the measured part of the passage, which is all of it at the end.
-    let share = match unit {
-        Unit::Token => 1.0,
-        Unit::Word => of("passage.tokens")? / of("passage.words")?,
-        Unit::Byte => of("passage.tokens")? / of("passage.bytes")?,
+    if measured.is_empty() {
+        return Err("not measured yet".to_owned());
+    }
+    let units: Option<Vec<f64>> = measured
+        .iter()
+        .map(|(_, _, one)| one.values.get(unit.name()).copied())
+        .collect();
+    let of = |units: &[f64]| mean_nats(measured.iter().zip(units).map(|(one, &n)| (one.0, n)));
+    let mean = match units {
+        Some(units) => of(&units),
+        None => {
+            let tokens: Vec<f64> = measured.iter().map(|one| one.1).collect();
+            let share = of_passage(&measured, unit)?;
+            of(&tokens).map(|mean| mean.scaled(share))
+        }
     };
-    let mean = mean_nats(measured.iter().map(|&(nats, tokens, _)| (nats, tokens)))?;
-    Some(match unit {
-        Unit::Token | Unit::Word => mean.scaled(share).exp(),
+    let mean = mean.ok_or_else(|| format!("what was scored has no {}", unit.name()))?;
+    Ok(match unit {
+        Unit::Token | Unit::Word => mean.exp(),
         Unit::Byte => Estimate {
             std: None,
-            ..mean.scaled(share / LN_2)
+            ..mean.scaled(1.0 / LN_2)
         },
     })
 }
 
-/// The mean per token over pieces; the last piece may be shorter.
+/// Tokens per unit of the passage. Records without the units of each piece have only those of the
+/// passage, which are the right divisor where all of it was scored.
+fn of_passage(measured: &[(f64, f64, &Measurement)], unit: Unit) -> Result<f64, String> {
+    let units = format!("passage.{}", unit.name());
+    let of = |name: &str| measured[0].2.values.get(name).copied();
+    let scored: f64 = measured.iter().map(|one| one.1).sum();
+    match (of("passage.tokens"), of(&units)) {
+        (Some(tokens), Some(units)) if tokens == scored => Ok(tokens / units),
+        _ => Err(format!(
+            "a part of the passage was scored, and its {} were not recorded",
+            unit.name()
+        )),
+    }
+}
+
+/// The mean per unit over pieces, of the nats and units of each; `None` without units.
 fn mean_nats(pieces: impl Iterator<Item = (f64, f64)>) -> Option<Estimate> {
     let pieces: Vec<(f64, f64)> = pieces.collect();
-    let tokens: f64 = pieces.iter().map(|piece| piece.1).sum();
-    let share = pieces.len() as f64 / tokens;
+    let units: f64 = pieces.iter().map(|piece| piece.1).sum();
+    let share = pieces.len() as f64 / units;
     let values: Vec<f64> = pieces.iter().map(|piece| piece.0 * share).collect();
-    Estimate::of(&values)
+    (units > 0.0).then(|| Estimate::of(&values)).flatten()
 }
 
 pub(super) fn headline(experiment: &Perplexity, records: &Records) -> Option<Headline> {
@@ -210,7 +239,6 @@ pub(super) fn headline(experiment: &Perplexity, records: &Records) -> Option<Hea
     let cells = experiment.arms().iter().map(|arm| {
         let pieces: Vec<&Measurement> = records.of(&arm.id, Pool::Texts, window).collect();
         let found = figure(&pieces, stride, Unit::Token);
-        let found = found.ok_or_else(|| "not measured yet".to_owned());
         (arm.id.clone(), Cell::of(found, PERPLEXITY))
     });
     Some(Headline {
@@ -227,24 +255,53 @@ mod tests {
     use crate::experiments::perplexity::nats;
     use crate::record::Measurement;
 
+    fn near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found}, not {expected}");
+    }
+
+    /// A piece, as records have it that do not count its words and bytes, of a passage of 5 tokens,
+    /// 10 words and 25 bytes.
+    fn piece(index: u64, sum: f64, tokens: f64) -> Measurement {
+        let mut one = Measurement::new("dense", "text", 4, index);
+        one.set(nats(4), sum);
+        one.set("tokens", tokens);
+        one.set("passage.tokens", 5.0);
+        one.set("passage.words", 10.0);
+        one.set("passage.bytes", 25.0);
+        one
+    }
+
     #[test]
     fn figures_are_over_all_tokens_not_means_of_pieces() {
-        // 6 nats over 4 tokens, then 1 nat over 1 token, of 10 words and 25 bytes.
-        let piece = |index, sum: f64, tokens: f64| {
-            let mut one = Measurement::new("dense", "text", 4, index);
-            one.set(nats(4), sum);
-            one.set("tokens", tokens);
-            one.set("passage.tokens", 5.0);
-            one.set("passage.words", 10.0);
-            one.set("passage.bytes", 25.0);
-            one
-        };
+        // 6 nats over 4 tokens, then 1 nat over 1 token.
         let (first, last) = (piece(0, 6.0, 4.0), piece(1, 1.0, 1.0));
         let found = |unit| figure(&[&first, &last], 4, unit).unwrap().mean;
-        assert!((found(Unit::Token) - (7.0f64 / 5.0).exp()).abs() < 1e-9);
-        assert!((found(Unit::Word) - (7.0f64 / 10.0).exp()).abs() < 1e-9);
-        assert!((found(Unit::Byte) - 7.0 / 25.0 / 2.0f64.ln()).abs() < 1e-9);
-        assert!(figure(&[], 4, Unit::Token).is_none());
-        assert!(figure(&[&first], 2, Unit::Token).is_none());
+        near(found(Unit::Token), (7.0f64 / 5.0).exp());
+        near(found(Unit::Word), (7.0f64 / 10.0).exp());
+        near(found(Unit::Byte), 7.0 / 25.0 / 2.0f64.ln());
+        assert!(figure(&[], 4, Unit::Token).is_err());
+        assert!(figure(&[&first], 2, Unit::Token).is_err());
+    }
+
+    #[test]
+    fn a_part_of_a_passage_is_divided_by_its_own_words_and_bytes() {
+        let mut first = piece(0, 6.0, 4.0);
+        near(
+            figure(&[&first], 4, Unit::Token).unwrap().mean,
+            1.5f64.exp(),
+        );
+        for unit in [Unit::Word, Unit::Byte] {
+            let reason = figure(&[&first], 4, unit).unwrap_err();
+            assert!(reason.contains("not recorded"), "{reason}");
+        }
+        first.set("words", 3.0);
+        first.set("bytes", 20.0);
+        let found = |unit| figure(&[&first], 4, unit).unwrap().mean;
+        near(found(Unit::Word), 2.0f64.exp());
+        near(found(Unit::Byte), 6.0 / 20.0 / 2.0f64.ln());
+        // A word that began before.
+        first.set("words", 0.0);
+        let reason = figure(&[&first], 4, Unit::Word).unwrap_err();
+        assert!(reason.contains("no words"), "{reason}");
     }
 }

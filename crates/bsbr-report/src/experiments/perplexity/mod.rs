@@ -6,7 +6,7 @@ use bsbr_data::windows::{Window, strided_windows};
 use bsbr_train::evaluate::negative_log_likelihood;
 use serde::Deserialize;
 
-use crate::corpus::Passage;
+use crate::corpus::{Extent, Passage};
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::frame::Frame;
@@ -107,6 +107,7 @@ impl Perplexity {
         arm: &ArmSpec,
         lab: &Lab,
         passage: &Passage,
+        scored: Extent,
         mut one: Measurement,
     ) -> Measurement {
         let model = match lab.model(arm, self.spec.method.seed) {
@@ -114,9 +115,9 @@ impl Perplexity {
             Err(reason) => return one.without_values(reason),
         };
         let window = self.settings.window;
-        let first = 1 + one.index as usize * window;
-        let tokens = window.min(passage.ids.len() - first);
-        one.set("tokens", tokens as f64);
+        one.set("tokens", scored.tokens as f64);
+        one.set("words", scored.words as f64);
+        one.set("bytes", scored.bytes as f64);
         one.set("passage.tokens", passage.extent.tokens as f64);
         one.set("passage.words", passage.extent.words as f64);
         one.set("passage.bytes", passage.extent.bytes as f64);
@@ -174,11 +175,15 @@ impl Experiment for Perplexity {
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
         let passage = self.passage(lab, &unit.source)?;
+        let pieces = passage.pieces(lab.corpus().tokenizer(), self.settings.window)?;
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
+            let Some(&scored) = pieces.get(index as usize) else {
+                break;
+            };
             for arm in &self.spec.method.arms {
                 let one = Measurement::new(&arm.id, &unit.source, unit.length, index);
-                measurements.push(self.piece(arm, lab, &passage, one));
+                measurements.push(self.piece(arm, lab, &passage, scored, one));
             }
         }
         Ok(measurements)

@@ -406,6 +406,8 @@ pub fn made_up(spec: &Spec, subjects: &[Subject]) -> Records {
             for name in &quantities {
                 let value = match name.as_str() {
                     "tokens" => 1024.0,
+                    "words" => 600.0,
+                    "bytes" => 3000.0,
                     "passage.tokens" => 3072.0,
                     "passage.words" => 2000.0,
                     "passage.bytes" => 9000.0,
