@@ -336,11 +336,7 @@ pub(crate) mod tests {
                 &args.model,
                 args.hub.config(HubConfig::new("cache")).offline
             ),
-            (
-                args.text(),
-                &args.ids_file,
-                &args.cache
-            ),
+            (args.text(), &args.ids_file, &args.cache),
             sampled(&args.sampling),
             (
                 args.stop_strings(&defaults),

@@ -137,7 +137,9 @@ mod tests {
         let ids = tokenizer.encode(&text).unwrap();
         for block in [1, 2, 3, 7, 40, ids.len()] {
             let mut detokenizer = Detokenizer::new(&tokenizer, &[]);
-            let parts = ids.chunks(block).map(|ids| detokenizer.extend(ids).unwrap());
+            let parts = ids
+                .chunks(block)
+                .map(|ids| detokenizer.extend(ids).unwrap());
             let found: String = parts.collect();
             assert_eq!(found + &detokenizer.finish().unwrap(), text, "{block}");
         }

@@ -19,8 +19,8 @@ use std::fmt;
 use std::path::Path;
 
 use bsbr_files::write_file;
-use tokenizers::{Encoding, Token, Tokenizer};
 use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::{Encoding, Token, Tokenizer};
 
 use guard::guarded;
 
