@@ -27,10 +27,10 @@ const MOST: u64 = 300_000_000;
 /// Bytes of an endless word: some pieces.
 const WORD: usize = 3_000_000;
 
-/// Bytes of the file of prose; others are smaller.
+/// Bytes of the file of prose, more than `evaluate` reads; other files are smaller.
 fn size() -> usize {
     let megabytes = std::env::var("BSBR_TEXT_MB");
-    megabytes.map_or(48, |megabytes| megabytes.parse().unwrap()) * 1_000_000
+    megabytes.map_or(70, |megabytes| megabytes.parse().unwrap()) * 1_000_000
 }
 
 /// The model of all commands.
