@@ -164,6 +164,11 @@ fn changed(input: &AttentionInput, token: Option<usize>, dtype: DType) -> Attent
 }
 
 /// The seed of all properties; `PROPTEST_RNG_SEED` is another. A test that fails shows it.
+#[expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests show what they print if they fail"
+)]
 fn seed() -> RngSeed {
     let given = std::env::var("PROPTEST_RNG_SEED").ok();
     let seed = given.map_or(2, |seed| seed.parse().expect("a seed is a whole number"));
