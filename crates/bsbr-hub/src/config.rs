@@ -12,7 +12,7 @@ use crate::error::HubError;
 const ENDPOINT: &str = "https://huggingface.co";
 const RETRIES: u32 = 4;
 const BACKOFF: Duration = Duration::from_millis(500);
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const UNSIZED_LIMIT: u64 = 64 << 20;
 
 /// A secret for authentication. Never shown, not even by `Debug`.
@@ -22,6 +22,7 @@ pub struct Token(String);
 impl Token {
     /// A token from its text; `None` for blank text.
     pub fn new(text: &str) -> Option<Self> {
+        let text = text.replace(['\r', '\n'], "");
         let text = text.trim();
         (!text.is_empty()).then(|| Self(text.to_owned()))
     }
@@ -54,8 +55,11 @@ pub struct HubConfig {
     pub retries: u32,
     /// The delay before the first retry; it doubles up to 30 s. Default: 0.5 s.
     pub backoff: Duration,
-    /// The timeout of a connection, of a response, and of further bytes. Default: 20 s.
+    /// The timeout of a connection, of a response, and of further bytes. Default: 10 s.
     pub timeout: Duration,
+    /// The same for requests that only ask which files there are, and which of their versions.
+    /// Default: 10 s.
+    pub etag_timeout: Duration,
     /// The size limit in bytes of a file whose size no server announces. The Hub announces that of
     /// every large file. Default: 64 MiB.
     pub unsized_limit: u64,
@@ -75,6 +79,7 @@ impl HubConfig {
             retries: RETRIES,
             backoff: BACKOFF,
             timeout: TIMEOUT,
+            etag_timeout: TIMEOUT,
             unsized_limit: UNSIZED_LIMIT,
             proxy_from_env: false,
         }
@@ -88,17 +93,24 @@ impl HubConfig {
     /// | `cache` | `HF_HUB_CACHE` or `HUGGINGFACE_HUB_CACHE`, else `$HF_HOME/hub`, else `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub` |
     /// | `token` | `HF_TOKEN` or `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH`, else `token` in the home of the cache; none with `HF_HUB_DISABLE_IMPLICIT_TOKEN` |
     /// | `offline` | `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`: `1`, `true`, `yes` or `on` |
-    /// | `timeout` | `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds |
+    /// | `timeout` | `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds; 0 is the default |
+    /// | `etag_timeout` | `HF_HUB_ETAG_TIMEOUT`, in seconds; 0 is the default |
     ///
-    /// In paths, a leading `~` is the home folder, and `$NAME` and `${NAME}` are other variables,
-    /// if they exist.
+    /// In paths, a leading `~` is the home folder, `~name` that of a user in `/etc/passwd`, and
+    /// `$NAME` and `${NAME}` are other variables, if they exist. An empty path is the current
+    /// folder. A blank token is none, but an empty variable is not set.
     ///
     /// # Errors
     ///
     /// [`HubError::NoCacheFolder`] if there is no home folder either, and
     /// [`HubError::InvalidSetting`] for an invalid value.
     pub fn from_env() -> Result<Self, HubError> {
-        let mut config = Self::from_vars(|name| env::var_os(name))?;
+        // Without `HOME`, the system's list of users has the home folder.
+        let home = || env::home_dir().map(PathBuf::into_os_string);
+        let mut config = Self::from_vars(|name| match name {
+            "HOME" => env::var_os(name).or_else(home),
+            name => env::var_os(name),
+        })?;
         config.proxy_from_env = true;
         Ok(config)
     }
@@ -114,8 +126,9 @@ impl HubConfig {
             .or_else(|| value("USERPROFILE"))
             .map(PathBuf::from);
         let folder = |name: &str| {
-            let path = value(name).map(|path| with_home(Path::new(&path), user.as_deref()))?;
+            let path = variable(name).map(|path| with_home(Path::new(&path), user.as_deref()))?;
             Some(match path.to_str() {
+                Some("") => PathBuf::from("."),
                 Some(text) => PathBuf::from(with_variables(text, &variable)),
                 // Names of variables are plain text, and only those are looked up.
                 None => path,
@@ -124,7 +137,7 @@ impl HubConfig {
         let is_true = |name: &'static str| -> Result<bool, HubError> {
             let yes = ["1", "true", "yes", "on"];
             let value = text(name, value(name))?.unwrap_or_default();
-            Ok(yes.contains(&value.trim().to_lowercase().as_str()))
+            Ok(yes.contains(&value.to_lowercase().as_str()))
         };
 
         let home = folder("HF_HOME")
@@ -146,31 +159,34 @@ impl HubConfig {
             Some(token) => Some(token),
             None => text("HUGGING_FACE_HUB_TOKEN", value("HUGGING_FACE_HUB_TOKEN"))?,
         };
-        config.token = match given {
-            _ if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")? => None,
-            Some(token) => Token::new(&token),
-            None => folder("HF_TOKEN_PATH")
-                .or_else(|| home.map(|home| home.join("token")))
-                .and_then(|path| std::fs::read_to_string(path).ok())
-                .and_then(|token| Token::new(&token)),
+        let saved = || {
+            let path = folder("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")))?;
+            Token::new(&std::fs::read_to_string(path).ok()?)
+        };
+        config.token = match is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")? {
+            true => None,
+            false => given.and_then(|token| Token::new(&token)).or_else(saved),
         };
         config.offline = match value("HF_HUB_OFFLINE") {
             Some(_) => is_true("HF_HUB_OFFLINE")?,
             None => is_true("TRANSFORMERS_OFFLINE")?,
         };
-        if let Some(seconds) = text("HF_HUB_DOWNLOAD_TIMEOUT", value("HF_HUB_DOWNLOAD_TIMEOUT"))? {
-            let whole = seconds
-                .trim()
-                .parse()
-                .ok()
-                .filter(|&seconds: &u64| seconds > 0);
-            config.timeout =
-                Duration::from_secs(whole.ok_or_else(|| HubError::InvalidSetting {
-                    setting: "HF_HUB_DOWNLOAD_TIMEOUT",
-                    value: seconds,
-                    expected: "a number of seconds above zero",
-                })?);
-        }
+        let seconds = |name: &'static str| -> Result<Duration, HubError> {
+            let Some(value) = text(name, value(name))? else {
+                return Ok(TIMEOUT);
+            };
+            match whole_number(&value) {
+                Some(0) => Ok(TIMEOUT),
+                Some(seconds) => Ok(Duration::from_secs(seconds)),
+                None => Err(HubError::InvalidSetting {
+                    setting: name,
+                    value,
+                    expected: "a whole number of seconds",
+                }),
+            }
+        };
+        config.timeout = seconds("HF_HUB_DOWNLOAD_TIMEOUT")?;
+        config.etag_timeout = seconds("HF_HUB_ETAG_TIMEOUT")?;
         Ok(config)
     }
 }
@@ -190,12 +206,41 @@ fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, H
         .transpose()
 }
 
-/// A leading `~`, expanded as in a shell.
-fn with_home(path: &Path, user: Option<&Path>) -> PathBuf {
-    match (path.strip_prefix("~"), user) {
-        (Ok(rest), Some(user)) => user.join(rest),
-        _ => path.to_owned(),
+/// A number from zero on in a form that Python's `int` reads: also with blanks around it, a plus
+/// sign, or single underscores between digits.
+fn whole_number(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let groups = || digits.split('_');
+    let are_digits = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
+    match groups().all(|group| !group.is_empty() && are_digits(group)) {
+        true => groups().collect::<String>().parse().ok(),
+        false => None,
     }
+}
+
+/// A leading `~` or `~name`, expanded as in a shell.
+fn with_home(path: &Path, user: Option<&Path>) -> PathBuf {
+    let mut parts = path.components();
+    let first = parts.next().and_then(|first| first.as_os_str().to_str());
+    let home = match first.and_then(|first| first.strip_prefix('~')) {
+        None => None,
+        Some("") => user.map(Path::to_owned),
+        Some(name) => home_of(name),
+    };
+    match home {
+        Some(home) => home.join(parts.as_path()),
+        None => path.to_owned(),
+    }
+}
+
+/// The home folder of a user, by the system's list of users.
+fn home_of(user: &str) -> Option<PathBuf> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut fields = users.lines().map(|line| line.split(':'));
+    let mut own = fields.find_map(|mut fields| (fields.next() == Some(user)).then_some(fields))?;
+    // The name is followed by the password, two numbers, a description and the folder.
+    own.nth(4).map(PathBuf::from)
 }
 
 /// `$NAME` and `${NAME}`, replaced by the variables' values; unknown variables are unchanged.

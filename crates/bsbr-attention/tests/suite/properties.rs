@@ -5,7 +5,7 @@ use crate::common::{
 };
 use bsbr_attention::{
     ArmConfig, AttentionInput, DenseConfig, HeadLevel, KvBits, LocalConfig, MomentsConfig, Padding,
-    PublishedConfig,
+    PublishedConfig, reference,
 };
 use burn::tensor::{DType, Tensor};
 use proptest::prelude::*;
@@ -163,15 +163,101 @@ fn changed(input: &AttentionInput, token: Option<usize>, dtype: DType) -> Attent
     }
 }
 
+/// The seed of all properties; `PROPTEST_RNG_SEED` is another. A test that fails shows it.
+#[expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "tests show what they print if they fail"
+)]
+fn seed() -> RngSeed {
+    let given = std::env::var("PROPTEST_RNG_SEED").ok();
+    let seed = given.map_or(2, |seed| seed.parse().expect("a seed is a whole number"));
+    println!("PROPTEST_RNG_SEED={seed}");
+    RngSeed::Fixed(seed)
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        // Each shape is a shader to compile on GPUs: other devices have the tests of fixed shapes.
+        cases: if tries_few() { 0 } else { cases },
+        rng_seed: seed(),
+        ..ProptestConfig::default()
+    }
+}
+
+/// The default arm or one near it, on one sequence of its own sizes, and pieces.
+fn large_cases() -> impl Strategy<Value = Case> {
+    let tokens = 1usize..700;
+    let pieces = proptest::collection::vec(1usize..300, 1..4);
+    let own = (kv_bits(), any::<bool>(), any::<u64>());
+    (tokens, pieces, own).prop_map(|(tokens, pieces, (kv_bits, state, seed))| Case {
+        sizes: Sizes {
+            batch: 1,
+            heads: 1,
+            tokens,
+            head_dim: 64,
+        },
+        arm: ArmConfig::Moments(MomentsConfig {
+            kv_bits,
+            state,
+            ..MomentsConfig::default()
+        }),
+        padding: vec![0],
+        pieces,
+        dtype: DType::F32,
+        token: 0,
+        seed,
+    })
+}
+
+proptest! {
+    #![proptest_config(config(6))]
+
+    #[test]
+    fn fast_forms_equal_the_definition_at_sizes_of_the_default(case in large_cases()) {
+        let attention = arm(&case.arm, case.sizes, &test_device());
+        let input = case.input();
+        let naive = reference::forward(&attention, input.clone());
+        let what = format!("{case:?}");
+        assert_close(&streamed(&attention, &input, &case.pieces), &naive, TOLERANCE, &what);
+        assert_close(&attention.forward(input), &naive, TOLERANCE, &what);
+    }
+}
+
 proptest! {
     // One seed: in about one run of a thousand two clusters are so alike that sums in another order
     // rank them differently, and both are right.
-    #![proptest_config(ProptestConfig {
-        // Each shape is a shader to compile on GPUs: other devices have the tests of fixed shapes.
-        cases: if tries_few() { 0 } else { 64 },
-        rng_seed: RngSeed::Fixed(2),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(config(64))]
+
+    #[test]
+    fn fast_forms_equal_the_definition(case in cases()) {
+        let attention = arm(&case.arm, case.sizes, &test_device());
+        let input = case.input();
+        let naive = reference::forward(&attention, input.clone());
+        assert_close(&attention.forward(input), &naive, TOLERANCE, &format!("{case:?}"));
+    }
+
+    #[test]
+    fn pieces_in_half_precision_give_what_the_whole_gives(case in cases()) {
+        let device = test_device();
+        let half = case.dtype != DType::F32 && device.supports_dtype(case.dtype);
+        // Parameters of the published arm are single. Four bits enlarge what half precision rounds.
+        let excluded = case.arm.name() == "published" || case.arm.kv_bits() == KvBits::Four;
+        if !half || excluded || case.arm.compression() > 1 {
+            return Ok(());
+        }
+        let mut config = case.arm.clone();
+        if let ArmConfig::Moments(settings) = &mut config {
+            // Which clusters are best depends on the last bits.
+            settings.exact_clusters = 0;
+        }
+        let attention = arm(&config, case.sizes, &device);
+        let input = changed(&case.input(), None, case.dtype);
+        let whole = attention.forward(input.clone()).cast(DType::F32);
+        let pieces = streamed(&attention, &input, &case.pieces);
+        prop_assert_eq!(pieces.dtype(), case.dtype);
+        assert_close(&pieces.cast(DType::F32), &whole, 5e-2, &format!("{case:?}"));
+    }
 
     #[test]
     fn pieces_of_any_size_give_what_the_whole_gives(case in cases()) {

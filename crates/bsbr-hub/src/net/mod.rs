@@ -4,6 +4,7 @@ mod address;
 mod answer;
 
 use std::io::{BufReader, Read};
+use std::time::Duration;
 
 use serde::Deserialize;
 use ureq::http::{HeaderMap, Response, header};
@@ -63,12 +64,27 @@ struct Sibling {
     rfilename: String,
 }
 
+/// What is requested of an address.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// The headers of a file.
+    Headers,
+    /// A list of files.
+    Listing,
+    /// The content of a file from an offset on.
+    Content { start: u64 },
+}
+
 /// Sends requests to the Hub.
 #[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
     endpoint: Address,
     token: Option<Token>,
+    /// The timeout of content.
+    timeout: Duration,
+    /// The timeout of what is known about files.
+    etag_timeout: Duration,
 }
 
 impl Client {
@@ -100,16 +116,14 @@ impl Client {
             } else {
                 None
             })
-            .timeout_resolve(Some(config.timeout))
-            .timeout_connect(Some(config.timeout))
-            .timeout_recv_response(Some(config.timeout))
-            .timeout_per_read(Some(config.timeout))
             .build()
             .into();
         Ok(Self {
             agent,
             endpoint,
             token: config.token.clone(),
+            timeout: config.timeout,
+            etag_timeout: config.etag_timeout,
         })
     }
 
@@ -118,7 +132,7 @@ impl Client {
         let mut address = self.address(target);
         let (mut commit, mut etag, mut size) = (None, None, None);
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(true, &address, target, 0)?;
+            let response = self.send(Part::Headers, &address, target)?;
             let headers = response.headers();
             let bad = |reason: &str| address.bad(reason);
             if address.same_origin(&self.endpoint) {
@@ -164,7 +178,7 @@ impl Client {
     ) -> Result<Option<Content>, HubError> {
         let mut address = self.address(target);
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(false, &address, target, start)?;
+            let response = self.send(Part::Content { start }, &address, target)?;
             if response.status().is_redirection() {
                 address = address.redirected(&response)?;
                 continue;
@@ -194,7 +208,7 @@ impl Client {
         let path = format!("/api/{kind}/{name}/revision/{}", target.revision);
         let mut address = self.endpoint.join(&path);
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(false, &address, target, 0)?;
+            let response = self.send(Part::Listing, &address, target)?;
             if response.status().is_redirection() {
                 address = address.redirected(&response)?;
                 continue;
@@ -239,18 +253,24 @@ impl Client {
 
     fn send(
         &self,
-        head: bool,
+        part: Part,
         address: &Address,
         target: &Target<'_>,
-        start: u64,
     ) -> Result<Response<Body>, HubError> {
         let url = address.to_string();
-        let mut request = if head {
-            self.agent.head(&url)
-        } else {
-            self.agent.get(&url)
+        let (request, timeout) = match part {
+            Part::Headers => (self.agent.head(&url), self.etag_timeout),
+            Part::Listing => (self.agent.get(&url), self.etag_timeout),
+            Part::Content { .. } => (self.agent.get(&url), self.timeout),
         };
-        if start > 0 {
+        let mut request = request
+            .config()
+            .timeout_resolve(Some(timeout))
+            .timeout_connect(Some(timeout))
+            .timeout_recv_response(Some(timeout))
+            .timeout_per_read(Some(timeout))
+            .build();
+        if let Part::Content { start: start @ 1.. } = part {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
         // Other hosts get signed addresses from the Hub and do not need the token.

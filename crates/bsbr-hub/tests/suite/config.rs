@@ -42,9 +42,41 @@ fn the_cache_is_where_other_tools_have_theirs() {
     for (from_here, expected) in expected.iter().enumerate() {
         assert_eq!(from(&all[from_here..]).unwrap().cache, Path::new(expected));
     }
-    // What is set to nothing is not set, and `~` is what it is in a shell.
-    let config = from(&[("HF_HUB_CACHE", ""), ("HF_HOME", "~/hf"), ("HOME", "/d")]).unwrap();
+    let config = from(&[("HF_HOME", "~/hf"), ("HOME", "/d")]).unwrap();
     assert_eq!(config.cache, Path::new("/d/hf/hub"));
+}
+
+/// As Python joins paths: a variable that is set to nothing is a path, the current folder.
+#[test]
+fn an_empty_folder_is_the_current_one() {
+    for (name, expected) in [
+        ("HF_HUB_CACHE", "."),
+        ("HUGGINGFACE_HUB_CACHE", "."),
+        ("HF_HOME", "./hub"),
+        ("XDG_CACHE_HOME", "./huggingface/hub"),
+    ] {
+        let config = from(&[(name, ""), ("HOME", "/d")]).unwrap();
+        assert_eq!(config.cache, Path::new(expected), "{name}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_named_user_has_a_home_in_the_list_of_users() {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let root = users
+        .lines()
+        .find(|line| line.starts_with("root:"))
+        .unwrap();
+    let home = Path::new(root.split(':').nth(5).unwrap());
+    let cache = |value: &str| {
+        let variables = [("HF_HUB_CACHE", value), ("HOME", "/d")];
+        from(&variables).unwrap().cache
+    };
+    assert_eq!(cache("~root/hub"), home.join("hub"));
+    assert_eq!(cache("~root"), home);
+    assert_eq!(cache("~no such user/hub"), Path::new("~no such user/hub"));
+    assert_eq!(cache("/a/~root"), Path::new("/a/~root"));
 }
 
 /// The right values are those of Python's `os.path.expandvars` and `expanduser`.
@@ -125,6 +157,15 @@ fn the_token_is_given_or_saved() {
     let config = from(&[("HF_HOME", home), ("HF_TOKEN", " hf_given ")]).unwrap();
     assert_eq!(config.token, Token::new("hf_given"));
     assert!(!format!("{config:?}").contains("given"));
+    // Line ends within it are none of its own.
+    let config = from(&[("HF_HOME", home), ("HF_TOKEN", "hf_\r\ngiven\n")]).unwrap();
+    assert_eq!(config.token, Token::new("hf_given"));
+    // A blank token is none, but it hides the one of the old name; an empty one is not set.
+    for (value, expected) in [(" \n", "hf_saved"), ("", "hf_old")] {
+        let old = ("HUGGING_FACE_HUB_TOKEN", "hf_old");
+        let config = from(&[("HF_HOME", home), ("HF_TOKEN", value), old]).unwrap();
+        assert_eq!(config.token, Token::new(expected), "{value:?}");
+    }
     // The saved token is at home, wherever the cache is.
     let config = from(&[("HF_HOME", home), ("HF_HUB_CACHE", "/a")]).unwrap();
     assert_eq!(config.token, Token::new("hf_saved"));
@@ -139,11 +180,20 @@ fn offline_is_what_says_yes() {
         ("On", true),
         ("0", false),
         ("false", false),
+        (" 1", false),
+        ("true ", false),
         ("", false),
     ] {
         let config = from(&[("HOME", "/d"), ("HF_HUB_OFFLINE", value)]).unwrap();
         assert_eq!(config.offline, expected, "{value}");
     }
+    // An empty one leaves the decision to the other.
+    let both = [("HF_HUB_OFFLINE", ""), ("TRANSFORMERS_OFFLINE", "1")];
+    assert!(
+        from(&[&both[..], &[("HOME", "/d")]].concat())
+            .unwrap()
+            .offline
+    );
 }
 
 #[test]
@@ -156,9 +206,40 @@ fn the_rest() {
     .unwrap();
     assert_eq!(config.endpoint, "https://mirror.example");
     assert_eq!(config.timeout, Duration::from_secs(60));
-    for value in ["0", "soon", "-1"] {
-        let error = from(&[("HOME", "/d"), ("HF_HUB_DOWNLOAD_TIMEOUT", value)]).unwrap_err();
-        assert!(matches!(&error, HubError::InvalidSetting { value: v, .. } if v == value));
+    assert_eq!(config.etag_timeout, Duration::from_secs(10));
+}
+
+/// The numbers are those of Python's `int`; zero counts as not set.
+#[test]
+fn timeouts_are_whole_seconds() {
+    for name in ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"] {
+        let found = |value: &str| {
+            let config = from(&[("HOME", "/d"), (name, value)])?;
+            let (own, other) = match name {
+                "HF_HUB_ETAG_TIMEOUT" => (config.etag_timeout, config.timeout),
+                _ => (config.timeout, config.etag_timeout),
+            };
+            assert_eq!(other, Duration::from_secs(10), "{name}={value}");
+            Ok::<_, HubError>(own.as_secs())
+        };
+        for (value, expected) in [
+            ("", 10),
+            ("0", 10),
+            ("00", 10),
+            ("7", 7),
+            (" +60\n", 60),
+            ("1_000", 1000),
+        ] {
+            assert_eq!(found(value).unwrap(), expected, "{name}={value}");
+        }
+        for value in ["soon", "-1", "1.5", "1__0", "_1", " ", "+"] {
+            let error = found(value).unwrap_err();
+            assert!(
+                matches!(&error, HubError::InvalidSetting { setting, value: v, .. }
+                    if *setting == name && v == value),
+                "{error}"
+            );
+        }
     }
 }
 

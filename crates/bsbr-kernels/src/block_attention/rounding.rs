@@ -1,6 +1,6 @@
 //! Rounding of numbers to fewer bits.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use pulp::{Simd, WithSimd};
 
 use super::settings::KvBits;
@@ -27,7 +27,9 @@ pub fn round_to_bits<const K: usize>(x: Tensor<K>, bits: KvBits) -> Tensor<K> {
         let most = rows.clone().abs().max_dim(K - 1);
         (most.zeros_like(), most / levels)
     };
-    let nothing = span.clone().lower_elem(f32::MIN_POSITIVE);
+    // In half precision the bound would be zero, and a row of zeros divided by zero.
+    let single = span.clone().cast(DType::F32);
+    let nothing = single.lower_elem(f32::MIN_POSITIVE);
     let divisor = span.clone().mask_fill(nothing.clone(), 1.0);
     let scale = span.mask_fill(nothing, 0.0);
     let codes = ((rows.clone() - offset.clone()) / divisor).round();

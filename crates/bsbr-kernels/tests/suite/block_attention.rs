@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use crate::common::{
-    assert_close, assert_fused, assert_same, cases, devices, is_gpu, tensor, tests_another, vec,
+    assert_close, assert_fused, assert_same, cases, devices, is_gpu, tensor, tests_another, values,
+    vec,
 };
 #[cfg(feature = "flex")]
 use bsbr_kernels::BlockCache;
@@ -218,6 +219,42 @@ fn equals_plain_at_awkward_head_sizes() {
                 exact_clusters: 2,
                 ..SETTINGS
             },
+        );
+    }
+}
+
+/// Settings and shapes drawn at random, half of them with lookups.
+#[test]
+fn equals_plain_with_random_settings() {
+    use HeadLevel::{Clusters, Lookups, Near};
+    for seed in cases(2, 1..=60) {
+        let mut drawn = values(16, 1000 + seed, 1.0).into_iter();
+        let mut below = |end: usize| {
+            let x = (drawn.next().unwrap() + 1.0) / 2.0;
+            ((x * end as f32) as usize).min(end - 1)
+        };
+        let chunk_size = [1, 3, 8, 17, 32, 64][below(6)];
+        let heads = 1 + below(3);
+        let levels: Vec<HeadLevel> = (0..heads)
+            .map(|_| [Near, Clusters, Lookups][below(3)])
+            .collect();
+        let clusters = [0, 1, 2, 4, 8][below(5)];
+        // Without clusters nothing can be looked up.
+        let most = if clusters == 0 { 1 } else { 13 };
+        let settings = BlockAttention {
+            grid: Grid {
+                sinks: below(5),
+                chunk_size,
+                near_chunks: below(4),
+            },
+            clusters,
+            exact_clusters: [0, below(most)][below(2)],
+            kv_bits: KvBits::ALL[below(4)],
+            levels: [HeadLevels::LOOKUPS, HeadLevels::new(&levels)][below(2)],
+        };
+        check(
+            [1 + below(2), heads, 1 + below(200), 1 + below(70)],
+            settings,
         );
     }
 }

@@ -28,6 +28,9 @@ impl Extent {
     }
 }
 
+/// Words and bytes.
+type Size = (u64, u64);
+
 /// Words separated by white space, and bytes.
 pub(super) fn size(text: &str) -> (u64, u64) {
     (text.split_whitespace().count() as u64, text.len() as u64)
@@ -145,7 +148,7 @@ impl Passage {
         tokenizer: &TextTokenizer,
         excerpt: &Excerpt,
         piece_of: impl Fn(usize) -> usize,
-    ) -> Result<Vec<(usize, (u64, u64))>, TokenizerError> {
+    ) -> Result<Vec<(usize, Size)>, TokenizerError> {
         let tokens = excerpt.tokens.clone();
         let whole = (excerpt.words, excerpt.bytes);
         let last = piece_of(tokens.end.saturating_sub(1).max(tokens.start));
@@ -155,7 +158,7 @@ impl Passage {
         }
         let mut detokenizer = Detokenizer::new(tokenizer, &[]);
         let mut read = Counter::default();
-        let mut ends: Vec<(usize, (u64, u64))> = Vec::new();
+        let mut ends: Vec<(usize, Size)> = Vec::new();
         for at in tokens {
             read.add(&detokenizer.push(self.ids[at])?);
             match ends.last_mut() {
