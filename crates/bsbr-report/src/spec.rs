@@ -79,7 +79,7 @@ impl Goal {
 }
 
 /// Everything that determines an experiment's measurements; the input of its hash.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Method {
     /// The experiment's name.
     pub experiment: String,
@@ -172,7 +172,7 @@ impl Method {
 }
 
 /// An experiment's specification: its method and its presentation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Spec {
     /// The method.
     pub method: Method,

@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 
 use crate::arms;
-use crate::bench::decode::{self, Decoding};
+use crate::bench::decode::{self, Decoding, Engine};
 use crate::bench::derived::{GROWTH, WORK};
 use crate::bench::first_token::{self, FirstToken};
 use crate::bench::place::Place;
@@ -344,40 +344,42 @@ impl Contest<'_> {
         accuracy::of(&self.model(row).map_err(said)?, &exact, &self.ids(length))
     }
 
-    /// PyTorch's contestants of a scope.
+    /// PyTorch's contestants of a pass.
     fn torch(&self, scope: Scope, length: usize) -> Vec<Contestant<'_>> {
         let mut all: Vec<(&'static str, Kind)> = match scope {
-            Scope::Profile | Scope::TokenProfile => return Vec::new(),
-            Scope::Accuracy | Scope::Decode => vec![(Kind::Sdpa.id(), Kind::Sdpa)],
+            Scope::Profile | Scope::TokenProfile => Vec::new(),
+            Scope::Accuracy => vec![(Kind::Sdpa.id(), Kind::Sdpa)],
             _ => Kind::ALL.map(|kind| (kind.id(), kind)).into(),
         };
-        let also_in_bf16 = self.weights.contains(&Some(ProductType::Bf16))
-            && self.place.dtype() == DType::F32
-            && [Scope::Model, Scope::Decode].contains(&scope);
-        all.extend(also_in_bf16.then_some((TORCH_BF16, Kind::Sdpa)));
+        if scope == Scope::Model && self.torch_in_bf16() {
+            all.push((TORCH_BF16, Kind::Sdpa));
+        }
         all.retain(|_| self.torch);
-        let contestant = |(id, kind): (&'static str, Kind)| match scope {
-            Scope::Decode => decode::torch(id, self.baseline(id), length),
-            Scope::Memory => {
+        let contestant = |(id, kind): (&'static str, Kind)| {
+            let run: Result<Timing<'_>, String> = match scope {
                 // A fresh process, whose peak is that of the pass.
-                let config = self.dense.config();
-                let growth = move || {
-                    self.start(config, &self.place)?
-                        .measure(kind, scope.id(), length)
-                };
-                Contestant::of(GROWTH, id, length, Ok(Box::new(growth)))
-            }
-            _ => {
-                let allowed = match scope {
-                    Scope::Accuracy => accuracy::check(length),
-                    _ => Ok(()),
-                };
-                let run = allowed.and_then(|()| self.baseline(id));
-                let run = run.map(|one| one.timing(kind, scope.id(), length));
-                Contestant::of(scope.quantity(), id, length, run)
-            }
+                Scope::Memory => Ok(Box::new(move || {
+                    let process = self.start(self.dense.config(), &self.place)?;
+                    process.measure(kind, scope.id(), length)
+                })),
+                _ => {
+                    let allowed = match scope {
+                        Scope::Accuracy => accuracy::check(length),
+                        _ => Ok(()),
+                    };
+                    let process = allowed.and_then(|()| self.baseline(id));
+                    process.map(|one| one.timing(kind, scope.id(), length))
+                }
+            };
+            Contestant::of(scope.quantity(), id, length, run)
         };
         all.into_iter().map(contestant).collect()
+    }
+
+    /// Whether PyTorch is also timed in bf16.
+    fn torch_in_bf16(&self) -> bool {
+        let asked = self.weights.contains(&Some(ProductType::Bf16));
+        self.torch && asked && self.place.dtype() == DType::F32
     }
 
     fn start(&self, config: &Gpt2Config, place: &Place) -> Result<Baseline, String> {
@@ -397,17 +399,6 @@ impl Contest<'_> {
         self.engine(name, || self.start(self.dense.config(), &place))
     }
 
-    /// An engine's process, shared by all its measurements.
-    fn peer(&self, peer: Peer) -> Result<Rc<Baseline>, String> {
-        let contexts = self.decoding.contexts.iter().copied();
-        let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
-        let config = self.dense.config();
-        let positions = longest.max(config.n_positions);
-        self.engine(peer.id(), || {
-            peer.start(self.python.as_deref(), config, positions, &self.place)
-        })
-    }
-
     fn engine(
         &self,
         name: &'static str,
@@ -420,21 +411,29 @@ impl Contest<'_> {
     }
 
     /// Other engines, with weights in f32 and in the types that are requested for our models.
-    fn peers(&self) -> impl Iterator<Item = (Peer, ProductType)> {
-        let mut types = vec![ProductType::F32];
+    fn peers(&self) -> Vec<Engine> {
+        let config = self.dense.config();
+        let contexts = self.decoding.contexts.iter().copied();
+        let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
+        let positions = longest.max(config.n_positions);
         let packed = self.weights.iter().flatten().copied();
-        types.extend(packed.filter(|products| *products != ProductType::F32));
-        let peers = self.peers.clone().into_iter();
-        peers.flat_map(move |peer| types.clone().into_iter().map(move |of| (peer, of)))
+        let packed = packed.filter(|products| *products != ProductType::F32);
+        let types: Vec<ProductType> = std::iter::once(ProductType::F32).chain(packed).collect();
+        let of = |&peer: &Peer| {
+            let process = self.engine(peer.id(), || {
+                peer.start(self.python.as_deref(), config, positions, &self.place)
+            });
+            let row = |of: &ProductType| (peer.row(*of), of.name(), process.clone());
+            types.iter().map(row).collect::<Vec<Engine>>()
+        };
+        self.peers.iter().flat_map(of).collect()
     }
 
     fn first_token(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
         let python = self.python.as_deref().unwrap_or(Path::new("python3"));
         let python = self.torch.then_some(python);
         let mut all = self.first_token.contestants(&self.dense, python)?;
-        all.extend(self.peers().map(|(peer, products)| {
-            first_token::engine(peer.row(products), self.peer(peer), products)
-        }));
+        all.extend(self.peers().into_iter().map(first_token::engine));
         Ok(all)
     }
 
@@ -446,11 +445,15 @@ impl Contest<'_> {
             let ours = |&context| decode::ours(row.id.clone(), model.clone(), self.ids(context));
             all.extend(contexts.iter().map(ours));
         }
-        for &context in contexts {
-            all.extend(self.torch(Scope::Decode, context));
-            all.extend(self.peers().map(|(peer, products)| {
-                decode::engine(peer.row(products), self.peer(peer), products, context)
-            }));
+        let torch = [
+            (Kind::Sdpa.id(), self.torch),
+            (TORCH_BF16, self.torch_in_bf16()),
+        ];
+        let torch = torch.into_iter().filter(|(_, takes_part)| *takes_part);
+        let torch = torch.map(|(id, _)| (id.to_owned(), Kind::Sdpa.word(), self.baseline(id)));
+        for engine in torch.chain(self.peers()) {
+            let of = |&context| decode::engine(&engine, context);
+            all.extend(contexts.iter().map(of));
         }
         Ok(all)
     }

@@ -5,13 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bsbr_gpt2::{Gpt2, ProductType};
+use bsbr_gpt2::Gpt2;
 
-use crate::decoding::{Context, Limits, torch_generate};
+use crate::decoding::{Context, Limits};
 use crate::reading::{PIECE, likeliest, read, read_on};
 use crate::rounds::{Contestant, Timing, model_run};
 use crate::spec::ArmSpec;
-use crate::torch::{Baseline, Kind};
+use crate::torch::Baseline;
 
 /// Default context lengths, in tokens.
 pub const CONTEXTS: [usize; 4] = [500, 1000, 2000, 4000];
@@ -41,6 +41,9 @@ pub struct Decoding {
     pub contexts: Vec<usize>,
 }
 
+/// An engine: its row, the word of its requests, and its process.
+pub(super) type Engine = (String, &'static str, Result<Rc<Baseline>, String>);
+
 /// A contestant of ours.
 pub(super) fn ours<'a>(id: String, model: Rc<Gpt2>, ids: Vec<u32>) -> Contestant<'a> {
     let pass = model_run(Gpt2::clone(&model), &ids);
@@ -64,33 +67,23 @@ pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Contestant<'a
     })
 }
 
-/// PyTorch.
-pub(super) fn torch<'a>(
-    id: &str,
-    baseline: Result<Rc<Baseline>, String>,
-    context: usize,
-) -> Contestant<'a> {
+/// Another engine, which is asked by a word for its kind.
+pub(super) fn engine<'a>((id, word, process): &Engine, context: usize) -> Contestant<'a> {
+    let (word, process) = (*word, process.clone());
     Contestant::new(id, context, move |one| {
-        let baseline = baseline.as_ref().map_err(Clone::clone)?;
-        one.set(PREFILL, baseline.measure(Kind::Sdpa, "read", context)?);
-        one.set(CACHE, baseline.measure(Kind::Sdpa, "cache", 0)?);
-        one.set(TOKEN, torch_generate(baseline, GENERATED, Limits::NONE)?);
-        Ok(())
-    })
-}
-
-/// Another engine.
-pub(super) fn engine<'a>(
-    id: String,
-    baseline: Result<Rc<Baseline>, String>,
-    products: ProductType,
-    context: usize,
-) -> Contestant<'a> {
-    Contestant::new(id, context, move |one| {
-        let baseline = baseline.as_ref().map_err(Clone::clone)?;
-        one.set(PREFILL, baseline.ask(products.name(), "read", context)?);
-        one.set(TOKEN, baseline.ask(products.name(), "generate", GENERATED)?);
-        one.without(CACHE, "the engine does not report it");
+        let ask = |scope, number| {
+            process
+                .as_ref()
+                .map_err(Clone::clone)?
+                .ask(word, scope, number)
+        };
+        one.set(PREFILL, ask("read", context)?);
+        let cache = ask("cache", 0);
+        one.put(
+            CACHE,
+            cache.map_err(|_| "the engine does not report it".to_owned()),
+        );
+        one.set(TOKEN, ask("generate", GENERATED)?);
         Ok(())
     })
 }

@@ -3,20 +3,20 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::rc::Rc;
 use std::time::Instant;
 
 use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
-use bsbr_gpt2::{Gpt2, ProductType};
+use bsbr_gpt2::Gpt2;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::bench::decode::Engine;
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Worker, answer, status};
 use crate::reading::{last_logits, likeliest};
 use crate::record::Measurement;
 use crate::rounds::Contestant;
-use crate::torch::{Baseline, FIRST_TOKEN, Kind};
+use crate::torch::{FIRST_TOKEN, Kind};
 
 /// Tokens of the prompt.
 pub const PROMPT: usize = 128;
@@ -141,15 +141,16 @@ fn started<'a>(id: String, file: PathBuf, command: Command) -> Contestant<'a> {
 }
 
 /// Another engine's running process, with weights of a type.
-pub(super) fn engine<'a>(
-    id: String,
-    baseline: Result<Rc<Baseline>, String>,
-    products: ProductType,
-) -> Contestant<'a> {
+pub(super) fn engine<'a>((id, word, process): Engine) -> Contestant<'a> {
     Contestant::new(id, PROMPT, move |one| {
-        let baseline = baseline.as_ref().map_err(Clone::clone)?;
-        set_file(one, || baseline.ask(products.name(), "file", 0));
-        one.set(LOADED, baseline.ask(products.name(), "first", PROMPT)?);
+        let ask = |scope, number| {
+            process
+                .as_ref()
+                .map_err(Clone::clone)?
+                .ask(word, scope, number)
+        };
+        set_file(one, || ask("file", 0));
+        one.set(LOADED, ask("first", PROMPT)?);
         Ok(())
     })
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::bench::Place;
 use crate::bench::derived::newest;
 use crate::bench::names::label;
-use crate::bench::record::{BENCH, VERSION};
+use crate::bench::record::BENCH;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
 use crate::lab::Lab;
@@ -123,23 +123,15 @@ impl Page {
             }
         }
         let newest = records.last().map(|record| record.method.clone());
-        let method = newest.unwrap_or_else(|| Method {
+        let unknown = || Method {
             experiment: BENCH.to_owned(),
-            version: VERSION,
-            seed: 0,
-            arms: Vec::new(),
-            settings: toml::Table::new(),
-            counts: toml::Table::new(),
-            quick: false,
-        });
+            ..Method::default()
+        };
+        let method = newest.unwrap_or_else(unknown);
         Spec {
             method: Method { arms, ..method },
-            title: String::new(),
-            question: String::new(),
-            page: None,
-            order: 0,
-            goals: Vec::new(),
             layout: self.layout.clone(),
+            ..Spec::default()
         }
     }
 

@@ -50,6 +50,11 @@ impl Kind {
         }
     }
 
+    /// Its word in requests.
+    pub(crate) fn word(self) -> &'static str {
+        self.id().trim_start_matches("torch-")
+    }
+
     /// Those of `kinds` that take part with a specification's baselines.
     pub(crate) fn of(baselines: &[String], kinds: &'static [Self]) -> &'static [Self] {
         match baselines.is_empty() {
@@ -162,7 +167,7 @@ impl Baseline {
         if kind == Kind::Eager {
             affordable(self.heads, length)?;
         }
-        self.ask(kind.id().trim_start_matches("torch-"), scope, length)
+        self.ask(kind.word(), scope, length)
     }
 
     /// A run that measures a scope.
