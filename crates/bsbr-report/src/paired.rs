@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bsbr_metrics::stats::Bootstrap;
-
-use crate::estimate::{Estimate, RESAMPLES};
+use crate::estimate::{BOOTSTRAP, Estimate};
 use crate::record::{Pool, Records};
 
 /// The result of `combine` for the means of several arms' quantity over the samples that all have,
@@ -56,14 +54,10 @@ pub(crate) fn together<const N: usize>(
     if !mean.is_finite() {
         return Err("the divisor is 0".to_owned());
     }
-    let bootstrap = Bootstrap {
-        resamples: RESAMPLES,
-        seed: 0,
-    };
     let interval =
         match n {
             1 => None,
-            _ => Some(bootstrap.interval(n, statistic).map_err(
+            _ => Some(BOOTSTRAP.interval(n, statistic).map_err(
                 |_| "the divisor is too small for an interval: it is 0 in some resamples",
             )?),
         };

@@ -11,14 +11,12 @@ pub mod memory;
 pub mod methods;
 pub mod perplexity;
 pub mod qa;
-pub mod reading_memory;
 pub mod recovery;
 pub mod similarity;
 pub mod speed;
 pub mod streaming;
 pub mod summarisation;
 pub mod sweep;
-pub mod training_memory;
 pub mod weights;
 
 mod beside;
@@ -80,16 +78,16 @@ const ALL: [Known; 24] = [
     },
     Known {
         name: "reading-memory",
-        version: reading_memory::VERSION,
+        version: memory::VERSION,
         amounts: PROCESSES,
-        make: reading_memory::boxed,
+        make: memory::of_reading,
     },
-    Known { name: "memory", version: memory::VERSION, amounts: PROCESSES, make: memory::boxed },
+    Known { name: "memory", version: memory::VERSION, amounts: PROCESSES, make: memory::of_a_pass },
     Known {
         name: "training-memory",
-        version: training_memory::VERSION,
+        version: memory::VERSION,
         amounts: PROCESSES,
-        make: training_memory::boxed,
+        make: memory::of_training,
     },
     Known {
         name: "weights",

@@ -26,12 +26,7 @@ pub enum Choice {
 impl Choice {
     /// The choice with this name in forms and files.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "left" => Some(Self::Left),
-            "right" => Some(Self::Right),
-            "neither" => Some(Self::Neither),
-            _ => None,
-        }
+        serde_json::from_value(name.into()).ok()
     }
 }
 
@@ -83,10 +78,7 @@ pub fn read_votes(path: &Path) -> Result<Vec<Vote>, ReportError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ReportError> {
-    std::fs::read(path).map_err(|source| ReportError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(ReportError::reading(path))
 }
 
 /// The complete lines.

@@ -5,8 +5,8 @@ use bsbr_metrics::stats::Interval;
 use crate::estimate::Estimate;
 use crate::growth::{Crossover, PowerLaw};
 use crate::judge::tally;
-use crate::overview::Source;
-use crate::overview::data::{Lengths, Measure};
+use crate::overview::Recorded;
+use crate::overview::data::{Column, Lengths, Measure};
 use crate::paired::together;
 use crate::record::{Pool, Records};
 use crate::section::{Cell, Style};
@@ -15,7 +15,7 @@ use crate::section::{Cell, Style};
 /// there is none.
 pub(super) fn each(
     one: &Measure,
-    source: &Source<'_>,
+    source: &Recorded<'_>,
     arm: &str,
     style: Style,
 ) -> Result<Vec<(Option<usize>, Cell)>, String> {
@@ -59,7 +59,7 @@ pub(super) fn each(
 /// An arm's value in the records, or why it is missing; of several lengths, the first.
 pub(super) fn measure(
     measure: &Measure,
-    source: &Source<'_>,
+    source: &Recorded<'_>,
     arm: &str,
     style: Style,
 ) -> Result<Cell, String> {
@@ -71,21 +71,10 @@ pub(super) fn measure(
             let found = records.estimate(arm, Pool::Texts, goal.length, &goal.quantity)?;
             Cell::Measured(found, style)
         }
-        Measure::Mean {
-            quantity,
-            length,
-            source,
-        } => {
-            let found = records.estimate(arm, pool(source.as_deref()), *length, quantity)?;
-            Cell::Measured(found, style)
-        }
-        Measure::Rate {
-            quantity,
-            length,
-            source,
-        } => {
-            let seconds = records.estimate(arm, Pool::Source(source), *length, quantity)?;
-            let rate = |seconds: f64| *length as f64 / seconds;
+        Measure::Mean(column) => Cell::Measured(mean(records, arm, column)?, style),
+        Measure::Rate(column) => {
+            let seconds = mean(records, arm, column)?;
+            let rate = |seconds: f64| column.length as f64 / seconds;
             let found = Estimate {
                 mean: rate(seconds.mean),
                 std: None,
@@ -163,19 +152,17 @@ pub(super) fn measure(
             let mut cells = cells.map(|(_, cell)| cell);
             cells.next().ok_or("not measured yet")?
         }
-        Measure::Size {
-            quantity,
-            length,
-            source,
-        } => {
-            let found = records.estimate(arm, Pool::Source(source), *length, quantity)?;
-            Cell::Number(found.mean, style)
-        }
+        Measure::Size(column) => Cell::Number(mean(records, arm, column)?.mean, style),
         Measure::Preference { over } => {
             let (tally, place) = tally(records).between(arm, over);
             Cell::Measured(tally.preference(place)?, style)
         }
     })
+}
+
+fn mean(records: &Records, arm: &str, column: &Column) -> Result<Estimate, String> {
+    let from = pool(column.source.as_deref());
+    records.estimate(arm, from, column.length, &column.quantity)
 }
 
 fn pool(source: Option<&str>) -> Pool<'_> {
