@@ -29,6 +29,14 @@ fn a_text_is_the_arm_and_the_arm_its_text() {
             }),
         ),
         (
+            "moments:span=16,opened=4",
+            ArmConfig::Moments(MomentsConfig {
+                span: 16,
+                opened: 4,
+                ..moments()
+            }),
+        ),
+        (
             "local:chunk_size=1,near_chunks=0,sink_tokens=0",
             ArmConfig::Local(LocalConfig {
                 chunk_size: 1,
@@ -68,6 +76,23 @@ fn settings_have_the_names_of_the_files() {
         for key in json.as_object().unwrap().keys().filter(|key| *key != "arm") {
             assert!(names.contains(&key.as_str()), "{name}: {key}");
         }
+    }
+}
+
+/// Files of arms without spans are those of earlier versions.
+#[test]
+fn spans_that_are_off_are_not_written() {
+    let json = |config: MomentsConfig| serde_json::to_value(ArmConfig::Moments(config)).unwrap();
+    let off = json(MomentsConfig::default());
+    assert!(off.get("span").is_none() && off.get("opened").is_none());
+    for opened in [4, 8] {
+        let spans = MomentsConfig {
+            span: 16,
+            opened,
+            ..MomentsConfig::default()
+        };
+        let read = arm_or_text(json(spans.clone())).unwrap();
+        assert_eq!(read, ArmConfig::Moments(spans));
     }
 }
 
