@@ -1,7 +1,8 @@
 //! Arms as they are typed.
 
 use bsbr_attention::{
-    ArmConfig, ArmError, HeadLevel, KvBits, LocalConfig, MomentsConfig, arm_or_text,
+    ArmConfig, ArmError, ConfigError, HeadLevel, HeadShape, KvBits, LocalConfig, MomentsConfig,
+    arm_or_text,
 };
 
 #[test]
@@ -93,6 +94,29 @@ fn spans_that_are_off_are_not_written() {
         };
         let read = arm_or_text(json(spans.clone())).unwrap();
         assert_eq!(read, ArmConfig::Moments(spans));
+    }
+}
+
+#[test]
+fn settings_of_spans_are_checked() {
+    let shape = HeadShape {
+        num_heads: 1,
+        head_dim: 4,
+        hidden_size: 4,
+    };
+    let check = |text: &str| text.parse::<ArmConfig>().unwrap().validate(shape);
+    assert_eq!(check("moments:span=1"), Ok(()));
+    assert_eq!(check("moments:span=16,opened=0"), Ok(()));
+    assert_eq!(
+        check("moments:opened=4"),
+        Err(ConfigError::OpenedWithoutSpan { opened: 4 })
+    );
+    for (text, name) in [("span=99999999", "span"), ("span=1,opened=99999999", "opened")] {
+        let error = check(&format!("moments:{text}")).unwrap_err();
+        assert!(
+            matches!(error, ConfigError::OutOfBounds { setting, .. } if setting == name),
+            "{error}"
+        );
     }
 }
 
