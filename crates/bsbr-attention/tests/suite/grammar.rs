@@ -111,7 +111,10 @@ fn settings_of_spans_are_checked() {
         check("moments:opened=4"),
         Err(ConfigError::OpenedWithoutSpan { opened: 4 })
     );
-    for (text, name) in [("span=99999999", "span"), ("span=1,opened=99999999", "opened")] {
+    for (text, name) in [
+        ("span=99999999", "span"),
+        ("span=1,opened=99999999", "opened"),
+    ] {
         let error = check(&format!("moments:{text}")).unwrap_err();
         assert!(
             matches!(error, ConfigError::OutOfBounds { setting, .. } if setting == name),

@@ -10,6 +10,7 @@ use super::queries::SharedKeys;
 use super::rounding::round_rows;
 use super::settings::KvBits;
 use super::summarise::Summariser;
+use super::tile::prefetch;
 use super::tokens::{self, Members, Tokens, Unpacked};
 use crate::cpu::math::{row_dot, row_exp_sum, row_max, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
@@ -261,6 +262,12 @@ impl SharedKeys for Far {
 
     fn looked_up<'a>(&'a self, cluster: usize, _: &'a mut Unpacked) -> Members<'a> {
         self.tokens.members(self.members(cluster))
+    }
+
+    fn prefetch(&self, cluster: usize) {
+        let tokens = self.tokens.members(self.members(cluster));
+        prefetch(tokens.keys);
+        prefetch(tokens.values);
     }
 
     fn merged<'a>(&'a self, of: usize, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {

@@ -26,8 +26,8 @@ pub(super) struct Opened {
     filled: Vec<usize>,
     /// The best clusters of a query.
     best: Vec<Candidate>,
-    /// Clusters that are looked up, with their queries.
-    chosen: Vec<(u32, u32)>,
+    /// Clusters that are looked up, with their queries, see [`pair`].
+    chosen: Vec<u64>,
     /// These queries alone.
     choosing: Vec<u32>,
     bias: Vec<f32>,
@@ -117,7 +117,12 @@ impl Opened {
             }
             first += one.block.rows();
         }
-        for (cluster, queries) in self.looked_up() {
+        let mut looked_up = self.looked_up().peekable();
+        while let Some((cluster, queries)) = looked_up.next() {
+            // In a long text they are far apart in memory.
+            if let Some((next, _)) = looked_up.peek() {
+                shared.prefetch(*next);
+            }
             lookup.set_queries(queries);
             let tokens = shared.looked_up(cluster, unpacked);
             lookup.look_into(tokens, |query, max| raise(blocks, query, max));
@@ -145,13 +150,13 @@ impl Opened {
 
     /// Each cluster that is looked up, with the queries that look it up.
     pub(super) fn looked_up(&self) -> impl Iterator<Item = (usize, &[u32])> {
-        let all = self.chosen.chunk_by(|a, b| a.0 == b.0);
+        let all = self.chosen.chunk_by(|a, b| unpair(*a).0 == unpair(*b).0);
         let mut start = 0;
         all.filter_map(move |of_cluster| {
-            let (cluster, _) = of_cluster.first()?;
+            let (cluster, _) = unpair(*of_cluster.first()?);
             let queries = &self.choosing[start..][..of_cluster.len()];
             start += of_cluster.len();
-            Some((*cluster as usize, queries))
+            Some((cluster as usize, queries))
         })
     }
 
@@ -232,20 +237,41 @@ impl Opened {
             for query in 0..rows {
                 let number = first + query;
                 self.best.clear();
+                let mut least = f32::NEG_INFINITY;
                 for row in &self.rows[number * most..][..self.filled[number]] {
                     let scores = &self.scores[row.scores..][..row.count];
-                    let clusters = &self.clusters[row.clusters..][..row.count];
-                    for (place, (&score, &cluster)) in scores.iter().zip(clusters).enumerate() {
-                        let place = row.scores + place;
-                        offer(&mut self.best, best, score, || (cluster, place, false));
+                    for (part, scores) in scores.chunks(LANES).enumerate() {
+                        // Mostly none of them is among the best.
+                        let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                        if highest < least {
+                            continue;
+                        }
+                        for (place, &score) in scores.iter().enumerate() {
+                            let place = part * LANES + place;
+                            let candidate = Candidate {
+                                score,
+                                cluster: self.clusters[row.clusters + place],
+                                place: row.scores + place,
+                                in_block: false,
+                            };
+                            if score >= least {
+                                least = offer(&mut self.best, best, candidate);
+                            }
+                        }
                     }
                 }
-                for cluster in 0..seen.unmerged() {
-                    let place = (flat + cluster) * width + query;
-                    let cluster = (seen.spanned + cluster) as u32;
-                    offer(&mut self.best, best, in_block[place], || {
-                        (cluster, place, true)
-                    });
+                let scores = in_block[flat * width..].iter().skip(query).step_by(width);
+                for (place, &score) in scores.take(seen.unmerged()).enumerate() {
+                    if score < least {
+                        continue;
+                    }
+                    let candidate = Candidate {
+                        score,
+                        cluster: (seen.spanned + place) as u32,
+                        place: (flat + place) * width + query,
+                        in_block: true,
+                    };
+                    least = offer(&mut self.best, best, candidate);
                 }
                 for chosen in &self.best {
                     let scores = match chosen.in_block {
@@ -253,49 +279,48 @@ impl Opened {
                         false => &mut self.scores,
                     };
                     scores[chosen.place] = f32::NEG_INFINITY;
-                    self.chosen.push((chosen.cluster, number as u32));
+                    self.chosen.push(pair(chosen.cluster, number as u32));
                 }
             }
             first += rows;
         }
         self.chosen.sort_unstable();
         self.choosing
-            .extend(self.chosen.iter().map(|(_, query)| *query));
+            .extend(self.chosen.iter().map(|&chosen| unpair(chosen).1));
     }
 }
 
-/// Inserts a cluster into a list of the `most` best, the best first, if it is one of them.
-#[inline(always)]
-fn offer(
-    list: &mut Vec<Candidate>,
-    most: usize,
-    score: f32,
-    of: impl FnOnce() -> (u32, usize, bool),
-) {
-    let least = match list.last() {
+/// Inserts a cluster into a list of the `most` best, the best first, if it is one of them. Returns
+/// the score that others must reach.
+fn offer(list: &mut Vec<Candidate>, most: usize, candidate: Candidate) -> f32 {
+    if candidate.score > f32::NEG_INFINITY {
+        let is_worse = |held: &Candidate| {
+            held.score < candidate.score
+                || (held.score == candidate.score && held.cluster > candidate.cluster)
+        };
+        if list.len() < most {
+            list.push(candidate);
+        } else if !list.last().is_some_and(is_worse) {
+            return list.last().map_or(f32::INFINITY, |last| last.score);
+        }
+        let mut place = list.len() - 1;
+        while place > 0 && is_worse(&list[place - 1]) {
+            list[place] = list[place - 1];
+            place -= 1;
+        }
+        list[place] = candidate;
+    }
+    match list.last() {
         Some(last) if list.len() == most => last.score,
         _ => f32::NEG_INFINITY,
-    };
-    if score < least || score == f32::NEG_INFINITY {
-        return;
     }
-    let (cluster, place, in_block) = of();
-    let before =
-        |held: &Candidate| held.score > score || (held.score == score && held.cluster < cluster);
-    if list.len() == most {
-        if list.last().is_some_and(before) {
-            return;
-        }
-        list.pop();
-    }
-    let at = list.partition_point(before);
-    list.insert(
-        at,
-        Candidate {
-            score,
-            cluster,
-            place,
-            in_block,
-        },
-    );
+}
+
+/// A cluster and a query as one number, in the order of clusters.
+fn pair(cluster: u32, query: u32) -> u64 {
+    u64::from(cluster) << 32 | u64::from(query)
+}
+
+fn unpair(pair: u64) -> (u32, u32) {
+    ((pair >> 32) as u32, pair as u32)
 }

@@ -32,6 +32,9 @@ pub(super) trait SharedKeys {
     /// The tokens of a looked-up cluster, by its index from the first cluster.
     fn looked_up<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a>;
 
+    /// A hint that a cluster is looked up next.
+    fn prefetch(&self, _cluster: usize) {}
+
     /// The same, decoded if they are stored as codes.
     fn decoded<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a> {
         self.looked_up(cluster, unpacked)
