@@ -514,11 +514,13 @@ impl HeadCache {
             let order = members.iter().map(|&cluster| (first + cluster) as u32);
             kept.order.extend(order);
             kept.ends.push(kept.order.len() as u32);
-            for side in 0..2 {
-                kept.members[side].push_rows(&self.means[side], members);
+            let sides = kept.members.iter_mut().zip(&mut kept.means);
+            let from = self.means.iter().zip(span.iter());
+            for ((of_members, of_merged), (means, rows)) in sides.zip(from) {
+                of_members.push_rows(means, members);
                 mean.fill(0.0);
-                merged::average(&span[side], members, count, &mut mean);
-                kept.means[side].push(&mean);
+                merged::average(rows, members, count, &mut mean);
+                of_merged.push(&mean);
             }
         }
         for means in &mut self.means {
