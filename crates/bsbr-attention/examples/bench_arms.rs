@@ -2,7 +2,8 @@
 //!
 //! `cargo run -p bsbr-attention --example bench_arms [-- --heads 12 --max 8192 --rounds 7]`
 //!
-//! `-- --only "moments"` times that arm alone.
+//! `-- --only "moments"` times that arm alone. `-- --arms "moments;moments:span=16"` times other arms,
+//! as they are typed, and compares them with the first. `--min 16384` begins with longer texts.
 //!
 //! `-- --memory "moments" --max 8192` tells instead by how much the memory of a fresh
 //! process grows in one forward pass of that arm (on Linux), its input being there.
@@ -37,19 +38,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let only = argument("--only");
-    let arms: Vec<_> = arms()
+    let all = match argument("--arms") {
+        None => arms()
+            .into_iter()
+            .map(|(name, arm)| (name.to_owned(), arm))
+            .collect(),
+        Some(typed) => typed
+            .split(';')
+            .map(|arm| Ok((arm.to_owned(), arm.parse()?)))
+            .collect::<Result<Vec<(String, ArmConfig)>, bsbr_attention::ArmError>>()?,
+    };
+    let arms: Vec<_> = all
         .into_iter()
         .filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
         .map(|(name, config)| Ok((name, Attention::new(config, shape, &device)?)))
         .collect::<Result<_, bsbr_attention::ConfigError>>()?;
     println!(
         "milliseconds of a forward pass (median of {rounds}, interleaved), and their ratio to \
-         dense; H = {heads}, D = 64"
+         the first; H = {heads}, D = 64"
     );
     print!("{:>8}", "N");
     arms.iter().for_each(|(name, _)| print!("{name:>20}"));
     println!();
-    let mut tokens = 256;
+    let mut tokens = number("--min").unwrap_or(256);
     while tokens <= longest {
         let input = input(shape, tokens, &device);
         let mut times = vec![Vec::new(); arms.len()];

@@ -10,6 +10,7 @@ use crate::exact::FarTokens;
 use crate::joint::{self, Attended, Shared, Window};
 use crate::masks::{later_clusters, next_group};
 use crate::rows::Rows;
+use crate::spans::{Merged, Opening};
 use bsbr_kernels::Grid;
 
 /// Far field of a whole sequence: the keys beyond sinks and near field.
@@ -27,6 +28,20 @@ pub(crate) struct FarField {
     pub correction: Option<Tensor<5>>,
     /// Tokens of the far chunks, if queries look up their best clusters.
     pub tokens: Option<FarTokens>,
+    /// The merged clusters, if there are spans.
+    pub merged: Option<FarMerged>,
+}
+
+/// Merged clusters, in the order of spans.
+#[derive(Debug, Clone)]
+pub(crate) struct FarMerged {
+    /// Mean keys. `[B, H, T·G, D]`
+    pub keys: Tensor<4>,
+    /// Mean values. `[B, H, T·G, D]`
+    pub values: Tensor<4>,
+    /// ln m. `[B, H, T·G]`
+    pub log_counts: Tensor<3>,
+    pub merged: Merged,
 }
 
 /// Queries, keys and values of a sequence on its chunk grid.
@@ -165,9 +180,11 @@ impl Chunked {
         let mut start = 0;
         while start < chunks {
             let group = next_group(start, chunks, b * h * size, tracked, keys);
-            let attended = match far.and_then(|f| f.tokens.as_ref().map(|tokens| (f, tokens))) {
-                Some((far, tokens)) => self.looking_into_best(&group, far, tokens),
-                None => self.fused(&group, &rows),
+            let attended = match far {
+                Some(far) if far.tokens.is_some() || far.merged.is_some() => {
+                    self.looking_into_best(&group, far)
+                }
+                _ => self.fused(&group, &rows),
             };
             let correction = far.and_then(|f| f.correction.as_ref());
             let output = match correction.zip(attended.cluster_mass) {
@@ -227,13 +244,8 @@ impl Chunked {
         }
     }
 
-    /// The chunks of `group`, with lookups of each query's best clusters.
-    fn looking_into_best(
-        &self,
-        group: &Range<usize>,
-        far: &FarField,
-        tokens: &FarTokens,
-    ) -> Attended {
+    /// The chunks of `group`, with each query's choice of merged clusters and clusters.
+    fn looking_into_best(&self, group: &Range<usize>, far: &FarField) -> Attended {
         let device = self.query.device();
         let sinks = self.grid.sinks;
         let first = |x: &Tensor<4>| x.clone().narrow(2, 0, sinks);
@@ -241,6 +253,16 @@ impl Chunked {
         let clusters = |x: &Tensor<4>| x.clone().narrow(2, 0, seen);
         let (mut keys, mut values) = (vec![clusters(&far.keys)], vec![clusters(&far.values)]);
         let mut bias = vec![far.log_counts.clone().narrow(2, 0, seen)];
+        let of_chunk = |chunk: usize| far.merged.as_ref().map_or(0, |all| all.merged.of(chunk));
+        let spans = of_chunk(group.end);
+        let all = far.merged.as_ref().filter(|_| spans > 0);
+        if let Some(all) = all {
+            let first = |x: &Tensor<4>| x.clone().narrow(2, 0, spans * far.clusters);
+            keys.insert(0, first(&all.keys));
+            values.insert(0, first(&all.values));
+            let of_spans = all.log_counts.clone();
+            bias.insert(0, of_spans.narrow(2, 0, spans * far.clusters));
+        }
         if sinks > 0 {
             keys.insert(0, first(&self.key));
             values.insert(0, first(&self.value));
@@ -253,14 +275,24 @@ impl Chunked {
             bias: Some(Tensor::cat(bias, 2)),
             sinks,
         };
+        let of_group: Vec<_> = group.clone().map(|chunk| of_chunk(chunk + 1)).collect();
+        let merged: Vec<_> = of_group.iter().map(|spans| spans * far.clusters).collect();
+        let hidden = later_clusters(group, sinks, &merged, far.clusters, &device);
         let near = Rows::new(&self.grid, &self.key, &self.value, None);
         let (keys, values) = near.windows_of_group(group);
         joint::plain(
             self.queries(group) * self.scale,
             Some(&shared),
-            Some(later_clusters(group, sinks, far.clusters, &device).cast(self.query.dtype())),
+            Some(hidden.cast(self.query.dtype())),
+            all.map(|all| Opening {
+                merged: &all.merged,
+                spans: &of_group,
+            }),
             Window { keys, values },
-            Some(&tokens.first(group.end)),
+            far.tokens
+                .as_ref()
+                .map(|tokens| tokens.first(group.end))
+                .as_ref(),
         )
     }
 }

@@ -1,7 +1,7 @@
 //! The arms of a layer and their settings.
 
-use bsbr_kernels::HeadLevels;
 pub use bsbr_kernels::{HeadLevel, KvBits};
+use bsbr_kernels::{HeadLevels, Spans};
 use serde::{Deserialize, Serialize};
 
 use crate::attention::HeadShape;
@@ -88,6 +88,26 @@ pub struct MomentsConfig {
     /// What each head sees of far text; empty for lookups in all heads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<HeadLevel>,
+    /// K, far chunks of a span, whose clusters are merged into as many as a chunk has; 0 for no
+    /// spans. They save time in very long texts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub span: usize,
+    /// w, merged clusters that a query replaces by their clusters; needs `span`.
+    #[serde(skip_serializing_if = "is_usual_opened")]
+    pub opened: usize,
+}
+
+/// Merged clusters that a query opens by default.
+const OPENED: usize = 8;
+
+/// Whether there are no spans, which is not written.
+fn is_zero(span: &usize) -> bool {
+    *span == 0
+}
+
+/// Whether the default is set, which is not written.
+fn is_usual_opened(opened: &usize) -> bool {
+    *opened == OPENED
 }
 
 /// Whether nothing is rounded, which is not written.
@@ -127,6 +147,8 @@ impl Default for MomentsConfig {
             learned: false,
             kv_bits: KvBits::Eight,
             levels: Vec::new(),
+            span: 0,
+            opened: OPENED,
         }
     }
 }
@@ -145,6 +167,17 @@ impl MomentsConfig {
     /// The level of each head.
     pub fn head_levels(&self) -> HeadLevels {
         HeadLevels::new(&self.levels)
+    }
+
+    /// The second level of the far field.
+    pub fn spans(&self) -> Spans {
+        match self.span {
+            0 => Spans::NONE,
+            chunks => Spans {
+                chunks,
+                opened: self.opened,
+            },
+        }
     }
 
     /// The settings of a single head.
@@ -248,6 +281,11 @@ impl ArmConfig {
                 }
                 in_bounds("exact_clusters", c.exact_clusters, 0, MAX_CHUNK_SIZE)?;
                 levels(c.levels.len(), shape.num_heads)?;
+                in_bounds("span", c.span, 0, MAX_CHUNK_SIZE)?;
+                in_bounds("opened", c.opened, 0, MAX_CHUNK_SIZE)?;
+                if c.span == 0 && c.opened != OPENED {
+                    return Err(ConfigError::OpenedWithoutSpan { opened: c.opened });
+                }
                 if c.compression > 1 && !c.state {
                     return Err(ConfigError::CompressionWithoutState {
                         compression: c.compression,

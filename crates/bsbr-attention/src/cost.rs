@@ -65,7 +65,7 @@ impl ArmConfig {
             }
             Self::Moments(c) => {
                 let grid = grid(c);
-                let clusters = sum_over_queries(&grid, tokens, |far| (far * c.clusters) as f64);
+                let clusters = sum_over_queries(&grid, tokens, |far| scored_clusters(c, far));
                 let far_tokens = (grid.far_chunks(tokens) * c.chunk_size) as f64;
                 let splits = f64::from(c.clusters.max(1).ilog2());
                 let building = far_tokens * splits * PASSES_PER_SPLIT * 2.0 * d;
@@ -110,6 +110,9 @@ impl ArmConfig {
                 let grid = grid(c);
                 let means = 2.0 * kept(d, c.kv_bits.of_means());
                 let clusters = c.clusters as f64 * (means + 1.0);
+                // Merged clusters, and which clusters they consist of.
+                let spans = c.spans().of(grid.far_chunks(tokens)) as f64;
+                let of_spans = spans * c.clusters as f64 * (means + 1.0 + c.span as f64);
                 let state = if c.state {
                     d * d / c.compression as f64
                 } else {
@@ -126,10 +129,20 @@ impl ArmConfig {
                     true => (held(&grid) / 2.0, d),
                     false => (0.0, 0.0),
                 };
-                keys + inputs + grid.far_chunks(tokens) as f64 * (clusters + state + offer)
+                let chunks = grid.far_chunks(tokens) as f64;
+                keys + inputs + chunks * (clusters + state + offer) + of_spans
             }
         }
     }
+}
+
+/// Clusters and merged clusters that a query with `far` far chunks scores. Merged clusters count
+/// as of equal size, K clusters each.
+fn scored_clusters(config: &MomentsConfig, far: usize) -> f64 {
+    let spans = config.spans().of(far);
+    let merged = spans * config.clusters;
+    let opened = config.spans().opened.min(merged) * config.span;
+    ((far - spans * config.span) * config.clusters + merged + opened) as f64
 }
 
 /// Size of a row of `d` numbers in fewer bits, with its scale, in numbers of 32 bits.

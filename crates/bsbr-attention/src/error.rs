@@ -44,6 +44,15 @@ pub enum ConfigError {
         /// The largest number of heads with levels.
         most: usize,
     },
+    /// Opened clusters without spans.
+    #[error(
+        "`opened` is {opened} but `span` is 0: only merged clusters of spans are opened; set `span` \
+         to the chunks of a span, or leave `opened` out"
+    )]
+    OpenedWithoutSpan {
+        /// The value found.
+        opened: usize,
+    },
     /// Compression without anything to compress.
     #[error(
         "`compression` is {compression} but `state` is off: only the state is compressed; \

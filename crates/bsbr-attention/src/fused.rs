@@ -54,6 +54,7 @@ impl MomentsConfig {
             exact_clusters: self.exact_clusters,
             kv_bits: self.kv_bits,
             levels: self.head_levels(),
+            spans: self.spans(),
             ..near(&self.grid())
         }
     }

@@ -158,6 +158,8 @@ impl ArmConfig {
                 learned,
                 kv_bits,
                 levels,
+                span,
+                opened,
             }) => vec![
                 ("chunk_size", chunk_size),
                 ("near_chunks", near_chunks),
@@ -169,6 +171,8 @@ impl ArmConfig {
                 ("compression", compression),
                 ("learned", learned),
                 ("levels", levels),
+                ("span", span),
+                ("opened", opened),
             ],
         }
     }

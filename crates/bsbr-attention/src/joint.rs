@@ -12,11 +12,13 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use crate::dense;
 use crate::exact::{FarTokens, TokenSum};
 use crate::masks::HIDDEN;
+use crate::spans::Opening;
 
 /// With fewer queries than this, copying the keys costs more than the kernel saves.
 pub(crate) const FUSED_FROM: usize = 16;
 
-/// Keys that all queries of a group see: sinks, then clusters of far chunks.
+/// Keys that all queries of a group see: sinks, then merged clusters of spans, then clusters of
+/// far chunks.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     /// `[B, H, K, D]`
@@ -61,6 +63,20 @@ pub(crate) fn extended(rows: Tensor<4>, total: usize, fill: f32) -> Tensor<4> {
 }
 
 impl Shared {
+    /// These keys, then others that are no sinks.
+    pub fn followed_by(self, others: Self) -> Self {
+        let joined = |a: Tensor<4>, b: Tensor<4>| Tensor::cat(vec![a, b], 2);
+        Self {
+            keys: joined(self.keys, others.keys),
+            values: joined(self.values, others.values),
+            bias: self
+                .bias
+                .zip(others.bias)
+                .map(|(a, b)| Tensor::cat(vec![a, b], 2)),
+            sinks: self.sinks,
+        }
+    }
+
     /// Keys with their bias, and values with their cluster flag, in one additional
     /// dimension.
     pub fn extended(&self) -> (Tensor<4>, Tensor<4>) {
@@ -117,7 +133,8 @@ pub(crate) fn unit(scale: f64) -> f32 {
 
 /// softmax over shared and window keys, times their values, by matrix products.
 ///
-/// With `exact`, the tokens of each query's best clusters replace the clusters.
+/// With `opening`, the clusters of each query's best merged clusters replace these, and with
+/// `exact`, the tokens of its best clusters replace them.
 ///
 /// # Shapes
 ///
@@ -127,6 +144,7 @@ pub(crate) fn plain(
     query: Tensor<5>,
     shared: Option<&Shared>,
     hidden: Option<Tensor<5>>,
+    opening: Option<Opening<'_>>,
     window: Window,
     exact: Option<&FarTokens>,
 ) -> Attended {
@@ -149,10 +167,15 @@ pub(crate) fn plain(
     if let Some(hidden) = hidden {
         of_shared = of_shared + hidden;
     }
+    let mut before_clusters = shared.sinks;
+    if let Some(opening) = opening {
+        of_shared = opening.open(of_shared, shared.sinks);
+        before_clusters += opening.width();
+    }
     let (of_shared, tokens) = match exact {
         None => (of_shared, None),
         Some(far) => {
-            let (logits, tokens) = far.replace_best(of_shared, shared.sinks, query);
+            let (logits, tokens) = far.replace_best(of_shared, before_clusters, query);
             (logits, Some(tokens))
         }
     };
@@ -264,6 +287,7 @@ mod tests {
         let with_plain = plain(
             chunks(query.clone(), 4),
             Some(&shared),
+            None,
             None,
             Window {
                 keys: chunks(keys.clone(), 7),

@@ -26,6 +26,7 @@ mod padding;
 mod published;
 mod routing;
 mod rows;
+mod spans;
 mod tuning;
 mod weights;
 

@@ -19,25 +19,32 @@ const LOGITS_AT_A_TIME: usize = 1 << 21;
 const TRACKED_LOGITS_AT_A_TIME: usize = 1 << 25;
 
 /// Mask of shared keys for the tail chunks of `group`: chunk i sees the clusters of
-/// chunks `0..=i`; later ones are hidden.
+/// chunks `0..=i`, and as many merged clusters as `merged` tells; later ones are hidden.
 ///
 /// # Shapes
 ///
-/// - output: `[1, 1, c, 1, before + end·G]` for a group that ends before `end`, 0 or
+/// - output: `[1, 1, c, 1, before + T·G + end·G]` for a group that ends before `end`, 0 or
 ///   [`HIDDEN`]; the first `before` keys are visible to all
 pub(crate) fn later_clusters(
     group: &std::ops::Range<usize>,
     before: usize,
+    merged: &[usize],
     clusters: usize,
     device: &Device,
 ) -> Tensor<5> {
-    let width = before + group.end * clusters;
+    let most = merged.last().copied().unwrap_or(0);
+    let width = before + most + group.end * clusters;
     let mask: Vec<f32> = group
         .clone()
-        .flat_map(|chunk| {
-            let visible = before + (chunk + 1) * clusters;
-            (0..width).map(move |key| if key < visible { 0.0 } else { HIDDEN })
+        .zip(merged)
+        .flat_map(|(chunk, &merged)| {
+            let visible = (chunk + 1) * clusters;
+            let of_all = std::iter::repeat_n(true, before);
+            let of_merged = (0..most).map(move |key| key < merged);
+            let of_clusters = (0..group.end * clusters).map(move |key| key < visible);
+            of_all.chain(of_merged).chain(of_clusters)
         })
+        .map(|is_visible| if is_visible { 0.0 } else { HIDDEN })
         .collect();
     Tensor::from_data(TensorData::new(mask, [1, 1, group.len(), 1, width]), device)
 }

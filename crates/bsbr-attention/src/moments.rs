@@ -8,7 +8,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use crate::chunked::{Chunked, FarField};
+use crate::chunked::{Chunked, FarField, FarMerged};
 use crate::clusters::Assignment;
 use crate::compression::{CompressionBases, read_state};
 use crate::config::{HeadLevel, MomentsConfig};
@@ -162,6 +162,24 @@ fn far_field(
     let tokens = config
         .looks_up()
         .then(|| FarTokens::new(config, &assignment, keys, values));
+    let merged = config.merge(&summary).map(|merged| {
+        let width = merged.spans() * summary.clusters();
+        let log_counts = config.hide_from_near_heads(own.log_counts(&merged.summary));
+        FarMerged {
+            keys: own
+                .keys(&merged.summary)
+                .reshape([b, h, width, d])
+                .cast(dtype),
+            values: merged
+                .summary
+                .values
+                .clone()
+                .reshape([b, h, width, d])
+                .cast(dtype),
+            log_counts: log_counts.reshape([b, h, width]).cast(dtype),
+            merged,
+        }
+    });
     let log_counts = config.hide_from_near_heads(own.log_counts(&summary));
     FarField {
         clusters: summary.clusters(),
@@ -170,5 +188,6 @@ fn far_field(
         log_counts: log_counts.reshape([b, h, width]).cast(dtype),
         correction,
         tokens,
+        merged,
     }
 }

@@ -8,11 +8,12 @@ use crate::attention::{Attention, AttentionInput};
 use crate::clusters::Assignment;
 use crate::config::{ArmConfig, MomentsConfig};
 use crate::exact::best_of;
-use bsbr_kernels::Grid;
+use bsbr_kernels::{Grid, Spans};
 
-use crate::masks::HIDDEN;
+use crate::masks::{HIDDEN, VISIBLE};
 use crate::padding::Padding;
 use crate::routing;
+use crate::spans::{Merged, Opening};
 use crate::summary::{StateForm, Summary};
 use crate::tuning::Own;
 
@@ -39,6 +40,8 @@ pub struct AttentionWeights {
 }
 
 /// Weights on the clusters of far chunks, K = F·G of them, in the order of chunks.
+///
+/// The weight on a merged cluster of a span is shared among its clusters by their tokens.
 #[derive(Debug, Clone)]
 pub struct ClusterWeights {
     /// `[B, H, N, K]`
@@ -55,7 +58,8 @@ pub struct ClusterWeights {
 pub struct Pairs {
     /// Pairs of a query and a token that it attends to exactly.
     pub exact: u64,
-    /// Pairs of a query and a cluster, empty ones included.
+    /// Pairs of a query and a cluster or a merged one. Empty ones are included, except among the
+    /// clusters of merged ones.
     pub clusters: u64,
     /// Pairs that dense attention would compute.
     pub dense: u64,
@@ -115,19 +119,26 @@ impl Attention {
             .filter(|_| grid.far_chunks(n) > 0)
             .map(|config| Far::new(config, self.own(), &grid, &input, &query));
 
-        let mut pairs = static_pairs(&grid, &real, heads, moments.map_or(0, |c| c.clusters));
+        let mut pairs = static_pairs(&grid, &real, heads, moments);
         let (exact, clusters) = match &far {
             None => (softmax(tokens, 3), None),
             Some(far) => {
                 let (tokens, clusters) = far.look_into_best(tokens, &query, &input);
-                let weights = softmax(Tensor::cat(vec![tokens, clusters], 3), 3);
+                let mut logits = vec![tokens, clusters];
+                logits.extend(far.merged.as_ref().map(|(_, logits)| logits.clone()));
+                let weights = softmax(Tensor::cat(logits, 3), 3);
                 let k = far.logits.dims()[3];
-                let on_clusters = weights.clone().narrow(3, n, k);
+                let mut on_clusters = weights.clone().narrow(3, n, k);
+                if let Some((merged, logits)) = &far.merged {
+                    let on_merged = weights.clone().narrow(3, n + k, logits.dims()[3]);
+                    on_clusters = on_clusters + merged.shared(on_merged, &far.summary);
+                }
                 (weights.narrow(3, 0, n), Some(on_clusters))
             }
         };
         if let Some(far) = &far {
             pairs.exact += far.looked_into(&real);
+            pairs.clusters += far.opened(&real);
         }
         let clusters = far
             .as_ref()
@@ -209,6 +220,8 @@ struct Far<'a> {
     logits: Tensor<4>,
     /// 1 for the clusters that a query looks up. `[B, H, N, F·G]`
     chosen: Tensor<4>,
+    /// The merged clusters of spans, and their logits. `[B, H, N, T·G]`
+    merged: Option<(Merged, Tensor<4>)>,
 }
 
 impl<'a> Far<'a> {
@@ -241,6 +254,13 @@ impl<'a> Far<'a> {
         let bias = own.log_counts(&summary).reshape([b, h, 1, k]);
         let logits = query.clone().matmul(keys.swap_dims(2, 3)) + bias + mask;
         let logits = config.hide_from_near_heads(logits);
+        let (logits, merged) = match config.merge(&summary) {
+            None => (logits, None),
+            Some(merged) => {
+                let (logits, of_merged) = opened(config, own, grid, query, logits, &merged);
+                (logits, Some((merged, of_merged)))
+            }
+        };
         let chosen = match config.exact_clusters {
             0 => logits.zeros_like(),
             best => {
@@ -255,7 +275,34 @@ impl<'a> Far<'a> {
             assignment,
             logits,
             chosen,
+            merged,
         }
+    }
+
+    /// The clusters of opened merged ones that a query sees, over the `real` first queries of each
+    /// sequence.
+    fn opened(&self, real: &[usize]) -> u64 {
+        let Some((merged, _)) = &self.merged else {
+            return 0;
+        };
+        let spanned = merged.spans() * merged.clusters_of_span();
+        let visible = self.logits.clone().narrow(3, 0, spanned);
+        let visible = visible.greater_elem(VISIBLE).float();
+        // Earlier queries see these clusters without opening anything.
+        let in_span = self.in_spans(spanned, &visible);
+        self.sum(visible * in_span, real)
+    }
+
+    /// 1 where a query sees the span of a cluster. `[1, 1, N, spanned]`
+    fn in_spans(&self, spanned: usize, like: &Tensor<4>) -> Tensor<4> {
+        let n = like.dims()[2];
+        let mut seen = Vec::with_capacity(n * spanned);
+        for token in 0..n {
+            let far = self.grid.chunk_of(token).map_or(0, |c| self.grid.far_of(c));
+            let clusters = self.config.spans().of(far) * self.config.span * self.config.clusters;
+            seen.extend((0..spanned).map(|cluster| f32::from(u8::from(cluster < clusters))));
+        }
+        Tensor::from_data(TensorData::new(seen, [1, 1, n, spanned]), &like.device())
     }
 
     /// Token logits including the tokens of the chosen clusters, and cluster logits
@@ -305,11 +352,16 @@ impl<'a> Far<'a> {
 
     /// Tokens in chosen clusters, over the `real` first queries of each sequence.
     fn looked_into(&self, real: &[usize]) -> u64 {
-        let [b, h, n, k] = self.chosen.dims();
+        let [b, h, _, k] = self.chosen.dims();
         let counts = self.summary.counts.clone().reshape([b, h, 1, k]);
-        let tokens: Tensor<4> = (self.chosen.clone() * counts).sum_dim(3);
-        let tokens: Vec<f64> = tokens.into_data().iter::<f64>().collect();
-        tokens
+        self.sum(self.chosen.clone() * counts, real)
+    }
+
+    /// The sum of whole numbers over the `real` first queries of each sequence. `[B, H, N, ..]`
+    fn sum(&self, numbers: Tensor<4>, real: &[usize]) -> u64 {
+        let [_, h, n, _] = numbers.dims();
+        let numbers: Vec<f64> = numbers.sum_dim(3).into_data().iter::<f64>().collect();
+        numbers
             .chunks(n.max(1))
             .enumerate()
             .map(|(row, queries)| queries[..real[row / h]].iter().sum::<f64>() as u64)
@@ -333,6 +385,42 @@ impl<'a> Far<'a> {
     }
 }
 
+/// Logits of clusters `[B, H, N, F·G]` and of merged ones `[B, H, N, T·G]`, without the clusters
+/// whose merged one a query sees, and the merged ones that it opens.
+fn opened(
+    config: &MomentsConfig,
+    own: Own<'_>,
+    grid: &Grid,
+    query: &Tensor<4>,
+    logits: Tensor<4>,
+    merged: &Merged,
+) -> (Tensor<4>, Tensor<4>) {
+    let [b, h, n, d] = query.dims();
+    let width = logits.dims()[3];
+    let g = config.clusters;
+    let k = merged.spans() * g;
+    let far = |token: usize| grid.chunk_of(token).map_or(0, |chunk| grid.far_of(chunk));
+    let spans: Vec<usize> = (0..n).map(|token| config.spans().of(far(token))).collect();
+    let mask = spans
+        .iter()
+        .flat_map(|&spans| (0..k).map(move |number| if number < spans * g { 0.0 } else { HIDDEN }));
+    let mask = TensorData::new(mask.collect::<Vec<f32>>(), [1, 1, n, k]);
+    let mask = Tensor::<4>::from_data(mask, &query.device());
+    let keys = own.keys(&merged.summary).reshape([b, h, k, d]);
+    let bias = own.log_counts(&merged.summary).reshape([b, h, 1, k]);
+    let of_merged = query.clone().matmul(keys.swap_dims(2, 3)) + bias + mask;
+    let of_merged = config.hide_from_near_heads(of_merged);
+    let all = Tensor::cat(vec![of_merged, logits], 3);
+    let opening = Opening {
+        merged,
+        spans: &spans,
+    };
+    let all = opening
+        .open(all.reshape([b, h, n, 1, k + width]), 0)
+        .reshape([b, h, n, k + width]);
+    (all.clone().narrow(3, k, width), all.narrow(3, 0, k))
+}
+
 /// 0 where a query attends exactly to a token, else [`HIDDEN`]. `[1, 1, N, N]`
 fn token_mask(grid: &Grid, n: usize, like: &Tensor<4>) -> Tensor<4> {
     let mask: Vec<f32> = (0..n * n)
@@ -348,7 +436,13 @@ fn token_mask(grid: &Grid, n: usize, like: &Tensor<4>) -> Tensor<4> {
 }
 
 /// Pairs that do not depend on the data.
-fn static_pairs(grid: &Grid, real: &[usize], heads: usize, clusters: usize) -> Pairs {
+fn static_pairs(
+    grid: &Grid,
+    real: &[usize],
+    heads: usize,
+    config: Option<&MomentsConfig>,
+) -> Pairs {
+    let (clusters, spans) = config.map_or((0, Spans::NONE), |c| (c.clusters, c.spans()));
     let mut pairs = Pairs::default();
     for token in real.iter().flat_map(|&real| 0..real) {
         pairs.dense += token as u64 + 1;
@@ -357,7 +451,8 @@ fn static_pairs(grid: &Grid, real: &[usize], heads: usize, clusters: usize) -> P
             Some(chunk) => grid.sinks + token + 1 - grid.near_start(chunk),
         } as u64;
         let far = grid.chunk_of(token).map_or(0, |chunk| grid.far_of(chunk));
-        pairs.clusters += (far * clusters) as u64;
+        let merged = spans.of(far);
+        pairs.clusters += ((far - merged * spans.chunks + merged) * clusters) as u64;
     }
     let heads = heads as u64;
     Pairs {

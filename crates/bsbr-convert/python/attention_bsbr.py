@@ -9,8 +9,11 @@ The first tokens of a row are its sinks. The tokens after them are cut into chun
 exactly to the sinks, to its own chunk and to the chunks just before it. What is older is far: an arm
 keeps clusters of it, single tokens to look up, states, or nothing.
 
+With spans, the clusters of several far chunks are also merged into a few. A query opens the best of
+these, which then are the clusters that they were merged from, and sees the others as they are.
+
 Shapes: H heads, n queries, D dimensions of a head, S tokens of a chunk, F far chunks, G clusters of
-a chunk, t clusters that a query looks up.
+a chunk, t clusters that a query looks up, K chunks of a span, T spans.
 """
 
 from __future__ import annotations
@@ -88,8 +91,10 @@ class Rounded:
 
 
 @torch.no_grad()
-def split_into_clusters(keys: Tensor, clusters: int) -> Tensor:
+def split_into_clusters(keys: Tensor, clusters: int, used: Tensor | None = None) -> Tensor:
     """The cluster of each key of a chunk, `[H, S]` of `[H, S, D]`.
+
+    Keys that are not `used`, `[H, S]`, do not count.
 
     The keys are split in two, log₂ `clusters` times over: along the main axis of a group's keys, at
     their mean. The axis starts at the key farthest from the mean, and three power iterations turn
@@ -100,6 +105,8 @@ def split_into_clusters(keys: Tensor, clusters: int) -> Tensor:
     groups = 1
     while groups < clusters:
         member = functional.one_hot(ids, groups).to(keys.dtype).mT
+        if used is not None:
+            member = member * used.unsqueeze(1)
         of_key = ids.unsqueeze(-1).expand_as(keys)
         means = member @ keys / member.sum(-1, keepdim=True).clamp(min=1)
         centred = keys - means.gather(1, of_key)
@@ -128,7 +135,8 @@ class Far:
         # Far tokens, in the order of their clusters. [H, F·S, D]
         self.keys: Rounded | None = kept.get("keys")
         self.values: Rounded | None = kept.get("values")
-        # The cluster of each of them. [H, F·S]
+        # The cluster of each of them. [H, F·S] Of spans: the merged cluster of each cluster.
+        # [H, T·K·G]
         self.cluster: Tensor | None = kept.get("cluster")
         # The state of each chunk, and what it offers to those that choose among states.
         # [H, F, D, D] or with compression [H, F, r, r]; [H, F, D]
@@ -162,6 +170,8 @@ class Memory:
         self.offers: Tensor | None = None
         self.far: Far | None = None
         self.far_chunks = 0
+        # The merged clusters of spans.
+        self.spans: Far | None = None
         # By what the last token, and the last one before this chunk, choose among states. [H, D]
         self.last: Tensor | None = None
         self.receiver: Tensor | None = None
@@ -231,6 +241,8 @@ class Arm(nn.Module):
         self.bits: int = settings.get("kv_bits", 32)
         self.clusters: int = settings.get("clusters", 0)
         self.lookups: int = settings.get("exact_clusters", 0)
+        self.span: int = settings.get("span", 0)
+        self.opened: int = settings.get("opened", 0)
         self.levels: list[str] = settings.get("levels") or ["lookups"] * heads
         self.state: bool = self.name == "published" or settings.get("state", False)
 
@@ -293,6 +305,26 @@ class Arm(nn.Module):
             memory.far = far if memory.far is None else memory.far.and_then(far)
         memory.drop(self.sinks, self.size)
         memory.far_chunks += 1
+        if self.span > 0 and memory.far_chunks % self.span == 0:
+            spans = self._merged(memory.far)
+            memory.spans = spans if memory.spans is None else memory.spans.and_then(spans)
+
+    def _merged(self, far: Far) -> Far:
+        """The merged clusters of the last span of chunks."""
+        last = slice(-self.span * self.clusters, None)
+        counts = far.counts[:, last]
+        keys, values = far.mean_keys[last].numbers(), far.mean_values[last].numbers()
+        ids = split_into_clusters(keys, self.clusters, counts > 0)
+        member = functional.one_hot(ids, self.clusters).to(keys.dtype).mT * counts.unsqueeze(1)
+        totals = member.sum(-1)
+        shares = member / totals.clamp(min=1).unsqueeze(-1)
+        of_means = 32 if self.bits == 32 else 16
+        return Far(
+            counts=totals,
+            mean_keys=Rounded(shares @ keys, of_means),
+            mean_values=Rounded(shares @ values, of_means),
+            cluster=ids,
+        )
 
     def _summary(self, keys: Tensor, values: Tensor, offers: Tensor | None) -> Far:
         """What is kept of one chunk, whose keys and values are `[H, S, D]`."""
@@ -342,16 +374,22 @@ class Arm(nn.Module):
 
         far = memory.far
         has_clusters = far is not None and far.counts is not None
+        merged = 0
         if has_clusters:
             of_clusters = self._of_clusters(far, scaled)
             values.append(far.mean_values.numbers())
+            if memory.spans is not None:
+                of_merged, of_clusters = self._open(memory.spans, scaled, of_clusters)
+                values.insert(0, memory.spans.mean_values.numbers())
+                logits.insert(0, of_merged)
+                merged = of_merged.shape[-1]
             if self.lookups > 0:
                 best, chosen = self._choose(of_clusters)
                 of_clusters = of_clusters.masked_fill(chosen, HIDDEN)
                 keys, looked_up, visible = self._tokens(far, best, chosen)
                 values.append(looked_up)
                 logits.append((scaled @ keys.mT).masked_fill(~visible, HIDDEN))
-            logits.insert(1, of_clusters)
+            logits.insert(len(logits) - (self.lookups > 0), of_clusters)
         weights = torch.cat(logits, -1).softmax(-1)
         weights = functional.dropout(weights, self.dropout, self.training)
         output = weights @ torch.cat(values, 1)
@@ -360,7 +398,9 @@ class Arm(nn.Module):
         if self.name == "published":
             return output + self._read_states(memory, query, query.shape[-1] ** -0.5)
         # As much of the state as there is weight on clusters.
-        on_clusters = weights[..., place + n :][..., : far.counts.shape[1]].sum(-1, keepdim=True)
+        on_clusters = weights[..., merged + place + n :][..., : far.counts.shape[1]]
+        on_clusters = on_clusters.sum(-1, keepdim=True)
+        on_clusters = on_clusters + weights[..., :merged].sum(-1, keepdim=True)
         read = self._read_states(memory, scaled, self.scale)
         if self.tuning is not None:
             read = read * self.tuning.gain.to(read)[:, None, None]
@@ -376,6 +416,17 @@ class Arm(nn.Module):
         # ln 0 hides a cluster without tokens.
         return (logits + bias.unsqueeze(1)).masked_fill(self._heads_at("near", logits), HIDDEN)
 
+    def _open(self, spans: Far, scaled: Tensor, of_clusters: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of merged clusters without those that a query opens, and of clusters without those
+        of the others."""
+        of_merged = self._of_clusters(spans, scaled)
+        _, opened = self._best(of_merged, self.opened)
+        of_cluster = spans.cluster.unsqueeze(1).expand(-1, scaled.shape[1], -1)
+        closed = ~opened.gather(2, of_cluster)
+        later = of_clusters.shape[-1] - closed.shape[-1]
+        hidden = functional.pad(closed, (0, later))
+        return of_merged.masked_fill(opened, HIDDEN), of_clusters.masked_fill(hidden, HIDDEN)
+
     def _heads_at(self, level: str, like: Tensor) -> Tensor:
         """True for heads of that level. `[H, 1, 1]`"""
         heads = [of == level for of in self.levels]
@@ -386,10 +437,14 @@ class Arm(nn.Module):
 
         Of equal ones the first are better. Hidden ones are never chosen.
         """
-        best = of_clusters.sort(dim=-1, descending=True, stable=True).indices[..., : self.lookups]
-        chosen = torch.zeros_like(of_clusters, dtype=torch.bool).scatter(-1, best, True)
-        chosen &= of_clusters > HIDDEN
+        best, chosen = self._best(of_clusters, self.lookups)
         return best, chosen & ~self._heads_at("clusters", of_clusters)
+
+    def _best(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The places of each query's best logits, and true where they are."""
+        best = logits.sort(dim=-1, descending=True, stable=True).indices[..., :count]
+        chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, best, True)
+        return best, chosen & (logits > HIDDEN)
 
     def _tokens(self, far: Far, best: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values of far tokens, `[H, m, D]`, and true where a query looks them up,

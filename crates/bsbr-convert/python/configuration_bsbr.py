@@ -24,6 +24,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learned": False,
         "kv_bits": 32,
         "levels": [],
+        "span": 0,
+        "opened": 8,
     },
 }
 

@@ -235,10 +235,12 @@ fn settings(arm: &ArmConfig) -> String {
     if *arm == ArmConfig::DENSE {
         return "—".to_owned();
     }
+    let has_spans = matches!(arm, ArmConfig::Moments(config) if config.span > 0);
     let settings: Vec<String> = arm
         .settings()
         .into_iter()
         .filter(|(_, value)| !value.is_empty())
+        .filter(|(name, _)| has_spans || !["span", "opened"].contains(name))
         .map(|(name, value)| format!("`{name}` {value}"))
         .collect();
     settings.join(", ")

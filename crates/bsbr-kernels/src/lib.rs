@@ -30,11 +30,11 @@ pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_p
 pub use block_attention::SharedBlockCache;
 pub use block_attention::{
     BlockAttention, BlockAttentionOps, BlockCache, BlockStates, BlockStatesPrimitive, HeadLevel,
-    HeadLevels, KvBits, StoredCacheError, StoredLists, StoredNumbers, UnknownKvBits,
+    HeadLevels, KvBits, Spans, StoredCacheError, StoredLists, StoredNumbers, UnknownKvBits,
     block_attention, block_attention_plain, block_cache, dense_block_cache, fuses_block_attention,
     round_to_bits,
 };
-pub use clusters::split_into_clusters;
+pub use clusters::{merge_clusters, split_into_clusters};
 pub use collectives::has_collectives;
 pub use cross_entropy::{CrossEntropyOps, cross_entropy, cross_entropy_plain};
 pub use gelu::{GeluOps, gelu_new, gelu_new_plain};

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bsbr_attention::ArmConfig;
 
 /// Descriptions of the arms' settings.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("chunk_size", "tokens per chunk"),
     (
         "near_chunks",
@@ -33,6 +33,14 @@ const SETTINGS: [(&str, &str); 10] = [
     (
         "levels",
         "how far each head looks: near, clusters or lookups, with + between heads",
+    ),
+    (
+        "span",
+        "far chunks whose clusters are merged into as many as a chunk has; 0 for none",
+    ),
+    (
+        "opened",
+        "merged clusters that each query replaces by their clusters",
     ),
 ];
 

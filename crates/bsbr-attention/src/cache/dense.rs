@@ -52,7 +52,7 @@ impl DenseCache {
             values: values.unsqueeze_dim(2),
         };
         let query = (piece.query * piece.scale).unsqueeze_dim(2);
-        joint::plain(query, None, None, window, None)
+        joint::plain(query, None, None, None, window, None)
             .output
             .squeeze_dim(2)
     }

@@ -87,7 +87,7 @@ impl PublishedCache {
             keys: keys.unsqueeze_dim(2),
             values: values.unsqueeze_dim(2),
         };
-        let own = joint::plain(query.clone() * scale, None, None, window, None).output;
+        let own = joint::plain(query.clone() * scale, None, None, None, window, None).output;
         let output = match self.state.clone() {
             None => own,
             Some(state) => own + read_state(query, state, bases),

@@ -11,6 +11,7 @@ use crate::dense;
 use crate::exact::FarTokens;
 use crate::joint::{self, Attended, FUSED_FROM, Shared, Window};
 use crate::routing;
+use crate::spans::{Merged, Opening};
 use crate::summary::Summary;
 use crate::tuning::Own;
 use bsbr_kernels::Grid;
@@ -28,6 +29,7 @@ pub(super) struct WindowCache {
     /// S_c of the current chunk. `[B, H, 1, r, r]`
     state: Option<Tensor<5>>,
     far_tokens: Option<FarTokens>,
+    merged: Option<Merged>,
     /// Attention inputs of sinks and near field, if a learned routing reads them.
     /// `[B, 1, n, hidden]`
     inputs: Growing,
@@ -47,6 +49,7 @@ impl WindowCache {
             summary: None,
             state: None,
             far_tokens: None,
+            merged: None,
             inputs: Growing::within(room),
             offers: None,
         }
@@ -58,6 +61,7 @@ impl WindowCache {
             + self.summary.as_ref().map_or(0, Summary::bytes)
             + self.state.as_ref().map_or(0, bytes_of)
             + self.far_tokens.as_ref().map_or(0, FarTokens::bytes)
+            + self.merged.as_ref().map_or(0, Merged::bytes)
             + self.inputs.bytes()
             + self.offers.as_ref().map_or(0, bytes_of)
     }
@@ -111,17 +115,22 @@ impl WindowCache {
         let (keys, values) = self.keys.all().zip(self.values.all())?;
         let n = query.dims()[2];
         let shared = self.summary.as_ref().zip(self.moments.as_ref());
-        let shared = shared.map(|(s, config)| clusters_of(s, config, own, query.dtype()));
-        let attended = if n < FUSED_FROM || self.far_tokens.is_some() {
+        let merged = self.merged.as_ref();
+        let shared = shared.map(|(s, config)| clusters_of(s, merged, config, own, query.dtype()));
+        let chooses = self.far_tokens.is_some() || merged.is_some();
+        let attended = if n < FUSED_FROM || chooses {
             let window = Window {
                 keys: keys.unsqueeze_dim(2),
                 values: values.unsqueeze_dim(2),
             };
             let far = self.far_tokens.as_ref();
+            let spans = merged.map(|merged| [merged.spans()]);
+            let opening = merged.zip(spans.as_ref());
             joint::plain(
                 query.clone().unsqueeze_dim(2),
                 shared.as_ref(),
                 None,
+                opening.map(|(merged, spans)| Opening { merged, spans }),
                 window,
                 far,
             )
@@ -190,18 +199,37 @@ impl WindowCache {
             None => summary,
             Some(before) => before.append(summary),
         });
+        let last = self.summary.as_ref().and_then(|all| config.merge_last(all));
+        if let Some(last) = last {
+            self.merged = Some(match self.merged.take() {
+                None => last,
+                Some(before) => before.append(last),
+            });
+        }
     }
 }
 
-/// All clusters as keys.
-fn clusters_of(summary: &Summary, config: &MomentsConfig, own: Own<'_>, dtype: DType) -> Shared {
-    let log_counts = config.hide_from_near_heads(own.log_counts(summary));
-    let [b, h, c, g, d] = summary.keys.dims();
-    Shared {
-        keys: own.keys(summary).reshape([b, h, c * g, d]).cast(dtype),
-        values: summary.values.clone().reshape([b, h, c * g, d]).cast(dtype),
-        bias: Some(log_counts.reshape([b, h, c * g]).cast(dtype)),
-        sinks: 0,
+/// All merged clusters, then all clusters, as keys.
+fn clusters_of(
+    summary: &Summary,
+    merged: Option<&Merged>,
+    config: &MomentsConfig,
+    own: Own<'_>,
+    dtype: DType,
+) -> Shared {
+    let of = |summary: &Summary| {
+        let log_counts = config.hide_from_near_heads(own.log_counts(summary));
+        let [b, h, c, g, d] = summary.keys.dims();
+        Shared {
+            keys: own.keys(summary).reshape([b, h, c * g, d]).cast(dtype),
+            values: summary.values.clone().reshape([b, h, c * g, d]).cast(dtype),
+            bias: Some(log_counts.reshape([b, h, c * g]).cast(dtype)),
+            sinks: 0,
+        }
+    };
+    match merged {
+        None => of(summary),
+        Some(merged) => of(&merged.summary).followed_by(of(summary)),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Routed {
     pub offers: Tensor<2>,
 }
 
-/// A cluster of a far chunk.
+/// A cluster of a far chunk, or a merged one of a span.
 struct Cluster {
     tokens: Vec<usize>,
     /// k̄, v̄. `[1, D]`
@@ -42,6 +42,22 @@ struct Chunk {
     state: Tensor<2>,
     /// h. `[1, D]`
     offer: Tensor<2>,
+}
+
+/// A merged cluster of a span.
+struct Merged {
+    /// Of all tokens of its clusters.
+    cluster: Cluster,
+    /// Its clusters: a chunk, and the number of one of its clusters.
+    members: Vec<(usize, usize)>,
+}
+
+/// The far field of a query.
+#[derive(Clone, Copy)]
+struct Far<'a> {
+    chunks: &'a [Chunk],
+    /// The merged clusters of each span.
+    spans: &'a [Vec<Merged>],
 }
 
 pub(super) fn forward(
@@ -59,6 +75,12 @@ pub(super) fn forward(
     let chunks: Vec<_> = (0..whole_chunks)
         .map(|b| summarise(config, &bases, routed, head, sinks + b * size))
         .collect();
+    let spans: Vec<_> = match config.span {
+        0 => Vec::new(),
+        chunks_of_span => (0..chunks.len() / chunks_of_span)
+            .map(|span| merge(config, &chunks, span * chunks_of_span))
+            .collect(),
+    };
     let rows = (0..n)
         .map(|i| {
             if i < sinks {
@@ -79,7 +101,10 @@ pub(super) fn forward(
                 i,
                 sinks + c * size,
                 near,
-                &chunks[..far],
+                Far {
+                    chunks: &chunks[..far],
+                    spans: &spans[..far.checked_div(config.span).unwrap_or(0)],
+                },
             )
         })
         .collect();
@@ -127,6 +152,67 @@ fn summarise(
     }
 }
 
+/// The merged clusters of the span that starts with chunk `first`.
+fn merge(config: &MomentsConfig, chunks: &[Chunk], first: usize) -> Vec<Merged> {
+    let members: Vec<(usize, usize)> = (first..first + config.span)
+        .flat_map(|chunk| (0..chunks[chunk].clusters.len()).map(move |number| (chunk, number)))
+        .collect();
+    let cluster = |(chunk, number): (usize, usize)| &chunks[chunk].clusters[number];
+    let keys: Vec<Vec<f64>> = members
+        .iter()
+        .map(|&member| cluster(member).key.to_data().iter::<f64>().collect())
+        .collect();
+    let groups = clusters::split(&keys, (0..members.len()).collect(), config.clusters.ilog2());
+    let merged = groups.into_iter().map(|group| {
+        let members: Vec<_> = group.into_iter().map(|number| members[number]).collect();
+        let tokens: Vec<_> = members
+            .iter()
+            .flat_map(|&member| cluster(member).tokens.clone())
+            .collect();
+        let mean = |of: fn(&Cluster) -> &Tensor<2>| {
+            let weighted = members.iter().map(|&member| {
+                let cluster = cluster(member);
+                of(cluster).clone() * (cluster.tokens.len() as f64 / tokens.len() as f64)
+            });
+            let sum = Tensor::cat(weighted.collect(), 0).sum_dim(0);
+            round_to_bits(sum, config.kv_bits.of_means())
+        };
+        let (key, value) = (mean(|cluster| &cluster.key), mean(|cluster| &cluster.value));
+        Merged {
+            cluster: Cluster { tokens, key, value },
+            members,
+        }
+    });
+    merged.collect()
+}
+
+/// The clusters that a query sees: those of chunks in no span and of the merged clusters that it
+/// opens, which it may look up, and the other merged ones.
+fn seen<'a>(
+    config: &MomentsConfig,
+    far: Far<'a>,
+    logit: impl Fn(&Cluster) -> f64,
+) -> [Vec<&'a Cluster>; 2] {
+    let mut merged: Vec<_> = far.spans.iter().flatten().collect();
+    merged.sort_by(|a, b| logit(&b.cluster).total_cmp(&logit(&a.cluster)));
+    let closed = merged.split_off(config.opened.min(merged.len()));
+    let mut own: Vec<_> = merged
+        .iter()
+        .flat_map(|merged| merged.members.clone())
+        .collect();
+    let unmerged = far.spans.len() * config.span..far.chunks.len();
+    own.extend(unmerged.flat_map(|chunk| {
+        (0..far.chunks[chunk].clusters.len()).map(move |number| (chunk, number))
+    }));
+    own.sort_unstable();
+    let own = own.into_iter();
+    [
+        own.map(|(chunk, number)| &far.chunks[chunk].clusters[number])
+            .collect(),
+        closed.into_iter().map(|merged| &merged.cluster).collect(),
+    ]
+}
+
 /// Output of query `i`, whose chunk starts at `chunk_start`.
 fn query(
     config: &MomentsConfig,
@@ -135,23 +221,21 @@ fn query(
     i: usize,
     chunk_start: usize,
     near: Vec<usize>,
-    far: &[Chunk],
+    far: Far<'_>,
 ) -> Tensor<2> {
     let q = select(&head.query, &[i]) * head.scale;
     let mut exact = near;
-    let mut clusters: Vec<(f64, &Cluster)> = far
-        .iter()
-        .flat_map(|chunk| &chunk.clusters)
-        .map(|cluster| {
-            let logit = (q.clone() * key(cluster, learned))
-                .sum()
-                .into_scalar::<f32>();
-            // All clusters have the same β.
-            (
-                f64::from(logit) + (cluster.tokens.len() as f64).ln(),
-                cluster,
-            )
-        })
+    let logit = |cluster: &Cluster| {
+        let logit = (q.clone() * key(cluster, learned))
+            .sum()
+            .into_scalar::<f32>();
+        // All clusters have the same β.
+        f64::from(logit) + (cluster.tokens.len() as f64).ln()
+    };
+    let [own, merged] = seen(config, far, logit);
+    let mut clusters: Vec<(f64, &Cluster)> = own
+        .into_iter()
+        .map(|cluster| (logit(cluster), cluster))
         .collect();
     clusters.sort_by(|a, b| b.0.total_cmp(&a.0));
     let best = match config.looks_up() {
@@ -166,8 +250,13 @@ fn query(
         values.push(kept(&head.value));
         exact.extend(&cluster.tokens);
     }
+    let clusters: Vec<_> = clusters
+        .into_iter()
+        .map(|(_, cluster)| cluster)
+        .chain(merged)
+        .collect();
     let mut bias = vec![0.0f32; exact.len()];
-    for (_, cluster) in &clusters {
+    for cluster in &clusters {
         keys.push(key(cluster, learned));
         values.push(cluster.value.clone());
         bias.push((cluster.tokens.len() as f32).ln());
@@ -192,10 +281,10 @@ fn query(
     let routed = learned.and_then(|learned| learned.routing.as_ref());
     let receivers = routed.map_or(&head.query, |routed| &routed.receivers);
     let receiver = select(receivers, &[chunk_start - 1]) * head.scale;
-    let h = Tensor::cat(far.iter().map(|c| c.offer.clone()).collect(), 0);
+    let h = Tensor::cat(far.chunks.iter().map(|c| c.offer.clone()).collect(), 0);
     let w = softmax(receiver.matmul(h.transpose()), 1);
-    let mut mixed = far[0].state.zeros_like();
-    for (b, chunk) in far.iter().enumerate() {
+    let mut mixed = far.chunks[0].state.zeros_like();
+    for (b, chunk) in far.chunks.iter().enumerate() {
         mixed = mixed + chunk.state.clone() * w.clone().narrow(1, b, 1);
     }
     if let Some(gain) = learned.and_then(|learned| learned.gain.clone()) {

@@ -1,7 +1,8 @@
 //! Arms as they are typed.
 
 use bsbr_attention::{
-    ArmConfig, ArmError, HeadLevel, KvBits, LocalConfig, MomentsConfig, arm_or_text,
+    ArmConfig, ArmError, ConfigError, HeadLevel, HeadShape, KvBits, LocalConfig, MomentsConfig,
+    arm_or_text,
 };
 
 #[test]
@@ -25,6 +26,14 @@ fn a_text_is_the_arm_and_the_arm_its_text() {
             ArmConfig::Moments(MomentsConfig {
                 state: true,
                 levels: vec![HeadLevel::Near, HeadLevel::Lookups, HeadLevel::Clusters],
+                ..moments()
+            }),
+        ),
+        (
+            "moments:span=16,opened=4",
+            ArmConfig::Moments(MomentsConfig {
+                span: 16,
+                opened: 4,
                 ..moments()
             }),
         ),
@@ -68,6 +77,49 @@ fn settings_have_the_names_of_the_files() {
         for key in json.as_object().unwrap().keys().filter(|key| *key != "arm") {
             assert!(names.contains(&key.as_str()), "{name}: {key}");
         }
+    }
+}
+
+/// Files of arms without spans are those of earlier versions.
+#[test]
+fn spans_that_are_off_are_not_written() {
+    let json = |config: MomentsConfig| serde_json::to_value(ArmConfig::Moments(config)).unwrap();
+    let off = json(MomentsConfig::default());
+    assert!(off.get("span").is_none() && off.get("opened").is_none());
+    for opened in [4, 8] {
+        let spans = MomentsConfig {
+            span: 16,
+            opened,
+            ..MomentsConfig::default()
+        };
+        let read = arm_or_text(json(spans.clone())).unwrap();
+        assert_eq!(read, ArmConfig::Moments(spans));
+    }
+}
+
+#[test]
+fn settings_of_spans_are_checked() {
+    let shape = HeadShape {
+        num_heads: 1,
+        head_dim: 4,
+        hidden_size: 4,
+    };
+    let check = |text: &str| text.parse::<ArmConfig>().unwrap().validate(shape);
+    assert_eq!(check("moments:span=1"), Ok(()));
+    assert_eq!(check("moments:span=16,opened=0"), Ok(()));
+    assert_eq!(
+        check("moments:opened=4"),
+        Err(ConfigError::OpenedWithoutSpan { opened: 4 })
+    );
+    for (text, name) in [
+        ("span=99999999", "span"),
+        ("span=1,opened=99999999", "opened"),
+    ] {
+        let error = check(&format!("moments:{text}")).unwrap_err();
+        assert!(
+            matches!(error, ConfigError::OutOfBounds { setting, .. } if setting == name),
+            "{error}"
+        );
     }
 }
 

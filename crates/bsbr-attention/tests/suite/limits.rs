@@ -69,6 +69,38 @@ fn as_many_exact_clusters_as_there_are_is_dense() {
     }
 }
 
+/// A query that opens every merged cluster sees what it sees without spans.
+#[test]
+fn spans_whose_clusters_are_all_opened_change_nothing() {
+    let device = test_device();
+    for (span, exact_clusters, learned) in [(1, 2, false), (2, 3, false), (3, 0, true)] {
+        let flat = MomentsConfig {
+            exact_clusters,
+            clusters: 4,
+            learned,
+            ..moments(4, 1, 2)
+        };
+        let spans = MomentsConfig {
+            span,
+            opened: 1000,
+            ..flat.clone()
+        };
+        let sizes = sizes(61);
+        let input = input(sizes, 8, &device);
+        let [flat, spans] = [flat, spans].map(|config| {
+            let attention = arm(&ArmConfig::Moments(config), sizes, &device);
+            [
+                attention.forward(input.clone()),
+                bsbr_attention::reference::forward(&attention, input.clone()),
+                streamed(&attention, &input, &[7]),
+            ]
+        });
+        for (spans, flat) in spans.iter().zip(&flat) {
+            assert_close(spans, flat, 1e-5, &format!("span {span}"));
+        }
+    }
+}
+
 /// Chunks of so few different keys that as many halvings part them all.
 #[test]
 fn clusters_of_equal_keys_are_exact() {
@@ -149,6 +181,8 @@ proptest! {
         levels in 0u32..3,
         state: bool,
         exact_clusters in 0usize..3,
+        span in 0usize..4,
+        opened in 0usize..5,
         tokens in 1usize..40,
         piece in 1usize..12,
         seed in 0u64..1000,
@@ -158,6 +192,8 @@ proptest! {
             clusters: (1 << levels).min(chunk_size.next_power_of_two()),
             state,
             exact_clusters,
+            span,
+            opened: if span == 0 { MomentsConfig::default().opened } else { opened },
             ..moments(chunk_size, near_chunks, sink_tokens)
         });
         let sizes = Sizes { batch: 1, heads: 2, tokens, head_dim: 3 };

@@ -52,10 +52,11 @@ fn arms(heads: usize, head_dim: usize) -> impl Strategy<Value = ArmConfig> {
     let levels = prop_oneof![Just(Vec::new()), proptest::collection::vec(levels, heads)];
     let compression =
         select(vec![1, 1, 2, 4]).prop_map(move |factor| factor.min(head_dim * head_dim));
-    let own = (0u32..4, 0usize..6, any::<bool>(), any::<bool>());
+    let spans = prop_oneof![Just((0, 8)), (1usize..4, 0usize..6)];
+    let own = (0u32..4, 0usize..6, any::<bool>(), any::<bool>(), spans);
     let moments = (near.clone(), own, compression.clone(), kv_bits(), levels).prop_map(
         |((chunk_size, near_chunks, sink_tokens), own, compression, kv_bits, levels)| {
-            let (clusters, exact_clusters, state, learned) = own;
+            let (clusters, exact_clusters, state, learned, (span, opened)) = own;
             ArmConfig::Moments(MomentsConfig {
                 chunk_size,
                 near_chunks,
@@ -67,6 +68,8 @@ fn arms(heads: usize, head_dim: usize) -> impl Strategy<Value = ArmConfig> {
                 learned,
                 kv_bits,
                 levels,
+                span,
+                opened,
             })
         },
     );
@@ -317,6 +320,7 @@ proptest! {
             learned: false,
             kv_bits: KvBits::ThirtyTwo,
             levels: Vec::new(),
+            opened: if settings.span == 0 { settings.opened } else { 1000 },
             ..settings.clone()
         });
         let input = case.input();

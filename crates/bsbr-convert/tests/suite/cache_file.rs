@@ -62,6 +62,8 @@ fn what_is_read_back_goes_on_as_what_was_kept() {
         moments("exact_clusters=2,kv_bits=32"),
         moments("exact_clusters=0,kv_bits=16"),
         moments("levels=near+lookups"),
+        moments("exact_clusters=2,span=2,opened=1"),
+        moments("exact_clusters=2,kv_bits=32,span=1,opened=2"),
     ];
     for arm in arms {
         let model = model(1, &arm);

@@ -107,6 +107,7 @@ pub fn make(name: &str, plain: bool, size: Size) -> Run {
                 exact_clusters: 0,
                 kv_bits: kernels::KvBits::ThirtyTwo,
                 levels: kernels::HeadLevels::LOOKUPS,
+                spans: kernels::Spans::NONE,
             };
             run(heads(tokens, &device), gradient, move |[q, k, v]| {
                 op(q, k, v, kernels::BlockStates::Whole, settings, 0.125)

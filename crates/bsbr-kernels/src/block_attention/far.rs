@@ -5,10 +5,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::BlockAttention;
+use super::merged::{Merged, Side};
 use super::queries::SharedKeys;
 use super::rounding::round_rows;
 use super::settings::KvBits;
 use super::summarise::Summariser;
+use super::tile::prefetch;
 use super::tokens::{self, Members, Tokens, Unpacked};
 use crate::cpu::math::{row_dot, row_exp_sum, row_max, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
@@ -59,6 +61,8 @@ pub(super) struct Far {
     starts: Vec<usize>,
     /// The tokens in that order, if they are looked up.
     tokens: Tokens,
+    /// The merged clusters of spans.
+    merged: Merged,
 }
 
 impl Far {
@@ -93,6 +97,7 @@ impl Far {
             order: vec![0; chunks * size],
             starts: vec![chunks * size; clusters + 1],
             tokens: Tokens::new(if ordered > 0 { chunks * size } else { 0 }, d),
+            merged: Merged::default(),
         };
         for (from, to) in [(k, &mut far.keys), (v, &mut far.values)] {
             for (row, to) in to.chunks_exact_mut(d).take(sinks).enumerate() {
@@ -133,6 +138,10 @@ impl Far {
                 summariser.gather(tokens, d, g);
                 summary.write(summariser, d, state, settings.kv_bits);
             });
+        if settings.spans.of(chunks) > 0 {
+            let means = [&far.keys[sinks * d..], &far.values[sinks * d..]];
+            far.merged = Merged::new(settings, means, |cluster| far.members(cluster).len(), d);
+        }
         far
     }
 
@@ -159,6 +168,11 @@ impl Far {
     /// The range of a cluster's tokens in the order of clusters.
     pub(super) fn members(&self, cluster: usize) -> Range<usize> {
         self.starts[cluster]..self.starts[cluster + 1]
+    }
+
+    /// The merged cluster of a cluster in a span, and its share of its tokens.
+    pub(super) fn share(&self, cluster: usize) -> Option<(usize, f32)> {
+        self.merged.share(cluster)
     }
 
     /// Tokens in the order of clusters, counted within their chunk.
@@ -248,6 +262,36 @@ impl SharedKeys for Far {
 
     fn looked_up<'a>(&'a self, cluster: usize, _: &'a mut Unpacked) -> Members<'a> {
         self.tokens.members(self.members(cluster))
+    }
+
+    fn prefetch(&self, cluster: usize) {
+        let tokens = self.tokens.members(self.members(cluster));
+        prefetch(tokens.keys);
+        prefetch(tokens.values);
+    }
+
+    fn merged<'a>(&'a self, of: usize, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {
+        Mat::dense(&self.merged.means[of][start * self.d..], len, self.d)
+    }
+
+    fn merged_bias(&self, start: usize, len: usize) -> &[f32] {
+        &self.merged.bias[start..start + len]
+    }
+
+    fn clusters_of(&self, merged: usize) -> &[u32] {
+        self.merged.clusters(merged)
+    }
+
+    fn count_of(&self, cluster: usize) -> usize {
+        self.members(cluster).len()
+    }
+
+    fn keys_of<'a>(&'a self, merged: usize, _: &'a mut Vec<f32>) -> Side<'a> {
+        self.merged.keys(merged)
+    }
+
+    fn values_of<'a>(&'a self, merged: usize, _: &'a mut Vec<f32>) -> Side<'a> {
+        self.merged.values(merged)
     }
 }
 

@@ -132,9 +132,8 @@ impl Head<'_> {
                     scale: self.scale,
                 })
                 .collect();
-            let best = self.settings.exact_clusters;
             let attending = &mut scratch.attending;
-            attending.attend(&queries, near, &self.far, seen, best);
+            attending.attend(&queries, near, &self.far, seen, &self.settings);
             for (number, block) in some.iter().enumerate() {
                 let range = block.start - start..block.end - start;
                 let (rows, sums) = (&mut rows[range.clone()], &mut sums[range]);

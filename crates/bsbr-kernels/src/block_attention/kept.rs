@@ -120,6 +120,34 @@ impl KeptRows {
         }
     }
 
+    /// Adds a block of rows of another list, which has the same bits and lies in rows, as they
+    /// are. They must not be in four bits, in which a row's codes depend on its block.
+    pub(super) fn push_rows(&mut self, from: &Self, rows: &[usize]) {
+        let (d, lie) = (self.d, self.lie);
+        match (&mut self.codes, &from.codes) {
+            (Codes::Whole(to), Codes::Whole(from)) => take(to, from, rows, d, lie),
+            (Codes::Sixteen(to), Codes::Sixteen(from)) => take(to, from, rows, d, lie),
+            (Codes::Eight(to), Codes::Eight(from)) => take(to, from, rows, d, lie),
+            _ => debug_assert!(false, "rows of other bits"),
+        }
+        let scales = rows.iter().filter_map(|&row| from.scales.get(row).copied());
+        self.scales.extend(scales);
+    }
+
+    /// Removes the first rows, which must not be in four bits.
+    pub(super) fn drop_first(&mut self, rows: usize) {
+        let numbers = rows * self.d;
+        match &mut self.codes {
+            Codes::Whole(codes) => drop(codes.drain(..numbers)),
+            Codes::Sixteen(codes) => drop(codes.drain(..numbers)),
+            Codes::Eight(codes) => drop(codes.drain(..numbers)),
+            Codes::Four(_) => debug_assert!(false, "rows of four bits"),
+        }
+        if !self.scales.is_empty() {
+            self.scales.drain(..rows);
+        }
+    }
+
     /// Replaces rows by their codes, and stores their scales and offsets.
     fn encode(&mut self, rows: &mut [f32]) {
         let mut grids = Vec::with_capacity(rows.len() / self.stride().max(1));
@@ -206,6 +234,22 @@ impl KeptRows {
     }
 }
 
+/// Appends some rows of a list, in rows or columns.
+fn take<T: Copy>(to: &mut Vec<T>, from: &[T], rows: &[usize], d: usize, lie: Lie) {
+    match lie {
+        Lie::Rows => {
+            for row in rows {
+                to.extend_from_slice(&from[row * d..][..d]);
+            }
+        }
+        Lie::Columns => {
+            for number in 0..d {
+                to.extend(rows.iter().map(|row| from[row * d + number]));
+            }
+        }
+    }
+}
+
 /// Writes rows of `d` codes, each multiplied by its scale.
 #[inline(always)]
 fn decode_rows<T: Copy + Into<f32>>(codes: &[T], scales: &[f32], d: usize, to: &mut [f32]) {
@@ -264,6 +308,40 @@ mod tests {
                         }
                     }
                     start += n;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_another_list_are_taken_as_they_are() {
+        let d = 3;
+        for bits in [KvBits::Eight, KvBits::Sixteen, KvBits::ThirtyTwo] {
+            let numbers: Vec<f32> = (0..7 * d)
+                .map(|i| (i * 5 % 13) as f32 / 3.0 - 2.0)
+                .collect();
+            let mut from = KeptRows::new(d, bits, Lie::Rows);
+            from.push(&numbers);
+            from.drop_first(2);
+            let mut expected = vec![f32::NAN; 3 * d];
+            for (to, row) in expected.chunks_exact_mut(d).zip([4, 0, 1]) {
+                from.decode(row..row + 1, to);
+            }
+            for lie in [Lie::Rows, Lie::Columns] {
+                let mut taken = KeptRows::new(d, bits, lie);
+                taken.push_rows(&from, &[2]);
+                taken.push_rows(&from, &[4, 0, 1]);
+                let mut found = Vec::new();
+                let grids = taken.unpack(1..4, &mut found);
+                for row in 0..3 {
+                    let scale = grids.scales.get(row).copied().unwrap_or(1.0);
+                    for i in 0..d {
+                        let at = match lie {
+                            Lie::Rows => row * d + i,
+                            Lie::Columns => i * 3 + row,
+                        };
+                        assert_eq!(scale * found[at], expected[row * d + i], "{bits:?}");
+                    }
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::f32::consts::LOG2_E;
 use pulp::{Simd, WithSimd};
 
 use super::kept::Grids;
+use super::merged::Side;
 use super::tile;
 use super::tokens::Members;
 use crate::cpu::block::Block;
@@ -84,34 +85,90 @@ impl Lookup {
     /// Attends these queries to the tokens of the cluster. `raise` raises the reference of a
     /// query's weights to a larger score, and returns the factor by which the weights shrink.
     pub(super) fn look_into(&mut self, tokens: Members<'_>, raise: impl FnMut(usize, f32) -> f32) {
-        let (d, m) = (self.d, tokens.count);
+        let m = tokens.count;
+        let keys = Side {
+            numbers: tokens.keys,
+            grids: tokens.grids.map(|[keys, _]| keys),
+        };
+        let values = Side {
+            numbers: tokens.values,
+            grids: tokens.grids.map(|[_, values]| values),
+        };
+        self.score(keys, m);
+        self.weigh(m, raise);
+        self.add_values(values, m);
+    }
+
+    /// Sets the queries of the next keys.
+    pub(super) fn set_queries(&mut self, queries: &[u32]) {
+        self.queries.clear();
+        self.queries.extend_from_slice(queries);
+    }
+
+    /// The queries of the last keys.
+    pub(super) fn queries(&self) -> &[u32] {
+        &self.queries
+    }
+
+    /// Scores of `m` keys, one row per query, in whole registers. `[n, m…]`
+    pub(super) fn score(&mut self, keys: Side<'_>, m: usize) -> &mut [f32] {
         let wide = m.next_multiple_of(LANES);
         self.weights.resize(self.queries.len() * wide, 0.0);
         tile::Scores {
             q: &self.q,
             queries: &self.queries,
-            keys: tokens.keys,
-            d,
+            keys: keys.numbers,
+            d: self.d,
             m,
             to: &mut self.weights,
         }
         .run();
-        if let Some([keys, _]) = tokens.grids {
+        if let Some(keys) = keys.grids {
             self.decode_scores(keys);
         }
+        &mut self.weights
+    }
+
+    /// Attends the queries to `m` values with these scores.
+    pub(super) fn look_at(
+        &mut self,
+        scores: &[f32],
+        values: Side<'_>,
+        m: usize,
+        raise: impl FnMut(usize, f32) -> f32,
+    ) {
+        self.weights.clear();
+        self.weights.extend_from_slice(scores);
         self.weigh(m, raise);
-        if let Some([_, values]) = tokens.grids {
-            self.encode_weights(values);
+        self.add_values(values, m);
+    }
+
+    fn add_values(&mut self, values: Side<'_>, m: usize) {
+        if let Some(grids) = values.grids {
+            self.encode_weights(grids);
         }
         tile::Values {
             weights: &self.weights,
-            values: tokens.values,
-            d,
+            values: values.numbers,
+            d: self.d,
             m,
             queries: &self.queries,
             to: &mut self.acc,
         }
         .run();
+    }
+
+    /// Makes the largest scores of the queries of all blocks the references of their weights.
+    pub(super) fn refer_to<'a>(&mut self, blocks: impl Iterator<Item = &'a Block>) {
+        self.max.clear();
+        for block in blocks {
+            self.max.extend((0..block.rows()).map(|row| block.max(row)));
+        }
+    }
+
+    /// The sum of a query's weights so far.
+    pub(super) fn sum(&self, query: usize) -> f32 {
+        sum_lanes(self.sums[query])
     }
 
     /// Turns products with codes into scores of the decoded keys.

@@ -19,8 +19,12 @@ mod grad;
 mod kept;
 #[cfg(feature = "flex")]
 mod lookup;
+#[cfg(feature = "flex")]
+mod merged;
 #[cfg(not(feature = "flex"))]
 mod no_cache;
+#[cfg(feature = "flex")]
+mod opened;
 #[cfg(any(feature = "flex", feature = "wgpu", feature = "cuda"))]
 mod plan;
 mod portable;
@@ -46,7 +50,7 @@ pub(crate) use cube::{causal as causal_cube, causal_backward as causal_cube_back
 #[cfg(not(feature = "flex"))]
 pub use no_cache::BlockCache;
 pub use rounding::round_to_bits;
-pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, UnknownKvBits};
+pub use settings::{BlockAttention, HeadLevel, HeadLevels, KvBits, Spans, UnknownKvBits};
 pub use stored::{StoredCacheError, StoredLists, StoredNumbers};
 
 /// The states of [`block_attention`]: whether to use them, and their bases.
@@ -199,7 +203,9 @@ impl BlockAttentionOps for burn::backend::Remote {}
 ///   `scale · q·k̄ + ln m` and the value v̄. The clusters are those of
 ///   [`split_into_clusters`](crate::split_into_clusters);
 /// - with `exact_clusters` = t, the tokens of the t clusters with the highest scores replace
-///   these clusters; ties go to the first.
+///   these clusters; ties go to the first;
+/// - with [`Spans`], merged clusters count as clusters of all their tokens, and only those that a
+///   query opens are replaced by their clusters, of which the t best may be looked up.
 ///
 /// With states, and the softmax mass M on clusters, the output gains `M · scale · q S`. S is the
 /// same for all queries of a chunk: the mean of the states of its far chunks, weighted by the
@@ -222,6 +228,8 @@ impl BlockAttentionOps for burn::backend::Remote {}
 /// Clusters and summaries equal those of the host up to rounding. With fewer bits the kernels
 /// hold rounded copies of k and v, in the type of k and v. Neighbouring heads of one level share
 /// a pass.
+///
+/// With spans, GPUs have no kernels.
 ///
 /// Elsewhere it equals [`block_attention_plain`], which needs memory for N² scores; its backward
 /// pass also recomputes the forward pass.
@@ -386,12 +394,13 @@ fn check(
         grid,
         clusters,
         exact_clusters,
+        spans,
         ..
     } = *settings;
     assert!(
         grid.chunk_size > 0
             && (clusters.is_power_of_two() || clusters == 0)
-            && (clusters > 0 || exact_clusters == 0),
+            && (clusters > 0 || (exact_clusters == 0 && spans.chunks == 0)),
         "block_attention: {settings:?} do not fit together"
     );
 }

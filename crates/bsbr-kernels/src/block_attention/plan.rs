@@ -31,11 +31,14 @@ impl BlockAttention {
             return Seen::default();
         }
         let far = self.grid.far_of(chunk);
+        let merged = self.spans.of(far) * self.clusters;
         Seen {
             near: self.grid.start_of(far),
             far,
             sinks: self.grid.sinks,
             keys: self.grid.sinks + far * self.clusters,
+            merged,
+            spanned: merged * self.spans.chunks,
         }
     }
 }
@@ -53,6 +56,20 @@ pub(super) struct Seen {
     pub(super) sinks: usize,
     /// Shared sinks, followed by clusters.
     pub(super) keys: usize,
+    /// Merged clusters.
+    pub(super) merged: usize,
+    /// The clusters that were merged, which are the first.
+    pub(super) spanned: usize,
+}
+
+/// A list of shared keys.
+#[cfg(feature = "flex")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    /// Sinks, followed by clusters.
+    Clusters,
+    /// Merged clusters.
+    Merged,
 }
 
 /// Keys that enter the softmax together.
@@ -73,6 +90,8 @@ impl Seen {
             far: 0,
             sinks: 0,
             keys: 0,
+            merged: 0,
+            spanned: 0,
             ..self
         }
     }
@@ -80,6 +99,29 @@ impl Seen {
     /// Shared keys that are clusters.
     pub(super) fn clusters(&self) -> usize {
         self.keys - self.sinks
+    }
+
+    /// Clusters of chunks in no span.
+    pub(super) fn unmerged(&self) -> usize {
+        self.clusters() - self.spanned
+    }
+
+    /// With spans, the sinks, the merged clusters and the clusters of chunks in no span, in this
+    /// order: parts of at most `at_once` keys, each with its first number and its length.
+    pub(super) fn parts(
+        self,
+        at_once: usize,
+    ) -> impl Iterator<Item = (List, usize, usize)> + Clone {
+        let lists = [
+            (List::Clusters, 0..self.sinks),
+            (List::Merged, 0..self.merged),
+            (List::Clusters, self.sinks + self.spanned..self.keys),
+        ];
+        lists.into_iter().flat_map(move |(list, keys)| {
+            let end = keys.end;
+            let starts = keys.step_by(at_once);
+            starts.map(move |start| (list, start, at_once.min(end - start)))
+        })
     }
 
     /// All keys, in steps of similar size, for a window that ends before token `end`.

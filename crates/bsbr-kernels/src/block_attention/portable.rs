@@ -7,7 +7,7 @@ use burn::tensor::{DType, FloatDType, Shape, Slice, TensorData, read_sync};
 
 use super::rounding::round_rows;
 use super::{BlockAttention, BlockStatesPrimitive, KvBits};
-use crate::clusters::split_into_clusters;
+use crate::clusters::{merge_clusters, split_into_clusters};
 
 /// Added to hidden scores: finite, so no NaN can arise.
 pub(super) const HIDDEN: f32 = -1e30;
@@ -24,7 +24,19 @@ struct Far<B: Backend> {
     members: FloatTensor<B>,
     /// Mean keys and values of the clusters. `[B, H, F, G, D]`
     means: [FloatTensor<B>; 2],
+    /// m, over `[B, H, F, G]`
+    counts: Vec<f32>,
     /// ln m, or [`HIDDEN`] for empty clusters. `[B, H, 1, F·G]`
+    bias: FloatTensor<B>,
+}
+
+/// The merged clusters of spans.
+struct Merged<B: Backend> {
+    /// Merged cluster of every cluster in a span, over `[B, H, T, K·G]`; counted within its span.
+    ids: Vec<u32>,
+    /// Mean keys and values. `[B, H, T·G, D]`
+    means: [FloatTensor<B>; 2],
+    /// ln m, or [`HIDDEN`] for empty ones. `[B, H, 1, T·G]`
     bias: FloatTensor<B>,
 }
 
@@ -88,6 +100,8 @@ fn in_own_type<B: Backend>(
         let means = B::float_reshape(means, Shape::from([b, h, width, d]));
         rounded::<B>(means, settings.kv_bits.of_means())
     });
+    let merged = Merged::<B>::new(&far, [&mean_keys, &mean_values], &settings);
+    let of_merged = merged.as_ref().map(|merged| merged.score(&q, &settings));
     let of_clusters = B::float_matmul(q.clone(), B::float_swap_dims(mean_keys, 2, 3));
     let of_clusters = B::float_add(of_clusters, far.bias.clone());
     let is_far = |_: usize, query: usize, cluster: usize| {
@@ -97,6 +111,13 @@ fn in_own_type<B: Backend>(
         of_clusters.clone(),
         mask::<B>([1, n, width], is_far, &of_clusters),
     );
+    let (of_merged, of_clusters) = match merged.as_ref().zip(of_merged) {
+        None => (None, of_clusters),
+        Some((merged, scores)) => {
+            let (of_merged, of_clusters) = merged.open(scores, of_clusters, &settings);
+            (Some(of_merged), of_clusters)
+        }
+    };
 
     let chosen = choose(
         host::<B>(of_clusters.clone()),
@@ -122,23 +143,32 @@ fn in_own_type<B: Backend>(
     let clusters_mask = mask::<B>([b * h, n, width], left, &of_clusters);
     let per_head =
         |mask: FloatTensor<B>, keys: usize| B::float_reshape(mask, Shape::from([b, h, n, keys]));
-    let scores = B::float_cat(
-        vec![
-            of_tokens,
-            B::float_add(of_clusters, per_head(clusters_mask, width)),
-            B::float_add(of_kept, per_head(kept_mask, kept)),
-        ],
-        3,
-    );
-    let (weights, lse) = softmax::<B>(scores);
+    let mut scores = vec![
+        of_tokens,
+        B::float_add(of_clusters, per_head(clusters_mask, width)),
+        B::float_add(of_kept, per_head(kept_mask, kept)),
+    ];
+    scores.extend(of_merged);
+    let (weights, lse) = softmax::<B>(B::float_cat(scores, 3));
     let on_clusters = narrow::<B>(weights.clone(), 3, n, width);
     let out = B::float_add(
         B::float_matmul(narrow::<B>(weights.clone(), 3, 0, n), v),
         B::float_matmul(on_clusters.clone(), mean_values),
     );
-    let on_kept = narrow::<B>(weights, 3, n + width, kept);
+    let on_kept = narrow::<B>(weights.clone(), 3, n + width, kept);
     let out = B::float_add(out, B::float_matmul(on_kept, kept_values));
     let mass = B::float_sum_dim(on_clusters, 3);
+    let (out, mass) = match merged {
+        None => (out, mass),
+        Some(Merged { means, .. }) => {
+            let [_, values] = means;
+            let on_merged = narrow::<B>(weights, 3, n + width + kept, values.shape()[2]);
+            (
+                B::float_add(out, B::float_matmul(on_merged.clone(), values)),
+                B::float_add(mass, B::float_sum_dim(on_merged, 3)),
+            )
+        }
+    };
     let out = match far.read_states(q, states, &settings) {
         None => out,
         Some(read) => B::float_add(out, B::float_mul(read, mass)),
@@ -203,9 +233,10 @@ impl<B: Backend> Far<B> {
         let bias = counts
             .iter()
             .map(|&m| if m > 0.0 { m.ln() } else { HIDDEN });
+        let bias: Vec<f32> = bias.collect();
         let members = tensor::<B>(members, [b, h, chunks, g, s], k);
         let shares = tensor::<B>(shares, [b, h, chunks, g, 1], k);
-        let bias = tensor::<B>(bias.collect(), [b, h, 1, chunks * g], k);
+        let bias = tensor::<B>(bias, [b, h, 1, chunks * g], k);
         let means = tokens.clone().map(|x| {
             let sums = B::float_matmul(members.clone(), x);
             B::float_mul(sums, shares.clone())
@@ -216,6 +247,7 @@ impl<B: Backend> Far<B> {
             tokens,
             members,
             means,
+            counts,
             bias,
         }
     }
@@ -282,6 +314,101 @@ impl<B: Backend> Far<B> {
     fn receiver(&self, settings: &BlockAttention, token: usize) -> Option<usize> {
         let chunk = settings.grid.chunk_of(token)?;
         settings.grid.start_of(chunk).checked_sub(1)
+    }
+}
+
+impl<B: Backend> Merged<B> {
+    /// Merges the clusters with these mean keys and values `[B, H, F·G, D]`, if any chunks are in
+    /// a span.
+    fn new(far: &Far<B>, means: [&FloatTensor<B>; 2], settings: &BlockAttention) -> Option<Self> {
+        let spans = settings.spans.of(far.chunks);
+        if spans == 0 {
+            return None;
+        }
+        let shape = means[0].shape();
+        let [b, h, d] = [shape[0], shape[1], shape[3]];
+        let (g, width) = (settings.clusters, far.chunks * settings.clusters);
+        let of_span = settings.spans.chunks * g;
+        let all = far.counts.chunks(width);
+        let counts: Vec<f32> = all
+            .flat_map(|head| &head[..spans * of_span])
+            .copied()
+            .collect();
+        let means = means.map(|x| narrow::<B>(x.clone(), 2, 0, spans * of_span));
+        let keys = host::<B>(means[0].clone());
+        let ids = merge_clusters(&keys, &counts, [of_span, d], g);
+
+        let merged = b * h * spans * g;
+        let mut totals = vec![0.0f32; merged];
+        for (cluster, (&id, count)) in ids.iter().zip(&counts).enumerate() {
+            totals[cluster / of_span * g + id as usize] += count;
+        }
+        let mut shares = vec![0.0; merged * of_span];
+        for (cluster, (&id, count)) in ids.iter().zip(&counts).enumerate() {
+            let merged = cluster / of_span * g + id as usize;
+            shares[merged * of_span + cluster % of_span] = count / totals[merged].max(1.0);
+        }
+        let bias = totals
+            .iter()
+            .map(|&m| if m > 0.0 { m.ln() } else { HIDDEN });
+        let bias = tensor::<B>(bias.collect(), [b, h, 1, spans * g], &means[0]);
+        let shares = tensor::<B>(shares, [b, h, spans, g, of_span], &means[0]);
+        let means = means.map(|x| {
+            let x = B::float_reshape(x, Shape::from([b, h, spans, of_span, d]));
+            let means = B::float_matmul(shares.clone(), x);
+            let means = B::float_reshape(means, Shape::from([b, h, spans * g, d]));
+            rounded::<B>(means, settings.kv_bits.of_means())
+        });
+        Some(Self { ids, means, bias })
+    }
+
+    /// Scores of the merged clusters, hidden where a query does not see them. `[B, H, N, T·G]`
+    fn score(&self, q: &FloatTensor<B>, settings: &BlockAttention) -> FloatTensor<B> {
+        let keys = B::float_swap_dims(self.means[0].clone(), 2, 3);
+        let scores = B::float_add(B::float_matmul(q.clone(), keys), self.bias.clone());
+        let shape = scores.shape();
+        let is_seen = |_: usize, query: usize, merged: usize| {
+            merged / settings.clusters < settings.spans.of(far_of_token(settings, query))
+        };
+        let mask = mask::<B>([1, shape[2], shape[3]], is_seen, &scores);
+        B::float_add(scores, mask)
+    }
+
+    /// Hides the merged clusters that a query opens, and the clusters of those that it sees, but
+    /// does not open.
+    fn open(
+        &self,
+        of_merged: FloatTensor<B>,
+        of_clusters: FloatTensor<B>,
+        settings: &BlockAttention,
+    ) -> (FloatTensor<B>, FloatTensor<B>) {
+        let shape = of_merged.shape();
+        let [b, h, n, merged] = [shape[0], shape[1], shape[2], shape[3]];
+        let width = of_clusters.shape()[3];
+        let (g, of_span) = (settings.clusters, settings.spans.chunks * settings.clusters);
+        let all = host::<B>(of_merged.clone());
+        let opened = choose(all, merged, settings.spans.opened);
+        let is_opened =
+            |head: usize, query: usize, number: usize| opened[(head * n + query) * merged + number];
+        let is_left = |head: usize, query: usize, cluster: usize| {
+            let span = cluster / of_span;
+            if span >= settings.spans.of(far_of_token(settings, query)) {
+                return true;
+            }
+            let id = self.ids[head * merged / g * of_span + cluster] as usize;
+            is_opened(head, query, span * g + id)
+        };
+        let closed = |head: usize, query: usize, number: usize| !is_opened(head, query, number);
+        let hidden = |mask: FloatTensor<B>, x: FloatTensor<B>| {
+            let shape = x.shape();
+            B::float_add(x, B::float_reshape(mask, shape))
+        };
+        let of_merged_mask = mask::<B>([b * h, n, merged], closed, &of_merged);
+        let of_clusters_mask = mask::<B>([b * h, n, width], is_left, &of_clusters);
+        (
+            hidden(of_merged_mask, of_merged),
+            hidden(of_clusters_mask, of_clusters),
+        )
     }
 }
 

@@ -1,9 +1,12 @@
 //! One softmax for a block of queries over everything that they see.
 
+use super::BlockAttention;
 use super::choose::Chosen;
 use super::kept::KeptRows;
 use super::lookup::Lookup;
-use super::plan::Seen;
+use super::merged::Side;
+use super::opened::Opened;
+use super::plan::{List, Seen};
 use super::tokens::{Members, Unpacked};
 use crate::cpu::block::Block;
 use crate::cpu::math::vectorised;
@@ -29,10 +32,38 @@ pub(super) trait SharedKeys {
     /// The tokens of a looked-up cluster, by its index from the first cluster.
     fn looked_up<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a>;
 
+    /// A hint that a cluster is looked up next.
+    fn prefetch(&self, _cluster: usize) {}
+
     /// The same, decoded if they are stored as codes.
     fn decoded<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a> {
         self.looked_up(cluster, unpacked)
     }
+
+    /// Keys (`of` = 0) or values (1) of merged clusters from number `start` on, same as
+    /// [`keys`](Self::keys). `[len, D]`
+    fn merged<'a>(
+        &'a self,
+        of: usize,
+        start: usize,
+        len: usize,
+        decoded: &'a mut Vec<f32>,
+    ) -> Mat<'a>;
+
+    /// The bias of their scores, in units of ln 2.
+    fn merged_bias(&self, start: usize, len: usize) -> &[f32];
+
+    /// The clusters of a merged one, without empty ones.
+    fn clusters_of(&self, merged: usize) -> &[u32];
+
+    /// The number of tokens of a cluster.
+    fn count_of(&self, cluster: usize) -> usize;
+
+    /// Mean keys of the clusters of a merged one.
+    fn keys_of<'a>(&'a self, merged: usize, unpacked: &'a mut Vec<f32>) -> Side<'a>;
+
+    /// Mean values of the clusters of a merged one.
+    fn values_of<'a>(&'a self, merged: usize, unpacked: &'a mut Vec<f32>) -> Side<'a>;
 }
 
 /// Tokens, of which the near ones are seen.
@@ -88,30 +119,47 @@ pub(super) const TOGETHER: usize = 4;
 pub(super) struct Attending {
     pub(super) blocks: Vec<OneBlock>,
     lookup: Lookup,
+    opened: Opened,
     unpacked: Unpacked,
 }
 
 impl Attending {
     /// Attends at most [`TOGETHER`] blocks of queries of one chunk to everything they see, with
-    /// lookups of the `best` best clusters of each query. Their states are the first of
-    /// `blocks`.
+    /// lookups of each query's best clusters. Their states are the first of `blocks`.
     pub(super) fn attend(
         &mut self,
         queries: &[Queries<'_>],
         near: Near<'_>,
         shared: &impl SharedKeys,
         seen: Seen,
-        best: usize,
+        settings: &BlockAttention,
     ) {
+        let best = settings.exact_clusters;
         if self.blocks.len() < queries.len() {
             self.blocks.resize_with(queries.len(), OneBlock::new);
         }
         let Self {
             blocks,
             lookup,
+            opened,
             unpacked,
         } = self;
         let blocks = &mut blocks[..queries.len()];
+        if seen.merged > 0 {
+            for (block, queries) in blocks.iter_mut().zip(queries) {
+                let Queries { q, first, scale } = *queries;
+                block.block.begin(q, q.t().height(), scale);
+                block.attend_list(first, near, shared, seen.window());
+                block.score_spans(shared, seen, settings.spans.opened);
+            }
+            lookup.begin(queries.first().map_or(0, |queries| queries.q.t().height()));
+            for (one, queries) in blocks.iter().zip(queries) {
+                lookup.add(&one.block, queries.q, queries.scale);
+            }
+            opened.prepare(blocks, lookup, shared, unpacked, seen, settings);
+            opened.attend(blocks, lookup, shared, unpacked, seen);
+            return;
+        }
         for (block, queries) in blocks.iter_mut().zip(queries) {
             block.attend(*queries, near, shared, seen, best);
         }
@@ -148,7 +196,7 @@ impl Attending {
 
 /// Raises the reference of a query's weights to a larger score; the query is numbered across all
 /// blocks.
-fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 {
+pub(super) fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 {
     for one in blocks {
         if let Some(behind) = query.checked_sub(one.block.rows()) {
             query = behind;
@@ -163,13 +211,13 @@ fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 {
 /// The state of a block of queries, and buffers.
 pub(super) struct OneBlock {
     pub(super) block: Block,
-    chosen: Chosen,
+    pub(super) chosen: Chosen,
     /// Buffer for decoded keys or values.
     decoded: Vec<f32>,
 }
 
 impl OneBlock {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             block: Block::new(),
             chosen: Chosen::default(),
@@ -223,6 +271,50 @@ impl OneBlock {
         block.weigh(seen.sinks..seen.keys);
         for (start, len) in parts {
             block.add_values(start, shared.values(start, len, decoded));
+        }
+    }
+
+    /// Scores everything that a block of queries with spans sees, except its window and the
+    /// clusters of merged ones. The merged clusters that each query opens are chosen here.
+    pub(super) fn score_spans(&mut self, shared: &impl SharedKeys, seen: Seen, opened: usize) {
+        let Self {
+            block,
+            chosen,
+            decoded,
+        } = self;
+        block.next_step();
+        let mut number = 0;
+        for (list, start, len) in seen.parts(shared.at_once()) {
+            let (keys, bias) = match list {
+                List::Clusters => (shared.keys(start, len, decoded), shared.bias(start, len)),
+                List::Merged => (
+                    shared.merged(0, start, len, decoded),
+                    shared.merged_bias(start, len),
+                ),
+            };
+            block.score(keys);
+            block.add_bias(number, bias);
+            number += len;
+        }
+        match opened {
+            0 => chosen.clear(),
+            _ => chosen.choose(block, seen.sinks, seen.merged, opened),
+        }
+    }
+
+    /// Adds what [`score_spans`](Self::score_spans) has scored, and what has not been hidden
+    /// since, to the softmax.
+    pub(super) fn weigh_spans(&mut self, shared: &impl SharedKeys, seen: Seen) {
+        let Self { block, decoded, .. } = self;
+        block.weigh(seen.sinks..seen.sinks + seen.merged + seen.unmerged());
+        let mut number = 0;
+        for (list, start, len) in seen.parts(shared.at_once()) {
+            let values = match list {
+                List::Clusters => shared.values(start, len, decoded),
+                List::Merged => shared.merged(1, start, len, decoded),
+            };
+            block.add_values(number, values);
+            number += len;
         }
     }
 

@@ -20,6 +20,35 @@ pub struct BlockAttention {
     pub kv_bits: KvBits,
     /// What each head sees of the far field.
     pub levels: HeadLevels,
+    /// The second level of the far field.
+    pub spans: Spans,
+}
+
+/// A second level for long texts: *spans* of far chunks.
+///
+/// Once `chunks` consecutive chunks are far, they form a span, and their clusters are merged into
+/// as many as a chunk has, see [`merge_clusters`](crate::merge_clusters). A query first scores
+/// the merged clusters of all spans. It *opens* the best: their clusters replace them. It sees the
+/// others only as merged clusters. Far chunks after the last span are seen by their own clusters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spans {
+    /// K, far chunks of a span; 0 for none.
+    pub chunks: usize,
+    /// w, merged clusters that a query opens.
+    pub opened: usize,
+}
+
+impl Spans {
+    /// No second level.
+    pub const NONE: Self = Self {
+        chunks: 0,
+        opened: 0,
+    };
+
+    /// The number of spans in the first `far` chunks.
+    pub fn of(self, far: usize) -> usize {
+        far.checked_div(self.chunks).unwrap_or(0)
+    }
 }
 
 impl Default for BlockAttention {
@@ -31,6 +60,7 @@ impl Default for BlockAttention {
             exact_clusters: 0,
             kv_bits: KvBits::default(),
             levels: HeadLevels::default(),
+            spans: Spans::NONE,
         }
     }
 }
@@ -47,6 +77,10 @@ impl BlockAttention {
             clusters,
             exact_clusters,
             levels: HeadLevels::default(),
+            spans: match clusters {
+                0 => Spans::NONE,
+                _ => self.spans,
+            },
             ..*self
         }
     }

@@ -17,6 +17,18 @@ use crate::cpu::simd::{
 /// Padding after the operands of a tile, which may be read but is not used.
 pub(super) const BEHIND: usize = LANES;
 
+/// Asks the processor to load numbers into its caches, where it can be asked.
+pub(super) fn prefetch(numbers: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks(16) {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every processor of this kind has the instruction, and the address is valid.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = numbers;
+}
+
 /// Scores of the tokens of a cluster: products with some of the rows of `q`.
 pub(super) struct Scores<'a> {
     /// `[rows, D]`

@@ -251,6 +251,11 @@ impl Block {
         self.sum[query / LANES][query % LANES] += sum;
     }
 
+    /// Counts a part of a query's exponentials, which are added otherwise, as those of clusters.
+    pub(crate) fn add_mass(&mut self, query: usize, sum: f32) {
+        self.mass[query / LANES][query % LANES] += sum;
+    }
+
     /// Output of a query, before division by its sum. `[D]`
     pub(crate) fn unnormalised(&self, query: usize) -> &[f32] {
         &self.acc[query * self.d..][..self.d]

@@ -8,7 +8,7 @@ use crate::common::{
 #[cfg(feature = "flex")]
 use bsbr_kernels::BlockCache;
 use bsbr_kernels::{
-    BlockAttention, BlockStates, Grid, HeadLevel, HeadLevels, KvBits, block_attention,
+    BlockAttention, BlockStates, Grid, HeadLevel, HeadLevels, KvBits, Spans, block_attention,
     block_attention_plain, causal_attention, fuses_block_attention,
 };
 use burn::tensor::{DType, Device, Tensor};
@@ -24,6 +24,7 @@ const SETTINGS: BlockAttention = BlockAttention {
     exact_clusters: 0,
     kv_bits: KvBits::ThirtyTwo,
     levels: HeadLevels::LOOKUPS,
+    spans: Spans::NONE,
 };
 
 /// q, k, v.
@@ -182,6 +183,7 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
         levels: HeadLevels::LOOKUPS,
+        spans: Spans::NONE,
     };
     let best = BlockAttention {
         exact_clusters: 5,
@@ -198,6 +200,7 @@ fn equals_plain_where_a_chunk_takes_several_blocks_and_steps() {
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
         levels: HeadLevels::LOOKUPS,
+        spans: Spans::NONE,
     };
     let long = [
         ([1, 1, 1003, 16], settings),
@@ -228,7 +231,7 @@ fn equals_plain_at_awkward_head_sizes() {
 fn equals_plain_with_random_settings() {
     use HeadLevel::{Clusters, Lookups, Near};
     for seed in cases(2, 1..=60) {
-        let mut drawn = values(16, 1000 + seed, 1.0).into_iter();
+        let mut drawn = values(20, 1000 + seed, 1.0).into_iter();
         let mut below = |end: usize| {
             let x = (drawn.next().unwrap() + 1.0) / 2.0;
             ((x * end as f32) as usize).min(end - 1)
@@ -251,6 +254,10 @@ fn equals_plain_with_random_settings() {
             exact_clusters: [0, below(most)][below(2)],
             kv_bits: KvBits::ALL[below(4)],
             levels: [HeadLevels::LOOKUPS, HeadLevels::new(&levels)][below(2)],
+            spans: Spans {
+                chunks: [0, below(if clusters == 0 { 1 } else { 6 })][below(2)],
+                opened: below(9),
+            },
         };
         check(
             [1 + below(2), heads, 1 + below(200), 1 + below(70)],
@@ -274,6 +281,115 @@ fn equals_plain_with_exact_clusters() {
             };
             for n in cases(1, [28, 1, 19, 61]) {
                 check([2, 2, n, 6], settings);
+            }
+        }
+    }
+}
+
+#[test]
+fn equals_plain_with_spans() {
+    for (chunks, opened) in cases(2, [(2, 3), (3, 1), (1, 2), (2, 0), (4, 100)]) {
+        for exact_clusters in cases(2, [2, 0, 100, 7]) {
+            let settings = BlockAttention {
+                exact_clusters,
+                spans: Spans { chunks, opened },
+                ..SETTINGS
+            };
+            // One token more or less than 3 and 7 chunks.
+            for n in cases(2, [95, 61, 1, 26, 27, 28, 58, 59, 60]) {
+                check([3, 2, n, 6], settings);
+            }
+        }
+    }
+}
+
+#[test]
+fn equals_plain_with_spans_in_few_bits_and_at_awkward_head_sizes() {
+    use HeadLevel::{Clusters, Lookups, Near};
+    let spans = Spans {
+        chunks: 2,
+        opened: 3,
+    };
+    for kv_bits in cases(2, KvBits::ALL) {
+        for (d, sinks) in cases(2, [(5, 0), (16, 3), (80, 3), (1, 2), (48, 0)]) {
+            let settings = BlockAttention {
+                grid: Grid {
+                    sinks,
+                    ..SETTINGS.grid
+                },
+                exact_clusters: 3,
+                kv_bits,
+                spans,
+                levels: HeadLevels::new(&[Lookups, Clusters, Near]),
+                ..SETTINGS
+            };
+            check([1, 3, 83, d], settings);
+            if d == 16 {
+                check_with([1, 3, 83, d], settings, &bases(3, d, 5, &Device::flex()));
+            }
+        }
+    }
+}
+
+/// Several blocks of queries and many spans.
+#[test]
+fn equals_plain_with_spans_where_a_chunk_takes_several_blocks() {
+    let settings = BlockAttention {
+        grid: Grid {
+            sinks: 5,
+            chunk_size: 150,
+            near_chunks: 1,
+        },
+        clusters: 8,
+        exact_clusters: 5,
+        kv_bits: KvBits::Eight,
+        levels: HeadLevels::LOOKUPS,
+        spans: Spans {
+            chunks: 2,
+            opened: 4,
+        },
+    };
+    let many = BlockAttention {
+        grid: Grid {
+            chunk_size: 8,
+            ..settings.grid
+        },
+        clusters: 4,
+        spans: Spans {
+            chunks: 4,
+            opened: 6,
+        },
+        ..settings
+    };
+    for (shape, settings) in cases(1, [([1, 1, 1307, 16], settings), ([1, 1, 1003, 8], many)]) {
+        check(shape, settings);
+    }
+}
+
+/// A query that opens every merged cluster sees what it sees without spans.
+#[test]
+fn spans_whose_clusters_are_all_opened_change_nothing() {
+    for device in plain_devices() {
+        for exact_clusters in [0, 3] {
+            for chunks in [1, 2, 5] {
+                let flat = BlockAttention {
+                    exact_clusters,
+                    kv_bits: KvBits::Eight,
+                    ..SETTINGS
+                };
+                let spans = BlockAttention {
+                    spans: Spans {
+                        chunks,
+                        opened: 1000,
+                    },
+                    ..flat
+                };
+                let [q, k, v] = inputs([2, 2, 120, 6], &device);
+                let [one, other] = [flat, spans].map(|settings| {
+                    let (q, k, v) = (q.clone(), k.clone(), v.clone());
+                    block_attention(q, k, v, BlockStates::Whole, settings, 0.4)
+                });
+                assert_close(other, one, 2e-5, &format!("{spans:?}"));
             }
         }
     }
@@ -353,6 +469,51 @@ fn a_cache_gives_in_pieces_what_the_whole_gives() {
                     let what = format!("{settings:?} in pieces of {piece}");
                     assert_close(outputs, whole.clone(), 2e-5, &what);
                     assert_eq!(cache.tokens(), 70);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn a_cache_with_spans_gives_in_pieces_what_the_whole_gives() {
+    use HeadLevel::{Clusters, Lookups, Near};
+    for device in plain_devices() {
+        for kv_bits in cases(1, KvBits::ALL) {
+            for (chunks, opened, exact_clusters, sinks, d) in [
+                (2, 3, 2, 3, 16),
+                (3, 2, 0, 0, 5),
+                (1, 100, 100, 3, 7),
+                (2, 0, 3, 3, 6),
+            ] {
+                let settings = BlockAttention {
+                    grid: Grid {
+                        sinks,
+                        ..SETTINGS.grid
+                    },
+                    exact_clusters,
+                    kv_bits,
+                    spans: Spans { chunks, opened },
+                    levels: HeadLevels::new(&[Lookups, Clusters, Near]),
+                    ..SETTINGS
+                };
+                let n = 118;
+                let [q, k, v] = inputs([3, 3, n, d], &device);
+                let scale = 0.4;
+                let states = BlockStates::Off;
+                let whole =
+                    block_attention(q.clone(), k.clone(), v.clone(), states, settings, scale);
+                for piece in [1, 7, 33, 100] {
+                    let mut cache = BlockCache::new(settings);
+                    let outputs = (0..n).step_by(piece).map(|start| {
+                        let n = piece.min(n - start);
+                        let [q, k, v] = [&q, &k, &v].map(|x| x.clone().narrow(2, start, n));
+                        cache.attend(q, k, v, scale)
+                    });
+                    let outputs = Tensor::cat(outputs.collect(), 2);
+                    let what = format!("{settings:?} in pieces of {piece}");
+                    assert_close(outputs, whole.clone(), 2e-5, &what);
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::common::{
     assert_close, assert_fused, assert_same, cases, devices, tensor, tests_another, values, vec,
 };
 use bsbr_kernels::{
-    BlockAttention, BlockStates, Grid, HeadLevel, HeadLevels, KvBits, block_attention,
+    BlockAttention, BlockStates, Grid, HeadLevel, HeadLevels, KvBits, Spans, block_attention,
     block_attention_plain,
 };
 use burn::tensor::{DType, Device, Tensor};
@@ -23,6 +23,7 @@ const SETTINGS: BlockAttention = BlockAttention {
     exact_clusters: 0,
     kv_bits: KvBits::ThirtyTwo,
     levels: HeadLevels::LOOKUPS,
+    spans: Spans::NONE,
 };
 
 /// How states are kept.
@@ -179,6 +180,7 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
         levels: HeadLevels::LOOKUPS,
+        spans: Spans::NONE,
     };
     let best = BlockAttention {
         exact_clusters: 5,
@@ -195,6 +197,7 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
         levels: HeadLevels::LOOKUPS,
+        spans: Spans::NONE,
     };
     let two_blocks = BlockAttention {
         grid: Grid {
@@ -249,6 +252,45 @@ fn equal_plain_with_exact_clusters() {
             }
         }
     }
+}
+
+#[test]
+fn equal_plain_with_spans() {
+    for (chunks, opened) in cases(1, [(2, 3), (3, 1), (1, 2), (2, 0), (4, 100)]) {
+        for exact_clusters in cases(2, [2, 0, 100]) {
+            let settings = BlockAttention {
+                exact_clusters,
+                spans: Spans { chunks, opened },
+                ..SETTINGS
+            };
+            for n in cases(1, [95, 61, 1, 27]) {
+                check_all_states([2, 2, n, 6], settings);
+            }
+        }
+    }
+    let levels = BlockAttention {
+        exact_clusters: 3,
+        kv_bits: KvBits::Eight,
+        spans: Spans {
+            chunks: 2,
+            opened: 3,
+        },
+        levels: HeadLevels::new(&[HeadLevel::Near, HeadLevel::Lookups, HeadLevel::Clusters]),
+        ..SETTINGS
+    };
+    for d in cases(1, [16, 5, 48, 1]) {
+        check([3, 3, 118, d], States::Whole, levels);
+    }
+    // Several blocks of queries in a chunk, and several ranges of chunks.
+    let long = BlockAttention {
+        grid: Grid {
+            sinks: 5,
+            chunk_size: 70,
+            near_chunks: 1,
+        },
+        ..levels
+    };
+    check([1, 1, 1307, 8], States::Off, long);
 }
 
 /// What is rounded passes its gradient on as if it were not.

@@ -4,7 +4,7 @@
 
 use crate::common::{assert_close, cases, devices, tensor, values};
 use bsbr_kernels::{
-    BlockAttention, BlockStates, Grid, HeadLevels, KvBits, add_bias_gelu, block_attention,
+    BlockAttention, BlockStates, Grid, HeadLevels, KvBits, Spans, add_bias_gelu, block_attention,
     causal_attention, causal_attention_packed, gelu_new, gelu_new_plain, layer_norm,
     layer_norm_plain,
 };
@@ -134,6 +134,7 @@ fn block_attention_of_views() {
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
         levels: HeadLevels::LOOKUPS,
+        spans: Spans::NONE,
     };
     for (device, dtype) in half_types() {
         for (n, d) in cases(1, [(100, 20), (76, 64), (1, 64), (75, 64), (203, 64)]) {
@@ -232,6 +233,7 @@ fn gradients_of_block_attention() {
         exact_clusters: 0,
         kv_bits: KvBits::ThirtyTwo,
         levels: HeadLevels::LOOKUPS,
+        spans: Spans::NONE,
     };
     for (device, dtype) in half_types() {
         let device = device.autodiff();

@@ -211,10 +211,35 @@ pub fn arms() -> Vec<ArmConfig> {
             ..base.clone()
         }),
     ];
+    let spans = MomentsConfig {
+        chunk_size: 3,
+        clusters: 4,
+        near_chunks: 0,
+        state: false,
+        exact_clusters: 2,
+        span: 2,
+        opened: 3,
+        ..base.clone()
+    };
+    arms.push(m(spans.clone()));
     if tries_few() {
         return arms;
     }
     arms.extend([
+        m(MomentsConfig {
+            exact_clusters: 0,
+            span: 3,
+            opened: 1,
+            state: true,
+            ..spans.clone()
+        }),
+        m(MomentsConfig {
+            learned: true,
+            state: true,
+            kv_bits: KvBits::Eight,
+            levels: vec![HeadLevel::Lookups, HeadLevel::Clusters],
+            ..spans
+        }),
         local(3, 0, 0),
         local(5, 2, 3),
         published(3, 4),

@@ -5,19 +5,16 @@ use std::ops::Range;
 
 use super::Head;
 use super::weights::Queries;
-use crate::block_attention::choose::Chosen;
 use crate::block_attention::lookup::gather;
-use crate::block_attention::plan::Seen;
+use crate::block_attention::opened::Opened;
 use crate::block_attention::queries::SharedKeys;
 use crate::block_attention::tokens::Unpacked;
-use crate::cpu::block::Block;
-use crate::cpu::math::{exp2_below, row_add, vectorised};
+use crate::cpu::math::{LANES, exp2_below, row_add, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
-/// The clusters that the queries of a block look up, and buffers.
+/// Buffers.
 #[derive(Debug, Default)]
 pub(super) struct LookedUp {
-    chosen: Chosen,
     /// Queries that look up one cluster. `[n, D]`
     q: Vec<f32>,
     /// Gradients of their output. `[n, D]`
@@ -28,23 +25,19 @@ pub(super) struct LookedUp {
     slopes: Vec<f32>,
     /// The cluster's contribution to the gradients of the queries. `[n, D]`
     dq: Vec<f32>,
+    /// Gradients of the keys and values of a merged cluster's clusters. `[m, D]`
+    of_members: [Vec<f32>; 2],
 }
 
 impl LookedUp {
-    /// Repeats the choice of the forward pass, from the same scores of all shared keys.
-    pub(super) fn choose(&mut self, head: &Head<'_>, block: &mut Block, seen: Seen) {
-        let (clusters, best) = (seen.clusters(), head.settings.exact_clusters);
-        let best = best.min(clusters);
-        self.chosen.choose(block, seen.sinks, clusters, best);
-    }
-
-    /// Adds to the gradients of the tokens, cluster by cluster, and to those of the
-    /// queries `[rows, D]`.
-    pub(super) fn take(
+    /// Adds to the gradients of the tokens of looked-up clusters, which come with their queries,
+    /// and to those of the queries `[rows, D]`.
+    pub(super) fn take<'a>(
         &mut self,
         head: &Head<'_>,
         queries: &Queries,
         tokens: &Range<usize>,
+        looked_up: impl Iterator<Item = (usize, &'a [u32])>,
         [of_keys, of_values]: &mut [Vec<f32>; 2],
         dq: &mut [f32],
     ) {
@@ -52,7 +45,7 @@ impl LookedUp {
         let q = head.q.rows(tokens.start, tokens.len());
         let grad = head.grad.rows(tokens.start, tokens.len());
         let mut unpacked = Unpacked::default();
-        for (cluster, rows) in self.chosen.clusters() {
+        for (cluster, rows) in looked_up {
             let at = head.far.members(cluster).start * d;
             let tokens = head.far.looked_up(cluster, &mut unpacked);
             let (n, m) = (rows.len(), tokens.count);
@@ -99,6 +92,81 @@ impl LookedUp {
                 false,
             );
             for (from, &query) in self.dq.chunks_exact(d).zip(rows) {
+                row_add(&mut dq[query as usize * d..][..d], from);
+            }
+        }
+    }
+
+    /// The same for the clusters of opened merged ones: adds to the gradients of the means of all
+    /// clusters.
+    pub(super) fn open(
+        &mut self,
+        head: &Head<'_>,
+        queries: &mut Queries,
+        tokens: &Range<usize>,
+        opened: &Opened,
+        of_means: &mut [Vec<f32>; 2],
+        dq: &mut [f32],
+    ) {
+        let (d, scale, sinks) = (head.d, head.scale, head.settings.grid.sinks);
+        let q = head.q.rows(tokens.start, tokens.len());
+        let grad = head.grad.rows(tokens.start, tokens.len());
+        let mut unpacked = Unpacked::default();
+        for part in opened.parts() {
+            let (n, m) = (part.queries.len(), part.count);
+            let keys = head.far.keys_of(part.merged, &mut unpacked.keys);
+            let values = head.far.values_of(part.merged, &mut unpacked.values);
+            let keys = Mat::dense(keys.numbers, d, m).t();
+            let values = Mat::dense(values.numbers, m, d);
+            let q = gather(q, part.queries, &mut self.q);
+            let grad = gather(grad, part.queries, &mut self.grad);
+            self.weights.resize(n * m, 0.0);
+            let wide = m.next_multiple_of(LANES);
+            let scores = part.scores.chunks_exact(wide);
+            for (to, scores) in self.weights.chunks_exact_mut(m).zip(scores) {
+                to.copy_from_slice(&scores[..m]);
+            }
+            self.slopes.resize(n * m, 0.0);
+            let slopes = MatMut::dense(&mut self.slopes, n, m);
+            product(slopes, grad, values.t(), 1.0, false);
+            let (weights, slopes) = (&mut self.weights, &mut self.slopes);
+            vectorised(
+                #[inline(always)]
+                || {
+                    let scores = weights.chunks_exact_mut(m).zip(slopes.chunks_exact_mut(m));
+                    for ((weights, slopes), &query) in scores.zip(part.queries) {
+                        let query = query as usize;
+                        let shift = queries.shift[query];
+                        let mean = queries.mean_for_clusters[query];
+                        for (weight, slope) in weights.iter_mut().zip(slopes) {
+                            let below = *weight - shift;
+                            *weight = exp2_below(if below > 0.0 { 0.0 } else { below });
+                            *slope = *weight * (*slope - mean);
+                            queries.mass[query] += *weight;
+                        }
+                    }
+                },
+            );
+            let weights = Mat::dense(&self.weights, n, m);
+            let slopes = Mat::dense(&self.slopes, n, m);
+            let [of_keys, of_values] = &mut self.of_members;
+            for (to, left, right, factor) in [
+                (&mut *of_keys, slopes, q, scale),
+                (&mut *of_values, weights, grad, 1.0),
+            ] {
+                to.resize(m * d, 0.0);
+                product(MatMut::dense(to, m, d), left.t(), right, factor, false);
+            }
+            let clusters = head.far.clusters_of(part.merged);
+            for (to, from) in of_means.iter_mut().zip(&self.of_members) {
+                for (from, &cluster) in from.chunks_exact(d).zip(clusters) {
+                    row_add(&mut to[(sinks + cluster as usize) * d..][..d], from);
+                }
+            }
+            self.dq.resize(n * d, 0.0);
+            let to = MatMut::dense(&mut self.dq, n, d);
+            product(to, slopes, keys, scale, false);
+            for (from, &query) in self.dq.chunks_exact(d).zip(part.queries) {
                 row_add(&mut dq[query as usize * d..][..d], from);
             }
         }

@@ -8,8 +8,11 @@ use super::routing::RoutingRows;
 use super::state::{self, BasisGradients};
 use super::weights::Weights;
 use crate::block_attention::far::{HeadState, Mixture};
-use crate::block_attention::plan::{Seen, Step, blocks};
-use crate::block_attention::queries::SharedKeys;
+use crate::block_attention::lookup::Lookup;
+use crate::block_attention::opened::Opened;
+use crate::block_attention::plan::{List, Seen, Step, blocks};
+use crate::block_attention::queries::{OneBlock, SharedKeys};
+use crate::block_attention::tokens::Unpacked;
 use crate::cpu::math::{row_add, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
@@ -26,6 +29,8 @@ pub(super) struct Part {
     window: Pair,
     /// Of the sinks and clusters that are shared keys.
     shared: Pair,
+    /// Of the merged clusters.
+    merged: Pair,
     /// Of the tokens of the far chunks, cluster by cluster, if they are looked up.
     pub(super) looked_up: Pair,
     pub(super) bases: BasisGradients,
@@ -35,6 +40,8 @@ pub(super) struct Part {
 pub(super) struct Scratch {
     weights: Weights,
     looked_up: LookedUp,
+    opened: Opened,
+    lookup: Lookup,
     mixture: Mixture,
     receiver: Vec<f32>,
     /// Gradients of a block's queries. `[rows, D]`
@@ -51,6 +58,8 @@ impl Default for Scratch {
         Self {
             weights: Weights::new(),
             looked_up: LookedUp::default(),
+            opened: Opened::default(),
+            lookup: Lookup::default(),
             mixture: Mixture::default(),
             receiver: Vec::new(),
             dq: Vec::new(),
@@ -84,6 +93,7 @@ impl Part {
             first: first.near,
             window: zeros(end - first.near),
             shared: zeros(last.keys),
+            merged: zeros(last.merged),
             looked_up: zeros(looked_up),
             bases: BasisGradients::new(head),
         };
@@ -158,6 +168,8 @@ impl Part {
         let Scratch {
             weights,
             looked_up,
+            opened,
+            lookup,
             dq,
             massive,
             ..
@@ -169,7 +181,34 @@ impl Part {
             queries.clone(),
             state.as_ref().map(|(state, _)| *state),
         );
-        if head.settings.exact_clusters == 0 {
+        if seen.merged > 0 {
+            for step in seen.window().steps(queries.end) {
+                weights.score(head, &step, first);
+                weights.differentiate(&step, seen.window());
+                self.take(head, weights, &step, &queries, dq);
+            }
+            weights.score_spans(head, seen);
+            lookup.begin(d);
+            lookup.add(&weights.one.block, head.q.rows(first, len), head.scale);
+            opened.prepare(
+                std::slice::from_mut(&mut weights.one),
+                lookup,
+                &head.far,
+                &mut Unpacked::default(),
+                seen,
+                &head.settings,
+            );
+            let step = Step {
+                tokens: first..first,
+                shared: 0..seen.sinks + seen.merged + seen.unmerged(),
+            };
+            weights.differentiate(&step, seen);
+            self.take_spans(head, weights, seen, &queries, dq);
+            let of = &mut weights.queries;
+            looked_up.open(head, of, &queries, opened, &mut self.shared, dq);
+            let tokens = opened.looked_up();
+            looked_up.take(head, of, &queries, tokens, &mut self.looked_up, dq);
+        } else if head.settings.exact_clusters == 0 {
             for step in seen.steps(queries.end) {
                 weights.score(head, &step, first);
                 weights.differentiate(&step, seen);
@@ -186,10 +225,15 @@ impl Part {
                 shared: 0..seen.keys,
             };
             weights.score(head, &step, first);
-            looked_up.choose(head, &mut weights.block, seen);
+            // The choice of the forward pass, from the same scores of all shared keys.
+            let OneBlock { block, chosen, .. } = &mut weights.one;
+            let best = head.settings.exact_clusters.min(seen.clusters());
+            chosen.choose(block, seen.sinks, seen.clusters(), best);
             weights.differentiate(&step, seen);
             self.take(head, weights, &step, &queries, dq);
-            looked_up.take(head, &weights.queries, &queries, &mut self.looked_up, dq);
+            let clusters = weights.one.chosen.clusters();
+            let of = &weights.queries;
+            looked_up.take(head, of, &queries, clusters, &mut self.looked_up, dq);
         }
         if let Some((state, of_state)) = state {
             let (q, grad) = (head.q.rows(first, len), head.grad.rows(first, len));
@@ -229,11 +273,6 @@ impl Part {
         queries: &Range<usize>,
         dq: &mut [f32],
     ) {
-        let (d, scale, len) = (self.d, head.scale, queries.len());
-        let (q, grad) = (
-            head.q.rows(queries.start, len),
-            head.grad.rows(queries.start, len),
-        );
         let (tokens, others) = (step.tokens.len(), step.shared.len());
         let of_tokens = head.k.rows(step.tokens.start, tokens);
         // With gradients, nothing is stored in few bits.
@@ -244,18 +283,31 @@ impl Part {
             (0, of_tokens, at, &mut self.window),
             (tokens, of_others, step.shared.start, &mut self.shared),
         ] {
-            let n = keys.height();
-            if n == 0 {
-                continue;
-            }
-            let [of_keys, of_values] = to.each_mut().map(|to| {
-                let to = &mut to[at * d..];
-                MatMut::dense(to, n, d)
-            });
-            product(of_values, weights.weights(start, n), grad, 1.0, true);
-            let slopes = weights.slopes(start, n);
-            product(of_keys, slopes, q, scale, true);
-            product(MatMut::dense(dq, len, d), slopes.t(), keys, scale, true);
+            add(head, weights, queries, [start, at], keys, to, dq);
+        }
+    }
+
+    /// Adds what queries with spans see besides their window, except the clusters of merged ones.
+    fn take_spans(
+        &mut self,
+        head: &Head<'_>,
+        weights: &mut Weights,
+        seen: Seen,
+        queries: &Range<usize>,
+        dq: &mut [f32],
+    ) {
+        let mut decoded = Vec::new();
+        let mut number = 0;
+        for (list, start, len) in seen.parts(usize::MAX) {
+            let (keys, to) = match list {
+                List::Clusters => (head.far.keys(start, len, &mut decoded), &mut self.shared),
+                List::Merged => (
+                    head.far.merged(0, start, len, &mut decoded),
+                    &mut self.merged,
+                ),
+            };
+            add(head, weights, queries, [number, start], keys, to, dq);
+            number += len;
         }
     }
 
@@ -277,6 +329,19 @@ impl Part {
         );
     }
 
+    /// Adds a share of the contribution to the gradients of a merged cluster.
+    #[inline(always)]
+    pub(super) fn add_merged(&self, merged: usize, share: f32, to: [&mut [f32]; 2]) {
+        let d = self.d;
+        for (to, from) in to.into_iter().zip(&self.merged) {
+            if let Some(from) = from.get(merged * d..(merged + 1) * d) {
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to += share * from;
+                }
+            }
+        }
+    }
+
     /// Adds the contribution to the gradients of a shared key and its value.
     #[inline(always)]
     pub(super) fn add_shared(&self, number: usize, to: [&mut [f32]; 2]) {
@@ -287,4 +352,31 @@ impl Part {
             }
         }
     }
+}
+
+/// Adds the keys of a step from number `start` on to the gradients from number `at` on, and to
+/// those of the queries.
+fn add(
+    head: &Head<'_>,
+    weights: &mut Weights,
+    queries: &Range<usize>,
+    [start, at]: [usize; 2],
+    keys: Mat<'_>,
+    to: &mut Pair,
+    dq: &mut [f32],
+) {
+    let (d, scale, len, n) = (head.d, head.scale, queries.len(), keys.height());
+    if n == 0 {
+        return;
+    }
+    let q = head.q.rows(queries.start, len);
+    let grad = head.grad.rows(queries.start, len);
+    let [of_keys, of_values] = to.each_mut().map(|to| {
+        let to = &mut to[at * d..];
+        MatMut::dense(to, n, d)
+    });
+    product(of_values, weights.weights(start, n), grad, 1.0, true);
+    let slopes = weights.slopes(start, n);
+    product(of_keys, slopes, q, scale, true);
+    product(MatMut::dense(dq, len, d), slopes.t(), keys, scale, true);
 }

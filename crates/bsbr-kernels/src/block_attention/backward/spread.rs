@@ -159,6 +159,7 @@ impl Scratch {
         }
         let [of_key, of_value] = &mut self.of_cluster;
         let by_state = head.reads_states();
+        let merged = head.far.share(cluster);
         vectorised(
             #[inline(always)]
             || {
@@ -167,6 +168,9 @@ impl Scratch {
                         head.settings.grid.sinks + cluster,
                         [&mut *of_key, &mut *of_value],
                     );
+                    if let Some((merged, share)) = merged {
+                        part.add_merged(merged, share, [&mut *of_key, &mut *of_value]);
+                    }
                 }
                 if by_state {
                     for row in self.of_tokens[0][here.clone()].chunks_exact(d) {

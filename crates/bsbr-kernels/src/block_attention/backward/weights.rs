@@ -4,9 +4,9 @@ use std::f32::consts::LOG2_E;
 use std::ops::Range;
 
 use super::Head;
-use crate::block_attention::plan::{Seen, Step};
-use crate::block_attention::queries::SharedKeys;
-use crate::cpu::block::{Block, side_by_side};
+use crate::block_attention::plan::{List, Seen, Step};
+use crate::block_attention::queries::{OneBlock, SharedKeys};
+use crate::cpu::block::side_by_side;
 use crate::cpu::math::{LANES, exp2_below, row_dot, vectorised};
 use crate::cpu::matrix::{Mat, MatMut, product};
 
@@ -14,7 +14,7 @@ use crate::cpu::matrix::{Mat, MatMut, product};
 /// by side, as in [`Block`].
 pub(super) struct Weights {
     /// Scores, then weights.
-    pub(super) block: Block,
+    pub(super) one: OneBlock,
     /// Gradients of the output. `[D, width]`
     grads: Vec<f32>,
     /// Gradients of the weights, then of the scores. `[keys, width]`
@@ -36,7 +36,7 @@ pub(super) struct Queries {
     pub(super) mean: Vec<f32>,
     /// The same, minus the contribution of the state, which a cluster's weight has
     /// besides its value.
-    mean_for_clusters: Vec<f32>,
+    pub(super) mean_for_clusters: Vec<f32>,
     /// Weight of all clusters.
     pub(super) mass: Vec<f32>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Queries {
 impl Weights {
     pub(super) fn new() -> Self {
         Self {
-            block: Block::new(),
+            one: OneBlock::new(),
             grads: Vec::new(),
             slopes: Vec::new(),
             queries: Queries::default(),
@@ -56,8 +56,10 @@ impl Weights {
     /// Begins with a block of queries, which read `state` `[D, D]`, if any.
     pub(super) fn begin(&mut self, head: &Head<'_>, tokens: Range<usize>, state: Option<Mat<'_>>) {
         let (d, start, rows) = (head.d, tokens.start, tokens.len());
-        self.block.begin(head.q.rows(start, rows), d, head.scale);
-        let width = self.block.width();
+        self.one
+            .block
+            .begin(head.q.rows(start, rows), d, head.scale);
+        let width = self.one.block.width();
         let [out, grad] = &mut self.rows;
         for copy in [&mut *out, &mut *grad] {
             copy.resize(rows * d, 0.0);
@@ -70,7 +72,7 @@ impl Weights {
         }
         if let Some(state) = state {
             self.read.resize(rows * d, 0.0);
-            self.block.multiply(state, &mut self.read);
+            self.one.block.multiply(state, &mut self.read);
         }
         let Queries {
             shift,
@@ -107,7 +109,7 @@ impl Weights {
     pub(super) fn score(&mut self, head: &Head<'_>, step: &Step, first: usize) {
         let (tokens, others) = (step.tokens.len(), step.shared.len());
         let (start, start_shared) = (step.tokens.start, step.shared.start);
-        let block = &mut self.block;
+        let block = &mut self.one.block;
         block.next_step();
         block.score(head.k.rows(start, tokens));
         block.hide_later(0, tokens, start as isize - first as isize);
@@ -135,13 +137,37 @@ impl Weights {
         }
     }
 
+    /// The same for what queries with spans see besides their window, except the clusters of
+    /// merged ones.
+    pub(super) fn score_spans(&mut self, head: &Head<'_>, seen: Seen) {
+        let block = &mut self.one;
+        block.score_spans(&head.far, seen, head.settings.spans.opened);
+        let width = block.block.width();
+        let len = block.block.scores().len();
+        if self.slopes.len() < len {
+            self.slopes.resize(len, 0.0);
+        }
+        let mut decoded = Vec::new();
+        let mut at = 0;
+        for (list, start, len) in seen.parts(usize::MAX) {
+            let values = match list {
+                List::Clusters => head.far.values(start, len, &mut decoded),
+                List::Merged => head.far.merged(1, start, len, &mut decoded),
+            };
+            let grads = Mat::dense(&self.grads, head.d, width);
+            let slopes = MatMut::dense(&mut self.slopes[at * width..], len, width);
+            product(slopes, values, grads, 1.0, false);
+            at += len;
+        }
+    }
+
     /// Turns the scores of a step into weights, and the products into the gradients of
     /// the scores.
     pub(super) fn differentiate(&mut self, step: &Step, seen: Seen) {
         let sinks = seen.sinks.saturating_sub(step.shared.start);
         let tokens = step.tokens.len() + sinks.min(step.shared.len());
-        let width = self.block.width();
-        let scores = self.block.scores();
+        let width = self.one.block.width();
+        let scores = self.one.block.scores();
         let slopes = &mut self.slopes[..scores.len()];
         let queries = &mut self.queries;
         vectorised(
@@ -162,14 +188,14 @@ impl Weights {
 
     /// Weights of `len` keys of this step from number `start` on. `[len, rows]`
     pub(super) fn weights(&mut self, start: usize, len: usize) -> Mat<'_> {
-        let (rows, width) = (self.block.rows(), self.block.width());
-        let scores = &self.block.scores()[start * width..];
+        let (rows, width) = (self.one.block.rows(), self.one.block.width());
+        let scores = &self.one.block.scores()[start * width..];
         Mat::dense(scores, len, width).t().rows(0, rows).t()
     }
 
     /// Gradients of their scores. `[len, rows]`
     pub(super) fn slopes(&self, start: usize, len: usize) -> Mat<'_> {
-        let (rows, width) = (self.block.rows(), self.block.width());
+        let (rows, width) = (self.one.block.rows(), self.one.block.width());
         let slopes = &self.slopes[start * width..];
         Mat::dense(slopes, len, width).t().rows(0, rows).t()
     }

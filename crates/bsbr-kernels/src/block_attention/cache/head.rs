@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use super::stored::{Reader, Sizes};
 use crate::block_attention::kept::{Grids, KeptRows, Lie};
+use crate::block_attention::merged::{self, Side};
 use crate::block_attention::plan::{Seen, blocks};
 use crate::block_attention::queries::{Attending, Near, NearRows, Queries, SharedKeys, TOGETHER};
-use crate::block_attention::settings::BlockAttention;
+use crate::block_attention::settings::{BlockAttention, KvBits};
 use crate::block_attention::stored::{StoredCacheError, StoredLists, StoredNumbers};
 use crate::block_attention::summarise::{Summariser, log_count};
 use crate::block_attention::tokens::{Members, Unpacked};
+use crate::clusters::Merge;
 use crate::cpu::block::QUERIES;
 use crate::cpu::matrix::Mat;
 
@@ -33,12 +35,26 @@ pub(super) struct HeadCache {
     near: usize,
     /// Keys and values of all tokens, instead of a window, if near ones are rounded too.
     rounded: Option<[KeptRows; 2]>,
-    /// Mean keys and values of clusters. `[F·G, D]`
+    /// Mean keys and values of the clusters of chunks in no span. `[F·G, D]` without spans
     means: [KeptRows; 2],
     /// The end of each cluster's tokens, from the first far chunk's first token. `[F·G]`
     ends: Vec<u32>,
     /// Keys and values of far tokens, cluster by cluster, if they are looked up. `[F·S, D]`
     far: [KeptRows; 2],
+    spans: SpansKept,
+}
+
+/// What a head keeps of its spans.
+#[derive(Clone, Debug)]
+struct SpansKept {
+    /// Mean keys and values of merged clusters. `[T·G, D]`
+    means: [KeptRows; 2],
+    /// Mean keys and values of clusters, merged cluster by merged cluster, without empty ones.
+    members: [KeptRows; 2],
+    /// The numbers of these clusters.
+    order: Vec<u32>,
+    /// The end of each merged cluster's clusters. `[T·G]`
+    ends: Vec<u32>,
 }
 
 /// Buffers.
@@ -49,6 +65,9 @@ pub(super) struct Scratch {
     /// Means of the chunk that leaves. `[G, D]`
     means: [Vec<f32>; 2],
     mean: Vec<f32>,
+    merge: Merge,
+    /// The clusters of a span. `[K·G, D]`
+    span: [Vec<f32>; 2],
 }
 
 /// Sinks and clusters as queries see them.
@@ -57,8 +76,13 @@ struct Shared {
     /// Decoded keys and values, if several blocks of queries read them.
     decoded: Option<[Vec<f32>; 2]>,
     bias: Vec<f32>,
-    /// The number of clusters.
+    /// The number of the first cluster in the lists.
+    first: usize,
+    /// The number of the cluster after the last.
     clusters: usize,
+    /// Decoded keys and values of merged clusters, if several blocks of queries read them.
+    merged: Option<[Vec<f32>; 2]>,
+    merged_bias: Vec<f32>,
 }
 
 impl Scratch {
@@ -69,7 +93,39 @@ impl Scratch {
             shared: Shared::default(),
             means: Default::default(),
             mean: Vec::new(),
+            merge: Merge::default(),
+            span: Default::default(),
         }
+    }
+}
+
+impl SpansKept {
+    fn new(d: usize, of_means: KvBits) -> Self {
+        let kept = |lie| KeptRows::new(d, of_means, lie);
+        Self {
+            means: [kept(Lie::Rows), kept(Lie::Rows)],
+            members: [kept(Lie::Columns), kept(Lie::Rows)],
+            order: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Lists of rows, with their names.
+    fn kept(&self) -> [(&'static str, &KeptRows); 4] {
+        let [keys, values] = &self.means;
+        let [of_keys, of_values] = &self.members;
+        [
+            ("merged.keys", keys),
+            ("merged.values", values),
+            ("members.keys", of_keys),
+            ("members.values", of_values),
+        ]
+    }
+
+    /// The size in bytes.
+    fn bytes(&self) -> usize {
+        let kept = self.kept().map(|(_, rows)| rows.bytes());
+        kept.iter().sum::<usize>() + 4 * (self.order.len() + self.ends.len())
     }
 }
 
@@ -89,7 +145,13 @@ impl HeadCache {
             means: [kept(of_means, Lie::Rows), kept(of_means, Lie::Rows)],
             ends: Vec::new(),
             far: [kept(bits, Lie::Columns), kept(bits, Lie::Rows)],
+            spans: SpansKept::new(d, of_means),
         }
+    }
+
+    /// The number of clusters in spans.
+    fn spanned(&self) -> usize {
+        self.spans.ends.len() * self.settings.spans.chunks
     }
 
     /// The size in bytes.
@@ -98,7 +160,7 @@ impl HeadCache {
         let rounded = self.rounded.iter().flatten();
         let kept = self.means.iter().chain(&self.far).chain(rounded);
         let kept = kept.map(KeptRows::bytes);
-        4 * (exact.sum::<usize>() + self.ends.len()) + kept.sum::<usize>()
+        4 * (exact.sum::<usize>() + self.ends.len()) + kept.sum::<usize>() + self.spans.bytes()
     }
 
     /// Adds the contents as lists under names that begin with `name`.
@@ -122,6 +184,14 @@ impl HeadCache {
                 rows.store(&format!("{name}.{part}.{of}"), lists);
             }
         }
+        if self.settings.spans.chunks > 0 {
+            for (part, numbers) in [("order", &self.spans.order), ("spans", &self.spans.ends)] {
+                lists.push((format!("{name}.{part}"), StoredNumbers::U32(numbers.into())));
+            }
+            for (part, rows) in self.spans.kept() {
+                rows.store(&format!("{name}.{part}"), lists);
+            }
+        }
     }
 
     /// The head that stored these lists, with the settings of this empty one.
@@ -138,6 +208,8 @@ impl HeadCache {
             Some(_) => 0,
         };
         let clusters = sizes.chunks * settings.clusters;
+        let merged = settings.spans.of(sizes.chunks) * settings.clusters;
+        let unmerged = clusters - merged * settings.spans.chunks;
         let far = match settings.exact_clusters {
             0 => 0,
             _ => sizes.chunks * settings.grid.chunk_size,
@@ -149,7 +221,7 @@ impl HeadCache {
             let rows = |rows: &KeptRows, name: &str, count, reader: &mut Reader<'_, '_>| {
                 rows.clone().restored(&part(name), count, reader)
             };
-            self.means[number] = rows(&self.means[number], "means", clusters, reader)?;
+            self.means[number] = rows(&self.means[number], "means", unmerged, reader)?;
             self.far[number] = rows(&self.far[number], "far", far, reader)?;
             if let Some(rounded) = &mut self.rounded {
                 rounded[number] = rows(&rounded[number], "rounded", tokens, reader)?;
@@ -157,6 +229,9 @@ impl HeadCache {
         }
         self.ends = reader.list(&format!("{name}.ends"), clusters)?;
         self.check_ends(name)?;
+        if settings.spans.chunks > 0 {
+            self.spans = self.spans_restored(name, merged, reader)?;
+        }
         self.tokens = tokens;
         self.near = sizes.near;
         Ok(self)
@@ -183,6 +258,70 @@ impl HeadCache {
             }
         }
         Ok(())
+    }
+
+    /// What such a head keeps of spans, from stored lists.
+    fn spans_restored(
+        &self,
+        name: &str,
+        merged: usize,
+        reader: &mut Reader<'_, '_>,
+    ) -> Result<SpansKept, StoredCacheError> {
+        let empty = SpansKept::new(self.d, self.settings.kv_bits.of_means());
+        let used = merged * self.settings.spans.chunks;
+        let used = (0..used).filter(|&cluster| !self.members(cluster).is_empty());
+        let members = used.clone().count();
+        let order: Vec<u32> = reader.list(&format!("{name}.order"), members)?;
+        let ends: Vec<u32> = reader.list(&format!("{name}.spans"), merged)?;
+        // Each span's merged clusters contain exactly its clusters.
+        let (g, of_span) = (
+            self.settings.clusters,
+            self.settings.spans.chunks * self.settings.clusters,
+        );
+        let mut used = used.peekable();
+        let mut start = 0;
+        for (span, ends) in ends.chunks_exact(g).enumerate() {
+            let mut before = start;
+            let rises = ends.iter().all(|&end| {
+                let rises = end >= before;
+                before = end;
+                rises
+            });
+            let expected: Vec<u32> = std::iter::from_fn(|| {
+                used.next_if(|&cluster| cluster < (span + 1) * of_span)
+                    .map(|cluster| cluster as u32)
+            })
+            .collect();
+            let found = order.get(start as usize..before as usize);
+            let mut found = found.map(<[u32]>::to_vec).unwrap_or_default();
+            found.sort_unstable();
+            if !rises || found != expected {
+                return Err(StoredCacheError::Unlike {
+                    name: format!("{name}.order"),
+                    found: format!("{found:?} for span {span}"),
+                    expected: format!("{expected:?} in some order"),
+                });
+            }
+            start = before;
+        }
+        let mut kept = |part: &str, rows: &KeptRows, count| {
+            rows.clone()
+                .restored(&format!("{name}.{part}"), count, reader)
+        };
+        let [keys, values] = &empty.means;
+        let [of_keys, of_values] = &empty.members;
+        Ok(SpansKept {
+            means: [
+                kept("merged.keys", keys, merged)?,
+                kept("merged.values", values, merged)?,
+            ],
+            members: [
+                kept("members.keys", of_keys, members)?,
+                kept("members.values", of_values, members)?,
+            ],
+            order,
+            ends,
+        })
     }
 
     /// Writes the output of the next tokens.
@@ -266,7 +405,7 @@ impl HeadCache {
                     scale,
                 })
                 .collect();
-            attending.attend(&queries, near, &shared, seen, self.settings.exact_clusters);
+            attending.attend(&queries, near, &shared, seen, &self.settings);
             for (block, one) in some.iter().zip(&attending.blocks) {
                 one.write(&mut rows[block.start - start..block.end - start]);
             }
@@ -303,6 +442,7 @@ impl HeadCache {
                 scratch,
                 d,
             );
+            self.merge_span(scratch);
         }
         for window in &mut self.window {
             window.drain(..(start + size) * d);
@@ -350,8 +490,58 @@ impl HeadCache {
         }
     }
 
+    /// Merges the clusters of a span, if its last chunk has become far.
+    fn merge_span(&mut self, scratch: &mut Scratch) {
+        let (d, g) = (self.d, self.settings.clusters);
+        let of_span = self.settings.spans.chunks * g;
+        let first = self.spanned();
+        if of_span == 0 || self.ends.len() < first + of_span {
+            return;
+        }
+        let Scratch { merge, span, .. } = scratch;
+        for (span, means) in span.iter_mut().zip(&self.means) {
+            span.resize(of_span * d, 0.0);
+            means.decode(0..of_span, span);
+        }
+        let counts: Vec<usize> = (first..first + of_span)
+            .map(|cluster| self.members(cluster).len())
+            .collect();
+        let count = |cluster: usize| counts[cluster];
+        merge.run(&span[0], |cluster| count(cluster) > 0, d, g);
+        let kept = &mut self.spans;
+        let mut mean = vec![0.0; d];
+        for members in merge.groups() {
+            let order = members.iter().map(|&cluster| (first + cluster) as u32);
+            kept.order.extend(order);
+            kept.ends.push(kept.order.len() as u32);
+            let sides = kept.members.iter_mut().zip(&mut kept.means);
+            let from = self.means.iter().zip(span.iter());
+            for ((of_members, of_merged), (means, rows)) in sides.zip(from) {
+                of_members.push_rows(means, members);
+                mean.fill(0.0);
+                merged::average(rows, members, count, &mut mean);
+                of_merged.push(&mean);
+            }
+        }
+        for means in &mut self.means {
+            means.drop_first(of_span);
+        }
+    }
+
     /// Updates the sinks and clusters from the cache.
     fn bring_up(&self, shared: &mut Shared) {
+        let spanned = self.spanned();
+        if shared.first < spanned {
+            // A new span contains all clusters of the lists.
+            let sinks = self.settings.grid.sinks;
+            shared.bias.truncate(sinks);
+            for decoded in shared.decoded.iter_mut().flatten() {
+                decoded.truncate(sinks * self.d);
+            }
+            shared.clusters = shared.clusters.max(spanned);
+            shared.first = spanned;
+        }
+        self.bring_up_merged(shared);
         if shared.bias.is_empty() {
             shared.bias.resize(self.settings.grid.sinks, 0.0);
             for (decoded, sinks) in shared.decoded.iter_mut().flatten().zip(&self.sinks) {
@@ -362,21 +552,41 @@ impl HeadCache {
         for (decoded, means) in shared.decoded.iter_mut().flatten().zip(&self.means) {
             let start = decoded.len();
             decoded.resize(start + rows.len() * self.d, 0.0);
-            means.decode(rows.clone(), &mut decoded[start..]);
+            let kept = rows.start - spanned..rows.end - spanned;
+            means.decode(kept, &mut decoded[start..]);
         }
         let bias = rows.map(|cluster| log_count(self.members(cluster).len()));
         shared.bias.extend(bias);
         shared.clusters = self.ends.len();
     }
 
-    /// Decodes sinks and clusters, of keys or of values.
+    /// The same for merged clusters.
+    fn bring_up_merged(&self, shared: &mut Shared) {
+        let rows = shared.merged_bias.len()..self.spans.ends.len();
+        for (decoded, means) in shared.merged.iter_mut().flatten().zip(&self.spans.means) {
+            let start = decoded.len();
+            decoded.resize(start + rows.len() * self.d, 0.0);
+            means.decode(rows.clone(), &mut decoded[start..]);
+        }
+        let bias = rows.map(|merged| {
+            let clusters = &self.spans.order[merged::range(&self.spans.ends, merged)];
+            let tokens = clusters
+                .iter()
+                .map(|&cluster| self.members(cluster as usize).len());
+            log_count(tokens.sum())
+        });
+        shared.merged_bias.extend(bias);
+    }
+
+    /// Decodes sinks and clusters in no span, of keys or of values.
     fn decode(&self, of: usize, rows: Range<usize>, to: &mut Vec<f32>) {
         let (d, sinks) = (self.d, self.settings.grid.sinks);
         to.resize(rows.len() * d, 0.0);
         let own = rows.start.min(sinks)..rows.end.min(sinks);
         let (first, rest) = to.split_at_mut(own.len() * d);
         first.copy_from_slice(&self.sinks[of][own.start * d..own.end * d]);
-        let clusters = rows.start.max(sinks) - sinks..rows.end.max(sinks) - sinks;
+        let before = sinks + self.spanned();
+        let clusters = rows.start.max(before) - before..rows.end.max(before) - before;
         self.means[of].decode(clusters, rest);
     }
 
@@ -392,6 +602,7 @@ impl Shared {
     fn clear(&mut self, decodes: bool) {
         *self = Self {
             decoded: decodes.then(Default::default),
+            merged: decodes.then(Default::default),
             ..Self::default()
         };
     }
@@ -404,6 +615,16 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// Where the lists have a sink or cluster.
+    fn place(&self, number: usize) -> usize {
+        let sinks = self.head.settings.grid.sinks;
+        match number < sinks {
+            true => number,
+            // Where nothing is read, clusters may be named that the lists no longer have.
+            false => number.saturating_sub(self.shared.first).max(sinks),
+        }
+    }
+
     /// Rows of keys or values.
     fn rows<'a>(
         &'a self,
@@ -414,7 +635,7 @@ impl View<'_> {
     ) -> Mat<'a> {
         let d = self.head.d;
         match &self.shared.decoded {
-            Some(all) => Mat::dense(&all[of][start * d..], len, d),
+            Some(all) => Mat::dense(&all[of][self.place(start) * d..], len, d),
             None => {
                 self.head.decode(of, start..start + len, decoded);
                 Mat::dense(decoded, len, d)
@@ -440,7 +661,7 @@ impl SharedKeys for View<'_> {
     }
 
     fn bias(&self, start: usize, len: usize) -> &[f32] {
-        &self.shared.bias[start..start + len]
+        &self.shared.bias[self.place(start)..][..len]
     }
 
     fn looked_up<'a>(&'a self, cluster: usize, unpacked: &'a mut Unpacked) -> Members<'a> {
@@ -484,6 +705,63 @@ impl SharedKeys for View<'_> {
             values: &unpacked.values,
             grids: None,
         }
+    }
+
+    fn merged<'a>(
+        &'a self,
+        of: usize,
+        start: usize,
+        len: usize,
+        decoded: &'a mut Vec<f32>,
+    ) -> Mat<'a> {
+        let d = self.head.d;
+        match &self.shared.merged {
+            Some(all) => Mat::dense(&all[of][start * d..], len, d),
+            None => {
+                decoded.resize(len * d, 0.0);
+                self.head.spans.means[of].decode(start..start + len, decoded);
+                Mat::dense(decoded, len, d)
+            }
+        }
+    }
+
+    fn merged_bias(&self, start: usize, len: usize) -> &[f32] {
+        &self.shared.merged_bias[start..start + len]
+    }
+
+    fn clusters_of(&self, merged: usize) -> &[u32] {
+        &self.head.spans.order[merged::range(&self.head.spans.ends, merged)]
+    }
+
+    fn count_of(&self, cluster: usize) -> usize {
+        self.head.members(cluster).len()
+    }
+
+    fn keys_of<'a>(&'a self, merged: usize, unpacked: &'a mut Vec<f32>) -> Side<'a> {
+        let spans = &self.head.spans;
+        side(
+            &spans.members[0],
+            merged::range(&spans.ends, merged),
+            unpacked,
+        )
+    }
+
+    fn values_of<'a>(&'a self, merged: usize, unpacked: &'a mut Vec<f32>) -> Side<'a> {
+        let spans = &self.head.spans;
+        side(
+            &spans.members[1],
+            merged::range(&spans.ends, merged),
+            unpacked,
+        )
+    }
+}
+
+/// Rows of members as operands of a tile.
+fn side<'a>(rows: &'a KeptRows, members: Range<usize>, to: &'a mut Vec<f32>) -> Side<'a> {
+    let grids = rows.unpack(members, to);
+    Side {
+        numbers: to,
+        grids: (!grids.scales.is_empty()).then_some(grids),
     }
 }
 

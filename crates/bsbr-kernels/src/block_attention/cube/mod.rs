@@ -130,6 +130,7 @@ pub(super) fn fuses(
     let most = shared_bytes(device);
     let mut runs = settings.levels.runs(h).into_iter();
     attends(device, dtype, d)
+        && settings.spans.of(settings.grid.far_chunks(n)) == 0
         && runs.all(|(first, _)| {
             let settings = &simplest(&settings.of_head(first), n);
             (settings.clusters == 0 || summary::shared_bytes(settings, d) <= most)
