@@ -3,6 +3,7 @@
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod attention;
+mod bf16_matmul;
 mod bias;
 mod block_attention;
 mod clusters;
@@ -25,6 +26,9 @@ mod workers;
 pub use burn;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
+pub use bf16_matmul::{
+    Bf16MatmulOps, Bf16Weight, bf16_matmul, bf16_matmul_plain, prefers_bf16_matmul,
+};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
 #[cfg(feature = "flex")]
 pub use block_attention::SharedBlockCache;

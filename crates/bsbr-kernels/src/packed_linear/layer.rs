@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use super::bytes::{MOST_INPUTS, RowScale};
 use super::int8::{Int8Weight, round_weight, weight_step};
 use super::panels::{COLUMNS, Panels, Strip};
-use super::rows::{Rows, bf16_bits};
-use super::tile::{Engine, ROWS, TileRows, add_products};
+use super::rows::{Rows, bf16_bits, pair_rows};
+use super::tile::{Engine, ROWS, add_products};
 use super::{PackedActivation, ProductType, WeightLayout};
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::MatMut;
@@ -156,6 +156,34 @@ impl PackedLinear {
     pub(super) fn forward(&self, x: &[f32], activation: PackedActivation) -> Vec<f32> {
         self.0.forward(x, activation, self.0.engine)
     }
+
+    /// Packs a matrix in bf16, `[in, out]`, for products in bf16. `None` if the processor lacks the
+    /// instructions.
+    pub(crate) fn of_bf16(matrix: &[bf16], [inputs, outputs]: [usize; 2]) -> Option<Self> {
+        let products = ProductType::Bf16;
+        let engine = Engine::detected(products);
+        if engine == Engine::Plain {
+            return None;
+        }
+        let mut layer = Layer::empty([inputs, outputs], None, products, engine)?;
+        layer.fill_with_bf16(matrix);
+        Some(Self(Arc::new(layer)))
+    }
+
+    /// Rows in bf16 through a layer of products in bf16. `[N, out]`
+    pub(crate) fn rows_of_bf16(&self, x: &[bf16]) -> Vec<f32> {
+        self.products_with(&Rows::of_bf16(x, self.0.inputs))
+    }
+
+    /// The columns of a matrix `[in, N]` in bf16 through a layer of products in bf16. `[N, out]`
+    pub(crate) fn columns_of_bf16(&self, x: &[bf16], count: usize) -> Vec<f32> {
+        self.products_with(&Rows::columns_of_bf16(x, count))
+    }
+
+    fn products_with(&self, rows: &Rows<'_>) -> Vec<f32> {
+        let layer = &*self.0;
+        layer.products_with(rows, PackedActivation::Identity, layer.engine)
+    }
 }
 
 impl Layer {
@@ -217,6 +245,24 @@ impl Layer {
         });
     }
 
+    /// Packs weights in bf16, `[in, out]`, in pairs.
+    fn fill_with_bf16(&mut self, weight: &[bf16]) {
+        let (outputs, depth) = (self.outputs, self.depth.max(1));
+        let strips = self.panels.strips_mut().par_chunks_mut(depth).enumerate();
+        strips.for_each(|(panel, strips)| {
+            let first = panel * COLUMNS;
+            let columns = first..outputs.min(first + COLUMNS);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (strip, rows) in strips.iter_mut().zip(weight.chunks(2 * outputs)) {
+                        pair_rows(strip, rows, outputs, columns.clone());
+                    }
+                },
+            );
+        });
+    }
+
     /// Packs the weights.
     fn fill<T: Number>(&mut self, weight: &[T], layout: WeightLayout) {
         let (inputs, outputs, products) = (self.inputs, self.outputs, self.products);
@@ -247,10 +293,18 @@ impl Layer {
     }
 
     fn forward(&self, x: &[f32], activation: PackedActivation, engine: Engine) -> Vec<f32> {
-        let (inputs, outputs) = (self.inputs, self.outputs);
-        let n = x.len() / inputs.max(1);
+        let rows = Rows::new(x, self.inputs, self.products);
+        self.products_with(&rows, activation, engine)
+    }
+
+    fn products_with(
+        &self,
+        rows: &Rows<'_>,
+        activation: PackedActivation,
+        engine: Engine,
+    ) -> Vec<f32> {
+        let (n, outputs) = (rows.count, self.outputs);
         let mut out = vec![0.0; n * outputs];
-        let rows = Rows::new(x, inputs, self.products);
         let panels = outputs.div_ceil(COLUMNS);
         let threads = rayon::current_num_threads();
         let tasks = match n <= FEW {
@@ -271,7 +325,7 @@ impl Layer {
                 Task {
                     layer: self,
                     engine,
-                    rows: &rows,
+                    rows,
                     activation,
                 }
                 .compute(panels, n, &mut out);
@@ -420,16 +474,7 @@ impl Task<'_> {
                 }
             }
         }
-        let depth = self.rows.depth;
-        let rows = TileRows {
-            groups: self
-                .rows
-                .groups
-                .get(row * depth + from..)
-                .unwrap_or_default(),
-            stride: depth,
-            count,
-        };
+        let rows = self.rows.tile(row, count, from);
         add_products(self.engine, layer.products, rows, strips, &mut sums);
         let last = from + strips.len() == layer.depth;
         vectorised(

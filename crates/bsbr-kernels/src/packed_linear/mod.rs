@@ -41,6 +41,8 @@ pub use int8::Int8Weight;
 #[cfg(feature = "flex")]
 pub use layer::PackedLinear;
 pub use portable::packed_linear_plain;
+#[cfg(feature = "flex")]
+pub(crate) use rows::rounded_to_bf16;
 
 /// The types of the multiplied numbers. Sums are in f32, or exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

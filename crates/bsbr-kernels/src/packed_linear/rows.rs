@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use burn::tensor::bf16;
 use rayon::prelude::*;
 
 use super::ProductType;
 use super::bytes::{RowScale, round_row};
+use super::tile::{self, Order, TileRows};
 use crate::cpu::math::vectorised;
 
 /// Rows per task, so that a few rows are not a task of their own.
@@ -13,12 +15,14 @@ const ROWS: usize = 16;
 
 /// Inputs in the form of a layer's products.
 pub(super) struct Rows<'a> {
-    /// `[N, depth]`
-    pub(super) groups: Cow<'a, [u32]>,
+    /// `[N, depth]`, or `[⌈N / tile::ROWS⌉, depth, tile::ROWS]` if they are interleaved.
+    groups: Cow<'a, [u32]>,
     /// For each row in 8 bits.
     pub(super) scales: Vec<RowScale>,
-    /// Number of groups of a row.
-    pub(super) depth: usize,
+    /// Number of rows, and of groups of a row.
+    pub(super) count: usize,
+    depth: usize,
+    order: Order,
 }
 
 impl<'a> Rows<'a> {
@@ -71,9 +75,136 @@ impl<'a> Rows<'a> {
         Self {
             groups,
             scales,
+            count: n,
             depth,
+            order: Order::Rows { stride: depth },
         }
     }
+
+    /// Rows that are already in bf16, of `inputs` numbers each. Only for processors whose lower half of
+    /// a number comes first.
+    pub(super) fn of_bf16(x: &'a [bf16], inputs: usize) -> Self {
+        let (depth, n) = (inputs.div_ceil(2), x.len() / inputs.max(1));
+        // Pairs are in memory as they are needed, unless a row ends with half of one.
+        let groups = match bytemuck::try_cast_slice(x) {
+            Ok(groups) if inputs.is_multiple_of(2) => Cow::Borrowed(groups),
+            _ => {
+                let mut groups = vec![0; n * depth];
+                let rows = groups.par_chunks_mut(depth.max(1));
+                let rows = rows.zip(x.par_chunks_exact(inputs.max(1)));
+                rows.with_min_len(ROWS).for_each(|(groups, x)| {
+                    bytemuck::cast_slice_mut(groups)[..inputs].copy_from_slice(x);
+                });
+                Cow::Owned(groups)
+            }
+        };
+        Self {
+            groups,
+            scales: Vec::new(),
+            count: n,
+            depth,
+            order: Order::Rows { stride: depth },
+        }
+    }
+
+    /// The columns of a matrix in bf16 with rows of `width` numbers, as rows.
+    pub(super) fn columns_of_bf16(x: &[bf16], width: usize) -> Rows<'static> {
+        const TILE: usize = tile::ROWS;
+        let depth = (x.len() / width.max(1)).div_ceil(2);
+        let mut groups = vec![0; width.div_ceil(TILE) * depth * TILE];
+        let tiles = groups.par_chunks_mut((depth * TILE).max(1)).enumerate();
+        tiles.for_each(|(tile, groups)| {
+            let first = tile * TILE;
+            let columns = first..width.min(first + TILE);
+            vectorised(
+                #[inline(always)]
+                || {
+                    let groups = groups.as_chunks_mut::<TILE>().0;
+                    for (groups, rows) in groups.iter_mut().zip(x.chunks(2 * width)) {
+                        pair_rows(groups, rows, width, columns.clone());
+                    }
+                },
+            );
+        });
+        Rows {
+            groups: Cow::Owned(groups),
+            scales: Vec::new(),
+            count: width,
+            depth,
+            order: Order::Interleaved,
+        }
+    }
+
+    /// The groups from number `from` on of `count` rows from `row` on, which is a multiple of
+    /// `tile::ROWS`.
+    pub(super) fn tile(&self, row: usize, count: usize, from: usize) -> TileRows<'_> {
+        let group = match self.order {
+            Order::Rows { .. } => 1,
+            Order::Interleaved => tile::ROWS,
+        };
+        let start = row * self.depth + from * group;
+        TileRows {
+            groups: self.groups.get(start..).unwrap_or_default(),
+            order: self.order,
+            count,
+        }
+    }
+}
+
+/// A group of two numbers, of which the second may not exist.
+#[inline(always)]
+fn pair_of(low: bf16, high: Option<bf16>) -> u32 {
+    let high = high.map_or(0, bf16::to_bits);
+    u32::from(low.to_bits()) | u32::from(high) << 16
+}
+
+/// Groups of some columns of one or two rows of `width` numbers; other groups are unchanged.
+#[inline(always)]
+pub(super) fn pair_rows<const N: usize>(
+    groups: &mut [u32; N],
+    rows: &[bf16],
+    width: usize,
+    columns: core::ops::Range<usize>,
+) {
+    let (low, high) = rows.split_at(width);
+    let low = &low[columns.clone()];
+    let Some(high) = high.get(columns) else {
+        for (group, &low) in groups.iter_mut().zip(low) {
+            *group = pair_of(low, None);
+        }
+        return;
+    };
+    // A whole tile is the usual case, and its length is known.
+    match (low.as_array::<N>(), high.as_array::<N>()) {
+        (Some(low), Some(high)) => {
+            for ((group, &low), &high) in groups.iter_mut().zip(low).zip(high) {
+                *group = pair_of(low, Some(high));
+            }
+        }
+        _ => {
+            for ((group, &low), &high) in groups.iter_mut().zip(low).zip(high) {
+                *group = pair_of(low, Some(high));
+            }
+        }
+    }
+}
+
+/// Rounds numbers to bf16, to even.
+pub(crate) fn rounded_to_bf16(x: &[f32]) -> Vec<bf16> {
+    const CHUNK: usize = 1 << 15;
+    let mut out = vec![bf16::ZERO; x.len()];
+    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+    chunks.for_each(|(out, x)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = bf16::from_bits(bf16_bits(x) as u16);
+                }
+            },
+        );
+    });
+    out
 }
 
 /// Rounds a row to pairs of bf16, to even.
