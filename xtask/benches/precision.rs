@@ -105,7 +105,10 @@ fn compare(shape: &Shape) {
         }
     }
     for (number, precision) in PRECISIONS.iter().enumerate() {
-        let ratios = times[number].iter().zip(&times[0]).map(|(own, f32)| own / f32);
+        let ratios = times[number]
+            .iter()
+            .zip(&times[0])
+            .map(|(own, f32)| own / f32);
         let [low, middle, high] = quartiles(ratios.collect());
         println!(
             "  {:5} {:8.1} ms, {middle:.3} [{low:.3}, {high:.3}] of f32, loss {:.4} to {:.4}",

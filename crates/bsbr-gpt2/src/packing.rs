@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bsbr_kernels::{
-    Bf16Weight, Int8Weight, PackedActivation, PackedLinear, ProductType, WeightLayout, packed_linear,
+    Bf16Weight, Int8Weight, PackedActivation, PackedLinear, ProductType, WeightLayout,
+    packed_linear,
 };
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,

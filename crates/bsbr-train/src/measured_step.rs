@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn steps_are_the_same_however_they_are_divided() {
-        let [divided, whole] = [Division::Threads, Division::Whole].map(|one| losses(one, Precision::F32, 3));
+        let [divided, whole] =
+            [Division::Threads, Division::Whole].map(|one| losses(one, Precision::F32, 3));
         for (divided, whole) in divided.iter().zip(&whole) {
             assert!((divided - whole).abs() < 1e-4, "{divided} or {whole}");
         }

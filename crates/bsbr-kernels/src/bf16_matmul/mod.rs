@@ -62,10 +62,7 @@ pub trait Bf16MatmulOps: Backend {
 
     /// The gradient of the weight `[K, M]`: the product of the transposed x with the gradient of the
     /// output, both in bf16.
-    fn bf16_matmul_weight_grad(
-        x: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
+    fn bf16_matmul_weight_grad(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         portable::product::<Self>(Self::float_transpose(x), grad)
     }
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::bytes::{MOST_INPUTS, RowScale};
 use super::int8::{Int8Weight, round_weight, weight_step};
+use super::nibbles;
 use super::panels::{COLUMNS, Panels, Strip};
 use super::rows::{Rows, bf16_bits, pair_rows};
 use super::tile::{Engine, ROWS, add_products};
@@ -26,12 +27,13 @@ const FEW: usize = 16;
 const TASKS: usize = 4;
 
 impl ProductType {
-    /// Numbers per group of 32 bits.
+    /// Weights per group of 32 bits.
     pub(super) fn group(self) -> usize {
         match self {
             Self::F32 => 1,
             Self::Bf16 => 2,
             Self::Int8 => 4,
+            Self::Int4 => 8,
         }
     }
 }
@@ -55,14 +57,16 @@ struct Layer {
     /// For each output in 8 bits: its step, and the sum of its weights in steps.
     steps: Vec<f32>,
     totals: Vec<i32>,
+    /// For each group of inputs in 4 bits of each panel.
+    scales: Vec<nibbles::Scales>,
 }
 
 impl PackedLinear {
     /// Packs a weight in f32, f16 or bf16, and its bias.
     ///
     /// `None` if the weight is not on the CPU backend Flex, if the processor lacks the instructions
-    /// (8 bits also have portable loops with the same results), or if sums of 8-bit products could
-    /// overflow.
+    /// (8 and 4 bits also have portable loops with the same results), or if sums of 8-bit products
+    /// could overflow.
     ///
     /// # Panics
     ///
@@ -79,7 +83,7 @@ impl PackedLinear {
             #[allow(unreachable_patterns)] // with one backend compiled in
             _ => false,
         };
-        if !flex || (engine == Engine::Plain && products != ProductType::Int8) {
+        if !flex || (engine == Engine::Plain && !products.is_portable()) {
             return None;
         }
         let bias = bias.map(|bias| bias.clone().into_data().iter::<f32>().collect());
@@ -150,6 +154,7 @@ impl PackedLinear {
             + size_of_val(&layer.bias[..])
             + size_of_val(&layer.steps[..])
             + size_of_val(&layer.totals[..])
+            + size_of_val(&layer.scales[..])
     }
 
     /// Rows through the layer. `[N, out]`
@@ -210,7 +215,14 @@ impl Layer {
             ProductType::Int8 => width,
             _ => 0,
         };
-        let depth = inputs.div_ceil(products.group());
+        let depth = match products {
+            ProductType::Int4 => inputs.div_ceil(nibbles::GROUP) * nibbles::STRIPS,
+            _ => inputs.div_ceil(products.group()),
+        };
+        let groups = match products {
+            ProductType::Int4 => panels * depth / nibbles::STRIPS,
+            _ => 0,
+        };
         Some(Self {
             products,
             engine,
@@ -221,6 +233,7 @@ impl Layer {
             bias,
             steps: vec![0.0; of_outputs],
             totals: vec![0; of_outputs],
+            scales: vec![[0; COLUMNS]; groups],
         })
     }
 
@@ -282,6 +295,18 @@ impl Layer {
                     );
                 },
             ),
+            ProductType::Int4 => {
+                let scales = self.scales.par_chunks_mut((depth / nibbles::STRIPS).max(1));
+                strips
+                    .zip(scales)
+                    .for_each_init(room, |wide, ((panel, strips), scales)| {
+                        widen_panel(wide, weight, layout, [inputs, outputs], panel);
+                        vectorised(
+                            #[inline(always)]
+                            || nibbles::pack(wide, strips, scales),
+                        );
+                    });
+            }
             _ => strips.for_each_init(room, |wide, (panel, strips)| {
                 widen_panel(wide, weight, layout, [inputs, outputs], panel);
                 vectorised(
@@ -434,6 +459,11 @@ impl Task<'_> {
             true => depth.max(1),
             false => depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1),
         };
+        // Groups in 4 bits are not divided.
+        let step = match self.layer.products {
+            ProductType::Int4 => step.next_multiple_of(nibbles::STRIPS),
+            _ => step,
+        };
         for from in (0..depth.max(1)).step_by(step) {
             let to = depth.min(from + step);
             for top in (0..n).step_by(HEIGHT) {
@@ -474,8 +504,19 @@ impl Task<'_> {
                 }
             }
         }
-        let rows = self.rows.tile(row, count, from);
-        add_products(self.engine, layer.products, rows, strips, &mut sums);
+        match layer.products {
+            ProductType::Int4 => {
+                let [of_panel, first, groups] =
+                    [layer.depth, from, strips.len()].map(|strips| strips / nibbles::STRIPS);
+                let scales = &layer.scales[panel * of_panel + first..][..groups];
+                let rows = self.rows.nibble_rows(row, first);
+                nibbles::add_products(self.engine, rows, count, strips, scales, &mut sums);
+            }
+            products => {
+                let rows = self.rows.tile(row, count, from);
+                add_products(self.engine, products, rows, strips, &mut sums);
+            }
+        }
         let last = from + strips.len() == layer.depth;
         vectorised(
             #[inline(always)]
@@ -600,7 +641,7 @@ mod tests {
         x.iter().map(|x| x.to_bits()).collect()
     }
 
-    const TYPES: [ProductType; 3] = [ProductType::F32, ProductType::Bf16, ProductType::Int8];
+    const TYPES: [ProductType; 4] = ProductType::ALL;
 
     #[test]
     fn products_of_bytes_are_the_same_on_every_processor() {
@@ -610,13 +651,15 @@ mod tests {
                 "this processor has no instructions for products of bytes: nothing to compare"
             );
         }
-        for size in SIZES {
-            for activation in [PackedActivation::Identity, PackedActivation::GeluNew] {
-                let [fast, plain] = [engine, Engine::Plain].map(|engine| {
-                    let layer = layer(size, ProductType::Int8, engine, WeightLayout::InOut);
-                    layer.forward(&numbers(size[0] * 29, 9), activation)
-                });
-                assert_eq!(bits(&fast), bits(&plain), "{size:?}");
+        for products in [ProductType::Int8, ProductType::Int4] {
+            for size in SIZES {
+                for activation in [PackedActivation::Identity, PackedActivation::GeluNew] {
+                    let [fast, plain] = [engine, Engine::Plain].map(|engine| {
+                        let layer = layer(size, products, engine, WeightLayout::InOut);
+                        layer.forward(&numbers(size[0] * 29, 9), activation)
+                    });
+                    assert_eq!(bits(&fast), bits(&plain), "{products:?}, {size:?}");
+                }
             }
         }
     }

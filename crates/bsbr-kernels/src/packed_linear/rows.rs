@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::ProductType;
 use super::bytes::{RowScale, round_row};
+use super::nibbles::{self, InputGroup, NibbleRows};
 use super::tile::{self, Order, TileRows};
 use crate::cpu::math::vectorised;
 
@@ -19,6 +20,8 @@ pub(super) struct Rows<'a> {
     groups: Cow<'a, [u32]>,
     /// For each row in 8 bits.
     pub(super) scales: Vec<RowScale>,
+    /// For each row and group of inputs with weights in 4 bits.
+    input_groups: Vec<InputGroup>,
     /// Number of rows, and of groups of a row.
     pub(super) count: usize,
     depth: usize,
@@ -28,9 +31,14 @@ pub(super) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// The rows of `x`, of `inputs` numbers each.
     pub(super) fn new(x: &'a [f32], inputs: usize, products: ProductType) -> Self {
-        let depth = inputs.div_ceil(products.group());
+        let depth = match products {
+            // Inputs have 8 bits, and groups are complete.
+            ProductType::Int4 => inputs.next_multiple_of(nibbles::GROUP) / 4,
+            _ => inputs.div_ceil(products.group()),
+        };
         let n = x.len() / inputs.max(1);
         let mut scales = Vec::new();
+        let mut input_groups = Vec::new();
         let groups = match products {
             ProductType::F32 => Cow::Borrowed(bytemuck::cast_slice(x)),
             ProductType::Bf16 => {
@@ -71,10 +79,33 @@ impl<'a> Rows<'a> {
                     });
                 Cow::Owned(groups)
             }
+            ProductType::Int4 => {
+                let mut words = vec![0; n * depth];
+                let of_row = inputs.div_ceil(nibbles::GROUP).max(1);
+                input_groups = vec![InputGroup::default(); n * of_row];
+                let tasks = words.par_chunks_mut((ROWS * depth).max(1));
+                let tasks = tasks.zip(input_groups.par_chunks_mut(ROWS * of_row));
+                tasks
+                    .zip(x.par_chunks((ROWS * inputs).max(1)))
+                    .for_each(|((words, groups), x)| {
+                        vectorised(
+                            #[inline(always)]
+                            || {
+                                let rows = words.chunks_exact_mut(depth);
+                                let rows = rows.zip(groups.chunks_exact_mut(of_row));
+                                for ((words, groups), x) in rows.zip(x.chunks_exact(inputs)) {
+                                    nibbles::round_row(x, words, groups);
+                                }
+                            },
+                        );
+                    });
+                Cow::Owned(words)
+            }
         };
         Self {
             groups,
             scales,
+            input_groups,
             count: n,
             depth,
             order: Order::Rows { stride: depth },
@@ -101,6 +132,7 @@ impl<'a> Rows<'a> {
         Self {
             groups,
             scales: Vec::new(),
+            input_groups: Vec::new(),
             count: n,
             depth,
             order: Order::Rows { stride: depth },
@@ -129,6 +161,7 @@ impl<'a> Rows<'a> {
         Rows {
             groups: Cow::Owned(groups),
             scales: Vec::new(),
+            input_groups: Vec::new(),
             count: width,
             depth,
             order: Order::Interleaved,
@@ -148,6 +181,18 @@ impl<'a> Rows<'a> {
             order: self.order,
             count,
         }
+    }
+}
+
+impl Rows<'_> {
+    /// The groups for weights in 4 bits from number `from` on, of the rows from `row` on.
+    pub(super) fn nibble_rows(&self, row: usize, from: usize) -> NibbleRows<'_> {
+        let all = NibbleRows {
+            words: &self.groups,
+            groups: &self.input_groups,
+            depth: self.input_groups.len() / self.count.max(1),
+        };
+        all.at(row, from)
     }
 }
 

@@ -29,7 +29,9 @@ impl Engine {
                 && match products {
                     ProductType::F32 => true,
                     ProductType::Bf16 => is_x86_feature_detected!("avx512bf16"),
-                    ProductType::Int8 => is_x86_feature_detected!("avx512vnni"),
+                    ProductType::Int8 | ProductType::Int4 => {
+                        is_x86_feature_detected!("avx512vnni")
+                    }
                 };
             if found {
                 return Self::Avx512;
@@ -67,7 +69,7 @@ impl Order {
     }
 }
 
-/// Adds the products of rows with the strips of a panel to their sums.
+/// Adds the products of rows with the strips of a panel to their sums, in other types than 4 bits.
 ///
 /// A sum is one chain of additions in the order of the groups, so it does not depend on the number
 /// of rows of a tile, nor on how a panel is divided.
@@ -102,7 +104,7 @@ fn plain(products: ProductType, rows: TileRows<'_>, strips: &[Strip], sums: &mut
     let add = match products {
         ProductType::F32 => add_f32,
         ProductType::Bf16 => add_bf16,
-        ProductType::Int8 => add_int8,
+        _ => add_int8,
     };
     let [of_row, of_group] = rows.order.strides();
     for (row, sums) in sums.iter_mut().enumerate().take(rows.count) {
@@ -209,7 +211,7 @@ mod avx512 {
             match products {
                 ProductType::F32 => single(rows, strips, sums),
                 ProductType::Bf16 => half(rows, strips, sums),
-                ProductType::Int8 => bytes(rows, strips, sums),
+                _ => bytes(rows, strips, sums),
             }
         }
     }
