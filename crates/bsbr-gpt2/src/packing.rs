@@ -199,8 +199,9 @@ impl Gpt2 {
         self.with_packed_head(ProductType::Int8)
     }
 
-    /// The model with the weights of the linear layers of its blocks packed for products in bf16 in
-    /// passes on autodiff devices. Their gradients are in f32, as are all other operations.
+    /// The model with the weights of its linear layers and of its output layer packed for products
+    /// in bf16 in passes on autodiff devices. Their gradients are in f32, as are all other
+    /// operations.
     ///
     /// The packed form is that of the current weights. Mapping the parameters drops it, as every
     /// step of an optimiser does; [`Self::with_packed_weights_of`] attaches it to a copy of the
@@ -212,7 +213,17 @@ impl Gpt2 {
                 layer.packing = Packing::Training(Bf16Weight::new(&layer.weight.val()));
             }
         }
+        let head = Bf16Weight::of_table(&self.output_table());
+        self.head_packing = Packing::Training(head);
         self
+    }
+
+    /// The output layer packed by [`Self::with_bf16_training`], for the cross entropy of its logits.
+    pub fn bf16_output(&self) -> Option<&Bf16Weight> {
+        match &self.head_packing {
+            Packing::Training(weight) => Some(weight),
+            _ => None,
+        }
     }
 
     /// The model with the packed weights of another in every layer that shares the other's weights,

@@ -45,7 +45,8 @@ pub use gelu::{GeluOps, gelu_new, gelu_new_plain};
 pub use grid::Grid;
 pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};
 pub use linear_cross_entropy::{
-    LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_plain,
+    LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_bf16,
+    linear_cross_entropy_plain,
 };
 pub use mixed_matmul::{
     MixedMatmulOps, fuses_mixed_matmul, is_gpu, mixed_matmul, mixed_matmul_plain,

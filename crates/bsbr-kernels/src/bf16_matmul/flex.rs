@@ -20,7 +20,7 @@ impl Bf16MatmulOps for Flex {
     }
 
     fn bf16_matmul_rounded(x: FlexTensor, weight: FlexTensor, packed: Bf16Weight) -> FlexTensor {
-        match packed.0.as_deref() {
+        match packed.layers() {
             Some([forward, _]) => rows_through(forward, x),
             None => portable::product::<Self>(x, weight),
         }
@@ -31,7 +31,7 @@ impl Bf16MatmulOps for Flex {
         weight: FlexTensor,
         packed: Bf16Weight,
     ) -> FlexTensor {
-        match packed.0.as_deref() {
+        match packed.layers() {
             Some([_, backward]) => rows_through(backward, grad),
             None => portable::product::<Self>(grad, weight.transpose(0, 1)),
         }

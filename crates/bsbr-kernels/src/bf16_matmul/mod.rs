@@ -86,9 +86,29 @@ impl Bf16Weight {
     /// Nothing is packed if the weight is not on the CPU backend Flex, or if the processor lacks the
     /// instructions of AVX512-BF16. Products then round and multiply by other operations.
     pub fn new(weight: &Tensor<2>) -> Self {
-        let pack = |layout| PackedLinear::new(weight, None, layout, ProductType::Bf16);
-        let both = pack(WeightLayout::InOut).zip(pack(WeightLayout::OutIn));
+        Self::of(weight, [WeightLayout::InOut, WeightLayout::OutIn])
+    }
+
+    /// Packs the weight `[out, in]` of an output layer, such as a table of embeddings, for
+    /// [`linear_cross_entropy_bf16`](crate::linear_cross_entropy_bf16). Otherwise the same as
+    /// [`Self::new`].
+    pub fn of_table(table: &Tensor<2>) -> Self {
+        Self::of(table, [WeightLayout::OutIn, WeightLayout::InOut])
+    }
+
+    /// Packs a weight for the forward pass and for the gradient of its rows.
+    fn of(weight: &Tensor<2>, layouts: [WeightLayout; 2]) -> Self {
+        let [forward, backward] =
+            layouts.map(|layout| PackedLinear::new(weight, None, layout, ProductType::Bf16));
+        let both = forward.zip(backward);
         Self(both.map(|(forward, backward)| Arc::new([forward, backward])))
+    }
+
+    /// The layers of the forward pass and of the gradient of its rows, if packed.
+    pub(crate) fn layers(&self) -> Option<[&PackedLinear; 2]> {
+        self.0
+            .as_deref()
+            .map(|[forward, backward]| [forward, backward])
     }
 
     /// The size in bytes of the packed forms; 0 if nothing is packed.
@@ -114,7 +134,7 @@ impl Bf16Weight {
 /// a weight of another shape.
 pub fn bf16_matmul(x: Tensor<2>, weight: Tensor<2>, packed: &Bf16Weight) -> Tensor<2> {
     check_shapes(&x, &weight);
-    if let Some([forward, _]) = packed.0.as_deref() {
+    if let Some([forward, _]) = packed.layers() {
         assert!(
             [forward.inputs(), forward.outputs()] == weight.dims(),
             "bf16_matmul: weight {:?} and a packed one of [{}, {}] do not match",

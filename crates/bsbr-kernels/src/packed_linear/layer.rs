@@ -185,6 +185,14 @@ impl PackedLinear {
         self.products_with(&Rows::columns_of_bf16(x, count))
     }
 
+    /// Adds what [`Self::columns_of_bf16`] returns to `out`.
+    pub(crate) fn add_columns_of_bf16(&self, x: &[bf16], out: &mut [f32]) {
+        let layer = &*self.0;
+        let count = out.len() / layer.outputs.max(1);
+        let rows = Rows::columns_of_bf16(x, count);
+        layer.write_products(&rows, PackedActivation::Identity, layer.engine, out, true);
+    }
+
     fn products_with(&self, rows: &Rows<'_>) -> Vec<f32> {
         let layer = &*self.0;
         layer.products_with(rows, PackedActivation::Identity, layer.engine)
@@ -328,8 +336,21 @@ impl Layer {
         activation: PackedActivation,
         engine: Engine,
     ) -> Vec<f32> {
+        let mut out = vec![0.0; rows.count * self.outputs];
+        self.write_products(rows, activation, engine, &mut out, false);
+        out
+    }
+
+    /// Writes the outputs of rows to `out`, or adds them without an activation. `[N, out]`
+    fn write_products(
+        &self,
+        rows: &Rows<'_>,
+        activation: PackedActivation,
+        engine: Engine,
+        out: &mut [f32],
+        accumulate: bool,
+    ) {
         let (n, outputs) = (rows.count, self.outputs);
-        let mut out = vec![0.0; n * outputs];
         let panels = outputs.div_ceil(COLUMNS);
         let threads = rayon::current_num_threads();
         let tasks = match n <= FEW {
@@ -339,7 +360,7 @@ impl Layer {
         // The division into tasks does not affect results: every output is computed in the same way
         // in all of them.
         let share = panels.div_ceil(tasks).max(1);
-        let views = MatMut::dense(&mut out, n, outputs).column_panels(share * COLUMNS);
+        let views = MatMut::dense(out, n, outputs).column_panels(share * COLUMNS);
         views
             .into_par_iter()
             .enumerate()
@@ -352,10 +373,10 @@ impl Layer {
                     engine,
                     rows,
                     activation,
+                    accumulate,
                 }
                 .compute(panels, n, &mut out);
             });
-        out
     }
 }
 
@@ -448,6 +469,8 @@ struct Task<'a> {
     engine: Engine,
     rows: &'a Rows<'a>,
     activation: PackedActivation,
+    /// Whether sums in f32 begin with the numbers that are in the output.
+    accumulate: bool,
 }
 
 impl Task<'_> {
@@ -496,7 +519,7 @@ impl Task<'_> {
         let layer = self.layer;
         let width = COLUMNS.min(layer.outputs - panel * COLUMNS);
         let mut sums = [[0; COLUMNS]; ROWS];
-        if from > 0 {
+        if from > 0 || self.accumulate {
             for (i, sums) in sums.iter_mut().enumerate().take(count) {
                 let out = &out.row(row + i)[column..column + width];
                 for (sum, x) in sums.iter_mut().zip(out) {

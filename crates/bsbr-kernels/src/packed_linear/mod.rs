@@ -45,7 +45,7 @@ pub use int8::Int8Weight;
 pub use layer::PackedLinear;
 pub use portable::packed_linear_plain;
 #[cfg(feature = "flex")]
-pub(crate) use rows::rounded_to_bf16;
+pub(crate) use rows::{round_row_to_bf16, rounded_to_bf16};
 
 /// The types of the multiplied numbers. Sums are in f32, or exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

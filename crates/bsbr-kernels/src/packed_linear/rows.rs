@@ -242,14 +242,18 @@ pub(crate) fn rounded_to_bf16(x: &[f32]) -> Vec<bf16> {
     chunks.for_each(|(out, x)| {
         vectorised(
             #[inline(always)]
-            || {
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out = bf16::from_bits(bf16_bits(x) as u16);
-                }
-            },
+            || round_row_to_bf16(out, x),
         );
     });
     out
+}
+
+/// Rounds a row to bf16, to even.
+#[inline(always)]
+pub(crate) fn round_row_to_bf16(out: &mut [bf16], row: &[f32]) {
+    for (out, &x) in out.iter_mut().zip(row) {
+        *out = bf16::from_bits(bf16_bits(x) as u16);
+    }
 }
 
 /// Rounds a row to pairs of bf16, to even.

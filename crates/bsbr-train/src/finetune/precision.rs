@@ -14,8 +14,8 @@ use crate::error::TrainError;
 /// summaries of the arms and their own parameters are f32. In half precision, each forward pass
 /// starts from rounded weights.
 ///
-/// On the CPU, bf16 is the type of the factors of products with the weights of the blocks' linear
-/// layers, in both passes. Their sums, and everything else, are f32.
+/// On the CPU, bf16 is the type of the factors of products with the weights of linear layers and of
+/// the output layer, in both passes. Their sums, and everything else, are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
