@@ -1,4 +1,4 @@
-//! Times a training step in f32 beside one in bf16, for models of several shapes.
+//! Times a training step in f32 beside one in half precision, for models of several shapes.
 //!
 //! `cargo bench --workspace --profile dev --bench precision`. The steps of a shape take turns, in
 //! rotating order, and each ratio is of times of one round.
@@ -23,6 +23,7 @@ struct Shape {
     rows: usize,
     window: usize,
     rounds: usize,
+    precisions: &'static [Precision],
 }
 
 const SHAPES: [Shape; 3] = [
@@ -35,6 +36,7 @@ const SHAPES: [Shape; 3] = [
         rows: 8,
         window: 256,
         rounds: 15,
+        precisions: &[Precision::F32, Precision::Bf16, Precision::F16],
     },
     Shape {
         name: "the bundled model",
@@ -45,6 +47,7 @@ const SHAPES: [Shape; 3] = [
         rows: 8,
         window: 512,
         rounds: 15,
+        precisions: &[Precision::F32, Precision::Bf16, Precision::F16],
     },
     Shape {
         name: "GPT-2",
@@ -54,11 +57,10 @@ const SHAPES: [Shape; 3] = [
         n_head: 12,
         rows: 1,
         window: 512,
-        rounds: 7,
+        rounds: 9,
+        precisions: &[Precision::F32, Precision::Bf16],
     },
 ];
-
-const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 
 fn main() {
     if std::env::args().any(|word| word == "--test") {
@@ -84,12 +86,13 @@ fn compare(shape: &Shape) {
         "{}, {} rows of {} tokens, {} rounds",
         shape.name, shape.rows, shape.window, shape.rounds
     );
-    let mut steps = PRECISIONS.map(|precision| {
+    let step = |&precision: &Precision| {
         let (rows, window) = (shape.rows, shape.window);
         let device = Device::flex();
         let step = MeasuredStep::new(&config, rows, window, Division::Threads, &device).unwrap();
         step.in_precision(precision).unwrap()
-    });
+    };
+    let mut steps: Vec<MeasuredStep> = shape.precisions.iter().map(step).collect();
     let count = steps.len();
     let mut losses = vec![Vec::new(); count];
     let mut times = vec![Vec::new(); count];
@@ -104,7 +107,7 @@ fn compare(shape: &Shape) {
             }
         }
     }
-    for (number, precision) in PRECISIONS.iter().enumerate() {
+    for (number, precision) in shape.precisions.iter().enumerate() {
         let ratios = times[number]
             .iter()
             .zip(&times[0])

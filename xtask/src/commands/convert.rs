@@ -336,6 +336,13 @@ pub(crate) mod tests {
         )
     }
 
+    #[test]
+    fn weights_in_4_bits_are_refused_with_a_reason() {
+        let words = ["--model", "model", "--out", "out", "--weights", "int4"];
+        let error = run(options::parsed(&words)).unwrap_err().to_string();
+        assert!(error.contains("packed when a model is loaded"), "{error}");
+    }
+
     pub fn every_option_counts() {
         options::check::<Args>(
             &[("model", "model"), ("out", "out")],

@@ -5,7 +5,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape, bf16};
 
 use super::{Bf16MatmulOps, Bf16Weight, portable};
-use crate::cpu::tensor::{contiguous, dense, elements, is_f32};
+use crate::cpu::tensor::{contiguous, dense, elements, elements_of, is_f32};
 use crate::packed_linear::{PackedLinear, rounded_to_bf16};
 
 impl Bf16MatmulOps for Flex {
@@ -40,8 +40,8 @@ impl Bf16MatmulOps for Flex {
     fn bf16_matmul_weight_grad(x: FlexTensor, grad: FlexTensor) -> FlexTensor {
         let [x, grad] = [x, grad].map(contiguous);
         let (n, k, m) = (x.shape()[0], x.shape()[1], grad.shape()[1]);
-        match PackedLinear::of_bf16(brain(&grad), [n, m]) {
-            Some(packed) => dense(packed.columns_of_bf16(brain(&x), k), [k, m]),
+        match PackedLinear::of_bf16(elements_of::<bf16>(&grad), [n, m]) {
+            Some(packed) => dense(packed.columns_of_bf16(elements_of::<bf16>(&x), k), [k, m]),
             None => portable::product::<Self>(x.transpose(0, 1), grad),
         }
     }
@@ -49,12 +49,6 @@ impl Bf16MatmulOps for Flex {
 
 fn rows_through(layer: &PackedLinear, x: FlexTensor) -> FlexTensor {
     let x = contiguous(x);
-    let out = layer.rows_of_bf16(brain(&x));
+    let out = layer.rows_of_bf16(elements_of::<bf16>(&x));
     dense(out, [x.shape()[0], layer.outputs()])
-}
-
-/// The elements of a contiguous tensor in bf16.
-fn brain(tensor: &FlexTensor) -> &[bf16] {
-    let start = tensor.layout().start_offset();
-    &tensor.storage::<bf16>()[start..start + tensor.layout().num_elements()]
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor, TensorData, bf16, f16};
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{DType, Tensor, bf16, f16};
 use rayon::prelude::*;
 
 use super::bytes::{MOST_INPUTS, RowScale};
@@ -15,6 +17,7 @@ use super::{PackedActivation, ProductType, WeightLayout};
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::MatMut;
 use crate::cpu::number::{Number, widen_row};
+use crate::cpu::tensor::{contiguous, elements_of};
 use crate::gelu::activated;
 
 /// Groups and rows that are multiplied before the next ones are read: 98 KiB of a panel, and 590
@@ -25,6 +28,8 @@ const HEIGHT: usize = 16 * ROWS;
 const FEW: usize = 16;
 /// Tasks per thread for more rows.
 const TASKS: usize = 4;
+/// Inputs of a panel that are transposed at a time.
+const BLOCK: usize = 64;
 
 impl ProductType {
     /// Weights per group of 32 bits.
@@ -78,17 +83,17 @@ impl PackedLinear {
         products: ProductType,
     ) -> Option<Self> {
         let engine = Engine::detected(products);
-        let flex = match weight.device().without_autodiff().as_dispatch() {
-            burn::backend::DispatchDevice::Flex(_) => true,
-            #[allow(unreachable_patterns)] // with one backend compiled in
-            _ => false,
-        };
-        if !flex || (engine == Engine::Plain && !products.is_portable()) {
+        if engine == Engine::Plain && !products.is_portable() {
             return None;
         }
+        // The numbers are read where they are.
+        let weight = match weight.is_autodiff() {
+            true => weight.clone().inner(),
+            false => weight.clone(),
+        };
+        let weight = weight.try_into_primitive::<Flex>().ok()?;
         let bias = bias.map(|bias| bias.clone().into_data().iter::<f32>().collect());
-        let weight = weight.clone().into_data();
-        Self::pack(&weight, bias, layout, products, engine)
+        Self::pack(weight, bias, layout, products, engine)
     }
 
     /// A layer from a weight already in 8 bits, and its bias. It equals a layer whose weight was
@@ -111,22 +116,23 @@ impl PackedLinear {
     }
 
     fn pack(
-        weight: &TensorData,
+        weight: FlexTensor,
         bias: Option<Vec<f32>>,
         layout: WeightLayout,
         products: ProductType,
         engine: Engine,
     ) -> Option<Self> {
-        let shape = weight.shape();
+        let weight = contiguous(weight);
+        let shape = weight.layout().shape();
         let (inputs, outputs) = match layout {
             WeightLayout::InOut => (shape[0], shape[1]),
             WeightLayout::OutIn => (shape[1], shape[0]),
         };
         let mut layer = Layer::empty([inputs, outputs], bias, products, engine)?;
         match weight.dtype() {
-            DType::F32 => layer.fill(weight.as_slice::<f32>().ok()?, layout),
-            DType::F16 => layer.fill(weight.as_slice::<f16>().ok()?, layout),
-            DType::BF16 => layer.fill(weight.as_slice::<bf16>().ok()?, layout),
+            DType::F32 => layer.fill(elements_of::<f32>(&weight), layout),
+            DType::F16 => layer.fill(elements_of::<f16>(&weight), layout),
+            DType::BF16 => layer.fill(elements_of::<bf16>(&weight), layout),
             _ => return None,
         }
         Some(Self(Arc::new(layer)))
@@ -400,10 +406,14 @@ fn widen_panel<T: Number>(
                 }
             }
             WeightLayout::OutIn => {
-                let rows = weight.chunks_exact(inputs).skip(first).take(width);
-                for (column, row) in rows.enumerate() {
-                    for (wide, x) in wide.iter_mut().zip(row) {
-                        wide[column] = x.widen();
+                // Some inputs of all columns at a time, which stay in the nearest cache.
+                for (block, wide) in wide.chunks_mut(BLOCK).enumerate() {
+                    let rows = weight.chunks_exact(inputs).skip(first).take(width);
+                    for (column, row) in rows.enumerate() {
+                        let row = row.get(block * BLOCK..).unwrap_or_default();
+                        for (wide, x) in wide.iter_mut().zip(row) {
+                            wide[column] = x.widen();
+                        }
                     }
                 }
             }
@@ -609,6 +619,8 @@ struct Place {
 #[cfg(test)]
 #[allow(clippy::print_stderr)] // what a processor lacks is said
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
 
     /// Numbers between -1 and 1, the same on every run, some of them zero or large.
@@ -657,7 +669,8 @@ mod tests {
             }
         };
         let bias = Some(numbers(outputs, 4));
-        PackedLinear::pack(&data, bias, layout, products, engine).unwrap()
+        let data = FlexTensor::from_data(data);
+        PackedLinear::pack(data, bias, layout, products, engine).unwrap()
     }
 
     fn bits(x: &[f32]) -> Vec<u32> {
@@ -769,7 +782,8 @@ mod tests {
         let weight = TensorData::new(vec![-1.0_f32; MOST_INPUTS], [MOST_INPUTS, 1]);
         let of = |engine| {
             let layout = WeightLayout::InOut;
-            PackedLinear::pack(&weight, None, layout, ProductType::Int8, engine).unwrap()
+            let weight = FlexTensor::from_data(weight.clone());
+            PackedLinear::pack(weight, None, layout, ProductType::Int8, engine).unwrap()
         };
         for engine in [Engine::Plain, Engine::detected(ProductType::Int8)] {
             for sign in [1.0, -1.0] {
@@ -784,9 +798,8 @@ mod tests {
         }
         let more = TensorData::new(vec![1.0_f32; MOST_INPUTS + 1], [MOST_INPUTS + 1, 1]);
         let layout = WeightLayout::InOut;
-        assert!(
-            PackedLinear::pack(&more, None, layout, ProductType::Int8, Engine::Plain).is_none()
-        );
+        let more = FlexTensor::from_data(more);
+        assert!(PackedLinear::pack(more, None, layout, ProductType::Int8, Engine::Plain).is_none());
     }
 
     #[test]
@@ -795,9 +808,9 @@ mod tests {
             let engine = Engine::detected(products);
             let some = layer([4, 3], products, engine, WeightLayout::InOut);
             assert!(some.forward(&[], PackedActivation::Identity).is_empty());
-            let none = TensorData::new(Vec::<f32>::new(), [4, 0]);
+            let none = FlexTensor::from_data(TensorData::new(Vec::<f32>::new(), [4, 0]));
             let none =
-                PackedLinear::pack(&none, None, WeightLayout::InOut, products, engine).unwrap();
+                PackedLinear::pack(none, None, WeightLayout::InOut, products, engine).unwrap();
             assert!(
                 none.forward(&[1.0; 8], PackedActivation::Identity)
                     .is_empty()
