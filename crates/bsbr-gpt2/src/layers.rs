@@ -79,7 +79,7 @@ impl Conv1d {
     /// - rows: `[B·N, in]`
     /// - output: `[B·N, out]`
     pub(crate) fn product(&self, rows: Tensor<2>) -> Tensor<2> {
-        bsbr_kernels::mixed_matmul(rows, self.weight.val())
+        self.packing.product(rows, self.weight.val())
     }
 
     /// The bias, in the type of `product`.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bsbr_kernels::{
-    Int8Weight, PackedActivation, PackedLinear, ProductType, WeightLayout, packed_linear,
+    Bf16Weight, Int8Weight, PackedActivation, PackedLinear, ProductType, WeightLayout,
+    packed_linear,
 };
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -24,7 +25,15 @@ pub const LINEAR_LAYERS: [&str; 4] = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", 
 /// It is valid only for the weights that it was made from: mapping or moving the parameters of a
 /// model drops it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Packing(Option<PackedLinear>);
+pub(crate) enum Packing {
+    /// None.
+    #[default]
+    None,
+    /// For passes without gradients.
+    Inference(PackedLinear),
+    /// For passes on an autodiff device.
+    Training(Bf16Weight),
+}
 
 impl Packing {
     fn new(
@@ -40,24 +49,48 @@ impl Packing {
             shape: [first, second],
             device: format!("{:?}", weight.device()),
         })?;
-        Ok(Self(Some(layer)))
+        Ok(Self::Inference(layer))
     }
 
     /// Rows through the packed layer; `None` if there is none, or if gradients are needed.
     pub(crate) fn forward(&self, x: &Tensor<2>, activation: PackedActivation) -> Option<Tensor<2>> {
-        match &self.0 {
-            Some(layer) if !x.is_autodiff() => Some(packed_linear(x.clone(), layer, activation)),
+        match self {
+            Self::Inference(layer) if !x.is_autodiff() => {
+                Some(packed_linear(x.clone(), layer, activation))
+            }
+            _ => None,
+        }
+    }
+
+    /// `x · weight`, by the packed form for passes with gradients if there is one.
+    pub(crate) fn product(&self, x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Training(packed) if x.is_autodiff() => {
+                bsbr_kernels::bf16_matmul(x, weight, packed)
+            }
+            _ => bsbr_kernels::mixed_matmul(x, weight),
+        }
+    }
+
+    /// The layer for passes without gradients.
+    fn layer(&self) -> Option<&PackedLinear> {
+        match self {
+            Self::Inference(layer) => Some(layer),
             _ => None,
         }
     }
 
     /// Whether it is already packed for these products.
     fn is_for(&self, products: ProductType) -> bool {
-        self.0.as_ref().map(PackedLinear::products) == Some(products)
+        self.layer().map(PackedLinear::products) == Some(products)
     }
 
     fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, PackedLinear::bytes)
+        match self {
+            Self::None => 0,
+            Self::Inference(layer) => layer.bytes(),
+            Self::Training(weight) => weight.bytes(),
+        }
     }
 }
 
@@ -160,21 +193,44 @@ impl Gpt2 {
                     return Err(refused());
                 }
                 let packed = PackedLinear::from_int8(&found, Some(&layer.bias.val()));
-                layer.packing = Packing(Some(packed.ok_or_else(refused)?));
+                layer.packing = Packing::Inference(packed.ok_or_else(refused)?);
             }
         }
         self.with_packed_head(ProductType::Int8)
+    }
+
+    /// The model with the weights of its linear layers and of its output layer packed for products
+    /// in bf16 in passes on autodiff devices. Their gradients are in f32, as are all other
+    /// operations.
+    ///
+    /// The packed form is that of the current weights. Mapping the parameters drops it, as every
+    /// step of an optimiser does; [`Self::with_packed_weights_of`] attaches it to a copy of the
+    /// model with the same weights. On processors without AVX512-BF16 and on other devices than
+    /// Flex nothing is packed, and each pass rounds the weights.
+    pub fn with_bf16_training(mut self) -> Self {
+        for block in &mut self.h {
+            for layer in layers(block) {
+                layer.packing = Packing::Training(Bf16Weight::new(&layer.weight.val()));
+            }
+        }
+        let head = Bf16Weight::of_table(&self.output_table());
+        self.head_packing = Packing::Training(head);
+        self
+    }
+
+    /// The output layer packed by [`Self::with_bf16_training`], for the cross entropy of its logits.
+    pub fn bf16_output(&self) -> Option<&Bf16Weight> {
+        match &self.head_packing {
+            Packing::Training(weight) => Some(weight),
+            _ => None,
+        }
     }
 
     /// The model with the packed weights of another in every layer that shares the other's weights,
     /// as in a converted model: nothing is packed again.
     pub fn with_packed_weights_of(mut self, other: &Self) -> Self {
         for (block, others) in self.h.iter_mut().zip(&other.h) {
-            for (layer, other) in layers(block).into_iter().zip(linear_layers(others)) {
-                if layer.weight.id == other.weight.id {
-                    layer.packing = other.packing.clone();
-                }
-            }
+            share(block, others);
         }
         if self.output_id() == other.output_id() {
             self.head_packing = other.head_packing.clone();
@@ -189,7 +245,7 @@ impl Gpt2 {
 
     /// The type of products of the packed weights, if any.
     pub fn products(&self) -> Option<ProductType> {
-        self.head_packing.0.as_ref().map(PackedLinear::products)
+        self.head_packing.layer().map(PackedLinear::products)
     }
 
     /// Size of packed weights in bytes; 0 if there are none.
@@ -197,6 +253,22 @@ impl Gpt2 {
         let blocks = self.h.iter().flat_map(linear_layers);
         let blocks: usize = blocks.map(|layer| layer.packing.bytes()).sum();
         blocks + self.head_packing.bytes()
+    }
+}
+
+impl Block {
+    /// The block with the packed weights of another in every layer that shares the other's weights.
+    pub fn with_packed_weights_of(mut self, other: &Self) -> Self {
+        share(&mut self, other);
+        self
+    }
+}
+
+fn share(block: &mut Block, other: &Block) {
+    for (layer, other) in layers(block).into_iter().zip(linear_layers(other)) {
+        if layer.weight.id == other.weight.id {
+            layer.packing = other.packing.clone();
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Times a linear layer of GPT-2's shape: as its weights are, and packed for products of each type.
+//! Times a linear layer of GPT-2's shape: as its weights are, and packed for products of each type;
+//! and in training, with the gradients of inputs and weights.
 //!
 //! `cargo bench --workspace --profile dev --bench linear`. There are several layers that take turns, as
 //! in a model, so that their weights come from memory.
@@ -7,8 +8,8 @@
 use std::cell::Cell;
 
 use bsbr_kernels::{
-    PackedActivation, PackedLinear, ProductType, WeightLayout, add_bias, mixed_matmul,
-    packed_linear,
+    Bf16Weight, PackedActivation, PackedLinear, ProductType, WeightLayout, add_bias, bf16_matmul,
+    mixed_matmul, packed_linear,
 };
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::Bencher;
@@ -17,6 +18,7 @@ const INPUTS: usize = 768;
 const OUTPUTS: usize = 3072;
 const LAYERS: usize = 16;
 const ROWS: [usize; 5] = [1, 8, 128, 512, 1024];
+const TRAINED: [usize; 3] = [128, 512, 2048];
 
 fn main() {
     divan::main();
@@ -74,4 +76,49 @@ fn packed_bf16(bencher: Bencher<'_, '_>, rows: usize) {
 #[divan::bench(args = ROWS)]
 fn packed_int8(bencher: Bencher<'_, '_>, rows: usize) {
     packed(bencher, rows, ProductType::Int8);
+}
+
+#[divan::bench(args = ROWS)]
+fn packed_int4(bencher: Bencher<'_, '_>, rows: usize) {
+    packed(bencher, rows, ProductType::Int4);
+}
+
+/// Both passes of `product` with each weight in turn.
+fn trained(
+    bencher: Bencher<'_, '_>,
+    rows: usize,
+    product: impl Fn(Tensor<2>, Tensor<2>, usize) -> Tensor<2>,
+) {
+    let device = Device::flex().autodiff();
+    let on_tape = |x: Tensor<2>| Tensor::from_data(x.into_data(), &device).require_grad();
+    let weights: Vec<Tensor<2>> = weights().into_iter().map(on_tape).collect();
+    let x = on_tape(random([rows, INPUTS]));
+    in_turn(bencher, |turn| {
+        let grads = product(x.clone(), weights[turn].clone(), turn).backward();
+        x.grad(&grads).unwrap()
+    });
+}
+
+#[divan::bench(args = TRAINED)]
+fn trained_f32(bencher: Bencher<'_, '_>, rows: usize) {
+    trained(bencher, rows, |x, weight, _| mixed_matmul(x, weight));
+}
+
+#[divan::bench(args = TRAINED)]
+fn trained_bf16(bencher: Bencher<'_, '_>, rows: usize) {
+    let packed: Vec<Bf16Weight> = weights().iter().map(Bf16Weight::new).collect();
+    trained(bencher, rows, |x, weight, turn| {
+        bf16_matmul(x, weight, &packed[turn])
+    });
+}
+
+/// Packing a weight for a training step.
+#[divan::bench]
+fn pack_for_training(bencher: Bencher<'_, '_>) {
+    let weights = weights();
+    let turn = Cell::new(0);
+    bencher.bench_local(|| {
+        turn.set((turn.get() + 1) % LAYERS);
+        Bf16Weight::new(&weights[turn.get()])
+    });
 }

@@ -3,6 +3,7 @@
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod attention;
+mod bf16_matmul;
 mod bias;
 mod block_attention;
 mod clusters;
@@ -25,6 +26,9 @@ mod workers;
 pub use burn;
 
 pub use attention::{AttentionOps, causal_attention, causal_attention_plain};
+pub use bf16_matmul::{
+    Bf16MatmulOps, Bf16Weight, bf16_matmul, bf16_matmul_plain, prefers_bf16_matmul,
+};
 pub use bias::{BiasOps, add_bias, add_bias_gelu, add_bias_gelu_plain, add_bias_plain};
 #[cfg(feature = "flex")]
 pub use block_attention::SharedBlockCache;
@@ -41,7 +45,8 @@ pub use gelu::{GeluOps, gelu_new, gelu_new_plain};
 pub use grid::Grid;
 pub use layer_norm::{LayerNormOps, layer_norm, layer_norm_plain};
 pub use linear_cross_entropy::{
-    LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_plain,
+    LinearCrossEntropyOps, linear_cross_entropy, linear_cross_entropy_bf16,
+    linear_cross_entropy_plain,
 };
 pub use mixed_matmul::{
     MixedMatmulOps, fuses_mixed_matmul, is_gpu, mixed_matmul, mixed_matmul_plain,

@@ -32,7 +32,8 @@ pub struct Identity {
     pub device: String,
     /// The type of the model's weights.
     pub dtype: String,
-    /// The type of packed weights, if they are packed: `f32`, `bf16` or `int8`.
+    /// The type of packed weights, if they are packed: `f32`, `bf16`, `int8` or
+    /// `int4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
 }

@@ -4,7 +4,7 @@ use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::error::TrainError;
 use crate::gradients::accumulate;
@@ -134,14 +134,29 @@ impl Rows {
         table: Tensor<2>,
         weights: Option<Vec<f32>>,
     ) -> Tensor<1> {
+        let (targets, weights) = self.targets(weights, &hidden.device());
         let (hidden, table) = (hidden.cast(DType::F32), table.cast(DType::F32));
-        let device = hidden.device();
+        bsbr_kernels::linear_cross_entropy(hidden, table, targets, weights)
+    }
+
+    /// [`Self::cross_entropy`] of the model's output layer, for a backward pass.
+    pub fn trained_cross_entropy(&self, hidden: Tensor<2>, model: &Gpt2) -> Tensor<1> {
+        let table = model.output_table();
+        let Some(packed) = model.bf16_output() else {
+            return self.cross_entropy(hidden, table, None);
+        };
+        let (targets, weights) = self.targets(None, &hidden.device());
+        bsbr_kernels::linear_cross_entropy_bf16(hidden, table, targets, weights, packed)
+    }
+
+    /// Targets and their weights, or others.
+    fn targets(&self, weights: Option<Vec<f32>>, device: &Device) -> (Tensor<1, Int>, Tensor<1>) {
         let count = self.targets.len();
         let weights = weights.unwrap_or_else(|| self.weights.clone());
         let targets: Tensor<1, Int> =
-            Tensor::from_data(TensorData::new(self.targets.clone(), [count]), &device);
-        let weights = Tensor::from_data(TensorData::new(weights, [count]), &device);
-        bsbr_kernels::linear_cross_entropy(hidden, table, targets, weights)
+            Tensor::from_data(TensorData::new(self.targets.clone(), [count]), device);
+        let weights = Tensor::from_data(TensorData::new(weights, [count]), device);
+        (targets, weights)
     }
 
     /// Losses of the answers.
@@ -177,8 +192,7 @@ pub(crate) fn language_modelling(
     let rows = Rows::new(windows)?;
     let pass = Pass::new(model, &rows.inputs, positions, recompute)?;
     let mut losses = rows.answers(&pass.hidden, model);
-    let table = model.output_table();
-    let loss = rows.cross_entropy(pass.hidden.clone(), table, None) / total_weight;
+    let loss = rows.trained_cross_entropy(pass.hidden.clone(), model) / total_weight;
     losses.value = f64::from(loss.clone().into_scalar::<f32>());
     Ok((pass.backward(loss), losses))
 }

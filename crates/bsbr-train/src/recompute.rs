@@ -167,7 +167,8 @@ impl Kept {
         for block in &model.h {
             inputs.push(x.clone().inner());
             // Still on the autodiff backend, because arms select their algorithm by the backend.
-            x = block.clone().freeze().forward(x, batch.padding());
+            let frozen = block.clone().freeze().with_packed_weights_of(block);
+            x = frozen.forward(x, batch.padding());
         }
         Self {
             inputs,

@@ -136,6 +136,7 @@ enum Rows {
     F32,
     Bf16,
     Int8,
+    Int4,
 }
 
 impl Rows {
@@ -145,6 +146,7 @@ impl Rows {
             Self::F32 => Some(ProductType::F32),
             Self::Bf16 => Some(ProductType::Bf16),
             Self::Int8 => Some(ProductType::Int8),
+            Self::Int4 => Some(ProductType::Int4),
         }
     }
 }

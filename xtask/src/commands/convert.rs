@@ -90,7 +90,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     dtype: Precision,
     /// Store the matrices of linear layers in 8 bits, in a format that `transformers` does not read;
-    /// everything else has the type --dtype
+    /// everything else has the type --dtype. Weights in 4 bits are not stored: the commands that read a
+    /// model pack them with --weights int4
     #[arg(long, value_enum, value_name = "TYPE")]
     weights: Option<Stored>,
     /// Output folder of `reproduce` for the same model: its results for this arm are added to the
@@ -108,6 +109,9 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Stored {
     Int8,
+    /// Refused with a reason.
+    #[value(hide = true)]
+    Int4,
 }
 
 /// An element type.
@@ -159,6 +163,12 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
+    if args.weights == Some(Stored::Int4) {
+        bail!(
+            "--weights int4: weights in 4 bits are packed when a model is loaded; convert without \
+             --weights, and pass --weights int4 to the command that reads the result"
+        );
+    }
     let plan = args.plan();
     let _lock = super::claim(&args.out)?;
     let device = device::parse(&args.device)?;
@@ -324,6 +334,13 @@ pub(crate) mod tests {
             args.position_extension,
             args.device,
         )
+    }
+
+    #[test]
+    fn weights_in_4_bits_are_refused_with_a_reason() {
+        let words = ["--model", "model", "--out", "out", "--weights", "int4"];
+        let error = run(options::parsed(&words)).unwrap_err().to_string();
+        assert!(error.contains("packed when a model is loaded"), "{error}");
     }
 
     pub fn every_option_counts() {

@@ -6,9 +6,9 @@ use bsbr_gpt2::{Gpt2, ProductType};
 /// Storage and products of the weights of linear layers.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct WeightsArgs {
-    /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16 and
-    /// int8 round weights and inputs; f32 and bf16 need a CPU with AVX-512 and AVX512-BF16
-    /// [default: no packing]
+    /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16,
+    /// int8 and int4 round weights and inputs; int4 is the smallest and decodes fastest, but rounds
+    /// the most. f32 and bf16 need a CPU with AVX-512 and AVX512-BF16 [default: no packing]
     #[arg(long, value_enum, value_name = "TYPE")]
     weights: Option<Weights>,
 }
@@ -19,6 +19,7 @@ pub enum Weights {
     F32,
     Bf16,
     Int8,
+    Int4,
 }
 
 impl From<Weights> for ProductType {
@@ -27,6 +28,7 @@ impl From<Weights> for ProductType {
             Weights::F32 => Self::F32,
             Weights::Bf16 => Self::Bf16,
             Weights::Int8 => Self::Int8,
+            Weights::Int4 => Self::Int4,
         }
     }
 }

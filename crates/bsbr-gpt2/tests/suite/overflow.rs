@@ -108,6 +108,7 @@ fn hidden_states_whose_squares_are_infinite() {
         let packed = |products| model.clone().with_packed_weights(products).ok();
         forms.extend(packed(ProductType::F32).map(|model| ("f32", model)));
         forms.extend(packed(ProductType::Int8).map(|model| ("int8", model)));
+        forms.extend(packed(ProductType::Int4).map(|model| ("int4", model)));
         for (form, model) in forms {
             for row in logits(&model, &ids()) {
                 assert!(row.iter().all(|x| x.is_nan()), "{arm}, {form}");

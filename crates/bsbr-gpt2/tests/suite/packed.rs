@@ -39,11 +39,12 @@ fn types(model: &Gpt2) -> Vec<(ProductType, f32)> {
         (ProductType::F32, 1e-5),
         (ProductType::Bf16, 2e-2),
         (ProductType::Int8, 6e-2),
+        (ProductType::Int4, 0.4),
     ];
     let has = |products| match model.clone().with_packed_weights(products) {
         Ok(_) => true,
         Err(error) => {
-            assert_ne!(products, ProductType::Int8, "{error}");
+            assert!(!products.is_portable(), "{error}");
             eprintln!("skipped: {error}");
             false
         }
@@ -158,6 +159,29 @@ fn gradients_are_those_of_the_weights() {
         .expect("packed");
     let batch = TokenBatch::single(&ids()).expect("ids");
     assert!(logits(&packed, &batch) == logits(&plain, &batch));
+}
+
+/// Passes with gradients round, others do not, and another packing of the same weights is shared.
+#[test]
+fn training_in_bf16_rounds_only_passes_with_gradients() {
+    let device = Device::flex().autodiff();
+    let batch = TokenBatch::single(&ids()).expect("ids");
+    for arm in arms() {
+        let config = config("base").with_arm(arm);
+        let plain = load_with(&config, "base", &device);
+        let packed = plain.clone().with_bf16_training();
+        assert!(packed.bf16_output().is_some() && packed.products().is_none());
+        let expected = logits(&plain, &batch);
+        assert!(logits(&packed.valid(), &batch) == expected);
+        let hidden = |model: &Gpt2| floats(model.hidden_states(&batch).expect("a batch"));
+        let off = off(&hidden(&packed), &hidden(&plain));
+        assert!((1e-5..3e-2).contains(&off), "{off}");
+        let shared = plain.clone().with_packed_weights_of(&packed);
+        assert!(hidden(&shared) == hidden(&packed));
+        assert_eq!(shared.packed_bytes(), packed.packed_bytes());
+        assert_eq!(packed.clone().no_grad().packed_bytes(), 0);
+        assert!(packed.no_grad().bf16_output().is_none());
+    }
 }
 
 #[test]

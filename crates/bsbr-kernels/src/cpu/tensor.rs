@@ -1,7 +1,8 @@
 //! Views of the tensors of the Flex backend, and tensors made from buffers.
 
 use burn::backend::flex::{FlexTensor, Layout};
-use burn::tensor::{Bytes, DType, Shape};
+use burn::tensor::{Bytes, DType, Element, Shape};
+use bytemuck::Pod;
 
 use super::matrix::Mat;
 
@@ -30,8 +31,13 @@ pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
 
 /// The elements of a contiguous `f32` tensor.
 pub(crate) fn elements(tensor: &FlexTensor) -> &[f32] {
+    elements_of(tensor)
+}
+
+/// The elements of a contiguous tensor of the given type.
+pub(crate) fn elements_of<E: Element + Pod>(tensor: &FlexTensor) -> &[E] {
     let start = tensor.layout().start_offset();
-    &tensor.storage::<f32>()[start..start + tensor.layout().num_elements()]
+    &tensor.storage::<E>()[start..start + tensor.layout().num_elements()]
 }
 
 /// A contiguous `f32` tensor with writable elements: in place if the tensor is not

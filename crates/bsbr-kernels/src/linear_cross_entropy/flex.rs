@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::kernel::Problem;
 use super::{LinearCrossEntropyOps, portable};
+use crate::bf16_matmul::Bf16Weight;
 use crate::cpu::tensor::{contiguous, dense, elements, indices, is_f32, update};
 
 impl LinearCrossEntropyOps for Flex {
@@ -37,18 +38,29 @@ impl LinearCrossEntropyOps for Flex {
         let [hidden, head, weights] = [hidden, head, weights].map(contiguous);
         let targets = indices(targets, head.layout().shape()[0]);
         let problem = problem(&hidden, &head, &targets, &weights);
-        let (loss, dhidden, dhead) = problem.loss_and_grads(head_grad);
-        let (rows, features) = (targets.len(), head.layout().shape()[1]);
-        let classes = if head_grad {
-            head.layout().shape()[0]
-        } else {
-            0
+        tensors(&problem, problem.loss_and_grads(head_grad))
+    }
+
+    fn linear_cross_entropy_bf16_with_grads(
+        hidden: FlexTensor,
+        head: FlexTensor,
+        targets: FlexTensor,
+        weights: FlexTensor,
+        head_grad: bool,
+        packed: Bf16Weight,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let layers = packed.layers();
+        let (true, Some(layers)) = ([&hidden, &head, &weights].into_iter().all(is_f32), layers)
+        else {
+            let [hidden, head] = [hidden, head].map(portable::rounded::<Self>);
+            return Self::linear_cross_entropy_with_grads(
+                hidden, head, targets, weights, head_grad,
+            );
         };
-        (
-            dense(vec![loss], [1]),
-            dense(dhidden, [rows, features]),
-            dense(dhead, [classes, features]),
-        )
+        let [hidden, head, weights] = [hidden, head, weights].map(contiguous);
+        let targets = indices(targets, head.layout().shape()[0]);
+        let problem = problem(&hidden, &head, &targets, &weights);
+        tensors(&problem, problem.loss_and_grads_in_bf16(layers, head_grad))
     }
 
     fn scaled_by(x: FlexTensor, factor: FlexTensor) -> FlexTensor {
@@ -67,6 +79,20 @@ impl LinearCrossEntropyOps for Flex {
             });
         })
     }
+}
+
+/// The loss and its gradients as tensors.
+fn tensors(
+    problem: &Problem<'_>,
+    (loss, dhidden, dhead): (f32, Vec<f32>, Vec<f32>),
+) -> (FlexTensor, FlexTensor, FlexTensor) {
+    let (rows, features) = (problem.targets.len(), problem.features);
+    let classes = dhead.len() / features.max(1);
+    (
+        dense(vec![loss], [1]),
+        dense(dhidden, [rows, features]),
+        dense(dhead, [classes, features]),
+    )
 }
 
 fn problem<'a>(

@@ -19,10 +19,10 @@ pub(super) struct Problem<'a> {
 }
 
 /// A chunk of the rows with nonzero weight.
-struct Chunk {
-    rows: Vec<usize>,
+pub(super) struct Chunk {
+    pub(super) rows: Vec<usize>,
     /// Their hidden states.
-    hidden: Vec<f32>,
+    pub(super) hidden: Vec<f32>,
 }
 
 /// Statistics of one tile of classes for every row of a chunk.
@@ -35,12 +35,12 @@ struct TileStats {
 }
 
 impl Problem<'_> {
-    fn classes(&self) -> usize {
+    pub(super) fn classes(&self) -> usize {
         self.head.len() / self.features.max(1)
     }
 
     /// The rows with nonzero weight, in chunks.
-    fn chunks(&self) -> Vec<Chunk> {
+    pub(super) fn chunks(&self) -> Vec<Chunk> {
         let rows: Vec<usize> = (0..self.targets.len())
             .filter(|&row| self.weights[row] != 0.0)
             .collect();

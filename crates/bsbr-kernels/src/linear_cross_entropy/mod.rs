@@ -1,6 +1,8 @@
 //! Cross entropy of the logits of a linear head, in chunks of rows.
 
 #[cfg(feature = "flex")]
+mod bf16;
+#[cfg(feature = "flex")]
 mod flex;
 mod grad;
 #[cfg(feature = "flex")]
@@ -11,6 +13,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
+use crate::bf16_matmul::Bf16Weight;
 use crate::cross_entropy::{
     CrossEntropyOps, check_shapes as check_rows, cross_entropy_plain, without_weightless_plain,
 };
@@ -52,6 +55,32 @@ pub trait LinearCrossEntropyOps: CrossEntropyOps {
         portable::with_grads::<Self>(hidden, head, targets, weights, head_grad)
     }
 
+    /// [`Self::linear_cross_entropy`] of hidden and head rounded to bf16.
+    fn linear_cross_entropy_bf16(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        weights: FloatTensor<Self>,
+        _packed: Bf16Weight,
+    ) -> FloatTensor<Self> {
+        let [hidden, head] = [hidden, head].map(portable::rounded::<Self>);
+        Self::linear_cross_entropy(hidden, head, targets, weights)
+    }
+
+    /// [`Self::linear_cross_entropy_with_grads`] of hidden and head rounded to bf16. The gradients
+    /// of logits may be rounded too.
+    fn linear_cross_entropy_bf16_with_grads(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        weights: FloatTensor<Self>,
+        head_grad: bool,
+        _packed: Bf16Weight,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [hidden, head] = [hidden, head].map(portable::rounded::<Self>);
+        Self::linear_cross_entropy_with_grads(hidden, head, targets, weights, head_grad)
+    }
+
     /// A matrix times a factor `[1]`.
     fn scaled_by(x: FloatTensor<Self>, factor: FloatTensor<Self>) -> FloatTensor<Self> {
         portable::scaled_by::<Self>(x, factor)
@@ -89,6 +118,41 @@ pub fn linear_cross_entropy(
         head.into_dispatch(),
         targets.into_dispatch(),
         weights.into_dispatch(),
+    ))
+}
+
+/// [`linear_cross_entropy`] with `hidden` and `head` rounded to bf16, and gradients in f32. On Flex,
+/// the products of the gradients round the gradients of logits to bf16 too.
+///
+/// `packed` is the packed form of this head, by [`Bf16Weight::of_table`].
+///
+/// # Panics
+///
+/// Panics if the shapes do not match, if `packed` is of a head of another shape, and on Flex if a
+/// target is not below V.
+pub fn linear_cross_entropy_bf16(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: Tensor<1>,
+    packed: &Bf16Weight,
+) -> Tensor<1> {
+    check_shapes(&hidden, &head, &targets, &weights);
+    if let Some([forward, _]) = packed.layers() {
+        assert!(
+            [forward.outputs(), forward.inputs()] == head.dims(),
+            "linear_cross_entropy: head {:?} and a packed one of [{}, {}] do not match",
+            head.dims(),
+            forward.outputs(),
+            forward.inputs()
+        );
+    }
+    Tensor::from_dispatch(Dispatch::linear_cross_entropy_bf16(
+        hidden.into_dispatch(),
+        head.into_dispatch(),
+        targets.into_dispatch(),
+        weights.into_dispatch(),
+        packed.clone(),
     ))
 }
 

@@ -80,6 +80,11 @@ pub(super) fn with_grads<B: CrossEntropyOps>(
     (loss, B::float_cat(dhidden, 0), dhead)
 }
 
+/// The numbers of a matrix rounded to bf16, in f32.
+pub(super) fn rounded<B: CrossEntropyOps>(x: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_cast(B::float_cast(x, FloatDType::BF16), FloatDType::F32)
+}
+
 /// A matrix times a factor of shape `[1]`.
 pub(super) fn scaled_by<B: CrossEntropyOps>(
     x: FloatTensor<B>,

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor, TensorData, bf16, f16};
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{DType, Tensor, bf16, f16};
 use rayon::prelude::*;
 
 use super::bytes::{MOST_INPUTS, RowScale};
 use super::int8::{Int8Weight, round_weight, weight_step};
+use super::nibbles;
 use super::panels::{COLUMNS, Panels, Strip};
-use super::rows::{Rows, bf16_bits};
-use super::tile::{Engine, ROWS, TileRows, add_products};
+use super::rows::{Rows, bf16_bits, pair_rows};
+use super::tile::{Engine, ROWS, add_products};
 use super::{PackedActivation, ProductType, WeightLayout};
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::MatMut;
 use crate::cpu::number::{Number, widen_row};
+use crate::cpu::tensor::{contiguous, elements_of};
 use crate::gelu::activated;
 
 /// Groups and rows that are multiplied before the next ones are read: 98 KiB of a panel, and 590
@@ -24,14 +28,17 @@ const HEIGHT: usize = 16 * ROWS;
 const FEW: usize = 16;
 /// Tasks per thread for more rows.
 const TASKS: usize = 4;
+/// Inputs of a panel that are transposed at a time.
+const BLOCK: usize = 64;
 
 impl ProductType {
-    /// Numbers per group of 32 bits.
+    /// Weights per group of 32 bits.
     pub(super) fn group(self) -> usize {
         match self {
             Self::F32 => 1,
             Self::Bf16 => 2,
             Self::Int8 => 4,
+            Self::Int4 => 8,
         }
     }
 }
@@ -55,14 +62,16 @@ struct Layer {
     /// For each output in 8 bits: its step, and the sum of its weights in steps.
     steps: Vec<f32>,
     totals: Vec<i32>,
+    /// For each group of inputs in 4 bits of each panel.
+    scales: Vec<nibbles::Scales>,
 }
 
 impl PackedLinear {
     /// Packs a weight in f32, f16 or bf16, and its bias.
     ///
     /// `None` if the weight is not on the CPU backend Flex, if the processor lacks the instructions
-    /// (8 bits also have portable loops with the same results), or if sums of 8-bit products could
-    /// overflow.
+    /// (8 and 4 bits also have portable loops with the same results), or if sums of 8-bit products
+    /// could overflow.
     ///
     /// # Panics
     ///
@@ -74,17 +83,17 @@ impl PackedLinear {
         products: ProductType,
     ) -> Option<Self> {
         let engine = Engine::detected(products);
-        let flex = match weight.device().without_autodiff().as_dispatch() {
-            burn::backend::DispatchDevice::Flex(_) => true,
-            #[allow(unreachable_patterns)] // with one backend compiled in
-            _ => false,
-        };
-        if !flex || (engine == Engine::Plain && products != ProductType::Int8) {
+        if engine == Engine::Plain && !products.is_portable() {
             return None;
         }
+        // The numbers are read where they are.
+        let weight = match weight.is_autodiff() {
+            true => weight.clone().inner(),
+            false => weight.clone(),
+        };
+        let weight = weight.try_into_primitive::<Flex>().ok()?;
         let bias = bias.map(|bias| bias.clone().into_data().iter::<f32>().collect());
-        let weight = weight.clone().into_data();
-        Self::pack(&weight, bias, layout, products, engine)
+        Self::pack(weight, bias, layout, products, engine)
     }
 
     /// A layer from a weight already in 8 bits, and its bias. It equals a layer whose weight was
@@ -107,22 +116,23 @@ impl PackedLinear {
     }
 
     fn pack(
-        weight: &TensorData,
+        weight: FlexTensor,
         bias: Option<Vec<f32>>,
         layout: WeightLayout,
         products: ProductType,
         engine: Engine,
     ) -> Option<Self> {
-        let shape = weight.shape();
+        let weight = contiguous(weight);
+        let shape = weight.layout().shape();
         let (inputs, outputs) = match layout {
             WeightLayout::InOut => (shape[0], shape[1]),
             WeightLayout::OutIn => (shape[1], shape[0]),
         };
         let mut layer = Layer::empty([inputs, outputs], bias, products, engine)?;
         match weight.dtype() {
-            DType::F32 => layer.fill(weight.as_slice::<f32>().ok()?, layout),
-            DType::F16 => layer.fill(weight.as_slice::<f16>().ok()?, layout),
-            DType::BF16 => layer.fill(weight.as_slice::<bf16>().ok()?, layout),
+            DType::F32 => layer.fill(elements_of::<f32>(&weight), layout),
+            DType::F16 => layer.fill(elements_of::<f16>(&weight), layout),
+            DType::BF16 => layer.fill(elements_of::<bf16>(&weight), layout),
             _ => return None,
         }
         Some(Self(Arc::new(layer)))
@@ -150,11 +160,48 @@ impl PackedLinear {
             + size_of_val(&layer.bias[..])
             + size_of_val(&layer.steps[..])
             + size_of_val(&layer.totals[..])
+            + size_of_val(&layer.scales[..])
     }
 
     /// Rows through the layer. `[N, out]`
     pub(super) fn forward(&self, x: &[f32], activation: PackedActivation) -> Vec<f32> {
         self.0.forward(x, activation, self.0.engine)
+    }
+
+    /// Packs a matrix in bf16, `[in, out]`, for products in bf16. `None` if the processor lacks the
+    /// instructions.
+    pub(crate) fn of_bf16(matrix: &[bf16], [inputs, outputs]: [usize; 2]) -> Option<Self> {
+        let products = ProductType::Bf16;
+        let engine = Engine::detected(products);
+        if engine == Engine::Plain {
+            return None;
+        }
+        let mut layer = Layer::empty([inputs, outputs], None, products, engine)?;
+        layer.fill_with_bf16(matrix);
+        Some(Self(Arc::new(layer)))
+    }
+
+    /// Rows in bf16 through a layer of products in bf16. `[N, out]`
+    pub(crate) fn rows_of_bf16(&self, x: &[bf16]) -> Vec<f32> {
+        self.products_with(&Rows::of_bf16(x, self.0.inputs))
+    }
+
+    /// The columns of a matrix `[in, N]` in bf16 through a layer of products in bf16. `[N, out]`
+    pub(crate) fn columns_of_bf16(&self, x: &[bf16], count: usize) -> Vec<f32> {
+        self.products_with(&Rows::columns_of_bf16(x, count))
+    }
+
+    /// Adds what [`Self::columns_of_bf16`] returns to `out`.
+    pub(crate) fn add_columns_of_bf16(&self, x: &[bf16], out: &mut [f32]) {
+        let layer = &*self.0;
+        let count = out.len() / layer.outputs.max(1);
+        let rows = Rows::columns_of_bf16(x, count);
+        layer.write_products(&rows, PackedActivation::Identity, layer.engine, out, true);
+    }
+
+    fn products_with(&self, rows: &Rows<'_>) -> Vec<f32> {
+        let layer = &*self.0;
+        layer.products_with(rows, PackedActivation::Identity, layer.engine)
     }
 }
 
@@ -182,7 +229,14 @@ impl Layer {
             ProductType::Int8 => width,
             _ => 0,
         };
-        let depth = inputs.div_ceil(products.group());
+        let depth = match products {
+            ProductType::Int4 => inputs.div_ceil(nibbles::GROUP) * nibbles::STRIPS,
+            _ => inputs.div_ceil(products.group()),
+        };
+        let groups = match products {
+            ProductType::Int4 => panels * depth / nibbles::STRIPS,
+            _ => 0,
+        };
         Some(Self {
             products,
             engine,
@@ -193,6 +247,7 @@ impl Layer {
             bias,
             steps: vec![0.0; of_outputs],
             totals: vec![0; of_outputs],
+            scales: vec![[0; COLUMNS]; groups],
         })
     }
 
@@ -217,6 +272,24 @@ impl Layer {
         });
     }
 
+    /// Packs weights in bf16, `[in, out]`, in pairs.
+    fn fill_with_bf16(&mut self, weight: &[bf16]) {
+        let (outputs, depth) = (self.outputs, self.depth.max(1));
+        let strips = self.panels.strips_mut().par_chunks_mut(depth).enumerate();
+        strips.for_each(|(panel, strips)| {
+            let first = panel * COLUMNS;
+            let columns = first..outputs.min(first + COLUMNS);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (strip, rows) in strips.iter_mut().zip(weight.chunks(2 * outputs)) {
+                        pair_rows(strip, rows, outputs, columns.clone());
+                    }
+                },
+            );
+        });
+    }
+
     /// Packs the weights.
     fn fill<T: Number>(&mut self, weight: &[T], layout: WeightLayout) {
         let (inputs, outputs, products) = (self.inputs, self.outputs, self.products);
@@ -236,6 +309,18 @@ impl Layer {
                     );
                 },
             ),
+            ProductType::Int4 => {
+                let scales = self.scales.par_chunks_mut((depth / nibbles::STRIPS).max(1));
+                strips
+                    .zip(scales)
+                    .for_each_init(room, |wide, ((panel, strips), scales)| {
+                        widen_panel(wide, weight, layout, [inputs, outputs], panel);
+                        vectorised(
+                            #[inline(always)]
+                            || nibbles::pack(wide, strips, scales),
+                        );
+                    });
+            }
             _ => strips.for_each_init(room, |wide, (panel, strips)| {
                 widen_panel(wide, weight, layout, [inputs, outputs], panel);
                 vectorised(
@@ -247,10 +332,31 @@ impl Layer {
     }
 
     fn forward(&self, x: &[f32], activation: PackedActivation, engine: Engine) -> Vec<f32> {
-        let (inputs, outputs) = (self.inputs, self.outputs);
-        let n = x.len() / inputs.max(1);
-        let mut out = vec![0.0; n * outputs];
-        let rows = Rows::new(x, inputs, self.products);
+        let rows = Rows::new(x, self.inputs, self.products);
+        self.products_with(&rows, activation, engine)
+    }
+
+    fn products_with(
+        &self,
+        rows: &Rows<'_>,
+        activation: PackedActivation,
+        engine: Engine,
+    ) -> Vec<f32> {
+        let mut out = vec![0.0; rows.count * self.outputs];
+        self.write_products(rows, activation, engine, &mut out, false);
+        out
+    }
+
+    /// Writes the outputs of rows to `out`, or adds them without an activation. `[N, out]`
+    fn write_products(
+        &self,
+        rows: &Rows<'_>,
+        activation: PackedActivation,
+        engine: Engine,
+        out: &mut [f32],
+        accumulate: bool,
+    ) {
+        let (n, outputs) = (rows.count, self.outputs);
         let panels = outputs.div_ceil(COLUMNS);
         let threads = rayon::current_num_threads();
         let tasks = match n <= FEW {
@@ -260,7 +366,7 @@ impl Layer {
         // The division into tasks does not affect results: every output is computed in the same way
         // in all of them.
         let share = panels.div_ceil(tasks).max(1);
-        let views = MatMut::dense(&mut out, n, outputs).column_panels(share * COLUMNS);
+        let views = MatMut::dense(out, n, outputs).column_panels(share * COLUMNS);
         views
             .into_par_iter()
             .enumerate()
@@ -271,12 +377,12 @@ impl Layer {
                 Task {
                     layer: self,
                     engine,
-                    rows: &rows,
+                    rows,
                     activation,
+                    accumulate,
                 }
                 .compute(panels, n, &mut out);
             });
-        out
     }
 }
 
@@ -300,10 +406,14 @@ fn widen_panel<T: Number>(
                 }
             }
             WeightLayout::OutIn => {
-                let rows = weight.chunks_exact(inputs).skip(first).take(width);
-                for (column, row) in rows.enumerate() {
-                    for (wide, x) in wide.iter_mut().zip(row) {
-                        wide[column] = x.widen();
+                // Some inputs of all columns at a time, which stay in the nearest cache.
+                for (block, wide) in wide.chunks_mut(BLOCK).enumerate() {
+                    let rows = weight.chunks_exact(inputs).skip(first).take(width);
+                    for (column, row) in rows.enumerate() {
+                        let row = row.get(block * BLOCK..).unwrap_or_default();
+                        for (wide, x) in wide.iter_mut().zip(row) {
+                            wide[column] = x.widen();
+                        }
                     }
                 }
             }
@@ -369,6 +479,8 @@ struct Task<'a> {
     engine: Engine,
     rows: &'a Rows<'a>,
     activation: PackedActivation,
+    /// Whether sums in f32 begin with the numbers that are in the output.
+    accumulate: bool,
 }
 
 impl Task<'_> {
@@ -379,6 +491,11 @@ impl Task<'_> {
         let step = match n <= ROWS {
             true => depth.max(1),
             false => depth.div_ceil(depth.div_ceil(DEPTH).max(1)).max(1),
+        };
+        // Groups in 4 bits are not divided.
+        let step = match self.layer.products {
+            ProductType::Int4 => step.next_multiple_of(nibbles::STRIPS),
+            _ => step,
         };
         for from in (0..depth.max(1)).step_by(step) {
             let to = depth.min(from + step);
@@ -412,7 +529,7 @@ impl Task<'_> {
         let layer = self.layer;
         let width = COLUMNS.min(layer.outputs - panel * COLUMNS);
         let mut sums = [[0; COLUMNS]; ROWS];
-        if from > 0 {
+        if from > 0 || self.accumulate {
             for (i, sums) in sums.iter_mut().enumerate().take(count) {
                 let out = &out.row(row + i)[column..column + width];
                 for (sum, x) in sums.iter_mut().zip(out) {
@@ -420,17 +537,19 @@ impl Task<'_> {
                 }
             }
         }
-        let depth = self.rows.depth;
-        let rows = TileRows {
-            groups: self
-                .rows
-                .groups
-                .get(row * depth + from..)
-                .unwrap_or_default(),
-            stride: depth,
-            count,
-        };
-        add_products(self.engine, layer.products, rows, strips, &mut sums);
+        match layer.products {
+            ProductType::Int4 => {
+                let [of_panel, first, groups] =
+                    [layer.depth, from, strips.len()].map(|strips| strips / nibbles::STRIPS);
+                let scales = &layer.scales[panel * of_panel + first..][..groups];
+                let rows = self.rows.nibble_rows(row, first);
+                nibbles::add_products(self.engine, rows, count, strips, scales, &mut sums);
+            }
+            products => {
+                let rows = self.rows.tile(row, count, from);
+                add_products(self.engine, products, rows, strips, &mut sums);
+            }
+        }
         let last = from + strips.len() == layer.depth;
         vectorised(
             #[inline(always)]
@@ -500,6 +619,8 @@ struct Place {
 #[cfg(test)]
 #[allow(clippy::print_stderr)] // what a processor lacks is said
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
 
     /// Numbers between -1 and 1, the same on every run, some of them zero or large.
@@ -548,14 +669,15 @@ mod tests {
             }
         };
         let bias = Some(numbers(outputs, 4));
-        PackedLinear::pack(&data, bias, layout, products, engine).unwrap()
+        let data = FlexTensor::from_data(data);
+        PackedLinear::pack(data, bias, layout, products, engine).unwrap()
     }
 
     fn bits(x: &[f32]) -> Vec<u32> {
         x.iter().map(|x| x.to_bits()).collect()
     }
 
-    const TYPES: [ProductType; 3] = [ProductType::F32, ProductType::Bf16, ProductType::Int8];
+    const TYPES: [ProductType; 4] = ProductType::ALL;
 
     #[test]
     fn products_of_bytes_are_the_same_on_every_processor() {
@@ -565,13 +687,15 @@ mod tests {
                 "this processor has no instructions for products of bytes: nothing to compare"
             );
         }
-        for size in SIZES {
-            for activation in [PackedActivation::Identity, PackedActivation::GeluNew] {
-                let [fast, plain] = [engine, Engine::Plain].map(|engine| {
-                    let layer = layer(size, ProductType::Int8, engine, WeightLayout::InOut);
-                    layer.forward(&numbers(size[0] * 29, 9), activation)
-                });
-                assert_eq!(bits(&fast), bits(&plain), "{size:?}");
+        for products in [ProductType::Int8, ProductType::Int4] {
+            for size in SIZES {
+                for activation in [PackedActivation::Identity, PackedActivation::GeluNew] {
+                    let [fast, plain] = [engine, Engine::Plain].map(|engine| {
+                        let layer = layer(size, products, engine, WeightLayout::InOut);
+                        layer.forward(&numbers(size[0] * 29, 9), activation)
+                    });
+                    assert_eq!(bits(&fast), bits(&plain), "{products:?}, {size:?}");
+                }
             }
         }
     }
@@ -658,7 +782,8 @@ mod tests {
         let weight = TensorData::new(vec![-1.0_f32; MOST_INPUTS], [MOST_INPUTS, 1]);
         let of = |engine| {
             let layout = WeightLayout::InOut;
-            PackedLinear::pack(&weight, None, layout, ProductType::Int8, engine).unwrap()
+            let weight = FlexTensor::from_data(weight.clone());
+            PackedLinear::pack(weight, None, layout, ProductType::Int8, engine).unwrap()
         };
         for engine in [Engine::Plain, Engine::detected(ProductType::Int8)] {
             for sign in [1.0, -1.0] {
@@ -673,9 +798,8 @@ mod tests {
         }
         let more = TensorData::new(vec![1.0_f32; MOST_INPUTS + 1], [MOST_INPUTS + 1, 1]);
         let layout = WeightLayout::InOut;
-        assert!(
-            PackedLinear::pack(&more, None, layout, ProductType::Int8, Engine::Plain).is_none()
-        );
+        let more = FlexTensor::from_data(more);
+        assert!(PackedLinear::pack(more, None, layout, ProductType::Int8, Engine::Plain).is_none());
     }
 
     #[test]
@@ -684,9 +808,9 @@ mod tests {
             let engine = Engine::detected(products);
             let some = layer([4, 3], products, engine, WeightLayout::InOut);
             assert!(some.forward(&[], PackedActivation::Identity).is_empty());
-            let none = TensorData::new(Vec::<f32>::new(), [4, 0]);
+            let none = FlexTensor::from_data(TensorData::new(Vec::<f32>::new(), [4, 0]));
             let none =
-                PackedLinear::pack(&none, None, WeightLayout::InOut, products, engine).unwrap();
+                PackedLinear::pack(none, None, WeightLayout::InOut, products, engine).unwrap();
             assert!(
                 none.forward(&[1.0; 8], PackedActivation::Identity)
                     .is_empty()

@@ -1,12 +1,13 @@
-//! Linear layers whose weights are packed once, for products in single precision, in half precision
-//! or in 8 bits.
+//! Linear layers whose weights are packed once, for products in single precision, in half precision,
+//! in 8 bits or in 4 bits.
 //!
 //! The time of a few rows depends on memory: their product reads the weights once, in the order of
 //! their layout. The time of many rows depends on the processor's arithmetic, which multiplies two
-//! numbers of 16 bits, or four of 8 bits, for one of 32. So all three share one layout (`panels`),
-//! and one loop (`layer`) with one innermost instruction (`tile`).
+//! numbers of 16 bits, or four of 8 bits, for one of 32. So all of them share one layout (`panels`),
+//! and one loop (`layer`) with one innermost instruction (`tile`). Weights in 4 bits become bytes in
+//! registers (`nibbles`), which halves the bytes of a few rows and costs many rows time.
 //!
-//! No crate has all three. `gemm`, which computes other products here, and `private-gemm-x86`
+//! No crate has all of these. `gemm`, which computes other products here, and `private-gemm-x86`
 //! support only floats of 32 and 64 bits. `rten-gemm` also supports bytes through VNNI, but not
 //! bf16, and its sums of bytes would need a second pass for scaling. On a processor with AVX-512
 //! this loop was as fast as `gemm` and `rten-gemm` with many rows, and faster with few. AMX tiles
@@ -21,6 +22,8 @@ mod flex;
 mod int8;
 #[cfg(feature = "flex")]
 mod layer;
+#[cfg(feature = "flex")]
+mod nibbles;
 #[cfg(feature = "flex")]
 mod panels;
 mod portable;
@@ -41,6 +44,8 @@ pub use int8::Int8Weight;
 #[cfg(feature = "flex")]
 pub use layer::PackedLinear;
 pub use portable::packed_linear_plain;
+#[cfg(feature = "flex")]
+pub(crate) use rows::{round_row_to_bf16, rounded_to_bf16};
 
 /// The types of the multiplied numbers. Sums are in f32, or exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +57,28 @@ pub enum ProductType {
     /// Weights rounded to 255 levels per output, inputs to 256 per row. Products and sums are
     /// exact.
     Int8,
+    /// Weights rounded to 16 levels per output and group of 32 inputs, inputs to 255 per row and
+    /// group. Products and sums of a group are exact.
+    Int4,
 }
 
 impl ProductType {
     /// Every type.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
 
-    /// Its name in commands and records: `f32`, `bf16` or `int8`.
+    /// Its name in commands and records: `f32`, `bf16`, `int8` or `int4`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+            Self::Int4 => "int4",
         }
+    }
+
+    /// Whether any processor has such products; others need instructions.
+    pub fn is_portable(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int4)
     }
 }
 

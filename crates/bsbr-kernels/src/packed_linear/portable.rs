@@ -32,12 +32,48 @@ pub fn packed_linear_plain(
             let bytes = ((x * inverse).round() + zero.clone()).clamp(0.0, 255.0);
             [(bytes - zero) * step, weight]
         }
+        ProductType::Int4 => [rounded_inputs(x), rounded_weights(weight)],
     };
     let out = x.matmul(weight) + bias.unsqueeze();
     match activation {
         PackedActivation::Identity => out,
         PackedActivation::GeluNew => gelu_new_plain(out),
     }
+}
+
+/// Inputs of a group with weights in 4 bits.
+const GROUP: usize = 32;
+
+/// Inputs `[N, in]` rounded to 255 levels per group.
+fn rounded_inputs(x: Tensor<2>) -> Tensor<2> {
+    let [n, inputs] = x.dims();
+    let groups = inputs.div_ceil(GROUP);
+    let missing = Tensor::zeros([n, groups * GROUP - inputs], &x.device());
+    let x: Tensor<3> = Tensor::cat(vec![x, missing], 1).reshape([n, groups, GROUP]);
+    let step = x.clone().abs().max_dim(2).div_scalar(127.0);
+    let none = step.clone().equal_elem(0.0);
+    let inverse = step.clone().mask_fill(none, 1.0).recip();
+    let rounded = (x * inverse).round() * step;
+    rounded.reshape([n, groups * GROUP]).narrow(1, 0, inputs)
+}
+
+/// Weights `[in, out]` rounded to 16 levels per group and output.
+fn rounded_weights(weight: Tensor<2>) -> Tensor<2> {
+    let [inputs, outputs] = weight.dims();
+    let groups = inputs.div_ceil(GROUP);
+    let missing = Tensor::zeros([groups * GROUP - inputs, outputs], &weight.device());
+    let all: Tensor<3> = Tensor::cat(vec![weight, missing], 0).reshape([groups, GROUP, outputs]);
+    let (low, high) = (all.clone().min_dim(1), all.clone().max_dim(1));
+    // The largest weight, of either sign, is -8 scales.
+    let is_low = high.clone().lower(low.clone().neg());
+    let scale = high.mask_where(is_low, low).div_scalar(-8.0);
+    let scale = scale.cast(DType::BF16).cast(DType::F32);
+    let none = scale.clone().equal_elem(0.0);
+    let scales = (all / scale.clone().mask_fill(none, 1.0)).round();
+    let rounded = scales.clamp(-8.0, 7.0) * scale;
+    rounded
+        .reshape([groups * GROUP, outputs])
+        .narrow(0, 0, inputs)
 }
 
 /// The operation on tensors of any backend, through the host.

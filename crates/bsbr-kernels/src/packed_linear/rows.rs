@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use burn::tensor::bf16;
 use rayon::prelude::*;
 
 use super::ProductType;
 use super::bytes::{RowScale, round_row};
+use super::nibbles::{self, InputGroup, NibbleRows};
+use super::tile::{self, Order, TileRows};
 use crate::cpu::math::vectorised;
 
 /// Rows per task, so that a few rows are not a task of their own.
@@ -13,20 +16,29 @@ const ROWS: usize = 16;
 
 /// Inputs in the form of a layer's products.
 pub(super) struct Rows<'a> {
-    /// `[N, depth]`
-    pub(super) groups: Cow<'a, [u32]>,
+    /// `[N, depth]`, or `[⌈N / tile::ROWS⌉, depth, tile::ROWS]` if they are interleaved.
+    groups: Cow<'a, [u32]>,
     /// For each row in 8 bits.
     pub(super) scales: Vec<RowScale>,
-    /// Number of groups of a row.
-    pub(super) depth: usize,
+    /// For each row and group of inputs with weights in 4 bits.
+    input_groups: Vec<InputGroup>,
+    /// Number of rows, and of groups of a row.
+    pub(super) count: usize,
+    depth: usize,
+    order: Order,
 }
 
 impl<'a> Rows<'a> {
     /// The rows of `x`, of `inputs` numbers each.
     pub(super) fn new(x: &'a [f32], inputs: usize, products: ProductType) -> Self {
-        let depth = inputs.div_ceil(products.group());
+        let depth = match products {
+            // Inputs have 8 bits, and groups are complete.
+            ProductType::Int4 => inputs.next_multiple_of(nibbles::GROUP) / 4,
+            _ => inputs.div_ceil(products.group()),
+        };
         let n = x.len() / inputs.max(1);
         let mut scales = Vec::new();
+        let mut input_groups = Vec::new();
         let groups = match products {
             ProductType::F32 => Cow::Borrowed(bytemuck::cast_slice(x)),
             ProductType::Bf16 => {
@@ -67,12 +79,180 @@ impl<'a> Rows<'a> {
                     });
                 Cow::Owned(groups)
             }
+            ProductType::Int4 => {
+                let mut words = vec![0; n * depth];
+                let of_row = inputs.div_ceil(nibbles::GROUP).max(1);
+                input_groups = vec![InputGroup::default(); n * of_row];
+                let tasks = words.par_chunks_mut((ROWS * depth).max(1));
+                let tasks = tasks.zip(input_groups.par_chunks_mut(ROWS * of_row));
+                tasks
+                    .zip(x.par_chunks((ROWS * inputs).max(1)))
+                    .for_each(|((words, groups), x)| {
+                        vectorised(
+                            #[inline(always)]
+                            || {
+                                let rows = words.chunks_exact_mut(depth);
+                                let rows = rows.zip(groups.chunks_exact_mut(of_row));
+                                for ((words, groups), x) in rows.zip(x.chunks_exact(inputs)) {
+                                    nibbles::round_row(x, words, groups);
+                                }
+                            },
+                        );
+                    });
+                Cow::Owned(words)
+            }
         };
         Self {
             groups,
             scales,
+            input_groups,
+            count: n,
             depth,
+            order: Order::Rows { stride: depth },
         }
+    }
+
+    /// Rows that are already in bf16, of `inputs` numbers each. Only for processors whose lower half of
+    /// a number comes first.
+    pub(super) fn of_bf16(x: &'a [bf16], inputs: usize) -> Self {
+        let (depth, n) = (inputs.div_ceil(2), x.len() / inputs.max(1));
+        // Pairs are in memory as they are needed, unless a row ends with half of one.
+        let groups = match bytemuck::try_cast_slice(x) {
+            Ok(groups) if inputs.is_multiple_of(2) => Cow::Borrowed(groups),
+            _ => {
+                let mut groups = vec![0; n * depth];
+                let rows = groups.par_chunks_mut(depth.max(1));
+                let rows = rows.zip(x.par_chunks_exact(inputs.max(1)));
+                rows.with_min_len(ROWS).for_each(|(groups, x)| {
+                    bytemuck::cast_slice_mut(groups)[..inputs].copy_from_slice(x);
+                });
+                Cow::Owned(groups)
+            }
+        };
+        Self {
+            groups,
+            scales: Vec::new(),
+            input_groups: Vec::new(),
+            count: n,
+            depth,
+            order: Order::Rows { stride: depth },
+        }
+    }
+
+    /// The columns of a matrix in bf16 with rows of `width` numbers, as rows.
+    pub(super) fn columns_of_bf16(x: &[bf16], width: usize) -> Rows<'static> {
+        const TILE: usize = tile::ROWS;
+        let depth = (x.len() / width.max(1)).div_ceil(2);
+        let mut groups = vec![0; width.div_ceil(TILE) * depth * TILE];
+        let tiles = groups.par_chunks_mut((depth * TILE).max(1)).enumerate();
+        tiles.for_each(|(tile, groups)| {
+            let first = tile * TILE;
+            let columns = first..width.min(first + TILE);
+            vectorised(
+                #[inline(always)]
+                || {
+                    let groups = groups.as_chunks_mut::<TILE>().0;
+                    for (groups, rows) in groups.iter_mut().zip(x.chunks(2 * width)) {
+                        pair_rows(groups, rows, width, columns.clone());
+                    }
+                },
+            );
+        });
+        Rows {
+            groups: Cow::Owned(groups),
+            scales: Vec::new(),
+            input_groups: Vec::new(),
+            count: width,
+            depth,
+            order: Order::Interleaved,
+        }
+    }
+
+    /// The groups from number `from` on of `count` rows from `row` on, which is a multiple of
+    /// `tile::ROWS`.
+    pub(super) fn tile(&self, row: usize, count: usize, from: usize) -> TileRows<'_> {
+        let group = match self.order {
+            Order::Rows { .. } => 1,
+            Order::Interleaved => tile::ROWS,
+        };
+        let start = row * self.depth + from * group;
+        TileRows {
+            groups: self.groups.get(start..).unwrap_or_default(),
+            order: self.order,
+            count,
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// The groups for weights in 4 bits from number `from` on, of the rows from `row` on.
+    pub(super) fn nibble_rows(&self, row: usize, from: usize) -> NibbleRows<'_> {
+        let all = NibbleRows {
+            words: &self.groups,
+            groups: &self.input_groups,
+            depth: self.input_groups.len() / self.count.max(1),
+        };
+        all.at(row, from)
+    }
+}
+
+/// A group of two numbers, of which the second may not exist.
+#[inline(always)]
+fn pair_of(low: bf16, high: Option<bf16>) -> u32 {
+    let high = high.map_or(0, bf16::to_bits);
+    u32::from(low.to_bits()) | u32::from(high) << 16
+}
+
+/// Groups of some columns of one or two rows of `width` numbers; other groups are unchanged.
+#[inline(always)]
+pub(super) fn pair_rows<const N: usize>(
+    groups: &mut [u32; N],
+    rows: &[bf16],
+    width: usize,
+    columns: core::ops::Range<usize>,
+) {
+    let (low, high) = rows.split_at(width);
+    let low = &low[columns.clone()];
+    let Some(high) = high.get(columns) else {
+        for (group, &low) in groups.iter_mut().zip(low) {
+            *group = pair_of(low, None);
+        }
+        return;
+    };
+    // A whole tile is the usual case, and its length is known.
+    match (low.as_array::<N>(), high.as_array::<N>()) {
+        (Some(low), Some(high)) => {
+            for ((group, &low), &high) in groups.iter_mut().zip(low).zip(high) {
+                *group = pair_of(low, Some(high));
+            }
+        }
+        _ => {
+            for ((group, &low), &high) in groups.iter_mut().zip(low).zip(high) {
+                *group = pair_of(low, Some(high));
+            }
+        }
+    }
+}
+
+/// Rounds numbers to bf16, to even.
+pub(crate) fn rounded_to_bf16(x: &[f32]) -> Vec<bf16> {
+    const CHUNK: usize = 1 << 15;
+    let mut out = vec![bf16::ZERO; x.len()];
+    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+    chunks.for_each(|(out, x)| {
+        vectorised(
+            #[inline(always)]
+            || round_row_to_bf16(out, x),
+        );
+    });
+    out
+}
+
+/// Rounds a row to bf16, to even.
+#[inline(always)]
+pub(crate) fn round_row_to_bf16(out: &mut [bf16], row: &[f32]) {
+    for (out, &x) in out.iter_mut().zip(row) {
+        *out = bf16::from_bits(bf16_bits(x) as u16);
     }
 }
 

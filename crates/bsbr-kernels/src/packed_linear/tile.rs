@@ -29,7 +29,9 @@ impl Engine {
                 && match products {
                     ProductType::F32 => true,
                     ProductType::Bf16 => is_x86_feature_detected!("avx512bf16"),
-                    ProductType::Int8 => is_x86_feature_detected!("avx512vnni"),
+                    ProductType::Int8 | ProductType::Int4 => {
+                        is_x86_feature_detected!("avx512vnni")
+                    }
                 };
             if found {
                 return Self::Avx512;
@@ -40,16 +42,34 @@ impl Engine {
     }
 }
 
-/// Rows of a tile: groups, with the first group of each row `stride` after that of the previous
-/// one.
+/// Rows of a tile, as groups.
 #[derive(Clone, Copy)]
 pub(super) struct TileRows<'a> {
     pub(super) groups: &'a [u32],
-    pub(super) stride: usize,
+    pub(super) order: Order,
     pub(super) count: usize,
 }
 
-/// Adds the products of rows with the strips of a panel to their sums.
+/// The order of the groups of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The groups of a row are adjacent, and each row starts `stride` after the previous one.
+    Rows { stride: usize },
+    /// The same group of [`ROWS`] rows is adjacent.
+    Interleaved,
+}
+
+impl Order {
+    /// The distances of rows and of the groups of a row.
+    fn strides(self) -> [usize; 2] {
+        match self {
+            Self::Rows { stride } => [stride, 1],
+            Self::Interleaved => [1, ROWS],
+        }
+    }
+}
+
+/// Adds the products of rows with the strips of a panel to their sums, in other types than 4 bits.
 ///
 /// A sum is one chain of additions in the order of the groups, so it does not depend on the number
 /// of rows of a tile, nor on how a panel is divided.
@@ -63,8 +83,10 @@ pub(super) fn add_products(
     if rows.count == 0 || strips.is_empty() {
         return;
     }
+    let [row, group] = rows.order.strides();
     assert!(
-        rows.count <= ROWS && (rows.count - 1) * rows.stride + strips.len() <= rows.groups.len(),
+        rows.count <= ROWS
+            && (rows.count - 1) * row + (strips.len() - 1) * group < rows.groups.len(),
         "rows of a tile out of bounds"
     );
     match engine {
@@ -82,11 +104,12 @@ fn plain(products: ProductType, rows: TileRows<'_>, strips: &[Strip], sums: &mut
     let add = match products {
         ProductType::F32 => add_f32,
         ProductType::Bf16 => add_bf16,
-        ProductType::Int8 => add_int8,
+        _ => add_int8,
     };
+    let [of_row, of_group] = rows.order.strides();
     for (row, sums) in sums.iter_mut().enumerate().take(rows.count) {
-        let groups = &rows.groups[row * rows.stride..][..strips.len()];
-        for (&group, strip) in groups.iter().zip(strips) {
+        let groups = rows.groups[row * of_row..].iter().step_by(of_group);
+        for (&group, strip) in groups.zip(strips) {
             add(sums, group, strip);
         }
     }
@@ -132,7 +155,7 @@ mod avx512 {
     };
     use core::mem::transmute;
 
-    use super::{ProductType, Strip, Sums, TileRows};
+    use super::{Order, ProductType, ROWS, Strip, Sums, TileRows};
 
     /// Adds the products of groups of inputs and weights to sums.
     trait Step {
@@ -188,7 +211,7 @@ mod avx512 {
             match products {
                 ProductType::F32 => single(rows, strips, sums),
                 ProductType::Bf16 => half(rows, strips, sums),
-                ProductType::Int8 => bytes(rows, strips, sums),
+                _ => bytes(rows, strips, sums),
             }
         }
     }
@@ -214,15 +237,38 @@ mod avx512 {
     /// The rows of a tile, as many at once as a kernel supports.
     #[inline(always)]
     unsafe fn by_rows<S: Step>(rows: TileRows<'_>, strips: &[Strip], sums: &mut Sums) {
+        let (count, groups) = (rows.count, rows.groups.as_ptr());
+        let sums = sums.as_mut_ptr();
+        // SAFETY: the caller says so.
+        unsafe {
+            match rows.order {
+                Order::Rows { stride } => {
+                    by_count::<S, 1>(count, groups, stride, strips, sums);
+                }
+                Order::Interleaved => by_count::<S, ROWS>(count, groups, 1, strips, sums),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The same as of [`kernel`], for `count` rows.
+    #[inline(always)]
+    unsafe fn by_count<S: Step, const GROUP: usize>(
+        count: usize,
+        groups: *const u32,
+        stride: usize,
+        strips: &[Strip],
+        sums: *mut Strip,
+    ) {
         let mut at = 0;
         macro_rules! kernels {
             ($($count:literal)*) => {
-                $(while rows.count - at >= $count {
+                $(while count - at >= $count {
                     // SAFETY: the caller says so, and there are so many rows left.
                     unsafe {
-                        let groups = rows.groups.as_ptr().add(at * rows.stride);
-                        let sums = sums.as_mut_ptr().add(at);
-                        kernel::<S, $count>(groups, rows.stride, strips, sums);
+                        let groups = groups.add(at * stride);
+                        kernel::<S, $count, GROUP>(groups, stride, strips, sums.add(at));
                     }
                     at += $count;
                 })*
@@ -233,10 +279,10 @@ mod avx512 {
 
     /// # Safety
     ///
-    /// Each of `N` rows must have as many groups as strips, and the processor must have the
-    /// instructions of the step.
+    /// Each of `N` rows must have as many groups as strips, at a distance of `GROUP`, and the
+    /// processor must have the instructions of the step.
     #[inline(always)]
-    unsafe fn kernel<S: Step, const N: usize>(
+    unsafe fn kernel<S: Step, const N: usize, const GROUP: usize>(
         groups: *const u32,
         stride: usize,
         strips: &[Strip],
@@ -259,7 +305,7 @@ mod avx512 {
                     _mm512_loadu_si512(at.add(16).cast()),
                 ];
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_epi32(*groups.add(row * stride + i) as i32);
+                    let x = _mm512_set1_epi32(*groups.add(row * stride + i * GROUP) as i32);
                     sums[0] = S::step(sums[0], x, weights[0]);
                     sums[1] = S::step(sums[1], x, weights[1]);
                 }

@@ -3,9 +3,10 @@
 
 use crate::common::{assert_close, assert_same, cases, devices, tensor, values, vec};
 use bsbr_kernels::{
-    cross_entropy, cross_entropy_plain, linear_cross_entropy, linear_cross_entropy_plain,
+    Bf16Weight, cross_entropy, cross_entropy_plain, linear_cross_entropy,
+    linear_cross_entropy_bf16, linear_cross_entropy_plain,
 };
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 type CrossEntropy = fn(Tensor<2>, Tensor<1, Int>, Tensor<1>) -> Tensor<1>;
 type LinearCrossEntropy = fn(Tensor<2>, Tensor<2>, Tensor<1, Int>, Tensor<1>) -> Tensor<1>;
@@ -99,6 +100,39 @@ fn linear_equals_plain() {
     }
 }
 
+fn in_bf16(
+    hidden: Tensor<2>,
+    head: Tensor<2>,
+    targets: Tensor<1, Int>,
+    weights: Tensor<1>,
+) -> Tensor<1> {
+    let packed = Bf16Weight::of_table(&head);
+    linear_cross_entropy_bf16(hidden, head, targets, weights, &packed)
+}
+
+/// The plain form has rounded inputs. Rounding the gradients of logits moves each by up to 2^-9 of
+/// itself.
+#[test]
+fn a_linear_head_in_bf16_equals_plain_with_rounded_inputs() {
+    let has = |device: &Device| device.supports_dtype(DType::BF16);
+    for device in devices().into_iter().filter(has) {
+        for [rows, features, classes] in [[1, 1, 1], [3, 5, 63], [17, 24, 130], [300, 64, 1501]] {
+            let inputs = [
+                tensor([rows, features], 1, 2.0, &device),
+                tensor([classes, features], 2, 1.0, &device),
+            ];
+            let rounded = inputs.clone().map(|x| x.cast(DType::BF16).cast(DType::F32));
+            let (loss, [dh, dw]) = run_linear(in_bf16, inputs);
+            let (plain_loss, [plain_dh, plain_dw]) =
+                run_linear(linear_cross_entropy_plain, rounded);
+            let at = format!("at {rows} x {features} x {classes}");
+            assert_close(loss, plain_loss, 5e-6, &format!("loss {at}"));
+            assert_close(dh, plain_dh, 4e-3, &format!("dhidden {at}"));
+            assert_close(dw, plain_dw, 4e-3, &format!("dhead {at}"));
+        }
+    }
+}
+
 #[test]
 fn the_linear_head_may_be_constant_or_alone() {
     for device in devices() {
@@ -141,6 +175,24 @@ fn are_the_same_on_every_run() {
         let (again, grads_again) = run_linear(linear_cross_entropy, inputs);
         assert_same([loss], [again]);
         assert_same(grads, grads_again);
+    }
+}
+
+#[test]
+fn a_linear_head_in_bf16_is_the_same_on_any_number_of_threads() {
+    let device = Device::flex().autodiff();
+    let inputs = [
+        tensor([300, 33], 1, 1.0, &device),
+        tensor([1501, 33], 2, 1.0, &device),
+    ];
+    let (loss, grads) = run_linear(in_bf16, inputs.clone());
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let (again, grads_again) = pool
+            .unwrap()
+            .install(|| run_linear(in_bf16, inputs.clone()));
+        assert_same([loss.clone()], [again]);
+        assert_same(grads.clone(), grads_again);
     }
 }
 

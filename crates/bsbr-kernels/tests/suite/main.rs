@@ -1,6 +1,7 @@
 //! The tests of this crate in one binary, for each links Burn.
 
 mod attention;
+mod bf16_matmul;
 mod bias;
 mod block_attention;
 mod block_attention_gradients;

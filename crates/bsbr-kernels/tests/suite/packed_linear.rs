@@ -8,7 +8,7 @@ use bsbr_kernels::{
 };
 use burn::tensor::{DType, Device, Tensor};
 
-const TYPES: [ProductType; 3] = [ProductType::F32, ProductType::Bf16, ProductType::Int8];
+const TYPES: [ProductType; 4] = ProductType::ALL;
 const SIZES: [[usize; 2]; 5] = [[1, 1], [5, 3], [67, 131], [768, 40], [1601, 97]];
 
 /// The layer, or nothing where the processor has no such products.
@@ -20,7 +20,7 @@ fn packed(
 ) -> Option<PackedLinear> {
     let layer = PackedLinear::new(weight, Some(bias), layout, products);
     if layer.is_none() {
-        assert_ne!(products, ProductType::Int8, "any processor has them");
+        assert!(!products.is_portable(), "any processor has them");
         eprintln!("this processor has no products in {products:?}");
     }
     layer
@@ -66,6 +66,7 @@ fn rounding_is_small() {
         (ProductType::F32, 1e-6),
         (ProductType::Bf16, 4e-3),
         (ProductType::Int8, 1e-2),
+        (ProductType::Int4, 0.1),
     ] {
         let Some(layer) = packed(&weight, &bias, WeightLayout::InOut, products) else {
             continue;
@@ -160,14 +161,15 @@ fn what_is_not_finite_is_not_lost() {
 fn bytes_are_those_of_the_weights() {
     let device = Device::flex();
     let weight = tensor([256, 64], 1, 0.5, &device);
-    for (products, each) in [
-        (ProductType::F32, 4),
-        (ProductType::Bf16, 2),
-        (ProductType::Int8, 1),
+    for (products, half_bytes, of_outputs) in [
+        (ProductType::F32, 8, 4),
+        (ProductType::Bf16, 4, 4),
+        (ProductType::Int8, 2, 12),
+        // A scale for each of eight groups.
+        (ProductType::Int4, 1, 4 + 8 * 2),
     ] {
         if let Some(layer) = PackedLinear::new(&weight, None, WeightLayout::InOut, products) {
-            let of_outputs = if products == ProductType::Int8 { 12 } else { 4 };
-            assert_eq!(layer.bytes(), 256 * 64 * each + 64 * of_outputs);
+            assert_eq!(layer.bytes(), 256 * 64 * half_bytes / 2 + 64 * of_outputs);
         }
     }
 }

@@ -53,7 +53,7 @@ def folder(kind):
     """A converted model on the disk."""
     path = os.path.join(root.name, kind)
     if not os.path.isdir(path):
-        if COMPUTE[kind] not in ctranslate2.get_supported_compute_types("cpu"):
+        if COMPUTE.get(kind) not in ctranslate2.get_supported_compute_types("cpu"):
             raise Unsupported(f"it has no {kind} on this processor")
         spec = GPT2Loader().get_model_spec(network())
         spec.register_vocabulary([str(id) for id in range(shape["vocab_size"])])

@@ -125,7 +125,12 @@ mod tests {
     #[test]
     fn rows_name_the_engine_and_the_type() {
         let rows = ProductType::ALL.map(|products| Peer::Ctranslate2.row(products));
-        let expected = ["ctranslate2", "ctranslate2, bf16", "ctranslate2, int8"];
+        let expected = [
+            "ctranslate2",
+            "ctranslate2, bf16",
+            "ctranslate2, int8",
+            "ctranslate2, int4",
+        ];
         assert_eq!(rows, expected);
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn distillation(
     // Carries the gradients that were computed chunk by chunk.
     let surrogate = (hidden.clone() * Tensor::from_inner(divergence.by_hidden)).sum()
         + (table.clone() * Tensor::from_inner(divergence.by_table)).sum();
-    let entropy = rows.cross_entropy(hidden, table, None);
+    let entropy = rows.trained_cross_entropy(hidden, model);
     losses.value = (mix * divergence.value
         + (1.0 - mix) * f64::from(entropy.clone().into_scalar::<f32>()))
         / total_weight;

@@ -276,7 +276,8 @@ impl Work for Finetuning<'_> {
         let (positions, size) = (state.model.config().n_positions, self.data.window_size());
         let (seed, chunks, random_offsets) =
             (config.seed, config.position_chunks, config.random_offsets);
-        let (recompute, precision) = (self.recompute, config.precision);
+        let recompute = self.recompute;
+        let precision = config.precision.of_step(&state.model);
         let micro_batch: MicroBatch = Arc::new(move |model, original, micro, rows| {
             let shape = [rows.len(), size];
             let at = match (chunks, random_offsets) {

@@ -13,6 +13,9 @@ use crate::error::TrainError;
 /// In any precision, weights, summed gradients, the optimiser's means, losses, norms, the
 /// summaries of the arms and their own parameters are f32. In half precision, each forward pass
 /// starts from rounded weights.
+///
+/// On the CPU, bf16 is the type of the factors of products with the weights of linear layers and of
+/// the output layer, in both passes. Their sums, and everything else, are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -72,21 +75,49 @@ impl Precision {
         }
     }
 
-    /// The model with its weights in this precision and new leaves, except the arms' own
-    /// parameters; `None` if the model would be unchanged.
-    pub(crate) fn lowered(self, model: &Gpt2) -> Option<Gpt2> {
-        (!self.is_single()).then(|| {
+    /// What the micro-batches of a step share that starts from the weights of `model`.
+    pub(crate) fn of_step(self, model: &Gpt2) -> StepPrecision {
+        let products = self == Self::Bf16 && bsbr_kernels::prefers_bf16_matmul(&model.device());
+        StepPrecision {
+            precision: self,
+            packed: products.then(|| model.clone().with_bf16_training()),
+        }
+    }
+}
+
+/// The precision of a step.
+pub(crate) struct StepPrecision {
+    precision: Precision,
+    /// A model with weights packed for products in bf16, if these are the only operations that are
+    /// not in f32.
+    packed: Option<Gpt2>,
+}
+
+impl StepPrecision {
+    /// The factor of losses before the backward pass.
+    pub(crate) fn loss_scale(&self) -> f64 {
+        self.precision.loss_scale()
+    }
+
+    /// A copy of the step's model that computes in this precision. Its leaves are those of `model`,
+    /// or new ones with rounded weights, except the arms' own parameters. `None` if the model would
+    /// be unchanged.
+    pub(crate) fn lowered(&self, model: &Gpt2) -> Option<Gpt2> {
+        if let Some(packed) = &self.packed {
+            return Some(model.clone().with_packed_weights_of(packed));
+        }
+        (!self.precision.is_single()).then(|| {
             let mut lower = Lower {
                 path: Vec::new(),
-                dtype: self.dtype(),
+                dtype: self.precision.dtype(),
             };
             model.valid().map(&mut lower).train()
         })
     }
 
     /// The gradients of a model in this precision as f32, without the factor of its losses.
-    pub(crate) fn raised(self, model: &Gpt2, grads: GradientsParams) -> GradientsParams {
-        if self.is_single() {
+    pub(crate) fn raised(&self, model: &Gpt2, grads: GradientsParams) -> GradientsParams {
+        if self.precision.is_single() || self.packed.is_some() {
             return grads;
         }
         let mut raise = Raise {

@@ -40,10 +40,11 @@ fn rounded_weights_change_perplexity_by_less_than_a_hundredth() {
         (ProductType::F32, 1e-5),
         (ProductType::Bf16, 2e-3),
         (ProductType::Int8, 1e-2),
+        (ProductType::Int4, 0.2),
     ] {
         let packed = match model.clone().with_packed_weights(products) {
             Ok(packed) => packed,
-            Err(error) if products != ProductType::Int8 => {
+            Err(error) if !products.is_portable() => {
                 eprintln!("skipped: {error}");
                 continue;
             }

@@ -121,9 +121,19 @@ fn bits(model: &Gpt2, grads: GradientsParams) -> BTreeMap<String, Vec<u32>> {
 
 #[test]
 fn every_arm_has_the_same_gradients_bit_for_bit() {
+    gradients_are_the_same(|model| model);
+}
+
+/// The packed weights are those of both passes.
+#[test]
+fn gradients_of_products_in_bf16_are_the_same_bit_for_bit() {
+    gradients_are_the_same(Gpt2::with_bf16_training);
+}
+
+fn gradients_are_the_same(prepare: fn(Gpt2) -> Gpt2) {
     for arm in arms() {
         for (rows, tokens) in [(1, 1), (3, CHUNK - 1), (1, CHUNK + 1), (3, 5 * CHUNK + 1)] {
-            let model = converted(&arm, rows == 3).train();
+            let model = prepare(converted(&arm, rows == 3).train());
             let windows = windows(rows, tokens);
             let kept = of_next_tokens(&model, &windows, false).unwrap();
             let again = of_next_tokens(&model, &windows, true).unwrap();

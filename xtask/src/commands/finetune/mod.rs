@@ -120,7 +120,9 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Recomputing::Auto)]
     recompute: Recomputing,
     /// Type of the computation. Weights and their updates, losses, norms of gradients and summaries
-    /// of chunks are always f32. Devices that do not support the type are refused
+    /// of chunks are always f32. On flex, bf16 rounds only the factors of products with the weights of
+    /// linear layers and of the output layer, in both passes; it is faster than f32 on a CPU with
+    /// AVX512-BF16, and f16 is slower. Devices that do not support the type are refused
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
     /// Element type of the weights in OUT [default: that of --precision]

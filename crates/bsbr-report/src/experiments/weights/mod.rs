@@ -50,7 +50,7 @@ const LIMIT: f64 = 1.01;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Types of weights: `f32` for stored weights, `bf16` and `int8`.
+    /// Types of weights: `f32` for stored weights, `bf16`, `int8` and `int4`.
     pub weights: Vec<String>,
     /// Tokens of the timed passes.
     pub lengths: Vec<usize>,
@@ -95,7 +95,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     one.require(
         known.is_some_and(|rows| !rows.is_empty()),
         "settings",
-        "`weights` needs f32, bf16 or int8",
+        "`weights` needs f32, bf16, int8 or int4",
     )?;
     let sound = settings.context > 0 && settings.length > 1 && settings.candidates >= 2;
     let message = "`context` must be above 0, `length` above 1, and `candidates` at least 2";
