@@ -7,7 +7,7 @@ use bsbr_attention::ArmConfig;
 use crate::error::ReportError;
 use crate::experiments;
 use crate::record::{Measurement, Pool, RANDOM, Record, Records};
-use crate::render::markdown_table;
+use crate::render;
 use crate::reproduce::RECORDS;
 use crate::section::{Cell, Column, Row, Style, Table};
 use crate::spec::{dense, spec_error};
@@ -143,7 +143,7 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
         rows,
         ..Table::default()
     };
-    Ok(format!("## Measured\n\n{}", markdown_table(&table)))
+    Ok(format!("## Measured\n\n{}", render::table(&table)))
 }
 
 /// The records whose `key` equals that of the newest, or among one day's that of the most samples.

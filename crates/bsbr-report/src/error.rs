@@ -1,6 +1,6 @@
 //! Errors from specification to page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An experiment that cannot be read, run, recorded or rendered.
 #[derive(Debug, thiserror::Error)]
@@ -217,4 +217,14 @@ pub enum ReportError {
         /// Units of the run.
         total: usize,
     },
+}
+
+impl ReportError {
+    /// The error of reading a file or folder.
+    pub(crate) fn reading(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::Read {
+            path: path.to_owned(),
+            source,
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The hashes in a record: of specifications, models and texts.
 
-use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -32,26 +31,16 @@ pub fn of_parts<E>(parts: impl Iterator<Item = Result<Vec<u8>, E>>) -> Result<St
 /// [`ReportError::Read`] if a file exists but cannot be read.
 pub fn of_files<P: AsRef<Path>>(paths: &[P]) -> Result<String, ReportError> {
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0u8; 1 << 20];
     for path in paths
         .iter()
         .map(AsRef::as_ref)
         .filter(|path| path.is_file())
     {
-        let failed = |source| ReportError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = ReportError::reading(path);
         let name = path.file_name().unwrap_or_default();
         hasher.update(name.as_encoded_bytes());
-        let mut file = std::fs::File::open(path).map_err(failed)?;
-        loop {
-            let read = file.read(&mut buffer).map_err(failed)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-        }
+        let mut file = std::fs::File::open(path).map_err(&failed)?;
+        std::io::copy(&mut file, &mut hasher).map_err(&failed)?;
     }
     Ok(format!("{:x}", hasher.finalize()))
 }

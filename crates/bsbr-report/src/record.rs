@@ -120,6 +120,18 @@ impl Measurement {
         self
     }
 
+    /// Fills in what was found, or records why everything is missing.
+    pub(crate) fn fill<T>(
+        &mut self,
+        found: Result<T, impl ToString>,
+        fill: impl FnOnce(&mut Self, T),
+    ) {
+        match found {
+            Ok(found) => fill(self, found),
+            Err(reason) => self.without(ALL, reason.to_string()),
+        }
+    }
+
     /// Records why a quantity has no value.
     pub fn without(&mut self, quantity: impl Into<String>, reason: impl Into<String>) {
         self.missing.insert(quantity.into(), reason.into());
@@ -143,6 +155,18 @@ impl Measurement {
             }
             _ => {
                 self.without(quantity, format!("the result is not finite ({value})"));
+            }
+        }
+    }
+
+    /// Sets the values that exist.
+    pub(crate) fn set_known<N: Into<String>>(
+        &mut self,
+        values: impl IntoIterator<Item = (N, Option<f64>)>,
+    ) {
+        for (quantity, value) in values {
+            if let Some(value) = value {
+                self.set(quantity, value);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::ReportError;
-use crate::section::{Block, Cell, Role, Row, Section, Style, Table};
+use crate::section::{Block, Cell, Role, Row, Section, Table};
 use crate::spec::{parse, read, spec_error};
 
 /// The file of the report's figures, beside the specifications.
@@ -140,38 +140,5 @@ impl Figures {
             ..Row::default()
         });
         missing
-    }
-}
-
-/// The format of an overview's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Form {
-    /// A share, as a percentage.
-    Percent,
-    /// Three significant digits.
-    #[default]
-    Number,
-    /// Four decimals, for cosines.
-    Cosine,
-    /// Two decimals, for ratios and exponents.
-    Ratio,
-    /// Whole tokens.
-    Tokens,
-    /// A whole number.
-    Whole,
-}
-
-impl Form {
-    /// The corresponding style.
-    pub fn style(self) -> Style {
-        match self {
-            Self::Percent => Style::Percent(1),
-            Self::Number => Style::Digits(3),
-            Self::Cosine => Style::Fixed(4),
-            Self::Ratio => Style::Fixed(2),
-            Self::Tokens => Style::Tokens,
-            Self::Whole => Style::Fixed(0),
-        }
     }
 }

@@ -68,6 +68,13 @@ impl Style {
     }
 }
 
+impl Default for Style {
+    /// Three significant digits.
+    fn default() -> Self {
+        Self::Digits(3)
+    }
+}
+
 impl FromStr for Style {
     type Err = String;
 

@@ -17,6 +17,9 @@ use crate::verdict::Bounds;
 /// The file of the arms, beside the specifications.
 pub const ARMS: &str = "arms.toml";
 
+/// The keys of a specification that present what was measured.
+const PRESENTED: [&str; 5] = ["from", "at", "method", "headline", "block"];
+
 /// The setting that `--lengths` changes.
 const LENGTHS: &str = "lengths";
 
@@ -363,10 +366,7 @@ pub fn read_arms(path: &Path) -> Result<Vec<ArmSpec>, ReportError> {
 /// [`ReportError`] if a file cannot be read or is not a specification.
 pub fn read_specs(folder: &Path, overrides: &Overrides) -> Result<Vec<Spec>, ReportError> {
     let arms = read_arms(&folder.join(ARMS))?;
-    let listing = std::fs::read_dir(folder).map_err(|source| ReportError::Read {
-        path: folder.to_owned(),
-        source,
-    })?;
+    let listing = std::fs::read_dir(folder).map_err(ReportError::reading(folder))?;
     let mut paths: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
@@ -441,6 +441,14 @@ pub fn parse_spec(
     layout
         .check()
         .map_err(|message| spec_error(path, message))?;
+    let names = crate::experiments::used(&method.experiment)?;
+    let parts: toml::Table = parse(path, text)?;
+    for (key, part) in parts {
+        if PRESENTED.contains(&key.as_str()) {
+            let checked = names.check(&key, &part, &method);
+            checked.map_err(|message| spec_error(path, message))?;
+        }
+    }
     for goal in &file.goals {
         let wrong = |message| spec_error(path, format!("goal `{}`: {message}", goal.name));
         if !method.arms.iter().any(|arm| arm.id == goal.arm) {
@@ -512,10 +520,7 @@ pub fn dense(arms: &[ArmSpec]) -> Option<&ArmSpec> {
 }
 
 pub(crate) fn read(path: &Path) -> Result<String, ReportError> {
-    std::fs::read_to_string(path).map_err(|source| ReportError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read_to_string(path).map_err(ReportError::reading(path))
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ReportError> {

@@ -92,10 +92,7 @@ pub fn write(path: &Path, record: &Record) -> Result<(), ReportError> {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, ReportError> {
-    std::fs::read(path).map_err(|source| ReportError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(ReportError::reading(path))
 }
 
 /// The text before a record's checksum.

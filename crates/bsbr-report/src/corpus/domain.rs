@@ -71,7 +71,7 @@ impl FileDomain {
         let ids = parts.flat_map(|part| part.blocks(0..part.len()));
         let bytes = ids.map(|ids| Ok(ids?.into_iter().flat_map(u32::to_le_bytes).collect()));
         let name = std::iter::once(Ok(self.name.clone().into_bytes()));
-        hash::of_parts(name.chain(bytes)).map_err(unreadable(&self.path))
+        hash::of_parts(name.chain(bytes)).map_err(ReportError::reading(&self.path))
     }
 
     /// The texts of a file, up to [`TEXT_BYTES`]. Many tokens are in a temporary file.
@@ -86,7 +86,7 @@ impl FileDomain {
         while let Some(piece) = texts.next() {
             let piece = piece?;
             encoder.push(&piece.text, ids.ids())?;
-            ids.settle().map_err(unreadable(&scratch))?;
+            ids.settle().map_err(ReportError::reading(&scratch))?;
             counter.add(&piece.text);
             all += piece.text.len();
             let enough = all > TEXT_BYTES;
@@ -108,7 +108,7 @@ impl FileDomain {
             ids.ids().extend(tokenizer.end_of_text_id());
             start = ids.len();
         }
-        let ids = ids.finish().map_err(unreadable(&scratch))?;
+        let ids = ids.finish().map_err(ReportError::reading(&scratch))?;
         // Without the separator before the next document, if there is none.
         let end = documents.last().map_or(0, |last| last.end);
         let split = end / TRAINING_SHARE;
@@ -213,7 +213,7 @@ impl FileDomain {
         let length = length.max(1);
         let start = index.saturating_mul(length);
         let ids = self.training.read(start..start.saturating_add(length));
-        let ids = ids.map_err(unreadable(&self.path))?;
+        let ids = ids.map_err(ReportError::reading(&self.path))?;
         Ok((!ids.is_empty()).then_some(ids))
     }
 
@@ -231,7 +231,10 @@ impl FileDomain {
         let end = start.saturating_add(length);
         match end > self.test.len() {
             true => Err(self.too_short(length, end)),
-            false => self.test.read(start..end).map_err(unreadable(&self.path)),
+            false => self
+                .test
+                .read(start..end)
+                .map_err(ReportError::reading(&self.path)),
         }
     }
 
@@ -250,7 +253,10 @@ impl FileDomain {
         tokenizer: &TextTokenizer,
         tokens: usize,
     ) -> Result<Passage, ReportError> {
-        let ids = self.test.read(0..tokens).map_err(unreadable(&self.path))?;
+        let ids = self
+            .test
+            .read(0..tokens)
+            .map_err(ReportError::reading(&self.path))?;
         let excerpts = match &self.originals {
             Originals::File(documents) => of_file(tokenizer, documents, &ids)?,
             Originals::Dataset { extents, first } => {
@@ -274,14 +280,6 @@ impl FileDomain {
             Originals::Dataset { .. } => excerpts.last().map_or(0, |last| last.tokens.end),
         };
         Ok(Passage::new(tokenizer, &ids[..end], excerpts))
-    }
-}
-
-/// An error of reading tokens or of a folder for them.
-fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> ReportError {
-    move |source| ReportError::Read {
-        path: path.to_owned(),
-        source,
     }
 }
 
@@ -330,7 +328,7 @@ fn decoded(
     let mut counter = Counter::default();
     let mut text = Detokenizer::new(tokenizer, &[]);
     for block in ids.blocks(range) {
-        counter.add(&text.extend(&block.map_err(unreadable(folder))?)?);
+        counter.add(&text.extend(&block.map_err(ReportError::reading(folder))?)?);
     }
     let end = text.finish()?;
     let whole = end.trim_end_matches(char::REPLACEMENT_CHARACTER);

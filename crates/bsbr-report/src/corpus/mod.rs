@@ -507,10 +507,7 @@ fn name(domain: Domain) -> &'static str {
 
 /// The files of a model folder that determine the model.
 pub fn model_files(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let listing = std::fs::read_dir(folder).map_err(|source| ReportError::Read {
-        path: folder.to_owned(),
-        source,
-    })?;
+    let listing = std::fs::read_dir(folder).map_err(ReportError::reading(folder))?;
     let ends = ["safetensors", "bin", "json", "txt"];
     let mut paths: Vec<PathBuf> = listing
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -83,10 +83,7 @@ pub fn read_votes(path: &Path) -> Result<Vec<Vote>, ReportError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ReportError> {
-    std::fs::read(path).map_err(|source| ReportError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read(path).map_err(ReportError::reading(path))
 }
 
 /// The complete lines.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::host::On;
 use crate::present::layout::ScatterSpec;
-use crate::reported::Form;
+use crate::section::Style;
 use crate::spec::{Spec, parse, read, spec_error};
 use crate::verdict::Bounds;
 
@@ -49,7 +49,7 @@ pub struct NumberSpec {
     pub measure: Measure,
     /// Its format.
     #[serde(default)]
-    pub form: Form,
+    pub form: Style,
     /// The arm; the default arm if absent.
     #[serde(default = "default_arm")]
     pub arm: String,
@@ -99,7 +99,7 @@ pub struct Statement {
     pub at_most: Option<f64>,
     /// The format of values.
     #[serde(default)]
-    pub form: Form,
+    pub form: Style,
     /// The report's figure, as `row:column` in `report.toml`.
     #[serde(default)]
     pub reported: Option<String>,
@@ -122,6 +122,19 @@ fn default_arm() -> String {
     "lookups".to_owned()
 }
 
+/// A quantity at one length.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Of {
+    /// Its name in records.
+    pub quantity: String,
+    /// Tokens per sequence.
+    pub length: usize,
+    /// The source of the sequences; texts if absent.
+    #[serde(default)]
+    pub source: Option<String>,
+}
+
 /// A measured number of an arm.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -129,38 +142,21 @@ pub enum Measure {
     /// A goal of the experiment's specification, with its limits.
     Goal(String),
     /// Tokens per second, from a quantity in seconds.
-    Rate {
-        /// The quantity.
-        quantity: String,
-        /// Tokens per sequence.
-        length: usize,
-        /// The source of the sequences.
-        source: String,
-    },
+    Rate(Of),
     /// The size of the arm's cache at this length relative to dense, by definition.
     Cache {
         /// Tokens.
         length: usize,
     },
     /// The mean of a quantity over samples.
-    Mean {
-        /// The quantity's name in records.
-        quantity: String,
-        /// Tokens per sequence.
-        length: usize,
-        /// The source of the sequences; texts if absent.
-        #[serde(default)]
-        source: Option<String>,
-    },
+    Mean(Of),
+    /// A size, which is equal in every run, so that it decides without an interval.
+    Size(Of),
     /// That mean, divided by the mean of another arm on the same samples.
     Ratio {
         /// The quantity.
-        quantity: String,
-        /// Tokens per sequence.
-        length: usize,
-        /// The source of the sequences; texts if absent.
-        #[serde(default)]
-        source: Option<String>,
+        #[serde(flatten)]
+        of: Of,
         /// The other arm.
         over: String,
     },
@@ -191,15 +187,6 @@ pub enum Measure {
         /// The lengths.
         lengths: Lengths,
     },
-    /// A size, which is equal in every run, so that it decides without an interval.
-    Size {
-        /// The quantity.
-        quantity: String,
-        /// The source of its values.
-        source: String,
-        /// Tokens per sequence.
-        length: usize,
-    },
     /// The share of votes for the arm's summaries among the votes with a preference.
     Preference {
         /// The arm of the other summaries.
@@ -208,12 +195,8 @@ pub enum Measure {
     /// The position between two other arms' means, on the same samples.
     Gap {
         /// The quantity.
-        quantity: String,
-        /// Tokens per sequence.
-        length: usize,
-        /// The source of the sequences; texts if absent.
-        #[serde(default)]
-        source: Option<String>,
+        #[serde(flatten)]
+        of: Of,
         /// The arm at 0.
         before: String,
         /// The arm at 1.
@@ -238,14 +221,11 @@ impl Measure {
     /// The quantity that it reads; `None` if it reads none, or a goal's.
     pub fn quantity(&self) -> Option<&str> {
         match self {
-            Self::Mean { quantity, .. }
-            | Self::Ratio { quantity, .. }
-            | Self::Rate { quantity, .. }
-            | Self::Crossover { quantity, .. }
+            Self::Mean(of) | Self::Rate(of) | Self::Size(of) => Some(&of.quantity),
+            Self::Ratio { of, .. } | Self::Gap { of, .. } => Some(&of.quantity),
+            Self::Crossover { quantity, .. }
             | Self::Median { quantity, .. }
-            | Self::Size { quantity, .. }
-            | Self::Exponent { quantity, .. }
-            | Self::Gap { quantity, .. } => Some(quantity),
+            | Self::Exponent { quantity, .. } => Some(quantity),
             Self::Goal(_) | Self::Cache { .. } | Self::Preference { .. } => None,
         }
     }

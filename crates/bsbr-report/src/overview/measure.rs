@@ -6,7 +6,7 @@ use crate::estimate::Estimate;
 use crate::growth::{Crossover, PowerLaw};
 use crate::judge::tally;
 use crate::overview::Source;
-use crate::overview::data::{Lengths, Measure};
+use crate::overview::data::{Lengths, Measure, Of};
 use crate::paired::together;
 use crate::record::{Pool, Records};
 use crate::section::{Cell, Style};
@@ -71,21 +71,11 @@ pub(super) fn measure(
             let found = records.estimate(arm, Pool::Texts, goal.length, &goal.quantity)?;
             Cell::Measured(found, style)
         }
-        Measure::Mean {
-            quantity,
-            length,
-            source,
-        } => {
-            let found = records.estimate(arm, pool(source.as_deref()), *length, quantity)?;
-            Cell::Measured(found, style)
-        }
-        Measure::Rate {
-            quantity,
-            length,
-            source,
-        } => {
-            let seconds = records.estimate(arm, Pool::Source(source), *length, quantity)?;
-            let rate = |seconds: f64| *length as f64 / seconds;
+        Measure::Mean(of) => Cell::Measured(of.mean(records, arm)?, style),
+        Measure::Size(of) => Cell::Number(of.mean(records, arm)?.mean, style),
+        Measure::Rate(of) => {
+            let seconds = of.mean(records, arm)?;
+            let rate = |seconds: f64| of.length as f64 / seconds;
             let found = Estimate {
                 mean: rate(seconds.mean),
                 std: None,
@@ -107,24 +97,12 @@ pub(super) fn measure(
             let dense = (2 * length * head) as f64;
             Cell::Number(spec.config.cache_numbers(*length, head) / dense, style)
         }
-        Measure::Ratio {
-            quantity,
-            length,
-            source,
-            over,
-        } => {
-            let column = (pool(source.as_deref()), *length, quantity.as_str());
-            let found = together(records, [arm, over], column, |[own, over]| own / over)?;
+        Measure::Ratio { of, over } => {
+            let found = together(records, [arm, over], of.column(), |[own, over]| own / over)?;
             Cell::Measured(found, style)
         }
-        Measure::Gap {
-            quantity,
-            length,
-            source,
-            before,
-            goal,
-        } => {
-            let column = (pool(source.as_deref()), *length, quantity.as_str());
+        Measure::Gap { of, before, goal } => {
+            let column = of.column();
             let gap = together(records, [before, goal], column, |[from, to]| to - from)?;
             if gap.mean == 0.0 || gap.interval.is_some_and(|one| one.contains(0.0)) {
                 return Err(format!(
@@ -163,14 +141,6 @@ pub(super) fn measure(
             let mut cells = cells.map(|(_, cell)| cell);
             cells.next().ok_or("not measured yet")?
         }
-        Measure::Size {
-            quantity,
-            length,
-            source,
-        } => {
-            let found = records.estimate(arm, Pool::Source(source), *length, quantity)?;
-            Cell::Number(found.mean, style)
-        }
         Measure::Preference { over } => {
             let (tally, place) = tally(records).between(arm, over);
             Cell::Measured(tally.preference(place)?, style)
@@ -178,8 +148,16 @@ pub(super) fn measure(
     })
 }
 
-fn pool(source: Option<&str>) -> Pool<'_> {
-    source.map_or(Pool::Texts, Pool::Source)
+impl Of {
+    fn column(&self) -> (Pool<'_>, usize, &str) {
+        let from = self.source.as_deref().map_or(Pool::Texts, Pool::Source);
+        (from, self.length, &self.quantity)
+    }
+
+    fn mean(&self, records: &Records, arm: &str) -> Result<Estimate, String> {
+        let (from, length, quantity) = self.column();
+        records.estimate(arm, from, length, quantity)
+    }
 }
 
 fn crossover(

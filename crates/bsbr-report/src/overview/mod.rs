@@ -8,7 +8,7 @@
 mod data;
 mod measure;
 
-pub use data::{CardSpec, Conclusion, Lengths, Measure, NumberSpec, Overview, Statement};
+pub use data::{CardSpec, Conclusion, Lengths, Measure, NumberSpec, Of, Overview, Statement};
 
 use crate::host::On;
 use crate::present::layout::ScatterSpec;
@@ -175,7 +175,7 @@ fn of<'a>(sources: &[Source<'a>], experiment: &str) -> Option<Source<'a>> {
 fn number(one: &NumberSpec, sources: &[Source<'_>], arm: &str) -> Result<Cell, String> {
     let source = of(sources, &one.experiment).filter(|one| one.records.first().is_some());
     let source = source.ok_or_else(|| not_run(&one.experiment, None))?;
-    measure::measure(&one.measure, &source, arm, one.form.style())
+    measure::measure(&one.measure, &source, arm, one.form)
 }
 
 fn card(card: &CardSpec, sources: &[Source<'_>]) -> Card {
@@ -220,7 +220,7 @@ fn points(
     let points: Vec<Point> = points.collect();
     let axis = |one: &NumberSpec, scale| Axis {
         label: one.text.clone(),
-        style: one.form.style(),
+        style: one.form,
         scale,
     };
     let (x, y) = (axis(&spec.x, spec.x_scale), axis(&spec.y, spec.y_scale));
@@ -236,7 +236,7 @@ fn label(sources: &[Source<'_>], experiment: &str, id: &str) -> String {
 
 fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -> Finding {
     let source = of(sources, &statement.experiment);
-    let style = statement.form.style();
+    let style = statement.form;
     let goal = source.and_then(|source| match &statement.measure {
         Measure::Goal(name) => source.spec.goals.iter().find(|goal| goal.name == *name),
         _ => None,

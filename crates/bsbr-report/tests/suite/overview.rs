@@ -111,7 +111,7 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     let spec = spec("agreement");
     let records = common::agreement(&spec, 4);
     let claim = "measure = { mean = { quantity = \"top1\", length = 1024 } }\nat_least = 0.95\n\
-                 beside = [\"local\", \"nobody\"]\nform = \"percent\"\nreported = \"agreement:top1\"\n\
+                 beside = [\"local\", \"nobody\"]\nform = \"percent 1\"\nreported = \"agreement:top1\"\n\
                  note = \"And more.\"";
     let one = found(&spec, &records, claim);
     assert_eq!(
@@ -153,7 +153,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
 
     let ratio = of(
         "measure = { ratio = { quantity = \"seconds\", length = 1024, \
-                    source = \"model\", over = \"dense\" } }\nat_most = 1.0\nform = \"ratio\"",
+                    source = \"model\", over = \"dense\" } }\nat_most = 1.0\nform = \"fixed 2\"",
     );
     let Cell::Measured(e, _) = &ratio.measured else {
         panic!("{ratio:?}");
@@ -197,7 +197,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     }
 
     let exponent = "measure = { exponent = { quantity = \"seconds\", source = \"model\", \
-                    from = 512 } }\nat_most = 1.3\nform = \"ratio\"";
+                    from = 512 } }\nat_most = 1.3\nform = \"fixed 2\"";
     let one = of(exponent);
     assert!(shown(&one).starts_with("1.00 [0.9"), "{one:?}");
     let dense = of(&format!("arm = \"dense\"\n{exponent}"));
@@ -249,7 +249,7 @@ fn preference_is_that_of_the_votes() {
     let spec = spec("summarisation");
     let records = common::summarisation(&spec, 6);
     let claim = "measure = { preference = { over = \"dense\" } }\nat_least = 0.45\n\
-                 form = \"percent\"";
+                 form = \"percent 1\"";
     let one = found(&spec, &records, claim);
     assert_eq!(
         (one.judgement, one.why.as_str()),
@@ -336,7 +336,7 @@ fn the_first_screen_has_the_default_arm_in_numbers_and_a_point_for_each_arm() {
         text = "of the cache"
         experiment = "speed"
         measure = { cache = { length = 4096 } }
-        form = "percent"
+        form = "percent 1"
         [[scatter]]
         title = "Time against time"
         x = { text = "x", experiment = "speed", measure = { mean = { quantity = "seconds", length = 512, source = "model" } } }

@@ -6,16 +6,16 @@ use std::time::Instant;
 
 use bsbr_attention::{ArmConfig, AttentionInput, HeadLevel};
 use bsbr_convert::sweep_levels;
-use bsbr_gpt2::{Block, Gpt2, PositionExtension, TokenBatch};
+use bsbr_gpt2::{Block, Gpt2, TokenBatch};
 use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use crate::arms;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::common::in_turns;
+use crate::experiment::{Experiment, Unit};
 use crate::experiments::frame::Frame;
-use crate::experiments::sweep::{QUESTION_EFFORT, QUESTIONS, TEXT_EFFORT, Trial};
+use crate::experiments::measure::QUESTIONS;
+use crate::experiments::sweep::{self, Trial};
 use crate::lab::Lab;
 use crate::present::subject::Subject;
 use crate::record::{Measurement, Records};
@@ -41,15 +41,9 @@ pub struct Settings {
     pub budgets: Vec<f64>,
     /// Tokens per text for the choice of levels.
     pub choosing_length: usize,
-    /// Tokens per text.
-    pub length: usize,
-    /// The minimum number of words between fact and question.
-    pub distance: usize,
-    /// Number of candidates, including the correct one.
-    pub candidates: usize,
-    /// The embeddings of positions beyond the model's.
-    #[serde(default)]
-    pub extension: PositionExtension,
+    /// What is measured with them.
+    #[serde(flatten)]
+    pub trial: sweep::Settings,
 }
 
 /// Counts that `--quick` reduces.
@@ -58,12 +52,9 @@ pub struct Settings {
 pub struct Counts {
     /// Texts for the choice of levels.
     pub choosing_texts: u64,
-    /// Total number of other texts, from the domains in turn.
-    pub texts: u64,
-    /// Questions.
-    pub questions: u64,
-    /// Texts or questions per unit.
-    pub per_unit: u64,
+    /// Other texts, and questions.
+    #[serde(flatten)]
+    pub trial: sweep::Counts,
 }
 
 /// The experiment.
@@ -75,14 +66,14 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one = Frame::<Settings, Counts>::new(spec)?;
     let lengths = [
         one.settings.choosing_length,
-        one.settings.length,
-        one.settings.distance,
+        one.settings.trial.length,
+        one.settings.trial.distance,
     ];
     let [choosing, length, distance] = lengths;
     one.require(
         !lengths.contains(&0)
             && (choosing != length && length != distance && distance != choosing)
-            && one.settings.candidates >= 2,
+            && one.settings.trial.candidates >= 2,
         "settings",
         "`choosing_length`, `length` and `distance` must be above 0 and different, and \
          `candidates` at least 2",
@@ -168,7 +159,7 @@ impl LevelsOfHeads {
 
     /// The model of each row, or why it is missing.
     fn models(&self, lab: &Lab, earlier: &Records) -> Vec<Result<Gpt2, String>> {
-        let extension = self.settings.extension;
+        let extension = self.settings.trial.extension;
         let shape = [lab.dense().config().n_layer, lab.dense().config().n_head];
         let one = |row: &Subject| {
             if let Some(arm) = self.spec.arm(&row.id) {
@@ -245,13 +236,7 @@ fn time_attention(
         }
         measurements[place].set("attention.seconds", seconds);
     }
-    let base = trial.dense.and_then(|place| measurements.get(place));
-    let base = base.and_then(|one| one.values.get("attention.seconds").copied());
-    for one in measurements {
-        if let (Some(base), Some(own)) = (base, one.values.get("attention.seconds").copied()) {
-            one.set("attention.speedup", base / own);
-        }
-    }
+    trial.faster("attention.seconds", "attention.speedup", measurements);
     Ok(())
 }
 
@@ -268,27 +253,17 @@ impl Experiment for LevelsOfHeads {
 
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, settings) = (&self.counts, &self.settings);
-        let rows = self.arms().len() + settings.budgets.len();
-        let per_unit = counts.per_unit;
         let tried = settings.choosing_length as f64 * counts.choosing_texts as f64;
-        let mut units = vec![Unit {
+        let choice = Unit {
             source: CHOICE.to_owned(),
             length: settings.choosing_length,
             samples: 0..1,
             arm: None,
             work: CHOICE_EFFORT * tried * settings.budgets.len() as f64,
-        }];
-        let texts = in_turns(lab, settings.length, counts.texts, per_unit, rows)?;
-        units.extend(weighed(texts, TEXT_EFFORT));
-        let questions = batches(
-            QUESTIONS,
-            settings.distance,
-            counts.questions,
-            per_unit,
-            rows,
-        );
-        units.extend(weighed(questions, QUESTION_EFFORT));
-        Ok(units)
+        };
+        let rows = self.arms().len() + settings.budgets.len();
+        let units = sweep::units(&settings.trial, &counts.trial, rows, lab)?;
+        Ok([choice].into_iter().chain(units).collect())
     }
 
     /// The arms; the levels of the default arm follow it, by rising budget.
@@ -326,32 +301,27 @@ impl Experiment for LevelsOfHeads {
         let dense = dense(self.arms()).map(|arm| arm.id.as_str());
         let trial = Trial {
             lab,
-            extension: self.settings.extension,
+            extension: self.settings.trial.extension,
             models: &models,
             dense: rows.iter().position(|row| Some(row.id.as_str()) == dense),
         };
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
             let new = |row: &Subject| Measurement::new(&row.id, &unit.source, unit.length, index);
-            let empty = rows.iter().map(new).collect();
-            let mut all = match unit.source.as_str() {
-                QUESTIONS => {
-                    let asked = (unit.length, self.settings.candidates);
-                    trial.question(self.seed(), asked, index, empty)?
-                }
-                domain => {
-                    let ids = lab.corpus().text(self.seed(), domain, index, unit.length)?;
-                    let mut all = trial.text(&ids, index, empty)?;
-                    time_attention(&trial, &ids, index, &mut all)?;
-                    let dense = dense_bytes(lab.dense(), ids.len());
-                    for one in &mut all {
-                        if let Some(share) = one.values.get("cache").copied() {
-                            one.set("cache.bytes", share * dense);
-                        }
+            let mut all: Vec<Measurement> = rows.iter().map(new).collect();
+            trial.sample(self.seed(), self.settings.trial.candidates, &mut all)?;
+            if unit.source != QUESTIONS {
+                let ids = lab
+                    .corpus()
+                    .text(self.seed(), &unit.source, index, unit.length)?;
+                time_attention(&trial, &ids, index, &mut all)?;
+                let dense = dense_bytes(lab.dense(), ids.len());
+                for one in &mut all {
+                    if let Some(share) = one.values.get("cache").copied() {
+                        one.set("cache.bytes", share * dense);
                     }
-                    all
                 }
-            };
+            }
             self.beside_default(&mut all);
             measurements.append(&mut all);
         }

@@ -1,41 +1,28 @@
 //! How much fine-tuning recovers of each arm's loss, compared with the original tuned on the same
 //! tokens.
 
-mod gap;
-pub(super) mod measure;
-mod shown;
-
-use std::cell::RefCell;
 use std::rc::Rc;
 
-use bsbr_data::storybook::{QaSpec, Split, Storybook};
-use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension};
-use bsbr_train::config::AdamW;
+use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::FinetuneConfig;
-use bsbr_train::questions::Question;
 use serde::Deserialize;
 
 use crate::arms;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::frame::Frame;
-use crate::experiments::summarisation::{self, Pen, stop_tokens};
-use crate::experiments::tuning::{Tuned, Tuning};
+use crate::experiments::measure::{Named, QUESTIONS, Tasks};
+use crate::experiments::summarisation;
+use crate::experiments::tuning::{Kept, TRAINING, Tuned, Tuning, training, window};
 use crate::judge;
 use crate::lab::Lab;
+use crate::present::subject::Subject;
 use crate::present::words::plural;
 use crate::record::{Measurement, Records};
-use crate::section::Block;
-use crate::spec::{ArmSpec, Spec, dense};
+use crate::spec::{ArmSpec, Spec};
 
 /// Version of the method.
 pub const VERSION: u32 = 2;
-
-/// The source of training units.
-const TRAINING: &str = "fine-tuning";
-
-/// The source of questions, whatever the other texts.
-const QUESTIONS: &str = "storybook questions";
 
 /// Work per token of training.
 const TRAINING_EFFORT: f64 = 2.4;
@@ -53,26 +40,12 @@ const QUESTION_EFFORT: f64 = 0.85;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Tokens per training window; fewer if the model has fewer positions.
-    pub window: usize,
-    /// Windows per optimiser step.
-    pub rows: usize,
     /// AdamW's maximum learning rate: it rises for a tenth of the steps, then falls along a cosine
     /// to a tenth, as in `cargo xtask finetune`.
     pub learning_rate: f64,
-    /// Tokens per text.
-    pub length: usize,
-    /// The minimum number of words between fact and question.
-    pub distance: usize,
-    /// Number of candidates, including the correct one.
-    pub candidates: usize,
-    /// The maximum number of tokens of a summary.
-    pub max_new_tokens: usize,
-    /// Whether ROUGE compares stems of words.
-    pub stemming: bool,
-    /// The embeddings of positions beyond the model's.
-    #[serde(default)]
-    pub extension: PositionExtension,
+    /// Training windows, and what is measured.
+    #[serde(flatten)]
+    pub tasks: Tasks,
 }
 
 /// Counts that `--quick` reduces.
@@ -112,22 +85,20 @@ fn cut_id(arm: &str, epochs: u64) -> String {
     format!("{arm}@{epochs}/cut")
 }
 
-/// A model with its name in records, or why it is missing.
-type Named = (String, Result<Gpt2, String>);
-
-/// The models of the most recent arm.
-type Kept = RefCell<Option<(String, Rc<[Named]>)>>;
-
 /// The experiment.
 pub type Recovery = Frame<Settings, Counts, Kept>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one: Recovery = Frame::<Settings, Counts>::new(spec)?.with(Kept::default());
     let (settings, counts) = (&one.settings, &one.counts);
-    let lengths = [settings.length, settings.distance, summarisation::LENGTH];
+    let lengths = [
+        settings.tasks.length,
+        settings.tasks.distance,
+        summarisation::LENGTH,
+    ];
     let apart = (0..3).all(|at| lengths[at] != lengths[(at + 1) % 3]);
     one.require(
-        settings.candidates >= 2 && !lengths.contains(&0) && apart,
+        settings.tasks.candidates >= 2 && !lengths.contains(&0) && apart,
         "settings",
         format!(
             "`length` and `distance` must be above 0, different, and not {}; `candidates` must be \
@@ -143,7 +114,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     )?;
     one.require(counts.windows > 0, "counts", "`windows` must be at least 1")?;
     let trained = one.training(counts.last()).validate();
-    let written = one.generation(Vec::new()).validate();
+    let written = settings.tasks.generation(Vec::new()).validate();
     let wrong = [
         trained.err().map(|error| error.to_string()),
         written.err().map(|error| error.to_string()),
@@ -158,29 +129,13 @@ impl Recovery {
     /// The training of every arm for some epochs, including the dense model.
     fn training(&self, epochs: u64) -> FinetuneConfig {
         FinetuneConfig {
-            seed: self.spec.method.seed,
             epochs,
-            optimizer: AdamW {
-                learning_rate: self.settings.learning_rate,
-                ..AdamW::default()
-            },
-            grad_accumulation: self.settings.rows,
-            ..FinetuneConfig::default()
+            ..training(
+                self.seed(),
+                self.settings.learning_rate,
+                self.settings.tasks.rows,
+            )
         }
-    }
-
-    fn generation(&self, stop_tokens: Vec<u32>) -> GenerationConfig {
-        GenerationConfig {
-            max_new_tokens: self.settings.max_new_tokens,
-            temperature: 0.0,
-            stop_tokens,
-            ..GenerationConfig::default()
-        }
-    }
-
-    /// Tokens per training window for this model.
-    fn window(&self, lab: &Lab) -> usize {
-        self.settings.window.min(lab.dense().config().n_positions)
     }
 
     /// An arm after at least one epoch: from the folder if it was tuned before, otherwise tuned
@@ -191,34 +146,29 @@ impl Recovery {
         epochs: u64,
         lab: &Lab,
     ) -> Result<Result<Tuned, String>, ReportError> {
-        let (seed, counts) = (self.spec.method.seed, &self.counts);
+        let (seed, counts) = (self.seed(), &self.counts);
         let start = match lab.model(arm, seed) {
             Ok(model) => model,
             Err(reason) => return Ok(Err(reason)),
         };
         let corpus = lab.corpus();
-        let data = corpus.windows(seed, self.window(lab), counts.windows, counts.held_out)?;
+        let data = corpus.windows(
+            seed,
+            self.settings.tasks.window(lab),
+            counts.windows,
+            counts.held_out,
+        )?;
         let name = format!("{}-{epochs:03}", arm.id);
         let what = (name.as_str(), VERSION, &arm.config);
         Tuning::new(self.training(epochs), what, &data, lab)?.run(start, None)
     }
 
     /// The arm's models with their names.
-    fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Rc<[Named]>, ReportError> {
-        if let Some((known, models)) = &*self.own.borrow()
-            && *known == arm.id
-        {
-            return Ok(models.clone());
-        }
-        let last = self.counts.last();
-        let fitted = |model: Gpt2| {
-            let extension = lab.fitting(self.settings.extension);
-            let model = model.with_position_extension(extension);
-            model.map_err(|error| error.to_string())
-        };
+    fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
+        let (tasks, last) = (&self.settings.tasks, self.counts.last());
         let get = |epochs: u64| -> Result<Result<Gpt2, String>, ReportError> {
             Ok(match epochs {
-                0 => lab.model(arm, self.spec.method.seed),
+                0 => lab.model(arm, self.seed()),
                 _ => self.tune(arm, epochs, lab)?.and_then(|tuned| {
                     let packed = lab.packed(tuned.model()?);
                     packed.map_err(|error| error.to_string())
@@ -227,17 +177,16 @@ impl Recovery {
         };
         let mut models: Vec<Named> = Vec::new();
         for &epochs in &self.counts.epochs {
-            models.push((tuned_id(&arm.id, epochs), get(epochs)?.and_then(fitted)));
+            let model = get(epochs)?.and_then(|model| tasks.fitted(model, lab));
+            models.push((tuned_id(&arm.id, epochs), model));
         }
         if let Some(near) = arm.config.without_retrieval() {
             let cut = get(last)?.and_then(|model| {
                 let model = arms::convert(&model, &near, &[]);
-                fitted(model.map_err(|error| error.to_string())?)
+                tasks.fitted(model.map_err(|error| error.to_string())?, lab)
             });
             models.push((cut_id(&arm.id, last), cut));
         }
-        let models: Rc<[Named]> = models.into();
-        *self.own.borrow_mut() = Some((arm.id.clone(), models.clone()));
         Ok(models)
     }
 
@@ -280,116 +229,77 @@ impl Experiment for Recovery {
     }
 
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (counts, settings) = (&self.counts, &self.settings);
+        let counts = &self.counts;
+        let sampled = [counts.texts_per_domain, counts.articles, counts.questions];
+        let sources = self.settings.tasks.sources(sampled, lab)?;
+        let window = self.settings.tasks.window(lab);
+        let epochs: u64 = counts.epochs.iter().sum();
+        let tokens = epochs as f64 * counts.windows as f64 * window as f64;
         let mut units = Vec::new();
         for arm in self.arms() {
-            let models =
-                counts.epochs.len() + usize::from(arm.config.without_retrieval().is_some());
-            let window = self.window(lab);
-            let epochs: u64 = counts.epochs.iter().sum();
-            let tokens = epochs as f64 * counts.windows as f64 * window as f64;
-            let mut own = vec![Unit {
+            let cut = usize::from(arm.config.without_retrieval().is_some());
+            let models = counts.epochs.len() + cut;
+            let training = Unit {
                 source: TRAINING.to_owned(),
                 length: window,
                 samples: 0..1,
                 arm: None,
                 work: TRAINING_EFFORT * tokens,
-            }];
-            let mut add = |source: &str, length, count, effort| {
-                let units = batches(source, length, count, counts.per_unit, models);
-                own.extend(weighed(units, effort));
             };
-            for domain in lab.corpus().domains() {
-                let (length, wanted) = (settings.length, counts.texts_per_domain);
-                let count = lab.corpus().available(&domain, length, wanted)?;
-                add(&domain, length, count, TEXT_EFFORT);
+            units.push(training.of_arm(arm));
+            for (source, length, count) in &sources {
+                let effort = match source.as_str() {
+                    QUESTIONS => QUESTION_EFFORT,
+                    source if source == lab.corpus().articles_name() => ARTICLE_EFFORT,
+                    _ => TEXT_EFFORT,
+                };
+                let own = batches(source, *length, *count, counts.per_unit, models);
+                units.extend(weighed(own, effort).map(|unit| unit.of_arm(arm)));
             }
-            let (name, count) = (
-                lab.corpus().articles_name(),
-                lab.corpus().articles(counts.articles)?,
-            );
-            add(&name, summarisation::LENGTH, count, ARTICLE_EFFORT);
-            let (distance, count) = (settings.distance, counts.questions);
-            add(QUESTIONS, distance, count, QUESTION_EFFORT);
-            units.extend(own.into_iter().map(|unit| Unit {
-                arm: Some(arm.id.clone()),
-                ..unit
-            }));
         }
         Ok(units)
     }
 
     fn word(&self, name: &str, records: &Records) -> Option<String> {
-        let window = || {
-            let mut all = records.measurements();
-            let trained = all.find(|one| one.source == TRAINING);
-            trained.map_or(self.settings.window, |one| one.length)
-        };
+        let window = || window(records, self.settings.tasks.window);
         match name {
             "window" => Some(window().to_string()),
             "tokens" => Some((self.counts.windows * window() as u64).to_string()),
-            "rows" => Some(plural(self.settings.rows as u64, "window")),
+            "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
             "after" => Some(plural(self.counts.last(), "epoch")),
             _ => None,
         }
     }
 
-    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
-        Ok(match name {
-            "gaps" => shown::gaps(self, records),
-            _ => shown::without_retrieval(self, records),
-        })
+    /// The arms with a far field.
+    fn rows(&self, _: &str, _: &Records) -> Vec<Subject> {
+        let mut rows = self.subjects();
+        rows.retain(|one| {
+            let arm = self.spec.arm(&one.id);
+            arm.is_some_and(|arm| arm.config.without_retrieval().is_some())
+        });
+        rows
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.spec.method.seed;
-        let arm = self
-            .arms()
-            .iter()
-            .find(|arm| Some(&arm.id) == unit.arm.as_ref());
-        let Some(arm) = arm else {
+        let Some(arm) = self.arm_of(unit) else {
             return Ok(Vec::new());
         };
         if unit.source == TRAINING {
             return self.curve(arm, unit, lab);
         }
-        let models = self.models(arm, lab)?;
-        let tokenizer = lab.corpus().tokenizer();
-        let book = Storybook::new(seed);
+        let (seed, corpus) = (self.seed(), lab.corpus());
+        let models: Rc<[Named]> = self.own.of(&arm.id, || self.models(arm, lab))?;
+        let judged = unit.source == corpus.articles_name() && arm.is_dense();
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
-            let new = |id: &str| Measurement::new(id, &unit.source, unit.length, index);
-            match unit.source.as_str() {
-                QUESTIONS => {
-                    let qa = QaSpec {
-                        min_distance_words: unit.length,
-                        num_candidates: self.settings.candidates,
-                        ..QaSpec::default()
-                    };
-                    let question = Question::new(tokenizer, &book.qa(Split::Test, index, &qa))?;
-                    measurements.extend(measure::question(&models, &question, new));
-                }
-                source if source == lab.corpus().articles_name() => {
-                    let article = lab.corpus().article(seed, index)?;
-                    let pen = Pen {
-                        tokenizer,
-                        prompt: tokenizer.encode_document(&article.prompt())?,
-                        config: self.generation(stop_tokens(tokenizer)?),
-                    };
-                    let stemming = self.settings.stemming;
-                    measurements.extend(measure::summary(&models, &article, &pen, stemming, new));
-                    if dense(self.arms()).is_some_and(|dense| dense.id == arm.id) {
-                        let tokens = pen.prompt.len();
-                        let one = new(judge::REFERENCE);
-                        measurements.push(summarisation::reference(one, &article, tokens));
-                    }
-                }
-                domain => {
-                    let ids = lab.corpus().text(seed, domain, index, unit.length)?;
-                    let extension = lab.fitting(self.settings.extension);
-                    let original = lab.dense().clone().with_position_extension(extension)?;
-                    measurements.extend(measure::text(&models, &original, &ids, new)?);
-                }
+            let place = (unit.source.as_str(), unit.length, index);
+            measurements.extend(self.settings.tasks.sample(&models, place, seed, lab)?);
+            if judged {
+                let article = corpus.article(seed, index)?;
+                let prompt = corpus.tokenizer().encode_document(&article.prompt())?;
+                let one = Measurement::new(judge::REFERENCE, &unit.source, unit.length, index);
+                measurements.push(summarisation::reference(one, &article, prompt.len()));
             }
         }
         Ok(measurements)
