@@ -1,5 +1,6 @@
 //! Results of one arm, for the model card.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bsbr_attention::ArmConfig;
@@ -165,12 +166,7 @@ fn lengths(records: &Records, arm: &str, quantity: &str) -> Vec<usize> {
     let has = |one: &&Measurement| {
         one.arm == arm && one.source != RANDOM && one.values.contains_key(quantity)
     };
-    let mut lengths: Vec<usize> = records
-        .measurements()
-        .filter(has)
-        .map(|one| one.length)
-        .collect();
-    lengths.sort_unstable();
-    lengths.dedup();
-    lengths
+    let own = records.measurements().filter(has);
+    let lengths: BTreeSet<usize> = own.map(|one| one.length).collect();
+    lengths.into_iter().collect()
 }

@@ -8,6 +8,7 @@ use crate::estimate::Estimate;
 use crate::growth::Level;
 use crate::host::{Commit, Machine};
 use crate::judge::Vote;
+use crate::paired;
 use crate::spec::Method;
 
 /// Version of the record's format.
@@ -336,18 +337,8 @@ impl Records {
         length: usize,
         quantity: &str,
     ) -> Option<Estimate> {
-        let values = |id: &str| -> BTreeMap<(String, u64), f64> {
-            let all = self.of(id, from, length);
-            all.filter_map(|one| {
-                Some(((one.source.clone(), one.index), *one.values.get(quantity)?))
-            })
-            .collect()
-        };
-        let others = values(other);
-        let differences: Vec<f64> = values(arm)
-            .iter()
-            .filter_map(|(sample, own)| Some(own - others.get(sample)?))
-            .collect();
+        let rows = paired::rows(self, [arm, other], (from, length, quantity));
+        let differences: Vec<f64> = rows.iter().map(|[own, other]| own - other).collect();
         Estimate::of(&differences)
     }
 

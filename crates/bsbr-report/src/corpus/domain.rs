@@ -8,7 +8,7 @@ use bsbr_data::tokenizer::{Detokenizer, PieceEncoder, TextTokenizer};
 use bsbr_data::tokens::TokenWriter;
 
 use crate::corpus::part::Part;
-use crate::corpus::passage::{Counter, Excerpt, Extent, Passage, size};
+use crate::corpus::passage::{Counter, Excerpt, Extent, Passage, Size, size};
 use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
 use crate::hash;
@@ -43,7 +43,7 @@ pub(super) struct FileDomain {
 #[derive(Debug, Clone)]
 enum Originals {
     /// The texts of a file; a passage may have any number of tokens.
-    File(Vec<Document>),
+    File(Vec<Excerpt>),
     /// The texts of a dataset; a passage consists of whole texts if one fits.
     Dataset {
         /// The end of each document of `test`, and the size of the originals up to it.
@@ -51,17 +51,6 @@ enum Originals {
         /// The original of the first.
         first: String,
     },
-}
-
-/// A document among the tokens of a file.
-#[derive(Debug, Clone, Copy)]
-struct Document {
-    /// Its first token, after the end-of-text token that separates it from the previous one.
-    start: usize,
-    /// The token after its last.
-    end: usize,
-    words: u64,
-    bytes: u64,
 }
 
 impl FileDomain {
@@ -78,7 +67,8 @@ impl FileDomain {
     pub fn of_file(tokenizer: &TextTokenizer, path: &Path) -> Result<Self, ReportError> {
         let scratch = std::env::temp_dir();
         let mut ids = TokenWriter::new(&scratch);
-        let mut documents: Vec<Document> = Vec::new();
+        // Without the end-of-text tokens that separate them.
+        let mut documents: Vec<Excerpt> = Vec::new();
         let mut encoder = PieceEncoder::new(tokenizer);
         let mut counter = Counter::default();
         let (mut all, mut start, mut limited) = (0, 0, false);
@@ -94,12 +84,9 @@ impl FileDomain {
                 continue;
             }
             encoder.finish(ids.ids())?;
-            let (words, bytes) = std::mem::take(&mut counter).size();
-            documents.push(Document {
-                start,
-                end: ids.len(),
-                words,
-                bytes,
+            documents.push(Excerpt {
+                tokens: start..ids.len(),
+                size: std::mem::take(&mut counter).size(),
             });
             if enough {
                 limited = !piece.last || texts.next().is_some();
@@ -110,24 +97,23 @@ impl FileDomain {
         }
         let ids = ids.finish().map_err(ReportError::reading(&scratch))?;
         // Without the separator before the next document, if there is none.
-        let end = documents.last().map_or(0, |last| last.end);
+        let end = documents.last().map_or(0, |last| last.tokens.end);
         let split = end / TRAINING_SHARE;
         let [training, test] = Part::divide(ids, split..end);
         // From here on positions refer to `test`; a divided document has lost its start.
-        documents.retain(|one| one.end > split);
+        documents.retain(|one| one.tokens.end > split);
         let documents = documents.into_iter().map(|one| {
-            let (words, bytes) = match one.start >= split {
-                true => (one.words, one.bytes),
+            let Range { start, end } = one.tokens;
+            let size = match start >= split {
+                true => one.size,
                 false => {
-                    let before = [one.start..split, 0..one.end - split];
-                    rest([&training, &test], before, tokenizer, &one, &scratch)?
+                    let before = [start..split, 0..end - split];
+                    rest([&training, &test], before, tokenizer, one.size, &scratch)?
                 }
             };
-            Ok(Document {
-                start: one.start.saturating_sub(split),
-                end: one.end - split,
-                words,
-                bytes,
+            Ok(Excerpt {
+                tokens: start.saturating_sub(split)..end - split,
+                size,
             })
         });
         let documents = documents.collect::<Result<_, ReportError>>()?;
@@ -264,11 +250,9 @@ impl FileDomain {
                 match fitting {
                     0 => {
                         let text = tokenizer.decode(&ids)?;
-                        let (words, bytes) = size(beginning(first, text.len()));
                         vec![Excerpt {
                             tokens: 0..ids.len(),
-                            words,
-                            bytes,
+                            size: size(beginning(first, text.len())),
                         }]
                     }
                     fitting => articles(&extents[..fitting]),
@@ -289,8 +273,7 @@ fn articles(extents: &[Extent]) -> Vec<Excerpt> {
     let excerpts = extents.iter().map(|&extent| {
         let excerpt = Excerpt {
             tokens: before.tokens..extent.tokens,
-            words: extent.words - before.words,
-            bytes: extent.bytes - before.bytes,
+            size: (extent.words - before.words, extent.bytes - before.bytes),
         };
         before = extent;
         excerpt
@@ -304,15 +287,15 @@ fn rest(
     parts: [&Part; 2],
     ranges: [Range<usize>; 2],
     tokenizer: &TextTokenizer,
-    document: &Document,
+    whole: Size,
     folder: &Path,
-) -> Result<(u64, u64), ReportError> {
+) -> Result<Size, ReportError> {
     let [first, second] = parts;
     let [before, after] = ranges;
     let (words, bytes, _) = decoded(second, after, tokenizer, folder)?;
     let (_, elsewhere, divided) = decoded(first, before, tokenizer, folder)?;
     match divided {
-        true => Ok((words, document.bytes.saturating_sub(elsewhere))),
+        true => Ok((words, whole.1.saturating_sub(elsewhere))),
         false => Ok((words, bytes)),
     }
 }
@@ -340,23 +323,22 @@ fn decoded(
 /// The documents that begin in `ids`, as far as they are in it.
 fn of_file(
     tokenizer: &TextTokenizer,
-    documents: &[Document],
+    documents: &[Excerpt],
     ids: &[u32],
 ) -> Result<Vec<Excerpt>, ReportError> {
-    let begun = documents.iter().take_while(|one| one.start < ids.len());
+    let begun = documents
+        .iter()
+        .take_while(|one| one.tokens.start < ids.len());
     let excerpts = begun.map(|document| {
-        let (words, bytes) = match document.end <= ids.len() {
-            true => (document.words, document.bytes),
-            false => {
-                let text = tokenizer.decode(&ids[document.start..])?;
-                // A character that does not end here does not count.
-                size(text.trim_end_matches(char::REPLACEMENT_CHARACTER))
-            }
-        };
+        let Range { start, end } = document.tokens;
+        if end <= ids.len() {
+            return Ok(document.clone());
+        }
+        let text = tokenizer.decode(&ids[start..])?;
         Ok(Excerpt {
-            tokens: document.start..document.end.min(ids.len()),
-            words,
-            bytes,
+            tokens: start..ids.len(),
+            // A character that does not end here does not count.
+            size: size(text.trim_end_matches(char::REPLACEMENT_CHARACTER)),
         })
     });
     excerpts.collect()

@@ -284,11 +284,9 @@ impl Corpus {
             };
             let start = ids.len() + usize::from(separator.is_some());
             ids.extend(next);
-            let (words, bytes) = size(&text);
             parts.push(Excerpt {
                 tokens: start..ids.len(),
-                words,
-                bytes,
+                size: size(&text),
             });
         }
         Ok(Passage::new(&self.tokenizer, &ids, parts))

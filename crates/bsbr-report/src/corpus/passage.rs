@@ -29,10 +29,10 @@ impl Extent {
 }
 
 /// Words and bytes.
-type Size = (u64, u64);
+pub(super) type Size = (u64, u64);
 
 /// Words separated by white space, and bytes.
-pub(super) fn size(text: &str) -> (u64, u64) {
+pub(super) fn size(text: &str) -> Size {
     (text.split_whitespace().count() as u64, text.len() as u64)
 }
 
@@ -54,20 +54,18 @@ impl Counter {
         }
     }
 
-    pub fn size(&self) -> (u64, u64) {
+    pub fn size(&self) -> Size {
         (self.words, self.bytes)
     }
 }
 
-/// A text of a passage, or as much of it as the passage has.
+/// A text among tokens, or as much of it as there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Excerpt {
     /// Its tokens.
     pub tokens: Range<usize>,
-    /// Words of the original.
-    pub words: u64,
-    /// Bytes of the original.
-    pub bytes: u64,
+    /// Words and bytes of the original.
+    pub size: Size,
 }
 
 /// Tokens for perplexity.
@@ -94,8 +92,8 @@ impl Passage {
         Self {
             extent: Extent {
                 tokens: ids.len().saturating_sub(1),
-                words: excerpts.iter().map(|excerpt| excerpt.words).sum(),
-                bytes: excerpts.iter().map(|excerpt| excerpt.bytes).sum(),
+                words: excerpts.iter().map(|excerpt| excerpt.size.0).sum(),
+                bytes: excerpts.iter().map(|excerpt| excerpt.size.1).sum(),
             },
             ids,
             excerpts,
@@ -150,7 +148,7 @@ impl Passage {
         piece_of: impl Fn(usize) -> usize,
     ) -> Result<Vec<(usize, Size)>, TokenizerError> {
         let tokens = excerpt.tokens.clone();
-        let whole = (excerpt.words, excerpt.bytes);
+        let whole = excerpt.size;
         let last = piece_of(tokens.end.saturating_sub(1).max(tokens.start));
         // Most texts are in one piece, and need not be decoded.
         if piece_of(tokens.start) == last {

@@ -146,12 +146,27 @@ pub enum Beside {
 
 /// One of several columns: a quantity's name, or more details.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Column")]
+pub struct ColumnSpec(pub Placed);
+
+/// A column in a file.
+#[derive(Deserialize)]
 #[serde(untagged)]
-pub enum ColumnSpec {
-    /// With the quantity's own title.
+enum Column {
     Plain(String),
-    /// From another source, or with another title.
     Placed(Placed),
+}
+
+impl From<Column> for ColumnSpec {
+    fn from(column: Column) -> Self {
+        Self(match column {
+            Column::Placed(placed) => placed,
+            Column::Plain(quantity) => Placed {
+                quantity,
+                ..Placed::default()
+            },
+        })
+    }
 }
 
 /// A number with its source.
@@ -167,23 +182,13 @@ pub struct Placed {
     /// The length of its values.
     pub at: Option<At>,
     /// How a cell summarises samples.
-    pub make: Make,
+    pub make: Option<Make>,
     /// The format of cells, if it differs from the quantity's.
     pub style: Option<Style>,
-    /// Other models in its numbers, if they differ from the table's.
+    /// Other models in its numbers.
     pub beside: Option<Beside>,
     /// The suffix of a row's id, a template with `{}` for the value that it is `by`.
     pub suffix: String,
-}
-
-impl ColumnSpec {
-    /// The quantity.
-    pub fn quantity(&self) -> &str {
-        match self {
-            Self::Plain(quantity) => quantity,
-            Self::Placed(placed) => &placed.quantity,
-        }
-    }
 }
 
 /// How a cell summarises samples.
@@ -437,52 +442,51 @@ impl Layout {
     ///
     /// The undeclared quantity, and where it is used.
     pub fn check(&self) -> Result<(), String> {
-        let shown = |place: &str, quantity: &str| {
-            let found = self.quantities.find(quantity);
-            found
-                .map(|_| ())
-                .map_err(|error| format!("{place}: {error}"))
+        let check = |kind: &str, id: &str, shown: &[&str]| {
+            let mut shown = shown.iter();
+            let found = shown.try_for_each(|one| self.quantities.find(one).map(|_| ()));
+            found.map_err(|error| format!("{kind} `{id}`: {error}"))
         };
         for one in &self.headlines {
-            shown("headline", &one.of.quantity)?;
+            check("headline", &one.of.quantity, &[&one.of.quantity])?;
         }
         for block in &self.blocks {
             match block {
-                BlockSpec::Table(table) => {
-                    let place = format!("table `{}`", table.id);
-                    if table.id.is_empty() || table.title.is_empty() {
-                        return Err(format!("{place}: a table needs an `id` and a `title`"));
+                BlockSpec::Table(one) => {
+                    let id = &one.id;
+                    let columns = one
+                        .columns
+                        .iter()
+                        .map(|ColumnSpec(column)| &*column.quantity);
+                    let shown = columns.chain(one.quantity.as_deref());
+                    check("table", id, &shown.collect::<Vec<_>>())?;
+                    if id.is_empty() || one.title.is_empty() {
+                        return Err(format!("table `{id}`: give an `id` and a `title`"));
                     }
-                    let columns = table.columns.iter().map(ColumnSpec::quantity);
-                    for quantity in columns.chain(table.quantity.as_deref()) {
-                        shown(&place, quantity)?;
-                    }
-                    if table.columns.is_empty() == (table.quantity.is_none() || table.by.is_none())
-                    {
+                    if one.columns.is_empty() == (one.quantity.is_none() || one.by.is_none()) {
                         return Err(format!(
-                            "{place}: give `columns`, or one `quantity` with `by`"
+                            "table `{id}`: give `columns`, or one `quantity` with `by`"
                         ));
                     }
                 }
-                BlockSpec::Lengths(table) => {
-                    for row in &table.rows {
-                        for quantity in [Some(&row.quantity), row.share_of.as_ref()] {
-                            let place = format!("table `{}`", table.id);
-                            quantity.map_or(Ok(()), |quantity| shown(&place, quantity))?;
-                        }
-                    }
+                BlockSpec::Lengths(one) => {
+                    let rows = one.rows.iter();
+                    let shown = rows.flat_map(|row| {
+                        [Some(&*row.quantity), row.share_of.as_deref()]
+                            .into_iter()
+                            .flatten()
+                    });
+                    check("table", &one.id, &shown.collect::<Vec<_>>())?;
                 }
-                BlockSpec::Growth(growth) => {
-                    for curve in &growth.curves {
-                        shown(&format!("table `{}`", growth.id), &curve.quantity)?;
-                    }
+                BlockSpec::Growth(one) => {
+                    let shown = one.curves.iter().map(|curve| &*curve.quantity);
+                    check("table", &one.id, &shown.collect::<Vec<_>>())?;
                 }
-                BlockSpec::Figure(figure) => {
-                    let panels = figure.panels.iter().map(|panel| &panel.of.quantity);
-                    let axes = figure.scatters.iter().flat_map(|one| [&one.x, &one.y]);
-                    for quantity in panels.chain(axes.map(|axis| &axis.quantity)) {
-                        shown(&format!("figure `{}`", figure.id), quantity)?;
-                    }
+                BlockSpec::Figure(one) => {
+                    let panels = one.panels.iter().map(|panel| &panel.of);
+                    let axes = one.scatters.iter().flat_map(|one| [&one.x, &one.y]);
+                    let shown = panels.chain(axes).map(|one| &*one.quantity);
+                    check("figure", &one.id, &shown.collect::<Vec<_>>())?;
                 }
                 BlockSpec::Special { .. } => {}
             }

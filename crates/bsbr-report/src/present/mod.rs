@@ -183,37 +183,23 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         parts.into_iter().map(str::to_owned).collect()
     }
 
-    /// The source of a quantity.
-    fn place(&self, quantity: &str, from: Option<&Source>, at: Option<&At>) -> Place {
-        let from = self.source(from);
-        let known = self.quantity(quantity);
+    /// The source of a column or an axis; `from` and `at` are those of its table.
+    fn placed(&self, one: &Placed, from: Option<&Source>, at: Option<&At>) -> Place {
+        let from = self.source(one.from.as_ref().or(from));
+        let known = self.quantity(&one.quantity);
+        let length = self.length(one.at.as_ref().or(at), &from);
         Place {
-            key: quantity.to_owned(),
-            title: known.title,
-            quantity: quantity.to_owned(),
-            length: self.length(at, &from),
+            key: one.quantity.clone(),
+            title: one.title.clone().unwrap_or(known.title),
+            quantity: one.quantity.clone(),
             from,
-            suffix: String::new(),
-            make: Make::Mean,
-            style: known.style,
+            length,
+            suffix: self.words(length).fill(&one.suffix),
+            make: one.make.unwrap_or_default(),
+            style: one.style.unwrap_or(known.style),
             better: known.better,
             value: None,
-            beside: None,
-        }
-    }
-
-    /// The source of a column or an axis; `from` and `at` are those of its table or
-    /// chart.
-    fn placed(&self, one: &Placed, from: Option<&Source>, at: Option<&At>) -> Place {
-        let (from, at) = (one.from.as_ref().or(from), one.at.as_ref().or(at));
-        let place = self.place(&one.quantity, from, at);
-        Place {
-            title: one.title.clone().unwrap_or_else(|| place.title.clone()),
-            make: one.make,
-            style: one.style.unwrap_or(place.style),
             beside: one.beside.clone(),
-            suffix: self.words(place.length).fill(&one.suffix),
-            ..place
         }
     }
 

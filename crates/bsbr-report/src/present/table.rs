@@ -5,7 +5,7 @@ use bsbr_metrics::stats::{Interval, quantile};
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
 use crate::present::beside::add_changes;
-use crate::present::layout::{Beside, ColumnSpec, Make, TableSpec};
+use crate::present::layout::{Beside, ColumnSpec, Make, Placed, TableSpec};
 use crate::present::subject::Subject;
 use crate::present::votes::add_votes;
 use crate::present::words::{Words, is_set, values};
@@ -95,21 +95,17 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         };
         if let Some(votes) = &spec.votes {
             let suffix = places.first().map_or("", |place| place.suffix.as_str());
-            let own = subjects.into_iter().map(|one| {
-                let id = format!("{}{suffix}", one.id);
-                one.called(id)
-            });
+            let ids = subjects.iter().map(|one| format!("{}{suffix}", one.id));
             let other = words.fill(&votes.beside);
-            let own: Vec<Subject> = own.collect();
-            add_votes(&mut table, &own, &other, &votes.label, self.records);
+            add_votes(&mut table, ids, &other, &votes.label, self.records);
         }
         Some(table)
     }
 
     fn places(&self, spec: &TableSpec, words: &Words<'_, E>) -> Vec<Place> {
-        let (from, at) = (spec.from.as_ref(), spec.at.as_ref());
-        let of_table = |place: Place, style: Option<Style>, beside: Option<&Beside>| {
-            let beside = beside.or(spec.beside.as_ref());
+        let of_table = |one: &Placed| {
+            let place = self.placed(one, spec.from.as_ref(), spec.at.as_ref());
+            let beside = one.beside.as_ref().or(spec.beside.as_ref());
             let beside = beside.map(|one| one.filled(|id| words.fill(id)));
             let at = place.length;
             let suffix = match place.suffix.is_empty() {
@@ -117,29 +113,28 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 false => place.suffix,
             };
             Place {
-                style: style.or(spec.style).unwrap_or(place.style),
+                make: one.make.unwrap_or(spec.make),
+                style: one.style.or(spec.style).unwrap_or(place.style),
                 better: beside.as_ref().map_or(place.better, Beside::better),
                 beside,
                 suffix,
                 ..place
             }
         };
-        let plain = |quantity: &String| Place {
-            make: spec.make,
-            ..of_table(self.place(quantity, from, at), None, None)
+        let (Some(quantity), Some(by)) = (&spec.quantity, &spec.by) else {
+            return spec
+                .columns
+                .iter()
+                .map(|ColumnSpec(one)| of_table(one))
+                .collect();
         };
-        if let (Some(quantity), Some(by)) = (&spec.quantity, &spec.by) {
-            let all = self.places_by(by, &plain(quantity), spec.heading.as_deref());
-            let step = all.len().div_ceil(MOST_PARTS).max(1);
-            return all.into_iter().step_by(step).collect();
-        }
-        let place = |column: &ColumnSpec| match column {
-            ColumnSpec::Plain(quantity) => plain(quantity),
-            ColumnSpec::Placed(one) => {
-                of_table(self.placed(one, from, at), one.style, one.beside.as_ref())
-            }
-        };
-        spec.columns.iter().map(place).collect()
+        let one = of_table(&Placed {
+            quantity: quantity.clone(),
+            ..Placed::default()
+        });
+        let all = self.places_by(by, &one, spec.heading.as_deref());
+        let step = all.len().div_ceil(MOST_PARTS).max(1);
+        all.into_iter().step_by(step).collect()
     }
 
     /// Estimates for rows and columns, with the number of samples.
