@@ -26,12 +26,21 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// The first samples of a source, of all arms.
+    pub(crate) fn new(source: &str, length: usize, samples: u64, work: f64) -> Self {
+        Self {
+            source: source.to_owned(),
+            length,
+            samples: 0..samples,
+            arm: None,
+            work,
+        }
+    }
+
     /// The unit's name, which is also that of its record.
     pub fn id(&self) -> String {
-        let arm = match &self.arm {
-            Some(arm) => format!("-{arm}"),
-            None => String::new(),
-        };
+        let arm = self.arm.iter().map(|arm| format!("-{arm}"));
+        let arm: String = arm.collect();
         format!(
             "{}-{:05}-{:04}-{:04}{arm}",
             in_file_name(&self.source),
@@ -52,10 +61,8 @@ impl Unit {
 
     /// A description of the unit for the user.
     pub fn describe(&self) -> String {
-        let arm = match &self.arm {
-            Some(arm) => format!(", {arm}"),
-            None => String::new(),
-        };
+        let arm = self.arm.iter().map(|arm| format!(", {arm}"));
+        let arm: String = arm.collect();
         let samples = &self.samples;
         format!(
             "{}, {} tokens, {}–{}{arm}",

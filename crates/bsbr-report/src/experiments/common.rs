@@ -96,6 +96,23 @@ pub(super) fn of_dense<'a>(
     measurements.iter().find(|one| one.arm == dense.id)
 }
 
+/// Sets `name` for each measurement of one sample, from its value of `quantity` and that of `base`.
+pub(super) fn relative(
+    measurements: &mut [Measurement],
+    base: &str,
+    [quantity, name]: [&str; 2],
+    of: impl Fn(f64, f64) -> f64,
+) {
+    let value = |one: &Measurement| one.values.get(quantity).copied();
+    let mut all = measurements.iter();
+    let base = all.find(|one| one.arm == base).and_then(value);
+    for one in measurements {
+        if let (Some(own), Some(base)) = (value(one), base) {
+            one.set(name, of(own, base));
+        }
+    }
+}
+
 /// Sets `quantity.minus_dense` for each measurement of one sample, relative to the dense arm.
 pub(super) fn beside_dense(
     measurements: &mut [Measurement],

@@ -91,9 +91,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
         "counts",
         "`windows` must start with 0 and be increasing",
     )?;
-    if let Err(error) = one.training().validate() {
-        one.require(false, "settings", error.to_string())?;
-    }
+    one.require_valid(one.training().validate())?;
     Ok(Box::new(one))
 }
 

@@ -74,6 +74,18 @@ impl<S, C, X> Frame<S, C, X> {
         }
     }
 
+    /// Refuses settings that a crate refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] with the reason.
+    pub(crate) fn require_valid<T>(
+        &self,
+        found: Result<T, impl ToString>,
+    ) -> Result<T, ReportError> {
+        found.map_err(|error| self.refused(error.to_string()))
+    }
+
     /// Refuses an empty list of lengths, or a length of 0.
     ///
     /// # Errors

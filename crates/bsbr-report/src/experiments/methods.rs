@@ -5,13 +5,11 @@ use bsbr_train::finetune::{FinetuneConfig, Objective, Trainable};
 use serde::Deserialize;
 
 use crate::error::ReportError;
-use crate::estimate::Estimate;
 use crate::experiment::{Experiment, Unit};
 use crate::experiments::frame::Frame;
 use crate::experiments::measure::Tasks;
 use crate::experiments::tuning::{TRAINING, Tuning, training, window};
 use crate::lab::Lab;
-use crate::paired;
 use crate::present::subject::Subject;
 use crate::present::words::plural;
 use crate::record::{Measurement, Pool, Records};
@@ -83,11 +81,10 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     )?;
     let trained = one.counts.epochs > 0 && one.counts.windows > 0;
     one.require(trained, "counts", "`epochs` and `windows` must be above 0")?;
-    let wrong = one.settings.methods.iter().find_map(|way| {
-        let found = one.training(way).validate().err()?;
-        Some(format!("`{}`: {found}", way.id))
-    });
-    one.require(wrong.is_none(), "settings", wrong.unwrap_or_default())?;
+    for way in &one.settings.methods {
+        let valid = one.training(way).validate();
+        one.require_valid(valid.map_err(|error| format!("`{}`: {error}", way.id)))?;
+    }
     Ok(Box::new(one))
 }
 
@@ -142,39 +139,16 @@ impl Methods {
         Ok(tuned.and_then(|tuned| tuned.model()))
     }
 
-    /// The subjects: the original, the arm before training, and after each way.
-    fn ids(&self) -> Vec<(String, String)> {
-        let original = dense(self.arms()).map(|arm| (arm.id.clone(), arm.label.clone()));
-        let before = self
-            .arm()
-            .map(|arm| (BEFORE.to_owned(), format!("{}, before training", arm.label)));
-        let ways = self.settings.methods.iter();
-        let ways = ways.map(|way| (way.id.clone(), way.label.clone()));
-        original.into_iter().chain(before).chain(ways).collect()
-    }
-
-    /// The difference of a way's loss on texts to the original's, over the texts that both
-    /// read.
-    fn beyond(&self, records: &Records, id: &str) -> Option<Estimate> {
-        let original = dense(self.arms())?;
-        let column = (Pool::Texts, self.settings.tasks.length, "nll");
-        let found = paired::together(records, [id, &original.id], column, |[own, dense]| {
-            own - dense
-        });
-        found.ok()
-    }
-
     /// The ways that bring the loss back to the original's, and the cheapest of them.
     fn cheapest(&self, records: &Records) -> String {
+        let original = dense(self.arms()).map_or("", |arm| &arm.id);
+        let length = self.settings.tasks.length;
         let recovered = self.settings.methods.iter().filter_map(|way| {
-            let beyond = self.beyond(records, &way.id)?;
-            let high = beyond
-                .interval
-                .map_or(beyond.mean, |interval| interval.high);
-            let trained = records
-                .measurements()
-                .find(|one| one.arm == way.id && one.source == TRAINING);
-            let seconds = trained?.values.get("seconds").copied()?;
+            let beyond = records.difference(&way.id, original, Pool::Texts, length, "nll")?;
+            let high = beyond.interval.map_or(beyond.mean, |ends| ends.high);
+            let mut trained = records.measurements();
+            let trained = trained.find(|one| one.arm == way.id && one.source == TRAINING)?;
+            let seconds = *trained.values.get("seconds")?;
             (high <= 0.0).then_some((way, seconds))
         });
         let recovered: Vec<(&Way, f64)> = recovered.collect();
@@ -210,33 +184,24 @@ impl Experiment for Methods {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let window = self.settings.tasks.window(lab);
         let tokens = (self.counts.epochs * self.counts.windows) as f64 * window as f64;
-        let unit = |(id, _): (String, String)| {
-            let trained = self.settings.methods.iter().any(|way| way.id == id);
-            Unit {
-                work: match trained {
-                    true => EFFORT * tokens,
-                    false => 1.0,
-                },
-                source: id,
-                length: window,
-                samples: 0..1,
-                arm: None,
-            }
+        let unit = |one: Subject| match one.role {
+            Role::Competes => Unit::new(&one.id, window, 1, EFFORT * tokens),
+            _ => Unit::new(&one.id, window, 1, 1.0),
         };
-        Ok(self.ids().into_iter().map(unit).collect())
+        Ok(self.subjects().into_iter().map(unit).collect())
     }
 
+    /// The original, the arm before training, and after each way.
     fn subjects(&self) -> Vec<Subject> {
-        let original = dense(self.arms()).map(|arm| arm.id.as_str());
-        let ids = self.ids().into_iter();
-        ids.map(|(id, label)| Subject {
-            role: match Some(id.as_str()) == original || id == BEFORE {
-                true => Role::Beside,
-                false => Role::Competes,
-            },
-            ..Subject::other(&id, &label)
-        })
-        .collect()
+        let original = dense(self.arms()).map(|arm| Subject::other(&arm.id, &arm.label));
+        let before =
+            |arm: &ArmSpec| Subject::other(BEFORE, &format!("{}, before training", arm.label));
+        let ways = self.settings.methods.iter().map(|way| Subject {
+            role: Role::Competes,
+            ..Subject::other(&way.id, &way.label)
+        });
+        let before = self.arm().map(before);
+        original.into_iter().chain(before).chain(ways).collect()
     }
 
     fn word(&self, name: &str, records: &Records) -> Option<String> {

@@ -113,15 +113,8 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
         "`epochs` must start with 0 and be increasing",
     )?;
     one.require(counts.windows > 0, "counts", "`windows` must be at least 1")?;
-    let trained = one.training(counts.last()).validate();
-    let written = settings.tasks.generation(Vec::new()).validate();
-    let wrong = [
-        trained.err().map(|error| error.to_string()),
-        written.err().map(|error| error.to_string()),
-    ];
-    for message in wrong.into_iter().flatten() {
-        one.require(false, "settings", message)?;
-    }
+    one.require_valid(one.training(counts.last()).validate())?;
+    one.require_valid(settings.tasks.generation(Vec::new()).validate())?;
     Ok(Box::new(one))
 }
 
@@ -239,13 +232,7 @@ impl Experiment for Recovery {
         for arm in self.arms() {
             let cut = usize::from(arm.config.without_retrieval().is_some());
             let models = counts.epochs.len() + cut;
-            let training = Unit {
-                source: TRAINING.to_owned(),
-                length: window,
-                samples: 0..1,
-                arm: None,
-                work: TRAINING_EFFORT * tokens,
-            };
+            let training = Unit::new(TRAINING, window, 1, TRAINING_EFFORT * tokens);
             units.push(training.of_arm(arm));
             for (source, length, count) in &sources {
                 let effort = match source.as_str() {

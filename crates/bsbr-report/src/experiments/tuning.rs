@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
+use bsbr_convert::{SaveOptions, save_model};
 use bsbr_files::write_file;
 use bsbr_gpt2::Gpt2;
 use bsbr_train::config::AdamW;
@@ -14,6 +14,7 @@ use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
 use serde::Serialize;
 
+use crate::arms;
 use crate::error::ReportError;
 use crate::experiments::measure::Named;
 use crate::hash;
@@ -96,13 +97,8 @@ pub(in crate::experiments) struct Tuned {
 impl Tuned {
     /// The model, or why it is missing.
     pub fn model(&self) -> Result<Gpt2, String> {
-        let options = LoadOptions {
-            dtype: Some(FloatType::F32),
-            ..LoadOptions::on(&self.device)
-        };
-        load_model(self.folder.join(MODEL), &options)
-            .map(|loaded| loaded.model)
-            .map_err(|error| error.to_string())
+        let loaded = arms::load(&self.folder.join(MODEL), &self.device);
+        loaded.map_err(|error| error.to_string())
     }
 }
 

@@ -73,32 +73,22 @@ impl Answer {
 
     /// A sentence on the other claims; empty if all hold.
     pub fn others(&self) -> String {
-        let count =
-            |is: fn(Judgement) -> bool| self.claims().filter(|one| is(one.judgement)).count();
-        let miss = match count(|one| one == Judgement::Misses) {
-            1 => "1 misses".to_owned(),
-            all => format!("{all} miss"),
+        let count = |is: fn(&Judgement) -> bool| {
+            let claims = self.claims();
+            claims.filter(|one| is(&one.judgement)).count()
         };
+        let misses = count(|one| *one == Judgement::Misses);
         let all = [
-            (count(|one| one == Judgement::Misses), miss),
+            (misses, if misses == 1 { "misses" } else { "miss" }),
             (
                 count(|one| matches!(one, Judgement::Undecided(_))),
-                format!(
-                    "{} undecided",
-                    count(|one| matches!(one, Judgement::Undecided(_)))
-                ),
+                "undecided",
             ),
-            (
-                count(|one| one == Judgement::Open),
-                format!("{} not measured", count(|one| one == Judgement::Open)),
-            ),
+            (count(|one| *one == Judgement::Open), "not measured"),
         ];
-        let words: Vec<String> = all
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(_, words)| words)
-            .collect();
-        words.join(", ")
+        let words = all.iter().filter(|(count, _)| *count > 0);
+        let words = words.map(|(count, words)| format!("{count} {words}"));
+        words.collect::<Vec<_>>().join(", ")
     }
 
     fn claims(&self) -> impl Iterator<Item = &Finding> {

@@ -71,13 +71,7 @@ impl Source {
 
 /// The headline numbers of the records.
 pub(crate) fn headlines(experiment: &dyn Experiment, records: &Records) -> Vec<Headline> {
-    View {
-        experiment,
-        spec: experiment.spec(),
-        records,
-        subjects: experiment.subjects(),
-    }
-    .headlines()
+    View::new(experiment, records).headlines()
 }
 
 /// The section of the records.
@@ -90,12 +84,7 @@ pub fn section<E: Experiment + ?Sized>(
     records: &Records,
 ) -> Result<Section, ReportError> {
     let spec = experiment.spec();
-    let view = View {
-        experiment,
-        spec,
-        records,
-        subjects: experiment.subjects(),
-    };
+    let view = View::new(experiment, records);
     let mut blocks = Vec::new();
     let nothing = records.first().is_none();
     for block in &spec.layout.blocks {
@@ -128,7 +117,16 @@ pub fn section<E: Experiment + ?Sized>(
     })
 }
 
-impl<E: Experiment + ?Sized> View<'_, E> {
+impl<'a, E: Experiment + ?Sized> View<'a, E> {
+    fn new(experiment: &'a E, records: &'a Records) -> Self {
+        Self {
+            experiment,
+            spec: experiment.spec(),
+            records,
+            subjects: experiment.subjects(),
+        }
+    }
+
     /// The values of templates of a block with this length.
     fn words(&self, at: usize) -> Words<'_, E> {
         Words {

@@ -187,12 +187,9 @@ impl Experiment for ByLength {
         let (lengths, counts) = (&self.settings.lengths, &self.counts);
         let mut units = Vec::new();
         for (source, models) in [(CROSSOVER, 2), (CHOSEN, 3)] {
-            units.extend(lengths.iter().map(|&length| Unit {
-                source: source.to_owned(),
-                length,
-                samples: 0..counts.runs,
-                arm: None,
-                work: EFFORT * (length * models) as f64 * (counts.runs + 1) as f64,
+            units.extend(lengths.iter().map(|&length| {
+                let work = EFFORT * (length * models) as f64 * (counts.runs + 1) as f64;
+                Unit::new(source, length, counts.runs, work)
             }));
         }
         for &length in lengths {

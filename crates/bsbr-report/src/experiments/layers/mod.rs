@@ -202,12 +202,10 @@ impl Experiment for LayerByLayer {
         let mut units = Vec::new();
         let choosing = counts.choosing_texts;
         for (_, arm) in self.converted() {
-            units.extend((0..of).map(|step| Unit {
-                source: format!("greedy step {}", step + 1),
-                length,
-                samples: 0..choosing,
-                arm: Some(arm.id.clone()),
-                work: STEP_EFFORT * (length * (of - step + 1)) as f64 * choosing as f64,
+            units.extend((0..of).map(|step| {
+                let work = STEP_EFFORT * (length * (of - step + 1)) as f64 * choosing as f64;
+                let source = format!("greedy step {}", step + 1);
+                Unit::new(&source, length, choosing, work).of_arm(arm)
             }));
         }
         // Alone, first and last: a greedy order may share all of its sets with them.

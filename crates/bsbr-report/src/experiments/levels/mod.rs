@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::arms;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
+use crate::experiments::common::relative;
 use crate::experiments::frame::Frame;
 use crate::experiments::measure::QUESTIONS;
 use crate::experiments::sweep::{self, Trial};
@@ -105,25 +106,14 @@ impl LevelsOfHeads {
         format!("{}-budget-{budget}", self.own.id)
     }
 
-    /// The texts for the choice of levels; no other measurement uses them.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError`] if they cannot be encoded.
-    fn choosing_texts(&self, lab: &Lab) -> Result<Vec<Vec<u32>>, ReportError> {
-        let length = self.settings.choosing_length;
-        let length = length.min(lab.dense().config().n_positions);
-        lab.corpus()
-            .development(self.seed(), self.counts.choosing_texts, length)
-    }
-
     /// The levels of each budget.
     fn choose(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let batches = self
-            .choosing_texts(lab)?
-            .iter()
-            .map(|text| TokenBatch::single(text))
-            .collect::<Result<Vec<_>, _>>()?;
+        // No other measurement uses these texts.
+        let length = unit.length.min(lab.dense().config().n_positions);
+        let texts = self.counts.choosing_texts;
+        let texts = lab.corpus().development(self.seed(), texts, length)?;
+        let batches = texts.iter().map(|text| TokenBatch::single(text));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
         let model = lab.model(&self.own, self.seed());
         let model = model.map_err(|message| self.refused(message))?;
         let [layers, heads] = [model.config().n_layer, model.config().n_head];
@@ -176,35 +166,17 @@ impl LevelsOfHeads {
     }
 
     /// Sets each row's quantities relative to those of the default arm on the same sample.
-    fn beside_default(&self, measurements: &mut [Measurement]) {
-        let mut all = measurements.iter();
-        let Some(base) = all.find(|one| one.arm == self.own.id).cloned() else {
-            return;
-        };
-        for one in measurements {
-            for (quantities, name, beside) in BESIDE {
-                for quantity in quantities {
-                    let found = (one.values.get(*quantity), base.values.get(*quantity));
-                    if let (Some(own), Some(base)) = found {
-                        one.set(format!("{quantity}.{name}"), beside(*own, *base));
-                    }
-                }
-            }
+    fn beside_default(&self, all: &mut [Measurement]) {
+        for name in ["kl", "among"] {
+            let minus = format!("{name}.minus_default");
+            relative(all, &self.own.id, [name, &minus], |own, base| own - base);
+        }
+        for name in ["seconds", "attention.seconds", "cache"] {
+            let by = format!("{name}.by_default");
+            relative(all, &self.own.id, [name, &by], |own, base| own / base);
         }
     }
 }
-
-/// Quantities relative to those of the default arm, and the comparison.
-type Beside = (&'static [&'static str], &'static str, fn(f64, f64) -> f64);
-
-const BESIDE: [Beside; 2] = [
-    (&["kl", "among"], "minus_default", |own, base| own - base),
-    (
-        &["seconds", "attention.seconds", "cache"],
-        "by_default",
-        |own, base| own / base,
-    ),
-];
 
 /// Times the attention of all layers of each model on the dense model's inputs for a text.
 fn time_attention(
@@ -236,7 +208,8 @@ fn time_attention(
         }
         measurements[place].set("attention.seconds", seconds);
     }
-    trial.faster("attention.seconds", "attention.speedup", measurements);
+    let names = ["attention.seconds", "attention.speedup"];
+    relative(measurements, trial.dense, names, |own, dense| dense / own);
     Ok(())
 }
 
@@ -254,13 +227,8 @@ impl Experiment for LevelsOfHeads {
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, settings) = (&self.counts, &self.settings);
         let tried = settings.choosing_length as f64 * counts.choosing_texts as f64;
-        let choice = Unit {
-            source: CHOICE.to_owned(),
-            length: settings.choosing_length,
-            samples: 0..1,
-            arm: None,
-            work: CHOICE_EFFORT * tried * settings.budgets.len() as f64,
-        };
+        let work = CHOICE_EFFORT * tried * settings.budgets.len() as f64;
+        let choice = Unit::new(CHOICE, settings.choosing_length, 1, work);
         let rows = self.arms().len() + settings.budgets.len();
         let units = sweep::units(&settings.trial, &counts.trial, rows, lab)?;
         Ok([choice].into_iter().chain(units).collect())
@@ -298,12 +266,11 @@ impl Experiment for LevelsOfHeads {
         }
         let rows = self.subjects();
         let models = self.models(lab, earlier);
-        let dense = dense(self.arms()).map(|arm| arm.id.as_str());
         let trial = Trial {
             lab,
             extension: self.settings.trial.extension,
             models: &models,
-            dense: rows.iter().position(|row| Some(row.id.as_str()) == dense),
+            dense: dense(self.arms()).map_or("", |arm| &arm.id),
         };
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {

@@ -80,9 +80,7 @@ pub type Summarisation = Frame<Settings, Counts>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one = Summarisation::new(spec)?;
-    let checked = one.generation(0, Vec::new()).validate();
-    let message = checked.as_ref().err().map(ToString::to_string);
-    one.require(checked.is_ok(), "settings", message.unwrap_or_default())?;
+    one.require_valid(one.generation(0, Vec::new()).validate())?;
     Ok(Box::new(one))
 }
 

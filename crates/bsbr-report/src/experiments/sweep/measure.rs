@@ -5,6 +5,7 @@ use bsbr_gpt2::{Gpt2, PositionExtension};
 use crate::compare;
 use crate::error::ReportError;
 use crate::experiments::beside::{Reference, set_closeness};
+use crate::experiments::common::relative;
 use crate::experiments::measure::{QUESTIONS, answer, question};
 use crate::lab::Lab;
 use crate::record::Measurement;
@@ -16,8 +17,8 @@ pub(in crate::experiments) struct Trial<'a> {
     pub extension: PositionExtension,
     /// The model of each row, or why it is missing.
     pub models: &'a [Result<Gpt2, String>],
-    /// The index of the dense model.
-    pub dense: Option<usize>,
+    /// The id of the dense model; empty if there is none.
+    pub dense: &'a str,
 }
 
 impl Trial<'_> {
@@ -61,19 +62,13 @@ impl Trial<'_> {
                     set_closeness(one, scores, cosine);
                 },
             )?;
-        self.faster("seconds", "speedup", measurements);
+        relative(
+            measurements,
+            self.dense,
+            ["seconds", "speedup"],
+            |own, dense| dense / own,
+        );
         Ok(())
-    }
-
-    /// Sets how many times as fast as the dense model each model is.
-    pub fn faster(&self, seconds: &str, speedup: &str, measurements: &mut [Measurement]) {
-        let of = |one: &Measurement| one.values.get(seconds).copied();
-        let base = self.dense.and_then(|place| of(measurements.get(place)?));
-        for one in measurements {
-            if let (Some(base), Some(own)) = (base, of(one)) {
-                one.set(speedup, base / own);
-            }
-        }
     }
 }
 

@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::common::{dense_place, in_turns, models};
+use crate::experiments::common::{in_turns, models};
 use crate::experiments::frame::Frame;
 use crate::experiments::measure::QUESTIONS;
 use crate::lab::Lab;
 use crate::present::subject::{Line, Subject};
 use crate::record::{Measurement, Records};
-use crate::spec::Spec;
+use crate::spec::{Spec, dense};
 
 pub(super) use measure::Trial;
 
@@ -119,7 +119,7 @@ impl Experiment for Sweep {
             lab,
             extension: self.settings.extension,
             models: &models,
-            dense: dense_place(self.arms()),
+            dense: dense(self.arms()).map_or("", |arm| &arm.id),
         };
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
