@@ -36,74 +36,22 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     /// A chart with a line per row, or one for each group of the experiment's own lines, with one
     /// vertical scale.
     fn line_charts(&self, panel: &PanelSpec) -> Vec<Picture> {
-        let own = self.placed(&panel.of, None, None);
         let even = panel.even || panel.by == Some(By::Parts);
         let x = |value: usize| match even {
             true => value as f64,
             // Geometric values are evenly spaced.
             false => (value as f64 + 1.0).log2(),
         };
-        let point = |value: usize, id: &str, place: &Place| {
-            let found = self.estimate(id, place).ok()?;
-            Some((
-                x(value),
-                found.scaled(1.0 / panel.divided_by.unwrap_or(1.0)),
-            ))
-        };
-        let mut all: Vec<usize> = Vec::new();
-        let mut charts: Vec<(String, Vec<Series>)> = Vec::new();
-        if let Some(by) = &panel.by {
-            let places = self.places_by(by, &own, None);
-            all.extend(places.iter().filter_map(|place| place.value));
-            let without = dense(&self.spec.method.arms).filter(|_| panel.without_dense);
-            let shown = self.subjects.iter();
-            let shown = shown.filter(|one| without.is_none_or(|dense| dense.id != one.id));
-            let line = |one: &Subject| Series {
-                arm: one.arm.unwrap_or_default(),
-                label: one.label.clone(),
-                strong: one.default,
-                points: places
-                    .iter()
-                    .filter_map(|place| point(place.value?, &one.id, place))
-                    .collect(),
-            };
-            charts.push((own.title.clone(), shown.map(line).collect()));
-        }
-        let lists = panel.lines.iter();
-        for (name, lines) in lists.flat_map(|name| self.experiment.lines(name, self.records)) {
-            all.extend(
-                lines
-                    .iter()
-                    .flat_map(|one| &one.points)
-                    .map(|(value, _)| *value),
-            );
-            let line = |one: Line| Series {
-                points: one
-                    .points
-                    .iter()
-                    .filter_map(|(value, id)| point(*value, id, &own))
-                    .collect(),
-                arm: one.arm,
-                label: one.label,
-                strong: one.strong,
-            };
-            let title = own.title.replace("{row}", &name);
-            charts.push((title, lines.into_iter().map(line).collect()));
-        }
-        for (_, lines) in &mut charts {
-            lines.retain(|line| !line.points.is_empty());
-        }
-        all.sort_unstable();
-        all.dedup();
+        let (values, charts) = self.series(panel, x);
         let step = match even {
-            true => all.len().div_ceil(MOST_TICKS).max(1),
+            true => values.len().div_ceil(MOST_TICKS).max(1),
             false => 1,
         };
         let tick = |&value: &usize| match even {
             true => (x(value), value.to_string()),
             false => (x(value), short_length(value)),
         };
-        let x_ticks: Vec<(f64, String)> = all.iter().step_by(step).map(tick).collect();
+        let x_ticks: Vec<(f64, String)> = values.iter().step_by(step).map(tick).collect();
         let lines = charts.iter().flat_map(|(_, lines)| lines);
         let points = lines.flat_map(|line| &line.points);
         let y = panel.scale.over(points.map(|(_, found)| found));
@@ -120,6 +68,63 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             .draw()
         };
         charts.into_iter().map(chart).collect()
+    }
+
+    /// The values of a panel's lines, and the lines that have points, by the title of their chart.
+    fn series(
+        &self,
+        panel: &PanelSpec,
+        x: impl Fn(usize) -> f64,
+    ) -> (Vec<usize>, Vec<(String, Vec<Series>)>) {
+        let own = self.placed(&panel.of, None, None);
+        let divisor = panel.divided_by.unwrap_or(1.0);
+        let point = |value: usize, id: &str, place: &Place| {
+            let found = self.estimate(id, place).ok()?;
+            Some((x(value), found.scaled(1.0 / divisor)))
+        };
+        let mut values: Vec<usize> = Vec::new();
+        let mut charts: Vec<(String, Vec<Series>)> = Vec::new();
+        if let Some(by) = &panel.by {
+            let places = self.places_by(by, &own, None);
+            values.extend(places.iter().filter_map(|place| place.value));
+            let without = dense(&self.spec.method.arms).filter(|_| panel.without_dense);
+            let shown = self.subjects.iter();
+            let shown = shown.filter(|one| without.is_none_or(|dense| dense.id != one.id));
+            let line = |one: &Subject| {
+                let points = places.iter();
+                let points = points.filter_map(|place| point(place.value?, &one.id, place));
+                Series {
+                    arm: one.arm.unwrap_or_default(),
+                    label: one.label.clone(),
+                    strong: one.default,
+                    points: points.collect(),
+                }
+            };
+            charts.push((own.title.clone(), shown.map(line).collect()));
+        }
+        let lists = panel.lines.iter();
+        for (name, lines) in lists.flat_map(|name| self.experiment.lines(name, self.records)) {
+            let line = |one: Line| {
+                values.extend(one.points.iter().map(|(value, _)| *value));
+                let points = one.points.iter();
+                Series {
+                    points: points
+                        .filter_map(|(value, id)| point(*value, id, &own))
+                        .collect(),
+                    arm: one.arm,
+                    label: one.label,
+                    strong: one.strong,
+                }
+            };
+            let lines = lines.into_iter().map(line).collect();
+            charts.push((own.title.replace("{row}", &name), lines));
+        }
+        for (_, lines) in &mut charts {
+            lines.retain(|line| !line.points.is_empty());
+        }
+        values.sort_unstable();
+        values.dedup();
+        (values, charts)
     }
 
     /// A point for each row with both numbers.

@@ -25,15 +25,10 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     pub(super) fn tables<'a>(&'a self, spec: &'a TableSpec) -> impl Iterator<Item = Table> + 'a {
         let method = &self.spec.method;
         let shown = spec.when.as_ref().is_none_or(|name| is_set(method, name));
-        let mut all = match &spec.each {
-            None => vec![None],
-            Some(each) => values(method, each).map_or_else(Vec::new, |all| {
-                all.into_iter()
-                    .filter(|&value| value > 0)
-                    .map(Some)
-                    .collect()
-            }),
-        };
+        let each = spec.each.as_ref();
+        let each = each.map(|name| values(method, name).unwrap_or_default());
+        let each = each.map(|all| all.into_iter().filter(|&value| value > 0).map(Some));
+        let mut all = each.map_or_else(|| vec![None], Iterator::collect);
         all.reverse();
         let all = all.into_iter().filter(move |_| shown).enumerate();
         all.filter_map(|(index, value)| {

@@ -82,7 +82,7 @@ impl View<'_> {
     /// Up to the boundary the hybrid equals the dense model, beyond it the arm, and it is as fast
     /// as its chosen form; each judged at its worst length.
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
-        let [_, arm, hybrid] = &self.experiment.own;
+        let arm = self.experiment.arm();
         let as_fast = Bounds {
             at_most: Some(1.0 + self.experiment.settings.tolerance),
             ..Bounds::default()
@@ -103,36 +103,33 @@ impl View<'_> {
             "Beyond the boundary: largest difference of KL from {}",
             arm.label
         );
-        let claims: [(&str, Bounds, &str, &dyn Fn(usize) -> Option<Estimate>); 3] = [
-            (
-                "Up to the boundary: largest KL (dense ‖ hybrid)",
-                ZERO,
-                "kl",
-                &exact,
-            ),
-            (&from_arm, ZERO, "kl", &converted),
-            (
-                "Largest time ÷ time of its chosen form in the same round",
-                as_fast,
-                BESIDE_FORM,
-                &slower,
-            ),
+        let to_dense = "Up to the boundary: largest KL (dense ‖ hybrid)";
+        let to_form = "Largest time ÷ time of its chosen form in the same round";
+        let all = [
+            self.worst(to_dense, (ZERO, "kl"), exact),
+            self.worst(&from_arm, (ZERO, "kl"), converted),
+            self.worst(to_form, (as_fast, BESIDE_FORM), slower),
         ];
-        let worst = |(claim, bounds, quantity, found): (_, Bounds, _, &dyn Fn(usize) -> _)| {
-            let all = self
-                .lengths()
-                .filter_map(|length| Some((length, found(length)?)));
-            let worst = all.max_by(|(_, a): &(_, Estimate), (_, b): &(_, Estimate)| {
-                a.mean.abs().total_cmp(&b.mean.abs())
-            });
-            let (length, found) = worst?;
-            let (claim, style) = (
-                format!("{claim}, at {length} tokens"),
-                self.quantity(quantity).1,
-            );
-            Some(bounds.verdict(&claim, &hybrid.label, Cell::Measured(found, style), style))
-        };
-        claims.into_iter().filter_map(worst).collect()
+        all.into_iter().flatten().collect()
+    }
+
+    /// The verdict on a claim at the length where the quantity is largest.
+    fn worst(
+        &self,
+        claim: &str,
+        (bounds, quantity): (Bounds, &str),
+        found: impl Fn(usize) -> Option<Estimate>,
+    ) -> Option<Verdict> {
+        let all = self
+            .lengths()
+            .filter_map(|length| Some((length, found(length)?)));
+        let (length, found) = all.max_by(|(_, a), (_, b)| a.mean.abs().total_cmp(&b.mean.abs()))?;
+        let (claim, style) = (
+            format!("{claim}, at {length} tokens"),
+            self.quantity(quantity).1,
+        );
+        let label = &self.experiment.own[2].label;
+        Some(bounds.verdict(&claim, label, Cell::Measured(found, style), style))
     }
 
     /// Title and format of a quantity.
