@@ -93,13 +93,28 @@ fn mistakes_are_named() {
                  [[block]]\nkind = \"table\"\nid = \"t\"\ntitle = \"t\"\nquantity = \"top1\"\n";
     for (rest, parts) in [
         ("by = \"domain\"", ["`domain`", "domains, parts"]),
-        ("by = \"domains\"\nfrom = \"text\"", ["`text`", "there are texts"]),
-        ("by = \"domains\"\nat = \"max lengths\"", ["`lengths`", "there are none"]),
-        ("by = \"domains\"\nat = \"length\"", ["`length`", "there are recorded"]),
+        (
+            "by = \"domains\"\nfrom = \"text\"",
+            ["`text`", "there are texts"],
+        ),
+        (
+            "by = \"domains\"\nat = \"max lengths\"",
+            ["`lengths`", "there are none"],
+        ),
+        (
+            "by = \"domains\"\nat = \"length\"",
+            ["`length`", "there are recorded"],
+        ),
         ("by = \"domains\"\nwhen = \"limit\"", ["`limit`", "`when`"]),
         ("by = \"domains\"\nrows = \"all\"", ["`all`", "`rows`"]),
-        ("by = \"domains\"\nnote = \"{settings.length}\"", ["`length`", "`note`"]),
-        ("by = \"domains\"\nnote = \"{domain}\"", ["`domain`", "at, domains"]),
+        (
+            "by = \"domains\"\nnote = \"{settings.length}\"",
+            ["`length`", "`note`"],
+        ),
+        (
+            "by = \"domains\"\nnote = \"{domain}\"",
+            ["`domain`", "at, domains"],
+        ),
         (
             "by = \"domains\"\n[[block]]\nkind = \"special\"\nname = \"gallery\"",
             ["`gallery`", "there are none"],
