@@ -52,23 +52,59 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The number of its claims that hold, and the number of all claims.
+    /// The number of its claims that hold, and of those that were measured.
     pub fn holding(&self) -> [usize; 2] {
-        let holding = self
-            .claims()
-            .filter(|one| one.judgement == Judgement::Holds);
-        [holding.count(), self.claims().count()]
+        let count =
+            |is: fn(Judgement) -> bool| self.claims().filter(|one| is(one.judgement)).count();
+        [
+            count(|one| one == Judgement::Holds),
+            count(|one| one != Judgement::Open),
+        ]
     }
 
     /// The count as text: `9 of 11 hold`.
     pub fn count(&self) -> String {
-        let [holding, all] = self.holding();
-        let measured = self.claims().any(|one| one.judgement != Judgement::Open);
-        match (measured, all) {
-            (false, _) => "not measured".to_owned(),
-            (true, 1) => format!("{holding} of 1 holds"),
-            (true, all) => format!("{holding} of {all} hold"),
+        match self.holding() {
+            [_, 0] => "not measured".to_owned(),
+            [holding, 1] => format!("{holding} of 1 holds"),
+            [holding, all] => format!("{holding} of {all} hold"),
         }
+    }
+
+    /// The findings for a page: the measured ones, and one that names the others.
+    pub fn shown(&self) -> Vec<Finding> {
+        let is_open = |one: &&Finding| one.judgement == Judgement::Open;
+        let measured = self.findings.iter().filter(|one| !is_open(one));
+        let mut shown: Vec<Finding> = measured.cloned().collect();
+        let open: Vec<&Finding> = self.findings.iter().filter(is_open).collect();
+        let Some(first) = open.first() else {
+            return shown;
+        };
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        for one in &open {
+            match reasons.iter_mut().find(|(why, _)| *why == one.why) {
+                Some((_, texts)) => texts.push(&one.text),
+                None => reasons.push((&one.why, vec![&one.text])),
+            }
+        }
+        let reasons = reasons.iter().map(|(why, texts)| {
+            let why = why.trim_end_matches('.');
+            format!("{why}: {}.", texts.join("; "))
+        });
+        let reasons: Vec<String> = reasons.collect();
+        let text = match open.len() {
+            1 => "1 other statement".to_owned(),
+            all => format!("{all} other statements"),
+        };
+        shown.push(Finding {
+            text,
+            observation: false,
+            section: None,
+            of_default: true,
+            why: reasons.join(" "),
+            ..Finding::clone(first)
+        });
+        shown
     }
 
     /// A sentence on the other claims; empty if all hold.
@@ -182,9 +218,15 @@ fn card(card: &CardSpec, sources: &[Source<'_>]) -> Card {
         let beside: Vec<String> = beside.collect();
         (one.text.clone(), found, beside.join(" · "))
     };
+    let all: Vec<_> = card.numbers.iter().map(of_card).collect();
+    let measured = all
+        .iter()
+        .filter(|(_, cell, _)| !matches!(cell, Cell::Missing(_)));
+    let measured: Vec<_> = measured.cloned().collect();
     Card {
         title: card.title.clone(),
-        numbers: card.numbers.iter().map(of_card).collect(),
+        // A page without any of them still says why.
+        numbers: if measured.is_empty() { all } else { measured },
     }
 }
 

@@ -110,7 +110,7 @@ pub(crate) fn conclusions(answers: &[Answer]) -> String {
             answer.count(),
             answer.others()
         );
-        out.extend(answer.findings.iter().map(finding));
+        out.extend(answer.shown().iter().map(finding));
     }
     out + "\n"
 }

@@ -133,7 +133,7 @@ fn conclusions(answers: &[Answer], report: &Report) -> Markup {
                         td { (count(answer)) }
                         td .why { (answer.others()) }
                     }
-                    @for one in &answer.findings { (finding(one, report)) }
+                    @for one in answer.shown() { (finding(&one, report)) }
                 }
             }
         }

@@ -244,6 +244,20 @@ fn what_has_no_record_says_why() {
     assert_eq!(one.why, "Not measured yet.");
 }
 
+fn finding(judgement: Judgement, observation: bool) -> Finding {
+    Finding {
+        text: "t".to_owned(),
+        observation,
+        section: None,
+        arm: "moments".to_owned(),
+        label: "moments".to_owned(),
+        of_default: true,
+        measured: Cell::Missing("not yet".to_owned()),
+        judgement,
+        why: String::new(),
+    }
+}
+
 #[test]
 fn preference_is_that_of_the_votes() {
     let spec = spec("summarisation");
@@ -276,17 +290,6 @@ fn preference_is_that_of_the_votes() {
 
 #[test]
 fn a_conclusion_counts_its_claims() {
-    let finding = |judgement: Judgement, observation: bool| Finding {
-        text: "t".to_owned(),
-        observation,
-        section: None,
-        arm: "moments".to_owned(),
-        label: "moments".to_owned(),
-        of_default: true,
-        measured: Cell::Missing("not yet".to_owned()),
-        judgement,
-        why: String::new(),
-    };
     let (yes, no) = (Judgement::Holds, Judgement::Misses);
     let (maybe, open) = (Judgement::Undecided(Some(9)), Judgement::Open);
     for (claims, observations, count, others) in [
@@ -295,7 +298,7 @@ fn a_conclusion_counts_its_claims() {
         (
             vec![yes, maybe, open],
             vec![],
-            "1 of 3 hold",
+            "1 of 2 hold",
             "1 undecided, 1 not measured",
         ),
         (vec![no, no], vec![], "0 of 2 hold", "2 miss"),
@@ -317,6 +320,35 @@ fn a_conclusion_counts_its_claims() {
             (count, others)
         );
     }
+}
+
+/// Statements without a measurement share a line, which names each beside its reason.
+#[test]
+fn a_page_lists_measured_statements_and_names_the_others_in_one_line() {
+    let open = |text: &str, why: &str| Finding {
+        text: text.to_owned(),
+        why: why.to_owned(),
+        ..finding(Judgement::Open, text == "c")
+    };
+    let mut one = Answer {
+        text: "c".to_owned(),
+        findings: vec![
+            open("a", "No records of x."),
+            finding(Judgement::Misses, false),
+            open("b", "No records of y."),
+            open("c", "No records of x."),
+        ],
+    };
+    let shown = one.shown();
+    assert_eq!(shown.len(), 2);
+    assert_eq!(shown[0], one.findings[1]);
+    assert_eq!(shown[1].text, "3 other statements");
+    assert_eq!(shown[1].judgement, Judgement::Open);
+    assert_eq!(shown[1].why, "No records of x: a; c. No records of y: b.");
+    one.findings.truncate(2);
+    assert_eq!(one.shown()[1].text, "1 other statement");
+    one.findings.remove(0);
+    assert_eq!(one.shown(), one.findings);
 }
 
 /// What comes of a card and of a scatter chart.
@@ -409,7 +441,7 @@ fn the_overview_comes_first_and_links_to_its_sections() {
     let index = std::fs::read_to_string(folder.path().join("index.md")).unwrap();
     assert!(index.contains("](agreement.md)"), "{index}");
     assert!(
-        index.contains("| — |  | not measured | No records of “speed” on the CPU. |"),
+        index.contains("other statements | — |  | not measured | No records of “"),
         "{index}"
     );
 }
