@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bsbr_attention::{ArmConfig, Attention, AttentionInput, HeadLevel};
 use bsbr_convert::{ConversionPlan, FloatType, LoadOptions, calibrate, load_model};
-use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_gpt2::{Gpt2, PackError, ProductType, TokenBatch};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::compare::host;
@@ -91,6 +91,27 @@ pub fn convert(
         .map(|text| TokenBatch::single(text))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(calibrate(model, &batches)?.with_packed_weights_of(dense))
+}
+
+/// The model with weights packed for products of a type, shared with models packed before:
+/// only weights that are not shared are packed.
+///
+/// # Errors
+///
+/// [`PackError`] if the device or CPU does not support such products.
+pub(crate) fn packed(
+    model: Gpt2,
+    products: ProductType,
+    before: &mut Vec<Gpt2>,
+) -> Result<Gpt2, PackError> {
+    let known = before.iter().find(|one| one.products() == Some(products));
+    if let Some(known) = known {
+        let model = model.with_packed_weights_of(known);
+        return model.with_packed_weights(products);
+    }
+    let model = model.with_packed_weights(products)?;
+    before.push(model.clone());
+    Ok(model)
 }
 
 /// A converted model with only some layers converted; the others are dense again.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bsbr_gpt2::{Gpt2, Gpt2Cache};
 
-use crate::reading::{cache_bytes, feed, likeliest, read_on};
+use crate::reading::{feed, likeliest, read_on};
 use crate::torch::{Baseline, Kind};
 
 /// The number of tokens that PyTorch generates between two checks of the time.
@@ -105,7 +105,7 @@ impl Context {
 
     /// Size in bytes of the cache of everything read and generated.
     pub(crate) fn bytes(&self) -> f64 {
-        cache_bytes(&self.cache)
+        self.cache.bytes() as f64
     }
 }
 
@@ -118,15 +118,6 @@ pub(crate) fn within(seconds: f64, tokens: usize, limits: Limits) -> Result<(), 
         )),
         false => Ok(()),
     }
-}
-
-/// Lets PyTorch read a context, and returns the seconds.
-///
-/// # Errors
-///
-/// The error message of the process.
-pub(crate) fn torch_read(baseline: &Baseline, tokens: usize) -> Result<f64, String> {
-    baseline.measure(Kind::Sdpa, "read", tokens)
 }
 
 /// Lets PyTorch generate after the context, and returns the mean seconds per token.
@@ -149,15 +140,6 @@ pub(crate) fn torch_generate(
         0 => Err("no tokens were requested".to_owned()),
         done => Ok(seconds / done as f64),
     }
-}
-
-/// Size in bytes of PyTorch's cache of everything read and generated.
-///
-/// # Errors
-///
-/// The error message of the process.
-pub(crate) fn torch_bytes(baseline: &Baseline) -> Result<f64, String> {
-    baseline.measure(Kind::Sdpa, "cache", 0)
 }
 
 #[cfg(test)]
@@ -186,7 +168,7 @@ mod tests {
                 .unwrap();
             assert_eq!(context.length, length);
             let (cache, logits) = read(&model, &ids[..length], 5).unwrap();
-            assert_eq!(context.bytes(), cache_bytes(&cache));
+            assert_eq!(context.bytes(), cache.bytes() as f64);
             assert_eq!(context.next, likeliest(logits).unwrap());
         }
         assert!(context.seconds > 0.0);

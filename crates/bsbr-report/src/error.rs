@@ -220,9 +220,9 @@ pub enum ReportError {
 }
 
 impl ReportError {
-    /// The error of reading a file or folder.
-    pub(crate) fn reading(path: &Path) -> impl Fn(std::io::Error) -> Self {
-        move |source| Self::Read {
+    /// The error of a file or folder that cannot be read.
+    pub(crate) fn reading(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
+        |source| Self::Read {
             path: path.to_owned(),
             source,
         }

@@ -2,8 +2,11 @@
 
 use bsbr_metrics::stats::{Bootstrap, Interval, Summary, quantile};
 
-/// Resamples of the bootstrap.
-pub const RESAMPLES: usize = 2_000;
+/// The bootstrap of every interval.
+pub(crate) const BOOTSTRAP: Bootstrap = Bootstrap {
+    resamples: 2_000,
+    seed: 0,
+};
 
 /// Mean, standard deviation and bootstrap interval of a quantity over samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,12 +26,8 @@ impl Estimate {
     ///
     /// The same values always give the same interval.
     pub fn of(values: &[f64]) -> Option<Self> {
-        let bootstrap = Bootstrap {
-            resamples: RESAMPLES,
-            seed: 0,
-        };
         // Records contain only finite values, so this fails only if empty.
-        let summary = Summary::of(values, &bootstrap).ok()?;
+        let summary = Summary::of(values, &BOOTSTRAP).ok()?;
         Some(Self {
             mean: summary.mean,
             std: summary.std,
@@ -39,10 +38,6 @@ impl Estimate {
 
     /// The estimate of the median from one value per sample; `None` without samples.
     pub fn of_median(values: &[f64]) -> Option<Self> {
-        let bootstrap = Bootstrap {
-            resamples: RESAMPLES,
-            seed: 0,
-        };
         let median = |drawn: &[usize]| {
             let drawn: Vec<f64> = drawn.iter().map(|&index| values[index]).collect();
             quantile(&drawn, 0.5).unwrap_or(f64::NAN)
@@ -52,7 +47,7 @@ impl Estimate {
             std: None,
             interval: match values.len() {
                 1 => None,
-                n => bootstrap.interval(n, median).ok(),
+                n => BOOTSTRAP.interval(n, median).ok(),
             },
             n: values.len(),
         })

@@ -1,8 +1,8 @@
 //! Growth of a quantity with the length of a sequence: power laws, and crossovers of two curves.
 
-use bsbr_metrics::stats::{Bootstrap, Interval, quantile};
+use bsbr_metrics::stats::{Interval, quantile};
 
-use crate::estimate::RESAMPLES;
+use crate::estimate::BOOTSTRAP;
 
 /// Samples of a positive quantity at one length.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,11 +167,7 @@ fn resampled(levels: &[&Level], statistic: impl Fn(&[usize]) -> Option<f64>) -> 
         .fold(1, least_common_multiple);
     // A multiple of every count, and enough draws for all levels.
     let draws = total.div_ceil(multiple) * multiple;
-    let bootstrap = Bootstrap {
-        resamples: RESAMPLES,
-        seed: 0,
-    };
-    bootstrap
+    BOOTSTRAP
         .interval(draws, |drawn| statistic(drawn).unwrap_or(f64::NAN))
         .ok()
 }

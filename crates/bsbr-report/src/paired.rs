@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bsbr_metrics::stats::Bootstrap;
-
-use crate::estimate::{Estimate, RESAMPLES};
+use crate::estimate::{BOOTSTRAP, Estimate};
 use crate::record::{Pool, Records};
 
 /// The values of several arms' quantity for each sample that all have.
@@ -62,14 +60,10 @@ pub(crate) fn together<const N: usize>(
     if !mean.is_finite() {
         return Err("the divisor is 0".to_owned());
     }
-    let bootstrap = Bootstrap {
-        resamples: RESAMPLES,
-        seed: 0,
-    };
     let interval =
         match n {
             1 => None,
-            _ => Some(bootstrap.interval(n, statistic).map_err(
+            _ => Some(BOOTSTRAP.interval(n, statistic).map_err(
                 |_| "the divisor is too small for an interval: it is 0 in some resamples",
             )?),
         };

@@ -27,6 +27,13 @@ pub(crate) fn read(
     Ok((cache, model.last_logits(last)))
 }
 
+/// The logits of the last token of `ids`, from one pass without a cache.
+pub(crate) fn last_logits(model: &Gpt2, ids: &[u32]) -> Result<Tensor<2>, String> {
+    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
+    let hidden = model.hidden_states(&batch);
+    Ok(model.last_logits(hidden.map_err(|error| error.to_string())?))
+}
+
 /// The logits after `id`, which follows the tokens in the cache.
 pub(crate) fn read_on(model: &Gpt2, id: u32, cache: &mut Gpt2Cache) -> Result<Tensor<2>, String> {
     let hidden = feed(model, &[id], cache)?;
@@ -46,11 +53,6 @@ pub(crate) fn likeliest(logits: Tensor<2>) -> Result<u32, String> {
     let best = logits.argmax(1).into_data();
     let best = best.iter::<i64>().next().unwrap_or_default();
     u32::try_from(best).map_err(|error| error.to_string())
-}
-
-/// The size of a cache, in bytes.
-pub(crate) fn cache_bytes(cache: &Gpt2Cache) -> f64 {
-    cache.bytes() as f64
 }
 
 #[cfg(test)]
@@ -83,7 +85,7 @@ mod tests {
             assert!(logits.iter().zip(&whole).all(near), "{piece}: {logits:?}");
         }
         // Keys and values of two layers, 16 dimensions each.
-        assert_eq!(cache_bytes(&cache), (2 * 2 * 16 * 23 * 4) as f64);
+        assert_eq!(cache.bytes(), 2 * 2 * 16 * 23 * 4);
 
         let after = host(read_on(&model, next, &mut cache).unwrap()).unwrap();
         assert_eq!((cache.lengths(), after.len()), ([24].as_slice(), 40));

@@ -24,7 +24,7 @@ pub struct Reported {
     pub note: String,
     /// Its methods, by experiment.
     #[serde(default, rename = "method")]
-    methods: Vec<Method>,
+    methods: Vec<MethodText>,
     /// Its figures.
     #[serde(default, rename = "row")]
     rows: Vec<Figures>,
@@ -32,7 +32,7 @@ pub struct Reported {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Method {
+struct MethodText {
     experiment: String,
     text: String,
 }

@@ -7,7 +7,7 @@ use crate::experiments;
 use crate::host::{Commit, Machine, today};
 use crate::judge::{VOTES, read_votes};
 use crate::lab::{CALIBRATION_TOKENS, Lab};
-use crate::overview::{self, Overview, Source};
+use crate::overview::{self, Overview, Recorded};
 use crate::record::{Record, Records, RunInfo};
 use crate::render::Report;
 use crate::reported::Reported;
@@ -222,12 +222,12 @@ fn report(
     let source = |spec| {
         let mut recorded = all.iter();
         let found = recorded.find(|(job, _)| name(&job.spec) == name(spec));
-        Source {
+        Recorded {
             spec,
             records: found.map_or(&none, |(_, records)| records),
         }
     };
-    let sources: Vec<Source<'_>> = plan.specs.iter().map(source).collect();
+    let sources: Vec<Recorded<'_>> = plan.specs.iter().map(source).collect();
     let arms = arms(all.iter().map(|(job, _)| &job.spec));
     Ok(Report {
         model: lab.model_info(),

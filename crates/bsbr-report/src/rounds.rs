@@ -1,4 +1,4 @@
-//! Timing in interleaved rounds, so that a slowdown of the machine affects all contestants.
+//! Interleaved rounds of measurements, so that a slowdown of the machine affects all contestants.
 
 use std::time::Instant;
 
@@ -9,33 +9,86 @@ use burn::tensor::{DType, Distribution, Tensor};
 
 use crate::record::Measurement;
 
-/// Runs once, and returns the seconds, or other values as well.
-pub(crate) type Run<'a, T = f64> = Box<dyn Fn() -> Result<T, String> + 'a>;
+/// The seconds of a run.
+pub(crate) const SECONDS: &str = "seconds";
 
-/// A contestant of a timing.
-pub(crate) struct Contestant<'a, T = f64> {
+/// Runs once, and fills a measurement.
+pub(crate) type Run<'a> = Box<dyn Fn(&mut Measurement) -> Result<(), String> + 'a>;
+
+/// Runs once, and returns one value, usually the seconds.
+pub(crate) type Timing<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
+
+/// A contestant of rounds.
+pub(crate) struct Contestant<'a> {
     /// Its id in records.
     pub id: String,
+    /// Tokens.
+    pub length: usize,
     /// Its run, or why there is none.
-    pub run: Result<Run<'a, T>, String>,
+    pub run: Result<Run<'a>, String>,
 }
 
-/// The result of a run.
-pub(crate) trait Outcome {
-    /// The duration of the run.
-    fn seconds(&self) -> f64;
-
-    /// Sets its values.
-    fn set(self, measured: &mut Measurement);
-}
-
-impl Outcome for f64 {
-    fn seconds(&self) -> f64 {
-        *self
+impl<'a> Contestant<'a> {
+    /// A contestant whose runs fill measurements.
+    pub(crate) fn new(
+        id: impl Into<String>,
+        length: usize,
+        run: impl Fn(&mut Measurement) -> Result<(), String> + 'a,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            length,
+            run: Ok(Box::new(run)),
+        }
     }
 
-    fn set(self, measured: &mut Measurement) {
-        measured.set("seconds", self);
+    /// A contestant whose runs set one quantity.
+    pub(crate) fn of(
+        quantity: &'static str,
+        id: impl Into<String>,
+        length: usize,
+        run: Result<Timing<'a>, String>,
+    ) -> Self {
+        let run = run.map(|run| -> Run<'a> {
+            Box::new(move |one| {
+                one.set(quantity, run()?);
+                Ok(())
+            })
+        });
+        Self {
+            id: id.into(),
+            length,
+            run,
+        }
+    }
+
+    /// The same for `seconds`.
+    pub(crate) fn timed(
+        id: impl Into<String>,
+        length: usize,
+        run: Result<Timing<'a>, String>,
+    ) -> Self {
+        Self::of(SECONDS, id, length, run)
+    }
+
+    /// The same, whose runs begin and end with what `around` does.
+    pub(crate) fn map(
+        self,
+        around: impl Fn(&mut Measurement, &Run<'a>) -> Result<(), String> + 'a,
+    ) -> Self {
+        let run = self
+            .run
+            .map(|run| -> Run<'a> { Box::new(move |one| around(one, &run)) });
+        Self { run, ..self }
+    }
+
+    /// The same with a value that all runs have.
+    pub(crate) fn with(self, quantity: &'static str, value: f64) -> Self {
+        self.map(move |one, run| {
+            run(one)?;
+            one.set(quantity, value);
+            Ok(())
+        })
     }
 }
 
@@ -45,7 +98,7 @@ pub(crate) fn wait_for<const D: usize>(x: Tensor<D>) {
 }
 
 /// A forward pass without a cache, to the logits of the last token.
-pub(crate) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String> {
+pub(crate) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Timing<'a>, String> {
     let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
     Ok(Box::new(move || {
         let start = Instant::now();
@@ -58,7 +111,7 @@ pub(crate) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String>
 }
 
 /// One layer's attention, from `input` to its last token's output.
-pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> {
+pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Timing<'a> {
     // Every layer has the same arm, so the first represents all.
     let attention: Option<Attention> = model.h.first().map(|block| block.attn.bsbr.clone());
     Box::new(move || {
@@ -73,7 +126,7 @@ pub(crate) fn attention_run<'a>(model: &Gpt2, input: AttentionInput) -> Run<'a> 
 }
 
 /// The same, followed by the gradients of queries, keys and values.
-pub(crate) fn gradients_run<'a>(model: Gpt2, input: AttentionInput) -> Run<'a> {
+pub(crate) fn gradients_run<'a>(model: Gpt2, input: AttentionInput) -> Timing<'a> {
     let normal = Distribution::Normal(0.0, 1.0);
     let (shape, dtype) = (input.query.dims(), input.query.dtype());
     let weight = Tensor::<4>::random(shape, normal, &input.query.device()).cast(dtype);
@@ -128,56 +181,50 @@ pub(crate) fn random_input(model: &Gpt2, length: usize, dtype: DType) -> Attenti
 /// The number of runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rounds {
-    /// Timed runs.
+    /// Rounds.
     pub runs: u64,
     /// The same for slow runs.
     pub slow_runs: u64,
     /// Runs longer than these seconds are slow.
     pub slow_seconds: f64,
+    /// Whether a first run is not counted: it compiles, tunes and fills caches.
+    pub warm_up: bool,
 }
 
 impl Rounds {
-    /// Sets `seconds` for every contestant in each round, and `speedup` over `reference` in the
-    /// same round.
-    pub(crate) fn run(
-        self,
-        contestants: &[Contestant<'_>],
-        reference: Option<&str>,
-        new: impl Fn(&str, u64) -> Measurement,
-    ) -> Vec<Measurement> {
-        let mut rounds = self.take_turns(contestants, |place, round| {
-            new(&contestants[place].id, round)
-        });
-        for this in &mut rounds {
-            let base = this.iter().find(|one| Some(one.arm.as_str()) == reference);
-            let base = base.and_then(|one| one.values.get("seconds").copied());
-            for one in this {
-                if let (Some(base), Some(own)) = (base, one.values.get("seconds").copied()) {
-                    one.set("speedup", base / own);
-                }
-            }
+    /// Timed rounds, all of which have all contestants.
+    pub(crate) fn timed(runs: u64) -> Self {
+        Self {
+            runs,
+            slow_runs: runs,
+            slow_seconds: f64::INFINITY,
+            warm_up: true,
         }
-        rounds.concat()
     }
 
-    /// The measurements of each round; `new` is given the index of a contestant, and the round.
-    pub(crate) fn take_turns<T: Outcome>(
-        self,
-        contestants: &[Contestant<'_, T>],
-        new: impl Fn(usize, u64) -> Measurement,
-    ) -> Vec<Vec<Measurement>> {
-        // A first untimed run compiles, tunes and fills caches.
-        let warm: Vec<Result<f64, String>> = contestants
+    /// Rounds of processes or sizes, which need no warm-up.
+    pub(crate) fn plain(runs: u64) -> Self {
+        Self {
+            warm_up: false,
+            ..Self::timed(runs)
+        }
+    }
+
+    /// The measurements of each round. A contestant that failed does not run again.
+    pub(crate) fn run(self, contestants: &[Contestant<'_>], source: &str) -> Vec<Vec<Measurement>> {
+        let new =
+            |one: &Contestant<'_>, round| Measurement::new(&one.id, source, one.length, round);
+        let mut states: Vec<Result<&Run<'_>, String>> = contestants
             .iter()
             .map(|one| {
-                let run = one.run.as_ref().map_err(Clone::clone);
-                run.and_then(|run| run()).map(|found| found.seconds())
+                let run = one.run.as_ref().map_err(Clone::clone)?;
+                if self.warm_up {
+                    run(&mut new(one, 0))?;
+                }
+                Ok(run)
             })
             .collect();
-        let runs = |seconds: f64| match seconds > self.slow_seconds {
-            true => self.slow_runs.min(self.runs),
-            false => self.runs,
-        };
+        let mut slow = vec![false; contestants.len()];
         let mut rounds = Vec::new();
         for round in 0..self.runs {
             let mut this: Vec<Option<Measurement>> = vec![None; contestants.len()];
@@ -185,17 +232,19 @@ impl Rounds {
             // equally.
             for turn in 0..contestants.len() {
                 let place = (turn + round as usize) % contestants.len();
-                let one = &contestants[place];
-                let mut measured = new(place, round);
-                match (&warm[place], &one.run) {
-                    (Ok(seconds), Ok(_)) if round >= runs(*seconds) => continue,
-                    (Ok(_), Ok(run)) => match run() {
-                        Ok(found) => found.set(&mut measured),
-                        Err(reason) => measured = measured.without_values(reason),
-                    },
-                    (Err(reason), _) | (_, Err(reason)) => {
-                        measured = measured.without_values(reason.clone());
-                    }
+                if slow[place] && round >= self.slow_runs {
+                    continue;
+                }
+                let mut measured = new(&contestants[place], round);
+                let start = Instant::now();
+                if let Ok(run) = states[place]
+                    && let Err(reason) = run(&mut measured)
+                {
+                    states[place] = Err(reason);
+                }
+                slow[place] |= start.elapsed().as_secs_f64() > self.slow_seconds;
+                if let Err(reason) = &states[place] {
+                    measured = measured.without_values(reason.clone());
                 }
                 this[place] = Some(measured);
             }
@@ -203,42 +252,87 @@ impl Rounds {
         }
         rounds
     }
+
+    /// The same in one list, with the `speedup` over a reference in the same round.
+    pub(crate) fn speedups(
+        self,
+        contestants: &[Contestant<'_>],
+        source: &str,
+        reference: Option<&str>,
+    ) -> Vec<Measurement> {
+        let mut rounds = self.run(contestants, source);
+        if let Some(reference) = reference {
+            for this in &mut rounds {
+                compare(this, Ok(reference), SECONDS, "speedup", |own, other| {
+                    other / own
+                });
+            }
+        }
+        rounds.concat()
+    }
+}
+
+/// Sets `name` for all measurements of a round or sample: `of` their own `quantity` and that of
+/// `reference`, or the reason why there is none.
+pub(crate) fn compare(
+    round: &mut [Measurement],
+    reference: Result<&str, &str>,
+    quantity: &str,
+    name: &str,
+    of: fn(f64, f64) -> f64,
+) {
+    let base = reference.map_err(str::to_owned).and_then(|id| {
+        let base = round.iter().find(|one| one.arm == id);
+        let base = base.and_then(|one| one.values.get(quantity).copied());
+        base.ok_or_else(|| format!("{id} has no {quantity}"))
+    });
+    for one in round {
+        if let Some(own) = one.values.get(quantity).copied() {
+            one.put(name, base.clone().map(|base| of(own, base)));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
     use super::*;
 
-    /// Takes `times[k]` seconds when it is run for the k-th time, the untimed run included.
-    fn contestant<'a>(id: &str, times: &'a [f64]) -> Contestant<'a> {
-        let next = std::cell::Cell::new(0);
-        let run = move || Ok(times[next.replace(next.get() + 1)]);
-        Contestant {
-            id: id.to_owned(),
-            run: Ok(Box::new(run)),
-        }
+    /// Says that it takes `times[k]` seconds when it is run for the k-th time, the untimed run
+    /// included; if it is slow, its runs take 250 ms.
+    fn contestant<'a>(id: &str, slow: bool, times: &'a [f64]) -> Contestant<'a> {
+        let next = Cell::new(0);
+        let run: Timing<'a> = Box::new(move || {
+            if slow {
+                std::thread::sleep(Duration::from_millis(250));
+            }
+            let time = times.get(next.replace(next.get() + 1));
+            time.copied().ok_or_else(|| "it has ended".to_owned())
+        });
+        Contestant::timed(id, 8, Ok(run)).with("work", 4.0)
     }
 
     #[test]
     fn a_time_is_recorded_in_its_own_round_beside_the_reference_of_that_round() {
         let rounds = Rounds {
-            runs: 4,
             slow_runs: 2,
-            slow_seconds: 50.0,
+            slow_seconds: 0.2,
+            ..Rounds::timed(4)
         };
-        // The last one is slow: it is timed in two rounds.
+        // The slow one is timed in two rounds.
         let contestants = [
-            contestant("dense", &[9.0, 2.0, 6.0, 12.0, 40.0]),
-            contestant("arm", &[9.0, 1.0, 2.0, 3.0, 5.0]),
-            contestant("slow", &[60.0, 8.0, 12.0]),
+            contestant("dense", false, &[9.0, 2.0, 6.0, 12.0, 40.0]),
+            contestant("arm", false, &[9.0, 1.0, 2.0, 3.0, 5.0]),
+            contestant("slow", true, &[60.0, 8.0, 12.0]),
         ];
-        let found = rounds.run(&contestants, Some("dense"), |id, round| {
-            Measurement::new(id, "model", 8, round)
-        });
+        let found = rounds.speedups(&contestants, "model", Some("dense"));
         let found: Vec<_> = found
             .iter()
             .map(|one| {
-                let [seconds, speedup] = ["seconds", "speedup"].map(|name| one.values[name]);
+                assert_eq!(one.values["work"], 4.0);
+                let [seconds, speedup] = [SECONDS, "speedup"].map(|name| one.values[name]);
                 (one.index, one.arm.as_str(), seconds, speedup)
             })
             .collect();
@@ -255,5 +349,24 @@ mod tests {
             (3, "arm", 5.0, 8.0),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_contestant_that_failed_does_not_run_again() {
+        let runs = Cell::new(0);
+        let failing = Contestant::new("failing", 8, |_| {
+            runs.set(runs.get() + 1);
+            Err("out of memory".to_owned())
+        });
+        let mut found =
+            Rounds::plain(3).run(&[failing, contestant("arm", false, &[1.0; 3])], "model");
+        assert_eq!(runs.get(), 1);
+        for round in &mut found {
+            assert_eq!(round[0].reason(SECONDS), Some("out of memory"));
+            compare(round, Ok("failing"), SECONDS, "by", |own, other| {
+                own / other
+            });
+            assert_eq!(round[1].missing["by"], "failing has no seconds");
+        }
     }
 }

@@ -26,6 +26,13 @@ pub enum Style {
     Tokens,
 }
 
+impl Default for Style {
+    /// Three significant digits.
+    fn default() -> Self {
+        Self::Digits(3)
+    }
+}
+
 impl Style {
     /// The number, without a unit.
     pub fn number(self, value: f64) -> String {
@@ -68,34 +75,25 @@ impl Style {
     }
 }
 
-impl Default for Style {
-    /// Three significant digits.
-    fn default() -> Self {
-        Self::Digits(3)
-    }
-}
-
 impl FromStr for Style {
     type Err = String;
 
     /// A style by its name and optional number of digits: `percent 2`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut words = text.split(' ');
-        let name = words.next().unwrap_or_default();
-        let digits = || {
-            let digits = text
-                .split(' ')
-                .nth(1)
-                .and_then(|digits| digits.parse().ok());
-            digits.ok_or_else(|| format!("`{text}` needs a number of digits, as `{name} 2`"))
+        let (name, digits) = match text.split_once(' ') {
+            Some((name, digits)) => (name, digits.parse().ok()),
+            None => (text, None),
         };
-        match name {
-            "percent" => Ok(Self::Percent(digits()?)),
-            "fixed" => Ok(Self::Fixed(digits()?)),
-            "digits" => Ok(Self::Digits(digits()?)),
-            "mebibytes" => Ok(Self::Mebibytes),
-            "milliseconds" => Ok(Self::Milliseconds),
-            "tokens" => Ok(Self::Tokens),
+        match (name, digits) {
+            ("percent", Some(digits)) => Ok(Self::Percent(digits)),
+            ("fixed", Some(digits)) => Ok(Self::Fixed(digits)),
+            ("digits", Some(digits)) => Ok(Self::Digits(digits)),
+            ("mebibytes", None) => Ok(Self::Mebibytes),
+            ("milliseconds", None) => Ok(Self::Milliseconds),
+            ("tokens", None) => Ok(Self::Tokens),
+            ("percent" | "fixed" | "digits", None) => {
+                Err(format!("`{text}` needs a number of digits, as `{name} 2`"))
+            }
             _ => Err(format!(
                 "`{text}` is not a style; there are percent, fixed, digits, mebibytes, \
                  milliseconds and tokens"

@@ -82,7 +82,7 @@ impl Goal {
 }
 
 /// Everything that determines an experiment's measurements; the input of its hash.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Method {
     /// The experiment's name.
     pub experiment: String,
@@ -175,7 +175,7 @@ impl Method {
 }
 
 /// An experiment's specification: its method and its presentation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Spec {
     /// The method.
     pub method: Method,
@@ -258,11 +258,11 @@ struct SpecFile {
     #[serde(default)]
     counts: toml::Table,
     #[serde(default)]
-    quick: Scale,
+    quick: Amounts,
     #[serde(default)]
-    full: Scale,
+    full: Amounts,
     #[serde(default)]
-    shape: Scale,
+    shape: Amounts,
     #[serde(default, rename = "goal")]
     goals: Vec<Goal>,
     #[serde(default)]
@@ -281,7 +281,7 @@ struct SpecFile {
 
 /// The changes of `--quick`, `--full` or `--shape`.
 #[derive(Debug, Clone, Default, Deserialize)]
-struct Scale {
+struct Amounts {
     /// The measured arms.
     arms: Option<Vec<String>>,
     /// Counts, and settings that are amounts.
@@ -289,7 +289,7 @@ struct Scale {
     amounts: toml::Table,
 }
 
-impl Scale {
+impl Amounts {
     /// Applies the values to the specification; returns the name of one that it does not have.
     fn apply(self, file: &mut SpecFile) -> Result<(), String> {
         let amounts = crate::experiments::amounts(&file.experiment).map_err(|e| e.to_string())?;
@@ -366,16 +366,9 @@ pub fn read_arms(path: &Path) -> Result<Vec<ArmSpec>, ReportError> {
 /// [`ReportError`] if a file cannot be read or is not a specification.
 pub fn read_specs(folder: &Path, overrides: &Overrides) -> Result<Vec<Spec>, ReportError> {
     let arms = read_arms(&folder.join(ARMS))?;
-    let listing = std::fs::read_dir(folder).map_err(ReportError::reading(folder))?;
-    let mut paths: Vec<PathBuf> = listing
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
-        .filter(|path| {
-            path.file_name()
-                .is_none_or(|name| name != ARMS && name != DATASETS && name != REPORT)
-        })
-        .collect();
-    paths.sort();
+    let mut paths = files(folder, &["toml"])?;
+    let others = [ARMS, DATASETS, REPORT].map(|name| folder.join(name));
+    paths.retain(|path| !others.contains(path));
     let mut specs = paths
         .iter()
         .map(|path| parse_spec(path, &read(path)?, &arms, overrides))
@@ -521,6 +514,19 @@ pub fn dense(arms: &[ArmSpec]) -> Option<&ArmSpec> {
 
 pub(crate) fn read(path: &Path) -> Result<String, ReportError> {
     std::fs::read_to_string(path).map_err(ReportError::reading(path))
+}
+
+/// The files of a folder whose names end with one of `ends`, sorted.
+pub(crate) fn files(folder: &Path, ends: &[&str]) -> Result<Vec<PathBuf>, ReportError> {
+    let listing = std::fs::read_dir(folder).map_err(ReportError::reading(folder))?;
+    let is_one = |path: &PathBuf| {
+        let end = path.extension();
+        end.is_some_and(|end| ends.iter().any(|one| end == *one))
+    };
+    let paths = listing.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut paths: Vec<PathBuf> = paths.filter(is_one).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ReportError> {

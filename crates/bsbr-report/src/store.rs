@@ -7,6 +7,7 @@ use bsbr_files::write_file;
 use crate::error::ReportError;
 use crate::hash;
 use crate::record::{FORMAT, Record, Records};
+use crate::spec::files;
 
 /// A folder with a folder of records for each experiment.
 #[derive(Debug, Clone)]
@@ -49,17 +50,7 @@ impl Store {
     ///
     /// [`ReportError`] if a file cannot be read or is not a record.
     pub fn all(&self, experiment: &str) -> Result<Records, ReportError> {
-        let folder = self.folder.join(experiment);
-        let mut paths: Vec<PathBuf> = match std::fs::read_dir(&folder) {
-            Ok(listing) => listing
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.extension().is_some_and(|end| end == "json"))
-                .collect(),
-            Err(_) => Vec::new(),
-        };
-        paths.sort();
-        let records = paths.iter().map(|path| read(path));
-        Ok(Records::new(records.collect::<Result<_, _>>()?))
+        read_all(&self.folder.join(experiment)).map(Records::new)
     }
 
     /// Writes a record atomically, so that a reader never sees an incomplete one.
@@ -71,6 +62,19 @@ impl Store {
         let path = self.path(&record.method.experiment, &record.unit);
         write(&path, record)
     }
+}
+
+/// Reads every record of a folder, in the order of file names; there are none without a folder.
+///
+/// # Errors
+///
+/// [`ReportError`] if the folder or a file cannot be read, or a file is not a record.
+pub fn read_all(folder: &Path) -> Result<Vec<Record>, ReportError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let paths = files(folder, &["json"])?;
+    paths.iter().map(|path| read(path)).collect()
 }
 
 /// Reads a record.

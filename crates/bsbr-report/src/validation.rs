@@ -94,7 +94,7 @@ pub fn sides(
     if reference.iter().all(|one| one.tokens == 0.0) {
         return Ok(Vec::new());
     }
-    let mut sides = vec![side("dense", &reference, &reference, (1.0, 0.0).into())];
+    let mut sides = vec![side("dense", &reference, &reference, [1.0, 0.0].map(Some))];
     for (name, model) in others {
         let losses = held_out(model, data, LOSSES)?;
         let closeness = closeness(dense, model, data)?;
@@ -104,22 +104,9 @@ pub fn sides(
 }
 
 /// Top-1 agreement and KL, if they can be measured.
-#[derive(Debug, Clone, Copy, Default)]
-struct Closeness {
-    top1: Option<f64>,
-    kl: Option<f64>,
-}
+type Closeness = [Option<f64>; 2];
 
-impl From<(f64, f64)> for Closeness {
-    fn from((top1, kl): (f64, f64)) -> Self {
-        Self {
-            top1: Some(top1),
-            kl: Some(kl),
-        }
-    }
-}
-
-fn side(name: &str, own: &[WindowLoss], dense: &[WindowLoss], close: Closeness) -> Side {
+fn side(name: &str, own: &[WindowLoss], dense: &[WindowLoss], [top1, kl]: Closeness) -> Side {
     let tokens: f64 = own.iter().map(|one| one.tokens).sum();
     let loss = own.iter().map(|one| one.nats).sum::<f64>() / tokens;
     // Windows are weighted by their targets.
@@ -140,8 +127,8 @@ fn side(name: &str, own: &[WindowLoss], dense: &[WindowLoss], close: Closeness) 
             low: ends.map(|ends| ends.low),
             high: ends.map(|ends| ends.high),
         },
-        top1: close.top1,
-        kl: close.kl,
+        top1,
+        kl,
     }
 }
 
@@ -155,14 +142,14 @@ fn closeness(dense: &Gpt2, model: &Gpt2, data: &Dataset) -> Result<Closeness, Re
         for scores in compare::logits(dense, &reference, &own)? {
             match scores {
                 Ok(scores) => all.extend(scores),
-                Err(_) => return Ok(Closeness::default()),
+                Err(_) => return Ok([None; 2]),
             }
         }
     }
-    Ok(Closeness {
-        top1: compare::mean(&all, |_| true, |one| one.agreement.top1),
-        kl: compare::mean(&all, |_| true, |one| one.kl),
-    })
+    Ok([
+        compare::mean(&all, |_| true, |one| one.agreement.top1),
+        compare::mean(&all, |_| true, |one| one.kl),
+    ])
 }
 
 /// The results as a Markdown table.

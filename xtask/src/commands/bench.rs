@@ -7,11 +7,13 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use bsbr_gpt2::{Gpt2, ProductType};
 use bsbr_report::arms::load_dense;
+use bsbr_report::bench::contest::TOKENS;
 use bsbr_report::bench::decode::{self, Decoding};
 use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::page::Page;
-use bsbr_report::bench::{Contest, Engines, Model, Packed, Place, Scope, begin};
+use bsbr_report::bench::{Contest, Model, Place, Scope, Shared, begin};
 use bsbr_report::corpus::model_files;
+use bsbr_report::experiments::memory::worker::Worker;
 use bsbr_report::hash;
 use bsbr_report::peers::Peer;
 use bsbr_report::record::ModelInfo;
@@ -271,20 +273,19 @@ pub fn run(args: Args) -> Result<()> {
         )?,
         first_token: FirstToken {
             folder: folder.path().to_owned(),
-            program: std::env::current_exe()?,
-            arguments: vec![
-                "first-token".to_owned(),
-                "--device".to_owned(),
-                args.device.clone(),
-            ],
+            worker: Worker {
+                program: std::env::current_exe()?,
+                arguments: ["first-token", "--device", &args.device]
+                    .map(str::to_owned)
+                    .into(),
+            },
             int8: args.weights.contains(&Rows::Int8),
         },
         decoding,
         progress: &told,
         place,
         processor: device::parse("flex").ok(),
-        engines: Engines::default(),
-        packed: Packed::default(),
+        shared: Shared::default(),
         dense,
     };
     for (scope, length) in units(&args) {
@@ -427,7 +428,8 @@ fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
             Scope::Decode => decoders + (runs + 1) * (decoders + torch + peers) * contexts,
             Scope::Training => (runs + 1) * (1 + torch),
             Scope::Accuracy => arms + torch,
-            Scope::Profile | Scope::TokenProfile => arms,
+            Scope::Profile => (runs + 1) * arms,
+            Scope::TokenProfile => (runs * TOKENS + 1) * arms,
         })
         .sum()
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow};
 use bsbr_gpt2::Gpt2;
 use bsbr_report::arms::load_dense;
-use bsbr_report::experiments::memory::worker::{Cell, Worker, measure_here};
+use bsbr_report::experiments::memory::worker::{Task, Worker, measure_here};
 
 use super::shape::Shape;
 use super::weights::WeightsArgs;
@@ -50,15 +50,15 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    let cell = std::io::read_to_string(std::io::stdin())?;
-    let cell: Cell = serde_json::from_str(&cell).context("standard input is not a cell")?;
+    let task = std::io::read_to_string(std::io::stdin())?;
+    let task: Task = serde_json::from_str(&task).context("standard input is not a task")?;
     let device = device::parse(&args.device)?;
     let dense = match args.shape {
         Some(shape) => Gpt2::init(&shape.config()?, 0, &device)?,
         None => load_dense(&args.model, &device)?,
     };
     let dense = args.weights.pack(dense)?;
-    let peak = measure_here(dense, &cell).map_err(|reason| anyhow!(reason))?;
+    let peak = measure_here(dense, &task).map_err(|reason| anyhow!(reason))?;
     println!("{}", serde_json::to_string(&peak)?);
     Ok(())
 }

@@ -1,26 +1,42 @@
 //! The distance of a device's results from those of the CPU in `f32`.
 
-use bsbr_gpt2::{Gpt2, TokenBatch};
+use bsbr_gpt2::Gpt2;
 
 use crate::compare::host;
+use crate::error::ReportError;
+use crate::reading::last_logits;
 
 /// The longest sequence that the CPU computes for comparison.
-pub(super) const LONGEST: usize = 2048;
+const LONGEST: usize = 2048;
 
 /// The error of logits, relative to their norm.
 pub(super) const ERROR: &str = "error";
 
-/// Logits of the last token, on the model's own device.
-pub(super) fn logits(model: &Gpt2, ids: &[u32]) -> Result<Vec<f32>, String> {
-    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
-    let hidden = model
-        .hidden_states(&batch)
-        .map_err(|error| error.to_string())?;
-    host(model.last_logits(hidden)).map_err(|error| error.to_string())
+/// The distance of the last token's logits from those of the same arm on a CPU.
+///
+/// # Errors
+///
+/// Why they cannot be compared.
+pub(super) fn of(model: &Gpt2, exact: &Gpt2, ids: &[u32]) -> Result<f64, String> {
+    let logits =
+        |model| host(last_logits(model, ids)?).map_err(|error: ReportError| error.to_string());
+    Ok(error(&logits(model)?, &logits(exact)?))
+}
+
+/// Refuses sequences that take too long on a CPU.
+///
+/// # Errors
+///
+/// The reason, as text for a table.
+pub(super) fn check(length: usize) -> Result<(), String> {
+    match length > LONGEST {
+        true => Err(format!("not compared beyond {LONGEST} tokens")),
+        false => Ok(()),
+    }
 }
 
 /// ‖y − y₀‖ ÷ ‖y₀‖ of y `found` and y₀ `reference`.
-pub(super) fn error(found: &[f32], reference: &[f32]) -> f64 {
+fn error(found: &[f32], reference: &[f32]) -> f64 {
     let norm = |all: &mut dyn Iterator<Item = f64>| all.map(|x| x * x).sum::<f64>().sqrt();
     let pairs = found.iter().zip(reference);
     let apart = norm(&mut pairs.map(|(a, b)| f64::from(a - b)));

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bsbr_attention::ArmConfig;
@@ -12,19 +12,18 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 
 use crate::arms;
-use crate::bench::accuracy;
-use crate::bench::decode::{self, Decoded, Decoding};
-use crate::bench::derived::{GROWTH, SECONDS, WORK};
-use crate::bench::first_token::{FirstToken, PROMPT};
+use crate::bench::decode::{self, Decoding, Engine};
+use crate::bench::derived::{GROWTH, WORK};
+use crate::bench::first_token::{self, FirstToken};
 use crate::bench::place::Place;
-use crate::bench::{floor, machine, profile, training};
+use crate::bench::{accuracy, floor, machine, profile, training};
 use crate::corpus::random;
 use crate::error::ReportError;
-use crate::experiments::memory::worker::{Cell, Pass, Worker};
+use crate::experiments::memory::worker::{Pass, Task, Worker};
 use crate::peers::Peer;
 use crate::record::Measurement;
 use crate::rounds::{
-    Contestant, Outcome, Rounds, Run, attention_run, gradients_run, model_run, random_input,
+    Contestant, Rounds, SECONDS, Timing, attention_run, gradients_run, model_run, random_input,
 };
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
@@ -44,7 +43,7 @@ const SLOW_SECONDS: f64 = 20.0;
 const SLOW_RUNS: u64 = 3;
 
 /// The number of profiled tokens in place of one pass.
-const TOKENS: u64 = 16;
+pub const TOKENS: u64 = 16;
 
 /// The number of repeated positions in place of those that a model does not have.
 const WINDOW: usize = 512;
@@ -75,6 +74,15 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The quantity of a run, if it is one.
+    fn quantity(self) -> &'static str {
+        match self {
+            Self::Memory => GROWTH,
+            Self::Accuracy => accuracy::ERROR,
+            _ => SECONDS,
+        }
+    }
+
     /// Its name in records.
     pub fn id(self) -> &'static str {
         match self {
@@ -120,22 +128,21 @@ pub struct Contest<'a> {
     pub decoding: Decoding,
     /// Receives a message when a part begins.
     pub progress: &'a dyn Fn(&str),
-    /// Processes of PyTorch and of the other engines, once they are started.
-    pub engines: Engines,
-    /// The model with packed weights, once it is made.
-    pub packed: Packed,
+    /// What all measurements share.
+    pub shared: Shared,
 }
 
-/// Processes of PyTorch and of other engines, which are started on first use.
+/// What measurements share, made on first use.
 #[derive(Debug, Default)]
-pub struct Engines(RefCell<BTreeMap<&'static str, Result<Rc<Baseline>, String>>>);
-
-/// The model with its weights packed for each requested type of products. Arms share them.
-#[derive(Debug, Default)]
-pub struct Packed(RefCell<Vec<(ProductType, Gpt2)>>);
+pub struct Shared {
+    /// Processes of PyTorch and of other engines.
+    engines: RefCell<BTreeMap<&'static str, Result<Rc<Baseline>, String>>>,
+    /// The model with its weights packed for each requested type of products.
+    packed: RefCell<Vec<Gpt2>>,
+}
 
 /// A contestant: an arm, and the type of its linear layers' weights.
-struct Row<'a> {
+struct Variant<'a> {
     id: String,
     arm: &'a ArmSpec,
     weights: Option<ProductType>,
@@ -154,15 +161,48 @@ impl Contest<'_> {
             let all = self.arms.iter().map(new);
             return Ok(all.map(|one| one.without_values(reason.clone())).collect());
         }
-        match scope {
-            Scope::Model | Scope::Attention | Scope::Gradients => self.timed(scope, length),
-            Scope::Memory => Ok(self.memory(length)),
-            Scope::FirstToken => self.first_token(),
-            Scope::Decode => self.decode(),
-            Scope::Accuracy => self.accuracy(length),
-            Scope::Training => self.training(),
-            Scope::Profile | Scope::TokenProfile => self.profile(scope, length),
+        let all = match scope {
+            Scope::FirstToken => self.first_token()?,
+            Scope::Decode => self.decode()?,
+            Scope::Training => self.training()?,
+            _ => self.passes(scope, length)?,
+        };
+        let rounds = match scope {
+            // Values that hardly vary.
+            Scope::Memory => Rounds::plain(self.runs.min(3)),
+            Scope::Accuracy => Rounds::plain(1),
+            _ => Rounds {
+                slow_runs: SLOW_RUNS,
+                slow_seconds: SLOW_SECONDS,
+                ..Rounds::timed(match scope {
+                    Scope::TokenProfile => self.runs * TOKENS,
+                    _ => self.runs,
+                })
+            },
+        };
+        let mut found = self.rounds(rounds, scope, all);
+        if scope == Scope::Decode {
+            found.extend(self.rounds(Rounds::plain(1), scope, self.long_caches()?));
         }
+        Ok(found)
+    }
+
+    /// Rounds of contestants, with progress messages for their runs.
+    fn rounds<'b>(
+        &'b self,
+        rounds: Rounds,
+        scope: Scope,
+        all: Vec<Contestant<'b>>,
+    ) -> Vec<Measurement> {
+        let announced = |one: Contestant<'b>| {
+            let text = format!("{}, {} tokens: {}", scope.id(), one.length, one.id);
+            one.map(move |measured, run| {
+                (self.progress)(&text);
+                run(measured)
+            })
+        };
+        let all: Vec<_> = all.into_iter().map(announced).collect();
+        rounds.run(&all, scope.id()).concat()
     }
 
     /// Where a scope can be measured, if not on this device.
@@ -179,9 +219,9 @@ impl Contest<'_> {
     }
 
     /// Arms with each type of weights, all arms of one type before the next.
-    fn rows<'a>(&self, arms: &'a [ArmSpec]) -> Vec<Row<'a>> {
+    fn rows<'a>(&self, arms: &'a [ArmSpec]) -> Vec<Variant<'a>> {
         let of = |&weights: &Option<ProductType>| {
-            arms.iter().map(move |arm| Row {
+            arms.iter().map(move |arm| Variant {
                 id: match weights {
                     None => arm.id.clone(),
                     Some(products) => format!("{}, {}", arm.id, products.name()),
@@ -194,20 +234,13 @@ impl Contest<'_> {
     }
 
     /// A row's model, for any length.
-    fn model(&self, row: &Row<'_>) -> Result<Gpt2, ReportError> {
+    fn model(&self, row: &Variant<'_>) -> Result<Gpt2, ReportError> {
         let model = cast_tensors(self.exact(row.arm)?, self.place.dtype());
         let Some(products) = row.weights else {
             return Ok(model);
         };
-        let mut all = self.packed.0.borrow_mut();
-        let known = all.iter().find(|(known, _)| *known == products);
-        if let Some((_, packed)) = known {
-            let model = model.with_packed_weights_of(packed);
-            return Ok(model.with_packed_weights(products)?);
-        }
-        let model = model.with_packed_weights(products)?;
-        all.push((products, model.clone()));
-        Ok(model)
+        let mut before = self.shared.packed.borrow_mut();
+        Ok(arms::packed(model, products, &mut before)?)
     }
 
     /// The same in `f32`.
@@ -225,135 +258,122 @@ impl Contest<'_> {
         }
     }
 
-    fn timed(&self, scope: Scope, length: usize) -> Result<Vec<Measurement>, ReportError> {
+    /// Whether a row is an arm's first, for what does not depend on the weights of linear layers.
+    fn is_first(&self, row: &Variant<'_>) -> bool {
+        self.weights.first() == Some(&row.weights)
+    }
+
+    fn ids(&self, length: usize) -> Vec<u32> {
+        random(SEED, 0, self.dense.config().vocab_size, length)
+    }
+
+    /// The contestants of a pass: arms, PyTorch, and limits of the machine.
+    fn passes(&self, scope: Scope, length: usize) -> Result<Vec<Contestant<'_>>, ReportError> {
         let config = self.dense.config();
-        let ids = random(SEED, 0, config.vocab_size, length);
-        let dtype = self.place.dtype();
-        let input = || random_input(&self.dense, length, dtype);
+        let ids = self.ids(length);
+        let input = || random_input(&self.dense, length, self.place.dtype());
         let mut all = Vec::new();
         for row in self.rows(&self.arms) {
-            let model = self.model(&row)?;
-            let run = match scope {
-                // It contains no linear layers.
-                Scope::Attention | Scope::Gradients
-                    if self.weights.first() != Some(&row.weights) =>
-                {
-                    continue;
-                }
-                Scope::Attention => Ok(attention_run(&model, input())),
-                Scope::Gradients => Ok(gradients_run(model, input())),
-                _ => model_run(model, &ids),
+            let id = row.id.clone();
+            let run: Result<Timing<'_>, String> = match scope {
+                Scope::Attention | Scope::Gradients if !self.is_first(&row) => continue,
+                Scope::Memory => Ok(Box::new(move || self.growth(&row, length))),
+                Scope::Accuracy => Ok(Box::new(move || self.error(&row, length))),
+                Scope::Attention => Ok(attention_run(&self.model(&row)?, input())),
+                Scope::Gradients => Ok(gradients_run(self.model(&row)?, input())),
+                Scope::TokenProfile => decode::token_run(self.model(&row)?, &ids),
+                _ => model_run(self.model(&row)?, &ids),
             };
-            all.push(Contestant { id: row.id, run });
+            all.push(match scope {
+                Scope::Profile | Scope::TokenProfile => profile::contestant(id, length, run),
+                _ => Contestant::of(scope.quantity(), id, length, run),
+            });
         }
-        all.extend(self.torch_contestants(scope, length));
+        all.extend(self.torch(scope, length));
+        match scope {
+            Scope::Model => {}
+            Scope::Attention | Scope::Gradients => {
+                // All are compared by the operations of exact attention: two products forward,
+                // and five backward, where the scores are recomputed.
+                let passes = if scope == Scope::Gradients { 3.5 } else { 1.0 };
+                let work = passes * floor::attention_operations(config, &ArmConfig::DENSE, length);
+                all = all.into_iter().map(|one| one.with(WORK, work)).collect();
+            }
+            _ => return Ok(all),
+        }
+        let torch = self.torch.then(|| {
+            let rows = machine::rows(&self.place);
+            Ok(self
+                .baseline(Kind::Sdpa.id())?
+                .timing(Kind::Sdpa, "matrix", rows))
+        });
         let device = self.dense.device();
-        all.extend(machine::contestants(config, &device, &self.place));
-        let all = all.into_iter().map(|one| (length, one)).collect();
-        let mut all = self.rounds(scope, all);
-        for one in all
-            .iter_mut()
-            .filter(|one| one.values.contains_key(SECONDS))
-        {
-            let work = match (scope, one.arm.as_str()) {
-                (_, machine::MATRIX | machine::TORCH_MATRIX) => {
-                    machine::operations(config, &self.place)
-                }
-                (_, machine::COPY) => machine::bytes(),
-                // All are compared by the operations of exact attention.
-                (Scope::Attention, _) => {
-                    floor::attention_operations(config, &ArmConfig::DENSE, length)
-                }
-                (Scope::Gradients, _) => floor::gradient_operations(config, length),
-                _ => continue,
-            };
-            one.set(WORK, work);
-        }
+        all.extend(machine::contestants(
+            length,
+            config,
+            &device,
+            &self.place,
+            torch,
+        ));
         Ok(all)
     }
 
-    /// Rounds of contestants, each with its length.
-    fn rounds<T: Outcome>(
-        &self,
-        scope: Scope,
-        all: Vec<(usize, Contestant<'_, T>)>,
-    ) -> Vec<Measurement> {
-        let rounds = Rounds {
-            runs: self.runs,
-            slow_runs: SLOW_RUNS,
-            slow_seconds: SLOW_SECONDS,
+    /// The growth of the memory of a process.
+    fn growth(&self, row: &Variant<'_>, length: usize) -> Result<f64, String> {
+        let mut worker = self.memory.clone();
+        let packed = row.weights.map(|products| ["--weights", products.name()]);
+        let packed = packed.into_iter().flatten().map(str::to_owned);
+        worker.arguments.extend(packed);
+        let task = Task {
+            arm: row.arm.config.clone(),
+            seed: SEED,
+            length,
+            extension: self.extension(),
+            pass: Pass::Forward,
         };
-        let (lengths, all): (Vec<usize>, Vec<_>) = all
-            .into_iter()
-            .map(|(length, one)| (length, self.announced(scope, length, one)))
-            .unzip();
-        let new = |place: usize, round| {
-            Measurement::new(&all[place].id, scope.id(), lengths[place], round)
-        };
-        rounds.take_turns(&all, new).concat()
+        Ok(worker.measure(&task, None)?.growth as f64)
     }
 
-    /// The same, with progress messages for its runs.
-    fn announced<'b, T>(
-        &'b self,
-        scope: Scope,
-        length: usize,
-        one: Contestant<'b, T>,
-    ) -> Contestant<'b, T>
-    where
-        T: 'b,
-    {
-        let text = format!("{}, {length} tokens: {}", scope.id(), one.id);
-        let run = one.run.map(|run| -> Run<'b, T> {
-            Box::new(move || {
-                (self.progress)(&text);
-                run()
-            })
-        });
-        Contestant { id: one.id, run }
+    /// The distance of a row's logits from those of the CPU.
+    fn error(&self, row: &Variant<'_>, length: usize) -> Result<f64, String> {
+        accuracy::check(length)?;
+        let processor = self.processor.as_ref();
+        let processor = processor.ok_or("no processor to compare with was compiled in")?;
+        let said = |error: ReportError| error.to_string();
+        let exact = self.exact(row.arm).map_err(said)?.to_device(processor);
+        accuracy::of(&self.model(row).map_err(said)?, &exact, &self.ids(length))
     }
 
-    /// PyTorch's contestants of a scope, and its matrix product.
-    fn torch_contestants<'b>(&self, scope: Scope, length: usize) -> Vec<Contestant<'b>> {
-        if !self.torch {
-            return Vec::new();
-        }
-        let baseline = self.shared_baseline();
-        let run = |kind: Kind, scope: &'static str, number: usize| {
-            baseline.clone().map(|baseline| -> Run<'b> {
-                Box::new(move || baseline.measure(kind, scope, number))
-            })
+    /// PyTorch's contestants of a pass.
+    fn torch(&self, scope: Scope, length: usize) -> Vec<Contestant<'_>> {
+        let mut all: Vec<(&'static str, Kind)> = match scope {
+            Scope::Profile | Scope::TokenProfile => Vec::new(),
+            Scope::Accuracy => vec![(Kind::Sdpa.id(), Kind::Sdpa)],
+            _ => Kind::ALL.map(|kind| (kind.id(), kind)).into(),
         };
-        let mut all: Vec<Contestant<'b>> = Vec::new();
-        for kind in Kind::ALL {
-            all.push(Contestant {
-                id: kind.id().to_owned(),
-                run: run(kind, scope.id(), length),
-            });
-        }
         if scope == Scope::Model && self.torch_in_bf16() {
-            let baseline = self.torch_bf16();
-            all.push(Contestant {
-                id: TORCH_BF16.to_owned(),
-                run: baseline.map(|baseline| -> Run<'b> {
-                    Box::new(move || baseline.measure(Kind::Sdpa, scope.id(), length))
-                }),
-            });
+            all.push((TORCH_BF16, Kind::Sdpa));
         }
-        all.push(Contestant {
-            id: machine::TORCH_MATRIX.to_owned(),
-            run: run(Kind::Sdpa, "matrix", machine::rows(&self.place)),
-        });
-        all
-    }
-
-    fn baseline(&self, config: &Gpt2Config) -> Result<Baseline, String> {
-        Baseline::start(self.python.as_deref(), config, &self.place)
-    }
-
-    /// The process for the model's own shape, shared by all lengths.
-    fn shared_baseline(&self) -> Result<Rc<Baseline>, String> {
-        self.engine(Kind::Sdpa.id(), || self.baseline(self.dense.config()))
+        all.retain(|_| self.torch);
+        let contestant = |(id, kind): (&'static str, Kind)| {
+            let run: Result<Timing<'_>, String> = match scope {
+                // A fresh process, whose peak is that of the pass.
+                Scope::Memory => Ok(Box::new(move || {
+                    let process = self.start(self.dense.config(), &self.place)?;
+                    process.measure(kind, scope.id(), length)
+                })),
+                _ => {
+                    let allowed = match scope {
+                        Scope::Accuracy => accuracy::check(length),
+                        _ => Ok(()),
+                    };
+                    let process = allowed.and_then(|()| self.baseline(id));
+                    process.map(|one| one.timing(kind, scope.id(), length))
+                }
+            };
+            Contestant::of(scope.quantity(), id, length, run)
+        };
+        all.into_iter().map(contestant).collect()
     }
 
     /// Whether PyTorch is also timed in bf16.
@@ -362,25 +382,21 @@ impl Contest<'_> {
         self.torch && asked && self.place.dtype() == DType::F32
     }
 
-    fn torch_bf16(&self) -> Result<Rc<Baseline>, String> {
-        let place = Place {
-            dtype: "bf16".to_owned(),
-            ..self.place.clone()
-        };
-        self.engine(TORCH_BF16, || {
-            Baseline::start(self.python.as_deref(), self.dense.config(), &place)
-        })
+    fn start(&self, config: &Gpt2Config, place: &Place) -> Result<Baseline, String> {
+        Baseline::start(self.python.as_deref(), config, place)
     }
 
-    /// An engine's process, shared by all its measurements.
-    fn peer(&self, peer: Peer) -> Result<Rc<Baseline>, String> {
-        let contexts = self.decoding.contexts.iter().copied();
-        let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
-        let config = self.dense.config();
-        let positions = longest.max(config.n_positions);
-        self.engine(peer.id(), || {
-            peer.start(self.python.as_deref(), config, positions, &self.place)
-        })
+    /// PyTorch's process for the model's own shape, shared by all lengths.
+    fn baseline(&self, id: &'static str) -> Result<Rc<Baseline>, String> {
+        let mut place = self.place.clone();
+        let name = match id {
+            TORCH_BF16 => {
+                place.dtype = "bf16".to_owned();
+                TORCH_BF16
+            }
+            _ => "torch",
+        };
+        self.engine(name, || self.start(self.dense.config(), &place))
     }
 
     fn engine(
@@ -388,204 +404,80 @@ impl Contest<'_> {
         name: &'static str,
         start: impl FnOnce() -> Result<Baseline, String>,
     ) -> Result<Rc<Baseline>, String> {
-        let mut all = self.engines.0.borrow_mut();
+        let mut all = self.shared.engines.borrow_mut();
         all.entry(name)
             .or_insert_with(|| start().map(Rc::new))
             .clone()
     }
 
-    /// Weight types of engines: f32, and those requested for our models.
-    fn types(&self) -> Vec<ProductType> {
-        let mut all = vec![ProductType::F32];
+    /// Other engines, with weights in f32 and in the types that are requested for our models.
+    fn peers(&self) -> Vec<Engine> {
+        let config = self.dense.config();
+        let contexts = self.decoding.contexts.iter().copied();
+        let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
+        let positions = longest.max(config.n_positions);
         let packed = self.weights.iter().flatten().copied();
-        all.extend(packed.filter(|products| *products != ProductType::F32));
-        all
-    }
-
-    fn accuracy(&self, length: usize) -> Result<Vec<Measurement>, ReportError> {
-        let scope = Scope::Accuracy.id();
-        let ids = random(SEED, 0, self.dense.config().vocab_size, length);
-        let too_long = length > accuracy::LONGEST;
-        let mut all = Vec::new();
-        let mut add = |who: &str, error: Result<f64, String>| {
-            let mut measured = Measurement::new(who, scope, length, 0);
-            measured.put(accuracy::ERROR, error);
-            all.push(measured);
-        };
-        for row in self.rows(&self.arms) {
-            (self.progress)(&format!("accuracy, {length} tokens: {}", row.id));
-            let error = match &self.processor {
-                None => Err("no processor to compare with was compiled in".to_owned()),
-                Some(_) if too_long => Err(too_long_to_check()),
-                Some(processor) => {
-                    let exact = self.exact(row.arm)?.to_device(processor);
-                    let model = self.model(&row)?;
-                    accuracy::logits(&exact, &ids).and_then(|reference| {
-                        let found = accuracy::logits(&model, &ids)?;
-                        Ok(accuracy::error(&found, &reference))
-                    })
-                }
-            };
-            add(&row.id, error);
-        }
-        if self.torch {
-            let who = Kind::Sdpa.id();
-            (self.progress)(&format!("accuracy, {length} tokens: {who}"));
-            add(
-                who,
-                match too_long {
-                    true => Err(too_long_to_check()),
-                    false => self
-                        .shared_baseline()
-                        .and_then(|one| one.measure(Kind::Sdpa, scope, length)),
-                },
-            );
-        }
-        Ok(all)
-    }
-
-    fn memory(&self, length: usize) -> Vec<Measurement> {
-        let scope = Scope::Memory.id();
-        let mut all = Vec::new();
-        // Processes for one value, which hardly varies; none after a failure.
-        let mut add = |who: &str, measure: &dyn Fn() -> Result<f64, String>| {
-            for index in 0..self.runs.min(3) {
-                (self.progress)(&format!("memory, {length} tokens: {who}"));
-                let mut measured = Measurement::new(who, scope, length, index);
-                let growth = measure();
-                let failed = growth.is_err();
-                measured.put(GROWTH, growth);
-                all.push(measured);
-                if failed {
-                    break;
-                }
-            }
-        };
-        for row in self.rows(&self.arms) {
-            let mut worker = self.memory.clone();
-            let packed = row.weights.map(|products| ["--weights", products.name()]);
-            let packed = packed.into_iter().flatten().map(str::to_owned);
-            worker.arguments.extend(packed);
-            let cell = Cell {
-                arm: row.arm.config.clone(),
-                seed: SEED,
-                length,
-                extension: self.extension(),
-                pass: Pass::Forward,
-            };
-            let growth = || worker.measure(&cell, None).map(|peak| peak.growth as f64);
-            add(&row.id, &growth);
-        }
-        for kind in self.torch.then_some(Kind::ALL).into_iter().flatten() {
-            add(kind.id(), &|| {
-                let baseline = self.baseline(self.dense.config())?;
-                baseline.measure(kind, scope, length)
+        let packed = packed.filter(|products| *products != ProductType::F32);
+        let types: Vec<ProductType> = std::iter::once(ProductType::F32).chain(packed).collect();
+        let of = |&peer: &Peer| {
+            let process = self.engine(peer.id(), || {
+                peer.start(self.python.as_deref(), config, positions, &self.place)
             });
-        }
-        all
+            let row = |of: &ProductType| (peer.row(*of), of.name(), process.clone());
+            types.iter().map(row).collect::<Vec<Engine>>()
+        };
+        self.peers.iter().flat_map(of).collect()
     }
 
-    fn first_token(&self) -> Result<Vec<Measurement>, ReportError> {
-        let python = self.torch.then(|| {
-            let python = self.python.clone();
-            python.unwrap_or_else(|| "python3".into())
-        });
-        let engines = self.peers.iter().flat_map(|&peer| {
-            let baseline = self.peer(peer);
-            let of = move |products| (peer.row(products), products, baseline.clone());
-            self.types().into_iter().map(of)
-        });
-        let found = &self.first_token;
-        let (mut all, contestants) =
-            found.contestants(&self.dense, python.as_deref(), engines.collect())?;
-        let contestants = contestants.into_iter().map(|one| (PROMPT, one));
-        all.extend(self.rounds(Scope::FirstToken, contestants.collect()));
+    fn first_token(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
+        let python = self.python.as_deref().unwrap_or(Path::new("python3"));
+        let python = self.torch.then_some(python);
+        let mut all = self.first_token.contestants(&self.dense, python)?;
+        all.extend(self.peers().into_iter().map(first_token::engine));
         Ok(all)
     }
 
-    fn decode(&self) -> Result<Vec<Measurement>, ReportError> {
+    fn decode(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
         let Decoding { arms, contexts } = &self.decoding;
-        let vocabulary = self.dense.config().vocab_size;
-        let ids = |length: usize| random(SEED, 0, vocabulary, length);
-        let (mut all, mut long) = (Vec::new(), Vec::new());
-        let mut add = |id: &str, run: &dyn Fn(usize) -> Result<Run<'static, Decoded>, String>| {
-            all.extend(contexts.iter().map(|&context| {
-                let one = Contestant {
-                    id: id.to_owned(),
-                    run: run(context),
-                };
-                (context, one)
-            }));
-        };
+        let mut all = Vec::new();
         for row in self.rows(arms) {
             let model = Rc::new(self.model(&row)?);
-            add(&row.id, &|context| {
-                decode::ours(model.clone(), ids(context))
-            });
-            // The cache of a text does not depend on the weights of linear layers.
-            if self.weights.first() == Some(&row.weights) && !contexts.contains(&decode::LONGEST) {
-                let longest = decode::LONGEST;
-                (self.progress)(&format!("cache of {longest} tokens: {}", row.id));
-                let mut measured = Measurement::new(&row.id, Scope::Decode.id(), longest, 0);
-                decode::set_cache(&mut measured, &model, &ids(longest));
-                long.push(measured);
-            }
+            let ours = |&context| decode::ours(row.id.clone(), model.clone(), self.ids(context));
+            all.extend(contexts.iter().map(ours));
         }
-        let torch = |baseline: Result<Rc<Baseline>, String>| {
-            move |context| Ok(decode::torch(baseline.clone()?, context))
+        let torch = [
+            (Kind::Sdpa.id(), self.torch),
+            (TORCH_BF16, self.torch_in_bf16()),
+        ];
+        let torch = torch.into_iter().filter(|(_, takes_part)| *takes_part);
+        let torch = torch.map(|(id, _)| (id.to_owned(), Kind::Sdpa.word(), self.baseline(id)));
+        for engine in torch.chain(self.peers()) {
+            let of = |&context| decode::engine(&engine, context);
+            all.extend(contexts.iter().map(of));
+        }
+        Ok(all)
+    }
+
+    /// The caches of a text longer than the contexts of decoding.
+    fn long_caches(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
+        let Decoding { arms, contexts } = &self.decoding;
+        let rows = self.rows(arms).into_iter().filter(|row| self.is_first(row));
+        let rows = rows.filter(|_| !contexts.contains(&decode::LONGEST));
+        let cache = |row: Variant<'_>| {
+            let ids = self.ids(decode::LONGEST);
+            Ok(decode::cache(row.id.clone(), self.model(&row)?, ids))
         };
-        if self.torch {
-            add(Kind::Sdpa.id(), &torch(self.shared_baseline()));
-        }
-        if self.torch_in_bf16() {
-            add(TORCH_BF16, &torch(self.torch_bf16()));
-        }
-        for &peer in &self.peers {
-            let baseline = self.peer(peer);
-            for products in self.types() {
-                add(&peer.row(products), &|context| {
-                    Ok(decode::engine(baseline.clone()?, products, context))
-                });
-            }
-        }
-        let mut all = self.rounds(Scope::Decode, all);
-        all.append(&mut long);
-        Ok(all)
+        rows.map(cache).collect()
     }
 
-    fn training(&self) -> Result<Vec<Measurement>, ReportError> {
-        let config = training::config()?;
+    fn training(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
+        let (config, length) = (training::config()?, training::WINDOW);
         let ours = training::contestant(&config, &self.place, &self.dense.device())?;
-        let mut all = vec![(training::WINDOW, ours)];
-        if self.torch {
-            let baseline = self.baseline(&config);
-            let run = baseline.map(|baseline| -> Run<'_> {
-                Box::new(move || baseline.measure(Kind::Sdpa, "training", training::WINDOW))
-            });
-            let id = Kind::Sdpa.id().to_owned();
-            all.push((training::WINDOW, Contestant { id, run }));
-        }
-        Ok(self.rounds(Scope::Training, all))
+        let torch = self.torch.then(|| {
+            let baseline = self.start(&config, &self.place).map(Rc::new);
+            let run = baseline.map(|one| one.timing(Kind::Sdpa, Scope::Training.id(), length));
+            Contestant::timed(Kind::Sdpa.id(), length, run)
+        });
+        Ok(std::iter::once(ours).chain(torch).collect())
     }
-
-    fn profile(&self, scope: Scope, length: usize) -> Result<Vec<Measurement>, ReportError> {
-        let ids = random(SEED, 0, self.dense.config().vocab_size, length);
-        let mut all = Vec::new();
-        for row in self.rows(&self.arms) {
-            (self.progress)(&format!("{}, {length} tokens: {}", scope.id(), row.id));
-            let model = self.model(&row)?;
-            let (run, runs) = match scope {
-                Scope::TokenProfile => (decode::token_run(model, &ids), self.runs * TOKENS),
-                _ => (model_run(model, &ids), self.runs),
-            };
-            all.extend(profile::measure(runs, run, |round| {
-                Measurement::new(&row.id, scope.id(), length, round)
-            }));
-        }
-        Ok(all)
-    }
-}
-
-fn too_long_to_check() -> String {
-    format!("not compared beyond {} tokens", accuracy::LONGEST)
 }

@@ -5,12 +5,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bsbr_gpt2::{Gpt2, ProductType};
+use bsbr_gpt2::Gpt2;
 
-use crate::decoding::{Context, Limits, torch_bytes, torch_generate, torch_read};
-use crate::reading::{PIECE, cache_bytes, likeliest, read, read_on};
-use crate::record::Measurement;
-use crate::rounds::{Outcome, Run, model_run};
+use crate::decoding::{Context, Limits};
+use crate::reading::{PIECE, likeliest, read, read_on};
+use crate::rounds::{Contestant, Timing, model_run};
 use crate::spec::ArmSpec;
 use crate::torch::Baseline;
 
@@ -42,81 +41,55 @@ pub struct Decoding {
     pub contexts: Vec<usize>,
 }
 
-/// The result of one run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Decoded {
-    pub token: f64,
-    pub prefill: f64,
-    /// `None` for other programs.
-    pub pass: Option<f64>,
-    /// `None` if unknown.
-    pub cache: Option<f64>,
-}
+/// An engine: its row, the word of its requests, and its process.
+pub(super) type Engine = (String, &'static str, Result<Rc<Baseline>, String>);
 
-impl Outcome for Decoded {
-    fn seconds(&self) -> f64 {
-        self.prefill + self.pass.unwrap_or_default() + self.token * GENERATED as f64
-    }
-
-    fn set(self, measured: &mut Measurement) {
-        measured.set(TOKEN, self.token);
-        measured.set(PREFILL, self.prefill);
-        if let Some(pass) = self.pass {
-            measured.set(PASS, pass);
-        }
-        let cache = self
-            .cache
-            .ok_or_else(|| "the engine does not report it".to_owned());
-        measured.put(CACHE, cache);
-    }
-}
-
-/// A run of ours.
-pub(super) fn ours<'a>(model: Rc<Gpt2>, ids: Vec<u32>) -> Result<Run<'a, Decoded>, String> {
-    let pass = model_run(Gpt2::clone(&model), &ids)?;
-    Ok(Box::new(move || {
+/// A contestant of ours.
+pub(super) fn ours<'a>(id: String, model: Rc<Gpt2>, ids: Vec<u32>) -> Contestant<'a> {
+    let pass = model_run(Gpt2::clone(&model), &ids);
+    Contestant::new(id, ids.len(), move |one| {
         let mut context = Context::new(&model);
         context.read(&model, &ids, PIECE, Limits::NONE)?;
-        Ok(Decoded {
-            prefill: context.seconds,
-            pass: Some(pass()?),
-            cache: Some(context.bytes()),
-            token: context.generate(&model, GENERATED, Limits::NONE)?,
-        })
-    }))
-}
-
-/// A run of PyTorch's.
-pub(super) fn torch<'a>(baseline: Rc<Baseline>, context: usize) -> Run<'a, Decoded> {
-    Box::new(move || {
-        Ok(Decoded {
-            prefill: torch_read(&baseline, context)?,
-            pass: None,
-            cache: Some(torch_bytes(&baseline)?),
-            token: torch_generate(&baseline, GENERATED, Limits::NONE)?,
-        })
+        one.set(PREFILL, context.seconds);
+        one.set(PASS, pass.as_ref().map_err(Clone::clone)?()?);
+        one.set(CACHE, context.bytes());
+        one.set(TOKEN, context.generate(&model, GENERATED, Limits::NONE)?);
+        Ok(())
     })
 }
 
-/// A run of another engine.
-pub(super) fn engine<'a>(
-    baseline: Rc<Baseline>,
-    products: ProductType,
-    context: usize,
-) -> Run<'a, Decoded> {
-    Box::new(move || {
-        let ask = |scope, number| baseline.ask(products.name(), scope, number);
-        Ok(Decoded {
-            prefill: ask("read", context)?,
-            pass: None,
-            cache: None,
-            token: ask("generate", GENERATED)?,
-        })
+/// The cache of a text alone.
+pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Contestant<'a> {
+    Contestant::new(id, ids.len(), move |one| {
+        let (cache, _) = read(&model, &ids, PIECE)?;
+        one.set(CACHE, cache.bytes() as f64);
+        Ok(())
+    })
+}
+
+/// Another engine, which is asked by a word for its kind.
+pub(super) fn engine<'a>((id, word, process): &Engine, context: usize) -> Contestant<'a> {
+    let (word, process) = (*word, process.clone());
+    Contestant::new(id, context, move |one| {
+        let ask = |scope, number| {
+            process
+                .as_ref()
+                .map_err(Clone::clone)?
+                .ask(word, scope, number)
+        };
+        one.set(PREFILL, ask("read", context)?);
+        let cache = ask("cache", 0);
+        one.put(
+            CACHE,
+            cache.map_err(|_| "the engine does not report it".to_owned()),
+        );
+        one.set(TOKEN, ask("generate", GENERATED)?);
+        Ok(())
     })
 }
 
 /// Greedy generation of one more token per run.
-pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String> {
+pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Timing<'a>, String> {
     let (cache, logits) = read(&model, ids, PIECE)?;
     let state = RefCell::new((cache, likeliest(logits)?));
     Ok(Box::new(move || {
@@ -127,12 +100,6 @@ pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Run<'a>, String>
     }))
 }
 
-/// Sets the size of a model's cache of a text.
-pub(super) fn set_cache(measured: &mut Measurement, model: &Gpt2, ids: &[u32]) {
-    let read = read(model, ids, PIECE);
-    measured.put(CACHE, read.map(|(cache, _)| cache_bytes(&cache)));
-}
-
 #[cfg(test)]
 mod tests {
     use bsbr_gpt2::{Gpt2Config, PositionExtension};
@@ -140,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::bench::profile;
+    use crate::rounds::Rounds;
 
     fn model() -> Rc<Gpt2> {
         let text = r#"{"model_type": "gpt2", "vocab_size": 40, "n_positions": 32,
@@ -153,27 +121,32 @@ mod tests {
     #[test]
     fn a_model_decodes_beyond_its_positions() {
         let ids: Vec<u32> = (0..40).collect();
-        let found = ours(model(), ids.clone()).unwrap()().unwrap();
-        assert!(found.token > 0.0 && found.prefill > 0.0 && found.pass > Some(0.0));
-        // Keys and values of two layers, 16 dimensions each.
-        assert_eq!(found.cache, Some((2 * 2 * 16 * 40 * 4) as f64));
-        let mut measured = Measurement::default();
-        set_cache(&mut measured, &model(), &ids);
-        assert_eq!(measured.values[CACHE], (2 * 2 * 16 * 40 * 4) as f64);
+        let all = [
+            ours("dense".to_owned(), model(), ids.clone()),
+            cache("dense".to_owned(), Rc::unwrap_or_clone(model()), ids),
+        ];
+        let found = Rounds::plain(1).run(&all, "decode").concat();
+        for name in [TOKEN, PREFILL, PASS] {
+            assert!(found[0].values[name] > 0.0, "{name}");
+        }
+        for one in found {
+            // Keys and values of two layers, 16 dimensions each.
+            assert_eq!(one.values[CACHE], (2 * 2 * 16 * 40 * 4) as f64);
+        }
     }
 
     #[test]
     fn each_run_of_a_profile_is_one_token_more() {
         let model = Rc::unwrap_or_clone(model());
-        let run = token_run(model, &[1, 2, 3]).unwrap();
-        let all = profile::measure(4, Ok(run), |round| {
-            Measurement::new("dense", "token-profile", 3, round)
-        });
+        let one = profile::contestant("dense", 3, token_run(model, &[1, 2, 3]));
+        let all = Rounds::timed(4).run(&[one], "token-profile").concat();
         // Of the step itself, which runs on another thread. `tracing` may miss spans of a run while
         // models of other tests run on other threads.
         let runs = |part: &str| {
-            let has = |one: &&Measurement| one.values.contains_key(&profile::part(part));
-            all.iter().filter(has).count()
+            let name = profile::part(part);
+            all.iter()
+                .filter(|one| one.values.contains_key(&name))
+                .count()
         };
         assert_eq!((all.len(), runs(profile::WHOLE)), (4, 4));
         assert!(

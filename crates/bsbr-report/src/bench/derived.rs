@@ -9,10 +9,8 @@ use crate::bench::floor::{Floor, attention_operations};
 use crate::bench::names::{DENSE, are_compared, is_limit, is_peer};
 use crate::bench::{Place, Scope, decode, first_token, machine};
 use crate::record::{Measurement, Record};
-use crate::spec::ArmSpec;
+use crate::rounds::SECONDS;
 
-/// Seconds of a run.
-pub(super) const SECONDS: &str = "seconds";
 /// Floating-point operations or bytes of a run.
 pub(super) const WORK: &str = "work";
 /// How much a pass raises the peak of a process.
@@ -49,7 +47,6 @@ pub(super) fn newest(records: &[Record]) -> Vec<Measurement> {
 
 /// A record's measurements with derived quantities. Of the limits of the machine, only these stay.
 fn derived(record: &Record) -> Vec<Measurement> {
-    let shape = Shape::of(record);
     let mut rounds: BTreeMap<_, Vec<&Measurement>> = BTreeMap::new();
     for one in &record.measurements {
         rounds.entry(round_of(one)).or_default().push(one);
@@ -58,12 +55,12 @@ fn derived(record: &Record) -> Vec<Measurement> {
     all.map(|own| {
         let round = Round(rounds.get(&round_of(own)).map_or(&[], Vec::as_slice));
         let mut new = own.clone();
-        let mut found = ratios(own, &round);
-        found.extend(compared_with_other_rounds(own, record));
-        if let Some(shape) = &shape {
-            found.extend(shape.floors(own, &round));
-        }
-        for (name, value) in found {
+        let found = [
+            ratios(own, &round),
+            beside_other_rounds(own, record),
+            beside_limits(own, &round, record),
+        ];
+        for (name, value) in found.into_iter().flatten() {
             new.set(name, value);
         }
         if is_limit(&own.arm) {
@@ -84,162 +81,148 @@ fn value(one: &Measurement, name: &str) -> Option<f64> {
     one.values.get(name).copied()
 }
 
+/// Operations or bytes per second.
+fn rate(one: &Measurement) -> Option<f64> {
+    Some(value(one, WORK)? / value(one, SECONDS)?)
+}
+
 /// The measurements of one round.
 struct Round<'a>(&'a [&'a Measurement]);
 
-impl Round<'_> {
-    fn of(&self, who: &str, name: &str) -> Option<f64> {
-        self.0
-            .iter()
-            .find_map(|one| value(one, name).filter(|_| one.arm == who))
-    }
-
-    /// Operations or bytes per second of a limit of the machine.
-    fn rate(&self, limit: &str) -> Option<f64> {
-        Some(self.of(limit, WORK)? / self.of(limit, SECONDS)?)
+impl<'a> Round<'a> {
+    /// Those of a contestant; its sizes may be apart from its times.
+    fn of<T>(&self, who: &str, get: impl Fn(&'a Measurement) -> Option<T>) -> Option<T> {
+        let own = self.0.iter().filter(|one| one.arm == who);
+        own.filter_map(|one| get(one)).next()
     }
 
     /// The rate of matrix products: the faster of ours and PyTorch's.
     fn product(&self) -> Option<f64> {
-        let ours = self.rate(machine::MATRIX)?;
-        let torch = self.rate(machine::TORCH_MATRIX);
-        Some(torch.map_or(ours, |torch| torch.max(ours)))
+        let torch = self.of(machine::TORCH_MATRIX, rate);
+        Some(
+            self.of(machine::MATRIX, rate)?
+                .max(torch.unwrap_or_default()),
+        )
     }
 }
 
+/// Derived quantities, by name.
+type Derived = Vec<(String, f64)>;
+
 /// A contestant's quantities divided by those of others in the same round: `by.torch-sdpa`,
 /// `token.by.dense`; and dense's time divided by its own.
-fn ratios(own: &Measurement, round: &Round<'_>) -> Vec<(String, f64)> {
+fn ratios(own: &Measurement, round: &Round<'_>) -> Derived {
     let mut found = Vec::new();
-    for name in [SECONDS, decode::TOKEN, decode::PREFILL, GROWTH] {
+    for (name, prefix) in [
+        (SECONDS, ""),
+        (decode::TOKEN, "token."),
+        (decode::PREFILL, "prefill."),
+        (GROWTH, "growth."),
+    ] {
         let Some(value) = value(own, name) else {
             continue;
         };
-        let prefix = match name {
-            SECONDS => String::new(),
-            _ => format!("{name}."),
-        };
-        let others = round.0.iter();
-        for other in others.filter(|other| are_compared(&own.arm, &other.arm)) {
+        for other in round
+            .0
+            .iter()
+            .filter(|one| are_compared(&own.arm, &one.arm))
+        {
             let over = other.values.get(name);
             found.extend(over.map(|over| (format!("{prefix}by.{}", other.arm), value / over)));
+            if let (Some(over), SECONDS, DENSE) = (over, name, other.arm.as_str()) {
+                found.push(("speedup".to_owned(), over / value));
+            }
         }
     }
-    if let (Some(own_time), Some(dense)) = (value(own, SECONDS), round.of(DENSE, SECONDS))
-        && are_compared(&own.arm, DENSE)
-    {
-        found.push(("speedup".to_owned(), dense / own_time));
-    }
-    if let (Some(prefill), Some(pass)) = (value(own, decode::PREFILL), value(own, decode::PASS)) {
-        found.push(("prefill.by.its pass".to_owned(), prefill / pass));
-    }
+    let mut ratio = |name: &str, one: Option<f64>, other: Option<f64>| {
+        let both = one.zip(other);
+        found.extend(both.map(|(one, other)| (name.to_owned(), one / other)));
+    };
+    let [prefill, pass, peak] = [decode::PREFILL, decode::PASS, first_token::PEAK];
+    ratio("prefill.by.its pass", value(own, prefill), value(own, pass));
     // A checkpoint of another type, beside the same in f32.
-    if let (Some(peak), Some((name, _))) = (value(own, first_token::PEAK), own.arm.split_once(", "))
-        && let Some(single) = round.of(&format!("{name}, f32"), first_token::PEAK)
-    {
-        found.push(("peak.by.f32".to_owned(), peak / single));
+    if let Some((name, _)) = own.arm.split_once(", ") {
+        let single = round.of(&format!("{name}, f32"), |one| value(one, peak));
+        ratio("peak.by.f32", value(own, peak), single);
     }
     found
 }
 
 /// The time of a token divided by that after the record's shortest context, in the same round; and
 /// a peak divided by the size of the file.
-fn compared_with_other_rounds(own: &Measurement, record: &Record) -> Option<(String, f64)> {
+fn beside_other_rounds(own: &Measurement, record: &Record) -> Derived {
     let all = record.measurements.iter();
     let mut of_own = all.filter(|one| one.arm == own.arm && one.source == own.source);
-    if let Some(token) = value(own, decode::TOKEN) {
-        let (length, shortest) = of_own
+    let found = if let Some(token) = value(own, decode::TOKEN) {
+        of_own
             .filter(|one| one.index == own.index)
             .filter_map(|one| Some((one.length, value(one, decode::TOKEN)?)))
-            .min_by_key(|(length, _)| *length)?;
-        return Some((format!("token.over.{length}"), token / shortest));
-    }
-    let peak = value(own, first_token::PEAK)?;
-    let file = of_own.find_map(|one| value(one, first_token::FILE))?;
-    Some(("peak.by.file".to_owned(), peak / file))
+            .min_by_key(|(length, _)| *length)
+            .map(|(length, shortest)| (format!("token.over.{length}"), token / shortest))
+    } else {
+        value(own, first_token::PEAK)
+            .zip(of_own.find_map(|one| value(one, first_token::FILE)))
+            .map(|(peak, file)| ("peak.by.file".to_owned(), peak / file))
+    };
+    found.into_iter().collect()
 }
 
-/// The shape of a model, as far as floors depend on it.
-struct Shape<'a> {
-    config: Gpt2Config,
-    arms: &'a [ArmSpec],
-    /// Bytes of a number.
-    number: usize,
-}
-
-impl<'a> Shape<'a> {
-    fn of(record: &'a Record) -> Option<Self> {
-        let model = &record.model;
-        let text = format!(
-            r#"{{"model_type": "gpt2", "vocab_size": {}, "n_positions": {}, "n_embd": {},
-                "n_layer": {}, "n_head": {}}}"#,
-            model.vocabulary, model.positions, model.hidden_size, model.layers, model.heads
-        );
-        Some(Self {
-            config: Gpt2Config::from_json(&text).ok()?,
-            arms: &record.method.arms,
-            number: Place::of(record).dtype().size(),
-        })
+/// Rates, floors, times divided by them, and the share of a cache.
+fn beside_limits(own: &Measurement, round: &Round<'_>, record: &Record) -> Derived {
+    let mut found: Vec<(&str, f64)> = Vec::new();
+    let (config, tokens) = (config(record), own.length);
+    let limit = is_limit(&own.arm);
+    if limit && own.arm != machine::COPY {
+        found.extend(rate(own).map(|rate| ("rate", rate * 1e-9)));
     }
-
-    /// The floors of a length, times divided by them, and rates.
-    fn floors(&self, own: &Measurement, round: &Round<'_>) -> Vec<(String, f64)> {
-        let mut found: Vec<(&str, f64)> = Vec::new();
-        let seconds = value(own, SECONDS);
-        let rate = value(own, WORK)
-            .zip(seconds)
-            .map(|(work, seconds)| work / seconds);
-        let limit = is_limit(&own.arm);
-        if limit && own.arm != machine::COPY {
-            found.extend(rate.map(|rate| ("rate", rate * 1e-9)));
-        }
-        if let Some(bytes) = value(own, decode::CACHE) {
-            let dense = self.dense_cache(own.length);
-            found.extend([("cache.dense", dense), ("cache.share", bytes / dense)]);
-        }
-        let Some(product) = round.product() else {
-            return named(found);
-        };
-        if own.source == Scope::Model.id() {
-            let floor = Floor::of(&self.config, own.length, self.number);
+    if let Some(bytes) = value(own, decode::CACHE) {
+        // Keys and values of dense attention, in `f32`.
+        let dense = (2 * config.n_layer * config.n_embd * tokens * size_of::<f32>()) as f64;
+        found.extend([("cache.dense", dense), ("cache.share", bytes / dense)]);
+    }
+    let ours = !limit && !is_peer(&own.arm);
+    if let Some(product) = round.product() {
+        if own.source != Scope::Model.id() {
+            let rate = rate(own).filter(|_| ours);
+            found.extend(rate.map(|rate| ("product.share", rate / product)));
+        } else {
+            let floor = Floor::of(&config, tokens, Place::of(record).dtype().size());
             let operations = floor.operations / product;
-            let bytes = round.rate(machine::COPY).map(|rate| floor.bytes / rate);
+            let bytes = round.of(machine::COPY, rate).map(|rate| floor.bytes / rate);
             if own.arm == machine::MATRIX {
                 found.push(("floor.operations", operations));
                 found.extend(bytes.map(|bytes| ("floor.bytes", bytes)));
             }
             let least = operations.max(bytes.unwrap_or_default());
-            let seconds = seconds.filter(|_| !limit && !is_peer(&own.arm));
-            found.extend(seconds.map(|seconds| ("by.floor", seconds / least)));
-            if let (Some(seconds), Some(attention)) = (seconds, self.attention(own)) {
-                let attention = attention / product;
-                found.push(("attention", attention));
-                found.push(("by.floor and its attention", seconds / (least + attention)));
+            if let Some(seconds) = value(own, SECONDS).filter(|_| ours) {
+                found.push(("by.floor", seconds / least));
+                let arm = record.method.arms.iter().find(|arm| arm.id == own.arm);
+                let layer = arm.map(|arm| attention_operations(&config, &arm.config, tokens));
+                if let Some(layer) = layer {
+                    let attention = config.n_layer as f64 * layer / product;
+                    found.push(("attention", attention));
+                    found.push(("by.floor and its attention", seconds / (least + attention)));
+                }
             }
-        } else if !limit && !is_peer(&own.arm) {
-            found.extend(rate.map(|rate| ("product.share", rate / product)));
         }
-        named(found)
     }
-
-    /// Operations of an arm's attention, in all layers.
-    fn attention(&self, own: &Measurement) -> Option<f64> {
-        let arm = self.arms.iter().find(|arm| arm.id == own.arm)?;
-        let layer = attention_operations(&self.config, &arm.config, own.length);
-        Some(self.config.n_layer as f64 * layer)
-    }
-
-    /// Bytes of keys and values of dense attention, in `f32`.
-    fn dense_cache(&self, tokens: usize) -> f64 {
-        (2 * self.config.n_layer * self.config.n_embd * tokens * size_of::<f32>()) as f64
-    }
-}
-
-fn named(found: Vec<(&str, f64)>) -> Vec<(String, f64)> {
     let named = found.into_iter();
     named
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
+}
+
+/// The shape of a record's model.
+fn config(record: &Record) -> Gpt2Config {
+    let model = &record.model;
+    Gpt2Config {
+        vocab_size: model.vocabulary,
+        n_positions: model.positions,
+        n_embd: model.hidden_size,
+        n_layer: model.layers,
+        n_head: model.heads,
+        ..Gpt2Config::default()
+    }
 }
 
 #[cfg(test)]
@@ -249,6 +232,7 @@ pub(super) mod tests {
     use super::*;
     use crate::bench::record::{Model, begin};
     use crate::record::{ModelInfo, Pool, Records};
+    use crate::spec::ArmSpec;
 
     /// A record of a model of one layer with four dimensions.
     pub(in crate::bench) fn record(date: &str, measurements: Vec<Measurement>) -> Record {

@@ -2,22 +2,21 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::rc::Rc;
+use std::process::Command;
 use std::time::Instant;
 
 use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
-use bsbr_gpt2::{Gpt2, ProductType, TokenBatch};
+use bsbr_gpt2::Gpt2;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Scope;
+use crate::bench::decode::Engine;
 use crate::error::ReportError;
-use crate::experiments::memory::worker::status;
-use crate::reading::likeliest;
+use crate::experiments::memory::worker::{Worker, answer, status};
+use crate::reading::{last_logits, likeliest};
 use crate::record::Measurement;
-use crate::rounds::{Contestant, Outcome, Run};
-use crate::torch::{Baseline, FIRST_TOKEN, Kind};
+use crate::rounds::Contestant;
+use crate::torch::{FIRST_TOKEN, Kind};
 
 /// Tokens of the prompt.
 pub const PROMPT: usize = 128;
@@ -36,8 +35,6 @@ pub const FILE: &str = "file";
 pub struct Found {
     /// Seconds until the program and its libraries were loaded.
     pub ready: f64,
-    /// Seconds until the model was loaded.
-    pub loaded: f64,
     /// Seconds until the token was generated.
     pub first: f64,
     /// The token.
@@ -56,46 +53,31 @@ pub fn here(folder: &Path, device: &Device) -> Result<Found, String> {
     let start = Instant::now();
     let options = LoadOptions::on(device);
     let loaded = load_model(folder, &options).map_err(|error| error.to_string())?;
-    let ready = start.elapsed().as_secs_f64();
     let vocabulary = loaded.config.vocab_size.max(1);
     let ids: Vec<u32> = (0..PROMPT).map(|id| (id % vocabulary) as u32).collect();
-    let token = first(&loaded.model, &ids)?;
+    let token = likeliest(last_logits(&loaded.model, &ids)?)?;
     Ok(Found {
         ready: 0.0,
-        loaded: ready,
         first: start.elapsed().as_secs_f64(),
         token,
         peak: status("VmHWM")?,
     })
 }
 
-fn first(model: &Gpt2, ids: &[u32]) -> Result<u32, String> {
-    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
-    let hidden = model
-        .hidden_states(&batch)
-        .map_err(|error| error.to_string())?;
-    likeliest(model.last_logits(hidden))
-}
-
-/// Another engine with a weight type: its row, the type and its process.
-pub(super) type Engine = (String, ProductType, Result<Rc<Baseline>, String>);
-
 /// The folder of checkpoints, and the command of processes that open them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstToken {
     /// An existing folder, which its creator deletes.
     pub folder: PathBuf,
-    /// This program.
-    pub program: PathBuf,
-    /// Its arguments, before the folder of a model.
-    pub arguments: Vec<String>,
+    /// The command, before the folder of a model.
+    pub worker: Worker,
     /// Whether to include a checkpoint with linear layers in 8 bits.
     pub int8: bool,
 }
 
 impl FirstToken {
-    /// Saves the model in each type. Returns the sizes of files, and runs of fresh processes that
-    /// open them.
+    /// Saves the model in each type. Returns runs of fresh processes that open it: ours, and
+    /// Python's if it takes part.
     ///
     /// # Errors
     ///
@@ -104,21 +86,16 @@ impl FirstToken {
         &self,
         dense: &Gpt2,
         python: Option<&Path>,
-        engines: Vec<Engine>,
-    ) -> Result<(Vec<Measurement>, Vec<Contestant<'a, First>>), ReportError> {
-        let mut files = Vec::new();
-        let mut add_file = |who: &str, bytes: Result<f64, String>| {
-            let mut measured = Measurement::new(who, Scope::FirstToken.id(), PROMPT, 0);
-            measured.put(FILE, bytes);
-            files.push(measured);
-        };
+    ) -> Result<Vec<Contestant<'a>>, ReportError> {
         let mut all = Vec::new();
-        let floats = [
+        for (name, dtype, int8) in [
             ("f32", FloatType::F32, false),
             ("f16", FloatType::F16, false),
-        ];
-        let int8 = self.int8.then_some(("int8", FloatType::F16, true));
-        for (name, dtype, int8) in floats.into_iter().chain(int8) {
+            ("int8", FloatType::F16, true),
+        ] {
+            if int8 && !self.int8 {
+                continue;
+            }
             let folder = self.folder.join(name);
             let options = SaveOptions {
                 dtype,
@@ -130,110 +107,57 @@ impl FirstToken {
                 false => "model.safetensors",
                 true => "model-int8.safetensors",
             });
-            let mut ours = Command::new(&self.program);
-            ours.args(&self.arguments).arg(&folder);
-            let mut commands = vec![("dense", ours)];
+            let mut ours = Command::new(&self.worker.program);
+            ours.args(&self.worker.arguments).arg(&folder);
+            all.push(started(format!("dense, {name}"), file.clone(), ours));
             // `transformers` cannot read 8 bits.
             if let Some(python) = python.filter(|_| !int8) {
                 let mut torch = Command::new(python);
                 torch.args(["-c", FIRST_TOKEN]).arg(&folder);
                 torch.arg(PROMPT.to_string());
                 torch.arg(rayon::current_num_threads().to_string());
-                commands.push((Kind::Sdpa.id(), torch));
-            }
-            for (who, command) in commands {
-                let id = format!("{who}, {name}");
-                let bytes = std::fs::metadata(&file).map(|file| file.len() as f64);
-                add_file(&id, bytes.map_err(|error| error.to_string()));
-                all.push(started(id, command));
+                all.push(started(format!("{}, {name}", Kind::Sdpa.id()), file, torch));
             }
         }
-        for (id, products, process) in engines {
-            let ask =
-                move |scope: &str, number| process.clone()?.ask(products.name(), scope, number);
-            add_file(&id, ask("file", 0));
-            let run: Run<'a, First> = Box::new(move || {
-                Ok(First {
-                    loaded: ask("first", PROMPT)?,
-                    process: None,
-                })
-            });
-            all.push(Contestant { id, run: Ok(run) });
-        }
-        Ok((files, all))
+        Ok(all)
     }
 }
 
-/// The times of a first token.
-pub(super) struct First {
-    loaded: f64,
-    /// Seconds and peak of the whole process, if it is fresh.
-    process: Option<(f64, u64)>,
-}
-
-impl Outcome for First {
-    fn seconds(&self) -> f64 {
-        self.process.map_or(self.loaded, |(whole, _)| whole)
-    }
-
-    fn set(self, measured: &mut Measurement) {
-        measured.set(LOADED, self.loaded);
-        if let Some((whole, peak)) = self.process {
-            measured.set(WHOLE, whole);
-            measured.set(PEAK, peak as f64);
-        }
-    }
-}
-
-fn started<'a>(id: String, command: Command) -> Contestant<'a, First> {
+/// A fresh process in each run.
+fn started<'a>(id: String, file: PathBuf, command: Command) -> Contestant<'a> {
     let command = RefCell::new(command);
-    let run: Run<'a, First> = Box::new(move || {
-        let (whole, found) = start(&mut command.borrow_mut())?;
-        Ok(First {
-            loaded: found.first - found.ready,
-            process: Some((whole, found.peak)),
-        })
-    });
-    Contestant { id, run: Ok(run) }
+    Contestant::new(id, PROMPT, move |one| {
+        set_file(one, || {
+            let file = std::fs::metadata(&file).map_err(|error| error.to_string())?;
+            Ok(file.len() as f64)
+        });
+        let start = Instant::now();
+        let found: Found = answer(&mut command.borrow_mut(), "", None)?;
+        one.set(WHOLE, start.elapsed().as_secs_f64());
+        one.set(LOADED, found.first - found.ready);
+        one.set(PEAK, found.peak as f64);
+        Ok(())
+    })
 }
 
-/// Seconds until a process has ended, and its result.
-fn start(command: &mut Command) -> Result<(f64, Found), String> {
-    let start = Instant::now();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("no process could be started: {error}"))?;
-    let seconds = start.elapsed().as_secs_f64();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let last = text.lines().last().unwrap_or_default();
-    serde_json::from_str(last)
-        .map(|found| (seconds, found))
-        .map_err(|_| {
-            let error = String::from_utf8_lossy(&output.stderr);
-            let error = error.lines().rfind(|line| !line.trim().is_empty());
-            format!("the process failed: {}", error.unwrap_or(last))
-        })
+/// Another engine's running process, with weights of a type.
+pub(super) fn engine<'a>((id, word, process): Engine) -> Contestant<'a> {
+    Contestant::new(id, PROMPT, move |one| {
+        let ask = |scope, number| {
+            process
+                .as_ref()
+                .map_err(Clone::clone)?
+                .ask(word, scope, number)
+        };
+        set_file(one, || ask("file", 0));
+        one.set(LOADED, ask("first", PROMPT)?);
+        Ok(())
+    })
 }
 
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
-
-    #[test]
-    fn a_process_tells_what_it_found_or_why_not() {
-        let answer = r#"{"ready": 1, "loaded": 2, "first": 3, "token": 5, "peak": 7}"#;
-        let (seconds, found) =
-            start(&mut shell(&format!("echo loading; echo '{answer}'"))).unwrap();
-        assert!(seconds > 0.0);
-        assert_eq!((found.first, found.token, found.peak), (3.0, 5, 7));
-        let reason = start(&mut shell("echo 'no torch' >&2; exit 1")).unwrap_err();
-        assert!(reason.contains("no torch"), "{reason}");
+/// Sets the size of a checkpoint once.
+fn set_file(one: &mut Measurement, size: impl FnOnce() -> Result<f64, String>) {
+    if one.index == 0 {
+        one.put(FILE, size());
     }
 }

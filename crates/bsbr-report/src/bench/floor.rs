@@ -37,12 +37,6 @@ pub fn attention_operations(config: &Gpt2Config, arm: &ArmConfig, tokens: usize)
     2.0 * config.n_head as f64 * arm.multiply_adds(tokens, config.head_dim())
 }
 
-/// Operations of one layer's exact attention and its backward pass, which recomputes the scores:
-/// two products forward, and five backward.
-pub fn gradient_operations(config: &Gpt2Config, tokens: usize) -> f64 {
-    3.5 * attention_operations(config, &ArmConfig::DENSE, tokens)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

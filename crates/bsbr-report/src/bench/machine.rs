@@ -6,8 +6,9 @@ use bsbr_gpt2::Gpt2Config;
 use burn::tensor::{Device, Distribution, Tensor};
 use rayon::prelude::*;
 
+use crate::bench::derived::WORK;
 use crate::bench::place::Place;
-use crate::rounds::{Contestant, Run, wait_for};
+use crate::rounds::{Contestant, Timing, wait_for};
 
 /// A matrix product of our backend.
 pub const MATRIX: &str = "matrix";
@@ -33,28 +34,21 @@ pub fn rows(place: &Place) -> usize {
     }
 }
 
-/// Operations of the product: hidden states times the first matrix of a feed-forward layer.
-pub fn operations(config: &Gpt2Config, place: &Place) -> f64 {
-    2.0 * (rows(place) * config.n_embd * config.inner_size()) as f64
-}
-
-/// Bytes that a copy reads and writes.
-pub fn bytes() -> f64 {
-    2.0 * (NUMBERS * size_of::<f32>()) as f64
-}
-
-/// The product and the copy.
+/// The product of hidden states and the first matrix of a feed-forward layer, the same by PyTorch if
+/// it takes part, and the copy.
 pub(super) fn contestants<'a>(
+    length: usize,
     config: &Gpt2Config,
     device: &Device,
     place: &Place,
+    torch: Option<Result<Timing<'a>, String>>,
 ) -> Vec<Contestant<'a>> {
     let normal = Distribution::Normal(0.0, 1.0);
     let (rows, dtype) = (rows(place), place.dtype());
     let random = |shape| Tensor::<2>::random(shape, normal, device).cast(dtype);
     let lhs = random([rows, config.n_embd]);
     let rhs = random([config.n_embd, config.inner_size()]);
-    let matrix: Run<'a> = Box::new(move || {
+    let matrix: Timing<'a> = Box::new(move || {
         let start = Instant::now();
         let out = bsbr_kernels::mixed_matmul(lhs.clone(), rhs.clone());
         wait_for(out.slice([rows - 1..rows, 0..1]));
@@ -64,16 +58,21 @@ pub(super) fn contestants<'a>(
         true => on_device(device),
         false => in_memory(),
     };
-    [(MATRIX, matrix), (COPY, copy)]
-        .map(|(id, run)| Contestant {
-            id: id.to_owned(),
-            run: Ok(run),
-        })
-        .into()
+    let operations = 2.0 * (rows * config.n_embd * config.inner_size()) as f64;
+    // A copy reads and writes.
+    let bytes = 2.0 * (NUMBERS * size_of::<f32>()) as f64;
+    let mut all = vec![
+        Contestant::timed(MATRIX, length, Ok(matrix)).with(WORK, operations),
+        Contestant::timed(COPY, length, Ok(copy)).with(WORK, bytes),
+    ];
+    all.extend(
+        torch.map(|run| Contestant::timed(TORCH_MATRIX, length, run).with(WORK, operations)),
+    );
+    all
 }
 
 /// A kernel that reads and writes every number once.
-fn on_device<'a>(device: &Device) -> Run<'a> {
+fn on_device<'a>(device: &Device) -> Timing<'a> {
     let numbers = Tensor::<1>::ones([NUMBERS], device);
     Box::new(move || {
         let start = Instant::now();
@@ -84,7 +83,7 @@ fn on_device<'a>(device: &Device) -> Run<'a> {
 }
 
 /// A copy on all threads.
-fn in_memory<'a>() -> Run<'a> {
+fn in_memory<'a>() -> Timing<'a> {
     let buffers = std::cell::RefCell::new((vec![1.0f32; NUMBERS], vec![0.0f32; NUMBERS]));
     Box::new(move || {
         let (from, to) = &mut *buffers.borrow_mut();

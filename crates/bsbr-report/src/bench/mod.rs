@@ -12,13 +12,13 @@ mod derived;
 pub mod first_token;
 pub mod floor;
 pub mod machine;
-mod names;
+pub(crate) mod names;
 pub mod page;
 pub mod place;
 pub mod profile;
 pub mod record;
 pub mod training;
 
-pub use contest::{Contest, Engines, Packed, Scope};
+pub use contest::{Contest, Scope, Shared};
 pub use place::Place;
 pub use record::{Model, begin};

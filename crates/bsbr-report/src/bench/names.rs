@@ -6,7 +6,7 @@ use crate::bench::machine;
 pub(super) const DENSE: &str = "dense";
 
 /// The name of a contestant in tables.
-pub(super) fn label(who: &str) -> String {
+pub(crate) fn label(who: &str) -> String {
     let (name, weights) = match who.split_once(", ") {
         Some((name, weights)) => (name, Some(weights)),
         None => (who, None),

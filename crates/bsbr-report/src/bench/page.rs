@@ -1,7 +1,7 @@
 //! A hand-written page with a place for goals and tables rendered from records.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bsbr_files::write_file;
 use serde::Deserialize;
@@ -9,11 +9,11 @@ use serde::Deserialize;
 use crate::bench::Place;
 use crate::bench::derived::newest;
 use crate::bench::names::label;
-use crate::bench::record::{BENCH, VERSION};
+use crate::bench::record::BENCH;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
 use crate::lab::Lab;
-use crate::overview::{self, Conclusion, Overview, Source};
+use crate::overview::{self, Conclusion, Overview, Recorded};
 use crate::present::layout::{BlockSpec, Layout};
 use crate::present::subject::Subject;
 use crate::quantity::Quantities;
@@ -82,25 +82,7 @@ impl Experiment for Shown {
 ///
 /// [`ReportError`] if the folder or a record cannot be read.
 pub fn records(page: &Path) -> Result<Vec<Record>, ReportError> {
-    let folder = page.with_extension("");
-    let listing = match std::fs::read_dir(&folder) {
-        Ok(listing) => listing,
-        // Before the first record there is no folder, and nothing is measured.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => {
-            return Err(ReportError::Read {
-                path: folder,
-                source,
-            });
-        }
-    };
-    let mut paths: Vec<PathBuf> = listing
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|end| end == "json"))
-        .collect();
-    paths.sort();
-    let records = paths.iter().map(|path| store::read(path));
-    let mut records = records.collect::<Result<Vec<_>, _>>()?;
+    let mut records = store::read_all(&page.with_extension(""))?;
     records.sort_by(|a, b| a.run.date.cmp(&b.run.date));
     Ok(records)
 }
@@ -141,23 +123,15 @@ impl Page {
             }
         }
         let newest = records.last().map(|record| record.method.clone());
-        let method = newest.unwrap_or_else(|| Method {
+        let unknown = || Method {
             experiment: BENCH.to_owned(),
-            version: VERSION,
-            seed: 0,
-            arms: Vec::new(),
-            settings: toml::Table::new(),
-            counts: toml::Table::new(),
-            quick: false,
-        });
+            ..Method::default()
+        };
+        let method = newest.unwrap_or_else(unknown);
         Spec {
             method: Method { arms, ..method },
-            title: String::new(),
-            question: String::new(),
-            page: None,
-            order: 0,
-            goals: Vec::new(),
             layout: self.layout.clone(),
+            ..Spec::default()
         }
     }
 
@@ -175,25 +149,29 @@ impl Page {
                 _ => format!("{place}: {}", record.model.name),
             }
         };
-        let mut places: Vec<(bool, String)> = Vec::new();
+        let mut places: Vec<(bool, String, Vec<Record>)> = Vec::new();
         for record in records {
-            let new = (Place::of(record).is_accelerator(), name(record));
-            if !places.contains(&new) {
-                places.push(new);
+            let own = name(record);
+            match places.iter_mut().find(|(_, known, _)| *known == own) {
+                Some((.., all)) => all.push(record.clone()),
+                None => {
+                    let accelerator = Place::of(record).is_accelerator();
+                    places.push((accelerator, own, vec![record.clone()]));
+                }
             }
         }
         if places.len() < 2 {
             return self.of_one_place(records);
         }
         // CPUs first.
-        places.sort_by_key(|(accelerator, _)| *accelerator);
-        let sections = places.iter().map(|(_, place)| {
-            let own = records.iter().filter(|record| name(record) == *place);
-            let own: Vec<Record> = own.cloned().collect();
-            Ok(format!("## On {place}\n\n{}", self.of_one_place(&own)?))
-        });
-        let sections = sections.collect::<Result<Vec<_>, ReportError>>()?;
-        Ok(sections.join("\n"))
+        places.sort_by_key(|(accelerator, ..)| *accelerator);
+        let section = |(_, place, own): &(bool, String, Vec<Record>)| {
+            Ok(format!("## On {place}\n\n{}", self.of_one_place(own)?))
+        };
+        let sections = places.iter().map(section);
+        Ok(sections
+            .collect::<Result<Vec<_>, ReportError>>()?
+            .join("\n"))
     }
 
     /// The goals and tables of one device, followed by the commands of its records.
@@ -227,7 +205,7 @@ impl Page {
     /// The goals, and what the records say of them.
     fn goals(&self, records: &[Record]) -> String {
         let (spec, records) = (self.spec(records), as_one(records));
-        let sources = [Source {
+        let sources = [Recorded {
             spec: &spec,
             records: &records,
         }];

@@ -8,19 +8,15 @@ use std::time::Instant;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::record::Measurement;
-use crate::rounds::Run;
+use crate::rounds::{Contestant, Timing};
 
 /// The time outside all spans.
 pub const REST: &str = "rest";
 /// The whole pass.
 pub const WHOLE: &str = "whole";
-/// The beginning of the names of parts in records.
-pub(super) const PART: &str = "part.";
-
 /// The name of a part in records.
 pub(super) fn part(name: &str) -> String {
-    format!("{PART}{name}")
+    format!("part.{name}")
 }
 
 /// The times of the spans of one pass.
@@ -75,48 +71,36 @@ impl Subscriber for Stopwatch {
     fn event(&self, _: &Event<'_>) {}
 }
 
-/// Seconds per part in `runs` runs of a pass, after one untimed run.
-pub(super) fn measure(
-    runs: u64,
-    run: Result<Run<'_>, String>,
-    new: impl Fn(u64) -> Measurement,
-) -> Vec<Measurement> {
-    let run = match run.and_then(|run| run().map(|_| run)) {
-        Ok(run) => run,
-        Err(reason) => return vec![new(0).without_values(reason)],
-    };
-    let timed = |round: u64| {
+/// A contestant whose runs set the seconds of each part of a pass.
+pub(super) fn contestant<'a>(
+    id: impl Into<String>,
+    length: usize,
+    run: Result<Timing<'a>, String>,
+) -> Contestant<'a> {
+    Contestant::new(id, length, move |one| {
+        let run = run.as_ref().map_err(Clone::clone)?;
         let stopwatch = Stopwatch::default();
         let spans = stopwatch.spans.clone();
-        let whole = tracing::subscriber::with_default(stopwatch, &run);
-        let parts = spans.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut measured = new(round);
-        match whole {
-            Ok(whole) => {
-                let inside: f64 = parts.seconds.values().sum();
-                let outside = [(REST, (whole - inside).max(0.0)), (WHOLE, whole)];
-                let inside = parts
-                    .seconds
-                    .iter()
-                    .map(|(name, seconds)| (*name, *seconds));
-                for (name, seconds) in inside.chain(outside) {
-                    measured.set(part(name), seconds);
-                }
-                measured
-            }
-            Err(reason) => measured.without_values(reason),
+        let whole = tracing::subscriber::with_default(stopwatch, run)?;
+        let parts = &spans.lock().unwrap_or_else(PoisonError::into_inner).seconds;
+        let inside: f64 = parts.values().sum();
+        for (name, &seconds) in parts {
+            one.set(part(name), seconds);
         }
-    };
-    (0..runs).map(timed).collect()
+        one.set(part(REST), (whole - inside).max(0.0));
+        one.set(part(WHOLE), whole);
+        Ok(())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rounds::Rounds;
 
     #[test]
     fn parts_are_told_by_name_and_the_rest_is_theirs_to_the_whole() {
-        let run: Run<'_> = Box::new(|| {
+        let run: Timing<'_> = Box::new(|| {
             let start = Instant::now();
             for _ in 0..2 {
                 let _span = tracing::trace_span!(target: bsbr_gpt2::SPANS, "waiting").entered();
@@ -126,9 +110,8 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(4));
             Ok(start.elapsed().as_secs_f64())
         });
-        let all = measure(2, Ok(run), |round| {
-            Measurement::new("dense", "profile", 7, round)
-        });
+        let one = contestant("dense", 7, Ok(run));
+        let all = Rounds::timed(2).run(&[one], "profile").concat();
         assert_eq!(all.len(), 2);
         for one in &all {
             let names: Vec<&str> = one.values.keys().map(String::as_str).collect();
@@ -138,15 +121,5 @@ mod tests {
             assert!(waiting >= 8e-3 && rest >= 4e-3, "{all:?}");
             assert!((rest + waiting - whole).abs() < 1e-6, "{all:?}");
         }
-    }
-
-    #[test]
-    fn a_pass_that_fails_leaves_its_reason() {
-        let failed = Err("no such model".to_owned());
-        let all = measure(2, failed, |round| {
-            Measurement::new("dense", "profile", 7, round)
-        });
-        assert_eq!(all.len(), 1);
-        assert_eq!(all[0].reason(&part(WHOLE)), Some("no such model"));
     }
 }

@@ -11,7 +11,7 @@ use crate::spec::{ArmSpec, Method};
 pub const BENCH: &str = "bench";
 
 /// Version of the method.
-pub(super) const VERSION: u32 = 1;
+const VERSION: u32 = 1;
 
 /// The measured model.
 #[derive(Debug, Clone, PartialEq)]

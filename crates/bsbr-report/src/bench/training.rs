@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use crate::bench::Place;
 use crate::bench::names::DENSE;
 use crate::error::ReportError;
-use crate::rounds::{Contestant, Run};
+use crate::rounds::{Contestant, Timing};
 
 /// Rows of a batch.
 const ROWS: usize = 8;
@@ -36,7 +36,7 @@ pub(super) fn contestant<'a>(
     };
     let step = MeasuredStep::new(config, ROWS, WINDOW, division, device)?;
     let step = RefCell::new(step);
-    let run: Run<'a> = Box::new(move || {
+    let run: Timing<'a> = Box::new(move || {
         let start = Instant::now();
         let loss = step.borrow_mut().run().map_err(|error| error.to_string())?;
         match loss.is_finite() {
@@ -44,8 +44,5 @@ pub(super) fn contestant<'a>(
             false => Err("the loss is not finite".to_owned()),
         }
     });
-    Ok(Contestant {
-        id: DENSE.to_owned(),
-        run: Ok(run),
-    })
+    Ok(Contestant::timed(DENSE, WINDOW, Ok(run)))
 }

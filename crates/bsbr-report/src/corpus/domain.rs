@@ -7,8 +7,8 @@ use bsbr_data::dataset::{pieces, wikitext};
 use bsbr_data::tokenizer::{Detokenizer, PieceEncoder, TextTokenizer};
 use bsbr_data::tokens::TokenWriter;
 
-use crate::corpus::part::Part;
-use crate::corpus::passage::{Counter, Excerpt, Extent, Passage, Size, size};
+use crate::corpus::part::TokenSpan;
+use crate::corpus::passage::{Counter, Excerpt, Passage, Size, size};
 use crate::datasets::{Columns, LocalDataset};
 use crate::error::ReportError;
 use crate::hash;
@@ -31,26 +31,16 @@ pub(super) struct FileDomain {
     pub name: String,
     path: PathBuf,
     /// Tokens that are in no test text.
-    training: Part,
+    training: TokenSpan,
     /// Tokens of the test texts.
-    test: Part,
+    test: TokenSpan,
     /// Whether the file has more text, which is not read.
     limited: bool,
-    originals: Originals,
-}
-
-/// The size of the original texts in words and bytes: the divisor of a perplexity.
-#[derive(Debug, Clone)]
-enum Originals {
-    /// The texts of a file; a passage may have any number of tokens.
-    File(Vec<Excerpt>),
-    /// The texts of a dataset; a passage consists of whole texts if one fits.
-    Dataset {
-        /// The end of each document of `test`, and the size of the originals up to it.
-        extents: Vec<Extent>,
-        /// The original of the first.
-        first: String,
-    },
+    /// The documents among the tokens of `test`, without separators.
+    documents: Vec<Excerpt>,
+    /// The original of the first document of a dataset, whose passages consist of whole documents if
+    /// one fits; `None` for a file, whose passages may have any number of tokens.
+    first: Option<String>,
 }
 
 impl FileDomain {
@@ -67,7 +57,6 @@ impl FileDomain {
     pub fn of_file(tokenizer: &TextTokenizer, path: &Path) -> Result<Self, ReportError> {
         let scratch = std::env::temp_dir();
         let mut ids = TokenWriter::new(&scratch);
-        // Without the end-of-text tokens that separate them.
         let mut documents: Vec<Excerpt> = Vec::new();
         let mut encoder = PieceEncoder::new(tokenizer);
         let mut counter = Counter::default();
@@ -99,24 +88,17 @@ impl FileDomain {
         // Without the separator before the next document, if there is none.
         let end = documents.last().map_or(0, |last| last.tokens.end);
         let split = end / TRAINING_SHARE;
-        let [training, test] = Part::divide(ids, split..end);
+        let [training, test] = TokenSpan::divide(ids, split..end);
         // From here on positions refer to `test`; a divided document has lost its start.
         documents.retain(|one| one.tokens.end > split);
-        let documents = documents.into_iter().map(|one| {
-            let Range { start, end } = one.tokens;
-            let size = match start >= split {
-                true => one.size,
-                false => {
-                    let before = [start..split, 0..end - split];
-                    rest([&training, &test], before, tokenizer, one.size, &scratch)?
-                }
-            };
-            Ok(Excerpt {
-                tokens: start.saturating_sub(split)..end - split,
-                size,
-            })
-        });
-        let documents = documents.collect::<Result<_, ReportError>>()?;
+        for one in &mut documents {
+            let (start, end) = (one.tokens.start, one.tokens.end - split);
+            if start < split {
+                let before = [start..split, 0..end];
+                one.size = rest([&training, &test], before, tokenizer, one.size, &scratch)?;
+            }
+            one.tokens = start.saturating_sub(split)..end;
+        }
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(Self {
             name: stem.into_owned(),
@@ -124,7 +106,8 @@ impl FileDomain {
             training,
             test,
             limited,
-            originals: Originals::File(documents),
+            documents,
+            first: None,
         })
     }
 
@@ -138,32 +121,34 @@ impl FileDomain {
         };
         let read = |files: &[PathBuf], most: usize| -> Result<_, ReportError> {
             let mut ids = Vec::new();
-            let mut extents: Vec<Extent> = Vec::new();
-            let mut first = None;
+            let (mut documents, mut first) = (Vec::new(), None);
             let mut bytes = 0;
             for article in wikitext::Articles::new(files.to_vec(), text) {
                 let article = article?;
+                let start = ids.len();
                 ids.extend(tokenizer.encode(&article.text)?);
                 bytes += article.text.len();
-                let before = extents.last().copied().unwrap_or_default();
-                extents.push(before.and(ids.len(), &article.original));
+                documents.push(Excerpt {
+                    tokens: start..ids.len(),
+                    size: size(&article.original),
+                });
                 first.get_or_insert(article.original);
                 if bytes > most {
                     break;
                 }
             }
-            let first = first.unwrap_or_default();
-            Ok((ids, Originals::Dataset { extents, first }))
+            Ok((ids, documents, first.unwrap_or_default()))
         };
-        let (training, _) = read(&dataset.training, TRAINING_BYTES)?;
-        let (test, originals) = read(&dataset.test, TEXT_BYTES)?;
+        let (training, ..) = read(&dataset.training, TRAINING_BYTES)?;
+        let (test, documents, first) = read(&dataset.test, TEXT_BYTES)?;
         Ok(Some(Self {
             name: dataset.spec.label.clone(),
             path: dataset.test.first().cloned().unwrap_or_default(),
             training: training.into(),
             test: test.into(),
             limited: false,
-            originals,
+            documents,
+            first: Some(first),
         }))
     }
 
@@ -175,22 +160,22 @@ impl FileDomain {
     /// A description of the test texts.
     pub fn describe(&self) -> String {
         let name = &self.name;
-        match (&self.originals, self.limited) {
-            (Originals::File(_), false) => format!("the file {name}, its last four fifths"),
-            (Originals::File(_), true) => {
+        match (&self.first, self.limited) {
+            (Some(_), _) => format!("{name}, test split, as people write it"),
+            (None, false) => format!("the file {name}, its last four fifths"),
+            (None, true) => {
                 format!("the file {name}, the last four fifths of its first {LIMIT} of text")
             }
-            (Originals::Dataset { .. }, _) => format!("{name}, test split, as people write it"),
         }
     }
 
     /// A description of the training texts.
     pub fn describe_training(&self) -> String {
         let name = &self.name;
-        match (&self.originals, self.limited) {
-            (Originals::File(_), false) => format!("the first fifth of {name}"),
-            (Originals::File(_), true) => format!("the first fifth of the first {LIMIT} of {name}"),
-            (Originals::Dataset { .. }, _) => format!("{name}, training split"),
+        match (&self.first, self.limited) {
+            (Some(_), _) => format!("{name}, training split"),
+            (None, false) => format!("the first fifth of {name}"),
+            (None, true) => format!("the first fifth of the first {LIMIT} of {name}"),
         }
     }
 
@@ -243,48 +228,28 @@ impl FileDomain {
             .test
             .read(0..tokens)
             .map_err(ReportError::reading(&self.path))?;
-        let excerpts = match &self.originals {
-            Originals::File(documents) => of_file(tokenizer, documents, &ids)?,
-            Originals::Dataset { extents, first } => {
-                let fitting = extents.partition_point(|extent| extent.tokens <= tokens);
-                match fitting {
-                    0 => {
-                        let text = tokenizer.decode(&ids)?;
-                        vec![Excerpt {
-                            tokens: 0..ids.len(),
-                            size: size(beginning(first, text.len())),
-                        }]
-                    }
-                    fitting => articles(&extents[..fitting]),
-                }
-            }
+        let Some(first) = &self.first else {
+            let excerpts = begun(tokenizer, &self.documents, &ids)?;
+            return Ok(Passage::new(tokenizer, &ids, excerpts));
         };
-        let end = match &self.originals {
-            Originals::File(_) => ids.len(),
-            Originals::Dataset { .. } => excerpts.last().map_or(0, |last| last.tokens.end),
-        };
+        let fits = |one: &Excerpt| one.tokens.end <= tokens;
+        let mut excerpts = self.documents[..self.documents.partition_point(fits)].to_vec();
+        if excerpts.is_empty() {
+            let text = tokenizer.decode(&ids)?;
+            excerpts.push(Excerpt {
+                tokens: 0..ids.len(),
+                size: size(beginning(first, text.len())),
+            });
+        }
+        let end = excerpts.last().map_or(0, |last| last.tokens.end);
         Ok(Passage::new(tokenizer, &ids[..end], excerpts))
     }
-}
-
-/// Articles, from the end of each and the size of all up to it.
-fn articles(extents: &[Extent]) -> Vec<Excerpt> {
-    let mut before = Extent::default();
-    let excerpts = extents.iter().map(|&extent| {
-        let excerpt = Excerpt {
-            tokens: before.tokens..extent.tokens,
-            size: (extent.words - before.words, extent.bytes - before.bytes),
-        };
-        before = extent;
-        excerpt
-    });
-    excerpts.collect()
 }
 
 /// The size of the rest of a document, whose first tokens are in another part. A character that is
 /// divided counts here, where it ends.
 fn rest(
-    parts: [&Part; 2],
+    parts: [&TokenSpan; 2],
     ranges: [Range<usize>; 2],
     tokenizer: &TextTokenizer,
     whole: Size,
@@ -303,7 +268,7 @@ fn rest(
 /// Words and bytes of tokens, which are decoded in blocks, and whether a character is divided at
 /// their end; such a character does not count.
 fn decoded(
-    ids: &Part,
+    ids: &TokenSpan,
     range: Range<usize>,
     tokenizer: &TextTokenizer,
     folder: &Path,
@@ -321,7 +286,7 @@ fn decoded(
 }
 
 /// The documents that begin in `ids`, as far as they are in it.
-fn of_file(
+fn begun(
     tokenizer: &TextTokenizer,
     documents: &[Excerpt],
     ids: &[u32],
@@ -329,19 +294,14 @@ fn of_file(
     let begun = documents
         .iter()
         .take_while(|one| one.tokens.start < ids.len());
-    let excerpts = begun.map(|document| {
-        let Range { start, end } = document.tokens;
-        if end <= ids.len() {
-            return Ok(document.clone());
-        }
-        let text = tokenizer.decode(&ids[start..])?;
-        Ok(Excerpt {
-            tokens: start..ids.len(),
-            // A character that does not end here does not count.
-            size: size(text.trim_end_matches(char::REPLACEMENT_CHARACTER)),
-        })
-    });
-    excerpts.collect()
+    let mut begun: Vec<Excerpt> = begun.cloned().collect();
+    if let Some(last) = begun.last_mut().filter(|one| one.tokens.end > ids.len()) {
+        let text = tokenizer.decode(&ids[last.tokens.start..])?;
+        // A character that does not end here does not count.
+        last.size = size(text.trim_end_matches(char::REPLACEMENT_CHARACTER));
+        last.tokens.end = ids.len();
+    }
+    Ok(begun)
 }
 
 /// The start of an article as normal text, at most `length` bytes, up to the end of a word.

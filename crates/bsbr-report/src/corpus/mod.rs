@@ -17,6 +17,7 @@ use crate::datasets::{Columns, LocalDataset, STORYBOOK};
 use crate::error::ReportError;
 use crate::experiment::in_file_name;
 use crate::hash;
+use crate::spec::files;
 use domain::FileDomain;
 
 use passage::{Excerpt, size};
@@ -38,7 +39,7 @@ pub struct Texts {
 
 /// The source of texts.
 #[derive(Debug, Clone)]
-enum Source {
+enum Domains {
     Storybook,
     Files(Vec<FileDomain>),
 }
@@ -55,7 +56,7 @@ struct News {
 #[derive(Debug, Clone)]
 pub struct Corpus {
     tokenizer: TextTokenizer,
-    source: Source,
+    source: Domains,
     news: Option<News>,
     hash: String,
 }
@@ -77,7 +78,7 @@ impl Corpus {
         }
         Ok(Self {
             tokenizer,
-            source: Source::Storybook,
+            source: Domains::Storybook,
             news: None,
             hash: hash::of_bytes(&sample),
         })
@@ -135,7 +136,7 @@ impl Corpus {
             for domain in &domains {
                 hashes.push(domain.hash()?);
             }
-            corpus.source = Source::Files(domains);
+            corpus.source = Domains::Files(domains);
         }
         corpus.hash = match hashes.as_slice() {
             [one] => one.clone(),
@@ -151,7 +152,7 @@ impl Corpus {
 
     /// Whether texts are from storybook, which has no limit.
     pub fn is_storybook(&self) -> bool {
-        matches!(self.source, Source::Storybook)
+        matches!(self.source, Domains::Storybook)
     }
 
     /// The tokenizer.
@@ -162,11 +163,8 @@ impl Corpus {
     /// A description of the texts.
     pub fn describe(&self) -> String {
         let texts = match &self.source {
-            Source::Storybook => "storybook, test split, one document a text".to_owned(),
-            Source::Files(domains) => {
-                let all: Vec<String> = domains.iter().map(FileDomain::describe).collect();
-                all.join("; ")
-            }
+            Domains::Storybook => "storybook, test split, one document a text".to_owned(),
+            Domains::Files(domains) => joined(domains, FileDomain::describe),
         };
         match &self.news {
             None => texts,
@@ -177,38 +175,35 @@ impl Corpus {
     /// A description of the texts for calibration and token counts.
     pub fn describe_training(&self) -> String {
         match &self.source {
-            Source::Storybook => "storybook, training split".to_owned(),
-            Source::Files(domains) => {
-                let all: Vec<String> = domains.iter().map(FileDomain::describe_training).collect();
-                all.join("; ")
-            }
+            Domains::Storybook => "storybook, training split".to_owned(),
+            Domains::Files(domains) => joined(domains, FileDomain::describe_training),
         }
     }
 
     /// A description of the texts for choices.
     pub fn describe_development(&self) -> String {
         match &self.source {
-            Source::Storybook => "storybook, validation split".to_owned(),
-            Source::Files(_) => self.describe_training(),
+            Domains::Storybook => "storybook, validation split".to_owned(),
+            Domains::Files(_) => self.describe_training(),
         }
     }
 
     /// The files of which only the first [`FILE_LIMIT`] of text are used.
     pub fn limited(&self) -> Vec<&Path> {
         match &self.source {
-            Source::Storybook => Vec::new(),
-            Source::Files(domains) => domains.iter().filter_map(FileDomain::limited).collect(),
+            Domains::Storybook => Vec::new(),
+            Domains::Files(domains) => domains.iter().filter_map(FileDomain::limited).collect(),
         }
     }
 
     /// The domains.
     pub fn domains(&self) -> Vec<String> {
         match &self.source {
-            Source::Storybook => Domain::ALL
+            Domains::Storybook => Domain::ALL
                 .iter()
                 .map(|one| name(*one).to_owned())
                 .collect(),
-            Source::Files(files) => files.iter().map(|file| file.name.clone()).collect(),
+            Domains::Files(files) => files.iter().map(|file| file.name.clone()).collect(),
         }
     }
 
@@ -226,7 +221,7 @@ impl Corpus {
 
     /// A domain of files or datasets; `None` for storybook.
     fn domain(&self, name: &str) -> Result<Option<&FileDomain>, ReportError> {
-        let Source::Files(domains) = &self.source else {
+        let Domains::Files(domains) = &self.source else {
             return Ok(None);
         };
         let found = domains.iter().find(|one| one.name == name);
@@ -345,14 +340,8 @@ impl Corpus {
     ) -> Result<Vec<Vec<u32>>, ReportError> {
         let count = tokens.div_ceil(length.max(1));
         match &self.source {
-            Source::Storybook => (0..count)
-                .map(|at| {
-                    let domain = Domain::ALL[at % Domain::ALL.len()];
-                    let index = (at / Domain::ALL.len()) as u64;
-                    self.document(seed, Split::Train, domain, index, length)
-                })
-                .collect(),
-            Source::Files(files) => {
+            Domains::Storybook => self.documents(seed, Split::Train, count, length),
+            Domains::Files(files) => {
                 let share = count.div_ceil(files.len().max(1));
                 let pieces = files.iter().flat_map(|file| {
                     (0..share).map_while(move |at| file.training(at, length).transpose())
@@ -376,14 +365,8 @@ impl Corpus {
     ) -> Result<Vec<Vec<u32>>, ReportError> {
         let count = count as usize;
         match &self.source {
-            Source::Storybook => (0..count)
-                .map(|at| {
-                    let domain = Domain::ALL[at % Domain::ALL.len()];
-                    let index = (at / Domain::ALL.len()) as u64;
-                    self.document(seed, Split::Validation, domain, index, length)
-                })
-                .collect(),
-            Source::Files(files) => {
+            Domains::Storybook => self.documents(seed, Split::Validation, count, length),
+            Domains::Files(files) => {
                 let turns = files.len().max(1);
                 let piece = |at: usize| {
                     let file = files.get(at % turns)?;
@@ -409,13 +392,29 @@ impl Corpus {
     ) -> Result<Dataset, ReportError> {
         let tokenizer = &self.tokenizer;
         Ok(match &self.source {
-            Source::Storybook => Dataset::storybook(tokenizer, seed, window, windows, held_out)?,
-            Source::Files(_) => {
+            Domains::Storybook => Dataset::storybook(tokenizer, seed, window, windows, held_out)?,
+            Domains::Files(_) => {
                 let tokens = (windows + held_out) as usize * window;
                 let texts = self.training(seed, tokens, window)?;
                 Dataset::tokens(texts.concat(), window, self.describe_training())?
             }
         })
+    }
+
+    /// The first documents of a split, from the domains in turn.
+    fn documents(
+        &self,
+        seed: u64,
+        split: Split,
+        count: usize,
+        length: usize,
+    ) -> Result<Vec<Vec<u32>>, ReportError> {
+        let one = |at: usize| {
+            let domain = Domain::ALL[at % Domain::ALL.len()];
+            let index = (at / Domain::ALL.len()) as u64;
+            self.document(seed, split, domain, index, length)
+        };
+        (0..count).map(one).collect()
     }
 
     fn document(
@@ -470,6 +469,11 @@ impl News {
     }
 }
 
+fn joined(domains: &[FileDomain], describe: fn(&FileDomain) -> String) -> String {
+    let all: Vec<String> = domains.iter().map(describe).collect();
+    all.join("; ")
+}
+
 /// Numbers domains with equal names, or with names that give equal record names.
 fn name_apart(domains: &mut [FileDomain]) {
     for index in 1..domains.len() {
@@ -505,15 +509,5 @@ fn name(domain: Domain) -> &'static str {
 
 /// The files of a model folder that determine the model.
 pub fn model_files(folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let listing = std::fs::read_dir(folder).map_err(ReportError::reading(folder))?;
-    let ends = ["safetensors", "bin", "json", "txt"];
-    let mut paths: Vec<PathBuf> = listing
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|end| ends.iter().any(|one| end == *one))
-        })
-        .collect();
-    paths.sort();
-    Ok(paths)
+    files(folder, &["safetensors", "bin", "json", "txt"])
 }

@@ -11,12 +11,12 @@ const BLOCK: usize = 1 << 14;
 
 /// Consecutive tokens of a list.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct TokenSpan {
     all: Arc<Tokens>,
     range: Range<usize>,
 }
 
-impl From<Vec<u32>> for Part {
+impl From<Vec<u32>> for TokenSpan {
     fn from(ids: Vec<u32>) -> Self {
         Self {
             range: 0..ids.len(),
@@ -25,7 +25,7 @@ impl From<Vec<u32>> for Part {
     }
 }
 
-impl Part {
+impl TokenSpan {
     /// The tokens of a list before a range, and those in it.
     pub fn divide(all: Tokens, range: Range<usize>) -> [Self; 2] {
         let all = Arc::new(all);

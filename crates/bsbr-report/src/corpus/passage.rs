@@ -15,19 +15,6 @@ pub struct Extent {
     pub bytes: u64,
 }
 
-impl Extent {
-    /// Adds one document, after which there are `tokens` tokens.
-    #[must_use]
-    pub(super) fn and(self, tokens: usize, original: &str) -> Self {
-        let (words, bytes) = size(original);
-        Self {
-            tokens,
-            words: self.words + words,
-            bytes: self.bytes + bytes,
-        }
-    }
-}
-
 /// Words and bytes.
 pub(super) type Size = (u64, u64);
 
@@ -59,7 +46,7 @@ impl Counter {
     }
 }
 
-/// A text among tokens, or as much of it as there is.
+/// A text among tokens, or as much of it as these have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Excerpt {
     /// Its tokens.

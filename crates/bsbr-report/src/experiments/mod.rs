@@ -11,14 +11,12 @@ pub mod memory;
 pub mod methods;
 pub mod perplexity;
 pub mod qa;
-pub mod reading_memory;
 pub mod recovery;
 pub mod similarity;
 pub mod speed;
 pub mod streaming;
 pub mod summarisation;
 pub mod sweep;
-pub mod training_memory;
 pub mod weights;
 
 mod beside;
@@ -107,9 +105,9 @@ const ALL: [Known; 24] = [
         Names { sources: &["model", "attention"], words: &["slow runs"], ..MODEL },
     ),
     known(("streaming", streaming::VERSION), streaming::boxed, &["lengths", "rounds"], MODEL),
-    known(("reading-memory", reading_memory::VERSION), reading_memory::boxed, PROCESSES, MODEL),
-    known(("memory", memory::VERSION), memory::boxed, PROCESSES, MODEL),
-    known(("training-memory", training_memory::VERSION), training_memory::boxed, PROCESSES, MODEL),
+    known(("reading-memory", memory::VERSION), memory::of_reading, PROCESSES, MODEL),
+    known(("memory", memory::VERSION), memory::of_a_pass, PROCESSES, MODEL),
+    known(("training-memory", memory::VERSION), memory::of_training, PROCESSES, MODEL),
     known(
         ("weights", weights::VERSION), weights::boxed,
         &["lengths", "runs", "texts", "questions", "per_unit"],

@@ -26,12 +26,7 @@ pub enum Choice {
 impl Choice {
     /// The choice with this name in forms and files.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "left" => Some(Self::Left),
-            "right" => Some(Self::Right),
-            "neither" => Some(Self::Neither),
-            _ => None,
-        }
+        serde_json::from_value(name.into()).ok()
     }
 }
 

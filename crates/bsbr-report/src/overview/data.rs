@@ -49,7 +49,7 @@ pub struct NumberSpec {
     pub measure: Measure,
     /// Its format.
     #[serde(default)]
-    pub form: Style,
+    pub style: Style,
     /// The arm; the default arm if absent.
     #[serde(default = "default_arm")]
     pub arm: String,
@@ -99,7 +99,7 @@ pub struct Statement {
     pub at_most: Option<f64>,
     /// The format of values.
     #[serde(default)]
-    pub form: Style,
+    pub style: Style,
     /// The report's figure, as `row:column` in `report.toml`.
     #[serde(default)]
     pub reported: Option<String>,
@@ -122,19 +122,6 @@ fn default_arm() -> String {
     "lookups".to_owned()
 }
 
-/// A quantity at one length.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Of {
-    /// Its name in records.
-    pub quantity: String,
-    /// Tokens per sequence.
-    pub length: usize,
-    /// The source of the sequences; texts if absent.
-    #[serde(default)]
-    pub source: Option<String>,
-}
-
 /// A measured number of an arm.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -142,21 +129,23 @@ pub enum Measure {
     /// A goal of the experiment's specification, with its limits.
     Goal(String),
     /// Tokens per second, from a quantity in seconds.
-    Rate(Of),
+    Rate(Column),
     /// The size of the arm's cache at this length relative to dense, by definition.
     Cache {
         /// Tokens.
         length: usize,
     },
     /// The mean of a quantity over samples.
-    Mean(Of),
-    /// A size, which is equal in every run, so that it decides without an interval.
-    Size(Of),
+    Mean(Column),
     /// That mean, divided by the mean of another arm on the same samples.
     Ratio {
         /// The quantity.
-        #[serde(flatten)]
-        of: Of,
+        quantity: String,
+        /// Tokens per sequence.
+        length: usize,
+        /// The source of the sequences; texts if absent.
+        #[serde(default)]
+        source: Option<String>,
         /// The other arm.
         over: String,
     },
@@ -187,6 +176,8 @@ pub enum Measure {
         /// The lengths.
         lengths: Lengths,
     },
+    /// A size, which is equal in every run, so that it decides without an interval.
+    Size(Column),
     /// The share of votes for the arm's summaries among the votes with a preference.
     Preference {
         /// The arm of the other summaries.
@@ -195,13 +186,30 @@ pub enum Measure {
     /// The position between two other arms' means, on the same samples.
     Gap {
         /// The quantity.
-        #[serde(flatten)]
-        of: Of,
+        quantity: String,
+        /// Tokens per sequence.
+        length: usize,
+        /// The source of the sequences; texts if absent.
+        #[serde(default)]
+        source: Option<String>,
         /// The arm at 0.
         before: String,
         /// The arm at 1.
         goal: String,
     },
+}
+
+/// A quantity of sequences of one length.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// Its name in records.
+    pub quantity: String,
+    /// Tokens per sequence.
+    pub length: usize,
+    /// The source of the sequences; texts if absent.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 /// Lengths of a claim.
@@ -221,11 +229,14 @@ impl Measure {
     /// The quantity that it reads; `None` if it reads none, or a goal's.
     pub fn quantity(&self) -> Option<&str> {
         match self {
-            Self::Mean(of) | Self::Rate(of) | Self::Size(of) => Some(&of.quantity),
-            Self::Ratio { of, .. } | Self::Gap { of, .. } => Some(&of.quantity),
-            Self::Crossover { quantity, .. }
+            Self::Mean(Column { quantity, .. })
+            | Self::Rate(Column { quantity, .. })
+            | Self::Size(Column { quantity, .. })
+            | Self::Ratio { quantity, .. }
+            | Self::Crossover { quantity, .. }
             | Self::Median { quantity, .. }
-            | Self::Exponent { quantity, .. } => Some(quantity),
+            | Self::Exponent { quantity, .. }
+            | Self::Gap { quantity, .. } => Some(quantity),
             Self::Goal(_) | Self::Cache { .. } | Self::Preference { .. } => None,
         }
     }

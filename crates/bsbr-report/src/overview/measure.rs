@@ -5,8 +5,8 @@ use bsbr_metrics::stats::Interval;
 use crate::estimate::Estimate;
 use crate::growth::{Crossover, PowerLaw};
 use crate::judge::tally;
-use crate::overview::Source;
-use crate::overview::data::{Lengths, Measure, Of};
+use crate::overview::Recorded;
+use crate::overview::data::{Column, Lengths, Measure};
 use crate::paired::together;
 use crate::record::{Pool, Records};
 use crate::section::{Cell, Style};
@@ -15,7 +15,7 @@ use crate::section::{Cell, Style};
 /// there is none.
 pub(super) fn each(
     one: &Measure,
-    source: &Source<'_>,
+    source: &Recorded<'_>,
     arm: &str,
     style: Style,
 ) -> Result<Vec<(Option<usize>, Cell)>, String> {
@@ -59,7 +59,7 @@ pub(super) fn each(
 /// An arm's value in the records, or why it is missing; of several lengths, the first.
 pub(super) fn measure(
     measure: &Measure,
-    source: &Source<'_>,
+    source: &Recorded<'_>,
     arm: &str,
     style: Style,
 ) -> Result<Cell, String> {
@@ -71,11 +71,10 @@ pub(super) fn measure(
             let found = records.estimate(arm, Pool::Texts, goal.length, &goal.quantity)?;
             Cell::Measured(found, style)
         }
-        Measure::Mean(of) => Cell::Measured(of.mean(records, arm)?, style),
-        Measure::Size(of) => Cell::Number(of.mean(records, arm)?.mean, style),
-        Measure::Rate(of) => {
-            let seconds = of.mean(records, arm)?;
-            let rate = |seconds: f64| of.length as f64 / seconds;
+        Measure::Mean(column) => Cell::Measured(mean(records, arm, column)?, style),
+        Measure::Rate(column) => {
+            let seconds = mean(records, arm, column)?;
+            let rate = |seconds: f64| column.length as f64 / seconds;
             let found = Estimate {
                 mean: rate(seconds.mean),
                 std: None,
@@ -97,12 +96,24 @@ pub(super) fn measure(
             let dense = (2 * length * head) as f64;
             Cell::Number(spec.config.cache_numbers(*length, head) / dense, style)
         }
-        Measure::Ratio { of, over } => {
-            let found = together(records, [arm, over], of.column(), |[own, over]| own / over)?;
+        Measure::Ratio {
+            quantity,
+            length,
+            source,
+            over,
+        } => {
+            let column = (pool(source.as_deref()), *length, quantity.as_str());
+            let found = together(records, [arm, over], column, |[own, over]| own / over)?;
             Cell::Measured(found, style)
         }
-        Measure::Gap { of, before, goal } => {
-            let column = of.column();
+        Measure::Gap {
+            quantity,
+            length,
+            source,
+            before,
+            goal,
+        } => {
+            let column = (pool(source.as_deref()), *length, quantity.as_str());
             let gap = together(records, [before, goal], column, |[from, to]| to - from)?;
             if gap.mean == 0.0 || gap.interval.is_some_and(|one| one.contains(0.0)) {
                 return Err(format!(
@@ -141,6 +152,7 @@ pub(super) fn measure(
             let mut cells = cells.map(|(_, cell)| cell);
             cells.next().ok_or("not measured yet")?
         }
+        Measure::Size(column) => Cell::Number(mean(records, arm, column)?.mean, style),
         Measure::Preference { over } => {
             let (tally, place) = tally(records).between(arm, over);
             Cell::Measured(tally.preference(place)?, style)
@@ -148,16 +160,13 @@ pub(super) fn measure(
     })
 }
 
-impl Of {
-    fn column(&self) -> (Pool<'_>, usize, &str) {
-        let from = self.source.as_deref().map_or(Pool::Texts, Pool::Source);
-        (from, self.length, &self.quantity)
-    }
+fn mean(records: &Records, arm: &str, column: &Column) -> Result<Estimate, String> {
+    let from = pool(column.source.as_deref());
+    records.estimate(arm, from, column.length, &column.quantity)
+}
 
-    fn mean(&self, records: &Records, arm: &str) -> Result<Estimate, String> {
-        let (from, length, quantity) = self.column();
-        records.estimate(arm, from, length, quantity)
-    }
+fn pool(source: Option<&str>) -> Pool<'_> {
+    source.map_or(Pool::Texts, Pool::Source)
 }
 
 fn crossover(

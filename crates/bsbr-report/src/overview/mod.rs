@@ -8,7 +8,7 @@
 mod data;
 mod measure;
 
-pub use data::{CardSpec, Conclusion, Lengths, Measure, NumberSpec, Of, Overview, Statement};
+pub use data::{CardSpec, Column, Conclusion, Lengths, Measure, NumberSpec, Overview, Statement};
 
 use crate::host::On;
 use crate::present::layout::ScatterSpec;
@@ -109,22 +109,22 @@ impl Answer {
 
     /// A sentence on the other claims; empty if all hold.
     pub fn others(&self) -> String {
-        let count = |is: fn(&Judgement) -> bool| {
-            let claims = self.claims();
-            claims.filter(|one| is(&one.judgement)).count()
-        };
-        let misses = count(|one| *one == Judgement::Misses);
+        let count =
+            |is: fn(Judgement) -> bool| self.claims().filter(|one| is(one.judgement)).count();
+        let misses = count(|one| one == Judgement::Misses);
         let all = [
             (misses, if misses == 1 { "misses" } else { "miss" }),
             (
                 count(|one| matches!(one, Judgement::Undecided(_))),
                 "undecided",
             ),
-            (count(|one| *one == Judgement::Open), "not measured"),
+            (count(|one| one == Judgement::Open), "not measured"),
         ];
-        let words = all.iter().filter(|(count, _)| *count > 0);
-        let words = words.map(|(count, words)| format!("{count} {words}"));
-        words.collect::<Vec<_>>().join(", ")
+        let some = all.into_iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = some
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        words.join(", ")
     }
 
     fn claims(&self) -> impl Iterator<Item = &Finding> {
@@ -154,7 +154,7 @@ pub struct Answers {
 
 /// An experiment with records for the overview.
 #[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
+pub struct Recorded<'a> {
     /// Its specification.
     pub spec: &'a Spec,
     /// Its records, with the votes on them.
@@ -164,7 +164,7 @@ pub struct Source<'a> {
 /// Measures everything in the records; `arms` are those of the page.
 pub fn answer(
     overview: &Overview,
-    sources: &[Source<'_>],
+    sources: &[Recorded<'_>],
     reported: &Reported,
     arms: &[ArmSpec],
 ) -> Answers {
@@ -191,20 +191,20 @@ pub fn answer(
     }
 }
 
-fn of<'a>(sources: &[Source<'a>], experiment: &str) -> Option<Source<'a>> {
+fn of<'a>(sources: &[Recorded<'a>], experiment: &str) -> Option<Recorded<'a>> {
     let mut sources = sources.iter();
     sources
         .find(|one| one.spec.method.experiment == experiment)
         .copied()
 }
 
-fn number(one: &NumberSpec, sources: &[Source<'_>], arm: &str) -> Result<Cell, String> {
+fn number(one: &NumberSpec, sources: &[Recorded<'_>], arm: &str) -> Result<Cell, String> {
     let source = of(sources, &one.experiment).filter(|one| one.records.first().is_some());
     let source = source.ok_or_else(|| not_run(&one.experiment, None))?;
-    measure::measure(&one.measure, &source, arm, one.form)
+    measure::measure(&one.measure, &source, arm, one.style)
 }
 
-fn card(card: &CardSpec, sources: &[Source<'_>]) -> Card {
+fn card(card: &CardSpec, sources: &[Recorded<'_>]) -> Card {
     let of_card = |one: &NumberSpec| {
         let found = number(one, sources, &one.arm).unwrap_or_else(Cell::Missing);
         let beside = one.beside.iter().filter_map(|arm| {
@@ -233,7 +233,7 @@ fn card(card: &CardSpec, sources: &[Source<'_>]) -> Card {
 /// The points of all arms with both numbers; `None` with less than two.
 fn points(
     spec: &ScatterSpec<NumberSpec>,
-    sources: &[Source<'_>],
+    sources: &[Recorded<'_>],
     arms: &[ArmSpec],
 ) -> Option<Picture> {
     let points = arms.iter().enumerate().filter_map(|(place, arm)| {
@@ -252,7 +252,7 @@ fn points(
     let points: Vec<Point> = points.collect();
     let axis = |one: &NumberSpec, scale| Axis {
         label: one.text.clone(),
-        style: one.form,
+        style: one.style,
         scale,
     };
     let (x, y) = (axis(&spec.x, spec.x_scale), axis(&spec.y, spec.y_scale));
@@ -260,15 +260,15 @@ fn points(
 }
 
 /// The label in tables of an arm, or of a trained model, whose id is its arm, `@` and the epochs.
-fn label(sources: &[Source<'_>], experiment: &str, id: &str) -> String {
+fn label(sources: &[Recorded<'_>], experiment: &str, id: &str) -> String {
     let known = id.split('@').next().unwrap_or(id);
     let arm = of(sources, experiment).and_then(|source| source.spec.arm(known).cloned());
     arm.map_or_else(|| known.to_owned(), |arm| arm.label)
 }
 
-fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -> Finding {
+fn finding(statement: &Statement, sources: &[Recorded<'_>], reported: &Reported) -> Finding {
     let source = of(sources, &statement.experiment);
-    let style = statement.form;
+    let style = statement.style;
     let goal = source.and_then(|source| match &statement.measure {
         Measure::Goal(name) => source.spec.goals.iter().find(|goal| goal.name == *name),
         _ => None,
@@ -342,7 +342,7 @@ fn finding(statement: &Statement, sources: &[Source<'_>], reported: &Reported) -
 
 /// Why the records of an experiment do not count, if they are from another device than the
 /// statement's, or if there are none.
-fn recorded_on(statement: &Statement, source: &Source<'_>) -> Result<(), String> {
+fn recorded_on(statement: &Statement, source: &Recorded<'_>) -> Result<(), String> {
     let Some(first) = source.records.first() else {
         return Err(not_run(&statement.experiment, statement.device));
     };
@@ -358,7 +358,7 @@ fn recorded_on(statement: &Statement, source: &Source<'_>) -> Result<(), String>
 }
 
 /// The section with an experiment's numbers: its own, or the one that it opens.
-fn section(spec: &Spec, sources: &[Source<'_>]) -> String {
+fn section(spec: &Spec, sources: &[Recorded<'_>]) -> String {
     let own = &spec.method.experiment;
     let page = spec.page.as_ref().filter(|page| {
         let mut shown = sources.iter().filter(|one| one.records.first().is_some());

@@ -68,16 +68,8 @@ impl Peer {
         if On::of(&place.device) != Some(On::Cpu) {
             return Err(format!("{} is timed only on the CPU", self.id()));
         }
-        let shape = serde_json::json!({
-            "n_layer": config.n_layer,
-            "n_head": config.n_head,
-            "n_embd": config.n_embd,
-            "n_inner": config.inner_size(),
-            "vocab_size": config.vocab_size,
-            "positions": positions,
-            "threads": rayon::current_num_threads(),
-        });
-        Baseline::run(python, self.script(), &shape, config.n_head, self.unfit())
+        let settings = [("positions", positions.into())];
+        Baseline::run(python, self.script(), config, settings, self.unfit())
     }
 }
 

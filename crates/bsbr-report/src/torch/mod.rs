@@ -5,11 +5,16 @@ use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::rc::Rc;
 
 use bsbr_gpt2::Gpt2Config;
 
 use crate::bench::Place;
+use crate::bench::names::label;
+use crate::lab::Lab;
 use crate::present::subject::Subject;
+use crate::rounds::Timing;
+use crate::spec::ArmSpec;
 
 /// The script of a process that opens a folder and generates the first token.
 pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");
@@ -45,23 +50,27 @@ impl Kind {
         }
     }
 
-    fn word(self) -> &'static str {
-        match self {
-            Self::Sdpa => "sdpa",
-            Self::Eager => "eager",
+    /// Its word in requests.
+    pub(crate) fn word(self) -> &'static str {
+        self.id().trim_start_matches("torch-")
+    }
+
+    /// Those of `kinds` that take part with a specification's baselines.
+    pub(crate) fn of(baselines: &[String], kinds: &'static [Self]) -> &'static [Self] {
+        match baselines.is_empty() {
+            true => &[],
+            false => kinds,
         }
     }
 
-    /// The row of a table, in the colour of an index.
-    pub(crate) fn subject(self, place: usize) -> Subject {
-        let label = match self {
-            Self::Sdpa => "PyTorch, SDPA",
-            Self::Eager => "PyTorch, eager",
-        };
-        Subject {
+    /// The rows of tables: arms, and then PyTorch's.
+    pub(crate) fn subjects(arms: &[ArmSpec], kinds: &[Self]) -> Vec<Subject> {
+        let of = |(kind, place): (&Self, usize)| Subject {
             arm: Some(place),
-            ..Subject::other(self.id(), label)
-        }
+            ..Subject::other(kind.id(), &label(kind.id()))
+        };
+        let torch = kinds.iter().zip(arms.len()..).map(of);
+        Subject::arms(arms).into_iter().chain(torch).collect()
     }
 }
 
@@ -75,6 +84,16 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
+    /// Starts the process for a lab's model.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Self::start`].
+    pub(crate) fn of(lab: &Lab) -> Result<Self, String> {
+        let place = Place::new(lab.device_name(), &lab.dtype());
+        Self::start(lab.python(), lab.dense().config(), &place)
+    }
+
     /// Starts the process with random weights of the model's shape, in the type of `place`, and on
     /// its GPU if it is one; the default Python is `python3`.
     ///
@@ -87,21 +106,12 @@ impl Baseline {
         place: &Place,
     ) -> Result<Self, String> {
         let [device, dtype] = place.in_torch()?;
-        let shape = serde_json::json!({
-            "n_layer": config.n_layer,
-            "n_head": config.n_head,
-            "n_embd": config.n_embd,
-            "n_inner": config.inner_size(),
-            "vocab_size": config.vocab_size,
-            "device": device,
-            "dtype": dtype,
-            "threads": rayon::current_num_threads(),
-        });
-        Self::run(python, SCRIPT, &shape, config.n_head, UNFIT)
+        let settings = [("device", device.into()), ("dtype", dtype.into())];
+        Self::run(python, SCRIPT, config, settings, UNFIT)
     }
 
-    /// Starts a script that prints `ready` and then answers one request per line; `unfit` is the
-    /// message if it ends before.
+    /// Starts a script that prints `ready` and then answers one request per line. It is given the
+    /// shape of a model, and `settings`; `unfit` is the message if it ends before.
     ///
     /// # Errors
     ///
@@ -109,10 +119,21 @@ impl Baseline {
     pub(crate) fn run(
         python: Option<&Path>,
         script: &str,
-        shape: &serde_json::Value,
-        heads: usize,
+        config: &Gpt2Config,
+        settings: impl IntoIterator<Item = (&'static str, serde_json::Value)>,
         unfit: &str,
     ) -> Result<Self, String> {
+        let mut shape = serde_json::json!({
+            "n_layer": config.n_layer,
+            "n_head": config.n_head,
+            "n_embd": config.n_embd,
+            "n_inner": config.inner_size(),
+            "vocab_size": config.vocab_size,
+            "threads": rayon::current_num_threads(),
+        });
+        for (name, value) in settings {
+            shape[name] = value;
+        }
         let python = python.unwrap_or(Path::new("python3"));
         let name = python.display();
         let mut child = Command::new(python)
@@ -126,7 +147,7 @@ impl Baseline {
             return Err(format!("{name} has no standard streams"));
         };
         let new = Self {
-            heads,
+            heads: config.n_head,
             child: RefCell::new(child),
             requests: RefCell::new(Some(requests)),
             answers: RefCell::new(BufReader::new(answers)),
@@ -147,6 +168,12 @@ impl Baseline {
             affordable(self.heads, length)?;
         }
         self.ask(kind.word(), scope, length)
+    }
+
+    /// A run that measures a scope.
+    pub(crate) fn timing<'a>(self: Rc<Self>, kind: Kind, scope: &str, number: usize) -> Timing<'a> {
+        let scope = scope.to_owned();
+        Box::new(move || self.measure(kind, &scope, number))
     }
 
     /// The process's response to a request of three words: a number.

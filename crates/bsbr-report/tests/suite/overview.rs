@@ -1,7 +1,7 @@
 //! The overview: conclusions of the report, and what made-up records say of them.
 
 use bsbr_report::judge::{Choice, Vote, ballots};
-use bsbr_report::overview::{Answer, Finding, Measure, Overview, Source, answer};
+use bsbr_report::overview::{Answer, Finding, Measure, Overview, Recorded, answer};
 use bsbr_report::record::{Measurement, Record, Records};
 use bsbr_report::section::{Cell, Picture};
 use bsbr_report::spec::{Overrides, Spec};
@@ -35,7 +35,7 @@ fn found(spec: &Spec, records: &Records, claim: &str) -> Finding {
         "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"t\"\n\
          experiment = \"{experiment}\"\n{claim}"
     );
-    let sources = [Source { spec, records }];
+    let sources = [Recorded { spec, records }];
     let mut all = answer(&overview(&text), &sources, &common::reported(), &[]);
     all.conclusions.remove(0).findings.remove(0)
 }
@@ -111,7 +111,7 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     let spec = spec("agreement");
     let records = common::agreement(&spec, 4);
     let claim = "measure = { mean = { quantity = \"top1\", length = 1024 } }\nat_least = 0.95\n\
-                 beside = [\"local\", \"nobody\"]\nform = \"percent 1\"\nreported = \"agreement:top1\"\n\
+                 beside = [\"local\", \"nobody\"]\nstyle = \"percent 1\"\nreported = \"agreement:top1\"\n\
                  note = \"And more.\"";
     let one = found(&spec, &records, claim);
     assert_eq!(
@@ -153,7 +153,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
 
     let ratio = of(
         "measure = { ratio = { quantity = \"seconds\", length = 1024, \
-                    source = \"model\", over = \"dense\" } }\nat_most = 1.0\nform = \"fixed 2\"",
+                    source = \"model\", over = \"dense\" } }\nat_most = 1.0\nstyle = \"fixed 2\"",
     );
     let Cell::Measured(e, _) = &ratio.measured else {
         panic!("{ratio:?}");
@@ -182,7 +182,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     assert!(none.why.contains("othing to recover"), "{}", none.why);
 
     let crossover = "measure = { crossover = { quantity = \"seconds\", source = \"model\", \
-                     over = \"dense\" } }\nat_least = 128\nat_most = 4096\nform = \"tokens\"\n\
+                     over = \"dense\" } }\nat_least = 128\nat_most = 4096\nstyle = \"tokens\"\n\
                      beside = [\"local\", \"published\"]";
     let one = of(crossover);
     assert!(shown(&one).starts_with("700 tokens [68"), "{one:?}");
@@ -197,7 +197,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     }
 
     let exponent = "measure = { exponent = { quantity = \"seconds\", source = \"model\", \
-                    from = 512 } }\nat_most = 1.3\nform = \"fixed 2\"";
+                    from = 512 } }\nat_most = 1.3\nstyle = \"fixed 2\"";
     let one = of(exponent);
     assert!(shown(&one).starts_with("1.00 [0.9"), "{one:?}");
     let dense = of(&format!("arm = \"dense\"\n{exponent}"));
@@ -263,7 +263,7 @@ fn preference_is_that_of_the_votes() {
     let spec = spec("summarisation");
     let records = common::summarisation(&spec, 6);
     let claim = "measure = { preference = { over = \"dense\" } }\nat_least = 0.45\n\
-                 form = \"percent 1\"";
+                 style = \"percent 1\"";
     let one = found(&spec, &records, claim);
     assert_eq!(
         (one.judgement, one.why.as_str()),
@@ -368,13 +368,13 @@ fn the_first_screen_has_the_default_arm_in_numbers_and_a_point_for_each_arm() {
         text = "of the cache"
         experiment = "speed"
         measure = { cache = { length = 4096 } }
-        form = "percent 1"
+        style = "percent 1"
         [[scatter]]
         title = "Time against time"
         x = { text = "x", experiment = "speed", measure = { mean = { quantity = "seconds", length = 512, source = "model" } } }
         y = { text = "y", experiment = "speed", measure = { mean = { quantity = "seconds", length = 1024, source = "model" } } }
     "#;
-    let sources = [Source {
+    let sources = [Recorded {
         spec: &spec,
         records: &records,
     }];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_report::experiments;
-use bsbr_report::experiments::memory::worker::{Cell, Pass, Worker, measure_here};
+use bsbr_report::experiments::memory::worker::{Pass, Task, Worker, measure_here};
 use bsbr_report::overview::{Conclusion, Measure, Overview, Statement};
 use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, differences, reproduce};
@@ -186,7 +186,7 @@ fn plan(specs: Vec<Spec>, only: &[&str]) -> Plan {
         measure: Measure::Goal("Half of PyTorch's".to_owned()),
         at_least: None,
         at_most: None,
-        form: Default::default(),
+        style: Default::default(),
         reported: None,
         note: None,
     };
@@ -264,10 +264,7 @@ fn reading_has_a_page_of_its_own_without_the_pass() {
     assert!(text.starts_with("# Memory of reading\n"), "{text}");
     assert!(!text.contains("peak ÷ PyTorch"), "{text}");
     let index = std::fs::read_to_string(out.path().join("index.md")).unwrap();
-    assert!(
-        index.contains("[Reading takes less](reading-memory.md)"),
-        "{index}"
-    );
+    assert!(index.contains("(reading-memory.md)"), "{index}");
 }
 
 #[test]
@@ -299,18 +296,18 @@ fn reading_is_measured_beyond_the_positions_of_the_model() {
         ..Gpt2Config::default()
     };
     let model = || Gpt2::init(&config, 3, &Device::default()).unwrap();
-    let cell = Cell {
+    let task = Task {
         arm: ArmConfig::DENSE,
         seed: 1,
         length: 70,
         extension: PositionExtension::RepeatLast { window: 16 },
         pass: Pass::Reading { piece: 8 },
     };
-    let found = measure_here(model(), &cell).unwrap();
+    let found = measure_here(model(), &task).unwrap();
     assert!(found.peak > 0 && found.seconds > 0.0, "{found:?}");
-    let none = Cell {
+    let none = Task {
         extension: PositionExtension::None,
-        ..cell
+        ..task
     };
     assert!(measure_here(model(), &none).is_err());
 }

@@ -4,8 +4,8 @@
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_report::experiments;
-use bsbr_report::experiments::memory::worker::{Cell, Pass, Worker, measure_here};
-use bsbr_report::experiments::training_memory::step::Training;
+use bsbr_report::experiments::memory::step::Training;
+use bsbr_report::experiments::memory::worker::{Pass, Task, Worker, measure_here};
 use bsbr_report::reproduce::reproduce;
 use bsbr_report::runner::Nobody;
 use burn::tensor::Device;
@@ -134,18 +134,18 @@ fn model() -> Gpt2 {
 #[test]
 fn a_step_is_measured_beyond_the_positions_of_the_model() {
     for recompute in [false, true] {
-        let cell = Cell {
+        let task = Task {
             arm: ArmConfig::DENSE,
             seed: 1,
             length: 70,
             extension: PositionExtension::RepeatLast { window: 16 },
             pass: Pass::Step { recompute },
         };
-        let found = measure_here(model(), &cell).unwrap();
+        let found = measure_here(model(), &task).unwrap();
         assert!(found.peak > 0 && found.seconds > 0.0, "{found:?}");
-        let none = Cell {
+        let none = Task {
             extension: PositionExtension::None,
-            ..cell
+            ..task
         };
         let reason = measure_here(model(), &none).unwrap_err();
         assert!(reason.contains("70"), "{reason}");

@@ -145,20 +145,18 @@ impl ByLength {
             .own
             .iter()
             .zip(models)
-            .map(|(row, model)| Contestant {
-                id: row.id.clone(),
-                run: model.clone().and_then(|model| model_run(model, &ids)),
+            .map(|(row, model)| {
+                let run = model.clone().and_then(|model| model_run(model, &ids));
+                Contestant::timed(&row.id, unit.length, run)
             })
             .collect();
         let rounds = Rounds {
-            runs: self.counts.runs,
             slow_runs: self.counts.slow_runs,
             slow_seconds: self.settings.slow_seconds,
+            ..Rounds::timed(self.counts.runs)
         };
         let base = dense(&self.own).map(|arm| arm.id.as_str());
-        rounds.run(&contestants, base, |id, round| {
-            Measurement::new(id, &unit.source, unit.length, round)
-        })
+        rounds.speedups(&contestants, &unit.source, base)
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use bsbr_attention::ArmConfig;
 use bsbr_convert::ConversionPlan;
-use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_gpt2::{Gpt2, PositionExtension};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::random;
-use crate::experiments::training_memory::step::Training;
-use crate::reading::read;
+use crate::experiments::memory::step::Training;
+use crate::reading::{last_logits, read};
 use crate::rounds::wait_for;
 
 /// Tokens of a first pass, which allocates what every pass needs.
@@ -21,7 +22,7 @@ const WARM_UP: usize = 16;
 /// The task of a process, read as JSON from its standard input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cell {
+pub struct Task {
     /// The arm of every layer.
     pub arm: ArmConfig,
     /// Seed of the ids.
@@ -64,7 +65,7 @@ pub struct Peak {
     pub seconds: f64,
 }
 
-/// The command of a process that measures a cell.
+/// The command of a process that measures a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
     /// The program.
@@ -79,29 +80,9 @@ impl Worker {
     /// # Errors
     ///
     /// Why it is missing, as text for a table: usually out of memory.
-    pub fn measure(&self, cell: &Cell, limit_mib: Option<u64>) -> Result<Peak, String> {
-        let cell = serde_json::to_string(cell).map_err(|error| error.to_string())?;
-        let mut child = self
-            .command(limit_mib)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot start a process: {error}"))?;
-        if let Some(mut input) = child.stdin.take() {
-            // If the process has ended already, its status says why.
-            let _ = input.write_all(cell.as_bytes());
-        }
-        let output = child
-            .wait_with_output()
-            .map_err(|error| format!("the process was lost: {error}"))?;
-        if !output.status.success() {
-            return Err(why(&output, limit_mib));
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
-        let last = text.lines().last().unwrap_or_default();
-        serde_json::from_str(last)
-            .map_err(|_| format!("unexpected output of the process: `{last}`"))
+    pub fn measure(&self, task: &Task, limit_mib: Option<u64>) -> Result<Peak, String> {
+        let task = serde_json::to_string(task).map_err(|error| error.to_string())?;
+        answer(&mut self.command(limit_mib), &task, limit_mib)
     }
 
     fn command(&self, limit_mib: Option<u64>) -> Command {
@@ -119,6 +100,37 @@ impl Worker {
             .args(&self.arguments);
         command
     }
+}
+
+/// Runs a process to its end: the JSON of the last line of its output.
+///
+/// # Errors
+///
+/// Why it has none, as text for a table; `limit_mib` is that of its memory.
+pub(crate) fn answer<T: DeserializeOwned>(
+    command: &mut Command,
+    input: &str,
+    limit_mib: Option<u64>,
+) -> Result<T, String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot start a process: {error}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // If the process has ended already, its status says why.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child
+        .wait_with_output()
+        .map_err(|error| format!("the process was lost: {error}"))?;
+    if !output.status.success() {
+        return Err(why(&output, limit_mib));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).map_err(|_| format!("unexpected output of the process: `{last}`"))
 }
 
 /// Why a process failed.
@@ -145,26 +157,29 @@ fn why(output: &Output, limit_mib: Option<u64>) -> String {
     }
 }
 
-/// Measures a cell in this process, which should do nothing else before or after.
+/// Measures a task in this process, which should do nothing else before or after.
 ///
 /// Bases of compressed states are not calibrated, because their size is the same.
 ///
 /// # Errors
 ///
 /// Why the measurement failed, in words.
-pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
+pub fn measure_here(dense: Gpt2, task: &Task) -> Result<Peak, String> {
     let vocabulary = dense.config().vocab_size;
-    let plan = ConversionPlan::uniform(cell.arm.clone());
+    let plan = ConversionPlan::uniform(task.arm.clone());
     let model = bsbr_convert::convert(dense.clone(), &plan)
         .map_err(|error| error.to_string())?
         .with_packed_weights_of(&dense)
-        .with_position_extension(cell.extension)
+        .with_position_extension(task.extension)
         .map_err(|error| error.to_string())?;
     drop(dense);
-    let ids = |length: usize| random(cell.seed, 0, vocabulary, length);
-    match cell.pass {
-        Pass::Forward => watched(cell.length, |length| forward(&model, &ids(length))),
-        Pass::Reading { piece } => watched(cell.length, |length| {
+    let ids = |length: usize| random(task.seed, 0, vocabulary, length);
+    match task.pass {
+        Pass::Forward => watched(task.length, |length| {
+            wait_for(last_logits(&model, &ids(length))?);
+            Ok(())
+        }),
+        Pass::Reading { piece } => watched(task.length, |length| {
             let (cache, logits) = read(&model, &ids(length), piece)?;
             wait_for(logits);
             drop(cache);
@@ -173,7 +188,7 @@ pub fn measure_here(dense: Gpt2, cell: &Cell) -> Result<Peak, String> {
         Pass::Step { recompute } => {
             let mut training = Training::new(model, recompute);
             // A target for every input requires one more token.
-            watched(cell.length, |length| training.step(ids(length + 1)))
+            watched(task.length, |length| training.step(ids(length + 1)))
         }
     }
 }
@@ -195,15 +210,6 @@ fn watched(
         growth: peak.saturating_sub(before),
         seconds,
     })
-}
-
-fn forward(model: &Gpt2, ids: &[u32]) -> Result<(), String> {
-    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
-    let hidden = model
-        .hidden_states(&batch)
-        .map_err(|error| error.to_string())?;
-    wait_for(model.last_logits(hidden));
-    Ok(())
 }
 
 /// Resets the process's peak to its current memory.
@@ -234,8 +240,8 @@ mod tests {
         }
     }
 
-    fn cell() -> Cell {
-        Cell {
+    fn task() -> Task {
+        Task {
             arm: ArmConfig::DENSE,
             seed: 1,
             length: 7,
@@ -255,8 +261,8 @@ mod tests {
             growth: 4,
             seconds: 0.5,
         };
-        assert_eq!(worker.measure(&cell(), None), Ok(expected));
-        assert_eq!(worker.measure(&cell(), Some(4096)), Ok(expected));
+        assert_eq!(worker.measure(&task(), None), Ok(expected));
+        assert_eq!(worker.measure(&task(), Some(4096)), Ok(expected));
     }
 
     #[test]
@@ -276,14 +282,14 @@ mod tests {
             ("exit 3", None, "3"),
             ("echo hello", None, "`hello`"),
         ] {
-            let reason = shell(script).measure(&cell(), limit).unwrap_err();
+            let reason = shell(script).measure(&task(), limit).unwrap_err();
             assert!(reason.contains(part), "{reason}");
         }
         let nobody = Worker {
             program: "no/such/program".into(),
             arguments: Vec::new(),
         };
-        let reason = nobody.measure(&cell(), None).unwrap_err();
+        let reason = nobody.measure(&task(), None).unwrap_err();
         assert!(reason.contains("cannot start a process"), "{reason}");
     }
 
@@ -316,7 +322,7 @@ mod tests {
     fn a_limit_is_kept() {
         let worker =
             shell("echo \"{\\\"peak\\\": $(ulimit -v), \\\"growth\\\": 0, \\\"seconds\\\": 1}\"");
-        let found = worker.measure(&cell(), Some(300)).unwrap();
+        let found = worker.measure(&task(), Some(300)).unwrap();
         assert_eq!(found.peak, 300 * 1024);
     }
 }

@@ -1,10 +1,11 @@
 //! Time of each arm, for whole models and attention alone.
 
+use std::rc::Rc;
+
 use bsbr_gpt2::PositionExtension;
 use burn::tensor::DType;
 use serde::Deserialize;
 
-use crate::bench::Place;
 use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
@@ -13,7 +14,7 @@ use crate::lab::Lab;
 use crate::present::subject::Subject;
 use crate::present::words::plural;
 use crate::record::{Measurement, Records};
-use crate::rounds::{Contestant, Rounds, Run, attention_run, model_run, random_input};
+use crate::rounds::{Contestant, Rounds, attention_run, model_run, random_input};
 use crate::spec::{Spec, dense};
 use crate::torch::{Baseline, Kind};
 
@@ -71,46 +72,32 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl Speed {
-    fn baselines(&self) -> &'static [Kind] {
-        match self.settings.baselines.is_empty() {
-            true => &[],
-            false => &Kind::ALL,
-        }
+    fn torch(&self) -> &'static [Kind] {
+        Kind::of(&self.settings.baselines, &Kind::ALL)
     }
 
     /// All contestants on one sequence, or why they are missing.
     fn contestants<'a>(&self, unit: &Unit, lab: &'a Lab) -> Vec<Contestant<'a>> {
-        let seed = self.spec.method.seed;
-        let mut all: Vec<Contestant<'a>> = Vec::new();
+        let (seed, length) = (self.seed(), unit.length);
         let input =
-            (unit.source == ATTENTION).then(|| random_input(lab.dense(), unit.length, DType::F32));
-        let ids = random(seed, 0, lab.dense().config().vocab_size, unit.length);
-        for arm in self.arms() {
+            (unit.source == ATTENTION).then(|| random_input(lab.dense(), length, DType::F32));
+        let ids = random(seed, 0, lab.dense().config().vocab_size, length);
+        let arms = self.arms().iter().map(|arm| {
             let model = lab.model_for_any_length(arm, seed, self.settings.extension);
-            let run: Result<Run<'a>, String> = model.and_then(|model| match &input {
+            let run = model.and_then(|model| match &input {
                 Some(input) => Ok(attention_run(&model, input.clone())),
                 None => model_run(model, &ids),
             });
-            all.push(Contestant {
-                id: arm.id.clone(),
-                run,
-            });
-        }
-        if self.settings.baselines.is_empty() {
-            return all;
-        }
-        let place = Place::new(lab.device_name(), &lab.dtype());
-        let baseline =
-            Baseline::start(lab.python(), lab.dense().config(), &place).map(std::rc::Rc::new);
-        for &kind in self.baselines() {
-            let (scope, length) = (unit.source.clone(), unit.length);
-            let run = baseline.clone().map(|baseline| -> Run<'a> {
-                Box::new(move || baseline.measure(kind, &scope, length))
-            });
-            all.push(Contestant {
-                id: kind.id().to_owned(),
-                run,
-            });
+            Contestant::timed(&arm.id, length, run)
+        });
+        let mut all: Vec<Contestant<'a>> = arms.collect();
+        if let [_, ..] = self.torch() {
+            let baseline = Baseline::of(lab).map(Rc::new);
+            all.extend(self.torch().iter().map(|&kind| {
+                let run = baseline.clone();
+                let run = run.map(|baseline| baseline.timing(kind, &unit.source, length));
+                Contestant::timed(kind.id(), length, run)
+            }));
         }
         all
     }
@@ -130,23 +117,13 @@ impl Experiment for Speed {
             arm: None,
             work: effort(source) * (length * rows) as f64 * (self.counts.runs + 1) as f64,
         };
-        Ok([MODEL, ATTENTION]
-            .iter()
-            .flat_map(|source| {
-                self.settings
-                    .lengths
-                    .iter()
-                    .map(|&length| unit(source, length))
-            })
-            .collect())
+        let lengths = &self.settings.lengths;
+        let of = |source| lengths.iter().map(move |&length| unit(source, length));
+        Ok([MODEL, ATTENTION].into_iter().flat_map(of).collect())
     }
 
     fn subjects(&self) -> Vec<Subject> {
-        let mut all = Subject::arms(self.arms());
-        for kind in self.baselines() {
-            all.push(kind.subject(all.len()));
-        }
-        all
+        Kind::subjects(self.arms(), self.torch())
     }
 
     fn word(&self, name: &str, _: &Records) -> Option<String> {
@@ -155,15 +132,13 @@ impl Experiment for Speed {
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let contestants = self.contestants(unit, lab);
         let rounds = Rounds {
-            runs: self.counts.runs,
             slow_runs: self.counts.slow_runs,
             slow_seconds: self.settings.slow_seconds,
+            ..Rounds::timed(self.counts.runs)
         };
         let dense = dense(self.arms()).map(|arm| arm.id.as_str());
-        Ok(rounds.run(&contestants, dense, |id, round| {
-            Measurement::new(id, &unit.source, unit.length, round)
-        }))
+        let contestants = self.contestants(unit, lab);
+        Ok(rounds.speedups(&contestants, &unit.source, dense))
     }
 }

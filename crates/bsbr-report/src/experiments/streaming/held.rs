@@ -1,26 +1,27 @@
 //! What a row has read, kept from one length to the next.
 
+use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 
-use crate::bench::Place;
 use crate::bench::decode::GENERATED;
+use crate::bench::floor::{Floor, attention_operations};
 use crate::corpus::random;
-use crate::decoding::{Context, Limits, torch_bytes, torch_generate, torch_read, within};
+use crate::decoding::{Context, Limits, torch_generate, within};
 use crate::lab::Lab;
-use crate::torch::Baseline;
+use crate::torch::{Baseline, Kind};
 
 /// The number of tokens that allocates everything that reading needs.
 const WARM_UP: usize = 16;
 
 /// The current row, with what it has read.
 #[derive(Default)]
-pub struct Held(Option<Row>);
+pub struct Held(Option<Current>);
 
 /// A row, or why it could not read this far.
-struct Row {
+struct Current {
     id: String,
     length: usize,
-    reader: Result<Box<dyn Reading>, String>,
+    reader: Result<Box<dyn Reader>, String>,
 }
 
 impl std::fmt::Debug for Held {
@@ -36,14 +37,14 @@ impl Held {
         &mut self,
         id: &str,
         length: usize,
-        new: impl FnOnce() -> Result<Box<dyn Reading>, String>,
-    ) -> Result<&mut dyn Reading, String> {
+        new: impl FnOnce() -> Result<Box<dyn Reader>, String>,
+    ) -> Result<&mut dyn Reader, String> {
         let row = match self.0.take() {
-            Some(row) if row.id == id && row.length <= length => Row { length, ..row },
+            Some(row) if row.id == id && row.length <= length => Current { length, ..row },
             other => {
                 // Two long contexts may not fit into memory together.
                 drop(other);
-                Row {
+                Current {
                     id: id.to_owned(),
                     length,
                     reader: new(),
@@ -59,7 +60,7 @@ impl Held {
 
 /// The measurements after a context.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rounds {
+pub(super) struct Schedule {
     /// Lengths of the short context and of the measured one, in tokens.
     pub(super) lengths: [usize; 2],
     /// The number of rounds of generation after each.
@@ -71,7 +72,7 @@ pub(super) struct Rounds {
 
 /// The results after a context.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct Timings {
     /// Seconds to read it, up to the first generated token.
     pub(super) first: f64,
     /// Size of its cache, in bytes.
@@ -81,9 +82,9 @@ pub(super) struct Found {
 }
 
 /// A contestant that reads and generates.
-pub(super) trait Reading {
+pub(super) trait Reader {
     /// Reads a context, and generates after it and after the short one.
-    fn measure(&mut self, rounds: Rounds) -> Result<Found, String>;
+    fn measure(&mut self, schedule: Schedule) -> Result<Timings, String>;
 }
 
 /// One of our models.
@@ -132,29 +133,27 @@ impl Ours {
     }
 }
 
-impl Reading for Ours {
-    fn measure(&mut self, rounds: Rounds) -> Result<Found, String> {
-        if let Err(reason) = self.read(rounds.lengths, rounds.limits) {
+impl Reader for Ours {
+    fn measure(&mut self, schedule: Schedule) -> Result<Timings, String> {
+        if let Err(reason) = self.read(schedule.lengths, schedule.limits) {
             self.stopped = Some(reason.clone());
             return Err(reason);
         }
-        let time = |context: &Context| {
-            let mut context = context.clone();
-            context.generate(&self.model, rounds.tokens, rounds.limits)
-        };
+        let contexts = [&self.short, &self.long];
         let round = |round: u64| {
             // The order rotates with each round.
-            if round.is_multiple_of(2) {
-                let before = time(&self.short)?;
-                return Ok([before, time(&self.long)?]);
+            let first = (round % 2) as usize;
+            let mut seconds = [0.0; 2];
+            for place in [first, 1 - first] {
+                let mut context = contexts[place].clone();
+                seconds[place] = context.generate(&self.model, schedule.tokens, schedule.limits)?;
             }
-            let after = time(&self.long)?;
-            Ok([time(&self.short)?, after])
+            Ok(seconds)
         };
-        Ok(Found {
+        Ok(Timings {
             first: self.long.seconds,
             cache: self.long.bytes(),
-            tokens: (0..rounds.rounds)
+            tokens: (0..schedule.rounds)
                 .map(round)
                 .collect::<Result<_, String>>()?,
         })
@@ -172,50 +171,47 @@ impl Torch {
     ///
     /// Why there is none, as text for a table.
     pub(super) fn start(lab: &Lab) -> Result<Self, String> {
-        let place = Place::new(lab.device_name(), &lab.dtype());
         let config = lab.dense().config().clone();
-        let baseline = Baseline::start(lab.python(), &config, &place)?;
+        let baseline = Baseline::of(lab)?;
         // A first run loads everything that later runs need.
-        torch_read(&baseline, WARM_UP)?;
+        baseline.measure(Kind::Sdpa, "read", WARM_UP)?;
         Ok(Self { baseline, config })
     }
 
     /// Reads a context, and generates after it in all rounds.
-    fn run(&self, length: usize, rounds: Rounds) -> Result<(f64, Vec<f64>), String> {
-        let seconds = torch_read(&self.baseline, length)?;
+    fn run(&self, length: usize, schedule: Schedule) -> Result<(f64, Vec<f64>), String> {
+        let seconds = self.baseline.measure(Kind::Sdpa, "read", length)?;
         // The process has room for this many tokens after those it has read.
-        let tokens = rounds.tokens.min(GENERATED / rounds.rounds as usize);
-        let token = |_| torch_generate(&self.baseline, tokens.max(1), rounds.limits);
-        let tokens = (0..rounds.rounds).map(token);
+        let tokens = schedule.tokens.min(GENERATED / schedule.rounds as usize);
+        let token = |_| torch_generate(&self.baseline, tokens.max(1), schedule.limits);
+        let tokens = (0..schedule.rounds).map(token);
         Ok((seconds, tokens.collect::<Result<_, String>>()?))
     }
 }
 
-impl Reading for Torch {
-    fn measure(&mut self, rounds: Rounds) -> Result<Found, String> {
-        let [short, length] = rounds.lengths;
-        let (seconds, before) = self.run(short, rounds)?;
+impl Reader for Torch {
+    fn measure(&mut self, schedule: Schedule) -> Result<Timings, String> {
+        let [short, length] = schedule.lengths;
+        let (seconds, before) = self.run(short, schedule)?;
         let expected = seconds * longer(&self.config, [short, length]);
-        within(expected, length, rounds.limits)?;
-        let (first, after) = self.run(length, rounds)?;
+        within(expected, length, schedule.limits)?;
+        let (first, after) = self.run(length, schedule)?;
         let pairs = before.into_iter().zip(after);
-        Ok(Found {
+        Ok(Timings {
             first,
-            cache: torch_bytes(&self.baseline)?,
+            cache: self.baseline.measure(Kind::Sdpa, "cache", 0)?,
             tokens: pairs.map(|(before, after)| [before, after]).collect(),
         })
     }
 }
 
-/// The ratio of the times to read `to` and `from` tokens at once, by the operations of layers and
-/// attention.
-fn longer(config: &Gpt2Config, [from, to]: [usize; 2]) -> f64 {
-    let (d, inner) = (config.n_embd as f64, config.inner_size() as f64);
-    let of = |tokens: usize| {
-        let tokens = tokens as f64;
-        tokens * (4.0 * d * d + 2.0 * d * inner + tokens * d)
-    };
-    of(to) / of(from)
+/// The ratio of the times to read `to` and `from` tokens at once, by their operations.
+fn longer(config: &Gpt2Config, lengths: [usize; 2]) -> f64 {
+    let [from, to] = lengths.map(|tokens| {
+        let attention = attention_operations(config, &ArmConfig::DENSE, tokens);
+        Floor::of(config, tokens, size_of::<f32>()).operations + config.n_layer as f64 * attention
+    });
+    to / from
 }
 
 #[cfg(test)]
@@ -225,8 +221,8 @@ mod tests {
     #[test]
     fn a_row_is_made_anew_where_it_cannot_go_on() {
         struct Nobody;
-        impl Reading for Nobody {
-            fn measure(&mut self, _: Rounds) -> Result<Found, String> {
+        impl Reader for Nobody {
+            fn measure(&mut self, _: Schedule) -> Result<Timings, String> {
                 Err("nothing".to_owned())
             }
         }
@@ -235,7 +231,7 @@ mod tests {
         for (id, length, expected) in [("a", 1, 1), ("a", 4, 1), ("b", 4, 2), ("b", 1, 3)] {
             let new = || {
                 made += 1;
-                Ok(Box::new(Nobody) as Box<dyn Reading>)
+                Ok(Box::new(Nobody) as Box<dyn Reader>)
             };
             assert!(held.of(id, length, new).is_ok());
             assert_eq!(made, expected, "{id} {length}");

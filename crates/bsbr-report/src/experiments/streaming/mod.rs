@@ -11,7 +11,7 @@ use crate::decoding::Limits;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit};
 use crate::experiments::frame::Frame;
-use crate::experiments::streaming::held::{Found, Held, Ours, Reading, Rounds, Torch};
+use crate::experiments::streaming::held::{Held, Ours, Reader, Schedule, Timings, Torch};
 use crate::lab::Lab;
 use crate::present::subject::Subject;
 use crate::record::Measurement;
@@ -48,7 +48,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Rounds after each context, in which tokens are also generated after the short one.
+    /// Schedule after each context, in which tokens are also generated after the short one.
     pub rounds: u64,
     /// Number of tokens generated in each.
     pub tokens: usize,
@@ -75,7 +75,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 
 impl Streaming {
     /// A contestant that has read nothing.
-    fn reader(&self, id: &str, lab: &Lab) -> Result<Box<dyn Reading>, String> {
+    fn reader(&self, id: &str, lab: &Lab) -> Result<Box<dyn Reader>, String> {
         let seed = self.spec.method.seed;
         let Some(arm) = self.spec.arm(id) else {
             return Ok(Box::new(Torch::start(lab)?));
@@ -85,10 +85,10 @@ impl Streaming {
     }
 
     /// The results of a unit, or why they are missing.
-    fn measure(&self, unit: &Unit, id: &str, lab: &Lab) -> Result<Found, String> {
+    fn measure(&self, unit: &Unit, id: &str, lab: &Lab) -> Result<Timings, String> {
         let mut held = self.own.borrow_mut();
         let reader = held.of(id, unit.length, || self.reader(id, lab))?;
-        reader.measure(Rounds {
+        reader.measure(Schedule {
             lengths: [self.settings.short, unit.length],
             rounds: unit.samples.end,
             tokens: self.counts.tokens,
@@ -130,11 +130,8 @@ impl Experiment for Streaming {
     }
 
     fn subjects(&self) -> Vec<Subject> {
-        let mut all = Subject::arms(self.arms());
-        if !self.settings.baselines.is_empty() {
-            all.push(Kind::Sdpa.subject(all.len()));
-        }
-        all
+        let torch = Kind::of(&self.settings.baselines, &[Kind::Sdpa]);
+        Kind::subjects(self.arms(), torch)
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {

@@ -12,6 +12,7 @@ use bsbr_train::evaluate::negative_log_likelihood;
 use bsbr_train::questions::Question;
 use serde::Deserialize;
 
+use crate::arms;
 use crate::compare;
 use crate::corpus::random;
 use crate::error::ReportError;
@@ -23,11 +24,11 @@ use crate::lab::Lab;
 use crate::present::subject::Subject;
 use crate::reading::{PIECE, likeliest, read, read_on};
 use crate::record::{Measurement, Pool, Records};
-use crate::rounds::{Contestant, Rounds, Run, model_run};
+use crate::rounds::{Contestant, Rounds, SECONDS, Timing, model_run};
 use crate::section::{Cell, Style, Verdict};
 use crate::spec::{Spec, dense};
 use crate::verdict::Bounds;
-use rows::{Row, rows};
+use rows::{Variant, rows};
 
 /// Version of the method.
 pub const VERSION: u32 = 1;
@@ -104,7 +105,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl WeightTypes {
-    fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<Variant> {
         rows(self.arms(), &self.settings.weights).unwrap_or_default()
     }
 
@@ -114,7 +115,7 @@ impl WeightTypes {
             return known.clone();
         }
         let mut packed: Vec<Gpt2> = Vec::new();
-        let mut made = |row: &Row| -> Model {
+        let mut made = |row: &Variant| -> Model {
             if lab.weights().is_some() {
                 return Err(
                     "this experiment rounds weights itself: run it without `--weights`".to_owned(),
@@ -125,16 +126,7 @@ impl WeightTypes {
             let Some(products) = row.products else {
                 return Ok(model);
             };
-            let shared = packed.iter().find(|one| one.products() == Some(products));
-            let model = match shared {
-                Some(shared) => model.with_packed_weights_of(shared),
-                None => model,
-            };
-            // Only weights that are not shared are packed.
-            let model = model.with_packed_weights(products);
-            let model = model.map_err(|error| error.to_string())?;
-            packed.push(model.clone());
-            Ok(model)
+            arms::packed(model, products, &mut packed).map_err(|error| error.to_string())
         };
         let models: Rc<[Model]> = self.rows().iter().map(&mut made).collect();
         *self.own.borrow_mut() = Some(models.clone());
@@ -144,44 +136,24 @@ impl WeightTypes {
     /// The timings of a unit, by round.
     fn timed(&self, unit: &Unit, lab: &Lab) -> Vec<Measurement> {
         let ids = random(self.seed(), 0, lab.dense().config().vocab_size, unit.length);
+        let run = |model: Gpt2| match unit.source.as_str() {
+            MODEL => model_run(model, &ids),
+            _ => Ok(decoding_run(model, ids.clone())),
+        };
         let models = self.models(lab);
-        let run = |model: &Model| -> Result<Run<'_>, String> {
-            let model = model.clone()?;
-            match unit.source.as_str() {
-                MODEL => model_run(model, &ids),
-                _ => Ok(decoding_run(model, ids.clone())),
-            }
-        };
-        let contestants: Vec<Contestant<'_>> = self
-            .rows()
-            .into_iter()
-            .zip(&*models)
-            .map(|(row, model)| Contestant {
-                id: row.id,
-                run: run(model),
+        let of = |(row, model): (Variant, &Model)| {
+            let bytes = model.as_ref().map_or(0, rows::bytes);
+            let one = Contestant::timed(row.id, unit.length, model.clone().and_then(run));
+            one.map(move |one, run| {
+                run(one)?;
+                one.set("milliseconds", one.values[SECONDS] * 1e3);
+                one.set("bytes", bytes as f64);
+                Ok(())
             })
-            .collect();
-        let rounds = Rounds {
-            runs: self.counts.runs,
-            slow_runs: self.counts.runs,
-            slow_seconds: f64::INFINITY,
         };
+        let contestants: Vec<_> = self.rows().into_iter().zip(&*models).map(of).collect();
         let dense = dense(self.arms()).map(|arm| arm.id.as_str());
-        let mut all = rounds.run(&contestants, dense, |id, round| {
-            Measurement::new(id, &unit.source, unit.length, round)
-        });
-        for (row, model) in self.rows().iter().zip(&*models) {
-            let bytes = model.as_ref().map(rows::bytes);
-            for one in all.iter_mut().filter(|one| one.arm == row.id) {
-                if let Ok(bytes) = bytes {
-                    one.set("bytes", bytes as f64);
-                }
-                if let Some(seconds) = one.values.get("seconds").copied() {
-                    one.set("milliseconds", seconds * 1e3);
-                }
-            }
-        }
-        all
+        Rounds::timed(self.counts.runs).speedups(&contestants, &unit.source, dense)
     }
 
     /// Every row on one text, compared with the dense model with stored weights.
@@ -249,7 +221,7 @@ impl WeightTypes {
 }
 
 /// Mean seconds of a greedily generated token after a context.
-fn decoding_run<'a>(model: Gpt2, ids: Vec<u32>) -> Run<'a> {
+fn decoding_run<'a>(model: Gpt2, ids: Vec<u32>) -> Timing<'a> {
     Box::new(move || {
         let (mut cache, logits) = read(&model, &ids, PIECE)?;
         let mut next = likeliest(logits)?;
@@ -295,7 +267,7 @@ impl Experiment for WeightTypes {
 
     fn subjects(&self) -> Vec<Subject> {
         let arms = Subject::arms(self.arms());
-        let of = |row: Row| Subject {
+        let of = |row: Variant| Subject {
             label: row.label,
             default: arms[row.arm].default && row.products.is_none(),
             ..arms[row.arm].clone().called(row.id)
@@ -304,11 +276,11 @@ impl Experiment for WeightTypes {
     }
 
     fn verdicts(&self, records: &Records) -> Vec<Verdict> {
-        let int8 = |row: &Row| {
+        let int8 = |row: &Variant| {
             row.products
                 .is_some_and(|products| products.name() == "int8")
         };
-        let of = |row: Row| {
+        let of = |row: Variant| {
             let style = Style::Fixed(4);
             let (length, quantity) = (self.settings.length, "perplexity.by_dense");
             let measured = Cell::of(
@@ -327,7 +299,7 @@ impl Experiment for WeightTypes {
                 measured,
             }
         };
-        let of_dense = |row: &Row| Some(row.arm) == dense_place(self.arms());
+        let of_dense = |row: &Variant| Some(row.arm) == dense_place(self.arms());
         let rows = self.rows().into_iter();
         rows.filter(|row| int8(row) && of_dense(row))
             .map(of)

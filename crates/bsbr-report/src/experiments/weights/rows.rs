@@ -6,7 +6,7 @@ use crate::spec::ArmSpec;
 
 /// An arm, and the type of its linear layers' weights.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Row {
+pub(super) struct Variant {
     /// Its id in records: that of the arm alone for stored weights.
     pub id: String,
     /// Its name in tables.
@@ -18,20 +18,20 @@ pub(super) struct Row {
 }
 
 /// The rows of a table, all types of an arm before the next arm; `None` if a type is unknown.
-pub(super) fn rows(arms: &[ArmSpec], weights: &[String]) -> Option<Vec<Row>> {
+pub(super) fn rows(arms: &[ArmSpec], weights: &[String]) -> Option<Vec<Variant>> {
     let mut all = Vec::new();
     for (place, arm) in arms.iter().enumerate() {
         for name in weights {
             let known = ProductType::ALL.into_iter();
             let products = known.into_iter().find(|one| one.name() == name)?;
             all.push(match products {
-                ProductType::F32 => Row {
+                ProductType::F32 => Variant {
                     id: arm.id.clone(),
                     label: format!("{}, f32", arm.label),
                     arm: place,
                     products: None,
                 },
-                other => Row {
+                other => Variant {
                     id: format!("{}-{name}", arm.id),
                     label: format!("{}, {name}", arm.label),
                     arm: place,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bsbr_report::experiments;
 use bsbr_report::host::{Commit, Machine};
-use bsbr_report::overview::{Overview, Source, answer};
+use bsbr_report::overview::{Overview, Recorded, answer};
 use bsbr_report::present::subject::Subject;
 use bsbr_report::record::{
     FORMAT, Identity, Measurement, ModelInfo, RANDOM, Record, Records, RunInfo,
@@ -457,12 +457,12 @@ pub fn report() -> Report {
             _ => Records::default(),
         })
         .collect();
-    let sources: Vec<Source<'_>> = specs
+    let sources: Vec<Recorded<'_>> = specs
         .iter()
         .zip(&records)
-        .map(|(spec, records)| Source { spec, records })
+        .map(|(spec, records)| Recorded { spec, records })
         .collect();
-    let section = |source: &Source<'_>| {
+    let section = |source: &Recorded<'_>| {
         let experiment = experiments::build(source.spec).unwrap();
         let mut section = experiment.render(source.records).unwrap();
         reported().attach(&mut section);
