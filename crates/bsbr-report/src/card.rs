@@ -1,5 +1,6 @@
 //! Results of one arm, for the model card.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bsbr_attention::ArmConfig;
@@ -7,7 +8,7 @@ use bsbr_attention::ArmConfig;
 use crate::error::ReportError;
 use crate::experiments;
 use crate::record::{Measurement, Pool, RANDOM, Record, Records};
-use crate::render::markdown_table;
+use crate::render;
 use crate::reproduce::RECORDS;
 use crate::section::{Cell, Column, Row, Style, Table};
 use crate::spec::{dense, spec_error};
@@ -143,7 +144,7 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
         rows,
         ..Table::default()
     };
-    Ok(format!("## Measured\n\n{}", markdown_table(&table)))
+    Ok(format!("## Measured\n\n{}", render::table(&table)))
 }
 
 /// The records whose `key` equals that of the newest, or among one day's that of the most samples.
@@ -165,12 +166,7 @@ fn lengths(records: &Records, arm: &str, quantity: &str) -> Vec<usize> {
     let has = |one: &&Measurement| {
         one.arm == arm && one.source != RANDOM && one.values.contains_key(quantity)
     };
-    let mut lengths: Vec<usize> = records
-        .measurements()
-        .filter(has)
-        .map(|one| one.length)
-        .collect();
-    lengths.sort_unstable();
-    lengths.dedup();
-    lengths
+    let own = records.measurements().filter(has);
+    let lengths: BTreeSet<usize> = own.map(|one| one.length).collect();
+    lengths.into_iter().collect()
 }

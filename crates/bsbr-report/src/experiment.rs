@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::error::ReportError;
 use crate::lab::Lab;
 use crate::present;
-use crate::present::subject::Subject;
+use crate::present::subject::{Line, Subject};
 use crate::record::{Measurement, Records};
 use crate::section::{Block, Headline, Section, Verdict};
-use crate::spec::Spec;
+use crate::spec::{ArmSpec, Spec};
 
 /// A part of an experiment with one record.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,12 +26,21 @@ pub struct Unit {
 }
 
 impl Unit {
+    /// The first samples of a source, of all arms.
+    pub(crate) fn new(source: &str, length: usize, samples: u64, work: f64) -> Self {
+        Self {
+            source: source.to_owned(),
+            length,
+            samples: 0..samples,
+            arm: None,
+            work,
+        }
+    }
+
     /// The unit's name, which is also that of its record.
     pub fn id(&self) -> String {
-        let arm = match &self.arm {
-            Some(arm) => format!("-{arm}"),
-            None => String::new(),
-        };
+        let arm = self.arm.iter().map(|arm| format!("-{arm}"));
+        let arm: String = arm.collect();
         format!(
             "{}-{:05}-{:04}-{:04}{arm}",
             in_file_name(&self.source),
@@ -41,12 +50,19 @@ impl Unit {
         )
     }
 
+    /// The same unit, of one arm.
+    #[must_use]
+    pub fn of_arm(self, arm: &ArmSpec) -> Self {
+        Self {
+            arm: Some(arm.id.clone()),
+            ..self
+        }
+    }
+
     /// A description of the unit for the user.
     pub fn describe(&self) -> String {
-        let arm = match &self.arm {
-            Some(arm) => format!(", {arm}"),
-            None => String::new(),
-        };
+        let arm = self.arm.iter().map(|arm| format!(", {arm}"));
+        let arm: String = arm.collect();
         let samples = &self.samples;
         format!(
             "{}, {} tokens, {}–{}{arm}",
@@ -112,6 +128,19 @@ pub trait Experiment {
     /// The rows of tables: the arms, and the baselines.
     fn subjects(&self) -> Vec<Subject> {
         Subject::arms(&self.spec().method.arms)
+    }
+
+    /// The experiment's own rows of this name in the specification.
+    fn rows(&self, name: &str, records: &Records) -> Vec<Subject> {
+        let _ = (name, records);
+        self.subjects()
+    }
+
+    /// The experiment's own lines of this name in the specification: groups with their names, each
+    /// drawn as one chart.
+    fn lines(&self, name: &str, records: &Records) -> Vec<(String, Vec<Line>)> {
+        let _ = (name, records);
+        Vec::new()
     }
 
     /// The value of a template's `{name}` that only the experiment knows.

@@ -5,6 +5,8 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::present::words::plural;
+
 /// A kind of device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,15 +74,12 @@ impl Machine {
     /// A description of the machine.
     pub fn describe(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
-        let plural = if self.cores == 1 { "" } else { "s" };
+        let cores = plural(self.cores as u64, "core");
         let memory = self
             .memory_gib
             .map(|gib| format!(", {gib:.0} GiB"))
             .unwrap_or_default();
-        format!(
-            "{cpu}, {} core{plural}{memory}, {}",
-            self.cores, self.system
-        )
+        format!("{cpu}, {cores}{memory}, {}", self.system)
     }
 }
 

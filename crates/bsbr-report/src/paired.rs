@@ -5,6 +5,26 @@ use std::collections::BTreeMap;
 use crate::estimate::{BOOTSTRAP, Estimate};
 use crate::record::{Pool, Records};
 
+/// The values of several arms' quantity for each sample that all have.
+pub(crate) fn rows<const N: usize>(
+    records: &Records,
+    arms: [&str; N],
+    (from, length, quantity): (Pool<'_>, usize, &str),
+) -> Vec<[f64; N]> {
+    let samples = arms.map(|arm| -> BTreeMap<(&str, u64), f64> {
+        let all = records.of(arm, from, length);
+        all.filter_map(|one| {
+            let value = one.values.get(quantity)?;
+            Some(((one.source.as_str(), one.index), *value))
+        })
+        .collect()
+    });
+    let keys = samples.first().into_iter().flat_map(BTreeMap::keys);
+    keys.filter(|key| samples.iter().all(|one| one.contains_key(key)))
+        .map(|key| samples.each_ref().map(|one| one[key]))
+        .collect()
+}
+
 /// The result of `combine` for the means of several arms' quantity over the samples that all have,
 /// with a bootstrap interval in which samples are drawn together.
 ///
@@ -17,21 +37,7 @@ pub(crate) fn together<const N: usize>(
     (from, length, quantity): (Pool<'_>, usize, &str),
     combine: impl Fn([f64; N]) -> f64,
 ) -> Result<Estimate, String> {
-    let samples = arms.map(|arm| -> BTreeMap<(&str, u64), f64> {
-        let all = records.of(arm, from, length);
-        all.filter_map(|one| {
-            let value = one.values.get(quantity)?;
-            Some(((one.source.as_str(), one.index), *value))
-        })
-        .collect()
-    });
-    let rows: Vec<[f64; N]> = samples
-        .first()
-        .into_iter()
-        .flat_map(BTreeMap::keys)
-        .filter(|key| samples.iter().all(|one| one.contains_key(key)))
-        .map(|key| samples.each_ref().map(|one| one[key]))
-        .collect();
+    let rows = rows(records, arms, (from, length, quantity));
     if rows.is_empty() {
         // The first arm without a value gives the reason.
         for arm in arms {

@@ -8,6 +8,7 @@ use crate::estimate::Estimate;
 use crate::growth::Level;
 use crate::host::{Commit, Machine};
 use crate::judge::Vote;
+use crate::paired;
 use crate::spec::Method;
 
 /// Version of the record's format.
@@ -121,6 +122,18 @@ impl Measurement {
         self
     }
 
+    /// Fills in what was found, or records why everything is missing.
+    pub(crate) fn fill<T>(
+        &mut self,
+        found: Result<T, impl ToString>,
+        fill: impl FnOnce(&mut Self, T),
+    ) {
+        match found {
+            Ok(found) => fill(self, found),
+            Err(reason) => self.without(ALL, reason.to_string()),
+        }
+    }
+
     /// Records why a quantity has no value.
     pub fn without(&mut self, quantity: impl Into<String>, reason: impl Into<String>) {
         self.missing.insert(quantity.into(), reason.into());
@@ -144,6 +157,18 @@ impl Measurement {
             }
             _ => {
                 self.without(quantity, format!("the result is not finite ({value})"));
+            }
+        }
+    }
+
+    /// Sets the values that exist.
+    pub(crate) fn set_known<N: Into<String>>(
+        &mut self,
+        values: impl IntoIterator<Item = (N, Option<f64>)>,
+    ) {
+        for (quantity, value) in values {
+            if let Some(value) = value {
+                self.set(quantity, value);
             }
         }
     }
@@ -313,18 +338,8 @@ impl Records {
         length: usize,
         quantity: &str,
     ) -> Option<Estimate> {
-        let values = |id: &str| -> BTreeMap<(String, u64), f64> {
-            let all = self.of(id, from, length);
-            all.filter_map(|one| {
-                Some(((one.source.clone(), one.index), *one.values.get(quantity)?))
-            })
-            .collect()
-        };
-        let others = values(other);
-        let differences: Vec<f64> = values(arm)
-            .iter()
-            .filter_map(|(sample, own)| Some(own - others.get(sample)?))
-            .collect();
+        let rows = paired::rows(self, [arm, other], (from, length, quantity));
+        let differences: Vec<f64> = rows.iter().map(|[own, other]| own - other).collect();
         Estimate::of(&differences)
     }
 

@@ -17,6 +17,9 @@ use crate::verdict::Bounds;
 /// The file of the arms, beside the specifications.
 pub const ARMS: &str = "arms.toml";
 
+/// The keys of a specification that present what was measured.
+const PRESENTED: [&str; 5] = ["from", "at", "method", "headline", "block"];
+
 /// The setting that `--lengths` changes.
 const LENGTHS: &str = "lengths";
 
@@ -431,6 +434,14 @@ pub fn parse_spec(
     layout
         .check()
         .map_err(|message| spec_error(path, message))?;
+    let names = crate::experiments::used(&method.experiment)?;
+    let parts: toml::Table = parse(path, text)?;
+    for (key, part) in parts {
+        if PRESENTED.contains(&key.as_str()) {
+            let checked = names.check(&key, &part, &method);
+            checked.map_err(|message| spec_error(path, message))?;
+        }
+    }
     for goal in &file.goals {
         let wrong = |message| spec_error(path, format!("goal `{}`: {message}", goal.name));
         if !method.arms.iter().any(|arm| arm.id == goal.arm) {

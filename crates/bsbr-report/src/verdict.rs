@@ -4,7 +4,7 @@ use bsbr_metrics::stats::Interval;
 use serde::{Deserialize, Serialize};
 
 use crate::present::words::grouped;
-use crate::section::{Cell, Style};
+use crate::section::{Cell, Style, Verdict};
 
 /// The verdict on a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,17 @@ impl Bounds {
     fn hold(&self, value: f64) -> bool {
         self.at_least.is_none_or(|least| value >= least)
             && self.at_most.is_none_or(|most| value <= most)
+    }
+
+    /// The verdict on a claim about an arm's number.
+    pub(crate) fn verdict(&self, claim: &str, arm: &str, measured: Cell, style: Style) -> Verdict {
+        Verdict {
+            claim: claim.to_owned(),
+            arm: arm.to_owned(),
+            required: self.words(style),
+            judgement: self.judge(&measured),
+            measured,
+        }
     }
 
     /// Judges a cell. A cell without interval is judged by its value alone, unless that is the mean

@@ -1,17 +1,31 @@
 //! Comparison of models with the dense one, on one text.
 
+use std::time::Instant;
+
 use bsbr_gpt2::Gpt2;
 use bsbr_metrics::MetricError;
 
 use crate::compare::{self, LogitScore, States};
 use crate::error::ReportError;
-use crate::record::Measurement;
+use crate::record::{ALL, Measurement};
+
+/// Models whose hidden states are held at a time.
+const MODELS_AT_A_TIME: usize = 16;
 
 /// The dense model's states on a text, or why it cannot read it.
 pub(super) struct Reference<'a> {
     model: &'a Gpt2,
     ids: &'a [u32],
     states: Result<States, String>,
+    /// The index of the model that runs first.
+    first: usize,
+}
+
+/// A model's pass over the text.
+pub(super) struct Pass<'a> {
+    pub model: &'a Gpt2,
+    pub states: &'a States,
+    pub seconds: f64,
 }
 
 impl<'a> Reference<'a> {
@@ -22,7 +36,20 @@ impl<'a> Reference<'a> {
             Err(ReportError::Input(reason)) => Err(reason.to_string()),
             Err(error) => return Err(error),
         };
-        Ok(Self { model, ids, states })
+        Ok(Self {
+            model,
+            ids,
+            states,
+            first: 0,
+        })
+    }
+
+    /// The same, with models that run in an order that rotates with `turn`.
+    pub(super) fn in_turn(self, turn: u64) -> Self {
+        Self {
+            first: turn as usize,
+            ..self
+        }
     }
 
     /// Fills the measurement of each model with the results of `fill` from the scores of all
@@ -35,41 +62,59 @@ impl<'a> Reference<'a> {
         score: impl Fn(usize, &[f32], &[f32]) -> Result<T, MetricError> + Sync,
         fill: impl Fn(&mut Measurement, &[T], &[f64]),
     ) -> Result<(), ReportError> {
-        let missing = |one: &mut Measurement, reason: String| {
-            *one = std::mem::take(one).without_values(reason);
+        let fill = |one: &mut Measurement, scores: &[T], cosine: &[f64], _: Pass<'_>| {
+            fill(one, scores, cosine);
         };
+        self.compare_passes(models, measurements, score, fill)
+    }
+
+    /// Same as [`Self::compare`], with the model's pass.
+    pub(super) fn compare_passes<T: Send>(
+        &self,
+        models: &[Result<Gpt2, String>],
+        measurements: &mut [Measurement],
+        score: impl Fn(usize, &[f32], &[f32]) -> Result<T, MetricError> + Sync,
+        fill: impl Fn(&mut Measurement, &[T], &[f64], Pass<'_>),
+    ) -> Result<(), ReportError> {
         let dense = match &self.states {
             Ok(states) => states,
             Err(reason) => {
-                for one in measurements {
-                    missing(one, reason.clone());
-                }
+                let missing = |one: &mut Measurement| one.without(ALL, reason);
+                measurements.iter_mut().for_each(missing);
                 return Ok(());
             }
         };
-        let (mut runs, mut places) = (Vec::new(), Vec::new());
-        for (place, model) in models.iter().enumerate() {
-            match model {
-                Ok(model) => {
-                    runs.push((model.clone(), States::last_of(model, self.ids)?));
-                    places.push(place);
-                }
-                Err(reason) => missing(&mut measurements[place], reason.clone()),
-            }
-        }
-        let scores = compare::positions(self.model, dense, &runs, score)?;
         let width = self.model.config().n_embd;
-        for ((place, scores), (_, own)) in places.into_iter().zip(scores).zip(&runs) {
-            let one = &mut measurements[place];
-            let found = scores.and_then(|scores| {
-                Ok((
-                    scores,
-                    compare::hidden(dense.last(), own.last(), width)?.cosine,
-                ))
-            });
-            match found {
-                Ok((scores, cosine)) => fill(one, &scores, &cosine),
-                Err(error) => missing(one, error.to_string()),
+        let turns = (0..models.len()).map(|turn| (turn + self.first) % models.len());
+        let turns: Vec<usize> = turns.collect();
+        for turns in turns.chunks(MODELS_AT_A_TIME) {
+            let (mut runs, mut places) = (Vec::new(), Vec::new());
+            for &place in turns {
+                match &models[place] {
+                    Ok(model) => {
+                        let start = Instant::now();
+                        runs.push((model.clone(), States::last_of(model, self.ids)?));
+                        places.push((place, start.elapsed().as_secs_f64()));
+                    }
+                    Err(reason) => measurements[place].without(ALL, reason),
+                }
+            }
+            let scores = compare::positions(self.model, dense, &runs, &score)?;
+            for (((place, seconds), scores), (model, states)) in
+                places.into_iter().zip(scores).zip(&runs)
+            {
+                let found = scores.and_then(|scores| {
+                    let hidden = compare::hidden(dense.last(), states.last(), width)?;
+                    Ok((scores, hidden.cosine))
+                });
+                let pass = Pass {
+                    model,
+                    states,
+                    seconds,
+                };
+                measurements[place].fill(found, |one, (scores, cosine)| {
+                    fill(one, &scores, &cosine, pass);
+                });
             }
         }
         Ok(())
@@ -79,14 +124,9 @@ impl<'a> Reference<'a> {
 /// Sets `kl`, `top1` and `cosine`: means over all positions.
 pub(super) fn set_closeness(one: &mut Measurement, scores: &[LogitScore], cosine: &[f64]) {
     let mean = |field: fn(&LogitScore) -> f64| compare::mean(scores, |_| true, field);
-    let values = [
+    one.set_known([
         ("kl", mean(|score| score.kl)),
         ("top1", mean(|score| score.agreement.top1)),
         ("cosine", compare::mean(cosine, |_| true, |&x| x)),
-    ];
-    for (quantity, value) in values {
-        if let Some(value) = value {
-            one.set(quantity, value);
-        }
-    }
+    ]);
 }

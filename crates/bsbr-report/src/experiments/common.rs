@@ -40,6 +40,33 @@ pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
     arms.iter().position(|arm| arm.id == dense.id)
 }
 
+/// The same number of texts of every domain, if it has so many, as units.
+pub(super) fn of_each(
+    lab: &Lab,
+    length: usize,
+    texts: u64,
+    per_unit: u64,
+    models: usize,
+) -> Result<Vec<Unit>, ReportError> {
+    let mut units = Vec::new();
+    for domain in lab.corpus().domains() {
+        let count = lab.corpus().available(&domain, length, texts)?;
+        units.extend(batches(&domain, length, count, per_unit, models));
+    }
+    Ok(units)
+}
+
+/// Each arm's model for texts of any length, or why it is missing.
+pub(super) fn models(
+    arms: &[ArmSpec],
+    seed: u64,
+    lab: &Lab,
+    extension: PositionExtension,
+) -> Vec<Result<Gpt2, String>> {
+    let model = |arm| lab.model_for_any_length(arm, seed, extension);
+    arms.iter().map(model).collect()
+}
+
 /// Each arm's model, ready for timing, or why it is missing.
 pub(super) fn ready_models(
     spec: &Spec,
@@ -47,8 +74,8 @@ pub(super) fn ready_models(
     extension: PositionExtension,
 ) -> Vec<Result<Gpt2, String>> {
     let warm = TokenBatch::single(&[0; WARM_UP]);
-    let ready = |arm: &ArmSpec| {
-        let model = lab.model_for_any_length(arm, spec.method.seed, extension)?;
+    let ready = |model: Result<Gpt2, String>| {
+        let model = model?;
         let warm = warm.as_ref().map_err(ToString::to_string)?;
         // What a model cannot read is reported for each sample.
         let _ = model
@@ -56,7 +83,8 @@ pub(super) fn ready_models(
             .map(|hidden| wait_for(model.last_logits(hidden)));
         Ok(model)
     };
-    spec.method.arms.iter().map(ready).collect()
+    let models = models(&spec.method.arms, spec.method.seed, lab, extension);
+    models.into_iter().map(ready).collect()
 }
 
 /// The dense arm's measurement among those of one sample.
@@ -66,6 +94,23 @@ pub(super) fn of_dense<'a>(
 ) -> Option<&'a Measurement> {
     let dense = dense(arms)?;
     measurements.iter().find(|one| one.arm == dense.id)
+}
+
+/// Sets `name` for each measurement of one sample, from its value of `quantity` and that of `base`.
+pub(super) fn relative(
+    measurements: &mut [Measurement],
+    base: &str,
+    [quantity, name]: [&str; 2],
+    of: impl Fn(f64, f64) -> f64,
+) {
+    let value = |one: &Measurement| one.values.get(quantity).copied();
+    let mut all = measurements.iter();
+    let base = all.find(|one| one.arm == base).and_then(value);
+    for one in measurements {
+        if let (Some(own), Some(base)) = (value(one), base) {
+            one.set(name, of(own, base));
+        }
+    }
 }
 
 /// Sets `quantity.minus_dense` for each measurement of one sample, relative to the dense arm.
@@ -87,28 +132,4 @@ pub(super) fn beside_dense(
             }
         }
     }
-}
-
-/// The domains, and the share of each in `count` texts from the domains in turn.
-pub(super) fn shares(
-    lab: &Lab,
-    length: usize,
-    count: u64,
-) -> Result<Vec<(String, u64)>, ReportError> {
-    let domains = lab.corpus().domains();
-    let (all, rest) = match domains.len() as u64 {
-        0 => (0, 0),
-        n => (count / n, count % n),
-    };
-    domains
-        .into_iter()
-        .zip(0..)
-        .map(|(domain, at)| {
-            let found = match all + u64::from(at < rest) {
-                0 => 0,
-                wanted => lab.corpus().available(&domain, length, wanted)?,
-            };
-            Ok((domain, found))
-        })
-        .collect()
 }

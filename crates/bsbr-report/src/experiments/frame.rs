@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ReportError;
 use crate::experiment::Unit;
+use crate::lab::Lab;
 use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec};
 
@@ -73,6 +74,18 @@ impl<S, C, X> Frame<S, C, X> {
         }
     }
 
+    /// Refuses settings that a crate refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] with the reason.
+    pub(crate) fn require_valid<T>(
+        &self,
+        found: Result<T, impl ToString>,
+    ) -> Result<T, ReportError> {
+        found.map_err(|error| self.refused(error.to_string()))
+    }
+
     /// Refuses an empty list of lengths, or a length of 0.
     ///
     /// # Errors
@@ -103,6 +116,28 @@ impl<S, C, X> Frame<S, C, X> {
     /// The seed.
     pub(crate) fn seed(&self) -> u64 {
         self.spec.method.seed
+    }
+
+    /// The arm of a unit, if it has one.
+    pub(crate) fn arm_of(&self, unit: &Unit) -> Option<&ArmSpec> {
+        self.spec.arm(unit.arm.as_ref()?)
+    }
+
+    /// The measurements of each text of a unit, made from its tokens and its index.
+    pub(crate) fn each_text(
+        &self,
+        unit: &Unit,
+        lab: &Lab,
+        of: impl Fn(&[u32], u64) -> Result<Vec<Measurement>, ReportError>,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let mut all = Vec::new();
+        for index in unit.samples.clone() {
+            let ids = lab
+                .corpus()
+                .text(self.seed(), &unit.source, index, unit.length)?;
+            all.extend(of(&ids, index)?);
+        }
+        Ok(all)
     }
 
     /// An empty measurement of each arm on a sample of a unit.

@@ -1,20 +1,29 @@
 //! A fine-tuned model: trained once, stored in a folder, and resumed after an interruption.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
-use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
+use bsbr_convert::{SaveOptions, save_model};
 use bsbr_files::write_file;
 use bsbr_gpt2::Gpt2;
+use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
 use serde::Serialize;
 
+use crate::arms;
 use crate::error::ReportError;
+use crate::experiments::measure::Named;
 use crate::hash;
 use crate::lab::Lab;
+use crate::record::Records;
 use crate::spec::read;
+
+/// The source of data about a training itself.
+pub(super) const TRAINING: &str = "fine-tuning";
 
 /// The maximum loss of training time after a kill.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(20);
@@ -31,6 +40,48 @@ const SECONDS: &str = "seconds.txt";
 /// Why a training cannot finish.
 const FAILURE: &str = "failure.txt";
 
+/// A training with AdamW up to this learning rate, of `rows` windows per step.
+pub(super) fn training(seed: u64, learning_rate: f64, rows: usize) -> FinetuneConfig {
+    FinetuneConfig {
+        seed,
+        optimizer: AdamW {
+            learning_rate,
+            ..AdamW::default()
+        },
+        grad_accumulation: rows,
+        ..FinetuneConfig::default()
+    }
+}
+
+/// Tokens per training window in these records; `wanted` if nothing is recorded.
+pub(super) fn window(records: &Records, wanted: usize) -> usize {
+    let mut all = records.measurements();
+    let trained = all.find(|one| one.source == TRAINING);
+    trained.map_or(wanted, |one| one.length)
+}
+
+/// The models of the most recent arm.
+#[derive(Debug, Default)]
+pub struct Kept(RefCell<Option<(String, Rc<[Named]>)>>);
+
+impl Kept {
+    /// The models of an arm, made by `make` unless they are those of the last call.
+    pub(super) fn of(
+        &self,
+        arm: &str,
+        make: impl FnOnce() -> Result<Vec<Named>, ReportError>,
+    ) -> Result<Rc<[Named]>, ReportError> {
+        if let Some((known, models)) = &*self.0.borrow()
+            && known == arm
+        {
+            return Ok(models.clone());
+        }
+        let models: Rc<[Named]> = make()?.into();
+        *self.0.borrow_mut() = Some((arm.to_owned(), models.clone()));
+        Ok(models)
+    }
+}
+
 /// A tuned arm.
 pub(in crate::experiments) struct Tuned {
     folder: PathBuf,
@@ -46,13 +97,8 @@ pub(in crate::experiments) struct Tuned {
 impl Tuned {
     /// The model, or why it is missing.
     pub fn model(&self) -> Result<Gpt2, String> {
-        let options = LoadOptions {
-            dtype: Some(FloatType::F32),
-            ..LoadOptions::on(&self.device)
-        };
-        load_model(self.folder.join(MODEL), &options)
-            .map(|loaded| loaded.model)
-            .map_err(|error| error.to_string())
+        let loaded = arms::load(&self.folder.join(MODEL), &self.device);
+        loaded.map_err(|error| error.to_string())
     }
 }
 

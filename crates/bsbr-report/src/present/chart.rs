@@ -1,9 +1,8 @@
 //! Figures as declared in specifications.
 
-use crate::estimate::Estimate;
 use crate::experiment::Experiment;
-use crate::present::layout::{FigureSpec, PanelSpec, Placed, ScatterSpec, Source};
-use crate::present::subject::Subject;
+use crate::present::layout::{By, FigureSpec, PanelSpec, Placed, ScatterSpec, Source};
+use crate::present::subject::{Line, Subject};
 use crate::present::words::short_length;
 use crate::present::{Place, View};
 use crate::render::chart::{Bar, LineChart, Series, bars};
@@ -16,75 +15,116 @@ const MOST_TICKS: usize = 8;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     pub(super) fn figure(&self, spec: &FigureSpec) -> Figure {
-        let panels = spec.panels.iter().flat_map(|panel| match &panel.by {
-            Some(by) => vec![self.line_chart(panel, by)],
-            None => self.bar_charts(panel),
-        });
+        let panels = spec
+            .panels
+            .iter()
+            .flat_map(|panel| match (&panel.by, &panel.lines) {
+                (None, None) => self.bar_charts(panel),
+                _ => self.line_charts(panel),
+            });
         let scatters = spec.scatters.iter().filter_map(|one| self.scatter(one));
         let pictures: Vec<Picture> = panels.chain(scatters).collect();
         Figure {
             id: spec.id.clone(),
             title: spec.title.clone(),
-            note: self.words().fill(&spec.note, 0),
+            note: self.words(0).fill(&spec.note),
             columns: pictures.len().min(2),
             pictures,
         }
     }
 
-    fn of_panel(&self, panel: &PanelSpec) -> Place {
-        Place {
-            suffix: panel.suffix.clone(),
-            make: panel.make,
-            ..self.place(&panel.quantity, panel.from.as_ref(), panel.at.as_ref())
-        }
-    }
-
-    fn line_chart(&self, panel: &PanelSpec, by: &str) -> Picture {
-        let places = self.places_by(by, &self.of_panel(panel), None);
-        let parts = by == "parts";
-        // Geometric values are evenly spaced.
-        let x = |value: usize| match parts {
+    /// A chart with a line per row, or one for each group of the experiment's own lines, with one
+    /// vertical scale.
+    fn line_charts(&self, panel: &PanelSpec) -> Vec<Picture> {
+        let even = panel.even || panel.by == Some(By::Parts);
+        let x = |value: usize| match even {
             true => value as f64,
+            // Geometric values are evenly spaced.
             false => (value as f64 + 1.0).log2(),
         };
-        let divisor = panel.divided_by.unwrap_or(1.0);
-        let without = match panel.without_dense {
-            true => dense(&self.spec.method.arms).map(|arm| arm.id.as_str()),
-            false => None,
-        };
-        let shown = self
-            .subjects
-            .iter()
-            .filter(|one| Some(one.id.as_str()) != without);
-        let series = lines(shown, |id| {
-            let points = places.iter().filter_map(|place| {
-                let found = self.estimate(id, place).ok()?;
-                Some((x(place.value?), found.scaled(1.0 / divisor)))
-            });
-            points.collect()
-        });
-        let step = match parts {
-            true => places.len().div_ceil(MOST_TICKS).max(1),
+        let (values, charts) = self.series(panel, x);
+        let step = match even {
+            true => values.len().div_ceil(MOST_TICKS).max(1),
             false => 1,
         };
-        let ticks = places.iter().step_by(step).filter_map(|place| {
-            let value = place.value?;
-            let name = if parts {
-                value.to_string()
-            } else {
-                short_length(value)
+        let tick = |&value: &usize| match even {
+            true => (x(value), value.to_string()),
+            false => (x(value), short_length(value)),
+        };
+        let x_ticks: Vec<(f64, String)> = values.iter().step_by(step).map(tick).collect();
+        let lines = charts.iter().flat_map(|(_, lines)| lines);
+        let points = lines.flat_map(|line| &line.points);
+        let y = panel.scale.over(points.map(|(_, found)| found));
+        let x_label = self.words(0).fill(&panel.x);
+        let chart = |(title, series): (String, Vec<Series>)| {
+            LineChart {
+                label: format!("{title}, one line per row"),
+                title,
+                x_label: x_label.clone(),
+                x_ticks: x_ticks.clone(),
+                y,
+                series,
+            }
+            .draw()
+        };
+        charts.into_iter().map(chart).collect()
+    }
+
+    /// The values of a panel's lines, and the lines that have points, by the title of their chart.
+    fn series(
+        &self,
+        panel: &PanelSpec,
+        x: impl Fn(usize) -> f64,
+    ) -> (Vec<usize>, Vec<(String, Vec<Series>)>) {
+        let own = self.placed(&panel.of, None, None);
+        let divisor = panel.divided_by.unwrap_or(1.0);
+        let point = |value: usize, id: &str, place: &Place| {
+            let found = self.estimate(id, place).ok()?;
+            Some((x(value), found.scaled(1.0 / divisor)))
+        };
+        let mut values: Vec<usize> = Vec::new();
+        let mut charts: Vec<(String, Vec<Series>)> = Vec::new();
+        if let Some(by) = &panel.by {
+            let places = self.places_by(by, &own, None);
+            values.extend(places.iter().filter_map(|place| place.value));
+            let without = dense(&self.spec.method.arms).filter(|_| panel.without_dense);
+            let shown = self.subjects.iter();
+            let shown = shown.filter(|one| without.is_none_or(|dense| dense.id != one.id));
+            let line = |one: &Subject| {
+                let points = places.iter();
+                let points = points.filter_map(|place| point(place.value?, &one.id, place));
+                Series {
+                    arm: one.arm.unwrap_or_default(),
+                    label: one.label.clone(),
+                    strong: one.default,
+                    points: points.collect(),
+                }
             };
-            Some((x(value), name))
-        });
-        LineChart {
-            label: format!("{}, one line per row", panel.title),
-            title: panel.title.clone(),
-            x_label: self.words().fill(&panel.x, 0),
-            x_ticks: ticks.collect(),
-            y: panel.scale.over(values(&series)),
-            series,
+            charts.push((own.title.clone(), shown.map(line).collect()));
         }
-        .draw()
+        let lists = panel.lines.iter();
+        for (name, lines) in lists.flat_map(|name| self.experiment.lines(name, self.records)) {
+            let line = |one: Line| {
+                values.extend(one.points.iter().map(|(value, _)| *value));
+                let points = one.points.iter();
+                Series {
+                    points: points
+                        .filter_map(|(value, id)| point(*value, id, &own))
+                        .collect(),
+                    arm: one.arm,
+                    label: one.label,
+                    strong: one.strong,
+                }
+            };
+            let lines = lines.into_iter().map(line).collect();
+            charts.push((own.title.replace("{row}", &name), lines));
+        }
+        for (_, lines) in &mut charts {
+            lines.retain(|line| !line.points.is_empty());
+        }
+        values.sort_unstable();
+        values.dedup();
+        (values, charts)
     }
 
     /// A point for each row with both numbers.
@@ -114,8 +154,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
 
     /// Bars of all texts, and of each domain if requested.
     fn bar_charts(&self, panel: &PanelSpec) -> Vec<Picture> {
-        let own = self.of_panel(panel);
-        let mut charts = vec![(panel.title.clone(), own.clone())];
+        let own = self.placed(&panel.of, None, None);
+        let mut charts = vec![(own.title.clone(), own.clone())];
         if panel.each {
             let domains = self.records.domains().into_iter();
             charts.extend(domains.map(|domain| {
@@ -129,7 +169,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 )
             }));
         }
-        let quantity = self.quantity(&panel.quantity);
+        let quantity = self.quantity(&own.quantity);
         let chart = |(title, place): (String, Place)| {
             let bar = |subject: &Subject| Bar {
                 arm: subject.arm,
@@ -139,35 +179,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             };
             let all: Vec<Bar> = self.subjects.iter().map(bar).collect();
             let label = format!("{}, {title}, one bar per row", quantity.title);
-            bars(&title, &label, &all, quantity.style)
+            bars(&title, &label, &all, own.style)
         };
         charts.into_iter().map(chart).collect()
     }
-}
-
-/// A line for each subject that has points.
-fn lines<'a>(
-    subjects: impl IntoIterator<Item = &'a Subject>,
-    points: impl Fn(&str) -> Vec<(f64, Estimate)>,
-) -> Vec<Series> {
-    let one = |subject: &Subject| Series {
-        arm: subject.arm.unwrap_or_default(),
-        label: subject.label.clone(),
-        strong: subject.default,
-        points: points(&subject.id),
-    };
-    let all = subjects.into_iter().map(one);
-    all.filter(|series| !series.points.is_empty()).collect()
-}
-
-/// The values of these lines.
-fn values(series: &[Series]) -> impl Iterator<Item = &Estimate> + Clone {
-    let points = series.iter().flat_map(|one| &one.points);
-    points.map(|(_, found)| found)
-}
-
-/// The largest upper end of an interval, or value, of these lines.
-pub(crate) fn greatest(series: &[Series]) -> f64 {
-    let ends = values(series).map(|found| found.interval.map_or(found.mean, |ends| ends.high));
-    ends.fold(0.0, f64::max)
 }

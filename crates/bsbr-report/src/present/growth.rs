@@ -6,128 +6,78 @@ use crate::growth::{Crossover, Level, PowerLaw};
 use crate::present::View;
 use crate::present::layout::GrowthSpec;
 use crate::present::subject::Subject;
-use crate::present::table::row;
 use crate::present::words::values;
-use crate::record::{Pool, Records};
-use crate::section::{Better, Cell, Column, Row, Table};
+use crate::record::Pool;
+use crate::section::{Better, Cell, Column, Table};
 use crate::spec::{ArmSpec, dense};
 
-/// The levels of a row, by its id.
-type LevelsOf<'a> = dyn Fn(&str) -> Vec<Level> + 'a;
-
-/// One quantity by length.
-struct Curve<'a> {
-    /// Its name in column headings.
-    title: String,
-    /// Whether the count of multiply-adds predicts it.
-    predicted: bool,
-    /// Its samples, by a row's id.
-    levels: Box<LevelsOf<'a>>,
-}
-
 impl<E: Experiment + ?Sized> View<'_, E> {
+    /// One row per subject: where it falls below dense, and how it grows.
     pub(super) fn growth(&self, spec: &GrowthSpec) -> Table {
         let method = &self.spec.method;
         let lengths = values(method, "lengths").unwrap_or_default();
         let longest = lengths.into_iter().max().unwrap_or_default();
-        let from = method
-            .settings
-            .get("fit_from")
-            .and_then(toml::Value::as_integer);
-        let curves: Vec<Curve<'_>> = spec
-            .curves
-            .iter()
-            .map(|curve| Curve {
-                title: curve.title.clone(),
-                predicted: curve.predicted,
-                levels: Box::new(|id| {
-                    self.records
-                        .levels(id, Pool::Source(&curve.from), &curve.quantity)
-                }),
-            })
-            .collect();
+        let from = method.settings.get("fit_from");
+        let from = from.and_then(toml::Value::as_integer).unwrap_or_default();
+        let from = from.unsigned_abs() as usize;
+        let dense = dense(&method.arms).map(|arm| arm.id.as_str());
+        let first = self.records.first();
+        let head_dim = first.map(|one| one.model.hidden_size / one.model.heads.max(1));
+        let mut columns = Vec::new();
+        for curve in &spec.curves {
+            let mut add = |key: &str, title: &str, better| {
+                columns.push(Column {
+                    key: format!("{}.{key}", curve.title),
+                    title: format!("{title}, {}", curve.title),
+                    better,
+                });
+            };
+            add("below", "below dense from", Some(Better::Less));
+            add("exponent", "exponent", Some(Better::Less));
+            if curve.predicted {
+                add("predicted", "exponent of multiply-adds", None);
+            }
+        }
+        let cells = |subject: &Subject| {
+            let mut cells = Vec::new();
+            for curve in &spec.curves {
+                let from_source = Pool::Source(&curve.from);
+                let levels = |id: &str| self.records.levels(id, from_source, &curve.quantity);
+                let own = levels(&subject.id);
+                cells.push(match dense {
+                    Some(id) if *id == subject.id => Cell::Text("—".to_owned()),
+                    Some(id) => below(&own, &levels(id), longest),
+                    None => Cell::Missing("there is no dense row to compare with".to_owned()),
+                });
+                let fitted: Vec<Level> = own.into_iter().filter(|one| one.length >= from).collect();
+                cells.push(power_law(&fitted));
+                if curve.predicted {
+                    cells.push(match (head_dim, self.spec.arm(&subject.id)) {
+                        (Some(head_dim), Some(arm)) => predicted(arm, &fitted, head_dim),
+                        (_, None) => Cell::Missing("not an arm".to_owned()),
+                        (None, _) => Cell::Missing("not measured yet".to_owned()),
+                    });
+                }
+            }
+            subject.row(cells)
+        };
         Table {
             id: spec.id.clone(),
             title: spec.title.clone(),
-            ..growth_table(
-                &spec.words,
-                (&method.arms, &self.subjects),
-                &curves,
-                [from.unwrap_or_default().unsigned_abs() as usize, longest],
-                self.records,
-            )
+            note: format!(
+                "The number of tokens from which a row's median {} stays below that of `dense`, \
+                 interpolated between lengths, with a bootstrap 95 % interval (0: at every length; \
+                 ∞: at none measured); and the exponent b of a · nᵇ, fitted by least squares to \
+                 the logarithms of medians from {from} tokens, with its interval and R². Linear \
+                 growth has exponent 1, quadratic growth 2. *Multiply-adds* is the exponent of the \
+                 operations in the arm's definition, over the same lengths.",
+                spec.words
+            ),
+            corner: "Arm".to_owned(),
+            columns,
+            rows: self.subjects.iter().map(cells).collect(),
+            ..Table::default()
         }
-    }
-}
-
-/// One row per subject: where it falls below dense, and how it grows.
-fn growth_table(
-    quantity: &str,
-    (arms, subjects): (&[ArmSpec], &[Subject]),
-    curves: &[Curve<'_>],
-    [from, longest]: [usize; 2],
-    records: &Records,
-) -> Table {
-    let mut columns = Vec::new();
-    for curve in curves {
-        let keyed = |key: &str, title: String, better| Column {
-            key: format!("{}.{key}", curve.title),
-            title,
-            better,
-        };
-        let (title, less) = (&curve.title, Some(Better::Less));
-        columns.push(keyed("below", format!("below dense from, {title}"), less));
-        columns.push(keyed("exponent", format!("exponent, {title}"), less));
-        if curve.predicted {
-            let title = format!("exponent of multiply-adds, {title}");
-            columns.push(keyed("predicted", title, None));
-        }
-    }
-    let dense = dense(arms).map(|arm| arm.id.as_str());
-    let head_dim = records
-        .first()
-        .map(|one| one.model.hidden_size / one.model.heads.max(1));
-    let cells = |subject: &Subject| {
-        let mut cells = Vec::new();
-        for curve in curves {
-            let own = (curve.levels)(&subject.id);
-            cells.push(match dense {
-                Some(id) if *id == subject.id => Cell::Text("—".to_owned()),
-                Some(id) => below(&own, &(curve.levels)(id), longest),
-                None => Cell::Missing("there is no dense row to compare with".to_owned()),
-            });
-            let fitted: Vec<Level> = own.into_iter().filter(|one| one.length >= from).collect();
-            cells.push(power_law(&fitted));
-            if curve.predicted {
-                let arm = arms.iter().find(|arm| arm.id == subject.id);
-                cells.push(match (head_dim, arm) {
-                    (Some(head_dim), Some(arm)) => predicted(arm, &fitted, head_dim),
-                    (_, None) => Cell::Missing("not an arm".to_owned()),
-                    (None, _) => Cell::Missing("not measured yet".to_owned()),
-                });
-            }
-        }
-        cells
-    };
-    Table {
-        note: format!(
-            "The number of tokens from which a row's median {quantity} stays below that of \
-             `dense`, interpolated between lengths, with a bootstrap 95 % interval (0: at every \
-             length; ∞: at none measured); and the exponent b of a · nᵇ, fitted by least squares \
-             to the logarithms of medians from {from} tokens, with its interval and R². Linear \
-             growth has exponent 1, quadratic growth 2. *Multiply-adds* is the exponent of the \
-             operations in the arm's definition, over the same lengths.",
-        ),
-        corner: "Arm".to_owned(),
-        columns,
-        rows: subjects
-            .iter()
-            .map(|subject| Row {
-                cells: cells(subject),
-                ..row(subject)
-            })
-            .collect(),
-        ..Table::default()
     }
 }
 

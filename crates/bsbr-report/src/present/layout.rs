@@ -70,58 +70,125 @@ impl From<String> for Source {
 
 /// The length of the sequences of values.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(untagged)]
+#[serde(from = "Length")]
 pub enum At {
-    /// The only recorded length of a source.
+    /// The only recorded length of a source: `recorded`.
     #[default]
     Recorded,
     /// Tokens.
     Tokens(usize),
-    /// A setting, or the `max` or `first` of one with several values: `length`, `max lengths`.
+    /// A setting: `length`.
     Setting(String),
+    /// The largest of a setting or count with several values: `max lengths`.
+    Max(String),
+    /// The first of these: `first lengths`.
+    First(String),
+}
+
+/// A length in a file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Length {
+    Tokens(usize),
+    Named(String),
+}
+
+impl From<Length> for At {
+    fn from(length: Length) -> Self {
+        match length {
+            Length::Tokens(tokens) => Self::Tokens(tokens),
+            Length::Named(name) => match name.split_once(' ') {
+                _ if name == "recorded" => Self::Recorded,
+                Some(("max", name)) => Self::Max(name.to_owned()),
+                Some(("first", name)) => Self::First(name.to_owned()),
+                _ => Self::Setting(name),
+            },
+        }
+    }
+}
+
+/// The variable of several columns or points.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum By {
+    /// The domains of texts: `domains`.
+    Domains,
+    /// What a `*` in the quantity's name stands for: `parts`.
+    Parts,
+    /// The values of a setting or count.
+    Values(String),
+}
+
+impl From<String> for By {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "domains" => Self::Domains,
+            "parts" => Self::Parts,
+            _ => Self::Values(name),
+        }
+    }
+}
+
+/// A row's number together with those of other models on the same samples. Ids are templates, with
+/// `{row}` for the row's id.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beside {
+    /// The first minus the second.
+    Difference([String; 2]),
+    /// The share of the gap between the first and the last that the second has closed.
+    Closed([String; 3]),
+    /// The row's mean ÷ that of the table's first row of the same colour.
+    ByFirst,
+    /// The inverse.
+    FirstBy,
 }
 
 /// One of several columns: a quantity's name, or more details.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Column")]
+pub struct ColumnSpec(pub Placed);
+
+/// A column in a file.
+#[derive(Deserialize)]
 #[serde(untagged)]
-pub enum ColumnSpec {
-    /// With the quantity's own title.
+enum Column {
     Plain(String),
-    /// From another source, or with another title.
     Placed(Placed),
 }
 
-/// A column with its own source.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl From<Column> for ColumnSpec {
+    fn from(column: Column) -> Self {
+        Self(match column {
+            Column::Placed(placed) => placed,
+            Column::Plain(quantity) => Placed {
+                quantity,
+                ..Placed::default()
+            },
+        })
+    }
+}
+
+/// A number with its source.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Placed {
     /// The quantity.
     pub quantity: String,
     /// Its title, if it differs from the quantity's.
-    #[serde(default)]
     pub title: Option<String>,
     /// The source of its values.
-    #[serde(default)]
     pub from: Option<Source>,
     /// The length of its values.
-    #[serde(default)]
     pub at: Option<At>,
     /// How a cell summarises samples.
-    #[serde(default)]
-    pub make: Make,
+    pub make: Option<Make>,
     /// The format of cells, if it differs from the quantity's.
-    #[serde(default)]
     pub style: Option<Style>,
-}
-
-impl ColumnSpec {
-    /// The quantity.
-    pub fn quantity(&self) -> &str {
-        match self {
-            Self::Plain(quantity) => quantity,
-            Self::Placed(placed) => &placed.quantity,
-        }
-    }
+    /// Other models in its numbers.
+    pub beside: Option<Beside>,
+    /// The suffix of a row's id, a template with `{}` for the value that it is `by`.
+    pub suffix: String,
 }
 
 /// How a cell summarises samples.
@@ -162,57 +229,55 @@ pub enum BlockSpec {
 
 /// A table with one row per subject: columns of several quantities, or of one quantity `by`
 /// something.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TableSpec {
     /// The id that figures of the report refer to.
     pub id: String,
     /// Its title.
     pub title: String,
     /// A note for the reader.
-    #[serde(default)]
     pub note: String,
     /// The quantities of its columns.
-    #[serde(default)]
     pub columns: Vec<ColumnSpec>,
     /// The quantity of all columns; `by` replaces its `*`.
-    #[serde(default)]
     pub quantity: Option<String>,
-    /// `domains`, `parts` of the quantity's name, or a setting or count with several values.
-    #[serde(default)]
-    pub by: Option<String>,
+    /// What distinguishes these columns.
+    pub by: Option<By>,
     /// Titles of such columns, with `{}` for the value; `{} tokens` by default.
-    #[serde(default)]
     pub heading: Option<String>,
-    /// The suffix of a subject's id, with `{}` for the value of the column.
-    #[serde(default)]
+    /// The suffix of a row's id, a template with `{}` for the value of the column.
     pub suffix: String,
     /// The source of values.
-    #[serde(default)]
     pub from: Option<Source>,
     /// The length of values.
-    #[serde(default)]
     pub at: Option<At>,
+    /// Other models in its numbers.
+    pub beside: Option<Beside>,
+    /// The title of an additional column: the columns whose whole intervals are above or below 0.
+    pub changes: Option<String>,
+    /// A setting or count with several values: there is a table for each above 0, the last one
+    /// first and the others collapsed. Templates have it as `{value}`.
+    pub each: Option<String>,
+    /// The experiment's own rows of this name, in place of its arms and baselines.
+    pub rows: Option<String>,
+    /// The title of the column of row heads; `Arm` by default.
+    pub corner: Option<String>,
+    /// Whether the dense model has no row.
+    pub without_dense: bool,
     /// Whether rows are only arms, without baselines.
-    #[serde(default)]
     pub arms_only: bool,
     /// Whether rows are only those that were measured there.
-    #[serde(default)]
     pub recorded_only: bool,
     /// How a cell summarises samples.
-    #[serde(default)]
     pub make: Make,
     /// The format of cells, if it differs from the quantity's.
-    #[serde(default)]
     pub style: Option<Style>,
     /// Whether it is collapsed on the page.
-    #[serde(default)]
     pub folded: bool,
     /// A setting that the table requires.
-    #[serde(default)]
     pub when: Option<String>,
     /// Two columns with people's votes for the row's texts over another's.
-    #[serde(default)]
     pub votes: Option<VotesSpec>,
 }
 
@@ -298,21 +363,20 @@ pub struct CurveSpec {
 }
 
 /// A group of charts.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FigureSpec {
     /// Its file name without extension.
     pub id: String,
     /// Its title.
     pub title: String,
     /// A note for the reader.
-    #[serde(default)]
     pub note: String,
     /// The charts.
-    #[serde(default, rename = "panel")]
+    #[serde(rename = "panel")]
     pub panels: Vec<PanelSpec>,
     /// Scatter charts with a point for each row, after the others.
-    #[serde(default, rename = "scatter")]
+    #[serde(rename = "scatter")]
     pub scatters: Vec<ScatterSpec<Placed>>,
 }
 
@@ -335,43 +399,28 @@ pub struct ScatterSpec<N> {
 }
 
 /// A chart.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PanelSpec {
-    /// Its title.
-    pub title: String,
-    /// The quantity; `by` replaces its `*`.
-    pub quantity: String,
-    /// The variable of lines: `parts`, or a setting or count with several values. Without it, the
-    /// chart has bars.
-    #[serde(default)]
-    pub by: Option<String>,
+    /// Its title and its numbers; `by` replaces the quantity's `*`.
+    #[serde(flatten)]
+    pub of: Placed,
+    /// The variable of lines. Without it and without `lines`, the chart has bars.
+    pub by: Option<By>,
+    /// The experiment's own lines of this name: a chart for each of their groups, with `{row}` for
+    /// the group in its title.
+    pub lines: Option<String>,
+    /// Whether the values of such lines are evenly spaced; otherwise their logarithms are.
+    pub even: bool,
     /// Additional bars for each of the `domains`.
-    #[serde(default)]
     pub each: bool,
     /// The name of the horizontal axis.
-    #[serde(default)]
     pub x: String,
     /// The vertical axis.
-    #[serde(default)]
     pub scale: ScaleSpec,
-    /// The suffix of a subject's id, with `{}` for the value of a point.
-    #[serde(default)]
-    pub suffix: String,
-    /// How a point summarises samples.
-    #[serde(default)]
-    pub make: Make,
-    /// The source of values.
-    #[serde(default)]
-    pub from: Option<Source>,
-    /// The length of values.
-    #[serde(default)]
-    pub at: Option<At>,
     /// Whether to omit the dense model, whose line would be the axis.
-    #[serde(default)]
     pub without_dense: bool,
     /// The divisor of values: 1,048,576 for MiB.
-    #[serde(default)]
     pub divided_by: Option<f64>,
 }
 
@@ -379,24 +428,11 @@ pub struct PanelSpec {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadlineSpec {
-    /// Its title.
-    pub title: String,
     /// Which direction is better, and the data.
     pub note: String,
-    /// The quantity.
-    pub quantity: String,
-    /// The suffix of an arm's id.
-    #[serde(default)]
-    pub suffix: String,
-    /// How a cell summarises samples.
-    #[serde(default)]
-    pub make: Make,
-    /// The source of values.
-    #[serde(default)]
-    pub from: Option<Source>,
-    /// The length of values.
-    #[serde(default)]
-    pub at: Option<At>,
+    /// Its title and its numbers.
+    #[serde(flatten)]
+    pub of: Placed,
 }
 
 impl Layout {
@@ -406,49 +442,51 @@ impl Layout {
     ///
     /// The undeclared quantity, and where it is used.
     pub fn check(&self) -> Result<(), String> {
-        let shown = |place: &str, quantity: &str| {
-            let found = self.quantities.find(quantity);
-            found
-                .map(|_| ())
-                .map_err(|error| format!("{place}: {error}"))
+        let check = |kind: &str, id: &str, shown: &[&str]| {
+            let mut shown = shown.iter();
+            let found = shown.try_for_each(|one| self.quantities.find(one).map(|_| ()));
+            found.map_err(|error| format!("{kind} `{id}`: {error}"))
         };
         for one in &self.headlines {
-            shown(&format!("headline `{}`", one.title), &one.quantity)?;
+            check("headline", &one.of.quantity, &[&one.of.quantity])?;
         }
         for block in &self.blocks {
             match block {
-                BlockSpec::Table(table) => {
-                    let place = format!("table `{}`", table.id);
-                    let columns = table.columns.iter().map(ColumnSpec::quantity);
-                    for quantity in columns.chain(table.quantity.as_deref()) {
-                        shown(&place, quantity)?;
+                BlockSpec::Table(one) => {
+                    let id = &one.id;
+                    let columns = one
+                        .columns
+                        .iter()
+                        .map(|ColumnSpec(column)| &*column.quantity);
+                    let shown = columns.chain(one.quantity.as_deref());
+                    check("table", id, &shown.collect::<Vec<_>>())?;
+                    if id.is_empty() || one.title.is_empty() {
+                        return Err(format!("table `{id}`: give an `id` and a `title`"));
                     }
-                    if table.columns.is_empty() == (table.quantity.is_none() || table.by.is_none())
-                    {
+                    if one.columns.is_empty() == (one.quantity.is_none() || one.by.is_none()) {
                         return Err(format!(
-                            "{place}: give `columns`, or one `quantity` with `by`"
+                            "table `{id}`: give `columns`, or one `quantity` with `by`"
                         ));
                     }
                 }
-                BlockSpec::Lengths(table) => {
-                    for row in &table.rows {
-                        for quantity in [Some(&row.quantity), row.share_of.as_ref()] {
-                            let place = format!("table `{}`", table.id);
-                            quantity.map_or(Ok(()), |quantity| shown(&place, quantity))?;
-                        }
-                    }
+                BlockSpec::Lengths(one) => {
+                    let rows = one.rows.iter();
+                    let shown = rows.flat_map(|row| {
+                        [Some(&*row.quantity), row.share_of.as_deref()]
+                            .into_iter()
+                            .flatten()
+                    });
+                    check("table", &one.id, &shown.collect::<Vec<_>>())?;
                 }
-                BlockSpec::Growth(growth) => {
-                    for curve in &growth.curves {
-                        shown(&format!("table `{}`", growth.id), &curve.quantity)?;
-                    }
+                BlockSpec::Growth(one) => {
+                    let shown = one.curves.iter().map(|curve| &*curve.quantity);
+                    check("table", &one.id, &shown.collect::<Vec<_>>())?;
                 }
-                BlockSpec::Figure(figure) => {
-                    let panels = figure.panels.iter().map(|panel| &panel.quantity);
-                    let axes = figure.scatters.iter().flat_map(|one| [&one.x, &one.y]);
-                    for quantity in panels.chain(axes.map(|axis| &axis.quantity)) {
-                        shown(&format!("figure `{}`", figure.id), quantity)?;
-                    }
+                BlockSpec::Figure(one) => {
+                    let panels = one.panels.iter().map(|panel| &panel.of);
+                    let axes = one.scatters.iter().flat_map(|one| [&one.x, &one.y]);
+                    let shown = panels.chain(axes).map(|one| &*one.quantity);
+                    check("figure", &one.id, &shown.collect::<Vec<_>>())?;
                 }
                 BlockSpec::Special { .. } => {}
             }

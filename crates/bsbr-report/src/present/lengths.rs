@@ -6,7 +6,6 @@ use crate::experiment::Experiment;
 use crate::present::View;
 use crate::present::layout::{LengthsSpec, RowsSpec};
 use crate::present::subject::Subject;
-use crate::present::table::row;
 use crate::quantity::part;
 use crate::record::{Measurement, Pool};
 use crate::section::{Cell, Column, Row, Style, Table};
@@ -54,13 +53,12 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         let lengths: BTreeSet<usize> = lengths.map(|one| one.length).collect();
         let mut rows: Vec<Row> = lines
             .iter()
-            .map(|line| Row {
-                head: self.head(line),
-                cells: lengths
-                    .iter()
-                    .map(|&at| self.at(line, &spec.from, at))
-                    .collect(),
-                ..row(line.subject)
+            .map(|line| {
+                let cells = lengths.iter().map(|&at| self.at(line, &spec.from, at));
+                Row {
+                    head: self.head(line),
+                    ..line.subject.row(cells.collect())
+                }
             })
             .collect();
         if spec.each {
@@ -71,7 +69,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         (!rows.is_empty()).then(|| Table {
             id: spec.id.clone(),
             title: spec.title.replace("{row}", subject),
-            note: self.words().fill(&spec.note, 0),
+            note: self.words(0).fill(&spec.note),
             corner: "tokens".to_owned(),
             columns: lengths
                 .iter()

@@ -1,9 +1,11 @@
 //! Sections as declared in specifications, rendered from records.
 
 pub mod layout;
+pub mod names;
 pub mod subject;
 pub mod words;
 
+mod beside;
 mod chart;
 mod growth;
 mod lengths;
@@ -18,7 +20,9 @@ use bsbr_gpt2::PositionExtension;
 use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
-use crate::present::layout::{At, BlockSpec, HeadlineSpec, Make, Paragraph, Placed, Source};
+use crate::present::layout::{
+    At, Beside, BlockSpec, By, HeadlineSpec, Make, Paragraph, Placed, Source,
+};
 use crate::present::subject::Subject;
 use crate::present::words::{Words, is_set, values};
 use crate::quantity::{Quantity, part};
@@ -26,8 +30,6 @@ use crate::record::{Measurement, Pool, Records};
 use crate::section::{Better, Block, Cell, Headline, Section, Style, Verdict};
 use crate::spec::{Goal, Spec};
 
-pub(crate) use chart::greatest;
-pub(crate) use table::by_estimate;
 pub(crate) use votes::counted;
 
 /// An experiment with its records.
@@ -54,6 +56,8 @@ struct Place {
     better: Option<Better>,
     /// The value that it is `by`.
     value: Option<usize>,
+    /// Other models in its numbers.
+    beside: Option<Beside>,
 }
 
 impl Source {
@@ -67,13 +71,7 @@ impl Source {
 
 /// The headline numbers of the records.
 pub(crate) fn headlines(experiment: &dyn Experiment, records: &Records) -> Vec<Headline> {
-    View {
-        experiment,
-        spec: experiment.spec(),
-        records,
-        subjects: experiment.subjects(),
-    }
-    .headlines()
+    View::new(experiment, records).headlines()
 }
 
 /// The section of the records.
@@ -86,12 +84,7 @@ pub fn section<E: Experiment + ?Sized>(
     records: &Records,
 ) -> Result<Section, ReportError> {
     let spec = experiment.spec();
-    let view = View {
-        experiment,
-        spec,
-        records,
-        subjects: experiment.subjects(),
-    };
+    let view = View::new(experiment, records);
     let mut blocks = Vec::new();
     let nothing = records.first().is_none();
     for block in &spec.layout.blocks {
@@ -99,7 +92,7 @@ pub fn section<E: Experiment + ?Sized>(
             // Without records, one table of dashes suffices.
             _ if nothing && !blocks.is_empty() => {}
             BlockSpec::Growth(_) | BlockSpec::Figure(_) | BlockSpec::Special { .. } if nothing => {}
-            BlockSpec::Table(table) => blocks.extend(view.table(table).map(Block::Table)),
+            BlockSpec::Table(table) => blocks.extend(view.tables(table).map(Block::Table)),
             BlockSpec::Lengths(table) => blocks.extend(view.lengths(table).map(Block::Table)),
             BlockSpec::Growth(growth) => blocks.push(Block::Table(view.growth(growth))),
             BlockSpec::Figure(figure) => blocks.push(Block::Figure(view.figure(figure))),
@@ -124,12 +117,24 @@ pub fn section<E: Experiment + ?Sized>(
     })
 }
 
-impl<E: Experiment + ?Sized> View<'_, E> {
-    fn words(&self) -> Words<'_, E> {
+impl<'a, E: Experiment + ?Sized> View<'a, E> {
+    fn new(experiment: &'a E, records: &'a Records) -> Self {
+        Self {
+            experiment,
+            spec: experiment.spec(),
+            records,
+            subjects: experiment.subjects(),
+        }
+    }
+
+    /// The values of templates of a block with this length.
+    fn words(&self, at: usize) -> Words<'_, E> {
         Words {
             method: &self.spec.method,
             records: self.records,
             experiment: self.experiment,
+            at,
+            value: None,
         }
     }
 
@@ -150,23 +155,19 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     /// The length of a block's values.
     fn length(&self, at: Option<&At>, from: &Source) -> usize {
         let method = &self.spec.method;
-        let recorded = || {
-            let mut all = self.records.measurements();
-            all.find(|one| from.pool().has(&one.source))
-                .map(|one| one.length)
-        };
         let found = match at.unwrap_or(&self.spec.layout.at) {
-            At::Recorded => recorded(),
+            At::Recorded => {
+                let mut all = self.records.measurements();
+                let first = all.find(|one| from.pool().has(&one.source));
+                first.map(|one| one.length)
+            }
             At::Tokens(tokens) => Some(*tokens),
-            At::Setting(name) => match name.split_once(' ') {
-                Some(("max", name)) => values(method, name).and_then(|all| all.into_iter().max()),
-                Some(("first", name)) => values(method, name).and_then(|all| all.first().copied()),
-                _ if name == "recorded" => recorded(),
-                _ => {
-                    let value = method.settings.get(name).and_then(toml::Value::as_integer);
-                    value.and_then(|value| usize::try_from(value).ok())
-                }
-            },
+            At::Max(name) => values(method, name).and_then(|all| all.into_iter().max()),
+            At::First(name) => values(method, name).and_then(|all| all.first().copied()),
+            At::Setting(name) => {
+                let value = method.settings.get(name).and_then(toml::Value::as_integer);
+                value.and_then(|value| usize::try_from(value).ok())
+            }
         };
         found.unwrap_or_default()
     }
@@ -180,34 +181,23 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         parts.into_iter().map(str::to_owned).collect()
     }
 
-    /// The source of a quantity.
-    fn place(&self, quantity: &str, from: Option<&Source>, at: Option<&At>) -> Place {
-        let from = self.source(from);
-        let known = self.quantity(quantity);
+    /// The source of a column or an axis; `from` and `at` are those of its table.
+    fn placed(&self, one: &Placed, from: Option<&Source>, at: Option<&At>) -> Place {
+        let from = self.source(one.from.as_ref().or(from));
+        let known = self.quantity(&one.quantity);
+        let length = self.length(one.at.as_ref().or(at), &from);
         Place {
-            key: quantity.to_owned(),
-            title: known.title,
-            quantity: quantity.to_owned(),
-            length: self.length(at, &from),
+            key: one.quantity.clone(),
+            title: one.title.clone().unwrap_or(known.title),
+            quantity: one.quantity.clone(),
             from,
-            suffix: String::new(),
-            make: Make::Mean,
-            style: known.style,
+            length,
+            suffix: self.words(length).fill(&one.suffix),
+            make: one.make.unwrap_or_default(),
+            style: one.style.unwrap_or(known.style),
             better: known.better,
             value: None,
-        }
-    }
-
-    /// The source of a column or an axis; `from` and `at` are those of its table or
-    /// chart.
-    fn placed(&self, one: &Placed, from: Option<&Source>, at: Option<&At>) -> Place {
-        let (from, at) = (one.from.as_ref().or(from), one.at.as_ref().or(at));
-        let place = self.place(&one.quantity, from, at);
-        Place {
-            title: one.title.clone().unwrap_or_else(|| place.title.clone()),
-            make: one.make,
-            style: one.style.unwrap_or(place.style),
-            ..place
+            beside: one.beside.clone(),
         }
     }
 
@@ -223,10 +213,10 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 
     /// Sources by domains, parts of a quantity's name, or values of a setting.
-    fn places_by(&self, by: &str, one: &Place, heading: Option<&str>) -> Vec<Place> {
+    fn places_by(&self, by: &By, one: &Place, heading: Option<&str>) -> Vec<Place> {
         let named = |value: &str, default: &str| heading.unwrap_or(default).replace("{}", value);
         match by {
-            "domains" => {
+            By::Domains => {
                 let domains = self.records.domains().into_iter();
                 let place = |domain: &str| Place {
                     key: domain.to_owned(),
@@ -236,7 +226,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 };
                 domains.map(place).collect()
             }
-            "parts" => {
+            By::Parts => {
                 let parts = self.parts(&one.quantity, &one.from, one.length);
                 let last = parts.len().saturating_sub(1);
                 let place = |(index, part): (usize, &String)| {
@@ -255,7 +245,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 };
                 parts.iter().enumerate().map(place).collect()
             }
-            setting => {
+            By::Values(setting) => {
                 let all = values(&self.spec.method, setting).unwrap_or_default();
                 // A `by` of lengths sets the length; any other does not.
                 let of_length = one.suffix.is_empty();
@@ -279,8 +269,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             Paragraph::When(choice) if is_set(method, &choice.when) => Some(&choice.text),
             Paragraph::When(choice) => choice.otherwise.as_ref(),
         });
-        let words = self.words();
-        let mut paragraphs: Vec<String> = texts.map(|text| words.fill(text, 0)).collect();
+        let words = self.words(0);
+        let mut paragraphs: Vec<String> = texts.map(|text| words.fill(text)).collect();
         paragraphs.extend(self.extension());
         paragraphs
     }
@@ -315,15 +305,9 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         let found = self
             .records
             .estimate(&goal.arm, Pool::Texts, goal.length, &goal.quantity);
-        let measured = Cell::of(found, style);
         let label = self.spec.arm(&goal.arm).map_or(&goal.arm, |arm| &arm.label);
-        Verdict {
-            claim: goal.name.clone(),
-            arm: label.clone(),
-            required: goal.bounds().words(style),
-            judgement: goal.bounds().judge(&measured),
-            measured,
-        }
+        goal.bounds()
+            .verdict(&goal.name, label, Cell::of(found, style), style)
     }
 
     /// The declared headline numbers, and those of the experiment.
@@ -336,14 +320,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
 
     /// A headline number per arm.
     fn headline(&self, one: &HeadlineSpec) -> Headline {
-        let words = self.words();
-        let place = self.place(&one.quantity, one.from.as_ref(), one.at.as_ref());
-        let place = Place {
-            suffix: words.fill(&one.suffix, place.length),
-            make: one.make,
-            ..place
-        };
-        let length = place.length;
+        let place = self.placed(&one.of, None, None);
         let arms = self.spec.method.arms.iter();
         let cells = arms.map(|arm| {
             let found = self.estimate(&arm.id, &place);
@@ -353,8 +330,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         let n = cells.values().filter_map(Cell::samples).max();
         let n = n.map(|n| format!(", n = {n}")).unwrap_or_default();
         Headline {
-            title: one.title.clone(),
-            note: format!("{}{n}", words.fill(&one.note, length)),
+            note: format!("{}{n}", self.words(place.length).fill(&one.note)),
+            title: place.title,
             better: place.better,
             cells,
         }

@@ -1,5 +1,6 @@
 //! The origin of records.
 
+use crate::present::words::plural;
 use crate::record::{Record, Records};
 use crate::spec::Spec;
 
@@ -33,15 +34,14 @@ pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
         (
             "Device",
             each(&|r| {
-                let plural = if r.run.threads == 1 { "" } else { "s" };
                 let packed = r.identity.weights.as_ref();
                 let packed = packed.map(|of| format!(", products in {of}"));
                 format!(
-                    "{}, {}{}, {} thread{plural}",
+                    "{}, {}{}, {}",
                     r.identity.device,
                     r.identity.dtype,
                     packed.unwrap_or_default(),
-                    r.run.threads
+                    plural(r.run.threads as u64, "thread")
                 )
             }),
         ),

@@ -1,6 +1,6 @@
 //! The subject of a row.
 
-use crate::section::Role;
+use crate::section::{Cell, Role, Row};
 use crate::spec::ArmSpec;
 
 /// The subject of a row: an arm or a baseline.
@@ -46,10 +46,34 @@ impl Subject {
         }
     }
 
+    /// Its row of a table.
+    pub fn row(&self, cells: Vec<Cell>) -> Row {
+        Row {
+            head: self.label.clone(),
+            arm: self.arm,
+            default: self.default,
+            role: self.role,
+            cells,
+        }
+    }
+
     /// The same with another id, as after training.
     #[must_use]
     pub fn called(mut self, id: String) -> Self {
         self.id = id;
         self
     }
+}
+
+/// A line of a chart whose points are different models.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The label.
+    pub label: String,
+    /// The index of its colour.
+    pub arm: usize,
+    /// Whether it is emphasised.
+    pub strong: bool,
+    /// Values, and the ids of their models in records.
+    pub points: Vec<(usize, String)>,
 }

@@ -4,10 +4,11 @@ use bsbr_metrics::stats::{Interval, quantile};
 
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
-use crate::present::layout::{ColumnSpec, Make, TableSpec};
+use crate::present::beside::add_changes;
+use crate::present::layout::{Beside, ColumnSpec, Make, Placed, TableSpec};
 use crate::present::subject::Subject;
 use crate::present::votes::add_votes;
-use crate::present::words::is_set;
+use crate::present::words::{Words, is_set, values};
 use crate::present::{Place, View};
 use crate::record::Pool;
 use crate::section::{Cell, Column, Row, Style, Table};
@@ -19,122 +20,156 @@ const MOST_DEVIATIONS: usize = 6;
 const MOST_PARTS: usize = 16;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
-    /// The table; `None` if a required setting does not exist, or it has only recorded rows and
-    /// nothing is recorded.
-    pub(super) fn table(&self, spec: &TableSpec) -> Option<Table> {
+    /// The table, or one for each value; none if a required setting does not exist, or if it has
+    /// only recorded rows and nothing is recorded.
+    pub(super) fn tables<'a>(&'a self, spec: &'a TableSpec) -> impl Iterator<Item = Table> + 'a {
         let method = &self.spec.method;
-        if spec.when.as_ref().is_some_and(|name| !is_set(method, name)) {
-            return None;
-        }
+        let shown = spec.when.as_ref().is_none_or(|name| is_set(method, name));
+        let each = spec.each.as_ref();
+        let each = each.map(|name| values(method, name).unwrap_or_default());
+        let each = each.map(|all| all.into_iter().filter(|&value| value > 0).map(Some));
+        let mut all = each.map_or_else(|| vec![None], Iterator::collect);
+        all.reverse();
+        let all = all.into_iter().filter(move |_| shown).enumerate();
+        all.filter_map(|(index, value)| {
+            let table = self.table(spec, value)?;
+            Some(Table {
+                folded: spec.folded || index > 0,
+                ..table
+            })
+        })
+    }
+
+    fn table(&self, spec: &TableSpec, value: Option<usize>) -> Option<Table> {
         let length = self.length(spec.at.as_ref(), &self.source(spec.from.as_ref()));
-        let places = self.places(spec);
+        let words = Words {
+            value,
+            ..self.words(length)
+        };
+        let places = self.places(spec, &words);
         let column = |place: &Place| Column {
             key: place.key.clone(),
             title: place.title.clone(),
             better: place.better,
         };
-        let columns: Vec<(Column, Style)> = places
-            .iter()
-            .map(|place| (column(place), place.style))
-            .collect();
-        let shown = |one: &&Subject| {
+        let columns: Vec<Column> = places.iter().map(column).collect();
+        let own = spec.rows.as_ref();
+        let own = own.map(|name| self.experiment.rows(name, self.records));
+        let mut subjects = own.unwrap_or_else(|| self.subjects.clone());
+        subjects.retain(|one| {
             let measured = |place: &Place| {
                 let mut own = self.records.of(&one.id, place.from.pool(), place.length);
                 own.next().is_some()
             };
-            (!spec.arms_only || self.spec.arm(&one.id).is_some())
+            let arm = self.spec.arm(&one.id);
+            (!spec.arms_only || arm.is_some())
+                && (!spec.without_dense || arm.is_none_or(|arm| !arm.is_dense()))
                 && (!spec.recorded_only || places.iter().any(measured))
-        };
-        let subjects: Vec<Subject> = self.subjects.iter().filter(shown).cloned().collect();
+        });
         if spec.recorded_only && subjects.is_empty() {
             return None;
         }
-        let words = self.words();
-        let head = Table {
-            id: spec.id.clone(),
-            title: words.fill(&spec.title, length),
-            note: words.fill(&spec.note, length),
-            folded: spec.folded,
-            ..Table::default()
-        };
-        let mut table = match spec.make {
+        let (mut columns, mut rows) = match spec.make {
             Make::Milliseconds | Make::Median | Make::Ratio => {
-                let columns = columns.into_iter().map(|(column, _)| column).collect();
-                self.times(head, &subjects, (columns, &places))
+                let rows = subjects.iter().map(|subject| self.times(subject, &places));
+                (columns, rows.collect())
             }
-            _ => by_estimate(head, &subjects, &columns, |subject, place| {
-                self.estimate(&subject.id, &places[place])
-            }),
+            _ => self.estimates(columns, &subjects, &places),
+        };
+        if let Some(title) = &spec.changes {
+            columns.push(add_changes(title, &columns, &mut rows));
+        }
+        let mut table = Table {
+            id: spec.id.clone(),
+            title: words.fill(&spec.title),
+            note: words.fill(&spec.note),
+            corner: spec.corner.clone().unwrap_or_else(|| "Arm".to_owned()),
+            columns,
+            rows,
+            ..Table::default()
         };
         if let Some(votes) = &spec.votes {
             let suffix = places.first().map_or("", |place| place.suffix.as_str());
-            let own = subjects.into_iter().map(|one| {
-                let id = format!("{}{suffix}", one.id);
-                one.called(id)
-            });
-            let other = words.fill(&votes.beside, length);
-            let own: Vec<Subject> = own.collect();
-            add_votes(&mut table, &own, &other, &votes.label, self.records);
+            let ids = subjects.iter().map(|one| format!("{}{suffix}", one.id));
+            let other = words.fill(&votes.beside);
+            add_votes(&mut table, ids, &other, &votes.label, self.records);
         }
         Some(table)
     }
 
-    fn places(&self, spec: &TableSpec) -> Vec<Place> {
-        let (from, at) = (spec.from.as_ref(), spec.at.as_ref());
-        let styled = |place: Place, style: Option<Style>| Place {
-            style: style.or(spec.style).unwrap_or(place.style),
-            ..place
-        };
-        if let (Some(quantity), Some(by)) = (&spec.quantity, &spec.by) {
-            let one = Place {
-                suffix: spec.suffix.clone(),
-                make: spec.make,
-                ..styled(self.place(quantity, from, at), None)
-            };
-            let all = self.places_by(by, &one, spec.heading.as_deref());
-            let step = all.len().div_ceil(MOST_PARTS).max(1);
-            return all.into_iter().step_by(step).collect();
-        }
-        let place = |column: &ColumnSpec| {
-            let own = match column {
-                ColumnSpec::Plain(quantity) => Place {
-                    make: spec.make,
-                    ..styled(self.place(quantity, from, at), None)
-                },
-                ColumnSpec::Placed(one) => {
-                    let place = self.placed(one, from, at);
-                    styled(place, one.style)
-                }
+    fn places(&self, spec: &TableSpec, words: &Words<'_, E>) -> Vec<Place> {
+        let of_table = |one: &Placed| {
+            let place = self.placed(one, spec.from.as_ref(), spec.at.as_ref());
+            let beside = one.beside.as_ref().or(spec.beside.as_ref());
+            let beside = beside.map(|one| one.filled(|id| words.fill(id)));
+            let at = place.length;
+            let suffix = match place.suffix.is_empty() {
+                true => Words { at, ..*words }.fill(&spec.suffix),
+                false => place.suffix,
             };
             Place {
-                suffix: self.words().fill(&spec.suffix, own.length),
-                ..own
+                make: one.make.unwrap_or(spec.make),
+                style: one.style.or(spec.style).unwrap_or(place.style),
+                better: beside.as_ref().map_or(place.better, Beside::better),
+                beside,
+                suffix,
+                ..place
             }
         };
-        spec.columns.iter().map(place).collect()
+        let (Some(quantity), Some(by)) = (&spec.quantity, &spec.by) else {
+            return spec
+                .columns
+                .iter()
+                .map(|ColumnSpec(one)| of_table(one))
+                .collect();
+        };
+        let one = of_table(&Placed {
+            quantity: quantity.clone(),
+            ..Placed::default()
+        });
+        let all = self.places_by(by, &one, spec.heading.as_deref());
+        let step = all.len().div_ceil(MOST_PARTS).max(1);
+        all.into_iter().step_by(step).collect()
     }
 
-    /// Medians with quartiles, and what [`Make`] adds.
-    fn times(
+    /// Estimates for rows and columns, with the number of samples.
+    fn estimates(
         &self,
-        head: Table,
+        mut columns: Vec<Column>,
         subjects: &[Subject],
-        (columns, places): (Vec<Column>, &[Place]),
-    ) -> Table {
-        let cell = |subject: &Subject, place: &Place| {
+        places: &[Place],
+    ) -> (Vec<Column>, Vec<Row>) {
+        // With many columns, only the interval is shown.
+        let crowded = columns.len() > MOST_DEVIATIONS;
+        let one = |subject: &Subject| {
+            let find = |place| -> Result<Estimate, String> {
+                let found = self.of_row(subject, subjects, place)?;
+                let std = found.std.filter(|_| !crowded);
+                Ok(Estimate { std, ..found })
+            };
+            let found: Vec<_> = places.iter().map(find).collect();
+            // Columns of one table have the same samples; otherwise the row shows the range.
+            let least = found.iter().flatten().map(|e| e.n).min();
+            let most = found.iter().flatten().map(|e| e.n).max();
+            let n = match (least, most) {
+                (Some(least), Some(most)) if least != most => Cell::Text(format!("{least}–{most}")),
+                (n, _) => Cell::Number(n.unwrap_or_default() as f64, Style::Fixed(0)),
+            };
+            let cells = found.into_iter().zip(places);
+            let cells = cells.map(|(found, place)| Cell::of(found, place.style));
+            subject.row(cells.chain([n]).collect())
+        };
+        columns.push(Column::from("n"));
+        (columns, subjects.iter().map(one).collect())
+    }
+
+    /// A row of medians with quartiles, and what [`Make`] adds.
+    fn times(&self, subject: &Subject, places: &[Place]) -> Row {
+        let cell = |place: &Place| {
             let at = (place.from.pool(), place.length, place.quantity.as_str());
             self.spread(&subject.id, at, place.make, place.style)
         };
-        let rows = subjects.iter().map(|subject| Row {
-            cells: places.iter().map(|place| cell(subject, place)).collect(),
-            ..row(subject)
-        });
-        Table {
-            corner: "Arm".to_owned(),
-            columns,
-            rows: rows.collect(),
-            ..head
-        }
+        subject.row(places.iter().map(cell).collect())
     }
 
     /// A subject's median with its spread, or why there is none.
@@ -178,17 +213,6 @@ fn median(values: &[f64], make: Make, style: Style) -> Option<Cell> {
     })
 }
 
-/// A row without cells.
-pub(super) fn row(subject: &Subject) -> Row {
-    Row {
-        head: subject.label.clone(),
-        arm: subject.arm,
-        default: subject.default,
-        role: subject.role,
-        cells: Vec::new(),
-    }
-}
-
 /// Median, quartiles and mean of seconds, in milliseconds; `None` if empty.
 fn milliseconds(seconds: &[f64]) -> Option<Cell> {
     let ms: Vec<f64> = seconds.iter().map(|seconds| seconds * 1e3).collect();
@@ -206,54 +230,4 @@ fn milliseconds(seconds: &[f64]) -> Option<Cell> {
             style.number(Estimate::of(&ms)?.mean)
         ),
     })
-}
-
-/// A table of the estimates for subjects and columns, with the number of samples.
-pub(crate) fn by_estimate(
-    head: Table,
-    subjects: &[Subject],
-    columns: &[(Column, Style)],
-    find: impl Fn(&Subject, usize) -> Result<Estimate, String>,
-) -> Table {
-    // With many columns, only the interval is shown.
-    let crowded = columns.len() > MOST_DEVIATIONS;
-    let one = |subject: &Subject, place: usize| -> Result<Estimate, String> {
-        let found = find(subject, place)?;
-        let std = found.std.filter(|_| !crowded);
-        Ok(Estimate { std, ..found })
-    };
-    let rows = subjects.iter().map(|subject| {
-        let places = 0..columns.len();
-        let found: Vec<_> = places.map(|place| one(subject, place)).collect();
-        // Columns of one table have the same samples; the row shows the smallest number.
-        let least = found.iter().flatten().map(|e| e.n).min();
-        let most = found.iter().flatten().map(|e| e.n).max();
-        let n = match (least, most) {
-            (Some(least), Some(most)) if least != most => Cell::Text(format!("{least}–{most}")),
-            (n, _) => Cell::Number(n.unwrap_or_default() as f64, Style::Fixed(0)),
-        };
-        let styles = columns.iter().map(|(_, style)| *style);
-        let mut cells: Vec<Cell> = found
-            .into_iter()
-            .zip(styles)
-            .map(|(found, style)| Cell::of(found, style))
-            .collect();
-        cells.push(n);
-        Row {
-            cells,
-            ..row(subject)
-        }
-    });
-    let rows = rows.collect();
-    let mut headings: Vec<Column> = columns.iter().map(|(column, _)| column.clone()).collect();
-    headings.push(Column::from("n"));
-    Table {
-        corner: match head.corner.is_empty() {
-            true => "Arm".to_owned(),
-            false => head.corner,
-        },
-        columns: headings,
-        rows,
-        ..head
-    }
 }

@@ -1,7 +1,6 @@
 //! People's preference for a row's texts.
 
 use crate::judge::{Tally, tally};
-use crate::present::subject::Subject;
 use crate::present::words::plural;
 use crate::record::Records;
 use crate::section::{Better, Cell, Column, Style, Table};
@@ -10,7 +9,7 @@ use crate::section::{Better, Cell, Column, Style, Table};
 /// `other`'s.
 pub(super) fn add_votes(
     table: &mut Table,
-    subjects: &[Subject],
+    ids: impl Iterator<Item = String>,
     other: &str,
     label: &str,
     records: &Records,
@@ -24,10 +23,10 @@ pub(super) fn add_votes(
         better: Some(Better::More),
     };
     table.columns.insert(place, preferred);
-    for (row, subject) in table.rows.iter_mut().zip(subjects) {
-        let (tally, own) = tallies.between(&subject.id, other);
+    for (row, id) in table.rows.iter_mut().zip(ids) {
+        let (tally, own) = tallies.between(&id, other);
         let none = || Cell::Missing("the reference of the comparison".to_owned());
-        let [preferred, votes] = match (subject.id == other, tally.votes()) {
+        let [preferred, votes] = match (id == other, tally.votes()) {
             (true, _) => [none(), none()],
             (false, 0) => ["no votes yet", "0"].map(|text| Cell::Text(text.to_owned())),
             (false, _) => [

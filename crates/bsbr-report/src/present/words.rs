@@ -6,6 +6,7 @@
 //! | `counts.NAME text` | `1 text`, `2 texts` |
 //! | `max settings.NAME` | the largest of several |
 //! | `at` | the length of the block's values |
+//! | `value`, `value text` | the value of a repeated table |
 //! | `domains` | the names of the domains |
 //! | anything else | the experiment's own value |
 
@@ -13,16 +14,32 @@ use crate::experiment::Experiment;
 use crate::record::Records;
 use crate::spec::Method;
 
+/// The value of a repeated table.
+pub(super) const VALUE: &str = "value";
+
+/// Names that every specification may use; some stand for a part of their own block.
+pub(super) const COMMON: [&str; 5] = ["", "at", "domains", "row", "part"];
+
+/// The names in a template.
+pub(super) fn names(template: &str) -> impl Iterator<Item = &str> {
+    let parts = template.split('{').skip(1);
+    parts.filter_map(|part| Some(part.split_once('}')?.0))
+}
+
 /// The values of templates.
 pub(super) struct Words<'a, E: ?Sized> {
     pub method: &'a Method,
     pub records: &'a Records,
     pub experiment: &'a E,
+    /// The length of the block's values.
+    pub at: usize,
+    /// The value of a repeated table.
+    pub value: Option<usize>,
 }
 
 impl<E: Experiment + ?Sized> Words<'_, E> {
-    /// The filled template; unknown placeholders are removed.
-    pub fn fill(&self, template: &str, at: usize) -> String {
+    /// The filled template; placeholders without a value are removed.
+    pub fn fill(&self, template: &str) -> String {
         let mut out = String::new();
         let mut rest = template;
         while let Some((before, from)) = rest.split_once('{') {
@@ -30,16 +47,18 @@ impl<E: Experiment + ?Sized> Words<'_, E> {
             let Some((name, after)) = from.split_once('}') else {
                 return out + "{" + from;
             };
-            out.push_str(&self.word(name, at).unwrap_or_default());
+            out.push_str(&self.word(name).unwrap_or_default());
             rest = after;
         }
         out + rest
     }
 
-    fn word(&self, name: &str, at: usize) -> Option<String> {
+    fn word(&self, name: &str) -> Option<String> {
         match name {
-            "at" => return Some(at.to_string()),
+            "at" => return Some(self.at.to_string()),
             "domains" => return Some(self.records.domains().join(", ")),
+            // Filled later.
+            "" | "row" => return Some(format!("{{{name}}}")),
             _ => {}
         }
         if let Some(several) = name.strip_prefix("max ") {
@@ -52,10 +71,13 @@ impl<E: Experiment + ?Sized> Words<'_, E> {
             Some((path, noun)) => (path, Some(noun)),
             None => (name, None),
         };
+        let value = self.value.filter(|_| path == VALUE);
+        let value = value.and_then(|value| i64::try_from(value).ok());
+        let value = value.map(toml::Value::Integer);
         let known = match path.split_once('.') {
             Some(("settings", key)) => self.method.settings.get(key),
             Some(("counts", key)) => self.method.counts.get(key),
-            _ => None,
+            _ => value.as_ref(),
         };
         match (known, noun) {
             (Some(value), Some(noun)) => Some(plural(value.as_integer()?.unsigned_abs(), noun)),

@@ -26,7 +26,7 @@ use crate::overview::Answers;
 use crate::present::subject::Subject;
 use crate::record::ModelInfo;
 use crate::render::pieces::{Part, Piece};
-use crate::section::{Cell, Column, Figure, Picture, Row, Section, Table};
+use crate::section::{Cell, Column, Figure, Picture, Section, Table};
 use crate::spec::ArmSpec;
 
 /// Number of colours for arms; they repeat for more arms.
@@ -105,20 +105,14 @@ impl Report {
     /// One row per arm, with the headline numbers of all sections.
     pub(crate) fn glance(&self) -> Table {
         let headlines: Vec<_> = self.sections.iter().flat_map(|s| &s.headlines).collect();
-        let rows = Subject::arms(&self.arms).into_iter().map(|arm| Row {
-            cells: headlines
-                .iter()
-                .map(|one| match one.cells.get(&arm.id) {
-                    // The sections show the spread of the numbers.
-                    Some(Cell::Measured(found, style)) => Cell::Number(found.mean, *style),
-                    Some(cell) => cell.clone(),
-                    None => Cell::Missing("not an arm of that experiment".to_owned()),
-                })
-                .collect(),
-            head: arm.label,
-            arm: arm.arm,
-            default: arm.default,
-            role: arm.role,
+        let rows = Subject::arms(&self.arms).into_iter().map(|arm| {
+            let cells = headlines.iter().map(|one| match one.cells.get(&arm.id) {
+                // The sections show the spread of the numbers.
+                Some(Cell::Measured(found, style)) => Cell::Number(found.mean, *style),
+                Some(cell) => cell.clone(),
+                None => Cell::Missing("not an arm of that experiment".to_owned()),
+            });
+            arm.row(cells.collect())
         });
         let notes: Vec<String> = headlines
             .iter()
@@ -139,11 +133,6 @@ impl Report {
             ..Table::default()
         }
     }
-}
-
-/// A table as Markdown, its note before it.
-pub(crate) fn markdown_table(table: &Table) -> String {
-    markdown::table(table)
 }
 
 /// Files of a figure: its SVG pictures together in one, each PNG separately.

@@ -271,16 +271,13 @@ fn shares_of_gaps_are_said_where_there_is_a_gap() {
         .find(|one| one.title.starts_with("With the retrieval"));
     let words = same.unwrap().rows[0].cells.last().unwrap();
     assert_eq!(*words, Cell::Text("nothing".to_owned()));
-    let sentence = section.blocks.iter().any(|block| {
-        matches!(block, Block::Text(text) if text.contains("deleting the retrieval changes nothing"))
-    });
-    assert!(sentence);
 }
 
 #[test]
 fn mistakes_are_named() {
     for (from, to, part) in [
         ("epochs = [0, 1, 2]", "epochs = [1, 2]", "epochs"),
+        ("rows = 2", "rows = 2\nroes = 2", "roes"),
         ("epochs = [0, 1, 2]", "epochs = [0, 2, 1]", "epochs"),
         ("windows = 4", "windows = 0", "windows"),
         ("distance = 60", "distance = 80", "distance"),

@@ -89,6 +89,43 @@ fn mistakes_are_named() {
             "{error}"
         );
     }
+    let shown = "arms = []\n[quantities]\ntop1 = { title = \"t\", style = \"percent 1\" }\n\
+                 [[block]]\nkind = \"table\"\nid = \"t\"\ntitle = \"t\"\nquantity = \"top1\"\n";
+    for (rest, parts) in [
+        ("by = \"domain\"", ["`domain`", "domains, parts"]),
+        (
+            "by = \"domains\"\nfrom = \"text\"",
+            ["`text`", "there are texts"],
+        ),
+        (
+            "by = \"domains\"\nat = \"max lengths\"",
+            ["`lengths`", "there are none"],
+        ),
+        (
+            "by = \"domains\"\nat = \"length\"",
+            ["`length`", "there are recorded"],
+        ),
+        ("by = \"domains\"\nwhen = \"limit\"", ["`limit`", "`when`"]),
+        ("by = \"domains\"\nrows = \"all\"", ["`all`", "`rows`"]),
+        (
+            "by = \"domains\"\nnote = \"{settings.length}\"",
+            ["`length`", "`note`"],
+        ),
+        (
+            "by = \"domains\"\nnote = \"{domain}\"",
+            ["`domain`", "at, domains"],
+        ),
+        (
+            "by = \"domains\"\n[[block]]\nkind = \"special\"\nname = \"gallery\"",
+            ["`gallery`", "there are none"],
+        ),
+    ] {
+        let text = format!("{good}{shown}{rest}");
+        let error = parse_spec(Path::new("x.toml"), &text, &arms, &Overrides::default());
+        let error = error.unwrap_err().to_string();
+        let all = ["x.toml", parts[0], parts[1]];
+        assert!(all.iter().all(|part| error.contains(part)), "{error}");
+    }
     let text = good.replace("agreement", "telepathy") + "arms = []";
     let error = parse_spec(Path::new("x.toml"), &text, &arms, &Overrides::default()).unwrap_err();
     assert!(error.to_string().contains("similarity"), "{error}");

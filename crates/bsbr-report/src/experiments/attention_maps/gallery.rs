@@ -6,6 +6,7 @@ use crate::present::words::capital;
 use crate::record::{Measurement, Pool, Records};
 use crate::render::heatmap;
 use crate::section::{Cell, Column, Figure, Picture, Row, Style, Table};
+use crate::spec::ArmSpec;
 
 /// One row per head, one column per arm.
 pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &str) -> Table {
@@ -19,33 +20,34 @@ pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &
         .iter()
         .filter_map(|name| name.strip_suffix(".own"))
         .collect();
+    let mean = |arm: &str, name: &str, quantity: &str| {
+        let quantity = format!("head.{name}.{quantity}");
+        let found = records.estimate(arm, Pool::Texts, length, &quantity);
+        found.map(|found| found.mean)
+    };
     let rows = names.iter().map(|name| {
         let place = place_of(name, heads);
-        let mut cells: Vec<Cell> = arms
-            .iter()
-            .map(|arm| {
-                let quantity = format!("head.{name}.{quantity}");
-                let found = records.estimate(&arm.id, Pool::Texts, length, &quantity);
-                match (found, best_match(records, &arm.id, length, name)) {
-                    (Ok(e), Some(best)) if best != place => {
-                        let number = Style::Fixed(3).number(e.mean);
-                        Cell::Text(format!("{number} → {}", label(best, heads)))
-                    }
-                    (Ok(e), _) => Cell::Number(e.mean, Style::Fixed(3)),
-                    (Err(reason), _) => Cell::Missing(reason),
+        let cell = |arm: &ArmSpec| {
+            let best = first(records, &arm.id, length);
+            let best = best.and_then(|one| one.values.get(&format!("head.{name}.best")));
+            let best = best
+                .map(|&best| best as usize)
+                .filter(|&best| best != place);
+            match (mean(&arm.id, name, quantity), best) {
+                (Ok(mean), Some(best)) => {
+                    let number = Style::Fixed(3).number(mean);
+                    Cell::Text(format!("{number} → {}", label(best, heads)))
                 }
-            })
-            .collect();
-        let mass = format!("head.{name}.dense_far_mass");
+                (Ok(mean), None) => Cell::Number(mean, Style::Fixed(3)),
+                (Err(reason), _) => Cell::Missing(reason),
+            }
+        };
         let dense = arms.first().map_or("", |arm| arm.id.as_str());
-        let mass = records.estimate(dense, Pool::Texts, length, &mass);
-        cells.push(match mass {
-            Ok(e) => Cell::Number(e.mean, Style::Percent(2)),
-            Err(reason) => Cell::Missing(reason),
-        });
+        let mass = mean(dense, name, "dense_far_mass");
+        let mass = mass.map_or_else(Cell::Missing, |mass| Cell::Number(mass, Style::Percent(2)));
         Row {
             head: label(place, heads),
-            cells,
+            cells: arms.iter().map(cell).chain([mass]).collect(),
             ..Row::default()
         }
     });
@@ -72,13 +74,6 @@ pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &
 
 fn first<'a>(records: &'a Records, arm: &'a str, length: usize) -> Option<&'a Measurement> {
     records.of(arm, Pool::Texts, length).next()
-}
-
-fn best_match(records: &Records, arm: &str, length: usize, name: &str) -> Option<usize> {
-    let values = &first(records, arm, length)?.values;
-    values
-        .get(&format!("head.{name}.best"))
-        .map(|&best| best as usize)
 }
 
 /// The index of `layer.head` among all heads.

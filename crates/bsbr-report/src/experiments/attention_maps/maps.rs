@@ -53,32 +53,33 @@ pub(super) fn compare(dense: &[f32], arm: &[f32], tokens: usize, grid: Grid) -> 
         .par_chunks_exact(size)
         .zip(arm.par_chunks_exact(size))
         .map(|(dense, arm)| {
-            let (mut within, mut between, mut far) =
-                (Mean::default(), Mean::default(), Mean::default());
-            let mut mass = Mean::default();
             let rows = dense.chunks_exact(tokens).zip(arm.chunks_exact(tokens));
-            for (i, (dense, arm)) in rows.enumerate() {
+            let rows = rows.enumerate().map(|(i, (dense, arm))| {
                 let (own, _) = grid.bounds(i);
-                let reach = grid.far(i);
+                let far = grid.far(i);
+                let compare =
+                    |part: std::ops::Range<usize>| cosine(&dense[part.clone()], &arm[part]);
+                let mass = || dense[far.clone()].iter().map(|&x| f64::from(x)).sum();
                 // A single weight has no direction to compare.
-                if i > own {
-                    within.add(cosine(&dense[own..=i], &arm[own..=i]));
-                }
-                if own > 1 {
-                    between.add(cosine(&dense[..own], &arm[..own]));
-                }
-                if reach.len() > 1 {
-                    mass.add(Some(
-                        dense[reach.clone()].iter().map(|&x| f64::from(x)).sum(),
-                    ));
-                    far.add(cosine(&dense[reach.clone()], &arm[reach]));
-                }
-            }
+                let is_far = far.len() > 1;
+                [
+                    compare(own..i + 1).filter(|_| i > own),
+                    compare(0..own).filter(|_| own > 1),
+                    compare(far.clone()).filter(|_| is_far),
+                    is_far.then(mass),
+                ]
+            });
+            let rows: Vec<[Option<f64>; 4]> = rows.collect();
+            let mean = |part: usize| {
+                let values = || rows.iter().filter_map(|row| row[part]);
+                let count = values().count();
+                (count > 0).then(|| values().sum::<f64>() / count as f64)
+            };
             HeadScores {
-                within: within.value(),
-                between: between.value(),
-                far: far.value(),
-                dense_far_mass: mass.value().unwrap_or(0.0),
+                within: mean(0),
+                between: mean(1),
+                far: mean(2),
+                dense_far_mass: mean(3).unwrap_or(0.0),
             }
         })
         .collect()
@@ -174,25 +175,6 @@ fn cosine(dense: &[f32], arm: &[f32]) -> Option<f64> {
         (false, _) => None,
         (true, false) => Some(0.0),
         (true, true) => Some((dot / (dense_square.sqrt() * arm_square.sqrt())).clamp(-1.0, 1.0)),
-    }
-}
-
-#[derive(Debug, Default)]
-struct Mean {
-    sum: f64,
-    count: usize,
-}
-
-impl Mean {
-    fn add(&mut self, value: Option<f64>) {
-        if let Some(value) = value {
-            self.sum += value;
-            self.count += 1;
-        }
-    }
-
-    fn value(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum / self.count as f64)
     }
 }
 

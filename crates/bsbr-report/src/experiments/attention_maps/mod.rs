@@ -14,7 +14,7 @@ use crate::experiments::common::in_turns;
 use crate::experiments::frame::Frame;
 use crate::experiments::watched::Watched;
 use crate::lab::Lab;
-use crate::record::{Measurement, Records};
+use crate::record::{ALL, Measurement, Records};
 use crate::render::heatmap;
 use crate::section::Block;
 use crate::spec::Spec;
@@ -102,10 +102,7 @@ impl AttentionMaps {
         for (place, arm) in self.arms().iter().enumerate() {
             match lab.model(arm, seed) {
                 Ok(model) => runs.push((place, Watched::new(model, &batch), ArmMaps::default())),
-                Err(reason) => {
-                    let one = &mut measurements[place];
-                    *one = std::mem::take(one).without_values(reason);
-                }
+                Err(reason) => measurements[place].without(ALL, reason),
             }
         }
         let heads = lab.dense().config().n_head;
@@ -169,11 +166,7 @@ fn arm_values(one: &mut Measurement, layers: &[Vec<HeadScores>], best: &[usize])
                     .map(|&best| f64::from(u8::from(best == place))),
             ),
         ];
-        for (quantity, value) in values {
-            if let Some(value) = value {
-                one.set(format!("head.{name}.{quantity}"), value);
-            }
-        }
+        one.set_known(values.map(|(quantity, value)| (format!("head.{name}.{quantity}"), value)));
     }
     let mean = |value: fn(&HeadScores) -> Option<f64>, weight: fn(&HeadScores) -> f64| {
         let found = all

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use crate::compare;
 use crate::corpus::random;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches};
+use crate::experiment::{Experiment, Unit};
 use crate::experiments::beside::{Reference, set_closeness};
-use crate::experiments::common::shares;
+use crate::experiments::common::{in_turns, models};
 use crate::experiments::frame::Frame;
 use crate::growth::Crossover;
 use crate::lab::Lab;
@@ -25,10 +25,10 @@ use crate::spec::{ArmSpec, Spec, dense};
 pub const VERSION: u32 = 1;
 
 /// The rounds that determine the crossover: only dense and arm.
-const CROSSOVER: &str = "rounds for the crossover";
+pub(super) const CROSSOVER: &str = "rounds for the crossover";
 
 /// The rounds after the choice, including the hybrid.
-const CHOSEN: &str = "rounds with the hybrid";
+pub(super) const CHOSEN: &str = "rounds with the hybrid";
 
 /// The hybrid's name in records.
 const HYBRID: &str = "hybrid";
@@ -107,9 +107,11 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 }
 
 impl ByLength {
-    /// The two forms of the hybrid.
-    fn forms(&self) -> &[ArmSpec] {
-        &self.own[..2]
+    fn view<'a>(&'a self, records: &'a Records) -> shown::View<'a> {
+        shown::View {
+            experiment: self,
+            records,
+        }
     }
 
     fn arm(&self) -> &ArmSpec {
@@ -120,15 +122,6 @@ impl ByLength {
     fn crossover(&self, records: &Records) -> Option<Crossover> {
         let levels = |row: &ArmSpec| records.levels(&row.id, Pool::Source(CROSSOVER), "seconds");
         Crossover::of(&levels(&self.own[1]), &levels(&self.own[0]))
-    }
-
-    /// Dense and arm, or why they are missing.
-    fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
-        let seed = self.spec.method.seed;
-        self.forms()
-            .iter()
-            .map(|arm| lab.model_for_any_length(arm, seed, self.settings.extension))
-            .collect()
     }
 
     /// The hybrid according to the timed rounds.
@@ -192,18 +185,14 @@ impl Experiment for ByLength {
         let (lengths, counts) = (&self.settings.lengths, &self.counts);
         let mut units = Vec::new();
         for (source, models) in [(CROSSOVER, 2), (CHOSEN, 3)] {
-            units.extend(lengths.iter().map(|&length| Unit {
-                source: source.to_owned(),
-                length,
-                samples: 0..counts.runs,
-                arm: None,
-                work: EFFORT * (length * models) as f64 * (counts.runs + 1) as f64,
+            units.extend(lengths.iter().map(|&length| {
+                let work = EFFORT * (length * models) as f64 * (counts.runs + 1) as f64;
+                Unit::new(source, length, counts.runs, work)
             }));
         }
         for &length in lengths {
-            for (domain, count) in shares(lab, length, counts.texts)? {
-                units.extend(batches(&domain, length, count, PER_UNIT, self.own.len()));
-            }
+            let models = self.own.len();
+            units.extend(in_turns(lab, length, counts.texts, PER_UNIT, models)?);
         }
         Ok(units)
     }
@@ -221,7 +210,7 @@ impl Experiment for ByLength {
     }
 
     fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
-        let view = shown::View::new(self, records);
+        let view = self.view(records);
         Ok(match name {
             "boundary" => view.observation().map(Block::Text).into_iter().collect(),
             _ => vec![Block::Table(view.overview())],
@@ -229,7 +218,7 @@ impl Experiment for ByLength {
     }
 
     fn verdicts(&self, records: &Records) -> Vec<Verdict> {
-        shown::View::new(self, records).verdicts()
+        self.view(records).verdicts()
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
@@ -242,7 +231,8 @@ impl Experiment for ByLength {
         lab: &Lab,
         earlier: &Records,
     ) -> Result<Vec<Measurement>, ReportError> {
-        let mut models = self.models(lab);
+        // Dense and arm.
+        let mut models = models(&self.own[..2], self.seed(), lab, self.settings.extension);
         if unit.source == CROSSOVER {
             return Ok(self.time(unit, &models, lab));
         }
@@ -259,31 +249,27 @@ impl Experiment for ByLength {
                 one.set(DENSE, f64::from(u8::from(dense)));
             }
         };
-        let mut measurements = Vec::new();
         if unit.source == CHOSEN {
-            measurements = self.time(unit, &models, lab);
+            let mut measurements = self.time(unit, &models, lab);
             if let Some((_, form)) = form {
                 beside_form(&mut measurements, form);
             }
             measurements.iter_mut().for_each(reads);
             return Ok(measurements);
         }
-        let seed = self.spec.method.seed;
         let dense = models.first().and_then(|model| model.as_ref().ok());
         let dense = dense.unwrap_or(lab.dense());
-        for index in unit.samples.clone() {
-            let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
+        self.each_text(unit, lab, |ids, index| {
             let new = |row: &ArmSpec| Measurement::new(&row.id, &unit.source, unit.length, index);
             let mut all: Vec<Measurement> = self.own.iter().map(new).collect();
-            Reference::read(dense, &ids)?.compare(
+            Reference::read(dense, ids)?.compare(
                 &models,
                 &mut all,
                 |_, dense, arm| compare::score(dense, arm),
                 set_closeness,
             )?;
             all.iter_mut().for_each(reads);
-            measurements.append(&mut all);
-        }
-        Ok(measurements)
+            Ok(all)
+        })
     }
 }

@@ -10,8 +10,8 @@ use crate::section::{Cell, Row, Style, Table, Verdict};
 use crate::spec::ArmSpec;
 use crate::verdict::Bounds;
 
-/// The format of time ratios.
-const SPEEDUP: Style = Style::Fixed(2);
+/// The rows of the overview.
+const ROWS: [&str; 5] = ["speedup", BESIDE_FORM, "kl", "top1", "cosine"];
 
 /// Exactly zero.
 const ZERO: Bounds = Bounds {
@@ -19,66 +19,40 @@ const ZERO: Bounds = Bounds {
     at_most: Some(0.0),
 };
 
-fn style(quantity: &str) -> Style {
-    match quantity {
-        "kl" => Style::Digits(3),
-        "cosine" => Style::Fixed(5),
-        "top1" => Style::Percent(2),
-        _ => SPEEDUP,
-    }
-}
-
 /// An experiment and its records.
 pub(super) struct View<'a> {
-    experiment: &'a ByLength,
-    records: &'a Records,
+    pub(super) experiment: &'a ByLength,
+    pub(super) records: &'a Records,
 }
 
-impl<'a> View<'a> {
-    pub(super) fn new(experiment: &'a ByLength, records: &'a Records) -> Self {
-        Self {
-            experiment,
-            records,
-        }
+impl View<'_> {
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.experiment.settings.lengths.iter().copied()
     }
 
-    fn lengths(&self) -> &[usize] {
-        &self.experiment.settings.lengths
-    }
-
-    fn arm(&self) -> &ArmSpec {
-        self.experiment.arm()
-    }
-
-    /// A quantity of texts or of the rounds after the choice.
-    fn estimate(&self, id: &str, length: usize, quantity: &str) -> Result<Estimate, String> {
+    /// A quantity of the hybrid on texts or in the rounds after the choice.
+    fn estimate(&self, length: usize, quantity: &str) -> Result<Estimate, String> {
         let from = match quantity {
             "speedup" | BESIDE_FORM => Pool::Source(CHOSEN),
             _ => Pool::Texts,
         };
-        self.records.estimate(id, from, length, quantity)
+        self.records.estimate(HYBRID, from, length, quantity)
     }
 
-    /// Whether the hybrid uses dense attention at this length; `None` if its records disagree.
-    fn reads_dense(&self, length: usize) -> Result<Option<bool>, String> {
-        let found = self.estimate(HYBRID, length, DENSE)?;
-        Ok(match found.mean {
-            1.0 => Some(true),
-            0.0 => Some(false),
+    /// The form that the hybrid uses at this length; `None` if its records disagree.
+    fn form(&self, length: usize) -> Result<Option<&ArmSpec>, String> {
+        let [dense, arm, _] = &self.experiment.own;
+        Ok(match self.estimate(length, DENSE)?.mean {
+            1.0 => Some(dense),
+            0.0 => Some(arm),
             _ => None,
         })
     }
 
-    /// The lengths with dense attention, or those without.
-    fn lengths_read(&self, dense: bool) -> impl Iterator<Item = usize> {
-        let lengths = self.lengths().iter().copied();
-        lengths.filter(move |&length| self.reads_dense(length) == Ok(Some(dense)))
-    }
-
     /// The boundary, and the gain at the longest sequence.
     pub(super) fn observation(&self) -> Option<String> {
-        let longest = self.lengths().iter().copied().max()?;
-        let label = &self.arm().label;
+        let longest = self.lengths().max()?;
+        let label = &self.experiment.arm().label;
         let crossover = self.experiment.crossover(self.records)?;
         let mut text = match crossover {
             Crossover::Always => format!(
@@ -96,134 +70,109 @@ impl<'a> View<'a> {
                 crossover.describe(longest)
             ),
         };
-        if let Ok(found) = self.estimate(HYBRID, longest, "speedup") {
+        if let Ok(found) = self.estimate(longest, "speedup") {
             text.push_str(&format!(
-                " At {longest} tokens, it is {} times as fast as dense.",
-                SPEEDUP.number(found.mean)
+                " At {longest} tokens, it is {:.2} times as fast as dense.",
+                found.mean
             ));
         }
         Some(text)
     }
 
-    /// Goals about the hybrid.
+    /// Up to the boundary the hybrid equals the dense model, beyond it the arm, and it is as fast
+    /// as its chosen form; each judged at its worst length.
     pub(super) fn verdicts(&self) -> Vec<Verdict> {
-        let all = [self.exact(), self.converted(), self.as_fast()];
+        let arm = self.experiment.arm();
+        let as_fast = Bounds {
+            at_most: Some(1.0 + self.experiment.settings.tolerance),
+            ..Bounds::default()
+        };
+        let dense = |length| Some(self.form(length).ok()??.is_dense());
+        let exact = |length: usize| {
+            let found = self.estimate(length, "kl").ok();
+            found.filter(|_| dense(length) == Some(true))
+        };
+        let converted = |length: usize| {
+            let found = self
+                .records
+                .difference(HYBRID, &arm.id, Pool::Texts, length, "kl");
+            found.filter(|_| dense(length) == Some(false))
+        };
+        let slower = |length: usize| self.estimate(length, BESIDE_FORM).ok();
+        let from_arm = format!(
+            "Beyond the boundary: largest difference of KL from {}",
+            arm.label
+        );
+        let to_dense = "Up to the boundary: largest KL (dense ‖ hybrid)";
+        let to_form = "Largest time ÷ time of its chosen form in the same round";
+        let all = [
+            self.worst(to_dense, (ZERO, "kl"), exact),
+            self.worst(&from_arm, (ZERO, "kl"), converted),
+            self.worst(to_form, (as_fast, BESIDE_FORM), slower),
+        ];
         all.into_iter().flatten().collect()
     }
 
-    fn verdict(&self, claim: String, bounds: Bounds, found: Estimate, style: Style) -> Verdict {
-        let measured = Cell::Measured(found, style);
-        Verdict {
-            claim,
-            arm: self.experiment.own[2].label.clone(),
-            required: bounds.words(style),
-            judgement: bounds.judge(&measured),
-            measured,
-        }
-    }
-
-    /// Below the boundary it equals the dense model.
-    fn exact(&self) -> Option<Verdict> {
-        let (length, found) = self
-            .lengths_read(true)
-            .filter_map(|length| Some((length, self.estimate(HYBRID, length, "kl").ok()?)))
-            .max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
-        Some(self.verdict(
-            format!("Up to the boundary: largest KL (dense ‖ hybrid), at {length} tokens"),
-            ZERO,
-            found,
-            style("kl"),
-        ))
-    }
-
-    /// Above the boundary it equals the arm.
-    fn converted(&self) -> Option<Verdict> {
-        let (length, found) = self
-            .lengths_read(false)
-            .filter_map(|length| {
-                let arm = &self.arm().id;
-                let found = self
-                    .records
-                    .difference(HYBRID, arm, Pool::Texts, length, "kl")?;
-                Some((length, found))
-            })
-            .max_by(|(_, a), (_, b)| a.mean.abs().total_cmp(&b.mean.abs()))?;
-        Some(self.verdict(
-            format!(
-                "Beyond the boundary: largest difference of KL from {}, at {length} tokens",
-                self.arm().label
-            ),
-            ZERO,
-            found,
-            style("kl"),
-        ))
-    }
-
-    /// It is as fast as its chosen form.
-    fn as_fast(&self) -> Option<Verdict> {
-        let most = 1.0 + self.experiment.settings.tolerance;
-        let (length, found) = self
+    /// The verdict on a claim at the length where the quantity is largest.
+    fn worst(
+        &self,
+        claim: &str,
+        (bounds, quantity): (Bounds, &str),
+        found: impl Fn(usize) -> Option<Estimate>,
+    ) -> Option<Verdict> {
+        let all = self
             .lengths()
-            .iter()
-            .filter_map(|&length| Some((length, self.estimate(HYBRID, length, BESIDE_FORM).ok()?)))
-            .max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
-        Some(self.verdict(
-            format!("Largest time ÷ time of its chosen form in the same round, at {length} tokens"),
-            Bounds {
-                at_most: Some(most),
-                ..Bounds::default()
-            },
-            found,
-            SPEEDUP,
-        ))
+            .filter_map(|length| Some((length, found(length)?)));
+        let (length, found) = all.max_by(|(_, a), (_, b)| a.mean.abs().total_cmp(&b.mean.abs()))?;
+        let (claim, style) = (
+            format!("{claim}, at {length} tokens"),
+            self.quantity(quantity).1,
+        );
+        let label = &self.experiment.own[2].label;
+        Some(bounds.verdict(&claim, label, Cell::Measured(found, style), style))
+    }
+
+    /// Title and format of a quantity.
+    fn quantity(&self, name: &str) -> (String, Style) {
+        let found = self.experiment.spec.layout.quantities.find(name);
+        let found = found.map(|one| (one.title.clone(), one.style));
+        found.unwrap_or_else(|_| (name.to_owned(), Style::Digits(3)))
     }
 
     /// All results of the hybrid, by length.
     pub(super) fn overview(&self) -> Table {
-        const ROWS: [(&str, &str); 5] = [
-            ("speedup", "speed-up over dense"),
-            (BESIDE_FORM, "time ÷ chosen form"),
-            ("kl", "KL (dense ‖ hybrid), nats"),
-            ("top1", "top-1 agreement"),
-            ("cosine", "cosine"),
-        ];
-        let [dense, arm, _] = &self.experiment.own;
-        let read = |&length: &usize| match self.reads_dense(length) {
-            Ok(Some(true)) => Cell::Text(dense.label.clone()),
-            Ok(Some(false)) => Cell::Text(arm.label.clone()),
+        let form = |length: usize| match self.form(length) {
+            Ok(Some(form)) => Cell::Text(form.label.clone()),
             Ok(None) => Cell::Missing(
                 "recorded with two boundaries; delete the records and run again".to_owned(),
             ),
             Err(reason) => Cell::Missing(reason),
         };
-        let row = |head: &str, cells: Vec<Cell>| Row {
+        let row = |head: &str, cell: &dyn Fn(usize) -> Cell| Row {
             head: head.to_owned(),
-            cells,
+            cells: self.lengths().map(cell).collect(),
             ..Row::default()
         };
-        let mut rows = vec![row("reads with", self.lengths().iter().map(read).collect())];
-        rows.push(row(
-            "median time ÷ faster of both",
-            self.lengths().iter().map(|&n| self.regret(n)).collect(),
-        ));
-        rows.extend(ROWS.map(|(quantity, title)| {
-            let cells = self.lengths().iter().map(|&length| {
-                let found = self.estimate(HYBRID, length, quantity);
-                Cell::of(found, style(quantity))
-            });
-            row(title, cells.collect())
+        let mut rows = vec![
+            row("reads with", &form),
+            row("median time ÷ faster of both", &|length| {
+                self.regret(length)
+            }),
+        ];
+        rows.extend(ROWS.map(|name| {
+            let (title, style) = self.quantity(name);
+            row(&title, &|length| {
+                Cell::of(self.estimate(length, name), style)
+            })
         }));
+        let columns = self.lengths().map(|n| format!("{n} tokens").into());
         Table {
             title: "The hybrid by length".to_owned(),
             note: "Times are from the rounds after the choice, closeness is measured on texts. \
                    Median time ÷ faster of both is 1 where the choice was right."
                 .to_owned(),
             corner: "Hybrid".to_owned(),
-            columns: self
-                .lengths()
-                .iter()
-                .map(|n| format!("{n} tokens").into())
-                .collect(),
+            columns: columns.collect(),
             rows,
             ..Table::default()
         }
@@ -231,17 +180,15 @@ impl<'a> View<'a> {
 
     /// The cost of a wrong choice: 1 if the choice is right.
     fn regret(&self, length: usize) -> Cell {
-        let experiment = self.experiment;
-        let [dense, arm, hybrid] = &experiment.own;
+        let from = Pool::Source(CHOSEN);
         let median = |row: &ArmSpec| {
-            let all = self.records.of(&row.id, Pool::Source(CHOSEN), length);
-            let seconds: Vec<f64> = all
-                .filter_map(|one| one.values.get("seconds").copied())
-                .collect();
+            let seconds = self.records.values(&row.id, from, length, "seconds");
             quantile(&seconds, 0.5).ok()
         };
-        match (median(hybrid), median(dense), median(arm)) {
-            (Some(own), Some(dense), Some(arm)) => Cell::Number(own / dense.min(arm), SPEEDUP),
+        match self.experiment.own.each_ref().map(median) {
+            [Some(dense), Some(arm), Some(own)] => {
+                Cell::Number(own / dense.min(arm), Style::Fixed(2))
+            }
             _ => Cell::Missing("not all of them were timed".to_owned()),
         }
     }

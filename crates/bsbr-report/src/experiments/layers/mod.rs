@@ -13,22 +13,20 @@ use serde::Deserialize;
 use crate::arms::converted_in;
 use crate::compare;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiment::{Experiment, Unit, weighed};
 use crate::experiments::beside::{Reference, set_closeness};
-use crate::experiments::common::{beside_dense, shares};
+use crate::experiments::common::{beside_dense, in_turns};
 use crate::experiments::frame::Frame;
 use crate::experiments::layers::greedy::{LOSS, Step, candidates, steps};
 use crate::experiments::layers::sets::{Layers, Order};
 use crate::lab::Lab;
+use crate::present::subject::{Line, Subject};
 use crate::record::{Measurement, Records};
 use crate::section::{Block, Verdict};
 use crate::spec::{ArmSpec, Spec, dense};
 
 /// Version of the method.
 pub const VERSION: u32 = 1;
-
-/// Models whose hidden states are held at a time.
-const MODELS_AT_A_TIME: usize = 8;
 
 /// Work per token of a step of the greedy order.
 const STEP_EFFORT: f64 = 0.35;
@@ -100,7 +98,7 @@ impl LayerByLayer {
 
     /// Every set in the tables, each once.
     fn all_sets(&self, records: &Records, arm: &ArmSpec, of: usize) -> BTreeSet<Layers> {
-        let alone = (0..of).map(|layer| Layers::between(layer, layer + 1));
+        let alone = (0..of).map(Layers::one);
         let orders = Order::ALL
             .into_iter()
             .flat_map(|order| self.sets(order, records, arm, of));
@@ -136,18 +134,14 @@ impl LayerByLayer {
                 Measurement::new(&set.id(arm, of), &source, unit.length, index as u64)
             };
             let mut all: Vec<Measurement> = sets.iter().map(new).collect();
-            for (models, all) in in_parts(&models, &mut all) {
-                reference.compare(
-                    models,
-                    all,
-                    |_, dense, arm| bsbr_metrics::divergence::kl(dense, arm),
-                    |one, scores, _| {
-                        if let Some(kl) = compare::mean(scores, |_| true, |&kl| kl) {
-                            one.set(LOSS, kl);
-                        }
-                    },
-                )?;
-            }
+            reference.compare(
+                &models,
+                &mut all,
+                |_, dense, arm| bsbr_metrics::divergence::kl(dense, arm),
+                |one, scores, _| {
+                    one.set_known([(LOSS, compare::mean(scores, |_| true, |&kl| kl))]);
+                },
+            )?;
             measurements.append(&mut all);
         }
         Ok(measurements)
@@ -161,28 +155,22 @@ impl LayerByLayer {
         lab: &Lab,
         new: impl Fn(&str) -> Measurement,
     ) -> Result<Vec<Measurement>, ReportError> {
-        let reference = Reference::read(lab.dense(), ids)?;
         let mut measurements: Vec<Measurement> = rows.iter().map(|(id, _)| new(id)).collect();
-        let models: Vec<Result<Gpt2, String>> =
-            rows.iter().map(|(_, model)| model.clone()).collect();
-        for (models, measurements) in in_parts(&models, &mut measurements) {
-            reference.compare(
-                models,
-                measurements,
-                |at, dense, arm| {
-                    let next = ids.get(at + 1).map(|&id| token_nll(arm, id as usize));
-                    Ok((compare::score(dense, arm)?, next.transpose()?))
-                },
-                |one, scores, cosine| {
-                    let (scores, next): (Vec<_>, Vec<_>) = scores.iter().copied().unzip();
-                    set_closeness(one, &scores, cosine);
-                    let next: Vec<f64> = next.into_iter().flatten().collect();
-                    if let Some(nll) = compare::mean(&next, |_| true, |&nll| nll) {
-                        one.set("nll", nll);
-                    }
-                },
-            )?;
-        }
+        let models: Vec<_> = rows.iter().map(|(_, model)| model.clone()).collect();
+        Reference::read(lab.dense(), ids)?.compare(
+            &models,
+            &mut measurements,
+            |at, dense, arm| {
+                let next = ids.get(at + 1).map(|&id| token_nll(arm, id as usize));
+                Ok((compare::score(dense, arm)?, next.transpose()?))
+            },
+            |one, scores, cosine| {
+                let (scores, next): (Vec<_>, Vec<_>) = scores.iter().copied().unzip();
+                set_closeness(one, &scores, cosine);
+                let next: Vec<f64> = next.into_iter().flatten().collect();
+                one.set_known([("nll", compare::mean(&next, |_| true, |&nll| nll))]);
+            },
+        )?;
         beside_dense(&mut measurements, &self.spec.method.arms, &["nll"]);
         Ok(measurements)
     }
@@ -203,16 +191,6 @@ fn models<'a>(
     sets.into_iter().map(one).collect()
 }
 
-/// A few models at a time, with their measurements.
-fn in_parts<'a>(
-    models: &'a [Result<Gpt2, String>],
-    measurements: &'a mut [Measurement],
-) -> impl Iterator<Item = (&'a [Result<Gpt2, String>], &'a mut [Measurement])> {
-    models
-        .chunks(MODELS_AT_A_TIME)
-        .zip(measurements.chunks_mut(MODELS_AT_A_TIME))
-}
-
 impl Experiment for LayerByLayer {
     fn spec(&self) -> &Spec {
         &self.spec
@@ -224,25 +202,29 @@ impl Experiment for LayerByLayer {
         let mut units = Vec::new();
         let choosing = counts.choosing_texts;
         for (_, arm) in self.converted() {
-            units.extend((0..of).map(|step| Unit {
-                source: format!("greedy step {}", step + 1),
-                length,
-                samples: 0..choosing,
-                arm: Some(arm.id.clone()),
-                work: STEP_EFFORT * (length * (of - step + 1)) as f64 * choosing as f64,
+            units.extend((0..of).map(|step| {
+                let work = STEP_EFFORT * (length * (of - step + 1)) as f64 * choosing as f64;
+                let source = format!("greedy step {}", step + 1);
+                Unit::new(&source, length, choosing, work).of_arm(arm)
             }));
         }
         // Alone, first and last: a greedy order may share all of its sets with them.
         let models = self.converted().count() * (3 * of - 2) + 2;
-        for (domain, count) in shares(lab, length, counts.texts)? {
-            let own = batches(&domain, length, count, counts.per_unit, models);
-            units.extend(weighed(own, TEXT_EFFORT));
-        }
+        let texts = in_turns(lab, length, counts.texts, counts.per_unit, models)?;
+        units.extend(weighed(texts, TEXT_EFFORT));
         Ok(units)
     }
 
     fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
         Ok(shown::View::new(self, records).blocks(name))
+    }
+
+    fn rows(&self, name: &str, records: &Records) -> Vec<Subject> {
+        shown::View::new(self, records).rows(name)
+    }
+
+    fn lines(&self, name: &str, records: &Records) -> Vec<(String, Vec<Line>)> {
+        shown::View::new(self, records).lines(name)
     }
 
     fn verdicts(&self, records: &Records) -> Vec<Verdict> {
@@ -277,12 +259,9 @@ impl Experiment for LayerByLayer {
             let ids = sets.iter().map(|set| set.id(arm, of));
             rows.extend(ids.zip(models(&sets, arm, seed, lab)));
         }
-        let mut measurements = Vec::new();
-        for index in unit.samples.clone() {
-            let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
+        self.each_text(unit, lab, |ids, index| {
             let new = |id: &str| Measurement::new(id, &unit.source, unit.length, index);
-            measurements.extend(self.text(&rows, &ids, lab, new)?);
-        }
-        Ok(measurements)
+            self.text(&rows, ids, lab, new)
+        })
     }
 }

@@ -9,6 +9,11 @@ use crate::spec::ArmSpec;
 pub(super) struct Layers(BTreeSet<usize>);
 
 impl Layers {
+    /// One layer.
+    pub(super) fn one(layer: usize) -> Self {
+        Self::between(layer, layer + 1)
+    }
+
     /// The layers from `first` up to but excluding `end`.
     pub(super) fn between(first: usize, end: usize) -> Self {
         Self((first..end).collect())
@@ -72,6 +77,15 @@ pub(super) enum Order {
 
 impl Order {
     pub(super) const ALL: [Self; 3] = [Self::First, Self::Last, Self::Greedy];
+
+    /// Its name in specifications.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Last => "last",
+            Self::Greedy => "greedy",
+        }
+    }
 
     pub(super) fn words(self) -> &'static str {
         match self {

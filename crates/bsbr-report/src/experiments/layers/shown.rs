@@ -3,39 +3,15 @@
 use crate::estimate::Estimate;
 use crate::experiments::layers::LayerByLayer;
 use crate::experiments::layers::sets::{Layers, Order};
-use crate::present::subject::Subject;
+use crate::present::subject::{Line, Subject};
 use crate::present::words::listed;
-use crate::present::{by_estimate, greatest};
 use crate::record::{Pool, Records};
-use crate::render::chart::{Bar, LineChart, Series, bars};
-use crate::render::scale::Scale;
-use crate::section::{Better, Block, Cell, Column, Figure, Picture, Row, Style, Table, Verdict};
+use crate::section::{Block, Cell, Row, Style, Table, Verdict};
 use crate::spec::{ArmSpec, dense};
 use crate::verdict::Bounds;
 
-/// Quantities of the tables, their titles, and which direction is better.
-const COLUMNS: [(&str, &str, Better); 5] = [
-    ("kl", "KL (dense ‖ converted), nats", Better::Less),
-    ("top1", "top-1 agreement", Better::More),
-    ("cosine", "cosine", Better::More),
-    (NLL, "perplexity", Better::Less),
-    ("nll.minus_dense", "loss − dense, nats", Better::Less),
-];
-
-/// The minimum upper end of an axis of KL.
-const LEAST_TOP: f64 = 1e-6;
-
-/// Negative log-likelihood per token, in nats.
-const NLL: &str = "nll";
-
-fn style(quantity: &str) -> Style {
-    match quantity {
-        "cosine" => Style::Fixed(5),
-        "top1" => Style::Percent(2),
-        "nll.minus_dense" => Style::Fixed(4),
-        _ => Style::Digits(3),
-    }
-}
+/// The format of KL.
+const KL: Style = Style::Digits(3);
 
 /// An experiment, its records, and the model's size.
 pub(super) struct View<'a> {
@@ -56,20 +32,83 @@ impl<'a> View<'a> {
 
     /// The blocks of a name in the specification.
     pub(super) fn blocks(&self, name: &str) -> Vec<Block> {
+        let arms = self.experiment.converted();
         match name {
-            "observations" => {
-                let arms = self.experiment.converted();
-                let words = arms.filter_map(|(_, arm)| self.observation(arm));
-                words.map(Block::Text).collect()
-            }
-            "figure" => vec![Block::Figure(self.figure())],
-            _ => {
-                let mut tables = vec![self.alone()];
-                tables.extend(Order::ALL.map(|order| self.in_order(order)));
-                tables.push(self.choices());
-                tables.into_iter().map(Block::Table).collect()
+            "observations" => arms
+                .filter_map(|(_, arm)| self.observation(arm).map(Block::Text))
+                .collect(),
+            _ => vec![Block::Table(self.choices())],
+        }
+    }
+
+    /// The rows of a name in the specification: layers alone, or the sets of an order.
+    pub(super) fn rows(&self, name: &str) -> Vec<Subject> {
+        let row = |place: usize, arm: &ArmSpec, set: &Layers, words: String| Subject {
+            arm: Some(place),
+            ..Subject::other(&set.id(arm, self.of), &format!("{}, {words}", arm.label))
+        };
+        let mut rows = Vec::new();
+        let order = Order::ALL.into_iter().find(|order| order.name() == name);
+        if let (None, Some(arm)) = (order, dense(self.experiment.arms())) {
+            rows.push(Subject {
+                arm: Some(0),
+                ..Subject::other(&arm.id, &format!("{}: none", arm.label))
+            });
+        }
+        for (place, arm) in self.experiment.converted() {
+            let Some(order) = order else {
+                let alone = (0..self.of)
+                    .map(|layer| row(place, arm, &Layers::one(layer), format!("layer {layer}")));
+                rows.extend(alone);
+                continue;
+            };
+            let steps = self.experiment.steps(self.records, arm, self.of);
+            for (index, set) in self.sets(order, arm).iter().enumerate() {
+                let added = steps.get(index).filter(|_| order == Order::Greedy);
+                let added = added.map(|step| format!(" (+ {})", step.layer));
+                let words = format!(
+                    "{}: {}{}",
+                    index + 1,
+                    set.words(),
+                    added.unwrap_or_default()
+                );
+                rows.push(row(place, arm, set, words));
             }
         }
+        rows
+    }
+
+    /// The lines of a name in the specification: arms by single layers, or the orders of each arm
+    /// by the number of layers.
+    pub(super) fn lines(&self, name: &str) -> Vec<(String, Vec<Line>)> {
+        // Distinct colours, because no arm has its own line in a chart of orders.
+        const COLOURS: [usize; 3] = [3, 5, 1];
+        let arms = self.experiment.converted();
+        if name == "alone" {
+            let line = |(place, arm): (usize, &ArmSpec)| Line {
+                label: arm.label.clone(),
+                arm: place,
+                strong: false,
+                points: (0..self.of)
+                    .map(|layer| (layer, Layers::one(layer).id(arm, self.of)))
+                    .collect(),
+            };
+            return vec![(String::new(), arms.map(line).collect())];
+        }
+        let of_arm = |(_, arm): (usize, &ArmSpec)| {
+            let line = |(order, colour): (Order, usize)| Line {
+                label: order.words().to_owned(),
+                arm: colour,
+                strong: order == Order::Greedy,
+                points: (1..)
+                    .zip(self.sets(order, arm))
+                    .map(|(k, set)| (k, set.id(arm, self.of)))
+                    .collect(),
+            };
+            let lines = Order::ALL.into_iter().zip(COLOURS).map(line);
+            (arm.label.clone(), lines.collect())
+        };
+        arms.map(of_arm).collect()
     }
 
     /// Whether orders chosen on some texts are the best on others.
@@ -78,13 +117,9 @@ impl<'a> View<'a> {
         arms.filter_map(|(_, arm)| self.verdict(arm)).collect()
     }
 
-    fn length(&self) -> usize {
-        self.experiment.settings.length
-    }
-
     fn estimate(&self, id: &str, quantity: &str) -> Result<Estimate, String> {
-        self.records
-            .estimate(id, Pool::Texts, self.length(), quantity)
+        let length = self.experiment.settings.length;
+        self.records.estimate(id, Pool::Texts, length, quantity)
     }
 
     fn of_set(&self, arm: &ArmSpec, set: &Layers, quantity: &str) -> Result<Estimate, String> {
@@ -97,13 +132,9 @@ impl<'a> View<'a> {
 
     /// A summary of an arm's tables, once they are complete.
     fn observation(&self, arm: &ArmSpec) -> Option<String> {
-        let number = |value: f64| style("kl").number(value);
-        let alone: Vec<Estimate> = (0..self.of)
-            .map(|layer| {
-                self.of_set(arm, &Layers::between(layer, layer + 1), "kl")
-                    .ok()
-            })
-            .collect::<Option<_>>()?;
+        let number = |value: f64| KL.number(value);
+        let alone = (0..self.of).map(|layer| self.of_set(arm, &Layers::one(layer), "kl"));
+        let alone: Vec<Estimate> = alone.collect::<Result<_, _>>().ok()?;
         let ranked = || alone.iter().enumerate();
         let (most, costly) = ranked().max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
         let (least, cheap) = ranked().min_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
@@ -116,8 +147,8 @@ impl<'a> View<'a> {
              the least, {}. These costs sum to {}; all layers together cost {}, {:.2} times the \
              sum. The greedy order is {}.",
             arm.label,
-            with_interval(costly),
-            with_interval(cheap),
+            with_interval(*costly),
+            with_interval(*cheap),
             number(sum),
             number(all),
             all / sum,
@@ -172,7 +203,7 @@ impl<'a> View<'a> {
                 &own.id(arm, self.of),
                 &better.id(arm, self.of),
                 Pool::Texts,
-                self.length(),
+                self.experiment.settings.length,
                 "kl",
             )?;
             Some((k + 1, difference))
@@ -182,92 +213,14 @@ impl<'a> View<'a> {
             .filter_map(beyond)
             .max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean));
         let (k, found) = worst?;
-        let measured = Cell::Measured(found, style("kl"));
+        let claim = format!(
+            "Greedy order: largest excess of KL over the better of first k and last k, at k = {k}"
+        );
         let bounds = Bounds {
             at_most: Some(0.0),
             ..Bounds::default()
         };
-        Some(Verdict {
-            claim: format!(
-                "Greedy order: largest excess of KL over the better of first k and last k, at k = \
-                 {k}"
-            ),
-            arm: arm.label.clone(),
-            required: bounds.words(style("kl")),
-            judgement: bounds.judge(&measured),
-            measured,
-        })
-    }
-
-    fn alone(&self) -> Table {
-        let mut subjects: Vec<Subject> = dense(&self.experiment.spec.method.arms)
-            .map(|arm| Subject {
-                arm: Some(0),
-                ..Subject::other(&arm.id, &format!("{}: none", arm.label))
-            })
-            .into_iter()
-            .collect();
-        for (place, arm) in self.experiment.converted() {
-            for layer in 0..self.of {
-                let set = Layers::between(layer, layer + 1);
-                subjects.push(self.subject(place, arm, &set, &format!("layer {layer}")));
-            }
-        }
-        self.table("Each layer alone", "One layer is converted.", &subjects)
-    }
-
-    fn in_order(&self, order: Order) -> Table {
-        let mut subjects = Vec::new();
-        for (place, arm) in self.experiment.converted() {
-            let steps = self.experiment.steps(self.records, arm, self.of);
-            for (index, set) in self.sets(order, arm).iter().enumerate() {
-                let words = match (order, steps.get(index)) {
-                    (Order::Greedy, Some(step)) => {
-                        format!("{}: {} (+ {})", index + 1, set.words(), step.layer)
-                    }
-                    _ => format!("{}: {}", index + 1, set.words()),
-                };
-                subjects.push(self.subject(place, arm, set, &words));
-            }
-        }
-        let (title, note) = match order {
-            Order::First => ("The first k layers", "k, and the converted layers."),
-            Order::Last => ("The last k layers", "k, and the converted layers."),
-            Order::Greedy => (
-                "The k cheapest layers, chosen greedily",
-                "k, the converted layers, and the layer that this step added. The order was chosen \
-                 on other texts.",
-            ),
-        };
-        self.table(title, note, &subjects)
-    }
-
-    fn subject(&self, place: usize, arm: &ArmSpec, set: &Layers, words: &str) -> Subject {
-        Subject {
-            arm: Some(place),
-            ..Subject::other(&set.id(arm, self.of), &format!("{}, {words}", arm.label))
-        }
-    }
-
-    fn table(&self, title: &str, note: &str, subjects: &[Subject]) -> Table {
-        let columns = COLUMNS.map(|(quantity, title, better)| {
-            let column = Column {
-                better: Some(better),
-                ..Column::from(title)
-            };
-            (column, style(quantity))
-        });
-        let head = Table {
-            title: title.to_owned(),
-            note: note.to_owned(),
-            corner: "Converted".to_owned(),
-            ..Table::default()
-        };
-        by_estimate(head, subjects, &columns, |subject, place| {
-            let (quantity, ..) = COLUMNS[place];
-            let found = self.estimate(&subject.id, quantity)?;
-            Ok(if quantity == NLL { found.exp() } else { found })
-        })
+        Some(bounds.verdict(&claim, &arm.label, Cell::Measured(found, KL), KL))
     }
 
     /// The candidates of each step of the greedy order.
@@ -278,7 +231,7 @@ impl<'a> View<'a> {
             for (index, step) in steps.iter().enumerate() {
                 let cell = |layer: usize| match step.tried.iter().find(|(tried, _)| *tried == layer)
                 {
-                    Some((_, found)) => Cell::of(found.clone(), style("kl")),
+                    Some((_, found)) => Cell::of(found.clone(), KL),
                     None => Cell::Text("converted".to_owned()),
                 };
                 rows.push(Row {
@@ -304,106 +257,11 @@ impl<'a> View<'a> {
             ..Table::default()
         }
     }
-
-    fn figure(&self) -> Figure {
-        let charts: Vec<(&ArmSpec, Vec<Series>)> = self
-            .experiment
-            .converted()
-            .map(|(_, arm)| (arm, self.lines(arm)))
-            .collect();
-        // One scale for all arms.
-        let high = charts.iter().map(|(_, lines)| greatest(lines));
-        let high = high.fold(LEAST_TOP, f64::max);
-        let low = charts
-            .iter()
-            .flat_map(|(_, lines)| lines)
-            .flat_map(|line| &line.points)
-            .map(|(_, kl)| kl.mean)
-            .filter(|&kl| kl > 0.0)
-            .fold(high, f64::min);
-        let mut pictures: Vec<Picture> = charts
-            .into_iter()
-            .map(|(arm, series)| {
-                let title = format!("{}: KL by number of converted layers", arm.label);
-                LineChart {
-                    label: format!("{title}, one line per order"),
-                    title,
-                    x_label: "converted layers".to_owned(),
-                    x_ticks: (1..=self.of)
-                        .step_by(self.of.div_ceil(8).max(1))
-                        .map(|k| (k as f64, k.to_string()))
-                        .collect(),
-                    y: Scale::decades(low, high),
-                    series,
-                }
-                .draw()
-            })
-            .collect();
-        pictures.extend(self.experiment.converted().map(|arm| self.bars(arm)));
-        Figure {
-            id: "orders".to_owned(),
-            title: "The cost of converted layers".to_owned(),
-            note:
-                "KL (dense ‖ converted) in nats per position, with bootstrap 95 % intervals over \
-                   texts; the upper axis is logarithmic."
-                    .to_owned(),
-            pictures,
-            columns: 2,
-        }
-    }
-
-    /// KL by the number of layers, for each order.
-    fn lines(&self, arm: &ArmSpec) -> Vec<Series> {
-        // Distinct colours, because no arm has its own line here.
-        const COLOURS: [usize; 3] = [3, 5, 1];
-        Order::ALL
-            .into_iter()
-            .zip(COLOURS)
-            .map(|(order, colour)| Series {
-                arm: colour,
-                label: order.words().to_owned(),
-                strong: order == Order::Greedy,
-                points: self
-                    .sets(order, arm)
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(index, set)| {
-                        Some(((index + 1) as f64, self.of_set(arm, set, "kl").ok()?))
-                    })
-                    .collect(),
-            })
-            .filter(|series| !series.points.is_empty())
-            .collect()
-    }
-
-    fn bars(&self, (place, arm): (usize, &ArmSpec)) -> Picture {
-        let all: Vec<Bar> = (0..self.of)
-            .map(|layer| Bar {
-                arm: Some(place),
-                label: format!("layer {layer}"),
-                strong: false,
-                value: self.of_set(arm, &Layers::between(layer, layer + 1), "kl"),
-            })
-            .collect();
-        let title = format!("{}: KL of each layer alone", arm.label);
-        bars(
-            &title,
-            &format!("{title}, one bar per layer"),
-            &all,
-            Style::Digits(2),
-        )
-    }
 }
 
 /// `0.0123 [0.0110, 0.0140]`
-fn with_interval(kl: &Estimate) -> String {
-    let style = style("kl");
-    let interval = kl.interval.map(|interval| {
-        format!(
-            " [{}, {}]",
-            style.beside(interval.low, kl.mean),
-            style.beside(interval.high, kl.mean)
-        )
-    });
-    format!("{}{}", style.number(kl.mean), interval.unwrap_or_default())
+fn with_interval(kl: Estimate) -> String {
+    let cell = Cell::Measured(kl, KL);
+    let ends = cell.brackets().map(|ends| format!(" {ends}"));
+    cell.main() + &ends.unwrap_or_default()
 }

@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use bsbr_attention::{ArmConfig, AttentionInput, HeadLevel};
 use bsbr_convert::sweep_levels;
-use bsbr_gpt2::{Block, Gpt2, PositionExtension, TokenBatch};
+use bsbr_gpt2::{Block, Gpt2, TokenBatch};
 use burn::tensor::Tensor;
 use serde::Deserialize;
 
 use crate::arms;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::common::in_turns;
+use crate::experiment::{Experiment, Unit};
+use crate::experiments::common::relative;
 use crate::experiments::frame::Frame;
-use crate::experiments::sweep::{QUESTION_EFFORT, QUESTIONS, TEXT_EFFORT, Trial};
+use crate::experiments::measure::QUESTIONS;
+use crate::experiments::sweep::{self, Trial};
 use crate::lab::Lab;
 use crate::present::subject::Subject;
 use crate::record::{Measurement, Records};
@@ -41,15 +42,9 @@ pub struct Settings {
     pub budgets: Vec<f64>,
     /// Tokens per text for the choice of levels.
     pub choosing_length: usize,
-    /// Tokens per text.
-    pub length: usize,
-    /// The minimum number of words between fact and question.
-    pub distance: usize,
-    /// Number of candidates, including the correct one.
-    pub candidates: usize,
-    /// The embeddings of positions beyond the model's.
-    #[serde(default)]
-    pub extension: PositionExtension,
+    /// What is measured with them.
+    #[serde(flatten)]
+    pub trial: sweep::Settings,
 }
 
 /// Counts that `--quick` reduces.
@@ -58,12 +53,9 @@ pub struct Settings {
 pub struct Counts {
     /// Texts for the choice of levels.
     pub choosing_texts: u64,
-    /// Total number of other texts, from the domains in turn.
-    pub texts: u64,
-    /// Questions.
-    pub questions: u64,
-    /// Texts or questions per unit.
-    pub per_unit: u64,
+    /// Other texts, and questions.
+    #[serde(flatten)]
+    pub trial: sweep::Counts,
 }
 
 /// The experiment.
@@ -75,14 +67,14 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one = Frame::<Settings, Counts>::new(spec)?;
     let lengths = [
         one.settings.choosing_length,
-        one.settings.length,
-        one.settings.distance,
+        one.settings.trial.length,
+        one.settings.trial.distance,
     ];
     let [choosing, length, distance] = lengths;
     one.require(
         !lengths.contains(&0)
             && (choosing != length && length != distance && distance != choosing)
-            && one.settings.candidates >= 2,
+            && one.settings.trial.candidates >= 2,
         "settings",
         "`choosing_length`, `length` and `distance` must be above 0 and different, and \
          `candidates` at least 2",
@@ -114,25 +106,14 @@ impl LevelsOfHeads {
         format!("{}-budget-{budget}", self.own.id)
     }
 
-    /// The texts for the choice of levels; no other measurement uses them.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError`] if they cannot be encoded.
-    fn choosing_texts(&self, lab: &Lab) -> Result<Vec<Vec<u32>>, ReportError> {
-        let length = self.settings.choosing_length;
-        let length = length.min(lab.dense().config().n_positions);
-        lab.corpus()
-            .development(self.seed(), self.counts.choosing_texts, length)
-    }
-
     /// The levels of each budget.
     fn choose(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let batches = self
-            .choosing_texts(lab)?
-            .iter()
-            .map(|text| TokenBatch::single(text))
-            .collect::<Result<Vec<_>, _>>()?;
+        // No other measurement uses these texts.
+        let length = unit.length.min(lab.dense().config().n_positions);
+        let texts = self.counts.choosing_texts;
+        let texts = lab.corpus().development(self.seed(), texts, length)?;
+        let batches = texts.iter().map(|text| TokenBatch::single(text));
+        let batches = batches.collect::<Result<Vec<_>, _>>()?;
         let model = lab.model(&self.own, self.seed());
         let model = model.map_err(|message| self.refused(message))?;
         let [layers, heads] = [model.config().n_layer, model.config().n_head];
@@ -168,7 +149,7 @@ impl LevelsOfHeads {
 
     /// The model of each row, or why it is missing.
     fn models(&self, lab: &Lab, earlier: &Records) -> Vec<Result<Gpt2, String>> {
-        let extension = self.settings.extension;
+        let extension = self.settings.trial.extension;
         let shape = [lab.dense().config().n_layer, lab.dense().config().n_head];
         let one = |row: &Subject| {
             if let Some(arm) = self.spec.arm(&row.id) {
@@ -185,35 +166,17 @@ impl LevelsOfHeads {
     }
 
     /// Sets each row's quantities relative to those of the default arm on the same sample.
-    fn beside_default(&self, measurements: &mut [Measurement]) {
-        let mut all = measurements.iter();
-        let Some(base) = all.find(|one| one.arm == self.own.id).cloned() else {
-            return;
-        };
-        for one in measurements {
-            for (quantities, name, beside) in BESIDE {
-                for quantity in quantities {
-                    let found = (one.values.get(*quantity), base.values.get(*quantity));
-                    if let (Some(own), Some(base)) = found {
-                        one.set(format!("{quantity}.{name}"), beside(*own, *base));
-                    }
-                }
-            }
+    fn beside_default(&self, all: &mut [Measurement]) {
+        for name in ["kl", "among"] {
+            let minus = format!("{name}.minus_default");
+            relative(all, &self.own.id, [name, &minus], |own, base| own - base);
+        }
+        for name in ["seconds", "attention.seconds", "cache"] {
+            let by = format!("{name}.by_default");
+            relative(all, &self.own.id, [name, &by], |own, base| own / base);
         }
     }
 }
-
-/// Quantities relative to those of the default arm, and the comparison.
-type Beside = (&'static [&'static str], &'static str, fn(f64, f64) -> f64);
-
-const BESIDE: [Beside; 2] = [
-    (&["kl", "among"], "minus_default", |own, base| own - base),
-    (
-        &["seconds", "attention.seconds", "cache"],
-        "by_default",
-        |own, base| own / base,
-    ),
-];
 
 /// Times the attention of all layers of each model on the dense model's inputs for a text.
 fn time_attention(
@@ -245,13 +208,8 @@ fn time_attention(
         }
         measurements[place].set("attention.seconds", seconds);
     }
-    let base = trial.dense.and_then(|place| measurements.get(place));
-    let base = base.and_then(|one| one.values.get("attention.seconds").copied());
-    for one in measurements {
-        if let (Some(base), Some(own)) = (base, one.values.get("attention.seconds").copied()) {
-            one.set("attention.speedup", base / own);
-        }
-    }
+    let names = ["attention.seconds", "attention.speedup"];
+    relative(measurements, trial.dense, names, |own, dense| dense / own);
     Ok(())
 }
 
@@ -268,27 +226,12 @@ impl Experiment for LevelsOfHeads {
 
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let (counts, settings) = (&self.counts, &self.settings);
-        let rows = self.arms().len() + settings.budgets.len();
-        let per_unit = counts.per_unit;
         let tried = settings.choosing_length as f64 * counts.choosing_texts as f64;
-        let mut units = vec![Unit {
-            source: CHOICE.to_owned(),
-            length: settings.choosing_length,
-            samples: 0..1,
-            arm: None,
-            work: CHOICE_EFFORT * tried * settings.budgets.len() as f64,
-        }];
-        let texts = in_turns(lab, settings.length, counts.texts, per_unit, rows)?;
-        units.extend(weighed(texts, TEXT_EFFORT));
-        let questions = batches(
-            QUESTIONS,
-            settings.distance,
-            counts.questions,
-            per_unit,
-            rows,
-        );
-        units.extend(weighed(questions, QUESTION_EFFORT));
-        Ok(units)
+        let work = CHOICE_EFFORT * tried * settings.budgets.len() as f64;
+        let choice = Unit::new(CHOICE, settings.choosing_length, 1, work);
+        let rows = self.arms().len() + settings.budgets.len();
+        let units = sweep::units(&settings.trial, &counts.trial, rows, lab)?;
+        Ok([choice].into_iter().chain(units).collect())
     }
 
     /// The arms; the levels of the default arm follow it, by rising budget.
@@ -323,35 +266,29 @@ impl Experiment for LevelsOfHeads {
         }
         let rows = self.subjects();
         let models = self.models(lab, earlier);
-        let dense = dense(self.arms()).map(|arm| arm.id.as_str());
         let trial = Trial {
             lab,
-            extension: self.settings.extension,
+            extension: self.settings.trial.extension,
             models: &models,
-            dense: rows.iter().position(|row| Some(row.id.as_str()) == dense),
+            dense: dense(self.arms()).map_or("", |arm| &arm.id),
         };
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
             let new = |row: &Subject| Measurement::new(&row.id, &unit.source, unit.length, index);
-            let empty = rows.iter().map(new).collect();
-            let mut all = match unit.source.as_str() {
-                QUESTIONS => {
-                    let asked = (unit.length, self.settings.candidates);
-                    trial.question(self.seed(), asked, index, empty)?
-                }
-                domain => {
-                    let ids = lab.corpus().text(self.seed(), domain, index, unit.length)?;
-                    let mut all = trial.text(&ids, index, empty)?;
-                    time_attention(&trial, &ids, index, &mut all)?;
-                    let dense = dense_bytes(lab.dense(), ids.len());
-                    for one in &mut all {
-                        if let Some(share) = one.values.get("cache").copied() {
-                            one.set("cache.bytes", share * dense);
-                        }
+            let mut all: Vec<Measurement> = rows.iter().map(new).collect();
+            trial.sample(self.seed(), self.settings.trial.candidates, &mut all)?;
+            if unit.source != QUESTIONS {
+                let ids = lab
+                    .corpus()
+                    .text(self.seed(), &unit.source, index, unit.length)?;
+                time_attention(&trial, &ids, index, &mut all)?;
+                let dense = dense_bytes(lab.dense(), ids.len());
+                for one in &mut all {
+                    if let Some(share) = one.values.get("cache").copied() {
+                        one.set("cache.bytes", share * dense);
                     }
-                    all
                 }
-            };
+            }
             self.beside_default(&mut all);
             measurements.append(&mut all);
         }

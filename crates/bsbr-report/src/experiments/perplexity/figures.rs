@@ -6,7 +6,7 @@ use crate::estimate::Estimate;
 use crate::experiments::perplexity::{Perplexity, Published, nats};
 use crate::present::subject::Subject;
 use crate::record::{Measurement, ModelInfo, Pool, Records};
-use crate::section::{Better, Cell, Column, Headline, Row, Style, Table};
+use crate::section::{Better, Cell, Column, Headline, Style, Table};
 use crate::spec::dense;
 
 /// The format of perplexities.
@@ -20,16 +20,9 @@ pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Op
     let settings = &experiment.settings;
     Some(match name {
         "tokens" => {
-            let scored = |domain: &str| -> f64 {
-                let arm = experiment.arms().first().map_or("", |arm| arm.id.as_str());
-                let pieces = records.of(arm, Pool::Source(domain), settings.window);
-                pieces.filter_map(|one| one.values.get("tokens")).sum()
-            };
-            let most = records
-                .domains()
-                .into_iter()
-                .map(scored)
-                .fold(0.0, f64::max);
+            let domains = records.domains().into_iter();
+            let most = domains.map(|domain| read(experiment, records, domain));
+            let most = most.fold(0.0, f64::max);
             format!("{most:.0}")
         }
         "strides" => {
@@ -56,6 +49,14 @@ pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Op
     })
 }
 
+/// The number of tokens of a domain that the first arm read.
+fn read(experiment: &Perplexity, records: &Records, domain: &str) -> f64 {
+    let arm = experiment.arms().first().map_or("", |arm| arm.id.as_str());
+    let from = Pool::Source(domain);
+    let tokens = records.values(arm, from, experiment.settings.window, "tokens");
+    tokens.into_iter().sum()
+}
+
 /// The published figure for the model of these records on these texts, if all texts were read.
 fn published<'a>(
     experiment: &'a Perplexity,
@@ -69,15 +70,9 @@ fn published<'a>(
             && one.hidden_size == model.hidden_size
             && one.texts == domain
     };
-    let arm = &experiment.arms().first()?.id;
-    let pieces: Vec<&Measurement> = records
-        .of(arm, Pool::Source(domain), experiment.settings.window)
-        .collect();
-    let read: f64 = pieces
-        .iter()
-        .filter_map(|one| one.values.get("tokens"))
-        .sum();
-    let whole = pieces.first()?.values.get("passage.tokens") == Some(&read);
+    let mut pieces = records.measurements().filter(|one| one.source == domain);
+    let all = pieces.next()?.values.get("passage.tokens").copied();
+    let whole = all == Some(read(experiment, records, domain));
     let mut all = experiment.settings.published.iter();
     all.find(|one| whole && is(one, model))
 }
@@ -87,9 +82,8 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
     let published = published(experiment, records, domain);
     let from = Pool::Source(domain);
     let less = |title: String| Column {
-        key: String::new(),
-        title,
         better: Some(Better::Less),
+        ..Column::from(title)
     };
     let of = |unit: &str| -> Vec<Column> {
         let strides = settings.strides.iter();
@@ -128,13 +122,7 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
             });
         }
         cells.push(Cell::Number(count as f64, Style::Fixed(0)));
-        Row {
-            head: arm.label,
-            arm: arm.arm,
-            default: arm.default,
-            role: arm.role,
-            cells,
-        }
+        arm.row(cells)
     });
     let beside = published.map(|one| {
         format!(
@@ -177,29 +165,27 @@ impl Unit {
 
 /// Perplexity, or bits, over all pieces of one passage, or why there is none.
 fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Result<Estimate, String> {
-    let name = nats(stride);
-    let measured = pieces.iter().filter_map(|one| {
-        let value = |name: &str| one.values.get(name).copied();
-        Some((value(&name)?, value("tokens")?, *one))
-    });
-    let measured: Vec<_> = measured.collect();
-    if measured.is_empty() {
-        return Err("not measured yet".to_owned());
-    }
-    let units: Option<Vec<f64>> = measured
+    let (nats, name) = (nats(stride), unit.name());
+    let of = |one: &Measurement, name: &str| one.values.get(name).copied();
+    let scored = |one: &&&Measurement| of(one, &nats).and(of(one, "tokens")).is_some();
+    let scored: Vec<&&Measurement> = pieces.iter().filter(scored).collect();
+    let first = scored.first().ok_or("not measured yet")?;
+    let sum = |name: &str| scored.iter().map(|one| of(one, name)).sum::<Option<f64>>();
+    // Records without the units of each piece have only those of the passage, which are the right
+    // divisor where all of it was scored.
+    let whole = of(first, "passage.tokens") == sum("tokens");
+    let of_passage = || of(first, &format!("passage.{name}")).filter(|_| whole);
+    let units = sum(name).or_else(of_passage).ok_or_else(|| {
+        format!("a part of the passage was scored, and its {name} were not recorded")
+    })?;
+    let share = scored.len() as f64 / units;
+    let values = scored
         .iter()
-        .map(|(_, _, one)| one.values.get(unit.name()).copied())
-        .collect();
-    let of = |units: &[f64]| mean_nats(measured.iter().zip(units).map(|(one, &n)| (one.0, n)));
-    let mean = match units {
-        Some(units) => of(&units),
-        None => {
-            let tokens: Vec<f64> = measured.iter().map(|one| one.1).collect();
-            let share = of_passage(&measured, unit)?;
-            of(&tokens).map(|mean| mean.scaled(share))
-        }
-    };
-    let mean = mean.ok_or_else(|| format!("what was scored has no {}", unit.name()))?;
+        .filter_map(|one| Some(of(one, &nats)? * share));
+    let values: Vec<f64> = values.collect();
+    let mean = Some(values).filter(|_| units > 0.0);
+    let mean = mean.and_then(|values| Estimate::of(&values));
+    let mean = mean.ok_or_else(|| format!("what was scored has no {name}"))?;
     Ok(match unit {
         Unit::Token | Unit::Word => mean.exp(),
         Unit::Byte => Estimate {
@@ -207,30 +193,6 @@ fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Result<Estimate
             ..mean.scaled(1.0 / LN_2)
         },
     })
-}
-
-/// Tokens per unit of the passage. Records without the units of each piece have only those of the
-/// passage, which are the right divisor where all of it was scored.
-fn of_passage(measured: &[(f64, f64, &Measurement)], unit: Unit) -> Result<f64, String> {
-    let units = format!("passage.{}", unit.name());
-    let of = |name: &str| measured[0].2.values.get(name).copied();
-    let scored: f64 = measured.iter().map(|one| one.1).sum();
-    match (of("passage.tokens"), of(&units)) {
-        (Some(tokens), Some(units)) if tokens == scored => Ok(tokens / units),
-        _ => Err(format!(
-            "a part of the passage was scored, and its {} were not recorded",
-            unit.name()
-        )),
-    }
-}
-
-/// The mean per unit over pieces, of the nats and units of each; `None` without units.
-fn mean_nats(pieces: impl Iterator<Item = (f64, f64)>) -> Option<Estimate> {
-    let pieces: Vec<(f64, f64)> = pieces.collect();
-    let units: f64 = pieces.iter().map(|piece| piece.1).sum();
-    let share = pieces.len() as f64 / units;
-    let values: Vec<f64> = pieces.iter().map(|piece| piece.0 * share).collect();
-    (units > 0.0).then(|| Estimate::of(&values)).flatten()
 }
 
 pub(super) fn headline(experiment: &Perplexity, records: &Records) -> Option<Headline> {

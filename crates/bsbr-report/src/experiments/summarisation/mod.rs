@@ -80,9 +80,7 @@ pub type Summarisation = Frame<Settings, Counts>;
 
 pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     let one = Summarisation::new(spec)?;
-    let checked = one.generation(0, Vec::new()).validate();
-    let message = checked.as_ref().err().map(ToString::to_string);
-    one.require(checked.is_ok(), "settings", message.unwrap_or_default())?;
+    one.require_valid(one.generation(0, Vec::new()).validate())?;
     Ok(Box::new(one))
 }
 
@@ -112,26 +110,21 @@ impl Summarisation {
         let stemming = self.settings.stemming;
         let mut measurements = Vec::with_capacity(models.len() + 3);
         for (arm, model) in self.arms().iter().zip(models) {
-            let written = match model {
-                Ok(model) => pen.write(model),
-                Err(reason) => Err(reason.clone()),
-            };
-            measurements.push(match written {
-                Ok(written) => {
-                    let mut one = scored(new(&arm.id), &written.text, article, stemming);
-                    one.set("seconds", written.seconds);
-                    one.set("new_tokens", written.tokens as f64);
-                    one.set("ended", f64::from(u8::from(written.ended)));
-                    one
-                }
-                Err(reason) => new(&arm.id).without_values(reason),
+            let mut one = new(&arm.id);
+            one.fill(pen.write(model), |one, written| {
+                scored(one, &written.text, article, stemming);
+                one.set("seconds", written.seconds);
+                one.set("new_tokens", written.tokens as f64);
+                one.set("ended", f64::from(u8::from(written.ended)));
             });
+            measurements.push(one);
         }
         let from = sentences(&article.text);
         let lead = from.iter().take(SENTENCES).copied().collect::<Vec<_>>();
         let random = chosen(&from, SENTENCES, self.spec.method.seed, index);
         for ((id, _), sentences) in [(LEAD, lead), (RANDOM, random)] {
-            let mut one = scored(new(id), &sentences.join(" "), article, stemming);
+            let mut one = new(id);
+            scored(&mut one, &sentences.join(" "), article, stemming);
             for quantity in ["seconds", "new_tokens", "ended"] {
                 one.without(quantity, "not written by a model");
             }
@@ -144,27 +137,23 @@ impl Summarisation {
     }
 }
 
-/// A summary with its scores against the article's highlights.
-pub(super) fn scored(
-    mut one: Measurement,
-    summary: &str,
-    article: &Article,
-    stemming: bool,
-) -> Measurement {
+/// Sets a summary and its scores against the article's highlights.
+pub(super) fn scored(one: &mut Measurement, summary: &str, article: &Article, stemming: bool) {
     let reference = article.highlights.join("\n");
-    match rouge(&reference, &on_lines(summary), stemming) {
-        Ok(scores) => {
-            let [rouge1, rouge2, rouge_l, rouge_lsum] = SCORES;
-            one.set(rouge1, scores.rouge1.f1);
-            one.set(rouge2, scores.rouge2.f1);
-            one.set(rouge_l, scores.rouge_l.f1);
-            one.set(rouge_lsum, scores.rouge_lsum.f1);
+    let scores = rouge(&reference, &on_lines(summary), stemming);
+    one.fill(scores, |one, scores| {
+        let all = [
+            scores.rouge1,
+            scores.rouge2,
+            scores.rouge_l,
+            scores.rouge_lsum,
+        ];
+        for (name, score) in SCORES.into_iter().zip(all) {
+            one.set(name, score.f1);
         }
-        Err(error) => one = one.without_values(error.to_string()),
-    }
+    });
     one.set("words", words(summary));
     one.texts.insert(SUMMARY.to_owned(), summary.to_owned());
-    one
 }
 
 /// The article and its highlights, for judges of its summaries.
@@ -211,7 +200,8 @@ pub(super) struct Pen<'a> {
 
 impl Pen<'_> {
     /// A summary, up to the end of its line or of the text.
-    pub fn write(&self, model: &Gpt2) -> Result<Written, String> {
+    pub fn write(&self, model: &Result<Gpt2, String>) -> Result<Written, String> {
+        let model = model.as_ref().map_err(Clone::clone)?;
         let batch = TokenBatch::single(&self.prompt).map_err(|error| error.to_string())?;
         let start = Instant::now();
         let rows = model

@@ -1,14 +1,12 @@
 //! Measurements of models that differ in a setting, on one text or question.
 
-use std::time::Instant;
-
-use bsbr_data::storybook::{QaSpec, Split, Storybook};
 use bsbr_gpt2::{Gpt2, PositionExtension};
-use bsbr_train::questions::Question;
 
-use crate::compare::{self, States};
+use crate::compare;
 use crate::error::ReportError;
-use crate::experiments::beside::set_closeness;
+use crate::experiments::beside::{Reference, set_closeness};
+use crate::experiments::common::relative;
+use crate::experiments::measure::{QUESTIONS, answer, question};
 use crate::lab::Lab;
 use crate::record::Measurement;
 
@@ -19,8 +17,8 @@ pub(in crate::experiments) struct Trial<'a> {
     pub extension: PositionExtension,
     /// The model of each row, or why it is missing.
     pub models: &'a [Result<Gpt2, String>],
-    /// The index of the dense model.
-    pub dense: Option<usize>,
+    /// The id of the dense model; empty if there is none.
+    pub dense: &'a str,
 }
 
 impl Trial<'_> {
@@ -31,84 +29,46 @@ impl Trial<'_> {
         extended.unwrap_or_else(|_| self.lab.dense().clone())
     }
 
-    /// Every model on one text, in an order that rotates with the texts: fills one measurement
-    /// each.
-    pub fn text(
-        &self,
-        ids: &[u32],
-        index: u64,
-        mut measurements: Vec<Measurement>,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let dense = self.reference();
-        let reference = States::last_of(&dense, ids)?;
-        let mut seconds = vec![None; self.models.len()];
-        let (mut runs, mut places) = (Vec::new(), Vec::new());
-        for turn in 0..self.models.len() {
-            let place = (turn + index as usize) % self.models.len();
-            let one = &mut measurements[place];
-            match &self.models[place] {
-                Ok(model) => {
-                    let start = Instant::now();
-                    let states = States::last_of(model, ids)?;
-                    let taken = start.elapsed().as_secs_f64();
-                    one.set("seconds", taken);
-                    one.set("cache", cache_share(model, ids.len()));
-                    seconds[place] = Some(taken);
-                    runs.push((model.clone(), states));
-                    places.push(place);
-                }
-                Err(reason) => *one = std::mem::take(one).without_values(reason.clone()),
-            }
-        }
-        let base = self.dense.and_then(|place| seconds[place]);
-        let scores = compare::logits(&dense, &reference, &runs)?;
-        let width = dense.config().n_embd;
-        for ((&place, scores), (_, states)) in places.iter().zip(scores).zip(&runs) {
-            let one = &mut measurements[place];
-            if let (Some(base), Some(own)) = (base, seconds[place]) {
-                one.set("speedup", base / own);
-            }
-            let found = scores.and_then(|scores| {
-                let cosine = compare::hidden(reference.last(), states.last(), width)?.cosine;
-                Ok((scores, cosine))
-            });
-            match found {
-                Ok((scores, cosine)) => set_closeness(one, &scores, &cosine),
-                Err(error) => *one = std::mem::take(one).without_values(error.to_string()),
-            }
-        }
-        Ok(measurements)
-    }
-
-    /// Every model on a storybook question, at least `distance` words after its fact.
-    pub fn question(
+    /// Every model on a text, in an order that rotates with the texts, or on a question: fills one
+    /// measurement each.
+    pub fn sample(
         &self,
         seed: u64,
-        (distance, candidates): (usize, usize),
-        index: u64,
-        mut measurements: Vec<Measurement>,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let qa = QaSpec {
-            min_distance_words: distance,
-            num_candidates: candidates,
-            ..QaSpec::default()
+        candidates: usize,
+        measurements: &mut [Measurement],
+    ) -> Result<(), ReportError> {
+        let Some(first) = measurements.first() else {
+            return Ok(());
         };
-        let item = Storybook::new(seed).qa(Split::Test, index, &qa);
-        let question = Question::new(self.lab.corpus().tokenizer(), &item)?;
-        for (one, model) in measurements.iter_mut().zip(self.models) {
-            let answer = match model {
-                Ok(model) => question.answer(model).map_err(|error| error.to_string()),
-                Err(reason) => Err(reason.clone()),
-            };
-            match answer {
-                Ok(answer) => {
-                    one.set("among", f64::from(u8::from(answer.among)));
-                    one.set("exact", f64::from(u8::from(answer.exact)));
-                }
-                Err(reason) => *one = std::mem::take(one).without_values(reason),
+        let (index, length) = (first.index, first.length);
+        if first.source == QUESTIONS {
+            let question = question(self.lab, seed, [length, candidates], index)?;
+            for (one, model) in measurements.iter_mut().zip(self.models) {
+                answer(one, model, &question);
             }
+            return Ok(());
         }
-        Ok(measurements)
+        let ids = self.lab.corpus().text(seed, &first.source, index, length)?;
+        let dense = self.reference();
+        Reference::read(&dense, &ids)?
+            .in_turn(index)
+            .compare_passes(
+                self.models,
+                measurements,
+                |_, dense, arm| compare::score(dense, arm),
+                |one, scores, cosine, pass| {
+                    one.set("seconds", pass.seconds);
+                    one.set("cache", cache_share(pass.model, ids.len()));
+                    set_closeness(one, scores, cosine);
+                },
+            )?;
+        relative(
+            measurements,
+            self.dense,
+            ["seconds", "speedup"],
+            |own, dense| dense / own,
+        );
+        Ok(())
     }
 }
 

@@ -3,32 +3,29 @@
 mod lines;
 mod measure;
 
-use bsbr_gpt2::{Gpt2, PositionExtension};
+use bsbr_gpt2::PositionExtension;
 use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::common::{dense_place, in_turns};
+use crate::experiments::common::{in_turns, models};
 use crate::experiments::frame::Frame;
+use crate::experiments::measure::QUESTIONS;
 use crate::lab::Lab;
-use crate::present::subject::Subject;
+use crate::present::subject::{Line, Subject};
 use crate::record::{Measurement, Records};
-use crate::section::Block;
-use crate::spec::Spec;
+use crate::spec::{Spec, dense};
 
 pub(super) use measure::Trial;
 
 /// Version of the method.
 pub const VERSION: u32 = 1;
 
-/// The source of questions, whatever the other texts.
-pub(super) const QUESTIONS: &str = "storybook questions";
-
 /// Work per token of a text.
-pub(super) const TEXT_EFFORT: f64 = 0.7;
+const TEXT_EFFORT: f64 = 0.7;
 
 /// Work per token between fact and question.
-pub(super) const QUESTION_EFFORT: f64 = 0.35;
+const QUESTION_EFFORT: f64 = 0.35;
 
 /// Settings that `--quick` keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -76,14 +73,19 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
     Ok(Box::new(one))
 }
 
-impl Sweep {
-    fn models(&self, lab: &Lab) -> Vec<Result<Gpt2, String>> {
-        let seed = self.spec.method.seed;
-        self.arms()
-            .iter()
-            .map(|arm| lab.model_for_any_length(arm, seed, self.settings.extension))
-            .collect()
-    }
+/// The units of texts and questions.
+pub(super) fn units(
+    settings: &Settings,
+    counts: &Counts,
+    models: usize,
+    lab: &Lab,
+) -> Result<Vec<Unit>, ReportError> {
+    let per_unit = counts.per_unit;
+    let texts = in_turns(lab, settings.length, counts.texts, per_unit, models)?;
+    let (distance, questions) = (settings.distance, counts.questions);
+    let questions = batches(QUESTIONS, distance, questions, per_unit, models);
+    let questions = weighed(questions, QUESTION_EFFORT);
+    Ok(weighed(texts, TEXT_EFFORT).chain(questions).collect())
 }
 
 impl Experiment for Sweep {
@@ -92,50 +94,38 @@ impl Experiment for Sweep {
     }
 
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (counts, settings) = (&self.counts, &self.settings);
-        let models = self.arms().len();
-        let (length, per_unit) = (settings.length, counts.per_unit);
-        let texts = in_turns(lab, length, counts.texts, per_unit, models)?;
-        let mut units: Vec<Unit> = weighed(texts, TEXT_EFFORT).collect();
-        let (distance, questions) = (settings.distance, counts.questions);
-        let questions = batches(QUESTIONS, distance, questions, per_unit, models);
-        units.extend(weighed(questions, QUESTION_EFFORT));
-        Ok(units)
+        units(&self.settings, &self.counts, self.arms().len(), lab)
     }
 
     fn subjects(&self) -> Vec<Subject> {
         lines::subjects(self.arms())
     }
 
-    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
-        Ok(vec![match name {
-            "relative" => Block::Table(lines::relative(self, records)),
-            _ => Block::Figure(lines::figure(self, records)),
-        }])
+    /// The swept arms, line by line.
+    fn rows(&self, _: &str, _: &Records) -> Vec<Subject> {
+        let mut subjects = self.subjects();
+        subjects.retain(|one| self.spec.arm(&one.id).is_some_and(|arm| arm.swept));
+        subjects.sort_by_key(|one| one.arm);
+        subjects
+    }
+
+    fn lines(&self, _: &str, _: &Records) -> Vec<(String, Vec<Line>)> {
+        vec![(String::new(), lines::lines(self.arms()))]
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.spec.method.seed;
-        let models = self.models(lab);
+        let models = models(self.arms(), self.seed(), lab, self.settings.extension);
         let trial = Trial {
             lab,
             extension: self.settings.extension,
             models: &models,
-            dense: dense_place(self.arms()),
+            dense: dense(self.arms()).map_or("", |arm| &arm.id),
         };
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
-            let empty = self.empty(unit, index);
-            measurements.extend(match unit.source.as_str() {
-                QUESTIONS => {
-                    let asked = (unit.length, self.settings.candidates);
-                    trial.question(seed, asked, index, empty)?
-                }
-                domain => {
-                    let ids = lab.corpus().text(seed, domain, index, unit.length)?;
-                    trial.text(&ids, index, empty)?
-                }
-            });
+            let mut all = self.empty(unit, index);
+            trial.sample(self.seed(), self.settings.candidates, &mut all)?;
+            measurements.append(&mut all);
         }
         Ok(measurements)
     }

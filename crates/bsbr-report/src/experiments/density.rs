@@ -125,30 +125,23 @@ impl Experiment for Density {
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.spec.method.seed;
-        let mut measurements = Vec::new();
-        for index in unit.samples.clone() {
-            let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
-            let batch = TokenBatch::single(&ids)?;
-            for arm in self.arms() {
-                let mut one = Measurement::new(&arm.id, &unit.source, unit.length, index);
-                match self.layers(arm, &batch, lab)? {
-                    Ok(layers) => {
-                        for (place, quantity) in QUANTITIES.into_iter().enumerate() {
-                            let values = layers.iter().map(|layer| layer[place]);
-                            let mean = values.clone().sum::<f64>() / layers.len() as f64;
-                            one.set(quantity, mean);
-                            for (layer, value) in values.enumerate() {
-                                one.set(format!("layer.{layer:02}.{quantity}"), value);
-                            }
+        self.each_text(unit, lab, |ids, index| {
+            let batch = TokenBatch::single(ids)?;
+            let mut all = self.empty(unit, index);
+            for (one, arm) in all.iter_mut().zip(self.arms()) {
+                one.fill(self.layers(arm, &batch, lab)?, |one, layers| {
+                    for (place, quantity) in QUANTITIES.into_iter().enumerate() {
+                        let values = layers.iter().map(|layer| layer[place]);
+                        let mean = values.clone().sum::<f64>() / layers.len() as f64;
+                        one.set(quantity, mean);
+                        for (layer, value) in values.enumerate() {
+                            one.set(format!("layer.{layer:02}.{quantity}"), value);
                         }
                     }
-                    Err(reason) => one = one.without_values(reason),
-                }
-                measurements.push(one);
+                });
             }
-        }
-        Ok(measurements)
+            Ok(all)
+        })
     }
 }
 

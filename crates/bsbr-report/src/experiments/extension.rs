@@ -1,21 +1,17 @@
 //! Quality of a model beyond its trained positions, before and after training for more positions.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
-use bsbr_data::storybook::{QaSpec, Split, Storybook};
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
-use bsbr_train::config::AdamW;
 use bsbr_train::evaluate::nll;
 use bsbr_train::finetune::FinetuneConfig;
-use bsbr_train::questions::{Question, long_texts};
+use bsbr_train::questions::long_texts;
 use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
 use crate::experiments::frame::Frame;
-use crate::experiments::tuning::Tuning;
+use crate::experiments::measure::{Named, QUESTIONS, answers, question};
+use crate::experiments::tuning::{Kept, Tuning, training};
 use crate::lab::Lab;
 use crate::present::subject::Subject;
 use crate::present::words::plural;
@@ -24,9 +20,6 @@ use crate::spec::{ArmSpec, Spec};
 
 /// Version of the method.
 pub const VERSION: u32 = 1;
-
-/// The source of questions, whatever the other texts.
-const QUESTIONS: &str = "storybook questions";
 
 /// Work per token of a text or before a question.
 const EFFORT: f64 = 1.0;
@@ -76,12 +69,6 @@ fn named(arm: &str, windows: u64) -> String {
     format!("{arm}@{windows}")
 }
 
-/// A model with its name in records, or why it is missing.
-type Named = (String, Result<Gpt2, String>);
-
-/// The models of the most recent arm.
-type Kept = RefCell<Option<(String, Rc<[Named]>)>>;
-
 /// The experiment.
 pub type Extension = Frame<Settings, Counts, Kept>;
 
@@ -104,23 +91,16 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
         "counts",
         "`windows` must start with 0 and be increasing",
     )?;
-    if let Err(error) = one.training().validate() {
-        one.require(false, "settings", error.to_string())?;
-    }
+    one.require_valid(one.training().validate())?;
     Ok(Box::new(one))
 }
 
 impl Extension {
     fn training(&self) -> FinetuneConfig {
+        let settings = &self.settings;
         FinetuneConfig {
-            seed: self.seed(),
-            optimizer: AdamW {
-                learning_rate: self.settings.learning_rate,
-                ..AdamW::default()
-            },
-            grad_accumulation: self.settings.rows,
-            position_chunks: self.settings.position_chunks,
-            ..FinetuneConfig::default()
+            position_chunks: settings.position_chunks,
+            ..training(self.seed(), settings.learning_rate, settings.rows)
         }
     }
 
@@ -145,12 +125,7 @@ impl Extension {
 
     /// The arm's models with their names. Beyond their longer tables, the second half of the table
     /// repeats.
-    fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Rc<[Named]>, ReportError> {
-        if let Some((known, models)) = &*self.own.borrow()
-            && *known == arm.id
-        {
-            return Ok(models.clone());
-        }
+    fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
         let start = self.start(arm, lab)?;
         let mut models: Vec<Named> = Vec::new();
         for &windows in &self.counts.windows {
@@ -165,8 +140,6 @@ impl Extension {
             };
             models.push((named(&arm.id, windows), model.and_then(read_on)));
         }
-        let models: Rc<[Named]> = models.into();
-        *self.own.borrow_mut() = Some((arm.id.clone(), models.clone()));
         Ok(models)
     }
 
@@ -253,62 +226,33 @@ impl Experiment for Extension {
             if let Some(first) = own.first_mut() {
                 first.work += training;
             }
-            units.extend(own.into_iter().map(|unit| Unit {
-                arm: Some(arm.id.clone()),
-                ..unit
-            }));
+            units.extend(own.into_iter().map(|unit| unit.of_arm(arm)));
         }
         Ok(units)
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let mut arms = self.arms().iter();
-        let Some(arm) = arms.find(|arm| Some(&arm.id) == unit.arm.as_ref()) else {
+        let Some(arm) = self.arm_of(unit) else {
             return Ok(Vec::new());
         };
-        let models = self.models(arm, lab)?;
-        let book = Storybook::new(self.seed());
+        let seed = self.seed();
+        let models = self.own.of(&arm.id, || self.models(arm, lab))?;
         let mut measurements = Vec::new();
         for index in unit.samples.clone() {
             let new = |id: &str, length| Measurement::new(id, &unit.source, length, index);
-            if unit.source != QUESTIONS {
-                let ids = lab
-                    .corpus()
-                    .text(self.seed(), &unit.source, index, unit.length)?;
-                for (id, model) in &*models {
-                    let of_stretch = |length| new(id, length);
-                    match model {
-                        Ok(model) => {
-                            measurements.extend(self.text(model, &ids, of_stretch)?);
-                        }
-                        Err(reason) => {
-                            measurements.push(new(id, unit.length).without_values(reason.clone()));
-                        }
-                    }
-                }
+            if unit.source == QUESTIONS {
+                let asked = [unit.length, self.settings.candidates];
+                let question = question(lab, seed, asked, index)?;
+                let new = |id: &str| new(id, unit.length);
+                measurements.extend(answers(&models, &question, new));
                 continue;
             }
-            let qa = QaSpec {
-                min_distance_words: unit.length,
-                num_candidates: self.settings.candidates,
-                ..QaSpec::default()
-            };
-            let question = book.qa(Split::Test, index, &qa);
-            let question = Question::new(lab.corpus().tokenizer(), &question)?;
+            let ids = lab.corpus().text(seed, &unit.source, index, unit.length)?;
             for (id, model) in &*models {
-                let mut one = new(id, unit.length);
-                one.set("distance", question.distance as f64);
-                let answer = model.as_ref().map_err(String::clone);
-                let answer = answer
-                    .and_then(|model| question.answer(model).map_err(|error| error.to_string()));
-                match answer {
-                    Ok(answer) => {
-                        one.set("among", f64::from(u8::from(answer.among)));
-                        one.set("exact", f64::from(u8::from(answer.exact)));
-                    }
-                    Err(reason) => one = one.without_values(reason),
-                }
-                measurements.push(one);
+                measurements.extend(match model {
+                    Ok(model) => self.text(model, &ids, |length| new(id, length))?,
+                    Err(reason) => vec![new(id, unit.length).without_values(reason)],
+                });
             }
         }
         Ok(measurements)

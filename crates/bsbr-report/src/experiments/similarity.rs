@@ -7,10 +7,11 @@ use crate::compare::{self, HiddenScores, LogitScore, States};
 use crate::corpus;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiments::common::of_each;
 use crate::experiments::frame::Frame;
 use crate::lab::Lab;
 use crate::rarity::Rarity;
-use crate::record::{Measurement, RANDOM};
+use crate::record::{ALL, Measurement, RANDOM};
 use crate::spec::Spec;
 
 /// Version of the method.
@@ -92,7 +93,7 @@ impl Similarity {
             let model = match lab.model(arm, seed) {
                 Ok(model) => model,
                 Err(reason) => {
-                    *one = std::mem::take(one).without_values(reason);
+                    one.without(ALL, reason);
                     continue;
                 }
             };
@@ -100,7 +101,7 @@ impl Similarity {
             match self.hidden(one, &dense, &states, lab) {
                 Ok(cosine) => last[place] = cosine,
                 Err(error) => {
-                    *one = std::mem::take(one).without_values(error.to_string());
+                    one.without(ALL, error.to_string());
                     continue;
                 }
             }
@@ -111,11 +112,9 @@ impl Similarity {
         }
         let scores = compare::logits(lab.dense(), &dense, &models)?;
         for (place, scores) in places.into_iter().zip(scores) {
-            let one = &mut measurements[place];
-            match scores {
-                Ok(scores) => self.positions(one, ids, &scores, &last[place], rarity),
-                Err(error) => *one = std::mem::take(one).without_values(error.to_string()),
-            }
+            measurements[place].fill(scores, |one, scores| {
+                self.positions(one, ids, &scores, &last[place], rarity);
+            });
         }
         Ok(measurements)
     }
@@ -222,12 +221,8 @@ impl Experiment for Similarity {
         let models = self.arms().len() + 1;
         let mut units = Vec::new();
         for &length in &settings.text_lengths {
-            for domain in lab.corpus().domains() {
-                let count = lab
-                    .corpus()
-                    .available(&domain, length, counts.texts_per_domain)?;
-                units.extend(batches(&domain, length, count, counts.per_unit, models));
-            }
+            let (texts, per_unit) = (counts.texts_per_domain, counts.per_unit);
+            units.extend(of_each(lab, length, texts, per_unit, models)?);
         }
         for &length in &settings.random_lengths {
             let count = counts.random_sequences;

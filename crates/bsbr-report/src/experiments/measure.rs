@@ -1,0 +1,183 @@
+//! Results of models on texts, articles and questions.
+
+use bsbr_data::storybook::{QaSpec, Split, Storybook};
+use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension};
+use bsbr_train::questions::{Answer, Question};
+use serde::Deserialize;
+
+use crate::compare;
+use crate::error::ReportError;
+use crate::experiments::beside::Reference;
+use crate::experiments::summarisation::{self, Pen, scored, stop_tokens};
+use crate::lab::Lab;
+use crate::record::Measurement;
+
+/// The source of questions, whatever the other texts.
+pub(super) const QUESTIONS: &str = "storybook questions";
+
+/// A model with its name in records, or why it is missing.
+pub(super) type Named = (String, Result<Gpt2, String>);
+
+/// A question of storybook's test split, at least `distance` words after its fact.
+pub(super) fn question(
+    lab: &Lab,
+    seed: u64,
+    [distance, candidates]: [usize; 2],
+    index: u64,
+) -> Result<Question, ReportError> {
+    let qa = QaSpec {
+        min_distance_words: distance,
+        num_candidates: candidates,
+        ..QaSpec::default()
+    };
+    let item = Storybook::new(seed).qa(Split::Test, index, &qa);
+    Ok(Question::new(lab.corpus().tokenizer(), &item)?)
+}
+
+/// Sets whether a model's answer is right; returns the answer.
+pub(super) fn answer(
+    one: &mut Measurement,
+    model: &Result<Gpt2, String>,
+    question: &Question,
+) -> Option<Answer> {
+    let answer = match model {
+        Ok(model) => question.answer(model).map_err(|error| error.to_string()),
+        Err(reason) => Err(reason.clone()),
+    };
+    one.fill(answer.as_ref(), |one, answer| {
+        one.set("among", f64::from(u8::from(answer.among)));
+        one.set("exact", f64::from(u8::from(answer.exact)));
+    });
+    answer.ok()
+}
+
+/// The answers of models to a question, and its distance.
+pub(super) fn answers(
+    models: &[Named],
+    question: &Question,
+    new: impl Fn(&str) -> Measurement,
+) -> Vec<Measurement> {
+    let ask = |(id, model): &Named| {
+        let mut one = new(id);
+        one.set("distance", question.distance as f64);
+        answer(&mut one, model, question);
+        one
+    };
+    models.iter().map(ask).collect()
+}
+
+/// Settings of experiments that train models: the training windows, and what the models are
+/// measured on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Tasks {
+    /// Tokens per training window; fewer if the model has fewer positions.
+    pub window: usize,
+    /// Windows per optimiser step.
+    pub rows: usize,
+    /// Tokens per text.
+    pub length: usize,
+    /// The minimum number of words between fact and question.
+    pub distance: usize,
+    /// Number of candidates, including the correct one.
+    pub candidates: usize,
+    /// The maximum number of tokens of a summary.
+    pub max_new_tokens: usize,
+    /// Whether ROUGE compares stems of words.
+    pub stemming: bool,
+    /// The embeddings of positions beyond the model's.
+    #[serde(default)]
+    pub extension: PositionExtension,
+}
+
+impl Tasks {
+    /// Tokens per training window of this lab's model.
+    pub(super) fn window(&self, lab: &Lab) -> usize {
+        self.window.min(lab.dense().config().n_positions)
+    }
+
+    /// The sources, their lengths, and how many of the wanted texts per domain, articles and
+    /// questions each has.
+    pub(super) fn sources(
+        &self,
+        [texts, articles, questions]: [u64; 3],
+        lab: &Lab,
+    ) -> Result<Vec<(String, usize, u64)>, ReportError> {
+        let corpus = lab.corpus();
+        let mut all = Vec::new();
+        for domain in corpus.domains() {
+            let count = corpus.available(&domain, self.length, texts)?;
+            all.push((domain, self.length, count));
+        }
+        let articles = corpus.articles(articles)?;
+        all.push((corpus.articles_name(), summarisation::LENGTH, articles));
+        all.push((QUESTIONS.to_owned(), self.distance, questions));
+        Ok(all)
+    }
+
+    /// The settings of a summary.
+    pub(super) fn generation(&self, stop_tokens: Vec<u32>) -> GenerationConfig {
+        GenerationConfig {
+            max_new_tokens: self.max_new_tokens,
+            temperature: 0.0,
+            stop_tokens,
+            ..GenerationConfig::default()
+        }
+    }
+
+    /// A model that reads texts of any length.
+    pub(super) fn fitted(&self, model: Gpt2, lab: &Lab) -> Result<Gpt2, String> {
+        let model = model.with_position_extension(lab.fitting(self.extension));
+        model.map_err(|error| error.to_string())
+    }
+
+    /// Every model on one sample of a source.
+    pub(super) fn sample(
+        &self,
+        models: &[Named],
+        (source, length, index): (&str, usize, u64),
+        seed: u64,
+        lab: &Lab,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let corpus = lab.corpus();
+        let new = |id: &str| Measurement::new(id, source, length, index);
+        if source == QUESTIONS {
+            let question = question(lab, seed, [length, self.candidates], index)?;
+            return Ok(answers(models, &question, new));
+        }
+        let mut all: Vec<Measurement> = models.iter().map(|(id, _)| new(id)).collect();
+        if source == corpus.articles_name() {
+            let (article, tokenizer) = (corpus.article(seed, index)?, corpus.tokenizer());
+            let pen = Pen {
+                tokenizer,
+                prompt: tokenizer.encode_document(&article.prompt())?,
+                config: self.generation(stop_tokens(tokenizer)?),
+            };
+            for (one, (_, model)) in all.iter_mut().zip(models) {
+                one.fill(pen.write(model), |one, written| {
+                    scored(one, &written.text, &article, self.stemming);
+                });
+            }
+            return Ok(all);
+        }
+        let ids = corpus.text(seed, source, index, length)?;
+        let original = lab.dense().clone();
+        let original = original.with_position_extension(lab.fitting(self.extension))?;
+        let models: Vec<_> = models.iter().map(|(_, model)| model.clone()).collect();
+        Reference::read(&original, &ids)?.compare_passes(
+            &models,
+            &mut all,
+            |_, dense, arm| compare::score(dense, arm),
+            |one, scores, _, pass| {
+                one.set("nll", pass.states.nll(pass.model, &ids));
+                one.set_known([
+                    (
+                        "top1",
+                        compare::mean(scores, |_| true, |one| one.agreement.top1),
+                    ),
+                    ("kl", compare::mean(scores, |_| true, |one| one.kl)),
+                ]);
+            },
+        )?;
+        Ok(all)
+    }
+}

@@ -1,0 +1,294 @@
+//! How much fine-tuning recovers of each arm's loss, compared with the original tuned on the same
+//! tokens.
+
+use std::rc::Rc;
+
+use bsbr_gpt2::Gpt2;
+use bsbr_train::finetune::FinetuneConfig;
+use serde::Deserialize;
+
+use crate::arms;
+use crate::error::ReportError;
+use crate::experiment::{Experiment, Unit, batches, weighed};
+use crate::experiments::frame::Frame;
+use crate::experiments::measure::{Named, QUESTIONS, Tasks};
+use crate::experiments::summarisation;
+use crate::experiments::tuning::{Kept, TRAINING, Tuned, Tuning, training, window};
+use crate::judge;
+use crate::lab::Lab;
+use crate::present::subject::Subject;
+use crate::present::words::plural;
+use crate::record::{Measurement, Records};
+use crate::spec::{ArmSpec, Spec};
+
+/// Version of the method.
+pub const VERSION: u32 = 2;
+
+/// Work per token of training.
+const TRAINING_EFFORT: f64 = 2.4;
+
+/// Work per token of a text.
+const TEXT_EFFORT: f64 = 2.8;
+
+/// Work per token of an article, whose summary is generated token by token.
+const ARTICLE_EFFORT: f64 = 1.3;
+
+/// Work per token between fact and question.
+const QUESTION_EFFORT: f64 = 0.85;
+
+/// Settings that `--quick` keeps.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// AdamW's maximum learning rate: it rises for a tenth of the steps, then falls along a cosine
+    /// to a tenth, as in `cargo xtask finetune`.
+    pub learning_rate: f64,
+    /// Training windows, and what is measured.
+    #[serde(flatten)]
+    pub tasks: Tasks,
+}
+
+/// Counts that `--quick` reduces.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Numbers of training epochs, each in its own run; 0 for before training.
+    pub epochs: Vec<u64>,
+    /// Training windows.
+    pub windows: u64,
+    /// Validation windows, for the loss before and after training.
+    pub held_out: u64,
+    /// Texts per domain.
+    pub texts_per_domain: u64,
+    /// Articles to summarise.
+    pub articles: u64,
+    /// Questions.
+    pub questions: u64,
+    /// Texts, articles or questions per unit.
+    pub per_unit: u64,
+}
+
+impl Counts {
+    /// The largest number of epochs.
+    fn last(&self) -> u64 {
+        self.epochs.iter().copied().max().unwrap_or_default()
+    }
+}
+
+/// The name of a model: its arm, and its training epochs.
+fn tuned_id(arm: &str, epochs: u64) -> String {
+    format!("{arm}@{epochs}")
+}
+
+/// The name of a tuned model without its far field.
+fn cut_id(arm: &str, epochs: u64) -> String {
+    format!("{arm}@{epochs}/cut")
+}
+
+/// The experiment.
+pub type Recovery = Frame<Settings, Counts, Kept>;
+
+pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+    let one: Recovery = Frame::<Settings, Counts>::new(spec)?.with(Kept::default());
+    let (settings, counts) = (&one.settings, &one.counts);
+    let lengths = [
+        settings.tasks.length,
+        settings.tasks.distance,
+        summarisation::LENGTH,
+    ];
+    let apart = (0..3).all(|at| lengths[at] != lengths[(at + 1) % 3]);
+    one.require(
+        settings.tasks.candidates >= 2 && !lengths.contains(&0) && apart,
+        "settings",
+        format!(
+            "`length` and `distance` must be above 0, different, and not {}; `candidates` must be \
+             at least 2",
+            summarisation::LENGTH
+        ),
+    )?;
+    let rise = counts.epochs.is_sorted_by(|a, b| a < b) && counts.epochs.first() == Some(&0);
+    one.require(
+        rise,
+        "counts",
+        "`epochs` must start with 0 and be increasing",
+    )?;
+    one.require(counts.windows > 0, "counts", "`windows` must be at least 1")?;
+    one.require_valid(one.training(counts.last()).validate())?;
+    one.require_valid(settings.tasks.generation(Vec::new()).validate())?;
+    Ok(Box::new(one))
+}
+
+impl Recovery {
+    /// The training of every arm for some epochs, including the dense model.
+    fn training(&self, epochs: u64) -> FinetuneConfig {
+        FinetuneConfig {
+            epochs,
+            ..training(
+                self.seed(),
+                self.settings.learning_rate,
+                self.settings.tasks.rows,
+            )
+        }
+    }
+
+    /// An arm after at least one epoch: from the folder if it was tuned before, otherwise tuned
+    /// now, or why that failed.
+    fn tune(
+        &self,
+        arm: &ArmSpec,
+        epochs: u64,
+        lab: &Lab,
+    ) -> Result<Result<Tuned, String>, ReportError> {
+        let (seed, counts) = (self.seed(), &self.counts);
+        let start = match lab.model(arm, seed) {
+            Ok(model) => model,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let corpus = lab.corpus();
+        let data = corpus.windows(
+            seed,
+            self.settings.tasks.window(lab),
+            counts.windows,
+            counts.held_out,
+        )?;
+        let name = format!("{}-{epochs:03}", arm.id);
+        let what = (name.as_str(), VERSION, &arm.config);
+        Tuning::new(self.training(epochs), what, &data, lab)?.run(start, None)
+    }
+
+    /// The arm's models with their names.
+    fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
+        let (tasks, last) = (&self.settings.tasks, self.counts.last());
+        let get = |epochs: u64| -> Result<Result<Gpt2, String>, ReportError> {
+            Ok(match epochs {
+                0 => lab.model(arm, self.seed()),
+                _ => self.tune(arm, epochs, lab)?.and_then(|tuned| {
+                    let packed = lab.packed(tuned.model()?);
+                    packed.map_err(|error| error.to_string())
+                }),
+            })
+        };
+        let mut models: Vec<Named> = Vec::new();
+        for &epochs in &self.counts.epochs {
+            let model = get(epochs)?.and_then(|model| tasks.fitted(model, lab));
+            models.push((tuned_id(&arm.id, epochs), model));
+        }
+        if let Some(near) = arm.config.without_retrieval() {
+            let cut = get(last)?.and_then(|model| {
+                let model = arms::convert(&model, &near, &[]);
+                tasks.fitted(model.map_err(|error| error.to_string())?, lab)
+            });
+            models.push((cut_id(&arm.id, last), cut));
+        }
+        Ok(models)
+    }
+
+    /// The validation loss before training and after each run.
+    fn curve(
+        &self,
+        arm: &ArmSpec,
+        unit: &Unit,
+        lab: &Lab,
+    ) -> Result<Vec<Measurement>, ReportError> {
+        let new = |epochs| Measurement::new(&tuned_id(&arm.id, epochs), TRAINING, unit.length, 0);
+        let mut all: Vec<Measurement> = Vec::new();
+        for &epochs in self.counts.epochs.iter().filter(|&&epochs| epochs > 0) {
+            let tuned = match self.tune(arm, epochs, lab)? {
+                Ok(tuned) => tuned,
+                Err(reason) => {
+                    all.push(new(epochs).without_values(reason));
+                    continue;
+                }
+            };
+            let checks = &tuned.history.validations;
+            let before = checks.first().filter(|_| all.is_empty());
+            let before = before.map(|check| (0, check));
+            for (epochs, check) in before.into_iter().chain(checks.last().map(|c| (epochs, c))) {
+                let mut one = new(epochs);
+                one.set("validation_perplexity", check.perplexity);
+                one.set("steps", check.step as f64);
+                let windows = epochs * tuned.windows;
+                one.set("tokens", (windows * unit.length as u64) as f64);
+                all.push(one);
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Experiment for Recovery {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+        let counts = &self.counts;
+        let sampled = [counts.texts_per_domain, counts.articles, counts.questions];
+        let sources = self.settings.tasks.sources(sampled, lab)?;
+        let window = self.settings.tasks.window(lab);
+        let epochs: u64 = counts.epochs.iter().sum();
+        let tokens = epochs as f64 * counts.windows as f64 * window as f64;
+        let mut units = Vec::new();
+        for arm in self.arms() {
+            let cut = usize::from(arm.config.without_retrieval().is_some());
+            let models = counts.epochs.len() + cut;
+            let training = Unit::new(TRAINING, window, 1, TRAINING_EFFORT * tokens);
+            units.push(training.of_arm(arm));
+            for (source, length, count) in &sources {
+                let effort = match source.as_str() {
+                    QUESTIONS => QUESTION_EFFORT,
+                    source if source == lab.corpus().articles_name() => ARTICLE_EFFORT,
+                    _ => TEXT_EFFORT,
+                };
+                let own = batches(source, *length, *count, counts.per_unit, models);
+                units.extend(weighed(own, effort).map(|unit| unit.of_arm(arm)));
+            }
+        }
+        Ok(units)
+    }
+
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        let window = || window(records, self.settings.tasks.window);
+        match name {
+            "window" => Some(window().to_string()),
+            "tokens" => Some((self.counts.windows * window() as u64).to_string()),
+            "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
+            "after" => Some(plural(self.counts.last(), "epoch")),
+            _ => None,
+        }
+    }
+
+    /// The arms with a far field.
+    fn rows(&self, _: &str, _: &Records) -> Vec<Subject> {
+        let mut rows = self.subjects();
+        rows.retain(|one| {
+            let arm = self.spec.arm(&one.id);
+            arm.is_some_and(|arm| arm.config.without_retrieval().is_some())
+        });
+        rows
+    }
+
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+        let Some(arm) = self.arm_of(unit) else {
+            return Ok(Vec::new());
+        };
+        if unit.source == TRAINING {
+            return self.curve(arm, unit, lab);
+        }
+        let (seed, corpus) = (self.seed(), lab.corpus());
+        let models: Rc<[Named]> = self.own.of(&arm.id, || self.models(arm, lab))?;
+        let judged = unit.source == corpus.articles_name() && arm.is_dense();
+        let mut measurements = Vec::new();
+        for index in unit.samples.clone() {
+            let place = (unit.source.as_str(), unit.length, index);
+            measurements.extend(self.settings.tasks.sample(&models, place, seed, lab)?);
+            if judged {
+                let article = corpus.article(seed, index)?;
+                let prompt = corpus.tokenizer().encode_document(&article.prompt())?;
+                let one = Measurement::new(judge::REFERENCE, &unit.source, unit.length, index);
+                measurements.push(summarisation::reference(one, &article, prompt.len()));
+            }
+        }
+        Ok(measurements)
+    }
+}

@@ -1,0 +1,110 @@
+//! The names in a specification's presentation.
+
+use toml::Value;
+
+use crate::present::words;
+use crate::spec::Method;
+
+/// The names of an experiment that its specification may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// Sources of measurements other than texts.
+    pub sources: &'static [&'static str],
+    /// Its own blocks.
+    pub blocks: &'static [&'static str],
+    /// Its own lists of rows.
+    pub rows: &'static [&'static str],
+    /// Its own lists of lines.
+    pub lines: &'static [&'static str],
+    /// Its own values in templates.
+    pub words: &'static [&'static str],
+    /// Settings that may be absent.
+    pub options: &'static [&'static str],
+}
+
+impl Names {
+    /// No names.
+    pub const NONE: Self = Self {
+        sources: &[],
+        blocks: &[],
+        rows: &[],
+        lines: &[],
+        words: &[],
+        options: &[],
+    };
+
+    /// Checks the names in a part of a specification, whose key is `key`.
+    ///
+    /// # Errors
+    ///
+    /// The unknown name, and the known ones.
+    pub fn check(&self, key: &str, part: &Value, method: &Method) -> Result<(), String> {
+        let keys = |table: &toml::Table, several: bool| -> Vec<String> {
+            let all = table.iter();
+            let all = all.filter(|(_, value)| value.is_array() || !several);
+            all.map(|(name, _)| name.clone()).collect()
+        };
+        let of_both = |several| -> Vec<String> {
+            [&method.settings, &method.counts]
+                .map(|all| keys(all, several))
+                .concat()
+        };
+        let one_of = |name: &str, known: &[String], own: &[&str]| {
+            let own = own.iter().map(|&own| own.to_owned());
+            let known: Vec<String> = own.chain(known.iter().cloned()).collect();
+            match known.iter().any(|known| known == name) {
+                true => Ok(()),
+                false => Err(format!(
+                    "`{name}` is not a known value of `{key}`; there are {}",
+                    match known.is_empty() {
+                        true => "none".to_owned(),
+                        false => known.join(", "),
+                    }
+                )),
+            }
+        };
+        let text = match part {
+            Value::Table(all) => {
+                let own = all.get("id").and_then(Value::as_str);
+                let of_block = |message| match own {
+                    Some(id) => format!("`{id}`: {message}"),
+                    None => message,
+                };
+                let mut all = all.iter();
+                let checked = all.try_for_each(|(key, part)| self.check(key, part, method));
+                return checked.map_err(of_block);
+            }
+            Value::Array(all) => {
+                return all
+                    .iter()
+                    .try_for_each(|part| self.check(key, part, method));
+            }
+            Value::String(text) => text.as_str(),
+            _ => return Ok(()),
+        };
+        let of_list = text.strip_prefix("max ").or(text.strip_prefix("first "));
+        match (key, of_list) {
+            ("from", _) => one_of(text, &[], &[&["texts"], self.sources].concat()),
+            ("at", Some(list)) => one_of(list, &of_both(true), &[]),
+            ("at", None) => one_of(text, &keys(&method.settings, false), &["recorded"]),
+            ("by", _) => one_of(text, &of_both(true), &["domains", "parts"]),
+            ("each", _) => one_of(text, &of_both(true), &[]),
+            ("when", _) => one_of(text, &of_both(false), self.options),
+            ("rows", _) => one_of(text, &[], self.rows),
+            ("lines", _) => one_of(text, &[], self.lines),
+            ("name", _) => one_of(text, &[], self.blocks),
+            _ => words::names(text).try_for_each(|name| {
+                let path = name.strip_prefix("max ").unwrap_or(name);
+                let path = path.split(' ').next().unwrap_or_default();
+                match path.split_once('.') {
+                    Some(("settings", key)) => {
+                        one_of(key, &keys(&method.settings, false), self.options)
+                    }
+                    Some(("counts", key)) => one_of(key, &keys(&method.counts, false), &[]),
+                    _ if path == words::VALUE => Ok(()),
+                    _ => one_of(name, &[], &[&words::COMMON, self.words].concat()),
+                }
+            }),
+        }
+    }
+}
