@@ -37,14 +37,16 @@ pub(super) fn is_peer(who: &str) -> bool {
 }
 
 /// Whether a contestant of ours is compared with another: with PyTorch's fused attention, with its
-/// plain one for stored weights, with engines of the same weight type, f32 by default, and with
-/// the dense model.
+/// plain one for stored weights, with engines of the same weight type, f32 by default, with the
+/// dense model, and the arm with spans with the default.
 pub(super) fn are_compared(own: &str, other: &str) -> bool {
     let kind = |who: &str| who.split_once(", ").map(|(_, kind)| kind.to_owned());
     let single = || "f32".to_owned();
     match other {
         _ if is_peer(own) || own == other || is_limit(own) || is_limit(other) => false,
         "torch-sdpa" | DENSE => true,
+        // What a second level saves.
+        "lookups" => own == "spans",
         "torch-eager" => kind(own).is_none(),
         _ => {
             is_peer(other) && kind(own).unwrap_or_else(single) == kind(other).unwrap_or_else(single)
