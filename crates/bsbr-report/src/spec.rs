@@ -45,6 +45,18 @@ pub struct ArmSpec {
 }
 
 impl ArmSpec {
+    /// An arm that no file declares, by its notation.
+    pub fn of(text: &str, config: ArmConfig) -> Self {
+        Self {
+            id: text.to_owned(),
+            label: text.to_owned(),
+            about: String::new(),
+            default: false,
+            swept: false,
+            config,
+        }
+    }
+
     /// Whether it is the original.
     pub fn is_dense(&self) -> bool {
         self.config == ArmConfig::DENSE

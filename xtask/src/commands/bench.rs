@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bsbr_gpt2::{Gpt2, ProductType};
 use bsbr_report::arms::load_dense;
 use bsbr_report::bench::contest::TOKENS;
@@ -34,17 +34,17 @@ use crate::{assets, device};
 const LENGTHS: [usize; 4] = [128, 512, 1024, 2048];
 
 /// Default arms.
-const ARMS: [&str; 2] = ["dense", "lookups"];
+const ARMS: [&str; 2] = ["dense", "moments"];
 
 /// Default arms of decoding.
 const DECODING: [&str; 9] = [
     "dense",
     "dense-8bit",
-    "lookups",
-    "lookups-4bit",
     "moments",
-    "moments-exact",
-    "moments-no-state",
+    "moments-4bit",
+    "summaries-state",
+    "moments-state-32bit",
+    "summaries",
     "local",
     "published",
 ];
@@ -69,9 +69,9 @@ pub struct Args {
     /// 500,1000,2000,4000]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     lengths: Vec<usize>,
-    /// Arms from assets/experiments/arms.toml [default: dense,lookups; for decoding also
-    /// dense-8bit,lookups-4bit,moments,moments-exact,moments-no-state,local,published]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    /// Arms: names from assets/experiments/arms.toml, or as in --arm of `convert` [default: dense,moments; for decoding also
+    /// dense-8bit,moments-4bit,summaries,summaries-state,moments-state-32bit,local,published]
+    #[arg(long, value_name = "ARM,…", value_delimiter = ',')]
     arms: Vec<String>,
     /// Measurements
     #[arg(
@@ -328,17 +328,35 @@ fn check(page: &Path) -> Result<()> {
 /// The given arms, or those of `default`.
 fn arms(args: &Args, default: &[&str]) -> Result<Vec<ArmSpec>> {
     let known = read_arms(&args.arms_file)?;
-    let arm = |id: &str| match known.iter().find(|arm| arm.id == id) {
+    let arm = |text: &str| match known.iter().find(|arm| arm.id == text) {
         Some(arm) => Ok(arm.clone()),
         None => {
-            let names: Vec<&str> = known.iter().map(|arm| arm.id.as_str()).collect();
-            bail!("--arms: there is no {id}; there are {}", names.join(", "))
+            let config = text.parse().with_context(|| {
+                let names: Vec<&str> = known.iter().map(|arm| arm.id.as_str()).collect();
+                format!(
+                    "--arms: {text} is neither one of {} nor an arm",
+                    names.join(", ")
+                )
+            })?;
+            Ok(ArmSpec::of(text, config))
         }
     };
     match args.arms.is_empty() {
         true => default.iter().copied().map(arm).collect(),
-        false => args.arms.iter().map(String::as_str).map(arm).collect(),
+        false => whole(&args.arms).iter().map(|text| arm(text)).collect(),
     }
+}
+
+/// The arms of a list separated by commas, which also separate the settings of an arm.
+fn whole(parts: &[String]) -> Vec<String> {
+    let mut arms: Vec<String> = Vec::new();
+    for part in parts {
+        match arms.last_mut() {
+            Some(arm) if part.contains('=') && !part.contains(':') => *arm += &format!(",{part}"),
+            _ => arms.push(part.clone()),
+        }
+    }
+    arms
 }
 
 fn decoding(args: &Args) -> Result<Decoding> {
@@ -562,7 +580,23 @@ pub(crate) mod tests {
         let none = decoding(&args(&["--only", "model"]))?;
         assert!(none.arms.is_empty());
         let error = decoding(&args(&["--only", "decode", "--arms", "dens"]));
-        assert!(error.is_err_and(|error| error.to_string().contains("no dens")));
+        assert!(error.is_err_and(|error| error.to_string().contains("dens is neither")));
         Ok(())
+    }
+
+    #[test]
+    fn settings_stay_with_their_arm() {
+        let parts =
+            "dense,moments:clusters=4,kv_bits=4,local:chunk_size=64,near_chunks=2,dense-8bit";
+        let parts: Vec<String> = parts.split(',').map(str::to_owned).collect();
+        assert_eq!(
+            whole(&parts),
+            [
+                "dense",
+                "moments:clusters=4,kv_bits=4",
+                "local:chunk_size=64,near_chunks=2",
+                "dense-8bit"
+            ]
+        );
     }
 }

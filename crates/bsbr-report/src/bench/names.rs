@@ -46,7 +46,7 @@ pub(super) fn are_compared(own: &str, other: &str) -> bool {
         _ if is_peer(own) || own == other || is_limit(own) || is_limit(other) => false,
         "torch-sdpa" | DENSE => true,
         // What a second level saves.
-        "lookups" => own == "spans",
+        "moments" => own == "moments-spans",
         "torch-eager" => kind(own).is_none(),
         _ => {
             is_peer(other) && kind(own).unwrap_or_else(single) == kind(other).unwrap_or_else(single)
@@ -87,7 +87,7 @@ mod tests {
             "torch-sdpa",
             "torch-sdpa, f16",
             "onnxruntime, int8",
-            "lookups",
+            "moments",
         ]
         .map(label);
         assert_eq!(
@@ -96,7 +96,7 @@ mod tests {
                 "PyTorch, SDPA",
                 "PyTorch, f16",
                 "ONNX Runtime, int8",
-                "lookups"
+                "moments"
             ]
         );
     }

@@ -339,7 +339,7 @@ mod tests {
         let all = vec![
             of("dense", "part.head", 0.25),
             of("dense", "part.whole", 1.0),
-            of("lookups", "part.whole", 0.5),
+            of("moments", "part.whole", 0.5),
         ];
         let found = declared().markdown(&[record("2026-01-01", all)]).unwrap();
         assert!(row(&found, "| head").contains("250 (25.0 %)"), "{found}");
@@ -358,7 +358,7 @@ mod tests {
         };
         add("dense", 512, &[1.0, 1.0]);
         add("torch-sdpa", 512, &[2.0, 2.0]);
-        add("moments", 512, &[0.5, 0.5]);
+        add("summaries-state", 512, &[0.5, 0.5]);
         let goal = "forward pass ÷ PyTorch's";
         let found = declared().markdown(&[one.clone()]).unwrap();
         let told = row(&found, goal);
@@ -372,8 +372,8 @@ mod tests {
             "{found}"
         );
         for measured in &mut one.measurements {
-            if measured.arm == "moments" {
-                measured.arm = "lookups".to_owned();
+            if measured.arm == "summaries-state" {
+                measured.arm = "moments".to_owned();
             }
             if (measured.arm.as_str(), measured.length) == ("dense", 16) {
                 measured.set("seconds", 0.5 + measured.index as f64 * 3.0);

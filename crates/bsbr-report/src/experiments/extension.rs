@@ -35,8 +35,6 @@ pub struct Settings {
     pub times: usize,
     /// Tokens per training window.
     pub window: usize,
-    /// Number of pieces of a window, which are placed apart in the table.
-    pub position_chunks: usize,
     /// Windows per optimiser step.
     pub rows: usize,
     /// AdamW's maximum learning rate.
@@ -97,11 +95,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 
 impl Extension {
     fn training(&self) -> FinetuneConfig {
-        let settings = &self.settings;
-        FinetuneConfig {
-            position_chunks: settings.position_chunks,
-            ..training(self.seed(), settings.learning_rate, settings.rows)
-        }
+        training(self.seed(), self.settings.learning_rate, self.settings.rows)
     }
 
     /// The arm with more positions, untrained, and with few far heads if it has a choice, as
@@ -150,7 +144,7 @@ impl Extension {
         windows: u64,
         lab: &Lab,
     ) -> Result<Result<Gpt2, String>, ReportError> {
-        let window = self.settings.window.min(lab.dense().config().n_positions);
+        let window = self.settings.window.min(start.config().n_positions);
         let data = lab.corpus().windows(self.seed(), window, windows, 0)?;
         let name = format!("{}-positions-{windows}", arm.id);
         let what = (name.as_str(), VERSION, start.config());

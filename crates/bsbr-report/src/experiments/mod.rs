@@ -89,7 +89,7 @@ const fn known(
 
 /// Every experiment.
 #[rustfmt::skip]
-const ALL: [Known; 24] = [
+const ALL: [Known; 25] = [
     known(
         ("similarity", similarity::VERSION), similarity::boxed,
         &["text_lengths", "random_lengths", "texts_per_domain", "random_sequences", "per_unit"],
@@ -159,6 +159,7 @@ const ALL: [Known; 24] = [
     known(("clusters", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
     known(("exact-clusters", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
     known(("lookups", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
+    known(("spans", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
     known(
         ("levels", levels::VERSION), levels::boxed, SWEEP,
         Names { sources: &[levels::CHOICE, QUESTIONS], ..NONE },

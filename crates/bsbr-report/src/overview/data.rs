@@ -119,7 +119,7 @@ impl Statement {
 }
 
 fn default_arm() -> String {
-    "lookups".to_owned()
+    "moments".to_owned()
 }
 
 /// A measured number of an arm.

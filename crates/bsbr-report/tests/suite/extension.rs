@@ -21,7 +21,6 @@ chunk_sizes = [16]
 [settings]
 times = 2
 window = 96
-position_chunks = 2
 rows = 2
 learning_rate = 3e-3
 stretches = [96, 192, 230]

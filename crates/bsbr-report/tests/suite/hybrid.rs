@@ -54,7 +54,7 @@ fn crossover(spec: &Spec, lengths: &[usize], arm: fn(f64) -> f64) -> Records {
         .flat_map(|&length| {
             let n = length as f64;
             let mut both = rounds(SOURCES[0], length, "dense", n * n);
-            both.extend(rounds(SOURCES[0], length, "moments", arm(n)));
+            both.extend(rounds(SOURCES[0], length, &spec.method.arms[1].id, arm(n)));
             both
         })
         .collect();
@@ -180,7 +180,11 @@ pub fn made_up(slower: f64) -> Section {
         let n = length as f64;
         let reads_dense = length <= 1200;
         let own = n * n.min(1200.0) * slower;
-        for (id, seconds) in [("dense", n * n), ("moments", 1200.0 * n), ("hybrid", own)] {
+        for (id, seconds) in [
+            ("dense", n * n),
+            ("summaries-state", 1200.0 * n),
+            ("hybrid", own),
+        ] {
             for mut one in rounds(SOURCES[1], length, id, seconds) {
                 one.set("speedup", n * n / seconds);
                 if id == "hybrid" {

@@ -57,14 +57,14 @@ fn judge(session: &mut Session, count: usize, choice: Choice) -> Vec<String> {
 fn the_order_is_drawn_from_the_seed_and_the_judge() {
     let records = records();
     let of = |pair, seed, judge| ballots(&records, pair, seed, judge);
-    let one = of(["lookups", "dense"], 1, "ada");
+    let one = of(["moments", "dense"], 1, "ada");
     assert_eq!(one.len(), ARTICLES as usize);
-    assert_eq!(one, of(["dense", "lookups"], 1, "ada"));
+    assert_eq!(one, of(["dense", "moments"], 1, "ada"));
     let places = |all: &[bsbr_report::judge::Ballot]| -> Vec<(u64, [String; 2])> {
         all.iter().map(|b| (b.article, b.order.clone())).collect()
     };
-    assert_ne!(places(&one), places(&of(["lookups", "dense"], 2, "ada")));
-    assert_ne!(places(&one), places(&of(["lookups", "dense"], 1, "bob")));
+    assert_ne!(places(&one), places(&of(["moments", "dense"], 2, "ada")));
+    assert_ne!(places(&one), places(&of(["moments", "dense"], 1, "bob")));
     let left = one.iter().filter(|b| b.order[0] == "dense").count();
     assert!((1..one.len()).contains(&left), "{left}");
     let mut articles: Vec<u64> = one.iter().map(|b| b.article).collect();
@@ -77,9 +77,9 @@ fn the_order_is_drawn_from_the_seed_and_the_judge() {
             ballot.summaries,
             [words(&ballot.order[0]), words(&ballot.order[1])]
         );
-        assert_eq!(ballot.pair, ["dense", "lookups"]);
+        assert_eq!(ballot.pair, ["dense", "moments"]);
     }
-    assert!(of(["lookups", "nobody"], 1, "ada").is_empty());
+    assert!(of(["moments", "nobody"], 1, "ada").is_empty());
     assert_eq!(of(["reference", "lead-3"], 1, "ada").len(), one.len());
 }
 
@@ -170,7 +170,7 @@ fn what_cannot_be_judged_is_said() {
 }
 
 fn vote(records: &Records, judge: &str, article: u64, preferred: Option<&str>) -> Vote {
-    let all = ballots(records, ["lookups", "dense"], 1, judge);
+    let all = ballots(records, ["moments", "dense"], 1, judge);
     let ballot = all.into_iter().find(|one| one.article == article).unwrap();
     let choice = match preferred {
         None => Choice::Neither,
@@ -193,10 +193,10 @@ fn vote(records: &Records, judge: &str, article: u64, preferred: Option<&str>) -
 fn votes_are_counted_once_and_for_the_summaries_that_were_judged() {
     let records = records();
     let mut votes: Vec<Vote> = (0..8)
-        .map(|article| vote(&records, "ada", article, Some("lookups")))
+        .map(|article| vote(&records, "ada", article, Some("moments")))
         .collect();
     votes.push(vote(&records, "bob", 0, Some("dense")));
-    votes.push(vote(&records, "bob", 1, Some("lookups")));
+    votes.push(vote(&records, "bob", 1, Some("moments")));
     votes.push(vote(&records, "bob", 2, None));
     // A second thought does not count, and neither does a vote on an older summary.
     votes.push(vote(&records, "ada", 0, Some("dense")));
@@ -207,7 +207,7 @@ fn votes_are_counted_once_and_for_the_summaries_that_were_judged() {
     let records = records.with_votes(votes);
     let tallies = tally(&records);
     assert_eq!(tallies.stale, 1);
-    let (found, place) = tallies.between("lookups", "dense");
+    let (found, place) = tallies.between("moments", "dense");
     assert_eq!((found.wins, found.neither, place), ([1, 9], 1, 1));
     assert_eq!((found.votes(), found.judges.len()), (11, 2));
     let estimate = found.preference(place).unwrap();
@@ -216,7 +216,7 @@ fn votes_are_counted_once_and_for_the_summaries_that_were_judged() {
     assert_eq!((estimate.mean, estimate.n), (0.9, 10));
     assert!((interval.low - 0.595_849_973).abs() < 1e-6, "{interval:?}");
     assert!((interval.high - 0.982_123_832).abs() < 1e-6, "{interval:?}");
-    assert_eq!(tallies.between("dense", "lookups").1, 0);
+    assert_eq!(tallies.between("dense", "moments").1, 0);
     let (none, _) = tallies.between("local", "dense");
     assert_eq!(none.preference(0).unwrap_err(), "no votes yet");
 

@@ -293,7 +293,7 @@ pub fn made_up(choice: fn(usize) -> f64) -> Section {
                 words.join(", ")
             }
         };
-        for arm in ["moments", "local"] {
+        for arm in ["summaries-state", "local"] {
             let id = match layers.len() {
                 0 => "dense".to_owned(),
                 4 => arm.to_owned(),

@@ -136,7 +136,7 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     let one = found(&spec, &records, bar);
     assert_eq!(
         (one.arm.as_str(), one.judgement),
-        ("lookups", Judgement::Holds)
+        ("moments", Judgement::Holds)
     );
     assert_eq!(one.why, "Required: ≥ 0.950.");
 }
@@ -163,7 +163,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     assert_eq!(ratio.judgement, Judgement::Holds);
 
     let gap = of(
-        "arm = \"moments-exact\"\nmeasure = { gap = { quantity = \"seconds\", \
+        "arm = \"moments-state-32bit\"\nmeasure = { gap = { quantity = \"seconds\", \
                   length = 1024, source = \"model\", before = \"dense\", goal = \"local\" } }\n\
                   at_least = 0.5",
     );
@@ -269,11 +269,11 @@ fn preference_is_that_of_the_votes() {
         (one.judgement, one.why.as_str()),
         (Judgement::Open, "No votes yet.")
     );
-    let votes = ballots(&records, ["lookups", "dense"], 1, "ada")
+    let votes = ballots(&records, ["moments", "dense"], 1, "ada")
         .into_iter()
         .map(|ballot| Vote {
             judge: "ada".to_owned(),
-            choice: match ballot.order[0] == "lookups" {
+            choice: match ballot.order[0] == "moments" {
                 true => Choice::Left,
                 false => Choice::Right,
             },

@@ -34,7 +34,7 @@ fn least(experiment: &str) -> String {
         "streaming" => streaming::STREAMING,
         "training-memory" => training_memory::SPEC,
         "weights" => weights::WEIGHTS,
-        "chunk-size" | "clusters" | "compression" | "exact-clusters" | "lookups" => {
+        "chunk-size" | "clusters" | "compression" | "exact-clusters" | "lookups" | "spans" => {
             return sweep::text(experiment);
         }
         shared => tiny::text(shared),

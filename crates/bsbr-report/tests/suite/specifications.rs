@@ -147,7 +147,7 @@ fn a_sweep_makes_an_arm_for_each_value() {
         seed = 1
         arms = ["dense"]
         [[sweep]]
-        of = "lookups"
+        of = "moments"
         parameter = "clusters"
         values = [4, 8]
     "#;
@@ -163,14 +163,14 @@ fn a_sweep_makes_an_arm_for_each_value() {
         ids,
         [
             ("dense", false),
-            ("lookups-clusters-4", false),
-            ("lookups-clusters-8", true)
+            ("moments-clusters-4", false),
+            ("moments-clusters-8", true)
         ]
     );
-    let base = arms.iter().find(|arm| arm.id == "lookups").unwrap();
+    let base = arms.iter().find(|arm| arm.id == "moments").unwrap();
     assert_eq!(spec.method.arms[2].config, base.config);
     for (from, to, part) in [
-        ("of = \"lookups\"", "of = \"lookup\"", "`lookup`"),
+        ("of = \"moments\"", "of = \"moment\"", "`moment`"),
         (
             "\"clusters\"\n        values",
             "\"cluster\"\n        values",

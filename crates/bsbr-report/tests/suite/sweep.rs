@@ -33,11 +33,12 @@ per_unit = 2
 "#;
 
 /// Every sweep: an arm, its setting, and a value of it.
-const SWEEPS: [(&str, &str, &str, u32); 5] = [
+const SWEEPS: [(&str, &str, &str, u32); 6] = [
     ("chunk-size", "moments", "chunk_size", 8),
     ("clusters", "small", "clusters", 2),
     ("exact-clusters", "small", "exact_clusters", 2),
     ("lookups", "small", "kv_bits", 8),
+    ("spans", "small", "span", 2),
     ("compression", "state", "compression", 4),
 ];
 

@@ -38,12 +38,12 @@ fn distance(arm: &str) -> f64 {
     match arm {
         "dense" => 0.0,
         "dense-8bit" => 0.0001,
-        "moments-exact" => 0.0002,
-        "lookups" => 0.0003,
-        "moments" => 0.0004,
-        "lookups-4bit" => 0.0005,
-        "moments-compressed" => 0.0006,
-        "moments-no-state" => 0.0009,
+        "moments-state-32bit" => 0.0002,
+        "moments" => 0.0003,
+        "summaries-state" => 0.0004,
+        "moments-4bit" => 0.0005,
+        "summaries-state-compressed" => 0.0006,
+        "summaries" => 0.0009,
         "local" => 0.07,
         _ => 4.0,
     }
@@ -155,7 +155,7 @@ pub fn similarity(spec: &Spec, texts: u64) -> Records {
                         near_one(about("kl", at / 2.0)),
                     );
                 }
-                if arm.id == "moments-compressed" && source == RANDOM && length == 4096 {
+                if arm.id == "summaries-state-compressed" && source == RANDOM && length == 4096 {
                     let reason = "4096 tokens, but the model has 1024 positions";
                     one = Measurement::new(&arm.id, source, length, index).without_values(reason);
                 }
@@ -300,7 +300,9 @@ pub fn attention_maps(spec: &Spec, texts: u64) -> Records {
                 }
             }
             one.set("maps.own", if arm.id == "published" { 0.625 } else { 1.0 });
-            if text == 0 && ["dense", "moments", "local", "published"].contains(&arm.id.as_str()) {
+            if text == 0
+                && ["dense", "summaries-state", "local", "published"].contains(&arm.id.as_str())
+            {
                 for layer in 0..LAYERS {
                     let kept = match arm.id.as_str() {
                         "local" => 0.0,
@@ -356,6 +358,7 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
         ]
         .concat(),
         "qa" => at(&questions, &[250, 1000, 2000]),
+        "spans" => at(&DOMAINS[..2], &[131_072]),
         "extension" => [
             at(&DOMAINS[..2], &[4096, 8192, 12288]),
             at(&questions, &[2700, 5400, 10800, 21600]),
