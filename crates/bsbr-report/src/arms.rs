@@ -86,11 +86,9 @@ pub fn convert(
     if arm.compression() == 1 {
         return Ok(model);
     }
-    let batches = calibration
-        .iter()
-        .map(|text| TokenBatch::single(text))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(calibrate(model, &batches)?.with_packed_weights_of(dense))
+    let batches = calibration.iter().map(|text| TokenBatch::single(text));
+    let batches: Result<Vec<_>, _> = batches.collect();
+    Ok(calibrate(model, &batches?)?.with_packed_weights_of(dense))
 }
 
 /// The model with weights packed for products of a type, shared with models packed before:
@@ -124,11 +122,9 @@ pub fn converted_in(
     layers: impl IntoIterator<Item = usize>,
 ) -> Result<Gpt2, ReportError> {
     let config = converted.config();
-    let plan = layers
-        .into_iter()
-        .fold(ConversionPlan::uniform(ArmConfig::DENSE), |plan, layer| {
-            plan.with_layer(layer, config.arm(layer))
-        });
+    let dense = ConversionPlan::uniform(ArmConfig::DENSE);
+    let with = |plan: ConversionPlan, layer| plan.with_layer(layer, config.arm(layer));
+    let plan = layers.into_iter().fold(dense, with);
     Ok(bsbr_convert::convert(converted.clone(), &plan)?.with_packed_weights_of(converted))
 }
 
@@ -191,10 +187,8 @@ pub fn weights(attention: &Attention, input: AttentionInput) -> Result<Vec<f32>,
             ..input.clone()
         });
         let directions = directions.clone().cast(output.dtype()).unsqueeze::<4>();
-        for (row, taken) in host(output.matmul(directions))?
-            .chunks_exact(count)
-            .enumerate()
-        {
+        let rows = host(output.matmul(directions))?;
+        for (row, taken) in rows.chunks_exact(count).enumerate() {
             let place = row * tokens + start;
             weights[place..place + width].copy_from_slice(&taken[..width]);
         }

@@ -47,16 +47,12 @@ impl States {
     }
 
     fn read(all: Vec<Tensor<3>>) -> Result<Self, ReportError> {
-        let layers = all
-            .iter()
-            .map(|x| host(x.clone()))
-            .collect::<Result<_, _>>()?;
-        match all.into_iter().next_back() {
-            Some(last) => Ok(Self { layers, last }),
-            None => Err(ReportError::Tensor(
-                "the model returned no hidden states".to_owned(),
-            )),
-        }
+        let layers: Result<_, _> = all.iter().map(|x| host(x.clone())).collect();
+        let none = || ReportError::Tensor("the model returned no hidden states".to_owned());
+        Ok(Self {
+            layers: layers?,
+            last: all.into_iter().next_back().ok_or_else(none)?,
+        })
     }
 
     /// The final hidden states.
@@ -71,11 +67,8 @@ impl States {
 ///
 /// [`ReportError::Tensor`] if they cannot be read back.
 pub fn host<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, ReportError> {
-    tensor
-        .cast(DType::F32)
-        .into_data()
-        .try_into_vec::<f32>()
-        .map_err(|error| ReportError::Tensor(format!("{error:?}")))
+    let data = tensor.cast(DType::F32).into_data().try_into_vec();
+    data.map_err(|error| ReportError::Tensor(format!("{error:?}")))
 }
 
 /// Similarity of hidden states at each position.
@@ -97,14 +90,11 @@ pub struct HiddenScores {
 pub fn hidden(dense: &[f32], arm: &[f32], width: usize) -> Result<HiddenScores, MetricError> {
     let cosine = similarity::cosine_rows(dense, arm, width)?;
     let mse = similarity::mse_rows(dense, arm, width)?;
-    let relative_mse = dense
-        .chunks_exact(width)
-        .zip(&mse)
-        .map(|(row, mse)| {
-            let square: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
-            mse * width as f64 / square
-        })
-        .collect();
+    let relative = |(row, mse): (&[f32], &f64)| {
+        let square: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
+        mse * width as f64 / square
+    };
+    let relative_mse = dense.chunks_exact(width).zip(&mse).map(relative).collect();
     Ok(HiddenScores {
         cosine,
         mse,
@@ -121,19 +111,6 @@ pub struct LogitScore {
     pub cosine: f64,
     /// Agreement of the top tokens.
     pub agreement: Agreement,
-}
-
-/// Compares the dense model's next-token distributions with those of each arm, at every position.
-///
-/// # Errors
-///
-/// Same as [`positions`].
-pub fn logits(
-    dense: &Gpt2,
-    dense_states: &States,
-    arms: &[(Gpt2, States)],
-) -> Result<Vec<Result<Vec<LogitScore>, MetricError>>, ReportError> {
-    positions(dense, dense_states, arms, |_, dense, arm| score(dense, arm))
 }
 
 /// Calls `score` for every position and arm with the dense model's logits and the arm's.
@@ -153,10 +130,8 @@ pub fn positions<T: Send>(
     let vocabulary = dense.output_table().dims()[0];
     let positions = dense_states.last.dims()[1];
     let rows = (LOGITS_AT_A_TIME / vocabulary).clamp(1, positions.max(1));
-    let mut scores: Vec<Result<Vec<T>, MetricError>> = arms
-        .iter()
-        .map(|_| Ok(Vec::with_capacity(positions)))
-        .collect();
+    let mut scores: Vec<Result<Vec<T>, MetricError>> = Vec::new();
+    scores.resize_with(arms.len(), || Ok(Vec::with_capacity(positions)));
     for start in (0..positions).step_by(rows) {
         let count = rows.min(positions - start);
         let piece = |model: &Gpt2, states: &States| {
@@ -181,12 +156,12 @@ pub fn positions<T: Send>(
     Ok(scores)
 }
 
-/// Similarity of two rows of logits.
+/// Similarity of two rows of logits, at any position.
 ///
 /// # Errors
 ///
 /// [`MetricError`] if a logit is not finite.
-pub fn score(dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
+pub fn score(_: usize, dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
     Ok(LogitScore {
         kl: divergence::kl(dense, arm)?,
         cosine: similarity::cosine(dense, arm)?,

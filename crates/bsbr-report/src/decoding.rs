@@ -2,10 +2,14 @@
 
 use std::time::Instant;
 
-use bsbr_gpt2::{Gpt2, Gpt2Cache};
+use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
+use burn::tensor::Tensor;
 
-use crate::reading::{feed, likeliest, read_on};
 use crate::torch::{Baseline, Kind};
+
+/// Default number of tokens read at once: memory holds the activations of these, however long
+/// the text is.
+pub(crate) const PIECE: usize = 512;
 
 /// The number of tokens that PyTorch generates between two checks of the time.
 const TORCH_AT_ONCE: usize = 8;
@@ -65,7 +69,7 @@ impl Context {
         let rest = ids.get(self.length..).unwrap_or_default();
         for now in rest.chunks(piece.max(1)) {
             let start = Instant::now();
-            let hidden = feed(model, now, &mut self.cache)?;
+            let hidden = self.feed(model, now)?;
             self.length += now.len();
             let left = ids.len() - self.length;
             if left == 0 {
@@ -94,7 +98,8 @@ impl Context {
     ) -> Result<f64, String> {
         let start = Instant::now();
         for done in 1..=tokens {
-            self.next = likeliest(read_on(model, self.next, &mut self.cache)?)?;
+            let hidden = self.feed(model, &[self.next])?;
+            self.next = likeliest(model.last_logits(hidden))?;
             let seconds = start.elapsed().as_secs_f64();
             if done == tokens || seconds > limits.generating {
                 return Ok(seconds / done as f64);
@@ -103,10 +108,31 @@ impl Context {
         Err("no tokens were requested".to_owned())
     }
 
+    /// Hidden states of tokens that follow those in the cache.
+    fn feed(&mut self, model: &Gpt2, ids: &[u32]) -> Result<Tensor<3>, String> {
+        let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
+        let hidden = model.forward_cached(&batch, &mut self.cache);
+        hidden.map_err(|error| error.to_string())
+    }
+
     /// Size in bytes of the cache of everything read and generated.
     pub(crate) fn bytes(&self) -> f64 {
         self.cache.bytes() as f64
     }
+}
+
+/// The logits of the last token of `ids`, from one pass without a cache. `[1, V]`
+pub(crate) fn last_logits(model: &Gpt2, ids: &[u32]) -> Result<Tensor<2>, String> {
+    let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
+    let hidden = model.hidden_states(&batch);
+    Ok(model.last_logits(hidden.map_err(|error| error.to_string())?))
+}
+
+/// The most probable token of one row of logits.
+pub(crate) fn likeliest(logits: Tensor<2>) -> Result<u32, String> {
+    let best = logits.argmax(1).into_data();
+    let best = best.iter::<i64>().next().unwrap_or_default();
+    u32::try_from(best).map_err(|error| error.to_string())
 }
 
 /// Refuses a measurement whose expected time exceeds the limit.
@@ -148,7 +174,6 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::reading::read;
 
     fn model() -> Gpt2 {
         let text = r#"{"model_type": "gpt2", "vocab_size": 40, "n_positions": 32,
@@ -161,15 +186,22 @@ mod tests {
     fn a_context_is_read_on_from_length_to_length() {
         let model = model();
         let ids: Vec<u32> = (0..24).collect();
+        let next = |length| likeliest(last_logits(&model, &ids[..length]).unwrap()).unwrap();
+        for piece in [0, 1, 23] {
+            let mut context = Context::new(&model);
+            context
+                .read(&model, &ids[..23], piece, Limits::NONE)
+                .unwrap();
+            assert_eq!(context.next, next(23), "{piece}");
+        }
         let mut context = Context::new(&model);
         for length in [8, 8, 23] {
             context
                 .read(&model, &ids[..length], 5, Limits::NONE)
                 .unwrap();
-            assert_eq!(context.length, length);
-            let (cache, logits) = read(&model, &ids[..length], 5).unwrap();
-            assert_eq!(context.bytes(), cache.bytes() as f64);
-            assert_eq!(context.next, likeliest(logits).unwrap());
+            assert_eq!((context.length, context.next), (length, next(length)));
+            // Keys and values of two layers, 16 dimensions each.
+            assert_eq!(context.bytes(), (2 * 2 * 16 * length * 4) as f64);
         }
         assert!(context.seconds > 0.0);
         let before = context.bytes();

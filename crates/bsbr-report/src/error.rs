@@ -24,7 +24,8 @@ pub enum ReportError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// An invalid specification, arm or reported figure.
+    /// An invalid file: a specification, an arm, a reported figure, votes, or a page without a place
+    /// for tables.
     #[error("{path}: {message}")]
     Spec {
         /// The file.
@@ -90,26 +91,6 @@ pub enum ReportError {
     Record {
         /// The file.
         path: PathBuf,
-        /// The error.
-        message: String,
-    },
-    /// A page without a place for tables.
-    #[error("{path} has no line `{begin}` followed by a line `{end}`, which enclose the tables")]
-    Page {
-        /// The file.
-        path: PathBuf,
-        /// The line before the tables.
-        begin: &'static str,
-        /// The line after them.
-        end: &'static str,
-    },
-    /// An invalid line of votes.
-    #[error("{path}, line {line}: {message}; correct or delete the line")]
-    Votes {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
         /// The error.
         message: String,
     },
@@ -180,14 +161,6 @@ pub enum ReportError {
         /// The name.
         name: String,
     },
-    /// An article that does not exist.
-    #[error("{name} has no article {index}; the file changed while it was read")]
-    NoArticle {
-        /// The dataset.
-        name: String,
-        /// Its index, from 0.
-        index: u64,
-    },
     /// Texts that are too short for the request.
     #[error(
         "{path} has {found} tokens besides the calibration part, but {needed} are needed for texts \
@@ -220,6 +193,14 @@ pub enum ReportError {
 }
 
 impl ReportError {
+    /// The error of a file or folder that cannot be changed or removed.
+    pub(crate) fn writing(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
+        |source| Self::Write {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// The error of a file or folder that cannot be read.
     pub(crate) fn reading(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
         |source| Self::Read {

@@ -57,15 +57,7 @@ impl Estimate {
     /// deviation is dropped.
     #[must_use]
     pub fn exp(self) -> Self {
-        Self {
-            mean: self.mean.exp(),
-            std: None,
-            interval: self.interval.map(|interval| Interval {
-                low: interval.low.exp(),
-                high: interval.high.exp(),
-            }),
-            n: self.n,
-        }
+        self.mapped(None, f64::exp)
     }
 
     /// Whether the mean and its interval are finite.
@@ -77,13 +69,19 @@ impl Estimate {
     /// The same in another unit.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {
+        let std = self.std.map(|std| std * factor.abs());
+        self.mapped(std, |value| value * factor)
+    }
+
+    fn mapped(self, std: Option<f64>, of: impl Fn(f64) -> f64) -> Self {
+        let ends = |ends: Interval| Interval {
+            low: of(ends.low),
+            high: of(ends.high),
+        };
         Self {
-            mean: self.mean * factor,
-            std: self.std.map(|std| std * factor.abs()),
-            interval: self.interval.map(|interval| Interval {
-                low: interval.low * factor,
-                high: interval.high * factor,
-            }),
+            mean: of(self.mean),
+            std,
+            interval: self.interval.map(ends),
             n: self.n,
         }
     }

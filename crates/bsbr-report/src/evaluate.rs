@@ -45,15 +45,15 @@ fn models(lab: &Lab) -> Vec<ArmSpec> {
     let base = ArmSpec {
         id: BASE.to_owned(),
         label: match lab.has_arms() {
-            true => format!("{}, dense (base)", lab.name()),
-            false => format!("{} (base)", lab.name()),
+            true => format!("{}, dense (base)", lab.name),
+            false => format!("{} (base)", lab.name),
         },
         about: "dense".to_owned(),
         default: false,
         swept: false,
         config: ArmConfig::DENSE,
     };
-    let given = lab.given().iter().map(|(id, model)| {
+    let given = lab.given.iter().map(|(id, model)| {
         let layers = of_layers(model);
         ArmSpec {
             id: id.clone(),
@@ -139,7 +139,7 @@ fn cache(spec: &Spec, records: &Records, lab: &Lab, models: &[ArmSpec]) -> Optio
         let layers = of_layers(model).into_iter().map(head);
         layers.sum::<f64>() * config.n_head as f64
     };
-    let given = lab.given().iter().map(|(_, model)| model);
+    let given = lab.given.iter().map(|(_, model)| model);
     let all = std::iter::once(lab.dense()).chain(given);
     let cells = models.iter().zip(all).map(|(arm, model)| {
         let cell = Cell::Number(bytes(model), Style::Mebibytes);

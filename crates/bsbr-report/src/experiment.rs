@@ -10,6 +10,12 @@ use crate::record::{Measurement, Records};
 use crate::section::{Block, Headline, Section, Verdict};
 use crate::spec::{ArmSpec, Spec};
 
+/// The measurements of a unit.
+pub type Measured = Result<Vec<Measurement>, ReportError>;
+
+/// An implementation of a specification.
+pub type Boxed = Result<Box<dyn Experiment>, ReportError>;
+
 /// A part of an experiment with one record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unit {
@@ -59,6 +65,22 @@ impl Unit {
         }
     }
 
+    /// The measurements of each sample.
+    pub(crate) fn each(&self, of: impl FnMut(u64) -> Measured) -> Measured {
+        let all: Result<Vec<_>, _> = self.samples.clone().map(of).collect();
+        Ok(all?.into_iter().flatten().collect())
+    }
+
+    /// An empty measurement of each id on a sample.
+    pub(crate) fn empty<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a str>,
+        index: u64,
+    ) -> Vec<Measurement> {
+        let new = |id| Measurement::new(id, &self.source, self.length, index);
+        ids.into_iter().map(new).collect()
+    }
+
     /// A description of the unit for the user.
     pub fn describe(&self) -> String {
         let arm = self.arm.iter().map(|arm| format!(", {arm}"));
@@ -89,9 +111,11 @@ pub(crate) fn in_file_name(source: &str) -> String {
 
 /// An experiment: units of work that give measurements, and the parts of its section that a
 /// specification cannot declare.
-pub trait Experiment {
+pub trait Experiment: AsRef<Spec> {
     /// Its specification.
-    fn spec(&self) -> &Spec;
+    fn spec(&self) -> &Spec {
+        self.as_ref()
+    }
 
     /// The units, in order.
     ///
@@ -100,14 +124,17 @@ pub trait Experiment {
     /// [`ReportError`] if the settings do not fit the model or the texts.
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError>;
 
-    /// Measures every arm, or the unit's own, on every sample of the unit.
+    /// Measures every arm, or the unit's own, on every sample of the unit. An experiment implements
+    /// this method or [`Self::run_after`].
     ///
     /// A missing value is a [`Measurement`] with a reason, not an error.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if the run cannot continue.
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError>;
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
+        self.run_after(unit, lab, &Records::default())
+    }
 
     /// Same as [`Self::run_unit`], with the records of earlier units, for a unit that uses their
     /// results. Runs call this method.
@@ -115,13 +142,7 @@ pub trait Experiment {
     /// # Errors
     ///
     /// Same as [`Self::run_unit`].
-    fn run_after(
-        &self,
-        unit: &Unit,
-        lab: &Lab,
-        earlier: &Records,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let _ = earlier;
+    fn run_after(&self, unit: &Unit, lab: &Lab, _earlier: &Records) -> Measured {
         self.run_unit(unit, lab)
     }
 
@@ -131,27 +152,23 @@ pub trait Experiment {
     }
 
     /// The experiment's own rows of this name in the specification.
-    fn rows(&self, name: &str, records: &Records) -> Vec<Subject> {
-        let _ = (name, records);
+    fn rows(&self, _name: &str, _records: &Records) -> Vec<Subject> {
         self.subjects()
     }
 
     /// The experiment's own lines of this name in the specification: groups with their names, each
     /// drawn as one chart.
-    fn lines(&self, name: &str, records: &Records) -> Vec<(String, Vec<Line>)> {
-        let _ = (name, records);
+    fn lines(&self, _name: &str, _records: &Records) -> Vec<(String, Vec<Line>)> {
         Vec::new()
     }
 
     /// The value of a template's `{name}` that only the experiment knows.
-    fn word(&self, name: &str, records: &Records) -> Option<String> {
-        let _ = (name, records);
+    fn word(&self, _name: &str, _records: &Records) -> Option<String> {
         None
     }
 
     /// The name of a part of a quantity, if it is more than a number.
-    fn part_name(&self, quantity: &str, part: &str, last: bool) -> Option<String> {
-        let _ = (quantity, part, last);
+    fn part_name(&self, _quantity: &str, _part: &str, _last: bool) -> Option<String> {
         None
     }
 
@@ -160,8 +177,7 @@ pub trait Experiment {
     /// # Errors
     ///
     /// [`ReportError`] if there is no such block, or records cannot be drawn.
-    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
-        let _ = records;
+    fn special(&self, name: &str, _records: &Records) -> Result<Vec<Block>, ReportError> {
         Err(ReportError::Setting {
             experiment: self.spec().method.experiment.clone(),
             table: "block",
@@ -170,14 +186,12 @@ pub trait Experiment {
     }
 
     /// Goals that are not limits of a mean.
-    fn verdicts(&self, records: &Records) -> Vec<Verdict> {
-        let _ = records;
+    fn verdicts(&self, _records: &Records) -> Vec<Verdict> {
         Vec::new()
     }
 
     /// Columns of the overview that are not means.
-    fn headlines(&self, records: &Records) -> Vec<Headline> {
-        let _ = records;
+    fn headlines(&self, _records: &Records) -> Vec<Headline> {
         Vec::new()
     }
 
@@ -202,12 +216,10 @@ pub fn batches(
     let per_unit = per_unit.max(1);
     (0..count.div_ceil(per_unit)).map(move |part| {
         let samples = part * per_unit..((part + 1) * per_unit).min(count);
+        let work = (samples.end - samples.start) as f64 * length as f64 * models as f64;
         Unit {
-            work: (samples.end - samples.start) as f64 * length as f64 * models as f64,
-            source: source.to_owned(),
-            length,
             samples,
-            arm: None,
+            ..Unit::new(source, length, 0, work)
         }
     })
 }

@@ -75,10 +75,8 @@ impl Machine {
     pub fn describe(&self) -> String {
         let cpu = self.cpu.as_deref().unwrap_or("unknown processor");
         let cores = plural(self.cores as u64, "core");
-        let memory = self
-            .memory_gib
-            .map(|gib| format!(", {gib:.0} GiB"))
-            .unwrap_or_default();
+        let memory = self.memory_gib.map(|gib| format!(", {gib:.0} GiB"));
+        let memory = memory.unwrap_or_default();
         format!("{cpu}, {cores}{memory}, {}", self.system)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bsbr_attention::ArmConfig;
+use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PackError, PositionExtension, ProductType};
 use burn::module::Module;
 use burn::tensor::Device;
@@ -16,7 +17,7 @@ use crate::experiments::memory::worker::Worker;
 use crate::hash;
 use crate::host::On;
 use crate::rarity::Rarity;
-use crate::record::ModelInfo;
+use crate::record::{ModelInfo, each_once};
 use crate::spec::{ArmSpec, Spec};
 
 /// Number of tokens for the calibration of compression bases.
@@ -28,17 +29,22 @@ const SHAPE_SEED: u64 = 0;
 /// A dense model, its conversions on request, and the texts for measurements.
 #[derive(Debug)]
 pub struct Lab {
-    name: String,
+    /// The model's name.
+    pub name: String,
     dense: Gpt2,
     hash: String,
-    device_name: String,
+    /// The backend and device, in the notation of the command line.
+    pub(crate) device_name: String,
     corpus: Corpus,
-    python: Option<PathBuf>,
+    /// A Python with torch and transformers, for baselines.
+    pub(crate) python: Option<PathBuf>,
     worker: Option<Worker>,
     models: Option<PathBuf>,
-    weights: Option<ProductType>,
+    /// The type of packed weights; `None` for stored weights.
+    pub(crate) weights: Option<ProductType>,
     own: Option<Gpt2>,
-    given: Vec<(String, Gpt2)>,
+    /// The models that are measured as they are, by the ids of their arms.
+    pub(crate) given: Vec<(String, Gpt2)>,
     converted: RefCell<BTreeMap<String, Result<Gpt2, String>>>,
     rarities: RefCell<BTreeMap<(u64, usize, u8), Rarity>>,
 }
@@ -86,17 +92,15 @@ impl Lab {
         device_name: &str,
         texts: &Texts,
     ) -> Result<Self, ReportError> {
-        let tokenizer = bsbr_data::tokenizer::TextTokenizer::from_folder(folder)?;
+        let tokenizer = TextTokenizer::from_folder(folder)?;
         let model = arms::load(folder, device)?;
         let dense = arms::dense_form(model.clone())?;
         let end = dense.config().end_of_text();
         let corpus = Corpus::open(tokenizer.or_end_of_text(end), texts)?;
         let hash = hash::of_files(&model_files(folder)?)?;
-        let name = folder
-            .canonicalize()
-            .ok()
-            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-            .unwrap_or_else(|| "model".to_owned());
+        let path = folder.canonicalize().unwrap_or_default();
+        let name = path.file_name().unwrap_or("model".as_ref());
+        let name = name.to_string_lossy();
         let has_arms = arms::of_layers(&model) != arms::of_layers(&dense);
         Ok(Self {
             own: has_arms.then_some(model),
@@ -135,11 +139,6 @@ impl Lab {
         Ok(self)
     }
 
-    /// The models that are measured as they are, by the ids of their arms.
-    pub fn given(&self) -> &[(String, Gpt2)] {
-        &self.given
-    }
-
     /// If the folder has its own arms, the model replaces the default arm of each specification,
     /// and is compared with its dense form and with the other arms.
     ///
@@ -159,26 +158,17 @@ impl Lab {
             });
         }
         let arms = specs.iter_mut().flat_map(|spec| &mut spec.method.arms);
-        let mut ids = Vec::new();
+        let mut ids: Vec<String> = Vec::new();
         for arm in arms.filter(|arm| arm.default && !arm.swept) {
             arm.label.clone_from(&self.name);
             arm.about = format!("The model as stored in its folder: {first}.");
             arm.config = first.clone();
-            if !ids.contains(&arm.id) {
-                ids.push(arm.id.clone());
-            }
+            ids.push(arm.id.clone());
         }
-        for id in ids {
+        for id in each_once(ids) {
             self = self.with_given(&id, own.clone(), "the folder's own")?;
         }
         Ok(self)
-    }
-
-    /// The same with another name, if the folder's is not meaningful.
-    #[must_use]
-    pub fn named(mut self, name: String) -> Self {
-        self.name = name;
-        self
     }
 
     /// The same with the weights of linear layers packed for products of a type, in every arm and
@@ -190,18 +180,12 @@ impl Lab {
     pub fn with_weights(mut self, weights: Option<ProductType>) -> Result<Self, ReportError> {
         self.weights = weights;
         self.dense = self.packed(self.dense.clone())?;
-        let given = std::mem::take(&mut self.given).into_iter();
-        let given: Result<_, PackError> = given
-            .map(|(id, model)| Ok((id, self.packed(model)?)))
-            .collect();
-        self.given = given?;
+        for (id, model) in std::mem::take(&mut self.given) {
+            let model = self.packed(model)?;
+            self.given.push((id, model));
+        }
         self.converted = RefCell::default();
         Ok(self)
-    }
-
-    /// The type of packed weights; `None` for stored weights.
-    pub fn weights(&self) -> Option<ProductType> {
-        self.weights
     }
 
     /// A model of this lab, such as a fine-tuned one, with its weights packed like the lab's.
@@ -221,11 +205,6 @@ impl Lab {
     pub fn with_python(mut self, python: Option<PathBuf>) -> Self {
         self.python = python;
         self
-    }
-
-    /// The Python of baselines, if set.
-    pub fn python(&self) -> Option<&Path> {
-        self.python.as_deref()
     }
 
     /// Sets the command of processes that measure this model's memory.
@@ -280,21 +259,10 @@ impl Lab {
         device: &Device,
         device_name: &str,
     ) -> Result<Self, ReportError> {
-        let tokenizer = bsbr_data::tokenizer::TextTokenizer::from_folder(tokenizer)?;
         let dense = Gpt2::init(config, SHAPE_SEED, device)?;
         let hash = hash::of_bytes(&serde_json::to_vec(config)?);
-        Self::new(
-            name,
-            dense,
-            hash,
-            device_name,
-            Corpus::storybook(tokenizer)?,
-        )
-    }
-
-    /// The model's name.
-    pub fn name(&self) -> &str {
-        &self.name
+        let corpus = Corpus::storybook(TextTokenizer::from_folder(tokenizer)?)?;
+        Self::new(name, dense, hash, device_name, corpus)
     }
 
     /// The original model.
@@ -305,16 +273,6 @@ impl Lab {
     /// Hash of the model's files.
     pub fn model_hash(&self) -> &str {
         &self.hash
-    }
-
-    /// Hash of the texts.
-    pub fn data_hash(&self) -> &str {
-        self.corpus.hash()
-    }
-
-    /// The backend and device, in the notation of the command line.
-    pub fn device_name(&self) -> &str {
-        &self.device_name
     }
 
     /// The type of the model's weights.
@@ -387,12 +345,10 @@ impl Lab {
     }
 
     fn convert(&self, arm: &ArmSpec, seed: u64) -> Result<Gpt2, ReportError> {
+        let length = self.dense.config().n_positions.min(1024);
         let calibration = match arm.config.compression() {
             1 => Vec::new(),
-            _ => {
-                let length = self.dense.config().n_positions.min(1024);
-                self.corpus.training(seed, CALIBRATION_TOKENS, length)?
-            }
+            _ => self.corpus.training(seed, CALIBRATION_TOKENS, length)?,
         };
         arms::convert(&self.dense, &arm.config, &calibration)
     }

@@ -25,7 +25,6 @@ pub mod peers;
 pub mod present;
 pub mod quantity;
 pub mod rarity;
-mod reading;
 pub mod record;
 pub mod render;
 pub mod reported;

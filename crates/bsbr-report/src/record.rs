@@ -286,8 +286,8 @@ impl Records {
 
     /// An arm's quantity, one value per sample.
     pub fn values(&self, arm: &str, from: Pool<'_>, length: usize, quantity: &str) -> Vec<f64> {
-        self.of(arm, from, length)
-            .filter_map(|one| one.values.get(quantity).copied())
+        let all = self.of(arm, from, length);
+        all.filter_map(|one| one.values.get(quantity).copied())
             .collect()
     }
 
@@ -318,14 +318,11 @@ impl Records {
     pub fn levels(&self, arm: &str, from: Pool<'_>, quantity: &str) -> Vec<Level> {
         let of_arm = self.measurements().filter(|one| one.arm == arm);
         let lengths: BTreeSet<usize> = of_arm.map(|one| one.length).collect();
-        lengths
-            .into_iter()
-            .map(|length| Level {
-                length,
-                samples: self.values(arm, from, length, quantity),
-            })
-            .filter(|level| !level.samples.is_empty())
-            .collect()
+        let levels = lengths.into_iter().map(|length| Level {
+            length,
+            samples: self.values(arm, from, length, quantity),
+        });
+        levels.filter(|level| !level.samples.is_empty()).collect()
     }
 
     /// The distribution of the difference between `arm` and `other`, over the samples that both
@@ -345,24 +342,25 @@ impl Records {
 
     /// Domains of the texts, in the order of measurement.
     pub fn domains(&self) -> Vec<&str> {
-        let mut domains: Vec<&str> = Vec::new();
-        for one in self.measurements().filter(|one| one.source != RANDOM) {
-            if !domains.contains(&one.source.as_str()) {
-                domains.push(&one.source);
-            }
-        }
-        domains
+        let texts = self.measurements().filter(|one| one.source != RANDOM);
+        each_once(texts.map(|one| one.source.as_str()))
     }
 
     /// Names of the values with `prefix`, without it, sorted.
     pub fn quantities<'a>(&'a self, prefix: &'a str) -> Vec<&'a str> {
-        let mut names: Vec<&str> = self
-            .measurements()
-            .flat_map(|one| one.values.keys())
-            .filter_map(|name| name.strip_prefix(prefix))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+        let names = self.measurements().flat_map(|one| one.values.keys());
+        let names = names.filter_map(|name| name.strip_prefix(prefix));
+        Vec::from_iter(names.collect::<BTreeSet<_>>())
     }
+}
+
+/// The first of each of equal things, in order.
+pub(crate) fn each_once<T: PartialEq>(all: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut once = Vec::new();
+    for one in all {
+        if !once.contains(&one) {
+            once.push(one);
+        }
+    }
+    once
 }

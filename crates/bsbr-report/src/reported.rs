@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::ReportError;
-use crate::section::{Block, Cell, Role, Row, Section, Table};
+use crate::section::{Block, Cell, Column, Role, Row, Section, Table};
 use crate::spec::{parse, read, spec_error};
 
 /// The file of the report's figures, beside the specifications.
@@ -65,7 +65,7 @@ impl Reported {
         let report: Self = parse(path, &read(path)?)?;
         let rows = report.rows.iter().map(|row| &row.experiment);
         for experiment in rows.chain(report.methods.iter().map(|one| &one.experiment)) {
-            crate::experiments::version(experiment)?;
+            crate::experiments::find(experiment)?;
         }
         for (index, row) in report.rows.iter().enumerate() {
             let twice = |other: &Figures| other.id.is_some() && other.id == row.id;
@@ -97,10 +97,8 @@ impl Reported {
     /// Adds the figures and their methods to an experiment's section; returns the missing tables
     /// and columns.
     pub fn attach(&self, section: &mut Section) -> Vec<String> {
-        let own = self
-            .methods
-            .iter()
-            .filter(|one| one.experiment == section.id);
+        let own = self.methods.iter();
+        let own = own.filter(|one| one.experiment == section.id);
         section.reported = own.map(|one| one.text.clone()).collect();
         let mut missing = Vec::new();
         for row in self.rows.iter().filter(|row| row.experiment == section.id) {
@@ -122,21 +120,14 @@ impl Figures {
     fn put(&self, table: &mut Table) -> Vec<String> {
         let known = |key: &String| table.columns.iter().any(|column| column.key == *key);
         let missing = self.values.keys().filter(|key| !known(key));
-        let missing = missing
-            .map(|key| format!("{}: column {key}", self.table))
-            .collect();
-        let cell = |key: &str| match self.values.get(key) {
-            Some(figure) => Cell::Text(figure.clone()),
-            None => Cell::Text(String::new()),
-        };
+        let missing = missing.map(|key| format!("{}: column {key}", self.table));
+        let missing = missing.collect();
+        let figure = |column: &Column| self.values.get(&column.key).cloned();
+        let cell = |column| Cell::Text(figure(column).unwrap_or_default());
         table.rows.push(Row {
             head: self.label.clone(),
             role: Role::Reported,
-            cells: table
-                .columns
-                .iter()
-                .map(|column| cell(&column.key))
-                .collect(),
+            cells: table.columns.iter().map(cell).collect(),
             ..Row::default()
         });
         missing

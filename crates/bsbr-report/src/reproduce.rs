@@ -13,7 +13,7 @@ use crate::render::Report;
 use crate::reported::Reported;
 use crate::runner::{self, Job, Observer};
 use crate::section::Section;
-use crate::spec::{ArmSpec, Spec};
+use crate::spec::{ArmSpec, Spec, arms_once};
 use crate::store::Store;
 
 /// The folder of records within the output folder.
@@ -79,9 +79,8 @@ pub fn reproduce(
     plan.check()?;
     let store = Store::new(out.join(RECORDS));
     let info = run_info(plan, lab);
-    let (running, shown): (Vec<Job>, Vec<Job>) = jobs(plan)?
-        .into_iter()
-        .partition(|job| plan.runs(&job.spec));
+    let all = jobs(plan)?.into_iter();
+    let (running, shown): (Vec<Job>, Vec<Job>) = all.partition(|job| plan.runs(&job.spec));
     let records = runner::run(&running, lab, &store, &info, observer)?;
     let mut all: Vec<(Job, Records)> = running.into_iter().zip(records).collect();
     // Some experiments have units only with `--full`.
@@ -115,11 +114,8 @@ pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, R
         // An unreadable file also differs.
         std::fs::read(out.join(path)).ok().as_ref() != Some(bytes)
     };
-    Ok(files
-        .into_iter()
-        .filter(differs)
-        .map(|(path, _)| out.join(path))
-        .collect())
+    let files = files.into_iter().filter(differs);
+    Ok(files.map(|(path, _)| out.join(path)).collect())
 }
 
 /// Refuses records of a program with uncommitted changes.
@@ -154,15 +150,11 @@ fn on_the_page(
         all.push((job, records));
     }
     let recorded = all.iter().filter(|(_, records)| records.first().is_some());
-    let shown: Vec<String> = recorded
-        .chain(running)
-        .map(|(job, _)| name(&job.spec).to_owned())
-        .collect();
+    let shown = recorded.chain(running);
+    let shown: Vec<String> = shown.map(|(job, _)| name(&job.spec).to_owned()).collect();
     all.retain(|(job, _)| {
-        let page = job.spec.page.as_ref();
-        shown
-            .iter()
-            .any(|one| *one == name(&job.spec) || Some(one) == page)
+        let is = |one: &String| one == name(&job.spec) || Some(one) == job.spec.page.as_ref();
+        shown.iter().any(is)
     });
     Ok(all)
 }
@@ -208,16 +200,11 @@ fn report(
 ) -> Result<Report, ReportError> {
     let votes = read_votes(&out.join(VOTES))?;
     // New results have their usual position.
-    let place = |job: &Job| {
-        plan.specs
-            .iter()
-            .position(|spec| name(spec) == name(&job.spec))
-    };
-    all.sort_by_key(|(job, _)| place(job));
-    let all: Vec<(Job, Records)> = all
-        .into_iter()
-        .map(|(job, records)| (job, records.with_votes(votes.clone())))
-        .collect();
+    let specs = plan.specs.iter();
+    all.sort_by_cached_key(|(job, _)| specs.clone().position(|one| name(one) == name(&job.spec)));
+    for (_, records) in &mut all {
+        *records = std::mem::take(records).with_votes(votes.clone());
+    }
     let none = Records::default();
     let source = |spec| {
         let mut recorded = all.iter();
@@ -241,13 +228,8 @@ fn report(
 
 /// Every arm of specifications, each once, without the values of sweeps.
 fn arms<'a>(specs: impl Iterator<Item = &'a Spec>) -> Vec<ArmSpec> {
-    let mut arms: Vec<ArmSpec> = Vec::new();
-    for arm in specs.flat_map(|spec| &spec.method.arms) {
-        if !arm.swept && !arms.iter().any(|known| known.id == arm.id) {
-            arms.push(arm.clone());
-        }
-    }
-    arms
+    let arms = specs.flat_map(|spec| &spec.method.arms);
+    arms_once(arms.filter(|arm| !arm.swept))
 }
 
 pub(crate) fn run_info(plan: &Plan, lab: &Lab) -> RunInfo {

@@ -24,8 +24,8 @@ pub(crate) struct Contestant<'a> {
     pub id: String,
     /// Tokens.
     pub length: usize,
-    /// Its run, or why there is none.
-    pub run: Result<Run<'a>, String>,
+    /// Its run, which fails if there is none.
+    pub run: Run<'a>,
 }
 
 impl<'a> Contestant<'a> {
@@ -38,7 +38,7 @@ impl<'a> Contestant<'a> {
         Self {
             id: id.into(),
             length,
-            run: Ok(Box::new(run)),
+            run: Box::new(run),
         }
     }
 
@@ -49,17 +49,10 @@ impl<'a> Contestant<'a> {
         length: usize,
         run: Result<Timing<'a>, String>,
     ) -> Self {
-        let run = run.map(|run| -> Run<'a> {
-            Box::new(move |one| {
-                one.set(quantity, run()?);
-                Ok(())
-            })
-        });
-        Self {
-            id: id.into(),
-            length,
-            run,
-        }
+        Self::new(id, length, move |one| {
+            one.set(quantity, run.as_ref().map_err(Clone::clone)?()?);
+            Ok(())
+        })
     }
 
     /// The same for `seconds`.
@@ -76,10 +69,11 @@ impl<'a> Contestant<'a> {
         self,
         around: impl Fn(&mut Measurement, &Run<'a>) -> Result<(), String> + 'a,
     ) -> Self {
-        let run = self
-            .run
-            .map(|run| -> Run<'a> { Box::new(move |one| around(one, &run)) });
-        Self { run, ..self }
+        let run = self.run;
+        Self {
+            run: Box::new(move |one| around(one, &run)),
+            ..self
+        }
     }
 
     /// The same with a value that all runs have.
@@ -102,10 +96,8 @@ pub(crate) fn model_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Timing<'a>, Stri
     let batch = TokenBatch::single(ids).map_err(|error| error.to_string())?;
     Ok(Box::new(move || {
         let start = Instant::now();
-        let hidden = model
-            .hidden_states(&batch)
-            .map_err(|error| error.to_string())?;
-        wait_for(model.last_logits(hidden));
+        let hidden = model.hidden_states(&batch);
+        wait_for(model.last_logits(hidden.map_err(|error| error.to_string())?));
         Ok(start.elapsed().as_secs_f64())
     }))
 }
@@ -214,16 +206,11 @@ impl Rounds {
     pub(crate) fn run(self, contestants: &[Contestant<'_>], source: &str) -> Vec<Vec<Measurement>> {
         let new =
             |one: &Contestant<'_>, round| Measurement::new(&one.id, source, one.length, round);
-        let mut states: Vec<Result<&Run<'_>, String>> = contestants
-            .iter()
-            .map(|one| {
-                let run = one.run.as_ref().map_err(Clone::clone)?;
-                if self.warm_up {
-                    run(&mut new(one, 0))?;
-                }
-                Ok(run)
-            })
-            .collect();
+        let warm = |one: &Contestant<'_>| match self.warm_up {
+            true => (one.run)(&mut new(one, 0)),
+            false => Ok(()),
+        };
+        let mut states: Vec<Result<(), String>> = contestants.iter().map(warm).collect();
         let mut slow = vec![false; contestants.len()];
         let mut rounds = Vec::new();
         for round in 0..self.runs {
@@ -237,10 +224,8 @@ impl Rounds {
                 }
                 let mut measured = new(&contestants[place], round);
                 let start = Instant::now();
-                if let Ok(run) = states[place]
-                    && let Err(reason) = run(&mut measured)
-                {
-                    states[place] = Err(reason);
+                if states[place].is_ok() {
+                    states[place] = (contestants[place].run)(&mut measured);
                 }
                 slow[place] |= start.elapsed().as_secs_f64() > self.slow_seconds;
                 if let Err(reason) = &states[place] {
@@ -261,12 +246,10 @@ impl Rounds {
         reference: Option<&str>,
     ) -> Vec<Measurement> {
         let mut rounds = self.run(contestants, source);
-        if let Some(reference) = reference {
-            for this in &mut rounds {
-                compare(this, Ok(reference), SECONDS, "speedup", |own, other| {
-                    other / own
-                });
-            }
+        if let Some(base) = reference {
+            let speedup = |own: f64, other: f64| other / own;
+            let rounds = rounds.iter_mut();
+            rounds.for_each(|this| compare(this, Ok(base), SECONDS, "speedup", speedup));
         }
         rounds.concat()
     }

@@ -14,19 +14,13 @@ use crate::store::Store;
 /// An observer of a run, which may end it.
 pub trait Observer {
     /// The plan: the number of units, the number with records, and the forecast for the rest.
-    fn planned(&mut self, units: usize, recorded: usize, forecast: &Forecast) {
-        let _ = (units, recorded, forecast);
-    }
+    fn planned(&mut self, _units: usize, _recorded: usize, _forecast: &Forecast) {}
 
     /// A unit begins.
-    fn begins(&mut self, experiment: &str, unit: &Unit) {
-        let _ = (experiment, unit);
-    }
+    fn begins(&mut self, _experiment: &str, _unit: &Unit) {}
 
     /// A unit is recorded, `seconds` after it began.
-    fn recorded(&mut self, experiment: &str, unit: &Unit, seconds: f64, forecast: &Forecast) {
-        let _ = (experiment, unit, seconds, forecast);
-    }
+    fn recorded(&mut self, _experiment: &str, _unit: &Unit, _seconds: f64, _: &Forecast) {}
 
     /// Whether to stop before the next unit.
     fn should_stop(&self) -> bool {
@@ -80,10 +74,10 @@ pub fn identity(spec: &Spec, lab: &Lab) -> Result<Identity, ReportError> {
     Ok(Identity {
         spec: spec.method.hash()?,
         model: lab.model_hash().to_owned(),
-        data: lab.data_hash().to_owned(),
-        device: lab.device_name().to_owned(),
+        data: lab.corpus().hash().to_owned(),
+        device: lab.device_name.clone(),
         dtype: lab.dtype(),
-        weights: lab.weights().map(|products| products.name().to_owned()),
+        weights: lab.weights.map(|products| products.name().to_owned()),
     })
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::datasets::DATASETS;
 use crate::error::ReportError;
+use crate::experiments;
 use crate::hash;
 use crate::present::layout::{At, BlockSpec, HeadlineSpec, Layout, Paragraph, Source};
 use crate::quantity::Quantities;
@@ -19,9 +20,6 @@ pub const ARMS: &str = "arms.toml";
 
 /// The keys of a specification that present what was measured.
 const PRESENTED: [&str; 5] = ["from", "at", "method", "headline", "block"];
-
-/// The setting that `--lengths` changes.
-const LENGTHS: &str = "lengths";
 
 /// One arm of an experiment: a row of every table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,26 +69,13 @@ pub struct Goal {
     pub name: String,
     /// The measured quantity's name in records.
     pub quantity: String,
-    /// The arm.
+    /// The id of the row: the arm's, or one that begins with it.
     pub arm: String,
     /// Tokens per sequence.
     pub length: usize,
-    /// The minimum mean that passes.
-    #[serde(default)]
-    pub at_least: Option<f64>,
-    /// The maximum mean that passes.
-    #[serde(default)]
-    pub at_most: Option<f64>,
-}
-
-impl Goal {
-    /// The limits.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
-            at_least: self.at_least,
-            at_most: self.at_most,
-        }
-    }
+    /// The limits of the mean.
+    #[serde(flatten)]
+    pub bounds: Bounds,
 }
 
 /// Everything that determines an experiment's measurements; the input of its hash.
@@ -130,13 +115,13 @@ impl Method {
     }
 
     /// Whether a unit measures the same with both methods: they may differ in the experiment's
-    /// [amounts](crate::experiments::amounts), and in other arms if the unit is about one.
+    /// amounts, and in other arms if the unit is about one.
     ///
     /// # Errors
     ///
     /// Same as [`Self::hash`].
     pub fn measures_the_same(&self, other: &Self, arm: Option<&str>) -> Result<bool, ReportError> {
-        let amounts = crate::experiments::amounts(&self.experiment)?;
+        let amounts = experiments::find(&self.experiment)?.amounts;
         let what_counts = |method: &Self| {
             let mut method = method.clone();
             for amount in amounts {
@@ -152,37 +137,22 @@ impl Method {
         Ok(what_counts(self)? == what_counts(other)?)
     }
 
-    /// The settings as the experiment's own type.
+    /// A table of this name as a type of the experiment's.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Setting`] names the invalid setting.
-    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, ReportError> {
-        self.typed("settings", &self.settings)
-    }
-
-    /// The counts as the experiment's own type.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] names the invalid count.
-    pub fn counts<T: DeserializeOwned>(&self) -> Result<T, ReportError> {
-        self.typed("counts", &self.counts)
-    }
-
-    fn typed<T: DeserializeOwned>(
+    /// [`ReportError::Setting`] names the invalid value.
+    pub(crate) fn typed<T: DeserializeOwned>(
         &self,
         name: &'static str,
-        table: &toml::Table,
+        table: toml::Table,
     ) -> Result<T, ReportError> {
-        table
-            .clone()
-            .try_into()
-            .map_err(|error: toml::de::Error| ReportError::Setting {
-                experiment: self.experiment.clone(),
-                table: name,
-                message: error.message().to_owned(),
-            })
+        let invalid = |error: toml::de::Error| ReportError::Setting {
+            experiment: self.experiment.clone(),
+            table: name,
+            message: error.message().to_owned(),
+        };
+        table.try_into().map_err(invalid)
     }
 }
 
@@ -221,7 +191,7 @@ struct Sweep {
     /// The setting's name in `config`.
     parameter: String,
     /// Its values.
-    values: Vec<u32>,
+    values: Vec<usize>,
 }
 
 impl Sweep {
@@ -229,23 +199,20 @@ impl Sweep {
     fn arms(&self, known: &[ArmSpec]) -> Result<Vec<ArmSpec>, String> {
         let base = find_arm(known, &self.of)?;
         let words = self.parameter.replace('_', " ");
-        self.values
-            .iter()
-            .map(|&value| {
-                let mut config = serde_json::to_value(&base.config).map_err(|e| e.to_string())?;
-                config[&self.parameter] = value.into();
-                let config = serde_json::from_value(config)
-                    .map_err(|error| format!("{} of `{}`: {error}", self.parameter, self.of))?;
-                Ok(ArmSpec {
-                    id: format!("{}-{}-{value}", self.of, self.parameter),
-                    label: format!("{}, {words} {value}", base.label),
-                    about: format!("{} With {words} {value}.", base.about),
-                    default: base.default && config == base.config,
-                    swept: true,
-                    config,
-                })
+        let arm = |&value: &usize| -> Result<_, String> {
+            let config = with(&base.config, &self.parameter, value);
+            let config =
+                config.map_err(|error| format!("{} of `{}`: {error}", self.parameter, self.of))?;
+            Ok(ArmSpec {
+                id: format!("{}-{}-{value}", self.of, self.parameter),
+                label: format!("{}, {words} {value}", base.label),
+                about: format!("{} With {words} {value}.", base.about),
+                default: base.default && config == base.config,
+                swept: true,
+                config,
             })
-            .collect()
+        };
+        self.values.iter().map(arm).collect()
     }
 }
 
@@ -304,13 +271,13 @@ struct Amounts {
 impl Amounts {
     /// Applies the values to the specification; returns the name of one that it does not have.
     fn apply(self, file: &mut SpecFile) -> Result<(), String> {
-        let amounts = crate::experiments::amounts(&file.experiment).map_err(|e| e.to_string())?;
+        let known = experiments::find(&file.experiment).map_err(|e| e.to_string())?;
         if let Some(arms) = self.arms {
             file.arms = arms;
         }
         for (name, value) in self.amounts {
             let setting = file.settings.get_mut(&name);
-            let setting = setting.filter(|_| amounts.contains(&name.as_str()));
+            let setting = setting.filter(|_| known.amounts.contains(&name.as_str()));
             match (file.counts.get_mut(&name), setting) {
                 (Some(place), _) | (None, Some(place)) => *place = value,
                 (None, None) => return Err(format!("`{name}` is neither a count nor an amount")),
@@ -347,7 +314,7 @@ pub struct Overrides {
 impl Overrides {
     /// Changes the settings of a specification.
     fn apply(&self, settings: &mut toml::Table) {
-        if let (Some(value), false) = (settings.get_mut(LENGTHS), self.lengths.is_empty()) {
+        if let (Some(value), false) = (settings.get_mut("lengths"), self.lengths.is_empty()) {
             *value = self.lengths.clone().into();
         }
         if let (Some(value), false) = (settings.get_mut("baselines"), self.baselines.is_empty()) {
@@ -400,6 +367,7 @@ pub fn parse_spec(
     arms: &[ArmSpec],
     overrides: &Overrides,
 ) -> Result<Spec, ReportError> {
+    let wrong = |message: String| spec_error(path, message);
     let mut file: SpecFile = parse(path, text)?;
     let of_shape = overrides.shape && !overrides.quick && !overrides.full;
     for (name, scale, taken) in [
@@ -411,23 +379,18 @@ pub fn parse_spec(
         let mut other = file.clone();
         let scaled = if taken { &mut file } else { &mut other };
         let applied = scale.apply(scaled);
-        applied.map_err(|message| spec_error(path, format!("`[{name}]`: {message}")))?;
+        applied.map_err(|message| wrong(format!("`[{name}]`: {message}")))?;
     }
     overrides.apply(&mut file.settings);
-    let named = file
-        .arms
-        .iter()
-        .map(|id| find_arm(arms, id).map_err(|message| spec_error(path, message)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut at_sizes = at_chunk_sizes(&named, &file.chunk_sizes);
+    let named = file.arms.iter().map(|id| find_arm(arms, id).map_err(wrong));
+    let named = named.collect::<Result<Vec<_>, _>>()?;
+    let mut at_sizes = at_chunk_sizes(&named, &file.chunk_sizes).map_err(wrong)?;
     for sweep in &file.sweeps {
-        let swept = sweep
-            .arms(arms)
-            .map_err(|message| spec_error(path, message))?;
-        at_sizes.extend(swept);
+        at_sizes.extend(sweep.arms(arms).map_err(wrong)?);
     }
+    let known = experiments::find(&file.experiment)?;
     let method = Method {
-        version: crate::experiments::version(&file.experiment)?,
+        version: known.version,
         experiment: file.experiment,
         seed: overrides.seed.unwrap_or(file.seed),
         arms: at_sizes,
@@ -443,20 +406,21 @@ pub fn parse_spec(
         headlines: file.headlines,
         blocks: file.blocks,
     };
-    layout
-        .check()
-        .map_err(|message| spec_error(path, message))?;
-    let names = crate::experiments::used(&method.experiment)?;
+    layout.check().map_err(wrong)?;
     let parts: toml::Table = parse(path, text)?;
     for (key, part) in parts {
         if PRESENTED.contains(&key.as_str()) {
-            let checked = names.check(&key, &part, &method);
-            checked.map_err(|message| spec_error(path, message))?;
+            known.names.check(&key, &part, &method).map_err(wrong)?;
         }
     }
     for goal in &file.goals {
-        let wrong = |message| spec_error(path, format!("goal `{}`: {message}", goal.name));
-        if !method.arms.iter().any(|arm| arm.id == goal.arm) {
+        let wrong = |message| wrong(format!("goal `{}`: {message}", goal.name));
+        // A row may be an arm with a setting of the experiment: `arm-setting`.
+        let is_of = |arm: &ArmSpec| {
+            let rest = goal.arm.strip_prefix(&arm.id);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        if !method.arms.iter().any(is_of) {
             return Err(wrong(format!("there is no arm `{}`", goal.arm)));
         }
         layout.quantities.find(&goal.quantity).map_err(wrong)?;
@@ -480,43 +444,48 @@ fn find_arm<'a>(arms: &'a [ArmSpec], id: &str) -> Result<&'a ArmSpec, String> {
 }
 
 /// Every arm at every chunk size; unchanged if none is given.
-fn at_chunk_sizes(arms: &[&ArmSpec], sizes: &[usize]) -> Vec<ArmSpec> {
-    let mut out = Vec::new();
+fn at_chunk_sizes(arms: &[&ArmSpec], sizes: &[usize]) -> Result<Vec<ArmSpec>, String> {
+    let mut out: Vec<ArmSpec> = Vec::new();
     for (index, &size) in sizes.iter().enumerate() {
-        for arm in arms {
-            match with_chunk_size(&arm.config, size) {
-                None if index == 0 => out.push((*arm).clone()),
-                None => {}
-                Some(config) => {
-                    let mut arm = ArmSpec {
-                        config,
-                        ..(*arm).clone()
-                    };
-                    if sizes.len() > 1 {
-                        arm.id = format!("{}-s{size}", arm.id);
-                        arm.label = format!("{}, S={size}", arm.label);
-                        arm.default &= index == 0;
-                    }
-                    out.push(arm);
+        for &arm in arms {
+            let mut arm = arm.clone();
+            if arm.config.chunk_size().is_some() {
+                arm.config = with(&arm.config, "chunk_size", size)?;
+                if sizes.len() > 1 {
+                    arm.id = format!("{}-s{size}", arm.id);
+                    arm.label = format!("{}, S={size}", arm.label);
+                    arm.default &= index == 0;
                 }
+            } else if index > 0 {
+                continue;
             }
+            out.push(arm);
         }
     }
-    match sizes.is_empty() {
+    Ok(match sizes.is_empty() {
         true => arms.iter().map(|&arm| arm.clone()).collect(),
         false => out,
-    }
+    })
 }
 
-fn with_chunk_size(config: &ArmConfig, size: usize) -> Option<ArmConfig> {
-    let mut config = config.clone();
-    match &mut config {
-        ArmConfig::Dense(_) => return None,
-        ArmConfig::Local(c) => c.chunk_size = size,
-        ArmConfig::Published(c) => c.chunk_size = size,
-        ArmConfig::Moments(c) => c.chunk_size = size,
+/// An arm with another value of one of its settings, or why it cannot have it.
+fn with(config: &ArmConfig, setting: &str, value: usize) -> Result<ArmConfig, String> {
+    let config = serde_json::to_value(config).and_then(|mut config| {
+        config[setting] = value.into();
+        serde_json::from_value(config)
+    });
+    config.map_err(|error| error.to_string())
+}
+
+/// The first arm of each id.
+pub(crate) fn arms_once<'a>(all: impl Iterator<Item = &'a ArmSpec>) -> Vec<ArmSpec> {
+    let mut arms: Vec<ArmSpec> = Vec::new();
+    for arm in all {
+        if !arms.iter().any(|known| known.id == arm.id) {
+            arms.push(arm.clone());
+        }
     }
-    Some(config)
+    arms
 }
 
 /// The arm that others are compared with.

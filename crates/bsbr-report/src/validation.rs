@@ -139,7 +139,7 @@ fn closeness(dense: &Gpt2, model: &Gpt2, data: &Dataset) -> Result<Closeness, Re
         ids.pop();
         let reference = States::last_of(dense, &ids)?;
         let own = [(model.clone(), States::last_of(model, &ids)?)];
-        for scores in compare::logits(dense, &reference, &own)? {
+        for scores in compare::positions(dense, &reference, &own, compare::score)? {
             match scores {
                 Ok(scores) => all.extend(scores),
                 Err(_) => return Ok([None; 2]),

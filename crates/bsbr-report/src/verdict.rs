@@ -159,25 +159,37 @@ mod tests {
     use super::*;
     use crate::estimate::Estimate;
 
+    const STYLE: Style = Style::Fixed(1);
+
+    fn at_least(least: f64) -> Bounds {
+        Bounds {
+            at_least: Some(least),
+            at_most: None,
+        }
+    }
+
+    fn number(value: f64) -> Cell {
+        Cell::Number(value, STYLE)
+    }
+
+    fn of_one_sample(value: f64) -> Cell {
+        Cell::of(Estimate::of(&[value]).ok_or_else(String::new), STYLE)
+    }
+
     #[test]
     fn the_whole_interval_decides_and_a_near_miss_says_how_many_samples_would() {
-        let bounds = Bounds {
-            at_least: Some(0.0),
-            at_most: None,
-        };
         let of = |mean: f64, half: f64| {
-            bounds.judge(&Cell::Measured(
-                Estimate {
-                    mean,
-                    std: None,
-                    interval: Some(Interval {
-                        low: mean - half,
-                        high: mean + half,
-                    }),
-                    n: 100,
-                },
-                Style::Fixed(1),
-            ))
+            let interval = Some(Interval {
+                low: mean - half,
+                high: mean + half,
+            });
+            let found = Estimate {
+                mean,
+                std: None,
+                interval,
+                n: 100,
+            };
+            at_least(0.0).judge(&Cell::Measured(found, STYLE))
         };
         assert_eq!(of(2.0, 1.0), Judgement::Holds);
         assert_eq!(of(1.0, 1.0), Judgement::Holds, "the end is within");
@@ -192,21 +204,16 @@ mod tests {
         assert_eq!(of(0.0, 0.0), Judgement::Holds);
 
         let both = Bounds {
-            at_least: Some(0.0),
             at_most: Some(1.0),
+            ..at_least(0.0)
         };
-        assert_eq!(
-            both.judge(&Cell::Number(0.5, Style::Fixed(1))),
-            Judgement::Holds
-        );
-        assert_eq!(
-            both.judge(&Cell::Number(1.5, Style::Fixed(1))),
-            Judgement::Misses
-        );
+        assert_eq!(both.judge(&number(0.5)), Judgement::Holds);
+        assert_eq!(both.judge(&number(1.5)), Judgement::Misses);
         assert_eq!(both.judge(&Cell::Missing(String::new())), Judgement::Open);
-        let one = Estimate::of(&[0.5]);
-        let one = Cell::of(one.ok_or_else(String::new), Style::Fixed(1));
-        assert_eq!(both.judge(&one), Judgement::Undecided(Some(2)));
+        assert_eq!(
+            both.judge(&of_one_sample(0.5)),
+            Judgement::Undecided(Some(2))
+        );
     }
 
     #[test]
@@ -215,23 +222,17 @@ mod tests {
             at_least: None,
             at_most: Some(1.0),
         };
-        let number = |value| Cell::Number(value, Style::Fixed(1));
         let worst = |cells: &[Cell]| at_most.worst(cells.iter());
         assert_eq!(worst(&[number(0.5), number(0.9), number(0.7)]), Some(1));
         // One sample decides nothing, however good; an unmeasured length is worse.
-        let one = Cell::of(
-            Estimate::of(&[0.1]).ok_or_else(String::new),
-            Style::Fixed(1),
-        );
-        let open = Cell::Missing(String::new());
+        let (one, open) = (of_one_sample(0.1), Cell::Missing(String::new()));
         assert_eq!(worst(&[number(0.9), one.clone()]), Some(1));
         assert_eq!(worst(&[open.clone(), one, number(0.9)]), Some(0));
         assert_eq!(worst(&[open, number(1.1), number(1.3)]), Some(2));
-        let at_least = Bounds {
-            at_least: Some(1.0),
-            at_most: None,
-        };
-        assert_eq!(at_least.worst([number(1.1), number(1.5)].iter()), Some(0));
+        assert_eq!(
+            at_least(1.0).worst([number(1.1), number(1.5)].iter()),
+            Some(0)
+        );
         assert_eq!(worst(&[]), None);
     }
 }

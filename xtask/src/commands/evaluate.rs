@@ -101,7 +101,7 @@ impl Args {
         let mut lab = lab.with_context(|| base.display().to_string())?;
         texts::report_limited(lab.corpus());
         if let Some(name) = found.name() {
-            lab = lab.named(name.to_owned());
+            name.clone_into(&mut lab.name);
         }
         // A dense base is already a row.
         let is_row = self.base.is_none() && !lab.has_arms() && self.weights.products().is_none();

@@ -207,12 +207,12 @@ fn lab(args: &Args, found: Found, device: &Device) -> Result<Lab> {
         None => {
             let texts = texts::texts(&args.data, &args.experiments, &found.folder, &args.hub)?;
             let lab = Lab::open(&found.folder, device, &args.device, &texts);
-            let lab = lab.with_context(model)?;
+            let mut lab = lab.with_context(model)?;
             texts::report_limited(lab.corpus());
-            Ok(match found.name() {
-                Some(name) => lab.named(name.to_owned()),
-                None => lab,
-            })
+            if let Some(name) = found.name() {
+                name.clone_into(&mut lab.name);
+            }
+            Ok(lab)
         }
         Some(shape) => {
             let name = format!("{shape}-shape");
@@ -230,7 +230,7 @@ fn out(args: &Args, lab: &Lab) -> PathBuf {
     };
     let weights = args.weights.products();
     let weights = weights.map_or_else(String::new, |of| format!("-{}", of.name()));
-    Path::new("results").join(format!("{}{weights}{scale}", lab.name()))
+    Path::new("results").join(format!("{}{weights}{scale}", lab.name))
 }
 
 /// Set by the first Ctrl-C; the second ends the process, which loses only the running unit.

@@ -3,8 +3,8 @@
 use bsbr_gpt2::Gpt2;
 
 use crate::compare::host;
+use crate::decoding::last_logits;
 use crate::error::ReportError;
-use crate::reading::last_logits;
 
 /// The longest sequence that the CPU computes for comparison.
 const LONGEST: usize = 2048;

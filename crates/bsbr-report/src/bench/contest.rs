@@ -302,16 +302,12 @@ impl Contest<'_> {
             _ => return Ok(all),
         }
         let torch = self.torch.then(|| {
-            let rows = machine::rows(&self.place);
-            Ok(self
-                .baseline(Kind::Sdpa.id())?
-                .timing(Kind::Sdpa, "matrix", rows))
+            let (rows, torch) = (machine::rows(&self.place), self.baseline(Kind::Sdpa.id())?);
+            Ok(torch.timing(Kind::Sdpa, "matrix", rows))
         });
-        let device = self.dense.device();
         all.extend(machine::contestants(
             length,
-            config,
-            &device,
+            &self.dense,
             &self.place,
             torch,
         ));
@@ -405,9 +401,8 @@ impl Contest<'_> {
         start: impl FnOnce() -> Result<Baseline, String>,
     ) -> Result<Rc<Baseline>, String> {
         let mut all = self.shared.engines.borrow_mut();
-        all.entry(name)
-            .or_insert_with(|| start().map(Rc::new))
-            .clone()
+        let made = all.entry(name).or_insert_with(|| start().map(Rc::new));
+        made.clone()
     }
 
     /// Other engines, with weights in f32 and in the types that are requested for our models.

@@ -3,12 +3,10 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
 
 use bsbr_gpt2::Gpt2;
 
-use crate::decoding::{Context, Limits};
-use crate::reading::{PIECE, likeliest, read, read_on};
+use crate::decoding::{Context, Limits, PIECE};
 use crate::rounds::{Contestant, Timing, model_run};
 use crate::spec::ArmSpec;
 use crate::torch::Baseline;
@@ -61,8 +59,9 @@ pub(super) fn ours<'a>(id: String, model: Rc<Gpt2>, ids: Vec<u32>) -> Contestant
 /// The cache of a text alone.
 pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Contestant<'a> {
     Contestant::new(id, ids.len(), move |one| {
-        let (cache, _) = read(&model, &ids, PIECE)?;
-        one.set(CACHE, cache.bytes() as f64);
+        let mut context = Context::new(&model);
+        context.read(&model, &ids, PIECE, Limits::NONE)?;
+        one.set(CACHE, context.bytes());
         Ok(())
     })
 }
@@ -71,18 +70,11 @@ pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Contestant<'a
 pub(super) fn engine<'a>((id, word, process): &Engine, context: usize) -> Contestant<'a> {
     let (word, process) = (*word, process.clone());
     Contestant::new(id, context, move |one| {
-        let ask = |scope, number| {
-            process
-                .as_ref()
-                .map_err(Clone::clone)?
-                .ask(word, scope, number)
-        };
+        let process = process.as_ref().map_err(Clone::clone)?;
+        let ask = |scope, number| process.ask(word, scope, number);
         one.set(PREFILL, ask("read", context)?);
-        let cache = ask("cache", 0);
-        one.put(
-            CACHE,
-            cache.map_err(|_| "the engine does not report it".to_owned()),
-        );
+        let unknown = |_| "the engine does not report it".to_owned();
+        one.put(CACHE, ask("cache", 0).map_err(unknown));
         one.set(TOKEN, ask("generate", GENERATED)?);
         Ok(())
     })
@@ -90,13 +82,11 @@ pub(super) fn engine<'a>((id, word, process): &Engine, context: usize) -> Contes
 
 /// Greedy generation of one more token per run.
 pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Timing<'a>, String> {
-    let (cache, logits) = read(&model, ids, PIECE)?;
-    let state = RefCell::new((cache, likeliest(logits)?));
+    let mut context = Context::new(&model);
+    context.read(&model, ids, PIECE, Limits::NONE)?;
+    let context = RefCell::new(context);
     Ok(Box::new(move || {
-        let (cache, next) = &mut *state.borrow_mut();
-        let start = Instant::now();
-        *next = likeliest(read_on(&model, *next, cache)?)?;
-        Ok(start.elapsed().as_secs_f64())
+        context.borrow_mut().generate(&model, 1, Limits::NONE)
     }))
 }
 

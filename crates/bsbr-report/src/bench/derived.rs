@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bsbr_attention::ArmConfig;
 use bsbr_gpt2::Gpt2Config;
 
 use crate::bench::floor::{Floor, attention_operations};
@@ -10,6 +11,7 @@ use crate::bench::names::{DENSE, are_compared, is_limit, is_peer};
 use crate::bench::{Place, Scope, decode, first_token, machine};
 use crate::record::{Measurement, Record};
 use crate::rounds::SECONDS;
+use crate::spec::ArmSpec;
 
 /// Floating-point operations or bytes of a run.
 pub(super) const WORK: &str = "work";
@@ -56,7 +58,7 @@ fn derived(record: &Record) -> Vec<Measurement> {
         let round = Round(rounds.get(&round_of(own)).map_or(&[], Vec::as_slice));
         let mut new = own.clone();
         let found = [
-            ratios(own, &round),
+            ratios(own, &round, &record.method.arms),
             beside_other_rounds(own, record),
             beside_limits(own, &round, record),
         ];
@@ -98,11 +100,8 @@ impl<'a> Round<'a> {
 
     /// The rate of matrix products: the faster of ours and PyTorch's.
     fn product(&self) -> Option<f64> {
-        let torch = self.of(machine::TORCH_MATRIX, rate);
-        Some(
-            self.of(machine::MATRIX, rate)?
-                .max(torch.unwrap_or_default()),
-        )
+        let [ours, torch] = [machine::MATRIX, machine::TORCH_MATRIX].map(|who| self.of(who, rate));
+        Some(ours?.max(torch.unwrap_or_default()))
     }
 }
 
@@ -111,8 +110,19 @@ type Derived = Vec<(String, f64)>;
 
 /// A contestant's quantities divided by those of others in the same round: `by.torch-sdpa`,
 /// `token.by.dense`; and dense's time divided by its own.
-fn ratios(own: &Measurement, round: &Round<'_>) -> Derived {
+fn ratios(own: &Measurement, round: &Round<'_>, arms: &[ArmSpec]) -> Derived {
     let mut found = Vec::new();
+    let has_spans = |arm: &ArmSpec| match &arm.config {
+        ArmConfig::Moments(config) => arm.id == own.arm && config.span > 0,
+        _ => false,
+    };
+    // What a second level saves.
+    let default = arms.iter().find(|arm| arm.default && !has_spans(arm));
+    let default = default.filter(|_| arms.iter().any(has_spans));
+    let compared = |one: &&&Measurement| {
+        let is_default = default.is_some_and(|arm| arm.id == one.arm);
+        is_default || are_compared(&own.arm, &one.arm)
+    };
     for (name, prefix) in [
         (SECONDS, ""),
         (decode::TOKEN, "token."),
@@ -122,11 +132,7 @@ fn ratios(own: &Measurement, round: &Round<'_>) -> Derived {
         let Some(value) = value(own, name) else {
             continue;
         };
-        for other in round
-            .0
-            .iter()
-            .filter(|one| are_compared(&own.arm, &one.arm))
-        {
+        for other in round.0.iter().filter(compared) {
             let over = other.values.get(name);
             found.extend(over.map(|over| (format!("{prefix}by.{}", other.arm), value / over)));
             if let (Some(over), SECONDS, DENSE) = (over, name, other.arm.as_str()) {
@@ -154,17 +160,16 @@ fn beside_other_rounds(own: &Measurement, record: &Record) -> Derived {
     let all = record.measurements.iter();
     let mut of_own = all.filter(|one| one.arm == own.arm && one.source == own.source);
     let found = if let Some(token) = value(own, decode::TOKEN) {
-        of_own
-            .filter(|one| one.index == own.index)
-            .filter_map(|one| Some((one.length, value(one, decode::TOKEN)?)))
-            .min_by_key(|(length, _)| *length)
-            .map(|(length, shortest)| (format!("token.over.{length}"), token / shortest))
+        let of_round = of_own.filter(|one| one.index == own.index);
+        let known = of_round.filter_map(|one| Some((one.length, value(one, decode::TOKEN)?)));
+        let shortest = known.min_by_key(|(length, _)| *length);
+        shortest.map(|(length, seconds)| (format!("token.over.{length}"), token / seconds))
     } else {
-        value(own, first_token::PEAK)
-            .zip(of_own.find_map(|one| value(one, first_token::FILE)))
-            .map(|(peak, file)| ("peak.by.file".to_owned(), peak / file))
+        let file = of_own.find_map(|one| value(one, first_token::FILE));
+        let both = value(own, first_token::PEAK).zip(file);
+        both.map(|(peak, file)| ("peak.by.file".to_owned(), peak / file))
     };
-    found.into_iter().collect()
+    Vec::from_iter(found)
 }
 
 /// Rates, floors, times divided by them, and the share of a cache.
@@ -206,10 +211,8 @@ fn beside_limits(own: &Measurement, round: &Round<'_>, record: &Record) -> Deriv
             }
         }
     }
-    let named = found.into_iter();
-    named
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    let named = |(name, value): (&str, f64)| (name.to_owned(), value);
+    found.into_iter().map(named).collect()
 }
 
 /// The shape of a record's model.
@@ -227,12 +230,9 @@ fn config(record: &Record) -> Gpt2Config {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use bsbr_attention::ArmConfig;
-
     use super::*;
     use crate::bench::record::{Model, begin};
     use crate::record::{ModelInfo, Pool, Records};
-    use crate::spec::ArmSpec;
 
     /// A record of a model of one layer with four dimensions.
     pub(in crate::bench) fn record(date: &str, measurements: Vec<Measurement>) -> Record {

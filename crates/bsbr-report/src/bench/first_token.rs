@@ -11,9 +11,9 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::decode::Engine;
+use crate::decoding::{last_logits, likeliest};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Worker, answer, status};
-use crate::reading::{last_logits, likeliest};
 use crate::record::Measurement;
 use crate::rounds::Contestant;
 use crate::torch::{FIRST_TOKEN, Kind};
@@ -143,12 +143,8 @@ fn started<'a>(id: String, file: PathBuf, command: Command) -> Contestant<'a> {
 /// Another engine's running process, with weights of a type.
 pub(super) fn engine<'a>((id, word, process): Engine) -> Contestant<'a> {
     Contestant::new(id, PROMPT, move |one| {
-        let ask = |scope, number| {
-            process
-                .as_ref()
-                .map_err(Clone::clone)?
-                .ask(word, scope, number)
-        };
+        let process = process.as_ref().map_err(Clone::clone)?;
+        let ask = |scope, number| process.ask(word, scope, number);
         set_file(one, || ask("file", 0));
         one.set(LOADED, ask("first", PROMPT)?);
         Ok(())

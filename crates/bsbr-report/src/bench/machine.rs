@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bsbr_gpt2::Gpt2Config;
+use bsbr_gpt2::Gpt2;
 use burn::tensor::{Device, Distribution, Tensor};
 use rayon::prelude::*;
 
@@ -38,13 +38,13 @@ pub fn rows(place: &Place) -> usize {
 /// it takes part, and the copy.
 pub(super) fn contestants<'a>(
     length: usize,
-    config: &Gpt2Config,
-    device: &Device,
+    model: &Gpt2,
     place: &Place,
     torch: Option<Result<Timing<'a>, String>>,
 ) -> Vec<Contestant<'a>> {
     let normal = Distribution::Normal(0.0, 1.0);
     let (rows, dtype) = (rows(place), place.dtype());
+    let (config, device) = (model.config(), &model.device());
     let random = |shape| Tensor::<2>::random(shape, normal, device).cast(dtype);
     let lhs = random([rows, config.n_embd]);
     let rhs = random([config.n_embd, config.inner_size()]);

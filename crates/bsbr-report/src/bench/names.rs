@@ -31,26 +31,20 @@ pub(super) fn is_limit(who: &str) -> bool {
 
 /// Whether a contestant is another engine.
 pub(super) fn is_peer(who: &str) -> bool {
-    ["torch", "ctranslate2", "onnxruntime"]
-        .iter()
-        .any(|peer| who.starts_with(peer))
+    let peers = ["torch", "ctranslate2", "onnxruntime"];
+    peers.iter().any(|peer| who.starts_with(peer))
 }
 
 /// Whether a contestant of ours is compared with another: with PyTorch's fused attention, with its
-/// plain one for stored weights, with engines of the same weight type, f32 by default, with the
-/// dense model, and the arm with spans with the default.
+/// plain one for stored weights, with engines of the same weight type, f32 by default, and with the
+/// dense model.
 pub(super) fn are_compared(own: &str, other: &str) -> bool {
-    let kind = |who: &str| who.split_once(", ").map(|(_, kind)| kind.to_owned());
-    let single = || "f32".to_owned();
+    let [kind, others] = [own, other].map(|who| who.split_once(", ").map(|(_, kind)| kind));
     match other {
         _ if is_peer(own) || own == other || is_limit(own) || is_limit(other) => false,
         "torch-sdpa" | DENSE => true,
-        // What a second level saves.
-        "moments" => own == "moments-spans",
-        "torch-eager" => kind(own).is_none(),
-        _ => {
-            is_peer(other) && kind(own).unwrap_or_else(single) == kind(other).unwrap_or_else(single)
-        }
+        "torch-eager" => kind.is_none(),
+        _ => is_peer(other) && kind.unwrap_or("f32") == others.unwrap_or("f32"),
     }
 }
 

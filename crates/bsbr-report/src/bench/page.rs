@@ -11,17 +11,17 @@ use crate::bench::derived::newest;
 use crate::bench::names::label;
 use crate::bench::record::BENCH;
 use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit};
+use crate::experiment::{Experiment, Measured, Unit};
 use crate::lab::Lab;
 use crate::overview::{self, Conclusion, Overview, Recorded};
 use crate::present::layout::{BlockSpec, Layout};
 use crate::present::subject::Subject;
 use crate::quantity::Quantities;
-use crate::record::{Measurement, Record, Records};
+use crate::record::{Record, Records, each_once};
 use crate::render;
 use crate::reported::Reported;
 use crate::section::{Block, Table};
-use crate::spec::{self, ArmSpec, Method, Spec, parse, spec_error};
+use crate::spec::{self, Method, Spec, arms_once, parse, spec_error};
 use crate::store;
 
 /// The line before the tables.
@@ -53,17 +53,19 @@ struct Shown {
     subjects: Vec<Subject>,
 }
 
-impl Experiment for Shown {
-    fn spec(&self) -> &Spec {
+impl AsRef<Spec> for Shown {
+    fn as_ref(&self) -> &Spec {
         &self.spec
     }
+}
 
+impl Experiment for Shown {
     // A contest measures, not a lab.
     fn units(&self, _: &Lab) -> Result<Vec<Unit>, ReportError> {
         Ok(Vec::new())
     }
 
-    fn run_unit(&self, _: &Unit, _: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn run_unit(&self, _: &Unit, _: &Lab) -> Measured {
         Ok(Vec::new())
     }
 
@@ -116,12 +118,8 @@ impl Page {
 
     /// The specification of the newest of some records, with the arms of all.
     fn spec(&self, records: &[Record]) -> Spec {
-        let mut arms: Vec<ArmSpec> = Vec::new();
-        for arm in records.iter().rev().flat_map(|one| &one.method.arms) {
-            if !arms.iter().any(|known| known.id == arm.id) {
-                arms.push(arm.clone());
-            }
-        }
+        let newest_first = records.iter().rev();
+        let arms = arms_once(newest_first.flat_map(|one| &one.method.arms));
         let newest = records.last().map(|record| record.method.clone());
         let unknown = || Method {
             experiment: BENCH.to_owned(),
@@ -149,29 +147,20 @@ impl Page {
                 _ => format!("{place}: {}", record.model.name),
             }
         };
-        let mut places: Vec<(bool, String, Vec<Record>)> = Vec::new();
-        for record in records {
-            let own = name(record);
-            match places.iter_mut().find(|(_, known, _)| *known == own) {
-                Some((.., all)) => all.push(record.clone()),
-                None => {
-                    let accelerator = Place::of(record).is_accelerator();
-                    places.push((accelerator, own, vec![record.clone()]));
-                }
-            }
-        }
+        let place = |record: &Record| (Place::of(record).is_accelerator(), name(record));
+        let mut places = each_once(records.iter().map(place));
         if places.len() < 2 {
             return self.of_one_place(records);
         }
         // CPUs first.
-        places.sort_by_key(|(accelerator, ..)| *accelerator);
-        let section = |(_, place, own): &(bool, String, Vec<Record>)| {
-            Ok(format!("## On {place}\n\n{}", self.of_one_place(own)?))
-        };
-        let sections = places.iter().map(section);
-        Ok(sections
-            .collect::<Result<Vec<_>, ReportError>>()?
-            .join("\n"))
+        places.sort_by_key(|(accelerator, _)| *accelerator);
+        let mut sections = Vec::new();
+        for (_, place) in places {
+            let own = records.iter().filter(|record| name(record) == place);
+            let own: Vec<Record> = own.cloned().collect();
+            sections.push(format!("## On {place}\n\n{}", self.of_one_place(&own)?));
+        }
+        Ok(sections.join("\n"))
     }
 
     /// The goals and tables of one device, followed by the commands of its records.
@@ -204,20 +193,13 @@ impl Page {
 
     /// The goals, and what the records say of them.
     fn goals(&self, records: &[Record]) -> String {
-        let (spec, records) = (self.spec(records), as_one(records));
-        let sources = [Recorded {
-            spec: &spec,
-            records: &records,
-        }];
+        let (spec, records) = (&self.spec(records), &as_one(records));
+        let sources = [Recorded { spec, records }];
         let mut found = overview::answer(&self.goals, &sources, &Reported::default(), &[]);
-        for one in found
-            .conclusions
-            .iter_mut()
-            .flat_map(|one| &mut one.findings)
-        {
-            // The tables are on the same page.
-            one.section = None;
-        }
+        let all = found.conclusions.iter_mut();
+        // The tables are on the same page.
+        all.flat_map(|one| &mut one.findings)
+            .for_each(|one| one.section = None);
         format!("### Goals\n\n{}", render::conclusions(&found.conclusions))
     }
 
@@ -228,12 +210,8 @@ impl Page {
     /// [`ReportError`] if records cannot be drawn.
     pub fn tables(&self, records: &[Record]) -> Result<String, ReportError> {
         let (spec, records) = (self.spec(records), as_one(records));
-        let mut subjects: Vec<Subject> = Vec::new();
-        for one in records.measurements() {
-            if !subjects.iter().any(|known| known.id == one.arm) {
-                subjects.push(Subject::other(&one.arm, &label(&one.arm)));
-            }
-        }
+        let ids = each_once(records.measurements().map(|one| &one.arm)).into_iter();
+        let subjects = ids.map(|id| Subject::other(id, &label(id))).collect();
         let section = Shown { spec, subjects }.render(&records)?;
         let tables = section.blocks.iter().filter_map(|block| match block {
             Block::Table(table) => Some(table),
@@ -258,11 +236,8 @@ impl Page {
             Some((before, after))
         });
         let Some((before, after)) = split else {
-            return Err(ReportError::Page {
-                path: page.to_owned(),
-                begin: BEGIN,
-                end: END,
-            });
+            let missing = format!("there is no line `{BEGIN}` followed by a line `{END}`");
+            return Err(spec_error(page, missing + ", which enclose the tables"));
         };
         let tables = self.markdown(&records(page)?)?;
         Ok([format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"), text])
@@ -292,6 +267,7 @@ fn as_one(records: &[Record]) -> Records {
 mod tests {
     use super::*;
     use crate::bench::derived::tests::{record, rounds};
+    use crate::record::Measurement;
 
     fn declared() -> Page {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");

@@ -202,11 +202,14 @@ impl FileDomain {
         let end = start.saturating_add(length);
         match end > self.test.len() {
             true => Err(self.too_short(length, end)),
-            false => self
-                .test
-                .read(start..end)
-                .map_err(ReportError::reading(&self.path)),
+            false => self.read(start..end),
         }
+    }
+
+    /// A range of the test texts.
+    fn read(&self, range: Range<usize>) -> Result<Vec<u32>, ReportError> {
+        let ids = self.test.read(range);
+        ids.map_err(ReportError::reading(&self.path))
     }
 
     fn too_short(&self, length: usize, needed: usize) -> ReportError {
@@ -224,10 +227,7 @@ impl FileDomain {
         tokenizer: &TextTokenizer,
         tokens: usize,
     ) -> Result<Passage, ReportError> {
-        let ids = self
-            .test
-            .read(0..tokens)
-            .map_err(ReportError::reading(&self.path))?;
+        let ids = self.read(0..tokens)?;
         let Some(first) = &self.first else {
             let excerpts = begun(tokenizer, &self.documents, &ids)?;
             return Ok(Passage::new(tokenizer, &ids, excerpts));
@@ -291,9 +291,8 @@ fn begun(
     documents: &[Excerpt],
     ids: &[u32],
 ) -> Result<Vec<Excerpt>, ReportError> {
-    let begun = documents
-        .iter()
-        .take_while(|one| one.tokens.start < ids.len());
+    let begun = documents.iter();
+    let begun = begun.take_while(|one| one.tokens.start < ids.len());
     let mut begun: Vec<Excerpt> = begun.cloned().collect();
     if let Some(last) = begun.last_mut().filter(|one| one.tokens.end > ids.len()) {
         let text = tokenizer.decode(&ids[last.tokens.start..])?;

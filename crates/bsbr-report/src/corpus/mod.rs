@@ -17,7 +17,7 @@ use crate::datasets::{Columns, LocalDataset, STORYBOOK};
 use crate::error::ReportError;
 use crate::experiment::in_file_name;
 use crate::hash;
-use crate::spec::files;
+use crate::spec::{files, spec_error};
 use domain::FileDomain;
 
 use passage::{Excerpt, size};
@@ -37,13 +37,6 @@ pub struct Texts {
     pub datasets: Vec<LocalDataset>,
 }
 
-/// The source of texts.
-#[derive(Debug, Clone)]
-enum Domains {
-    Storybook,
-    Files(Vec<FileDomain>),
-}
-
 /// The source of articles for summarisation.
 #[derive(Debug, Clone)]
 struct News {
@@ -56,7 +49,8 @@ struct News {
 #[derive(Debug, Clone)]
 pub struct Corpus {
     tokenizer: TextTokenizer,
-    source: Domains,
+    /// Empty for storybook.
+    files: Vec<FileDomain>,
     news: Option<News>,
     hash: String,
 }
@@ -78,7 +72,7 @@ impl Corpus {
         }
         Ok(Self {
             tokenizer,
-            source: Domains::Storybook,
+            files: Vec::new(),
             news: None,
             hash: hash::of_bytes(&sample),
         })
@@ -93,13 +87,11 @@ impl Corpus {
     ///
     /// [`ReportError`] if a file cannot be read or encoded.
     pub fn files(tokenizer: TextTokenizer, paths: &[PathBuf]) -> Result<Self, ReportError> {
-        Self::open(
-            tokenizer,
-            &Texts {
-                files: paths.to_vec(),
-                datasets: Vec::new(),
-            },
-        )
+        let texts = Texts {
+            files: paths.to_vec(),
+            datasets: Vec::new(),
+        };
+        Self::open(tokenizer, &texts)
     }
 
     /// The texts and articles of `texts`; storybook by default.
@@ -109,10 +101,9 @@ impl Corpus {
     /// [`ReportError`] if a file cannot be read or encoded, or there are two datasets of articles.
     pub fn open(tokenizer: TextTokenizer, texts: &Texts) -> Result<Self, ReportError> {
         let mut corpus = Self::storybook(tokenizer)?;
-        let mut domains: Vec<FileDomain> = Vec::new();
-        for path in &texts.files {
-            domains.push(FileDomain::of_file(&corpus.tokenizer, path)?);
-        }
+        let files = texts.files.iter();
+        let domains = files.map(|path| FileDomain::of_file(&corpus.tokenizer, path));
+        let mut domains = domains.collect::<Result<Vec<_>, _>>()?;
         let mut hashes: Vec<String> = Vec::new();
         for dataset in &texts.datasets {
             domains.extend(FileDomain::of_dataset(&corpus.tokenizer, dataset)?);
@@ -136,7 +127,7 @@ impl Corpus {
             for domain in &domains {
                 hashes.push(domain.hash()?);
             }
-            corpus.source = Domains::Files(domains);
+            corpus.files = domains;
         }
         corpus.hash = match hashes.as_slice() {
             [one] => one.clone(),
@@ -152,7 +143,7 @@ impl Corpus {
 
     /// Whether texts are from storybook, which has no limit.
     pub fn is_storybook(&self) -> bool {
-        matches!(self.source, Domains::Storybook)
+        self.files.is_empty()
     }
 
     /// The tokenizer.
@@ -162,10 +153,7 @@ impl Corpus {
 
     /// A description of the texts.
     pub fn describe(&self) -> String {
-        let texts = match &self.source {
-            Domains::Storybook => "storybook, test split, one document a text".to_owned(),
-            Domains::Files(domains) => joined(domains, FileDomain::describe),
-        };
+        let texts = self.described("test split, one document a text", FileDomain::describe);
         match &self.news {
             None => texts,
             Some(news) => format!("{texts}; articles of {}, test split", news.name),
@@ -174,36 +162,32 @@ impl Corpus {
 
     /// A description of the texts for calibration and token counts.
     pub fn describe_training(&self) -> String {
-        match &self.source {
-            Domains::Storybook => "storybook, training split".to_owned(),
-            Domains::Files(domains) => joined(domains, FileDomain::describe_training),
-        }
+        self.described("training split", FileDomain::describe_training)
     }
 
     /// A description of the texts for choices.
     pub fn describe_development(&self) -> String {
-        match &self.source {
-            Domains::Storybook => "storybook, validation split".to_owned(),
-            Domains::Files(_) => self.describe_training(),
+        self.described("validation split", FileDomain::describe_training)
+    }
+
+    /// A part of storybook, or of each domain of files.
+    fn described(&self, part: &str, of: fn(&FileDomain) -> String) -> String {
+        match self.is_storybook() {
+            true => format!("storybook, {part}"),
+            false => Vec::from_iter(self.files.iter().map(of)).join("; "),
         }
     }
 
     /// The files of which only the first [`FILE_LIMIT`] of text are used.
     pub fn limited(&self) -> Vec<&Path> {
-        match &self.source {
-            Domains::Storybook => Vec::new(),
-            Domains::Files(domains) => domains.iter().filter_map(FileDomain::limited).collect(),
-        }
+        self.files.iter().filter_map(FileDomain::limited).collect()
     }
 
     /// The domains.
     pub fn domains(&self) -> Vec<String> {
-        match &self.source {
-            Domains::Storybook => Domain::ALL
-                .iter()
-                .map(|one| name(*one).to_owned())
-                .collect(),
-            Domains::Files(files) => files.iter().map(|file| file.name.clone()).collect(),
+        match self.is_storybook() {
+            true => Domain::ALL.map(name).to_vec(),
+            false => self.files.iter().map(|file| file.name.clone()).collect(),
         }
     }
 
@@ -221,10 +205,10 @@ impl Corpus {
 
     /// A domain of files or datasets; `None` for storybook.
     fn domain(&self, name: &str) -> Result<Option<&FileDomain>, ReportError> {
-        let Domains::Files(domains) = &self.source else {
+        if self.is_storybook() {
             return Ok(None);
-        };
-        let found = domains.iter().find(|one| one.name == name);
+        }
+        let found = self.files.iter().find(|one| one.name == name);
         let missing = || ReportError::NoDomain {
             name: name.to_owned(),
         };
@@ -266,17 +250,16 @@ impl Corpus {
             let text = book
                 .plain(Split::Test, named(domain), index, PASSAGE_WORDS)
                 .text;
-            let next = match ids.is_empty() {
-                true => self.tokenizer.encode(&text)?,
-                false => self.tokenizer.encode_document(&text)?,
+            let (next, separator) = match ids.is_empty() {
+                true => (self.tokenizer.encode(&text)?, None),
+                false => (
+                    self.tokenizer.encode_document(&text)?,
+                    self.tokenizer.end_of_text_id(),
+                ),
             };
             if !ids.is_empty() && ids.len() + next.len() > tokens || next.is_empty() {
                 break;
             }
-            let separator = match ids.is_empty() {
-                true => None,
-                false => self.tokenizer.end_of_text_id(),
-            };
             let start = ids.len() + usize::from(separator.is_some());
             ids.extend(next);
             parts.push(Excerpt {
@@ -309,21 +292,21 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// [`ReportError::Dataset`] if it cannot be read, and [`ReportError::NoArticle`] if it does not
-    /// exist.
+    /// [`ReportError::Dataset`] if it cannot be read, and [`ReportError::Spec`] if it does not exist.
     pub fn article(&self, seed: u64, index: u64) -> Result<Article, ReportError> {
         let Some(news) = &self.news else {
             return Ok(Storybook::new(seed).article(Split::Test, index));
         };
         let mut articles = cnn_dailymail::Articles::new(news.files.clone(), news.columns.clone());
         let place = usize::try_from(index).unwrap_or(usize::MAX);
-        match articles.nth(place) {
-            Some(article) => Ok(article?),
-            None => Err(ReportError::NoArticle {
-                name: news.name.clone(),
-                index,
-            }),
-        }
+        let missing = || {
+            let path = news.files.first().cloned().unwrap_or_default();
+            spec_error(
+                &path,
+                format!("no article {index}; the file changed while it was read"),
+            )
+        };
+        Ok(articles.nth(place).ok_or_else(missing)??)
     }
 
     /// About `tokens` tokens that are in no test text, as texts of at most `length` tokens from the
@@ -339,16 +322,15 @@ impl Corpus {
         length: usize,
     ) -> Result<Vec<Vec<u32>>, ReportError> {
         let count = tokens.div_ceil(length.max(1));
-        match &self.source {
-            Domains::Storybook => self.documents(seed, Split::Train, count, length),
-            Domains::Files(files) => {
-                let share = count.div_ceil(files.len().max(1));
-                let pieces = files.iter().flat_map(|file| {
-                    (0..share).map_while(move |at| file.training(at, length).transpose())
-                });
-                pieces.collect()
-            }
+        if self.is_storybook() {
+            return self.documents(seed, Split::Train, count, length);
         }
+        let share = count.div_ceil(self.files.len());
+        let pieces = self
+            .files
+            .iter()
+            .flat_map(|file| (0..share).map_while(move |at| file.training(at, length).transpose()));
+        pieces.collect()
     }
 
     /// `count` texts of at most `length` tokens for choices, from the domains in turn; none is in a
@@ -364,17 +346,16 @@ impl Corpus {
         length: usize,
     ) -> Result<Vec<Vec<u32>>, ReportError> {
         let count = count as usize;
-        match &self.source {
-            Domains::Storybook => self.documents(seed, Split::Validation, count, length),
-            Domains::Files(files) => {
-                let turns = files.len().max(1);
-                let piece = |at: usize| {
-                    let file = files.get(at % turns)?;
-                    file.training(at / turns, length).transpose()
-                };
-                (0..count).filter_map(piece).collect()
-            }
+        if self.is_storybook() {
+            return self.documents(seed, Split::Validation, count, length);
         }
+        let turns = self.files.len();
+        let piece = |at: usize| {
+            self.files[at % turns]
+                .training(at / turns, length)
+                .transpose()
+        };
+        (0..count).filter_map(piece).collect()
     }
 
     /// `windows` windows of `window` tokens for fine-tuning, which are in no test text, and
@@ -390,15 +371,19 @@ impl Corpus {
         windows: u64,
         held_out: u64,
     ) -> Result<Dataset, ReportError> {
-        let tokenizer = &self.tokenizer;
-        Ok(match &self.source {
-            Domains::Storybook => Dataset::storybook(tokenizer, seed, window, windows, held_out)?,
-            Domains::Files(_) => {
-                let tokens = (windows + held_out) as usize * window;
-                let texts = self.training(seed, tokens, window)?;
-                Dataset::tokens(texts.concat(), window, self.describe_training())?
-            }
-        })
+        if self.is_storybook() {
+            let tokenizer = &self.tokenizer;
+            return Ok(Dataset::storybook(
+                tokenizer, seed, window, windows, held_out,
+            )?);
+        }
+        let tokens = (windows + held_out) as usize * window;
+        let texts = self.training(seed, tokens, window)?;
+        Ok(Dataset::tokens(
+            texts.concat(),
+            window,
+            self.describe_training(),
+        )?)
     }
 
     /// The first documents of a split, from the domains in turn.
@@ -469,11 +454,6 @@ impl News {
     }
 }
 
-fn joined(domains: &[FileDomain], describe: fn(&FileDomain) -> String) -> String {
-    let all: Vec<String> = domains.iter().map(describe).collect();
-    all.join("; ")
-}
-
 /// Numbers domains with equal names, or with names that give equal record names.
 fn name_apart(domains: &mut [FileDomain]) {
     for index in 1..domains.len() {
@@ -497,14 +477,8 @@ fn named(name_of: &str) -> Domain {
     found.unwrap_or_default()
 }
 
-fn name(domain: Domain) -> &'static str {
-    match domain {
-        Domain::Tale => "tale",
-        Domain::News => "news",
-        Domain::Dialogue => "dialogue",
-        Domain::Procedure => "procedure",
-        Domain::Ledger => "ledger",
-    }
+fn name(domain: Domain) -> String {
+    format!("{domain:?}").to_lowercase()
 }
 
 /// The files of a model folder that determine the model.

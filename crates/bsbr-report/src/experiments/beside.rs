@@ -53,23 +53,9 @@ impl<'a> Reference<'a> {
     }
 
     /// Fills the measurement of each model with the results of `fill` from the scores of all
-    /// positions and the cosines of the final hidden states, or with the reason why they are
-    /// missing.
+    /// positions, the cosines of the final hidden states and the model's pass, or with the reason
+    /// why they are missing.
     pub(super) fn compare<T: Send>(
-        &self,
-        models: &[Result<Gpt2, String>],
-        measurements: &mut [Measurement],
-        score: impl Fn(usize, &[f32], &[f32]) -> Result<T, MetricError> + Sync,
-        fill: impl Fn(&mut Measurement, &[T], &[f64]),
-    ) -> Result<(), ReportError> {
-        let fill = |one: &mut Measurement, scores: &[T], cosine: &[f64], _: Pass<'_>| {
-            fill(one, scores, cosine);
-        };
-        self.compare_passes(models, measurements, score, fill)
-    }
-
-    /// Same as [`Self::compare`], with the model's pass.
-    pub(super) fn compare_passes<T: Send>(
         &self,
         models: &[Result<Gpt2, String>],
         measurements: &mut [Measurement],
@@ -122,7 +108,12 @@ impl<'a> Reference<'a> {
 }
 
 /// Sets `kl`, `top1` and `cosine`: means over all positions.
-pub(super) fn set_closeness(one: &mut Measurement, scores: &[LogitScore], cosine: &[f64]) {
+pub(super) fn set_closeness(
+    one: &mut Measurement,
+    scores: &[LogitScore],
+    cosine: &[f64],
+    _: Pass<'_>,
+) {
     let mean = |field: fn(&LogitScore) -> f64| compare::mean(scores, |_| true, field);
     one.set_known([
         ("kl", mean(|score| score.kl)),

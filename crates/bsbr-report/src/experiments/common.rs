@@ -6,7 +6,7 @@ use crate::error::ReportError;
 use crate::experiment::{Unit, batches};
 use crate::lab::Lab;
 use crate::record::Measurement;
-use crate::rounds::wait_for;
+use crate::rounds::{compare, wait_for};
 use crate::spec::{ArmSpec, Spec, dense};
 
 /// Tokens of the untimed pass before an arm's first sample.
@@ -22,22 +22,8 @@ pub(super) fn in_turns(
     models: usize,
 ) -> Result<Vec<Unit>, ReportError> {
     let domains = lab.corpus().domains();
-    let mut units = Vec::new();
-    for (at, domain) in domains.iter().enumerate() {
-        let turns = (texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;
-        let count = match turns {
-            0 => 0,
-            turns => lab.corpus().available(domain, length, turns)?,
-        };
-        units.extend(batches(domain, length, count, per_unit, models));
-    }
-    Ok(units)
-}
-
-/// The index of the dense model among arms.
-pub(super) fn dense_place(arms: &[ArmSpec]) -> Option<usize> {
-    let dense = dense(arms)?;
-    arms.iter().position(|arm| arm.id == dense.id)
+    let turns = |at| (texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;
+    of_domains(lab, length, turns, per_unit, models)
 }
 
 /// The same number of texts of every domain, if it has so many, as units.
@@ -48,10 +34,24 @@ pub(super) fn of_each(
     per_unit: u64,
     models: usize,
 ) -> Result<Vec<Unit>, ReportError> {
+    of_domains(lab, length, |_| texts, per_unit, models)
+}
+
+fn of_domains(
+    lab: &Lab,
+    length: usize,
+    wanted: impl Fn(usize) -> u64,
+    per_unit: u64,
+    models: usize,
+) -> Result<Vec<Unit>, ReportError> {
     let mut units = Vec::new();
-    for domain in lab.corpus().domains() {
-        let count = lab.corpus().available(&domain, length, texts)?;
-        units.extend(batches(&domain, length, count, per_unit, models));
+    for (at, domain) in lab.corpus().domains().iter().enumerate() {
+        // A domain that is not needed may have no text of this length.
+        let count = match wanted(at) {
+            0 => 0,
+            wanted => lab.corpus().available(domain, length, wanted)?,
+        };
+        units.extend(batches(domain, length, count, per_unit, models));
     }
     Ok(units)
 }
@@ -87,49 +87,21 @@ pub(super) fn ready_models(
     models.into_iter().map(ready).collect()
 }
 
-/// The dense arm's measurement among those of one sample.
-pub(super) fn of_dense<'a>(
-    measurements: &'a [Measurement],
-    arms: &[ArmSpec],
-) -> Option<&'a Measurement> {
-    let dense = dense(arms)?;
-    measurements.iter().find(|one| one.arm == dense.id)
-}
-
-/// Sets `name` for each measurement of one sample, from its value of `quantity` and that of `base`.
-pub(super) fn relative(
-    measurements: &mut [Measurement],
-    base: &str,
-    [quantity, name]: [&str; 2],
-    of: impl Fn(f64, f64) -> f64,
-) {
-    let value = |one: &Measurement| one.values.get(quantity).copied();
-    let mut all = measurements.iter();
-    let base = all.find(|one| one.arm == base).and_then(value);
-    for one in measurements {
-        if let (Some(own), Some(base)) = (value(one), base) {
-            one.set(name, of(own, base));
-        }
-    }
-}
-
 /// Sets `quantity.minus_dense` for each measurement of one sample, relative to the dense arm.
 pub(super) fn beside_dense(
     measurements: &mut [Measurement],
     arms: &[ArmSpec],
     quantities: &[&str],
 ) {
-    let Some(dense) = of_dense(measurements, arms).cloned() else {
-        return;
-    };
-    for one in measurements {
-        for &quantity in quantities {
-            let name = format!("{quantity}.minus_dense");
-            match (one.values.get(quantity), dense.values.get(quantity)) {
-                (Some(own), Some(reference)) => one.set(name, own - reference),
-                (Some(_), None) => one.without(name, "the dense model has no value here"),
-                (None, _) => {}
-            }
-        }
+    let Some(dense) = dense(arms) else { return };
+    for quantity in quantities {
+        let name = format!("{quantity}.minus_dense");
+        compare(
+            measurements,
+            Ok(&dense.id),
+            quantity,
+            &name,
+            |own, dense| own - dense,
+        );
     }
 }

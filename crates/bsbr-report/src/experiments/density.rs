@@ -1,21 +1,9 @@
 //! The share of attention that is computed exactly, and its spread.
 
-use bsbr_gpt2::TokenBatch;
 use bsbr_metrics::density::attention_density;
-use serde::Deserialize;
 
-use crate::compare::host;
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, weighed};
-use crate::experiments::common::in_turns;
-use crate::experiments::frame::Frame;
+use crate::experiments::prelude::*;
 use crate::experiments::watched::Watched;
-use crate::lab::Lab;
-use crate::record::Measurement;
-use crate::spec::{ArmSpec, Spec};
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
 
 /// The quantities of every layer, and of all together.
 const QUANTITIES: [&str; 4] = ["exact", "scored", "above", "effective"];
@@ -23,7 +11,7 @@ const QUANTITIES: [&str; 4] = ["exact", "scored", "above", "effective"];
 /// Work per token: every weight of every head is computed.
 const EFFORT: f64 = 2.6;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -33,25 +21,21 @@ pub struct Settings {
     pub threshold: f64,
     /// Query positions per text, evenly spread, including the last.
     pub rows: usize,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Texts per length, from the domains in turn.
     pub texts: u64,
 }
 
 /// The experiment.
-pub type Density = Frame<Settings, Counts>;
+pub type Density = Merged<Settings>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Density::new(spec)?;
-    one.require_lengths("lengths", &one.settings.lengths)?;
-    let sound = one.settings.rows > 0 && (0.0..1.0).contains(&one.settings.threshold);
-    let message = "`rows` must be above 0, and `threshold` a weight from 0 to below 1";
-    one.require(sound, "settings", message)?;
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let one = Density::read(spec, &["lengths", "rows"], &[])?;
+    let sound = (0.0..1.0).contains(&one.settings.threshold);
+    one.require(
+        sound,
+        "settings",
+        "`threshold` must be a weight from 0 to below 1",
+    )?;
     Ok(Box::new(one))
 }
 
@@ -63,7 +47,7 @@ impl Density {
         batch: &TokenBatch,
         lab: &Lab,
     ) -> Result<Result<Vec<[f64; 4]>, String>, ReportError> {
-        let model = match lab.model(arm, self.spec.method.seed) {
+        let model = match lab.model(arm, self.seed()) {
             Ok(model) => model,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -78,10 +62,8 @@ impl Density {
             let [_, heads, tokens, _] = input.query.dims();
             let found = attention.weights(input);
             let share = |pairs: u64| pairs as f64 / found.pairs.dense as f64;
-            let (exact, scored) = (
-                share(found.pairs.exact),
-                share(found.pairs.exact + found.pairs.clusters),
-            );
+            let exact = share(found.pairs.exact);
+            let scored = share(found.pairs.exact + found.pairs.clusters);
             let weights = host(found.spread())?;
             let (mut above, mut effective, mut rows) = (0.0, 0.0, 0.0);
             for head in 0..heads {
@@ -104,27 +86,23 @@ impl Density {
 }
 
 /// `count` positions of `tokens`, evenly spread, including the last.
-fn queries(tokens: usize, count: usize) -> impl Iterator<Item = usize> {
+pub(super) fn queries(tokens: usize, count: usize) -> impl Iterator<Item = usize> {
     let count = count.clamp(1, tokens.max(1));
     (1..=count).map(move |part| (part * tokens / count).saturating_sub(1))
 }
 
 impl Experiment for Density {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let models = self.arms().len();
         let mut units = Vec::new();
         for &length in &self.settings.lengths {
-            let own = in_turns(lab, length, self.counts.texts, 1, models)?;
+            let own = in_turns(lab, length, self.settings.texts, 1, models)?;
             units.extend(weighed(own, EFFORT));
         }
         Ok(units)
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         self.each_text(unit, lab, |ids, index| {
             let batch = TokenBatch::single(ids)?;
             let mut all = self.empty(unit, index);
@@ -142,17 +120,5 @@ impl Experiment for Density {
             }
             Ok(all)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::queries;
-
-    #[test]
-    fn queries_are_spread_and_end_with_the_last() {
-        assert_eq!(queries(8, 4).collect::<Vec<_>>(), [1, 3, 5, 7]);
-        assert_eq!(queries(3, 64).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(queries(10, 3).last(), Some(9));
     }
 }

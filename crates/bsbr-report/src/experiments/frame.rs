@@ -1,12 +1,12 @@
 //! The common part of all experiments.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::ReportError;
-use crate::experiment::Unit;
+use crate::experiment::{Measured, Unit};
 use crate::lab::Lab;
 use crate::record::Measurement;
-use crate::spec::{ArmSpec, Spec};
+use crate::spec::{ArmSpec, Spec, dense};
 
 /// A specification with typed settings and counts, and the experiment's own state.
 #[derive(Debug)]
@@ -17,6 +17,15 @@ pub struct Frame<S, C, X = ()> {
     pub(crate) own: X,
 }
 
+/// The same with the counts among the settings.
+pub type Merged<S, X = ()> = Frame<S, IgnoredAny, X>;
+
+impl<S, C, X> AsRef<Spec> for Frame<S, C, X> {
+    fn as_ref(&self) -> &Spec {
+        &self.spec
+    }
+}
+
 impl<S: DeserializeOwned, C: DeserializeOwned> Frame<S, C> {
     /// Reads settings and counts.
     ///
@@ -25,11 +34,46 @@ impl<S: DeserializeOwned, C: DeserializeOwned> Frame<S, C> {
     /// [`ReportError::Setting`] names the one that is missing or of the wrong type.
     pub fn new(spec: Spec) -> Result<Self, ReportError> {
         Ok(Self {
-            settings: spec.method.settings()?,
-            counts: spec.method.counts()?,
+            settings: spec
+                .method
+                .typed("settings", spec.method.settings.clone())?,
+            counts: spec.method.typed("counts", spec.method.counts.clone())?,
             spec,
             own: (),
         })
+    }
+}
+
+impl<S: DeserializeOwned, X: Default> Merged<S, X> {
+    /// Reads settings and counts. Those named in `ones` are at least 1, those in `twos` at least 2;
+    /// lists have one or more such values.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Setting`] names the one that is missing, of the wrong type or too low.
+    pub(crate) fn read(spec: Spec, ones: &[&str], twos: &[&str]) -> Result<Self, ReportError> {
+        let mut all = spec.method.settings.clone();
+        all.extend(spec.method.counts.clone());
+        let one = Self {
+            settings: spec.method.typed("settings", all)?,
+            counts: IgnoredAny,
+            spec,
+            own: X::default(),
+        };
+        let method = &one.spec.method;
+        let ones = ones.iter().map(|name| (name, 1));
+        for (name, least) in ones.chain(twos.iter().map(|name| (name, 2))) {
+            let low = |value: &toml::Value| value.as_integer().is_some_and(|value| value < least);
+            for (table, all) in [("settings", &method.settings), ("counts", &method.counts)] {
+                let sound = match all.get(*name) {
+                    Some(toml::Value::Array(all)) => !all.is_empty() && !all.iter().any(low),
+                    found => !found.is_some_and(low),
+                };
+                let message = format!("`{name}` must have values of at least {least}");
+                one.require(sound, table, message)?;
+            }
+        }
+        Ok(one)
     }
 }
 
@@ -44,11 +88,10 @@ impl<S, C, X> Frame<S, C, X> {
         }
     }
 
-    /// Why a specification's settings are refused.
-    pub(crate) fn refused(&self, message: impl Into<String>) -> ReportError {
+    fn refused(&self, table: &'static str, message: impl Into<String>) -> ReportError {
         ReportError::Setting {
             experiment: self.spec.method.experiment.clone(),
-            table: "settings",
+            table,
             message: message.into(),
         }
     }
@@ -64,14 +107,8 @@ impl<S, C, X> Frame<S, C, X> {
         table: &'static str,
         message: impl Into<String>,
     ) -> Result<(), ReportError> {
-        match condition {
-            true => Ok(()),
-            false => Err(ReportError::Setting {
-                experiment: self.spec.method.experiment.clone(),
-                table,
-                message: message.into(),
-            }),
-        }
+        let sound = condition.then_some(());
+        sound.ok_or_else(|| self.refused(table, message))
     }
 
     /// Refuses settings that a crate refuses.
@@ -83,25 +120,23 @@ impl<S, C, X> Frame<S, C, X> {
         &self,
         found: Result<T, impl ToString>,
     ) -> Result<T, ReportError> {
-        found.map_err(|error| self.refused(error.to_string()))
+        found.map_err(|error| self.refused("settings", error.to_string()))
     }
 
     /// Refuses an empty list of lengths, or a length of 0.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`].
     pub(crate) fn require_lengths(&self, name: &str, all: &[usize]) -> Result<(), ReportError> {
         let sound = !all.is_empty() && !all.contains(&0);
         let message = format!("`{name}` needs at least one value, all above 0");
         self.require(sound, "settings", message)
     }
 
+    /// Refuses equal lengths, of which records could not tell the sources apart.
+    pub(crate) fn require_apart(&self, names: &str, all: &[usize]) -> Result<(), ReportError> {
+        let equal = (1..all.len()).any(|at| all[..at].contains(&all[at]));
+        self.require(!equal, "settings", format!("{names} must be different"))
+    }
+
     /// Refuses unknown baselines of timing.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`].
     pub(crate) fn require_torch(&self, baselines: &[String]) -> Result<(), ReportError> {
         let other = baselines.iter().find(|name| *name != "torch");
         let message = other.map(|name| format!("`baselines`: there is no `{name}`, only `torch`"));
@@ -111,6 +146,11 @@ impl<S, C, X> Frame<S, C, X> {
     /// The arms.
     pub(crate) fn arms(&self) -> &[ArmSpec] {
         &self.spec.method.arms
+    }
+
+    /// The id of the dense arm.
+    pub(crate) fn dense(&self) -> Option<&str> {
+        dense(self.arms()).map(|arm| arm.id.as_str())
     }
 
     /// The seed.
@@ -128,21 +168,18 @@ impl<S, C, X> Frame<S, C, X> {
         &self,
         unit: &Unit,
         lab: &Lab,
-        of: impl Fn(&[u32], u64) -> Result<Vec<Measurement>, ReportError>,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let mut all = Vec::new();
-        for index in unit.samples.clone() {
-            let ids = lab
-                .corpus()
-                .text(self.seed(), &unit.source, index, unit.length)?;
-            all.extend(of(&ids, index)?);
-        }
-        Ok(all)
+        of: impl Fn(&[u32], u64) -> Measured,
+    ) -> Measured {
+        unit.each(|index| {
+            let corpus = lab.corpus();
+            let ids = corpus.text(self.seed(), &unit.source, index, unit.length)?;
+            of(&ids, index)
+        })
     }
 
     /// An empty measurement of each arm on a sample of a unit.
     pub(crate) fn empty(&self, unit: &Unit, index: u64) -> Vec<Measurement> {
-        let new = |arm: &ArmSpec| Measurement::new(&arm.id, &unit.source, unit.length, index);
-        self.arms().iter().map(new).collect()
+        let ids = self.arms().iter().map(|arm| arm.id.as_str());
+        unit.empty(ids, index)
     }
 }

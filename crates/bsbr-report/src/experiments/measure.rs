@@ -1,16 +1,12 @@
 //! Results of models on texts, articles and questions.
 
 use bsbr_data::storybook::{QaSpec, Split, Storybook};
-use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension};
+use bsbr_gpt2::GenerationConfig;
 use bsbr_train::questions::{Answer, Question};
-use serde::Deserialize;
 
-use crate::compare;
-use crate::error::ReportError;
 use crate::experiments::beside::Reference;
+use crate::experiments::prelude::*;
 use crate::experiments::summarisation::{self, Pen, scored, stop_tokens};
-use crate::lab::Lab;
-use crate::record::Measurement;
 
 /// The source of questions, whatever the other texts.
 pub(super) const QUESTIONS: &str = "storybook questions";
@@ -137,7 +133,7 @@ impl Tasks {
         (source, length, index): (&str, usize, u64),
         seed: u64,
         lab: &Lab,
-    ) -> Result<Vec<Measurement>, ReportError> {
+    ) -> Measured {
         let corpus = lab.corpus();
         let new = |id: &str| Measurement::new(id, source, length, index);
         if source == QUESTIONS {
@@ -163,21 +159,13 @@ impl Tasks {
         let original = lab.dense().clone();
         let original = original.with_position_extension(lab.fitting(self.extension))?;
         let models: Vec<_> = models.iter().map(|(_, model)| model.clone()).collect();
-        Reference::read(&original, &ids)?.compare_passes(
-            &models,
-            &mut all,
-            |_, dense, arm| compare::score(dense, arm),
-            |one, scores, _, pass| {
-                one.set("nll", pass.states.nll(pass.model, &ids));
-                one.set_known([
-                    (
-                        "top1",
-                        compare::mean(scores, |_| true, |one| one.agreement.top1),
-                    ),
-                    ("kl", compare::mean(scores, |_| true, |one| one.kl)),
-                ]);
-            },
-        )?;
+        let dense = Reference::read(&original, &ids)?;
+        dense.compare(&models, &mut all, compare::score, |one, scores, _, pass| {
+            let top1 = compare::mean(scores, |_| true, |one| one.agreement.top1);
+            let kl = compare::mean(scores, |_| true, |one| one.kl);
+            one.set("nll", pass.states.nll(pass.model, &ids));
+            one.set_known([("top1", top1), ("kl", kl)]);
+        })?;
         Ok(all)
     }
 }

@@ -1,23 +1,10 @@
 //! Ways to train one arm, each on the same number of tokens: recovery and cost.
 
-use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::{FinetuneConfig, Objective, Trainable};
-use serde::Deserialize;
 
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit};
-use crate::experiments::frame::Frame;
-use crate::experiments::measure::Tasks;
+use crate::experiments::prelude::*;
 use crate::experiments::tuning::{TRAINING, Tuning, training, window};
-use crate::lab::Lab;
-use crate::present::subject::Subject;
-use crate::present::words::plural;
-use crate::record::{Measurement, Pool, Records};
-use crate::section::{Block, Role};
-use crate::spec::{ArmSpec, Spec, dense};
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
+use crate::section::Role;
 
 /// The arm before training.
 const BEFORE: &str = "before";
@@ -25,7 +12,7 @@ const BEFORE: &str = "before";
 /// Work per token of training.
 const EFFORT: f64 = 2.6;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -34,6 +21,16 @@ pub struct Settings {
     /// Training windows, and what is measured.
     #[serde(flatten)]
     pub tasks: Tasks,
+    /// Epochs of the training windows.
+    pub epochs: u64,
+    /// Training windows.
+    pub windows: u64,
+    /// Texts per domain.
+    pub texts_per_domain: u64,
+    /// Articles to summarise.
+    pub articles: u64,
+    /// Questions.
+    pub questions: u64,
 }
 
 /// A way to train.
@@ -52,35 +49,17 @@ pub struct Way {
     pub train: Trainable,
 }
 
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
-    /// Epochs of the training windows.
-    pub epochs: u64,
-    /// Training windows.
-    pub windows: u64,
-    /// Texts per domain.
-    pub texts_per_domain: u64,
-    /// Articles to summarise.
-    pub articles: u64,
-    /// Questions.
-    pub questions: u64,
-}
-
 /// The experiment.
-pub type Methods = Frame<Settings, Counts>;
+pub type Methods = Merged<Settings>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Methods::new(spec)?;
-    let arms = one.arms().len() == 2 && dense(one.arms()).is_some();
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let one = Methods::read(spec, &["epochs", "windows"], &[])?;
+    let arms = one.arms().len() == 2 && one.dense().is_some();
     one.require(
         arms,
         "settings",
         "`arms` must be the dense arm and one other",
     )?;
-    let trained = one.counts.epochs > 0 && one.counts.windows > 0;
-    one.require(trained, "counts", "`epochs` and `windows` must be above 0")?;
     for way in &one.settings.methods {
         let valid = one.training(way).validate();
         one.require_valid(valid.map_err(|error| format!("`{}`: {error}", way.id)))?;
@@ -91,7 +70,7 @@ pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
 impl Methods {
     fn training(&self, way: &Way) -> FinetuneConfig {
         FinetuneConfig {
-            epochs: self.counts.epochs,
+            epochs: self.settings.epochs,
             objective: way.objective,
             train: way.train,
             ..training(self.seed(), way.learning_rate, self.settings.tasks.rows)
@@ -114,7 +93,7 @@ impl Methods {
         let Some(arm) = self.arm() else {
             return Ok(Err("there is no such arm".to_owned()));
         };
-        if dense(self.arms()).is_some_and(|dense| dense.id == id) {
+        if self.dense() == Some(id) {
             return Ok(Ok(lab.dense().clone()));
         }
         let start = lab.model(arm, seed);
@@ -123,16 +102,16 @@ impl Methods {
         };
         let tuned = match start {
             Ok(start) => {
-                let (window, windows) = (self.settings.tasks.window(lab), self.counts.windows);
+                let (window, windows) = (self.settings.tasks.window(lab), self.settings.windows);
                 let data = lab.corpus().windows(seed, window, windows, 1)?;
                 let name = format!("{}-{id}", arm.id);
-                let what = (name.as_str(), VERSION, &arm.config);
+                let what = (name.as_str(), self.spec.method.version, &arm.config);
                 Tuning::new(self.training(way), what, &data, lab)?.run(start, Some(lab.dense()))?
             }
             Err(reason) => Err(reason),
         };
         cost.fill(tuned.as_ref(), |cost, tuned| {
-            let windows = self.counts.epochs * tuned.windows;
+            let windows = self.settings.epochs * tuned.windows;
             cost.set("seconds", tuned.seconds);
             cost.set("tokens", (windows * cost.length as u64) as f64);
         });
@@ -141,7 +120,7 @@ impl Methods {
 
     /// The ways that bring the loss back to the original's, and the cheapest of them.
     fn cheapest(&self, records: &Records) -> String {
-        let original = dense(self.arms()).map_or("", |arm| &arm.id);
+        let original = self.dense().unwrap_or_default();
         let length = self.settings.tasks.length;
         let recovered = self.settings.methods.iter().filter_map(|way| {
             let beyond = records.difference(&way.id, original, Pool::Texts, length, "nll")?;
@@ -152,38 +131,26 @@ impl Methods {
             (high <= 0.0).then_some((way, seconds))
         });
         let recovered: Vec<(&Way, f64)> = recovered.collect();
-        let cheapest = recovered
-            .iter()
-            .min_by(|(_, one), (_, other)| one.total_cmp(other));
-        match cheapest {
-            None => {
-                "No method brings the whole interval of the loss on texts back to the original's."
-                    .to_owned()
-            }
-            Some((way, seconds)) => {
-                let names: Vec<&str> = recovered
-                    .iter()
-                    .map(|(way, _)| way.label.as_str())
-                    .collect();
-                format!(
-                    "These methods bring the whole interval of the loss on texts back to the \
-                     original's: {}. The cheapest is *{}*, with {seconds:.0} s.",
-                    names.join("; "),
-                    way.label
-                )
-            }
-        }
+        let all = recovered.iter();
+        let Some((way, seconds)) = all.min_by(|(_, one), (_, other)| one.total_cmp(other)) else {
+            let none = "No method brings the whole interval of the loss on texts back to the \
+                        original's.";
+            return none.to_owned();
+        };
+        let names: Vec<&str> = recovered.iter().map(|(way, _)| &*way.label).collect();
+        format!(
+            "These methods bring the whole interval of the loss on texts back to the original's: \
+             {}. The cheapest is *{}*, with {seconds:.0} s.",
+            names.join("; "),
+            way.label
+        )
     }
 }
 
 impl Experiment for Methods {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let window = self.settings.tasks.window(lab);
-        let tokens = (self.counts.epochs * self.counts.windows) as f64 * window as f64;
+        let tokens = (self.settings.epochs * self.settings.windows) as f64 * window as f64;
         let unit = |one: Subject| match one.role {
             Role::Competes => Unit::new(&one.id, window, 1, EFFORT * tokens),
             _ => Unit::new(&one.id, window, 1, 1.0),
@@ -210,25 +177,28 @@ impl Experiment for Methods {
         match name {
             "arm" => arm(),
             "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
-            "epochs" => Some(plural(self.counts.epochs, "time")),
+            "epochs" => Some(plural(self.settings.epochs, "time")),
             "window" => Some(window().to_string()),
-            "tokens" => Some((self.counts.epochs * self.counts.windows * window()).to_string()),
+            "tokens" => Some((self.settings.epochs * self.settings.windows * window()).to_string()),
             _ => None,
         }
     }
 
-    fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
-        let _ = name;
+    fn special(&self, _: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
         Ok(vec![Block::Text(self.cheapest(records))])
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let (id, tasks, counts) = (&unit.source, &self.settings.tasks, &self.counts);
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
+        let (id, settings, tasks) = (&unit.source, &self.settings, &self.settings.tasks);
         let mut cost = Measurement::new(id, TRAINING, unit.length, 0);
         let model = self.model(id, &mut cost, lab)?;
         let model = model.and_then(|model| tasks.fitted(model, lab));
         let (models, mut all) = ([(id.clone(), model)], vec![cost]);
-        let sampled = [counts.texts_per_domain, counts.articles, counts.questions];
+        let sampled = [
+            settings.texts_per_domain,
+            settings.articles,
+            settings.questions,
+        ];
         for (source, length, count) in tasks.sources(sampled, lab)? {
             for index in 0..count {
                 let place = (source.as_str(), length, index);

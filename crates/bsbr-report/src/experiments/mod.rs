@@ -26,27 +26,49 @@ mod measure;
 mod tuning;
 mod watched;
 
+/// What most experiments use.
+mod prelude {
+    pub(super) use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+    pub(super) use serde::Deserialize;
+
+    pub(super) use crate::arms;
+    pub(super) use crate::compare::{self, host};
+    pub(super) use crate::corpus::random;
+    pub(super) use crate::error::ReportError;
+    pub(super) use crate::experiment::{Boxed, Experiment, Measured, Unit, batches, weighed};
+    pub(super) use crate::experiments::common::*;
+    pub(super) use crate::experiments::frame::Merged;
+    pub(super) use crate::experiments::measure::{QUESTIONS, Tasks, answer, question};
+    pub(super) use crate::lab::Lab;
+    pub(super) use crate::present::subject::{Line, Subject};
+    pub(super) use crate::present::words::plural;
+    pub(super) use crate::record::{ALL, Measurement, Pool, RANDOM, Records};
+    pub(super) use crate::rounds::{Contestant, Rounds, model_run, wait_for};
+    pub(super) use crate::section::{Block, Cell, Column, Headline, Row, Style, Table, Verdict};
+    pub(super) use crate::spec::{ArmSpec, Spec, dense};
+    pub(super) use crate::torch::{Baseline, Kind};
+    pub(super) use crate::verdict::Bounds;
+}
+
 use crate::error::ReportError;
-use crate::experiment::Experiment;
+use crate::experiment::Boxed;
 use crate::experiments::measure::QUESTIONS;
 use crate::experiments::tuning::TRAINING;
 use crate::present::names::Names;
 use crate::record::RANDOM;
 use crate::spec::Spec;
 
-/// Builds an experiment from its specification.
-type Make = fn(Spec) -> Result<Box<dyn Experiment>, ReportError>;
-
 /// An experiment in the crate's list.
-struct Known {
+pub(crate) struct Known {
     name: &'static str,
     /// Part of the hash of a record; raise it when the same specification gives other numbers.
-    version: u32,
-    /// Settings and counts that determine the units, but not what a unit measures.
-    amounts: &'static [&'static str],
+    pub version: u32,
+    /// Settings and counts that determine the units, but not what a unit measures: records stay
+    /// valid when these change.
+    pub amounts: &'static [&'static str],
     /// What its specification may use.
-    names: Names,
-    make: Make,
+    pub names: Names,
+    make: fn(Spec) -> Boxed,
 }
 
 /// Amounts of an experiment that sweeps one setting.
@@ -74,7 +96,7 @@ const NONE: Names = Names::NONE;
 
 const fn known(
     (name, version): (&'static str, u32),
-    make: Make,
+    make: fn(Spec) -> Boxed,
     amounts: &'static [&'static str],
     names: Names,
 ) -> Known {
@@ -91,31 +113,31 @@ const fn known(
 #[rustfmt::skip]
 const ALL: [Known; 25] = [
     known(
-        ("similarity", similarity::VERSION), similarity::boxed,
+        ("similarity", 1), similarity::boxed,
         &["text_lengths", "random_lengths", "texts_per_domain", "random_sequences", "per_unit"],
         Names { sources: &[RANDOM], ..NONE },
     ),
-    known(("agreement", agreement::VERSION), agreement::boxed, &["texts_per_domain", "per_unit"], NONE),
+    known(("agreement", 1), agreement::boxed, &["texts_per_domain", "per_unit"], NONE),
     known(
-        ("attention-maps", attention_maps::VERSION), attention_maps::boxed, &["texts"],
+        ("attention-maps", 2), attention_maps::boxed, &["texts"],
         Names { blocks: &["gallery", "far", "between", "within"], ..NONE },
     ),
     known(
-        ("speed", speed::VERSION), speed::boxed, &["lengths", "runs"],
+        ("speed", 1), speed::boxed, &["lengths", "runs"],
         Names { sources: &["model", "attention"], words: &["slow runs"], ..MODEL },
     ),
-    known(("streaming", streaming::VERSION), streaming::boxed, &["lengths", "rounds"], MODEL),
-    known(("reading-memory", memory::VERSION), memory::of_reading, PROCESSES, MODEL),
-    known(("memory", memory::VERSION), memory::of_a_pass, PROCESSES, MODEL),
-    known(("training-memory", memory::VERSION), memory::of_training, PROCESSES, MODEL),
+    known(("streaming", 1), streaming::boxed, &["lengths", "rounds"], MODEL),
+    known(("reading-memory", 1), memory::of_reading, PROCESSES, MODEL),
+    known(("memory", 1), memory::of_a_pass, PROCESSES, MODEL),
+    known(("training-memory", 1), memory::of_training, PROCESSES, MODEL),
     known(
-        ("weights", weights::VERSION), weights::boxed,
+        ("weights", 1), weights::boxed,
         &["lengths", "runs", "texts", "questions", "per_unit"],
         Names { sources: &["model", "decoding", QUESTIONS], ..NONE },
     ),
-    known(("density", density::VERSION), density::boxed, &["lengths", "texts"], NONE),
+    known(("density", 1), density::boxed, &["lengths", "texts"], NONE),
     known(
-        ("summarisation", summarisation::VERSION), summarisation::boxed, &["articles", "per_unit"],
+        ("summarisation", 1), summarisation::boxed, &["articles", "per_unit"],
         Names {
             blocks: &["preferences", "example"],
             words: &["articles", "origin", "size", "how", "stems", "stale"],
@@ -123,15 +145,15 @@ const ALL: [Known; 25] = [
         },
     ),
     known(
-        ("perplexity", perplexity::VERSION), perplexity::boxed, &["pieces", "per_unit"],
+        ("perplexity", 1), perplexity::boxed, &["pieces", "per_unit"],
         Names { blocks: &["tables"], words: &["tokens", "strides", "wikitext"], ..NONE },
     ),
     known(
-        ("qa", qa::VERSION), qa::boxed, &["distances", "questions", "per_unit"],
+        ("qa", 2), qa::boxed, &["distances", "questions", "per_unit"],
         Names { sources: &[QUESTIONS], words: &["chance", "reached"], ..NONE },
     ),
     known(
-        ("recovery", recovery::VERSION), recovery::boxed,
+        ("recovery", 2), recovery::boxed,
         &["texts_per_domain", "articles", "questions", "per_unit"],
         Names {
             sources: &[QUESTIONS, TRAINING],
@@ -141,7 +163,7 @@ const ALL: [Known; 25] = [
         },
     ),
     known(
-        ("methods", methods::VERSION), methods::boxed, &[],
+        ("methods", 1), methods::boxed, &[],
         Names {
             sources: &[QUESTIONS, TRAINING],
             blocks: &["cheapest"],
@@ -154,18 +176,18 @@ const ALL: [Known; 25] = [
         &["distances", "texts_per_domain", "questions", "per_unit"],
         Names { sources: &[QUESTIONS], ..NONE },
     ),
-    known(("chunk-size", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
-    known(("compression", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
-    known(("clusters", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
-    known(("exact-clusters", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
-    known(("lookups", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
-    known(("spans", sweep::VERSION), sweep::boxed, SWEEP, SWEPT),
+    known(("chunk-size", 1), sweep::boxed, SWEEP, SWEPT),
+    known(("compression", 1), sweep::boxed, SWEEP, SWEPT),
+    known(("clusters", 1), sweep::boxed, SWEEP, SWEPT),
+    known(("exact-clusters", 1), sweep::boxed, SWEEP, SWEPT),
+    known(("lookups", 1), sweep::boxed, SWEEP, SWEPT),
+    known(("spans", 1), sweep::boxed, SWEEP, SWEPT),
     known(
-        ("levels", levels::VERSION), levels::boxed, SWEEP,
+        ("levels", 1), levels::boxed, SWEEP,
         Names { sources: &[levels::CHOICE, QUESTIONS], ..NONE },
     ),
     known(
-        ("layers", layers::VERSION), layers::boxed, &["texts", "per_unit"],
+        ("layers", 1), layers::boxed, &["texts", "per_unit"],
         Names {
             blocks: &["observations", "choices"],
             rows: &["alone", "first", "last", "greedy"],
@@ -174,7 +196,7 @@ const ALL: [Known; 25] = [
         },
     ),
     known(
-        ("hybrid", hybrid::VERSION), hybrid::boxed, &["texts"],
+        ("hybrid", 1), hybrid::boxed, &["texts"],
         Names {
             sources: &[hybrid::CROSSOVER, hybrid::CHOSEN],
             blocks: &["boundary", "overview"],
@@ -189,44 +211,21 @@ pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|one| one.name).collect()
 }
 
-/// The version of an experiment's method.
-///
-/// # Errors
-///
-/// [`ReportError::UnknownExperiment`] if there is no such experiment.
-pub fn version(name: &str) -> Result<u32, ReportError> {
-    find(name).map(|one| one.version)
-}
-
-/// Settings and counts that determine the units, but not what a unit measures: records stay valid
-/// when these change.
-///
-/// # Errors
-///
-/// [`ReportError::UnknownExperiment`] if there is no such experiment.
-pub fn amounts(name: &str) -> Result<&'static [&'static str], ReportError> {
-    find(name).map(|one| one.amounts)
-}
-
-/// What a specification of an experiment may use.
-///
-/// # Errors
-///
-/// [`ReportError::UnknownExperiment`] if there is no such experiment.
-pub fn used(name: &str) -> Result<&'static Names, ReportError> {
-    find(name).map(|one| &one.names)
-}
-
 /// The implementation of a specification.
 ///
 /// # Errors
 ///
 /// [`ReportError`] if its settings or counts are invalid.
-pub fn build(spec: &Spec) -> Result<Box<dyn Experiment>, ReportError> {
+pub fn build(spec: &Spec) -> Boxed {
     (find(&spec.method.experiment)?.make)(spec.clone())
 }
 
-fn find(name: &str) -> Result<&'static Known, ReportError> {
+/// An experiment of the list.
+///
+/// # Errors
+///
+/// [`ReportError::UnknownExperiment`] if there is no such experiment.
+pub(crate) fn find(name: &str) -> Result<&'static Known, ReportError> {
     let found = ALL.iter().find(|one| one.name == name);
     found.ok_or_else(|| ReportError::UnknownExperiment {
         name: name.to_owned(),

@@ -2,25 +2,12 @@
 
 use std::time::Instant;
 
-use bsbr_gpt2::PositionExtension;
-use serde::Deserialize;
-
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::common::{beside_dense, ready_models};
-use crate::experiments::frame::Frame;
-use crate::experiments::measure::{QUESTIONS, answer, question};
-use crate::lab::Lab;
-use crate::record::{Measurement, Pool, Records};
-use crate::spec::Spec;
-
-/// Version of the method.
-pub const VERSION: u32 = 2;
+use crate::experiments::prelude::*;
 
 /// Work per token between fact and question.
 const EFFORT: f64 = 0.75;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -31,12 +18,6 @@ pub struct Settings {
     /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Questions per distance.
     pub questions: u64,
     /// Questions per unit.
@@ -44,14 +25,10 @@ pub struct Counts {
 }
 
 /// The experiment.
-pub type Qa = Frame<Settings, Counts>;
+pub type Qa = Merged<Settings>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Qa::new(spec)?;
-    let sound = !one.settings.distances.is_empty() && one.settings.candidates >= 2;
-    let message = "`distances` needs at least one value, and `candidates` must be at least 2";
-    one.require(sound, "settings", message)?;
-    Ok(Box::new(one))
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    Ok(Box::new(Qa::read(spec, &["distances"], &["candidates"])?))
 }
 
 impl Qa {
@@ -77,21 +54,14 @@ impl Qa {
 }
 
 impl Experiment for Qa {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (counts, models) = (&self.counts, self.arms().len());
+        let (settings, models) = (&self.settings, self.arms().len());
         let of = |&distance: &usize| {
-            let own = batches(
-                QUESTIONS,
-                distance,
-                counts.questions,
-                counts.per_unit,
-                models,
-            );
-            weighed(own, EFFORT)
+            let (questions, per_unit) = (settings.questions, settings.per_unit);
+            weighed(
+                batches(QUESTIONS, distance, questions, per_unit, models),
+                EFFORT,
+            )
         };
         Ok(self.settings.distances.iter().flat_map(of).collect())
     }
@@ -104,10 +74,9 @@ impl Experiment for Qa {
         }
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         let models = ready_models(&self.spec, lab, self.settings.extension);
-        let mut measurements = Vec::new();
-        for index in unit.samples.clone() {
+        unit.each(|index| {
             let asked = [unit.length, self.settings.candidates];
             let question = question(lab, self.seed(), asked, index)?;
             let mut all = self.empty(unit, index);
@@ -123,8 +92,7 @@ impl Experiment for Qa {
                 }
             }
             beside_dense(&mut all, self.arms(), &["among", "exact", "share"]);
-            measurements.append(&mut all);
-        }
-        Ok(measurements)
+            Ok(all)
+        })
     }
 }

@@ -3,26 +3,13 @@
 
 use std::rc::Rc;
 
-use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::FinetuneConfig;
-use serde::Deserialize;
 
-use crate::arms;
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::frame::Frame;
-use crate::experiments::measure::{Named, QUESTIONS, Tasks};
+use crate::experiments::measure::Named;
+use crate::experiments::prelude::*;
 use crate::experiments::summarisation;
 use crate::experiments::tuning::{Kept, TRAINING, Tuned, Tuning, training, window};
 use crate::judge;
-use crate::lab::Lab;
-use crate::present::subject::Subject;
-use crate::present::words::plural;
-use crate::record::{Measurement, Records};
-use crate::spec::{ArmSpec, Spec};
-
-/// Version of the method.
-pub const VERSION: u32 = 2;
 
 /// Work per token of training.
 const TRAINING_EFFORT: f64 = 2.4;
@@ -36,7 +23,7 @@ const ARTICLE_EFFORT: f64 = 1.3;
 /// Work per token between fact and question.
 const QUESTION_EFFORT: f64 = 0.85;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -46,12 +33,6 @@ pub struct Settings {
     /// Training windows, and what is measured.
     #[serde(flatten)]
     pub tasks: Tasks,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Numbers of training epochs, each in its own run; 0 for before training.
     pub epochs: Vec<u64>,
     /// Training windows.
@@ -68,66 +49,43 @@ pub struct Counts {
     pub per_unit: u64,
 }
 
-impl Counts {
+impl Settings {
     /// The largest number of epochs.
     fn last(&self) -> u64 {
         self.epochs.iter().copied().max().unwrap_or_default()
     }
 }
 
-/// The name of a model: its arm, and its training epochs.
+/// The name of a model: its arm, and its training epochs; without its far field, with `/cut`.
 fn tuned_id(arm: &str, epochs: u64) -> String {
     format!("{arm}@{epochs}")
 }
 
-/// The name of a tuned model without its far field.
-fn cut_id(arm: &str, epochs: u64) -> String {
-    format!("{arm}@{epochs}/cut")
-}
-
 /// The experiment.
-pub type Recovery = Frame<Settings, Counts, Kept>;
+pub type Recovery = Merged<Settings, Kept>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one: Recovery = Frame::<Settings, Counts>::new(spec)?.with(Kept::default());
-    let (settings, counts) = (&one.settings, &one.counts);
-    let lengths = [
-        settings.tasks.length,
-        settings.tasks.distance,
-        summarisation::LENGTH,
-    ];
-    let apart = (0..3).all(|at| lengths[at] != lengths[(at + 1) % 3]);
-    one.require(
-        settings.tasks.candidates >= 2 && !lengths.contains(&0) && apart,
-        "settings",
-        format!(
-            "`length` and `distance` must be above 0, different, and not {}; `candidates` must be \
-             at least 2",
-            summarisation::LENGTH
-        ),
-    )?;
-    let rise = counts.epochs.is_sorted_by(|a, b| a < b) && counts.epochs.first() == Some(&0);
-    one.require(
-        rise,
-        "counts",
-        "`epochs` must start with 0 and be increasing",
-    )?;
-    one.require(counts.windows > 0, "counts", "`windows` must be at least 1")?;
-    one.require_valid(one.training(counts.last()).validate())?;
-    one.require_valid(settings.tasks.generation(Vec::new()).validate())?;
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let one = Recovery::read(spec, &["length", "distance", "windows"], &["candidates"])?;
+    let (settings, tasks) = (&one.settings, &one.settings.tasks);
+    let names = format!("`length`, `distance` and {}", summarisation::LENGTH);
+    let lengths = [tasks.length, tasks.distance, summarisation::LENGTH];
+    one.require_apart(&names, &lengths)?;
+    let epochs = &settings.epochs;
+    let rise = epochs.is_sorted_by(|a, b| a < b) && epochs.first() == Some(&0);
+    let message = "`epochs` must start with 0 and be increasing";
+    one.require(rise, "counts", message)?;
+    one.require_valid(one.training(settings.last()).validate())?;
+    one.require_valid(tasks.generation(Vec::new()).validate())?;
     Ok(Box::new(one))
 }
 
 impl Recovery {
     /// The training of every arm for some epochs, including the dense model.
     fn training(&self, epochs: u64) -> FinetuneConfig {
+        let (rate, rows) = (self.settings.learning_rate, self.settings.tasks.rows);
         FinetuneConfig {
             epochs,
-            ..training(
-                self.seed(),
-                self.settings.learning_rate,
-                self.settings.tasks.rows,
-            )
+            ..training(self.seed(), rate, rows)
         }
     }
 
@@ -139,26 +97,24 @@ impl Recovery {
         epochs: u64,
         lab: &Lab,
     ) -> Result<Result<Tuned, String>, ReportError> {
-        let (seed, counts) = (self.seed(), &self.counts);
-        let start = match lab.model(arm, seed) {
+        let start = match lab.model(arm, self.seed()) {
             Ok(model) => model,
             Err(reason) => return Ok(Err(reason)),
         };
-        let corpus = lab.corpus();
-        let data = corpus.windows(
-            seed,
-            self.settings.tasks.window(lab),
-            counts.windows,
-            counts.held_out,
-        )?;
+        let settings = &self.settings;
+        let (windows, held_out) = (settings.windows, settings.held_out);
+        let window = settings.tasks.window(lab);
+        let data = lab
+            .corpus()
+            .windows(self.seed(), window, windows, held_out)?;
         let name = format!("{}-{epochs:03}", arm.id);
-        let what = (name.as_str(), VERSION, &arm.config);
+        let what = (name.as_str(), self.spec.method.version, &arm.config);
         Tuning::new(self.training(epochs), what, &data, lab)?.run(start, None)
     }
 
     /// The arm's models with their names.
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
-        let (tasks, last) = (&self.settings.tasks, self.counts.last());
+        let (tasks, last) = (&self.settings.tasks, self.settings.last());
         let get = |epochs: u64| -> Result<Result<Gpt2, String>, ReportError> {
             Ok(match epochs {
                 0 => lab.model(arm, self.seed()),
@@ -169,7 +125,7 @@ impl Recovery {
             })
         };
         let mut models: Vec<Named> = Vec::new();
-        for &epochs in &self.counts.epochs {
+        for &epochs in &self.settings.epochs {
             let model = get(epochs)?.and_then(|model| tasks.fitted(model, lab));
             models.push((tuned_id(&arm.id, epochs), model));
         }
@@ -178,21 +134,16 @@ impl Recovery {
                 let model = arms::convert(&model, &near, &[]);
                 tasks.fitted(model.map_err(|error| error.to_string())?, lab)
             });
-            models.push((cut_id(&arm.id, last), cut));
+            models.push((format!("{}/cut", tuned_id(&arm.id, last)), cut));
         }
         Ok(models)
     }
 
     /// The validation loss before training and after each run.
-    fn curve(
-        &self,
-        arm: &ArmSpec,
-        unit: &Unit,
-        lab: &Lab,
-    ) -> Result<Vec<Measurement>, ReportError> {
+    fn curve(&self, arm: &ArmSpec, unit: &Unit, lab: &Lab) -> Measured {
         let new = |epochs| Measurement::new(&tuned_id(&arm.id, epochs), TRAINING, unit.length, 0);
         let mut all: Vec<Measurement> = Vec::new();
-        for &epochs in self.counts.epochs.iter().filter(|&&epochs| epochs > 0) {
+        for &epochs in self.settings.epochs.iter().filter(|&&epochs| epochs > 0) {
             let tuned = match self.tune(arm, epochs, lab)? {
                 Ok(tuned) => tuned,
                 Err(reason) => {
@@ -217,21 +168,21 @@ impl Recovery {
 }
 
 impl Experiment for Recovery {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let counts = &self.counts;
-        let sampled = [counts.texts_per_domain, counts.articles, counts.questions];
-        let sources = self.settings.tasks.sources(sampled, lab)?;
-        let window = self.settings.tasks.window(lab);
-        let epochs: u64 = counts.epochs.iter().sum();
-        let tokens = epochs as f64 * counts.windows as f64 * window as f64;
+        let settings = &self.settings;
+        let sampled = [
+            settings.texts_per_domain,
+            settings.articles,
+            settings.questions,
+        ];
+        let sources = settings.tasks.sources(sampled, lab)?;
+        let window = settings.tasks.window(lab);
+        let epochs: u64 = settings.epochs.iter().sum();
+        let tokens = epochs as f64 * settings.windows as f64 * window as f64;
         let mut units = Vec::new();
         for arm in self.arms() {
             let cut = usize::from(arm.config.without_retrieval().is_some());
-            let models = counts.epochs.len() + cut;
+            let models = settings.epochs.len() + cut;
             let training = Unit::new(TRAINING, window, 1, TRAINING_EFFORT * tokens);
             units.push(training.of_arm(arm));
             for (source, length, count) in &sources {
@@ -240,7 +191,7 @@ impl Experiment for Recovery {
                     source if source == lab.corpus().articles_name() => ARTICLE_EFFORT,
                     _ => TEXT_EFFORT,
                 };
-                let own = batches(source, *length, *count, counts.per_unit, models);
+                let own = batches(source, *length, *count, settings.per_unit, models);
                 units.extend(weighed(own, effort).map(|unit| unit.of_arm(arm)));
             }
         }
@@ -251,9 +202,9 @@ impl Experiment for Recovery {
         let window = || window(records, self.settings.tasks.window);
         match name {
             "window" => Some(window().to_string()),
-            "tokens" => Some((self.counts.windows * window() as u64).to_string()),
+            "tokens" => Some((self.settings.windows * window() as u64).to_string()),
             "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
-            "after" => Some(plural(self.counts.last(), "epoch")),
+            "after" => Some(plural(self.settings.last(), "epoch")),
             _ => None,
         }
     }
@@ -268,7 +219,7 @@ impl Experiment for Recovery {
         rows
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         let Some(arm) = self.arm_of(unit) else {
             return Ok(Vec::new());
         };
@@ -278,17 +229,16 @@ impl Experiment for Recovery {
         let (seed, corpus) = (self.seed(), lab.corpus());
         let models: Rc<[Named]> = self.own.of(&arm.id, || self.models(arm, lab))?;
         let judged = unit.source == corpus.articles_name() && arm.is_dense();
-        let mut measurements = Vec::new();
-        for index in unit.samples.clone() {
+        unit.each(|index| {
             let place = (unit.source.as_str(), unit.length, index);
-            measurements.extend(self.settings.tasks.sample(&models, place, seed, lab)?);
+            let mut all = self.settings.tasks.sample(&models, place, seed, lab)?;
             if judged {
                 let article = corpus.article(seed, index)?;
                 let prompt = corpus.tokenizer().encode_document(&article.prompt())?;
                 let one = Measurement::new(judge::REFERENCE, &unit.source, unit.length, index);
-                measurements.push(summarisation::reference(one, &article, prompt.len()));
+                all.push(summarisation::reference(one, &article, prompt.len()));
             }
-        }
-        Ok(measurements)
+            Ok(all)
+        })
     }
 }

@@ -1,26 +1,15 @@
 //! Similarity of each arm's hidden states and logits to the dense model's.
 
 use bsbr_metrics::MetricError;
-use serde::Deserialize;
 
-use crate::compare::{self, HiddenScores, LogitScore, States};
-use crate::corpus;
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::common::of_each;
-use crate::experiments::frame::Frame;
-use crate::lab::Lab;
+use crate::compare::{LogitScore, States};
+use crate::experiments::prelude::*;
 use crate::rarity::Rarity;
-use crate::record::{ALL, Measurement, RANDOM};
-use crate::spec::Spec;
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
 
 /// Work per token of a random sequence, some of which are longer than the texts.
 const RANDOM_EFFORT: f64 = 1.5;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -32,12 +21,6 @@ pub struct Settings {
     pub position_bin: usize,
     /// Number of quantiles of token rarity.
     pub rarity_quantiles: u8,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Texts per domain.
     pub texts_per_domain: u64,
     /// Random sequences per length.
@@ -49,17 +32,13 @@ pub struct Counts {
 }
 
 /// The experiment.
-pub type Similarity = Frame<Settings, Counts>;
+pub type Similarity = Merged<Settings>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Similarity::new(spec)?;
-    let settings = &one.settings;
-    one.require_lengths("text_lengths", &settings.text_lengths)?;
-    let random = !settings.random_lengths.contains(&0);
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let ones = ["text_lengths", "position_bin", "rarity_quantiles"];
+    let one = Similarity::read(spec, &ones, &[])?;
+    let random = !one.settings.random_lengths.contains(&0);
     one.require(random, "settings", "`random_lengths`: each must be above 0")?;
-    let sound = settings.position_bin > 0 && settings.rarity_quantiles > 0;
-    let message = "`position_bin` and `rarity_quantiles` must be above 0";
-    one.require(sound, "settings", message)?;
     Ok(Box::new(one))
 }
 
@@ -72,25 +51,21 @@ impl Similarity {
         ids: &[u32],
         rarity: &Rarity,
         lab: &Lab,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.seed();
+    ) -> Measured {
         let mut measurements = self.empty(unit, index);
         let dense = match States::of(lab.dense(), ids) {
             Ok(states) => states,
             Err(ReportError::Input(reason)) => {
-                let all = measurements.into_iter();
-                return Ok(all
-                    .map(|one| one.without_values(reason.to_string()))
-                    .collect());
+                let missing = |one: &mut Measurement| one.without(ALL, reason.to_string());
+                measurements.iter_mut().for_each(missing);
+                return Ok(measurements);
             }
             Err(error) => return Err(error),
         };
-        let mut last: Vec<Vec<f64>> = vec![Vec::new(); measurements.len()];
-        let mut models = Vec::new();
-        let mut places = Vec::new();
-        for (place, arm) in self.arms().iter().enumerate() {
-            let one = &mut measurements[place];
-            let model = match lab.model(arm, seed) {
+        let width = lab.dense().config().n_embd;
+        let (mut models, mut places) = (Vec::new(), Vec::new());
+        for ((place, arm), one) in self.arms().iter().enumerate().zip(&mut measurements) {
+            let model = match lab.model(arm, self.seed()) {
                 Ok(model) => model,
                 Err(reason) => {
                     one.without(ALL, reason);
@@ -98,8 +73,8 @@ impl Similarity {
                 }
             };
             let mut states = States::of(&model, ids)?;
-            match self.hidden(one, &dense, &states, lab) {
-                Ok(cosine) => last[place] = cosine,
+            match hidden(one, &dense, &states, width) {
+                Ok(cosine) => places.push((place, cosine)),
                 Err(error) => {
                     one.without(ALL, error.to_string());
                     continue;
@@ -108,48 +83,14 @@ impl Similarity {
             // Logits need only the states on the device.
             states.layers.clear();
             models.push((model, states));
-            places.push(place);
         }
-        let scores = compare::logits(lab.dense(), &dense, &models)?;
-        for (place, scores) in places.into_iter().zip(scores) {
+        let scores = compare::positions(lab.dense(), &dense, &models, compare::score)?;
+        for ((place, cosine), scores) in places.into_iter().zip(scores) {
             measurements[place].fill(scores, |one, scores| {
-                self.positions(one, ids, &scores, &last[place], rarity);
+                self.positions(one, ids, &scores, &cosine, rarity);
             });
         }
         Ok(measurements)
-    }
-
-    /// Hidden states of every layer; returns the cosine of the last at each position.
-    fn hidden(
-        &self,
-        one: &mut Measurement,
-        dense: &States,
-        arm: &States,
-        lab: &Lab,
-    ) -> Result<Vec<f64>, MetricError> {
-        let width = lab.dense().config().n_embd;
-        let mut last = Vec::new();
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        for (layer, (dense, arm)) in dense.layers.iter().zip(&arm.layers).enumerate() {
-            let HiddenScores {
-                cosine,
-                mse,
-                relative_mse,
-            } = compare::hidden(dense, arm, width)?;
-            one.set(format!("hidden.{layer:02}.cosine"), mean(&cosine));
-            one.set(format!("hidden.{layer:02}.mse"), mean(&mse));
-            one.set(
-                format!("hidden.{layer:02}.relative_mse"),
-                mean(&relative_mse),
-            );
-            if layer + 1 == dense_layers(lab) {
-                one.set("final.cosine", mean(&cosine));
-                one.set("final.mse", mean(&mse));
-                one.set("final.relative_mse", mean(&relative_mse));
-                last = cosine;
-            }
-        }
-        Ok(last)
     }
 
     /// Logits, and values by position and by token.
@@ -161,72 +102,70 @@ impl Similarity {
         cosine: &[f64],
         rarity: &Rarity,
     ) {
-        let all = |field: fn(&LogitScore) -> f64| compare::mean(scores, |_| true, field);
-        set(one, "logits.cosine", all(|score| score.cosine));
-        part(one, "logits", scores, |_| true);
+        let mut part = |name: String, cosine: &[f64], keep: &dyn Fn(usize) -> bool| {
+            let values = [
+                ("kl", compare::mean(scores, keep, |score| score.kl)),
+                (
+                    "top1",
+                    compare::mean(scores, keep, |score| score.agreement.top1),
+                ),
+                ("cosine", compare::mean(cosine, keep, |&x| x)),
+            ];
+            for (quantity, value) in values {
+                // A part may have no position in a text.
+                let missing = || "these texts have no token in this part".to_owned();
+                one.put(&format!("{name}.{quantity}"), value.ok_or_else(missing));
+            }
+        };
+        let of_logits: Vec<f64> = scores.iter().map(|score| score.cosine).collect();
+        part("logits".to_owned(), &of_logits, &|_| true);
         let bin = self.settings.position_bin;
         for start in (0..scores.len()).step_by(bin) {
-            let name = format!("position.{start:05}");
             let keep = |at: usize| (start..start + bin).contains(&at);
-            part(one, &name, scores, keep);
-            set(
-                one,
-                &format!("{name}.cosine"),
-                compare::mean(cosine, keep, |&x| x),
-            );
+            part(format!("position.{start:05}"), cosine, &keep);
         }
         for quantile in 0..rarity.quantiles() {
-            let name = format!("rarity.{quantile}");
             let keep = |at: usize| ids.get(at).is_some_and(|&id| rarity.of(id) == quantile);
-            part(one, &name, scores, keep);
-            set(
-                one,
-                &format!("{name}.cosine"),
-                compare::mean(cosine, keep, |&x| x),
-            );
+            part(format!("rarity.{quantile}"), cosine, &keep);
         }
     }
 }
 
-/// KL and top-1 agreement at some positions.
-fn part(one: &mut Measurement, name: &str, scores: &[LogitScore], keep: impl Fn(usize) -> bool) {
-    set(
-        one,
-        &format!("{name}.kl"),
-        compare::mean(scores, &keep, |score| score.kl),
-    );
-    let top1 = compare::mean(scores, &keep, |score| score.agreement.top1);
-    set(one, &format!("{name}.top1"), top1);
-}
-
-/// Sets a value if it exists: a part may have no position in a text.
-fn set(one: &mut Measurement, quantity: &str, value: Option<f64>) {
-    match value {
-        Some(value) => one.set(quantity, value),
-        None => one.without(quantity, "these texts have no token in this part"),
+/// Hidden states of every layer; returns the cosine of the last at each position.
+fn hidden(
+    one: &mut Measurement,
+    dense: &States,
+    arm: &States,
+    width: usize,
+) -> Result<Vec<f64>, MetricError> {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let last = dense.layers.len() - 1;
+    let mut cosine = Vec::new();
+    for (layer, (dense, arm)) in dense.layers.iter().zip(&arm.layers).enumerate() {
+        let found = compare::hidden(dense, arm, width)?;
+        let of_last = (layer == last).then(|| "final".to_owned());
+        for name in [format!("hidden.{layer:02}")].into_iter().chain(of_last) {
+            one.set(format!("{name}.cosine"), mean(&found.cosine));
+            one.set(format!("{name}.mse"), mean(&found.mse));
+            one.set(format!("{name}.relative_mse"), mean(&found.relative_mse));
+        }
+        cosine = found.cosine;
     }
-}
-
-fn dense_layers(lab: &Lab) -> usize {
-    lab.dense().config().n_layer + 1
+    Ok(cosine)
 }
 
 impl Experiment for Similarity {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (settings, counts) = (&self.settings, &self.counts);
+        let settings = &self.settings;
         let models = self.arms().len() + 1;
         let mut units = Vec::new();
         for &length in &settings.text_lengths {
-            let (texts, per_unit) = (counts.texts_per_domain, counts.per_unit);
+            let (texts, per_unit) = (settings.texts_per_domain, settings.per_unit);
             units.extend(of_each(lab, length, texts, per_unit, models)?);
         }
         for &length in &settings.random_lengths {
-            let count = counts.random_sequences;
-            let own = batches(RANDOM, length, count, counts.per_unit, models);
+            let count = settings.random_sequences;
+            let own = batches(RANDOM, length, count, settings.per_unit, models);
             units.extend(weighed(own, RANDOM_EFFORT));
         }
         Ok(units)
@@ -247,19 +186,16 @@ impl Experiment for Similarity {
         }
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.spec.method.seed;
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
+        let (seed, settings) = (self.seed(), &self.settings);
         let vocabulary = lab.dense().config().vocab_size;
-        let tokens = self.counts.rarity_tokens;
-        let rarity = lab.rarity(seed, tokens, self.settings.rarity_quantiles)?;
-        let mut measurements = Vec::new();
-        for index in unit.samples.clone() {
+        let rarity = lab.rarity(seed, settings.rarity_tokens, settings.rarity_quantiles)?;
+        unit.each(|index| {
             let ids = match unit.source.as_str() {
-                RANDOM => corpus::random(seed, index, vocabulary, unit.length),
+                RANDOM => random(seed, index, vocabulary, unit.length),
                 domain => lab.corpus().text(seed, domain, index, unit.length)?,
             };
-            measurements.extend(self.sequence(unit, index, &ids, &rarity, lab)?);
-        }
-        Ok(measurements)
+            self.sequence(unit, index, &ids, &rarity, lab)
+        })
     }
 }

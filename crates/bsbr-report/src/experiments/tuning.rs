@@ -7,19 +7,15 @@ use std::time::Duration;
 
 use bsbr_convert::{SaveOptions, save_model};
 use bsbr_files::write_file;
-use bsbr_gpt2::Gpt2;
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::Device;
 use serde::Serialize;
 
-use crate::arms;
-use crate::error::ReportError;
 use crate::experiments::measure::Named;
+use crate::experiments::prelude::*;
 use crate::hash;
-use crate::lab::Lab;
-use crate::record::Records;
 use crate::spec::read;
 
 /// The source of data about a training itself.
@@ -122,8 +118,8 @@ impl<'a> Tuning<'a> {
     ) -> Result<Self, ReportError> {
         let decides = serde_json::to_vec(&(
             (version, &config, start),
-            (lab.model_hash(), lab.data_hash(), data.hash()),
-            (lab.device_name(), lab.dtype()),
+            (lab.model_hash(), lab.corpus().hash(), data.hash()),
+            (&lab.device_name, lab.dtype()),
         ))?;
         let hash = hash::of_bytes(&decides);
         let hash = hash.get(..16).unwrap_or(&hash);
@@ -154,6 +150,8 @@ impl<'a> Tuning<'a> {
             return Ok(Err(reason));
         }
         let history = serde_json::from_str(&read(&path)?);
+        let seconds = std::fs::read_to_string(self.folder.join(SECONDS)).ok();
+        let seconds = seconds.and_then(|text| text.parse().ok());
         Ok(Ok(Tuned {
             history: history.map_err(|error| ReportError::Record {
                 path,
@@ -163,10 +161,7 @@ impl<'a> Tuning<'a> {
             device,
             windows: self.data.windows(),
             // Older models have no recorded seconds.
-            seconds: std::fs::read_to_string(self.folder.join(SECONDS))
-                .ok()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(f64::NAN),
+            seconds: seconds.unwrap_or(f64::NAN),
         }))
     }
 
@@ -208,10 +203,8 @@ impl<'a> Tuning<'a> {
         let history = serde_json::to_vec_pretty(&tuned.history)?;
         write_file(&self.folder.join(HISTORY), &history)?;
         // Checkpoints are several times larger than the final files.
-        std::fs::remove_dir_all(&checkpoints).map_err(|source| ReportError::Write {
-            path: checkpoints,
-            source,
-        })?;
+        let removed = std::fs::remove_dir_all(&checkpoints);
+        removed.map_err(ReportError::writing(&checkpoints))?;
         Ok(Ok(()))
     }
 }

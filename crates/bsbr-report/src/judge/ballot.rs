@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::hash;
 use crate::judge::{ARTICLE, REFERENCE, SUMMARY};
-use crate::record::Records;
+use crate::record::{Records, each_once};
 
 /// An article and two summaries of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,9 @@ pub struct Ballot {
 
 /// Names of the models with summaries in the records, in order.
 pub(super) fn names(records: &Records) -> Vec<&str> {
-    let mut names: Vec<&str> = Vec::new();
-    for one in records.measurements() {
-        if one.texts.contains_key(SUMMARY) && !names.contains(&one.arm.as_str()) {
-            names.push(&one.arm);
-        }
-    }
-    names
+    let all = records.measurements();
+    let all = all.filter(|one| one.texts.contains_key(SUMMARY));
+    each_once(all.map(|one| one.arm.as_str()))
 }
 
 /// The ballots of a pair, in a judge's order.
@@ -39,21 +35,20 @@ pub(super) fn names(records: &Records) -> Vec<&str> {
 /// The position of an article, and the summary on the left, follow from SHA-256 of the seed, the
 /// judge and the ballot. They are reproducible, also when articles are added.
 pub fn ballots(records: &Records, pair: [&str; 2], seed: u64, judge: &str) -> Vec<Ballot> {
-    let mut ballots: Vec<(String, Ballot)> = sorted(records, pair)
-        .into_iter()
-        .map(|mut ballot| {
-            let words = format!("{seed}\n{judge}\n{}", ballot.id);
-            let place = hash::of_bytes(words.as_bytes());
-            // From the last digit, because the first ones determine the position.
-            if place.ends_with(|c: char| "13579bdf".contains(c)) {
-                ballot.order.reverse();
-                ballot.summaries.reverse();
-            }
-            (place, ballot)
-        })
-        .collect();
-    ballots.sort_by(|(a, _), (b, _)| a.cmp(b));
-    ballots.into_iter().map(|(_, ballot)| ballot).collect()
+    let mut ballots = sorted(records, pair);
+    let place = |ballot: &Ballot| {
+        let words = format!("{seed}\n{judge}\n{}", ballot.id);
+        hash::of_bytes(words.as_bytes())
+    };
+    ballots.sort_by_cached_key(place);
+    for ballot in &mut ballots {
+        // From the last digit, because the first ones determine the position.
+        if place(ballot).ends_with(|c: char| "13579bdf".contains(c)) {
+            ballot.order.reverse();
+            ballot.summaries.reverse();
+        }
+    }
+    ballots
 }
 
 /// The ballots of a pair by article, in the order of the sorted pair.
@@ -93,11 +88,9 @@ pub(super) fn sorted(records: &Records, mut pair: [&str; 2]) -> Vec<Ballot> {
 }
 
 fn id(pair: &[String; 2], article: &str, summaries: [&str; 2]) -> String {
+    let texts = [&pair[0], &pair[1], article, summaries[0], summaries[1]];
     // Lengths come first, so that no two ballots give the same bytes.
-    let mut bytes = Vec::new();
-    for text in [&pair[0], &pair[1], article, summaries[0], summaries[1]] {
-        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(text.as_bytes());
-    }
-    hash::of_bytes(&bytes)
+    let bytes =
+        texts.map(|text| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat());
+    hash::of_bytes(&bytes.concat())
 }

@@ -41,23 +41,19 @@ impl Session {
         if !(1..=MAX_NAME).contains(&judge.chars().count()) || !printed {
             return Err(JudgeError::Name);
         }
-        let path = || results.to_owned();
         let (records, pair, seed) = summaries(results, pair)?;
         let ballots = ballots(&records, [&pair[0], &pair[1]], seed, judge);
         if ballots.is_empty() {
-            return Err(JudgeError::NoSummaries { path: path() });
+            let path = results.to_owned();
+            return Err(JudgeError::NoSummaries { path });
         }
         let (file, votes) = VoteFile::open(&results.join(VOTES))?;
-        let judged = votes
-            .into_iter()
-            .filter(|vote| vote.judge == judge)
-            .map(|vote| vote.ballot)
-            .collect();
+        let own = votes.into_iter().filter(|vote| vote.judge == judge);
         Ok(Self {
             judge: judge.to_owned(),
             seed,
             ballots,
-            judged,
+            judged: own.map(|vote| vote.ballot).collect(),
             file,
         })
     }
@@ -69,9 +65,8 @@ impl Session {
 
     /// The next ballot; `None` at the end.
     pub fn next(&self) -> Option<&Ballot> {
-        self.ballots
-            .iter()
-            .find(|one| !self.judged.contains(&one.id))
+        let mut all = self.ballots.iter();
+        all.find(|one| !self.judged.contains(&one.id))
     }
 
     /// The numbers of judged ballots and of all ballots.

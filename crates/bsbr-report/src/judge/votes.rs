@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReportError;
+use crate::spec::spec_error;
 
 /// The file of votes within the folder of results.
 pub const VOTES: &str = "votes.jsonl";
@@ -69,7 +70,7 @@ impl Vote {
 ///
 /// # Errors
 ///
-/// [`ReportError::Votes`] names the invalid line.
+/// [`ReportError::Spec`] names the invalid line.
 pub fn read_votes(path: &Path) -> Result<Vec<Vote>, ReportError> {
     match path.is_file() {
         true => parse(path, whole(&read(path)?)),
@@ -84,9 +85,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ReportError> {
 /// The complete lines.
 fn whole(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|&byte| byte == b'\n');
-    bytes
-        .get(..end.map_or(0, |end| end + 1))
-        .unwrap_or_default()
+    &bytes[..end.map_or(0, |end| end + 1)]
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Vote>, ReportError> {
@@ -95,18 +94,17 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Vote>, ReportError> {
     lines
         .filter(|(_, line)| !line.trim().is_empty())
         .map(|(at, line)| {
-            let wrong = |message: String| ReportError::Votes {
-                path: path.to_owned(),
-                line: at + 1,
-                message,
+            let wrong = |message: &str| {
+                let message = format!("line {}: {message}; correct or delete the line", at + 1);
+                spec_error(path, message)
             };
-            let vote: Vote =
-                serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+            let vote = serde_json::from_str(line);
+            let vote: Vote = vote.map_err(|error| wrong(&error.to_string()))?;
             let mut order = vote.order.clone();
             order.sort_unstable();
             match order == vote.pair {
                 true => Ok(vote),
-                false => Err(wrong("`order` does not match `pair`".to_owned())),
+                false => Err(wrong("`order` does not match `pair`")),
             }
         })
         .collect()
@@ -128,21 +126,15 @@ impl VoteFile {
     ///
     /// [`ReportError`] if the file cannot be read or written, or a line is invalid.
     pub fn open(path: &Path) -> Result<(Self, Vec<Vote>), ReportError> {
-        let failed = |source| ReportError::Write {
-            path: path.to_owned(),
-            source,
-        };
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed)?;
+        let failed = ReportError::writing(path);
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let file = file.map_err(&failed)?;
         let bytes = read(path)?;
         let kept = whole(&bytes);
         if kept.len() < bytes.len() {
             let shortened = OpenOptions::new().write(true).open(path);
             let shortened = shortened.and_then(|file| file.set_len(kept.len() as u64));
-            shortened.map_err(failed)?;
+            shortened.map_err(&failed)?;
         }
         let path = path.to_owned();
         let votes = parse(&path, kept)?;
@@ -159,20 +151,13 @@ impl VoteFile {
         line.push(b'\n');
         // One write, so that lines of two processes do not mix.
         let before = self.file.metadata();
-        let written = self
-            .file
-            .write_all(&line)
-            .and_then(|()| self.file.sync_data());
-        written.map_err(|source| {
+        let written = self.file.write_all(&line);
+        let written = written.and_then(|()| self.file.sync_data());
+        if let (Err(_), Ok(before)) = (&written, before) {
             // A partial line would corrupt the next one. If it cannot be removed, [`Self::open`]
             // removes it.
-            if let Ok(before) = before {
-                let _ = self.file.set_len(before.len());
-            }
-            ReportError::Write {
-                path: self.path.clone(),
-                source,
-            }
-        })
+            let _ = self.file.set_len(before.len());
+        }
+        written.map_err(ReportError::writing(&self.path))
     }
 }

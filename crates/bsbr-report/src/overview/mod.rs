@@ -274,7 +274,7 @@ fn finding(statement: &Statement, sources: &[Recorded<'_>], reported: &Reported)
         _ => None,
     });
     let (arm, bounds) = match goal {
-        Some(goal) => (&goal.arm, goal.bounds()),
+        Some(goal) => (&goal.arm, goal.bounds),
         None => (&statement.arm, statement.bounds()),
     };
     let found = source

@@ -19,12 +19,25 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Its name in records, its script, and the packages that this needs.
+    fn parts(self) -> [&'static str; 3] {
+        match self {
+            Self::Ctranslate2 => [
+                "ctranslate2",
+                include_str!("ctranslate2.py"),
+                "ctranslate2, torch and transformers",
+            ],
+            Self::Onnxruntime => [
+                "onnxruntime",
+                include_str!("onnxruntime.py"),
+                "onnxruntime, onnx and torch",
+            ],
+        }
+    }
+
     /// Its name in records.
     pub fn id(self) -> &'static str {
-        match self {
-            Self::Ctranslate2 => "ctranslate2",
-            Self::Onnxruntime => "onnxruntime",
-        }
+        self.parts()[0]
     }
 
     /// Its name in records with a weight type.
@@ -32,23 +45,6 @@ impl Peer {
         match products {
             ProductType::F32 => self.id().to_owned(),
             other => format!("{}, {}", self.id(), other.name()),
-        }
-    }
-
-    fn script(self) -> &'static str {
-        match self {
-            Self::Ctranslate2 => include_str!("ctranslate2.py"),
-            Self::Onnxruntime => include_str!("onnxruntime.py"),
-        }
-    }
-
-    /// The message if the process ends before it is ready.
-    fn unfit(self) -> &'static str {
-        match self {
-            Self::Ctranslate2 => {
-                "Python exited; it needs the packages ctranslate2, torch and transformers"
-            }
-            Self::Onnxruntime => "Python exited; it needs the packages onnxruntime, onnx and torch",
         }
     }
 
@@ -68,8 +64,10 @@ impl Peer {
         if On::of(&place.device) != Some(On::Cpu) {
             return Err(format!("{} is timed only on the CPU", self.id()));
         }
+        let [_, script, packages] = self.parts();
+        let unfit = format!("Python exited; it needs the packages {packages}");
         let settings = [("positions", positions.into())];
-        Baseline::run(python, self.script(), config, settings, self.unfit())
+        Baseline::run(python, script, config, settings, &unfit)
     }
 }
 

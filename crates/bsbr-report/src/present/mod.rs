@@ -305,8 +305,9 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
         let found = self
             .records
             .estimate(&goal.arm, Pool::Texts, goal.length, &goal.quantity);
-        let label = self.spec.arm(&goal.arm).map_or(&goal.arm, |arm| &arm.label);
-        goal.bounds()
+        let row = self.subjects.iter().find(|one| one.id == goal.arm);
+        let label = row.map_or(&goal.arm, |one| &one.label);
+        goal.bounds
             .verdict(&goal.name, label, Cell::of(found, style), style)
     }
 

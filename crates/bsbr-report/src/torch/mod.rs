@@ -90,8 +90,8 @@ impl Baseline {
     ///
     /// Same as [`Self::start`].
     pub(crate) fn of(lab: &Lab) -> Result<Self, String> {
-        let place = Place::new(lab.device_name(), &lab.dtype());
-        Self::start(lab.python(), lab.dense().config(), &place)
+        let place = Place::new(&lab.device_name, &lab.dtype());
+        Self::start(lab.python.as_deref(), lab.dense().config(), &place)
     }
 
     /// Starts the process with random weights of the model's shape, in the type of `place`, and on
@@ -184,10 +184,9 @@ impl Baseline {
     pub(crate) fn ask(&self, whose: &str, scope: &str, number: usize) -> Result<f64, String> {
         let line = format!("{whose} {scope} {number}\n");
         if let Some(requests) = self.requests.borrow_mut().as_mut() {
-            requests
-                .write_all(line.as_bytes())
-                .and_then(|()| requests.flush())
-                .map_err(|error| format!("the baseline's process exited: {error}"))?;
+            let sent = requests.write_all(line.as_bytes());
+            let sent = sent.and_then(|()| requests.flush());
+            sent.map_err(|error| format!("the baseline's process exited: {error}"))?;
         }
         let answer = self.read(|status| format!("the baseline's process exited: {status}"))?;
         answer.parse().map_err(|_| answer)

@@ -26,11 +26,13 @@ struct Counting {
     lengths: Vec<u32>,
 }
 
-impl Experiment for Counting {
-    fn spec(&self) -> &Spec {
+impl AsRef<Spec> for Counting {
+    fn as_ref(&self) -> &Spec {
         &self.spec
     }
+}
 
+impl Experiment for Counting {
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let of_length = |&length: &u32| batches("counting", length as usize, 5, 2, 1);
         Ok(self.lengths.iter().flat_map(of_length).collect())

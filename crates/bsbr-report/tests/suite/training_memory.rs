@@ -4,8 +4,7 @@
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_report::experiments;
-use bsbr_report::experiments::memory::step::Training;
-use bsbr_report::experiments::memory::worker::{Pass, Task, Worker, measure_here};
+use bsbr_report::experiments::memory::worker::{Pass, Task, Training, Worker, measure_here};
 use bsbr_report::reproduce::reproduce;
 use bsbr_report::runner::Nobody;
 use burn::tensor::Device;

@@ -103,8 +103,6 @@ fn every_row_is_measured_beside_the_weights_as_they_are() {
     let labels: Vec<&str> = subjects.iter().map(|one| one.label.as_str()).collect();
     assert!(labels[0].ends_with(", f32") && labels[1].ends_with(", int8"));
     assert!(experiment.render(&Records::default()).is_ok());
-    let verdicts = experiment.verdicts(&Records::default());
-    assert_eq!(verdicts.len(), 1);
 }
 
 #[test]

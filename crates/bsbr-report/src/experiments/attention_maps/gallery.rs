@@ -1,44 +1,34 @@
 //! Images of maps, and results per head.
 
-use crate::error::ReportError;
 use crate::experiments::attention_maps::AttentionMaps;
+use crate::experiments::prelude::*;
 use crate::present::words::capital;
-use crate::record::{Measurement, Pool, Records};
 use crate::render::heatmap;
-use crate::section::{Cell, Column, Figure, Picture, Row, Style, Table};
-use crate::spec::ArmSpec;
+use crate::section::{Figure, Picture};
 
 /// One row per head, one column per arm.
 pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &str) -> Table {
-    let arms = experiment.arms();
-    let length = experiment.settings.length;
-    let heads = records
-        .first()
-        .map_or(1, |record| record.model.heads.max(1));
-    let names = records.quantities("head.");
-    let names: Vec<&str> = names
-        .iter()
-        .filter_map(|name| name.strip_suffix(".own"))
-        .collect();
+    let (arms, length) = (experiment.arms(), experiment.settings.length);
+    let heads = heads(records);
     let mean = |arm: &str, name: &str, quantity: &str| {
         let quantity = format!("head.{name}.{quantity}");
         let found = records.estimate(arm, Pool::Texts, length, &quantity);
         found.map(|found| found.mean)
     };
-    let rows = names.iter().map(|name| {
+    let names = records.quantities("head.");
+    let names = names.iter().filter_map(|name| name.strip_suffix(".own"));
+    let rows = names.map(|name| {
         let place = place_of(name, heads);
         let cell = |arm: &ArmSpec| {
-            let best = first(records, &arm.id, length);
-            let best = best.and_then(|one| one.values.get(&format!("head.{name}.best")));
-            let best = best
-                .map(|&best| best as usize)
-                .filter(|&best| best != place);
+            let first = records.of(&arm.id, Pool::Texts, length).next();
+            let best = first.and_then(|one| one.values.get(&format!("head.{name}.best")));
+            let best = best.map(|&best| best as usize);
             match (mean(&arm.id, name, quantity), best) {
-                (Ok(mean), Some(best)) => {
+                (Ok(mean), Some(best)) if best != place => {
                     let number = Style::Fixed(3).number(mean);
                     Cell::Text(format!("{number} → {}", label(best, heads)))
                 }
-                (Ok(mean), None) => Cell::Number(mean, Style::Fixed(3)),
+                (Ok(mean), _) => Cell::Number(mean, Style::Fixed(3)),
                 (Err(reason), _) => Cell::Missing(reason),
             }
         };
@@ -51,9 +41,8 @@ pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &
             ..Row::default()
         }
     });
-    let rows = rows.collect();
-    let mut columns: Vec<Column> = arms.iter().map(|arm| arm.label.clone().into()).collect();
-    columns.push(Column::from("dense weight on the far field"));
+    let columns = arms.iter().map(|arm| arm.label.as_str());
+    let columns = columns.chain(["dense weight on the far field"]);
     let words = match quantity {
         "far" => "far field",
         "between" => "between chunks",
@@ -66,21 +55,21 @@ pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &
                than its own, on the first text; without an arrow, the head matches itself."
             .to_owned(),
         corner: "Head".to_owned(),
-        columns,
-        rows,
+        columns: columns.map(Column::from).collect(),
+        rows: rows.collect(),
         folded: true,
     }
 }
 
-fn first<'a>(records: &'a Records, arm: &'a str, length: usize) -> Option<&'a Measurement> {
-    records.of(arm, Pool::Texts, length).next()
+/// Heads of a layer.
+fn heads(records: &Records) -> usize {
+    let first = records.first();
+    first.map_or(1, |record| record.model.heads.max(1))
 }
 
 /// The index of `layer.head` among all heads.
 fn place_of(name: &str, heads: usize) -> usize {
-    let mut numbers = name
-        .split('.')
-        .map(|part| part.parse::<usize>().unwrap_or(0));
+    let mut numbers = name.split('.').map(|part| part.parse().unwrap_or(0));
     numbers.next().unwrap_or(0) * heads + numbers.next().unwrap_or(0)
 }
 
@@ -93,25 +82,19 @@ pub(super) fn gallery(
     experiment: &AttentionMaps,
     records: &Records,
 ) -> Result<Option<Figure>, ReportError> {
-    let length = experiment.settings.length;
-    let heads = records
-        .first()
-        .map_or(1, |record| record.model.heads.max(1));
-    let arms: Vec<_> = experiment
-        .settings
-        .gallery
-        .iter()
-        .filter_map(|id| {
-            let arm = experiment.spec.arm(id)?;
-            let mut drawn = records.of(&arm.id, Pool::Texts, length);
-            Some((arm, drawn.find(|one| !one.images.is_empty())?))
-        })
-        .collect();
-    let Some((_, one)) = arms.first() else {
+    let settings = &experiment.settings;
+    let (length, heads) = (settings.length, heads(records));
+    let drawn = settings.gallery.iter().filter_map(|id| {
+        let arm = experiment.spec.arm(id)?;
+        let mut drawn = records.of(&arm.id, Pool::Texts, length);
+        Some((arm, drawn.find(|one| !one.images.is_empty())?))
+    });
+    let arms: Vec<(&ArmSpec, &Measurement)> = drawn.collect();
+    let Some((_, first)) = arms.first() else {
         return Ok(None);
     };
     let mut pictures = Vec::new();
-    for name in one.images.keys() {
+    for name in first.images.keys() {
         for (arm, one) in &arms {
             if let Some(image) = one.images.get(name) {
                 pictures.push(Picture::Png {
@@ -128,7 +111,7 @@ pub(super) fn gallery(
             "One text ({}), {length} tokens. For each layer: the head with the most weight on the \
              far field in the dense model. Queries run down, keys to the right. A pixel shows the \
              largest weight that it covers, on a logarithmic scale.",
-            one.source
+            first.source
         ),
         pictures,
         columns: arms.len(),

@@ -1,26 +1,32 @@
 //! Metrics on attention maps: rows of weights over earlier tokens.
 
 use rayon::prelude::*;
+use serde::Deserialize;
+
+use crate::experiments::density::queries;
 
 /// The division of a map: sinks, the own chunk, near chunks, and the far field.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Grid {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Grid {
+    /// S.
     pub chunk_size: usize,
+    /// P.
     pub near_chunks: usize,
-    pub sinks: usize,
+    /// Sinks.
+    pub sink_tokens: usize,
 }
 
 impl Grid {
     /// For the query at `position`: the start of its own chunk, and the end of its far field.
     fn bounds(self, position: usize) -> (usize, usize) {
-        match position.checked_sub(self.sinks) {
-            None => (0, self.sinks.min(position)),
+        match position.checked_sub(self.sink_tokens) {
+            None => (0, self.sink_tokens.min(position)),
             Some(after) => {
                 let chunk = after / self.chunk_size;
                 let far = chunk.saturating_sub(self.near_chunks);
                 (
-                    self.sinks + chunk * self.chunk_size,
-                    self.sinks + far * self.chunk_size,
+                    self.sink_tokens + chunk * self.chunk_size,
+                    self.sink_tokens + far * self.chunk_size,
                 )
             }
         }
@@ -29,22 +35,16 @@ impl Grid {
     /// The far field of the query at `position`.
     fn far(self, position: usize) -> std::ops::Range<usize> {
         let (_, end) = self.bounds(position);
-        self.sinks.min(end)..end
+        self.sink_tokens.min(end)..end
     }
 }
 
-/// Similarity of a head's maps: means over queries of the cosine of their weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct HeadScores {
-    /// On tokens of the query's own chunk.
-    pub within: Option<f64>,
-    /// On all tokens before the own chunk.
-    pub between: Option<f64>,
-    /// On tokens of the far field.
-    pub far: Option<f64>,
-    /// The share of the dense weights on the far field, over queries that have one.
-    pub dense_far_mass: f64,
-}
+/// Similarity of a head's maps, by the names in [`PARTS`]: means over queries of the cosine of their
+/// weights, and the share of the dense weights on the far field, over queries that have one.
+pub(super) type HeadScores = [Option<f64>; 4];
+
+/// Tokens of the query's own chunk, all before it, the far field, and the weight of the far field.
+pub(super) const PARTS: [&str; 4] = ["within", "between", "far", "dense_far_mass"];
 
 /// Compares maps head by head. `[H · N · N]`
 pub(super) fn compare(dense: &[f32], arm: &[f32], tokens: usize, grid: Grid) -> Vec<HeadScores> {
@@ -75,27 +75,18 @@ pub(super) fn compare(dense: &[f32], arm: &[f32], tokens: usize, grid: Grid) -> 
                 let count = values().count();
                 (count > 0).then(|| values().sum::<f64>() / count as f64)
             };
-            HeadScores {
-                within: mean(0),
-                between: mean(1),
-                far: mean(2),
-                dense_far_mass: mean(3).unwrap_or(0.0),
-            }
+            [mean(0), mean(1), mean(2), mean(3).or(Some(0.0))]
         })
         .collect()
 }
 
 /// The head with the most weight on the far field.
 pub(super) fn most_far(weights: &[f32], tokens: usize, heads: usize, grid: Grid) -> usize {
-    let masses = compare(weights, weights, tokens, grid);
-    (0..heads)
-        .rev()
-        .max_by(|&a, &b| {
-            masses[a]
-                .dense_far_mass
-                .total_cmp(&masses[b].dense_far_mass)
-        })
-        .unwrap_or(0)
+    let scores = compare(weights, weights, tokens, grid);
+    let mass = |head: usize| scores[head][3].unwrap_or_default();
+    let heads = (0..heads).rev();
+    let most = heads.max_by(|&a, &b| mass(a).total_cmp(&mass(b)));
+    most.unwrap_or(0)
 }
 
 /// Some rows of every head's map, normalised to length 1, for matching heads.
@@ -109,10 +100,9 @@ pub(super) struct Rows {
 impl Rows {
     /// At most `count` rows, evenly spread, including the last.
     pub fn new(tokens: usize, count: usize) -> Self {
-        let count = count.clamp(1, tokens.max(1));
         Self {
             tokens,
-            picked: (1..=count).map(|at| at * tokens / count - 1).collect(),
+            picked: queries(tokens, count).collect(),
             heads: Vec::new(),
         }
     }
@@ -123,12 +113,8 @@ impl Rows {
             let mut rows = Vec::with_capacity(self.picked.len() * self.tokens);
             for &row in &self.picked {
                 let row = &map[row * self.tokens..(row + 1) * self.tokens];
-                let length = row
-                    .iter()
-                    .map(|x| x * x)
-                    .sum::<f32>()
-                    .sqrt()
-                    .max(f32::MIN_POSITIVE);
+                let square: f32 = row.iter().map(|x| x * x).sum();
+                let length = square.sqrt().max(f32::MIN_POSITIVE);
                 rows.extend(row.iter().map(|x| x / length));
             }
             self.heads.push(rows);
@@ -143,20 +129,15 @@ impl Rows {
             .par_iter()
             .enumerate()
             .map(|(place, rows)| {
-                let own = other
-                    .heads
-                    .get(place)
-                    .map_or(f32::MIN, |one| similarity(rows, one));
+                let own = other.heads.get(place);
+                let own = own.map_or(f32::MIN, |one| similarity(rows, one));
                 let others = other.heads.iter().enumerate();
-                let (best, _) = others.fold((place, own), |(best, most), (index, one)| {
-                    let found = similarity(rows, one);
-                    if found > most {
-                        (index, found)
-                    } else {
-                        (best, most)
-                    }
-                });
-                best
+                let others = others.map(|(index, one)| (index, similarity(rows, one)));
+                let better = |best: (usize, f32), one: (usize, f32)| match one.1 > best.1 {
+                    true => one,
+                    false => best,
+                };
+                others.fold((place, own), better).0
             })
             .collect()
     }
@@ -185,7 +166,7 @@ mod tests {
     const GRID: Grid = Grid {
         chunk_size: 2,
         near_chunks: 1,
-        sinks: 1,
+        sink_tokens: 1,
     };
 
     #[test]
@@ -216,9 +197,11 @@ mod tests {
     fn a_map_is_like_itself_and_finds_itself() {
         let weights = maps(3, 8);
         for score in compare(&weights, &weights, 8, GRID) {
-            assert!((score.within.unwrap() - 1.0).abs() < 1e-12);
-            assert!((score.between.unwrap() - 1.0).abs() < 1e-12);
-            assert!((score.far.unwrap() - 1.0).abs() < 1e-12);
+            assert!(
+                score[..3]
+                    .iter()
+                    .all(|one| (one.unwrap() - 1.0).abs() < 1e-12)
+            );
         }
         let mut rows = Rows::new(8, 4);
         rows.add(&weights);
@@ -241,7 +224,7 @@ mod tests {
             }
         }
         let scores = compare(&weights, &local, 8, GRID);
-        assert_eq!(scores[0].far, Some(0.0));
-        assert!(scores[0].within.unwrap() > 0.999);
+        assert_eq!(scores[0][2], Some(0.0));
+        assert!(scores[0][0].unwrap() > 0.999);
     }
 }

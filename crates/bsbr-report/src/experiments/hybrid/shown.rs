@@ -4,11 +4,8 @@ use bsbr_metrics::stats::quantile;
 
 use crate::estimate::Estimate;
 use crate::experiments::hybrid::{BESIDE_FORM, ByLength, CHOSEN, DENSE, HYBRID};
+use crate::experiments::prelude::*;
 use crate::growth::Crossover;
-use crate::record::{Pool, Records};
-use crate::section::{Cell, Row, Style, Table, Verdict};
-use crate::spec::ArmSpec;
-use crate::verdict::Bounds;
 
 /// The rows of the overview.
 const ROWS: [&str; 5] = ["speedup", BESIDE_FORM, "kl", "top1", "cosine"];
@@ -54,22 +51,20 @@ impl View<'_> {
         let longest = self.lengths().max()?;
         let label = &self.experiment.arm().label;
         let crossover = self.experiment.crossover(self.records)?;
-        let mut text = match crossover {
-            Crossover::Always => format!(
-                "**Boundary**: the arm *{label}* is faster than dense at every length, so the \
-                 hybrid always uses that arm."
-            ),
+        let faster = match crossover {
+            Crossover::Always => {
+                "faster than dense at every length, so the hybrid always uses that arm".to_owned()
+            }
             Crossover::Never => format!(
-                "**Boundary**: the arm *{label}* is not faster than dense up to {longest} tokens, \
-                 so the hybrid always uses dense."
+                "not faster than dense up to {longest} tokens, so the hybrid always uses dense"
             ),
             Crossover::At(..) => format!(
-                "**Boundary**: the arm *{label}* is faster than dense from {} tokens (interpolated \
-                 between lengths, with a bootstrap 95 % interval). The hybrid uses dense up to \
-                 there.",
+                "faster than dense from {} tokens (interpolated between lengths, with a bootstrap \
+                 95 % interval). The hybrid uses dense up to there",
                 crossover.describe(longest)
             ),
         };
+        let mut text = format!("**Boundary**: the arm *{label}* is {faster}.");
         if let Ok(found) = self.estimate(longest, "speedup") {
             text.push_str(&format!(
                 " At {longest} tokens, it is {:.2} times as fast as dense.",
@@ -87,27 +82,27 @@ impl View<'_> {
             at_most: Some(1.0 + self.experiment.settings.tolerance),
             ..Bounds::default()
         };
-        let dense = |length| Some(self.form(length).ok()??.is_dense());
-        let exact = |length: usize| {
-            let found = self.estimate(length, "kl").ok();
-            found.filter(|_| dense(length) == Some(true))
+        let reads_dense = |length| Some(self.form(length).ok()??.is_dense());
+        let exact = |length| {
+            reads_dense(length).filter(|is| *is)?;
+            self.estimate(length, "kl").ok()
         };
-        let converted = |length: usize| {
-            let found = self
-                .records
-                .difference(HYBRID, &arm.id, Pool::Texts, length, "kl");
-            found.filter(|_| dense(length) == Some(false))
+        let converted = |length| {
+            reads_dense(length).filter(|is| !is)?;
+            self.records
+                .difference(HYBRID, &arm.id, Pool::Texts, length, "kl")
         };
-        let slower = |length: usize| self.estimate(length, BESIDE_FORM).ok();
-        let from_arm = format!(
-            "Beyond the boundary: largest difference of KL from {}",
-            arm.label
-        );
+        let slower = |length| self.estimate(length, BESIDE_FORM).ok();
         let to_dense = "Up to the boundary: largest KL (dense ‖ hybrid)";
+        let from_arm = "Beyond the boundary: largest difference of KL from";
         let to_form = "Largest time ÷ time of its chosen form in the same round";
         let all = [
             self.worst(to_dense, (ZERO, "kl"), exact),
-            self.worst(&from_arm, (ZERO, "kl"), converted),
+            self.worst(
+                &format!("{from_arm} {}", arm.label),
+                (ZERO, "kl"),
+                converted,
+            ),
             self.worst(to_form, (as_fast, BESIDE_FORM), slower),
         ];
         all.into_iter().flatten().collect()
@@ -120,23 +115,20 @@ impl View<'_> {
         (bounds, quantity): (Bounds, &str),
         found: impl Fn(usize) -> Option<Estimate>,
     ) -> Option<Verdict> {
-        let all = self
-            .lengths()
-            .filter_map(|length| Some((length, found(length)?)));
+        let all = self.lengths();
+        let all = all.filter_map(|length| Some((length, found(length)?)));
         let (length, found) = all.max_by(|(_, a), (_, b)| a.mean.abs().total_cmp(&b.mean.abs()))?;
-        let (claim, style) = (
-            format!("{claim}, at {length} tokens"),
-            self.quantity(quantity).1,
-        );
-        let label = &self.experiment.own[2].label;
-        Some(bounds.verdict(&claim, label, Cell::Measured(found, style), style))
+        let (_, style) = self.quantity(quantity);
+        let claim = format!("{claim}, at {length} tokens");
+        Some(bounds.verdict(&claim, HYBRID, Cell::Measured(found, style), style))
     }
 
     /// Title and format of a quantity.
-    fn quantity(&self, name: &str) -> (String, Style) {
+    fn quantity(&self, name: &str) -> (&str, Style) {
         let found = self.experiment.spec.layout.quantities.find(name);
-        let found = found.map(|one| (one.title.clone(), one.style));
-        found.unwrap_or_else(|_| (name.to_owned(), Style::Digits(3)))
+        found.map_or(("", Style::default()), |one| {
+            (one.title.as_str(), one.style)
+        })
     }
 
     /// All results of the hybrid, by length.
@@ -153,15 +145,14 @@ impl View<'_> {
             cells: self.lengths().map(cell).collect(),
             ..Row::default()
         };
+        let regret = |length| self.regret(length);
         let mut rows = vec![
             row("reads with", &form),
-            row("median time ÷ faster of both", &|length| {
-                self.regret(length)
-            }),
+            row("median time ÷ faster of both", &regret),
         ];
         rows.extend(ROWS.map(|name| {
             let (title, style) = self.quantity(name);
-            row(&title, &|length| {
+            row(title, &|length| {
                 Cell::of(self.estimate(length, name), style)
             })
         }));
@@ -180,8 +171,8 @@ impl View<'_> {
 
     /// The cost of a wrong choice: 1 if the choice is right.
     fn regret(&self, length: usize) -> Cell {
-        let from = Pool::Source(CHOSEN);
         let median = |row: &ArmSpec| {
+            let from = Pool::Source(CHOSEN);
             let seconds = self.records.values(&row.id, from, length, "seconds");
             quantile(&seconds, 0.5).ok()
         };

@@ -1,32 +1,18 @@
 //! Layer-wise conversion: each layer alone, the first and the last few, and the greedy order.
 
-mod greedy;
 mod sets;
 mod shown;
 
 use std::collections::BTreeSet;
 
-use bsbr_gpt2::Gpt2;
+use bsbr_metrics::MetricError;
+use bsbr_metrics::divergence::kl;
 use bsbr_metrics::perplexity::token_nll;
-use serde::Deserialize;
 
 use crate::arms::converted_in;
-use crate::compare;
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, weighed};
 use crate::experiments::beside::{Reference, set_closeness};
-use crate::experiments::common::{beside_dense, in_turns};
-use crate::experiments::frame::Frame;
-use crate::experiments::layers::greedy::{LOSS, Step, candidates, steps};
-use crate::experiments::layers::sets::{Layers, Order};
-use crate::lab::Lab;
-use crate::present::subject::{Line, Subject};
-use crate::record::{Measurement, Records};
-use crate::section::{Block, Verdict};
-use crate::spec::{ArmSpec, Spec, dense};
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
+use crate::experiments::layers::sets::{LOSS, Layers, Order, Step, candidates, steps};
+use crate::experiments::prelude::*;
 
 /// Work per token of a step of the greedy order.
 const STEP_EFFORT: f64 = 0.35;
@@ -34,7 +20,7 @@ const STEP_EFFORT: f64 = 0.35;
 /// Work per token of a text.
 const TEXT_EFFORT: f64 = 0.6;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -42,12 +28,6 @@ pub struct Settings {
     pub length: usize,
     /// The top-1 agreement required of convertible layers.
     pub least_agreement: f64,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Texts, from the domains in turn.
     pub texts: u64,
     /// Other texts, for the choice of the greedy order.
@@ -60,15 +40,12 @@ pub struct Counts {
 ///
 /// A step of the greedy order is a unit for each arm, which uses the earlier steps. The units
 /// of texts follow, because they measure the chosen order.
-pub type LayerByLayer = Frame<Settings, Counts>;
+pub type LayerByLayer = Merged<Settings>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = LayerByLayer::new(spec)?;
-    let message = "`length` must be above 1, so that a token can be predicted";
-    one.require(one.settings.length > 1, "settings", message)?;
-    let message = "`choosing_texts` must be above 0";
-    one.require(one.counts.choosing_texts > 0, "counts", message)?;
-    let dense = dense(one.arms()).is_some();
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    // From two tokens on one can be predicted.
+    let one = LayerByLayer::read(spec, &["choosing_texts"], &["length"])?;
+    let dense = one.dense().is_some();
     one.require(dense, "settings", "`arms` needs the dense arm")?;
     Ok(Box::new(one))
 }
@@ -107,71 +84,29 @@ impl LayerByLayer {
 
     /// The cost of the next layer on the texts for choices, for each layer that is still
     /// dense.
-    fn step(
-        &self,
-        unit: &Unit,
-        arm: &ArmSpec,
-        lab: &Lab,
-        earlier: &Records,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let seed = self.spec.method.seed;
-        let of = lab.dense().config().n_layer;
+    fn step(&self, unit: &Unit, arm: &ArmSpec, lab: &Lab, earlier: &Records) -> Measured {
+        let (seed, of) = (self.seed(), lab.dense().config().n_layer);
         let steps = self.steps(earlier, arm, of);
         let converted = steps.last().map(|step| step.converted.clone());
         let converted = converted.unwrap_or_default();
-        let sets: Vec<Layers> = candidates(&converted, of)
-            .map(|layer| converted.with(layer))
-            .collect();
+        let sets = candidates(&converted, of).map(|layer| converted.with(layer));
+        let sets: Vec<Layers> = sets.collect();
         let models = models(&sets, arm, seed, lab);
-        let texts = lab
-            .corpus()
-            .development(seed, self.counts.choosing_texts, unit.length)?;
-        let source = lab.corpus().describe_development();
+        let (corpus, texts) = (lab.corpus(), self.settings.choosing_texts);
+        let texts = corpus.development(seed, texts, unit.length)?;
+        let source = corpus.describe_development();
         let mut measurements = Vec::new();
-        for (index, ids) in texts.iter().enumerate() {
-            let reference = Reference::read(lab.dense(), ids)?;
-            let new = |set: &Layers| {
-                Measurement::new(&set.id(arm, of), &source, unit.length, index as u64)
-            };
+        for (index, ids) in (0..).zip(&texts) {
+            let new =
+                |set: &Layers| Measurement::new(&set.id(arm, of), &source, unit.length, index);
             let mut all: Vec<Measurement> = sets.iter().map(new).collect();
-            reference.compare(
-                &models,
-                &mut all,
-                |_, dense, arm| bsbr_metrics::divergence::kl(dense, arm),
-                |one, scores, _| {
-                    one.set_known([(LOSS, compare::mean(scores, |_| true, |&kl| kl))]);
-                },
-            )?;
+            let dense = Reference::read(lab.dense(), ids)?;
+            let score = |_: usize, dense: &[f32], arm: &[f32]| kl(dense, arm);
+            dense.compare(&models, &mut all, score, |one, scores, _, _| {
+                one.set_known([(LOSS, compare::mean(scores, |_| true, |&kl| kl))]);
+            })?;
             measurements.append(&mut all);
         }
-        Ok(measurements)
-    }
-
-    /// Every set of every arm on one text, after the dense model.
-    fn text(
-        &self,
-        rows: &[(String, Result<Gpt2, String>)],
-        ids: &[u32],
-        lab: &Lab,
-        new: impl Fn(&str) -> Measurement,
-    ) -> Result<Vec<Measurement>, ReportError> {
-        let mut measurements: Vec<Measurement> = rows.iter().map(|(id, _)| new(id)).collect();
-        let models: Vec<_> = rows.iter().map(|(_, model)| model.clone()).collect();
-        Reference::read(lab.dense(), ids)?.compare(
-            &models,
-            &mut measurements,
-            |at, dense, arm| {
-                let next = ids.get(at + 1).map(|&id| token_nll(arm, id as usize));
-                Ok((compare::score(dense, arm)?, next.transpose()?))
-            },
-            |one, scores, cosine| {
-                let (scores, next): (Vec<_>, Vec<_>) = scores.iter().copied().unzip();
-                set_closeness(one, &scores, cosine);
-                let next: Vec<f64> = next.into_iter().flatten().collect();
-                one.set_known([("nll", compare::mean(&next, |_| true, |&nll| nll))]);
-            },
-        )?;
-        beside_dense(&mut measurements, &self.spec.method.arms, &["nll"]);
         Ok(measurements)
     }
 }
@@ -192,15 +127,12 @@ fn models<'a>(
 }
 
 impl Experiment for LayerByLayer {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let of = lab.dense().config().n_layer;
-        let (length, counts) = (self.settings.length, &self.counts);
+        let settings = &self.settings;
+        let length = settings.length;
         let mut units = Vec::new();
-        let choosing = counts.choosing_texts;
+        let choosing = settings.choosing_texts;
         for (_, arm) in self.converted() {
             units.extend((0..of).map(|step| {
                 let work = STEP_EFFORT * (length * (of - step + 1)) as f64 * choosing as f64;
@@ -210,7 +142,7 @@ impl Experiment for LayerByLayer {
         }
         // Alone, first and last: a greedy order may share all of its sets with them.
         let models = self.converted().count() * (3 * of - 2) + 2;
-        let texts = in_turns(lab, length, counts.texts, counts.per_unit, models)?;
+        let texts = in_turns(lab, length, settings.texts, settings.per_unit, models)?;
         units.extend(weighed(texts, TEXT_EFFORT));
         Ok(units)
     }
@@ -231,37 +163,37 @@ impl Experiment for LayerByLayer {
         shown::View::new(self, records).verdicts()
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        self.run_after(unit, lab, &Records::default())
-    }
-
-    fn run_after(
-        &self,
-        unit: &Unit,
-        lab: &Lab,
-        earlier: &Records,
-    ) -> Result<Vec<Measurement>, ReportError> {
+    fn run_after(&self, unit: &Unit, lab: &Lab, earlier: &Records) -> Measured {
         // Only a step of an order concerns one arm.
-        let chosen_for = self
-            .converted()
-            .find(|(_, arm)| unit.arm.as_ref() == Some(&arm.id));
-        if let Some((_, arm)) = chosen_for {
+        if let Some(arm) = self.arm_of(unit) {
             return self.step(unit, arm, lab, earlier);
         }
-        let seed = self.spec.method.seed;
-        let of = lab.dense().config().n_layer;
-        let mut rows: Vec<(String, Result<Gpt2, String>)> = Vec::new();
-        if let Some(arm) = dense(&self.spec.method.arms) {
-            rows.push((arm.id.clone(), lab.model(arm, seed)));
-        }
+        let (seed, of) = (self.seed(), lab.dense().config().n_layer);
+        let dense = dense(self.arms()).into_iter();
+        let mut rows: Vec<(String, Result<Gpt2, String>)> = dense
+            .map(|arm| (arm.id.clone(), lab.model(arm, seed)))
+            .collect();
         for (_, arm) in self.converted() {
             let sets = self.all_sets(earlier, arm, of);
             let ids = sets.iter().map(|set| set.id(arm, of));
             rows.extend(ids.zip(models(&sets, arm, seed, lab)));
         }
-        self.each_text(unit, lab, |ids, index| {
-            let new = |id: &str| Measurement::new(id, &unit.source, unit.length, index);
-            self.text(&rows, ids, lab, new)
+        let (ids, models): (Vec<String>, Vec<_>) = rows.into_iter().unzip();
+        self.each_text(unit, lab, |text, index| {
+            let mut all = unit.empty(ids.iter().map(String::as_str), index);
+            let score = |at: usize, dense: &[f32], arm: &[f32]| -> Result<_, MetricError> {
+                let next = text.get(at + 1).map(|&id| token_nll(arm, id as usize));
+                Ok((compare::score(at, dense, arm)?, next.transpose()?))
+            };
+            let dense = Reference::read(lab.dense(), text)?;
+            dense.compare(&models, &mut all, score, |one, scores, cosine, pass| {
+                let (scores, next): (Vec<_>, Vec<_>) = scores.iter().copied().unzip();
+                set_closeness(one, &scores, cosine, pass);
+                let next: Vec<f64> = next.into_iter().flatten().collect();
+                one.set_known([("nll", compare::mean(&next, |_| true, |&nll| nll))]);
+            })?;
+            beside_dense(&mut all, self.arms(), &["nll"]);
+            Ok(all)
         })
     }
 }

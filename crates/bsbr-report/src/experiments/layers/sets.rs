@@ -1,8 +1,13 @@
-//! Sets of layers.
+//! Sets of layers, and the greedy order, in which each next layer is the one with the lowest cost, from
+//! records.
 
 use std::collections::BTreeSet;
 
-use crate::spec::ArmSpec;
+use crate::estimate::Estimate;
+use crate::experiments::prelude::*;
+
+/// KL(dense ‖ arm) on the texts for choices.
+pub(super) const LOSS: &str = "choice.kl";
 
 /// The converted layers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -24,10 +29,6 @@ impl Layers {
         let mut layers = self.0.clone();
         layers.insert(layer);
         Self(layers)
-    }
-
-    pub(super) fn contains(&self, layer: usize) -> bool {
-        self.0.contains(&layer)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
@@ -52,15 +53,12 @@ impl Layers {
                 _ => runs.push((layer, layer)),
             }
         }
-        let words: Vec<String> = runs
-            .into_iter()
-            .map(|(first, last)| match last - first {
-                0 => first.to_string(),
-                1 => format!("{first}, {last}"),
-                _ => format!("{first}–{last}"),
-            })
-            .collect();
-        words.join(", ")
+        let run = |(first, last): (usize, usize)| match last - first {
+            0 => first.to_string(),
+            1 => format!("{first}, {last}"),
+            _ => format!("{first}–{last}"),
+        };
+        Vec::from_iter(runs.into_iter().map(run)).join(", ")
     }
 }
 
@@ -78,15 +76,7 @@ pub(super) enum Order {
 impl Order {
     pub(super) const ALL: [Self; 3] = [Self::First, Self::Last, Self::Greedy];
 
-    /// Its name in specifications.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::First => "first",
-            Self::Last => "last",
-            Self::Greedy => "greedy",
-        }
-    }
-
+    /// Its name in charts; in specifications the first word.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::First => "first k",
@@ -94,6 +84,46 @@ impl Order {
             Self::Greedy => "greedy",
         }
     }
+}
+
+/// The conversion of one more layer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Step {
+    /// The chosen layer.
+    pub layer: usize,
+    /// All converted layers after this step.
+    pub converted: Layers,
+    /// The cost of each layer that was still dense.
+    pub tried: Vec<(usize, Result<Estimate, String>)>,
+}
+
+/// The steps in the records; ties go to the lower layer.
+pub(super) fn steps(records: &Records, arm: &ArmSpec, length: usize, of: usize) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut converted = Layers::default();
+    loop {
+        let cost = |layer| {
+            let id = converted.with(layer).id(arm, of);
+            (layer, records.estimate(&id, Pool::Texts, length, LOSS))
+        };
+        let tried: Vec<_> = candidates(&converted, of).map(cost).collect();
+        let known = tried.iter();
+        let known = known.filter_map(|(layer, found)| Some((*layer, found.as_ref().ok()?.mean)));
+        let Some((layer, _)) = known.min_by(|(_, a), (_, b)| a.total_cmp(b)) else {
+            return steps;
+        };
+        converted = converted.with(layer);
+        steps.push(Step {
+            layer,
+            converted: converted.clone(),
+            tried,
+        });
+    }
+}
+
+/// The layers that are still dense.
+pub(super) fn candidates(converted: &Layers, of: usize) -> impl Iterator<Item = usize> {
+    (0..of).filter(|&layer| !converted.0.contains(&layer))
 }
 
 #[cfg(test)]

@@ -3,12 +3,8 @@
 use crate::estimate::Estimate;
 use crate::experiments::layers::LayerByLayer;
 use crate::experiments::layers::sets::{Layers, Order};
-use crate::present::subject::{Line, Subject};
+use crate::experiments::prelude::*;
 use crate::present::words::listed;
-use crate::record::{Pool, Records};
-use crate::section::{Block, Cell, Row, Style, Table, Verdict};
-use crate::spec::{ArmSpec, dense};
-use crate::verdict::Bounds;
 
 /// The format of KL.
 const KL: Style = Style::Digits(3);
@@ -33,10 +29,9 @@ impl<'a> View<'a> {
     /// The blocks of a name in the specification.
     pub(super) fn blocks(&self, name: &str) -> Vec<Block> {
         let arms = self.experiment.converted();
+        let observations = arms.filter_map(|(_, arm)| self.observation(arm).map(Block::Text));
         match name {
-            "observations" => arms
-                .filter_map(|(_, arm)| self.observation(arm).map(Block::Text))
-                .collect(),
+            "observations" => observations.collect(),
             _ => vec![Block::Table(self.choices())],
         }
     }
@@ -48,7 +43,8 @@ impl<'a> View<'a> {
             ..Subject::other(&set.id(arm, self.of), &format!("{}, {words}", arm.label))
         };
         let mut rows = Vec::new();
-        let order = Order::ALL.into_iter().find(|order| order.name() == name);
+        let mut orders = Order::ALL.into_iter();
+        let order = orders.find(|order| order.words().trim_end_matches(" k") == name);
         if let (None, Some(arm)) = (order, dense(self.experiment.arms())) {
             rows.push(Subject {
                 arm: Some(0),
@@ -57,21 +53,16 @@ impl<'a> View<'a> {
         }
         for (place, arm) in self.experiment.converted() {
             let Some(order) = order else {
-                let alone = (0..self.of)
-                    .map(|layer| row(place, arm, &Layers::one(layer), format!("layer {layer}")));
-                rows.extend(alone);
+                let one = |layer| row(place, arm, &Layers::one(layer), format!("layer {layer}"));
+                rows.extend((0..self.of).map(one));
                 continue;
             };
             let steps = self.experiment.steps(self.records, arm, self.of);
             for (index, set) in self.sets(order, arm).iter().enumerate() {
                 let added = steps.get(index).filter(|_| order == Order::Greedy);
                 let added = added.map(|step| format!(" (+ {})", step.layer));
-                let words = format!(
-                    "{}: {}{}",
-                    index + 1,
-                    set.words(),
-                    added.unwrap_or_default()
-                );
+                let added = added.unwrap_or_default();
+                let words = format!("{}: {}{added}", index + 1, set.words());
                 rows.push(row(place, arm, set, words));
             }
         }
@@ -85,25 +76,26 @@ impl<'a> View<'a> {
         const COLOURS: [usize; 3] = [3, 5, 1];
         let arms = self.experiment.converted();
         if name == "alone" {
-            let line = |(place, arm): (usize, &ArmSpec)| Line {
-                label: arm.label.clone(),
-                arm: place,
-                strong: false,
-                points: (0..self.of)
-                    .map(|layer| (layer, Layers::one(layer).id(arm, self.of)))
-                    .collect(),
+            let line = |(place, arm): (usize, &ArmSpec)| {
+                let point = |layer| (layer, Layers::one(layer).id(arm, self.of));
+                Line {
+                    label: arm.label.clone(),
+                    arm: place,
+                    strong: false,
+                    points: (0..self.of).map(point).collect(),
+                }
             };
             return vec![(String::new(), arms.map(line).collect())];
         }
         let of_arm = |(_, arm): (usize, &ArmSpec)| {
-            let line = |(order, colour): (Order, usize)| Line {
-                label: order.words().to_owned(),
-                arm: colour,
-                strong: order == Order::Greedy,
-                points: (1..)
-                    .zip(self.sets(order, arm))
-                    .map(|(k, set)| (k, set.id(arm, self.of)))
-                    .collect(),
+            let line = |(order, colour): (Order, usize)| {
+                let sets = (1..).zip(self.sets(order, arm));
+                Line {
+                    label: order.words().to_owned(),
+                    arm: colour,
+                    strong: order == Order::Greedy,
+                    points: sets.map(|(k, set)| (k, set.id(arm, self.of))).collect(),
+                }
             };
             let lines = Order::ALL.into_iter().zip(COLOURS).map(line);
             (arm.label.clone(), lines.collect())
@@ -182,12 +174,9 @@ impl<'a> View<'a> {
     /// value.
     fn enough(&self, order: Order, arm: &ArmSpec) -> usize {
         let least = self.experiment.settings.least_agreement;
-        let sets = self.sets(order, arm).into_iter();
-        sets.take_while(|set| {
-            let found = self.of_set(arm, set, "top1");
-            found.is_ok_and(|top1| top1.mean >= least)
-        })
-        .count()
+        let found = self.sets(order, arm).into_iter();
+        let found = found.map_while(|set| self.of_set(arm, &set, "top1").ok());
+        found.take_while(|top1| top1.mean >= least).count()
     }
 
     /// Whether the order chosen on some texts is the best on others, at the number of layers where
@@ -199,20 +188,16 @@ impl<'a> View<'a> {
             let kl = |set: &Layers| Some(self.of_set(arm, set, "kl").ok()?.mean);
             let (first, last) = (first.get(k)?, last.get(k)?);
             let better = if kl(first)? <= kl(last)? { first } else { last };
-            let difference = self.records.difference(
-                &own.id(arm, self.of),
-                &better.id(arm, self.of),
-                Pool::Texts,
-                self.experiment.settings.length,
-                "kl",
-            )?;
-            Some((k + 1, difference))
+            let [own, better] = [own, better].map(|set| set.id(arm, self.of));
+            let length = self.experiment.settings.length;
+            let beyond = self
+                .records
+                .difference(&own, &better, Pool::Texts, length, "kl")?;
+            Some((k + 1, beyond))
         };
         // All orders end with all layers.
-        let worst = (0..self.of.saturating_sub(1))
-            .filter_map(beyond)
-            .max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean));
-        let (k, found) = worst?;
+        let all = (0..self.of.saturating_sub(1)).filter_map(beyond);
+        let (k, found) = all.max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
         let claim = format!(
             "Greedy order: largest excess of KL over the better of first k and last k, at k = {k}"
         );
@@ -229,10 +214,10 @@ impl<'a> View<'a> {
         for (place, arm) in self.experiment.converted() {
             let steps = self.experiment.steps(self.records, arm, self.of);
             for (index, step) in steps.iter().enumerate() {
-                let cell = |layer: usize| match step.tried.iter().find(|(tried, _)| *tried == layer)
-                {
-                    Some((_, found)) => Cell::of(found.clone(), KL),
-                    None => Cell::Text("converted".to_owned()),
+                let cell = |layer: usize| {
+                    let found = step.tried.iter().find(|(tried, _)| *tried == layer);
+                    let converted = || Cell::Text("converted".to_owned());
+                    found.map_or_else(converted, |(_, found)| Cell::of(found.clone(), KL))
                 };
                 rows.push(Row {
                     head: format!("{}, step {}: layer {}", arm.label, index + 1, step.layer),
@@ -244,14 +229,11 @@ impl<'a> View<'a> {
         }
         Table {
             title: "How the greedy order was chosen".to_owned(),
-            note:
-                "KL (dense ‖ converted) on the selection texts, with one more layer; the lowest is \
-                   chosen."
-                    .to_owned(),
+            note: "KL (dense ‖ converted) on the selection texts, with one more layer; the lowest \
+                   is chosen."
+                .to_owned(),
             corner: "Choice".to_owned(),
-            columns: (0..self.of)
-                .map(|layer| format!("with layer {layer}").into())
-                .collect(),
+            columns: Vec::from_iter((0..self.of).map(|n| format!("with layer {n}").into())),
             rows,
             folded: true,
             ..Table::default()

@@ -1,25 +1,11 @@
 //! Memory of a forward pass without a cache, of reading a text before generation, and of a training
 //! step: three experiments whose runs are processes of their own.
 
-pub mod step;
 pub mod worker;
 
-use bsbr_gpt2::PositionExtension;
-use serde::Deserialize;
-
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit};
-use crate::experiments::frame::Frame;
 use crate::experiments::memory::worker::{Pass, Task};
-use crate::lab::Lab;
-use crate::present::subject::Subject;
-use crate::record::Measurement;
-use crate::rounds::{Contestant, Rounds, compare};
-use crate::spec::{ArmSpec, Spec, dense};
-use crate::torch::{Baseline, Kind};
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
+use crate::experiments::prelude::*;
+use crate::rounds::compare;
 
 /// The measured part: the whole model, and the last token's logits.
 const MODEL: &str = "model";
@@ -27,13 +13,7 @@ const MODEL: &str = "model";
 /// Work of starting a process and loading a model.
 const START: f64 = 300.0;
 
-/// The text in place of PyTorch's results if it was not requested.
-const NO_TORCH: &str = "PyTorch was not measured; see --baseline";
-
-/// The text in place of a comparison with a row that is not there.
-const NO_DENSE: &str = "there is no dense row";
-
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -54,12 +34,6 @@ pub struct Settings {
     /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Processes per row, variant and length.
     pub processes: u64,
 }
@@ -68,15 +42,15 @@ pub struct Counts {
 type Variants = Vec<(&'static str, Pass)>;
 
 /// One of the experiments.
-pub type Memory = Frame<Settings, Counts, Variants>;
+pub type Memory = Merged<Settings, Variants>;
 
 /// A forward pass without a cache.
-pub(super) fn of_a_pass(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+pub(super) fn of_a_pass(spec: Spec) -> Boxed {
     boxed(spec, |_| vec![("", Pass::Forward)])
 }
 
 /// Reading a text into a cache.
-pub(super) fn of_reading(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+pub(super) fn of_reading(spec: Spec) -> Boxed {
     boxed(spec, |settings| {
         let piece = settings.piece.unwrap_or_default();
         vec![("", Pass::Reading { piece })]
@@ -84,20 +58,16 @@ pub(super) fn of_reading(spec: Spec) -> Result<Box<dyn Experiment>, ReportError>
 }
 
 /// A training step that keeps activations, and one that recomputes blocks.
-pub(super) fn of_training(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
+pub(super) fn of_training(spec: Spec) -> Boxed {
     let variants = [(".kept", false), (".recomputed", true)];
     boxed(spec, |_| {
         Vec::from(variants.map(|(way, recompute)| (way, Pass::Step { recompute })))
     })
 }
 
-fn boxed(
-    spec: Spec,
-    variants: impl Fn(&Settings) -> Variants,
-) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Frame::<Settings, Counts>::new(spec)?;
+fn boxed(spec: Spec, variants: impl Fn(&Settings) -> Variants) -> Boxed {
+    let one = Merged::<Settings>::read(spec, &["lengths"], &[])?;
     let variants = variants(&one.settings);
-    one.require_lengths("lengths", &one.settings.lengths)?;
     one.require_torch(&one.settings.baselines)?;
     let nothing = variants.contains(&("", Pass::Reading { piece: 0 }));
     let message = "`piece` needs a number of tokens above 0";
@@ -136,10 +106,9 @@ impl Memory {
 
     /// Ratios of a round.
     fn compare(&self, round: &mut [Measurement]) {
-        let dense = dense(self.arms());
-        let dense = dense.map(|arm| arm.id.as_str()).ok_or(NO_DENSE);
-        let torch = self.torch().first();
-        let torch = torch.map(|kind| kind.id()).ok_or(NO_TORCH);
+        let dense = self.dense().ok_or("there is no dense row");
+        let torch = self.torch().first().map(|kind| kind.id());
+        let torch = torch.ok_or("PyTorch was not measured; see --baseline");
         let mut set = |quantity, reference, name| {
             compare(round, reference, quantity, name, |own, other| own / other);
         };
@@ -165,19 +134,13 @@ fn torch(lab: &Lab, one: &mut Measurement) -> Result<(), String> {
     // The memory of a process is CPU memory.
     lab.worker()?;
     let baseline = Baseline::of(lab)?;
-    one.set(
-        "growth",
-        baseline.measure(Kind::Sdpa, "reading", one.length)?,
-    );
+    let growth = baseline.measure(Kind::Sdpa, "reading", one.length)?;
+    one.set("growth", growth);
     one.set("peak", baseline.measure(Kind::Sdpa, "peak", 0)?);
     Ok(())
 }
 
 impl Experiment for Memory {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let rows = (self.subjects().len() * self.own.len()) as f64;
         let effort = match self.own.first() {
@@ -186,12 +149,10 @@ impl Experiment for Memory {
             Some((_, Pass::Step { .. })) => 1.8,
             _ => 0.3,
         };
-        let unit = |&length: &usize| Unit {
-            source: MODEL.to_owned(),
-            length,
-            samples: 0..self.counts.processes,
-            arm: None,
-            work: (START + effort * length as f64) * rows * self.counts.processes as f64,
+        let processes = self.settings.processes;
+        let unit = |&length: &usize| {
+            let work = (START + effort * length as f64) * rows * processes as f64;
+            Unit::new(MODEL, length, processes, work)
         };
         Ok(self.settings.lengths.iter().map(unit).collect())
     }
@@ -200,17 +161,16 @@ impl Experiment for Memory {
         Kind::subjects(self.arms(), self.torch())
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        let arms = self
-            .arms()
-            .iter()
-            .map(|arm| Contestant::new(&arm.id, unit.length, move |one| self.ours(lab, arm, one)));
-        let torch = self
-            .torch()
-            .iter()
-            .map(|kind| Contestant::new(kind.id(), unit.length, move |one| torch(lab, one)));
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
+        let length = unit.length;
+        let arms = self.arms().iter();
+        let arms =
+            arms.map(|arm| Contestant::new(&arm.id, length, move |one| self.ours(lab, arm, one)));
+        let kinds = self.torch().iter();
+        let torch =
+            kinds.map(|kind| Contestant::new(kind.id(), length, move |one| torch(lab, one)));
         let contestants: Vec<Contestant<'_>> = arms.chain(torch).collect();
-        let mut rounds = Rounds::plain(self.counts.processes).run(&contestants, &unit.source);
+        let mut rounds = Rounds::plain(self.settings.processes).run(&contestants, &unit.source);
         rounds.iter_mut().for_each(|round| self.compare(round));
         Ok(rounds.concat())
     }

@@ -7,13 +7,17 @@ use std::time::Instant;
 
 use bsbr_attention::ArmConfig;
 use bsbr_convert::ConversionPlan;
+use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::{Gpt2, PositionExtension};
+use bsbr_train::config::AdamW;
+use bsbr_train::gradients::{clip_global_norm, of_next_tokens};
+use bsbr_train::optimizer::Optimizer;
+use burn::module::Module;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::random;
-use crate::experiments::memory::step::Training;
-use crate::reading::{last_logits, read};
+use crate::decoding::{Context, Limits, last_logits};
 use crate::rounds::wait_for;
 
 /// Tokens of a first pass, which allocates what every pass needs.
@@ -180,16 +184,56 @@ pub fn measure_here(dense: Gpt2, task: &Task) -> Result<Peak, String> {
             Ok(())
         }),
         Pass::Reading { piece } => watched(task.length, |length| {
-            let (cache, logits) = read(&model, &ids(length), piece)?;
-            wait_for(logits);
-            drop(cache);
-            Ok(())
+            Context::new(&model).read(&model, &ids(length), piece, Limits::NONE)
         }),
         Pass::Step { recompute } => {
             let mut training = Training::new(model, recompute);
             // A target for every input requires one more token.
             watched(task.length, |length| training.step(ids(length + 1)))
         }
+    }
+}
+
+/// Training steps on random ids: a model and its optimiser.
+pub struct Training {
+    /// `None` after a failed step.
+    model: Option<Gpt2>,
+    optimizer: Optimizer,
+    config: AdamW,
+    recompute: bool,
+}
+
+impl Training {
+    /// Trains every weight of `model` with AdamW.
+    pub fn new(model: Gpt2, recompute: bool) -> Self {
+        let config = AdamW::default();
+        Self {
+            model: Some(model.train()),
+            optimizer: Optimizer::adamw(&config),
+            config,
+            recompute,
+        }
+    }
+
+    /// One step on one window: all tokens except the last are inputs, and each predicts the
+    /// next.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed, in words.
+    pub fn step(&mut self, ids: Vec<u32>) -> Result<(), String> {
+        let model = self.model.take().ok_or("an earlier step failed")?;
+        let weights = vec![1.0; ids.len().saturating_sub(1)];
+        let found = of_next_tokens(&model, &[TrainWindow { ids, weights }], self.recompute);
+        let (grads, loss) = found.map_err(|error| error.to_string())?;
+        let (grads, norm) = clip_global_norm(&model, grads, self.config.clip_norm);
+        if !(loss.is_finite() && norm.is_finite()) {
+            return Err(format!(
+                "the loss is {loss}, and the norm of the gradients is {norm}"
+            ));
+        }
+        self.model = Some(self.optimizer.step(model, grads, 1.0));
+        Ok(())
     }
 }
 

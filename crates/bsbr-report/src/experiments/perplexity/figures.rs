@@ -4,10 +4,8 @@ use std::f64::consts::LN_2;
 
 use crate::estimate::Estimate;
 use crate::experiments::perplexity::{Perplexity, Published, nats};
-use crate::present::subject::Subject;
-use crate::record::{Measurement, ModelInfo, Pool, Records};
-use crate::section::{Better, Cell, Column, Headline, Style, Table};
-use crate::spec::dense;
+use crate::experiments::prelude::*;
+use crate::section::Better;
 
 /// The format of perplexities.
 const PERPLEXITY: Style = Style::Fixed(2);
@@ -21,27 +19,23 @@ pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Op
     Some(match name {
         "tokens" => {
             let domains = records.domains().into_iter();
-            let most = domains.map(|domain| read(experiment, records, domain));
-            let most = most.fold(0.0, f64::max);
-            format!("{most:.0}")
+            let read = domains.map(|domain| read(experiment, records, domain));
+            format!("{:.0}", read.fold(0.0, f64::max))
         }
         "strides" => {
-            let words = settings
-                .strides
-                .iter()
-                .map(|&stride| match settings.window - stride {
-                    0 => format!("Stride {stride}: windows do not overlap."),
-                    before => format!("Stride {stride}: a token follows at least {before} others."),
-                });
-            words.collect::<Vec<_>>().join(" ")
+            let words = |&stride: &usize| match settings.window - stride {
+                0 => format!("Stride {stride}: windows do not overlap."),
+                before => format!("Stride {stride}: a token follows at least {before} others."),
+            };
+            Vec::from_iter(settings.strides.iter().map(words)).join(" ")
         }
         "wikitext" => {
             let mut domains = records.domains().into_iter();
+            let note = " WikiText is read as ordinary text, without the blanks that the dataset \
+                        puts around words and punctuation. Its words are counted with these \
+                        blanks, as in the files.";
             match domains.any(|name| name.starts_with("WikiText")) {
-                true => " WikiText is read as ordinary text, without the blanks that the dataset \
-                         puts around words and punctuation. Its words are counted with these \
-                         blanks, as in the files."
-                    .to_owned(),
+                true => note.to_owned(),
                 false => String::new(),
             }
         }
@@ -64,17 +58,19 @@ fn published<'a>(
     domain: &str,
 ) -> Option<&'a Published> {
     let model = &records.first()?.model;
-    let is = |one: &&Published, model: &ModelInfo| {
-        one.model == model.name
-            && one.layers == model.layers
-            && one.hidden_size == model.hidden_size
-            && one.texts == domain
+    let is = |one: &&Published| {
+        let shape = (one.layers, one.hidden_size) == (model.layers, model.hidden_size);
+        shape && one.model == model.name && one.texts == domain
     };
     let mut pieces = records.measurements().filter(|one| one.source == domain);
     let all = pieces.next()?.values.get("passage.tokens").copied();
     let whole = all == Some(read(experiment, records, domain));
-    let mut all = experiment.settings.published.iter();
-    all.find(|one| whole && is(one, model))
+    experiment
+        .settings
+        .published
+        .iter()
+        .find(is)
+        .filter(|_| whole)
 }
 
 pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) -> Table {
@@ -85,42 +81,35 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
         better: Some(Better::Less),
         ..Column::from(title)
     };
-    let of = |unit: &str| -> Vec<Column> {
+    let first = settings.strides[0];
+    let of = |unit: &'static str| {
         let strides = settings.strides.iter();
-        strides
-            .map(|stride| less(format!("per {unit}, stride {stride}")))
-            .collect()
+        strides.map(move |stride| less(format!("per {unit}, stride {stride}")))
     };
-    let mut columns = [of("token"), of("word")].concat();
-    columns.push(less(format!(
-        "bits per byte, stride {}",
-        settings.strides[0]
-    )));
-    if published.is_some() {
-        columns.push(Column::from("published"));
-    }
+    let mut columns: Vec<Column> = of("token").chain(of("word")).collect();
+    columns.push(less(format!("bits per byte, stride {first}")));
+    columns.extend(published.map(|_| Column::from("published")));
     columns.push(Column::from("n"));
     let rows = Subject::arms(arms).into_iter().map(|arm| {
         let pieces: Vec<&Measurement> = records.of(&arm.id, from, settings.window).collect();
-        let found = |stride: usize, unit: Unit| {
+        let found = |stride: usize, unit: &str| {
             records.estimate(&arm.id, from, settings.window, &nats(stride))?;
             figure(&pieces, stride, unit)
         };
         let mut cells: Vec<Cell> = Vec::new();
-        for unit in [Unit::Token, Unit::Word] {
+        for unit in ["tokens", "words"] {
             let strides = settings.strides.iter();
             cells.extend(strides.map(|&stride| Cell::of(found(stride, unit), PERPLEXITY)));
         }
-        let first = found(settings.strides[0], Unit::Byte);
-        let count = first.as_ref().map_or(0, |found| found.n);
-        cells.push(Cell::of(first, BITS));
-        if let Some(published) = published {
-            let own = dense(arms).is_some_and(|dense| dense.id == arm.id);
-            cells.push(match own {
-                true => Cell::Number(published.value, PERPLEXITY),
+        let bits = found(first, "bytes");
+        let count = bits.as_ref().map_or(0, |found| found.n);
+        cells.push(Cell::of(bits, BITS));
+        cells.extend(
+            published.map(|one| match experiment.dense() == Some(arm.id.as_str()) {
+                true => Cell::Number(one.value, PERPLEXITY),
                 false => Cell::Missing("published only for the dense model".to_owned()),
-            });
-        }
+            }),
+        );
         cells.push(Cell::Number(count as f64, Style::Fixed(0)));
         arm.row(cells)
     });
@@ -144,28 +133,10 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
     }
 }
 
-/// The divisor of a sum of nats.
-#[derive(Debug, Clone, Copy)]
-enum Unit {
-    Token,
-    Word,
-    Byte,
-}
-
-impl Unit {
-    /// The quantity of a piece that counts these units.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Token => "tokens",
-            Self::Word => "words",
-            Self::Byte => "bytes",
-        }
-    }
-}
-
-/// Perplexity, or bits, over all pieces of one passage, or why there is none.
-fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Result<Estimate, String> {
-    let (nats, name) = (nats(stride), unit.name());
+/// Perplexity per unit, or bits per byte, over all pieces of one passage, or why there is none. A unit
+/// has the name of the quantity of a piece that counts it.
+fn figure(pieces: &[&Measurement], stride: usize, name: &str) -> Result<Estimate, String> {
+    let nats = nats(stride);
     let of = |one: &Measurement, name: &str| one.values.get(name).copied();
     let scored = |one: &&&Measurement| of(one, &nats).and(of(one, "tokens")).is_some();
     let scored: Vec<&&Measurement> = pieces.iter().filter(scored).collect();
@@ -186,12 +157,12 @@ fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Result<Estimate
     let mean = Some(values).filter(|_| units > 0.0);
     let mean = mean.and_then(|values| Estimate::of(&values));
     let mean = mean.ok_or_else(|| format!("what was scored has no {name}"))?;
-    Ok(match unit {
-        Unit::Token | Unit::Word => mean.exp(),
-        Unit::Byte => Estimate {
+    Ok(match name {
+        "bytes" => Estimate {
             std: None,
             ..mean.scaled(1.0 / LN_2)
         },
+        _ => mean.exp(),
     })
 }
 
@@ -200,7 +171,7 @@ pub(super) fn headline(experiment: &Perplexity, records: &Records) -> Option<Hea
     let stride = *experiment.settings.strides.first()?;
     let cells = experiment.arms().iter().map(|arm| {
         let pieces: Vec<&Measurement> = records.of(&arm.id, Pool::Texts, window).collect();
-        let found = figure(&pieces, stride, Unit::Token);
+        let found = figure(&pieces, stride, "tokens");
         (arm.id.clone(), Cell::of(found, PERPLEXITY))
     });
     Some(Headline {
@@ -213,7 +184,7 @@ pub(super) fn headline(experiment: &Perplexity, records: &Records) -> Option<Hea
 
 #[cfg(test)]
 mod tests {
-    use super::{Unit, figure};
+    use super::figure;
     use crate::experiments::perplexity::nats;
     use crate::record::Measurement;
 
@@ -238,32 +209,29 @@ mod tests {
         // 6 nats over 4 tokens, then 1 nat over 1 token.
         let (first, last) = (piece(0, 6.0, 4.0), piece(1, 1.0, 1.0));
         let found = |unit| figure(&[&first, &last], 4, unit).unwrap().mean;
-        near(found(Unit::Token), (7.0f64 / 5.0).exp());
-        near(found(Unit::Word), (7.0f64 / 10.0).exp());
-        near(found(Unit::Byte), 7.0 / 25.0 / 2.0f64.ln());
-        assert!(figure(&[], 4, Unit::Token).is_err());
-        assert!(figure(&[&first], 2, Unit::Token).is_err());
+        near(found("tokens"), (7.0f64 / 5.0).exp());
+        near(found("words"), (7.0f64 / 10.0).exp());
+        near(found("bytes"), 7.0 / 25.0 / 2.0f64.ln());
+        assert!(figure(&[], 4, "tokens").is_err());
+        assert!(figure(&[&first], 2, "tokens").is_err());
     }
 
     #[test]
     fn a_part_of_a_passage_is_divided_by_its_own_words_and_bytes() {
         let mut first = piece(0, 6.0, 4.0);
-        near(
-            figure(&[&first], 4, Unit::Token).unwrap().mean,
-            1.5f64.exp(),
-        );
-        for unit in [Unit::Word, Unit::Byte] {
+        near(figure(&[&first], 4, "tokens").unwrap().mean, 1.5f64.exp());
+        for unit in ["words", "bytes"] {
             let reason = figure(&[&first], 4, unit).unwrap_err();
             assert!(reason.contains("not recorded"), "{reason}");
         }
         first.set("words", 3.0);
         first.set("bytes", 20.0);
         let found = |unit| figure(&[&first], 4, unit).unwrap().mean;
-        near(found(Unit::Word), 2.0f64.exp());
-        near(found(Unit::Byte), 6.0 / 20.0 / 2.0f64.ln());
+        near(found("words"), 2.0f64.exp());
+        near(found("bytes"), 6.0 / 20.0 / 2.0f64.ln());
         // A word that began before.
         first.set("words", 0.0);
-        let reason = figure(&[&first], 4, Unit::Word).unwrap_err();
+        let reason = figure(&[&first], 4, "words").unwrap_err();
         assert!(reason.contains("no words"), "{reason}");
     }
 }

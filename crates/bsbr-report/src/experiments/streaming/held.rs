@@ -13,23 +13,9 @@ use crate::torch::{Baseline, Kind};
 /// The number of tokens that allocates everything that reading needs.
 const WARM_UP: usize = 16;
 
-/// The current row, with what it has read.
-#[derive(Default)]
-pub struct Held(Option<Current>);
-
-/// A row, or why it could not read this far.
-struct Current {
-    id: String,
-    length: usize,
-    reader: Result<Box<dyn Reader>, String>,
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let row = self.0.as_ref().map(|row| (&row.id, row.length));
-        f.debug_tuple("Held").field(&row).finish()
-    }
-}
+/// The id of the current row, the tokens that it has read, and its reader, or why there is none.
+#[derive(Debug, Default)]
+pub struct Held(Option<(String, usize, Result<Box<dyn Reader>, String>)>);
 
 impl Held {
     /// The row `id`, made anew if the current one is another or has read more.
@@ -39,19 +25,11 @@ impl Held {
         length: usize,
         new: impl FnOnce() -> Result<Box<dyn Reader>, String>,
     ) -> Result<&mut dyn Reader, String> {
-        let row = match self.0.take() {
-            Some(row) if row.id == id && row.length <= length => Current { length, ..row },
-            other => {
-                // Two long contexts may not fit into memory together.
-                drop(other);
-                Current {
-                    id: id.to_owned(),
-                    length,
-                    reader: new(),
-                }
-            }
-        };
-        match &mut self.0.insert(row).reader {
+        // Another row is dropped first: two long contexts may not fit into memory together.
+        let current = self.0.take();
+        let current = current.filter(|(known, read, _)| known == id && *read <= length);
+        let reader = current.map_or_else(new, |(.., reader)| reader);
+        match &mut self.0.insert((id.to_owned(), length, reader)).2 {
             Ok(reader) => Ok(reader.as_mut()),
             Err(reason) => Err(reason.clone()),
         }
@@ -82,12 +60,13 @@ pub(super) struct Timings {
 }
 
 /// A contestant that reads and generates.
-pub(super) trait Reader {
+pub(super) trait Reader: std::fmt::Debug {
     /// Reads a context, and generates after it and after the short one.
     fn measure(&mut self, schedule: Schedule) -> Result<Timings, String>;
 }
 
 /// One of our models.
+#[derive(Debug)]
 pub(super) struct Ours {
     model: Gpt2,
     seed: u64,
@@ -112,9 +91,7 @@ impl Ours {
             piece,
         }
     }
-}
 
-impl Ours {
     /// Reads the short context and the long one, each from where it stopped.
     fn read(&mut self, [short, length]: [usize; 2], limits: Limits) -> Result<(), String> {
         if let Some(reason) = &self.stopped {
@@ -150,17 +127,17 @@ impl Reader for Ours {
             }
             Ok(seconds)
         };
+        let tokens: Result<_, String> = (0..schedule.rounds).map(round).collect();
         Ok(Timings {
             first: self.long.seconds,
             cache: self.long.bytes(),
-            tokens: (0..schedule.rounds)
-                .map(round)
-                .collect::<Result<_, String>>()?,
+            tokens: tokens?,
         })
     }
 }
 
 /// PyTorch, which keeps one context at a time.
+#[derive(Debug)]
 pub(super) struct Torch {
     baseline: Baseline,
     config: Gpt2Config,
@@ -220,6 +197,7 @@ mod tests {
 
     #[test]
     fn a_row_is_made_anew_where_it_cannot_go_on() {
+        #[derive(Debug)]
         struct Nobody;
         impl Reader for Nobody {
             fn measure(&mut self, _: Schedule) -> Result<Timings, String> {

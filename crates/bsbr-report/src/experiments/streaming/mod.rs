@@ -4,22 +4,9 @@ mod held;
 
 use std::cell::RefCell;
 
-use bsbr_gpt2::PositionExtension;
-use serde::Deserialize;
-
 use crate::decoding::Limits;
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit};
-use crate::experiments::frame::Frame;
+use crate::experiments::prelude::*;
 use crate::experiments::streaming::held::{Held, Ours, Reader, Schedule, Timings, Torch};
-use crate::lab::Lab;
-use crate::present::subject::Subject;
-use crate::record::Measurement;
-use crate::spec::Spec;
-use crate::torch::Kind;
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
 
 /// The measured part: the whole model with its cache.
 const MODEL: &str = "model";
@@ -27,8 +14,8 @@ const MODEL: &str = "model";
 /// Work per token read, and per token generated.
 const EFFORT: [f64; 2] = [0.4, 20.0];
 
-/// Settings that `--quick` keeps.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Settings and counts.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Context lengths, in tokens.
@@ -42,12 +29,6 @@ pub struct Settings {
     /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Schedule after each context, in which tokens are also generated after the short one.
     pub rounds: u64,
     /// Number of tokens generated in each.
@@ -59,24 +40,19 @@ pub struct Counts {
 }
 
 /// The experiment, with what the current row has read.
-pub type Streaming = Frame<Settings, Counts, RefCell<Held>>;
+pub type Streaming = Merged<Settings, RefCell<Held>>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Frame::<Settings, Counts>::new(spec)?;
-    one.require_lengths("lengths", &one.settings.lengths)?;
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let ones = ["lengths", "piece", "short", "rounds", "tokens"];
+    let one = Streaming::read(spec, &ones, &[])?;
     one.require_torch(&one.settings.baselines)?;
-    let Settings { piece, short, .. } = one.settings;
-    let message = "`piece` and `short` must be above 0";
-    one.require(piece > 0 && short > 0, "settings", message)?;
-    let sound = one.counts.rounds > 0 && one.counts.tokens > 0;
-    one.require(sound, "counts", "`rounds` and `tokens` must be above 0")?;
-    Ok(Box::new(one.with(RefCell::default())))
+    Ok(Box::new(one))
 }
 
 impl Streaming {
     /// A contestant that has read nothing.
     fn reader(&self, id: &str, lab: &Lab) -> Result<Box<dyn Reader>, String> {
-        let seed = self.spec.method.seed;
+        let seed = self.seed();
         let Some(arm) = self.spec.arm(id) else {
             return Ok(Box::new(Torch::start(lab)?));
         };
@@ -91,42 +67,35 @@ impl Streaming {
         reader.measure(Schedule {
             lengths: [self.settings.short, unit.length],
             rounds: unit.samples.end,
-            tokens: self.counts.tokens,
+            tokens: self.settings.tokens,
             limits: Limits {
-                reading: self.counts.reading_seconds,
-                generating: self.counts.generating_seconds,
+                reading: self.settings.reading_seconds,
+                generating: self.settings.generating_seconds,
             },
         })
     }
 }
 
 impl Experiment for Streaming {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
         let mut lengths = self.settings.lengths.clone();
         lengths.sort_unstable();
         lengths.dedup();
-        let generated = (2 * self.counts.rounds * self.counts.tokens as u64) as f64;
+        let generated = (2 * self.settings.rounds * self.settings.tokens as u64) as f64;
+        let mut units = Vec::new();
         // Row by row, so that each continues from what it has read.
-        let rows = self.subjects().into_iter();
-        let pairs = rows.flat_map(|row| {
-            let before = std::iter::once(0).chain(lengths.clone());
-            let pairs = before.zip(lengths.clone());
-            pairs
-                .map(move |pair| (row.id.clone(), pair))
-                .collect::<Vec<_>>()
-        });
-        let unit = |(row, (before, length))| Unit {
-            source: MODEL.to_owned(),
-            length,
-            samples: 0..self.counts.rounds,
-            arm: Some(row),
-            work: EFFORT[0] * (length - before) as f64 + EFFORT[1] * generated,
-        };
-        Ok(pairs.map(unit).collect())
+        for row in self.subjects() {
+            let mut before = 0;
+            for &length in &lengths {
+                let work = EFFORT[0] * (length - before) as f64 + EFFORT[1] * generated;
+                units.push(Unit {
+                    arm: Some(row.id.clone()),
+                    ..Unit::new(MODEL, length, self.settings.rounds, work)
+                });
+                before = length;
+            }
+        }
+        Ok(units)
     }
 
     fn subjects(&self) -> Vec<Subject> {
@@ -134,7 +103,7 @@ impl Experiment for Streaming {
         Kind::subjects(self.arms(), torch)
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         let id = unit.arm.as_deref().unwrap_or_default();
         let new = |round| Measurement::new(id, &unit.source, unit.length, round);
         let found = match self.measure(unit, id, lab) {

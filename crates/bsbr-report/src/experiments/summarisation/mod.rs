@@ -7,25 +7,13 @@ use std::time::Instant;
 
 use bsbr_data::article::Article;
 use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_gpt2::{GenerationConfig, Gpt2, PositionExtension, TokenBatch};
+use bsbr_gpt2::GenerationConfig;
 use bsbr_metrics::rouge::rouge;
-use serde::Deserialize;
 
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::common::{beside_dense, of_dense, ready_models};
-use crate::experiments::frame::Frame;
+use crate::experiments::prelude::*;
 use crate::judge::{ARTICLE, REFERENCE, SUMMARY};
-use crate::lab::Lab;
-use crate::present::subject::Subject;
-use crate::record::{Measurement, Records};
-use crate::section::Block;
-use crate::spec::{ArmSpec, Spec};
 
 use sentences::{chosen, on_lines, sentences};
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
 
 /// The approximate number of tokens of a storybook article, which is the length in all
 /// records.
@@ -46,7 +34,7 @@ const RANDOM: (&str, &str) = ("random-3", "Random-3, no model");
 /// Names of the scores.
 const SCORES: [&str; 4] = ["rouge1", "rouge2", "rougeL", "rougeLsum"];
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -63,12 +51,6 @@ pub struct Settings {
     /// The embeddings of positions beyond the model's.
     #[serde(default)]
     pub extension: PositionExtension,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Articles.
     pub articles: u64,
     /// Articles per unit.
@@ -76,10 +58,10 @@ pub struct Counts {
 }
 
 /// The experiment.
-pub type Summarisation = Frame<Settings, Counts>;
+pub type Summarisation = Merged<Settings>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Summarisation::new(spec)?;
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let one = Summarisation::read(spec, &[], &[])?;
     one.require_valid(one.generation(0, Vec::new()).validate())?;
     Ok(Box::new(one))
 }
@@ -91,7 +73,7 @@ impl Summarisation {
             max_new_tokens: self.settings.max_new_tokens,
             temperature: self.settings.temperature,
             top_k: self.settings.top_k,
-            seed: self.spec.method.seed.wrapping_add(index),
+            seed: self.seed().wrapping_add(index),
             stop_tokens,
             ..GenerationConfig::default()
         }
@@ -108,8 +90,7 @@ impl Summarisation {
         index: u64,
     ) -> Vec<Measurement> {
         let stemming = self.settings.stemming;
-        let mut measurements = Vec::with_capacity(models.len() + 3);
-        for (arm, model) in self.arms().iter().zip(models) {
+        let of_arm = |(arm, model): (&ArmSpec, &Result<Gpt2, String>)| {
             let mut one = new(&arm.id);
             one.fill(pen.write(model), |one, written| {
                 scored(one, &written.text, article, stemming);
@@ -117,23 +98,34 @@ impl Summarisation {
                 one.set("new_tokens", written.tokens as f64);
                 one.set("ended", f64::from(u8::from(written.ended)));
             });
-            measurements.push(one);
-        }
+            one
+        };
+        let mut all: Vec<_> = self.arms().iter().zip(models).map(of_arm).collect();
         let from = sentences(&article.text);
-        let lead = from.iter().take(SENTENCES).copied().collect::<Vec<_>>();
-        let random = chosen(&from, SENTENCES, self.spec.method.seed, index);
+        let lead = from.get(..SENTENCES).unwrap_or(&from).to_vec();
+        let random = chosen(&from, SENTENCES, self.seed(), index);
         for ((id, _), sentences) in [(LEAD, lead), (RANDOM, random)] {
             let mut one = new(id);
             scored(&mut one, &sentences.join(" "), article, stemming);
             for quantity in ["seconds", "new_tokens", "ended"] {
                 one.without(quantity, "not written by a model");
             }
-            measurements.push(one);
+            all.push(one);
         }
-        same_as_dense(&mut measurements, self.arms());
-        beside_dense(&mut measurements, self.arms(), &SCORES);
-        measurements.push(reference(new(REFERENCE), article, pen.prompt.len()));
-        measurements
+        let dense = all
+            .iter()
+            .find(|one| self.dense() == Some(one.arm.as_str()));
+        if let Some(dense) = dense.and_then(|one| one.texts.get(SUMMARY).cloned()) {
+            for one in &mut all {
+                if let Some(text) = one.texts.get(SUMMARY) {
+                    let same = u8::from(*text == dense);
+                    one.set("as_dense", f64::from(same));
+                }
+            }
+        }
+        beside_dense(&mut all, self.arms(), &SCORES);
+        all.push(reference(new(REFERENCE), article, pen.prompt.len()));
+        all
     }
 }
 
@@ -141,13 +133,8 @@ impl Summarisation {
 pub(super) fn scored(one: &mut Measurement, summary: &str, article: &Article, stemming: bool) {
     let reference = article.highlights.join("\n");
     let scores = rouge(&reference, &on_lines(summary), stemming);
-    one.fill(scores, |one, scores| {
-        let all = [
-            scores.rouge1,
-            scores.rouge2,
-            scores.rouge_l,
-            scores.rouge_lsum,
-        ];
+    one.fill(scores, |one, found| {
+        let all = [found.rouge1, found.rouge2, found.rouge_l, found.rouge_lsum];
         for (name, score) in SCORES.into_iter().zip(all) {
             one.set(name, score.f1);
         }
@@ -168,18 +155,6 @@ pub(super) fn reference(mut one: Measurement, article: &Article, tokens: usize) 
 
 fn words(text: &str) -> f64 {
     text.split_whitespace().count() as f64
-}
-
-/// Sets whether a summary equals the dense model's exactly.
-fn same_as_dense(measurements: &mut [Measurement], arms: &[ArmSpec]) {
-    let dense = of_dense(measurements, arms).and_then(|one| one.texts.get(SUMMARY).cloned());
-    let Some(dense) = dense else { return };
-    for one in measurements {
-        if let Some(text) = one.texts.get(SUMMARY) {
-            let same = *text == dense;
-            one.set("as_dense", f64::from(u8::from(same)));
-        }
-    }
 }
 
 /// A model's summary.
@@ -204,20 +179,18 @@ impl Pen<'_> {
         let model = model.as_ref().map_err(Clone::clone)?;
         let batch = TokenBatch::single(&self.prompt).map_err(|error| error.to_string())?;
         let start = Instant::now();
-        let rows = model
-            .generate(&batch, &self.config)
-            .map_err(|error| error.to_string())?;
+        let rows = model.generate(&batch, &self.config);
+        let rows = rows.map_err(|error| error.to_string())?;
         let seconds = start.elapsed().as_secs_f64();
         let ids = rows.into_iter().next().unwrap_or_default();
         let end = self.tokenizer.end_of_text_id();
         let own = ids.split(|id| Some(*id) == end).next().unwrap_or_default();
         let text = self.tokenizer.decode(own);
+        let last = ids.last();
         Ok(Written {
             text: first_line(&text.map_err(|error| error.to_string())?).to_owned(),
             tokens: ids.len(),
-            ended: ids
-                .last()
-                .is_some_and(|id| self.config.stop_tokens.contains(id)),
+            ended: last.is_some_and(|id| self.config.stop_tokens.contains(id)),
             seconds,
         })
     }
@@ -240,15 +213,11 @@ pub(super) fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportE
 }
 
 impl Experiment for Summarisation {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (counts, models) = (&self.counts, self.arms().len());
-        let articles = lab.corpus().articles(counts.articles)?;
+        let (settings, models) = (&self.settings, self.arms().len());
+        let articles = lab.corpus().articles(settings.articles)?;
         let source = lab.corpus().articles_name();
-        let units = batches(&source, LENGTH, articles, counts.per_unit, models);
+        let units = batches(&source, LENGTH, articles, settings.per_unit, models);
         Ok(weighed(units, EFFORT).collect())
     }
 
@@ -264,29 +233,26 @@ impl Experiment for Summarisation {
 
     fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
         let subjects = self.subjects();
-        let found = match name {
+        Ok(Vec::from_iter(match name {
             "preferences" => shown::preferences(&subjects, records).map(Block::Table),
             _ => shown::example(&subjects, records).map(Block::Reading),
-        };
-        Ok(found.into_iter().collect())
+        }))
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         let tokenizer = lab.corpus().tokenizer();
         let models = ready_models(&self.spec, lab, self.settings.extension);
         let stop = stop_tokens(tokenizer)?;
-        let mut measurements = Vec::new();
-        for index in unit.samples.clone() {
-            let article = lab.corpus().article(self.spec.method.seed, index)?;
+        unit.each(|index| {
+            let article = lab.corpus().article(self.seed(), index)?;
             let pen = Pen {
                 tokenizer,
                 prompt: tokenizer.encode_document(&article.prompt())?,
                 config: self.generation(index, stop.clone()),
             };
             let new = |id: &str| Measurement::new(id, &unit.source, LENGTH, index);
-            measurements.extend(self.summarise(&models, &article, &pen, new, index));
-        }
-        Ok(measurements)
+            Ok(self.summarise(&models, &article, &pen, new, index))
+        })
     }
 }
 

@@ -1,31 +1,25 @@
 //! The contents of the section on summaries, besides its tables.
 
 use crate::datasets::STORYBOOK;
+use crate::experiments::prelude::*;
 use crate::experiments::summarisation::{LENGTH, Summarisation};
-use crate::judge::{ARTICLE, REFERENCE, SUMMARY, tally};
+use crate::judge::{ARTICLE, REFERENCE, SUMMARY, Tally, tally};
 use crate::present::counted;
-use crate::present::subject::Subject;
-use crate::present::words::plural;
-use crate::record::{Pool, Records};
-use crate::section::{Cell, Column, Passage, Reading, Row, Style, Table};
+use crate::section::{Passage, Reading};
 
 /// The values of template names.
 pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) -> Option<String> {
     let settings = &experiment.settings;
-    let found = |quantity| {
-        records
-            .estimate(REFERENCE, Pool::Texts, LENGTH, quantity)
-            .ok()
-    };
+    let found = |quantity| records.estimate(REFERENCE, Pool::Texts, LENGTH, quantity);
     Some(match name {
         "articles" => match records.of(REFERENCE, Pool::Texts, LENGTH).count() {
             // Nothing is recorded yet.
-            0 => plural(experiment.counts.articles, "article"),
+            0 => plural(settings.articles, "article"),
             count => plural(count as u64, "article"),
         },
         "origin" => origin(records),
         "size" => match (found("tokens"), found("words")) {
-            (Some(tokens), Some(words)) => format!(
+            (Ok(tokens), Ok(words)) => format!(
                 " of {:.0} tokens on average, and highlights of {:.0} words",
                 tokens.mean, words.mean
             ),
@@ -45,9 +39,7 @@ pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) ->
         "stale" => match tally(records).stale {
             0 => String::new(),
             1 => " 1 vote is about other summaries and is not counted.".to_owned(),
-            count => {
-                format!(" {count} votes are about other summaries and are not counted.")
-            }
+            count => format!(" {count} votes are about other summaries and are not counted."),
         },
         _ => return None,
     })
@@ -74,18 +66,17 @@ pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Tab
             false => label.to_owned(),
         }
     };
-    let rows = tallies.pairs.iter().map(|(pair, tally)| Row {
-        head: format!("{} or {}", label(&pair[0]), label(&pair[1])),
-        cells: vec![
-            Cell::Number(tally.wins[0] as f64, Style::Fixed(0)),
-            Cell::Number(tally.wins[1] as f64, Style::Fixed(0)),
-            Cell::Number(tally.neither as f64, Style::Fixed(0)),
-            Cell::of(tally.preference(0), Style::Percent(0)),
-            Cell::Text(counted(tally)),
-        ],
-        ..Row::default()
-    });
-    let rows: Vec<Row> = rows.collect();
+    let row = |(pair, tally): (&[String; 2], &Tally)| {
+        let votes = [tally.wins[0], tally.wins[1], tally.neither];
+        let votes = votes.map(|votes| Cell::Number(votes as f64, Style::Fixed(0)));
+        let share = Cell::of(tally.preference(0), Style::Percent(0));
+        Row {
+            head: format!("{} or {}", label(&pair[0]), label(&pair[1])),
+            cells: Vec::from_iter(votes.into_iter().chain([share, Cell::Text(counted(tally))])),
+            ..Row::default()
+        }
+    };
+    let rows: Vec<Row> = tallies.pairs.iter().map(row).collect();
     (!rows.is_empty()).then(|| Table {
         title: "People's preference".to_owned(),
         note: "Votes of people who saw an article and two summaries of it, in random order and \
@@ -116,25 +107,23 @@ pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading
     };
     let mut references = records.of(REFERENCE, Pool::Texts, LENGTH);
     let index = references.next()?.index;
-    let passage = |head: &str, arm: Option<usize>, text: Option<String>| {
+    let passage = |(head, arm, text): (&str, Option<usize>, Option<String>)| {
+        let head = head.to_owned();
         Some(Passage {
-            head: head.to_owned(),
+            head,
             arm,
             text: text?,
         })
     };
-    let mut passages = vec![
-        passage("Article", None, text(REFERENCE, index, ARTICLE)),
-        passage("Highlights", None, text(REFERENCE, index, SUMMARY)),
-    ];
-    let summaries = subjects.iter().map(|one| {
-        let text = text(&one.id, index, SUMMARY);
-        passage(&one.label, one.arm, text)
-    });
-    passages.extend(summaries);
+    let article = [("Article", ARTICLE), ("Highlights", SUMMARY)];
+    let article = article.map(|(head, name)| (head, None, text(REFERENCE, index, name)));
+    let summaries = subjects.iter();
+    let summaries =
+        summaries.map(|one| (one.label.as_str(), one.arm, text(&one.id, index, SUMMARY)));
+    let passages = article.into_iter().chain(summaries);
     Some(Reading {
         title: "An article and its summaries".to_owned(),
         note: "The first article, not a selected one.".to_owned(),
-        passages: passages.into_iter().flatten().collect(),
+        passages: passages.filter_map(passage).collect(),
     })
 }

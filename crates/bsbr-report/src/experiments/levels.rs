@@ -1,31 +1,15 @@
 //! Levels of heads chosen with several budgets: cost and quality.
 
-mod chosen;
-
 use std::time::Instant;
 
 use bsbr_attention::{ArmConfig, AttentionInput, HeadLevel};
 use bsbr_convert::sweep_levels;
-use bsbr_gpt2::{Block, Gpt2, TokenBatch};
 use burn::tensor::Tensor;
-use serde::Deserialize;
 
-use crate::arms;
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit};
-use crate::experiments::common::relative;
-use crate::experiments::frame::Frame;
-use crate::experiments::measure::QUESTIONS;
+use crate::experiments::prelude::*;
 use crate::experiments::sweep::{self, Trial};
-use crate::lab::Lab;
-use crate::present::subject::Subject;
-use crate::record::{Measurement, Records};
-use crate::rounds::wait_for;
+use crate::rounds::compare;
 use crate::section::Role;
-use crate::spec::{ArmSpec, Spec, dense};
-
-/// Version of the method.
-pub const VERSION: u32 = 1;
 
 /// The source of the unit that chooses levels.
 pub const CHOICE: &str = "levels of heads";
@@ -33,7 +17,7 @@ pub const CHOICE: &str = "levels of heads";
 /// Work per token of a text for the choice of levels, for each budget.
 const CHOICE_EFFORT: f64 = 3.0;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -42,61 +26,85 @@ pub struct Settings {
     pub budgets: Vec<f64>,
     /// Tokens per text for the choice of levels.
     pub choosing_length: usize,
-    /// What is measured with them.
+    /// Texts for the choice of levels.
+    pub choosing_texts: u64,
+    /// What is measured with them: other texts, and questions.
     #[serde(flatten)]
     pub trial: sweep::Settings,
 }
 
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
-    /// Texts for the choice of levels.
-    pub choosing_texts: u64,
-    /// Other texts, and questions.
-    #[serde(flatten)]
-    pub trial: sweep::Counts,
+/// Every level, with the quantity that records the number of its heads.
+const LEVELS: [(HeadLevel, &str); 3] = [
+    (HeadLevel::Near, "heads.near"),
+    (HeadLevel::Clusters, "heads.clusters"),
+    (HeadLevel::Lookups, "heads.lookups"),
+];
+
+/// The quantity that records a head's level.
+fn level_name(layer: usize, head: usize) -> String {
+    format!("level.{layer:02}.{head:02}")
+}
+
+/// Records the number of heads with each level, and the level of each head.
+fn record_levels(levels: &[Vec<HeadLevel>], one: &mut Measurement) {
+    for (level, quantity) in LEVELS {
+        let own = levels.iter().flatten().filter(|of| **of == level);
+        one.set(quantity, own.count() as f64);
+    }
+    for (layer, heads) in levels.iter().enumerate() {
+        for (head, level) in heads.iter().enumerate() {
+            let place = LEVELS.iter().position(|(of, _)| of == level);
+            one.set(level_name(layer, head), place.unwrap_or_default() as f64);
+        }
+    }
+}
+
+/// The levels chosen for a row, layer by layer, or why there are none.
+fn recorded_levels(
+    records: &Records,
+    id: &str,
+    length: usize,
+    [layers, heads]: [usize; 2],
+) -> Result<Vec<Vec<HeadLevel>>, String> {
+    let one = records.of(id, Pool::Source(CHOICE), length).next();
+    let one = one.ok_or("levels have not been chosen yet")?;
+    let level = |layer, head| {
+        let value = one.values.get(&level_name(layer, head));
+        let known = value.and_then(|value| LEVELS.get(*value as usize));
+        let missing = || format!("no level is recorded for head {head} of layer {layer}");
+        known.map(|(level, _)| *level).ok_or_else(missing)
+    };
+    (0..layers)
+        .map(|layer| (0..heads).map(|head| level(layer, head)).collect())
+        .collect()
 }
 
 /// The experiment.
 ///
 /// The first unit chooses the levels, on separate texts. The others use its record.
-pub type LevelsOfHeads = Frame<Settings, Counts, ArmSpec>;
+pub type LevelsOfHeads = Merged<Settings, ArmSpec>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one = Frame::<Settings, Counts>::new(spec)?;
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let ones = ["choosing_length", "length", "distance", "choosing_texts"];
+    let ones = [&ones[..], &["budgets"]].concat();
+    let one = Merged::<Settings>::read(spec, &ones, &["candidates"])?;
+    let settings = &one.settings;
     let lengths = [
-        one.settings.choosing_length,
-        one.settings.trial.length,
-        one.settings.trial.distance,
+        settings.choosing_length,
+        settings.trial.length,
+        settings.trial.distance,
     ];
-    let [choosing, length, distance] = lengths;
-    one.require(
-        !lengths.contains(&0)
-            && (choosing != length && length != distance && distance != choosing)
-            && one.settings.trial.candidates >= 2,
-        "settings",
-        "`choosing_length`, `length` and `distance` must be above 0 and different, and \
-         `candidates` at least 2",
-    )?;
-    let budgets = &one.settings.budgets;
-    one.require(
-        !budgets.is_empty()
-            && budgets
-                .iter()
-                .all(|budget| budget.is_finite() && *budget >= 0.0),
-        "settings",
-        "`budgets` needs at least one number of nats, each 0 or more",
-    )?;
-    let message = "`choosing_texts` must be above 0";
-    one.require(one.counts.choosing_texts > 0, "counts", message)?;
+    one.require_apart("`choosing_length`, `length` and `distance`", &lengths)?;
+    let sound = |budget: &f64| budget.is_finite() && *budget >= 0.0;
+    let message = "`budgets` are numbers of nats, each 0 or more";
+    one.require(settings.budgets.iter().all(sound), "settings", message)?;
     let looks_up = |arm: &&ArmSpec| match &arm.config {
         ArmConfig::Moments(config) => arm.default && config.looks_up() && config.levels.is_empty(),
         _ => false,
     };
     let base = one.arms().iter().find(looks_up).cloned();
-    let base = base
-        .ok_or_else(|| one.refused("`arms` needs the default arm, with lookups in every head"))?;
+    let needed = "`arms` needs the default arm, with lookups in every head";
+    let base = one.require_valid(base.ok_or(needed))?;
     Ok(Box::new(one.with(base)))
 }
 
@@ -107,15 +115,14 @@ impl LevelsOfHeads {
     }
 
     /// The levels of each budget.
-    fn choose(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn choose(&self, unit: &Unit, lab: &Lab) -> Measured {
         // No other measurement uses these texts.
         let length = unit.length.min(lab.dense().config().n_positions);
-        let texts = self.counts.choosing_texts;
+        let texts = self.settings.choosing_texts;
         let texts = lab.corpus().development(self.seed(), texts, length)?;
         let batches = texts.iter().map(|text| TokenBatch::single(text));
         let batches = batches.collect::<Result<Vec<_>, _>>()?;
-        let model = lab.model(&self.own, self.seed());
-        let model = model.map_err(|message| self.refused(message))?;
+        let model = self.require_valid(lab.model(&self.own, self.seed()))?;
         let [layers, heads] = [model.config().n_layer, model.config().n_head];
         let found = sweep_levels(model, &batches, &self.settings.budgets)?;
         let new = |id: &str| Measurement::new(id, &unit.source, unit.length, 0);
@@ -125,13 +132,13 @@ impl LevelsOfHeads {
             let mut one = new(&arm.id);
             match &arm.config {
                 _ if arm.id == self.own.id => {
-                    chosen::record(&alike(HeadLevel::Lookups), &mut one);
+                    record_levels(&alike(HeadLevel::Lookups), &mut one);
                     if let Some((_, first)) = found.first() {
                         one.set("choice.kl", first.kl_before);
                     }
                 }
                 ArmConfig::Local(_) => {
-                    chosen::record(&alike(HeadLevel::Near), &mut one);
+                    record_levels(&alike(HeadLevel::Near), &mut one);
                     one.without("choice.kl", "not measured on these texts");
                 }
                 _ => one = one.without_values("it has no levels of heads"),
@@ -140,7 +147,7 @@ impl LevelsOfHeads {
         }
         for (budget, (_, chosen)) in self.settings.budgets.iter().zip(found) {
             let mut one = new(&self.id(*budget));
-            chosen::record(&chosen.levels, &mut one);
+            record_levels(&chosen.levels, &mut one);
             one.set("choice.kl", chosen.kl_after);
             all.push(one);
         }
@@ -156,7 +163,7 @@ impl LevelsOfHeads {
                 return lab.model_for_any_length(arm, self.seed(), extension);
             }
             let length = self.settings.choosing_length;
-            let levels = chosen::recorded(earlier, &row.id, length, shape)?;
+            let levels = recorded_levels(earlier, &row.id, length, shape)?;
             arms::with_levels(lab.dense(), &self.own.config, &levels)
                 .map_err(|error| error.to_string())?
                 .with_position_extension(lab.fitting(extension))
@@ -167,13 +174,14 @@ impl LevelsOfHeads {
 
     /// Sets each row's quantities relative to those of the default arm on the same sample.
     fn beside_default(&self, all: &mut [Measurement]) {
+        let base = Ok(self.own.id.as_str());
         for name in ["kl", "among"] {
             let minus = format!("{name}.minus_default");
-            relative(all, &self.own.id, [name, &minus], |own, base| own - base);
+            compare(all, base, name, &minus, |own, base| own - base);
         }
         for name in ["seconds", "attention.seconds", "cache"] {
             let by = format!("{name}.by_default");
-            relative(all, &self.own.id, [name, &by], |own, base| own / base);
+            compare(all, base, name, &by, |own, base| own / base);
         }
     }
 }
@@ -188,7 +196,7 @@ fn time_attention(
     let dense = trial.reference();
     let batch = TokenBatch::single(ids)?;
     let states = dense.all_hidden_states(&batch)?;
-    let project = |(block, x): (&Block, Tensor<3>)| {
+    let project = |(block, x): (&bsbr_gpt2::Block, Tensor<3>)| {
         block.attn.project(block.ln_1.forward(x), batch.padding())
     };
     let inputs: Vec<AttentionInput> = dense.h.iter().zip(states).map(project).collect();
@@ -208,29 +216,23 @@ fn time_attention(
         }
         measurements[place].set("attention.seconds", seconds);
     }
-    let names = ["attention.seconds", "attention.speedup"];
-    relative(measurements, trial.dense, names, |own, dense| dense / own);
+    if let Some(dense) = trial.dense {
+        let [seconds, speedup] = ["attention.seconds", "attention.speedup"];
+        compare(measurements, Ok(dense), seconds, speedup, |own, dense| {
+            dense / own
+        });
+    }
     Ok(())
 }
 
-/// The size in bytes of the dense model's cache at this length.
-fn dense_bytes(dense: &Gpt2, tokens: usize) -> f64 {
-    let config = dense.config();
-    (config.n_layer * tokens * 2 * config.n_embd * size_of::<f32>()) as f64
-}
-
 impl Experiment for LevelsOfHeads {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (counts, settings) = (&self.counts, &self.settings);
-        let tried = settings.choosing_length as f64 * counts.choosing_texts as f64;
+        let settings = &self.settings;
+        let tried = settings.choosing_length as f64 * settings.choosing_texts as f64;
         let work = CHOICE_EFFORT * tried * settings.budgets.len() as f64;
         let choice = Unit::new(CHOICE, settings.choosing_length, 1, work);
         let rows = self.arms().len() + settings.budgets.len();
-        let units = sweep::units(&settings.trial, &counts.trial, rows, lab)?;
+        let units = sweep::units(&settings.trial, rows, lab)?;
         Ok([choice].into_iter().chain(units).collect())
     }
 
@@ -239,11 +241,9 @@ impl Experiment for LevelsOfHeads {
         let mut all = Subject::arms(self.arms());
         let colour = all.len();
         let row = |budget: &f64| Subject {
-            id: self.id(*budget),
-            label: format!("budget {budget}"),
             arm: Some(colour),
-            default: false,
             role: Role::Competes,
+            ..Subject::other(&self.id(*budget), &format!("budget {budget}"))
         };
         let place = all.iter().position(|one| one.id == self.own.id);
         let place = place.map_or(all.len(), |place| place + 1);
@@ -251,47 +251,35 @@ impl Experiment for LevelsOfHeads {
         all
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
-        self.run_after(unit, lab, &Records::default())
-    }
-
-    fn run_after(
-        &self,
-        unit: &Unit,
-        lab: &Lab,
-        earlier: &Records,
-    ) -> Result<Vec<Measurement>, ReportError> {
+    fn run_after(&self, unit: &Unit, lab: &Lab, earlier: &Records) -> Measured {
         if unit.source == CHOICE {
             return self.choose(unit, lab);
         }
         let rows = self.subjects();
-        let models = self.models(lab, earlier);
         let trial = Trial {
             lab,
-            extension: self.settings.trial.extension,
-            models: &models,
-            dense: dense(self.arms()).map_or("", |arm| &arm.id),
+            settings: &self.settings.trial,
+            models: &self.models(lab, earlier),
+            dense: self.dense(),
         };
-        let mut measurements = Vec::new();
-        for index in unit.samples.clone() {
-            let new = |row: &Subject| Measurement::new(&row.id, &unit.source, unit.length, index);
-            let mut all: Vec<Measurement> = rows.iter().map(new).collect();
-            trial.sample(self.seed(), self.settings.trial.candidates, &mut all)?;
+        unit.each(|index| {
+            let mut all = unit.empty(rows.iter().map(|row| row.id.as_str()), index);
+            trial.sample(self.seed(), &mut all)?;
             if unit.source != QUESTIONS {
-                let ids = lab
-                    .corpus()
-                    .text(self.seed(), &unit.source, index, unit.length)?;
+                let corpus = lab.corpus();
+                let ids = corpus.text(self.seed(), &unit.source, index, unit.length)?;
                 time_attention(&trial, &ids, index, &mut all)?;
-                let dense = dense_bytes(lab.dense(), ids.len());
+                let config = lab.dense().config();
+                // Of the dense model.
+                let bytes = config.n_layer * ids.len() * 2 * config.n_embd * size_of::<f32>();
                 for one in &mut all {
                     if let Some(share) = one.values.get("cache").copied() {
-                        one.set("cache.bytes", share * dense);
+                        one.set("cache.bytes", share * bytes as f64);
                     }
                 }
             }
             self.beside_default(&mut all);
-            measurements.append(&mut all);
-        }
-        Ok(measurements)
+            Ok(all)
+        })
     }
 }
