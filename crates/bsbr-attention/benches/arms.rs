@@ -2,10 +2,7 @@
 //!
 //! `cargo bench --workspace --profile dev --bench arms [-- FILTER]`
 
-use bsbr_attention::{
-    ArmConfig, Attention, AttentionInput, HeadShape, LocalConfig, MomentsConfig, Padding,
-    PublishedConfig, reference,
-};
+use bsbr_attention::{Attention, AttentionInput, HeadShape, Padding, reference};
 use burn::tensor::{Device, Distribution, Tensor};
 use divan::Bencher;
 
@@ -13,9 +10,9 @@ const ARMS: [&str; 6] = [
     "dense",
     "local",
     "published",
-    "moments",
-    "moments, no state",
-    "moments, t = 8",
+    "moments:exact_clusters=0,kv_bits=32,state=true",
+    "moments:exact_clusters=0,kv_bits=32",
+    "moments:exact_clusters=8,kv_bits=32,state=true",
 ];
 
 /// Tokens; the definitions go token by token, and take few of them.
@@ -32,26 +29,8 @@ fn main() {
     divan::main();
 }
 
-fn config(name: &str) -> ArmConfig {
-    let moments = MomentsConfig::summaries();
-    match name {
-        "dense" => ArmConfig::DENSE,
-        "local" => ArmConfig::Local(LocalConfig::default()),
-        "published" => ArmConfig::Published(PublishedConfig::default()),
-        "moments, no state" => ArmConfig::Moments(MomentsConfig {
-            state: false,
-            ..moments
-        }),
-        "moments, t = 8" => ArmConfig::Moments(MomentsConfig {
-            exact_clusters: 8,
-            ..moments
-        }),
-        _ => ArmConfig::Moments(moments),
-    }
-}
-
 fn attention(name: &str, device: &Device) -> Option<Attention> {
-    Attention::new(config(name), SHAPE, device).ok()
+    Attention::new(name.parse().ok()?, SHAPE, device).ok()
 }
 
 fn input(tokens: usize, device: &Device) -> AttentionInput {

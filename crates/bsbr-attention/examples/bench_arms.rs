@@ -11,10 +11,7 @@
 
 use std::time::Instant;
 
-use bsbr_attention::{
-    ArmConfig, Attention, AttentionInput, HeadShape, LocalConfig, MomentsConfig, Padding,
-    PublishedConfig,
-};
+use bsbr_attention::{Attention, AttentionInput, HeadShape, Padding};
 use burn::tensor::{Device, Distribution, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,31 +25,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         hidden_size: heads * 64,
     };
     if let Some(name) = argument("--memory") {
-        for (arm, config) in arms() {
-            if arm == name {
-                let attention = Attention::new(config, shape, &device)?;
-                let growth = memory_growth(&attention, input(shape, longest, &device))?;
-                println!("{arm}, N = {longest}: {growth:.1} MiB");
-            }
+        for (arm, config) in ARMS.into_iter().filter(|(arm, _)| *arm == name) {
+            let attention = Attention::new(config.parse()?, shape, &device)?;
+            let growth = memory_growth(&attention, input(shape, longest, &device))?;
+            println!("{arm}, N = {longest}: {growth:.1} MiB");
         }
         return Ok(());
     }
     let only = argument("--only");
-    let all = match argument("--arms") {
-        None => arms()
-            .into_iter()
-            .map(|(name, arm)| (name.to_owned(), arm))
-            .collect(),
-        Some(typed) => typed
-            .split(';')
-            .map(|arm| Ok((arm.to_owned(), arm.parse()?)))
-            .collect::<Result<Vec<(String, ArmConfig)>, bsbr_attention::ArmError>>()?,
+    let typed = argument("--arms");
+    let all: Vec<(&str, &str)> = match &typed {
+        None => ARMS.to_vec(),
+        Some(typed) => typed.split(';').map(|arm| (arm, arm)).collect(),
     };
-    let arms: Vec<_> = all
-        .into_iter()
-        .filter(|(name, _)| only.as_ref().is_none_or(|only| only == name))
-        .map(|(name, config)| Ok((name, Attention::new(config, shape, &device)?)))
-        .collect::<Result<_, bsbr_attention::ConfigError>>()?;
+    let mut arms = Vec::new();
+    for (name, arm) in all {
+        if only.as_ref().is_none_or(|only| only == name) {
+            arms.push((name, Attention::new(arm.parse()?, shape, &device)?));
+        }
+    }
     println!(
         "milliseconds of a forward pass (median of {rounds}, interleaved), and their ratio to \
          the first; H = {heads}, D = 64"
@@ -83,35 +74,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Names and settings; the first is what the others are compared with.
-fn arms() -> Vec<(&'static str, ArmConfig)> {
-    let moments = MomentsConfig::summaries();
-    let published = PublishedConfig::default();
-    vec![
-        ("dense", ArmConfig::DENSE),
-        ("local", ArmConfig::Local(LocalConfig::default())),
-        ("published", ArmConfig::Published(published)),
-        ("moments", ArmConfig::Moments(moments.clone())),
-        (
-            "moments, no state",
-            ArmConfig::Moments(MomentsConfig {
-                state: false,
-                ..moments.clone()
-            }),
-        ),
-        (
-            "moments, t = 8",
-            ArmConfig::Moments(MomentsConfig {
-                state: false,
-                exact_clusters: 8,
-                ..moments.clone()
-            }),
-        ),
-        (
-            "moments, default",
-            ArmConfig::Moments(MomentsConfig::default()),
-        ),
-    ]
-}
+const ARMS: [(&str, &str); 7] = [
+    ("dense", "dense"),
+    ("local", "local"),
+    ("published", "published"),
+    ("moments", "moments:state=true,exact_clusters=0,kv_bits=32"),
+    ("moments, no state", "moments:exact_clusters=0,kv_bits=32"),
+    ("moments, t = 8", "moments:exact_clusters=8,kv_bits=32"),
+    ("moments, default", "moments"),
+];
 
 fn input(shape: HeadShape, tokens: usize, device: &Device) -> AttentionInput {
     let normal = Distribution::Normal(0.0, 1.0);

@@ -42,12 +42,22 @@ pub struct AttentionInput {
 impl AttentionInput {
     /// The same input with every row's real tokens first.
     pub(crate) fn aligned(self) -> Self {
-        let padding = &self.padding;
+        let padding = self.padding.clone();
+        self.map(|x| padding.to_front(x, 2))
+    }
+
+    /// Queries, keys and values, with σ. Drops the attention input, which is as large as the output.
+    pub(crate) fn without_hidden_states(self) -> ([Tensor<4>; 3], f64) {
+        ([self.query, self.key, self.value], self.scale)
+    }
+
+    /// `of` each tensor, without padding; the attention input is `[B, 1, N, H·D]`.
+    pub(crate) fn map(self, of: impl Fn(Tensor<4>) -> Tensor<4>) -> Self {
         Self {
-            query: padding.to_front(self.query, 2),
-            key: padding.to_front(self.key, 2),
-            value: padding.to_front(self.value, 2),
-            hidden_states: padding.to_front(self.hidden_states, 1),
+            query: of(self.query),
+            key: of(self.key),
+            value: of(self.value),
+            hidden_states: of(self.hidden_states.unsqueeze_dim(1)).squeeze_dim(1),
             scale: self.scale,
             padding: Padding::none(),
         }
@@ -170,38 +180,16 @@ impl Attention {
     /// - output: `[B, H, N, D]`; rows of padding tokens are zero.
     pub fn forward(&self, input: AttentionInput) -> Tensor<4> {
         let padding = input.padding.clone();
-        let AttentionInput {
-            query,
-            key,
-            value,
-            hidden_states,
-            scale,
-            ..
-        } = input.aligned();
-        let bases = self.bases.as_ref();
+        let input = input.aligned();
         let output = match (&self.config, &self.routing) {
-            // It is as large as the output, and no longer needed.
-            (ArmConfig::Local(config), _) => {
-                drop(hidden_states);
-                local::forward(config, query, key, value, scale)
+            (ArmConfig::Local(config), _) => local::forward(config, input),
+            (ArmConfig::Moments(config), _) => moments::forward(config, self.own(), input),
+            (ArmConfig::Published(config), Some(routing)) => {
+                published::forward(config, routing, self.bases.as_ref(), input)
             }
-            (ArmConfig::Moments(config), _) => {
-                moments::forward(config, self.own(), query, key, value, hidden_states, scale)
-            }
-            (ArmConfig::Published(config), Some(routing)) => published::forward(
-                config,
-                routing,
-                bases,
-                query,
-                key,
-                value,
-                hidden_states,
-                scale,
-            ),
             // `new` gives the published arm its routing.
             (ArmConfig::Published(_), None) | (ArmConfig::Dense(_), _) => {
-                drop(hidden_states);
-                dense::forward(self.config.kv_bits(), query, key, value, scale)
+                dense::forward(self.config.kv_bits(), input)
             }
         };
         padding.to_back(output, 2)

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::attention::{AttentionInput, HeadShape};
+use crate::chunked::first_chunks;
 use crate::clusters::Assignment;
 use crate::compression::CompressionBases;
 use crate::config::{ArmConfig, compressed_rank};
@@ -67,32 +68,26 @@ impl Calibration {
         let [batch, heads, n, d] = query.dims();
         self.tokens += batch * n;
         add_moment(&mut self.queries, query);
-        let (sinks, size, clusters) = match &self.config {
-            ArmConfig::Moments(config) => (config.sink_tokens, config.chunk_size, config.clusters),
+        let (grid, clusters) = match &self.config {
+            ArmConfig::Moments(config) => (config.grid(), config.clusters),
             _ => {
                 self.summed += batch * n;
                 return add_moment(&mut self.values, value);
             }
         };
-        let chunks = n.saturating_sub(sinks) / size;
+        let chunks = grid.whole_chunks(n);
         if chunks == 0 {
             return;
         }
-        self.summed += batch * chunks * size;
-        let cut = |x: Tensor<4>| -> Tensor<5> {
-            x.narrow(2, sinks, chunks * size)
-                .reshape([batch, heads, chunks, size, d])
-        };
-        let assignment = Assignment::split(&cut(key), clusters);
-        let values = cut(value);
+        let far = chunks * grid.chunk_size;
+        self.summed += batch * far;
+        let [keys, values] = [key, value].map(|x| first_chunks(&grid, &x, chunks));
+        let assignment = Assignment::split(&keys, clusters);
         let membership = assignment.membership(&values.device());
         let counts = membership.clone().sum_dim(4).clamp_min(1.0);
         let means = membership.clone().matmul(values.clone()) / counts;
         let left = values - membership.swap_dims(3, 4).matmul(means);
-        add_moment(
-            &mut self.values,
-            left.reshape([batch, heads, chunks * size, d]),
-        );
+        add_moment(&mut self.values, left.reshape([batch, heads, far, d]));
     }
 
     /// Tokens observed.
@@ -111,7 +106,7 @@ impl Calibration {
             return Err(match &self.config {
                 ArmConfig::Moments(config) if self.tokens > 0 => CalibrationError::NoWholeChunk {
                     chunk_size: config.chunk_size,
-                    needed: config.sink_tokens + config.chunk_size,
+                    needed: config.grid().start_of(1),
                 },
                 _ => CalibrationError::NoTokens,
             });

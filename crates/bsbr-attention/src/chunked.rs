@@ -16,32 +16,16 @@ use bsbr_kernels::Grid;
 /// Far field of a whole sequence: the keys beyond sinks and near field.
 #[derive(Debug, Clone)]
 pub(crate) struct FarField {
-    /// Mean keys of clusters, in the order of chunks. `[B, H, F·G, D]`
-    pub keys: Tensor<4>,
-    /// Mean values of clusters. `[B, H, F·G, D]`
-    pub values: Tensor<4>,
-    /// ln m. `[B, H, F·G]`
-    pub log_counts: Tensor<3>,
+    /// F·G clusters, in the order of chunks.
+    pub clusters: Shared,
     /// G
-    pub clusters: usize,
+    pub of_chunk: usize,
     /// The addition to the output per unit of cluster mass. `[B, H, F, S, D]`
     pub correction: Option<Tensor<5>>,
     /// Tokens of the far chunks, if queries look up their best clusters.
     pub tokens: Option<FarTokens>,
-    /// The merged clusters, if there are spans.
-    pub merged: Option<FarMerged>,
-}
-
-/// Merged clusters, in the order of spans.
-#[derive(Debug, Clone)]
-pub(crate) struct FarMerged {
-    /// Mean keys. `[B, H, T·G, D]`
-    pub keys: Tensor<4>,
-    /// Mean values. `[B, H, T·G, D]`
-    pub values: Tensor<4>,
-    /// ln m. `[B, H, T·G]`
-    pub log_counts: Tensor<3>,
-    pub merged: Merged,
+    /// T·G merged clusters, in the order of spans, if there are spans.
+    pub merged: Option<(Shared, Merged)>,
 }
 
 /// Queries, keys and values of a sequence on its chunk grid.
@@ -62,7 +46,7 @@ impl Chunked {
     /// # Shapes
     ///
     /// - query, key, value: `[B, H, N, D]`
-    pub fn new(grid: Grid, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, scale: f64) -> Self {
+    pub fn new(grid: Grid, [query, key, value]: [Tensor<4>; 3], scale: f64) -> Self {
         Self {
             grid,
             scale,
@@ -87,7 +71,7 @@ impl Chunked {
     }
 
     fn head_tokens(&self) -> usize {
-        (self.grid.sinks + self.grid.window()).min(self.tokens())
+        self.grid.far_from(0).min(self.tokens())
     }
 
     /// Keys and values of the far chunks.
@@ -106,11 +90,7 @@ impl Chunked {
     /// - x: `[B, H, N, D]`, of any number of heads and dimensions
     /// - output: `[B, H, F, S, D]`
     pub fn far(&self, x: &Tensor<4>) -> Tensor<5> {
-        let (size, far) = (self.grid.chunk_size, self.far_chunks());
-        let [b, h, _, d] = x.dims();
-        x.clone()
-            .narrow(2, self.grid.sinks, far * size)
-            .reshape([b, h, far, size, d])
+        first_chunks(&self.grid, x, self.far_chunks())
     }
 
     /// r_c of the tail chunks: the query of the last token before each.
@@ -247,45 +227,36 @@ impl Chunked {
     /// The chunks of `group`, with each query's choice of merged clusters and clusters.
     fn looking_into_best(&self, group: &Range<usize>, far: &FarField) -> Attended {
         let device = self.query.device();
-        let sinks = self.grid.sinks;
-        let first = |x: &Tensor<4>| x.clone().narrow(2, 0, sinks);
-        let seen = group.end * far.clusters;
-        let clusters = |x: &Tensor<4>| x.clone().narrow(2, 0, seen);
-        let (mut keys, mut values) = (vec![clusters(&far.keys)], vec![clusters(&far.values)]);
-        let mut bias = vec![far.log_counts.clone().narrow(2, 0, seen)];
-        let of_chunk = |chunk: usize| far.merged.as_ref().map_or(0, |all| all.merged.of(chunk));
+        let (sinks, g) = (self.grid.sinks, far.of_chunk);
+        let of_chunk = |chunk: usize| far.merged.as_ref().map_or(0, |(_, all)| all.of(chunk));
         let spans = of_chunk(group.end);
         let all = far.merged.as_ref().filter(|_| spans > 0);
-        if let Some(all) = all {
-            let first = |x: &Tensor<4>| x.clone().narrow(2, 0, spans * far.clusters);
-            keys.insert(0, first(&all.keys));
-            values.insert(0, first(&all.values));
-            let of_spans = all.log_counts.clone();
-            bias.insert(0, of_spans.narrow(2, 0, spans * far.clusters));
+        let mut shared = far.clusters.first(group.end * g);
+        if let Some((merged, _)) = all {
+            shared = merged.first(spans * g).followed_by(shared);
         }
         if sinks > 0 {
-            keys.insert(0, first(&self.key));
-            values.insert(0, first(&self.value));
+            let first = |x: &Tensor<4>| x.clone().narrow(2, 0, sinks);
             let [b, h, ..] = self.key.dims();
-            bias.insert(0, Tensor::zeros([b, h, sinks], (&device, self.key.dtype())));
+            let of_sinks = Shared {
+                keys: first(&self.key),
+                values: first(&self.value),
+                bias: Tensor::zeros([b, h, sinks], (&device, self.key.dtype())),
+                sinks,
+            };
+            shared = of_sinks.followed_by(shared);
         }
-        let shared = Shared {
-            keys: Tensor::cat(keys, 2),
-            values: Tensor::cat(values, 2),
-            bias: Some(Tensor::cat(bias, 2)),
-            sinks,
-        };
         let of_group: Vec<_> = group.clone().map(|chunk| of_chunk(chunk + 1)).collect();
-        let merged: Vec<_> = of_group.iter().map(|spans| spans * far.clusters).collect();
-        let hidden = later_clusters(group, sinks, &merged, far.clusters, &device);
+        let merged: Vec<_> = of_group.iter().map(|spans| spans * g).collect();
+        let hidden = later_clusters(group, sinks, &merged, g, &device);
         let near = Rows::new(&self.grid, &self.key, &self.value, None);
         let (keys, values) = near.windows_of_group(group);
         joint::plain(
             self.queries(group) * self.scale,
             Some(&shared),
             Some(hidden.cast(self.query.dtype())),
-            all.map(|all| Opening {
-                merged: &all.merged,
+            all.map(|(_, merged)| Opening {
+                merged,
                 spans: &of_group,
             }),
             Window { keys, values },
@@ -295,6 +266,19 @@ impl Chunked {
                 .as_ref(),
         )
     }
+}
+
+/// The part of `x` for the tokens of the first chunks.
+///
+/// # Shapes
+///
+/// - x: `[B, H, N, D]`, of any number of heads and dimensions
+/// - output: `[B, H, chunks, S, D]`
+pub(crate) fn first_chunks(grid: &Grid, x: &Tensor<4>, chunks: usize) -> Tensor<5> {
+    let [b, h, _, d] = x.dims();
+    x.clone()
+        .narrow(2, grid.sinks, chunks * grid.chunk_size)
+        .reshape([b, h, chunks, grid.chunk_size, d])
 }
 
 /// `x` followed by zeros, up to `total` tokens. `[B, H, n, D]` → `[B, H, total, D]`

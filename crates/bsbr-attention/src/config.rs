@@ -1,7 +1,7 @@
 //! The arms of a layer and their settings.
 
+use bsbr_kernels::{BlockAttention, Grid, HeadLevels, Spans};
 pub use bsbr_kernels::{HeadLevel, KvBits};
-use bsbr_kernels::{HeadLevels, Spans};
 use serde::{Deserialize, Serialize};
 
 use crate::attention::HeadShape;
@@ -115,20 +115,26 @@ fn is_whole(bits: &KvBits) -> bool {
     *bits == KvBits::ThirtyTwo
 }
 
+impl From<Grid> for LocalConfig {
+    fn from(grid: Grid) -> Self {
+        Self {
+            chunk_size: grid.chunk_size,
+            near_chunks: grid.near_chunks,
+            sink_tokens: grid.sinks,
+        }
+    }
+}
+
 impl Default for LocalConfig {
     fn default() -> Self {
-        Self {
-            chunk_size: 128,
-            near_chunks: 1,
-            sink_tokens: 4,
-        }
+        Grid::default().into()
     }
 }
 
 impl Default for PublishedConfig {
     fn default() -> Self {
         Self {
-            chunk_size: 128,
+            chunk_size: Grid::default().chunk_size,
             compression: 1,
         }
     }
@@ -136,10 +142,15 @@ impl Default for PublishedConfig {
 
 impl Default for MomentsConfig {
     fn default() -> Self {
+        let LocalConfig {
+            chunk_size,
+            near_chunks,
+            sink_tokens,
+        } = LocalConfig::default();
         Self {
-            chunk_size: 128,
-            near_chunks: 1,
-            sink_tokens: 4,
+            chunk_size,
+            near_chunks,
+            sink_tokens,
             clusters: 8,
             state: false,
             exact_clusters: 12,
@@ -153,7 +164,58 @@ impl Default for MomentsConfig {
     }
 }
 
+impl LocalConfig {
+    /// The sinks and the chunk grid.
+    pub fn grid(&self) -> Grid {
+        Grid {
+            sinks: self.sink_tokens,
+            chunk_size: self.chunk_size,
+            near_chunks: self.near_chunks,
+        }
+    }
+
+    /// The settings of the kernel.
+    pub(crate) fn block_attention(&self) -> BlockAttention {
+        BlockAttention {
+            grid: self.grid(),
+            ..BlockAttention::default()
+        }
+    }
+}
+
+impl PublishedConfig {
+    /// The chunk grid: no sinks and no near chunks.
+    pub fn grid(&self) -> Grid {
+        Grid {
+            sinks: 0,
+            chunk_size: self.chunk_size,
+            near_chunks: 0,
+        }
+    }
+}
+
 impl MomentsConfig {
+    /// The sinks and the chunk grid.
+    pub fn grid(&self) -> Grid {
+        Grid {
+            sinks: self.sink_tokens,
+            chunk_size: self.chunk_size,
+            near_chunks: self.near_chunks,
+        }
+    }
+
+    /// The settings of the kernel.
+    pub(crate) fn block_attention(&self) -> BlockAttention {
+        BlockAttention {
+            grid: self.grid(),
+            clusters: self.clusters,
+            exact_clusters: self.exact_clusters,
+            kv_bits: self.kv_bits,
+            levels: self.head_levels(),
+            spans: self.spans(),
+        }
+    }
+
     /// Summaries without lookups, with the state.
     pub fn summaries() -> Self {
         Self {
@@ -220,14 +282,19 @@ impl ArmConfig {
         }
     }
 
+    /// The sinks and the chunk grid; [`Grid::DENSE`] for the dense arm.
+    pub fn grid(&self) -> Grid {
+        match self {
+            Self::Dense(_) => Grid::DENSE,
+            Self::Local(c) => c.grid(),
+            Self::Published(c) => c.grid(),
+            Self::Moments(c) => c.grid(),
+        }
+    }
+
     /// S, or `None` for the dense arm.
     pub fn chunk_size(&self) -> Option<usize> {
-        match self {
-            Self::Dense(_) => None,
-            Self::Local(c) => Some(c.chunk_size),
-            Self::Published(c) => Some(c.chunk_size),
-            Self::Moments(c) => Some(c.chunk_size),
-        }
+        (!matches!(self, Self::Dense(_))).then(|| self.grid().chunk_size)
     }
 
     /// Compression factor of states; 1 without a state.
@@ -244,16 +311,7 @@ impl ArmConfig {
     pub fn without_retrieval(&self) -> Option<Self> {
         match self {
             Self::Dense(_) | Self::Local(_) => None,
-            Self::Published(c) => Some(Self::Local(LocalConfig {
-                chunk_size: c.chunk_size,
-                near_chunks: 0,
-                sink_tokens: 0,
-            })),
-            Self::Moments(c) => Some(Self::Local(LocalConfig {
-                chunk_size: c.chunk_size,
-                near_chunks: c.near_chunks,
-                sink_tokens: c.sink_tokens,
-            })),
+            Self::Published(_) | Self::Moments(_) => Some(Self::Local(self.grid().into())),
         }
     }
 
@@ -265,14 +323,15 @@ impl ArmConfig {
     pub fn validate(&self, shape: HeadShape) -> Result<(), ConfigError> {
         let head_dim = shape.head_dim;
         if let Some(size) = self.chunk_size() {
+            let grid = self.grid();
             in_bounds("chunk_size", size, 1, MAX_CHUNK_SIZE)?;
+            in_bounds("near_chunks", grid.near_chunks, 0, MAX_CHUNK_SIZE)?;
+            in_bounds("sink_tokens", grid.sinks, 0, MAX_CHUNK_SIZE)?;
         }
         match self {
-            Self::Dense(_) => Ok(()),
-            Self::Local(c) => near_field(c.near_chunks, c.sink_tokens),
+            Self::Dense(_) | Self::Local(_) => Ok(()),
             Self::Published(c) => compression(c.compression, head_dim),
             Self::Moments(c) => {
-                near_field(c.near_chunks, c.sink_tokens)?;
                 in_bounds("clusters", c.clusters, 1, c.chunk_size.next_power_of_two())?;
                 if !c.clusters.is_power_of_two() {
                     return Err(ConfigError::ClustersNotPowerOfTwo {
@@ -303,11 +362,6 @@ impl ArmConfig {
 /// whole number.
 pub fn compressed_rank(head_dim: usize, factor: usize) -> usize {
     ((head_dim as f64 / (factor.max(1) as f64).sqrt()).round() as usize).clamp(1, head_dim.max(1))
-}
-
-fn near_field(near_chunks: usize, sink_tokens: usize) -> Result<(), ConfigError> {
-    in_bounds("near_chunks", near_chunks, 0, MAX_CHUNK_SIZE)?;
-    in_bounds("sink_tokens", sink_tokens, 0, MAX_CHUNK_SIZE)
 }
 
 fn compression(factor: usize, head_dim: usize) -> Result<(), ConfigError> {

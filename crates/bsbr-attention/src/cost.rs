@@ -1,9 +1,8 @@
 //! Operation counts of an arm's definition.
 
-use bsbr_kernels::KvBits;
+use bsbr_kernels::{Grid, KvBits};
 
 use crate::config::{ArmConfig, HeadLevel, MomentsConfig};
-use bsbr_kernels::Grid;
 
 /// Passes over a chunk's keys for each of the splits that make its clusters.
 const PASSES_PER_SPLIT: f64 = 4.0;
@@ -13,36 +12,19 @@ impl ArmConfig {
     ///
     /// Looked-up clusters count as of equal size, S/G tokens each.
     pub fn exact_pairs(&self, tokens: usize) -> f64 {
-        let n = tokens as f64;
+        let grid = self.grid();
         match self {
-            Self::Dense(_) => n * (n + 1.0) / 2.0,
-            Self::Local(c) => near_pairs(
-                &Grid {
-                    chunk_size: c.chunk_size,
-                    near_chunks: c.near_chunks,
-                    sinks: c.sink_tokens,
-                },
-                tokens,
-            ),
-            Self::Published(c) => near_pairs(
-                &Grid {
-                    chunk_size: c.chunk_size,
-                    near_chunks: 0,
-                    sinks: 0,
-                },
-                tokens,
-            ),
             Self::Moments(c) if !c.levels.is_empty() => {
                 mean_of_heads(c, |arm| arm.exact_pairs(tokens))
             }
             Self::Moments(c) => {
-                let grid = grid(c);
                 let size = c.chunk_size as f64 / c.clusters as f64;
                 let looked_into = sum_over_queries(&grid, tokens, |far| {
                     (far * c.clusters).min(c.exact_clusters) as f64 * size
                 });
                 near_pairs(&grid, tokens) + looked_into
             }
+            _ => near_pairs(&grid, tokens),
         }
     }
 
@@ -52,11 +34,11 @@ impl ArmConfig {
     pub fn multiply_adds(&self, tokens: usize, head_dim: usize) -> f64 {
         let d = head_dim as f64;
         let pairs = self.exact_pairs(tokens) * 2.0 * d;
-        let n = tokens as f64;
+        let (n, grid) = (tokens as f64, self.grid());
         match self {
             Self::Dense(_) | Self::Local(_) => pairs,
             Self::Published(c) => {
-                let chunks = (tokens / c.chunk_size.max(1)) as f64;
+                let chunks = grid.whole_chunks(tokens) as f64;
                 let state = d * d / c.compression as f64;
                 pairs + 2.0 * n * state + chunks * chunks / 2.0 * state
             }
@@ -64,7 +46,6 @@ impl ArmConfig {
                 mean_of_heads(c, |arm| arm.multiply_adds(tokens, head_dim))
             }
             Self::Moments(c) => {
-                let grid = grid(c);
                 let clusters = sum_over_queries(&grid, tokens, |far| scored_clusters(c, far));
                 let far_tokens = (grid.far_chunks(tokens) * c.chunk_size) as f64;
                 let splits = f64::from(c.clusters.max(1).ilog2());
@@ -87,27 +68,21 @@ impl ArmConfig {
     /// as one vector per chunk.
     pub fn cache_numbers(&self, tokens: usize, head_dim: usize) -> f64 {
         let d = head_dim as f64;
-        let held = |grid: &Grid| {
-            let far = grid.far_chunks(tokens) * grid.chunk_size;
-            (tokens - far.min(tokens)) as f64 * 2.0 * d
-        };
+        let grid = self.grid();
+        let far_tokens = grid.far_chunks(tokens) * grid.chunk_size;
+        let held = (tokens - far_tokens.min(tokens)) as f64 * 2.0 * d;
         match self {
             Self::Dense(c) => tokens as f64 * 2.0 * kept(d, c.kv_bits),
-            Self::Local(c) => held(&Grid {
-                chunk_size: c.chunk_size,
-                near_chunks: c.near_chunks,
-                sinks: c.sink_tokens,
-            }),
+            Self::Local(_) => held,
             Self::Published(c) => {
-                let chunks = (tokens / c.chunk_size.max(1)) as f64;
-                let open = (tokens % c.chunk_size.max(1)) as f64 * 2.0 * d;
-                open + chunks * (d * d / c.compression as f64 + d)
+                let chunks = grid.whole_chunks(tokens);
+                let open = (tokens - chunks * c.chunk_size) as f64 * 2.0 * d;
+                open + chunks as f64 * (d * d / c.compression as f64 + d)
             }
             Self::Moments(c) if !c.levels.is_empty() => {
                 mean_of_heads(c, |arm| arm.cache_numbers(tokens, head_dim))
             }
             Self::Moments(c) => {
-                let grid = grid(c);
                 let means = 2.0 * kept(d, c.kv_bits.of_means());
                 let clusters = c.clusters as f64 * (means + 1.0);
                 // Merged clusters, and which clusters they consist of.
@@ -118,15 +93,14 @@ impl ArmConfig {
                 } else {
                     0.0
                 };
-                let far_tokens = (grid.far_chunks(tokens) * c.chunk_size) as f64;
                 let looked_up = match c.exact_clusters {
                     0 => 0.0,
-                    _ => far_tokens * 2.0 * kept(d, c.kv_bits),
+                    _ => far_tokens as f64 * 2.0 * kept(d, c.kv_bits),
                 };
-                let keys = held(&grid) + looked_up;
+                let keys = held + looked_up;
                 // The attention inputs of the near field, and h_b.
                 let (inputs, offer) = match c.learned && c.state {
-                    true => (held(&grid) / 2.0, d),
+                    true => (held / 2.0, d),
                     false => (0.0, 0.0),
                 };
                 let chunks = grid.far_chunks(tokens) as f64;
@@ -177,25 +151,11 @@ fn mean_of_heads(config: &MomentsConfig, of: impl Fn(&ArmConfig) -> f64) -> f64 
     sum / config.levels.len() as f64
 }
 
-fn grid(config: &MomentsConfig) -> Grid {
-    Grid {
-        chunk_size: config.chunk_size,
-        near_chunks: config.near_chunks,
-        sinks: config.sink_tokens,
-    }
-}
-
 /// Pairs of a query and a sink or a token of its near field.
 fn near_pairs(grid: &Grid, tokens: usize) -> f64 {
-    let sinks = grid.sinks.min(tokens) as f64;
-    let mut pairs = sinks * (sinks + 1.0) / 2.0;
-    for chunk in 0..grid.chunks(tokens) {
-        let start = grid.start_of(chunk);
-        let own = grid.chunk_size.min(tokens - start) as f64;
-        let before = (start - grid.near_start(chunk)) as f64;
-        pairs += own * (sinks + before) + own * (own + 1.0) / 2.0;
-    }
-    pairs
+    let n = tokens as f64;
+    let far = sum_over_queries(grid, tokens, |far| (far * grid.chunk_size) as f64);
+    n * (n + 1.0) / 2.0 - far
 }
 
 /// The sum over queries of a function of the number of chunks far from the query.
@@ -297,11 +257,7 @@ mod tests {
                     near_chunks,
                     sink_tokens,
                 });
-                let grid = bsbr_kernels::Grid {
-                    chunk_size,
-                    near_chunks,
-                    sinks: sink_tokens,
-                };
+                let grid = local.grid();
                 let pairs = (0..tokens)
                     .flat_map(|q| (0..=q).map(move |k| (q, k)))
                     .filter(|&(q, k)| grid.attends(q, k))

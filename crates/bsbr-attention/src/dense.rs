@@ -3,18 +3,15 @@
 use bsbr_kernels::{KvBits, causal_attention, round_to_bits};
 use burn::tensor::Tensor;
 
+use crate::attention::AttentionInput;
+
 /// The whole arm; keys and values are rounded as in the cache.
 ///
 /// # Shapes
 ///
-/// - query, key, value, output: `[B, H, N, D]`
-pub(crate) fn forward(
-    bits: KvBits,
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    scale: f64,
-) -> Tensor<4> {
+/// - output: `[B, H, N, D]`
+pub(crate) fn forward(bits: KvBits, input: AttentionInput) -> Tensor<4> {
+    let ([query, key, value], scale) = input.without_hidden_states();
     let [key, value] = [key, value].map(|x| round_to_bits(x, bits));
     attend(query, key, value, scale)
 }

@@ -6,22 +6,11 @@ use burn::tensor::{DType, Tensor};
 
 use crate::compression::CompressionBases;
 use crate::config::MomentsConfig;
-use bsbr_kernels::Grid;
 
 /// Whether the kernel supports such tensors, and the sequence is long enough to differ
-/// from dense attention. Without `config`, for only sinks and near field.
-pub(crate) fn is_best(grid: &Grid, config: Option<&MomentsConfig>, query: &Tensor<4>) -> bool {
-    let settings = config.map_or(near(grid), MomentsConfig::block_attention);
-    grid.far_chunks(query.dims()[2]) > 0 && fuses_block_attention(query, &settings)
-}
-
-/// Only sinks and near field.
-///
-/// # Shapes
-///
-/// - query, key, value, output: `[B, H, N, D]`
-pub(crate) fn local(grid: &Grid, [query, key, value]: [Tensor<4>; 3], scale: f64) -> Tensor<4> {
-    block_attention(query, key, value, BlockStates::Off, near(grid), scale)
+/// from dense attention.
+pub(crate) fn is_best(settings: &BlockAttention, query: &Tensor<4>) -> bool {
+    settings.grid.far_chunks(query.dims()[2]) > 0 && fuses_block_attention(query, settings)
 }
 
 /// The moments arm.
@@ -44,26 +33,4 @@ pub(crate) fn moments(
         },
     };
     block_attention(query, key, value, states, config.block_attention(), scale)
-}
-
-impl MomentsConfig {
-    /// The settings of the kernel.
-    pub(crate) fn block_attention(&self) -> BlockAttention {
-        BlockAttention {
-            clusters: self.clusters,
-            exact_clusters: self.exact_clusters,
-            kv_bits: self.kv_bits,
-            levels: self.head_levels(),
-            spans: self.spans(),
-            ..near(&self.grid())
-        }
-    }
-}
-
-/// Only sinks and near field.
-pub(crate) fn near(grid: &Grid) -> BlockAttention {
-    BlockAttention {
-        grid: *grid,
-        ..BlockAttention::default()
-    }
 }

@@ -11,7 +11,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::dense;
 use crate::exact::{FarTokens, TokenSum};
-use crate::masks::HIDDEN;
+use crate::masks::mask;
 use crate::spans::Opening;
 
 /// With fewer queries than this, copying the keys costs more than the kernel saves.
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     /// `[B, H, K, D]`
     pub values: Tensor<4>,
     /// ln m of each cluster, 0 for a sink. `[B, H, K]`
-    pub bias: Option<Tensor<3>>,
+    pub bias: Tensor<3>,
     /// How many of the keys are sinks.
     pub sinks: usize,
 }
@@ -69,11 +69,18 @@ impl Shared {
         Self {
             keys: joined(self.keys, others.keys),
             values: joined(self.values, others.values),
-            bias: self
-                .bias
-                .zip(others.bias)
-                .map(|(a, b)| Tensor::cat(vec![a, b], 2)),
+            bias: Tensor::cat(vec![self.bias, others.bias], 2),
             sinks: self.sinks,
+        }
+    }
+
+    /// The first `count` of these keys, which are clusters.
+    pub fn first(&self, count: usize) -> Self {
+        Self {
+            keys: self.keys.clone().narrow(2, 0, count),
+            values: self.values.clone().narrow(2, 0, count),
+            bias: self.bias.clone().narrow(2, 0, count),
+            sinks: 0,
         }
     }
 
@@ -81,11 +88,7 @@ impl Shared {
     /// dimension.
     pub fn extended(&self) -> (Tensor<4>, Tensor<4>) {
         let [b, h, k, _] = self.keys.dims();
-        let options = (&self.keys.device(), self.keys.dtype());
-        let bias = match &self.bias {
-            Some(bias) => bias.clone().unsqueeze_dim(3),
-            None => Tensor::zeros([b, h, k, 1], options),
-        };
+        let bias = self.bias.clone().unsqueeze_dim(3);
         let flags = cluster_flags(self.sinks, k, &self.values).expand([b, h, k, 1]);
         (
             Tensor::cat(vec![self.keys.clone(), bias], 3),
@@ -160,10 +163,8 @@ pub(crate) fn plain(
             cluster_mass: None,
         };
     };
-    let mut of_shared = by_all(query.clone(), shared.keys.clone().swap_dims(2, 3));
-    if let Some(bias) = &shared.bias {
-        of_shared = of_shared + bias.clone().unsqueeze_dims(&[2, 3]);
-    }
+    let of_shared = by_all(query.clone(), shared.keys.clone().swap_dims(2, 3));
+    let mut of_shared = of_shared + shared.bias.clone().unsqueeze_dims(&[2, 3]);
     if let Some(hidden) = hidden {
         of_shared = of_shared + hidden;
     }
@@ -225,23 +226,13 @@ fn softmax_beside(logits: Tensor<5>, tokens: &TokenSum) -> (Tensor<5>, Tensor<5>
 ///
 /// # Shapes
 ///
-/// - output: `[1, 1, 1, n, seen]`, 0 or [`HIDDEN`]
+/// - output: `[1, 1, 1, n, seen]`, see [`mask`]
 fn causal_tail(n: usize, seen: usize, device: &Device, dtype: DType) -> Option<Tensor<5>> {
     if n == 1 {
         return None;
     }
-    let before = seen - n;
-    let mask: Vec<f32> = (0..n * seen)
-        .map(|i| {
-            if i % seen > before + i / seen {
-                HIDDEN
-            } else {
-                0.0
-            }
-        })
-        .collect();
-    let mask = TensorData::new(mask, [1, 1, 1, n, seen]);
-    Some(Tensor::from_data(mask, (device, dtype)))
+    let mask = mask([n, seen], device, |query, key| key <= seen - n + query);
+    Some(mask.unsqueeze::<5>().cast(dtype))
 }
 
 /// Product of every chunk's rows with one matrix per head.
@@ -280,7 +271,7 @@ mod tests {
         let shared = Shared {
             keys: random(6),
             values: random(6),
-            bias: Some(random(6).narrow(3, 0, 1).squeeze_dim(3)),
+            bias: random(6).narrow(3, 0, 1).squeeze_dim(3),
             sinks: 2,
         };
         let (keys, values) = (random(2 * 7), random(2 * 7));

@@ -1,38 +1,24 @@
 //! Attention to only sinks and near field.
 
+use bsbr_kernels::{BlockStates, block_attention};
 use burn::tensor::Tensor;
 
+use crate::attention::AttentionInput;
 use crate::chunked::Chunked;
 use crate::config::LocalConfig;
 use crate::fused;
-use bsbr_kernels::Grid;
-
-impl LocalConfig {
-    /// The sinks and the chunk grid.
-    pub fn grid(&self) -> Grid {
-        Grid {
-            sinks: self.sink_tokens,
-            chunk_size: self.chunk_size,
-            near_chunks: self.near_chunks,
-        }
-    }
-}
 
 /// softmax over the sinks and the near field.
 ///
 /// # Shapes
 ///
-/// - query, key, value, output: `[B, H, N, D]`
-pub(crate) fn forward(
-    config: &LocalConfig,
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    scale: f64,
-) -> Tensor<4> {
-    let grid = config.grid();
-    if fused::is_best(&grid, None, &query) {
-        return fused::local(&grid, [query, key, value], scale);
+/// - output: `[B, H, N, D]`
+pub(crate) fn forward(config: &LocalConfig, input: AttentionInput) -> Tensor<4> {
+    let (inputs, scale) = input.without_hidden_states();
+    let settings = config.block_attention();
+    if fused::is_best(&settings, &inputs[0]) {
+        let [query, key, value] = inputs;
+        return block_attention(query, key, value, BlockStates::Off, settings, scale);
     }
-    Chunked::new(grid, query, key, value, scale).attend(None)
+    Chunked::new(settings.grid, inputs, scale).attend(None)
 }

@@ -18,6 +18,21 @@ const LOGITS_AT_A_TIME: usize = 1 << 21;
 /// anyway, and the gradient of every slice has the size of the whole tensor.
 const TRACKED_LOGITS_AT_A_TIME: usize = 1 << 25;
 
+/// 0 where `is_visible(row, column)`, else [`HIDDEN`]. `[rows, columns]`
+pub(crate) fn mask(
+    [rows, columns]: [usize; 2],
+    device: &Device,
+    is_visible: impl Fn(usize, usize) -> bool,
+) -> Tensor<2> {
+    let mask: Vec<f32> = (0..rows * columns)
+        .map(|i| match is_visible(i / columns, i % columns) {
+            true => 0.0,
+            false => HIDDEN,
+        })
+        .collect();
+    Tensor::from_data(TensorData::new(mask, [rows, columns]), device)
+}
+
 /// Mask of shared keys for the tail chunks of `group`: chunk i sees the clusters of
 /// chunks `0..=i`, and as many merged clusters as `merged` tells; later ones are hidden.
 ///
@@ -34,19 +49,13 @@ pub(crate) fn later_clusters(
 ) -> Tensor<5> {
     let most = merged.last().copied().unwrap_or(0);
     let width = before + most + group.end * clusters;
-    let mask: Vec<f32> = group
-        .clone()
-        .zip(merged)
-        .flat_map(|(chunk, &merged)| {
-            let visible = (chunk + 1) * clusters;
-            let of_all = std::iter::repeat_n(true, before);
-            let of_merged = (0..most).map(move |key| key < merged);
-            let of_clusters = (0..group.end * clusters).map(move |key| key < visible);
-            of_all.chain(of_merged).chain(of_clusters)
-        })
-        .map(|is_visible| if is_visible { 0.0 } else { HIDDEN })
-        .collect();
-    Tensor::from_data(TensorData::new(mask, [1, 1, group.len(), 1, width]), device)
+    let mask = mask([group.len(), width], device, |row, key| {
+        match key.checked_sub(before + most) {
+            None => key < before + merged[row],
+            Some(cluster) => cluster < (group.start + row + 1) * clusters,
+        }
+    });
+    mask.reshape([1, 1, group.len(), 1, width])
 }
 
 /// The next chunks to compute, chosen so that their logits stay within the budget.

@@ -6,31 +6,22 @@
 //! Learned parameters enter in [`far_field`]: projections for the receivers and for h_b, a
 //! temperature on the clusters' keys, a bias beside ln m, a gain on the state.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::chunked::{Chunked, FarField, FarMerged};
+use crate::attention::AttentionInput;
+use crate::chunked::{Chunked, FarField};
 use crate::clusters::Assignment;
 use crate::compression::{CompressionBases, read_state};
 use crate::config::{HeadLevel, MomentsConfig};
 use crate::exact::FarTokens;
 use crate::fused;
-use bsbr_kernels::Grid;
-
+use crate::joint::Shared;
 use crate::masks::HIDDEN;
 use crate::routing;
 use crate::summary::{StateForm, Summary};
 use crate::tuning::Own;
 
 impl MomentsConfig {
-    /// The sinks and the chunk grid.
-    pub fn grid(&self) -> Grid {
-        Grid {
-            sinks: self.sink_tokens,
-            chunk_size: self.chunk_size,
-            near_chunks: self.near_chunks,
-        }
-    }
-
     /// Whether and in which form F is stored.
     pub fn state_form<'a>(&self, bases: Option<&'a CompressionBases>) -> StateForm<'a> {
         match bases {
@@ -77,6 +68,18 @@ impl MomentsConfig {
         }
     }
 
+    /// Clusters as keys that queries see, in the order of chunks or spans.
+    pub(crate) fn as_keys(&self, own: Own<'_>, summary: &Summary, dtype: DType) -> Shared {
+        let [b, h, c, g, d] = summary.keys.dims();
+        let log_counts = self.hide_from_near_heads(own.log_counts(summary));
+        Shared {
+            keys: own.keys(summary).reshape([b, h, c * g, d]).cast(dtype),
+            values: summary.values.clone().reshape([b, h, c * g, d]).cast(dtype),
+            bias: log_counts.reshape([b, h, c * g]).cast(dtype),
+            sinks: 0,
+        }
+    }
+
     /// Summaries of whole chunks, with their clusters.
     ///
     /// # Shapes
@@ -109,24 +112,22 @@ fn of_heads<const K: usize>(numbers: Vec<f32>, like: &Tensor<K>) -> Tensor<K> {
 ///
 /// # Shapes
 ///
-/// - query, key, value, output: `[B, H, N, D]`
-/// - hidden_states: `[B, N, hidden]`
-pub(crate) fn forward(
-    config: &MomentsConfig,
-    own: Own<'_>,
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    hidden_states: Tensor<3>,
-    scale: f64,
-) -> Tensor<4> {
-    let grid = config.grid();
-    if own.is_as_converted() && fused::is_best(&grid, Some(config), &query) {
-        // It is as large as the output, and no longer needed.
-        drop(hidden_states);
-        return fused::moments(config, own.bases, [query, key, value], scale);
+/// - output: `[B, H, N, D]`
+pub(crate) fn forward(config: &MomentsConfig, own: Own<'_>, input: AttentionInput) -> Tensor<4> {
+    let settings = config.block_attention();
+    if own.is_as_converted() && fused::is_best(&settings, &input.query) {
+        let (inputs, scale) = input.without_hidden_states();
+        return fused::moments(config, own.bases, inputs, scale);
     }
-    let chunked = Chunked::new(grid, query, key, value, scale);
+    let AttentionInput {
+        query,
+        key,
+        value,
+        hidden_states,
+        scale,
+        ..
+    } = input;
+    let chunked = Chunked::new(settings.grid, [query, key, value], scale);
     let far = (chunked.far_chunks() > 0).then(|| far_field(config, own, &chunked, hidden_states));
     chunked.attend(far.as_ref())
 }
@@ -139,10 +140,8 @@ fn far_field(
     hidden_states: Tensor<3>,
 ) -> FarField {
     let (keys, values) = chunked.far_tokens();
-    let [b, h, chunks, _, d] = keys.dims();
-    let dtype = keys.dtype();
+    let (h, dtype) = (keys.dims()[1], keys.dtype());
     let (summary, assignment) = config.summarise(keys.clone(), values.clone(), own.bases);
-    let width = chunks * summary.clusters();
 
     let correction = summary.state.clone().map(|states| {
         let (receivers, offers) = match own.routing {
@@ -162,32 +161,12 @@ fn far_field(
     let tokens = config
         .looks_up()
         .then(|| FarTokens::new(config, &assignment, keys, values));
-    let merged = config.merge(&summary).map(|merged| {
-        let width = merged.spans() * summary.clusters();
-        let log_counts = config.hide_from_near_heads(own.log_counts(&merged.summary));
-        FarMerged {
-            keys: own
-                .keys(&merged.summary)
-                .reshape([b, h, width, d])
-                .cast(dtype),
-            values: merged
-                .summary
-                .values
-                .clone()
-                .reshape([b, h, width, d])
-                .cast(dtype),
-            log_counts: log_counts.reshape([b, h, width]).cast(dtype),
-            merged,
-        }
-    });
-    let log_counts = config.hide_from_near_heads(own.log_counts(&summary));
+    let merged = config.merge(&summary);
     FarField {
-        clusters: summary.clusters(),
-        keys: own.keys(&summary).reshape([b, h, width, d]).cast(dtype),
-        values: summary.values.reshape([b, h, width, d]).cast(dtype),
-        log_counts: log_counts.reshape([b, h, width]).cast(dtype),
+        clusters: config.as_keys(own, &summary, dtype),
+        of_chunk: summary.clusters(),
         correction,
         tokens,
-        merged,
+        merged: merged.map(|all| (config.as_keys(own, &all.summary, dtype), all)),
     }
 }

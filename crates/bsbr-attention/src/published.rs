@@ -10,12 +10,11 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::attention::HeadShape;
+use crate::attention::{AttentionInput, HeadShape};
 use crate::chunked::Chunked;
 use crate::compression::{CompressionBases, outer_sums, read_state};
 use crate::config::PublishedConfig;
 use crate::routing;
-use bsbr_kernels::Grid;
 
 /// Projections that route between chunks: in the published arm, and in the moments arm with
 /// learned parameters.
@@ -142,17 +141,6 @@ fn split(x: Tensor<3>, heads: usize) -> Tensor<4> {
     x.reshape([b, c, heads, size / heads]).swap_dims(1, 2)
 }
 
-impl PublishedConfig {
-    /// The chunk grid: no sinks and no near chunks.
-    pub fn grid(&self) -> Grid {
-        Grid {
-            sinks: 0,
-            chunk_size: self.chunk_size,
-            near_chunks: 0,
-        }
-    }
-}
-
 /// K_bᵀV_b of each chunk, in f32, or U_kᵀK_bᵀV_bU_v with bases.
 ///
 /// # Shapes
@@ -176,33 +164,31 @@ pub(crate) fn states(
 ///
 /// # Shapes
 ///
-/// - query, key, value, output: `[B, H, N, D]`
-/// - hidden_states: `[B, N, hidden]`
-#[allow(clippy::too_many_arguments)]
+/// - output: `[B, H, N, D]`
 pub(crate) fn forward(
     config: &PublishedConfig,
     routing: &PublishedRouting,
     bases: Option<&CompressionBases>,
-    query: Tensor<4>,
-    key: Tensor<4>,
-    value: Tensor<4>,
-    hidden_states: Tensor<3>,
-    scale: f64,
+    input: AttentionInput,
 ) -> Tensor<4> {
+    let AttentionInput {
+        query,
+        key,
+        value,
+        hidden_states,
+        scale,
+        ..
+    } = input;
     let [b, h, n, d] = query.dims();
     let size = config.chunk_size;
-    let chunked = Chunked::new(config.grid(), query, key, value, scale);
+    let chunked = Chunked::new(config.grid(), [query, key, value], scale);
     let own = chunked.attend(None);
     let chunks = chunked.far_chunks();
     if chunks == 0 {
         return own;
     }
-    let hidden = hidden_states.dims()[2];
-    let last = hidden_states
-        .narrow(1, 0, chunks * size)
-        .reshape([b, chunks, size, hidden])
-        .narrow(2, size - 1, 1)
-        .squeeze_dim(2);
+    let last = chunked.before_tail(&hidden_states.unsqueeze_dim(1));
+    let last: Tensor<3> = last.squeeze_dim(1);
     let receivers = routing.receivers(last.clone(), h);
     let summaries = routing.summaries(last, h);
     let weights = routing::triangular_weights(receivers, summaries, 1.0 / (d as f64).sqrt());

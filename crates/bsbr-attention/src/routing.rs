@@ -1,9 +1,9 @@
 //! Weights of far chunks' states: w_c = softmax_b(r_c·h_b), S_c = Σ_b w_cb F_b.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 
-use crate::masks::HIDDEN;
+use crate::masks::mask;
 
 /// w for several receiving chunks, where receiver i sees summaries `0..=i`.
 ///
@@ -18,14 +18,11 @@ pub(crate) fn triangular_weights(
     scale: f64,
 ) -> Tensor<4> {
     let count = summaries.dims()[2];
-    let mask: Vec<f32> = (0..count * count)
-        .map(|i| if i % count > i / count { HIDDEN } else { 0.0 })
-        .collect();
-    let mask = Tensor::from_data(
-        TensorData::new(mask, [1, 1, count, count]),
-        &summaries.device(),
-    );
-    softmax(scores(receivers, summaries, scale) + mask, 3)
+    let mask = mask([count, count], &summaries.device(), |to, from| from <= to);
+    softmax(
+        scores(receivers, summaries, scale) + mask.unsqueeze::<4>(),
+        3,
+    )
 }
 
 /// w for receivers that see all summaries.

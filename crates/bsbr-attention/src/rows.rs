@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
+use bsbr_kernels::Grid;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::chunked::FarField;
-use bsbr_kernels::Grid;
-
-use crate::joint;
+use crate::joint::{self, Shared};
 use crate::masks::HIDDEN;
 
 /// Keys and values of all tokens, then, with a far field, those of all clusters and
@@ -41,18 +40,21 @@ impl Rows {
         let (keys, values) = match far {
             None => (key.clone(), value.clone()),
             Some(far) => {
-                let k = far.keys.dims()[2];
+                let Shared {
+                    keys, values, bias, ..
+                } = &far.clusters;
+                let k = keys.dims()[2];
                 let options = (&key.device(), key.dtype());
                 let hidden = Tensor::full([b, h, 1], HIDDEN, options);
-                let bias = Tensor::cat(vec![far.log_counts.clone(), hidden], 2).unsqueeze_dim(3);
+                let bias = Tensor::cat(vec![bias.clone(), hidden], 2).unsqueeze_dim(3);
                 let flags = Tensor::ones([b, h, k, 1], options);
                 let table = |tokens: &Tensor<4>, clusters: &Tensor<4>| {
                     joint::extended(tokens.clone(), n + k + 1, 0.0)
                         .slice_assign([0..b, 0..h, n..n + k, 0..d], clusters.clone())
                 };
                 (
-                    table(key, &far.keys).slice_assign([0..b, 0..h, n..n + k + 1, d..d + 1], bias),
-                    table(value, &far.values).slice_assign([0..b, 0..h, n..n + k, d..d + 1], flags),
+                    table(key, keys).slice_assign([0..b, 0..h, n..n + k + 1, d..d + 1], bias),
+                    table(value, values).slice_assign([0..b, 0..h, n..n + k, d..d + 1], flags),
                 )
             }
         };
@@ -65,7 +67,7 @@ impl Rows {
             extended: far.is_some(),
             dims,
             tokens: n,
-            clusters: far.map_or(0, |far| far.clusters),
+            clusters: far.map_or(0, |far| far.of_chunk),
         }
     }
 

@@ -1,16 +1,15 @@
 //! Attention maps: the softmax weights of each query on tokens and clusters.
 
-use bsbr_kernels::round_to_bits;
+use bsbr_kernels::{Grid, Spans, round_to_bits};
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Int, Tensor, TensorData};
 
 use crate::attention::{Attention, AttentionInput};
+use crate::chunked::first_chunks;
 use crate::clusters::Assignment;
 use crate::config::{ArmConfig, MomentsConfig};
 use crate::exact::best_of;
-use bsbr_kernels::{Grid, Spans};
-
-use crate::masks::{HIDDEN, VISIBLE};
+use crate::masks::{HIDDEN, VISIBLE, mask};
 use crate::padding::Padding;
 use crate::routing;
 use crate::spans::{Merged, Opening};
@@ -94,19 +93,10 @@ impl Attention {
         let input = input.aligned();
         let [batch, heads, n, d] = input.query.dims();
         let real: Vec<usize> = (0..batch).map(|b| n - padding.of_row(b).min(n)).collect();
-        let (grid, moments) = match self.config() {
-            // All tokens in one chunk.
-            ArmConfig::Dense(_) => (
-                Grid {
-                    sinks: 0,
-                    chunk_size: n.max(1),
-                    near_chunks: 0,
-                },
-                None,
-            ),
-            ArmConfig::Local(config) => (config.grid(), None),
-            ArmConfig::Moments(config) => (config.grid(), Some(config)),
-            ArmConfig::Published(config) => (config.grid(), None),
+        let grid = self.config().grid();
+        let moments = match self.config() {
+            ArmConfig::Moments(config) => Some(config),
+            _ => None,
         };
         let query = input.query.clone().cast(DType::F32) * input.scale;
         let keys = input.key.clone().cast(DType::F32);
@@ -114,7 +104,10 @@ impl Attention {
             ArmConfig::Dense(config) => round_to_bits(keys, config.kv_bits),
             _ => keys,
         };
-        let tokens = query.clone().matmul(keys.swap_dims(2, 3)) + token_mask(&grid, n, &query);
+        let seen = mask([n, n], &query.device(), |query, key| {
+            grid.attends(query, key)
+        });
+        let tokens = query.clone().matmul(keys.swap_dims(2, 3)) + seen.unsqueeze::<4>();
         let far = moments
             .filter(|_| grid.far_chunks(n) > 0)
             .map(|config| Far::new(config, self.own(), &grid, &input, &query));
@@ -144,18 +137,14 @@ impl Attention {
             .as_ref()
             .zip(clusters)
             .map(|(far, weights)| ClusterWeights {
+                counts: far.summary.counts.clone().flatten(2, 3),
                 weights: padding.to_back(weights, 2),
-                counts: far
-                    .summary
-                    .counts
-                    .clone()
-                    .reshape([batch, heads, weights_len(far)]),
                 assignment: far.assignment_in(&padding, n),
             });
         let routing = match (self.config(), &self.routing) {
             (ArmConfig::Moments(config), learned) if config.state => far.as_ref().map(|far| {
                 let chunks = far.summary.chunks();
-                let before = grid.start_of(grid.near_chunks + 1) - 1;
+                let before = grid.far_from(0) - 1;
                 let (receivers, offers) = match learned {
                     None => (
                         every(query, before, grid.chunk_size, chunks),
@@ -164,7 +153,7 @@ impl Attention {
                     Some(routing) => {
                         let hidden = input.hidden_states.unsqueeze_dim(1);
                         let last = every(hidden.clone(), before, grid.chunk_size, chunks);
-                        let mean = far_chunks(&grid, &hidden, chunks).mean_dim(3);
+                        let mean = first_chunks(&grid, &hidden, chunks).mean_dim(3);
                         (
                             routing.receivers(last.squeeze_dim(1), heads) * input.scale,
                             routing.summaries(mean.squeeze_dims(&[1, 3]), heads),
@@ -197,19 +186,6 @@ impl Attention {
     }
 }
 
-/// The part of `x` for the tokens of the first chunks. `[B, H, chunks, S, D]`
-fn far_chunks(grid: &Grid, x: &Tensor<4>, chunks: usize) -> Tensor<5> {
-    let [b, h, _, d] = x.dims();
-    let size = grid.chunk_size;
-    x.clone()
-        .narrow(2, grid.sinks, chunks * size)
-        .reshape([b, h, chunks, size, d])
-}
-
-fn weights_len(far: &Far) -> usize {
-    far.logits.dims()[3]
-}
-
 /// Far field of the maps: logits of every query for every cluster.
 struct Far<'a> {
     config: &'a MomentsConfig,
@@ -232,32 +208,26 @@ impl<'a> Far<'a> {
         input: &AttentionInput,
         query: &Tensor<4>,
     ) -> Self {
-        let [b, h, n, d] = query.dims();
-        let chunks = grid.far_chunks(n);
-        let cut = |x: &Tensor<4>| far_chunks(grid, x, chunks);
-        let assignment = Assignment::split(&cut(&input.key), config.clusters);
-        let summary = Summary::build(
-            cut(&input.key),
-            cut(&input.value),
-            &assignment,
-            StateForm::Off,
-        )
-        .kept_in(config.kv_bits.of_means());
-        let k = chunks * config.clusters;
-        let mut mask = Vec::with_capacity(n * k);
-        for token in 0..n {
-            let seen = grid.chunk_of(token).map_or(0, |c| grid.far_of(c)) * config.clusters;
-            mask.extend((0..k).map(|j| if j < seen { 0.0 } else { HIDDEN }));
-        }
-        let mask = Tensor::from_data(TensorData::new(mask, [1, 1, n, k]), &query.device());
-        let keys = own.keys(&summary).reshape([b, h, k, d]);
-        let bias = own.log_counts(&summary).reshape([b, h, 1, k]);
-        let logits = query.clone().matmul(keys.swap_dims(2, 3)) + bias + mask;
-        let logits = config.hide_from_near_heads(logits);
+        let chunks = grid.far_chunks(query.dims()[2]);
+        let [keys, values] = [&input.key, &input.value].map(|x| first_chunks(grid, x, chunks));
+        let assignment = Assignment::split(&keys, config.clusters);
+        let summary = Summary::build(keys, values, &assignment, StateForm::Off)
+            .kept_in(config.kv_bits.of_means());
+        let score = |summary: &Summary, seen: &dyn Fn(usize) -> usize| {
+            let keys = config.as_keys(own, summary, DType::F32);
+            let size = [query.dims()[2], keys.keys.dims()[2]];
+            let hidden = mask(size, &query.device(), |token, cluster| {
+                cluster < seen(grid.far_of_token(token)) * config.clusters
+            });
+            let logits = query.clone().matmul(keys.keys.swap_dims(2, 3));
+            logits + keys.bias.unsqueeze_dim::<4>(2) + hidden.unsqueeze::<4>()
+        };
+        let logits = score(&summary, &|far| far);
         let (logits, merged) = match config.merge(&summary) {
             None => (logits, None),
             Some(merged) => {
-                let (logits, of_merged) = opened(config, own, grid, query, logits, &merged);
+                let of_merged = score(&merged.summary, &|far| config.spans().of(far));
+                let (of_merged, logits) = opened(config, grid, of_merged, logits, &merged);
                 (logits, Some((merged, of_merged)))
             }
         };
@@ -295,14 +265,15 @@ impl<'a> Far<'a> {
 
     /// 1 where a query sees the span of a cluster. `[1, 1, N, spanned]`
     fn in_spans(&self, spanned: usize, like: &Tensor<4>) -> Tensor<4> {
-        let n = like.dims()[2];
-        let mut seen = Vec::with_capacity(n * spanned);
-        for token in 0..n {
-            let far = self.grid.chunk_of(token).map_or(0, |c| self.grid.far_of(c));
-            let clusters = self.config.spans().of(far) * self.config.span * self.config.clusters;
-            seen.extend((0..spanned).map(|cluster| f32::from(u8::from(cluster < clusters))));
-        }
-        Tensor::from_data(TensorData::new(seen, [1, 1, n, spanned]), &like.device())
+        let of_span = self.config.span * self.config.clusters;
+        let hidden = mask(
+            [like.dims()[2], spanned],
+            &like.device(),
+            |token, cluster| {
+                cluster < self.config.spans().of(self.grid.far_of_token(token)) * of_span
+            },
+        );
+        hidden.equal_elem(0.0).float().unsqueeze()
     }
 
     /// Token logits including the tokens of the chosen clusters, and cluster logits
@@ -385,54 +356,25 @@ impl<'a> Far<'a> {
     }
 }
 
-/// Logits of clusters `[B, H, N, F·G]` and of merged ones `[B, H, N, T·G]`, without the clusters
-/// whose merged one a query sees, and the merged ones that it opens.
+/// Logits of merged clusters `[B, H, N, T·G]` and of clusters `[B, H, N, F·G]`, without the merged
+/// ones that a query opens, and the clusters whose merged one it sees.
 fn opened(
     config: &MomentsConfig,
-    own: Own<'_>,
     grid: &Grid,
-    query: &Tensor<4>,
+    of_merged: Tensor<4>,
     logits: Tensor<4>,
     merged: &Merged,
 ) -> (Tensor<4>, Tensor<4>) {
-    let [b, h, n, d] = query.dims();
-    let width = logits.dims()[3];
-    let g = config.clusters;
-    let k = merged.spans() * g;
-    let far = |token: usize| grid.chunk_of(token).map_or(0, |chunk| grid.far_of(chunk));
-    let spans: Vec<usize> = (0..n).map(|token| config.spans().of(far(token))).collect();
-    let mask = spans
-        .iter()
-        .flat_map(|&spans| (0..k).map(move |number| if number < spans * g { 0.0 } else { HIDDEN }));
-    let mask = TensorData::new(mask.collect::<Vec<f32>>(), [1, 1, n, k]);
-    let mask = Tensor::<4>::from_data(mask, &query.device());
-    let keys = own.keys(&merged.summary).reshape([b, h, k, d]);
-    let bias = own.log_counts(&merged.summary).reshape([b, h, 1, k]);
-    let of_merged = query.clone().matmul(keys.swap_dims(2, 3)) + bias + mask;
-    let of_merged = config.hide_from_near_heads(of_merged);
-    let all = Tensor::cat(vec![of_merged, logits], 3);
+    let (n, k, width) = (logits.dims()[2], of_merged.dims()[3], logits.dims()[3]);
+    let far = (0..n).map(|token| grid.far_of_token(token));
+    let spans: Vec<usize> = far.map(|far| config.spans().of(far)).collect();
     let opening = Opening {
         merged,
         spans: &spans,
     };
-    let all = opening
-        .open(all.reshape([b, h, n, 1, k + width]), 0)
-        .reshape([b, h, n, k + width]);
-    (all.clone().narrow(3, k, width), all.narrow(3, 0, k))
-}
-
-/// 0 where a query attends exactly to a token, else [`HIDDEN`]. `[1, 1, N, N]`
-fn token_mask(grid: &Grid, n: usize, like: &Tensor<4>) -> Tensor<4> {
-    let mask: Vec<f32> = (0..n * n)
-        .map(|i| {
-            if grid.attends(i / n, i % n) {
-                0.0
-            } else {
-                HIDDEN
-            }
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(mask, [1, 1, n, n]), &like.device())
+    let all = Tensor::cat(vec![of_merged, logits], 3);
+    let all: Tensor<4> = opening.open(all.unsqueeze_dim(3), 0).squeeze_dim(3);
+    (all.clone().narrow(3, 0, k), all.narrow(3, k, width))
 }
 
 /// Pairs that do not depend on the data.
@@ -445,12 +387,9 @@ fn static_pairs(
     let (clusters, spans) = config.map_or((0, Spans::NONE), |c| (c.clusters, c.spans()));
     let mut pairs = Pairs::default();
     for token in real.iter().flat_map(|&real| 0..real) {
+        let far = grid.far_of_token(token);
         pairs.dense += token as u64 + 1;
-        pairs.exact += match grid.chunk_of(token) {
-            None => token + 1,
-            Some(chunk) => grid.sinks + token + 1 - grid.near_start(chunk),
-        } as u64;
-        let far = grid.chunk_of(token).map_or(0, |chunk| grid.far_of(chunk));
+        pairs.exact += (token + 1 - far * grid.chunk_size) as u64;
         let merged = spans.of(far);
         pairs.clusters += ((far - merged * spans.chunks + merged) * clusters) as u64;
     }

@@ -99,11 +99,12 @@ pub enum CacheFileError {
 impl CacheOwner {
     /// The owner for `model`, which is called `name`, and for this tokenizer, as JSON.
     pub fn of(model: &Gpt2, name: &str, tokenizer: &str) -> Self {
-        let config = model.config();
-        let arms: Vec<_> = (0..config.n_layer).map(|layer| config.arm(layer)).collect();
+        let arms: Vec<_> = model.arms().collect();
         let mut weights = Hashing::default();
         model.visit(&mut weights);
-        weights.hash.update(config.n_positions.to_le_bytes());
+        weights
+            .hash
+            .update(model.config().n_positions.to_le_bytes());
         Self {
             name: name.to_owned(),
             weights: format!("{:x}", weights.hash.finalize()),

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 
-use bsbr_gpt2::{BsbrConfig, Gpt2, Gpt2Config};
+use bsbr_gpt2::Gpt2;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
@@ -28,14 +28,7 @@ pub fn convert(model: Gpt2, plan: &ConversionPlan) -> Result<Gpt2, ConvertError>
         .enumerate()
         .map(|(layer, arm)| old.arm(layer) == *arm)
         .collect();
-    let config = Gpt2Config {
-        bsbr: Some(BsbrConfig {
-            version: 1,
-            layers,
-            positions: old.extended_positions(),
-        }),
-        ..old.clone()
-    };
+    let config = old.with_arms(layers);
     let device = model.device();
     let extension = model.position_extension();
 

@@ -123,11 +123,7 @@ pub fn choose_far_heads(
     least: f64,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<(Gpt2, ChosenFarHeads), ConvertError> {
-    let arms: Vec<_> = model
-        .h
-        .iter()
-        .map(|b| b.attn.bsbr.config().clone())
-        .collect();
+    let arms: Vec<_> = model.arms().cloned().collect();
     let heads = model.config().n_head;
     let all = |level| of_arms(&arms, heads, level);
     let candidates: Vec<(usize, usize)> = all(HeadLevel::Near)

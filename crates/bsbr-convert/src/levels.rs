@@ -114,9 +114,8 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(model: Gpt2, batches: &'a [TokenBatch]) -> Self {
-        let arms = model.h.iter().map(|b| b.attn.bsbr.config().clone());
         Self {
-            arms: arms.collect(),
+            arms: model.arms().cloned().collect(),
             expected: Vec::new(),
             batches,
             model,
@@ -293,7 +292,7 @@ fn far_masses(
     });
     let far = TensorData::new(far.collect::<Vec<_>>(), [1, 1, n, n]);
     let far: Tensor<4> = Tensor::from_data(far, &input.query.device());
-    let first = grid.start_of(grid.near_chunks + 1);
+    let first = grid.far_from(0);
     let maps = dense.weights(input).exact;
     let masses: Vec<f64> = (maps * far).sum_dim(3).into_data().iter::<f64>().collect();
     (0..batch * heads)

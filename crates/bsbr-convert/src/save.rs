@@ -103,8 +103,7 @@ pub fn check_output(
 const BESIDE: u64 = 1 << 17;
 
 /// The configuration, updated to describe the file.
-fn config_for(config: &Gpt2Config, options: &SaveOptions) -> Gpt2Config {
-    let mut config = config.clone();
+fn config_for(mut config: Gpt2Config, options: &SaveOptions) -> Gpt2Config {
     config.other.remove(int8::KEY);
     if options.int8 {
         config.other.insert(int8::KEY.into(), int8::INT8.into());

@@ -52,7 +52,7 @@ impl Gpt2 {
             layers: vec![Cache::new(); self.h.len()],
             arms: self.arms().cloned().collect(),
             lengths: Vec::new(),
-            shape: self.config().head_shape(),
+            shape: self.base.head_shape(),
         }
     }
 
@@ -170,12 +170,8 @@ impl Gpt2 {
         })
     }
 
-    fn arms(&self) -> impl Iterator<Item = &ArmConfig> {
-        self.h.iter().map(|block| block.attn.bsbr.config())
-    }
-
     fn check_cache(&self, batch: &TokenBatch, cache: &Gpt2Cache) -> Result<(), InputError> {
-        batch.check_vocabulary(self.config().vocab_size)?;
+        batch.check_vocabulary(self.base.vocab_size)?;
         let mismatch = |what, found, expected| {
             Err(InputError::CacheMismatch {
                 what,
@@ -186,7 +182,7 @@ impl Gpt2 {
         if cache.layers.len() != self.h.len() {
             return mismatch("layers", cache.layers.len(), self.h.len());
         }
-        let (held, own) = (cache.shape, self.config().head_shape());
+        let (held, own) = (cache.shape, self.base.head_shape());
         if held.num_heads != own.num_heads {
             return mismatch("heads", held.num_heads, own.num_heads);
         }

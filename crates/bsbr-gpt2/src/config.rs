@@ -231,12 +231,26 @@ impl Gpt2Config {
     }
 
     /// Sets the same arm for every layer.
-    pub fn with_arm(mut self, arm: ArmConfig) -> Self {
+    pub fn with_arm(self, arm: ArmConfig) -> Self {
+        let layers = vec![arm; self.n_layer];
+        self.with_arms(layers)
+    }
+
+    /// Sets the arm of every layer, from the first.
+    pub fn with_arms(mut self, layers: Vec<ArmConfig>) -> Self {
         self.bsbr = Some(BsbrConfig {
             version: 1,
-            layers: vec![arm; self.n_layer],
+            layers,
             positions: self.extended_positions(),
         });
+        self
+    }
+
+    /// The configuration without the arms, which the blocks of a model hold.
+    pub(crate) fn without_arms(mut self) -> Self {
+        if let Some(bsbr) = &mut self.bsbr {
+            bsbr.layers = Vec::new();
+        }
         self
     }
 

@@ -1,6 +1,6 @@
 //! The whole model.
 
-use bsbr_attention::Padding;
+use bsbr_attention::{ArmConfig, Padding};
 use bsbr_kernels::PackedActivation;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -38,8 +38,9 @@ pub struct Gpt2 {
     /// The output layer, if it is not tied to `wte`.
     pub lm_head: Option<LmHead>,
     pub(crate) head_packing: Packing,
+    /// The configuration without the arms, which the blocks hold.
     #[module(skip)]
-    config: Gpt2Config,
+    pub(crate) base: Gpt2Config,
     #[module(skip)]
     extension: PositionExtension,
 }
@@ -65,7 +66,7 @@ impl Gpt2 {
                 weight: lazy_zeros([config.vocab_size, config.n_embd], device),
             }),
             head_packing: Packing::default(),
-            config: config.clone(),
+            base: config.clone().without_arms(),
             extension: PositionExtension::None,
         })
     }
@@ -79,7 +80,7 @@ impl Gpt2 {
         mut self,
         extension: PositionExtension,
     ) -> Result<Self, ConfigError> {
-        extension.validate(self.config.n_positions)?;
+        extension.validate(self.base.n_positions)?;
         self.extension = extension;
         Ok(self)
     }
@@ -87,16 +88,12 @@ impl Gpt2 {
     /// The model with learned parameters in its layers of the moments arm; initially they change
     /// nothing. Other layers are unchanged.
     pub fn with_learned_retrieval(mut self) -> Self {
-        for (layer, block) in self.h.iter_mut().enumerate() {
+        for block in &mut self.h {
             let attention = &mut block.attn;
             let weight = attention.c_attn.weight.val().detach();
             let bias = attention.c_attn.bias.val().detach();
-            let heads = self.config.n_head;
+            let heads = self.base.n_head;
             attention.bsbr = attention.bsbr.clone().with_learned(heads, weight, bias);
-            let arms = self.config.bsbr.as_mut();
-            if let Some(arm) = arms.and_then(|bsbr| bsbr.layers.get_mut(layer)) {
-                *arm = attention.bsbr.config().clone();
-            }
         }
         self
     }
@@ -108,12 +105,22 @@ impl Gpt2 {
 
     /// The maximum number of tokens of a sequence, or `None` for no limit.
     pub fn max_positions(&self) -> Option<usize> {
-        self.extension.limit(self.config.n_positions)
+        self.extension.limit(self.base.n_positions)
     }
 
-    /// The model's configuration.
-    pub fn config(&self) -> &Gpt2Config {
-        &self.config
+    /// The model's configuration, with the arms of its blocks.
+    pub fn config(&self) -> Gpt2Config {
+        let base = self.base.clone();
+        let dense = self.arms().all(|arm| *arm == ArmConfig::DENSE);
+        match base.bsbr.is_none() && dense {
+            true => base,
+            false => base.with_arms(self.arms().cloned().collect()),
+        }
+    }
+
+    /// The arm of each block.
+    pub fn arms(&self) -> impl Iterator<Item = &ArmConfig> {
+        self.h.iter().map(|block| block.attn.bsbr.config())
     }
 
     /// The device that the weights are on.
@@ -127,7 +134,7 @@ impl Gpt2 {
     ///
     /// [`InputError`] names the token or the length that the model cannot take.
     pub fn check(&self, batch: &TokenBatch, past: usize) -> Result<(), InputError> {
-        batch.check_vocabulary(self.config.vocab_size)?;
+        batch.check_vocabulary(self.base.vocab_size)?;
         self.check_length(past.saturating_add(batch.longest()))
     }
 
@@ -138,7 +145,7 @@ impl Gpt2 {
     /// [`InputError`] names the token, the position or the number of positions that the model
     /// cannot take.
     pub fn check_at(&self, batch: &TokenBatch, positions: &[usize]) -> Result<(), InputError> {
-        batch.check_vocabulary(self.config.vocab_size)?;
+        batch.check_vocabulary(self.base.vocab_size)?;
         let expected = batch.batch_size() * batch.seq_len();
         if positions.len() != expected {
             return Err(InputError::Positions {
@@ -193,7 +200,7 @@ impl Gpt2 {
     /// - positions: B·N
     /// - output: `[B, N, n_embd]`
     pub fn embed_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<3> {
-        let shape = [batch.batch_size(), batch.seq_len(), self.config.n_embd];
+        let shape = [batch.batch_size(), batch.seq_len(), self.base.n_embd];
         let positions = self.position_rows(positions).reshape(shape);
         self.wte.forward(batch.to_tensor(&self.device())) + positions
     }
@@ -201,7 +208,7 @@ impl Gpt2 {
     /// The embeddings of positions. `[positions, n_embd]`
     fn position_rows(&self, positions: &[usize]) -> Tensor<2> {
         let device = self.device();
-        let n_positions = self.config.n_positions;
+        let n_positions = self.base.n_positions;
         let mixes: Vec<Mix> = positions
             .iter()
             .map(|position| self.extension.mix(*position, n_positions))
@@ -238,8 +245,8 @@ impl Gpt2 {
         positions: usize,
         extension: PositionExtension,
     ) -> Result<Self, ConfigError> {
-        let trained = self.config.n_positions;
-        if let Some(before) = self.config.extended_positions() {
+        let trained = self.base.n_positions;
+        if let Some(before) = self.base.extended_positions() {
             return Err(ConfigError::Contradiction {
                 message: format!(
                     "the table has {trained} positions, of which only {} were trained; extend the \
@@ -257,20 +264,20 @@ impl Gpt2 {
                 max,
             });
         }
-        let config = self.config.clone().extended(positions, extension);
+        let config = self.config().extended(positions, extension);
         config.validate()?;
         let mut model = self.with_position_extension(extension)?;
         let rows: Vec<usize> = (0..positions).collect();
         let table = model.position_rows(&rows).detach();
         model.wpe.weight = Param::from_tensor(table);
-        model.config = config;
+        model.base = config.without_arms();
         model.extension = PositionExtension::None;
         Ok(model)
     }
 
     /// The model with all positions marked as trained in its configuration.
     pub fn with_trained_positions(mut self) -> Self {
-        self.config = self.config.with_trained_positions();
+        self.base = self.base.with_trained_positions();
         self
     }
 

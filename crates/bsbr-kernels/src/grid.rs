@@ -27,15 +27,33 @@ impl Default for Grid {
 }
 
 impl Grid {
+    /// All tokens in one chunk, which have no far field.
+    pub const DENSE: Self = Self {
+        sinks: 0,
+        chunk_size: usize::MAX / 2,
+        near_chunks: 0,
+    };
+
     /// C, the number of chunks of a sequence of `tokens`; the last one may be
     /// partial.
     pub fn chunks(&self, tokens: usize) -> usize {
         tokens.saturating_sub(self.sinks).div_ceil(self.chunk_size)
     }
 
+    /// The number of whole chunks of a sequence of `tokens`: the chunk of the next token, which is
+    /// 0 for a sink.
+    pub fn whole_chunks(&self, tokens: usize) -> usize {
+        tokens.saturating_sub(self.sinks) / self.chunk_size
+    }
+
     /// Chunks that are far from the last token of a sequence of `tokens`.
     pub fn far_chunks(&self, tokens: usize) -> usize {
         self.far_of(self.chunks(tokens).saturating_sub(1))
+    }
+
+    /// Chunks that are far from token `token`; 0 for a sink.
+    pub fn far_of_token(&self, token: usize) -> usize {
+        self.far_of(self.whole_chunks(token))
     }
 
     /// Chunks that are far from chunk `chunk`: b < c − P.
@@ -51,6 +69,17 @@ impl Grid {
     /// First token of chunk `chunk`.
     pub fn start_of(&self, chunk: usize) -> usize {
         self.sinks + chunk * self.chunk_size
+    }
+
+    /// The end of the chunk that token `token` is in, or of the sinks.
+    pub fn end_of(&self, token: usize) -> usize {
+        self.chunk_of(token)
+            .map_or(self.sinks, |chunk| self.start_of(chunk + 1))
+    }
+
+    /// First token that chunk `chunk` is far from.
+    pub fn far_from(&self, chunk: usize) -> usize {
+        self.start_of(chunk + self.near_chunks + 1)
     }
 
     /// First token of the near field of chunk `chunk`.
@@ -99,6 +128,22 @@ mod tests {
                 (3, 1)
             ]
         );
+    }
+
+    #[test]
+    fn counts_what_is_far_from_a_token() {
+        for token in 0..40 {
+            let far = GRID.far_of_token(token);
+            assert_eq!(far, GRID.far_chunks(token + 1));
+            assert!(GRID.far_from(far) > token);
+            assert!(far == 0 || GRID.far_from(far - 1) <= token);
+            assert!((token + 1..=token + 4).contains(&GRID.end_of(token)));
+        }
+        assert_eq!(
+            [0, 5, 6, 9, 10].map(|n| GRID.whole_chunks(n)),
+            [0, 0, 1, 1, 2]
+        );
+        assert_eq!([0, 2, 5, 6].map(|token| GRID.end_of(token)), [2, 6, 6, 10]);
     }
 
     #[test]

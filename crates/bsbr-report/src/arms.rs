@@ -35,8 +35,7 @@ pub fn load_dense(folder: &Path, device: &Device) -> Result<Gpt2, ReportError> {
 
 /// The arm of each layer.
 pub fn of_layers(model: &Gpt2) -> Vec<ArmConfig> {
-    let config = model.config();
-    (0..config.n_layer).map(|layer| config.arm(layer)).collect()
+    model.arms().cloned().collect()
 }
 
 /// Arms by layer, as in `0-2: moments, 3: dense`, or a single name if all layers have it.

@@ -57,7 +57,7 @@ pub fn pretrain(
     gpt2.validate()?;
     let device = device.clone().autodiff();
     if let Some(model) = start.model {
-        same_computation(model.config(), &gpt2)?;
+        same_computation(&model.config(), &gpt2)?;
     }
     // It may have been loaded with weights in half precision.
     let begin = start
@@ -69,7 +69,7 @@ pub fn pretrain(
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
     let begun = start.model.map(Gpt2::config);
     let run = RunIdentity::new(
-        checkpoint::run_hash(&(config, begun), &parts)?,
+        checkpoint::run_hash(&(config, &begun), &parts)?,
         vec![
             ("set of settings", checkpoint::run_hash(config, &[])?),
             ("tokenizer", start.tokenizer_hash.to_owned()),
@@ -187,7 +187,7 @@ impl Work for Pretraining<'_> {
         let micro_rows = stage.micro_rows.max(1);
         let passes = machine_threads().min(stage.rows.div_ceil(micro_rows));
         let at_a_time = passes * micro_rows.min(stage.rows) * window;
-        let recompute = self.recompute.applies(state.model.config(), at_a_time);
+        let recompute = self.recompute.applies(&state.model.config(), at_a_time);
         let (seed, step) = (config.seed, state.step);
         let micro_batch: MicroBatch = Arc::new(move |model, _, micro, rows| {
             let at = Positions::random_offset(seed, step, micro, positions, window);

@@ -201,10 +201,10 @@ pub fn run(args: Args) -> Result<()> {
     let mut card = card::card(&args.out, &args.model, &found);
     card.int8 = options.int8;
     if let Some(results) = &args.results {
-        let section = card::measured(results, &folder, model.config())?;
+        let section = card::measured(results, &folder, &model.config())?;
         card.sections.push(section);
     }
-    options.card = Some(card.to_markdown(model.config()));
+    options.card = Some(card.to_markdown(&model.config()));
     save_model(&model, &args.out, &options)
         .with_context(|| format!("writing {}", args.out.display()))?;
     println!("{}", args.out.display());
@@ -226,7 +226,7 @@ fn budget(text: &str) -> Result<f64, String> {
 
 /// The model with the lowest level for each head that stays within the budget; prints the result.
 fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Result<Gpt2> {
-    let batches = calibration(files, folder, model.config(), LEVELS)?;
+    let batches = calibration(files, folder, &model.config(), LEVELS)?;
     let bar = ProgressBar::new(1).with_message("choosing levels of heads");
     bar.set_style(ProgressStyle::with_template(
         "{msg} {wide_bar} {pos}/{len} passes, {eta} left",
@@ -259,7 +259,7 @@ fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Re
 /// The model loaded from `folder`, with the bases of its compressed states calibrated on the texts
 /// in `files`, or on storybook text if there are none.
 pub(super) fn calibrated(model: Gpt2, folder: &Path, files: &[PathBuf]) -> Result<Gpt2> {
-    let batches = calibration(files, folder, model.config(), CALIBRATION)?;
+    let batches = calibration(files, folder, &model.config(), CALIBRATION)?;
     Ok(calibrate(model, &batches)?)
 }
 

@@ -34,7 +34,7 @@ pub fn extended(model: Gpt2, folder: &Path, longer: &Longer<'_>) -> Result<Gpt2>
     if !has_far_heads(&model) {
         return Ok(model);
     }
-    let tokenizer = model::tokenizer(folder, model.config())?;
+    let tokenizer = model::tokenizer(folder, &model.config())?;
     let len = LongText::length(longer.positions, trained);
     let texts = match longer.texts {
         [] => long_texts(&tokenizer, len, LONG_TEXTS as u64)?,

@@ -5,13 +5,12 @@ use burn::tensor::Tensor;
 
 use crate::attention::Attention;
 use crate::config::ArmConfig;
-use crate::fused;
 
 /// A cache for such queries, if the kernel has one for the arm.
 pub(super) fn cache(attention: &Attention, query: &Tensor<4>) -> Option<BlockCache> {
     match attention.config() {
         ArmConfig::Dense(config) => dense_block_cache(query, config.kv_bits),
-        ArmConfig::Local(config) => block_cache(query, fused::near(&config.grid())),
+        ArmConfig::Local(config) => block_cache(query, config.block_attention()),
         ArmConfig::Moments(config) if !config.state && !config.learned => {
             block_cache(query, config.block_attention())
         }

@@ -87,6 +87,20 @@ impl Cache {
     }
 }
 
+/// Appends to what a cache holds, if anything, and returns all of it.
+fn add<T>(held: &mut Option<T>, later: T, append: impl FnOnce(T, T) -> T) -> &T {
+    let all = match held.take() {
+        None => later,
+        Some(before) => append(before, later),
+    };
+    held.insert(all)
+}
+
+/// `later` after `before`, along dimension 2.
+fn joined<const K: usize>(before: Tensor<K>, later: Tensor<K>) -> Tensor<K> {
+    Tensor::cat(vec![before, later], 2)
+}
+
 /// Bytes of a tensor.
 pub(crate) fn bytes_of<const K: usize>(tensor: &Tensor<K>) -> usize {
     tensor.dims().iter().product::<usize>() * tensor.dtype().size()
@@ -188,10 +202,7 @@ impl Group {
             return Tensor::zeros([b, h, length, d], (&device, dtype));
         }
         if before > 0 {
-            piece.query = piece.query.narrow(2, before, real);
-            piece.key = piece.key.narrow(2, before, real);
-            piece.value = piece.value.narrow(2, before, real);
-            piece.hidden_states = piece.hidden_states.narrow(1, before, real);
+            piece = piece.map(|x| x.narrow(2, before, real));
         }
         self.tokens += real;
         let output = self.kept.feed(attention, piece);
@@ -226,14 +237,7 @@ fn groups_of(padding: &Padding, query: &Tensor<4>, attention: &Attention) -> Vec
 
 fn rows_of(input: &AttentionInput, rows: &[usize]) -> AttentionInput {
     let rows = indices(rows, &input.query.device());
-    AttentionInput {
-        query: input.query.clone().select(0, rows.clone()),
-        key: input.key.clone().select(0, rows.clone()),
-        value: input.value.clone().select(0, rows.clone()),
-        hidden_states: input.hidden_states.clone().select(0, rows),
-        scale: input.scale,
-        padding: Padding::none(),
-    }
+    input.clone().map(|x| x.select(0, rows.clone()))
 }
 
 fn indices(rows: &[usize], device: &burn::tensor::Device) -> Tensor<1, Int> {

@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::bytes_of;
 use super::growing::Growing;
+use super::{add, bytes_of, joined};
 use crate::attention::AttentionInput;
 use crate::compression::{CompressionBases, read_state};
 use crate::config::PublishedConfig;
@@ -112,28 +112,12 @@ impl PublishedCache {
         let [_, h, size, d] = keys.dims();
         let receiver = routing.receivers(last.clone(), h);
         let summary = routing.summaries(last, h);
-        let appended_states = joined(
-            self.states.take(),
-            states(keys.unsqueeze_dim(2), values.unsqueeze_dim(2), bases),
-        );
-        let appended_summaries = joined(self.summaries.take(), summary.cast(DType::F32));
-        let weights = routing::weights(
-            receiver,
-            appended_summaries.clone(),
-            1.0 / (d as f64).sqrt(),
-        );
-        self.state = Some(routing::mix(weights, appended_states.clone()));
-        self.states = Some(appended_states);
-        self.summaries = Some(appended_summaries);
+        let state = states(keys.unsqueeze_dim(2), values.unsqueeze_dim(2), bases);
+        let all = add(&mut self.states, state, joined).clone();
+        let offers = add(&mut self.summaries, summary.cast(DType::F32), joined).clone();
+        let weights = routing::weights(receiver, offers, 1.0 / (d as f64).sqrt());
+        self.state = Some(routing::mix(weights, all));
         self.keys.drop_between(0, size);
         self.values.drop_between(0, size);
-    }
-}
-
-/// `later` after `before`, along dimension 2.
-fn joined<const K: usize>(before: Option<Tensor<K>>, later: Tensor<K>) -> Tensor<K> {
-    match before {
-        None => later,
-        Some(before) => Tensor::cat(vec![before, later], 2),
     }
 }

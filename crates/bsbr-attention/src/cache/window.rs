@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Tensor};
 
-use super::bytes_of;
 use super::growing::Growing;
+use super::{add, bytes_of, joined};
 use crate::attention::AttentionInput;
 use crate::compression::read_state;
 use crate::config::MomentsConfig;
@@ -73,8 +73,8 @@ impl WindowCache {
         let mut outputs = Vec::new();
         let mut start = 0;
         while start < length {
-            // Up to the end of the sinks or of the chunk.
-            let n = self.until_boundary().min(length - start);
+            let end = self.grid.end_of(self.tokens);
+            let n = (end - self.tokens).min(length - start);
             let part = |x: &Tensor<4>| x.clone().narrow(2, start, n);
             let query = part(&query);
             self.keys.append(part(&piece.key));
@@ -84,7 +84,7 @@ impl WindowCache {
             }
             self.tokens += n;
             outputs.extend(self.attend(own, query.clone()));
-            if self.tokens > self.grid.sinks && self.until_boundary() == self.grid.chunk_size {
+            if self.tokens == end && end > self.grid.sinks {
                 let last = query.narrow(2, n - 1, 1);
                 let receiver = match own.routing {
                     // The query is scaled already.
@@ -102,21 +102,22 @@ impl WindowCache {
         Tensor::cat(outputs, 2)
     }
 
-    /// Tokens until the sinks or the chunk are full.
-    fn until_boundary(&self) -> usize {
-        match self.tokens.checked_sub(self.grid.sinks) {
-            None => self.grid.sinks - self.tokens,
-            Some(body) => self.grid.chunk_size - body % self.grid.chunk_size,
-        }
-    }
-
     /// Output of the last tokens appended.
     fn attend(&self, own: Own<'_>, query: Tensor<4>) -> Option<Tensor<4>> {
         let (keys, values) = self.keys.all().zip(self.values.all())?;
         let n = query.dims()[2];
-        let shared = self.summary.as_ref().zip(self.moments.as_ref());
         let merged = self.merged.as_ref();
-        let shared = shared.map(|(s, config)| clusters_of(s, merged, config, own, query.dtype()));
+        let shared = self.summary.as_ref().zip(self.moments.as_ref());
+        let shared = shared.map(|(summary, config)| {
+            let clusters = config.as_keys(own, summary, query.dtype());
+            match merged {
+                None => clusters,
+                Some(all) => {
+                    let merged = config.as_keys(own, &all.summary, query.dtype());
+                    merged.followed_by(clusters)
+                }
+            }
+        });
         let chooses = self.far_tokens.is_some() || merged.is_some();
         let attended = if n < FUSED_FROM || chooses {
             let window = Window {
@@ -164,10 +165,7 @@ impl WindowCache {
             let offer = routing
                 .summaries(inputs.mean_dim(2).squeeze_dim(1), receiver.dims()[1])
                 .cast(DType::F32);
-            self.offers = Some(match self.offers.take() {
-                None => offer,
-                Some(before) => Tensor::cat(vec![before, offer], 2),
-            });
+            add(&mut self.offers, offer, joined);
             self.inputs.drop_between(sinks, sinks + size);
         }
         self.keys.drop_between(sinks, sinks + size);
@@ -190,46 +188,13 @@ impl WindowCache {
         let (summary, assignment) = config.summarise(keys.clone(), values.clone(), own.bases);
         if config.looks_up() {
             let tokens = FarTokens::new(config, &assignment, keys, values);
-            self.far_tokens = Some(match self.far_tokens.take() {
-                None => tokens,
-                Some(before) => before.append(tokens),
-            });
+            add(&mut self.far_tokens, tokens, FarTokens::append);
         }
-        self.summary = Some(match self.summary.take() {
-            None => summary,
-            Some(before) => before.append(summary),
-        });
+        add(&mut self.summary, summary, Summary::append);
         let last = self.summary.as_ref().and_then(|all| config.merge_last(all));
         if let Some(last) = last {
-            self.merged = Some(match self.merged.take() {
-                None => last,
-                Some(before) => before.append(last),
-            });
+            add(&mut self.merged, last, Merged::append);
         }
-    }
-}
-
-/// All merged clusters, then all clusters, as keys.
-fn clusters_of(
-    summary: &Summary,
-    merged: Option<&Merged>,
-    config: &MomentsConfig,
-    own: Own<'_>,
-    dtype: DType,
-) -> Shared {
-    let of = |summary: &Summary| {
-        let log_counts = config.hide_from_near_heads(own.log_counts(summary));
-        let [b, h, c, g, d] = summary.keys.dims();
-        Shared {
-            keys: own.keys(summary).reshape([b, h, c * g, d]).cast(dtype),
-            values: summary.values.clone().reshape([b, h, c * g, d]).cast(dtype),
-            bias: Some(log_counts.reshape([b, h, c * g]).cast(dtype)),
-            sinks: 0,
-        }
-    };
-    match merged {
-        None => of(summary),
-        Some(merged) => of(&merged.summary).followed_by(of(summary)),
     }
 }
 

@@ -3,11 +3,11 @@
 #![allow(clippy::expect_used)]
 
 use crate::common::{
-    Random, Sizes, arm, assert_close, input, moments, published, relative_error, test_device,
+    Random, Sizes, alone, arm, assert_close, input, moments, published, relative_error,
+    test_device, with,
 };
 use bsbr_attention::{
-    ArmConfig, Attention, AttentionInput, Calibration, CalibrationError, ConfigError,
-    MomentsConfig, Padding,
+    ArmConfig, Attention, AttentionInput, Calibration, CalibrationError, ConfigError, Padding,
 };
 use burn::tensor::Tensor;
 
@@ -19,19 +19,12 @@ const SIZES: Sizes = Sizes {
 };
 
 fn compressed() -> [ArmConfig; 2] {
-    let with_state = MomentsConfig {
-        compression: 4,
-        ..moments(4, 1, 2)
-    };
-    [ArmConfig::Moments(with_state), published(4, 4)]
+    [with(&moments(4, 1, 2), "compression=4"), published(4, 4)]
 }
 
 fn whole(config: &ArmConfig) -> ArmConfig {
     match config.clone() {
-        ArmConfig::Moments(c) => ArmConfig::Moments(MomentsConfig {
-            compression: 1,
-            ..c
-        }),
+        ArmConfig::Moments(c) => with(&c, "compression=1"),
         _ => published(4, 1),
     }
 }
@@ -111,11 +104,7 @@ fn padding_does_not_count() {
     one.observe(&padded);
     let mut two = Calibration::new(config, shape).expect("it is compressed");
     for (row, before) in [(0, 9), (1, 0)] {
-        let mut alone = crate::common::piece(&padded, before, SIZES.tokens - before);
-        alone.query = alone.query.narrow(0, row, 1);
-        alone.key = alone.key.narrow(0, row, 1);
-        alone.value = alone.value.narrow(0, row, 1);
-        two.observe(&alone);
+        two.observe(&alone(&padded, row, before));
     }
     assert_eq!((one.tokens(), two.tokens()), (77, 77));
     let [one, two] = [one, two].map(|c| c.bases(&test_device()).expect("there is data"));
@@ -167,11 +156,7 @@ fn what_cannot_be_calibrated_or_compressed_says_so() {
         head: 0,
     };
     assert_eq!(error, Some(queries));
-    let stateless = ArmConfig::Moments(MomentsConfig {
-        state: false,
-        compression: 4,
-        ..moments(4, 1, 2)
-    });
+    let stateless = with(&moments(4, 1, 2), "state=false,compression=4");
     let error = Attention::new(stateless, SIZES.shape(), &test_device()).err();
     assert_eq!(
         error,

@@ -2,9 +2,9 @@
 
 use crate::common::{
     Sizes, arm, arms, assert_close, exact_arms, input, moments, relative_error, streamed,
-    test_device, tries_few,
+    test_device, tries_few, with,
 };
-use bsbr_attention::{ArmConfig, AttentionInput, MomentsConfig};
+use bsbr_attention::{ArmConfig, AttentionInput};
 use burn::tensor::{DType, Tensor};
 
 const SIZES: Sizes = Sizes {
@@ -124,11 +124,7 @@ fn all_clusters_looked_up_are_dense_where_all_scores_are_alike() {
     input.query = input.query.ones_like() * 1e4;
     input.key = input.query.clone();
     let dense = arm(&ArmConfig::DENSE, SIZES, &device).forward(input.clone());
-    let config = ArmConfig::Moments(MomentsConfig {
-        exact_clusters: 1000,
-        state: false,
-        ..moments(4, 1, 2)
-    });
+    let config = with(&moments(4, 1, 2), "exact_clusters=1000,state=false");
     let attention = arm(&config, SIZES, &device);
     let error = relative_error(&attention.forward(input), &dense);
     assert!(error < 1e-5, "{error}");

@@ -94,13 +94,9 @@ fn gradients_equal_those_of_the_reference() {
                 assert_close(fast, naive, 1e-4, &format!("gradient by {name}, {what}"));
             }
             assert_eq!(fast_parameters.len(), naive_parameters.len());
+            let what = format!("gradient by a parameter, {what}");
             for (fast, naive) in fast_parameters.iter().zip(&naive_parameters) {
-                assert_close(
-                    fast,
-                    naive,
-                    1e-4,
-                    &format!("gradient by a parameter, {what}"),
-                );
+                assert_close(fast, naive, 1e-4, &what);
             }
         }
     }
@@ -108,16 +104,7 @@ fn gradients_equal_those_of_the_reference() {
 
 /// Whether block attention is one kernel in both directions.
 fn is_fused(query: &Tensor<4>) -> bool {
-    let settings = bsbr_kernels::BlockAttention {
-        grid: bsbr_kernels::Grid {
-            sinks: 0,
-            chunk_size: 1,
-            near_chunks: 0,
-        },
-        clusters: 1,
-        exact_clusters: 0,
-        ..bsbr_kernels::BlockAttention::default()
-    };
+    let settings = bsbr_kernels::BlockAttention::default();
     bsbr_kernels::fuses_block_attention(query, &settings)
 }
 

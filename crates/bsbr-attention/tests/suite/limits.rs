@@ -2,7 +2,7 @@
 
 use crate::common::{
     Random, Sizes, arm, assert_close, exact_arms, input, local, moments, relative_error, streamed,
-    test_device, tries_few,
+    test_device, tries_few, with,
 };
 use bsbr_attention::{ArmConfig, AttentionInput, MomentsConfig};
 use burn::tensor::{Tensor, TensorData};
@@ -32,11 +32,9 @@ fn assert_dense(config: &ArmConfig, input: AttentionInput, tolerance: f32) {
 #[test]
 fn what_fits_sinks_and_near_field_is_dense() {
     for config in exact_arms() {
-        let fits = match &config {
+        let fits = match config {
             ArmConfig::Dense(_) => 12,
-            ArmConfig::Local(c) => c.sink_tokens + (c.near_chunks + 1) * c.chunk_size,
-            ArmConfig::Moments(c) => c.sink_tokens + (c.near_chunks + 1) * c.chunk_size,
-            ArmConfig::Published(c) => c.chunk_size,
+            _ => config.grid().far_from(0),
         };
         for tokens in 1..=fits {
             assert_dense(&config, input(sizes(tokens), 1, &test_device()), 1e-5);
@@ -47,11 +45,8 @@ fn what_fits_sinks_and_near_field_is_dense() {
 #[test]
 fn chunks_of_one_token_are_dense_at_any_length() {
     for (near_chunks, sink_tokens, state) in [(0, 0, true), (1, 2, true), (3, 0, false)] {
-        let config = ArmConfig::Moments(MomentsConfig {
-            clusters: 1,
-            state,
-            ..moments(1, near_chunks, sink_tokens)
-        });
+        let base = moments(1, near_chunks, sink_tokens);
+        let config = with(&base, &format!("clusters=1,state={state}"));
         assert_dense(&config, input(sizes(29), 2, &test_device()), 1e-5);
     }
 }
@@ -59,12 +54,8 @@ fn chunks_of_one_token_are_dense_at_any_length() {
 #[test]
 fn as_many_exact_clusters_as_there_are_is_dense() {
     for state in [true, false] {
-        let config = ArmConfig::Moments(MomentsConfig {
-            exact_clusters: 32,
-            clusters: 4,
-            state,
-            ..moments(4, 1, 2)
-        });
+        let settings = format!("exact_clusters=32,clusters=4,state={state}");
+        let config = with(&moments(4, 1, 2), &settings);
         assert_dense(&config, input(sizes(35), 3, &test_device()), 1e-5);
     }
 }
@@ -122,11 +113,8 @@ fn clusters_of_equal_keys_are_exact() {
         }
         input.key = Tensor::from_data(TensorData::new(keys, [2, 2, tokens, 5]), &device);
         for state in [true, false] {
-            let config = ArmConfig::Moments(MomentsConfig {
-                clusters,
-                state,
-                ..moments(size, 1, sinks)
-            });
+            let settings = format!("clusters={clusters},state={state}");
+            let config = with(&moments(size, 1, sinks), &settings);
             assert_dense(&config, input.clone(), 1e-5);
         }
     }
@@ -152,11 +140,7 @@ fn the_state_brings_the_output_closer_to_dense() {
     input.value = input.key.clone() * 0.8 + input.value * 0.2;
     let dense = arm(&ArmConfig::DENSE, sizes, &device).forward(input.clone());
     let error = |state| {
-        let config = ArmConfig::Moments(MomentsConfig {
-            clusters: 1,
-            state,
-            ..moments(8, 1, 2)
-        });
+        let config = with(&moments(8, 1, 2), &format!("clusters=1,state={state}"));
         relative_error(&arm(&config, sizes, &device).forward(input.clone()), &dense)
     };
     let (with, without) = (error(true), error(false));

@@ -1,8 +1,10 @@
 //! Half precision gives what single precision gives, to half precision.
 
-use crate::common::{Sizes, arm, arms, assert_close, input, moments, streamed, test_device};
-use bsbr_attention::{ArmConfig, AttentionInput, MomentsConfig};
-use burn::tensor::{DType, Tensor};
+use crate::common::{
+    Sizes, arm, arms, assert_close, changed, input, moments, streamed, test_device, with,
+};
+use bsbr_attention::{ArmConfig, AttentionInput};
+use burn::tensor::DType;
 
 const SIZES: Sizes = Sizes {
     batch: 1,
@@ -13,15 +15,8 @@ const SIZES: Sizes = Sizes {
 
 /// The input rounded, and what it is then in single precision.
 fn rounded(dtype: DType) -> [AttentionInput; 2] {
-    let mut half = input(SIZES, 3, &test_device());
-    let cast = |x: &Tensor<4>, dtype: DType| x.clone().cast(dtype);
-    half.query = cast(&half.query, dtype);
-    half.key = cast(&half.key, dtype);
-    half.value = cast(&half.value, dtype);
-    let mut single = half.clone();
-    single.query = cast(&half.query, DType::F32);
-    single.key = cast(&half.key, DType::F32);
-    single.value = cast(&half.value, DType::F32);
+    let half = changed(&input(SIZES, 3, &test_device()), None, dtype);
+    let single = changed(&half, None, DType::F32);
     [half, single]
 }
 
@@ -67,11 +62,7 @@ fn half_precision_is_close_to_single() {
 fn more_exact_clusters_than_a_query_sees_are_dense_attention() {
     let device = test_device();
     // Of twelve clusters, only the last chunk sees more than ten.
-    let config = ArmConfig::Moments(MomentsConfig {
-        exact_clusters: 11,
-        state: false,
-        ..moments(4, 1, 2)
-    });
+    let config = with(&moments(4, 1, 2), "exact_clusters=11,state=false");
     let settled = SIZES.tokens - 1;
     for dtype in [DType::BF16, DType::F16] {
         if !device.supports_dtype(dtype) {

@@ -1,7 +1,7 @@
 //! What every arm must do, over random shapes, settings, pieces and types.
 
 use crate::common::{
-    Random, Sizes, arm, assert_close, bits, input, piece, streamed, test_device, tries_few,
+    Sizes, alone, arm, assert_close, bits, changed, input, streamed, test_device, tries_few,
 };
 use bsbr_attention::{
     ArmConfig, AttentionInput, DenseConfig, HeadLevel, KvBits, LocalConfig, MomentsConfig, Padding,
@@ -129,41 +129,6 @@ fn cases() -> impl Strategy<Value = Case> {
                 )
         },
     )
-}
-
-/// One row of an input without its padding.
-fn alone(input: &AttentionInput, row: usize, left: usize) -> AttentionInput {
-    let tokens = input.query.dims()[2];
-    let mut one = piece(input, left, tokens - left);
-    one.query = one.query.narrow(0, row, 1);
-    one.key = one.key.narrow(0, row, 1);
-    one.value = one.value.narrow(0, row, 1);
-    one.hidden_states = one.hidden_states.narrow(0, row, 1);
-    one
-}
-
-/// The input with another token at one place, and in another type.
-fn changed(input: &AttentionInput, token: Option<usize>, dtype: DType) -> AttentionInput {
-    let mut random = Random::new(4321);
-    let mut other = |x: &Tensor<4>| {
-        let [b, h, _, d] = x.dims();
-        let x = match token {
-            None => x.clone(),
-            Some(t) => {
-                let own = random.tensor([b, h, 1, d], &test_device()) * 3.0;
-                x.clone().slice_assign([0..b, 0..h, t..t + 1, 0..d], own)
-            }
-        };
-        x.cast(dtype)
-    };
-    let hidden = input.hidden_states.clone().unsqueeze_dim(1);
-    AttentionInput {
-        query: other(&input.query),
-        key: other(&input.key),
-        value: other(&input.value),
-        hidden_states: other(&hidden).squeeze_dim(1),
-        ..input.clone()
-    }
 }
 
 /// The seed of all properties; `PROPTEST_RNG_SEED` is another. A test that fails shows it.

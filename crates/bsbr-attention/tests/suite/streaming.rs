@@ -1,27 +1,37 @@
 //! Feeding pieces through the cache gives what the whole sequence gives.
 
 use crate::common::{
-    Sizes, arm, arms, assert_close, input, local, moments, piece, published, streamed, test_device,
-    tries_few,
+    Sizes, alone, arm, arms, assert_close, input, local, moments, piece, published, streamed,
+    test_device, tries_few, with,
 };
 use bsbr_attention::config::MAX_CHUNK_SIZE;
-use bsbr_attention::{ArmConfig, Cache, HeadLevel, KvBits, MomentsConfig, Padding};
+use bsbr_attention::{ArmConfig, Cache, MomentsConfig, Padding};
+
+/// Compares pieces of these sizes with the whole, for rows with these paddings.
+fn check(config: &ArmConfig, tokens: usize, padding: &[usize], all: &[Vec<usize>]) {
+    let device = test_device();
+    let sizes = Sizes {
+        batch: padding.len(),
+        heads: 2,
+        tokens,
+        head_dim: 5,
+    };
+    let attention = arm(config, sizes, &device);
+    let mut input = input(sizes, 3, &device);
+    input.padding = Padding::left(padding.to_vec());
+    let whole = attention.forward(input.clone());
+    for pieces in all {
+        let output = streamed(&attention, &input, pieces);
+        let what = format!("{config:?} in pieces {pieces:?}");
+        assert_close(&output, &whole, 1e-5, &what);
+    }
+}
 
 #[test]
 fn streaming_equals_parallel() {
-    let device = test_device();
     for config in arms() {
         let size = config.chunk_size().unwrap_or(4);
         let tokens = 5 * size + 9;
-        let sizes = Sizes {
-            batch: 2,
-            heads: 2,
-            tokens,
-            head_dim: 5,
-        };
-        let attention = arm(&config, sizes, &device);
-        let input = input(sizes, 3, &device);
-        let whole = attention.forward(input.clone());
         let all = [
             vec![13, 1, 1, 4, 2],
             vec![size + 1],
@@ -31,43 +41,16 @@ fn streaming_equals_parallel() {
             vec![tokens],
         ];
         let few = if tries_few() { 2 } else { all.len() };
-        for pieces in all.into_iter().take(few) {
-            let output = streamed(&attention, &input, &pieces);
-            assert_close(
-                &output,
-                &whole,
-                1e-5,
-                &format!("{config:?} in pieces {pieces:?}"),
-            );
-        }
+        check(&config, tokens, &[0, 0], &all[..few]);
     }
 }
 
 #[test]
 fn rows_of_unequal_length_stream_as_they_do_alone() {
-    let device = test_device();
     for config in arms() {
-        let size = config.chunk_size().unwrap_or(4);
-        let tokens = 4 * size + 13;
-        let sizes = Sizes {
-            batch: 4,
-            heads: 2,
-            tokens,
-            head_dim: 5,
-        };
-        let attention = arm(&config, sizes, &device);
-        let mut input = input(sizes, 4, &device);
-        input.padding = Padding::left(vec![3, 0, 9, 3]);
-        let whole = attention.forward(input.clone());
-        for pieces in [vec![11, 1], vec![9, 1, 5]] {
-            let output = streamed(&attention, &input, &pieces);
-            assert_close(
-                &output,
-                &whole,
-                1e-5,
-                &format!("{config:?} in pieces {pieces:?}"),
-            );
-        }
+        let tokens = 4 * config.chunk_size().unwrap_or(4) + 13;
+        let all = [vec![11, 1], vec![9, 1, 5]];
+        check(&config, tokens, &[3, 0, 9, 3], &all);
     }
 }
 
@@ -88,11 +71,7 @@ fn padded_rows_give_what_they_give_alone() {
         input.padding = Padding::left(padding.to_vec());
         let together = attention.forward(input.clone());
         for (row, before) in padding.into_iter().enumerate() {
-            let mut alone = piece(&input, before, tokens - before);
-            alone.query = alone.query.narrow(0, row, 1);
-            alone.key = alone.key.narrow(0, row, 1);
-            alone.value = alone.value.narrow(0, row, 1);
-            alone.hidden_states = alone.hidden_states.narrow(0, row, 1);
+            let alone = alone(&input, row, before);
             let row = together.clone().narrow(0, row, 1);
             let real = row.clone().narrow(2, before, tokens - before);
             assert_close(
@@ -116,18 +95,11 @@ fn padded_rows_give_what_they_give_alone() {
 fn long_sequences_stream_as_they_run_in_parallel() {
     let device = test_device();
     let pieces = [501, if tries_few() { 100 } else { 8 }];
-    let base = MomentsConfig {
-        chunk_size: 8,
-        clusters: 4,
-        ..moments(8, 1, 4)
-    };
+    let base = moments(8, 1, 4);
     let all = [
-        ArmConfig::Moments(base.clone()),
+        with(&base, "clusters=4"),
         local(8, 1, 4),
-        ArmConfig::Moments(MomentsConfig {
-            exact_clusters: 2,
-            ..base
-        }),
+        with(&base, "clusters=4,exact_clusters=2"),
     ];
     let few = if tries_few() { 1 } else { all.len() };
     for config in all.into_iter().take(few) {
@@ -192,7 +164,6 @@ fn caches_keep_what_the_design_says_and_no_more() {
     let far = 9;
     let summary = g * (2 * d + 1);
     let base = MomentsConfig {
-        chunk_size: s,
         clusters: g,
         state: false,
         ..moments(s, 1, sinks)
@@ -202,27 +173,17 @@ fn caches_keep_what_the_design_says_and_no_more() {
     let no_state = ArmConfig::Moments(base.clone());
     assert_eq!(numbers(&no_state, tokens, d), near + far * summary);
     // One state per far chunk, and the mixed one.
-    let state = ArmConfig::Moments(MomentsConfig {
-        state: true,
-        ..base.clone()
-    });
+    let state = with(&base, "state=true");
     assert_eq!(
         numbers(&state, tokens, d),
         near + far * summary + (far + 1) * d * d
     );
-    let compressed = ArmConfig::Moments(MomentsConfig {
-        state: true,
-        compression: 4,
-        ..base.clone()
-    });
+    let compressed = with(&base, "state=true,compression=4");
     assert_eq!(
         numbers(&compressed, tokens, d),
         near + far * summary + (far + 1) * d * d / 4
     );
-    let exact = ArmConfig::Moments(MomentsConfig {
-        exact_clusters: 1,
-        ..base.clone()
-    });
+    let exact = with(&base, "exact_clusters=1");
     // Where there is no kernel, which token is in which cluster is a matrix.
     let members = if tries_few() { g * s } else { 0 };
     assert_eq!(
@@ -232,31 +193,19 @@ fn caches_keep_what_the_design_says_and_no_more() {
     if !tries_few() {
         // Of each key and value a scale, of each mean too, and where clusters end.
         let means = 2 * g * (d / 2 + 1) + g;
-        for (kv_bits, token) in [
-            (KvBits::Eight, d / 4 + 1),
-            (KvBits::Sixteen, d / 2 + 1),
-            (KvBits::Four, d / 8 + 2),
-        ] {
-            let few = ArmConfig::Moments(MomentsConfig {
-                exact_clusters: 1,
-                kv_bits,
-                ..base.clone()
-            });
+        for (bits, token) in [(8, d / 4 + 1), (16, d / 2 + 1), (4, d / 8 + 2)] {
+            let few = with(&base, &format!("exact_clusters=1,kv_bits={bits}"));
             let kept = far * (means + 2 * token * s);
-            assert_eq!(numbers(&few, tokens, d), near + kept, "{kv_bits:?}");
+            assert_eq!(numbers(&few, tokens, d), near + kept, "{bits}");
         }
         // A head keeps what its level needs.
         for (level, kept) in [
-            (HeadLevel::Near, 0),
-            (HeadLevel::Clusters, summary),
-            (HeadLevel::Lookups, summary + 2 * d * s),
+            ("near", 0),
+            ("clusters", summary),
+            ("lookups", summary + 2 * d * s),
         ] {
-            let head = ArmConfig::Moments(MomentsConfig {
-                exact_clusters: 1,
-                levels: vec![level],
-                ..base.clone()
-            });
-            assert_eq!(numbers(&head, tokens, d), near + far * kept, "{level:?}");
+            let head = with(&base, &format!("exact_clusters=1,levels={level}"));
+            assert_eq!(numbers(&head, tokens, d), near + far * kept, "{level}");
         }
     }
     // Without sinks 83 tokens are 10 chunks and 3 tokens.

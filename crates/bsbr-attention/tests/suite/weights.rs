@@ -1,9 +1,9 @@
 //! Attention maps are the weights that the output is made of.
 
 use crate::common::{
-    Sizes, arm, arms, assert_close, exact_arms, input, local, moments, test_device,
+    Sizes, arm, arms, assert_close, exact_arms, input, local, moments, test_device, with,
 };
-use bsbr_attention::{ArmConfig, MomentsConfig, Padding};
+use bsbr_attention::{ArmConfig, Padding};
 use burn::tensor::Tensor;
 
 const SIZES: Sizes = Sizes {
@@ -17,11 +17,7 @@ const SIZES: Sizes = Sizes {
 fn arms_without_state() -> Vec<ArmConfig> {
     let stateless = |config: ArmConfig| match config {
         ArmConfig::Published(_) => None,
-        ArmConfig::Moments(config) => Some(ArmConfig::Moments(MomentsConfig {
-            state: false,
-            compression: 1,
-            ..config
-        })),
+        ArmConfig::Moments(config) => Some(with(&config, "state=false,compression=1")),
         config => Some(config),
     };
     exact_arms().into_iter().filter_map(stateless).collect()
@@ -90,11 +86,8 @@ fn pairs_are_counted() {
     let near = pairs(&local(3, 1, 2));
     assert_eq!((near.exact, near.clusters), (66 - 3 * 3, 0));
     let far = |exact_clusters| {
-        pairs(&ArmConfig::Moments(MomentsConfig {
-            exact_clusters,
-            clusters: 4,
-            ..moments(3, 1, 2)
-        }))
+        let settings = format!("exact_clusters={exact_clusters},clusters=4");
+        pairs(&with(&moments(3, 1, 2), &settings))
     };
     assert_eq!((far(0).exact, far(0).clusters), (57, 3 * 4));
     // Of three tokens in up to four clusters, four clusters hold all.

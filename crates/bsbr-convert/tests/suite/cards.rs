@@ -10,11 +10,7 @@ fn config(plan: Option<(&str, Option<&str>)>) -> Gpt2Config {
     };
     if let Some((arm, layers)) = plan {
         let arms = ConversionPlan::parse(arm, layers).unwrap().arms(4).unwrap();
-        config.bsbr = Some(bsbr_gpt2::BsbrConfig {
-            version: 1,
-            layers: arms,
-            positions: None,
-        });
+        config = config.with_arms(arms);
     }
     config
 }

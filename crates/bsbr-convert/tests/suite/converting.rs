@@ -32,7 +32,7 @@ fn a_converted_model_has_its_arms_and_its_weights() {
     let folder = tempfile::tempdir().unwrap();
     let model = load(fixture("single")).model;
     let converted = converted("moments:chunk_size=2,clusters=2", Some("1=dense"));
-    let arms = &converted.config().bsbr.as_ref().unwrap().layers;
+    let arms = converted.config().bsbr.unwrap().layers;
     assert_eq!(arms[0].name(), "moments");
     assert_eq!(arms[1].name(), "dense");
     assert_eq!(converted.h[0].attn.bsbr.config(), &arms[0]);
@@ -311,7 +311,7 @@ fn more_positions_are_saved_as_those_of_any_gpt2() {
     let trained = load(fixture("single")).model.config().n_positions;
     let model = converted("moments:chunk_size=2,clusters=2", None);
     let model = model.extended(trained + 10, extension).unwrap();
-    let card = ModelCard::default().to_markdown(model.config());
+    let card = ModelCard::default().to_markdown(&model.config());
     assert!(
         card.contains(&format!("with {} positions", trained + 10)),
         "{card}"

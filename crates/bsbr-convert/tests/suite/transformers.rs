@@ -6,7 +6,7 @@ use std::fs;
 
 use bsbr_convert::{ConversionPlan, ModelFolder, SaveOptions, convert, save_model};
 use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
-use bsbr_gpt2::{BsbrConfig, GenerationConfig, Gpt2, Gpt2Config, TokenBatch};
+use bsbr_gpt2::{GenerationConfig, Gpt2, TokenBatch};
 use burn::tensor::{Device, TensorData};
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -46,14 +46,7 @@ fn numbers(file: &str) -> Numbers {
 fn model(case: &Case, own: &Numbers) -> Gpt2 {
     let folder = fixture("transformers");
     let weights = load(&folder).model;
-    let config = Gpt2Config {
-        bsbr: Some(BsbrConfig {
-            version: 1,
-            layers: case.layers.clone(),
-            positions: None,
-        }),
-        ..weights.config().clone()
-    };
+    let config = weights.config().with_arms(case.layers.clone());
     let mut tensors = HashMap::new();
     visit_tensors(&weights, |name, data| {
         tensors.insert(name.to_owned(), data);

@@ -127,7 +127,7 @@ impl Generation {
             None => self.step(&active)?,
         };
         let logits = read(self.model.last_logits(hidden))?;
-        let logits = logits.chunks_exact(self.model.config().vocab_size);
+        let logits = logits.chunks_exact(self.model.base.vocab_size);
         let mut chosen = Vec::new();
         for (index, (row, logits)) in self.rows.iter_mut().zip(logits).enumerate() {
             if !row.done {
@@ -193,8 +193,8 @@ fn check(
     prompts: &TokenBatch,
     config: &GenerationConfig,
 ) -> Result<(), GenerationError> {
-    config.validate_for(model.config().vocab_size)?;
-    prompts.check_vocabulary(model.config().vocab_size)?;
+    config.validate_for(model.base.vocab_size)?;
+    prompts.check_vocabulary(model.base.vocab_size)?;
     let Some(n_positions) = model.max_positions() else {
         return Ok(());
     };

@@ -20,12 +20,7 @@ use super::{GenerationConfig, GenerationError};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    temperature: f64,
-    top_k: Option<usize>,
-    top_p: f64,
-    min_p: f64,
-    repetition_penalty: f64,
-    no_repeat_ngram_size: usize,
+    config: GenerationConfig,
     row: usize,
     step: usize,
     rng: ChaCha8Rng,
@@ -40,12 +35,7 @@ impl Sampler {
     pub fn new(config: &GenerationConfig, row: usize) -> Result<Self, GenerationError> {
         config.validate()?;
         Ok(Self {
-            temperature: config.temperature,
-            top_k: config.top_k,
-            top_p: config.top_p,
-            min_p: config.min_p,
-            repetition_penalty: config.repetition_penalty,
-            no_repeat_ngram_size: config.no_repeat_ngram_size,
+            config: config.clone(),
             row,
             step: 0,
             rng: ChaCha8Rng::seed_from_u64(config.seed.wrapping_add(row as u64)),
@@ -60,11 +50,11 @@ impl Sampler {
         let mut logits = logits.to_vec();
         self.penalise(&mut logits, context);
         self.forbid_repeats(&mut logits, context);
-        if self.temperature > 0.0 {
-            if self.temperature != 1.0 {
+        if self.config.temperature > 0.0 {
+            if self.config.temperature != 1.0 {
                 logits
                     .iter_mut()
-                    .for_each(|x| *x = (f64::from(*x) / self.temperature) as f32);
+                    .for_each(|x| *x = (f64::from(*x) / self.config.temperature) as f32);
             }
             self.keep_top_k(&mut logits);
             self.keep_top_p(&mut logits);
@@ -76,7 +66,7 @@ impl Sampler {
     /// The sampling probability of each token; at temperature 0 one token has probability 1.
     pub fn probabilities(&self, logits: &[f32], context: &[u32]) -> Vec<f64> {
         let processed = self.process(logits, context);
-        if self.temperature > 0.0 {
+        if self.config.temperature > 0.0 {
             return softmax(&processed);
         }
         let mut probabilities = vec![0.0; processed.len()];
@@ -112,7 +102,7 @@ impl Sampler {
                 "all −∞, because the settings forbid every token",
             ));
         }
-        if self.temperature == 0.0 {
+        if self.config.temperature == 0.0 {
             self.step += 1;
             return Ok(argmax(&processed) as u32);
         }
@@ -135,10 +125,10 @@ impl Sampler {
     }
 
     fn penalise(&self, logits: &mut [f32], context: &[u32]) {
-        if self.repetition_penalty == 1.0 {
+        if self.config.repetition_penalty == 1.0 {
             return;
         }
-        let penalty = self.repetition_penalty as f32; // within f32 by `validate`
+        let penalty = self.config.repetition_penalty as f32; // within f32 by `validate`
         let mut seen = vec![false; logits.len()];
         for &id in context {
             if let Some(seen) = seen.get_mut(id as usize) {
@@ -152,7 +142,7 @@ impl Sampler {
 
     /// Forbids tokens that would complete an n-gram that the row already contains.
     fn forbid_repeats(&self, logits: &mut [f32], context: &[u32]) {
-        let size = self.no_repeat_ngram_size;
+        let size = self.config.no_repeat_ngram_size;
         if size == 0 || context.len() < size {
             return;
         }
@@ -171,20 +161,20 @@ impl Sampler {
 
     /// Removes tokens whose probability is below `min_p` times the highest probability.
     fn keep_min_p(&self, logits: &mut [f32]) {
-        if self.min_p <= 0.0 {
+        if self.config.min_p <= 0.0 {
             return;
         }
         let probabilities = softmax(logits);
         let most = probabilities.iter().copied().fold(0.0, f64::max);
         for (x, p) in logits.iter_mut().zip(probabilities) {
-            if p < self.min_p * most {
+            if p < self.config.min_p * most {
                 *x = f32::NEG_INFINITY;
             }
         }
     }
 
     fn keep_top_k(&self, logits: &mut [f32]) {
-        let Some(k) = self.top_k.filter(|&k| k < logits.len()) else {
+        let Some(k) = self.config.top_k.filter(|&k| k < logits.len()) else {
             return;
         };
         let mut sorted = logits.to_vec();
@@ -197,7 +187,7 @@ impl Sampler {
     /// Removes the least probable tokens while their total probability is at most 1 − `top_p`; the
     /// most probable token always stays.
     fn keep_top_p(&self, logits: &mut [f32]) {
-        if self.top_p >= 1.0 || logits.is_empty() {
+        if self.config.top_p >= 1.0 || logits.is_empty() {
             return;
         }
         let probabilities = softmax(logits);
@@ -210,7 +200,7 @@ impl Sampler {
         let mut dropped = 0.0;
         for id in order {
             dropped += probabilities[id];
-            if dropped > 1.0 - self.top_p {
+            if dropped > 1.0 - self.config.top_p {
                 break;
             }
             logits[id] = f32::NEG_INFINITY;

@@ -1,52 +1,26 @@
 //! Feeding piece by piece gives what feeding at once gives.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use crate::common::{assert_close, config, floats, load, load_with};
-use bsbr_attention::{ArmConfig, LocalConfig, MomentsConfig, PublishedConfig};
+use crate::common::{arm, assert_close, config, floats, ids, load, load_with, single};
 use bsbr_gpt2::{Gpt2, InputError, TokenBatch};
 use burn::tensor::{Device, Tensor};
-
-fn single(ids: &[u32]) -> TokenBatch {
-    TokenBatch::single(ids).expect("ids")
-}
 
 /// Every arm through the cache, token by token or in pieces, gives what it gives at once.
 #[test]
 fn feeding_piece_by_piece_gives_what_feeding_at_once_gives() {
-    let near = 1;
     let arms = [
-        ArmConfig::DENSE,
-        ArmConfig::Local(LocalConfig {
-            chunk_size: 5,
-            near_chunks: near,
-            sink_tokens: 2,
-        }),
-        ArmConfig::Published(PublishedConfig {
-            chunk_size: 5,
-            compression: 1,
-        }),
-        ArmConfig::Moments(MomentsConfig {
-            chunk_size: 5,
-            near_chunks: near,
-            sink_tokens: 2,
-            clusters: 2,
-            ..Default::default()
-        }),
-        ArmConfig::Moments(MomentsConfig {
-            chunk_size: 4,
-            near_chunks: 0,
-            sink_tokens: 0,
-            clusters: 2,
-            exact_clusters: 1,
-            ..Default::default()
-        }),
+        "dense",
+        "local:chunk_size=5,sink_tokens=2",
+        "published:chunk_size=5",
+        "moments:chunk_size=5,sink_tokens=2,clusters=2",
+        "moments:chunk_size=4,near_chunks=0,sink_tokens=0,clusters=2,exact_clusters=1",
     ];
-    let ids: Vec<u32> = (0..40).map(|i| (i * 31 + 7) % 97).collect();
+    let ids = ids(40);
     // Forty passes of a token each take half a minute where shaders are compiled for the processor.
     let others = std::env::var("BURN_DEVICE").is_ok_and(|device| device != "flex");
     let pieces = &[7, 39, 1, 3][..if others { 2 } else { 4 }];
-    for arm in arms {
-        let config = config("base").with_arm(arm.clone());
+    for text in arms {
+        let config = config("base").with_arm(arm(text));
         let model = load_arms(&config);
         let at_once = floats(model.hidden_states(&single(&ids)).expect("ids"));
         for &piece in pieces {
@@ -60,13 +34,13 @@ fn feeding_piece_by_piece_gives_what_feeding_at_once_gives() {
                 })
                 .collect();
             assert_eq!(cache.lengths(), [40]);
-            match arm {
+            match text {
                 // Keys and values of three layers.
-                ArmConfig::DENSE => assert_eq!(cache.bytes(), 4 * 3 * 2 * 40 * 20),
+                "dense" => assert_eq!(cache.bytes(), 4 * 3 * 2 * 40 * 20),
                 _ => assert!(cache.bytes() > 0),
             }
             let found = floats(Tensor::cat(pieces, 1));
-            assert_close(&found, &at_once, &format!("{arm:?} in pieces of {piece}"));
+            assert_close(&found, &at_once, &format!("{text} in pieces of {piece}"));
         }
 
         // Rows of unequal length go on together.
@@ -82,11 +56,8 @@ fn feeding_piece_by_piece_gives_what_feeding_at_once_gives() {
             let all = floats(model.hidden_states(&single(&ids[start..end])).expect("row"));
             let size = 12 * config.n_embd;
             let found = &together[row * size..(row + 1) * size];
-            assert_close(
-                found,
-                &all[all.len() - size..],
-                &format!("{arm:?}, row {row}"),
-            );
+            let what = format!("{text}, row {row}");
+            assert_close(found, &all[all.len() - size..], &what);
         }
     }
 }
@@ -166,11 +137,8 @@ fn a_cache_of_other_heads_is_refused() {
 #[test]
 fn a_cache_of_other_arms_is_refused() {
     let local = |chunk_size| {
-        load_arms(&config("base").with_arm(ArmConfig::Local(LocalConfig {
-            chunk_size,
-            near_chunks: 0,
-            sink_tokens: 1,
-        })))
+        let text = format!("local:chunk_size={chunk_size},near_chunks=0,sink_tokens=1");
+        load_arms(&config("base").with_arm(arm(&text)))
     };
     let (dense, short, long) = (load("base"), local(2), local(4));
     let mut cache = short.new_cache();

@@ -365,6 +365,19 @@ fn arms_are_written_and_read_again() {
 }
 
 #[test]
+fn a_model_has_the_arms_of_its_blocks() {
+    let device = Device::default();
+    let mut model = Gpt2::zeros(&config("base"), &device).expect("a model");
+    assert_eq!(model.config(), config("base"));
+    let arm: ArmConfig = "moments:clusters=4".parse().expect("an arm");
+    let other = Gpt2::zeros(&config("base").with_arm(arm.clone()), &device).expect("a model");
+    model.h[1].attn.bsbr = other.h[1].attn.bsbr.clone();
+    let found = model.config();
+    let arms = [0, 1, 2].map(|layer| found.arm(layer));
+    assert_eq!(arms, [ArmConfig::DENSE, arm, ArmConfig::DENSE]);
+}
+
+#[test]
 fn wrong_arms_are_refused_by_name() {
     let dense = json!({"arm": "dense"});
     let layers = |third: Value| json!({"bsbr": {"version": 1, "layers": [dense, dense, third]}});

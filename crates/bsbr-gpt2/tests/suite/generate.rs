@@ -1,7 +1,7 @@
 //! Continuations are those of `transformers`.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use crate::common::{GOLDENS, golden, load};
+use crate::common::{GOLDENS, golden, load, single};
 use bsbr_gpt2::{GenerationConfig, GenerationError, InputError, PositionExtension, TokenBatch};
 use burn::tensor::Device;
 
@@ -10,10 +10,6 @@ fn greedy(max_new_tokens: usize) -> GenerationConfig {
         max_new_tokens,
         ..Default::default()
     }
-}
-
-fn single(ids: &[u32]) -> TokenBatch {
-    TokenBatch::single(ids).expect("ids")
 }
 
 #[test]
@@ -29,13 +25,7 @@ fn greedy_is_that_of_transformers_token_for_token() {
 fn padded_rows_continue_as_in_transformers_and_as_alone() {
     for folder in ["base", "wide"] {
         let (model, golden) = (load(folder), golden(folder));
-        let left = golden.ids("padded.left").concat();
-        let rows: Vec<Vec<u32>> = golden
-            .ids("padded.ids")
-            .iter()
-            .zip(left)
-            .map(|(row, left)| row[left as usize..].to_vec())
-            .collect();
+        let rows = golden.unpadded();
         let batch = TokenBatch::padded(&rows).expect("rows");
         let together = model.generate(&batch, &greedy(24)).expect(folder);
         assert_eq!(together, golden.ids("padded.greedy"), "{folder}");
@@ -152,11 +142,7 @@ fn tokens_are_told_as_they_are_chosen() {
 #[test]
 fn prompts_that_are_read_in_pieces_go_on_as_those_read_at_once() {
     let (model, golden) = (load("base"), golden("base"));
-    let left = golden.ids("padded.left").concat();
-    let rows = golden.ids("padded.ids").into_iter().zip(left);
-    let rows: Vec<Vec<u32>> = rows
-        .map(|(row, left)| row[left as usize..].to_vec())
-        .collect();
+    let rows = golden.unpadded();
     let batch = TokenBatch::padded(&rows).expect("rows");
     for prefill_chunk_size in [1, 5, 64] {
         let config = GenerationConfig {
@@ -292,99 +278,25 @@ fn rows_that_ended_do_not_run_out_of_positions() {
 fn settings_out_of_bounds_are_refused_by_name() {
     let (model, batch) = (load("base"), single(&[1, 2]));
     let ok = greedy(2);
-    for (config, setting) in [
-        (
-            GenerationConfig {
-                max_new_tokens: 0,
-                ..ok.clone()
-            },
-            "max_new_tokens",
-        ),
-        (
-            GenerationConfig {
-                temperature: -1.0,
-                ..ok.clone()
-            },
-            "temperature",
-        ),
-        (
-            GenerationConfig {
-                temperature: f64::NAN,
-                ..ok.clone()
-            },
-            "temperature",
-        ),
-        (
-            GenerationConfig {
-                temperature: f64::INFINITY,
-                ..ok.clone()
-            },
-            "temperature",
-        ),
-        (
-            GenerationConfig {
-                top_k: Some(0),
-                ..ok.clone()
-            },
-            "top_k",
-        ),
-        (
-            GenerationConfig {
-                top_p: -0.1,
-                ..ok.clone()
-            },
-            "top_p",
-        ),
-        (
-            GenerationConfig {
-                top_p: 1.1,
-                ..ok.clone()
-            },
-            "top_p",
-        ),
-        (
-            GenerationConfig {
-                top_p: f64::NAN,
-                ..ok.clone()
-            },
-            "top_p",
-        ),
-        (
-            GenerationConfig {
-                min_p: 1.5,
-                ..ok.clone()
-            },
-            "min_p",
-        ),
-        (
-            GenerationConfig {
-                prefill_chunk_size: 0,
-                ..ok.clone()
-            },
-            "prefill_chunk_size",
-        ),
-        (
-            GenerationConfig {
-                repetition_penalty: 0.0,
-                ..ok.clone()
-            },
-            "repetition_penalty",
-        ),
-        (
-            GenerationConfig {
-                repetition_penalty: f64::NAN,
-                ..ok.clone()
-            },
-            "repetition_penalty",
-        ),
-        (
-            GenerationConfig {
-                stop_tokens: vec![97],
-                ..ok.clone()
-            },
-            "stop_tokens",
-        ),
-    ] {
+    type Change = fn(&mut GenerationConfig);
+    let wrong: [(Change, &str); 13] = [
+        (|c| c.max_new_tokens = 0, "max_new_tokens"),
+        (|c| c.temperature = -1.0, "temperature"),
+        (|c| c.temperature = f64::NAN, "temperature"),
+        (|c| c.temperature = f64::INFINITY, "temperature"),
+        (|c| c.top_k = Some(0), "top_k"),
+        (|c| c.top_p = -0.1, "top_p"),
+        (|c| c.top_p = 1.1, "top_p"),
+        (|c| c.top_p = f64::NAN, "top_p"),
+        (|c| c.min_p = 1.5, "min_p"),
+        (|c| c.prefill_chunk_size = 0, "prefill_chunk_size"),
+        (|c| c.repetition_penalty = 0.0, "repetition_penalty"),
+        (|c| c.repetition_penalty = f64::NAN, "repetition_penalty"),
+        (|c| c.stop_tokens = vec![97], "stop_tokens"),
+    ];
+    for (change, setting) in wrong {
+        let mut config = ok.clone();
+        change(&mut config);
         let error = model.generate(&batch, &config).expect_err(setting);
         let GenerationError::Setting { setting: found, .. } = &error else {
             panic!("{setting}: {error}");

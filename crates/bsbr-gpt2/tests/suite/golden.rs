@@ -2,15 +2,12 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{
-    GOLDENS, TOLERANCE, Tensors, assert_close, config, distance, floats, golden, load,
+    GOLDENS, TOLERANCE, Tensors, assert_close, config, distance, floats, golden, load, logits,
+    single,
 };
 use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::tensor::{Device, TensorData};
-
-fn logits(model: &Gpt2, batch: &TokenBatch) -> Vec<f32> {
-    floats(model.logits(model.hidden_states(batch).expect("hidden states")))
-}
 
 #[test]
 fn hidden_states_and_logits_are_those_of_transformers() {
@@ -80,7 +77,7 @@ fn padded_rows_are_those_of_transformers_and_what_they_are_alone() {
     for folder in ["base", "wide"] {
         let (model, golden) = (load(folder), golden(folder));
         let vocab_size = model.config().vocab_size;
-        let rows = unpadded(&golden);
+        let rows = golden.unpadded();
         let together = logits(&model, &TokenBatch::padded(&rows).expect("rows"));
         let expected = golden.floats("padded.logits");
         let seq_len = golden.ids("padded.ids")[0].len();
@@ -93,31 +90,21 @@ fn padded_rows_are_those_of_transformers_and_what_they_are_alone() {
                 &expected[end - real..end],
                 &what,
             );
-            let alone = logits(&model, &TokenBatch::single(ids).expect("row"));
+            let alone = logits(&model, &single(ids));
             assert_close(&together[end - real..end], &alone, &what);
         }
     }
 }
 
-/// The rows of the padded golden without their padding.
-fn unpadded(golden: &Tensors) -> Vec<Vec<u32>> {
-    let left = golden.ids("padded.left").concat();
-    let rows = golden.ids("padded.ids");
-    rows.iter()
-        .zip(left)
-        .map(|(row, left)| row[left as usize..].to_vec())
-        .collect()
-}
-
 #[test]
 fn what_a_token_gets_does_not_depend_on_what_follows() {
     let (model, ids) = (load("base"), golden("base").ids("ids").remove(0));
-    let before = logits(&model, &TokenBatch::single(&ids).expect("ids"));
+    let before = logits(&model, &single(&ids));
     let vocab_size = model.config().vocab_size;
     for changed in 1..ids.len() {
         let mut other = ids.clone();
         other[changed] = (other[changed] + 1) % vocab_size as u32;
-        let after = logits(&model, &TokenBatch::single(&other).expect("ids"));
+        let after = logits(&model, &single(&other));
         let past = changed * vocab_size;
         assert!(
             before[..past]

@@ -1,7 +1,7 @@
 //! Input that a model cannot take.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use crate::common::{config, distance, floats, golden, load, load_with};
+use crate::common::{arm, config, distance, floats, golden, load, load_with};
 use bsbr_gpt2::{GenerationConfig, InputError, TokenBatch};
 
 #[test]
@@ -105,33 +105,21 @@ mod half {
     /// Every arm runs in half precision, its attention in f32 or not.
     #[test]
     fn every_arm_runs_in_half_precision() {
-        use bsbr_attention::{ArmConfig, LocalConfig, MomentsConfig, PublishedConfig};
-        let chunk_size = 4;
         let batch = golden("base").batch();
-        for arm in [
-            ArmConfig::DENSE,
-            ArmConfig::Local(LocalConfig {
-                chunk_size,
-                ..Default::default()
-            }),
-            ArmConfig::Published(PublishedConfig {
-                chunk_size,
-                ..Default::default()
-            }),
-            ArmConfig::Moments(MomentsConfig {
-                chunk_size,
-                clusters: 2,
-                ..Default::default()
-            }),
+        for text in [
+            "dense",
+            "local:chunk_size=4",
+            "published:chunk_size=4",
+            "moments:chunk_size=4,clusters=2",
         ] {
             for (device, dtype, computed) in halves() {
                 for reorder_and_upcast_attn in [false, true] {
-                    let mut config = config("base").with_arm(arm.clone());
+                    let mut config = config("base").with_arm(arm(text));
                     config.reorder_and_upcast_attn = reorder_and_upcast_attn;
                     let model = cast_tensors(load_with(&config, "base", &device), dtype);
                     let hidden = model.hidden_states(&batch).expect("hidden states");
                     assert_eq!(hidden.dtype(), computed);
-                    assert!(floats(hidden).iter().all(|x| x.is_finite()), "{arm:?}");
+                    assert!(floats(hidden).iter().all(|x| x.is_finite()), "{text}");
                     let settings = GenerationConfig {
                         max_new_tokens: 9,
                         ..Default::default()

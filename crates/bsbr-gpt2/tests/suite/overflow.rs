@@ -1,17 +1,16 @@
 //! Where numbers inside of a pass are beyond their type, the logits are none, and none passes for one.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use crate::common::{config, floats, load_with};
-use bsbr_attention::ArmConfig;
+use crate::common::{config, load_with, single};
 use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
-use bsbr_gpt2::{GenerationConfig, GenerationError, Gpt2, ProductType, TokenBatch};
+use bsbr_gpt2::{GenerationConfig, GenerationError, Gpt2, ProductType};
 use burn::tensor::{Device, TensorData};
 
 /// The token that is too large, and its place in the text.
 const WRONG: (u32, usize) = (5, 17);
 
 fn ids() -> Vec<u32> {
-    let mut ids: Vec<u32> = (0..30).map(|i| (i * 31 + 7) % 97).collect();
+    let mut ids = crate::common::ids(30);
     ids.iter_mut()
         .for_each(|id| *id += u32::from(*id == WRONG.0));
     ids[WRONG.1] = WRONG.0;
@@ -27,7 +26,7 @@ fn models() -> impl Iterator<Item = (&'static str, Gpt2)> {
         "moments:chunk_size=4,clusters=2,sink_tokens=2,exact_clusters=0,state=true",
     ]
     .map(|arm| {
-        let config = config("base").with_arm(arm.parse::<ArmConfig>().expect(arm));
+        let config = config("base").with_arm(crate::common::arm(arm));
         (arm, load_with(&config, "base", &Device::default()))
     })
     .into_iter()
@@ -49,9 +48,7 @@ fn changed(model: &Gpt2, change: impl Fn(&str, &mut Vec<f32>)) -> Gpt2 {
 
 /// Logits of each token.
 fn logits(model: &Gpt2, ids: &[u32]) -> Vec<Vec<f32>> {
-    let batch = TokenBatch::single(ids).expect("ids");
-    let hidden = model.hidden_states(&batch).expect("a batch");
-    let all = floats(model.logits(hidden));
+    let all = crate::common::logits(model, &single(ids));
     all.chunks(97).map(<[f32]>::to_vec).collect()
 }
 
@@ -78,7 +75,7 @@ fn a_row_of_embeddings_whose_squares_are_infinite() {
         let ids = ids();
         let found = logits(&model, &ids);
         assert!(found[WRONG.1].iter().all(|x| x.is_nan()), "{arm}");
-        let prompt = TokenBatch::single(&ids[..=WRONG.1]).expect("ids");
+        let prompt = single(&ids[..=WRONG.1]);
         let settings = GenerationConfig {
             max_new_tokens: 2,
             ..GenerationConfig::default()

@@ -2,30 +2,16 @@
 #![allow(clippy::expect_used, clippy::panic)]
 #![allow(clippy::print_stderr)] // what a processor lacks is said
 
-use crate::common::{config, distance, floats, load_with};
-use bsbr_attention::{ArmConfig, MomentsConfig};
+use crate::common::{arm, config, distance, floats, ids, load_with, logits, single, streamed};
 use bsbr_gpt2::parameters::cast_tensors;
-use bsbr_gpt2::{Gpt2, PackError, ProductType, TokenBatch};
+use bsbr_gpt2::{Gpt2, PackError, ProductType};
 use burn::module::Module;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device};
 
-fn arms() -> [ArmConfig; 2] {
-    let moments = MomentsConfig {
-        chunk_size: 5,
-        near_chunks: 1,
-        sink_tokens: 2,
-        clusters: 2,
-        ..Default::default()
-    };
-    [ArmConfig::DENSE, ArmConfig::Moments(moments)]
-}
+const ARMS: [&str; 2] = ["dense", "moments:chunk_size=5,sink_tokens=2,clusters=2"];
 
-fn model(arm: &ArmConfig) -> Gpt2 {
-    load_with(
-        &config("base").with_arm(arm.clone()),
-        "base",
-        &Device::flex(),
-    )
+fn model(text: &str) -> Gpt2 {
+    load_with(&config("base").with_arm(arm(text)), "base", &Device::flex())
 }
 
 /// The largest distance, of the largest logit.
@@ -54,19 +40,11 @@ fn types(model: &Gpt2) -> Vec<(ProductType, f32)> {
         .collect()
 }
 
-fn ids() -> Vec<u32> {
-    (0..40).map(|i| (i * 31 + 7) % 97).collect()
-}
-
-fn logits(model: &Gpt2, batch: &TokenBatch) -> Vec<f32> {
-    floats(model.logits(model.hidden_states(batch).expect("a batch")))
-}
-
 #[test]
 fn logits_are_near_those_of_the_model() {
-    let batch = TokenBatch::single(&ids()).expect("ids");
-    for arm in arms() {
-        let plain = model(&arm);
+    let batch = single(&ids(40));
+    for arm in ARMS {
+        let plain = model(arm);
         assert_eq!(plain.packed_bytes(), 0);
         let expected = logits(&plain, &batch);
         for (products, most) in types(&plain) {
@@ -88,27 +66,17 @@ fn logits_are_near_those_of_the_model() {
 /// from the whole by what attention does to them.
 #[test]
 fn pieces_give_what_the_whole_gives() {
-    for arm in arms() {
-        let plain = model(&arm);
+    for arm in ARMS {
+        let plain = model(arm);
         for (products, _) in types(&plain) {
             let packed = plain.clone().with_packed_weights(products).expect("packed");
-            let expected = logits(&packed, &TokenBatch::single(&ids()).expect("ids"));
+            let expected = logits(&packed, &single(&ids(40)));
             for piece in [1, 7, 39] {
-                let mut cache = packed.new_cache();
-                let found = ids()
-                    .chunks(piece)
-                    .map(|ids| {
-                        let batch = TokenBatch::single(ids).expect("ids");
-                        let hidden = packed.forward_cached(&batch, &mut cache).expect("a piece");
-                        packed.logits(hidden)
-                    })
-                    .collect();
-                let off = off(&floats(Tensor::cat(found, 1)), &expected);
+                let off = off(&streamed(&packed, &ids(40), piece), &expected);
                 // What differs in the last place before it is rounded may be a step apart behind.
-                let most = if products == ProductType::F32 {
-                    1e-5
-                } else {
-                    1e-2
+                let most = match products {
+                    ProductType::F32 => 1e-5,
+                    _ => 1e-2,
                 };
                 assert!(off < most, "{products:?}, pieces of {piece}: {off}");
             }
@@ -118,13 +86,12 @@ fn pieces_give_what_the_whole_gives() {
 
 #[test]
 fn later_tokens_change_nothing() {
-    let plain = model(&ArmConfig::DENSE);
+    let plain = model("dense");
     for (products, _) in types(&plain) {
         let packed = plain.clone().with_packed_weights(products).expect("packed");
-        let mut other = ids();
+        let mut other = ids(40);
         other[30..].fill(3);
-        let [a, b] =
-            [ids(), other].map(|ids| logits(&packed, &TokenBatch::single(&ids).expect("ids")));
+        let [a, b] = [ids(40), other].map(|ids| logits(&packed, &single(&ids)));
         let before = a.len() / 40 * 30;
         assert!(a[..before] == b[..before], "{products:?}");
         assert!(a[before..] != b[before..], "{products:?}");
@@ -134,7 +101,7 @@ fn later_tokens_change_nothing() {
 /// Whatever maps the parameters of a model leaves no packed weights that are not theirs.
 #[test]
 fn changed_parameters_are_used() {
-    let plain = model(&ArmConfig::DENSE);
+    let plain = model("dense");
     let packed = plain
         .clone()
         .with_packed_weights(ProductType::Int8)
@@ -145,7 +112,7 @@ fn changed_parameters_are_used() {
     assert_eq!(packed.clone().to_device(&Device::flex()).packed_bytes(), 0);
     let cast = cast_tensors(packed, DType::F32);
     assert_eq!(cast.packed_bytes(), 0);
-    let batch = TokenBatch::single(&ids()).expect("ids");
+    let batch = single(&ids(40));
     assert!(logits(&cast, &batch) == logits(&plain, &batch));
 }
 
@@ -157,7 +124,7 @@ fn gradients_are_those_of_the_weights() {
         .clone()
         .with_packed_weights(ProductType::Int8)
         .expect("packed");
-    let batch = TokenBatch::single(&ids()).expect("ids");
+    let batch = single(&ids(40));
     assert!(logits(&packed, &batch) == logits(&plain, &batch));
 }
 
@@ -165,9 +132,9 @@ fn gradients_are_those_of_the_weights() {
 #[test]
 fn training_in_bf16_rounds_only_passes_with_gradients() {
     let device = Device::flex().autodiff();
-    let batch = TokenBatch::single(&ids()).expect("ids");
-    for arm in arms() {
-        let config = config("base").with_arm(arm);
+    let batch = single(&ids(40));
+    for text in ARMS {
+        let config = config("base").with_arm(arm(text));
         let plain = load_with(&config, "base", &device);
         let packed = plain.clone().with_bf16_training();
         assert!(packed.bf16_output().is_some() && packed.products().is_none());

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::cpu::math::{exp, row_dot, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 use crate::cpu::tensor::Heads;
 
 /// Query rows per block.
@@ -179,14 +179,8 @@ impl Part {
                 let cols = KEYS.min(end - j);
                 let (kj, vj) = (k.rows(j, cols), v.rows(j, cols));
                 let (p, ds) = (&mut p[..rows * cols], &mut ds[..rows * cols]);
-                product(MatMut::dense(p, rows, cols), qi, kj.t(), saved.scale, false);
-                product(
-                    MatMut::dense(ds, rows, cols),
-                    gi,
-                    vj.t(),
-                    saved.scale,
-                    false,
-                );
+                product(p, qi, kj.t(), saved.scale, false);
+                product(ds, gi, vj.t(), saved.scale, false);
                 vectorised(
                     #[inline(always)]
                     || {
@@ -208,28 +202,10 @@ impl Part {
                 );
                 let (p, ds) = (Mat::dense(p, rows, cols), Mat::dense(ds, rows, cols));
                 let at = (j - first) * d;
-                product(
-                    MatMut::dense(&mut part.dv[at..], cols, d),
-                    p.t(),
-                    gi,
-                    1.0,
-                    true,
-                );
-                product(
-                    MatMut::dense(&mut part.dk[at..], cols, d),
-                    ds.t(),
-                    qi,
-                    1.0,
-                    true,
-                );
+                product(&mut part.dv[at..], p.t(), gi, 1.0, true);
+                product(&mut part.dk[at..], ds.t(), qi, 1.0, true);
                 let at = (i - first_query) * d;
-                product(
-                    MatMut::dense(&mut part.dq[at..], rows, d),
-                    ds,
-                    kj,
-                    1.0,
-                    true,
-                );
+                product(&mut part.dq[at..], ds, kj, 1.0, true);
             }
         }
         part

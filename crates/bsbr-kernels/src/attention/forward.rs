@@ -31,7 +31,7 @@ pub(crate) fn forward(
         let out = out.par_chunks_mut(QUERIES * h * d);
         let blocks = out.zip(lse.par_chunks_mut(QUERIES * h));
         blocks.enumerate().with_max_len(1).for_each_init(
-            Block::new,
+            Block::default,
             |block, (number, (out, lse))| {
                 let (first, rows) = (number * QUERIES, lse.len() / h);
                 for head in 0..h {

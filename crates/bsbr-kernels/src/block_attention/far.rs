@@ -5,15 +5,15 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::BlockAttention;
-use super::merged::{Merged, Side};
+use super::merged::Merged;
 use super::queries::SharedKeys;
 use super::rounding::round_rows;
 use super::settings::KvBits;
 use super::summarise::Summariser;
 use super::tile::prefetch;
-use super::tokens::{self, Members, Tokens, Unpacked};
+use super::tokens::{self, Members, Side, Tokens, Unpacked};
 use crate::cpu::math::{row_dot, row_exp_sum, row_max, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// The storage form of the states of a head's chunks.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +43,8 @@ impl HeadState<'_> {
 pub(super) struct Far {
     /// D
     d: usize,
-    /// Keys of the sinks, then mean keys of the clusters. `[sinks + F·G, D]`
-    keys: Vec<f32>,
-    /// Values of the sinks, then mean values of the clusters. `[sinks + F·G, D]`
-    values: Vec<f32>,
+    /// Keys and values of the sinks, then means of the clusters. `[sinks + F·G, D]`
+    rows: [Vec<f32>; 2],
     /// 0 for sinks, log₂ m for clusters, `-inf` for empty ones. `[sinks + F·G]`
     bias: Vec<f32>,
     /// Mean key of each chunk. `[F, D]`
@@ -88,8 +86,7 @@ impl Far {
         let zeros = |rows: usize, of: usize| vec![0.0; rows * of];
         let mut far = Self {
             d,
-            keys: zeros(sinks + clusters, d),
-            values: zeros(sinks + clusters, d),
+            rows: [(); 2].map(|()| zeros(sinks + clusters, d)),
             bias: zeros(sinks + clusters, 1),
             means: zeros(chunks, d),
             rank,
@@ -99,15 +96,15 @@ impl Far {
             tokens: Tokens::new(if ordered > 0 { chunks * size } else { 0 }, d),
             merged: Merged::default(),
         };
-        for (from, to) in [(k, &mut far.keys), (v, &mut far.values)] {
+        for (from, to) in [k, v].iter().zip(&mut far.rows) {
             for (row, to) in to.chunks_exact_mut(d).take(sinks).enumerate() {
                 from.copy_row(row, to);
             }
         }
 
         let g = settings.clusters;
-        let mut keys = pieces(&mut far.keys[sinks * d..], g * d);
-        let mut values = pieces(&mut far.values[sinks * d..], g * d);
+        let of_rows = far.rows.each_mut();
+        let [mut keys, mut values] = of_rows.map(|rows| pieces(&mut rows[sinks * d..], g * d));
         let mut bias = pieces(&mut far.bias[sinks..], g);
         let mut means = pieces(&mut far.means, d);
         let mut states = pieces(&mut far.states, rank * rank);
@@ -139,7 +136,7 @@ impl Far {
                 summary.write(summariser, d, state, settings.kv_bits);
             });
         if settings.spans.of(chunks) > 0 {
-            let means = [&far.keys[sinks * d..], &far.values[sinks * d..]];
+            let means = far.rows.each_ref().map(|rows| &rows[sinks * d..]);
             far.merged = Merged::new(settings, means, |cluster| far.members(cluster).len(), d);
         }
         far
@@ -182,7 +179,7 @@ impl Far {
 
     /// The key of one sink or cluster. `[D]`
     pub(super) fn key(&self, number: usize) -> &[f32] {
-        &self.keys[number * self.d..][..self.d]
+        &self.rows[0][number * self.d..][..self.d]
     }
 
     /// Mixes the states of the first `chunks` chunks by softmax over the products
@@ -241,19 +238,15 @@ impl Far {
         half.resize(rank * d, 0.0);
         whole.resize(d * d, 0.0);
         let kept = Mat::dense(mixed, rank, rank);
-        product(MatMut::dense(half, rank, d), kept, value.t(), 1.0, false);
+        product(half, kept, value.t(), 1.0, false);
         let half = Mat::dense(half, rank, d);
-        product(MatMut::dense(whole, d, d), key, half, 1.0, false);
+        product(whole, key, half, 1.0, false);
     }
 }
 
 impl SharedKeys for Far {
-    fn keys<'a>(&'a self, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {
-        Mat::dense(&self.keys[start * self.d..], len, self.d)
-    }
-
-    fn values<'a>(&'a self, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {
-        Mat::dense(&self.values[start * self.d..], len, self.d)
+    fn rows<'a>(&'a self, of: usize, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {
+        Mat::dense(&self.rows[of][start * self.d..], len, self.d)
     }
 
     fn bias(&self, start: usize, len: usize) -> &[f32] {
@@ -266,8 +259,7 @@ impl SharedKeys for Far {
 
     fn prefetch(&self, cluster: usize) {
         let tokens = self.tokens.members(self.members(cluster));
-        prefetch(tokens.keys);
-        prefetch(tokens.values);
+        tokens.sides.iter().for_each(|side| prefetch(side.numbers));
     }
 
     fn merged<'a>(&'a self, of: usize, start: usize, len: usize, _: &'a mut Vec<f32>) -> Mat<'a> {
@@ -286,12 +278,8 @@ impl SharedKeys for Far {
         self.members(cluster).len()
     }
 
-    fn keys_of<'a>(&'a self, merged: usize, _: &'a mut Vec<f32>) -> Side<'a> {
-        self.merged.keys(merged)
-    }
-
-    fn values_of<'a>(&'a self, merged: usize, _: &'a mut Vec<f32>) -> Side<'a> {
-        self.merged.values(merged)
+    fn side<'a>(&'a self, of: usize, merged: usize, _: &'a mut Vec<f32>) -> Side<'a> {
+        self.merged.side(of, merged)
     }
 }
 

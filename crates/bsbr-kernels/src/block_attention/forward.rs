@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::BlockAttention;
 use super::far::{Far, HeadState, Mixture};
-use super::plan::{Seen, blocks};
-use super::queries::{Attending, Near, NearRows, Queries, TOGETHER};
+use super::plan::Seen;
+use super::queries::{Attending, Near, NearRows, OneBlock, Queries};
 use crate::cpu::block::QUERIES;
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::Mat;
@@ -65,23 +65,13 @@ struct Head<'a> {
 }
 
 /// Buffers for the chunks of a head.
+#[derive(Default)]
 struct Scratch {
     attending: Attending,
     mixture: Mixture,
     receiver: Vec<f32>,
     /// What the block's queries read from the state. `[QUERIES, D]`
     read: Vec<f32>,
-}
-
-impl Scratch {
-    fn new() -> Self {
-        Self {
-            attending: Attending::default(),
-            mixture: Mixture::default(),
-            receiver: Vec::new(),
-            read: Vec::new(),
-        }
-    }
 }
 
 impl Head<'_> {
@@ -96,7 +86,7 @@ impl Head<'_> {
             })
             .collect();
         let chunks = chunks.into_par_iter().enumerate().with_max_len(1);
-        chunks.for_each_init(Scratch::new, |scratch, (chunk, (rows, sums))| {
+        chunks.for_each_init(Scratch::default, |scratch, (chunk, (rows, sums))| {
             self.attend(chunk, rows, sums, scratch);
         });
     }
@@ -113,36 +103,32 @@ impl Head<'_> {
             self.settings.seen(chunk),
             self.settings.queries(chunk, self.q.height()),
         );
-        let start = queries.start;
         if seen.far > 0 {
-            self.mix(start, seen.far, scratch);
+            self.mix(queries.start, seen.far, scratch);
         }
         let near = Near {
             k: NearRows::Whole(self.k),
             v: NearRows::Whole(self.v),
             first: 0,
         };
-        let all: Vec<_> = blocks(queries).collect();
-        for some in all.chunks(TOGETHER) {
-            let queries: Vec<_> = some
-                .iter()
-                .map(|block| Queries {
-                    q: self.q.rows(block.start, block.len()),
-                    first: block.start,
-                    scale: self.scale,
-                })
-                .collect();
-            let attending = &mut scratch.attending;
-            attending.attend(&queries, near, &self.far, seen, &self.settings);
-            for (number, block) in some.iter().enumerate() {
-                let range = block.start - start..block.end - start;
-                let (rows, sums) = (&mut rows[range.clone()], &mut sums[range]);
-                self.write(scratch, number, rows, seen);
-                for (query, sum) in sums.iter_mut().enumerate() {
-                    sum.fill(scratch.attending.blocks[number].block.log_sum_exp(query));
-                }
+        let chunk = Queries {
+            q: self.q.rows(queries.start, queries.len()),
+            first: queries.start,
+            scale: self.scale,
+        };
+        let Scratch {
+            attending,
+            mixture,
+            read,
+            ..
+        } = scratch;
+        let (far, settings) = (&self.far, &self.settings);
+        attending.attend_chunk(chunk, near, far, seen, settings, |block, one| {
+            self.write(one, mixture, read, &mut rows[block.clone()], seen);
+            for (query, sum) in sums[block].iter_mut().enumerate() {
+                sum.fill(one.block.log_sum_exp(query));
             }
-        }
+        });
     }
 
     /// Mixes the state that a chunk reads.
@@ -160,17 +146,22 @@ impl Head<'_> {
             .mix(self.state, receiver, far, &mut scratch.mixture);
     }
 
-    /// Writes the rows of block `number`, including the contribution of the state.
-    fn write(&self, scratch: &mut Scratch, number: usize, rows: &mut [&mut [f32]], seen: Seen) {
-        let one = &scratch.attending.blocks[number];
+    /// Writes the rows of a block, including what it reads from the state, with a buffer `read`.
+    fn write(
+        &self,
+        one: &OneBlock,
+        mixture: &Mixture,
+        read: &mut Vec<f32>,
+        rows: &mut [&mut [f32]],
+        seen: Seen,
+    ) {
         one.write(rows);
         if matches!(self.state, HeadState::Off) || seen.clusters() == 0 {
             return;
         }
         let (d, block) = (self.d, &one.block);
-        let read = &mut scratch.read;
         read.resize(QUERIES * d, 0.0);
-        block.multiply(Mat::dense(&scratch.mixture.state, d, d), read);
+        block.multiply(Mat::dense(&mixture.state, d, d), read);
         vectorised(
             #[inline(always)]
             || {

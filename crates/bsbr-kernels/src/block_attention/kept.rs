@@ -5,8 +5,9 @@ use std::ops::Range;
 use super::rounding::encode_rows;
 use super::settings::KvBits;
 use super::tile::BEHIND;
-use super::tokens::side_by_side;
+use super::tokens::{Side, side_by_side};
 use crate::cpu::math::vectorised;
+use crate::cpu::matrix::Mat;
 
 /// Integer codes, or unrounded numbers.
 #[derive(Clone, Debug)]
@@ -200,6 +201,30 @@ impl KeptRows {
         Grids {
             scales: self.scales.get(rows.clone()).unwrap_or_default(),
             offsets: self.offsets.get(rows).unwrap_or_default(),
+        }
+    }
+
+    /// Decoded rows `[n, D]` in a buffer, see [`decode`](Self::decode).
+    pub(super) fn decoded<'a>(&self, rows: Range<usize>, to: &'a mut Vec<f32>) -> Mat<'a> {
+        let n = rows.len();
+        to.resize(n * self.d, 0.0);
+        self.decode(rows, to);
+        Mat::dense(to, n, self.d)
+    }
+
+    /// Appends decoded rows to a list, see [`decode`](Self::decode).
+    pub(super) fn decode_after(&self, rows: Range<usize>, to: &mut Vec<f32>) {
+        let start = to.len();
+        to.resize(start + rows.len() * self.d, 0.0);
+        self.decode(rows, &mut to[start..]);
+    }
+
+    /// A block that was added as an operand of a tile; `to` receives its codes.
+    pub(super) fn side<'a>(&'a self, rows: Range<usize>, to: &'a mut Vec<f32>) -> Side<'a> {
+        let grids = self.unpack(rows, to);
+        Side {
+            numbers: to,
+            grids: (!grids.scales.is_empty()).then_some(grids),
         }
     }
 

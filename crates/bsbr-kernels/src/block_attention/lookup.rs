@@ -5,9 +5,8 @@ use std::f32::consts::LOG2_E;
 use pulp::{Simd, WithSimd};
 
 use super::kept::Grids;
-use super::merged::Side;
 use super::tile;
-use super::tokens::Members;
+use super::tokens::{Members, Side};
 use crate::cpu::block::Block;
 use crate::cpu::math::{LANES, exp2_below, row_max, sum_lanes, vectorised};
 use crate::cpu::matrix::Mat;
@@ -85,15 +84,7 @@ impl Lookup {
     /// Attends these queries to the tokens of the cluster. `raise` raises the reference of a
     /// query's weights to a larger score, and returns the factor by which the weights shrink.
     pub(super) fn look_into(&mut self, tokens: Members<'_>, raise: impl FnMut(usize, f32) -> f32) {
-        let m = tokens.count;
-        let keys = Side {
-            numbers: tokens.keys,
-            grids: tokens.grids.map(|[keys, _]| keys),
-        };
-        let values = Side {
-            numbers: tokens.values,
-            grids: tokens.grids.map(|[_, values]| values),
-        };
+        let (m, [keys, values]) = (tokens.count, tokens.sides);
         self.score(keys, m);
         self.weigh(m, raise);
         self.add_values(values, m);

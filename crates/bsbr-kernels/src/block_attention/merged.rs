@@ -3,22 +3,12 @@
 use std::ops::Range;
 
 use super::BlockAttention;
-use super::kept::Grids;
 use super::rounding::round_rows;
 use super::summarise::log_count;
 use super::tile::BEHIND;
-use super::tokens::side_by_side;
+use super::tokens::{Side, side_by_side};
 use crate::clusters::Merge;
 use crate::cpu::math::vectorised;
-
-/// Mean keys or values of the clusters of one merged cluster, as operands of a tile.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Side<'a> {
-    /// Keys by dimension `[D, m]`, or values `[m, D]`, followed by [`BEHIND`] numbers.
-    pub(super) numbers: &'a [f32],
-    /// Their decoding, if they are codes.
-    pub(super) grids: Option<Grids<'a>>,
-}
 
 /// The merged cluster of an empty cluster.
 const NONE: u32 = u32::MAX;
@@ -120,7 +110,7 @@ impl Merged {
 
     /// The clusters of a merged one.
     pub(super) fn clusters(&self, merged: usize) -> &[u32] {
-        &self.order[self.range(merged)]
+        &self.order[range(&self.ends, merged)]
     }
 
     /// The merged cluster of a cluster in a span, and its share of its tokens.
@@ -129,26 +119,13 @@ impl Merged {
         (merged != NONE).then_some((merged as usize, share))
     }
 
-    /// Their mean keys.
-    pub(super) fn keys(&self, merged: usize) -> Side<'_> {
-        self.side(0, merged)
-    }
-
-    /// Their mean values.
-    pub(super) fn values(&self, merged: usize) -> Side<'_> {
-        self.side(1, merged)
-    }
-
-    fn side(&self, side: usize, merged: usize) -> Side<'_> {
-        let Range { start, end } = self.range(merged);
+    /// Mean keys (`of` = 0) or values (1) of the clusters of a merged one.
+    pub(super) fn side(&self, of: usize, merged: usize) -> Side<'_> {
+        let Range { start, end } = range(&self.ends, merged);
         Side {
-            numbers: &self.sides[side][start * self.d..end * self.d + BEHIND],
+            numbers: &self.sides[of][start * self.d..end * self.d + BEHIND],
             grids: None,
         }
-    }
-
-    fn range(&self, merged: usize) -> Range<usize> {
-        range(&self.ends, merged)
     }
 }
 

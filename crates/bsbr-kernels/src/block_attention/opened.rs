@@ -105,7 +105,7 @@ impl Opened {
         lookup.refer_to(blocks.iter().map(|one| &one.block));
         for part in self.parts() {
             lookup.set_queries(part.queries);
-            let values = shared.values_of(part.merged, &mut unpacked.values);
+            let values = shared.side(1, part.merged, &mut unpacked.values);
             lookup.look_at(part.scores, values, part.count, |query, max| {
                 raise(blocks, query, max)
             });
@@ -191,7 +191,7 @@ impl Opened {
             let bias = clusters.iter();
             self.bias
                 .extend(bias.map(|&cluster| log_count(shared.count_of(cluster as usize))));
-            let keys = shared.keys_of(number, &mut unpacked.keys);
+            let keys = shared.side(0, number, &mut unpacked.keys);
             let scores = lookup.score(keys, count);
             for scores in scores.chunks_exact_mut(wide) {
                 for (score, bias) in scores.iter_mut().zip(&self.bias) {

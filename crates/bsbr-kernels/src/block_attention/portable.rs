@@ -105,7 +105,7 @@ fn in_own_type<B: Backend>(
     let of_clusters = B::float_matmul(q.clone(), B::float_swap_dims(mean_keys, 2, 3));
     let of_clusters = B::float_add(of_clusters, far.bias.clone());
     let is_far = |_: usize, query: usize, cluster: usize| {
-        cluster / settings.clusters < far_of_token(&settings, query)
+        cluster / settings.clusters < settings.grid.far_of_token(query)
     };
     let of_clusters = B::float_add(
         of_clusters.clone(),
@@ -230,13 +230,9 @@ impl<B: Backend> Far<B> {
             counts[cluster] += 1.0;
         }
         let shares: Vec<f32> = counts.iter().map(|m| 1.0 / m.max(1.0)).collect();
-        let bias = counts
-            .iter()
-            .map(|&m| if m > 0.0 { m.ln() } else { HIDDEN });
-        let bias: Vec<f32> = bias.collect();
         let members = tensor::<B>(members, [b, h, chunks, g, s], k);
         let shares = tensor::<B>(shares, [b, h, chunks, g, 1], k);
-        let bias = tensor::<B>(bias, [b, h, 1, chunks * g], k);
+        let bias = tensor::<B>(log_counts(&counts), [b, h, 1, chunks * g], k);
         let means = tokens.clone().map(|x| {
             let sums = B::float_matmul(members.clone(), x);
             B::float_mul(sums, shares.clone())
@@ -293,14 +289,16 @@ impl<B: Backend> Far<B> {
         // What every token would read from every chunk. [B, H, F, N, D]
         let read = B::float_matmul(wide, whole);
 
-        let rows = (0..n).map(|token| self.receiver(settings, token));
-        let receivers: Vec<_> = rows
-            .map(|row| narrow::<B>(q.clone(), 2, row.unwrap_or(0), 1))
-            .collect();
+        // The last token before the chunk of each; sinks read nothing.
+        let starts = (0..n).map(|token| settings.grid.chunk_of(token));
+        let starts = starts.map(|chunk| chunk.map_or(0, |chunk| settings.grid.start_of(chunk)));
+        let rows = starts.map(|start| start.saturating_sub(1));
+        let receivers = rows.map(|row| narrow::<B>(q.clone(), 2, row, 1)).collect();
         let h_b = B::float_mean_dim(keys, 3);
         let h_b = B::float_reshape(h_b, Shape::from([b, h, self.chunks, d]));
         let scores = B::float_matmul(B::float_cat(receivers, 2), B::float_swap_dims(h_b, 2, 3));
-        let visible = |_: usize, query: usize, chunk: usize| chunk < far_of_token(settings, query);
+        let visible =
+            |_: usize, query: usize, chunk: usize| chunk < settings.grid.far_of_token(query);
         let hidden = mask::<B>([1, n, self.chunks], visible, &scores);
         // Tokens without a far field have no mass on clusters, so their result has weight zero.
         let (weights, _) = softmax::<B>(B::float_add(scores, hidden));
@@ -308,12 +306,6 @@ impl<B: Backend> Far<B> {
         let weights = B::float_reshape(weights, Shape::from([b, h, self.chunks, n, 1]));
         let sum = B::float_sum_dim(B::float_mul(read, weights), 2);
         Some(B::float_reshape(sum, Shape::from([b, h, n, d])))
-    }
-
-    /// The last token before the chunk of `token`.
-    fn receiver(&self, settings: &BlockAttention, token: usize) -> Option<usize> {
-        let chunk = settings.grid.chunk_of(token)?;
-        settings.grid.start_of(chunk).checked_sub(1)
     }
 }
 
@@ -348,10 +340,7 @@ impl<B: Backend> Merged<B> {
             let merged = cluster / of_span * g + id as usize;
             shares[merged * of_span + cluster % of_span] = count / totals[merged].max(1.0);
         }
-        let bias = totals
-            .iter()
-            .map(|&m| if m > 0.0 { m.ln() } else { HIDDEN });
-        let bias = tensor::<B>(bias.collect(), [b, h, 1, spans * g], &means[0]);
+        let bias = tensor::<B>(log_counts(&totals), [b, h, 1, spans * g], &means[0]);
         let shares = tensor::<B>(shares, [b, h, spans, g, of_span], &means[0]);
         let means = means.map(|x| {
             let x = B::float_reshape(x, Shape::from([b, h, spans, of_span, d]));
@@ -368,7 +357,7 @@ impl<B: Backend> Merged<B> {
         let scores = B::float_add(B::float_matmul(q.clone(), keys), self.bias.clone());
         let shape = scores.shape();
         let is_seen = |_: usize, query: usize, merged: usize| {
-            merged / settings.clusters < settings.spans.of(far_of_token(settings, query))
+            merged / settings.clusters < settings.spans.of(settings.grid.far_of_token(query))
         };
         let mask = mask::<B>([1, shape[2], shape[3]], is_seen, &scores);
         B::float_add(scores, mask)
@@ -392,7 +381,7 @@ impl<B: Backend> Merged<B> {
             |head: usize, query: usize, number: usize| opened[(head * n + query) * merged + number];
         let is_left = |head: usize, query: usize, cluster: usize| {
             let span = cluster / of_span;
-            if span >= settings.spans.of(far_of_token(settings, query)) {
+            if span >= settings.spans.of(settings.grid.far_of_token(query)) {
                 return true;
             }
             let id = self.ids[head * merged / g * of_span + cluster] as usize;
@@ -412,10 +401,10 @@ impl<B: Backend> Merged<B> {
     }
 }
 
-/// The number of far chunks of a token.
-fn far_of_token(settings: &BlockAttention, token: usize) -> usize {
-    let chunk = settings.grid.chunk_of(token).unwrap_or(0);
-    settings.grid.far_of(chunk)
+/// ln m, or [`HIDDEN`] for empty clusters.
+fn log_counts(counts: &[f32]) -> Vec<f32> {
+    let log = |&m: &f32| if m > 0.0 { m.ln() } else { HIDDEN };
+    counts.iter().map(log).collect()
 }
 
 /// The clusters that each row of scores looks up: the `best` highest; ties go to the first, and
@@ -488,8 +477,7 @@ fn host<B: Backend>(x: FloatTensor<B>) -> Vec<f32> {
 }
 
 fn narrow<B: Backend>(x: FloatTensor<B>, dim: usize, start: usize, len: usize) -> FloatTensor<B> {
-    let slices: Vec<_> = x.shape().iter().map(|&size| Slice::from(0..size)).collect();
-    let mut slices = slices;
+    let mut slices: Vec<_> = x.shape().iter().map(|&size| Slice::from(0..size)).collect();
     slices[dim] = Slice::from(start..start + len);
     B::float_slice(x, &slices)
 }

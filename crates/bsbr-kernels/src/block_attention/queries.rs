@@ -1,24 +1,39 @@
 //! One softmax for a block of queries over everything that they see.
 
+use std::ops::Range;
+
 use super::BlockAttention;
 use super::choose::Chosen;
 use super::kept::KeptRows;
 use super::lookup::Lookup;
-use super::merged::Side;
 use super::opened::Opened;
-use super::plan::{List, Seen};
-use super::tokens::{Members, Unpacked};
+use super::plan::{List, Seen, blocks};
+use super::tokens::{Members, Side, Unpacked};
 use crate::cpu::block::Block;
 use crate::cpu::math::vectorised;
 use crate::cpu::matrix::Mat;
 
 /// Keys that all queries of a chunk see: sinks, then clusters of far chunks.
 pub(super) trait SharedKeys {
-    /// Keys from number `start` on. Keys in few bits are decoded into `decoded`. `[len, D]`
-    fn keys<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a>;
+    /// Keys (`of` = 0) or values (1) from number `start` on. Rows in few bits are decoded into
+    /// `decoded`. `[len, D]`
+    fn rows<'a>(
+        &'a self,
+        of: usize,
+        start: usize,
+        len: usize,
+        decoded: &'a mut Vec<f32>,
+    ) -> Mat<'a>;
 
-    /// Values from number `start` on, same as [`keys`](Self::keys). `[len, D]`
-    fn values<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a>;
+    /// Keys from number `start` on. `[len, D]`
+    fn keys<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a> {
+        self.rows(0, start, len, decoded)
+    }
+
+    /// Values from number `start` on. `[len, D]`
+    fn values<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a> {
+        self.rows(1, start, len, decoded)
+    }
 
     /// The maximum number of keys read at a time.
     fn at_once(&self) -> usize {
@@ -41,7 +56,7 @@ pub(super) trait SharedKeys {
     }
 
     /// Keys (`of` = 0) or values (1) of merged clusters from number `start` on, same as
-    /// [`keys`](Self::keys). `[len, D]`
+    /// [`rows`](Self::rows). `[len, D]`
     fn merged<'a>(
         &'a self,
         of: usize,
@@ -59,11 +74,8 @@ pub(super) trait SharedKeys {
     /// The number of tokens of a cluster.
     fn count_of(&self, cluster: usize) -> usize;
 
-    /// Mean keys of the clusters of a merged one.
-    fn keys_of<'a>(&'a self, merged: usize, unpacked: &'a mut Vec<f32>) -> Side<'a>;
-
-    /// Mean values of the clusters of a merged one.
-    fn values_of<'a>(&'a self, merged: usize, unpacked: &'a mut Vec<f32>) -> Side<'a>;
+    /// Mean keys (`of` = 0) or values (1) of the clusters of a merged one.
+    fn side<'a>(&'a self, of: usize, merged: usize, unpacked: &'a mut Vec<f32>) -> Side<'a>;
 }
 
 /// Tokens, of which the near ones are seen.
@@ -91,19 +103,15 @@ impl<'a> NearRows<'a> {
     {
         match self {
             Self::Whole(all) => all.rows(start, len),
-            Self::Kept(all) => {
-                decoded.resize(len * all.width(), 0.0);
-                all.decode(start..start + len, decoded);
-                Mat::dense(decoded, len, all.width())
-            }
+            Self::Kept(all) => all.decoded(start..start + len, decoded),
         }
     }
 }
 
-/// Queries of a block.
+/// Queries of a chunk, or of a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queries<'a> {
-    /// `[rows, D]`, at most [`QUERIES`](crate::cpu::block::QUERIES)
+    /// `[rows, D]`, at most [`QUERIES`](crate::cpu::block::QUERIES) of a block
     pub(super) q: Mat<'a>,
     /// Token of the first of them.
     pub(super) first: usize,
@@ -112,21 +120,47 @@ pub(super) struct Queries<'a> {
 }
 
 /// Blocks that look up clusters together, so that each cluster is read once for all of them.
-pub(super) const TOGETHER: usize = 4;
+const TOGETHER: usize = 4;
 
 /// The states of some blocks of queries, and buffers.
 #[derive(Default)]
 pub(super) struct Attending {
-    pub(super) blocks: Vec<OneBlock>,
+    blocks: Vec<OneBlock>,
     lookup: Lookup,
     opened: Opened,
     unpacked: Unpacked,
 }
 
 impl Attending {
-    /// Attends at most [`TOGETHER`] blocks of queries of one chunk to everything they see, with
-    /// lookups of each query's best clusters. Their states are the first of `blocks`.
-    pub(super) fn attend(
+    /// Attends the queries of a chunk, or some of them, to everything they see, with lookups of
+    /// each query's best clusters. `done` receives the state of each block, and the numbers of its
+    /// queries.
+    pub(super) fn attend_chunk(
+        &mut self,
+        chunk: Queries<'_>,
+        near: Near<'_>,
+        shared: &impl SharedKeys,
+        seen: Seen,
+        settings: &BlockAttention,
+        mut done: impl FnMut(Range<usize>, &OneBlock),
+    ) {
+        let all: Vec<_> = blocks(0..chunk.q.height()).collect();
+        for some in all.chunks(TOGETHER) {
+            let queries = some.iter().map(|block| Queries {
+                q: chunk.q.rows(block.start, block.len()),
+                first: chunk.first + block.start,
+                ..chunk
+            });
+            let queries: Vec<_> = queries.collect();
+            self.attend(&queries, near, shared, seen, settings);
+            for (block, one) in some.iter().zip(&self.blocks) {
+                done(block.clone(), one);
+            }
+        }
+    }
+
+    /// The same for at most [`TOGETHER`] blocks, whose states are the first of `blocks`.
+    fn attend(
         &mut self,
         queries: &[Queries<'_>],
         near: Near<'_>,
@@ -136,7 +170,7 @@ impl Attending {
     ) {
         let best = settings.exact_clusters;
         if self.blocks.len() < queries.len() {
-            self.blocks.resize_with(queries.len(), OneBlock::new);
+            self.blocks.resize_with(queries.len(), OneBlock::default);
         }
         let Self {
             blocks,
@@ -209,6 +243,7 @@ pub(super) fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 
 }
 
 /// The state of a block of queries, and buffers.
+#[derive(Default)]
 pub(super) struct OneBlock {
     pub(super) block: Block,
     pub(super) chosen: Chosen,
@@ -217,14 +252,6 @@ pub(super) struct OneBlock {
 }
 
 impl OneBlock {
-    pub(super) fn new() -> Self {
-        Self {
-            block: Block::new(),
-            chosen: Chosen::default(),
-            decoded: Vec::new(),
-        }
-    }
-
     /// Attends a block of queries to everything it sees except the tokens of looked-up clusters,
     /// which are chosen here.
     fn attend(

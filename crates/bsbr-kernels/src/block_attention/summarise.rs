@@ -3,7 +3,7 @@
 use super::far::HeadState;
 use crate::clusters::split::Split;
 use crate::cpu::math::{add_weighted, row_copy, row_max_of, row_subtract, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// The clusters of one chunk, and buffers that are reused for the next one.
 #[derive(Debug, Default)]
@@ -98,12 +98,16 @@ impl Summariser {
                 whole.resize(d * d, 0.0);
                 self.multiply(&mut whole, d);
                 self.half.resize(rank * d, 0.0);
-                let half = MatMut::dense(&mut self.half, rank, d);
-                product(half, key.t(), Mat::dense(&whole, d, d), 1.0, false);
+                product(
+                    &mut self.half,
+                    key.t(),
+                    Mat::dense(&whole, d, d),
+                    1.0,
+                    false,
+                );
                 self.whole = whole;
                 let half = Mat::dense(&self.half, rank, d);
-                let state = MatMut::dense(to, rank, rank);
-                product(state, half, value, 1.0, false);
+                product(to, half, value, 1.0, false);
             }
         }
     }
@@ -157,7 +161,7 @@ impl Summariser {
         let excess = [&mut self.keys, &mut self.values].map(|rows| shrink(rows));
         let [keys, values] = [&self.keys, &self.values].map(|rows| Mat::dense(rows, size, d));
         let share = 1.0 / size as f32;
-        product(MatMut::dense(to, d, d), keys.t(), values, share, false);
+        product(to, keys.t(), values, share, false);
         if excess != [1.0; 2] {
             for x in to {
                 for excess in excess {

@@ -8,27 +8,34 @@ use super::settings::KvBits;
 use super::tile::BEHIND;
 use crate::cpu::matrix::Mat;
 
-/// Keys and values of the tokens of one cluster.
+/// Keys or values of the tokens of one cluster, or of the clusters of a merged one, as operands of
+/// a tile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Side<'a> {
+    /// Keys by dimension `[D, m]`, or values `[m, D]`, followed by [`BEHIND`] numbers.
+    pub(super) numbers: &'a [f32],
+    /// Their decoding, if they are codes.
+    pub(super) grids: Option<Grids<'a>>,
+}
+
+/// The tokens of one cluster.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Members<'a> {
     /// The number of tokens.
     pub(super) count: usize,
     /// D
     pub(super) d: usize,
-    /// Keys by dimension, followed by [`BEHIND`] numbers. `[D, m]`
-    pub(super) keys: &'a [f32],
-    /// Values, followed by [`BEHIND`] numbers. `[m, D]`
-    pub(super) values: &'a [f32],
-    /// The decoding of keys and values, if they are codes.
-    pub(super) grids: Option<[Grids<'a>; 2]>,
+    /// Keys and values.
+    pub(super) sides: [Side<'a>; 2],
 }
 
 impl<'a> Members<'a> {
     /// Keys and values. `[m, D]`
     pub(super) fn matrices(&self) -> [Mat<'a>; 2] {
+        let [keys, values] = self.sides.map(|side| side.numbers);
         [
-            Mat::dense(self.keys, self.d, self.count).t(),
-            Mat::dense(self.values, self.count, self.d),
+            Mat::dense(keys, self.d, self.count).t(),
+            Mat::dense(values, self.count, self.d),
         ]
     }
 }
@@ -72,9 +79,10 @@ impl Tokens {
         Members {
             count: tokens.len(),
             d: self.d,
-            keys: &self.keys[numbers.clone()],
-            values: &self.values[numbers],
-            grids: None,
+            sides: [&self.keys, &self.values].map(|side| Side {
+                numbers: &side[numbers.clone()],
+                grids: None,
+            }),
         }
     }
 }

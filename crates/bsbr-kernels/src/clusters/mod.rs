@@ -39,7 +39,7 @@ pub fn split_into_clusters(keys: &[f32], [s, d]: [usize; 2], clusters: usize) ->
     if clusters > 1 {
         ids.par_chunks_mut(s)
             .zip(keys.par_chunks(s * d))
-            .for_each_init(Split::new, |split, (ids, keys)| {
+            .for_each_init(Split::default, |split, (ids, keys)| {
                 split.run(keys, d, clusters);
                 let mut tokens = split.order().iter();
                 for (cluster, &count) in split.counts().iter().enumerate() {

@@ -36,10 +36,6 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// The tokens of the last chunk in the order of clusters.
     pub(crate) fn order(&self) -> &[usize] {
         &self.order

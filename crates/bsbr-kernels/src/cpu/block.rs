@@ -9,7 +9,7 @@ use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
 use super::math::{LANES, exp2_below, row_exp2_sum, row_max, vectorised};
-use super::matrix::{Mat, MatMut, product};
+use super::matrix::{Mat, product};
 
 /// The maximum number of queries in a block.
 pub(crate) const QUERIES: usize = 64;
@@ -24,6 +24,7 @@ type PerQuery = [[f32; LANES]; STRIPS];
 /// Keys are processed in steps: [`score`](Self::score) the keys of a step, change their scores if
 /// needed, [`weigh`](Self::weigh) them, and [`add_values`](Self::add_values) for each scored
 /// part.
+#[derive(Default)]
 pub(crate) struct Block {
     /// The number of queries.
     rows: usize,
@@ -48,21 +49,6 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    pub(crate) fn new() -> Self {
-        Self {
-            rows: 0,
-            width: 0,
-            d: 0,
-            query: Vec::new(),
-            scores: Vec::new(),
-            scored: 0,
-            acc: Vec::new(),
-            max: [[0.0; LANES]; STRIPS],
-            sum: [[0.0; LANES]; STRIPS],
-            mass: [[0.0; LANES]; STRIPS],
-        }
-    }
-
     /// Starts with the queries `q`, at most [`QUERIES`], of D numbers. Their scores are
     /// `scale · q·k`.
     pub(crate) fn begin(&mut self, q: Mat<'_>, d: usize, scale: f32) {
@@ -94,7 +80,6 @@ impl Block {
         let queries = Mat::dense(&self.query, self.d, self.width)
             .t()
             .rows(0, self.rows);
-        let out = MatMut::dense(out, self.rows, self.d);
         product(out, queries, matrix, LN_2, false);
     }
 
@@ -106,8 +91,7 @@ impl Block {
             self.scores.resize(len, 0.0);
         }
         let query = Mat::dense(&self.query, self.d, self.width);
-        let scores = MatMut::dense(&mut self.scores[at..], n, self.width);
-        product(scores, keys, query, 1.0, false);
+        product(&mut self.scores[at..], keys, query, 1.0, false);
         self.scored += n;
     }
 
@@ -213,8 +197,7 @@ impl Block {
         let weights = Mat::dense(scores, values.height(), self.width)
             .t()
             .rows(0, self.rows);
-        let acc = MatMut::dense(&mut self.acc, self.rows, self.d);
-        product(acc, weights, values, 1.0, true);
+        product(&mut self.acc, weights, values, 1.0, true);
     }
 
     /// Starts the next step.

@@ -155,22 +155,33 @@ impl<'a> MatMut<'a> {
     }
 }
 
-/// `dst = scale·lhs·rhs`, or `dst += scale·lhs·rhs` if `accumulate`, on the
-/// calling thread.
+/// `dst = scale·lhs·rhs`, or `dst += scale·lhs·rhs` if `accumulate`, on the calling thread. The
+/// first numbers of `dst` are a contiguous row-major matrix.
 ///
 /// # Panics
 ///
-/// Panics if the dimensions do not match.
-pub(crate) fn product(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, accumulate: bool) {
+/// Panics if `dst` is too short, or if the dimensions do not match.
+pub(crate) fn product(dst: &mut [f32], lhs: Mat<'_>, rhs: Mat<'_>, scale: f32, accumulate: bool) {
+    let dst = MatMut::dense(dst, lhs.rows, rhs.cols);
     call(dst, lhs, rhs, scale, accumulate, Parallelism::None);
 }
 
-/// `dst += lhs·rhs` on all threads.
+/// `dst = lhs·rhs`, or `dst += lhs·rhs` if `accumulate`, on the calling thread.
 ///
 /// # Panics
 ///
 /// Panics if the dimensions do not match.
-pub(crate) fn add_product_parallel(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>) {
+pub(crate) fn product_in_view(dst: MatMut<'_>, lhs: Mat<'_>, rhs: Mat<'_>, accumulate: bool) {
+    call(dst, lhs, rhs, 1.0, accumulate, Parallelism::None);
+}
+
+/// `dst += lhs·rhs` on all threads; `dst` as in [`product`].
+///
+/// # Panics
+///
+/// Same as [`product`].
+pub(crate) fn add_product_parallel(dst: &mut [f32], lhs: Mat<'_>, rhs: Mat<'_>) {
+    let dst = MatMut::dense(dst, lhs.rows, rhs.cols);
     call(dst, lhs, rhs, 1.0, true, Parallelism::Rayon(0));
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::CHUNK;
 use crate::cpu::math::{exp, row_max, row_sum_exp, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, add_product_parallel, product};
+use crate::cpu::matrix::{Mat, add_product_parallel, product};
 
 /// Classes per tile: a tile of logits fits in a core's cache.
 const TILE: usize = 512;
@@ -69,13 +69,7 @@ impl Problem<'_> {
         let len = logits.len() / rows;
         let hidden = Mat::dense(&chunk.hidden, rows, self.features);
         let head = self.head_tile(tile);
-        product(
-            MatMut::dense(logits, rows, len),
-            hidden,
-            head.t(),
-            1.0,
-            false,
-        );
+        product(logits, hidden, head.t(), 1.0, false);
         let mut stats = TileStats {
             max: vec![0.0; rows],
             sum: vec![0.0; rows],
@@ -162,7 +156,7 @@ impl Problem<'_> {
                         let len = logits.len() / rows;
                         let grad = Mat::dense(logits, rows, len);
                         let hidden = Mat::dense(&chunk.hidden, rows, c);
-                        product(MatMut::dense(dhead, len, c), grad.t(), hidden, 1.0, true);
+                        product(dhead, grad.t(), hidden, 1.0, true);
                     });
             } else {
                 tiles.for_each(|(tile, logits)| self.logits_to_grad(&chunk, &lse, tile, logits));
@@ -171,11 +165,7 @@ impl Problem<'_> {
             let mut part = vec![0.0; rows * c];
             for (tile, grad) in logits.chunks(rows * TILE).enumerate() {
                 let grad = Mat::dense(grad, rows, grad.len() / rows);
-                add_product_parallel(
-                    MatMut::dense(&mut part, rows, c),
-                    grad,
-                    self.head_tile(tile),
-                );
+                add_product_parallel(&mut part, grad, self.head_tile(tile));
             }
             for (i, &row) in chunk.rows.iter().enumerate() {
                 dhidden[row * c..(row + 1) * c].copy_from_slice(&part[i * c..(i + 1) * c]);

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::flex::Rows;
 use crate::cpu::math::vectorised;
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, MatMut, product_in_view};
 use crate::cpu::number::{Number, widen_row};
 
 /// Columns and rows of a panel, 384 KiB in total: it stays in a core's own cache, beside the rows
@@ -38,7 +38,7 @@ pub(super) fn by_panels<T: Number>(
                     true => widened(panel, weight, [start, width], [from, depth]).t(),
                 };
                 let lhs = Mat::new(&x[from..], n, depth, k, 1);
-                product(out.reborrow(), lhs, rhs, 1.0, from > 0);
+                product_in_view(out.reborrow(), lhs, rhs, from > 0);
             }
         },
     );

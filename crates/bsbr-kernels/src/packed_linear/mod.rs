@@ -4,7 +4,7 @@
 //! The time of a few rows depends on memory: their product reads the weights once, in the order of
 //! their layout. The time of many rows depends on the processor's arithmetic, which multiplies two
 //! numbers of 16 bits, or four of 8 bits, for one of 32. So all of them share one layout (`panels`),
-//! and one loop (`layer`) with one innermost instruction (`tile`). Weights in 4 bits become bytes in
+//! and one loop (`products`) with one innermost instruction (`tile`). Weights in 4 bits become bytes in
 //! registers (`nibbles`), which halves the bytes of a few rows and costs many rows time.
 //!
 //! No crate has all of these. `gemm`, which computes other products here, and `private-gemm-x86`
@@ -25,8 +25,12 @@ mod layer;
 #[cfg(feature = "flex")]
 mod nibbles;
 #[cfg(feature = "flex")]
+mod pack;
+#[cfg(feature = "flex")]
 mod panels;
 mod portable;
+#[cfg(feature = "flex")]
+mod products;
 #[cfg(feature = "flex")]
 mod rows;
 #[cfg(feature = "flex")]

@@ -36,77 +36,43 @@ impl<'a> Rows<'a> {
             ProductType::Int4 => inputs.next_multiple_of(nibbles::GROUP) / 4,
             _ => inputs.div_ceil(products.group()),
         };
-        let n = x.len() / inputs.max(1);
         let mut scales = Vec::new();
         let mut input_groups = Vec::new();
         let groups = match products {
             ProductType::F32 => Cow::Borrowed(bytemuck::cast_slice(x)),
             ProductType::Bf16 => {
-                let mut groups = vec![0; n * depth];
-                let tasks = groups.par_chunks_mut(ROWS * depth);
-                tasks
-                    .zip(x.par_chunks(ROWS * inputs))
-                    .for_each(|(groups, x)| {
-                        vectorised(
-                            #[inline(always)]
-                            || {
-                                let rows = groups.chunks_exact_mut(depth);
-                                for (groups, x) in rows.zip(x.chunks_exact(inputs)) {
-                                    round_to_bf16(x, groups);
-                                }
-                            },
-                        );
-                    });
-                Cow::Owned(groups)
+                let (groups, _) = rounded(
+                    x,
+                    [inputs, depth, 1],
+                    #[inline(always)]
+                    |x, groups, _: &mut [()]| round_to_bf16(x, groups),
+                );
+                groups.into()
             }
             ProductType::Int8 => {
-                let mut groups = vec![0; n * depth];
-                scales = vec![RowScale::default(); n];
-                let tasks = groups.par_chunks_mut(ROWS * depth);
-                let tasks = tasks.zip(scales.par_chunks_mut(ROWS));
-                tasks
-                    .zip(x.par_chunks(ROWS * inputs))
-                    .for_each(|((groups, scales), x)| {
-                        vectorised(
-                            #[inline(always)]
-                            || {
-                                let rows = groups.chunks_exact_mut(depth).zip(scales);
-                                for ((groups, scale), x) in rows.zip(x.chunks_exact(inputs)) {
-                                    *scale = round_row(x, bytemuck::cast_slice_mut(groups));
-                                }
-                            },
-                        );
-                    });
-                Cow::Owned(groups)
+                let groups;
+                (groups, scales) = rounded(
+                    x,
+                    [inputs, depth, 1],
+                    #[inline(always)]
+                    |x, groups, scale: &mut [RowScale]| {
+                        scale[0] = round_row(x, bytemuck::cast_slice_mut(groups));
+                    },
+                );
+                groups.into()
             }
             ProductType::Int4 => {
-                let mut words = vec![0; n * depth];
                 let of_row = inputs.div_ceil(nibbles::GROUP).max(1);
-                input_groups = vec![InputGroup::default(); n * of_row];
-                let tasks = words.par_chunks_mut((ROWS * depth).max(1));
-                let tasks = tasks.zip(input_groups.par_chunks_mut(ROWS * of_row));
-                tasks
-                    .zip(x.par_chunks((ROWS * inputs).max(1)))
-                    .for_each(|((words, groups), x)| {
-                        vectorised(
-                            #[inline(always)]
-                            || {
-                                let rows = words.chunks_exact_mut(depth);
-                                let rows = rows.zip(groups.chunks_exact_mut(of_row));
-                                for ((words, groups), x) in rows.zip(x.chunks_exact(inputs)) {
-                                    nibbles::round_row(x, words, groups);
-                                }
-                            },
-                        );
-                    });
-                Cow::Owned(words)
+                let words;
+                (words, input_groups) = rounded(x, [inputs, depth, of_row], nibbles::round_row);
+                words.into()
             }
         };
         Self {
             groups,
             scales,
             input_groups,
-            count: n,
+            count: x.len() / inputs.max(1),
             depth,
             order: Order::Rows { stride: depth },
         }
@@ -194,6 +160,33 @@ impl Rows<'_> {
         };
         all.at(row, from)
     }
+}
+
+/// Rounds rows of `inputs` numbers: `round` writes `depth` groups of each, and `others` numbers
+/// of another type. It must be inlined.
+fn rounded<T: Clone + Default + Send>(
+    x: &[f32],
+    [inputs, depth, others]: [usize; 3],
+    round: impl Fn(&[f32], &mut [u32], &mut [T]) + Sync,
+) -> (Vec<u32>, Vec<T>) {
+    let n = x.len() / inputs.max(1);
+    let (mut groups, mut rest) = (vec![0; n * depth], vec![T::default(); n * others]);
+    let tasks = groups.par_chunks_mut((ROWS * depth).max(1));
+    let tasks = tasks.zip(rest.par_chunks_mut(ROWS * others));
+    let tasks = tasks.zip(x.par_chunks((ROWS * inputs).max(1)));
+    tasks.for_each(|((groups, rest), x)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                let rows = groups.chunks_exact_mut(depth);
+                let rows = rows.zip(rest.chunks_exact_mut(others));
+                for ((groups, rest), x) in rows.zip(x.chunks_exact(inputs)) {
+                    round(x, groups, rest);
+                }
+            },
+        );
+    });
+    (groups, rest)
 }
 
 /// A group of two numbers, of which the second may not exist.

@@ -1,7 +1,7 @@
 //! Causal attention against its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{assert_close, assert_same, cases, devices, tensor, tests_another, vec};
+use crate::common::{assert_close, assert_same, cases, devices, tensor, vec};
 use bsbr_kernels::{causal_attention, causal_attention_plain};
 use burn::tensor::{Device, Tensor};
 
@@ -141,26 +141,10 @@ fn is_the_same_on_every_run() {
 #[cfg(feature = "flex")]
 #[test]
 fn is_the_same_on_any_number_of_threads() {
-    if tests_another() {
-        return;
-    }
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
-            let device = Device::flex().autodiff();
-            run(
-                causal_attention,
-                inputs([1, 3, 700, 700, 64], &device),
-                0.125,
-            )
-        })
-    };
-    let one = on(1);
-    assert_same(one.clone(), on(2));
-    assert_same(one, on(7));
+    crate::common::assert_same_on_threads(|| {
+        let inputs = inputs([1, 3, 700, 700, 64], &Device::flex().autodiff());
+        run(causal_attention, inputs, 0.125).to_vec()
+    });
 }
 
 #[test]

@@ -4,9 +4,8 @@
 
 use crate::common::{assert_close, cases, devices, tensor, values};
 use bsbr_kernels::{
-    BlockAttention, BlockStates, Grid, HeadLevels, KvBits, Spans, add_bias_gelu, block_attention,
-    causal_attention, causal_attention_packed, gelu_new, gelu_new_plain, layer_norm,
-    layer_norm_plain,
+    BlockAttention, BlockStates, Grid, add_bias_gelu, block_attention, causal_attention,
+    causal_attention_packed, gelu_new, gelu_new_plain, layer_norm, layer_norm_plain,
 };
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
@@ -131,10 +130,7 @@ fn block_attention_of_views() {
             near_chunks: 1,
         },
         clusters: 4,
-        exact_clusters: 0,
-        kv_bits: KvBits::ThirtyTwo,
-        levels: HeadLevels::LOOKUPS,
-        spans: Spans::NONE,
+        ..BlockAttention::default()
     };
     for (device, dtype) in half_types() {
         for (n, d) in cases(1, [(100, 20), (76, 64), (1, 64), (75, 64), (203, 64)]) {
@@ -230,10 +226,7 @@ fn gradients_of_block_attention() {
             near_chunks: 1,
         },
         clusters: 2,
-        exact_clusters: 0,
-        kv_bits: KvBits::ThirtyTwo,
-        levels: HeadLevels::LOOKUPS,
-        spans: Spans::NONE,
+        ..BlockAttention::default()
     };
     for (device, dtype) in half_types() {
         let device = device.autodiff();

@@ -4,7 +4,6 @@ mod attention;
 mod bf16_matmul;
 mod bias;
 mod block_attention;
-mod block_attention_gradients;
 mod common;
 mod cross_entropy;
 mod gelu;

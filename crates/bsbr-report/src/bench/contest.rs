@@ -269,7 +269,7 @@ impl Contest<'_> {
 
     /// The contestants of a pass: arms, PyTorch, and limits of the machine.
     fn passes(&self, scope: Scope, length: usize) -> Result<Vec<Contestant<'_>>, ReportError> {
-        let config = self.dense.config();
+        let config = &self.dense.config();
         let ids = self.ids(length);
         let input = || random_input(&self.dense, length, self.place.dtype());
         let mut all = Vec::new();
@@ -355,7 +355,7 @@ impl Contest<'_> {
             let run: Result<Timing<'_>, String> = match scope {
                 // A fresh process, whose peak is that of the pass.
                 Scope::Memory => Ok(Box::new(move || {
-                    let process = self.start(self.dense.config(), &self.place)?;
+                    let process = self.start(&self.dense.config(), &self.place)?;
                     process.measure(kind, scope.id(), length)
                 })),
                 _ => {
@@ -392,7 +392,7 @@ impl Contest<'_> {
             }
             _ => "torch",
         };
-        self.engine(name, || self.start(self.dense.config(), &place))
+        self.engine(name, || self.start(&self.dense.config(), &place))
     }
 
     fn engine(
@@ -407,7 +407,7 @@ impl Contest<'_> {
 
     /// Other engines, with weights in f32 and in the types that are requested for our models.
     fn peers(&self) -> Vec<Engine> {
-        let config = self.dense.config();
+        let config = &self.dense.config();
         let contexts = self.decoding.contexts.iter().copied();
         let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
         let positions = longest.max(config.n_positions);

@@ -147,7 +147,7 @@ impl Extension {
         let window = self.settings.window.min(start.config().n_positions);
         let data = lab.corpus().windows(self.seed(), window, windows, 0)?;
         let name = format!("{}-positions-{windows}", arm.id);
-        let what = (name.as_str(), VERSION, start.config());
+        let what = (name.as_str(), VERSION, &start.config());
         let tuned = Tuning::new(self.training(), what, &data, lab)?.run(start.clone(), None)?;
         Ok(tuned.and_then(|tuned| tuned.model()))
     }

@@ -91,7 +91,7 @@ impl Baseline {
     /// Same as [`Self::start`].
     pub(crate) fn of(lab: &Lab) -> Result<Self, String> {
         let place = Place::new(&lab.device_name, &lab.dtype());
-        Self::start(lab.python.as_deref(), lab.dense().config(), &place)
+        Self::start(lab.python.as_deref(), &lab.dense().config(), &place)
     }
 
     /// Starts the process with random weights of the model's shape, in the type of `place`, and on

@@ -24,7 +24,7 @@ pub(crate) fn check(
             message,
         })
     };
-    let sizes = model.config();
+    let sizes = &model.config();
     let positions = sizes.n_positions;
     if data.window_size() > positions {
         return wrong(
@@ -78,7 +78,7 @@ pub(crate) fn check(
                 0 | 1 => usize::MAX,
                 _ => data.window_size(),
             };
-            same_sizes(original.config(), sizes, needed)
+            same_sizes(&original.config(), sizes, needed)
         }
         None => wrong("objective", "there is no original to learn from".into()),
     }

@@ -92,7 +92,7 @@ pub fn finetune(
             ("data set or window", data.hash().to_owned()),
             (
                 "configuration of the model",
-                checkpoint::run_hash(model.config(), &[])?,
+                checkpoint::run_hash(&model.config(), &[])?,
             ),
             ("model", weights),
         ],
@@ -114,7 +114,7 @@ pub fn finetune(
     let mut work = Finetuning {
         config,
         data,
-        recompute: options.recompute.applies(model.config(), at_a_time),
+        recompute: options.recompute.applies(&model.config(), at_a_time),
         crew: Crew::new(
             &options.devices,
             original

@@ -339,7 +339,7 @@ fn refusal(
 fn dense(change: impl FnOnce(&mut Gpt2Config)) -> Gpt2 {
     let mut config = Gpt2Config {
         bsbr: None,
-        ..model().config().clone()
+        ..model().config()
     };
     change(&mut config);
     bsbr_train::init(&config, 4, &Device::default()).unwrap()

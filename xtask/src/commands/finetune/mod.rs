@@ -492,7 +492,7 @@ pub fn run(args: Args) -> Result<()> {
         args.objective.describe(),
     );
     card.sections.push(section);
-    options.card = Some(card.to_markdown(tuned.model.config()));
+    options.card = Some(card.to_markdown(&tuned.model.config()));
     save_model(&tuned.model, &args.out, &options)
         .with_context(|| format!("writing {}", args.out.display()))?;
     println!("{}", args.out.display());

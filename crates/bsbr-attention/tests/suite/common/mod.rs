@@ -2,11 +2,11 @@
 #![allow(missing_docs, clippy::expect_used, clippy::panic)]
 
 use bsbr_attention::{
-    ArmConfig, Attention, AttentionInput, Cache, CompressionBases, DenseConfig, HeadLevel,
-    HeadShape, KvBits, LocalConfig, MomentsConfig, Padding, PublishedConfig,
+    ArmConfig, Attention, AttentionInput, Cache, CompressionBases, DenseConfig, HeadShape, KvBits,
+    LocalConfig, MomentsConfig, Padding, PublishedConfig,
 };
 use burn::module::Param;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// The device that `BURN_DEVICE` names, or the only one.
 pub fn test_device() -> Device {
@@ -169,133 +169,51 @@ pub fn moments(chunk_size: usize, near_chunks: usize, sink_tokens: usize) -> Mom
     }
 }
 
+/// The moments arm with other settings, as they are typed.
+pub fn with(config: &MomentsConfig, settings: &str) -> ArmConfig {
+    let mut arm = ArmConfig::Moments(config.clone());
+    for setting in settings.split(',') {
+        let (name, value) = setting.split_once('=').expect("a setting and its value");
+        arm.set(name, value).expect("a setting of the arm");
+    }
+    arm
+}
+
 /// Every arm, in small settings that differ where it matters.
 pub fn arms() -> Vec<ArmConfig> {
-    let m = |config: MomentsConfig| ArmConfig::Moments(config);
     let base = moments(4, 1, 2);
-    let mut arms = vec![
-        ArmConfig::DENSE,
-        local(4, 1, 2),
-        published(4, 1),
-        m(base.clone()),
-        m(MomentsConfig {
-            chunk_size: 3,
-            near_chunks: 0,
-            sink_tokens: 0,
-            clusters: 4,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            exact_clusters: 3,
-            clusters: 4,
-            sink_tokens: 0,
-            state: false,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            compression: 4,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            learned: true,
-            state: false,
-            exact_clusters: 1,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            state: false,
-            exact_clusters: 2,
-            clusters: 4,
-            kv_bits: KvBits::Eight,
-            levels: vec![HeadLevel::Clusters, HeadLevel::Lookups],
-            ..base.clone()
-        }),
+    let first = [
+        "chunk_size=3,near_chunks=0,sink_tokens=0,clusters=4",
+        "sink_tokens=0,clusters=4,state=false,exact_clusters=3",
+        "compression=4",
+        "learned=true,state=false,exact_clusters=1",
+        "clusters=4,state=false,exact_clusters=2,kv_bits=8,levels=clusters+lookups",
+        "chunk_size=3,near_chunks=0,clusters=4,state=false,exact_clusters=2,span=2,opened=3",
     ];
-    let spans = MomentsConfig {
-        chunk_size: 3,
-        clusters: 4,
-        near_chunks: 0,
-        state: false,
-        exact_clusters: 2,
-        span: 2,
-        opened: 3,
-        ..base.clone()
-    };
-    arms.push(m(spans.clone()));
-    if tries_few() {
-        return arms;
+    let others = [
+        "chunk_size=3,near_chunks=0,clusters=4,span=3,opened=1",
+        "chunk_size=3,near_chunks=0,clusters=4,exact_clusters=2,span=2,opened=3,learned=true,\
+         kv_bits=8,levels=lookups+clusters",
+        "clusters=1",
+        "clusters=4,state=false",
+        "chunk_size=5,near_chunks=2,sink_tokens=1,clusters=8",
+        "exact_clusters=1",
+        "learned=true",
+        "exact_clusters=1,kv_bits=4,levels=lookups+clusters",
+        "compression=4,exact_clusters=2,kv_bits=16,levels=lookups+near",
+        "learned=true,exact_clusters=2,kv_bits=8,levels=near+lookups",
+        "chunk_size=1,clusters=1",
+    ];
+    let with = |settings: &str| with(&base, settings);
+    let mut arms = vec![ArmConfig::DENSE, local(4, 1, 2), published(4, 1)];
+    arms.push(ArmConfig::Moments(base.clone()));
+    arms.extend(first.map(with));
+    if !tries_few() {
+        let kv_bits = KvBits::Eight;
+        arms.extend([local(3, 0, 0), local(5, 2, 3), published(3, 4)]);
+        arms.push(ArmConfig::Dense(DenseConfig { kv_bits }));
+        arms.extend(others.map(with));
     }
-    arms.extend([
-        m(MomentsConfig {
-            exact_clusters: 0,
-            span: 3,
-            opened: 1,
-            state: true,
-            ..spans.clone()
-        }),
-        m(MomentsConfig {
-            learned: true,
-            state: true,
-            kv_bits: KvBits::Eight,
-            levels: vec![HeadLevel::Lookups, HeadLevel::Clusters],
-            ..spans
-        }),
-        local(3, 0, 0),
-        local(5, 2, 3),
-        published(3, 4),
-        m(MomentsConfig {
-            clusters: 1,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            clusters: 4,
-            state: false,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            chunk_size: 5,
-            near_chunks: 2,
-            sink_tokens: 1,
-            clusters: 8,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            exact_clusters: 1,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            learned: true,
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            exact_clusters: 1,
-            kv_bits: KvBits::Four,
-            levels: vec![HeadLevel::Lookups, HeadLevel::Clusters],
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            compression: 4,
-            exact_clusters: 2,
-            kv_bits: KvBits::Sixteen,
-            levels: vec![HeadLevel::Lookups, HeadLevel::Near],
-            ..base.clone()
-        }),
-        m(MomentsConfig {
-            learned: true,
-            exact_clusters: 2,
-            kv_bits: KvBits::Eight,
-            levels: vec![HeadLevel::Near, HeadLevel::Lookups],
-            ..base.clone()
-        }),
-        ArmConfig::Dense(DenseConfig {
-            kv_bits: KvBits::Eight,
-        }),
-        m(MomentsConfig {
-            chunk_size: 1,
-            clusters: 1,
-            ..base
-        }),
-    ]);
     arms
 }
 
@@ -330,6 +248,40 @@ pub fn piece(input: &AttentionInput, start: usize, n: usize) -> AttentionInput {
         hidden_states: input.hidden_states.clone().narrow(1, start, n),
         scale: input.scale,
         padding: Padding::none(),
+    }
+}
+
+/// One row of an input without its `left` tokens of padding.
+pub fn alone(input: &AttentionInput, row: usize, left: usize) -> AttentionInput {
+    let mut one = piece(input, left, input.query.dims()[2] - left);
+    one.query = one.query.narrow(0, row, 1);
+    one.key = one.key.narrow(0, row, 1);
+    one.value = one.value.narrow(0, row, 1);
+    one.hidden_states = one.hidden_states.narrow(0, row, 1);
+    one
+}
+
+/// The input with another token at one place, and in another type.
+pub fn changed(input: &AttentionInput, token: Option<usize>, dtype: DType) -> AttentionInput {
+    let mut random = Random::new(4321);
+    let mut other = |x: &Tensor<4>| {
+        let [b, h, _, d] = x.dims();
+        let x = match token {
+            None => x.clone(),
+            Some(t) => {
+                let own = random.tensor([b, h, 1, d], &x.device()) * 3.0;
+                x.clone().slice_assign([0..b, 0..h, t..t + 1, 0..d], own)
+            }
+        };
+        x.cast(dtype)
+    };
+    let hidden = input.hidden_states.clone().unsqueeze_dim(1);
+    AttentionInput {
+        query: other(&input.query),
+        key: other(&input.key),
+        value: other(&input.value),
+        hidden_states: other(&hidden).squeeze_dim(1),
+        ..input.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use bsbr_attention::ArmConfig;
 use bsbr_gpt2::parameters::replace_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -69,6 +70,34 @@ pub fn load_with(config: &Gpt2Config, folder: &str, device: &Device) -> Gpt2 {
     })
 }
 
+/// An arm, as it is typed.
+pub fn arm(text: &str) -> ArmConfig {
+    text.parse().expect(text)
+}
+
+/// Some token ids.
+pub fn ids(count: u32) -> Vec<u32> {
+    (0..count).map(|i| (i * 31 + 7) % 97).collect()
+}
+
+pub fn single(ids: &[u32]) -> TokenBatch {
+    TokenBatch::single(ids).expect("ids")
+}
+
+pub fn logits(model: &Gpt2, batch: &TokenBatch) -> Vec<f32> {
+    floats(model.logits(model.hidden_states(batch).expect("a batch")))
+}
+
+/// Logits of tokens that are read in pieces.
+pub fn streamed(model: &Gpt2, ids: &[u32], piece: usize) -> Vec<f32> {
+    let mut cache = model.new_cache();
+    let logits = ids.chunks(piece).map(|ids| {
+        let hidden = model.forward_cached(&single(ids), &mut cache);
+        model.logits(hidden.expect("a piece"))
+    });
+    floats(Tensor::cat(logits.collect(), 1))
+}
+
 /// The content of a safetensors file.
 pub struct Tensors(Vec<(String, TensorData)>);
 
@@ -121,6 +150,14 @@ impl Tensors {
         let ids: Vec<i32> = data.try_into_vec().expect(name);
         ids.chunks(width)
             .map(|row| row.iter().map(|&id| id as u32).collect())
+            .collect()
+    }
+
+    /// The padded rows without their padding.
+    pub fn unpadded(&self) -> Vec<Vec<u32>> {
+        let left = self.ids("padded.left").concat().into_iter();
+        let rows = self.ids("padded.ids").into_iter().zip(left);
+        rows.map(|(row, left)| row[left as usize..].to_vec())
             .collect()
     }
 

@@ -10,7 +10,7 @@ use crate::block_attention::opened::Opened;
 use crate::block_attention::queries::SharedKeys;
 use crate::block_attention::tokens::Unpacked;
 use crate::cpu::math::{LANES, exp2_below, row_add, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// Buffers.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl LookedUp {
                 (&mut self.slopes, grad, values, 1.0),
             ] {
                 to.resize(n * m, 0.0);
-                product(MatMut::dense(to, n, m), left, right.t(), factor, false);
+                product(to, left, right.t(), factor, false);
             }
             let (weights, slopes) = (&mut self.weights, &mut self.slopes);
             vectorised(
@@ -79,18 +79,10 @@ impl LookedUp {
             );
             let weights = Mat::dense(&self.weights, n, m);
             let slopes = Mat::dense(&self.slopes, n, m);
-            let of_values = MatMut::dense(&mut of_values[at..], m, d);
-            product(of_values, weights.t(), grad, 1.0, true);
-            let of_keys = MatMut::dense(&mut of_keys[at..], m, d);
-            product(of_keys, slopes.t(), q, scale, true);
+            product(&mut of_values[at..], weights.t(), grad, 1.0, true);
+            product(&mut of_keys[at..], slopes.t(), q, scale, true);
             self.dq.resize(n * d, 0.0);
-            product(
-                MatMut::dense(&mut self.dq, n, d),
-                slopes,
-                keys,
-                scale,
-                false,
-            );
+            product(&mut self.dq, slopes, keys, scale, false);
             for (from, &query) in self.dq.chunks_exact(d).zip(rows) {
                 row_add(&mut dq[query as usize * d..][..d], from);
             }
@@ -114,8 +106,8 @@ impl LookedUp {
         let mut unpacked = Unpacked::default();
         for part in opened.parts() {
             let (n, m) = (part.queries.len(), part.count);
-            let keys = head.far.keys_of(part.merged, &mut unpacked.keys);
-            let values = head.far.values_of(part.merged, &mut unpacked.values);
+            let keys = head.far.side(0, part.merged, &mut unpacked.keys);
+            let values = head.far.side(1, part.merged, &mut unpacked.values);
             let keys = Mat::dense(keys.numbers, d, m).t();
             let values = Mat::dense(values.numbers, m, d);
             let q = gather(q, part.queries, &mut self.q);
@@ -127,8 +119,7 @@ impl LookedUp {
                 to.copy_from_slice(&scores[..m]);
             }
             self.slopes.resize(n * m, 0.0);
-            let slopes = MatMut::dense(&mut self.slopes, n, m);
-            product(slopes, grad, values.t(), 1.0, false);
+            product(&mut self.slopes, grad, values.t(), 1.0, false);
             let (weights, slopes) = (&mut self.weights, &mut self.slopes);
             vectorised(
                 #[inline(always)]
@@ -155,7 +146,7 @@ impl LookedUp {
                 (&mut *of_values, weights, grad, 1.0),
             ] {
                 to.resize(m * d, 0.0);
-                product(MatMut::dense(to, m, d), left.t(), right, factor, false);
+                product(to, left.t(), right, factor, false);
             }
             let clusters = head.far.clusters_of(part.merged);
             for (to, from) in of_means.iter_mut().zip(&self.of_members) {
@@ -164,8 +155,7 @@ impl LookedUp {
                 }
             }
             self.dq.resize(n * d, 0.0);
-            let to = MatMut::dense(&mut self.dq, n, d);
-            product(to, slopes, keys, scale, false);
+            product(&mut self.dq, slopes, keys, scale, false);
             for (from, &query) in self.dq.chunks_exact(d).zip(part.queries) {
                 row_add(&mut dq[query as usize * d..][..d], from);
             }

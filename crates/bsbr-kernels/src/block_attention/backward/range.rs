@@ -14,7 +14,7 @@ use crate::block_attention::plan::{List, Seen, Step, blocks};
 use crate::block_attention::queries::{OneBlock, SharedKeys};
 use crate::block_attention::tokens::Unpacked;
 use crate::cpu::math::{row_add, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// Gradients of keys and of values. `[.., D]`
 type Pair = [Vec<f32>; 2];
@@ -37,6 +37,7 @@ pub(super) struct Part {
 }
 
 /// Buffers for a range.
+#[derive(Default)]
 pub(super) struct Scratch {
     weights: Weights,
     looked_up: LookedUp,
@@ -51,23 +52,6 @@ pub(super) struct Scratch {
     /// Gradient of S, if M has a different form. `[D, D]`
     whole: Vec<f32>,
     state: state::Scratch,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self {
-            weights: Weights::new(),
-            looked_up: LookedUp::default(),
-            opened: Opened::default(),
-            lookup: Lookup::default(),
-            mixture: Mixture::default(),
-            receiver: Vec::new(),
-            dq: Vec::new(),
-            massive: Vec::new(),
-            whole: Vec::new(),
-            state: state::Scratch::default(),
-        }
-    }
 }
 
 impl Part {
@@ -244,20 +228,8 @@ impl Part {
                 massive.iter_mut().for_each(|x| *x *= mass);
             }
             let massive = Mat::dense(massive, len, d);
-            product(
-                MatMut::dense(dq, len, d),
-                massive,
-                state.t(),
-                head.scale,
-                true,
-            );
-            product(
-                MatMut::dense(of_state, d, d),
-                q.t(),
-                massive,
-                head.scale,
-                true,
-            );
+            product(dq, massive, state.t(), head.scale, true);
+            product(of_state, q.t(), massive, head.scale, true);
         }
         for (row, dq) in rows.iter_mut().zip(dq.chunks_exact(d)) {
             row.copy_from_slice(dq);
@@ -371,12 +343,9 @@ fn add(
     }
     let q = head.q.rows(queries.start, len);
     let grad = head.grad.rows(queries.start, len);
-    let [of_keys, of_values] = to.each_mut().map(|to| {
-        let to = &mut to[at * d..];
-        MatMut::dense(to, n, d)
-    });
+    let [of_keys, of_values] = to.each_mut().map(|to| &mut to[at * d..]);
     product(of_values, weights.weights(start, n), grad, 1.0, true);
     let slopes = weights.slopes(start, n);
     product(of_keys, slopes, q, scale, true);
-    product(MatMut::dense(dq, len, d), slopes.t(), keys, scale, true);
+    product(dq, slopes.t(), keys, scale, true);
 }

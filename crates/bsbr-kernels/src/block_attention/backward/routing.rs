@@ -6,7 +6,7 @@
 use super::Head;
 use crate::block_attention::far::Far;
 use crate::cpu::math::{row_add, row_dot, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// Routing of all F chunks with a far field, one row each. Empty without states.
 #[derive(Debug)]
@@ -77,9 +77,8 @@ impl Routing {
 
     /// Adds the gradients of the receivers to those of their queries.
     pub(super) fn add_to_receivers(&self, head: &Head<'_>, dq: &mut [&mut [f32]]) {
-        let first = head.settings.grid.near_chunks + 1;
         for (row, gradient) in self.of_receivers.chunks_exact(self.d.max(1)).enumerate() {
-            let receiver = head.settings.grid.start_of(first + row) - 1;
+            let receiver = head.settings.grid.far_from(row) - 1;
             row_add(dq[receiver], gradient);
         }
     }
@@ -89,7 +88,6 @@ impl Routing {
         to.resize(len * self.size, 0.0);
         let weights = Mat::dense(&self.weights, self.chunks, self.chunks).t();
         let mixtures = Mat::dense(&self.mixtures, self.chunks, self.size);
-        let to = MatMut::dense(to, len, self.size);
         product(to, weights.rows(start, len), mixtures, 1.0, false);
     }
 
@@ -98,7 +96,6 @@ impl Routing {
         to.resize(len * self.d, 0.0);
         let slopes = Mat::dense(&self.slopes, self.chunks, self.chunks).t();
         let receivers = Mat::dense(&self.receivers, self.chunks, self.d);
-        let to = MatMut::dense(to, len, self.d);
         product(to, slopes.rows(start, len), receivers, 1.0, false);
     }
 }
@@ -141,8 +138,7 @@ impl<'a> RoutingRows<'a> {
             return;
         }
         let mixtures = Mat::dense(self.mixtures, rows, self.size);
-        let slopes = MatMut::dense(self.slopes, rows, chunks);
-        product(slopes, mixtures, far.states().t(), 1.0, false);
+        product(self.slopes, mixtures, far.states().t(), 1.0, false);
         vectorised(
             #[inline(always)]
             || {
@@ -156,7 +152,6 @@ impl<'a> RoutingRows<'a> {
             },
         );
         let slopes = Mat::dense(self.slopes, rows, chunks);
-        let of_receivers = MatMut::dense(self.of_receivers, rows, d);
-        product(of_receivers, slopes, far.means(), scale, false);
+        product(self.of_receivers, slopes, far.means(), scale, false);
     }
 }

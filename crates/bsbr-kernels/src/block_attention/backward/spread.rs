@@ -10,7 +10,7 @@ use super::routing::Routing;
 use super::state::{self, BasisGradients};
 use crate::block_attention::far::HeadState;
 use crate::cpu::math::{row_add, row_subtract, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// Buffers for a group of chunks.
 #[derive(Debug, Default)]
@@ -98,12 +98,11 @@ impl Scratch {
         };
         let whole = Mat::dense(whole, d, d);
         let [keys, values] = tokens;
-        let [of_keys, of_values] = self.of_tokens.each_mut().map(|to| {
+        let [of_keys, of_values] = self.of_tokens.each_mut();
+        for (to, left, right) in [(of_keys, values, whole.t()), (of_values, keys, whole)] {
             to.resize(size * d, 0.0);
-            MatMut::dense(to, size, d)
-        });
-        product(of_keys, values, whole.t(), share, false);
-        product(of_values, keys, whole, share, false);
+            product(to, left, right, share, false);
+        }
     }
 
     /// A chunk's centred keys and its values, cluster by cluster.

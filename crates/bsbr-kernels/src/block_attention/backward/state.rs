@@ -7,7 +7,7 @@
 use super::Head;
 use crate::block_attention::far::HeadState;
 use crate::cpu::math::{row_add, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// Gradients of the bases `[D, r]` of a head's keys and values; empty without bases.
 #[derive(Debug, Default)]
@@ -70,21 +70,13 @@ impl Scratch {
         let (whole, mixed) = (Mat::dense(whole, d, d), Mat::dense(mixed, r, r));
         self.half.resize(d * r, 0.0);
         // dS V, then dSᵀ's part of the other side: U M.
-        product(
-            MatMut::dense(&mut self.half, d, r),
-            whole,
-            value,
-            1.0,
-            false,
-        );
+        product(&mut self.half, whole, value, 1.0, false);
         let half = Mat::dense(&self.half, d, r);
-        product(MatMut::dense(to, r, r), key.t(), half, 1.0, false);
-        let of_key = MatMut::dense(&mut bases.key, d, r);
-        product(of_key, half, mixed.t(), 1.0, true);
-        product(MatMut::dense(&mut self.half, d, r), key, mixed, 1.0, false);
+        product(to, key.t(), half, 1.0, false);
+        product(&mut bases.key, half, mixed.t(), 1.0, true);
+        product(&mut self.half, key, mixed, 1.0, false);
         let half = Mat::dense(&self.half, d, r);
-        let of_value = MatMut::dense(&mut bases.value, d, r);
-        product(of_value, whole.t(), half, 1.0, true);
+        product(&mut bases.value, whole.t(), half, 1.0, true);
     }
 
     /// From the gradient of K `[r, r]`, that of F `[D, D]`, which is `share` times the sum
@@ -105,22 +97,19 @@ impl Scratch {
         let kept = Mat::dense(kept, r, r);
         self.half.resize(d.max(size) * r, 0.0);
         self.other.resize(d * r, 0.0);
-        let half = MatMut::dense(&mut self.half, d, r);
-        product(half, key, kept, 1.0, false);
+        product(&mut self.half, key, kept, 1.0, false);
         let half = Mat::dense(&self.half, d, r);
-        product(MatMut::dense(to, d, d), half, value.t(), 1.0, false);
+        product(to, half, value.t(), 1.0, false);
         // F V dKᵀ and Fᵀ U dK.
         for (rows, others, basis, kept, to) in [
             (keys, values, value, kept.t(), &mut bases.key),
             (values, keys, key, kept, &mut bases.value),
         ] {
-            let projected = MatMut::dense(&mut self.half, size, r);
-            product(projected, others, basis, 1.0, false);
+            product(&mut self.half, others, basis, 1.0, false);
             let projected = Mat::dense(&self.half, size, r);
-            let other = MatMut::dense(&mut self.other, d, r);
-            product(other, rows.t(), projected, share, false);
+            product(&mut self.other, rows.t(), projected, share, false);
             let other = Mat::dense(&self.other, d, r);
-            product(MatMut::dense(to, d, r), other, kept, 1.0, true);
+            product(to, other, kept, 1.0, true);
         }
     }
 }

@@ -8,10 +8,11 @@ use crate::block_attention::plan::{List, Seen, Step};
 use crate::block_attention::queries::{OneBlock, SharedKeys};
 use crate::cpu::block::side_by_side;
 use crate::cpu::math::{LANES, exp2_below, row_dot, vectorised};
-use crate::cpu::matrix::{Mat, MatMut, product};
+use crate::cpu::matrix::{Mat, product};
 
 /// Weights of the keys of one step, and gradients of their scores, with the queries side
-/// by side, as in [`Block`].
+/// by side, as in [`Block`](crate::cpu::block::Block).
+#[derive(Default)]
 pub(super) struct Weights {
     /// Scores, then weights.
     pub(super) one: OneBlock,
@@ -42,17 +43,6 @@ pub(super) struct Queries {
 }
 
 impl Weights {
-    pub(super) fn new() -> Self {
-        Self {
-            one: OneBlock::new(),
-            grads: Vec::new(),
-            slopes: Vec::new(),
-            queries: Queries::default(),
-            read: Vec::new(),
-            rows: [Vec::new(), Vec::new()],
-        }
-    }
-
     /// Begins with a block of queries, which read `state` `[D, D]`, if any.
     pub(super) fn begin(&mut self, head: &Head<'_>, tokens: Range<usize>, state: Option<Mat<'_>>) {
         let (d, start, rows) = (head.d, tokens.start, tokens.len());
@@ -132,7 +122,6 @@ impl Weights {
         ];
         for (slopes, values) in parts {
             let grads = Mat::dense(&self.grads, head.d, width);
-            let slopes = MatMut::dense(slopes, values.height(), width);
             product(slopes, values, grads, 1.0, false);
         }
     }
@@ -155,8 +144,7 @@ impl Weights {
                 List::Merged => head.far.merged(1, start, len, &mut decoded),
             };
             let grads = Mat::dense(&self.grads, head.d, width);
-            let slopes = MatMut::dense(&mut self.slopes[at * width..], len, width);
-            product(slopes, values, grads, 1.0, false);
+            product(&mut self.slopes[at * width..], values, grads, 1.0, false);
             at += len;
         }
     }

@@ -5,7 +5,9 @@
 //! settings. A chunk is summarised once, when the first chunk begins for which it is far.
 
 mod head;
+mod spans;
 mod stored;
+mod view;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -52,11 +54,7 @@ impl BlockCache {
             // In 32 bits nothing is rounded, and the cache can be read in place.
             rounds_near: kv_bits != KvBits::ThirtyTwo,
             ..Self::new(BlockAttention {
-                grid: Grid {
-                    sinks: 0,
-                    chunk_size: usize::MAX / 2,
-                    near_chunks: 0,
-                },
+                grid: Grid::DENSE,
                 kv_bits,
                 ..BlockAttention::default()
             })
@@ -91,12 +89,13 @@ impl BlockCache {
         let mut out = vec![0.0; b * n * h * d];
         let rows = rows_of_heads(&mut out, q.shape);
         let heads = self.heads.par_iter_mut().zip(rows).enumerate();
-        heads
-            .with_max_len(1)
-            .for_each_init(Scratch::new, |scratch, (number, (head, mut rows))| {
+        heads.with_max_len(1).for_each_init(
+            Scratch::default,
+            |scratch, (number, (head, mut rows))| {
                 let [q, k, v] = [q, k, v].map(|x| x.head(number / h, number % h));
                 head.feed([q, k, v], scale, &mut rows, scratch);
-            });
+            },
+        );
         self.tokens += n;
         out
     }

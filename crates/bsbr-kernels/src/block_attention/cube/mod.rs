@@ -174,12 +174,9 @@ fn shared_bytes(device: &CubeDevice) -> usize {
 fn one_chunk(tokens: usize) -> BlockAttention {
     BlockAttention {
         grid: Grid {
-            sinks: 0,
             chunk_size: tokens.max(1),
-            near_chunks: 0,
+            ..Grid::DENSE
         },
-        clusters: 0,
-        exact_clusters: 0,
         ..BlockAttention::default()
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn mix(
     // There are as many tail chunks as far chunks: each far chunk is the newest for one of them.
     // Its receiver is the query of the last token before the tail chunk.
     let size = settings.grid.chunk_size;
-    let first = settings.grid.start_of(settings.grid.near_chunks + 1) - 1;
+    let first = settings.grid.far_from(0) - 1;
     weigh_kernel::launch(
         &q.client,
         CubeCount::Static(far as u32, h as u32, b as u32),

@@ -78,6 +78,21 @@ pub fn assert_close<const R: usize>(actual: Tensor<R>, expected: Tensor<R>, tol:
     }
 }
 
+/// Asserts that a run gives the same bits on any number of threads of the default device.
+#[cfg(feature = "flex")]
+#[track_caller]
+pub fn assert_same_on_threads<const R: usize>(run: impl Fn() -> Vec<Tensor<R>> + Sync) {
+    if tests_another() {
+        return;
+    }
+    let [one, two, seven] = [1, 2, 7].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(&run)
+    });
+    assert_same(one.clone(), two);
+    assert_same(one, seven);
+}
+
 /// Asserts that two lists of tensors agree bit for bit.
 #[track_caller]
 pub fn assert_same<const R: usize>(

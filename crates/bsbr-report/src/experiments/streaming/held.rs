@@ -148,7 +148,7 @@ impl Torch {
     ///
     /// Why there is none, as text for a table.
     pub(super) fn start(lab: &Lab) -> Result<Self, String> {
-        let config = lab.dense().config().clone();
+        let config = lab.dense().config();
         let baseline = Baseline::of(lab)?;
         // A first run loads everything that later runs need.
         baseline.measure(Kind::Sdpa, "read", WARM_UP)?;

@@ -62,9 +62,7 @@ pub(super) fn of_tokens(passed: &Passed<'_>, given: &OfQueries) -> OfKeys {
     let mut plan = Vec::new();
     for chunk in 0..settings.query_chunks(tokens) {
         let own = settings.grid.start_of(chunk)..settings.grid.start_of(chunk + 1).min(tokens);
-        let last = settings
-            .grid
-            .start_of(chunk + settings.grid.near_chunks + 1);
+        let last = settings.grid.far_from(chunk);
         for first in own.clone().step_by(KEYS) {
             let end = (first + KEYS).min(own.end);
             plan.extend([first, end, first, last.min(tokens), 0]);
@@ -101,12 +99,7 @@ pub(super) fn of_alike(passed: &Passed<'_>, given: &OfQueries) -> Option<OfKeys>
 fn first_of(settings: &BlockAttention, key: usize) -> usize {
     match key.checked_sub(settings.grid.sinks) {
         None => key,
-        Some(cluster) => {
-            let chunk = cluster / settings.clusters.max(1);
-            settings
-                .grid
-                .start_of(chunk + settings.grid.near_chunks + 1)
-        }
+        Some(cluster) => settings.grid.far_from(cluster / settings.clusters.max(1)),
     }
 }
 
@@ -163,7 +156,7 @@ fn launch(
             (far * clusters) as u32,
             clusters.max(1) as u32,
             settings.grid.chunk_size as u32,
-            settings.grid.start_of(settings.grid.near_chunks + 1) as u32,
+            settings.grid.far_from(0) as u32,
             keys as u32,
             d,
             tile(d, best > 0),

@@ -51,9 +51,7 @@ pub(super) fn of_looked_up(passed: &Passed<'_>, given: &OfQueries, all: &LookedU
     let mut plan = Vec::new();
     // The first are seen by the most queries, so they start first.
     for chunk in 0..far {
-        let query = settings
-            .grid
-            .start_of(chunk + settings.grid.near_chunks + 1);
+        let query = settings.grid.far_from(chunk);
         for first in (0..size).step_by(KEYS) {
             plan.extend([chunk, first, (first + KEYS).min(size), query]);
         }

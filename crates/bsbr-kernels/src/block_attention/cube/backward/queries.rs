@@ -104,7 +104,7 @@ pub(super) fn pass(passed: &Passed<'_>, read: Option<CubeTensor>) -> OfQueries {
         settings.grid.sinks as u32,
         far as u32,
         clusters as u32,
-        settings.grid.start_of(settings.grid.near_chunks + 1) as u32,
+        settings.grid.far_from(0) as u32,
         (far * settings.grid.chunk_size) as u32,
         settings.grid.chunk_size as u32,
         d,

@@ -211,7 +211,7 @@ fn unprojected(
 fn tail(passed: &Passed<'_>, x: T) -> T {
     let (settings, shape) = (passed.settings, x.shape());
     let [b, h, n, width] = [shape[0], shape[1], shape[2], shape[3]];
-    let first = settings.grid.start_of(settings.grid.near_chunks + 1);
+    let first = settings.grid.far_from(0);
     let far = settings.grid.far_chunks(n);
     let missing = first + far * settings.grid.chunk_size - n;
     let own = single(rows(&x, first..n));

@@ -1,14 +1,13 @@
 //! Gradients of block attention against those of its plain form.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
-use crate::common::{
-    assert_close, assert_fused, assert_same, cases, devices, tensor, tests_another, values, vec,
-};
+use super::{flipped, heads, inputs, large, with};
+use crate::common::{assert_close, assert_fused, cases, devices, tensor, values, vec};
 use bsbr_kernels::{
     BlockAttention, BlockStates, Grid, HeadLevel, HeadLevels, KvBits, Spans, block_attention,
     block_attention_plain,
 };
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 
 type Op = fn(Tensor<4>, Tensor<4>, Tensor<4>, BlockStates, BlockAttention, f64) -> Tensor<4>;
 
@@ -16,15 +15,15 @@ type Op = fn(Tensor<4>, Tensor<4>, Tensor<4>, BlockStates, BlockAttention, f64) 
 const SETTINGS: BlockAttention = BlockAttention {
     grid: Grid {
         sinks: 4,
-        chunk_size: 8,
-        near_chunks: 1,
+        ..super::SETTINGS.grid
     },
-    clusters: 4,
-    exact_clusters: 0,
-    kv_bits: KvBits::ThirtyTwo,
-    levels: HeadLevels::LOOKUPS,
-    spans: Spans::NONE,
+    ..super::SETTINGS
 };
+
+/// [`SETTINGS`] with lookups.
+fn looking_up(exact_clusters: usize) -> BlockAttention {
+    with(SETTINGS, |s| s.exact_clusters = exact_clusters)
+}
 
 /// How states are kept.
 #[derive(Debug, Clone, Copy)]
@@ -33,12 +32,6 @@ enum States {
     Whole,
     /// In bases of that rank, which want gradients.
     Rank(usize),
-}
-
-/// q, k, v.
-fn inputs(shape: [usize; 4], device: &Device) -> [Tensor<4>; 3] {
-    let [q, k, v] = [1, 2, 3].map(|seed| tensor(shape, seed, 1.5, device));
-    [q, k + 0.3, v]
 }
 
 /// The output, and the gradients of q, k, v and of bases, if any, of its sum with factors.
@@ -86,21 +79,25 @@ fn assert_close_all(fused: Vec<Tensor<4>>, plain: Vec<Tensor<4>>, what: &str) {
     }
 }
 
+/// Compares outputs and gradients of both forms.
+fn check_inputs(
+    inputs: &[Tensor<4>; 3],
+    factors: &Tensor<4>,
+    states: States,
+    settings: BlockAttention,
+) {
+    let [fused, plain] = [block_attention as Op, block_attention_plain]
+        .map(|op| run(op, inputs.clone(), states, settings, factors.clone()));
+    let (shape, device) = (factors.dims(), factors.device());
+    let what = format!("{shape:?}, {states:?}, {settings:?} on {device:?}");
+    assert_close_all(fused, plain, &what);
+}
+
 fn check(shape: [usize; 4], states: States, settings: BlockAttention) {
     for device in devices() {
-        let factors: Tensor<4> = tensor(shape, 5, 1.0, &device);
+        let factors = tensor(shape, 5, 1.0, &device);
         assert_fused(&factors, &settings);
-        let [fused, plain] = [block_attention as Op, block_attention_plain].map(|op| {
-            run(
-                op,
-                inputs(shape, &device),
-                states,
-                settings,
-                factors.clone(),
-            )
-        });
-        let what = format!("{shape:?}, {states:?}, {settings:?} on {device:?}");
-        assert_close_all(fused, plain, &what);
+        check_inputs(&inputs(shape, &device), &factors, states, settings);
     }
 }
 
@@ -115,16 +112,7 @@ fn equal_plain_at_awkward_lengths() {
     // One more or less than the sinks, a chunk, and several.
     for n in cases(2, [1, 45, 4, 5, 11, 12, 13, 19, 20, 21, 28, 43, 44]) {
         check_all_states([3, 2, n, 5], SETTINGS);
-        check_all_states(
-            [1, 1, n, 12],
-            BlockAttention {
-                grid: Grid {
-                    sinks: 0,
-                    ..SETTINGS.grid
-                },
-                ..SETTINGS
-            },
-        );
+        check_all_states([1, 1, n, 12], with(SETTINGS, |s| s.grid.sinks = 0));
     }
 }
 
@@ -133,28 +121,18 @@ fn equal_plain_with_awkward_settings() {
     for near_chunks in cases(1, [2, 0, 1]) {
         for clusters in cases(2, [0, 8, 1, 2]) {
             for sinks in [0, 4] {
-                let settings = BlockAttention {
-                    grid: Grid {
-                        sinks,
-                        near_chunks,
-                        ..SETTINGS.grid
-                    },
-                    clusters,
-                    ..SETTINGS
-                };
+                let settings = with(SETTINGS, |s| {
+                    (s.grid.sinks, s.grid.near_chunks) = (sinks, near_chunks);
+                    s.clusters = clusters;
+                });
                 check_all_states([1, 2, 45, 5], settings);
             }
         }
     }
     for (chunk_size, clusters) in cases(1, [(3, 4), (1, 1), (100, 16)]) {
-        let settings = BlockAttention {
-            grid: Grid {
-                chunk_size,
-                ..SETTINGS.grid
-            },
-            clusters,
-            ..SETTINGS
-        };
+        let settings = with(SETTINGS, |s| {
+            (s.grid.chunk_size, s.clusters) = (chunk_size, clusters);
+        });
         check_all_states([1, 2, 30, 5], settings);
     }
 }
@@ -170,43 +148,8 @@ fn equal_plain_at_awkward_head_sizes() {
 
 #[test]
 fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
-    let settings = BlockAttention {
-        grid: Grid {
-            sinks: 5,
-            chunk_size: 150,
-            near_chunks: 2,
-        },
-        clusters: 32,
-        exact_clusters: 0,
-        kv_bits: KvBits::ThirtyTwo,
-        levels: HeadLevels::LOOKUPS,
-        spans: Spans::NONE,
-    };
-    let best = BlockAttention {
-        exact_clusters: 5,
-        ..settings
-    };
-    // More clusters than a step has keys, and chunks in many ranges and groups.
-    let many = BlockAttention {
-        grid: Grid {
-            sinks: 2,
-            chunk_size: 8,
-            near_chunks: 1,
-        },
-        clusters: 8,
-        exact_clusters: 0,
-        kv_bits: KvBits::ThirtyTwo,
-        levels: HeadLevels::LOOKUPS,
-        spans: Spans::NONE,
-    };
-    let two_blocks = BlockAttention {
-        grid: Grid {
-            sinks: 2,
-            chunk_size: 70,
-            ..many.grid
-        },
-        ..many
-    };
+    let [settings, best, many] = large();
+    let two_blocks = with(many, |s| s.grid.chunk_size = 70);
     let long = [
         ([1, 1, 250, 8], States::Rank(2), two_blocks),
         ([1, 1, 530, 8], States::Rank(2), many),
@@ -222,15 +165,9 @@ fn equal_plain_where_a_chunk_takes_several_blocks_and_steps() {
 
 #[test]
 fn equal_plain_where_many_queries_see_a_cluster() {
-    let settings = BlockAttention {
-        grid: Grid {
-            sinks: 3,
-            chunk_size: 64,
-            ..SETTINGS.grid
-        },
-        clusters: 2,
-        ..SETTINGS
-    };
+    let settings = with(SETTINGS, |s| {
+        (s.grid.chunk_size, s.clusters) = (64, 2);
+    });
     check([1, 1, 1030, 4], States::Off, settings);
 }
 
@@ -239,14 +176,7 @@ fn equal_plain_with_exact_clusters() {
     // 100 are more than there are.
     for exact_clusters in cases(1, [3, 1, 100]) {
         for sinks in [0, 3] {
-            let settings = BlockAttention {
-                grid: Grid {
-                    sinks,
-                    ..SETTINGS.grid
-                },
-                exact_clusters,
-                ..SETTINGS
-            };
+            let settings = with(looking_up(exact_clusters), |s| s.grid.sinks = sinks);
             for n in cases(1, [28, 1, 19, 61]) {
                 check_all_states([2, 2, n, 6], settings);
             }
@@ -258,38 +188,25 @@ fn equal_plain_with_exact_clusters() {
 fn equal_plain_with_spans() {
     for (chunks, opened) in cases(1, [(2, 3), (3, 1), (1, 2), (2, 0), (4, 100)]) {
         for exact_clusters in cases(2, [2, 0, 100]) {
-            let settings = BlockAttention {
-                exact_clusters,
-                spans: Spans { chunks, opened },
-                ..SETTINGS
-            };
+            let spans = Spans { chunks, opened };
+            let settings = with(looking_up(exact_clusters), |s| s.spans = spans);
             for n in cases(1, [95, 61, 1, 27]) {
                 check_all_states([2, 2, n, 6], settings);
             }
         }
     }
-    let levels = BlockAttention {
-        exact_clusters: 3,
-        kv_bits: KvBits::Eight,
-        spans: Spans {
-            chunks: 2,
-            opened: 3,
-        },
-        levels: HeadLevels::new(&[HeadLevel::Near, HeadLevel::Lookups, HeadLevel::Clusters]),
-        ..SETTINGS
-    };
+    let levels = with(looking_up(3), |s| {
+        s.kv_bits = KvBits::Eight;
+        (s.spans.chunks, s.spans.opened) = (2, 3);
+        s.levels = HeadLevels::new(&[HeadLevel::Near, HeadLevel::Lookups, HeadLevel::Clusters]);
+    });
     for d in cases(1, [16, 5, 48, 1]) {
         check([3, 3, 118, d], States::Whole, levels);
     }
     // Several blocks of queries in a chunk, and several ranges of chunks.
-    let long = BlockAttention {
-        grid: Grid {
-            sinks: 5,
-            chunk_size: 70,
-            near_chunks: 1,
-        },
-        ..levels
-    };
+    let long = with(levels, |s| {
+        (s.grid.sinks, s.grid.chunk_size) = (5, 70);
+    });
     check([1, 1, 1307, 8], States::Off, long);
 }
 
@@ -297,11 +214,7 @@ fn equal_plain_with_spans() {
 #[test]
 fn equal_plain_in_few_bits() {
     for kv_bits in cases(2, [KvBits::Eight, KvBits::Four, KvBits::Sixteen]) {
-        let settings = BlockAttention {
-            exact_clusters: 2,
-            kv_bits,
-            ..SETTINGS
-        };
+        let settings = with(looking_up(2), |s| s.kv_bits = kv_bits);
         for n in cases(1, [53, 21]) {
             check_all_states([2, 2, n, 6], settings);
         }
@@ -315,11 +228,7 @@ fn are_close_in_half_precision_where_a_device_computes_in_it() {
             continue;
         }
         let shape = [2, 2, 45, 16];
-        let settings = BlockAttention {
-            exact_clusters: 2,
-            kv_bits: KvBits::Eight,
-            ..SETTINGS
-        };
+        let settings = with(looking_up(2), |s| s.kv_bits = KvBits::Eight);
         let factors: Tensor<4> = tensor(shape, 5, 1.0, &device);
         let half = inputs(shape, &device).map(|x| x.cast(DType::F16));
         // The same numbers in single precision.
@@ -336,12 +245,10 @@ fn are_close_in_half_precision_where_a_device_computes_in_it() {
 fn equal_plain_with_a_level_for_each_head() {
     use HeadLevel::{Clusters, Lookups, Near};
     for kv_bits in [KvBits::Eight, KvBits::ThirtyTwo] {
-        let settings = BlockAttention {
-            exact_clusters: 2,
-            kv_bits,
-            levels: HeadLevels::new(&[Near, Lookups, Lookups, Clusters]),
-            ..SETTINGS
-        };
+        let settings = with(looking_up(2), |s| {
+            s.kv_bits = kv_bits;
+            s.levels = HeadLevels::new(&[Near, Lookups, Lookups, Clusters]);
+        });
         check_all_states([2, 4, 53, 6], settings);
     }
 }
@@ -349,16 +256,9 @@ fn equal_plain_with_a_level_for_each_head() {
 #[test]
 fn equal_plain_where_many_queries_look_into_a_cluster() {
     // More clusters, tokens of a chunk, and queries that look into some of them than a block has.
-    let settings = BlockAttention {
-        grid: Grid {
-            sinks: 3,
-            chunk_size: 70,
-            ..SETTINGS.grid
-        },
-        clusters: 16,
-        exact_clusters: 9,
-        ..SETTINGS
-    };
+    let settings = with(looking_up(9), |s| {
+        (s.grid.chunk_size, s.clusters) = (70, 16);
+    });
     for states in [States::Off, States::Whole] {
         check([1, 1, 7 * 70 + 5, 4], states, settings);
     }
@@ -369,16 +269,10 @@ fn equal_plain_where_keys_are_alike() {
     // One cluster of each chunk has all tokens, the others none.
     for device in devices() {
         for exact_clusters in [0, 2] {
-            let settings = BlockAttention {
-                exact_clusters,
-                ..SETTINGS
-            };
             let [q, k, v] = inputs([1, 2, 50, 4], &device);
             let inputs = [q, k.zeros_like() + 0.5, v];
-            let factors: Tensor<4> = tensor([1, 2, 50, 4], 5, 1.0, &device);
-            let [fused, plain] = [block_attention as Op, block_attention_plain]
-                .map(|op| run(op, inputs.clone(), States::Whole, settings, factors.clone()));
-            assert_close_all(fused, plain, "equal keys");
+            let factors = tensor([1, 2, 50, 4], 5, 1.0, &device);
+            check_inputs(&inputs, &factors, States::Whole, looking_up(exact_clusters));
         }
     }
 }
@@ -389,10 +283,7 @@ fn go_through_views() {
         // Heads of a projection [B, N, 3, H, D], and an output whose heads are merged.
         let grads = [block_attention as Op, block_attention_plain].map(|op| {
             let qkv = tensor([2, 61, 3, 4, 16], 5, 1.0, &device).require_grad();
-            let [q, k, v] = [0, 1, 2].map(|part| {
-                let part = qkv.clone().narrow(2, part, 1).squeeze_dim::<4>(2);
-                part.swap_dims(1, 2)
-            });
+            let [q, k, v] = heads(&qkv);
             let out = op(q, k, v, BlockStates::Whole, SETTINGS, 0.25);
             let merged = out.swap_dims(1, 2).reshape([2, 61, 64]);
             let factors = tensor([2, 61, 64], 6, 1.0, &device);
@@ -400,24 +291,9 @@ fn go_through_views() {
         });
         let [fused, plain] = grads;
         assert_close(fused, plain, 3e-5, "merged heads");
-        // Transposed and flipped.
-        let flipped = [1, 2, 3].map(|seed| {
-            tensor([2, 3, 16, 61], seed, 1.0, &device)
-                .swap_dims(2, 3)
-                .flip([0, 2])
-        });
         let factors: Tensor<4> = tensor([2, 3, 16, 61], 4, 1.0, &device);
         let factors = factors.swap_dims(2, 3).flip([1, 3]);
-        let [fused, plain] = [block_attention as Op, block_attention_plain].map(|op| {
-            run(
-                op,
-                flipped.clone(),
-                States::Rank(3),
-                SETTINGS,
-                factors.clone(),
-            )
-        });
-        assert_close_all(fused, plain, "transposed and flipped");
+        check_inputs(&flipped(&device), &factors, States::Rank(3), SETTINGS);
     }
 }
 
@@ -431,10 +307,7 @@ fn of_an_output_by_later_tokens_are_zero() {
     let (n, d) = (45, 5);
     for device in devices() {
         for exact_clusters in [0, 2] {
-            let settings = BlockAttention {
-                exact_clusters,
-                ..SETTINGS
-            };
+            let settings = looking_up(exact_clusters);
             // The last one first, and then here and there.
             for i in cases(5, (0..n).map(|i| n - 1 - i * 17 % n)) {
                 let mut factors = vec![0.0; 2 * n * d];
@@ -475,10 +348,7 @@ fn of_an_output_by_later_tokens_are_zero() {
 fn are_those_of_the_output() {
     for device in devices() {
         for exact_clusters in [0, 1] {
-            let settings = BlockAttention {
-                exact_clusters,
-                ..SETTINGS
-            };
+            let settings = looking_up(exact_clusters);
             let inputs = inputs([1, 2, 45, 4], &device);
             let direction: Tensor<4> = tensor([1, 2, 45, 4], 12, 1.0, &device).inner();
             let factors: Tensor<4> = tensor([1, 2, 45, 4], 13, 1.0, &device);
@@ -510,35 +380,22 @@ fn are_those_of_the_output() {
 #[cfg(feature = "flex")]
 #[test]
 fn are_the_same_on_any_number_of_threads() {
-    if tests_another() {
-        return;
-    }
-    let on = |threads: usize, states: States, exact_clusters: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
-            let settings = BlockAttention {
-                grid: Grid {
-                    chunk_size: 32,
-                    ..SETTINGS.grid
-                },
-                clusters: 8,
-                exact_clusters,
-                ..SETTINGS
-            };
-            let device = Device::flex().autodiff();
+    for (states, exact_clusters) in [(States::Whole, 0), (States::Rank(16), 0), (States::Off, 4)] {
+        let settings = with(looking_up(exact_clusters), |s| {
+            (s.grid.chunk_size, s.clusters) = (32, 8);
+        });
+        crate::common::assert_same_on_threads(|| {
+            let device = burn::tensor::Device::flex().autodiff();
             let shape = [1, 3, 700, 64];
             let factors = tensor(shape, 5, 1.0, &device);
-            let inputs = inputs(shape, &device);
-            run(block_attention, inputs, states, settings, factors)
-        })
-    };
-    for (states, exact_clusters) in [(States::Whole, 0), (States::Rank(16), 0), (States::Off, 4)] {
-        let one = on(1, states, exact_clusters);
-        assert_same(one.clone(), on(2, states, exact_clusters));
-        assert_same(one, on(7, states, exact_clusters));
+            run(
+                block_attention,
+                inputs(shape, &device),
+                states,
+                settings,
+                factors,
+            )
+        });
     }
 }
 
@@ -549,18 +406,9 @@ fn stay_finite_where_scores_are_large() {
         let factors: Tensor<4> = tensor([1, 2, 60, 16], 5, 1.0, &device);
         for factor in [1e2, 1e4] {
             for exact_clusters in [0, 2] {
-                let settings = BlockAttention {
-                    exact_clusters,
-                    ..SETTINGS
-                };
                 let inputs = [q.clone() * factor, k.clone() * factor, v.clone()];
-                for x in run(
-                    block_attention,
-                    inputs,
-                    States::Off,
-                    settings,
-                    factors.clone(),
-                ) {
+                let (settings, factors) = (looking_up(exact_clusters), factors.clone());
+                for x in run(block_attention, inputs, States::Off, settings, factors) {
                     assert!(vec(x).iter().all(|x| x.is_finite()));
                 }
             }
