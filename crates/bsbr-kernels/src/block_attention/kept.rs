@@ -6,7 +6,7 @@ use super::rounding::encode_rows;
 use super::settings::KvBits;
 use super::tile::BEHIND;
 use super::tokens::{Side, side_by_side};
-use crate::cpu::math::vectorised;
+use crate::cpu::math::{add_weighted, row_dot, vectorised};
 use crate::cpu::matrix::Mat;
 
 /// Integer codes, or unrounded numbers.
@@ -228,6 +228,21 @@ impl KeptRows {
         }
     }
 
+    /// Rows that one query reads without storing decoded ones. `None` in four bits.
+    pub(super) fn coded(&self, rows: Range<usize>) -> Option<Coded<'_>> {
+        let all = self.d * rows.start..self.d * rows.end;
+        Some(Coded {
+            whole: &[],
+            codes: match &self.codes {
+                Codes::Whole(codes) => CodesOf::Whole(&codes[all]),
+                Codes::Sixteen(codes) => CodesOf::Sixteen(&codes[all]),
+                Codes::Eight(codes) => CodesOf::Eight(&codes[all]),
+                Codes::Four(_) => return None,
+            },
+            scales: self.scales.get(rows).unwrap_or_default(),
+        })
+    }
+
     /// Writes decoded rows `[n, D]`. In four bits, each must have been added as its own block.
     pub(super) fn decode(&self, rows: Range<usize>, to: &mut [f32]) {
         let (d, start) = (self.d, rows.start * self.stride());
@@ -256,6 +271,77 @@ impl KeptRows {
                 }
             },
         );
+    }
+}
+
+/// Rows in few bits, after some unrounded ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coded<'a> {
+    /// `[n, D]`
+    whole: &'a [f32],
+    codes: CodesOf<'a>,
+    /// One per row of codes; empty if they are the numbers themselves.
+    scales: &'a [f32],
+}
+
+/// `[n, D]`
+#[derive(Clone, Copy, Debug)]
+enum CodesOf<'a> {
+    Eight(&'a [i8]),
+    Sixteen(&'a [i16]),
+    Whole(&'a [f32]),
+}
+
+impl<'a> Coded<'a> {
+    /// The same after unrounded rows `[n, D]`.
+    pub(super) fn after(self, whole: &'a [f32]) -> Self {
+        Self { whole, ..self }
+    }
+
+    /// Writes the product of each row with `x` `[D]`.
+    pub(super) fn multiply(&self, x: &[f32], to: &mut [f32]) {
+        let (first, to) = to.split_at_mut(self.whole.len() / x.len().max(1));
+        vectorised(
+            #[inline(always)]
+            || {
+                write_products(self.whole, x, first);
+                match self.codes {
+                    CodesOf::Eight(codes) => write_products(codes, x, to),
+                    CodesOf::Sixteen(codes) => write_products(codes, x, to),
+                    CodesOf::Whole(codes) => write_products(codes, x, to),
+                }
+                for (to, scale) in to.iter_mut().zip(self.scales) {
+                    *to *= scale;
+                }
+            },
+        );
+    }
+
+    /// Adds all rows, each times its weight, to `sum` `[D]`. Changes the weights.
+    pub(super) fn add_weighted(&self, weights: &mut [f32], sum: &mut [f32]) {
+        let (first, weights) = weights.split_at_mut(self.whole.len() / sum.len().max(1));
+        vectorised(
+            #[inline(always)]
+            || {
+                add_weighted(sum, first, self.whole);
+                for (weight, scale) in weights.iter_mut().zip(self.scales) {
+                    *weight *= scale;
+                }
+                match self.codes {
+                    CodesOf::Eight(codes) => add_weighted(sum, weights, codes),
+                    CodesOf::Sixteen(codes) => add_weighted(sum, weights, codes),
+                    CodesOf::Whole(codes) => add_weighted(sum, weights, codes),
+                }
+            },
+        );
+    }
+}
+
+/// Writes the products of rows with `x`.
+#[inline(always)]
+fn write_products<T: Copy + Into<f32>>(rows: &[T], x: &[f32], to: &mut [f32]) {
+    for (to, row) in to.iter_mut().zip(rows.chunks_exact(x.len().max(1))) {
+        *to = row_dot(x, row);
     }
 }
 
@@ -324,7 +410,13 @@ mod tests {
                         one_by_one.push(row);
                     }
                     let mut decoded = vec![f32::NAN; n * d];
-                    one_by_one.decode(range, &mut decoded);
+                    one_by_one.decode(range.clone(), &mut decoded);
+                    let coded = one_by_one.coded(range).filter(|_| d > 1);
+                    assert_eq!(coded.is_none(), bits == KvBits::Four || d == 1);
+                    if let Some(coded) = coded {
+                        let all = [&rows[..d], &decoded].concat();
+                        check_coded(coded.after(&rows[..d]), all, d);
+                    }
                     for row in 0..n {
                         for i in 0..d {
                             assert_eq!(found[row * d + i], turned[i * n + row]);
@@ -335,6 +427,31 @@ mod tests {
                     start += n;
                 }
             }
+        }
+    }
+
+    /// Compares products and sums with those of decoded rows.
+    fn check_coded(coded: Coded<'_>, decoded: Vec<f32>, d: usize) {
+        let x: Vec<f32> = (0..d).map(|i| (i * 3 % 5) as f32 - 1.5).collect();
+        let rows = decoded.chunks_exact(d);
+        let expected: Vec<f32> = rows
+            .clone()
+            .map(|row| row.iter().zip(&x).map(|(row, x)| row * x).sum())
+            .collect();
+        let mut found = vec![f32::NAN; expected.len()];
+        coded.multiply(&x, &mut found);
+        let mut sum = x.clone();
+        coded.add_weighted(&mut expected.clone(), &mut sum);
+        let mut expected_sum = x;
+        for (row, weight) in rows.zip(&expected) {
+            for (sum, row) in expected_sum.iter_mut().zip(row) {
+                *sum += weight * row;
+            }
+        }
+        let [all, others] = [[found, sum].concat(), [expected, expected_sum].concat()];
+        for (found, expected) in all.iter().zip(&others) {
+            let close = (found - expected).abs() < 1e-4 * (1.0 + expected.abs());
+            assert!(close, "{found} beside {expected}");
         }
     }
 

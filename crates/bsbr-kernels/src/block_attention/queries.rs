@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::BlockAttention;
 use super::choose::Chosen;
-use super::kept::KeptRows;
+use super::kept::{Coded, KeptRows};
 use super::lookup::Lookup;
 use super::opened::Opened;
 use super::plan::{List, Seen, blocks};
@@ -25,14 +25,25 @@ pub(super) trait SharedKeys {
         decoded: &'a mut Vec<f32>,
     ) -> Mat<'a>;
 
-    /// Keys from number `start` on. `[len, D]`
-    fn keys<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a> {
-        self.rows(0, start, len, decoded)
+    /// Keys (`of` = 0) or values (1) of a list. `[len, D]`
+    fn listed<'a>(
+        &'a self,
+        list: List,
+        of: usize,
+        start: usize,
+        len: usize,
+        decoded: &'a mut Vec<f32>,
+    ) -> Mat<'a> {
+        match list {
+            List::Clusters => self.rows(of, start, len, decoded),
+            List::Merged => self.merged(of, start, len, decoded),
+        }
     }
 
-    /// Values from number `start` on. `[len, D]`
-    fn values<'a>(&'a self, start: usize, len: usize, decoded: &'a mut Vec<f32>) -> Mat<'a> {
-        self.rows(1, start, len, decoded)
+    /// Keys (`of` = 0) or values (1) of a list that a single query reads without decoding them,
+    /// if they are stored in few bits.
+    fn coded(&self, _list: List, _of: usize, _start: usize, _len: usize) -> Option<Coded<'_>> {
+        None
     }
 
     /// The maximum number of keys read at a time.
@@ -228,6 +239,37 @@ impl Attending {
     }
 }
 
+/// Scores some keys of a list: from a number on, so many.
+fn score(
+    block: &mut Block,
+    shared: &impl SharedKeys,
+    (list, start, len): (List, usize, usize),
+    decoded: &mut Vec<f32>,
+) {
+    let coded = shared.coded(list, 0, start, len);
+    match coded.filter(|_| block.rows() == 1) {
+        Some(coded) => block.score_one(len, |query, to| coded.multiply(query, to)),
+        None => block.score(shared.listed(list, 0, start, len, decoded)),
+    }
+}
+
+/// Adds the values of these keys, which are scored from number `at` on.
+fn add_values(
+    block: &mut Block,
+    at: usize,
+    shared: &impl SharedKeys,
+    (list, start, len): (List, usize, usize),
+    decoded: &mut Vec<f32>,
+) {
+    let coded = shared.coded(list, 1, start, len);
+    match coded.filter(|_| block.rows() == 1) {
+        Some(coded) => block.add_values_of_one(at, len, |weights, sum| {
+            coded.add_weighted(weights, sum);
+        }),
+        None => block.add_values(at, shared.listed(list, 1, start, len, decoded)),
+    }
+}
+
 /// Raises the reference of a query's weights to a larger score; the query is numbered across all
 /// blocks.
 pub(super) fn raise(blocks: &mut [OneBlock], mut query: usize, max: f32) -> f32 {
@@ -280,9 +322,9 @@ impl OneBlock {
             // Only sinks: the tokens of every cluster replace it.
             if seen.sinks > 0 {
                 block.next_step();
-                block.score(shared.keys(0, seen.sinks, decoded));
+                score(block, shared, (List::Clusters, 0, seen.sinks), decoded);
                 block.weigh(0..0);
-                block.add_values(0, shared.values(0, seen.sinks, decoded));
+                add_values(block, 0, shared, (List::Clusters, 0, seen.sinks), decoded);
             }
             return;
         }
@@ -291,13 +333,13 @@ impl OneBlock {
         let parts = parts.map(|start| (start, at_once.min(seen.keys - start)));
         block.next_step();
         for (start, len) in parts.clone() {
-            block.score(shared.keys(start, len, decoded));
+            score(block, shared, (List::Clusters, start, len), decoded);
         }
         block.add_bias(0, shared.bias(0, seen.keys));
         chosen.choose(block, seen.sinks, clusters, best);
         block.weigh(seen.sinks..seen.keys);
         for (start, len) in parts {
-            block.add_values(start, shared.values(start, len, decoded));
+            add_values(block, start, shared, (List::Clusters, start, len), decoded);
         }
     }
 
@@ -312,14 +354,11 @@ impl OneBlock {
         block.next_step();
         let mut number = 0;
         for (list, start, len) in seen.parts(shared.at_once()) {
-            let (keys, bias) = match list {
-                List::Clusters => (shared.keys(start, len, decoded), shared.bias(start, len)),
-                List::Merged => (
-                    shared.merged(0, start, len, decoded),
-                    shared.merged_bias(start, len),
-                ),
+            score(block, shared, (list, start, len), decoded);
+            let bias = match list {
+                List::Clusters => shared.bias(start, len),
+                List::Merged => shared.merged_bias(start, len),
             };
-            block.score(keys);
             block.add_bias(number, bias);
             number += len;
         }
@@ -336,11 +375,7 @@ impl OneBlock {
         block.weigh(seen.sinks..seen.sinks + seen.merged + seen.unmerged());
         let mut number = 0;
         for (list, start, len) in seen.parts(shared.at_once()) {
-            let values = match list {
-                List::Clusters => shared.values(start, len, decoded),
-                List::Merged => shared.merged(1, start, len, decoded),
-            };
-            block.add_values(number, values);
+            add_values(block, number, shared, (list, start, len), decoded);
             number += len;
         }
     }
@@ -382,12 +417,13 @@ impl OneBlock {
             block.next_step();
             block.score(near.k.rows(start - near.first, tokens, decoded));
             block.hide_later(0, tokens, start as isize - first as isize);
-            block.score(shared.keys(start_shared, others, decoded));
+            let list = (List::Clusters, start_shared, others);
+            score(block, shared, list, decoded);
             block.add_bias(tokens, shared.bias(start_shared, others));
             let sinks = seen.sinks.saturating_sub(start_shared).min(others);
             block.weigh(tokens + sinks..tokens + others);
             block.add_values(0, near.v.rows(start - near.first, tokens, decoded));
-            block.add_values(tokens, shared.values(start_shared, others, decoded));
+            add_values(block, tokens, shared, list, decoded);
         }
     }
 }

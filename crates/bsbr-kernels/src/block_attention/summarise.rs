@@ -1,5 +1,7 @@
 //! Summaries of one chunk: its clusters, their means, and the state.
 
+use std::sync::LazyLock;
+
 use super::far::HeadState;
 use crate::clusters::split::Split;
 use crate::cpu::math::{add_weighted, row_copy, row_max_of, row_subtract, vectorised};
@@ -193,8 +195,9 @@ fn shrink(rows: &mut [f32]) -> f32 {
 
 /// log₂ of the number of tokens of a cluster.
 pub(super) fn log_count(count: usize) -> f32 {
-    match count {
-        0 => f32::NEG_INFINITY,
-        count => (count as f32).log2(),
-    }
+    // A token needs those of all clusters.
+    static SMALL: LazyLock<[f32; 256]> =
+        LazyLock::new(|| std::array::from_fn(|count| (count as f32).log2()));
+    let known = SMALL.get(count);
+    known.copied().unwrap_or_else(|| (count as f32).log2())
 }

@@ -85,14 +85,26 @@ impl Block {
 
     /// Scores `keys`, after those already scored in this step.
     pub(crate) fn score(&mut self, keys: Mat<'_>) {
-        let (at, n) = (self.scored * self.width, keys.height());
+        let at = self.begin_scores(keys.height());
+        let query = Mat::dense(&self.query, self.d, self.width);
+        product(&mut self.scores[at..], keys, query, 1.0, false);
+    }
+
+    /// Scores `n` keys of a block of one query. `score` reads the scaled query `[D]`.
+    pub(crate) fn score_one(&mut self, n: usize, score: impl FnOnce(&[f32], &mut [f32])) {
+        let at = self.begin_scores(n);
+        score(&self.query, &mut self.scores[at..at + n]);
+    }
+
+    /// Room for the scores of `n` more keys, from the returned number on.
+    fn begin_scores(&mut self, n: usize) -> usize {
+        let at = self.scored * self.width;
         let len = at + n * self.width;
         if self.scores.len() < len {
             self.scores.resize(len, 0.0);
         }
-        let query = Mat::dense(&self.query, self.d, self.width);
-        product(&mut self.scores[at..], keys, query, 1.0, false);
         self.scored += n;
+        at
     }
 
     /// Scores of all queries for a key of this step, padded to whole registers.
@@ -198,6 +210,17 @@ impl Block {
             .t()
             .rows(0, self.rows);
         product(&mut self.acc, weights, values, 1.0, true);
+    }
+
+    /// The same for `n` values of a block of one query. `add` adds the weighted values `[D]`, and
+    /// may change the weights.
+    pub(crate) fn add_values_of_one(
+        &mut self,
+        start: usize,
+        n: usize,
+        add: impl FnOnce(&mut [f32], &mut [f32]),
+    ) {
+        add(&mut self.scores[start..start + n], &mut self.acc);
     }
 
     /// Starts the next step.

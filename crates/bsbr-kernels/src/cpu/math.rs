@@ -219,27 +219,30 @@ fn row_sum_of(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     sum
 }
 
-/// Dot product of two rows of the same length.
+/// Dot product of two rows of the same length, of which the second may be integers.
 #[inline(always)]
-pub(crate) fn row_dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn row_dot<T: Copy + Into<f32>>(a: &[f32], b: &[T]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
+        for ((lane, x), &y) in lanes.iter_mut().zip(a).zip(b) {
+            let y: f32 = y.into();
             *lane += x * y;
         }
     }
     let mut sum = sum_lanes(lanes);
-    for (x, y) in a_rest.iter().zip(b_rest) {
+    for (x, &y) in a_rest.iter().zip(b_rest) {
+        let y: f32 = y.into();
         sum += x * y;
     }
     sum
 }
 
-/// Adds to `acc` the sum of `rows`, each as long as `acc`, times their weights.
+/// Adds to `acc` the sum of `rows`, each as long as `acc`, times their weights. Rows may be
+/// integers.
 #[inline(always)]
-pub(crate) fn add_weighted(acc: &mut [f32], weights: &[f32], rows: &[f32]) {
+pub(crate) fn add_weighted<T: Copy + Into<f32>>(acc: &mut [f32], weights: &[f32], rows: &[T]) {
     let len = acc.len();
     let (wide, rest) = acc.as_chunks_mut::<{ 4 * LANES }>();
     let narrow_from = wide.len() * 4 * LANES;
@@ -273,7 +276,8 @@ pub(crate) fn add_weighted(acc: &mut [f32], weights: &[f32], rows: &[f32]) {
     }
     if !rest.is_empty() {
         for (row, weight) in rows.chunks_exact(len).zip(weights) {
-            for (acc, x) in rest.iter_mut().zip(&row[rest_from..]) {
+            for (acc, &x) in rest.iter_mut().zip(&row[rest_from..]) {
+                let x: f32 = x.into();
                 *acc += weight * x;
             }
         }
@@ -281,8 +285,9 @@ pub(crate) fn add_weighted(acc: &mut [f32], weights: &[f32], rows: &[f32]) {
 }
 
 #[inline(always)]
-fn add_scaled(sum: &mut [f32; LANES], weight: f32, row: &[f32; LANES]) {
-    for (sum, x) in sum.iter_mut().zip(row) {
+fn add_scaled<T: Copy + Into<f32>>(sum: &mut [f32; LANES], weight: f32, row: &[T; LANES]) {
+    for (sum, &x) in sum.iter_mut().zip(row) {
+        let x: f32 = x.into();
         *sum += weight * x;
     }
 }

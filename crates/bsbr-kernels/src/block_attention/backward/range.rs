@@ -249,7 +249,7 @@ impl Part {
         let of_tokens = head.k.rows(step.tokens.start, tokens);
         // With gradients, nothing is stored in few bits.
         let mut decoded = Vec::new();
-        let of_others = head.far.keys(step.shared.start, others, &mut decoded);
+        let of_others = head.far.rows(0, step.shared.start, others, &mut decoded);
         let at = step.tokens.start.saturating_sub(self.first);
         for (start, keys, at, to) in [
             (0, of_tokens, at, &mut self.window),
@@ -272,7 +272,7 @@ impl Part {
         let mut number = 0;
         for (list, start, len) in seen.parts(usize::MAX) {
             let (keys, to) = match list {
-                List::Clusters => (head.far.keys(start, len, &mut decoded), &mut self.shared),
+                List::Clusters => (head.far.rows(0, start, len, &mut decoded), &mut self.shared),
                 List::Merged => (
                     head.far.merged(0, start, len, &mut decoded),
                     &mut self.merged,

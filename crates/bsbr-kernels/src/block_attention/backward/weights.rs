@@ -105,7 +105,7 @@ impl Weights {
         block.hide_later(0, tokens, start as isize - first as isize);
         // With gradients, nothing is stored in few bits.
         let mut decoded = Vec::new();
-        block.score(head.far.keys(start_shared, others, &mut decoded));
+        block.score(head.far.rows(0, start_shared, others, &mut decoded));
         block.add_bias(tokens, head.far.bias(start_shared, others));
         let width = block.width();
         let len = (tokens + others) * width;
@@ -117,7 +117,7 @@ impl Weights {
             (of_tokens, head.v.rows(start, tokens)),
             (
                 of_others,
-                head.far.values(start_shared, others, &mut decoded),
+                head.far.rows(1, start_shared, others, &mut decoded),
             ),
         ];
         for (slopes, values) in parts {
@@ -140,7 +140,7 @@ impl Weights {
         let mut at = 0;
         for (list, start, len) in seen.parts(usize::MAX) {
             let values = match list {
-                List::Clusters => head.far.values(start, len, &mut decoded),
+                List::Clusters => head.far.rows(1, start, len, &mut decoded),
                 List::Merged => head.far.merged(1, start, len, &mut decoded),
             };
             let grads = Mat::dense(&self.grads, head.d, width);

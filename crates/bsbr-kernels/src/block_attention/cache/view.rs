@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::head::HeadCache;
-use crate::block_attention::kept::Grids;
+use crate::block_attention::kept::{Coded, Grids};
 use crate::block_attention::merged;
+use crate::block_attention::plan::List;
 use crate::block_attention::queries::SharedKeys;
 use crate::block_attention::summarise::log_count;
 use crate::block_attention::tokens::{Members, Side, Unpacked};
@@ -100,15 +101,22 @@ impl View<'_> {
 
     /// Decodes sinks and clusters in no span, of keys or of values.
     fn decode(&self, of: usize, rows: Range<usize>, to: &mut Vec<f32>) {
-        let head = self.head;
-        let (d, sinks) = (head.d, head.settings.grid.sinks);
+        let (head, d) = (self.head, self.head.d);
         to.resize(rows.len() * d, 0.0);
-        let own = rows.start.min(sinks)..rows.end.min(sinks);
-        let (first, rest) = to.split_at_mut(own.len() * d);
-        first.copy_from_slice(&head.sinks[of][own.start * d..own.end * d]);
-        let before = sinks + head.spanned();
-        let clusters = rows.start.max(before) - before..rows.end.max(before) - before;
+        let (sinks, clusters) = self.parts(rows);
+        let (first, rest) = to.split_at_mut(sinks.len() * d);
+        first.copy_from_slice(&head.sinks[of][sinks.start * d..sinks.end * d]);
         head.means[of].decode(clusters, rest);
+    }
+
+    /// Sinks, and clusters among those in no span, of some rows.
+    fn parts(&self, rows: Range<usize>) -> (Range<usize>, Range<usize>) {
+        let sinks = self.head.settings.grid.sinks;
+        let before = sinks + self.head.spanned();
+        (
+            rows.start.min(sinks)..rows.end.min(sinks),
+            rows.start.max(before) - before..rows.end.max(before) - before,
+        )
     }
 }
 
@@ -126,6 +134,21 @@ impl SharedKeys for View<'_> {
             None => {
                 self.decode(of, start..start + len, decoded);
                 Mat::dense(decoded, len, d)
+            }
+        }
+    }
+
+    fn coded(&self, list: List, of: usize, start: usize, len: usize) -> Option<Coded<'_>> {
+        let head = self.head;
+        if self.shared.decoded.is_some() {
+            return None;
+        }
+        match list {
+            List::Merged => head.spans.means[of].coded(start..start + len),
+            List::Clusters => {
+                let (sinks, clusters) = self.parts(start..start + len);
+                let whole = &head.sinks[of][sinks.start * head.d..sinks.end * head.d];
+                Some(head.means[of].coded(clusters)?.after(whole))
             }
         }
     }
