@@ -13,6 +13,9 @@ use crate::spec::{ArmSpec, Spec};
 /// The measurements of a unit.
 pub type Measured = Result<Vec<Measurement>, ReportError>;
 
+/// The units of an experiment, in order.
+pub type Units = Result<Vec<Unit>, ReportError>;
+
 /// An implementation of a specification.
 pub type Boxed = Result<Box<dyn Experiment>, ReportError>;
 
@@ -122,7 +125,7 @@ pub trait Experiment: AsRef<Spec> {
     /// # Errors
     ///
     /// [`ReportError`] if the settings do not fit the model or the texts.
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError>;
+    fn units(&self, lab: &Lab) -> Units;
 
     /// Measures every arm, or the unit's own, on every sample of the unit. An experiment implements
     /// this method or [`Self::run_after`].

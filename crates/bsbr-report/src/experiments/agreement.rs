@@ -42,10 +42,10 @@ fn fill(one: &mut Measurement, scores: &[LogitScore], cosine: &[f64], _: Pass<'_
 }
 
 impl Experiment for Agreement {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let (models, settings) = (self.arms().len() + 1, &self.settings);
-        let (texts, per_unit) = (settings.texts_per_domain, settings.per_unit);
-        of_each(lab, self.settings.length, texts, per_unit, models)
+        let counts = [settings.texts_per_domain, settings.per_unit];
+        of_each(lab, settings.length, counts, models)
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {

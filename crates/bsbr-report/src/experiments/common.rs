@@ -1,9 +1,9 @@
 //! Shared parts of experiments.
 
-use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
+use bsbr_gpt2::{Gpt2, PositionExtension as Extension, TokenBatch};
 
 use crate::error::ReportError;
-use crate::experiment::{Unit, batches};
+use crate::experiment::{Units, batches};
 use crate::lab::Lab;
 use crate::record::Measurement;
 use crate::rounds::{compare, wait_for};
@@ -12,28 +12,24 @@ use crate::spec::{ArmSpec, Spec, dense};
 /// Tokens of the untimed pass before an arm's first sample.
 const WARM_UP: usize = 64;
 
-/// Texts of all domains as units; if there are fewer texts than domains, the first domains have
+/// A model for each row, or why it is missing.
+pub(super) type Models = Vec<Result<Gpt2, String>>;
+
+/// What was made, or why it is missing.
+pub(super) type Tried<T> = Result<Result<T, String>, ReportError>;
+
+/// Texts of all domains, this many in all and per unit; if there are fewer texts than domains, the first domains have
 /// one each.
-pub(super) fn in_turns(
-    lab: &Lab,
-    length: usize,
-    texts: u64,
-    per_unit: u64,
-    models: usize,
-) -> Result<Vec<Unit>, ReportError> {
+pub(super) fn in_turns(lab: &Lab, length: usize, counts: [u64; 2], models: usize) -> Units {
+    let [texts, per_unit] = counts;
     let domains = lab.corpus().domains();
     let turns = |at| (texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;
     of_domains(lab, length, turns, per_unit, models)
 }
 
-/// The same number of texts of every domain, if it has so many, as units.
-pub(super) fn of_each(
-    lab: &Lab,
-    length: usize,
-    texts: u64,
-    per_unit: u64,
-    models: usize,
-) -> Result<Vec<Unit>, ReportError> {
+/// The same number of texts of every domain, if it has so many, and texts per unit.
+pub(super) fn of_each(lab: &Lab, length: usize, counts: [u64; 2], models: usize) -> Units {
+    let [texts, per_unit] = counts;
     of_domains(lab, length, |_| texts, per_unit, models)
 }
 
@@ -43,7 +39,7 @@ fn of_domains(
     wanted: impl Fn(usize) -> u64,
     per_unit: u64,
     models: usize,
-) -> Result<Vec<Unit>, ReportError> {
+) -> Units {
     let mut units = Vec::new();
     for (at, domain) in lab.corpus().domains().iter().enumerate() {
         // A domain that is not needed may have no text of this length.
@@ -57,22 +53,13 @@ fn of_domains(
 }
 
 /// Each arm's model for texts of any length, or why it is missing.
-pub(super) fn models(
-    arms: &[ArmSpec],
-    seed: u64,
-    lab: &Lab,
-    extension: PositionExtension,
-) -> Vec<Result<Gpt2, String>> {
+pub(super) fn models(arms: &[ArmSpec], seed: u64, lab: &Lab, extension: Extension) -> Models {
     let model = |arm| lab.model_for_any_length(arm, seed, extension);
     arms.iter().map(model).collect()
 }
 
 /// Each arm's model, ready for timing, or why it is missing.
-pub(super) fn ready_models(
-    spec: &Spec,
-    lab: &Lab,
-    extension: PositionExtension,
-) -> Vec<Result<Gpt2, String>> {
+pub(super) fn ready_models(spec: &Spec, lab: &Lab, extension: Extension) -> Models {
     let warm = TokenBatch::single(&[0; WARM_UP]);
     let ready = |model: Result<Gpt2, String>| {
         let model = model?;
@@ -88,20 +75,10 @@ pub(super) fn ready_models(
 }
 
 /// Sets `quantity.minus_dense` for each measurement of one sample, relative to the dense arm.
-pub(super) fn beside_dense(
-    measurements: &mut [Measurement],
-    arms: &[ArmSpec],
-    quantities: &[&str],
-) {
+pub(super) fn beside_dense(all: &mut [Measurement], arms: &[ArmSpec], quantities: &[&str]) {
     let Some(dense) = dense(arms) else { return };
     for quantity in quantities {
         let name = format!("{quantity}.minus_dense");
-        compare(
-            measurements,
-            Ok(&dense.id),
-            quantity,
-            &name,
-            |own, dense| own - dense,
-        );
+        compare(all, Ok(&dense.id), quantity, &name, |own, base| own - base);
     }
 }

@@ -31,22 +31,14 @@ pub type Density = Merged<Settings>;
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Density::read(spec, &["lengths", "rows"], &[])?;
     let sound = (0.0..1.0).contains(&one.settings.threshold);
-    one.require(
-        sound,
-        "settings",
-        "`threshold` must be a weight from 0 to below 1",
-    )?;
+    let message = "`threshold` must be a weight from 0 to below 1";
+    one.require(sound, "settings", message)?;
     Ok(Box::new(one))
 }
 
 impl Density {
     /// Every layer of one arm on one text.
-    fn layers(
-        &self,
-        arm: &ArmSpec,
-        batch: &TokenBatch,
-        lab: &Lab,
-    ) -> Result<Result<Vec<[f64; 4]>, String>, ReportError> {
+    fn layers(&self, arm: &ArmSpec, batch: &TokenBatch, lab: &Lab) -> Tried<Vec<[f64; 4]>> {
         let model = match lab.model(arm, self.seed()) {
             Ok(model) => model,
             Err(reason) => return Ok(Err(reason)),
@@ -92,11 +84,11 @@ pub(super) fn queries(tokens: usize, count: usize) -> impl Iterator<Item = usize
 }
 
 impl Experiment for Density {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let models = self.arms().len();
         let mut units = Vec::new();
         for &length in &self.settings.lengths {
-            let own = in_turns(lab, length, self.settings.texts, 1, models)?;
+            let own = in_turns(lab, length, [self.settings.texts, 1], models)?;
             units.extend(weighed(own, EFFORT));
         }
         Ok(units)

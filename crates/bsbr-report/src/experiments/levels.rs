@@ -89,11 +89,8 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
     let ones = [&ones[..], &["budgets"]].concat();
     let one = Merged::<Settings>::read(spec, &ones, &["candidates"])?;
     let settings = &one.settings;
-    let lengths = [
-        settings.choosing_length,
-        settings.trial.length,
-        settings.trial.distance,
-    ];
+    let trial = &settings.trial;
+    let lengths = [settings.choosing_length, trial.length, trial.distance];
     one.require_apart("`choosing_length`, `length` and `distance`", &lengths)?;
     let sound = |budget: &f64| budget.is_finite() && *budget >= 0.0;
     let message = "`budgets` are numbers of nats, each 0 or more";
@@ -155,7 +152,7 @@ impl LevelsOfHeads {
     }
 
     /// The model of each row, or why it is missing.
-    fn models(&self, lab: &Lab, earlier: &Records) -> Vec<Result<Gpt2, String>> {
+    fn models(&self, lab: &Lab, earlier: &Records) -> Models {
         let extension = self.settings.trial.extension;
         let shape = [lab.dense().config().n_layer, lab.dense().config().n_head];
         let one = |row: &Subject| {
@@ -191,7 +188,7 @@ fn time_attention(
     trial: &Trial<'_>,
     ids: &[u32],
     index: u64,
-    measurements: &mut [Measurement],
+    all: &mut [Measurement],
 ) -> Result<(), ReportError> {
     let dense = trial.reference();
     let batch = TokenBatch::single(ids)?;
@@ -214,19 +211,17 @@ fn time_attention(
             wait_for(output.narrow(2, last, 1));
             seconds += start.elapsed().as_secs_f64();
         }
-        measurements[place].set("attention.seconds", seconds);
+        all[place].set("attention.seconds", seconds);
     }
     if let Some(dense) = trial.dense {
         let [seconds, speedup] = ["attention.seconds", "attention.speedup"];
-        compare(measurements, Ok(dense), seconds, speedup, |own, dense| {
-            dense / own
-        });
+        compare(all, Ok(dense), seconds, speedup, |own, base| base / own);
     }
     Ok(())
 }
 
 impl Experiment for LevelsOfHeads {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let settings = &self.settings;
         let tried = settings.choosing_length as f64 * settings.choosing_texts as f64;
         let work = CHOICE_EFFORT * tried * settings.budgets.len() as f64;

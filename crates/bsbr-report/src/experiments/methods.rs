@@ -55,11 +55,8 @@ pub type Methods = Merged<Settings>;
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Methods::read(spec, &["epochs", "windows"], &[])?;
     let arms = one.arms().len() == 2 && one.dense().is_some();
-    one.require(
-        arms,
-        "settings",
-        "`arms` must be the dense arm and one other",
-    )?;
+    let message = "`arms` must be the dense arm and one other";
+    one.require(arms, "settings", message)?;
     for way in &one.settings.methods {
         let valid = one.training(way).validate();
         one.require_valid(valid.map_err(|error| format!("`{}`: {error}", way.id)))?;
@@ -83,12 +80,7 @@ impl Methods {
     }
 
     /// A subject's model, or why it is missing; sets the cost of its training.
-    fn model(
-        &self,
-        id: &str,
-        cost: &mut Measurement,
-        lab: &Lab,
-    ) -> Result<Result<Gpt2, String>, ReportError> {
+    fn model(&self, id: &str, cost: &mut Measurement, lab: &Lab) -> Tried<Gpt2> {
         let seed = self.seed();
         let Some(arm) = self.arm() else {
             return Ok(Err("there is no such arm".to_owned()));
@@ -148,7 +140,7 @@ impl Methods {
 }
 
 impl Experiment for Methods {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let window = self.settings.tasks.window(lab);
         let tokens = (self.settings.epochs * self.settings.windows) as f64 * window as f64;
         let unit = |one: Subject| match one.role {

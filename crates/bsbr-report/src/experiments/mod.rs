@@ -35,7 +35,8 @@ mod prelude {
     pub(super) use crate::compare::{self, host};
     pub(super) use crate::corpus::random;
     pub(super) use crate::error::ReportError;
-    pub(super) use crate::experiment::{Boxed, Experiment, Measured, Unit, batches, weighed};
+    pub(super) use crate::experiment::{Boxed, Experiment, Measured, Unit, Units};
+    pub(super) use crate::experiment::{batches, weighed};
     pub(super) use crate::experiments::common::*;
     pub(super) use crate::experiments::frame::Merged;
     pub(super) use crate::experiments::measure::{QUESTIONS, Tasks, answer, question};

@@ -54,7 +54,7 @@ impl Qa {
 }
 
 impl Experiment for Qa {
-    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, _lab: &Lab) -> Units {
         let (settings, models) = (&self.settings, self.arms().len());
         let of = |&distance: &usize| {
             let (questions, per_unit) = (settings.questions, settings.per_unit);

@@ -91,12 +91,7 @@ impl Recovery {
 
     /// An arm after at least one epoch: from the folder if it was tuned before, otherwise tuned
     /// now, or why that failed.
-    fn tune(
-        &self,
-        arm: &ArmSpec,
-        epochs: u64,
-        lab: &Lab,
-    ) -> Result<Result<Tuned, String>, ReportError> {
+    fn tune(&self, arm: &ArmSpec, epochs: u64, lab: &Lab) -> Tried<Tuned> {
         let start = match lab.model(arm, self.seed()) {
             Ok(model) => model,
             Err(reason) => return Ok(Err(reason)),
@@ -104,9 +99,8 @@ impl Recovery {
         let settings = &self.settings;
         let (windows, held_out) = (settings.windows, settings.held_out);
         let window = settings.tasks.window(lab);
-        let data = lab
-            .corpus()
-            .windows(self.seed(), window, windows, held_out)?;
+        let corpus = lab.corpus();
+        let data = corpus.windows(self.seed(), window, windows, held_out)?;
         let name = format!("{}-{epochs:03}", arm.id);
         let what = (name.as_str(), self.spec.method.version, &arm.config);
         Tuning::new(self.training(epochs), what, &data, lab)?.run(start, None)
@@ -115,7 +109,7 @@ impl Recovery {
     /// The arm's models with their names.
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
         let (tasks, last) = (&self.settings.tasks, self.settings.last());
-        let get = |epochs: u64| -> Result<Result<Gpt2, String>, ReportError> {
+        let get = |epochs: u64| -> Tried<Gpt2> {
             Ok(match epochs {
                 0 => lab.model(arm, self.seed()),
                 _ => self.tune(arm, epochs, lab)?.and_then(|tuned| {
@@ -168,7 +162,7 @@ impl Recovery {
 }
 
 impl Experiment for Recovery {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let settings = &self.settings;
         let sampled = [
             settings.texts_per_domain,

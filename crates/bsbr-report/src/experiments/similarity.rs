@@ -155,13 +155,13 @@ fn hidden(
 }
 
 impl Experiment for Similarity {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let settings = &self.settings;
         let models = self.arms().len() + 1;
         let mut units = Vec::new();
         for &length in &settings.text_lengths {
-            let (texts, per_unit) = (settings.texts_per_domain, settings.per_unit);
-            units.extend(of_each(lab, length, texts, per_unit, models)?);
+            let counts = [settings.texts_per_domain, settings.per_unit];
+            units.extend(of_each(lab, length, counts, models)?);
         }
         for &length in &settings.random_lengths {
             let count = settings.random_sequences;

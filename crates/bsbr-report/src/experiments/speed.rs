@@ -76,7 +76,7 @@ impl Speed {
 }
 
 impl Experiment for Speed {
-    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, _lab: &Lab) -> Units {
         let (rows, runs) = (self.subjects().len(), self.settings.runs);
         let mut units = Vec::new();
         // Nothing is compared, and attention is a small part of a model.

@@ -42,13 +42,9 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
 }
 
 /// The units of texts and questions.
-pub(super) fn units(
-    settings: &Settings,
-    models: usize,
-    lab: &Lab,
-) -> Result<Vec<Unit>, ReportError> {
+pub(super) fn units(settings: &Settings, models: usize, lab: &Lab) -> Units {
     let per_unit = settings.per_unit;
-    let texts = in_turns(lab, settings.length, settings.texts, per_unit, models)?;
+    let texts = in_turns(lab, settings.length, [settings.texts, per_unit], models)?;
     let (distance, questions) = (settings.distance, settings.questions);
     let questions = batches(QUESTIONS, distance, questions, per_unit, models);
     let questions = weighed(questions, QUESTION_EFFORT);
@@ -56,7 +52,7 @@ pub(super) fn units(
 }
 
 impl Experiment for Sweep {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         units(&self.settings, self.arms().len(), lab)
     }
 
@@ -189,9 +185,7 @@ impl Trial<'_> {
             },
         )?;
         if let Some(dense) = self.dense {
-            compare(all, Ok(dense), "seconds", "speedup", |own, dense| {
-                dense / own
-            });
+            compare(all, Ok(dense), "seconds", "speedup", |own, base| base / own);
         }
         Ok(())
     }

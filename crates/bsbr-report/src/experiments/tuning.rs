@@ -132,11 +132,7 @@ impl<'a> Tuning<'a> {
 
     /// The model, trained if it does not exist; the inner error says why training cannot finish.
     /// Some objectives learn from the output of `original`.
-    pub fn run(
-        &self,
-        start: Gpt2,
-        original: Option<&Gpt2>,
-    ) -> Result<Result<Tuned, String>, ReportError> {
+    pub fn run(&self, start: Gpt2, original: Option<&Gpt2>) -> Tried<Tuned> {
         let failure = self.folder.join(FAILURE);
         if failure.is_file() {
             return Ok(Err(read(&failure)?));
@@ -166,11 +162,7 @@ impl<'a> Tuning<'a> {
     }
 
     /// Trains, or resumes from the last checkpoint.
-    fn train(
-        &self,
-        start: Gpt2,
-        original: Option<&Gpt2>,
-    ) -> Result<Result<(), String>, ReportError> {
+    fn train(&self, start: Gpt2, original: Option<&Gpt2>) -> Tried<()> {
         let checkpoints = self.folder.join("checkpoints");
         let options = RunOptions {
             checkpoint_every: CHECKPOINT_EVERY,

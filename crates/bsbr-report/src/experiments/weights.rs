@@ -112,9 +112,8 @@ impl WeightTypes {
         let mut packed: Vec<Gpt2> = Vec::new();
         let mut made = |row: &Variant| -> Model {
             if lab.weights.is_some() {
-                return Err(
-                    "this experiment rounds weights itself: run it without `--weights`".to_owned(),
-                );
+                let reason = "this experiment rounds weights itself: run it without `--weights`";
+                return Err(reason.to_owned());
             }
             let arm = &self.arms()[row.arm];
             let extension = self.settings.trial.extension;
@@ -197,7 +196,7 @@ fn decoding_run<'a>(model: Gpt2, ids: Vec<u32>) -> Timing<'a> {
 }
 
 impl Experiment for WeightTypes {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let settings = &self.settings;
         let rows = self.rows().len();
         let passes = (rows as u64 * (settings.runs + 1)) as f64;

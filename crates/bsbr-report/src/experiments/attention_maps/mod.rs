@@ -72,12 +72,8 @@ impl AttentionMaps {
             for (place, model, rows, scores) in &mut runs {
                 let weights = weights(model, layer)?;
                 rows.add(&weights);
-                scores.push(maps::compare(
-                    &reference,
-                    &weights,
-                    ids.len(),
-                    settings.grid,
-                ));
+                let similar = maps::compare(&reference, &weights, ids.len(), settings.grid);
+                scores.push(similar);
                 if draw && settings.gallery.contains(&self.arms()[*place].id) {
                     let size = ids.len() * ids.len();
                     let map = &weights[chosen * size..(chosen + 1) * size];
@@ -104,10 +100,8 @@ fn arm_values(one: &mut Measurement, layers: &[Vec<HeadScores>], best: &[usize])
         let name = head_name(place / heads, place % heads);
         let is_own = u8::from(best == place);
         own += usize::from(is_own);
-        let matched = [
-            ("best", Some(best as f64)),
-            ("own", Some(f64::from(is_own))),
-        ];
+        let matched = [("best", best as f64), ("own", f64::from(is_own))];
+        let matched = matched.map(|(name, value)| (name, Some(value)));
         let values = PARTS.into_iter().zip(**scores).chain(matched);
         one.set_known(values.map(|(quantity, value)| (format!("head.{name}.{quantity}"), value)));
     }
@@ -119,15 +113,13 @@ fn arm_values(one: &mut Measurement, layers: &[Vec<HeadScores>], best: &[usize])
         });
         (total > 0.0).then(|| sum / total)
     };
+    let share = (!best.is_empty()).then(|| own as f64 / best.len() as f64);
     for (quantity, value) in [
         ("within", mean(0, |_| Some(1.0))),
         ("between", mean(1, |_| Some(1.0))),
         ("far", mean(2, |_| Some(1.0))),
         ("far_weighted", mean(2, |scores| scores[3])),
-        (
-            "own",
-            (!best.is_empty()).then(|| own as f64 / best.len() as f64),
-        ),
+        ("own", share),
     ] {
         let missing = || "the text has no such part".to_owned();
         one.put(&format!("maps.{quantity}"), value.ok_or_else(missing));
@@ -145,9 +137,9 @@ fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
 }
 
 impl Experiment for AttentionMaps {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let models = self.arms().len() + 1;
-        let units = in_turns(lab, self.settings.length, self.settings.texts, 1, models)?;
+        let units = in_turns(lab, self.settings.length, [self.settings.texts, 1], models)?;
         Ok(weighed(units, EFFORT).collect())
     }
 

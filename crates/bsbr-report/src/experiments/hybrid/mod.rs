@@ -142,7 +142,7 @@ impl ByLength {
 }
 
 impl Experiment for ByLength {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let settings = &self.settings;
         let lengths = &settings.lengths;
         let mut units = Vec::new();
@@ -154,7 +154,7 @@ impl Experiment for ByLength {
         }
         for &length in lengths {
             let models = self.own.len();
-            units.extend(in_turns(lab, length, settings.texts, 1, models)?);
+            units.extend(in_turns(lab, length, [settings.texts, 1], models)?);
         }
         Ok(units)
     }

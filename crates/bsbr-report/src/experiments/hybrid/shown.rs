@@ -94,15 +94,12 @@ impl View<'_> {
         };
         let slower = |length| self.estimate(length, BESIDE_FORM).ok();
         let to_dense = "Up to the boundary: largest KL (dense ‖ hybrid)";
-        let from_arm = "Beyond the boundary: largest difference of KL from";
+        let from_arm = "Beyond the boundary: largest difference of KL from ".to_owned();
+        let from_arm = from_arm + &arm.label;
         let to_form = "Largest time ÷ time of its chosen form in the same round";
         let all = [
             self.worst(to_dense, (ZERO, "kl"), exact),
-            self.worst(
-                &format!("{from_arm} {}", arm.label),
-                (ZERO, "kl"),
-                converted,
-            ),
+            self.worst(&from_arm, (ZERO, "kl"), converted),
             self.worst(to_form, (as_fast, BESIDE_FORM), slower),
         ];
         all.into_iter().flatten().collect()

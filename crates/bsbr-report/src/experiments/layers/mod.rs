@@ -117,7 +117,7 @@ fn models<'a>(
     arm: &ArmSpec,
     seed: u64,
     lab: &Lab,
-) -> Vec<Result<Gpt2, String>> {
+) -> Models {
     let all = lab.model(arm, seed);
     let one = |set: &Layers| {
         let model = all.as_ref().map_err(Clone::clone)?;
@@ -127,7 +127,7 @@ fn models<'a>(
 }
 
 impl Experiment for LayerByLayer {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let of = lab.dense().config().n_layer;
         let settings = &self.settings;
         let length = settings.length;
@@ -142,7 +142,8 @@ impl Experiment for LayerByLayer {
         }
         // Alone, first and last: a greedy order may share all of its sets with them.
         let models = self.converted().count() * (3 * of - 2) + 2;
-        let texts = in_turns(lab, length, settings.texts, settings.per_unit, models)?;
+        let counts = [settings.texts, settings.per_unit];
+        let texts = in_turns(lab, length, counts, models)?;
         units.extend(weighed(texts, TEXT_EFFORT));
         Ok(units)
     }

@@ -141,7 +141,7 @@ fn torch(lab: &Lab, one: &mut Measurement) -> Result<(), String> {
 }
 
 impl Experiment for Memory {
-    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, _lab: &Lab) -> Units {
         let rows = (self.subjects().len() * self.own.len()) as f64;
         let effort = match self.own.first() {
             Some((_, Pass::Reading { .. })) => 0.8,

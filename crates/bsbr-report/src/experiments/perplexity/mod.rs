@@ -119,7 +119,7 @@ impl Perplexity {
 }
 
 impl Experiment for Perplexity {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let window = self.settings.window;
         let passes: usize = self.settings.strides.iter().map(|s| window / s).sum();
         let models = self.arms().len() * passes;

@@ -13,9 +13,12 @@ use crate::torch::{Baseline, Kind};
 /// The number of tokens that allocates everything that reading needs.
 const WARM_UP: usize = 16;
 
-/// The id of the current row, the tokens that it has read, and its reader, or why there is none.
+/// A reader, or why there is none.
+pub(super) type Made = Result<Box<dyn Reader>, String>;
+
+/// The id of the current row, the tokens that it has read, and its reader.
 #[derive(Debug, Default)]
-pub struct Held(Option<(String, usize, Result<Box<dyn Reader>, String>)>);
+pub struct Held(Option<(String, usize, Made)>);
 
 impl Held {
     /// The row `id`, made anew if the current one is another or has read more.
@@ -23,7 +26,7 @@ impl Held {
         &mut self,
         id: &str,
         length: usize,
-        new: impl FnOnce() -> Result<Box<dyn Reader>, String>,
+        new: impl FnOnce() -> Made,
     ) -> Result<&mut dyn Reader, String> {
         // Another row is dropped first: two long contexts may not fit into memory together.
         let current = self.0.take();

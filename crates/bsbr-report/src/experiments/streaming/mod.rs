@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use crate::decoding::Limits;
 use crate::experiments::prelude::*;
-use crate::experiments::streaming::held::{Held, Ours, Reader, Schedule, Timings, Torch};
+use crate::experiments::streaming::held::{Held, Made, Ours, Schedule, Timings, Torch};
 
 /// The measured part: the whole model with its cache.
 const MODEL: &str = "model";
@@ -51,7 +51,7 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
 
 impl Streaming {
     /// A contestant that has read nothing.
-    fn reader(&self, id: &str, lab: &Lab) -> Result<Box<dyn Reader>, String> {
+    fn reader(&self, id: &str, lab: &Lab) -> Made {
         let seed = self.seed();
         let Some(arm) = self.spec.arm(id) else {
             return Ok(Box::new(Torch::start(lab)?));
@@ -77,7 +77,7 @@ impl Streaming {
 }
 
 impl Experiment for Streaming {
-    fn units(&self, _lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, _lab: &Lab) -> Units {
         let mut lengths = self.settings.lengths.clone();
         lengths.sort_unstable();
         lengths.dedup();

@@ -213,7 +213,7 @@ pub(super) fn stop_tokens(tokenizer: &TextTokenizer) -> Result<Vec<u32>, ReportE
 }
 
 impl Experiment for Summarisation {
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
+    fn units(&self, lab: &Lab) -> Units {
         let (settings, models) = (&self.settings, self.arms().len());
         let articles = lab.corpus().articles(settings.articles)?;
         let source = lab.corpus().articles_name();
