@@ -102,11 +102,6 @@ impl TrainingStream {
         })
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &StreamConfig {
-        &self.config
-    }
-
     /// The tokenizer.
     pub fn tokenizer(&self) -> &TextTokenizer {
         self.encoder.tokenizer()
