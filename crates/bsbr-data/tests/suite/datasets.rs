@@ -387,7 +387,7 @@ fn a_page_that_claims_more_than_it_can_hold_is_refused() {
     );
 }
 
-/// Counting two thousand million truth values, a thousand times, would take hours.
+/// Counting two billion booleans, a thousand times, would take hours.
 #[test]
 fn a_footer_with_a_list_that_never_ends_is_refused() {
     let (_folder, path) = place("rows.parquet");
@@ -412,7 +412,7 @@ fn a_footer_with_a_list_that_never_ends_is_refused() {
     .concat();
     fs::write(&path, edited).unwrap();
     let error = texts(&path).unwrap_err();
-    assert!(error.to_string().contains("truth values"), "{error}");
+    assert!(error.to_string().contains("booleans"), "{error}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The footer of a file, checked before `parquet` parses it.
 //!
-//! `parquet` passes over the elements of an unknown list one by one, and a truth value there takes no
-//! bytes: a footer of some bytes could make it count to two thousand million, and do so again for
-//! every such list. It reads the fields that it knows without regard to their types. Therefore known
-//! fields must have their types, and every element must take a byte.
+//! `parquet` skips the elements of an unknown list one by one, and a boolean there takes no bytes: a
+//! footer of a few bytes could make it count to two billion, and do so again for every such list. It
+//! reads the fields that it knows without regard to their types. Therefore known fields must have
+//! their types, and every element must take a byte.
 
 use super::thrift::{Thrift, field, unknown};
 
@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 32;
 enum Type {
     /// No field has this number.
     Unknown,
-    Truth,
+    Boolean,
     I8,
     I16,
     I32,
@@ -27,7 +27,7 @@ enum Type {
     List(&'static Type),
 }
 
-use Type::{Binary, Double, I8, I16, I32, I64, List, Struct, Truth, Unknown};
+use Type::{Binary, Boolean, Double, I8, I16, I32, I64, List, Struct, Unknown};
 
 /// Structs of `parquet.thrift`, parts before the whole.
 const EMPTY: Type = Struct(&[]);
@@ -37,9 +37,9 @@ const CODES: Type = List(&I32);
 const NUMBERS: Type = List(&I64);
 const NAMES: Type = List(&Binary);
 const UNIT: Type = Struct(&[EMPTY, EMPTY, EMPTY]);
-const TIME: Type = Struct(&[Truth, UNIT]);
+const TIME: Type = Struct(&[Boolean, UNIT]);
 const DECIMAL: Type = Struct(&[I32, I32]);
-const INTEGER: Type = Struct(&[I8, Truth]);
+const INTEGER: Type = Struct(&[I8, Boolean]);
 const VARIANT: Type = Struct(&[I8]);
 const GEOMETRY: Type = Struct(&[Binary]);
 const GEOGRAPHY: Type = Struct(&[Binary, I32]);
@@ -49,7 +49,9 @@ const LOGICAL: Type = Struct(&[
 ]);
 const ELEMENT: Type = Struct(&[I32, I32, I32, Binary, I32, I32, I32, I32, I32, LOGICAL]);
 const SCHEMA: Type = List(&ELEMENT);
-const STATISTICS: Type = Struct(&[Binary, Binary, I64, I64, Binary, Binary, Truth, Truth, I64]);
+const STATISTICS: Type = Struct(&[
+    Binary, Binary, I64, I64, Binary, Binary, Boolean, Boolean, I64,
+]);
 const ENCODING: Type = Struct(&[I32, I32, I32]);
 const ENCODINGS: Type = List(&ENCODING);
 const SIZES: Type = Struct(&[I64, NUMBERS, NUMBERS]);
@@ -61,7 +63,7 @@ const COLUMN: Type = Struct(&[
 ]);
 const CHUNK: Type = Struct(&[Binary, I64, COLUMN, I64, I32, I64, I32]);
 const CHUNKS: Type = List(&CHUNK);
-const SORTED: Type = Struct(&[I32, Truth, Truth]);
+const SORTED: Type = Struct(&[I32, Boolean, Boolean]);
 const SORTING: Type = List(&SORTED);
 const GROUP: Type = Struct(&[CHUNKS, I64, I64, SORTING, I64, I64, I16]);
 const GROUPS: Type = List(&GROUP);
@@ -74,7 +76,7 @@ impl Type {
     fn is(self, kind: u8) -> bool {
         match self {
             Unknown => true,
-            Truth => matches!(kind, field::TRUE | field::FALSE),
+            Boolean => matches!(kind, field::TRUE | field::FALSE),
             I8 => kind == field::I8,
             I16 => kind == field::I16,
             I32 => kind == field::I32,
@@ -139,8 +141,8 @@ fn value(thrift: &mut Thrift<&[u8]>, kind: u8, known: Type, depth: usize) -> Res
             if !known.is(kind) {
                 return Err(format!("a list of elements of type {kind}"));
             }
-            if Truth.is(kind) && count > 0 {
-                return Err(format!("a list of {count} truth values, which none has"));
+            if Boolean.is(kind) && count > 0 {
+                return Err(format!("a list of {count} booleans, which no footer has"));
             }
             (0..count).try_for_each(|_| value(thrift, kind, known, depth))
         }
@@ -176,11 +178,11 @@ mod tests {
         let many = [0xff, 0xff, 0xff, 0xff, 0x07];
         for kind in [0xf1, 0xf2] {
             let list = [&[0x79, kind][..], &many].concat();
-            assert!(footer(&list).unwrap_err().contains("truth values"));
+            assert!(footer(&list).unwrap_err().contains("booleans"));
             let nested = [&[0x7c, 0x19, 0x19, kind][..], &many, &[0]].concat();
-            assert!(footer(&nested).unwrap_err().contains("truth values"));
+            assert!(footer(&nested).unwrap_err().contains("booleans"));
         }
-        // A map of truth values.
+        // A map of booleans.
         let map = [&[0x7b][..], &many, &[0x11]].concat();
         assert!(footer(&map).unwrap_err().contains("type 11"));
         // The end of the footer ends any other list.

@@ -263,10 +263,10 @@ mod tests {
                 .unwrap_err()
                 .contains("field 4 of unknown type 6")
         );
-        // Three truth values, which take a byte each or none.
-        let truths = data(&[0x1c, 0x19, 0x31, 1, 1, 1, 0]);
+        // Three booleans, which take a byte each or none.
+        let booleans = data(&[0x1c, 0x19, 0x31, 1, 1, 1, 0]);
         assert!(
-            header(0, &truths)
+            header(0, &booleans)
                 .unwrap_err()
                 .contains("field 1 of unknown type 9")
         );
