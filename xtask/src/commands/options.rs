@@ -10,7 +10,7 @@ use clap::{Arg, Args, Command, Error};
 /// Values of options without a list of values. Each option accepts one that is not its default.
 const VALUES: [&str; 8] = [
     "{question}?",
-    "7",
+    "9",
     "0.1",
     "local",
     "0-5=dense",
