@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
+use bsbr_convert::FloatType;
 use bsbr_gpt2::Gpt2Config;
-use bsbr_train::finetune::Precision;
 use bsbr_train::measured_step::{Division, MeasuredStep};
 use burn::tensor::Device;
 // The allocator of the commands, which keeps the memory of tensors for the next ones.
@@ -23,7 +23,7 @@ struct Shape {
     rows: usize,
     window: usize,
     rounds: usize,
-    precisions: &'static [Precision],
+    precisions: &'static [FloatType],
 }
 
 const SHAPES: [Shape; 3] = [
@@ -36,7 +36,7 @@ const SHAPES: [Shape; 3] = [
         rows: 8,
         window: 256,
         rounds: 15,
-        precisions: &[Precision::F32, Precision::Bf16, Precision::F16],
+        precisions: &[FloatType::F32, FloatType::Bf16, FloatType::F16],
     },
     Shape {
         name: "the bundled model",
@@ -47,7 +47,7 @@ const SHAPES: [Shape; 3] = [
         rows: 8,
         window: 512,
         rounds: 15,
-        precisions: &[Precision::F32, Precision::Bf16, Precision::F16],
+        precisions: &[FloatType::F32, FloatType::Bf16, FloatType::F16],
     },
     Shape {
         name: "GPT-2",
@@ -58,7 +58,7 @@ const SHAPES: [Shape; 3] = [
         rows: 1,
         window: 512,
         rounds: 9,
-        precisions: &[Precision::F32, Precision::Bf16],
+        precisions: &[FloatType::F32, FloatType::Bf16],
     },
 ];
 
@@ -86,7 +86,7 @@ fn compare(shape: &Shape) {
         "{}, {} rows of {} tokens, {} rounds",
         shape.name, shape.rows, shape.window, shape.rounds
     );
-    let step = |&precision: &Precision| {
+    let step = |&precision: &FloatType| {
         let (rows, window) = (shape.rows, shape.window);
         let device = Device::flex();
         let step = MeasuredStep::new(&config, rows, window, Division::Threads, &device).unwrap();

@@ -5,9 +5,9 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 
 /// The accepted values of `--device`.
-pub const HELP: &str = "Where tensors live: flex, ndarray, wgpu or cuda, with :N for the N-th one, \
-                        or remote:ws://HOST:PORT for one that `serve-device` lends (backends other \
-                        than flex need --features ndarray,wgpu,cuda,remote at build time)";
+pub const HELP: &str = "Device of the tensors: flex, ndarray, wgpu or cuda, with :N for the N-th \
+                        one, or remote:ws://HOST:PORT for one that `serve-device` lends (backends \
+                        other than flex need --features ndarray,wgpu,cuda,remote at build time)";
 
 /// The message for an invalid name.
 const EXPECTED: &str = "expected flex, ndarray, wgpu or cuda, with :N for the N-th one, or \
@@ -20,15 +20,16 @@ const EXPECTED: &str = "expected flex, ndarray, wgpu or cuda, with :N for the N-
 /// Says which feature is missing if the backend was not compiled in, and Burn's message if the
 /// device does not exist.
 pub fn parse(name: &str) -> Result<Device> {
-    let device = match name.strip_prefix("remote:") {
-        Some(address) => remote(address).with_context(|| format!("--device {name}"))?,
-        None => local(name)?,
-    };
-    // A first tensor checks that the device responds.
-    let probe = device.clone();
-    std::panic::catch_unwind(move || Tensor::<1>::ones([1], &probe).sum().into_data())
-        .map_err(|cause| anyhow::anyhow!("--device {name}: not available: {}", message(&*cause)))?;
-    Ok(device)
+    let opened = std::panic::catch_unwind(|| -> Result<Device> {
+        let device = match name.strip_prefix("remote:") {
+            Some(address) => remote(address).with_context(|| format!("--device {name}"))?,
+            None => local(name)?,
+        };
+        // A first tensor checks that the device responds.
+        let _ = Tensor::<1>::ones([1], &device).sum().into_data();
+        Ok(device)
+    });
+    opened.unwrap_or_else(|cause| bail!("--device {name}: not available: {}", message(&*cause)))
 }
 
 /// The devices `names`, in that order.
@@ -68,8 +69,7 @@ fn local(name: &str) -> Result<Device> {
     if index.is_some_and(|index| index > 0) && ["flex", "ndarray"].contains(&kind) {
         bail!("--device {name}: there is only one {kind} device");
     }
-    std::panic::catch_unwind(|| open(kind, index.unwrap_or(0)))
-        .map_err(|cause| anyhow::anyhow!("--device {name}: not available: {}", message(&*cause)))?
+    open(kind, index.unwrap_or(0))
 }
 
 #[cfg(feature = "remote")]

@@ -22,26 +22,48 @@ struct Cli {
     command: Command,
 }
 
-/// The help of a command is that of its arguments: a comment here would replace it.
-#[derive(Subcommand)]
-enum Command {
-    Ask(commands::ask::Args),
-    Bench(commands::bench::Args),
-    Completions(commands::completions::Args),
-    Convert(commands::convert::Args),
-    Evaluate(commands::evaluate::Args),
-    Finetune(commands::finetune::Args),
+/// Declares the commands, each with the module that has its arguments, its function and a check of
+/// its options.
+macro_rules! commands {
+    ($($(#[$meta:meta])* $name:ident = $module:ident,)*) => {
+        /// The help of a command is that of its arguments: a comment on it would replace that.
+        #[derive(Subcommand)]
+        enum Command {
+            $($(#[$meta])* $name(commands::$module::Args),)*
+        }
+
+        impl Command {
+            fn run(self) -> anyhow::Result<()> {
+                match self {
+                    $(Self::$name(args) => commands::$module::run(args),)*
+                }
+            }
+        }
+
+        /// Check that every option of a command has an effect.
+        #[cfg(test)]
+        const CHECKS: &[fn()] = &[$(commands::$module::tests::every_option_counts),*];
+    };
+}
+
+commands! {
+    Ask = ask,
+    Bench = bench,
+    Completions = completions,
+    Convert = convert,
+    Evaluate = evaluate,
+    Finetune = finetune,
     #[command(hide = true)]
-    FirstToken(commands::first_token::Args),
-    Generate(commands::generate::Args),
-    Judge(commands::judge::Args),
-    Logits(commands::logits::Args),
-    Man(commands::man::Args),
+    FirstToken = first_token,
+    Generate = generate,
+    Judge = judge,
+    Logits = logits,
+    Man = man,
     #[command(hide = true)]
-    MemoryCell(commands::memory_cell::Args),
-    Pretrain(commands::pretrain::Args),
-    Reproduce(commands::reproduce::Args),
-    ServeDevice(commands::serve_device::Args),
+    MemoryCell = memory_cell,
+    Pretrain = pretrain,
+    Reproduce = reproduce,
+    ServeDevice = serve_device,
 }
 
 /// The name of the program on command lines.
@@ -62,28 +84,8 @@ fn cli(name: &'static str) -> clap::Command {
 pub fn main(name: &'static str) -> ExitCode {
     let name = PROGRAM.get_or_init(|| name);
     let matches = cli(name).get_matches();
-    let command = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli.command,
-        Err(error) => error.exit(),
-    };
-    let result = match command {
-        Command::Ask(args) => commands::ask::run(args),
-        Command::Bench(args) => commands::bench::run(args),
-        Command::Completions(args) => commands::completions::run(args),
-        Command::Convert(args) => commands::convert::run(args),
-        Command::Evaluate(args) => commands::evaluate::run(args),
-        Command::Finetune(args) => commands::finetune::run(args),
-        Command::FirstToken(args) => commands::first_token::run(args),
-        Command::Generate(args) => commands::generate::run(args),
-        Command::Judge(args) => commands::judge::run(args),
-        Command::Logits(args) => commands::logits::run(args),
-        Command::Man(args) => commands::man::run(args),
-        Command::MemoryCell(args) => commands::memory_cell::run(args),
-        Command::Pretrain(args) => commands::pretrain::run(args),
-        Command::Reproduce(args) => commands::reproduce::run(args),
-        Command::ServeDevice(args) => commands::serve_device::run(args),
-    };
-    match result {
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", explain(&error));
@@ -136,14 +138,7 @@ mod tests {
     #[test]
     fn the_long_help_of_a_command_says_more_than_the_short_one() {
         let cli = cli("bsbr");
-        for name in [
-            "bench",
-            "evaluate",
-            "judge",
-            "logits",
-            "pretrain",
-            "reproduce",
-        ] {
+        for name in "bench evaluate judge logits pretrain reproduce".split(' ') {
             let command = cli.find_subcommand(name).unwrap();
             let [short, long] = [command.get_about(), command.get_long_about()]
                 .map(|help| help.map(ToString::to_string).unwrap_or_default());
@@ -151,32 +146,9 @@ mod tests {
         }
     }
 
-    /// Each command checks that it has a case for each of its options.
     #[test]
     fn every_option_of_every_command_counts() {
-        use crate::commands::*;
-
-        let checks: [(&str, fn()); 15] = [
-            ("ask", ask::tests::every_option_counts),
-            ("bench", bench::tests::every_option_counts),
-            ("completions", completions::tests::every_option_counts),
-            ("convert", convert::tests::every_option_counts),
-            ("evaluate", evaluate::tests::every_option_counts),
-            ("finetune", finetune::tests::every_option_counts),
-            ("first-token", first_token::tests::every_option_counts),
-            ("generate", generate::tests::every_option_counts),
-            ("judge", judge::tests::every_option_counts),
-            ("logits", logits::tests::every_option_counts),
-            ("man", man::tests::every_option_counts),
-            ("memory-cell", memory_cell::tests::every_option_counts),
-            ("pretrain", pretrain::tests::every_option_counts),
-            ("reproduce", reproduce::tests::every_option_counts),
-            ("serve-device", serve_device::tests::every_option_counts),
-        ];
-        let cli = cli("bsbr");
-        let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(commands, checks.map(|(name, _)| name));
-        checks.into_iter().for_each(|(_, check)| check());
+        super::CHECKS.iter().for_each(|check| check());
     }
 
     #[test]

@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bsbr_files::write_file_at;
+use bsbr_files::{FileError, write_file_at};
+use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Cache, StoredCacheError};
 use bsbr_kernels::StoredNumbers;
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::Tensor;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors, View};
 use sha2::{Digest, Sha256};
@@ -54,15 +53,7 @@ pub struct ReadText {
 pub enum CacheFileError {
     /// A path that cannot be written.
     #[error(transparent)]
-    Output(#[from] bsbr_files::FileError),
-    /// The operating system refused access to a file.
-    #[error("{}: {source}; check that it is readable, or choose a writable path", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Output(#[from] FileError),
     /// A file that is no cache, or damaged.
     #[error("{}: {message}; remove it, or name another file for the cache", path.display())]
     Damaged {
@@ -99,15 +90,18 @@ pub enum CacheFileError {
 impl CacheOwner {
     /// The owner for `model`, which is called `name`, and for this tokenizer, as JSON.
     pub fn of(model: &Gpt2, name: &str, tokenizer: &str) -> Self {
+        let config = model.config();
         let arms: Vec<_> = model.arms().collect();
-        let mut weights = Hashing::default();
-        model.visit(&mut weights);
-        weights
-            .hash
-            .update(model.config().n_positions.to_le_bytes());
+        let mut weights = Sha256::new();
+        visit_tensors(model, |name, data| {
+            let (dtype, shape) = (data.dtype(), data.shape());
+            weights.update(format!("{name}:{dtype:?}:{shape:?};"));
+            weights.update(data.as_bytes());
+        });
+        weights.update(config.n_positions.to_le_bytes());
         Self {
             name: name.to_owned(),
-            weights: format!("{:x}", weights.hash.finalize()),
+            weights: format!("{:x}", weights.finalize()),
             arms: serde_json::to_string(&arms).unwrap_or_default(),
             tokenizer: format!("{:x}", Sha256::digest(tokenizer)),
         }
@@ -150,8 +144,10 @@ pub fn save_cache(
     ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
     write_file_at(path, |unfinished| {
-        safetensors::serialize_to_file(lists, Some(metadata.into()), unfinished)
-            .map_err(|error| io_error(path)(io::Error::other(error.to_string())))
+        safetensors::serialize_to_file(lists, Some(metadata.into()), unfinished).map_err(|error| {
+            let (path, source) = (path.into(), io::Error::other(error.to_string()));
+            FileError::Io { path, source }.into()
+        })
     })
 }
 
@@ -322,38 +318,4 @@ fn checksum<'a>(lists: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
         hash.update(bytes);
     }
     format!("{:x}", hash.finalize())
-}
-
-/// The hash of a model's parameters.
-#[derive(Default)]
-struct Hashing {
-    path: Vec<String>,
-    hash: Sha256,
-}
-
-impl ModuleVisitor for Hashing {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let data = param.val().into_data();
-        let header = format!(
-            "{}:{:?}:{:?};",
-            self.path.join("."),
-            data.dtype(),
-            data.shape()
-        );
-        self.hash.update(header);
-        self.hash.update(data.as_bytes());
-    }
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CacheFileError {
-    let path = path.to_owned();
-    |source| CacheFileError::Io { path, source }
 }

@@ -254,6 +254,15 @@ pub enum SaveError {
         /// The tensors that contain NaN or an infinity.
         tensors: Vec<String>,
     },
+    /// Products for which linear layers cannot be stored.
+    #[error(
+        "the weights of linear layers cannot be stored in {products}, only in int8; save them in \
+         floating point, and pack them in {products} when the model is loaded"
+    )]
+    NotStored {
+        /// The type of the products.
+        products: &'static str,
+    },
     /// Weights that 8 bits cannot represent.
     #[error(
         "tensor `{tensor}` holds non-finite numbers, which 8 bits cannot hold; save it in floating \

@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 
-use bsbr_attention::{ArmConfig, HeadLevel};
+use bsbr_attention::HeadLevel;
 use bsbr_gpt2::{Gpt2, TokenBatch};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::error::ConvertError;
-use crate::levels::{looking_up, with_levels};
+use crate::levels::{looking_up, one_level, with_levels};
 
 /// A distance in tokens beyond every near field.
 const FAR: usize = 512;
@@ -125,7 +125,7 @@ pub fn choose_far_heads(
 ) -> Result<(Gpt2, ChosenFarHeads), ConvertError> {
     let arms: Vec<_> = model.arms().cloned().collect();
     let heads = model.config().n_head;
-    let all = |level| of_arms(&arms, heads, level);
+    let all = |level| one_level(&arms, heads, level);
     let candidates: Vec<(usize, usize)> = all(HeadLevel::Near)
         .iter()
         .enumerate()
@@ -176,15 +176,6 @@ pub fn choose_far_heads(
         chosen,
     };
     Ok((model, chosen))
-}
-
-/// One level for all heads of layers with lookups.
-fn of_arms(arms: &[ArmConfig], heads: usize, level: HeadLevel) -> Levels {
-    let of_arm = |arm| match looking_up(arm) {
-        Some(_) => vec![level; heads],
-        None => Vec::new(),
-    };
-    arms.iter().map(of_arm).collect()
 }
 
 /// The losses of a model beyond its first `trained` positions.

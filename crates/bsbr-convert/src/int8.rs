@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::checkpoint::StoredTensor;
 use crate::error::LoadError;
 use crate::folder::{ModelFolder, WeightFiles};
-use crate::keys::{Weights, linear_of};
+use crate::keys::{Weights, in_block};
 
 /// The key of `config.json` for the format.
 pub(crate) const KEY: &str = "bsbr_weights";
@@ -43,7 +43,7 @@ pub(crate) fn names(layer: &str) -> [String; 2] {
 /// The layer of a weight name, if it can be stored in 8 bits.
 pub(crate) fn layer_of(weight: &str) -> Option<&str> {
     let layer = weight.strip_suffix(".weight")?;
-    linear_of(layer).filter(|linear| LINEAR_LAYERS.contains(linear))?;
+    in_block(layer).filter(|linear| LINEAR_LAYERS.contains(linear))?;
     Some(layer)
 }
 

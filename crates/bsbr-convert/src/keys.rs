@@ -269,11 +269,6 @@ pub(crate) fn is_needed(name: &str) -> bool {
     is_model_name(name) && !is_mask(name)
 }
 
-/// The linear layer of this name, without the number of its block.
-pub(crate) fn linear_of(layer: &str) -> Option<&str> {
-    in_block(layer)
-}
-
 /// Causal masks, which are derived from the configuration.
 fn is_mask(name: &str) -> bool {
     in_block(name).is_some_and(|rest| matches!(rest, "attn.bias" | "attn.masked_bias"))
@@ -288,7 +283,7 @@ fn is_model_name(name: &str) -> bool {
 }
 
 /// The rest of a name after `h.N.`.
-fn in_block(name: &str) -> Option<&str> {
+pub(crate) fn in_block(name: &str) -> Option<&str> {
     let (layer, rest) = name.strip_prefix("h.")?.split_once('.')?;
     (!layer.is_empty() && layer.bytes().all(|b| b.is_ascii_digit())).then_some(rest)
 }

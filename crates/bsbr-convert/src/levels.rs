@@ -210,11 +210,7 @@ impl<'a> Search<'a> {
     /// `clusters` heads see clusters.
     fn levels(&self, ranked: &[Head], near: usize, clusters: usize) -> Vec<Vec<HeadLevel>> {
         let heads = self.model.config().n_head;
-        let of_layer = |arm: &ArmConfig| match looking_up(arm) {
-            Some(_) => vec![HeadLevel::Lookups; heads],
-            None => Vec::new(),
-        };
-        let mut levels: Vec<_> = self.arms.iter().map(of_layer).collect();
+        let mut levels = one_level(&self.arms, heads, HeadLevel::Lookups);
         for (rank, head) in ranked.iter().enumerate().take(near + clusters) {
             levels[head.layer][head.head] = match rank < near {
                 true => HeadLevel::Near,
@@ -265,6 +261,15 @@ pub(crate) fn with_levels(
         plan = plan.with_layer(layer, arm);
     }
     convert(model.clone(), &plan)
+}
+
+/// One level for all heads of layers with lookups; none for other layers.
+pub(crate) fn one_level(arms: &[ArmConfig], heads: usize, level: HeadLevel) -> Vec<Vec<HeadLevel>> {
+    let of_arm = |arm| match looking_up(arm) {
+        Some(_) => vec![level; heads],
+        None => Vec::new(),
+    };
+    arms.iter().map(of_arm).collect()
 }
 
 /// The settings of an arm whose heads may have lower levels.

@@ -1,5 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+/// The methods of a visitor or mapper of modules that keep the path of the current one in its field
+/// `path`.
+macro_rules! follow_path {
+    () => {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+    };
+}
+
 pub mod error;
 pub mod keys;
 
@@ -17,7 +31,6 @@ mod levels;
 mod load;
 mod mapped;
 mod numbers;
-mod output;
 mod pickle;
 mod plan;
 mod safetensors_file;
@@ -42,7 +55,7 @@ pub use folder::{Companion, FileSource, GatherError, ModelFolder, WeightFiles, g
 pub use hybrid::Hybrid;
 pub use levels::{ChosenLevels, choose_levels, sweep_levels};
 pub use load::{LoadOptions, LoadReport, LoadedModel, load_model};
-pub use numbers::{FloatType, UnknownFloatType};
+pub use numbers::FloatType;
 pub use plan::{ConversionPlan, LayerArms, PlanError};
 pub use safetensors::Dtype;
 pub use save::{SaveOptions, check_output, save_model};

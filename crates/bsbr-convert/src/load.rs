@@ -208,13 +208,7 @@ struct Shapes {
 }
 
 impl ModuleVisitor for Shapes {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
+    follow_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let name = self.path.join(".");
@@ -268,9 +262,7 @@ impl Filler<'_> {
             .or_default() += 1;
         Ok(Some((data, dtype.map(FloatType::burn_dtype))))
     }
-}
 
-impl Filler<'_> {
     /// A weight in 8 bits, which is converted to floating point only on first use.
     fn lazy<const D: usize>(
         &mut self,
@@ -287,11 +279,7 @@ impl Filler<'_> {
         let of = shape.clone();
         let init = move |device: &Device, require_grad: bool| {
             let data = TensorData::new(weight.widened(), of);
-            let options = match dtype {
-                Some(dtype) => TensorCreationOptions::from((device, dtype)),
-                None => TensorCreationOptions::new(device.clone()),
-            };
-            Tensor::from_data(data, options).set_require_grad(require_grad)
+            Tensor::from_data(data, created(device, dtype)).set_require_grad(require_grad)
         };
         let device = param.lazy_device();
         Ok(Param::uninitialized(param.id, init, device, true, shape))
@@ -300,14 +288,16 @@ impl Filler<'_> {
 
 type Values = (TensorData, Option<DType>);
 
-impl ModuleMapper for Filler<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
+/// A tensor on `device`, of this type or of the device's default.
+fn created(device: &Device, dtype: Option<DType>) -> TensorCreationOptions {
+    match dtype {
+        Some(dtype) => TensorCreationOptions::from((device, dtype)),
+        None => TensorCreationOptions::new(device.clone()),
     }
+}
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
+impl ModuleMapper for Filler<'_> {
+    follow_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         // After an error, the rest of the file is not read.
@@ -329,11 +319,7 @@ impl ModuleMapper for Filler<'_> {
                 return param;
             }
         };
-        let device = param.lazy_device();
-        let options = match dtype {
-            Some(dtype) => TensorCreationOptions::from((&device, dtype)),
-            None => TensorCreationOptions::new(device),
-        };
+        let options = created(&param.lazy_device(), dtype);
         let id = param.id;
         // This avoids allocating the zeros.
         param.transform_for_load(Tensor::from_data(data, options), id)

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
 use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
 
 /// Whether weights can be of this type.
 pub(crate) fn is_float(dtype: Dtype) -> bool {
@@ -80,8 +81,9 @@ fn all<const N: usize>(bytes: &[u8], is_so: impl Fn([u8; N]) -> bool) -> bool {
         .all(|part| part.iter().fold(true, |all, bytes| all & is_so(*bytes)))
 }
 
-/// Element types of saved weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Element types of weights, and of computation in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum FloatType {
     /// 32 bits.
     #[default]
@@ -93,6 +95,9 @@ pub enum FloatType {
 }
 
 impl FloatType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
+
     /// Its name in a safetensors header.
     pub(crate) fn dtype(self) -> Dtype {
         match self {
@@ -104,18 +109,16 @@ impl FloatType {
 
     /// The type of that name in a safetensors header, if any.
     pub(crate) fn of(dtype: Dtype) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Bf16]
-            .into_iter()
-            .find(|own| own.dtype() == dtype)
+        Self::ALL.into_iter().find(|own| own.dtype() == dtype)
     }
 
     /// Whether it has 16 bits.
-    pub(crate) fn is_half(self) -> bool {
+    pub fn is_half(self) -> bool {
         self != Self::F32
     }
 
     /// Its name in Burn.
-    pub(crate) fn burn_dtype(self) -> DType {
+    pub fn burn_dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::F16 => DType::F16,
@@ -132,8 +135,8 @@ impl FloatType {
         }
     }
 
-    /// Its name here.
-    pub(crate) fn name(self) -> &'static str {
+    /// Its name in commands and records: `f32`, `f16` or `bf16`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
@@ -143,10 +146,7 @@ impl FloatType {
 
     /// Bytes of an element.
     pub(crate) fn size(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-        }
+        self.dtype().bitsize() / 8
     }
 
     /// The elements rounded to the nearest, little-endian.
@@ -179,22 +179,4 @@ fn encode<const N: usize>(values: &[f32], element: impl Fn(f32) -> [u8; N]) -> V
         *slot = element(*value);
     }
     bytes
-}
-
-/// An unknown name of a [`FloatType`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown element type `{0}`, expected f32, f16 or bf16")]
-pub struct UnknownFloatType(String);
-
-impl std::str::FromStr for FloatType {
-    type Err = UnknownFloatType;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "f32" | "float32" => Ok(Self::F32),
-            "f16" | "float16" => Ok(Self::F16),
-            "bf16" | "bfloat16" => Ok(Self::Bf16),
-            _ => Err(UnknownFloatType(name.into())),
-        }
-    }
 }

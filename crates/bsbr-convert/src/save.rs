@@ -1,12 +1,12 @@
 //! Saving of a model as a folder.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Component, Path};
 
-use bsbr_files::{check_folder, write_file, write_folder};
-use bsbr_gpt2::{Gpt2, Gpt2Config, Int8Weight};
+use bsbr_files::{FileError, check_folder, write_file, write_folder};
+use bsbr_gpt2::{Gpt2, Gpt2Config, Int8Weight, ProductType};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::Dtype;
@@ -19,7 +19,6 @@ use crate::folder::names::{CARD, CONFIG, WEIGHTS};
 use crate::int8;
 use crate::keys::with_prefix;
 use crate::numbers::FloatType;
-use crate::output;
 use crate::transformers::{CODE, described};
 
 /// How a model is saved.
@@ -27,9 +26,10 @@ use crate::transformers::{CODE, described};
 pub struct SaveOptions {
     /// The element type of the weights in the file. Default: f32
     pub dtype: FloatType,
-    /// Whether to round the matrices of linear layers to 8 bits, a format that only this project
-    /// reads; everything else has type [`Self::dtype`]. Default: false
-    pub int8: bool,
+    /// Products for which the matrices of linear layers are rounded, in a format that only this
+    /// project reads; everything else has type [`Self::dtype`]. Only 8 bits can be stored. Default:
+    /// none
+    pub weights: Option<ProductType>,
     /// Files to copy, such as those of the tokenizer, see
     /// [`ModelFolder::companions`](crate::ModelFolder::companions). Default: none
     pub companions: Vec<Companion>,
@@ -50,15 +50,17 @@ pub struct SaveOptions {
 ///
 /// # Errors
 ///
-/// [`SaveError`] if `out` is not empty or cannot be written, or names the tensor that the element
-/// type cannot represent. In this case nothing is left behind.
+/// [`SaveError`] if `out` is not empty or cannot be written, the linear layers cannot be stored for
+/// these products, or names the tensor that the element type cannot represent. In this case nothing
+/// is left behind.
 pub fn save_model(
     model: &Gpt2,
     out: impl AsRef<Path>,
     options: &SaveOptions,
 ) -> Result<(), SaveError> {
+    let int8 = in_8_bits(options)?;
     let config = config_for(model.config(), options).to_json()?;
-    let weights = match options.int8 {
+    let weights = match int8 {
         false => WEIGHTS[0],
         true => WEIGHTS[4],
     };
@@ -76,7 +78,7 @@ pub fn save_model(
         options
             .companions
             .iter()
-            .try_for_each(|file| output::copy_into(file, folder))
+            .try_for_each(|file| copy_into(file, folder))
     })
 }
 
@@ -84,17 +86,18 @@ pub fn save_model(
 ///
 /// # Errors
 ///
-/// [`SaveError::Output`] like [`save_model`], and if the disk has too little space.
+/// [`SaveError::Output`] and [`SaveError::NotStored`] like [`save_model`], and if the disk has too
+/// little space.
 pub fn check_output(
     model: &Gpt2,
     out: impl AsRef<Path>,
     options: &SaveOptions,
 ) -> Result<(), SaveError> {
+    in_8_bits(options)?;
     let weights = model.num_params() * options.dtype.size();
-    let files = options
-        .companions
-        .iter()
-        .map(|file| output::size_of(&file.path));
+    // A file that does not exist is reported when it is copied.
+    let size = |file: &Companion| fs::metadata(&file.path).map_or(0, |found| found.len());
+    let files = options.companions.iter().map(size);
     let bytes = weights as u64 + files.sum::<u64>() + BESIDE;
     Ok(check_folder(out.as_ref(), bytes)?)
 }
@@ -102,10 +105,21 @@ pub fn check_output(
 /// Bytes reserved for the configuration, the card, the code and the header of the weights.
 const BESIDE: u64 = 1 << 17;
 
+/// Whether linear layers are stored in 8 bits.
+fn in_8_bits(options: &SaveOptions) -> Result<bool, SaveError> {
+    match options.weights {
+        None => Ok(false),
+        Some(ProductType::Int8) => Ok(true),
+        Some(other) => Err(SaveError::NotStored {
+            products: other.name(),
+        }),
+    }
+}
+
 /// The configuration, updated to describe the file.
 fn config_for(mut config: Gpt2Config, options: &SaveOptions) -> Gpt2Config {
     config.other.remove(int8::KEY);
-    if options.int8 {
+    if options.weights.is_some() {
         config.other.insert(int8::KEY.into(), int8::INT8.into());
     }
     let name = Value::from(options.dtype.torch_name());
@@ -139,13 +153,7 @@ struct Handles {
 }
 
 impl ModuleVisitor for Handles {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
+    follow_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let param = param.clone();
@@ -161,7 +169,7 @@ impl ModuleVisitor for Handles {
 
 fn write_weights(model: &Gpt2, path: &Path, options: &SaveOptions) -> Result<(), SaveError> {
     let mut handles = Handles {
-        int8: options.int8,
+        int8: options.weights.is_some(),
         ..Handles::default()
     };
     model.visit(&mut handles);
@@ -170,7 +178,7 @@ fn write_weights(model: &Gpt2, path: &Path, options: &SaveOptions) -> Result<(),
 
     let mut file = BufWriter::new(File::create(path).map_err(SaveError::io(path))?);
     let header = header(&tensors, options.dtype)?;
-    let io = |result: std::io::Result<()>| result.map_err(SaveError::io(path));
+    let io = |result: io::Result<()>| result.map_err(SaveError::io(path));
     io(file.write_all(&(header.len() as u64).to_le_bytes()))?;
     io(file.write_all(&header))?;
     let mut non_finite = Vec::new();
@@ -254,6 +262,25 @@ fn header(tensors: &[Handle], dtype: FloatType) -> Result<Vec<u8>, SaveError> {
     let mut header = serde_json::to_vec(&metadata).map_err(|e| wrong(e.to_string()))?;
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok(header)
+}
+
+/// Copies a file to its place in `folder`.
+fn copy_into(file: &Companion, folder: &Path) -> Result<(), SaveError> {
+    let inside = |part| matches!(part, Component::Normal(_));
+    let name = Path::new(&file.name);
+    if name.as_os_str().is_empty() || !name.components().all(inside) {
+        let path = file.path.clone();
+        return Err(SaveError::Output(FileError::NoName { path }));
+    }
+    let path = folder.join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(SaveError::io(parent))?;
+    }
+    let mut from = File::open(&file.path).map_err(SaveError::io(&file.path))?;
+    let mut to = File::create(&path).map_err(SaveError::io(&path))?;
+    io::copy(&mut from, &mut to)
+        .and_then(|_| to.sync_all())
+        .map_err(SaveError::io(&path))
 }
 
 fn values_of(tensor: &Handle) -> Result<Vec<f32>, SaveError> {

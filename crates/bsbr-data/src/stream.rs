@@ -78,7 +78,7 @@ pub struct TrainWindow {
     pub weights: Vec<f32>,
 }
 
-/// An endless stream of training windows with random access.
+/// An infinite stream of training windows with random access.
 #[derive(Debug)]
 pub struct TrainingStream {
     encoder: CachedEncoder,
@@ -100,11 +100,6 @@ impl TrainingStream {
             config,
             end_of_text,
         })
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &StreamConfig {
-        &self.config
     }
 
     /// The tokenizer.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 /// The maximum number of ids in memory; longer lists are on disk.
@@ -47,11 +47,6 @@ impl TokenWriter {
     /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// The folder of long lists.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// The buffer for the next ids: call [`Self::settle`] after every few thousand.

@@ -147,7 +147,7 @@ impl Download<'_> {
                 drop(file);
                 fs::remove_file(part).map_err(HubError::io("delete", part))?;
                 let file = name.to_owned();
-                return Err(HubError::Endless { file, limit });
+                return Err(HubError::UnknownSize { file, limit });
             }
             file.write_all(&buffer[..read])
                 .map_err(HubError::io("write", part))?;
@@ -207,7 +207,7 @@ impl<'a> Tries<'a> {
         file: &str,
         progress: &mut dyn Progress,
     ) -> Result<(), HubError> {
-        if !error.may_pass() || self.failed >= self.config.retries {
+        if !error.is_temporary() || self.failed >= self.config.retries {
             return Err(error);
         }
         let mut after = self

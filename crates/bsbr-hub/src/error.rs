@@ -190,7 +190,7 @@ pub enum HubError {
         "{file} exceeds {limit} bytes, and no server announced its size: the download was deleted; \
          check HF_ENDPOINT and the proxy, which should announce the size"
     )]
-    Endless {
+    UnknownSize {
         /// The file.
         file: String,
         /// The limit, in bytes.
@@ -254,7 +254,7 @@ impl HubError {
     }
 
     /// Whether a retry may succeed.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         matches!(
             self,
             Self::Interrupted { .. } | Self::RateLimited { .. } | Self::Server { .. }
@@ -263,6 +263,6 @@ impl HubError {
 
     /// Whether the Hub could not be reached, as opposed to refusing.
     pub(crate) fn is_unreachable(&self) -> bool {
-        self.may_pass() || matches!(self, Self::Network { .. })
+        self.is_temporary() || matches!(self, Self::Network { .. })
     }
 }

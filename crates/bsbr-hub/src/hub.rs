@@ -62,11 +62,6 @@ impl Hub {
         Ok(Self { config, client })
     }
 
-    /// The settings.
-    pub fn config(&self) -> &HubConfig {
-        &self.config
-    }
-
     /// A repository at the current commit of its revision, for one file after another.
     ///
     /// A branch or a tag needs one request, about the file `first`, which should be the first file

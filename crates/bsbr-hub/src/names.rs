@@ -20,6 +20,15 @@ pub enum RepositoryKind {
     Dataset,
 }
 
+impl fmt::Display for RepositoryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+        })
+    }
+}
+
 /// A repository of the Hub at a revision: `owner/name@revision`.
 ///
 /// Owner and revision are optional. The default revision is the branch `main`.
@@ -84,15 +93,6 @@ impl Repository {
         is_commit(&self.revision)
     }
 
-    /// The same repository at another revision.
-    ///
-    /// # Errors
-    ///
-    /// [`HubError::InvalidName`] if the revision is invalid.
-    pub fn at(&self, revision: &str) -> Result<Self, HubError> {
-        Self::parse(self.kind, &format!("{}@{revision}", self.name))
-    }
-
     /// The same as a type of `hf-hub`.
     pub(crate) fn to_hf(&self) -> hf_hub::Repo {
         let kind = match self.kind {
@@ -105,11 +105,7 @@ impl Repository {
 
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            RepositoryKind::Model => "model",
-            RepositoryKind::Dataset => "dataset",
-        };
-        write!(f, "{kind} {}@{}", self.name, self.revision)
+        write!(f, "{} {}@{}", self.kind, self.name, self.revision)
     }
 }
 

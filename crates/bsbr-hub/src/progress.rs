@@ -7,27 +7,19 @@ use std::time::Duration;
 ///
 /// Every method does nothing by default.
 pub trait Progress {
-    /// A download starts, or starts over; `done` bytes already exist.
+    /// A download starts, or starts over, after this many bytes that already exist.
     ///
-    /// `size` is `None` if the server does not announce it.
-    fn start(&mut self, file: &str, size: Option<u64>, done: u64) {
-        let _ = (file, size, done);
-    }
+    /// The size is `None` if the server does not announce it.
+    fn start(&mut self, _file: &str, _size: Option<u64>, _done: u64) {}
 
-    /// `bytes` more bytes of the file have been written.
-    fn advance(&mut self, bytes: u64) {
-        let _ = bytes;
-    }
+    /// So many more bytes of the file have been written.
+    fn advance(&mut self, _bytes: u64) {}
 
     /// The file is complete, verified and in the cache.
-    fn finish(&mut self, file: &str) {
-        let _ = file;
-    }
+    fn finish(&mut self, _file: &str) {}
 
     /// Information for the user that is not an error.
-    fn notice(&mut self, notice: &Notice) {
-        let _ = notice;
-    }
+    fn notice(&mut self, _notice: &Notice) {}
 }
 
 /// A [`Progress`] that ignores everything.
@@ -79,13 +71,11 @@ impl fmt::Display for Notice {
                 file,
                 reason,
                 after,
-            } => {
-                write!(
-                    f,
-                    "{file}: {reason}; trying again in {:.1} s",
-                    after.as_secs_f64()
-                )
-            }
+            } => write!(
+                f,
+                "{file}: {reason}; trying again in {:.1} s",
+                after.as_secs_f64()
+            ),
             Self::Waiting { file } => {
                 write!(f, "{file}: another process is downloading it; waiting")
             }

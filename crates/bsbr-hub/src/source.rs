@@ -1,6 +1,5 @@
 //! The source of a model.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -46,14 +45,5 @@ impl FromStr for ModelSource {
             });
         }
         Repository::model(text).map(Self::Repository)
-    }
-}
-
-impl fmt::Display for ModelSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Folder(path) => write!(f, "folder {}", path.display()),
-            Self::Repository(repository) => repository.fmt(f),
-        }
     }
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use bsbr_attention::ArmConfig;
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PackError, PositionExtension, ProductType};
-use burn::module::Module;
 use burn::tensor::Device;
 
 use crate::arms;
@@ -287,16 +286,7 @@ impl Lab {
 
     /// The model's description for records.
     pub fn model_info(&self) -> ModelInfo {
-        let config = self.dense.config();
-        ModelInfo {
-            name: self.name.clone(),
-            layers: config.n_layer,
-            heads: config.n_head,
-            hidden_size: config.n_embd,
-            positions: config.n_positions,
-            vocabulary: config.vocab_size,
-            parameters: self.dense.num_params() as u64,
-        }
+        ModelInfo::of(self.name.clone(), &self.dense)
     }
 
     /// The model with an arm in every layer, converted on first request, or the given model of the arm.

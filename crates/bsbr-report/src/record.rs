@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bsbr_gpt2::Gpt2;
+use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use crate::estimate::Estimate;
@@ -56,6 +58,22 @@ pub struct ModelInfo {
     pub vocabulary: usize,
     /// Parameters.
     pub parameters: u64,
+}
+
+impl ModelInfo {
+    /// The model called `name`.
+    pub fn of(name: String, model: &Gpt2) -> Self {
+        let config = model.config();
+        Self {
+            name,
+            layers: config.n_layer,
+            heads: config.n_head,
+            hidden_size: config.n_embd,
+            positions: config.n_positions,
+            vocabulary: config.vocab_size,
+            parameters: model.num_params() as u64,
+        }
+    }
 }
 
 /// How, where and from what a unit was run.

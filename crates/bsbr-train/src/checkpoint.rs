@@ -58,10 +58,7 @@ impl State {
 /// The hash that binds a checkpoint to its run: of the configuration and of everything else that
 /// determines the run.
 pub fn run_hash(config: &impl Serialize, rest: &[&[u8]]) -> Result<String, TrainError> {
-    let config = serde_json::to_vec(config).map_err(|e| TrainError::Config {
-        setting: "configuration".into(),
-        message: e.to_string(),
-    })?;
+    let config = serde_json::to_vec(config).map_err(|e| TrainError::config("configuration", e))?;
     let mut hash = Sha256::new();
     hash.update(config);
     for part in rest {
@@ -194,22 +191,8 @@ pub fn load_newest(
     for (_, path) in list(folder).into_iter().rev() {
         match load(&path, run, fresh()?) {
             Ok(state) => return Ok((Some(state), refused)),
-            Err(LoadError::OtherRun(changed)) => {
-                return Err(TrainError::Checkpoint {
-                    path,
-                    message: format!(
-                        "belongs to a run with {changed}; use those of that run, choose another \
-                         folder, or remove it"
-                    ),
-                });
-            }
-            Err(LoadError::OtherVersion) => {
-                return Err(TrainError::Checkpoint {
-                    path,
-                    message: "was written by an earlier version of the program; choose another \
-                              folder, or remove it"
-                        .into(),
-                });
+            Err(LoadError::Other(message)) => {
+                return Err(TrainError::Checkpoint { path, message });
             }
             Err(LoadError::Damaged(message)) => {
                 refused.push(TrainError::Checkpoint { path, message });
@@ -220,9 +203,8 @@ pub fn load_newest(
 }
 
 enum LoadError {
-    /// With the parts that differ.
-    OtherRun(String),
-    OtherVersion,
+    /// A checkpoint of another run, or of another version of the format.
+    Other(String),
     Damaged(String),
 }
 
@@ -243,11 +225,18 @@ fn load(path: &Path, run: &RunIdentity, state: State) -> Result<State, LoadError
     if metadata.get(SUM) != Some(&found) {
         return Err(match metadata.contains_key("version") {
             true => damaged("its checksum differs from its content".into()),
-            false => LoadError::OtherVersion,
+            false => LoadError::Other(
+                "was written by an earlier version of the program; choose another folder, or \
+                 remove it"
+                    .into(),
+            ),
         });
     }
     if metadata.get("run") != Some(&run.hash) {
-        return Err(LoadError::OtherRun(run.changed(&metadata)));
+        return Err(LoadError::Other(format!(
+            "belongs to a run with {}; use those of that run, choose another folder, or remove it",
+            run.changed(&metadata)
+        )));
     }
     let step = metadata
         .get("step")

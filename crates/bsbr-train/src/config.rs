@@ -171,12 +171,7 @@ impl PretrainConfig {
     ///
     /// [`TrainError::Config`] names the invalid setting.
     pub fn validate(&self) -> Result<(), TrainError> {
-        let wrong = |setting: &str, message: String| {
-            Err(TrainError::Config {
-                setting: setting.into(),
-                message,
-            })
-        };
+        let wrong = |setting: &str, message: String| Err(TrainError::config(setting, message));
         let rates = &self.optimizer;
         for (name, found) in [
             ("matrix_lr", rates.matrix_lr),

@@ -40,10 +40,7 @@ impl Devices {
     /// [`TrainError::Config`] if the list is empty, or names a device twice for [`Strategy::Ddp`];
     /// [`TrainError::NoCollectives`] if a device does not support that strategy.
     pub fn new(list: Vec<Device>, strategy: Strategy) -> Result<Self, TrainError> {
-        let wrong = |message: String| TrainError::Config {
-            setting: "devices".into(),
-            message,
-        };
+        let wrong = |message: String| TrainError::config("devices", message);
         if list.is_empty() {
             return Err(wrong("the list is empty; name at least one".into()));
         }

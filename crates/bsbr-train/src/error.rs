@@ -105,6 +105,15 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// An invalid setting.
+    pub(crate) fn config(setting: impl Into<String>, message: impl ToString) -> Self {
+        Self::Config {
+            setting: setting.into(),
+            message: message.to_string(),
+        }
+    }
+
+    /// Adds a path to a system error.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }

@@ -5,7 +5,7 @@ use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::Gpt2;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use crate::batch::{language_modelling, total_weight};
 use crate::error::TrainError;
@@ -66,12 +66,18 @@ pub fn clip_global_norm<M: Module>(
     if total <= max_norm || !total.is_finite() {
         return (grads, total);
     }
-    let mut scale = Scale {
-        grads,
-        factor: max_norm / total,
-    };
+    (scaled(module, grads, max_norm / total), total)
+}
+
+/// The gradients as f32, multiplied by `factor`.
+pub(crate) fn scaled<M: Module>(
+    module: &M,
+    grads: GradientsParams,
+    factor: f64,
+) -> GradientsParams {
+    let mut scale = Scale { grads, factor };
     module.visit(&mut scale);
-    (scale.grads, total)
+    scale.grads
 }
 
 struct Sum {
@@ -115,7 +121,8 @@ struct Scale {
 impl ModuleVisitor for Scale {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.remove::<D>(param.id) {
-            self.grads.register(param.id, grad * self.factor);
+            let grad = grad.cast(DType::F32) * self.factor;
+            self.grads.register(param.id, grad);
         }
     }
 }

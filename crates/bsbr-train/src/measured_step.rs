@@ -1,5 +1,6 @@
 //! A training step on random tokens, for timing.
 
+use bsbr_convert::FloatType;
 use bsbr_data::stream::TrainWindow;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use burn::tensor::Device;
@@ -9,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::batch::{language_modelling, machine_threads, micro_batches, total_weight};
 use crate::config::AdamW;
 use crate::error::TrainError;
-use crate::finetune::Precision;
+use crate::finetune::{StepPrecision, check_precision};
 use crate::gradients::clip_global_norm;
 use crate::init::init;
 use crate::optimizer::{Optimizer, number_parameters};
@@ -27,7 +28,7 @@ pub struct MeasuredStep {
     adamw: AdamW,
     device: Device,
     side_by_side: usize,
-    precision: Precision,
+    precision: FloatType,
 }
 
 /// How a step divides its batch.
@@ -78,7 +79,7 @@ impl MeasuredStep {
                 Division::Threads => machine_threads(),
                 Division::Whole => 1,
             },
-            precision: Precision::F32,
+            precision: FloatType::F32,
         })
     }
 
@@ -87,8 +88,8 @@ impl MeasuredStep {
     /// # Errors
     ///
     /// [`TrainError`] if the device cannot train in it.
-    pub fn in_precision(mut self, precision: Precision) -> Result<Self, TrainError> {
-        precision.check(&self.device)?;
+    pub fn in_precision(mut self, precision: FloatType) -> Result<Self, TrainError> {
+        check_precision(precision, &self.device)?;
         self.precision = precision;
         Ok(self)
     }
@@ -102,16 +103,14 @@ impl MeasuredStep {
     /// device fails.
     pub fn run(&mut self) -> Result<f64, TrainError> {
         let Some(model) = self.model.take() else {
-            return Err(TrainError::Config {
-                setting: "model".into(),
-                message: "an earlier step failed; create a new one".into(),
-            });
+            let message = "an earlier step failed; create a new one";
+            return Err(TrainError::config("model", message));
         };
         let threads = self.side_by_side;
         let weight = total_weight(&self.windows);
         let micro_rows = self.windows.len().div_ceil(threads);
         let parts: Vec<_> = (0..).zip(self.windows.chunks(micro_rows)).collect();
-        let precision = self.precision.of_step(&model);
+        let precision = StepPrecision::new(self.precision, &model);
         let scale = precision.loss_scale();
         let (grads, losses) = micro_batches(&model, &parts, threads, |model, _, rows| {
             let lowered = precision.lowered(model);
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     /// Losses of steps on one batch.
-    fn losses(division: Division, precision: Precision, steps: usize) -> Vec<f64> {
+    fn losses(division: Division, precision: FloatType, steps: usize) -> Vec<f64> {
         let text = r#"{"model_type": "gpt2", "vocab_size": 16, "n_positions": 8, "n_embd": 16,
                        "n_layer": 1, "n_head": 2}"#;
         let config = Gpt2Config::from_json(text).unwrap();
@@ -148,7 +147,7 @@ mod tests {
 
     #[test]
     fn steps_on_one_batch_bring_its_loss_down() {
-        let losses = losses(Division::Threads, Precision::F32, 21);
+        let losses = losses(Division::Threads, FloatType::F32, 21);
         let (first, last) = (losses[0], losses[20]);
         assert!((first - 16f64.ln()).abs() < 0.3, "{first}");
         assert!(last < first - 0.02, "{first} → {last}");
@@ -157,10 +156,10 @@ mod tests {
     /// Each step packs the weights that the one before has updated.
     #[test]
     fn a_loss_falls_in_bf16_as_in_single_precision() {
-        if Precision::Bf16.check(&Device::default()).is_err() {
+        if check_precision(FloatType::Bf16, &Device::default()).is_err() {
             return;
         }
-        let [single, half] = [Precision::F32, Precision::Bf16]
+        let [single, half] = [FloatType::F32, FloatType::Bf16]
             .map(|precision| losses(Division::Threads, precision, 21));
         assert_ne!(single, half);
         for (single, half) in single.iter().zip(&half) {
@@ -172,7 +171,7 @@ mod tests {
     #[test]
     fn steps_are_the_same_however_they_are_divided() {
         let [divided, whole] =
-            [Division::Threads, Division::Whole].map(|one| losses(one, Precision::F32, 3));
+            [Division::Threads, Division::Whole].map(|one| losses(one, FloatType::F32, 3));
         for (divided, whole) in divided.iter().zip(&whole) {
             assert!((divided - whole).abs() < 1e-4, "{divided} or {whole}");
         }

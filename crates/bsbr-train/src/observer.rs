@@ -45,7 +45,7 @@ pub trait Observer {
     /// Called in pretraining every `validate_every` steps and at the end, in fine-tuning after each
     /// epoch, before the next checkpoint is written. The model has no gradients, and its adapters
     /// are merged.
-    fn validate(&mut self, step: u64, model: &Gpt2);
+    fn validate(&mut self, _step: u64, _model: &Gpt2) {}
 
     /// The result on the validation windows, in fine-tuning: before the first step and after each
     /// epoch.

@@ -136,14 +136,9 @@ impl Optimizer {
 
     /// The parts' states, to be stored.
     pub(crate) fn to_bytes(&self) -> Result<Vec<Vec<u8>>, TrainError> {
-        let bytes = |part: &Part| {
-            part.rule
-                .into_bytes()
-                .map(|bytes| bytes.to_vec())
-                .map_err(|e| TrainError::Config {
-                    setting: "optimizer state".into(),
-                    message: e.to_string(),
-                })
+        let bytes = |part: &Part| match part.rule.into_bytes() {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(error) => Err(TrainError::config("optimizer state", error)),
         };
         self.parts.iter().map(bytes).collect()
     }

@@ -38,57 +38,55 @@ pub(crate) type MicroBatch = Arc<
 >;
 
 /// What computes the micro-batches of a step.
-pub(crate) enum Crew {
+pub(crate) enum Executor {
     /// The model's own device.
-    Own {
-        /// Number of micro-batches computed at a time.
-        threads: usize,
-        /// The teacher of the model.
-        original: Option<Box<Gpt2>>,
-    },
+    Own(Box<Worker>),
     /// Workers on several devices.
-    Workers {
-        step: MultiDevicesTrainStep<Pupil>,
-        /// The state of each worker.
-        places: Vec<Place>,
-        /// The devices that sum the gradients by collective operations, if they do.
-        collective: Option<Arc<[Device]>>,
+    Devices {
+        step: MultiDevicesTrainStep<WorkerModel>,
+        workers: Vec<Worker>,
     },
 }
 
 /// The state of a worker.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct Worker {
     /// Its number in the list.
     number: usize,
+    /// Number of micro-batches computed at a time.
     threads: usize,
+    /// The teacher of the model.
     original: Option<Gpt2>,
+    /// The devices that sum the gradients by collective operations, if they do.
+    collective: Option<Arc<[Device]>>,
 }
 
-impl Crew {
+impl Executor {
     /// Uses the given devices, or the model's own if the list is empty. `threads` is the number of
     /// micro-batches computed at a time on all of them together.
     pub fn new(devices: &Devices, original: Option<Gpt2>, threads: usize) -> Self {
         let list = devices.list();
+        let own = Worker {
+            number: 0,
+            threads,
+            original,
+            collective: match devices.strategy() {
+                Strategy::MultiDevice => None,
+                Strategy::Ddp => Some(list.iter().map(|device| device.clone().inner()).collect()),
+            },
+        };
         if list.is_empty() {
-            return Self::Own {
-                threads,
-                original: original.map(Box::new),
-            };
+            return Self::Own(Box::new(own));
         }
-        let places = list.iter().enumerate().map(|(number, device)| Place {
+        let workers = list.iter().enumerate().map(|(number, device)| Worker {
             number,
             threads: (threads / list.len()).max(1),
-            original: original.clone().map(|original| original.to_device(device)),
+            original: own.original.clone().map(|one| one.to_device(device)),
+            collective: own.collective.clone(),
         });
-        let collective = match devices.strategy() {
-            Strategy::MultiDevice => None,
-            Strategy::Ddp => Some(list.iter().map(|device| device.clone().inner()).collect()),
-        };
-        Self::Workers {
+        Self::Devices {
             step: MultiDevicesTrainStep::new(list),
-            places: places.collect(),
-            collective,
+            workers: workers.collect(),
         }
     }
 
@@ -103,24 +101,17 @@ impl Crew {
     ) -> Result<(GradientsParams, Losses), TrainError> {
         let parts = windows.chunks(micro_rows.max(1)).zip(0_u64..);
         match self {
-            Self::Own { threads, original } => {
+            Self::Own(worker) => {
                 let parts: Vec<_> = parts.map(|(rows, number)| (number, rows)).collect();
-                micro_batches(model, &parts, *threads, |model, number, rows| {
-                    micro_batch(model, original.as_deref(), number, rows)
-                })
+                worker.micro_batches(model, &parts, &micro_batch)
             }
-            Self::Workers {
-                step,
-                places,
-                collective,
-            } => {
-                let mut shares: Vec<Share> = places
+            Self::Devices { step, workers } => {
+                let mut shares: Vec<Share> = workers
                     .iter()
-                    .map(|place| Share {
-                        place: place.clone(),
+                    .map(|worker| Share {
+                        worker: worker.clone(),
                         parts: Vec::new(),
                         micro_batch: micro_batch.clone(),
-                        collective: collective.clone(),
                     })
                     .collect();
                 let count = shares.len();
@@ -131,29 +122,44 @@ impl Crew {
                         .parts
                         .push((number, rows.to_vec()));
                 }
-                together(step, model, shares, collective.is_some())
+                together(step, model, shares)
             }
         }
     }
 }
 
+impl Worker {
+    fn micro_batches(
+        &self,
+        model: &Gpt2,
+        parts: &[(u64, &[TrainWindow])],
+        micro_batch: &MicroBatch,
+    ) -> Result<(GradientsParams, Losses), TrainError> {
+        let original = self.original.as_ref();
+        micro_batches(model, parts, self.threads, |model, number, rows| {
+            micro_batch(model, original, number, rows)
+        })
+    }
+}
+
 /// The results of the workers, summed on the device of `model` in the order of the devices.
 fn together(
-    step: &MultiDevicesTrainStep<Pupil>,
+    step: &MultiDevicesTrainStep<WorkerModel>,
     model: &Gpt2,
     shares: Vec<Share>,
-    summed_already: bool,
 ) -> Result<(GradientsParams, Losses), TrainError> {
+    let summed_already = shares.iter().any(|share| share.worker.collective.is_some());
     let mut loaders: Vec<Box<dyn DataLoaderIterator<Share>>> = shares
         .into_iter()
         // In collective operations, devices without micro-batches take part too.
         .map(|share| (summed_already || !share.parts.is_empty()).then_some(share))
         .map(|share| Box::new(Once(share)) as Box<dyn DataLoaderIterator<Share>>)
         .collect();
-    let pupil = Pupil {
+    let model_of_workers = WorkerModel {
         model: model.clone(),
     };
-    let (outputs, _) = step.step(&mut loaders, &pupil).map_err(stopped)?;
+    let found = step.step(&mut loaders, &model_of_workers);
+    let (outputs, _) = found.map_err(stopped)?;
     let mut outputs: Vec<_> = outputs
         .into_iter()
         .map(|output| (output.output.item, output.output.grads))
@@ -189,12 +195,10 @@ fn stopped(error: MultiDeviceStepError) -> TrainError {
 
 /// A device's part of a step.
 pub(crate) struct Share {
-    place: Place,
+    worker: Worker,
     /// Micro-batches by their numbers in the step.
     parts: Vec<(u64, Vec<TrainWindow>)>,
     micro_batch: MicroBatch,
-    /// The devices that sum the gradients by collective operations, if they do.
-    collective: Option<Arc<[Device]>>,
 }
 
 /// The result of a device's share, besides gradients.
@@ -211,11 +215,11 @@ impl ItemLazy for Outcome {
 
 /// The model in the form that Burn's training engine takes.
 #[derive(Module, Debug)]
-pub(crate) struct Pupil {
+pub(crate) struct WorkerModel {
     model: Gpt2,
 }
 
-impl TrainStep for Pupil {
+impl TrainStep for WorkerModel {
     type Input = Share;
     type Output = Outcome;
 
@@ -225,25 +229,21 @@ impl TrainStep for Pupil {
             .iter()
             .map(|(number, rows)| (*number, rows.as_slice()))
             .collect();
-        let original = share.place.original.as_ref();
-        let found = micro_batches(
-            &self.model,
-            &parts,
-            share.place.threads,
-            |model, number, rows| (share.micro_batch)(model, original, number, rows),
-        );
+        let found = share
+            .worker
+            .micro_batches(&self.model, &parts, &share.micro_batch);
         let (mut grads, losses) = match found {
             Ok((grads, losses)) => (grads, Ok(losses)),
             Err(error) => (GradientsParams::new(), Err(error)),
         };
-        if let Some(devices) = &share.collective {
+        if let Some(devices) = &share.worker.collective {
             // Also after an error, because the others wait for this device.
             grads = sum_over_devices(&self.model, grads, &AllReduce(devices));
         }
         TrainOutput {
             grads,
             item: Outcome {
-                place: share.place.number,
+                place: share.worker.number,
                 losses,
             },
         }
@@ -251,7 +251,7 @@ impl TrainStep for Pupil {
 }
 
 /// Required by Burn's engine; validation does not use the engine.
-impl InferenceStep for Pupil {
+impl InferenceStep for WorkerModel {
     type Input = Infallible;
     type Output = Outcome;
 

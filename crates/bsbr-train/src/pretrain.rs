@@ -18,7 +18,7 @@ use crate::error::TrainError;
 use crate::init::init;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
-use crate::parallel::{Crew, MicroBatch};
+use crate::parallel::{Executor, MicroBatch};
 use crate::positions::Positions;
 use crate::recompute::Recompute;
 use crate::run::{self, Step, Work};
@@ -95,7 +95,7 @@ pub fn pretrain(
         tokenizer,
         validate_every: options.validate_every.max(1),
         recompute: options.recompute,
-        crew: Crew::new(&options.devices, None, machine_threads()),
+        executor: Executor::new(&options.devices, None, machine_threads()),
         current: None,
     };
     let (state, _) = run::run(&mut work, state, folder, &run, options, observer)?;
@@ -138,10 +138,10 @@ fn same_computation(found: &Gpt2Config, expected: &Gpt2Config) -> Result<(), Tra
     let mut pairs = decides(found).into_iter().zip(decides(expected));
     match pairs.find(|(found, expected)| found != expected) {
         None => Ok(()),
-        Some(((name, found), (_, expected))) => Err(TrainError::Config {
-            setting: format!("model.{name}"),
-            message: format!("the model to start from has {found}, expected {expected}"),
-        }),
+        Some(((name, found), (_, expected))) => Err(TrainError::config(
+            format!("model.{name}"),
+            format!("the model to start from has {found}, expected {expected}"),
+        )),
     }
 }
 
@@ -150,7 +150,7 @@ struct Pretraining<'a> {
     tokenizer: &'a TextTokenizer,
     validate_every: u64,
     recompute: Recompute,
-    crew: Crew,
+    executor: Executor,
     /// The current stage's stream, and its number.
     current: Option<(usize, TrainingStream)>,
 }
@@ -167,10 +167,8 @@ impl Work for Pretraining<'_> {
     fn step(&mut self, state: &State) -> Result<Step, TrainError> {
         let config = self.config;
         let Some((number, stage)) = config.stage(state.step) else {
-            return Err(TrainError::Config {
-                setting: "stages".into(),
-                message: format!("there is none for step {}", state.step),
-            });
+            let message = format!("there is none for step {}", state.step);
+            return Err(TrainError::config("stages", message));
         };
         let stream = match &self.current {
             Some((n, stream)) if *n == number => stream,
@@ -194,7 +192,7 @@ impl Work for Pretraining<'_> {
             language_modelling(model, rows, &at, weight, recompute)
         });
         let (grads, losses) =
-            self.crew
+            self.executor
                 .step(&state.model, windows, stage.micro_rows, micro_batch)?;
         Ok(Step {
             grads,

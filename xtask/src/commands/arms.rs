@@ -5,44 +5,19 @@ use std::sync::LazyLock;
 use bsbr_attention::ArmConfig;
 
 /// Descriptions of the arms' settings.
-const SETTINGS: [(&str, &str); 12] = [
-    ("chunk_size", "tokens per chunk"),
-    (
-        "near_chunks",
-        "chunks before the own one that are attended to exactly",
-    ),
-    (
-        "sink_tokens",
-        "first tokens that every token attends to exactly",
-    ),
-    ("clusters", "clusters per far chunk, a power of two"),
-    (
-        "exact_clusters",
-        "clusters whose tokens each query attends to exactly; 0 for summaries only",
-    ),
-    (
-        "kv_bits",
-        "bits of far keys and values, or with dense of all: 4, 8, 16 or 32",
-    ),
-    ("state", "whether the first-order state is kept"),
-    ("compression", "factor by which states are compressed"),
-    (
-        "learned",
-        "whether there are parameters that only training sets",
-    ),
-    (
-        "levels",
-        "how far each head looks: near, clusters or lookups, with + between heads",
-    ),
-    (
-        "span",
-        "far chunks whose clusters are merged into as many as a chunk has; 0 for none",
-    ),
-    (
-        "opened",
-        "merged clusters that each query replaces by their clusters",
-    ),
-];
+const SETTINGS: &str = "
+chunk_size: tokens per chunk
+near_chunks: chunks before the own one that are attended to exactly
+sink_tokens: first tokens that every token attends to exactly
+clusters: clusters per far chunk, a power of two
+exact_clusters: clusters whose tokens each query attends to exactly; 0 for summaries only
+kv_bits: bits of far keys and values, or with dense of all: 4, 8, 16 or 32
+state: whether the first-order state is kept
+compression: factor by which states are compressed
+learned: whether there are parameters that only training sets
+levels: how far each head looks: near, clusters or lookups, with + between heads
+span: far chunks whose clusters are merged into as many as a chunk has; 0 for none
+opened: merged clusters that each query replaces by their clusters";
 
 /// The help of an option for an arm: every setting, and the defaults.
 pub static HELP: LazyLock<String> = LazyLock::new(|| {
@@ -62,9 +37,7 @@ pub static HELP: LazyLock<String> = LazyLock::new(|| {
         help += &format!("\n{name}:{}", given.join(","));
     }
     help += "\n\nThe settings:";
-    for (name, about) in SETTINGS {
-        help += &format!("\n{name}: {about}");
-    }
+    help += SETTINGS;
     help
 });
 
@@ -92,7 +65,10 @@ mod tests {
             .collect();
         names.sort_unstable();
         names.dedup();
-        let mut described = SETTINGS.map(|(name, _)| name);
+        let lines = SETTINGS.lines();
+        let mut described: Vec<&str> = lines
+            .filter_map(|line| Some(line.split_once(':')?.0))
+            .collect();
         described.sort_unstable();
         assert_eq!(names, described);
     }

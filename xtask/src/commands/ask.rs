@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bsbr_convert::FloatType;
 use bsbr_data::storybook::{Split, Storybook, TrainingDocument, TrainingSpec};
 use bsbr_gpt2::GenerationDefaults;
 
+use super::choice;
 use super::continuation::{self, Output};
-use super::convert::Precision;
 use super::generate::{Sampling, defaults};
 use super::hub::HubArgs;
 use super::interrupt::Interrupt;
@@ -67,8 +68,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Element type of the weights in memory
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
+    #[arg(long, value_parser = choice::float())]
+    dtype: Option<FloatType>,
     #[command(flatten)]
     weights: WeightsArgs,
     #[arg(long, default_value = "flex", help = device::HELP)]
@@ -113,7 +114,7 @@ pub fn run(args: Args) -> Result<()> {
     let document = Prompt::file(&args.document)?;
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
-    let mut loaded = model::open(&folder, &device, args.dtype.map(Into::into), false)?;
+    let mut loaded = model::open(&folder, &device, args.dtype, false)?;
     loaded.model = args.weights.pack(loaded.model)?;
     let tokenizer = model::tokenizer(&folder, &loaded.config)?;
     let mut ids: Vec<u32> = tokenizer.end_of_text_id().into_iter().collect();
@@ -215,11 +216,10 @@ fn write_document(path: &Path, document: &TrainingDocument) -> Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use bsbr_convert::FloatType;
     use bsbr_hub::HubConfig;
 
     use super::*;
-    use crate::commands::generate::tests::{SAMPLING, sampled};
+    use crate::commands::generate::tests::sampled;
     use crate::commands::options;
 
     fn settings(args: &Args) -> String {
@@ -237,27 +237,13 @@ pub(crate) mod tests {
             args.template().map_err(|error| error.to_string()),
             sampled(&args.sampling),
             (args.stop_strings(&GenerationDefaults::default()), args.json),
-            (args.dtype.map(FloatType::from), args.weights.products()),
+            (args.dtype, args.weights.products()),
             args.device,
         )
     }
 
     pub fn every_option_counts() {
-        let cases = [
-            ("model", &[] as &[_], &["other"] as &[_]),
-            ("offline", &[], &[]),
-            ("document", &[], &["b.txt"]),
-            ("cache", &[], &["there"]),
-            ("template", &[], &["{question}?"]),
-            ("stop", &[], &["."]),
-            ("make-document", &[], &["50"]),
-            ("json", &[], &[]),
-            ("dtype", &[], &["bf16"]),
-            ("weights", &[], &["int8"]),
-            ("device", &[], &["wgpu"]),
-        ];
-        let cases = [&cases[..], &SAMPLING].concat();
-        options::check::<Args>(&[("document", "a.txt")], &cases, settings);
+        options::check(&["--document a.txt"], settings);
     }
 
     /// A seed also determines the document.

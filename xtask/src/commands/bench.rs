@@ -1,10 +1,10 @@
 //! `cargo xtask bench`
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bsbr_convert::FloatType;
 use bsbr_gpt2::{Gpt2, ProductType};
 use bsbr_report::arms::load_dense;
 use bsbr_report::bench::contest::TOKENS;
@@ -19,11 +19,10 @@ use bsbr_report::peers::Peer;
 use bsbr_report::record::ModelInfo;
 use bsbr_report::spec::{ArmSpec, read_arms};
 use bsbr_report::store;
-use burn::module::Module;
 use burn::tensor::Device;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::convert::Precision;
+use super::choice::{self, Choice};
 use super::hub::{Found, HubArgs};
 use super::memory_cell;
 use super::shape::Shape;
@@ -78,16 +77,22 @@ pub struct Args {
         long,
         value_name = "PART,…",
         value_delimiter = ',',
-        default_value = "model,attention,memory,first-token,training"
+        default_value = "model,attention,memory,first-token,training",
+        value_parser = choice::parser(PARTS)
     )]
-    only: Vec<Part>,
+    only: Vec<Scope>,
     /// Measure only the parts of a forward pass, and of a token after a context
     #[arg(long, conflicts_with = "only")]
     profile: bool,
     /// Also time these libraries: PyTorch, and in decoding and the first token CTranslate2 and ONNX
     /// Runtime, in f32 and in the types of --weights that they support
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    baseline: Vec<Baseline>,
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        value_parser = choice::parser(BASELINES)
+    )]
+    baseline: Vec<Option<Peer>>,
     /// The Python that runs them. torch needs torch and transformers, ctranslate2 also ctranslate2,
     /// and onnxruntime torch, onnxruntime and onnx [default: python3]
     #[arg(long, value_name = "FILE")]
@@ -115,92 +120,84 @@ pub struct Args {
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
     /// Type of the weights, also in PyTorch
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: Precision,
+    #[arg(long, default_value = "f32", value_parser = choice::float())]
+    dtype: FloatType,
     /// Weights of linear layers, on flex, each in its own rows: `stored` uses stored weights, the
     /// others pack them for products of that type
     #[arg(
         long,
-        value_enum,
         value_name = "TYPE,…",
         value_delimiter = ',',
-        default_value = "stored"
+        default_value = "stored",
+        value_parser = choice::parser(WEIGHTS)
     )]
-    weights: Vec<Rows>,
+    weights: Vec<Option<ProductType>>,
 }
 
-/// The weights of linear layers in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Rows {
-    Stored,
-    F32,
-    Bf16,
-    Int8,
-    Int4,
-}
+/// The weights of linear layers in a row: packed for products of a type, or as stored.
+const WEIGHTS: &[Choice<Option<ProductType>>] = &[
+    ("stored", None, ""),
+    ("f32", Some(ProductType::F32), ""),
+    ("bf16", Some(ProductType::Bf16), ""),
+    ("int8", Some(ProductType::Int8), ""),
+    ("int4", Some(ProductType::Int4), ""),
+];
 
-impl Rows {
-    fn products(self) -> Option<ProductType> {
-        match self {
-            Self::Stored => None,
-            Self::F32 => Some(ProductType::F32),
-            Self::Bf16 => Some(ProductType::Bf16),
-            Self::Int8 => Some(ProductType::Int8),
-            Self::Int4 => Some(ProductType::Int4),
-        }
-    }
-}
+/// Baselines of timing; `None` is PyTorch.
+const BASELINES: &[Choice<Option<Peer>>] = &[
+    ("torch", None, "PyTorch: fused (SDPA) and plain attention"),
+    ("ctranslate2", Some(Peer::Ctranslate2), "CTranslate2"),
+    ("onnxruntime", Some(Peer::Onnxruntime), "ONNX Runtime"),
+];
 
-/// A baseline of timing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Baseline {
-    /// PyTorch: fused (SDPA) and plain attention
-    Torch,
-    /// CTranslate2
-    Ctranslate2,
-    /// ONNX Runtime
-    Onnxruntime,
-}
-
-impl Baseline {
-    fn peer(self) -> Option<Peer> {
-        match self {
-            Self::Torch => None,
-            Self::Ctranslate2 => Some(Peer::Ctranslate2),
-            Self::Onnxruntime => Some(Peer::Onnxruntime),
-        }
-    }
-}
-
-/// A measurement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
-    /// A forward pass to the logits of the last token
-    Model,
-    /// One layer's attention
-    Attention,
-    /// One layer's attention, and the gradients of its inputs
-    Gradients,
-    /// Peak memory of a forward pass, in fresh processes
-    Memory,
-    /// Loading and the first token, in fresh processes
-    FirstToken,
-    /// Tokens generated after contexts, the time to read the contexts through the cache, and the
-    /// size of the cache
-    Decode,
-    /// Distance of logits from those of the CPU in f32
-    Accuracy,
-    /// A training step of a small model
-    Training,
-}
+/// Measurements.
+const PARTS: &[Choice<Scope>] = &[
+    (
+        "model",
+        Scope::Model,
+        "A forward pass to the logits of the last token",
+    ),
+    ("attention", Scope::Attention, "One layer's attention"),
+    (
+        "gradients",
+        Scope::Gradients,
+        "One layer's attention, and the gradients of its inputs",
+    ),
+    (
+        "memory",
+        Scope::Memory,
+        "Peak memory of a forward pass, in fresh processes",
+    ),
+    (
+        "first-token",
+        Scope::FirstToken,
+        "Loading and the first token, in fresh processes",
+    ),
+    (
+        "decode",
+        Scope::Decode,
+        "Tokens generated after contexts, the time to read the contexts through the cache, and the \
+         size of the cache",
+    ),
+    (
+        "accuracy",
+        Scope::Accuracy,
+        "Distance of logits from those of the CPU in f32",
+    ),
+    (
+        "training",
+        Scope::Training,
+        "A training step of a small model",
+    ),
+];
 
 impl Args {
     fn torch(&self) -> bool {
-        self.baseline.contains(&Baseline::Torch)
+        self.baseline.contains(&None)
     }
 
     fn peers(&self) -> Vec<Peer> {
-        self.baseline.iter().filter_map(|one| one.peer()).collect()
+        self.baseline.iter().copied().flatten().collect()
     }
 
     /// The device and type of the measurement.
@@ -213,21 +210,6 @@ impl Args {
         match self.model {
             Some(_) => None,
             None => Some(self.shape.unwrap_or(Shape::Gpt2)),
-        }
-    }
-}
-
-impl Part {
-    fn scope(self) -> Scope {
-        match self {
-            Self::Model => Scope::Model,
-            Self::Attention => Scope::Attention,
-            Self::Gradients => Scope::Gradients,
-            Self::Memory => Scope::Memory,
-            Self::FirstToken => Scope::FirstToken,
-            Self::Decode => Scope::Decode,
-            Self::Accuracy => Scope::Accuracy,
-            Self::Training => Scope::Training,
         }
     }
 }
@@ -264,7 +246,7 @@ pub fn run(args: Args) -> Result<()> {
         arms,
         torch: args.torch(),
         peers: args.peers(),
-        weights: args.weights.iter().map(|rows| rows.products()).collect(),
+        weights: args.weights.clone(),
         python: args.python.clone(),
         runs: args.runs,
         memory: memory_cell::Args::worker(
@@ -281,7 +263,7 @@ pub fn run(args: Args) -> Result<()> {
                     .map(str::to_owned)
                     .into(),
             },
-            int8: args.weights.contains(&Rows::Int8),
+            int8: args.weights.contains(&Some(ProductType::Int8)),
         },
         decoding,
         progress: &told,
@@ -361,7 +343,7 @@ fn whole(parts: &[String]) -> Vec<String> {
 
 fn decoding(args: &Args) -> Result<Decoding> {
     Ok(Decoding {
-        arms: match args.only.contains(&Part::Decode) {
+        arms: match args.only.contains(&Scope::Decode) {
             true => arms(args, &DECODING)?,
             false => Vec::new(),
         },
@@ -373,49 +355,33 @@ fn decoding(args: &Args) -> Result<Decoding> {
 }
 
 fn dense(args: &Args, found: Option<&Found>, device: &Device) -> Result<(Model, Gpt2)> {
-    match found {
+    let (name, dense, hash) = match found {
         Some(found) => {
             let folder = &found.folder;
-            let name = folder.file_name().unwrap_or(folder.as_os_str());
-            let name = match found.name() {
-                Some(name) => name.to_owned(),
-                None => name.to_string_lossy().into_owned(),
-            };
+            let own = folder.file_name().unwrap_or(folder.as_os_str());
+            let name = found.name().map(str::to_owned);
+            let name = name.unwrap_or_else(|| own.to_string_lossy().into_owned());
             let model = load_dense(folder, device);
             let model = model.with_context(|| format!("--model {}", folder.display()))?;
-            let hash = hash::of_files(&model_files(folder)?)?;
-            let info = info(name, &model);
-            Ok((Model { info, hash }, model))
+            (name, model, hash::of_files(&model_files(folder)?)?)
         }
         None => {
             let shape = args.drawn().unwrap_or(Shape::Gpt2);
             let config = shape.config()?;
-            let model = Gpt2::init(&config, 0, device)?;
             let hash = hash::of_bytes(&serde_json::to_vec(&config)?);
-            let info = info(format!("{shape}-shape"), &model);
-            Ok((Model { info, hash }, model))
+            let model = Gpt2::init(&config, 0, device)?;
+            (format!("{shape}-shape"), model, hash)
         }
-    }
-}
-
-fn info(name: String, dense: &Gpt2) -> ModelInfo {
-    let config = dense.config();
-    ModelInfo {
-        name,
-        layers: config.n_layer,
-        heads: config.n_head,
-        hidden_size: config.n_embd,
-        positions: config.n_positions,
-        vocabulary: config.vocab_size,
-        parameters: dense.num_params() as u64,
-    }
+    };
+    let info = ModelInfo::of(name, &dense);
+    Ok((Model { info, hash }, dense))
 }
 
 /// The measurements, in order.
 fn units(args: &Args) -> Vec<(Scope, usize)> {
     let scopes: Vec<Scope> = match args.profile {
         true => vec![Scope::Profile, Scope::TokenProfile],
-        false => args.only.iter().map(|part| part.scope()).collect(),
+        false => args.only.clone(),
     };
     let lengths = match args.lengths.is_empty() {
         true => LENGTHS.as_slice(),
@@ -457,25 +423,13 @@ fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
 /// A progress bar on a terminal, otherwise a line for each part.
 struct Progress {
     bar: ProgressBar,
-    terminal: bool,
     last: std::cell::RefCell<String>,
 }
 
 impl Progress {
     fn new(steps: u64) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bar = match terminal {
-            true => ProgressBar::new(steps),
-            false => ProgressBar::hidden(),
-        };
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:30} {percent:>3} %, {eta} left, {msg}")
-        {
-            bar.set_style(style);
-        }
         Self {
-            bar,
-            terminal,
+            bar: super::bar(steps, "{bar:30} {percent:>3} %, {eta} left, {msg}"),
             last: String::new().into(),
         }
     }
@@ -485,7 +439,7 @@ impl Progress {
         self.bar.inc(1);
         // Contestants are interleaved, so one line for all of them suffices.
         let what = text.split(':').next().unwrap_or(text);
-        if !self.terminal && *self.last.borrow() != what {
+        if self.bar.is_hidden() && *self.last.borrow() != what {
             eprintln!("{what}");
             what.clone_into(&mut self.last.borrow_mut());
         }
@@ -530,29 +484,7 @@ pub(crate) mod tests {
     }
 
     pub fn every_option_counts() {
-        options::check::<Args>(
-            &[],
-            &[
-                ("model", &[], &["there"]),
-                ("offline", &[], &[]),
-                ("shape", &[], &["gpt2-medium"]),
-                ("lengths", &[], &["7"]),
-                ("arms", &[], &["local"]),
-                ("only", &[], &["decode"]),
-                ("profile", &[], &[]),
-                ("baseline", &[], &["torch"]),
-                ("python", &[], &["python"]),
-                ("runs", &[], &["3"]),
-                ("json", &[], &["there"]),
-                ("render", &[], &["page.md"]),
-                ("check", &["--render", "page.md"], &[]),
-                ("arms-file", &[], &["elsewhere"]),
-                ("device", &[], &["wgpu"]),
-                ("dtype", &[], &["bf16"]),
-                ("weights", &[], &["int8"]),
-            ],
-            settings,
-        );
+        options::check(&["", "--render page.md"], settings);
     }
 
     fn ids(arms: &[ArmSpec]) -> Vec<&str> {

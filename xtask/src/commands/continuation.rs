@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bsbr_data::tokenizer::{Detokenizer, TextTokenizer};
 use bsbr_gpt2::Generation;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState};
 use serde::Serialize;
 
 use super::interrupt::Interrupt;
@@ -96,7 +96,7 @@ pub struct Output<'a, W: Write> {
 /// Errors of the model about the prompt.
 pub fn read_prompt(generation: &mut Generation, interrupt: &Interrupt) -> Result<Duration> {
     let start = Instant::now();
-    let bar = reading_bar(generation.prompt_tokens())?;
+    let bar = reading_bar(generation.prompt_tokens());
     bar.set_position(generation.tokens_read() as u64);
     bar.reset_eta();
     while !interrupt.pressed() && generation.read_next()? {
@@ -107,21 +107,15 @@ pub fn read_prompt(generation: &mut Generation, interrupt: &Interrupt) -> Result
 }
 
 /// A progress bar of tokens read, on a terminal.
-///
-/// # Errors
-///
-/// None that a user can fix.
-pub fn reading_bar(tokens: usize) -> Result<ProgressBar> {
-    let bar = ProgressBar::new(tokens as u64).with_message("reading");
-    let style = ProgressStyle::with_template(
-        "{msg} {wide_bar} {human_pos} of {human_len} tokens, {speed}, {eta} left",
-    )?;
+pub fn reading_bar(tokens: usize) -> ProgressBar {
+    let form = "reading {wide_bar} {human_pos} of {human_len} tokens, {speed}, {eta} left";
+    let bar = super::bar(tokens as u64, form);
     let speed = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
         // A terminal that fails cannot be handled.
         let _ = write!(out, "{:.0} tokens/s", state.per_sec());
     };
-    bar.set_style(style.with_key("speed", speed));
-    Ok(bar)
+    bar.set_style(bar.style().with_key("speed", speed));
+    bar
 }
 
 /// Reads the prompt, then generates token by token.

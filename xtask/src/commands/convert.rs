@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use bsbr_attention::{ArmConfig, HeadLevel};
 use bsbr_convert::{
     Companion, ConversionPlan, FloatType, LayerArms, SaveOptions, calibrate, check_output,
@@ -11,12 +11,11 @@ use bsbr_convert::{
 use bsbr_data::dataset::pieces;
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::tokenizer::{PieceEncoder, TextTokenizer};
-use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension, TokenBatch};
-use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
+use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension, ProductType, TokenBatch};
 
 use super::arms;
 use super::card;
+use super::choice;
 use super::hub::HubArgs;
 use super::model;
 use super::positions::{self, Longer};
@@ -87,13 +86,18 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     calibrate: Vec<PathBuf>,
     /// Element type of the written weights
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    dtype: Precision,
-    /// Store the matrices of linear layers in 8 bits, in a format that `transformers` does not read;
-    /// everything else has the type --dtype. Weights in 4 bits are not stored: the commands that read a
-    /// model pack them with --weights int4
-    #[arg(long, value_enum, value_name = "TYPE")]
-    weights: Option<Stored>,
+    #[arg(long, default_value = "f32", value_parser = choice::float())]
+    dtype: FloatType,
+    /// Store the matrices of linear layers in 8 bits (int8, the only type), in a format that
+    /// `transformers` does not read; everything else has the type --dtype. For other types, use
+    /// --weights of the commands that read the model
+    #[arg(
+        long,
+        value_name = "TYPE",
+        hide_possible_values = true,
+        value_parser = choice::products()
+    )]
+    weights: Option<ProductType>,
     /// Output folder of `reproduce` for the same model: its results for this arm are added to the
     /// model card
     #[arg(long, value_name = "DIR")]
@@ -105,44 +109,6 @@ pub struct Args {
     device: String,
 }
 
-/// A storage format of linear layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stored {
-    Int8,
-    /// Refused with a reason.
-    #[value(hide = true)]
-    Int4,
-}
-
-/// An element type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    F32,
-    F16,
-    Bf16,
-}
-
-impl Precision {
-    /// Its name in safetensors, in lower case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-        }
-    }
-}
-
-impl From<Precision> for FloatType {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::F16 => Self::F16,
-            Precision::Bf16 => Self::Bf16,
-        }
-    }
-}
-
 impl Args {
     /// The arm of each layer.
     fn plan(&self) -> ConversionPlan {
@@ -152,8 +118,8 @@ impl Args {
     /// The options for saving the result.
     fn save_options(&self, companions: Vec<Companion>) -> SaveOptions {
         SaveOptions {
-            dtype: self.dtype.into(),
-            int8: self.weights == Some(Stored::Int8),
+            dtype: self.dtype,
+            weights: self.weights,
             companions,
             card: None,
             allow_non_finite: self.allow_non_finite,
@@ -163,12 +129,6 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
-    if args.weights == Some(Stored::Int4) {
-        bail!(
-            "--weights int4: weights in 4 bits are packed when a model is loaded; convert without \
-             --weights, and pass --weights int4 to the command that reads the result"
-        );
-    }
     let plan = args.plan();
     let _lock = super::claim(&args.out)?;
     let device = device::parse(&args.device)?;
@@ -199,7 +159,7 @@ pub fn run(args: Args) -> Result<()> {
         model
     };
     let mut card = card::card(&args.out, &args.model, &found);
-    card.int8 = options.int8;
+    card.int8 = options.weights.is_some();
     if let Some(results) = &args.results {
         let section = card::measured(results, &folder, &model.config())?;
         card.sections.push(section);
@@ -227,23 +187,10 @@ fn budget(text: &str) -> Result<f64, String> {
 /// The model with the lowest level for each head that stays within the budget; prints the result.
 fn with_levels(model: Gpt2, folder: &Path, files: &[PathBuf], budget: f64) -> Result<Gpt2> {
     let batches = calibration(files, folder, &model.config(), LEVELS)?;
-    let bar = ProgressBar::new(1).with_message("choosing levels of heads");
-    bar.set_style(ProgressStyle::with_template(
-        "{msg} {wide_bar} {pos}/{len} passes, {eta} left",
-    )?);
-    let (model, chosen) = choose_levels(model, &batches, budget, |done, of| {
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
-    let count = |level| {
-        chosen
-            .levels
-            .iter()
-            .flatten()
-            .filter(|of| **of == level)
-            .count()
-    };
+    let passes = super::passes("choosing levels of heads");
+    let (model, chosen) = choose_levels(model, &batches, budget, passes)?;
+    let levels = chosen.levels.concat();
+    let count = |level| levels.iter().filter(|of| **of == level).count();
     println!(
         "{} heads have lookups, {} see clusters, {} see only the near field; KL {:.6} nats per \
          position, {:.6} with lookups in all heads",
@@ -285,9 +232,10 @@ fn calibration(
             }
         }
     }
-    if ids.is_empty() {
-        bail!("the calibration text is empty; give --calibrate FILE with some text");
-    }
+    ensure!(
+        !ids.is_empty(),
+        "the calibration text is empty; give --calibrate FILE with some text"
+    );
     ids.chunks(window)
         .take(count)
         .map(|ids| Ok(TokenBatch::single(ids)?))
@@ -336,37 +284,11 @@ pub(crate) mod tests {
         )
     }
 
-    #[test]
-    fn weights_in_4_bits_are_refused_with_a_reason() {
-        let words = ["--model", "model", "--out", "out", "--weights", "int4"];
-        let error = run(options::parsed(&words)).unwrap_err().to_string();
-        assert!(error.contains("packed when a model is loaded"), "{error}");
-    }
-
     pub fn every_option_counts() {
-        options::check::<Args>(
-            &[("model", "model"), ("out", "out")],
-            &[
-                ("model", &[], &["other"]),
-                ("offline", &[], &[]),
-                ("out", &[], &["there"]),
-                ("arm", &[], &["moments:chunk_size=64"]),
-                ("layers", &[], &["0-5=dense"]),
-                ("level-budget", &[], &["0.1"]),
-                ("positions", &[], &["4096"]),
-                (
-                    "position-extension",
-                    &["--positions", "4096"],
-                    &["hierarchical"],
-                ),
-                ("calibrate", &[], &["a.txt"]),
-                ("dtype", &[], &["f16"]),
-                ("weights", &[], &["int8"]),
-                ("results", &[], &["there"]),
-                ("allow-non-finite", &[], &[]),
-                ("device", &[], &["wgpu"]),
-            ],
-            settings,
-        );
+        let lines = [
+            "--model model --out out",
+            "--model model --out out --positions 9",
+        ];
+        options::check(&lines, settings);
     }
 }

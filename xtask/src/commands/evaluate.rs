@@ -173,24 +173,6 @@ pub(crate) mod tests {
     }
 
     pub fn every_option_counts() {
-        options::check::<Args>(
-            &[("model", "model")],
-            &[
-                ("model", &[], &["model,other"]),
-                ("base", &[], &["other"]),
-                ("offline", &[], &[]),
-                ("weights", &[], &["int8"]),
-                ("quick", &[], &[]),
-                ("full", &[], &[]),
-                ("only", &[], &["qa"]),
-                ("seed", &[], &["99"]),
-                ("data", &[], &["wikitext-2"]),
-                ("out", &[], &["there"]),
-                ("json", &[], &[]),
-                ("experiments", &[], &["elsewhere"]),
-                ("device", &[], &["wgpu"]),
-            ],
-            settings,
-        );
+        options::check(&["--model model"], settings);
     }
 }

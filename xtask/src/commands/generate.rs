@@ -4,12 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use bsbr_convert::LoadedModel;
+use bsbr_convert::{FloatType, LoadedModel};
 use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::{GenerationConfig, GenerationDefaults, Gpt2, PREFILL_CHUNK_SIZE, TokenBatch};
 
+use super::choice;
 use super::continuation::{self, Output};
-use super::convert::Precision;
 use super::hub::HubArgs;
 use super::interrupt::Interrupt;
 use super::prompt::Prompt;
@@ -68,8 +68,8 @@ pub struct Args {
     /// Element type of the weights in memory [default: on flex, matrices stored in f16 or bf16 keep
     /// that type, which takes half the memory and less time, and computation is in f32; other
     /// devices use their own default]
-    #[arg(long, value_enum)]
-    dtype: Option<Precision>,
+    #[arg(long, value_parser = choice::float())]
+    dtype: Option<FloatType>,
     #[command(flatten)]
     weights: WeightsArgs,
     /// Load weights that are NaN or infinite
@@ -217,12 +217,7 @@ pub fn run(args: Args) -> Result<()> {
     let prompt = text.map(Text::open).transpose()?.flatten();
     let device = device::parse(&args.device)?;
     let folder = args.hub.find(&args.model)?.folder;
-    let mut loaded = model::open(
-        &folder,
-        &device,
-        args.dtype.map(Into::into),
-        args.allow_non_finite,
-    )?;
+    let mut loaded = model::open(&folder, &device, args.dtype, args.allow_non_finite)?;
     loaded.model = args.weights.pack(loaded.model)?;
     let tokenizer = match text {
         None => None,
@@ -297,24 +292,10 @@ pub fn run(args: Args) -> Result<()> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use bsbr_convert::FloatType;
     use bsbr_hub::HubConfig;
 
     use super::*;
-    use crate::commands::options::{self, Case};
-
-    /// A case for each option of [`Sampling`].
-    pub const SAMPLING: [Case; 9] = [
-        ("max-new-tokens", &[], &["5"]),
-        ("temperature", &[], &["0.5"]),
-        ("top-k", &[], &["3"]),
-        ("top-p", &[], &["0.5"]),
-        ("min-p", &[], &["0.5"]),
-        ("repetition-penalty", &[], &["2"]),
-        ("no-repeat-ngram-size", &[], &["3"]),
-        ("seed", &[], &["1"]),
-        ("prefill-chunk-size", &[], &["7"]),
-    ];
+    use crate::commands::options;
 
     /// The resulting settings of sampling, for a folder with its own settings and for one without.
     pub fn sampled(sampling: &Sampling) -> String {
@@ -343,34 +324,15 @@ pub(crate) mod tests {
                 args.prints_ids(true),
                 args.json
             ),
-            (args.dtype.map(FloatType::from), args.weights.products()),
+            (args.dtype, args.weights.products()),
             args.allow_non_finite,
             args.device,
         )
     }
 
     pub fn every_option_counts() {
-        let cases = [
-            ("model", &[] as &[_], &["other"] as &[_]),
-            ("offline", &[], &[]),
-            ("prompt", &[], &["Twice"]),
-            ("cache", &[], &["there"]),
-            ("stop", &[], &["."]),
-            ("output-ids", &[], &[]),
-            ("json", &[], &[]),
-            ("dtype", &[], &["bf16"]),
-            ("weights", &[], &["int8"]),
-            ("allow-non-finite", &[], &[]),
-            ("device", &[], &["wgpu"]),
-        ];
-        let instead = ["prompt-file", "ids-file"];
-        let cases = [&cases[..], &SAMPLING].concat();
-        options::check_but::<Args>(&[("prompt", "Once")], &cases, &instead, settings);
-        // Each of them instead of the prompt.
-        for option in instead {
-            let of = |file: &str| options::parsed::<Args>(&[&format!("--{option}"), file]);
-            let [a, b] = ["a", "b"].map(|file| settings(&of(file)));
-            assert_ne!(a, b, "--{option} changes nothing");
-        }
+        // A text to continue, or what is given instead of it.
+        let lines = ["--prompt a", "--prompt-file a", "--ids-file a"];
+        options::check(&lines, settings);
     }
 }

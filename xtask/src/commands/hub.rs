@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bsbr_convert::{FileSource, GatherError, gather};
 use bsbr_hub::{Hub, HubConfig, HubError, ModelSource, Notice, Progress, Repository, Session};
 use bsbr_report::datasets::DatasetSpec;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::assets;
 
@@ -140,13 +140,10 @@ struct Bars {
 
 impl Bars {
     fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template(
-            "{msg} {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-        ) {
-            bar.set_style(style);
+        let form = "{msg} {bar:24} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        Self {
+            bar: super::bar(0, form),
         }
-        Self { bar }
     }
 }
 
@@ -170,12 +167,6 @@ impl Progress for Bars {
 
     fn notice(&mut self, notice: &Notice) {
         self.bar.suspend(|| eprintln!("{notice}"));
-    }
-}
-
-impl Drop for Bars {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

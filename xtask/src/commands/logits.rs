@@ -49,6 +49,9 @@ pub struct Args {
     device: String,
 }
 
+/// Bytes of a number.
+const FLOAT: usize = size_of::<f32>();
+
 /// Runs the command.
 pub fn run(args: Args) -> Result<()> {
     check_file(&args.out, 0)?;
@@ -80,8 +83,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The names of the outputs, with their sizes.
-    fn names(&self) -> Vec<(String, usize)> {
+    /// The outputs: names, and numbers per token.
+    fn outputs(&self) -> Vec<(String, usize)> {
         let config = self.model.config();
         let states = match self.hidden_states {
             false => 0..0,
@@ -116,7 +119,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Passes on the numbers of a piece for the name number `index`, row by row.
+    /// Passes on the numbers of a piece for the output number `index`, row by row.
     fn numbers(
         &self,
         states: &[Tensor<3>],
@@ -125,20 +128,18 @@ impl Reader<'_> {
     ) -> Result<()> {
         let last = states.last().context("the model has no hidden state")?;
         let [rows, tokens, _] = last.dims();
-        let is_logits = index + 1 == self.names().len();
+        let state = states.get(index).filter(|_| self.hidden_states);
         // Holds logits for at most one pass's tokens, but for at least one row.
         let at_once = (self.piece / tokens.max(1)).max(1);
         for first in (0..rows).step_by(at_once) {
             let some = |all: &Tensor<3>| all.clone().narrow(0, first, at_once.min(rows - first));
-            let numbers = match is_logits {
-                true => self.model.logits(some(last)),
-                false => some(&states[index]),
+            let numbers = match state {
+                None => self.model.logits(some(last)),
+                Some(state) => some(state),
             };
             let width = numbers.dims()[2];
             let data = numbers.into_data().convert_dtype(DType::F32);
-            let of_rows = data
-                .as_bytes()
-                .chunks_exact(tokens * width * size_of::<f32>());
+            let of_rows = data.as_bytes().chunks_exact(tokens * width * FLOAT);
             for (row, bytes) in of_rows.enumerate() {
                 take(first + row, bytes)?;
             }
@@ -167,32 +168,21 @@ struct Part {
     /// The list, if it has its own tensors.
     row: Option<usize>,
     batch: TokenBatch,
+    /// The offset of each output after the header.
+    starts: Vec<usize>,
 }
 
 impl Part {
-    /// The tensor with that many numbers per token, as named in the file, with its sizes.
-    fn tensor(&self, name: &str, width: usize) -> (String, Vec<usize>) {
-        let (rows, tokens) = (self.batch.batch_size(), self.batch.seq_len());
-        match self.row {
-            None => (name.to_owned(), vec![rows, tokens, width]),
-            Some(row) => (format!("{name}.{row}"), vec![tokens, width]),
-        }
-    }
-
-    /// Size of such a tensor in bytes.
-    fn bytes(&self, width: usize) -> u64 {
-        (self.batch.batch_size() * self.batch.seq_len() * width * size_of::<f32>()) as u64
-    }
-
-    /// The offset of a token's numbers in such a tensor.
-    fn place(&self, row: usize, token: usize, width: usize) -> u64 {
-        ((row * self.batch.seq_len() + token) * width * size_of::<f32>()) as u64
+    fn new(row: Option<usize>, batch: TokenBatch) -> Self {
+        let starts = Vec::new();
+        Self { row, batch, starts }
     }
 }
 
 /// A safetensors file that is written piece by piece.
 struct NumbersFile {
     header: Vec<u8>,
+    outputs: Vec<(String, usize)>,
     parts: Vec<Part>,
     len: u64,
 }
@@ -202,29 +192,27 @@ impl NumbersFile {
     fn of(reader: &Reader<'_>, rows: &[Vec<u32>]) -> Result<Self> {
         let all = TokenBatch::padded(rows)?;
         reader.model.check(&all, 0)?;
-        let parts = match rows.iter().all(|row| row.len() == all.seq_len()) {
-            true => vec![Part {
-                row: None,
-                batch: all,
-            }],
+        let mut parts = match rows.iter().all(|row| row.len() == all.seq_len()) {
+            true => vec![Part::new(None, all)],
             false => {
-                let single = |(index, row): (usize, &Vec<u32>)| {
-                    Ok(Part {
-                        row: Some(index),
-                        batch: TokenBatch::single(row)?,
-                    })
-                };
-                let all = rows.iter().enumerate().map(single);
-                all.collect::<Result<_>>()?
+                let all = rows.iter().enumerate();
+                all.map(|(index, row)| Ok(Part::new(Some(index), TokenBatch::single(row)?)))
+                    .collect::<Result<_>>()?
             }
         };
+        let outputs = reader.outputs();
         let mut entries = serde_json::Map::new();
         let mut end = 0;
-        for part in &parts {
-            for (name, width) in reader.names() {
-                let (name, shape) = part.tensor(&name, width);
+        for part in &mut parts {
+            let (rows, tokens) = (part.batch.batch_size(), part.batch.seq_len());
+            for (name, width) in &outputs {
+                let (name, shape) = match part.row {
+                    None => (name.clone(), vec![rows, tokens, *width]),
+                    Some(row) => (format!("{name}.{row}"), vec![tokens, *width]),
+                };
+                part.starts.push(end);
                 let start = end;
-                end += part.bytes(width);
+                end += rows * tokens * width * FLOAT;
                 let offsets = [start, end];
                 let entry =
                     serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": offsets});
@@ -238,8 +226,9 @@ impl NumbersFile {
         header.extend(json);
         header.resize(size_of::<u64>() + padded, b' ');
         Ok(Self {
-            len: header.len() as u64 + end,
+            len: (header.len() + end) as u64,
             header,
+            outputs,
             parts,
         })
     }
@@ -257,28 +246,22 @@ impl NumbersFile {
 
     fn write_in_place(&self, reader: &Reader<'_>, out: &mut (impl Write + Seek)) -> Result<()> {
         out.write_all(&self.header)?;
-        let mut start = self.header.len() as u64;
         for part in &self.parts {
             let mut done = 0;
             reader.read(&part.batch, |states| {
-                let mut at = start;
-                for (index, (name, width)) in reader.names().into_iter().enumerate() {
+                for (index, (name, width)) in self.outputs.iter().enumerate() {
+                    let start = self.header.len() + part.starts[index];
                     reader.numbers(&states, index, |row, tokens| {
-                        let place = (part.row.unwrap_or(row), done);
-                        check(tokens, (&name, width), place)?;
-                        out.seek(SeekFrom::Start(at + part.place(row, done, width)))?;
+                        check(tokens, (name, *width), (part.row.unwrap_or(row), done))?;
+                        let token = row * part.batch.seq_len() + done;
+                        let place = start + token * width * FLOAT;
+                        out.seek(SeekFrom::Start(place as u64))?;
                         Ok(out.write_all(tokens)?)
                     })?;
-                    at += part.bytes(width);
                 }
                 done += states.last().map_or(0, |last| last.dims()[1]);
                 Ok(())
             })?;
-            start += reader
-                .names()
-                .iter()
-                .map(|(_, width)| part.bytes(*width))
-                .sum::<u64>();
         }
         Ok(())
     }
@@ -297,36 +280,17 @@ pub(crate) mod tests {
     use crate::commands::options;
 
     pub fn every_option_counts() {
-        options::check::<Args>(
-            &[("model", "model"), ("ids-file", "ids"), ("out", "out")],
-            &[
-                ("model", &[], &["other"]),
-                ("offline", &[], &[]),
-                ("ids-file", &[], &["other"]),
-                ("hidden-states", &[], &[]),
-                ("prefill-chunk-size", &[], &["7"]),
-                ("weights", &[], &["int8"]),
-                ("out", &[], &["other"]),
-                ("allow-non-finite", &[], &[]),
-                ("device", &[], &["wgpu"]),
-            ],
-            |args| {
-                format!(
-                    "{:?} {:?} {:?} {:?}",
-                    (
-                        &args.model,
-                        args.hub.config(HubConfig::new("cache")).offline
-                    ),
-                    (&args.ids_file, &args.out, &args.device),
-                    (
-                        args.hidden_states,
-                        args.prefill_chunk_size,
-                        args.allow_non_finite
-                    ),
-                    args.weights.products(),
-                )
-            },
-        );
+        let line = "--model model --ids-file ids --out out";
+        options::check(&[line], |args: &Args| {
+            let offline = args.hub.config(HubConfig::new("cache")).offline;
+            format!(
+                "{:?} {:?} {:?} {:?}",
+                (&args.model, &args.ids_file, &args.out, &args.device),
+                (args.hidden_states, args.prefill_chunk_size),
+                (args.allow_non_finite, offline),
+                args.weights.products(),
+            )
+        });
     }
 
     fn model() -> Gpt2 {

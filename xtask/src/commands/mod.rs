@@ -21,6 +21,7 @@ pub mod texts;
 
 mod arms;
 mod card;
+mod choice;
 mod continuation;
 mod ids;
 mod interrupt;
@@ -38,6 +39,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bsbr_files::{Lock, check_folder};
 use bsbr_report::host::Commit;
+use burn_train::Interrupter;
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Minutes, as an argument.
 fn minutes(text: &str) -> Result<Duration, String> {
@@ -55,12 +58,35 @@ fn claim(out: &Path) -> Result<Lock> {
     Ok(lock)
 }
 
+/// Signals Ctrl-C to a training run.
+fn interrupter() -> Result<Interrupter> {
+    let stop = Interrupter::new();
+    let pressed = stop.clone();
+    ctrlc::set_handler(move || pressed.stop(None))?;
+    Ok(stop)
+}
+
 /// A line of progress on standard error, in one write: a line cut short by a kill would join the
 /// next one in a file.
 fn report(line: &str) {
     use std::io::Write;
     // An error here cannot be reported.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// A progress bar of this form on a terminal; elsewhere it is hidden.
+fn bar(length: u64, form: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(form);
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A progress bar of a search, which receives the number of finished passes and the total.
+fn passes(message: &'static str) -> impl FnMut(usize, usize) {
+    let bar = bar(1, "{msg} {wide_bar} {pos}/{len} passes, {eta} left").with_message(message);
+    move |done, of| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+    }
 }
 
 /// Writes bytes to standard output unchanged.

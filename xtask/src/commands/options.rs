@@ -3,76 +3,76 @@
 //! An option that is parsed and has no effect would silently give a wrong number, or another run
 //! than the requested one.
 
-use std::collections::BTreeSet;
+use std::ffi::OsString;
 
-use clap::{Args, Command};
+use clap::{Arg, Args, Command, Error};
 
-/// An option, the options it is combined with, and its value.
-pub type Case = (
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-);
+/// Values of options without a list of values. Each option accepts one that is not its default.
+const VALUES: [&str; 8] = [
+    "{question}?",
+    "9",
+    "0.1",
+    "local",
+    "0-5=dense",
+    "hierarchical",
+    "::1",
+    "127.0.0.1:7",
+];
 
 /// The arguments of a command line.
 pub fn parsed<A: Args>(words: &[&str]) -> A {
-    let words = std::iter::once("command").chain(words.iter().copied());
-    let command = A::augment_args(Command::new("command"));
-    let found = command.try_get_matches_from(words);
-    let found = found.and_then(|matches| A::from_arg_matches(&matches));
-    found.unwrap_or_else(|error| panic!("{error}"))
+    try_parsed(words).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Checks that each option of `A` has a case, and that its value changes the settings. `base` has
-/// the required options with their values.
-pub fn check<A: Args>(base: &[(&str, &str)], cases: &[Case], settings: impl Fn(&A) -> String) {
-    check_but(base, cases, &[], settings);
+fn try_parsed<A: Args, W>(words: impl IntoIterator<Item = W>) -> Result<A, Error>
+where
+    W: Into<OsString> + Clone,
+{
+    let command = A::augment_args(Command::new("command").no_binary_name(true));
+    A::from_arg_matches(&command.try_get_matches_from(words)?)
 }
 
-/// The same without options that replace one of `base` and are checked elsewhere.
-pub fn check_but<A: Args>(
-    base: &[(&str, &str)],
-    cases: &[Case],
-    instead: &[&str],
-    settings: impl Fn(&A) -> String,
-) {
+/// Checks that each option of `A` changes the settings of one of the command lines: with some value,
+/// added to the line or in place of its own.
+pub fn check<A: Args>(lines: &[&str], settings: impl Fn(&A) -> String) {
     let command = A::augment_args(Command::new("command"));
-    let of = |words: &[String]| {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        settings(&parsed(&words))
-    };
-    // Positional arguments have no name.
-    let name_of = |option: &str| {
-        let own = command
-            .get_arguments()
-            .find(|own| own.get_id() == option && own.get_long().is_none());
-        let is_placed = own.is_some_and(clap::Arg::is_positional);
-        (!is_placed).then(|| format!("--{option}"))
-    };
-    let mut left: BTreeSet<&str> = command
-        .get_arguments()
-        .map(|option| option.get_long().unwrap_or(option.get_id().as_str()))
-        .filter(|option| !instead.contains(option))
-        .collect();
-    for (option, beside, value) in cases {
-        assert!(left.remove(option), "--{option} is none, or has two cases");
-        let mut before: Vec<String> = beside.iter().map(ToString::to_string).collect();
-        for (name, value) in base.iter().filter(|(name, _)| name != option) {
-            before.extend(name_of(name));
-            before.push(value.to_string());
-        }
-        let mut after = before.clone();
-        after.extend(name_of(option));
-        after.extend(value.iter().map(ToString::to_string));
-        // A required option is present before too, with another value.
-        if let (Some((_, known)), true) = (
-            base.iter().find(|(name, _)| name == option),
-            !value.is_empty(),
-        ) {
-            before.extend(name_of(option));
-            before.push(known.to_string());
-        }
-        assert_ne!(of(&before), of(&after), "--{option} changes nothing");
+    for option in command.get_arguments() {
+        let counts = lines.iter().any(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let before = settings(&parsed(&words));
+            values(option).iter().any(|value| {
+                let after = try_parsed(with(&words, option, value));
+                after.is_ok_and(|after| settings(&after) != before)
+            })
+        });
+        assert!(counts, "--{} changes nothing", option.get_id());
     }
-    assert!(left.is_empty(), "options without a case: {left:?}");
+}
+
+/// Values to try; none for a flag.
+fn values(option: &Arg) -> Vec<Option<String>> {
+    let known = option.get_possible_values();
+    match (option.get_action().takes_values(), known.is_empty()) {
+        (false, _) => vec![None],
+        (true, true) => VALUES.map(|value| Some(value.to_owned())).into(),
+        (true, false) => known
+            .iter()
+            .map(|one| Some(one.get_name().to_owned()))
+            .collect(),
+    }
+}
+
+/// A command line with an option. A positional argument is the last word.
+fn with(words: &[&str], option: &Arg, value: &Option<String>) -> Vec<String> {
+    let mut words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    let name = option.get_long().map(|long| format!("--{long}"));
+    let place = match &name {
+        Some(name) => words.iter().position(|word| word == name).map(|at| at + 1),
+        None => words.len().checked_sub(1),
+    };
+    match (place, value) {
+        (Some(place), Some(value)) => words[place].clone_from(value),
+        _ => words.extend(name.into_iter().chain(value.clone())),
+    }
+    words
 }

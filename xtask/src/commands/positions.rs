@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use bsbr_attention::HeadLevel;
 use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
 use bsbr_gpt2::{Gpt2, PositionExtension};
 use bsbr_train::questions::long_texts;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::convert::tokens;
 use super::model;
@@ -44,26 +43,18 @@ pub fn extended(model: Gpt2, folder: &Path, longer: &Longer<'_>) -> Result<Gpt2>
             texts.map(LongText::of_copies).collect()
         }
     };
-    if texts.iter().all(|text| text.ids.len() <= trained + 1) {
-        bail!(
-            "the texts for choosing heads have no token beyond the {trained} trained positions; \
-             give --calibrate FILE with longer texts"
-        );
-    }
+    ensure!(
+        texts.iter().any(|text| text.ids.len() > trained + 1),
+        "the texts for choosing heads have no token beyond the {trained} trained positions; give \
+         --calibrate FILE with longer texts"
+    );
     with_far_heads(model, &texts, trained, longer.least.unwrap_or(LEAST_GAIN))
 }
 
 /// The model with far heads that lower the loss beyond `trained` positions.
 fn with_far_heads(model: Gpt2, texts: &[LongText], trained: usize, least: f64) -> Result<Gpt2> {
-    let bar = ProgressBar::new(1).with_message("choosing heads that look far");
-    bar.set_style(ProgressStyle::with_template(
-        "{msg} {wide_bar} {pos}/{len} passes, {eta} left",
-    )?);
-    let (model, chosen) = choose_far_heads(model, texts, trained, least, |done, of| {
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+    let passes = super::passes("choosing heads that look far");
+    let (model, chosen) = choose_far_heads(model, texts, trained, least, passes)?;
     let far: Vec<String> = (0..)
         .zip(&chosen.levels)
         .flat_map(|(layer, heads)| {

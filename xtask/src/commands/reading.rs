@@ -72,7 +72,7 @@ impl Reader<'_> {
         let mut cache = begun.unwrap_or_else(|| self.model.new_cache());
         let before = cache.length_of_row(0);
         let start = Instant::now();
-        let bar = continuation::reading_bar(self.ids.len())?;
+        let bar = continuation::reading_bar(self.ids.len());
         bar.set_position(before as u64);
         bar.reset_eta();
         for piece in self.ids[before..].chunks(self.piece.max(1)) {

@@ -3,40 +3,22 @@
 use anyhow::Result;
 use bsbr_gpt2::{Gpt2, ProductType};
 
+use super::choice;
+
 /// Storage and products of the weights of linear layers.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct WeightsArgs {
     /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16,
     /// int8 and int4 round weights and inputs; int4 is the smallest and decodes fastest, but rounds
     /// the most. f32 and bf16 need a CPU with AVX-512 and AVX512-BF16 [default: no packing]
-    #[arg(long, value_enum, value_name = "TYPE")]
-    weights: Option<Weights>,
-}
-
-/// A type of products.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Weights {
-    F32,
-    Bf16,
-    Int8,
-    Int4,
-}
-
-impl From<Weights> for ProductType {
-    fn from(weights: Weights) -> Self {
-        match weights {
-            Weights::F32 => Self::F32,
-            Weights::Bf16 => Self::Bf16,
-            Weights::Int8 => Self::Int8,
-            Weights::Int4 => Self::Int4,
-        }
-    }
+    #[arg(long, value_name = "TYPE", value_parser = choice::products())]
+    weights: Option<ProductType>,
 }
 
 impl WeightsArgs {
     /// The type; `None` without packing.
     pub fn products(&self) -> Option<ProductType> {
-        self.weights.map(ProductType::from)
+        self.weights
     }
 
     /// The model with packed weights.
@@ -45,7 +27,7 @@ impl WeightsArgs {
     ///
     /// Says what the device or CPU lacks.
     pub fn pack(&self, model: Gpt2) -> Result<Gpt2> {
-        match self.products() {
+        match self.weights {
             None => Ok(model),
             Some(products) => Ok(model.with_packed_weights(products)?),
         }
@@ -54,6 +36,6 @@ impl WeightsArgs {
     /// The same choice as arguments of a process.
     pub fn arguments(&self) -> Vec<String> {
         let of = |products: ProductType| ["--weights".to_owned(), products.name().to_owned()];
-        self.products().map(of).into_iter().flatten().collect()
+        self.weights.map(of).into_iter().flatten().collect()
     }
 }

@@ -20,37 +20,19 @@ const VALUE_SIZE: u64 = 128;
 /// The maximum number of bytes copied through the memo.
 const MAX_COPIED: u64 = 64 << 20;
 
-/// Modules and names that describe tensors and their dictionary.
-const ALLOWED: &[(&str, &[&str])] = &[
-    ("collections", &["OrderedDict"]),
+/// Modules, with the names in them that describe tensors and their dictionary.
+const ALLOWED: [(&str, &str); 4] = [
+    ("collections", "OrderedDict"),
     (
         "torch._utils",
-        &[
-            "_rebuild_tensor",
-            "_rebuild_tensor_v2",
-            "_rebuild_tensor_v3",
-            "_rebuild_parameter",
-        ],
+        "_rebuild_tensor _rebuild_tensor_v2 _rebuild_tensor_v3 _rebuild_parameter",
     ),
     (
         "torch",
-        &[
-            "FloatStorage",
-            "DoubleStorage",
-            "HalfStorage",
-            "BFloat16Storage",
-            "LongStorage",
-            "IntStorage",
-            "ShortStorage",
-            "CharStorage",
-            "ByteStorage",
-            "BoolStorage",
-            "uint16",
-            "uint32",
-            "uint64",
-        ],
+        "FloatStorage DoubleStorage HalfStorage BFloat16Storage LongStorage IntStorage ShortStorage \
+         CharStorage ByteStorage BoolStorage uint16 uint32 uint64",
     ),
-    ("torch.storage", &["UntypedStorage"]),
+    ("torch.storage", "UntypedStorage"),
 ];
 
 /// Why a pickle is refused.
@@ -343,9 +325,8 @@ impl<'a> Scanner<'a> {
 }
 
 fn allow(module: &str, name: &str) -> Step {
-    let allowed = ALLOWED
-        .iter()
-        .any(|(allowed, names)| *allowed == module && names.contains(&name));
+    let mut modules = ALLOWED.iter().filter(|(known, _)| *known == module);
+    let allowed = modules.any(|(_, names)| names.split(' ').any(|known| known == name));
     if allowed {
         Ok(())
     } else {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bsbr_convert::{
     ConversionPlan, FloatType, LoadError, LoadOptions, LoadedModel, SaveError, SaveOptions,
-    convert, load_model, save_model,
+    check_output, convert, load_model, save_model,
 };
 use bsbr_gpt2::{Gpt2, Gpt2Config, ProductType};
 use burn::module::{Module, ModuleMapper, Param};
@@ -32,7 +32,7 @@ fn saved(model: &Gpt2, dtype: FloatType, int8: bool) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let options = SaveOptions {
         dtype,
-        int8,
+        weights: int8.then_some(ProductType::Int8),
         ..SaveOptions::default()
     };
     save_model(model, folder.path(), &options).unwrap();
@@ -253,10 +253,31 @@ impl ModuleMapper for Infinite {
 }
 
 #[test]
+fn weights_of_other_products_are_not_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    for products in [ProductType::F32, ProductType::Bf16, ProductType::Int4] {
+        let options = SaveOptions {
+            weights: Some(products),
+            ..SaveOptions::default()
+        };
+        for error in [
+            check_output(&model(), folder.path(), &options),
+            save_model(&model(), folder.path(), &options),
+        ] {
+            assert!(
+                matches!(error, Err(SaveError::NotStored { .. })),
+                "{error:?}"
+            );
+        }
+    }
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
+}
+
+#[test]
 fn what_8_bits_cannot_hold_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();
     let options = SaveOptions {
-        int8: true,
+        weights: Some(ProductType::Int8),
         allow_non_finite: true,
         ..SaveOptions::default()
     };

@@ -28,7 +28,7 @@ impl Piece {
     }
 }
 
-/// The texts of a file; its extension determines the format.
+/// The texts of a file in pieces; its extension determines the format.
 ///
 /// | extensions | texts |
 /// |---|---|
@@ -40,21 +40,13 @@ impl Piece {
 /// All but Parquet may be compressed, with `.gz` or `.zst` appended. A byte-order mark is skipped,
 /// and so are rows with a null text. NaN and Infinity count as null, as in pandas.
 ///
+/// Memory does not grow with the texts: it holds 64 KiB of a plain text, one JSON object of at most
+/// 64 MiB, or one page of a Parquet file, and up to 128 MiB to decompress zstd.
+///
 /// # Errors
 ///
 /// [`DatasetError`] if the extension is unknown, or the file cannot be read or has another format.
-/// Each text may also be an error, which ends the iteration.
-pub fn documents(path: &Path) -> Result<Documents, DatasetError> {
-    Ok(Documents(pieces(path)?))
-}
-
-/// The texts of a file in pieces, so that memory does not grow with them: it holds 64 KiB of a
-/// plain text, one JSON object of at most 64 MiB, or one page of a Parquet file, and up to 128 MiB
-/// to decompress zstd.
-///
-/// # Errors
-///
-/// Same as [`documents`].
+/// Each piece may also be an error, which ends the iteration.
 pub fn pieces(path: &Path) -> Result<Pieces, DatasetError> {
     let (form, packing) = kind::of(path)?;
     let source = match form {
@@ -70,29 +62,6 @@ pub fn pieces(path: &Path) -> Result<Pieces, DatasetError> {
         source,
         without_text: 0,
     })
-}
-
-/// The iterator of [`documents`].
-#[derive(Debug)]
-pub struct Documents(Pieces);
-
-impl Iterator for Documents {
-    type Item = Result<String, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut text = String::new();
-        loop {
-            match self.0.next()? {
-                Err(error) => return Some(Err(error)),
-                Ok(piece) => {
-                    text.push_str(&piece.text);
-                    if piece.last {
-                        return Some(Ok(text));
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// The iterator of [`pieces`].

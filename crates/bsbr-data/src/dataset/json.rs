@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::error::DatasetError;
 use super::input::Input;
@@ -35,14 +33,6 @@ enum List {
     Open,
     /// The list has ended.
     Closed,
-}
-
-/// The content of a field.
-enum Found {
-    Text(String),
-    Null,
-    Other(&'static str),
-    Nothing,
 }
 
 impl JsonTexts {
@@ -115,12 +105,7 @@ impl JsonTexts {
 
     /// The bytes of the next object of a list.
     fn next_of_list(&mut self) -> Result<Option<Vec<u8>>, DatasetError> {
-        let wrong = |found: &str| {
-            (
-                "an object, a comma or the end of the list".to_owned(),
-                found.to_owned(),
-            )
-        };
+        let expected = || "an object, a comma or the end of the list".to_owned();
         let mut object = Vec::new();
         let (mut depth, mut in_text, mut escaped) = (0u64, false, false);
         let mut between = true;
@@ -133,8 +118,7 @@ impl JsonTexts {
                 if self.list == List::Closed {
                     return Ok(None);
                 }
-                let (expected, found) = wrong("the end of the file");
-                return Err(self.wrong(expected, found));
+                return Err(self.wrong(expected(), "the end of the file".to_owned()));
             };
             if between {
                 match (byte, &self.list) {
@@ -149,8 +133,7 @@ impl JsonTexts {
                         continue;
                     }
                     _ => {
-                        let (expected, found) = wrong(&format!("{:?}", char::from(byte)));
-                        return Err(self.wrong(expected, found));
+                        return Err(self.wrong(expected(), format!("{:?}", char::from(byte))));
                     }
                 }
             }
@@ -191,25 +174,16 @@ impl JsonTexts {
     /// The text of an object; `None` for null.
     fn text(&self, object: &[u8]) -> Result<Option<String>, DatasetError> {
         let field = self.field;
-        let expected = || format!("an object with a text `{field}`");
         let found = read(object, field).or_else(|error| match without_nan(object) {
             Some(object) => read(&object, field),
             None => Err(error),
         });
-        match found {
-            Ok(Found::Text(text)) => Ok(Some(text)),
-            Ok(Found::Null) => Ok(None),
-            Ok(Found::Other(kind)) => Err(self.wrong(expected(), format!("{kind} there"))),
-            Ok(Found::Nothing) => Err(self.wrong(expected(), format!("no `{field}`"))),
-            Err(error) => {
-                // JSON that is not an object is named by its type.
-                let found = match serde_json::from_slice::<Content>(object) {
-                    Ok(Content::Object) | Err(_) => error.to_string(),
-                    Ok(other) => other.kind().to_owned(),
-                };
-                Err(self.wrong(expected(), found))
-            }
-        }
+        let found = match found {
+            Ok(Some(text)) => return Ok(text),
+            Ok(None) => format!("no `{field}`"),
+            Err(error) => error.to_string().replace("invalid type: ", ""),
+        };
+        Err(self.wrong(format!("an object with a text `{field}`"), found))
     }
 
     fn too_long(&self) -> DatasetError {
@@ -227,8 +201,8 @@ impl JsonTexts {
     }
 }
 
-/// The content of `field` in an object; other fields are discarded.
-fn read(object: &[u8], field: &str) -> serde_json::Result<Found> {
+/// The text of `field` in an object, an inner `None` for null; other fields are discarded.
+fn read(object: &[u8], field: &str) -> serde_json::Result<Option<Option<String>>> {
     let mut deserializer = serde_json::Deserializer::from_slice(object);
     let found = Field(field).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -238,32 +212,27 @@ fn read(object: &[u8], field: &str) -> serde_json::Result<Found> {
 struct Field<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Field<'_> {
-    type Value = Found;
+    type Value = Option<Option<String>>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Field<'_> {
-    type Value = Found;
+    type Value = Option<Option<String>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
-        let mut found = Found::Nothing;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
         while let Some(key) = map.next_key::<String>()? {
-            if key != self.0 {
-                map.next_value::<IgnoredAny>()?;
-                continue;
+            match key == self.0 {
+                true => found = Some(map.next_value()?),
+                false => _ = map.next_value::<IgnoredAny>()?,
             }
-            found = match map.next_value::<Content>()? {
-                Content::Text(text) => Found::Text(text),
-                Content::Null => Found::Null,
-                other => Found::Other(other.kind()),
-            };
         }
         Ok(found)
     }
@@ -294,77 +263,4 @@ fn without_nan(object: &[u8]) -> Option<Vec<u8>> {
         rest = after;
     }
     changed.then_some(plain)
-}
-
-/// A value of JSON. Only texts are kept: in memory, a list takes many times its length in the file.
-enum Content {
-    Null,
-    Truth,
-    Number,
-    Text(String),
-    List,
-    Object,
-}
-
-impl Content {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Truth => "a truth value",
-            Self::Number => "a number",
-            Self::Text(_) => "a text",
-            Self::List => "a list",
-            Self::Object => "an object",
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyContent)
-    }
-}
-
-struct AnyContent;
-
-impl<'de> Visitor<'de> for AnyContent {
-    type Value = Content;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Content, E> {
-        Ok(Content::Truth)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Content, E> {
-        Ok(Content::Number)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Content, E> {
-        Ok(Content::Number)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Content, E> {
-        Ok(Content::Number)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Content, E> {
-        Ok(Content::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Content::List)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Content::Object)
-    }
 }

@@ -17,19 +17,12 @@ pub(super) enum Form {
     Parquet,
 }
 
-/// Extensions, in lower case, and their formats.
-const ENDINGS: [(&str, Form); 11] = [
-    ("txt", Form::Plain),
-    ("text", Form::Plain),
-    ("md", Form::Plain),
-    ("raw", Form::Plain),
-    ("tokens", Form::Plain),
-    ("jsonl", Form::JsonLines),
-    ("ndjson", Form::JsonLines),
-    ("jsonlines", Form::JsonLines),
-    ("ldjson", Form::JsonLines),
-    ("json", Form::Json),
-    ("parquet", Form::Parquet),
+/// Formats, and their extensions in lower case.
+const ENDINGS: [(Form, &[&str]); 4] = [
+    (Form::Plain, &["txt", "text", "md", "raw", "tokens"]),
+    (Form::JsonLines, &["jsonl", "ndjson", "jsonlines", "ldjson"]),
+    (Form::Json, &["json"]),
+    (Form::Parquet, &["parquet"]),
 ];
 
 /// The compression of a file.
@@ -60,10 +53,10 @@ pub(super) fn of(path: &Path) -> Result<(Form, Packing), DatasetError> {
         Some((_, packing)) => (ending(&path.with_extension("")), *packing),
         None => (last, Packing::None),
     };
-    let found = ENDINGS.iter().find(|(known, _)| *known == name);
+    let found = ENDINGS.iter().find(|(_, known)| known.contains(&&*name));
     match found {
         // Parquet compresses its own pages.
-        Some((_, form)) if packing == Packing::None || *form != Form::Parquet => {
+        Some((form, _)) if packing == Packing::None || *form != Form::Parquet => {
             Ok((*form, packing))
         }
         _ => Err(DatasetError::Ending {
@@ -75,7 +68,8 @@ pub(super) fn of(path: &Path) -> Result<(Form, Packing), DatasetError> {
 
 /// Every supported extension, for messages.
 fn known() -> String {
-    let named: Vec<String> = ENDINGS.iter().map(|(name, _)| format!(".{name}")).collect();
+    let names = ENDINGS.iter().flat_map(|(_, names)| *names);
+    let named: Vec<String> = names.map(|name| format!(".{name}")).collect();
     let packed = PACKED.map(|(name, _)| format!(".{name}")).join(" or ");
     format!("{}, each but .parquet also with {packed}", named.join(", "))
 }

@@ -2,7 +2,7 @@
 //!
 //! | files | read by |
 //! |---|---|
-//! | plain text, JSON lines, Parquet with a column `text` | [`documents`], [`pieces`] |
+//! | plain text, JSON lines, Parquet with a column `text` | [`pieces`] |
 //! | WikiText, as on the Hub | [`wikitext::Articles`] |
 //! | CNN/DailyMail, as on the Hub | [`cnn_dailymail::Articles`] |
 //! | text columns of any Parquet file | [`TextTable`] |
@@ -21,6 +21,6 @@ mod parquet;
 mod plain;
 mod zstd;
 
-pub use document::{Documents, Piece, Pieces, TEXT, documents, pieces};
+pub use document::{Piece, Pieces, TEXT, pieces};
 pub use error::DatasetError;
 pub use parquet::{TextRows, TextTable};

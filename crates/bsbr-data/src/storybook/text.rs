@@ -110,9 +110,9 @@ pub(crate) fn expand(out: &mut String, rng: &mut ChaCha8Rng, scene: &Scene, temp
                 found += 1;
             }
         } else if slot == "n" {
-            push_number(out, rng.random_range(2..100));
+            out.push_str(&rng.random_range(2..100u32).to_string());
         } else if slot == "d" {
-            push_number(out, rng.random_range(1..29));
+            out.push_str(&rng.random_range(1..29u32).to_string());
         } else if let Some(word) = fill(slot, rng, scene) {
             out.push_str(word);
         } else {
@@ -130,11 +130,6 @@ pub(crate) fn expand(out: &mut String, rng: &mut ChaCha8Rng, scene: &Scene, temp
             out.insert(at, 'n');
         }
     }
-}
-
-/// Appends a number in digits.
-pub(crate) fn push_number(out: &mut String, number: u32) {
-    out.push_str(&number.to_string());
 }
 
 fn fill(slot: &str, rng: &mut ChaCha8Rng, scene: &Scene) -> Option<&'static str> {

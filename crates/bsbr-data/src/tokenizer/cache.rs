@@ -5,8 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use tokenizers::{ModelWrapper, PreTokenizerWrapper, Tokenizer};
 
-use super::guard::guarded;
-use super::{TextTokenizer, TokenizerError, coding};
+use super::{TextTokenizer, TokenizerError, coding, guarded};
 
 type Pieces = HashMap<Box<str>, Box<[u32]>>;
 

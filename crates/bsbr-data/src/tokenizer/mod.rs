@@ -3,7 +3,6 @@
 mod cache;
 mod detokenizer;
 mod error;
-mod guard;
 mod pieces;
 mod read;
 mod side;
@@ -21,8 +20,6 @@ use std::path::Path;
 use bsbr_files::write_file;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::{Encoding, Token, Tokenizer};
-
-use guard::guarded;
 
 /// The document separator of GPT-2, and of tokenizers trained here.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -209,6 +206,12 @@ impl TextTokenizer {
         let file = folder.as_ref().join("tokenizer.json");
         Ok(write_file(&file, self.to_json()?.as_bytes())?)
     }
+}
+
+/// The result of `call`, or why it has none. `tokenizers` panics on some invalid files, when it reads
+/// or uses them.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    crate::guard::guarded("tokenizers", call)
 }
 
 fn coding(action: &'static str) -> impl Fn(String) -> TokenizerError {

@@ -13,10 +13,10 @@ const TRIED: [usize; 3] = [8, 8, 512];
 
 /// Encodes a text in parts, with the ids of the whole text, in bounded memory.
 ///
-/// The text is cut where this does not change its ids. To test a place, the text up to some
+/// The text is cut where this does not change its ids. To test a place, the text up to a few
 /// thousand bytes after it is encoded twice, as a whole and from the place on: the second ids must
 /// be the last of the first. The next piece must begin with them again. This works between words
-/// for every tokenizer that splits texts into words, and inside an endless word between two tokens
+/// for every tokenizer that splits texts into words, and inside a very long word between two tokens
 /// of a byte-pair encoding, which is correct if each pair of neighbours is.
 #[derive(Debug)]
 pub struct PieceEncoder<'a> {

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
-use super::guard::guarded;
 use super::side::SideFiles;
 use super::train::byte_level;
-use super::{END_OF_TEXT, EndOfText, TextTokenizer, TokenizerError};
+use super::{END_OF_TEXT, EndOfText, TextTokenizer, TokenizerError, guarded};
 
 const TOKENIZER: &str = "a tokenizer.json as `tokenizers` writes it";
 const VOCABULARY: &str = "a JSON object of tokens and their ids";

@@ -15,16 +15,8 @@ use super::{END_OF_TEXT, TokenizerError};
 const CONFIG: &str = "the settings of a tokenizer, as `transformers` writes them";
 const ADDED: &str = "a JSON object of added tokens and their ids";
 const SPECIAL: &str = "a JSON object of the names of special tokens";
-/// Roles of one token.
-const ROLES: [&str; 7] = [
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-];
+/// Roles of one token, without the suffix `_token`.
+const ROLES: [&str; 7] = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
 /// Roles of several tokens, under their old and their new name.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 /// Classes of `transformers` that use `tokenizer.json` unchanged. Others, such as `GPT2Tokenizer`,
@@ -262,9 +254,11 @@ impl SideFiles {
 
 /// The tokens with a role, in the order in which `transformers` numbers them.
 fn roles(settings: &Map<String, Value>) -> Vec<AddedToken> {
-    let own = settings.keys().map(String::as_str);
-    let own = own.filter(|key| key.ends_with("_token") && !ROLES.contains(key));
-    let single = ROLES.into_iter().chain(own);
+    let usual = ROLES.map(|role| format!("{role}_token"));
+    let own = settings
+        .keys()
+        .filter(|key| key.ends_with("_token") && !usual.contains(key));
+    let single = usual.iter().chain(own);
     let values = single
         .filter_map(|role| settings.get(role))
         .collect::<Vec<_>>();

@@ -1,55 +1,46 @@
-//! Addresses: redirects, and removal of secrets for display.
+//! Addresses of web servers: redirects, and removal of secrets for display.
 
 use std::fmt;
 
 use ureq::Body;
-use ureq::http::{Response, Uri, header};
+use ureq::http::{Response, header};
+use url::Url;
 
 use crate::error::HubError;
 
 /// An absolute address of a web server.
 #[derive(Debug, Clone)]
-pub(super) struct Address {
-    text: String,
-    uri: Uri,
-}
+pub(super) struct Address(Url);
 
 impl Address {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let uri: Uri = text.parse().ok()?;
-        let web = matches!(uri.scheme_str(), Some("http" | "https"));
-        (web && uri.host().is_some_and(|host| !host.is_empty())).then(|| Self {
-            text: text.to_owned(),
-            uri,
-        })
+        let url = Url::parse(text).ok()?;
+        matches!(url.scheme(), "http" | "https").then_some(Self(url))
     }
 
     /// Whether it has neither user nor query, so that paths can be appended.
     pub(super) fn is_plain(&self) -> bool {
-        self.uri.query().is_none() && !self.text.contains(['@', '#'])
+        let has_user = !self.0.username().is_empty() || self.0.password().is_some();
+        !has_user && self.0.query().is_none() && self.0.fragment().is_none()
     }
 
-    /// A path below it, percent-encoded and with its first slash.
-    pub(super) fn join(&self, path: &str) -> Self {
-        let text = format!("{}{path}", self.text);
-        // An address stays valid with a valid path.
-        let uri = text.parse().unwrap_or_else(|_| self.uri.clone());
-        Self { text, uri }
+    /// A path below it. A slash within a part is not a separator.
+    pub(super) fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut url = self.0.clone();
+        // Addresses of web servers always have a path.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(parts);
+        }
+        Self(url)
     }
 
-    /// Scheme, host and port: the recipients of a token.
-    fn origin(&self) -> (bool, String, u16) {
-        let secure = self.uri.scheme_str() == Some("https");
-        let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        (secure, self.host().to_ascii_lowercase(), port)
-    }
-
+    /// Whether scheme, host and port, the recipients of a token, are the same.
     pub(super) fn same_origin(&self, other: &Self) -> bool {
-        self.origin() == other.origin()
+        self.0.origin() == other.0.origin()
     }
 
     pub(super) fn host(&self) -> &str {
-        self.uri.host().unwrap_or_default()
+        self.0.host_str().unwrap_or_default()
     }
 
     /// The target of a redirect.
@@ -59,26 +50,11 @@ impl Address {
             .get(header::LOCATION)
             .and_then(|value| value.to_str().ok())
             .ok_or_else(|| self.bad("it redirects without a target"))?;
-        let (scheme, rest) = self.text.split_once("://").unwrap_or_default();
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        // A scheme is at the start: the query of a path may contain another address.
-        let before = location.split(['/', '?', '#']).next().unwrap_or_default();
-        let text = if location.starts_with("//") {
-            format!("{scheme}:{location}")
-        } else if location.starts_with('/') {
-            format!("{scheme}://{authority}{location}")
-        } else if before.ends_with(':') {
-            location.to_owned()
-        } else {
-            let path = rest.split('?').next().unwrap_or_default();
-            let folder = path
-                .rsplit_once('/')
-                .map_or(authority, |(folder, _)| folder);
-            format!("{scheme}://{folder}/{location}")
-        };
-        let next = Self::parse(&text)
+        let next = self.0.join(location).ok();
+        let next = next
+            .and_then(|url| Self::parse(url.as_str()))
             .ok_or_else(|| self.bad("it redirects to something other than a web address"))?;
-        if self.origin().0 && !next.origin().0 {
+        if self.0.scheme() == "https" && next.0.scheme() != "https" {
             return Err(self.bad("it redirects from https to http"));
         }
         Ok(next)
@@ -86,7 +62,7 @@ impl Address {
 
     pub(super) fn bad(&self, reason: &str) -> HubError {
         HubError::BadResponse {
-            url: without_secrets(&self.text),
+            url: without_secrets(self.0.as_str()),
             reason: reason.to_owned(),
         }
     }
@@ -95,7 +71,7 @@ impl Address {
 /// As sent: with its query, which may contain a signature.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        self.0.fmt(f)
     }
 }
 
@@ -106,20 +82,6 @@ pub(super) fn without_secrets(text: &str) -> String {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
         _ => text.to_owned(),
     }
-}
-
-/// A path with its parts percent-encoded.
-pub(super) fn encode(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -190,6 +152,15 @@ mod tests {
 
     #[test]
     fn paths_are_encoded_part_by_part() {
-        assert_eq!(encode("a b/ü?#%.txt"), "a%20b/%C3%BC%3F%23%25.txt");
+        for endpoint in ["https://hub.example", "https://hub.example/mirror/"] {
+            let joined = Address::parse(endpoint)
+                .unwrap()
+                .join(["a b", "c/d", "ü?#%.txt"]);
+            let expected = "/a%20b/c%2Fd/%C3%BC%3F%23%25.txt";
+            assert_eq!(
+                joined.to_string(),
+                endpoint.trim_end_matches('/').to_owned() + expected
+            );
+        }
     }
 }

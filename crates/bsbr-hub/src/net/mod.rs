@@ -13,12 +13,13 @@ use ureq::{Agent, Body, Proxy};
 use crate::config::{HubConfig, Token};
 use crate::error::HubError;
 use crate::etag::Etag;
-use crate::names::{Repository, RepositoryKind, check_path};
+use crate::names::{Repository, check_path};
 use address::Address;
 use answer::number;
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 10;
+const TOO_MANY_REDIRECTS: &str = "it redirects more than 10 times";
 /// The size limit of a file listing, in bytes.
 const MAX_LISTING: u64 = 32 << 20;
 /// Sent with redirects to storage, whose own ETag and size differ.
@@ -164,7 +165,24 @@ impl Client {
             }
             address = next.unwrap_or(address);
         }
-        Err(address.bad("it redirects more than 10 times"))
+        Err(address.bad(TOO_MANY_REDIRECTS))
+    }
+
+    /// The response after all redirects, and its address.
+    fn follow(
+        &self,
+        part: Part,
+        mut address: Address,
+        target: &Target<'_>,
+    ) -> Result<(Response<Body>, Address), HubError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(part, &address, target)?;
+            if !response.status().is_redirection() {
+                return Ok((response, address));
+            }
+            address = address.redirected(&response)?;
+        }
+        Err(address.bad(TOO_MANY_REDIRECTS))
     }
 
     /// The content of a file from an offset on, or from its start if the server does not
@@ -176,60 +194,44 @@ impl Client {
         target: &Target<'_>,
         start: u64,
     ) -> Result<Option<Content>, HubError> {
-        let mut address = self.address(target);
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(Part::Content { start }, &address, target)?;
-            if response.status().is_redirection() {
-                address = address.redirected(&response)?;
-                continue;
-            }
-            if response.status().as_u16() == 416 && start > 0 {
-                return Ok(None);
-            }
-            answer::check(&response, self, &address, target)?;
-            let (start, size) = answer::extent(&response, start).map_err(|e| address.bad(e))?;
-            let reader = Box::new(response.into_body().into_reader());
-            return Ok(Some(Content {
-                start,
-                size,
-                reader,
-            }));
+        let part = Part::Content { start };
+        let (response, address) = self.follow(part, self.address(target), target)?;
+        if response.status().as_u16() == 416 && start > 0 {
+            return Ok(None);
         }
-        Err(address.bad("it redirects more than 10 times"))
+        answer::check(&response, self, &address, target)?;
+        let (start, size) = answer::extent(&response, start).map_err(|e| address.bad(e))?;
+        Ok(Some(Content {
+            start,
+            size,
+            reader: Box::new(response.into_body().into_reader()),
+        }))
     }
 
     /// The paths of a commit's files; `None` if the endpoint does not list them.
     pub(crate) fn list(&self, target: &Target<'_>) -> Result<Option<Vec<String>>, HubError> {
-        let name = target.repository.name();
-        let kind = match target.repository.kind() {
-            RepositoryKind::Model => "models",
-            RepositoryKind::Dataset => "datasets",
-        };
-        let path = format!("/api/{kind}/{name}/revision/{}", target.revision);
-        let mut address = self.endpoint.join(&path);
-        for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(Part::Listing, &address, target)?;
-            if response.status().is_redirection() {
-                address = address.redirected(&response)?;
-                continue;
-            }
-            match answer::check(&response, self, &address, target) {
-                Err(error) if error.may_pass() => return Err(error),
-                // The repository exists; a mirror may serve only its files.
-                Err(_) => return Ok(None),
-                Ok(()) => {}
-            }
-            let body = response.into_body().into_reader().take(MAX_LISTING);
-            let Ok(info) = serde_json::from_reader::<_, Info>(BufReader::new(body)) else {
-                return Ok(None);
-            };
-            // Invalid paths could not be requested.
-            let files = info.siblings.into_iter().map(|file| file.rfilename);
-            return Ok(Some(
-                files.filter(|file| check_path(file).is_ok()).collect(),
-            ));
+        let kind = format!("{}s", target.repository.kind());
+        let name = target.repository.name().split('/');
+        let path = ["api", &kind].into_iter().chain(name);
+        let address = self
+            .endpoint
+            .join(path.chain(["revision", target.revision]));
+        let (response, address) = self.follow(Part::Listing, address, target)?;
+        match answer::check(&response, self, &address, target) {
+            Err(error) if error.is_temporary() => return Err(error),
+            // The repository exists; a mirror may serve only its files.
+            Err(_) => return Ok(None),
+            Ok(()) => {}
         }
-        Err(address.bad("it redirects more than 10 times"))
+        let body = response.into_body().into_reader().take(MAX_LISTING);
+        let Ok(info) = serde_json::from_reader::<_, Info>(BufReader::new(body)) else {
+            return Ok(None);
+        };
+        // Invalid paths could not be requested.
+        let files = info.siblings.into_iter().map(|file| file.rfilename);
+        Ok(Some(
+            files.filter(|file| check_path(file).is_ok()).collect(),
+        ))
     }
 
     /// Whether requests to the endpoint carry a token.
@@ -239,16 +241,14 @@ impl Client {
 
     /// The web page of a repository.
     pub(crate) fn page(&self, repository: &Repository) -> String {
-        format!("{}/{}", self.endpoint, repository.to_hf().url())
+        let path = repository.to_hf().url();
+        self.endpoint.join(path.split('/')).to_string()
     }
 
     fn address(&self, target: &Target<'_>) -> Address {
-        let repository = target.repository.to_hf();
-        // A slash in the name of a branch is not a separator.
-        let revision = target.revision.replace('/', "%2F");
-        let file = address::encode(target.file);
-        self.endpoint
-            .join(&format!("/{}/resolve/{revision}/{file}", repository.url()))
+        let repository = target.repository.to_hf().url();
+        let path = repository.split('/').chain(["resolve", target.revision]);
+        self.endpoint.join(path.chain(target.file.split('/')))
     }
 
     fn send(
@@ -295,11 +295,8 @@ fn has_etag(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG)
 }
 
-/// The kind of a repository as written in addresses, for messages.
+/// The repository and the requested revision, for messages.
 pub(crate) fn describe(target: &Target<'_>) -> String {
-    let kind = match target.repository.kind() {
-        RepositoryKind::Model => "model",
-        RepositoryKind::Dataset => "dataset",
-    };
-    format!("{kind} {}@{}", target.repository.name(), target.revision)
+    let (kind, name) = (target.repository.kind(), target.repository.name());
+    format!("{kind} {name}@{}", target.revision)
 }

@@ -315,7 +315,7 @@ fn a_file_of_unknown_size_may_not_go_on_for_ever() {
     };
     let error = with_limit(100_000).unwrap_err();
     assert!(
-        matches!(&error, HubError::Endless { file, limit: 100_000 } if file == "tokenizer.json"),
+        matches!(&error, HubError::UnknownSize { file, limit: 100_000 } if file == "tokenizer.json"),
         "{error}"
     );
     let part = served.blob(&format!("{}.part", git_sha1(&weights())));

@@ -84,7 +84,8 @@ fn offline_with_a_part_of_it_names_the_rest() {
         .files(&model, &["config.json", "c.txt"], &mut NoProgress)
         .unwrap_err();
     assert_eq!(missing(&error), ["c.txt"]);
-    let error = hub.files(&model.at("v9").unwrap(), &["config.json"], &mut NoProgress);
+    let tagged = Repository::model(&format!("{MODEL}@v9")).unwrap();
+    let error = hub.files(&tagged, &["config.json"], &mut NoProgress);
     assert_eq!(missing(&error.unwrap_err()), ["config.json"]);
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use bsbr_convert::{FloatType, LoadOptions, SaveOptions, load_model, save_model};
-use bsbr_gpt2::Gpt2;
+use bsbr_gpt2::{Gpt2, ProductType};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ impl FirstToken {
             let folder = self.folder.join(name);
             let options = SaveOptions {
                 dtype,
-                int8,
+                weights: int8.then_some(ProductType::Int8),
                 ..SaveOptions::default()
             };
             save_model(dense, &folder, &options)?;

@@ -1,10 +1,10 @@
 //! The configuration of a fine-tuning run.
 
+use bsbr_convert::FloatType;
 use serde::{Deserialize, Serialize};
 
 use crate::config::AdamW;
 use crate::error::TrainError;
-use crate::finetune::precision::Precision;
 
 /// A fine-tuning run. The same configuration, model, data and backend give the same weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,8 +38,14 @@ pub struct FinetuneConfig {
     /// The run ends after this many epochs without a lower validation loss; 0 for never.
     pub patience: u64,
     /// The type of the computation. F32 is omitted from the hash, so that older runs resume.
-    #[serde(default, skip_serializing_if = "Precision::is_single")]
-    pub precision: Precision,
+    ///
+    /// In any precision, weights, summed gradients, the optimiser's means, losses, norms, the
+    /// summaries of the arms and their own parameters are f32. In half precision, each forward pass
+    /// starts from rounded weights. On the CPU, bf16 is the type of the factors of products with the
+    /// weights of linear layers and of the output layer, in both passes; their sums, and everything
+    /// else, are f32.
+    #[serde(default, skip_serializing_if = "is_single")]
+    pub precision: FloatType,
 }
 
 fn whole() -> usize {
@@ -48,6 +54,10 @@ fn whole() -> usize {
 
 fn is_whole(chunks: &usize) -> bool {
     *chunks == whole()
+}
+
+fn is_single(precision: &FloatType) -> bool {
+    !precision.is_half()
 }
 
 /// The training objective.
@@ -104,7 +114,7 @@ impl Default for FinetuneConfig {
             random_offsets: true,
             position_chunks: whole(),
             patience: 0,
-            precision: Precision::F32,
+            precision: FloatType::F32,
         }
     }
 }
@@ -126,12 +136,7 @@ impl FinetuneConfig {
     ///
     /// [`TrainError::Config`] names the invalid setting.
     pub fn validate(&self) -> Result<(), TrainError> {
-        let wrong = |setting: &str, message: &str| {
-            Err(TrainError::Config {
-                setting: setting.into(),
-                message: message.into(),
-            })
-        };
+        let wrong = |setting: &str, message: &str| Err(TrainError::config(setting, message));
         if self.rows() == 0 {
             return wrong("batch_size, grad_accumulation", "must be at least 1");
         }

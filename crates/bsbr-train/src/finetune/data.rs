@@ -276,10 +276,8 @@ fn read(ids: &Tokens, range: Range<usize>, name: &str) -> Result<Vec<u32>, Train
 }
 
 fn too_short(name: &str, tokens: usize) -> TrainError {
-    TrainError::Config {
-        setting: "data".into(),
-        message: format!("{name}: {tokens} tokens, expected at least one window of two"),
-    }
+    let message = format!("{name}: {tokens} tokens, expected at least one window of two");
+    TrainError::config("data", message)
 }
 
 #[cfg(test)]

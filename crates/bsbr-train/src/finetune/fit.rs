@@ -18,12 +18,7 @@ pub(crate) fn check(
     original: Option<&Gpt2>,
     data: &Dataset,
 ) -> Result<(), TrainError> {
-    let wrong = |setting: &str, message: String| {
-        Err(TrainError::Config {
-            setting: setting.into(),
-            message,
-        })
-    };
+    let wrong = |setting: &str, message: String| Err(TrainError::config(setting, message));
     let sizes = &model.config();
     let positions = sizes.n_positions;
     if data.window_size() > positions {
@@ -102,11 +97,11 @@ fn same_sizes(
     let mut pairs = sizes(original).into_iter().zip(sizes(model));
     match pairs.find(|(found, expected)| found != expected) {
         None => Ok(()),
-        Some(((name, found), (_, expected))) => Err(TrainError::Config {
-            setting: format!("original.{name}"),
-            message: format!(
+        Some(((name, found), (_, expected))) => Err(TrainError::config(
+            format!("original.{name}"),
+            format!(
                 "the original has {found}, the model {expected}; give the model that was converted"
             ),
-        }),
+        )),
     }
 }

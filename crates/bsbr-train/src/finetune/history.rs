@@ -46,11 +46,11 @@ impl History {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        serde_json::from_slice(bytes).map_err(wrong)
+        serde_json::from_slice(bytes).map_err(|error| TrainError::config("history", error))
     }
 
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, TrainError> {
-        serde_json::to_vec(self).map_err(wrong)
+        serde_json::to_vec(self).map_err(|error| TrainError::config("history", error))
     }
 
     /// Validations since the one with the lowest loss.
@@ -61,13 +61,6 @@ impl History {
             .enumerate()
             .min_by(|(_, a), (_, b)| a.loss.total_cmp(&b.loss));
         best.map_or(0, |(index, _)| (self.validations.len() - 1 - index) as u64)
-    }
-}
-
-fn wrong(error: serde_json::Error) -> TrainError {
-    TrainError::Config {
-        setting: "history".into(),
-        message: error.to_string(),
     }
 }
 

@@ -15,7 +15,8 @@ pub use config::{FinetuneConfig, Objective, Trainable};
 pub use data::Dataset;
 pub use history::{History, Validation};
 pub use plot::curves;
-pub use precision::Precision;
+pub(crate) use precision::StepPrecision;
+pub use precision::check_precision;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::checkpoint::{self, RunIdentity, State, weights_hash};
 use crate::error::TrainError;
 use crate::observer::{Observer, RunOptions, StepReport};
 use crate::optimizer::{Optimizer, number_parameters};
-use crate::parallel::{Crew, MicroBatch};
+use crate::parallel::{Executor, MicroBatch};
 use crate::positions::Positions;
 use crate::run::{self, Step, Work};
 use crate::schedule;
@@ -71,7 +72,7 @@ pub fn finetune(
     observer: &mut dyn Observer,
 ) -> Result<Finetuned, TrainError> {
     config.validate()?;
-    config.precision.check(&model.device())?;
+    check_precision(config.precision, &model.device())?;
     fit::check(config, &model, original, data)?;
     // The model may have been loaded with weights in half precision.
     let model = cast_tensors(model, DType::F32);
@@ -115,7 +116,7 @@ pub fn finetune(
         config,
         data,
         recompute: options.recompute.applies(&model.config(), at_a_time),
-        crew: Crew::new(
+        executor: Executor::new(
             &options.devices,
             original
                 .filter(|_| config.needs_original())
@@ -128,7 +129,7 @@ pub fn finetune(
         work.validate(&mut state, observer)?;
     }
     let (state, done) = run::run(&mut work, state, folder, &run, options, observer)?;
-    let model = finished(&state.model);
+    let model = state.model.valid().materialize();
     Ok(Finetuned {
         model: match config.position_chunks > 1 && config.train == Trainable::All {
             true => model.with_trained_positions(),
@@ -137,11 +138,6 @@ pub fn finetune(
         history: History::from_bytes(&state.history)?,
         done,
     })
-}
-
-/// The weights with merged adapters, without gradients.
-fn finished(model: &Gpt2) -> Gpt2 {
-    model.valid().materialize()
 }
 
 /// A model's loss on one window.
@@ -189,7 +185,7 @@ struct Finetuning<'a> {
     data: &'a Dataset,
     /// Whether the backward pass recomputes blocks.
     recompute: bool,
-    crew: Crew,
+    executor: Executor,
     /// An epoch and the order of its windows.
     order: Option<(u64, Vec<u64>)>,
 }
@@ -277,7 +273,7 @@ impl Work for Finetuning<'_> {
         let (seed, chunks, random_offsets) =
             (config.seed, config.position_chunks, config.random_offsets);
         let recompute = self.recompute;
-        let precision = config.precision.of_step(&state.model);
+        let precision = StepPrecision::new(config.precision, &state.model);
         let micro_batch: MicroBatch = Arc::new(move |model, original, micro, rows| {
             let shape = [rows.len(), size];
             let at = match (chunks, random_offsets) {
@@ -308,7 +304,7 @@ impl Work for Finetuning<'_> {
             Ok((precision.raised(model, grads), losses))
         });
         let (grads, losses) =
-            self.crew
+            self.executor
                 .step(&state.model, windows, config.batch_size, micro_batch)?;
         let rates = &config.optimizer;
         let total = self.total_steps();
@@ -337,7 +333,7 @@ impl Work for Finetuning<'_> {
             return Ok(false);
         }
         self.validate(state, observer)?;
-        observer.validate(state.step, &finished(&state.model));
+        observer.validate(state.step, &state.model.valid().materialize());
         let waited = History::from_bytes(&state.history)?.since_best();
         Ok(self.config.patience > 0 && waited >= self.config.patience)
     }

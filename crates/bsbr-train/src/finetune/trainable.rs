@@ -36,12 +36,11 @@ pub(crate) fn select(model: Gpt2, train: Trainable, seed: u64) -> Result<Gpt2, T
         }
     };
     if names.is_empty() {
-        return Err(TrainError::Config {
-            setting: "train".into(),
-            message: "the arm has no parameters of its own: `retrieval` needs the moments or the \
-                      published arm; train the attention instead"
-                .into(),
-        });
+        return Err(TrainError::config(
+            "train",
+            "the arm has no parameters of its own: `retrieval` needs the moments or the published \
+             arm; train the attention instead",
+        ));
     }
     Ok(model.freeze().unfreeze_group(ParamGroup::from_paths(names)))
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bsbr_convert::ConversionPlan;
+use bsbr_convert::{ConversionPlan, FloatType};
 use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config};
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
-    Dataset, FinetuneConfig, History, Objective, Precision, Trainable, finetune,
+    Dataset, FinetuneConfig, History, Objective, Trainable, check_precision, finetune,
 };
 use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
 use burn::tensor::{DType, Device};
@@ -104,9 +104,9 @@ fn steps_in_half_precision_are_those_in_single_but_for_rounding() {
             };
             tuned(arm, &config)
         };
-        let (_, single) = run(Precision::F32).unwrap();
-        for precision in [Precision::F16, Precision::Bf16] {
-            if precision.check(&Device::default()).is_err() {
+        let (_, single) = run(FloatType::F32).unwrap();
+        for precision in [FloatType::F16, FloatType::Bf16] {
+            if check_precision(precision, &Device::default()).is_err() {
                 let error = run(precision).unwrap_err();
                 assert!(matches!(error, TrainError::Precision { .. }), "{error}");
                 for part in [precision.name(), "train in f32"] {
@@ -115,7 +115,7 @@ fn steps_in_half_precision_are_those_in_single_but_for_rounding() {
                 continue;
             }
             let tolerance = match (train, precision) {
-                (Trainable::All, Precision::F16) => 0.05,
+                (Trainable::All, FloatType::F16) => 0.05,
                 (Trainable::All, _) => 0.2,
                 _ => 0.25,
             };
@@ -146,7 +146,7 @@ fn single_precision_leaves_no_trace_in_what_names_a_run() {
     let text = serde_json::to_string(&FinetuneConfig::default()).unwrap();
     assert!(!text.contains("precision"), "{text}");
     let half = FinetuneConfig {
-        precision: Precision::Bf16,
+        precision: FloatType::Bf16,
         ..FinetuneConfig::default()
     };
     let text = serde_json::to_string(&half).unwrap();

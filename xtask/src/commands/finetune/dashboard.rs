@@ -2,9 +2,7 @@
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use bsbr_gpt2::Gpt2;
 use bsbr_train::finetune::Validation;
 use bsbr_train::{Observer, StepReport};
 use burn_train::Interrupter;
@@ -15,6 +13,7 @@ use burn_train::renderer::tui::TuiMetricsRendererWrapper;
 use burn_train::renderer::{MetricState, MetricsRenderer};
 
 use super::pace::Pace;
+use crate::commands::report;
 
 /// The name of the run on the dashboard, whose two bars have no labels of their own.
 const BARS: &str = "fine-tuning; bars: this epoch, the whole run and the time left";
@@ -23,81 +22,47 @@ const BARS: &str = "fine-tuning; bars: this epoch, the whole run and the time le
 pub struct Dashboard {
     /// Restores the terminal when it is dropped.
     renderer: Option<Box<dyn MetricsRenderer>>,
-    /// Signals `q`, `s` on the dashboard.
-    interrupter: Interrupter,
-    /// Signals Ctrl-C.
-    stop: Arc<AtomicBool>,
+    /// Signals Ctrl-C, and `q`, `s` on the dashboard.
+    stop: Interrupter,
     pace: Pace,
-    epochs: usize,
-    steps_per_epoch: u64,
     /// The displayed epoch, from 1; 0 before the first step.
     epoch: u64,
     /// Messages during the run, for the restored terminal.
     messages: Vec<String>,
 }
 
-/// The contents of the dashboard, by their displayed names.
+/// A number on the dashboard: its displayed name, its unit and its decimal places.
 #[derive(Clone, Copy)]
-enum Metric {
-    Loss,
-    Smoothed,
-    Perplexity,
-    Gradient,
-    Speed,
-}
+struct Metric(&'static str, Option<&'static str>, usize);
+
+const LOSS: Metric = Metric("Loss", Some("nats"), 4);
+const SMOOTHED: Metric = Metric("Loss, smoothed", Some("nats"), 4);
+const PERPLEXITY: Metric = Metric("Perplexity", None, 4);
+const GRADIENT: Metric = Metric("Gradient norm", None, 2);
+const SPEED: Metric = Metric("Speed", Some("tokens/s"), 0);
 
 impl Metric {
-    const ALL: [Self; 5] = [
-        Self::Loss,
-        Self::Smoothed,
-        Self::Perplexity,
-        Self::Gradient,
-        Self::Speed,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "Loss",
-            Self::Smoothed => "Loss, smoothed",
-            Self::Perplexity => "Perplexity",
-            Self::Gradient => "Gradient norm",
-            Self::Speed => "Speed",
-        }
-    }
-
-    fn unit(self) -> Option<&'static str> {
-        match self {
-            Self::Speed => Some("tokens/s"),
-            Self::Loss | Self::Smoothed => Some("nats"),
-            Self::Perplexity | Self::Gradient => None,
-        }
-    }
-
     fn id(self) -> MetricId {
-        MetricId::new(Arc::new(self.name().to_owned()))
+        MetricId::new(Arc::new(self.0.to_owned()))
     }
 
     fn definition(self) -> MetricDefinition {
         MetricDefinition {
             metric_id: self.id(),
-            name: Arc::new(self.name().to_owned()),
+            name: Arc::new(self.0.to_owned()),
             description: None,
             attributes: NumericAttributes {
-                unit: self.unit().map(str::to_owned),
-                higher_is_better: matches!(self, Self::Speed),
+                unit: self.1.map(str::to_owned),
+                higher_is_better: self.0 == SPEED.0,
             }
             .into(),
         }
     }
 
     fn state(self, value: f64) -> MetricState {
-        let digits = match self {
-            Self::Speed => 0,
-            Self::Gradient => 2,
-            Self::Loss | Self::Smoothed | Self::Perplexity => 4,
-        };
+        let Self(_, unit, digits) = self;
         let number = format!("{value:.digits$}");
-        let shown = match self.unit() {
+        let shown = match unit {
             Some(unit) => format!("{number} {unit}"),
             None => number.clone(),
         };
@@ -113,20 +78,16 @@ impl Dashboard {
     }
 
     /// Takes over the terminal.
-    pub fn new(stop: Arc<AtomicBool>, epochs: u64, steps_per_epoch: u64) -> Self {
-        let interrupter = Interrupter::new();
-        let mut renderer = TuiMetricsRendererWrapper::new(interrupter.clone(), None);
-        for metric in Metric::ALL {
+    pub fn new(stop: Interrupter, pace: Pace) -> Self {
+        let mut renderer = TuiMetricsRendererWrapper::new(stop.clone(), None);
+        for metric in [LOSS, SMOOTHED, PERPLEXITY, GRADIENT, SPEED] {
             renderer.register_metric(metric.definition());
         }
         keep_ctrl_c();
         Self {
             renderer: Some(Box::new(renderer)),
-            interrupter,
             stop,
-            pace: Pace::new(epochs, steps_per_epoch),
-            epochs: epochs as usize,
-            steps_per_epoch: steps_per_epoch.max(1),
+            pace,
             epoch: 0,
             messages: Vec::new(),
         }
@@ -142,20 +103,21 @@ impl Observer for Dashboard {
         let epoch = at.epoch;
         if epoch != self.epoch {
             if self.epoch == 0 {
-                renderer.start(self.epochs, epoch as usize, None, Some(BARS));
+                let epochs = self.pace.epochs as usize;
+                renderer.start(epochs, epoch as usize, None, Some(BARS));
             } else {
                 renderer.end_split();
                 // Burn expects the number of the finished epoch.
                 renderer.update_epoch(epoch as usize - 1);
             }
-            renderer.start_split("train", self.steps_per_epoch as usize);
+            renderer.start_split("train", self.pace.steps_per_epoch as usize);
             self.epoch = epoch;
         }
         let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
-        renderer.update_train(Metric::Loss.state(report.loss));
-        renderer.update_train(Metric::Smoothed.state(at.smoothed));
-        renderer.update_train(Metric::Gradient.state(report.gradient_norm));
-        renderer.update_train(Metric::Speed.state(speed));
+        renderer.update_train(LOSS.state(report.loss));
+        renderer.update_train(SMOOTHED.state(at.smoothed));
+        renderer.update_train(GRADIENT.state(report.gradient_norm));
+        renderer.update_train(SPEED.state(speed));
         renderer.update_split(at.step as usize);
     }
 
@@ -165,15 +127,13 @@ impl Observer for Dashboard {
 
     fn validated(&mut self, validation: &Validation) {
         if let Some(renderer) = &mut self.renderer {
-            renderer.update_valid(Metric::Loss.state(validation.loss));
-            renderer.update_valid(Metric::Perplexity.state(validation.perplexity));
+            renderer.update_valid(LOSS.state(validation.loss));
+            renderer.update_valid(PERPLEXITY.state(validation.perplexity));
         }
     }
 
-    fn validate(&mut self, _: u64, _: &Gpt2) {}
-
     fn should_stop(&self) -> bool {
-        self.interrupter.should_stop() || self.stop.load(Ordering::SeqCst)
+        self.stop.should_stop()
     }
 }
 
@@ -181,7 +141,7 @@ impl Drop for Dashboard {
     fn drop(&mut self) {
         drop(self.renderer.take());
         for text in &self.messages {
-            super::super::report(text);
+            report(text);
         }
     }
 }

@@ -1,12 +1,10 @@
 //! The progress of a run as plain lines.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use bsbr_gpt2::Gpt2;
 use bsbr_train::{Observer, StepReport};
+use burn_train::Interrupter;
 
 use super::pace::{Pace, about};
+use crate::commands;
 
 /// The number of steps per line.
 const EVERY: u64 = 10;
@@ -14,15 +12,9 @@ const EVERY: u64 = 10;
 /// Prints the progress of a run to standard error.
 pub struct Lines {
     /// Signals Ctrl-C.
-    stop: Arc<AtomicBool>,
-    pace: Pace,
-}
-
-impl Lines {
-    /// Ends the run once `stop` is set.
-    pub fn new(stop: Arc<AtomicBool>, pace: Pace) -> Self {
-        Self { stop, pace }
-    }
+    pub stop: Interrupter,
+    /// Before the first step.
+    pub pace: Pace,
 }
 
 impl Observer for Lines {
@@ -32,7 +24,7 @@ impl Observer for Lines {
             return;
         }
         let speed = report.step_tokens as f64 / report.elapsed.as_secs_f64().max(1e-9);
-        super::super::report(&format!(
+        commands::report(&format!(
             "epoch {} of {}, step {}/{}: loss {:.4}, smoothed {:.4}, gradient {:.2}, {speed:.0} \
              tokens/s, {} left",
             at.epoch,
@@ -47,12 +39,10 @@ impl Observer for Lines {
     }
 
     fn message(&mut self, text: &str) {
-        super::super::report(text);
+        commands::report(text);
     }
 
-    fn validate(&mut self, _: u64, _: &Gpt2) {}
-
     fn should_stop(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+        self.stop.should_stop()
     }
 }

@@ -10,8 +10,10 @@ const SMOOTHED: f64 = 20.0;
 /// The state of a run, from its steps.
 #[derive(Debug)]
 pub struct Pace {
-    epochs: u64,
-    steps_per_epoch: u64,
+    /// Epochs of the run.
+    pub epochs: u64,
+    /// Steps of an epoch; at least 1.
+    pub steps_per_epoch: u64,
     /// Sums of weighted losses and of their weights, which decay exponentially.
     loss: (f64, f64),
     /// Time and number of the steps of this process.

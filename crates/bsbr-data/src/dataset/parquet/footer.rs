@@ -1,9 +1,9 @@
 //! The footer of a file, checked before `parquet` parses it.
 //!
-//! `parquet` passes over the elements of an unknown list one by one, and a truth value there takes no
-//! bytes: a footer of some bytes could make it count to two thousand million, and do so again for
-//! every such list. It reads the fields that it knows without regard to their types. Therefore known
-//! fields must have their types, and every element must take a byte.
+//! `parquet` skips the elements of an unknown list one by one, and a boolean there takes no bytes: a
+//! footer of a few bytes could make it count to two billion, and do so again for every such list. It
+//! reads the fields that it knows without regard to their types. Therefore known fields must have
+//! their types, and every element must take a byte.
 
 use super::thrift::{Thrift, field, unknown};
 
@@ -13,130 +13,70 @@ const MAX_DEPTH: usize = 32;
 /// The type of a known field.
 #[derive(Debug, Clone, Copy)]
 enum Type {
-    Truth,
+    /// No field has this number.
+    Unknown,
+    Boolean,
     I8,
     I16,
     I32,
     I64,
     Double,
     Binary,
-    Struct(Fields),
+    /// The fields of a struct, or the variants of a union, in the order of their numbers from 1 on.
+    Struct(&'static [Type]),
     List(&'static Type),
 }
 
-/// The known fields of a struct, or the variants of a union.
-type Fields = &'static [(u16, Type)];
+use Type::{Binary, Boolean, Double, I8, I16, I32, I64, List, Struct, Unknown};
 
-use Type::{Binary, Double, I8, I16, I32, I64, List, Struct, Truth};
-
-/// `FileMetaData`, with the names of `parquet.thrift` below it.
-const FILE: Fields = &[
-    (1, I32),
-    (2, List(&Struct(SCHEMA_ELEMENT))),
-    (3, I64),
-    (4, List(&Struct(ROW_GROUP))),
-    (5, List(&Struct(KEY_VALUE))),
-    (6, Binary),
-    (7, List(&Struct(COLUMN_ORDER))),
-];
-const SCHEMA_ELEMENT: Fields = &[
-    (1, I32),
-    (2, I32),
-    (3, I32),
-    (4, Binary),
-    (5, I32),
-    (6, I32),
-    (7, I32),
-    (8, I32),
-    (9, I32),
-    (10, Struct(LOGICAL_TYPE)),
-];
-const LOGICAL_TYPE: Fields = &[
-    (1, Struct(&[])),
-    (2, Struct(&[])),
-    (3, Struct(&[])),
-    (4, Struct(&[])),
-    (5, Struct(&[(1, I32), (2, I32)])),
-    (6, Struct(&[])),
-    (7, Struct(TIME)),
-    (8, Struct(TIME)),
-    (10, Struct(&[(1, I8), (2, Truth)])),
-    (11, Struct(&[])),
-    (12, Struct(&[])),
-    (13, Struct(&[])),
-    (14, Struct(&[])),
-    (15, Struct(&[])),
-    (16, Struct(&[(1, I8)])),
-    (17, Struct(&[(1, Binary)])),
-    (18, Struct(&[(1, Binary), (2, I32)])),
-];
-const TIME: Fields = &[(1, Truth), (2, Struct(TIME_UNIT))];
-const TIME_UNIT: Fields = &[(1, Struct(&[])), (2, Struct(&[])), (3, Struct(&[]))];
-const ROW_GROUP: Fields = &[
-    (1, List(&Struct(COLUMN_CHUNK))),
-    (2, I64),
-    (3, I64),
-    (4, List(&Struct(&[(1, I32), (2, Truth), (3, Truth)]))),
-    (5, I64),
-    (6, I64),
-    (7, I16),
-];
-const COLUMN_CHUNK: Fields = &[
-    (1, Binary),
-    (2, I64),
-    (3, Struct(COLUMN)),
-    (4, I64),
-    (5, I32),
-    (6, I64),
-    (7, I32),
-];
-const COLUMN: Fields = &[
-    (1, I32),
-    (2, List(&I32)),
-    (3, List(&Binary)),
-    (4, I32),
-    (5, I64),
-    (6, I64),
-    (7, I64),
-    (8, List(&Struct(KEY_VALUE))),
-    (9, I64),
-    (10, I64),
-    (11, I64),
-    (12, Struct(STATISTICS)),
-    (13, List(&Struct(&[(1, I32), (2, I32), (3, I32)]))),
-    (14, I64),
-    (15, I32),
-    (16, Struct(&[(1, I64), (2, List(&I64)), (3, List(&I64))])),
-    (17, Struct(&[(1, Struct(BOUNDING_BOX)), (2, List(&I32))])),
-];
-const STATISTICS: Fields = &[
-    (1, Binary),
-    (2, Binary),
-    (3, I64),
-    (4, I64),
-    (5, Binary),
-    (6, Binary),
-    (7, Truth),
-    (8, Truth),
-    (9, I64),
-];
-const BOUNDING_BOX: Fields = &[
-    (1, Double),
-    (2, Double),
-    (3, Double),
-    (4, Double),
-    (5, Double),
-    (6, Double),
-    (7, Double),
-    (8, Double),
-];
-const KEY_VALUE: Fields = &[(1, Binary), (2, Binary)];
-const COLUMN_ORDER: Fields = &[(1, Struct(&[])), (2, Struct(&[]))];
+/// Structs of `parquet.thrift`, parts before the whole.
+const EMPTY: Type = Struct(&[]);
+const PAIR: Type = Struct(&[Binary, Binary]);
+const PAIRS: Type = List(&PAIR);
+const CODES: Type = List(&I32);
+const NUMBERS: Type = List(&I64);
+const NAMES: Type = List(&Binary);
+const UNIT: Type = Struct(&[EMPTY, EMPTY, EMPTY]);
+const TIME: Type = Struct(&[Boolean, UNIT]);
+const DECIMAL: Type = Struct(&[I32, I32]);
+const INTEGER: Type = Struct(&[I8, Boolean]);
+const VARIANT: Type = Struct(&[I8]);
+const GEOMETRY: Type = Struct(&[Binary]);
+const GEOGRAPHY: Type = Struct(&[Binary, I32]);
+const LOGICAL: Type = Struct(&[
+    EMPTY, EMPTY, EMPTY, EMPTY, DECIMAL, EMPTY, TIME, TIME, Unknown, INTEGER, EMPTY, EMPTY, EMPTY,
+    EMPTY, EMPTY, VARIANT, GEOMETRY, GEOGRAPHY,
+]);
+const ELEMENT: Type = Struct(&[I32, I32, I32, Binary, I32, I32, I32, I32, I32, LOGICAL]);
+const SCHEMA: Type = List(&ELEMENT);
+const STATISTICS: Type = Struct(&[
+    Binary, Binary, I64, I64, Binary, Binary, Boolean, Boolean, I64,
+]);
+const ENCODING: Type = Struct(&[I32, I32, I32]);
+const ENCODINGS: Type = List(&ENCODING);
+const SIZES: Type = Struct(&[I64, NUMBERS, NUMBERS]);
+const BOX: Type = Struct(&[Double; 8]);
+const SPACE: Type = Struct(&[BOX, CODES]);
+const COLUMN: Type = Struct(&[
+    I32, CODES, NAMES, I32, I64, I64, I64, PAIRS, I64, I64, I64, STATISTICS, ENCODINGS, I64, I32,
+    SIZES, SPACE,
+]);
+const CHUNK: Type = Struct(&[Binary, I64, COLUMN, I64, I32, I64, I32]);
+const CHUNKS: Type = List(&CHUNK);
+const SORTED: Type = Struct(&[I32, Boolean, Boolean]);
+const SORTING: Type = List(&SORTED);
+const GROUP: Type = Struct(&[CHUNKS, I64, I64, SORTING, I64, I64, I16]);
+const GROUPS: Type = List(&GROUP);
+const ORDER: Type = Struct(&[EMPTY, EMPTY]);
+const ORDERS: Type = List(&ORDER);
+/// The fields of `FileMetaData`.
+const FILE: &[Type] = &[I32, SCHEMA, I64, GROUPS, PAIRS, Binary, ORDERS];
 
 impl Type {
     fn is(self, kind: u8) -> bool {
         match self {
-            Truth => matches!(kind, field::TRUE | field::FALSE),
+            Unknown => true,
+            Boolean => matches!(kind, field::TRUE | field::FALSE),
             I8 => kind == field::I8,
             I16 => kind == field::I16,
             I32 => kind == field::I32,
@@ -159,12 +99,13 @@ pub(super) fn check(footer: &[u8]) -> Result<(), String> {
     fields(&mut thrift, FILE, MAX_DEPTH)
 }
 
-fn fields(thrift: &mut Thrift<&[u8]>, known: Fields, depth: usize) -> Result<(), String> {
+fn fields(thrift: &mut Thrift<&[u8]>, known: &[Type], depth: usize) -> Result<(), String> {
     let mut last = 0;
     while let Some((number, kind)) = thrift.field(&mut last)? {
-        let known = known.iter().find(|(known, _)| *known == number);
-        let known = known.map(|(_, known)| *known);
-        if known.is_some_and(|known| !known.is(kind)) {
+        // Numbers ascend from 1.
+        let known = known.get(usize::from(number) - 1);
+        let known = known.copied().unwrap_or(Unknown);
+        if !known.is(kind) {
             return Err(unknown((number, kind)));
         }
         value(thrift, kind, known, depth)?;
@@ -172,12 +113,7 @@ fn fields(thrift: &mut Thrift<&[u8]>, known: Fields, depth: usize) -> Result<(),
     Ok(())
 }
 
-fn value(
-    thrift: &mut Thrift<&[u8]>,
-    kind: u8,
-    known: Option<Type>,
-    depth: usize,
-) -> Result<(), String> {
+fn value(thrift: &mut Thrift<&[u8]>, kind: u8, known: Type, depth: usize) -> Result<(), String> {
     let depth = depth.checked_sub(1).ok_or("structs within structs")?;
     match kind {
         field::TRUE | field::FALSE => Ok(()),
@@ -189,7 +125,7 @@ fn value(
             thrift.pass(length)
         }
         field::STRUCT => match known {
-            Some(Struct(known)) => fields(thrift, known, depth),
+            Struct(known) => fields(thrift, known, depth),
             _ => fields(thrift, &[], depth),
         },
         field::LIST => {
@@ -199,14 +135,14 @@ fn value(
                 (kind, count) => (kind, count.into()),
             };
             let known = match known {
-                Some(List(known)) => Some(*known),
-                _ => None,
+                List(known) => *known,
+                _ => Unknown,
             };
-            if known.is_some_and(|known| !known.is(kind)) {
+            if !known.is(kind) {
                 return Err(format!("a list of elements of type {kind}"));
             }
-            if Truth.is(kind) && count > 0 {
-                return Err(format!("a list of {count} truth values, which none has"));
+            if Boolean.is(kind) && count > 0 {
+                return Err(format!("a list of {count} booleans, which no footer has"));
             }
             (0..count).try_for_each(|_| value(thrift, kind, known, depth))
         }
@@ -242,11 +178,11 @@ mod tests {
         let many = [0xff, 0xff, 0xff, 0xff, 0x07];
         for kind in [0xf1, 0xf2] {
             let list = [&[0x79, kind][..], &many].concat();
-            assert!(footer(&list).unwrap_err().contains("truth values"));
+            assert!(footer(&list).unwrap_err().contains("booleans"));
             let nested = [&[0x7c, 0x19, 0x19, kind][..], &many, &[0]].concat();
-            assert!(footer(&nested).unwrap_err().contains("truth values"));
+            assert!(footer(&nested).unwrap_err().contains("booleans"));
         }
-        // A map of truth values.
+        // A map of booleans.
         let map = [&[0x7b][..], &many, &[0x11]].concat();
         assert!(footer(&map).unwrap_err().contains("type 11"));
         // The end of the footer ends any other list.

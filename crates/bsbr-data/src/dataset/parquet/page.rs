@@ -18,7 +18,6 @@ const SMALLEST: u64 = 64;
 
 /// Types of pages.
 const DATA: i64 = 0;
-const INDEX: i64 = 1;
 const DICTIONARY: i64 = 2;
 const DATA_V2: i64 = 3;
 
@@ -130,10 +129,8 @@ impl<R: Read> Thrift<R> {
                 (3, field::I32) => header.packed = Some(self.number()?),
                 // A checksum.
                 (4, field::I32) => self.number().map(drop)?,
-                (5, field::STRUCT) => self.page(&mut header, DATA)?,
-                (6, field::STRUCT) => self.page(&mut header, INDEX)?,
-                (7, field::STRUCT) => self.page(&mut header, DICTIONARY)?,
-                (8, field::STRUCT) => self.page(&mut header, DATA_V2)?,
+                // In the order of the types.
+                (number @ 5..=8, field::STRUCT) => self.page(&mut header, i64::from(number) - 5)?,
                 other => return Err(unknown(other)),
             }
         }
@@ -266,10 +263,10 @@ mod tests {
                 .unwrap_err()
                 .contains("field 4 of unknown type 6")
         );
-        // Three truth values, which take a byte each or none.
-        let truths = data(&[0x1c, 0x19, 0x31, 1, 1, 1, 0]);
+        // Three booleans, which take a byte each or none.
+        let booleans = data(&[0x1c, 0x19, 0x31, 1, 1, 1, 0]);
         assert!(
-            header(0, &truths)
+            header(0, &booleans)
                 .unwrap_err()
                 .contains("field 1 of unknown type 9")
         );

@@ -4,7 +4,7 @@ use rand::Rng;
 
 use super::Prose;
 use crate::storybook::rng::{ChaCha8Rng, pick};
-use crate::storybook::text::{Text, push_number};
+use crate::storybook::text::Text;
 use crate::storybook::words;
 
 pub(super) const TITLES: &[&str] = &[
@@ -58,40 +58,28 @@ impl Prose {
             self.sum = 0;
             self.left = rng.random_range(3..8);
         } else if self.left == 0 {
-            let mut line = String::from("Total: ");
-            push_number(&mut line, self.sum);
-            line.push_str(" coins.");
-            text.push(&line);
+            text.push(&format!("Total: {} coins.", self.sum));
             text.end_line();
             self.say(text, rng, NOTES);
             self.stage = 0;
         } else {
             self.left -= 1;
-            let count = rng.random_range(2..40);
+            let count = rng.random_range(2..40u32);
             let price = rng.random_range(2..60);
             self.sum += price;
-            let mut row = String::from("- ");
-            push_number(&mut row, count);
-            row.push(' ');
-            row.push_str(pick(rng, &words::MEASURES));
-            row.push_str(" of ");
+            text.push(&format!("- {count} {} of ", pick(rng, &words::MEASURES)));
             if rng.random_bool(0.3) {
-                row.push_str(pick(rng, &words::COLOURS));
-                row.push(' ');
+                text.push(pick(rng, &words::COLOURS));
+                text.space();
             }
-            row.push_str(if rng.random_bool(0.7) {
-                pick(rng, &words::GOODS)
-            } else {
-                pick(rng, &words::FOODS)
+            text.push(match rng.random_bool(0.7) {
+                true => pick(rng, &words::GOODS),
+                false => pick(rng, &words::FOODS),
             });
-            text.push(&row);
             text.space();
             let party = pick(rng, PARTIES);
             text.fragment(rng, &self.scene, party);
-            let mut tail = String::from(", ");
-            push_number(&mut tail, price);
-            tail.push_str(" coins.");
-            text.push(&tail);
+            text.push(&format!(", {price} coins."));
             self.scene.meet(rng);
         }
     }

@@ -4,7 +4,7 @@ use rand::Rng;
 
 use super::Prose;
 use crate::storybook::rng::ChaCha8Rng;
-use crate::storybook::text::{Text, push_number};
+use crate::storybook::text::Text;
 
 pub(super) const TITLES: &[&str] = &[
     "how to {do} {an} {O}.",
@@ -110,10 +110,7 @@ impl Prose {
         }
         self.left -= 1;
         self.number += 1;
-        let mut head = String::from("Step ");
-        push_number(&mut head, self.number);
-        head.push('.');
-        text.push(&head);
+        text.push(&format!("Step {}.", self.number));
         self.say(text, rng, steps);
         if rng.random_bool(0.2) {
             self.say(text, rng, remarks);
