@@ -53,38 +53,39 @@ impl Estimate {
         })
     }
 
-    /// The exponential of the mean and of its interval's ends; the standard
-    /// deviation is dropped.
+    /// A monotonic function of the mean and of its interval's ends; the standard deviation is
+    /// dropped.
     #[must_use]
-    pub fn exp(self) -> Self {
+    pub fn map(self, of: impl Fn(f64) -> f64) -> Self {
+        let ends = self.interval.map(|ends| [of(ends.low), of(ends.high)]);
         Self {
-            mean: self.mean.exp(),
+            mean: of(self.mean),
             std: None,
-            interval: self.interval.map(|interval| Interval {
-                low: interval.low.exp(),
-                high: interval.high.exp(),
+            interval: ends.map(|[one, other]| Interval {
+                low: one.min(other),
+                high: one.max(other),
             }),
             n: self.n,
         }
     }
 
+    /// The ends of the interval; without one, the mean.
+    pub fn ends(&self) -> [f64; 2] {
+        let ends = self.interval;
+        ends.map_or([self.mean; 2], |ends| [ends.low, ends.high])
+    }
+
     /// Whether the mean and its interval are finite.
     pub fn is_finite(&self) -> bool {
-        let ends = self.interval.map(|interval| [interval.low, interval.high]);
-        self.mean.is_finite() && ends.iter().flatten().all(|end| end.is_finite())
+        self.mean.is_finite() && self.ends().iter().all(|end| end.is_finite())
     }
 
     /// The same in another unit.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {
         Self {
-            mean: self.mean * factor,
             std: self.std.map(|std| std * factor.abs()),
-            interval: self.interval.map(|interval| Interval {
-                low: interval.low * factor,
-                high: interval.high * factor,
-            }),
-            n: self.n,
+            ..self.map(|value| value * factor)
         }
     }
 }

@@ -63,22 +63,9 @@ pub struct Goal {
     pub arm: String,
     /// Tokens per sequence.
     pub length: usize,
-    /// The minimum mean that passes.
-    #[serde(default)]
-    pub at_least: Option<f64>,
-    /// The maximum mean that passes.
-    #[serde(default)]
-    pub at_most: Option<f64>,
-}
-
-impl Goal {
-    /// The limits.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
-            at_least: self.at_least,
-            at_most: self.at_most,
-        }
-    }
+    /// The limits of the mean.
+    #[serde(flatten)]
+    pub bounds: Bounds,
 }
 
 /// Everything that determines an experiment's measurements; the input of its hash.
@@ -438,7 +425,8 @@ pub fn parse_spec(
     let parts: toml::Table = parse(path, text)?;
     for (key, part) in parts {
         if PRESENTED.contains(&key.as_str()) {
-            let checked = names.check(&key, &part, &method);
+            let checked = layout.quantities.check(&key, &part);
+            let checked = checked.and_then(|()| names.check(&key, &part, &method));
             checked.map_err(|message| spec_error(path, message))?;
         }
     }

@@ -187,7 +187,7 @@ fn figure(pieces: &[&Measurement], stride: usize, unit: Unit) -> Result<Estimate
     let mean = mean.and_then(|values| Estimate::of(&values));
     let mean = mean.ok_or_else(|| format!("what was scored has no {name}"))?;
     Ok(match unit {
-        Unit::Token | Unit::Word => mean.exp(),
+        Unit::Token | Unit::Word => mean.map(f64::exp),
         Unit::Byte => Estimate {
             std: None,
             ..mean.scaled(1.0 / LN_2)

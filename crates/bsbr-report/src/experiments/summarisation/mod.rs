@@ -266,7 +266,7 @@ impl Experiment for Summarisation {
         let subjects = self.subjects();
         let found = match name {
             "preferences" => shown::preferences(&subjects, records).map(Block::Table),
-            _ => shown::example(&subjects, records).map(Block::Reading),
+            _ => shown::example(&subjects, records).map(Block::Quotes),
         };
         Ok(found.into_iter().collect())
     }

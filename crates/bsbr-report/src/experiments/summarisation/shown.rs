@@ -7,7 +7,7 @@ use crate::present::counted;
 use crate::present::subject::Subject;
 use crate::present::words::plural;
 use crate::record::{Pool, Records};
-use crate::section::{Cell, Column, Passage, Reading, Row, Style, Table};
+use crate::section::{Cell, Column, Quote, Quotes, Row, Style, Table};
 
 /// The values of template names.
 pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) -> Option<String> {
@@ -108,7 +108,7 @@ pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Tab
 }
 
 /// The first article with all summaries.
-pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading> {
+pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Quotes> {
     let text = |id: &str, index: u64, name: &str| {
         let mut all = records.of(id, Pool::Texts, LENGTH);
         let one = all.find(|one| one.index == index)?;
@@ -116,25 +116,25 @@ pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading
     };
     let mut references = records.of(REFERENCE, Pool::Texts, LENGTH);
     let index = references.next()?.index;
-    let passage = |head: &str, arm: Option<usize>, text: Option<String>| {
-        Some(Passage {
+    let quote = |head: &str, arm: Option<usize>, text: Option<String>| {
+        Some(Quote {
             head: head.to_owned(),
             arm,
             text: text?,
         })
     };
-    let mut passages = vec![
-        passage("Article", None, text(REFERENCE, index, ARTICLE)),
-        passage("Highlights", None, text(REFERENCE, index, SUMMARY)),
+    let mut quotes = vec![
+        quote("Article", None, text(REFERENCE, index, ARTICLE)),
+        quote("Highlights", None, text(REFERENCE, index, SUMMARY)),
     ];
     let summaries = subjects.iter().map(|one| {
         let text = text(&one.id, index, SUMMARY);
-        passage(&one.label, one.arm, text)
+        quote(&one.label, one.arm, text)
     });
-    passages.extend(summaries);
-    Some(Reading {
+    quotes.extend(summaries);
+    Some(Quotes {
         title: "An article and its summaries".to_owned(),
         note: "The first article, not a selected one.".to_owned(),
-        passages: passages.into_iter().flatten().collect(),
+        quotes: quotes.into_iter().flatten().collect(),
     })
 }
