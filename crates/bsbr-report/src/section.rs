@@ -220,7 +220,7 @@ impl Cell {
         }
     }
 
-    /// Whether it is text with words, which is aligned to the left.
+    /// Whether it is text with words.
     pub fn is_words(&self) -> bool {
         match self {
             Self::Text(text) => text.contains(char::is_alphabetic),
@@ -368,6 +368,13 @@ impl Table {
         own.and_then(|row| row.cells.get(column))
             .is_some_and(is_best)
             && !cells().all(is_best)
+    }
+
+    /// Whether a column has words, apart from figures of the report; it is aligned to the left.
+    pub fn has_words(&self, column: usize) -> bool {
+        let own = self.rows.iter().filter(|row| row.role != Role::Reported);
+        let mut cells = own.filter_map(|row| row.cells.get(column));
+        cells.any(Cell::is_words)
     }
 
     /// The numbers with their intervals as comma-separated values.

@@ -197,9 +197,7 @@ fn written(table: &Table, aligned: bool) -> String {
     let column = |index: usize| {
         let cells = rows.iter().filter_map(|row| row.get(index));
         let width = cells.map(|cell| cell.chars().count()).max();
-        let own = table.rows.iter().filter(|row| row.role != Role::Reported);
-        let mut cells = own.filter_map(|row| row.cells.get(index.checked_sub(1)?));
-        let right = index > 0 && !cells.any(Cell::is_words);
+        let right = index > 0 && !table.has_words(index - 1);
         (width.filter(|_| aligned).unwrap_or_default(), right)
     };
     let columns: Vec<(usize, bool)> = (0..=table.columns.len()).map(column).collect();

@@ -172,6 +172,7 @@ fn table(table: &Table, file: &str) -> Markup {
     let notes = Footnotes::of(table);
     let mut cells = table.rows.iter().flat_map(|row| &row.cells);
     let numbers = cells.any(|cell| cell.value().is_some());
+    let words = |is: bool| is.then_some("words");
     let data = || STANDARD.encode(table.csv());
     html! {
         div .scroll {
@@ -179,7 +180,9 @@ fn table(table: &Table, file: &str) -> Markup {
                 thead {
                     tr {
                         th scope="col" { (table.corner) }
-                        @for one in &table.columns { th scope="col" { (one.title) } }
+                        @for (column, one) in table.columns.iter().enumerate() {
+                            th scope="col" class=[words(table.has_words(column))] { (one.title) }
+                        }
                     }
                 }
                 tbody {
@@ -190,9 +193,11 @@ fn table(table: &Table, file: &str) -> Markup {
                                 @if row.default { span .default title="the default arm" { "◆" } }
                             }
                             @for (column, cell) in row.cells.iter().enumerate() {
-                                td .words[cell.is_words()] .best[table.is_best(at, column)] {
-                                    (value(cell, &notes))
-                                }
+                                @let class = match table.is_best(at, column) {
+                                    true => Some("best"),
+                                    false => words(cell.is_words()),
+                                };
+                                td class=[class] { (value(cell, &notes)) }
                             }
                         }
                     }
