@@ -53,36 +53,39 @@ impl Estimate {
         })
     }
 
-    /// The exponential of the mean and of its interval's ends; the standard
-    /// deviation is dropped.
+    /// A monotonic function of the mean and of its interval's ends; the standard deviation is
+    /// dropped.
     #[must_use]
-    pub fn exp(self) -> Self {
-        self.mapped(None, f64::exp)
+    pub fn map(self, of: impl Fn(f64) -> f64) -> Self {
+        let ends = self.interval.map(|ends| [of(ends.low), of(ends.high)]);
+        Self {
+            mean: of(self.mean),
+            std: None,
+            interval: ends.map(|[one, other]| Interval {
+                low: one.min(other),
+                high: one.max(other),
+            }),
+            n: self.n,
+        }
+    }
+
+    /// The ends of the interval; without one, the mean.
+    pub fn ends(&self) -> [f64; 2] {
+        let ends = self.interval;
+        ends.map_or([self.mean; 2], |ends| [ends.low, ends.high])
     }
 
     /// Whether the mean and its interval are finite.
     pub fn is_finite(&self) -> bool {
-        let ends = self.interval.map(|interval| [interval.low, interval.high]);
-        self.mean.is_finite() && ends.iter().flatten().all(|end| end.is_finite())
+        self.mean.is_finite() && self.ends().iter().all(|end| end.is_finite())
     }
 
     /// The same in another unit.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {
-        let std = self.std.map(|std| std * factor.abs());
-        self.mapped(std, |value| value * factor)
-    }
-
-    fn mapped(self, std: Option<f64>, of: impl Fn(f64) -> f64) -> Self {
-        let ends = |ends: Interval| Interval {
-            low: of(ends.low),
-            high: of(ends.high),
-        };
         Self {
-            mean: of(self.mean),
-            std,
-            interval: self.interval.map(ends),
-            n: self.n,
+            std: self.std.map(|std| std * factor.abs()),
+            ..self.map(|value| value * factor)
         }
     }
 }

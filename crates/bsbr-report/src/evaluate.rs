@@ -187,11 +187,11 @@ impl Evaluation {
         let notes: Vec<String> = notes
             .map(|one| format!("- {}: {}", one.title, one.note))
             .collect();
-        render::aligned(&format!(
-            "### Models compared with their base\n\n{}\n{}",
-            render::table(&table),
+        format!(
+            "### Models compared with their base\n\n{}\n{}\n",
+            render::aligned(&table),
             notes.join("\n")
-        ))
+        )
     }
 
     /// The same for programs.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::estimate::{BOOTSTRAP, Estimate};
 use crate::record::{Pool, Records};
+use crate::section::Better;
 
 /// The values of several arms' quantity for each sample that all have.
 pub(crate) fn rows<const N: usize>(
@@ -73,4 +74,34 @@ pub(crate) fn together<const N: usize>(
         interval,
         n,
     })
+}
+
+/// The share of the gap between the first and the last arm's mean, in `unit`, that the second has
+/// closed. If the first must be worse, `better` says which direction is better.
+///
+/// # Errors
+///
+/// Why there is no number, as text for a table.
+pub(crate) fn closed(
+    records: &Records,
+    arms: [&str; 3],
+    values: (Pool<'_>, usize, &str),
+    unit: impl Fn(f64) -> f64,
+    better: Option<Better>,
+) -> Result<Estimate, String> {
+    let gap = together(records, arms, values, |[before, _, goal]| {
+        unit(before) - unit(goal)
+    })?;
+    if gap.mean == 0.0 || gap.interval.is_some_and(|ends| ends.contains(0.0)) {
+        return Err("nothing to recover: the 95 % interval of the gap includes 0".to_owned());
+    }
+    match better {
+        Some(better) if (better == Better::Less) != (gap.mean > 0.0) => {
+            Err("nothing to recover: it is better even before training".to_owned())
+        }
+        _ => together(records, arms, values, |[before, after, goal]| {
+            // Without negative zero.
+            (unit(before) - unit(after)) / (unit(before) - unit(goal)) + 0.0
+        }),
+    }
 }

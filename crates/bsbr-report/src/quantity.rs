@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use toml::Value;
 
 use crate::section::{Better, Style};
 
@@ -10,7 +11,7 @@ use crate::section::{Better, Style};
 const ANY: &str = "*";
 
 /// A quantity in tables.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quantity {
     /// Its column title.
@@ -41,6 +42,25 @@ impl Quantities {
             let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
             format!("`{name}` is not a quantity; there are {}", known.join(", "))
         })
+    }
+
+    /// Checks that the quantities in a part of a file are declared; `key` is the part's key.
+    ///
+    /// # Errors
+    ///
+    /// The undeclared name, and the declared ones.
+    pub(crate) fn check(&self, key: &str, part: &Value) -> Result<(), String> {
+        match part {
+            Value::Table(all) => {
+                let mut all = all.iter();
+                all.try_for_each(|(key, part)| self.check(key, part))
+            }
+            Value::Array(all) => all.iter().try_for_each(|part| self.check(key, part)),
+            Value::String(name) if ["quantity", "share_of", "columns"].contains(&key) => {
+                self.find(name).map(|_| ())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The declared names.

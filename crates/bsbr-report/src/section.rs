@@ -1,16 +1,16 @@
 //! The results of an experiment, before rendering as Markdown or HTML.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use bsbr_metrics::stats::Interval;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::estimate::Estimate;
 use crate::verdict::Judgement;
 
 /// The format of a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Style {
     /// A share as a percentage with this many decimals.
     Percent(usize),
@@ -49,14 +49,12 @@ impl Style {
     /// A spread or interval end, with the precision of `of` in this style.
     pub fn beside(self, value: f64, of: f64) -> String {
         match self {
-            Self::Percent(_) | Self::Fixed(_) | Self::Mebibytes | Self::Tokens => {
-                self.number(value)
-            }
+            Self::Milliseconds => Self::Digits(3).beside(value * 1e3, of * 1e3),
             Self::Digits(digits) => match decimals(of, digits) {
                 Some(decimals) => with_minus(format!("{value:.decimals$}")),
                 None => self.number(value),
             },
-            Self::Milliseconds => Self::Digits(3).beside(value * 1e3, of * 1e3),
+            _ => self.number(value),
         }
     }
 
@@ -75,14 +73,14 @@ impl Style {
     }
 }
 
-impl FromStr for Style {
-    type Err = String;
+impl TryFrom<String> for Style {
+    type Error = String;
 
     /// A style by its name and optional number of digits: `percent 2`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, String> {
         let (name, digits) = match text.split_once(' ') {
             Some((name, digits)) => (name, digits.parse().ok()),
-            None => (text, None),
+            None => (text.as_str(), None),
         };
         match (name, digits) {
             ("percent", Some(digits)) => Ok(Self::Percent(digits)),
@@ -99,13 +97,6 @@ impl FromStr for Style {
                  milliseconds and tokens"
             )),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Style {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -195,8 +186,16 @@ pub enum Cell {
         /// Its spread.
         spread: String,
     },
+    /// A verdict.
+    Judged(Judgement),
     /// A missing value, and its reason.
     Missing(String),
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
 }
 
 impl Cell {
@@ -217,7 +216,16 @@ impl Cell {
         match self {
             Self::Number(value, _) | Self::Derived { value, .. } => Some(*value),
             Self::Measured(found, _) => Some(found.mean),
-            Self::Text(_) | Self::Missing(_) => None,
+            Self::Text(_) | Self::Judged(_) | Self::Missing(_) => None,
+        }
+    }
+
+    /// Whether it is text with words.
+    pub fn is_words(&self) -> bool {
+        match self {
+            Self::Text(text) => text.contains(char::is_alphabetic),
+            Self::Judged(_) => true,
+            _ => false,
         }
     }
 
@@ -244,6 +252,7 @@ impl Cell {
             Self::Text(text) | Self::Derived { text, .. } => text.clone(),
             Self::Number(value, style) => style.with_unit(*value),
             Self::Measured(found, style) => style.with_unit(found.mean),
+            Self::Judged(judgement) => judgement.words(),
             Self::Missing(_) => "—".to_owned(),
         }
     }
@@ -341,29 +350,31 @@ pub struct Table {
 impl Table {
     /// Whether a cell is the best of its column, among the competing rows, unless all are equal.
     pub fn is_best(&self, row: usize, column: usize) -> bool {
-        let Some(better) = self.columns.get(column).and_then(|one| one.better) else {
-            return false;
-        };
+        let better = self.columns.get(column).and_then(|one| one.better);
         let competing = || self.rows.iter().filter(|row| row.role == Role::Competes);
         let cells = || competing().filter_map(|row| row.cells.get(column));
-        let values = cells().filter_map(Cell::value);
+        let numbers = cells().filter_map(|cell| Some((cell.value()?, cell)));
         let best = match better {
-            Better::More => values.max_by(f64::total_cmp),
-            Better::Less => values.min_by(f64::total_cmp),
+            Some(Better::More) => numbers.max_by(|(a, _), (b, _)| a.total_cmp(b)),
+            Some(Better::Less) => numbers.min_by(|(a, _), (b, _)| a.total_cmp(b)),
+            None => None,
         };
-        // Numbers with equal text are equally good.
-        let reads = |value: f64| {
-            let mut all = cells().filter(|cell| cell.value() == Some(value));
-            all.next().map(Cell::main)
-        };
-        let Some(best) = best.and_then(reads) else {
+        let Some((_, best)) = best else {
             return false;
         };
-        let is_best = |cell: &Cell| cell.value().is_some() && cell.main() == best;
+        // Numbers with equal text are equally good.
+        let is_best = |cell: &Cell| cell.value().is_some() && cell.main() == best.main();
         let own = self.rows.get(row).filter(|row| row.role == Role::Competes);
         own.and_then(|row| row.cells.get(column))
             .is_some_and(is_best)
             && !cells().all(is_best)
+    }
+
+    /// Whether a column has words, apart from figures of the report; it is aligned to the left.
+    pub fn has_words(&self, column: usize) -> bool {
+        let own = self.rows.iter().filter(|row| row.role != Role::Reported);
+        let mut cells = own.filter_map(|row| row.cells.get(column));
+        cells.any(Cell::is_words)
     }
 
     /// The numbers with their intervals as comma-separated values.
@@ -390,10 +401,10 @@ impl Table {
                 });
                 if spread(at) {
                     let ends = cell.interval();
-                    let ends = ends.map_or([None, None], |ends| [Some(ends.low), Some(ends.high)]);
-                    line.extend(
-                        ends.map(|end| end.map_or_else(String::new, |end| end.to_string())),
-                    );
+                    line.extend(match ends.map(|ends| [ends.low, ends.high]) {
+                        Some(ends) => ends.map(|end| end.to_string()),
+                        None => Default::default(),
+                    });
                 }
             }
             lines.push(line.join(","));
@@ -415,9 +426,7 @@ fn quoted(text: &str) -> String {
 pub enum Picture {
     /// The content of an `<svg>` element.
     Svg {
-        /// Width of its view box.
-        width: f64,
-        /// Height of its view box.
+        /// Height of its view box; the width of all is the same.
         height: f64,
         /// The elements.
         body: String,
@@ -448,9 +457,9 @@ pub struct Figure {
     pub columns: usize,
 }
 
-/// A text of a [`Reading`].
+/// A quoted text.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Passage {
+pub struct Quote {
     /// The author or kind of the text.
     pub head: String,
     /// The arm whose colour marks it, by its index in the specification.
@@ -459,7 +468,7 @@ pub struct Passage {
     pub text: String,
 }
 
-impl Passage {
+impl Quote {
     /// Its paragraphs; an empty text is labelled as such.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         let empty = self.text.trim().is_empty().then_some("(empty)");
@@ -470,13 +479,13 @@ impl Passage {
 
 /// Texts for reading in sequence, collapsed on the page.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
-    /// Its title.
+pub struct Quotes {
+    /// Their title.
     pub title: String,
     /// How they were chosen.
     pub note: String,
     /// The texts.
-    pub passages: Vec<Passage>,
+    pub quotes: Vec<Quote>,
 }
 
 /// A part of a section.
@@ -489,7 +498,7 @@ pub enum Block {
     /// A figure.
     Figure(Figure),
     /// Texts to read.
-    Reading(Reading),
+    Quotes(Quotes),
 }
 
 /// The verdict on a goal.
@@ -544,25 +553,24 @@ pub struct Section {
 }
 
 impl Section {
-    /// The same, opened by another section; its id, title and question stay.
+    /// The same, opened by another section; its id, title and question stay. What both have is
+    /// shown once.
     #[must_use]
     pub fn begun_by(mut self, mut first: Self) -> Self {
-        let of_first =
-            |(name, value): (String, String)| (format!("{name}: {}", first.title), value);
-        let differing = first.provenance.drain(..);
-        let differing: Vec<_> = differing
-            .filter(|row| !self.provenance.contains(row))
-            .map(of_first)
-            .collect();
-        // A paragraph that both have is shown once.
+        first
+            .provenance
+            .retain(|row| !self.provenance.contains(row));
+        for (name, _) in &mut first.provenance {
+            *name = format!("{name}: {}", first.title);
+        }
         self.method.retain(|own| !first.method.contains(own));
+        self.reported.retain(|own| !first.reported.contains(own));
         first.method.append(&mut self.method);
         first.verdicts.append(&mut self.verdicts);
         first.headlines.append(&mut self.headlines);
         first.blocks.append(&mut self.blocks);
-        self.reported.retain(|own| !first.reported.contains(own));
         first.reported.append(&mut self.reported);
-        self.provenance.extend(differing);
+        self.provenance.append(&mut first.provenance);
         Self {
             id: self.id,
             title: self.title,
@@ -622,10 +630,11 @@ mod tests {
 
     #[test]
     fn styles_are_read_by_name() {
-        assert_eq!("percent 2".parse(), Ok(Style::Percent(2)));
-        assert_eq!("mebibytes".parse(), Ok(Style::Mebibytes));
-        assert!("percent".parse::<Style>().unwrap_err().contains("digits"));
-        assert!("roman".parse::<Style>().unwrap_err().contains("roman"));
+        let style = |name: &str| Style::try_from(name.to_owned());
+        assert_eq!(style("percent 2"), Ok(Style::Percent(2)));
+        assert_eq!(style("mebibytes"), Ok(Style::Mebibytes));
+        assert!(style("percent").unwrap_err().contains("digits"));
+        assert!(style("roman").unwrap_err().contains("roman"));
     }
 
     #[test]

@@ -410,7 +410,9 @@ pub fn parse_spec(
     let parts: toml::Table = parse(path, text)?;
     for (key, part) in parts {
         if PRESENTED.contains(&key.as_str()) {
-            known.names.check(&key, &part, &method).map_err(wrong)?;
+            let checked = layout.quantities.check(&key, &part);
+            let checked = checked.and_then(|()| known.names.check(&key, &part, &method));
+            checked.map_err(wrong)?;
         }
     }
     for goal in &file.goals {

@@ -192,6 +192,6 @@ pub fn markdown(sides: &[Side]) -> String {
         rows: sides.iter().map(row).collect(),
         ..Table::default()
     };
-    let table = render::table(&table);
-    render::aligned(&format!("### Dense, converted and tuned\n\n{table}"))
+    let table = render::aligned(&table);
+    format!("### Dense, converted and tuned\n\n{table}")
 }

@@ -21,22 +21,18 @@ pub enum Judgement {
 }
 
 impl Judgement {
-    /// As text.
-    pub fn words(self) -> &'static str {
-        match self {
+    /// As text, with the number of samples that would decide.
+    pub fn words(self) -> String {
+        let words = match self {
             Self::Holds => "holds",
             Self::Misses => "misses",
-            Self::Undecided(_) => "undecided",
+            Self::Undecided(Some(n)) => {
+                return format!("undecided: about {} samples would decide", rounded(n));
+            }
+            Self::Undecided(None) => "undecided",
             Self::Open => "not measured",
-        }
-    }
-
-    /// The number of samples that would decide, as text.
-    pub fn needed(self) -> Option<String> {
-        match self {
-            Self::Undecided(Some(n)) => Some(format!("about {} samples would decide", rounded(n))),
-            _ => None,
-        }
+        };
+        words.to_owned()
     }
 }
 
@@ -196,7 +192,7 @@ mod tests {
         assert_eq!(of(-2.0, 1.0), Judgement::Misses);
         // Half the width of an interval needs four times the samples.
         assert_eq!(of(1.0, 2.0), Judgement::Undecided(Some(400)));
-        let words = Judgement::Undecided(Some(45_611)).needed().unwrap();
+        let words = Judgement::Undecided(Some(45_611)).words();
         assert!(words.contains("about 46,000 samples"), "{words}");
         assert_eq!([0, 2, 127].map(rounded), ["0", "2", "130"]);
         assert_eq!(of(-1.0, 2.0), Judgement::Undecided(Some(400)));

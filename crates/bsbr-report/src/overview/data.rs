@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use crate::error::ReportError;
 use crate::host::On;
-use crate::present::layout::ScatterSpec;
+use crate::present::layout::{ScatterSpec, Source};
 use crate::section::Style;
-use crate::spec::{Spec, parse, read, spec_error};
+use crate::spec::{Goal, Spec, parse, read, spec_error};
 use crate::verdict::Bounds;
 
 /// The contents of `assets/overview.toml`: the first screen, and the report's conclusions.
@@ -91,12 +91,9 @@ pub struct Statement {
     pub device: Option<On>,
     /// The measured quantity.
     pub measure: Measure,
-    /// The minimum that holds.
-    #[serde(default)]
-    pub at_least: Option<f64>,
-    /// The maximum that holds.
-    #[serde(default)]
-    pub at_most: Option<f64>,
+    /// The limits.
+    #[serde(flatten)]
+    pub bounds: Bounds,
     /// The format of values.
     #[serde(default)]
     pub style: Style,
@@ -106,16 +103,6 @@ pub struct Statement {
     /// Additional information for the reader.
     #[serde(default)]
     pub note: Option<String>,
-}
-
-impl Statement {
-    /// The limits.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
-            at_least: self.at_least,
-            at_most: self.at_most,
-        }
-    }
 }
 
 fn default_arm() -> String {
@@ -129,23 +116,19 @@ pub enum Measure {
     /// A goal of the experiment's specification, with its limits.
     Goal(String),
     /// Tokens per second, from a quantity in seconds.
-    Rate(Column),
+    Rate(Values),
     /// The size of the arm's cache at this length relative to dense, by definition.
     Cache {
         /// Tokens.
         length: usize,
     },
     /// The mean of a quantity over samples.
-    Mean(Column),
+    Mean(Values),
     /// That mean, divided by the mean of another arm on the same samples.
     Ratio {
-        /// The quantity.
-        quantity: String,
-        /// Tokens per sequence.
-        length: usize,
-        /// The source of the sequences; texts if absent.
-        #[serde(default)]
-        source: Option<String>,
+        /// What is divided.
+        #[serde(flatten)]
+        of: Values,
         /// The other arm.
         over: String,
     },
@@ -154,7 +137,7 @@ pub enum Measure {
         /// The quantity.
         quantity: String,
         /// The source of the sequences.
-        source: String,
+        source: Source,
         /// The other arm.
         over: String,
     },
@@ -163,7 +146,7 @@ pub enum Measure {
         /// The quantity.
         quantity: String,
         /// The source of the sequences.
-        source: String,
+        source: Source,
         /// The shortest length of the fit.
         from: usize,
     },
@@ -172,12 +155,12 @@ pub enum Measure {
         /// The quantity.
         quantity: String,
         /// The source of its values.
-        source: String,
+        source: Source,
         /// The lengths.
         lengths: Lengths,
     },
     /// A size, which is equal in every run, so that it decides without an interval.
-    Size(Column),
+    Size(Values),
     /// The share of votes for the arm's summaries among the votes with a preference.
     Preference {
         /// The arm of the other summaries.
@@ -185,13 +168,9 @@ pub enum Measure {
     },
     /// The position between two other arms' means, on the same samples.
     Gap {
-        /// The quantity.
-        quantity: String,
-        /// Tokens per sequence.
-        length: usize,
-        /// The source of the sequences; texts if absent.
-        #[serde(default)]
-        source: Option<String>,
+        /// What is compared.
+        #[serde(flatten)]
+        of: Values,
         /// The arm at 0.
         before: String,
         /// The arm at 1.
@@ -199,17 +178,17 @@ pub enum Measure {
     },
 }
 
-/// A quantity of sequences of one length.
+/// The values of a quantity in sequences of one length.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Column {
+pub struct Values {
     /// Its name in records.
     pub quantity: String,
     /// Tokens per sequence.
     pub length: usize,
     /// The source of the sequences; texts if absent.
     #[serde(default)]
-    pub source: Option<String>,
+    pub source: Source,
 }
 
 /// Lengths of a claim.
@@ -227,18 +206,26 @@ pub enum Lengths {
 
 impl Measure {
     /// The quantity that it reads; `None` if it reads none, or a goal's.
-    pub fn quantity(&self) -> Option<&str> {
+    fn quantity(&self) -> Option<&str> {
         match self {
-            Self::Mean(Column { quantity, .. })
-            | Self::Rate(Column { quantity, .. })
-            | Self::Size(Column { quantity, .. })
-            | Self::Ratio { quantity, .. }
-            | Self::Crossover { quantity, .. }
+            Self::Mean(of)
+            | Self::Rate(of)
+            | Self::Size(of)
+            | Self::Ratio { of, .. }
+            | Self::Gap { of, .. } => Some(&of.quantity),
+            Self::Crossover { quantity, .. }
             | Self::Median { quantity, .. }
-            | Self::Exponent { quantity, .. }
-            | Self::Gap { quantity, .. } => Some(quantity),
+            | Self::Exponent { quantity, .. } => Some(quantity),
             Self::Goal(_) | Self::Cache { .. } | Self::Preference { .. } => None,
         }
+    }
+
+    /// The goal that it names, if there is one.
+    pub(super) fn goal<'a>(&self, spec: &'a Spec) -> Option<&'a Goal> {
+        let Self::Goal(name) = self else {
+            return None;
+        };
+        spec.goals.iter().find(|goal| goal.name == *name)
     }
 }
 
@@ -258,7 +245,7 @@ impl Overview {
     pub(crate) fn check_limits(&self, path: &Path) -> Result<(), ReportError> {
         let statements = self.conclusions.iter().flat_map(|one| &one.statements);
         for statement in statements {
-            let wrong = match (&statement.measure, statement.bounds().is_empty()) {
+            let wrong = match (&statement.measure, statement.bounds.is_empty()) {
                 (Measure::Goal(_), false) => "has both its own limits and those of its goal",
                 (Measure::Goal(_), _) | (_, false) => continue,
                 (_, true) => "has no limit",
@@ -277,28 +264,25 @@ impl Overview {
         let statements = self.conclusions.iter().flat_map(|one| &one.statements);
         let statements = statements.map(|one| (&one.text, &one.experiment, &one.measure));
         let numbers = self.cards.iter().flat_map(|card| &card.numbers);
-        let points = self.scatters.iter().flat_map(|one| [&one.x, &one.y]);
-        let numbers = numbers.chain(points);
+        let numbers = numbers.chain(self.scatters.iter().flat_map(|one| [&one.x, &one.y]));
         let numbers = numbers.map(|one| (&one.text, &one.experiment, &one.measure));
         for (text, experiment, measure) in statements.chain(numbers) {
-            let mut own = specs
-                .iter()
-                .filter(|spec| spec.method.experiment == *experiment);
-            let Some(spec) = own.next() else { continue };
-            let wrong = match (measure, measure.quantity()) {
-                (Measure::Goal(name), _) => {
-                    let known = spec.goals.iter().any(|goal| goal.name == *name);
-                    (!known).then(|| format!("there is no goal “{name}”"))
-                }
-                (_, Some(quantity)) => spec.layout.quantities.find(quantity).err(),
-                _ => None,
+            let mut specs = specs.iter();
+            let Some(spec) = specs.find(|spec| spec.method.experiment == *experiment) else {
+                continue;
             };
-            if let Some(message) = wrong {
-                return Err(ReportError::Overview {
-                    text: text.clone(),
-                    message,
-                });
-            }
+            let checked = match (measure, measure.quantity()) {
+                (Measure::Goal(name), _) => match measure.goal(spec) {
+                    Some(_) => Ok(()),
+                    None => Err(format!("there is no goal “{name}”")),
+                },
+                (_, Some(quantity)) => spec.layout.quantities.find(quantity).map(|_| ()),
+                _ => Ok(()),
+            };
+            checked.map_err(|message| ReportError::Overview {
+                text: text.clone(),
+                message,
+            })?;
         }
         Ok(())
     }

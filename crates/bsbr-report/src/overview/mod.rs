@@ -8,10 +8,12 @@
 mod data;
 mod measure;
 
-pub use data::{CardSpec, Column, Conclusion, Lengths, Measure, NumberSpec, Overview, Statement};
+pub use data::{CardSpec, Conclusion, Lengths, Measure, NumberSpec, Overview, Statement, Values};
 
 use crate::host::On;
 use crate::present::layout::ScatterSpec;
+use crate::present::subject::Subject;
+use crate::present::words::capital;
 use crate::record::Records;
 use crate::render::scatter::{Axis, Point, scatter};
 use crate::reported::Reported;
@@ -28,9 +30,7 @@ pub struct Finding {
     pub observation: bool,
     /// The experiment, if its section is on the page.
     pub section: Option<String>,
-    /// The id of the arm that decides.
-    pub arm: String,
-    /// That arm's label.
+    /// The label of the arm that decides.
     pub label: String,
     /// Whether it is the default arm.
     pub of_default: bool,
@@ -40,6 +40,12 @@ pub struct Finding {
     pub judgement: Judgement,
     /// The reason, in one sentence.
     pub why: String,
+}
+
+impl Finding {
+    fn is_open(&self) -> bool {
+        self.judgement == Judgement::Open
+    }
 }
 
 /// A conclusion with the verdicts on its claims.
@@ -52,83 +58,76 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The number of its claims that hold, and of those that were measured.
-    pub fn holding(&self) -> [usize; 2] {
-        let count =
-            |is: fn(Judgement) -> bool| self.claims().filter(|one| is(one.judgement)).count();
-        [
-            count(|one| one == Judgement::Holds),
-            count(|one| one != Judgement::Open),
-        ]
-    }
-
-    /// The count as text: `9 of 11 hold`.
+    /// The number of its claims that hold, of those that were measured: `9 of 11 hold`.
     pub fn count(&self) -> String {
-        match self.holding() {
-            [_, 0] => "not measured".to_owned(),
-            [holding, 1] => format!("{holding} of 1 holds"),
-            [holding, all] => format!("{holding} of {all} hold"),
+        let holding = self.claims(|one| one == Judgement::Holds);
+        match self.claims(|one| one != Judgement::Open) {
+            0 => "not measured".to_owned(),
+            1 => format!("{holding} of 1 holds"),
+            all => format!("{holding} of {all} hold"),
         }
     }
 
-    /// The findings for a page: the measured ones, and one that names the others.
+    /// The number of its claims with some verdicts.
+    fn claims(&self, is: impl Fn(Judgement) -> bool) -> usize {
+        let claims = self.findings.iter().filter(|one| !one.observation);
+        claims.filter(|one| is(one.judgement)).count()
+    }
+
+    /// The findings for a page: the measured ones, and one that names the others; none if nothing
+    /// was measured.
     pub fn shown(&self) -> Vec<Finding> {
-        let is_open = |one: &&Finding| one.judgement == Judgement::Open;
-        let measured = self.findings.iter().filter(|one| !is_open(one));
-        let mut shown: Vec<Finding> = measured.cloned().collect();
-        let open: Vec<&Finding> = self.findings.iter().filter(is_open).collect();
-        let Some(first) = open.first() else {
+        let (open, mut shown): (Vec<Finding>, Vec<Finding>) =
+            self.findings.iter().cloned().partition(Finding::is_open);
+        let Some(first) = open.first().filter(|_| !shown.is_empty()) else {
             return shown;
         };
+        let reasons = self.reasons().into_iter().map(|(why, texts)| {
+            let why = why.trim_end_matches('.');
+            format!("{why}: {}.", texts.join("; "))
+        });
+        shown.push(Finding {
+            text: match open.len() {
+                1 => "1 other statement".to_owned(),
+                all => format!("{all} other statements"),
+            },
+            observation: false,
+            section: None,
+            of_default: true,
+            why: reasons.collect::<Vec<_>>().join(" "),
+            ..first.clone()
+        });
+        shown
+    }
+
+    /// Why statements were not measured: each reason once, with their texts.
+    fn reasons(&self) -> Vec<(&str, Vec<&str>)> {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-        for one in &open {
+        for one in self.findings.iter().filter(|one| one.is_open()) {
             match reasons.iter_mut().find(|(why, _)| *why == one.why) {
                 Some((_, texts)) => texts.push(&one.text),
                 None => reasons.push((&one.why, vec![&one.text])),
             }
         }
-        let reasons = reasons.iter().map(|(why, texts)| {
-            let why = why.trim_end_matches('.');
-            format!("{why}: {}.", texts.join("; "))
-        });
-        let reasons: Vec<String> = reasons.collect();
-        let text = match open.len() {
-            1 => "1 other statement".to_owned(),
-            all => format!("{all} other statements"),
-        };
-        shown.push(Finding {
-            text,
-            observation: false,
-            section: None,
-            of_default: true,
-            why: reasons.join(" "),
-            ..Finding::clone(first)
-        });
-        shown
+        reasons
     }
 
-    /// A sentence on the other claims; empty if all hold.
+    /// The number of the other claims, or why nothing was measured; empty if all hold.
     pub fn others(&self) -> String {
-        let count =
-            |is: fn(Judgement) -> bool| self.claims().filter(|one| is(one.judgement)).count();
-        let misses = count(|one| one == Judgement::Misses);
+        if self.findings.iter().all(Finding::is_open) {
+            let reasons = self.reasons().into_iter().map(|(why, _)| why);
+            return reasons.collect::<Vec<_>>().join(" ");
+        }
+        let misses = self.claims(|one| one == Judgement::Misses);
+        let undecided = self.claims(|one| matches!(one, Judgement::Undecided(_)));
         let all = [
             (misses, if misses == 1 { "misses" } else { "miss" }),
-            (
-                count(|one| matches!(one, Judgement::Undecided(_))),
-                "undecided",
-            ),
-            (count(|one| one == Judgement::Open), "not measured"),
+            (undecided, "undecided"),
+            (self.claims(|one| one == Judgement::Open), "not measured"),
         ];
         let some = all.into_iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = some
-            .map(|(count, word)| format!("{count} {word}"))
-            .collect();
-        words.join(", ")
-    }
-
-    fn claims(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|one| !one.observation)
+        let words = some.map(|(count, word)| format!("{count} {word}"));
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -164,215 +163,191 @@ pub struct Recorded<'a> {
 /// Measures everything in the records; `arms` are those of the page.
 pub fn answer(
     overview: &Overview,
-    sources: &[Recorded<'_>],
+    experiments: &[Recorded<'_>],
     reported: &Reported,
     arms: &[ArmSpec],
 ) -> Answers {
-    let conclusion = |one: &Conclusion| Answer {
-        text: one.text.clone(),
-        findings: one
-            .statements
-            .iter()
-            .map(|one| finding(one, sources, reported))
-            .collect(),
+    let experiments = Experiments(experiments);
+    let conclusion = |one: &Conclusion| {
+        let statements = one.statements.iter();
+        Answer {
+            text: one.text.clone(),
+            findings: statements
+                .map(|one| experiments.finding(one, reported))
+                .collect(),
+        }
     };
+    let cards = overview.cards.iter();
+    let scatters = overview.scatters.iter();
     Answers {
-        cards: overview
-            .cards
-            .iter()
-            .map(|one| card(one, sources))
-            .collect(),
-        scatters: overview
-            .scatters
-            .iter()
-            .filter_map(|one| points(one, sources, arms))
+        cards: cards.filter_map(|one| experiments.card(one)).collect(),
+        scatters: scatters
+            .filter_map(|one| experiments.scatter(one, arms))
             .collect(),
         conclusions: overview.conclusions.iter().map(conclusion).collect(),
     }
 }
 
-fn of<'a>(sources: &[Recorded<'a>], experiment: &str) -> Option<Recorded<'a>> {
-    let mut sources = sources.iter();
-    sources
-        .find(|one| one.spec.method.experiment == experiment)
-        .copied()
-}
+/// The experiments with records.
+#[derive(Clone, Copy)]
+struct Experiments<'a>(&'a [Recorded<'a>]);
 
-fn number(one: &NumberSpec, sources: &[Recorded<'_>], arm: &str) -> Result<Cell, String> {
-    let source = of(sources, &one.experiment).filter(|one| one.records.first().is_some());
-    let source = source.ok_or_else(|| not_run(&one.experiment, None))?;
-    measure::measure(&one.measure, &source, arm, one.style)
-}
-
-fn card(card: &CardSpec, sources: &[Recorded<'_>]) -> Card {
-    let of_card = |one: &NumberSpec| {
-        let found = number(one, sources, &one.arm).unwrap_or_else(Cell::Missing);
-        let beside = one.beside.iter().filter_map(|arm| {
-            let found = number(one, sources, arm).ok()?;
-            Some(format!(
-                "{} {}",
-                label(sources, &one.experiment, arm),
-                found.main()
-            ))
-        });
-        let beside: Vec<String> = beside.collect();
-        (one.text.clone(), found, beside.join(" · "))
-    };
-    let all: Vec<_> = card.numbers.iter().map(of_card).collect();
-    let measured = all
-        .iter()
-        .filter(|(_, cell, _)| !matches!(cell, Cell::Missing(_)));
-    let measured: Vec<_> = measured.cloned().collect();
-    Card {
-        title: card.title.clone(),
-        // A page without any of them still says why.
-        numbers: if measured.is_empty() { all } else { measured },
+impl<'a> Experiments<'a> {
+    fn of(self, name: &str) -> Option<Recorded<'a>> {
+        let mut all = self.0.iter();
+        let found = all.find(|one| one.spec.method.experiment == name);
+        found.copied()
     }
-}
 
-/// The points of all arms with both numbers; `None` with less than two.
-fn points(
-    spec: &ScatterSpec<NumberSpec>,
-    sources: &[Recorded<'_>],
-    arms: &[ArmSpec],
-) -> Option<Picture> {
-    let points = arms.iter().enumerate().filter_map(|(place, arm)| {
-        let of = |one: &NumberSpec| match number(one, sources, &arm.id).ok()? {
-            Cell::Measured(found, _) => Some(found),
-            _ => None,
-        };
-        Some(Point {
-            arm: place,
-            label: arm.label.clone(),
-            strong: arm.default,
-            x: of(&spec.x)?,
-            y: of(&spec.y)?,
+    fn number(self, one: &NumberSpec, arm: &str) -> Option<Cell> {
+        let experiment = self.of(&one.experiment)?;
+        let found = measure::measure(&one.measure, &experiment, arm, one.style).ok();
+        found.filter(|cell| cell.value().is_some())
+    }
+
+    /// The measured numbers of a card; `None` without any.
+    fn card(self, card: &CardSpec) -> Option<Card> {
+        let numbers = card.numbers.iter().filter_map(|one| {
+            let found = self.number(one, &one.arm)?;
+            let spec = self.of(&one.experiment)?.spec;
+            let beside = beside(&one.beside, spec, |arm| self.number(one, arm));
+            Some((one.text.clone(), found, beside))
+        });
+        let numbers: Vec<_> = numbers.collect();
+        (!numbers.is_empty()).then(|| Card {
+            title: card.title.clone(),
+            numbers,
         })
-    });
-    let points: Vec<Point> = points.collect();
-    let axis = |one: &NumberSpec, scale| Axis {
-        label: one.text.clone(),
-        style: one.style,
-        scale,
-    };
-    let (x, y) = (axis(&spec.x, spec.x_scale), axis(&spec.y, spec.y_scale));
-    scatter(&spec.title, [&x, &y], &points)
-}
-
-/// The label in tables of an arm, or of a trained model, whose id is its arm, `@` and the epochs.
-fn label(sources: &[Recorded<'_>], experiment: &str, id: &str) -> String {
-    let known = id.split('@').next().unwrap_or(id);
-    let arm = of(sources, experiment).and_then(|source| source.spec.arm(known).cloned());
-    arm.map_or_else(|| known.to_owned(), |arm| arm.label)
-}
-
-fn finding(statement: &Statement, sources: &[Recorded<'_>], reported: &Reported) -> Finding {
-    let source = of(sources, &statement.experiment);
-    let style = statement.style;
-    let goal = source.and_then(|source| match &statement.measure {
-        Measure::Goal(name) => source.spec.goals.iter().find(|goal| goal.name == *name),
-        _ => None,
-    });
-    let (arm, bounds) = match goal {
-        Some(goal) => (&goal.arm, goal.bounds),
-        None => (&statement.arm, statement.bounds()),
-    };
-    let found = source
-        .ok_or_else(|| not_run(&statement.experiment, statement.device))
-        .and_then(|source| {
-            recorded_on(statement, &source)?;
-            measure::each(&statement.measure, &source, arm, style)
-        });
-    let cases = found.clone().unwrap_or_default();
-    let worst = bounds.worst(cases.iter().map(|(_, cell)| cell));
-    let (at, measured) = match worst.and_then(|worst| cases.get(worst)) {
-        Some((at, cell)) => (*at, cell.clone()),
-        None => (None, Cell::Missing(found.clone().err().unwrap_or_default())),
-    };
-    let own = source.and_then(|source| source.spec.arm(arm.split('@').next().unwrap_or(arm)));
-    let judgement = bounds.judge(&measured);
-    let why = match found {
-        Err(reason) => reason,
-        Ok(_) => {
-            let beside = statement.beside.iter().filter_map(|arm| {
-                let cell = measure::measure(&statement.measure, &source?, arm, style).ok()?;
-                let label = label(sources, &statement.experiment, arm);
-                Some(format!("{label} {}", cell.main()))
-            });
-            // Labels contain commas.
-            let beside: Vec<String> = beside.collect();
-            let mut words = vec![format!("required: {}", bounds.words(style))];
-            words.extend(at.map(|at| {
-                let holds = |(_, cell): &&(_, Cell)| bounds.judge(cell) == Judgement::Holds;
-                let [holding, all] = [cases.iter().filter(holds).count(), cases.len()];
-                match all {
-                    1 => format!("at {at} tokens"),
-                    _ => {
-                        format!("it holds at {holding} of {all} lengths, the worst is {at} tokens")
-                    }
-                }
-            }));
-            words.extend(judgement.needed());
-            words.extend(
-                (!beside.is_empty()).then(|| format!("for comparison: {}", beside.join(" · "))),
-            );
-            let figure = statement
-                .reported
-                .as_ref()
-                .and_then(|name| reported.figure(name));
-            words.extend(figure.map(|figure| format!("the report: {figure}")));
-            words.join("; ")
-        }
-    };
-    let note = statement.note.iter().map(|note| format!(" {note}"));
-    Finding {
-        text: statement.text.clone(),
-        observation: statement.observation,
-        section: source
-            .filter(|source| source.records.first().is_some())
-            .map(|source| section(source.spec, sources)),
-        label: label(sources, &statement.experiment, arm),
-        of_default: own.is_some_and(|arm| arm.default),
-        arm: arm.clone(),
-        measured,
-        judgement,
-        why: sentence(&why) + &note.collect::<String>(),
     }
+
+    /// The points of all arms with both numbers; `None` with less than two.
+    fn scatter(self, spec: &ScatterSpec<NumberSpec>, arms: &[ArmSpec]) -> Option<Picture> {
+        let points = Subject::arms(arms).into_iter().filter_map(|subject| {
+            let of = |one: &NumberSpec| match self.number(one, &subject.id)? {
+                Cell::Measured(found, _) => Some(found),
+                _ => None,
+            };
+            let both = [of(&spec.x)?, of(&spec.y)?];
+            Some((subject, both))
+        });
+        let points: Vec<Point> = points.collect();
+        let axis = |one: &NumberSpec, scale| Axis {
+            label: one.text.clone(),
+            style: one.style,
+            scale,
+        };
+        let axes = [axis(&spec.x, spec.x_scale), axis(&spec.y, spec.y_scale)];
+        scatter(&spec.title, &axes, &points)
+    }
+
+    fn finding(self, statement: &Statement, reported: &Reported) -> Finding {
+        let experiment = self.of(&statement.experiment);
+        let spec = experiment.map(|experiment| experiment.spec);
+        let style = statement.style;
+        let (arm, bounds) = match spec.and_then(|spec| statement.measure.goal(spec)) {
+            Some(goal) => (&goal.arm, goal.bounds),
+            None => (&statement.arm, statement.bounds),
+        };
+        let found = experiment
+            .ok_or_else(|| not_run(statement))
+            .and_then(|experiment| {
+                recorded_on(statement, &experiment)?;
+                measure::each(&statement.measure, &experiment, arm, style)
+            });
+        let cases = found.as_deref().unwrap_or_default();
+        let worst = bounds.worst(cases.iter().map(|(_, cell)| cell));
+        let worst = worst.and_then(|worst| cases.get(worst));
+        let measured = match worst {
+            Some((_, cell)) => cell.clone(),
+            None => Cell::Missing(found.clone().err().unwrap_or_default()),
+        };
+        let judgement = bounds.judge(&measured);
+        let mut why = match (&found, experiment) {
+            (Ok(_), Some(experiment)) => {
+                let mut words = vec![format!("required: {}", bounds.words(style))];
+                words.extend(worst.and_then(|(at, _)| *at).map(|at| {
+                    let holds = |(_, cell): &&(_, Cell)| bounds.judge(cell) == Judgement::Holds;
+                    let holding = cases.iter().filter(holds).count();
+                    match cases.len() {
+                        1 => format!("at {at} tokens"),
+                        all => format!(
+                            "it holds at {holding} of {all} lengths, the worst is {at} tokens"
+                        ),
+                    }
+                }));
+                let beside = beside(&statement.beside, experiment.spec, |arm| {
+                    measure::measure(&statement.measure, &experiment, arm, style).ok()
+                });
+                words.extend((!beside.is_empty()).then(|| format!("for comparison: {beside}")));
+                let figure = statement.reported.as_ref();
+                let figure = figure.and_then(|name| reported.figure(name));
+                words.extend(figure.map(|figure| format!("the report: {figure}")));
+                capital(&words.join("; ")) + "."
+            }
+            _ => capital(&found.clone().err().unwrap_or_default()) + ".",
+        };
+        if let (Some(note), false) = (&statement.note, judgement == Judgement::Open) {
+            why = format!("{why} {note}");
+        }
+        let own = spec.and_then(|spec| arm_of(spec, arm));
+        Finding {
+            text: statement.text.clone(),
+            observation: statement.observation,
+            section: experiment
+                .filter(|experiment| experiment.records.first().is_some())
+                .map(|experiment| self.section(experiment.spec)),
+            label: own.map_or(arm, |own| &own.label).clone(),
+            of_default: own.is_some_and(|own| own.default),
+            measured,
+            judgement,
+            why,
+        }
+    }
+
+    /// The section with an experiment's numbers: its own, or the one that it opens.
+    fn section(self, spec: &Spec) -> String {
+        let page = spec.page.as_ref().filter(|page| {
+            let experiment = self.of(page);
+            experiment.is_some_and(|one| one.records.first().is_some())
+        });
+        page.unwrap_or(&spec.method.experiment).clone()
+    }
+}
+
+/// The arm of a model; the id of a trained one is its arm's, `@` and the epochs.
+fn arm_of<'a>(spec: &'a Spec, id: &str) -> Option<&'a ArmSpec> {
+    spec.arm(id.split('@').next().unwrap_or(id))
+}
+
+/// The numbers of other arms, with their labels.
+fn beside(arms: &[String], spec: &Spec, number: impl Fn(&str) -> Option<Cell>) -> String {
+    let numbers = arms.iter().filter_map(|arm| {
+        let label = arm_of(spec, arm).map_or(arm, |own| &own.label);
+        Some(format!("{label} {}", number(arm)?.main()))
+    });
+    // Labels contain commas.
+    numbers.collect::<Vec<_>>().join(" · ")
 }
 
 /// Why the records of an experiment do not count, if they are from another device than the
 /// statement's, or if there are none.
-fn recorded_on(statement: &Statement, source: &Recorded<'_>) -> Result<(), String> {
-    let Some(first) = source.records.first() else {
-        return Err(not_run(&statement.experiment, statement.device));
+fn recorded_on(statement: &Statement, experiment: &Recorded<'_>) -> Result<(), String> {
+    let Some(first) = experiment.records.first() else {
+        return Err(not_run(statement));
     };
     let device = &first.identity.device;
-    match statement.device.filter(|one| Some(*one) != On::of(device)) {
-        None => Ok(()),
-        Some(wanted) => Err(format!(
-            "no records of “{}” on {}: the records are from {device}",
-            statement.experiment,
-            wanted.name()
+    match statement.device {
+        wanted @ Some(_) if wanted != On::of(device) => Err(format!(
+            "{}: the records are from {device}",
+            not_run(statement)
         )),
+        _ => Ok(()),
     }
 }
 
-/// The section with an experiment's numbers: its own, or the one that it opens.
-fn section(spec: &Spec, sources: &[Recorded<'_>]) -> String {
-    let own = &spec.method.experiment;
-    let page = spec.page.as_ref().filter(|page| {
-        let mut shown = sources.iter().filter(|one| one.records.first().is_some());
-        shown.any(|one| one.spec.method.experiment == **page)
-    });
-    page.unwrap_or(own).clone()
-}
-
-fn not_run(experiment: &str, device: Option<On>) -> String {
+fn not_run(statement: &Statement) -> String {
+    let device = statement.device;
     let device = device.map(|one| format!(" on {}", one.name()));
-    format!("no records of “{experiment}”{}", device.unwrap_or_default())
-}
-
-/// Text with a capital letter and a full stop.
-fn sentence(words: &str) -> String {
-    format!("{}.", crate::present::words::capital(words))
+    let device = device.unwrap_or_default();
+    format!("no records of “{}”{device}", statement.experiment)
 }

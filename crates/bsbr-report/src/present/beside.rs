@@ -2,10 +2,10 @@
 
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
-use crate::paired::together;
+use crate::paired::{closed, together};
 use crate::present::layout::{Beside, Make};
 use crate::present::subject::Subject;
-use crate::present::{Place, View};
+use crate::present::{Values, View};
 use crate::section::{Better, Cell, Column, Row};
 
 impl Beside {
@@ -30,18 +30,34 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         &self,
         row: &Subject,
         rows: &[Subject],
-        place: &Place,
+        of: &Values,
     ) -> Result<Estimate, String> {
-        let own = || self.estimate(&row.id, place);
-        match &place.beside {
-            None => own(),
+        let values = (of.from.pool(), of.length, of.quantity.as_str());
+        let unit = |mean: f64| match of.make {
+            Make::Exponential => mean.exp(),
+            _ => mean,
+        };
+        let id = |id: &String| id.replace("{row}", &row.id);
+        match &of.beside {
+            None => self.estimate(&row.id, of),
             Some(Beside::Difference(ids)) => {
-                self.together(row, ids, place, |[one, other]| one - other)
+                let ids = ids.each_ref().map(id);
+                let ids = ids.each_ref().map(String::as_str);
+                together(self.records, ids, values, |means| {
+                    let [one, other] = means.map(unit);
+                    one - other
+                })
             }
-            Some(Beside::Closed(ids)) => self.closed(row, ids, place),
+            Some(Beside::Closed(ids)) => {
+                let ids = ids.each_ref().map(id);
+                let ids = ids.each_ref().map(String::as_str);
+                let better = self.quantity(&of.quantity).better;
+                closed(self.records, ids, values, unit, better)
+            }
             Some(relative) => {
                 let first = rows.iter().find(|one| one.arm == row.arm).unwrap_or(row);
-                let (own, first) = (own()?, self.estimate(&first.id, place)?);
+                let [own, first] = [row, first].map(|one| self.estimate(&one.id, of));
+                let (own, first) = (own?, first?);
                 let (over, under) = match relative {
                     Beside::FirstBy => (first.mean, own.mean),
                     _ => (own.mean, first.mean),
@@ -51,48 +67,12 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                         mean: over / under,
                         std: None,
                         interval: None,
-                        n: own.n,
+                        ..own
                     }),
                     false => Err("the first value gives 0".to_owned()),
                 }
             }
         }
-    }
-
-    /// The result of `combine` from several models' numbers; samples are resampled together for
-    /// all.
-    fn together<const N: usize>(
-        &self,
-        row: &Subject,
-        ids: &[String; N],
-        place: &Place,
-        combine: impl Fn([f64; N]) -> f64,
-    ) -> Result<Estimate, String> {
-        let ids = ids.each_ref().map(|id| id.replace("{row}", &row.id));
-        let ids = ids.each_ref().map(String::as_str);
-        let column = (place.from.pool(), place.length, place.quantity.as_str());
-        together(self.records, ids, column, |means| {
-            combine(means.map(|mean| match place.make {
-                Make::Exponential => mean.exp(),
-                _ => mean,
-            }))
-        })
-    }
-
-    /// The share of the gap between `before` and `goal` that `after` has closed.
-    fn closed(&self, row: &Subject, ids: &[String; 3], place: &Place) -> Result<Estimate, String> {
-        let gap = self.together(row, ids, place, |[before, _, goal]| before - goal)?;
-        if gap.mean == 0.0 || gap.interval.is_some_and(|interval| interval.contains(0.0)) {
-            return Err("no gap to close: its 95 % interval includes 0".to_owned());
-        }
-        let less = self.quantity(&place.quantity).better == Some(Better::Less);
-        if less != (gap.mean > 0.0) {
-            return Err("nothing to recover: it is better even before training".to_owned());
-        }
-        self.together(row, ids, place, |[before, after, goal]| {
-            // Without negative zero.
-            (before - after) / (before - goal) + 0.0
-        })
     }
 }
 

@@ -1,14 +1,13 @@
 //! Figures as declared in specifications.
 
 use crate::experiment::Experiment;
-use crate::present::layout::{By, FigureSpec, PanelSpec, Placed, ScatterSpec, Source};
-use crate::present::subject::{Line, Subject};
+use crate::present::layout::{By, FigureSpec, PanelSpec, ScatterSpec, Source, ValuesSpec};
+use crate::present::subject::Subject;
 use crate::present::words::short_length;
-use crate::present::{Place, View};
-use crate::render::chart::{Bar, LineChart, Series, bars};
+use crate::present::{Values, View};
+use crate::render::chart::{Bar, Series, bars, lines};
 use crate::render::scatter::{Axis, Point, scatter};
 use crate::section::{Figure, Picture};
-use crate::spec::dense;
 
 /// The maximum number of ticks on an axis of parts.
 const MOST_TICKS: usize = 8;
@@ -51,23 +50,15 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             true => (x(value), value.to_string()),
             false => (x(value), short_length(value)),
         };
-        let x_ticks: Vec<(f64, String)> = values.iter().step_by(step).map(tick).collect();
-        let lines = charts.iter().flat_map(|(_, lines)| lines);
-        let points = lines.flat_map(|line| &line.points);
-        let y = panel.scale.over(points.map(|(_, found)| found));
-        let x_label = self.words(0).fill(&panel.x);
-        let chart = |(title, series): (String, Vec<Series>)| {
-            LineChart {
-                label: format!("{title}, one line per row"),
-                title,
-                x_label: x_label.clone(),
-                x_ticks: x_ticks.clone(),
-                y,
-                series,
-            }
-            .draw()
-        };
-        charts.into_iter().map(chart).collect()
+        let ticks: Vec<(f64, String)> = values.iter().step_by(step).map(tick).collect();
+        let points = charts.iter().flat_map(|(_, series)| series);
+        let points = points.flat_map(|(_, points)| points);
+        let scale = panel.scale.over(points.map(|(_, found)| found));
+        let axis = self.words(0).fill(&panel.x);
+        let charts = charts.iter();
+        charts
+            .map(|(title, series)| lines(title, (&axis, &ticks), scale, series))
+            .collect()
     }
 
     /// The values of a panel's lines, and the lines that have points, by the title of their chart.
@@ -76,51 +67,46 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         panel: &PanelSpec,
         x: impl Fn(usize) -> f64,
     ) -> (Vec<usize>, Vec<(String, Vec<Series>)>) {
-        let own = self.placed(&panel.of, None, None);
-        let divisor = panel.divided_by.unwrap_or(1.0);
-        let point = |value: usize, id: &str, place: &Place| {
-            let found = self.estimate(id, place).ok()?;
-            Some((x(value), found.scaled(1.0 / divisor)))
-        };
-        let mut values: Vec<usize> = Vec::new();
+        let own = self.declared(&panel.of, None, None);
+        let factor = 1.0 / panel.divided_by.unwrap_or(1.0);
+        let mut values = Vec::new();
         let mut charts: Vec<(String, Vec<Series>)> = Vec::new();
+        let mut line = |subject: Subject, points: Vec<(usize, &str, &Values)>| -> Series {
+            values.extend(points.iter().map(|(value, ..)| *value));
+            let found = points.into_iter().filter_map(|(value, id, of)| {
+                let found = self.estimate(id, of).ok()?;
+                Some((x(value), found.scaled(factor)))
+            });
+            (subject, found.collect())
+        };
         if let Some(by) = &panel.by {
-            let places = self.places_by(by, &own, None);
-            values.extend(places.iter().filter_map(|place| place.value));
-            let without = dense(&self.spec.method.arms).filter(|_| panel.without_dense);
+            let all = self.values_by(by, &own, None);
+            let is_dense = |one: &Subject| self.spec.arm(&one.id).is_some_and(|arm| arm.is_dense());
             let shown = self.subjects.iter();
-            let shown = shown.filter(|one| without.is_none_or(|dense| dense.id != one.id));
-            let line = |one: &Subject| {
-                let points = places.iter();
-                let points = points.filter_map(|place| point(place.value?, &one.id, place));
-                Series {
-                    arm: one.arm.unwrap_or_default(),
-                    label: one.label.clone(),
-                    strong: one.default,
-                    points: points.collect(),
-                }
-            };
-            charts.push((own.title.clone(), shown.map(line).collect()));
+            let shown = shown.filter(|one| !(panel.without_dense && is_dense(one)));
+            let series = shown.map(|one| {
+                let points = all.iter();
+                let points = points.filter_map(|of| Some((of.value?, one.id.as_str(), of)));
+                line(one.clone(), points.collect())
+            });
+            charts.push((own.title.clone(), series.collect()));
         }
         let lists = panel.lines.iter();
         for (name, lines) in lists.flat_map(|name| self.experiment.lines(name, self.records)) {
-            let line = |one: Line| {
-                values.extend(one.points.iter().map(|(value, _)| *value));
+            let series = lines.iter().map(|one| {
+                let subject = Subject {
+                    arm: Some(one.arm),
+                    default: one.strong,
+                    ..Subject::other("", &one.label)
+                };
                 let points = one.points.iter();
-                Series {
-                    points: points
-                        .filter_map(|(value, id)| point(*value, id, &own))
-                        .collect(),
-                    arm: one.arm,
-                    label: one.label,
-                    strong: one.strong,
-                }
-            };
-            let lines = lines.into_iter().map(line).collect();
-            charts.push((own.title.replace("{row}", &name), lines));
+                let points = points.map(|(value, id)| (*value, id.as_str(), &own));
+                line(subject, points.collect())
+            });
+            charts.push((own.title.replace("{row}", &name), series.collect()));
         }
-        for (_, lines) in &mut charts {
-            lines.retain(|line| !line.points.is_empty());
+        for (_, series) in &mut charts {
+            series.retain(|(_, points)| !points.is_empty());
         }
         values.sort_unstable();
         values.dedup();
@@ -128,58 +114,45 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 
     /// A point for each row with both numbers.
-    fn scatter(&self, spec: &ScatterSpec<Placed>) -> Option<Picture> {
-        let [x, y] = [&spec.x, &spec.y].map(|one| self.placed(one, None, None));
+    fn scatter(&self, spec: &ScatterSpec<ValuesSpec>) -> Option<Picture> {
+        let both = [&spec.x, &spec.y].map(|one| self.declared(one, None, None));
         let points = self.subjects.iter().filter_map(|subject| {
-            Some(Point {
-                arm: subject.arm.unwrap_or_default(),
-                label: subject.label.clone(),
-                strong: subject.default,
-                x: self.estimate(&subject.id, &x).ok()?,
-                y: self.estimate(&subject.id, &y).ok()?,
-            })
+            let [x, y] = both.each_ref().map(|of| self.estimate(&subject.id, of));
+            Some((subject.clone(), [x.ok()?, y.ok()?]))
         });
         let points: Vec<Point> = points.collect();
-        let axis = |place: &Place, scale| Axis {
-            label: match place.style.unit() {
-                " %" => format!("{}, %", place.title),
-                _ => place.title.clone(),
+        let axis = |of: &Values, scale| Axis {
+            label: match of.style.unit() {
+                " %" => format!("{}, %", of.title),
+                _ => of.title.clone(),
             },
-            style: place.style,
+            style: of.style,
             scale,
         };
-        let (x, y) = (axis(&x, spec.x_scale), axis(&y, spec.y_scale));
-        scatter(&spec.title, [&x, &y], &points)
+        let axes = [axis(&both[0], spec.x_scale), axis(&both[1], spec.y_scale)];
+        scatter(&spec.title, &axes, &points)
     }
 
     /// Bars of all texts, and of each domain if requested.
     fn bar_charts(&self, panel: &PanelSpec) -> Vec<Picture> {
-        let own = self.placed(&panel.of, None, None);
-        let mut charts = vec![(own.title.clone(), own.clone())];
+        let own = self.declared(&panel.of, None, None);
+        let mut charts = vec![own.clone()];
         if panel.each {
             let domains = self.records.domains().into_iter();
-            charts.extend(domains.map(|domain| {
-                let from = Source::Named(domain.to_owned());
-                (
-                    domain.to_owned(),
-                    Place {
-                        from,
-                        ..own.clone()
-                    },
-                )
+            charts.extend(domains.map(|domain| Values {
+                title: domain.to_owned(),
+                from: Source::Named(domain.to_owned()),
+                ..own.clone()
             }));
         }
-        let quantity = self.quantity(&own.quantity);
-        let chart = |(title, place): (String, Place)| {
-            let bar = |subject: &Subject| Bar {
-                arm: subject.arm,
-                label: subject.label.clone(),
-                strong: subject.default,
-                value: self.estimate(&subject.id, &place),
-            };
-            let all: Vec<Bar> = self.subjects.iter().map(bar).collect();
-            let label = format!("{}, {title}, one bar per row", quantity.title);
-            bars(&title, &label, &all, own.style)
+        let quantity = self.quantity(&own.quantity).title;
+        let chart = |of: Values| {
+            let subjects = self.subjects.iter();
+            let all: Vec<Bar<'_>> = subjects
+                .map(|subject| (subject, self.estimate(&subject.id, &of)))
+                .collect();
+            let label = format!("{quantity}, {}, one bar per row", of.title);
+            bars(&of.title, label, &all, of.style)
         };
         charts.into_iter().map(chart).collect()
     }

@@ -6,20 +6,16 @@ use crate::growth::{Crossover, Level, PowerLaw};
 use crate::present::View;
 use crate::present::layout::GrowthSpec;
 use crate::present::subject::Subject;
-use crate::present::words::values;
+use crate::present::words::setting;
 use crate::record::Pool;
-use crate::section::{Better, Cell, Column, Table};
+use crate::section::{Better, Cell, Column, Style, Table};
 use crate::spec::{ArmSpec, dense};
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     /// One row per subject: where it falls below dense, and how it grows.
     pub(super) fn growth(&self, spec: &GrowthSpec) -> Table {
         let method = &self.spec.method;
-        let lengths = values(method, "lengths").unwrap_or_default();
-        let longest = lengths.into_iter().max().unwrap_or_default();
-        let from = method.settings.get("fit_from");
-        let from = from.and_then(toml::Value::as_integer).unwrap_or_default();
-        let from = from.unsigned_abs() as usize;
+        let from = setting(method, "fit_from").unwrap_or_default();
         let dense = dense(&method.arms).map(|arm| arm.id.as_str());
         let first = self.records.first();
         let head_dim = first.map(|one| one.model.hidden_size / one.model.heads.max(1));
@@ -41,25 +37,26 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         let cells = |subject: &Subject| {
             let mut cells = Vec::new();
             for curve in &spec.curves {
-                let from_source = Pool::Source(&curve.from);
-                let levels = |id: &str| self.records.levels(id, from_source, &curve.quantity);
-                let own = levels(&subject.id);
+                let source = Pool::Source(&curve.from);
+                let levels = |id: &str| self.records.levels(id, source, &curve.quantity);
+                let mut own = levels(&subject.id);
                 cells.push(match dense {
-                    Some(id) if *id == subject.id => Cell::Text("—".to_owned()),
-                    Some(id) => below(&own, &levels(id), longest),
-                    None => Cell::Missing("there is no dense row to compare with".to_owned()),
+                    Some(id) if *id == subject.id => Ok(Cell::from("—")),
+                    Some(id) => below(&own, &levels(id), Style::Fixed(0)),
+                    None => Err("there is no dense row to compare with".to_owned()),
                 });
-                let fitted: Vec<Level> = own.into_iter().filter(|one| one.length >= from).collect();
-                cells.push(power_law(&fitted));
+                own.retain(|level| level.length >= from);
+                cells.push(exponent(&own, Style::Fixed(2)));
                 if curve.predicted {
                     cells.push(match (head_dim, self.spec.arm(&subject.id)) {
-                        (Some(head_dim), Some(arm)) => predicted(arm, &fitted, head_dim),
-                        (_, None) => Cell::Missing("not an arm".to_owned()),
-                        (None, _) => Cell::Missing("not measured yet".to_owned()),
+                        (Some(head_dim), Some(arm)) => predicted(arm, &own, head_dim),
+                        (_, None) => Err("not an arm".to_owned()),
+                        (None, _) => Err("not measured yet".to_owned()),
                     });
                 }
             }
-            subject.row(cells)
+            let cells = cells.into_iter();
+            subject.row(cells.map(|one| one.unwrap_or_else(Cell::Missing)).collect())
         };
         Table {
             id: spec.id.clone(),
@@ -81,44 +78,60 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 }
 
-fn below(own: &[Level], dense: &[Level], longest: usize) -> Cell {
-    match Crossover::of(own, dense) {
-        Some(Crossover::At(tokens, interval)) => Cell::Derived {
-            value: tokens,
-            interval,
-            text: format!("{tokens:.0}"),
-            spread: interval.map_or_else(String::new, |one| Crossover::describe_interval(&one)),
-        },
-        Some(found) => Cell::Text(found.describe(longest)),
-        None => Cell::Missing("not measured yet".to_owned()),
-    }
+/// The length from which on `own` stays below `other`.
+///
+/// # Errors
+///
+/// The reason why there is none.
+pub(crate) fn below(own: &[Level], other: &[Level], style: Style) -> Result<Cell, String> {
+    let found = Crossover::of(own, other).ok_or("not measured yet")?;
+    let longest = own.iter().map(|level| level.length).max();
+    let described = |value| {
+        let text = found.describe(longest.unwrap_or_default());
+        (value, None, text)
+    };
+    let (value, interval, text) = match found {
+        Crossover::Always => described(0.0),
+        Crossover::Never => described(f64::INFINITY),
+        Crossover::At(tokens, interval) => (tokens, interval, style.with_unit(tokens)),
+    };
+    Ok(Cell::Derived {
+        value,
+        interval,
+        text,
+        spread: interval.map_or_else(String::new, |one| Crossover::describe_interval(&one)),
+    })
 }
 
-fn power_law(levels: &[Level]) -> Cell {
-    match PowerLaw::fit(levels) {
-        Some(fit) => {
-            let interval = fit.interval.map_or_else(String::new, |one| {
-                format!("[{:.2}, {:.2}], ", one.low, one.high)
-            });
-            Cell::Derived {
-                value: fit.exponent,
-                interval: fit.interval,
-                text: format!("{:.2}", fit.exponent),
-                spread: format!("{interval}R² {:.3}", fit.r_squared),
-            }
-        }
-        None => Cell::Missing("a fit needs three lengths".to_owned()),
-    }
+/// The exponent of growth.
+///
+/// # Errors
+///
+/// The reason why there is none.
+pub(crate) fn exponent(levels: &[Level], style: Style) -> Result<Cell, String> {
+    let fit = PowerLaw::fit(levels).ok_or("a fit needs three lengths")?;
+    let interval = fit.interval.map_or_else(String::new, |ends| {
+        format!(
+            "[{}, {}], ",
+            style.number(ends.low),
+            style.number(ends.high)
+        )
+    });
+    Ok(Cell::Derived {
+        value: fit.exponent,
+        interval: fit.interval,
+        text: style.with_unit(fit.exponent),
+        spread: format!("{interval}R² {:.3}", fit.r_squared),
+    })
 }
 
 /// The exponent of the arm's multiply-adds over the same lengths.
-fn predicted(arm: &ArmSpec, levels: &[Level], head_dim: usize) -> Cell {
+fn predicted(arm: &ArmSpec, levels: &[Level], head_dim: usize) -> Result<Cell, String> {
     let counted = levels.iter().map(|level| Level {
         length: level.length,
         samples: vec![arm.config.multiply_adds(level.length, head_dim)],
     });
-    match PowerLaw::fit(&counted.collect::<Vec<_>>()) {
-        Some(fit) => Cell::Text(format!("{:.2}", fit.exponent)),
-        None => Cell::Missing("a fit needs three lengths".to_owned()),
-    }
+    let fit = PowerLaw::fit(&counted.collect::<Vec<_>>());
+    let fit = fit.ok_or("a fit needs three lengths")?;
+    Ok(Cell::Number(fit.exponent, Style::Fixed(2)))
 }

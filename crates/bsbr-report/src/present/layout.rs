@@ -144,35 +144,20 @@ pub enum Beside {
     FirstBy,
 }
 
-/// One of several columns: a quantity's name, or more details.
+/// One of several columns: the mean of a quantity, or more details.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "Column")]
-pub struct ColumnSpec(pub Placed);
-
-/// A column in a file.
-#[derive(Deserialize)]
 #[serde(untagged)]
-enum Column {
-    Plain(String),
-    Placed(Placed),
+pub enum ColumnSpec {
+    /// A quantity.
+    Quantity(String),
+    /// Values.
+    Values(ValuesSpec),
 }
 
-impl From<Column> for ColumnSpec {
-    fn from(column: Column) -> Self {
-        Self(match column {
-            Column::Placed(placed) => placed,
-            Column::Plain(quantity) => Placed {
-                quantity,
-                ..Placed::default()
-            },
-        })
-    }
-}
-
-/// A number with its source.
+/// Values of a quantity, and their format.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Placed {
+pub struct ValuesSpec {
     /// The quantity.
     pub quantity: String,
     /// Its title, if it differs from the quantity's.
@@ -189,6 +174,16 @@ pub struct Placed {
     pub beside: Option<Beside>,
     /// The suffix of a row's id, a template with `{}` for the value that it is `by`.
     pub suffix: String,
+}
+
+impl ValuesSpec {
+    /// Values of a quantity, with the defaults of their table.
+    pub fn of(quantity: &str) -> Self {
+        Self {
+            quantity: quantity.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 /// How a cell summarises samples.
@@ -377,7 +372,7 @@ pub struct FigureSpec {
     pub panels: Vec<PanelSpec>,
     /// Scatter charts with a point for each row, after the others.
     #[serde(rename = "scatter")]
-    pub scatters: Vec<ScatterSpec<Placed>>,
+    pub scatters: Vec<ScatterSpec<ValuesSpec>>,
 }
 
 /// A scatter chart of two numbers of each row.
@@ -404,7 +399,7 @@ pub struct ScatterSpec<N> {
 pub struct PanelSpec {
     /// Its title and its numbers; `by` replaces the quantity's `*`.
     #[serde(flatten)]
-    pub of: Placed,
+    pub of: ValuesSpec,
     /// The variable of lines. Without it and without `lines`, the chart has bars.
     pub by: Option<By>,
     /// The experiment's own lines of this name: a chart for each of their groups, with `{row}` for
@@ -432,64 +427,27 @@ pub struct HeadlineSpec {
     pub note: String,
     /// Its title and its numbers.
     #[serde(flatten)]
-    pub of: Placed,
+    pub of: ValuesSpec,
 }
 
 impl Layout {
-    /// Checks that every shown quantity is declared.
+    /// Checks that every table has what it needs.
     ///
     /// # Errors
     ///
-    /// The undeclared quantity, and where it is used.
+    /// The table, and what it lacks.
     pub fn check(&self) -> Result<(), String> {
-        let check = |kind: &str, id: &str, shown: &[&str]| {
-            let mut shown = shown.iter();
-            let found = shown.try_for_each(|one| self.quantities.find(one).map(|_| ()));
-            found.map_err(|error| format!("{kind} `{id}`: {error}"))
-        };
-        for one in &self.headlines {
-            check("headline", &one.of.quantity, &[&one.of.quantity])?;
-        }
         for block in &self.blocks {
-            match block {
-                BlockSpec::Table(one) => {
-                    let id = &one.id;
-                    let columns = one
-                        .columns
-                        .iter()
-                        .map(|ColumnSpec(column)| &*column.quantity);
-                    let shown = columns.chain(one.quantity.as_deref());
-                    check("table", id, &shown.collect::<Vec<_>>())?;
-                    if id.is_empty() || one.title.is_empty() {
-                        return Err(format!("table `{id}`: give an `id` and a `title`"));
-                    }
-                    if one.columns.is_empty() == (one.quantity.is_none() || one.by.is_none()) {
-                        return Err(format!(
-                            "table `{id}`: give `columns`, or one `quantity` with `by`"
-                        ));
-                    }
-                }
-                BlockSpec::Lengths(one) => {
-                    let rows = one.rows.iter();
-                    let shown = rows.flat_map(|row| {
-                        [Some(&*row.quantity), row.share_of.as_deref()]
-                            .into_iter()
-                            .flatten()
-                    });
-                    check("table", &one.id, &shown.collect::<Vec<_>>())?;
-                }
-                BlockSpec::Growth(one) => {
-                    let shown = one.curves.iter().map(|curve| &*curve.quantity);
-                    check("table", &one.id, &shown.collect::<Vec<_>>())?;
-                }
-                BlockSpec::Figure(one) => {
-                    let panels = one.panels.iter().map(|panel| &panel.of);
-                    let axes = one.scatters.iter().flat_map(|one| [&one.x, &one.y]);
-                    let shown = panels.chain(axes).map(|one| &*one.quantity);
-                    check("figure", &one.id, &shown.collect::<Vec<_>>())?;
-                }
-                BlockSpec::Special { .. } => {}
-            }
+            let BlockSpec::Table(one) = block else {
+                continue;
+            };
+            let by = one.quantity.is_some() && one.by.is_some();
+            let lacks = match (one.id.is_empty() || one.title.is_empty(), by) {
+                (true, _) => "an `id` and a `title`",
+                (_, by) if by != one.columns.is_empty() => "`columns`, or one `quantity` with `by`",
+                _ => continue,
+            };
+            return Err(format!("table `{}`: give {lacks}", one.id));
         }
         Ok(())
     }

@@ -10,15 +10,6 @@ use crate::quantity::part;
 use crate::record::{Measurement, Pool};
 use crate::section::{Cell, Column, Row, Style, Table};
 
-/// A subject's quantity, by its name in records.
-struct Line<'a> {
-    subject: &'a Subject,
-    spec: &'a RowsSpec,
-    quantity: String,
-    /// Whether a reason for a missing value is shown.
-    reasons: bool,
-}
-
 impl<E: Experiment + ?Sized> View<'_, E> {
     /// The table, or one for each subject; those without rows are omitted.
     pub(super) fn lengths<'a>(&'a self, spec: &'a LengthsSpec) -> impl Iterator<Item = Table> + 'a {
@@ -30,37 +21,34 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 
     fn lengths_of(&self, spec: &LengthsSpec, subjects: &[Subject]) -> Option<Table> {
-        let mut lines = Vec::new();
+        let (mut lengths, mut shown) = (BTreeSet::new(), Vec::new());
         for (index, rows) in spec.rows.iter().enumerate() {
-            let reasons = index == 0;
             for subject in subjects {
-                let names = self.names(&subject.id, &spec.from, &rows.quantity, reasons);
-                lines.extend(names.into_iter().map(|quantity| Line {
-                    subject,
-                    spec: rows,
-                    quantity,
-                    reasons,
-                }));
+                let all = self.records.measurements();
+                let own = all.filter(|one| one.arm == subject.id && one.source == spec.from);
+                let mut quantities = BTreeSet::new();
+                for one in own {
+                    // Only the first rows show why something is missing.
+                    let found = recorded(one, &rows.quantity, index == 0);
+                    if !found.is_empty() {
+                        lengths.insert(one.length);
+                    }
+                    quantities.extend(found);
+                }
+                shown.extend(quantities.into_iter().map(|one| (subject, rows, one)));
             }
         }
-        let recorded = |one: &&Measurement| {
-            let own = |line: &Line<'_>| {
-                line.subject.id == one.arm && has(one, &line.quantity, line.reasons)
-            };
-            one.source == spec.from && lines.iter().any(own)
+        let row = |(subject, rows, quantity): (&Subject, &RowsSpec, &str)| {
+            let cells = lengths.iter().map(|&at| {
+                let at = (Pool::Source(&spec.from), at);
+                self.of_length(subject, rows, quantity, at)
+            });
+            Row {
+                head: self.head(subject, rows, quantity),
+                ..subject.row(cells.collect())
+            }
         };
-        let lengths = self.records.measurements().filter(recorded);
-        let lengths: BTreeSet<usize> = lengths.map(|one| one.length).collect();
-        let mut rows: Vec<Row> = lines
-            .iter()
-            .map(|line| {
-                let cells = lengths.iter().map(|&at| self.at(line, &spec.from, at));
-                Row {
-                    head: self.head(line),
-                    ..line.subject.row(cells.collect())
-                }
-            })
-            .collect();
+        let mut rows: Vec<Row> = shown.into_iter().map(row).collect();
         if spec.each {
             let last = |row: &Row| row.cells.last().and_then(Cell::value).unwrap_or_default();
             rows.sort_by(|a, b| last(b).total_cmp(&last(a)));
@@ -80,41 +68,26 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         })
     }
 
-    /// The names in records that a declared one stands for, of which a subject has values, or a
-    /// reason why it has none.
-    fn names(&self, id: &str, from: &str, declared: &str, reasons: bool) -> Vec<String> {
-        let own = self.records.measurements();
-        let own = own.filter(|one| one.arm == id && one.source == from);
-        let names: BTreeSet<&str> = match declared.contains('*') {
-            true => own
-                .flat_map(|one| one.values.keys())
-                .filter(|name| part(declared, name).is_some())
-                .map(String::as_str)
-                .collect(),
-            false => own
-                .filter(|one| has(one, declared, reasons))
-                .map(|_| declared)
-                .collect(),
-        };
-        names.into_iter().map(str::to_owned).collect()
-    }
-
-    fn head(&self, line: &Line<'_>) -> String {
-        let declared = &line.spec.quantity;
-        let part = part(declared, &line.quantity).unwrap_or_default();
-        let name = self.experiment.part_name(declared, part, false);
-        let head = line.spec.head.replace("{row}", &line.subject.label);
+    fn head(&self, subject: &Subject, rows: &RowsSpec, quantity: &str) -> String {
+        let part = part(&rows.quantity, quantity).unwrap_or_default();
+        let name = self.experiment.part_name(&rows.quantity, part, false);
+        let head = rows.head.replace("{row}", &subject.label);
         head.replace("{part}", &name.unwrap_or_else(|| part.to_owned()))
     }
 
-    fn at(&self, line: &Line<'_>, from: &str, length: usize) -> Cell {
-        let (pool, id) = (Pool::Source(from), line.subject.id.as_str());
+    fn of_length(
+        &self,
+        subject: &Subject,
+        rows: &RowsSpec,
+        quantity: &str,
+        (from, length): (Pool<'_>, usize),
+    ) -> Cell {
         let of = |quantity: &str| {
             let style = self.quantity(quantity).style;
-            self.spread(id, (pool, length, quantity), line.spec.make, style)
+            self.median(&subject.id, (from, length, quantity), rows.make, style)
         };
-        let mut cell = of(&line.quantity);
-        let whole = line.spec.share_of.as_deref().map(of);
+        let mut cell = of(quantity);
+        let whole = rows.share_of.as_deref().map(of);
         if let (Some(whole), Cell::Derived { value, spread, .. }) =
             (whole.and_then(|one| one.value()), &mut cell)
         {
@@ -124,7 +97,15 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 }
 
-/// Whether a quantity was measured, or there is a reason why it was not.
-fn has(one: &Measurement, quantity: &str, reasons: bool) -> bool {
-    one.values.contains_key(quantity) || reasons && one.reason(quantity).is_some()
+/// The measured quantities that a declared one stands for; with `reasons`, also one that is
+/// missing for a reason.
+fn recorded<'a>(one: &'a Measurement, declared: &'a str, reasons: bool) -> Vec<&'a str> {
+    if declared.contains('*') {
+        let names = one.values.keys().map(String::as_str);
+        return names
+            .filter(|name| part(declared, name).is_some())
+            .collect();
+    }
+    let is = one.values.contains_key(declared) || reasons && one.reason(declared).is_some();
+    Vec::from_iter(is.then_some(declared))
 }

@@ -21,15 +21,16 @@ use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
 use crate::present::layout::{
-    At, Beside, BlockSpec, By, HeadlineSpec, Make, Paragraph, Placed, Source,
+    At, Beside, BlockSpec, By, HeadlineSpec, Make, Paragraph, Source, ValuesSpec,
 };
 use crate::present::subject::Subject;
-use crate::present::words::{Words, is_set, values};
+use crate::present::words::{Words, is_set, setting, values};
 use crate::quantity::{Quantity, part};
 use crate::record::{Measurement, Pool, Records};
 use crate::section::{Better, Block, Cell, Headline, Section, Style, Verdict};
 use crate::spec::{Goal, Spec};
 
+pub(crate) use growth::{below, exponent};
 pub(crate) use votes::counted;
 
 /// An experiment with its records.
@@ -40,9 +41,9 @@ pub(crate) struct View<'a, E: ?Sized> {
     subjects: Vec<Subject>,
 }
 
-/// The source of cells or points.
+/// The values of cells or points.
 #[derive(Debug, Clone, PartialEq)]
-struct Place {
+struct Values {
     /// The key that figures of the report refer to.
     key: String,
     title: String,
@@ -61,7 +62,8 @@ struct Place {
 }
 
 impl Source {
-    fn pool(&self) -> Pool<'_> {
+    /// The measurements of the source.
+    pub fn pool(&self) -> Pool<'_> {
         match self {
             Self::Texts => Pool::Texts,
             Self::Named(name) => Pool::Source(name),
@@ -141,11 +143,7 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
     /// The quantity of a name, which was checked when the specification was read.
     fn quantity(&self, name: &str) -> Quantity {
         let found = self.spec.layout.quantities.find(name);
-        found.cloned().unwrap_or_else(|_| Quantity {
-            title: name.to_owned(),
-            style: Style::Digits(3),
-            better: None,
-        })
+        found.cloned().unwrap_or_default()
     }
 
     fn source(&self, from: Option<&Source>) -> Source {
@@ -164,10 +162,7 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
             At::Tokens(tokens) => Some(*tokens),
             At::Max(name) => values(method, name).and_then(|all| all.into_iter().max()),
             At::First(name) => values(method, name).and_then(|all| all.first().copied()),
-            At::Setting(name) => {
-                let value = method.settings.get(name).and_then(toml::Value::as_integer);
-                value.and_then(|value| usize::try_from(value).ok())
-            }
+            At::Setting(name) => setting(method, name),
         };
         found.unwrap_or_default()
     }
@@ -181,12 +176,12 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
         parts.into_iter().map(str::to_owned).collect()
     }
 
-    /// The source of a column or an axis; `from` and `at` are those of its table.
-    fn placed(&self, one: &Placed, from: Option<&Source>, at: Option<&At>) -> Place {
+    /// The values of a column or an axis; `from` and `at` are those of its table.
+    fn declared(&self, one: &ValuesSpec, from: Option<&Source>, at: Option<&At>) -> Values {
         let from = self.source(one.from.as_ref().or(from));
         let known = self.quantity(&one.quantity);
         let length = self.length(one.at.as_ref().or(at), &from);
-        Place {
+        Values {
             key: one.quantity.clone(),
             title: one.title.clone().unwrap_or(known.title),
             quantity: one.quantity.clone(),
@@ -201,41 +196,42 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
         }
     }
 
-    /// A subject's value from a source.
-    fn estimate(&self, id: &str, place: &Place) -> Result<Estimate, String> {
-        let id = format!("{id}{}", place.suffix);
-        let (from, length) = (place.from.pool(), place.length);
-        let found = self.records.estimate(&id, from, length, &place.quantity)?;
-        Ok(match place.make {
-            Make::Exponential => found.exp(),
+    /// The mean of a subject's values.
+    fn estimate(&self, id: &str, of: &Values) -> Result<Estimate, String> {
+        let id = format!("{id}{}", of.suffix);
+        let found = self
+            .records
+            .estimate(&id, of.from.pool(), of.length, &of.quantity)?;
+        Ok(match of.make {
+            Make::Exponential => found.map(f64::exp),
             Make::Mean | Make::Milliseconds | Make::Median | Make::Ratio => found,
         })
     }
 
-    /// Sources by domains, parts of a quantity's name, or values of a setting.
-    fn places_by(&self, by: &By, one: &Place, heading: Option<&str>) -> Vec<Place> {
+    /// The same values by domains, parts of a quantity's name, or values of a setting.
+    fn values_by(&self, by: &By, one: &Values, heading: Option<&str>) -> Vec<Values> {
         let named = |value: &str, default: &str| heading.unwrap_or(default).replace("{}", value);
         match by {
             By::Domains => {
                 let domains = self.records.domains().into_iter();
-                let place = |domain: &str| Place {
+                let of = |domain: &str| Values {
                     key: domain.to_owned(),
                     title: named(domain, "{}"),
                     from: Source::Named(domain.to_owned()),
                     ..one.clone()
                 };
-                domains.map(place).collect()
+                domains.map(of).collect()
             }
             By::Parts => {
                 let parts = self.parts(&one.quantity, &one.from, one.length);
                 let last = parts.len().saturating_sub(1);
-                let place = |(index, part): (usize, &String)| {
+                let of = |(index, part): (usize, &String)| {
                     let number: Option<usize> = part.parse().ok();
                     let plain = number.map_or_else(|| part.clone(), |number| number.to_string());
                     let own = self
                         .experiment
                         .part_name(&one.quantity, &plain, index == last);
-                    Place {
+                    Values {
                         key: plain.clone(),
                         title: own.unwrap_or_else(|| named(&plain, "{}")),
                         quantity: one.quantity.replacen('*', part, 1),
@@ -243,13 +239,13 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
                         ..one.clone()
                     }
                 };
-                parts.iter().enumerate().map(place).collect()
+                parts.iter().enumerate().map(of).collect()
             }
             By::Values(setting) => {
                 let all = values(&self.spec.method, setting).unwrap_or_default();
                 // A `by` of lengths sets the length; any other does not.
                 let of_length = one.suffix.is_empty();
-                let place = |value: usize| Place {
+                let of = |value: usize| Values {
                     key: value.to_string(),
                     title: named(&value.to_string(), "{} tokens"),
                     length: if of_length { value } else { one.length },
@@ -257,7 +253,7 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
                     value: Some(value),
                     ..one.clone()
                 };
-                all.into_iter().map(place).collect()
+                all.into_iter().map(of).collect()
             }
         }
     }
@@ -321,19 +317,19 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
 
     /// A headline number per arm.
     fn headline(&self, one: &HeadlineSpec) -> Headline {
-        let place = self.placed(&one.of, None, None);
+        let values = self.declared(&one.of, None, None);
         let arms = self.spec.method.arms.iter();
         let cells = arms.map(|arm| {
-            let found = self.estimate(&arm.id, &place);
-            (arm.id.clone(), Cell::of(found, place.style))
+            let found = self.estimate(&arm.id, &values);
+            (arm.id.clone(), Cell::of(found, values.style))
         });
         let cells: BTreeMap<String, Cell> = cells.collect();
         let n = cells.values().filter_map(Cell::samples).max();
         let n = n.map(|n| format!(", n = {n}")).unwrap_or_default();
         Headline {
-            note: format!("{}{n}", self.words(place.length).fill(&one.note)),
-            title: place.title,
-            better: place.better,
+            note: format!("{}{n}", self.words(values.length).fill(&one.note)),
+            title: values.title,
+            better: values.better,
             cells,
         }
     }

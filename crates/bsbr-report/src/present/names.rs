@@ -39,20 +39,26 @@ impl Names {
     ///
     /// The unknown name, and the known ones.
     pub fn check(&self, key: &str, part: &Value, method: &Method) -> Result<(), String> {
-        let keys = |table: &toml::Table, several: bool| -> Vec<String> {
-            let all = table.iter();
-            let all = all.filter(|(_, value)| value.is_array() || !several);
-            all.map(|(name, _)| name.clone()).collect()
+        let text = match part {
+            Value::Table(all) => {
+                let own = all.get("id").and_then(Value::as_str);
+                let mut all = all.iter();
+                let checked = all.try_for_each(|(key, part)| self.check(key, part, method));
+                return checked.map_err(|message| match own {
+                    Some(id) => format!("`{id}`: {message}"),
+                    None => message,
+                });
+            }
+            Value::Array(all) => {
+                let mut all = all.iter();
+                return all.try_for_each(|part| self.check(key, part, method));
+            }
+            Value::String(text) => text.as_str(),
+            _ => return Ok(()),
         };
-        let of_both = |several| -> Vec<String> {
-            [&method.settings, &method.counts]
-                .map(|all| keys(all, several))
-                .concat()
-        };
-        let one_of = |name: &str, known: &[String], own: &[&str]| {
-            let own = own.iter().map(|&own| own.to_owned());
-            let known: Vec<String> = own.chain(known.iter().cloned()).collect();
-            match known.iter().any(|known| known == name) {
+        let one_of = |name: &str, own: &[&str], known: &[&str]| {
+            let known = [own, known].concat();
+            match known.contains(&name) {
                 true => Ok(()),
                 false => Err(format!(
                     "`{name}` is not a known value of `{key}`; there are {}",
@@ -63,33 +69,16 @@ impl Names {
                 )),
             }
         };
-        let text = match part {
-            Value::Table(all) => {
-                let own = all.get("id").and_then(Value::as_str);
-                let of_block = |message| match own {
-                    Some(id) => format!("`{id}`: {message}"),
-                    None => message,
-                };
-                let mut all = all.iter();
-                let checked = all.try_for_each(|(key, part)| self.check(key, part, method));
-                return checked.map_err(of_block);
-            }
-            Value::Array(all) => {
-                return all
-                    .iter()
-                    .try_for_each(|part| self.check(key, part, method));
-            }
-            Value::String(text) => text.as_str(),
-            _ => return Ok(()),
-        };
-        let of_list = text.strip_prefix("max ").or(text.strip_prefix("first "));
-        match (key, of_list) {
-            ("from", _) => one_of(text, &[], &[&["texts"], self.sources].concat()),
-            ("at", Some(list)) => one_of(list, &of_both(true), &[]),
-            ("at", None) => one_of(text, &keys(&method.settings, false), &["recorded"]),
-            ("by", _) => one_of(text, &of_both(true), &["domains", "parts"]),
-            ("each", _) => one_of(text, &of_both(true), &[]),
-            ("when", _) => one_of(text, &of_both(false), self.options),
+        let (settings, counts) = (&method.settings, &method.counts);
+        let both = |lists| keys(&[settings, counts], lists);
+        let list = text.strip_prefix("max ").or(text.strip_prefix("first "));
+        match (key, list) {
+            ("from", _) => one_of(text, &["texts"], self.sources),
+            ("at", Some(list)) => one_of(list, &[], &both(true)),
+            ("at", None) => one_of(text, &["recorded"], &keys(&[settings], false)),
+            ("by", _) => one_of(text, &["domains", "parts"], &both(true)),
+            ("each", _) => one_of(text, &[], &both(true)),
+            ("when", _) => one_of(text, self.options, &both(false)),
             ("rows", _) => one_of(text, &[], self.rows),
             ("lines", _) => one_of(text, &[], self.lines),
             ("name", _) => one_of(text, &[], self.blocks),
@@ -97,14 +86,19 @@ impl Names {
                 let path = name.strip_prefix("max ").unwrap_or(name);
                 let path = path.split(' ').next().unwrap_or_default();
                 match path.split_once('.') {
-                    Some(("settings", key)) => {
-                        one_of(key, &keys(&method.settings, false), self.options)
-                    }
-                    Some(("counts", key)) => one_of(key, &keys(&method.counts, false), &[]),
+                    Some(("settings", key)) => one_of(key, self.options, &keys(&[settings], false)),
+                    Some(("counts", key)) => one_of(key, &[], &keys(&[counts], false)),
                     _ if path == words::VALUE => Ok(()),
-                    _ => one_of(name, &[], &[&words::COMMON, self.words].concat()),
+                    _ => one_of(name, &words::COMMON, self.words),
                 }
             }),
         }
     }
+}
+
+/// The keys of tables, or of their `lists`.
+fn keys<'a>(tables: &[&'a toml::Table], lists: bool) -> Vec<&'a str> {
+    let all = tables.iter().flat_map(|table| table.iter());
+    let all = all.filter(|(_, value)| value.is_array() || !lists);
+    all.map(|(name, _)| name.as_str()).collect()
 }

@@ -6,34 +6,31 @@ use crate::spec::Spec;
 
 /// How and where the records were made; differing values are listed.
 pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
-    let each = |of: &dyn Fn(&Record) -> String| -> String {
+    let each = |of: fn(&Record) -> String| -> String {
         let mut values: Vec<String> = Vec::new();
         for value in records.iter().map(of) {
             if !values.contains(&value) {
                 values.push(value);
             }
         }
-        match values.is_empty() {
-            true => "—, nothing recorded yet".to_owned(),
-            false => values.join("; "),
-        }
+        values.join("; ")
     };
     let seconds: f64 = records.iter().map(|record| record.seconds).sum();
     let samples: usize = records.iter().map(|record| record.samples).sum();
     let rows: [(&str, String); 11] = [
-        ("Command", each(&|r| r.run.command.clone())),
+        ("Command", each(|r| r.run.command.clone())),
         (
             "Commit",
-            each(&|r| match &r.run.commit {
+            each(|r| match &r.run.commit {
                 Some(commit) => commit.describe(),
                 None => "none".to_owned(),
             }),
         ),
-        ("Date", each(&|r| r.run.date.clone())),
-        ("Machine", each(&|r| r.run.machine.describe())),
+        ("Date", each(|r| r.run.date.clone())),
+        ("Machine", each(|r| r.run.machine.describe())),
         (
             "Device",
-            each(&|r| {
+            each(|r| {
                 let packed = r.identity.weights.as_ref();
                 let packed = packed.map(|of| format!(", products in {of}"));
                 format!(
@@ -47,10 +44,10 @@ pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
         ),
         (
             "Model",
-            each(&|r| format!("{}, {}", r.model.name, short(&r.identity.model))),
+            each(|r| format!("{}, {}", r.model.name, short(&r.identity.model))),
         ),
-        ("Texts", each(&|r| r.run.texts.clone())),
-        ("Calibration", each(&|r| r.run.calibration.clone())),
+        ("Texts", each(|r| r.run.texts.clone())),
+        ("Calibration", each(|r| r.run.calibration.clone())),
         ("Seed", spec.method.seed.to_string()),
         (
             "Sequences",
@@ -61,7 +58,7 @@ pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
         ),
         (
             "Specification",
-            each(&|r| format!("{}.toml, {}", r.method.experiment, short(&r.identity.spec))),
+            each(|r| format!("{}.toml, {}", r.method.experiment, short(&r.identity.spec))),
         ),
     ];
     rows.into_iter()

@@ -1,15 +1,15 @@
 //! Tables with one row per subject.
 
-use bsbr_metrics::stats::{Interval, quantile};
+use bsbr_metrics::stats::quantile;
 
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
 use crate::present::beside::add_changes;
-use crate::present::layout::{Beside, ColumnSpec, Make, Placed, TableSpec};
+use crate::present::layout::{Beside, ColumnSpec, Make, TableSpec, ValuesSpec};
 use crate::present::subject::Subject;
 use crate::present::votes::add_votes;
 use crate::present::words::{Words, is_set, values};
-use crate::present::{Place, View};
+use crate::present::{Values, View};
 use crate::record::Pool;
 use crate::section::{Cell, Column, Row, Style, Table};
 
@@ -46,35 +46,47 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             value,
             ..self.words(length)
         };
-        let places = self.places(spec, &words);
-        let column = |place: &Place| Column {
-            key: place.key.clone(),
-            title: place.title.clone(),
-            better: place.better,
+        let shown = self.columns(spec, &words);
+        let column = |of: &Values| Column {
+            key: of.key.clone(),
+            title: of.title.clone(),
+            better: of.better,
         };
-        let columns: Vec<Column> = places.iter().map(column).collect();
+        let mut columns: Vec<Column> = shown.iter().map(column).collect();
         let own = spec.rows.as_ref();
         let own = own.map(|name| self.experiment.rows(name, self.records));
         let mut subjects = own.unwrap_or_else(|| self.subjects.clone());
         subjects.retain(|one| {
-            let measured = |place: &Place| {
-                let mut own = self.records.of(&one.id, place.from.pool(), place.length);
+            let measured = |of: &Values| {
+                let mut own = self.records.of(&one.id, of.from.pool(), of.length);
                 own.next().is_some()
             };
             let arm = self.spec.arm(&one.id);
             (!spec.arms_only || arm.is_some())
                 && (!spec.without_dense || arm.is_none_or(|arm| !arm.is_dense()))
-                && (!spec.recorded_only || places.iter().any(measured))
+                && (!spec.recorded_only || shown.iter().any(measured))
         });
         if spec.recorded_only && subjects.is_empty() {
             return None;
         }
-        let (mut columns, mut rows) = match spec.make {
-            Make::Milliseconds | Make::Median | Make::Ratio => {
-                let rows = subjects.iter().map(|subject| self.times(subject, &places));
-                (columns, rows.collect())
+        let rows = subjects.iter();
+        let mut rows: Vec<Row> = match spec.make {
+            Make::Milliseconds | Make::Median | Make::Ratio => rows
+                .map(|subject| {
+                    let cells = shown.iter().map(|of| {
+                        let at = (of.from.pool(), of.length, of.quantity.as_str());
+                        self.median(&subject.id, at, of.make, of.style)
+                    });
+                    subject.row(cells.collect())
+                })
+                .collect(),
+            _ => {
+                // With many columns, only the interval is shown.
+                let crowded = columns.len() > MOST_DEVIATIONS;
+                columns.push(Column::from("n"));
+                rows.map(|subject| subject.row(self.means(subject, &subjects, &shown, crowded)))
+                    .collect()
             }
-            _ => self.estimates(columns, &subjects, &places),
         };
         if let Some(title) = &spec.changes {
             columns.push(add_changes(title, &columns, &mut rows));
@@ -89,7 +101,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             ..Table::default()
         };
         if let Some(votes) = &spec.votes {
-            let suffix = places.first().map_or("", |place| place.suffix.as_str());
+            let suffix = shown.first().map_or("", |of| of.suffix.as_str());
             let ids = subjects.iter().map(|one| format!("{}{suffix}", one.id));
             let other = words.fill(&votes.beside);
             add_votes(&mut table, ids, &other, &votes.label, self.records);
@@ -97,83 +109,69 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         Some(table)
     }
 
-    fn places(&self, spec: &TableSpec, words: &Words<'_, E>) -> Vec<Place> {
-        let of_table = |one: &Placed| {
-            let place = self.placed(one, spec.from.as_ref(), spec.at.as_ref());
+    /// The values of each column.
+    fn columns(&self, spec: &TableSpec, words: &Words<'_, E>) -> Vec<Values> {
+        let of_table = |one: &ValuesSpec| {
+            let values = self.declared(one, spec.from.as_ref(), spec.at.as_ref());
             let beside = one.beside.as_ref().or(spec.beside.as_ref());
             let beside = beside.map(|one| one.filled(|id| words.fill(id)));
-            let at = place.length;
-            let suffix = match place.suffix.is_empty() {
+            let at = values.length;
+            let suffix = match values.suffix.is_empty() {
                 true => Words { at, ..*words }.fill(&spec.suffix),
-                false => place.suffix,
+                false => values.suffix,
             };
-            Place {
+            Values {
                 make: one.make.unwrap_or(spec.make),
-                style: one.style.or(spec.style).unwrap_or(place.style),
-                better: beside.as_ref().map_or(place.better, Beside::better),
+                style: one.style.or(spec.style).unwrap_or(values.style),
+                better: beside.as_ref().map_or(values.better, Beside::better),
                 beside,
                 suffix,
-                ..place
+                ..values
             }
         };
         let (Some(quantity), Some(by)) = (&spec.quantity, &spec.by) else {
-            return spec
-                .columns
-                .iter()
-                .map(|ColumnSpec(one)| of_table(one))
+            let columns = spec.columns.iter();
+            return columns
+                .map(|one| match one {
+                    ColumnSpec::Quantity(quantity) => of_table(&ValuesSpec::of(quantity)),
+                    ColumnSpec::Values(values) => of_table(values),
+                })
                 .collect();
         };
-        let one = of_table(&Placed {
-            quantity: quantity.clone(),
-            ..Placed::default()
-        });
-        let all = self.places_by(by, &one, spec.heading.as_deref());
+        let one = of_table(&ValuesSpec::of(quantity));
+        let all = self.values_by(by, &one, spec.heading.as_deref());
         let step = all.len().div_ceil(MOST_PARTS).max(1);
         all.into_iter().step_by(step).collect()
     }
 
-    /// Estimates for rows and columns, with the number of samples.
-    fn estimates(
+    /// A row of means, followed by the number of samples.
+    fn means(
         &self,
-        mut columns: Vec<Column>,
+        subject: &Subject,
         subjects: &[Subject],
-        places: &[Place],
-    ) -> (Vec<Column>, Vec<Row>) {
-        // With many columns, only the interval is shown.
-        let crowded = columns.len() > MOST_DEVIATIONS;
-        let one = |subject: &Subject| {
-            let find = |place| -> Result<Estimate, String> {
-                let found = self.of_row(subject, subjects, place)?;
-                let std = found.std.filter(|_| !crowded);
-                Ok(Estimate { std, ..found })
-            };
-            let found: Vec<_> = places.iter().map(find).collect();
-            // Columns of one table have the same samples; otherwise the row shows the range.
-            let least = found.iter().flatten().map(|e| e.n).min();
-            let most = found.iter().flatten().map(|e| e.n).max();
-            let n = match (least, most) {
-                (Some(least), Some(most)) if least != most => Cell::Text(format!("{least}–{most}")),
-                (n, _) => Cell::Number(n.unwrap_or_default() as f64, Style::Fixed(0)),
-            };
-            let cells = found.into_iter().zip(places);
-            let cells = cells.map(|(found, place)| Cell::of(found, place.style));
-            subject.row(cells.chain([n]).collect())
+        columns: &[Values],
+        crowded: bool,
+    ) -> Vec<Cell> {
+        let find = |of: &Values| -> Result<Estimate, String> {
+            let found = self.of_row(subject, subjects, of)?;
+            let std = found.std.filter(|_| !crowded);
+            Ok(Estimate { std, ..found })
         };
-        columns.push(Column::from("n"));
-        (columns, subjects.iter().map(one).collect())
+        let found: Vec<_> = columns.iter().map(find).collect();
+        // Columns of one table have the same samples; otherwise the row shows the range.
+        let least = found.iter().flatten().map(|e| e.n).min();
+        let most = found.iter().flatten().map(|e| e.n).max();
+        let n = match (least, most) {
+            (Some(least), Some(most)) if least != most => Cell::Text(format!("{least}–{most}")),
+            (n, _) => Cell::Number(n.unwrap_or_default() as f64, Style::Fixed(0)),
+        };
+        let cells = found.into_iter().zip(columns);
+        let cells = cells.map(|(found, of)| Cell::of(found, of.style));
+        cells.chain([n]).collect()
     }
 
-    /// A row of medians with quartiles, and what [`Make`] adds.
-    fn times(&self, subject: &Subject, places: &[Place]) -> Row {
-        let cell = |place: &Place| {
-            let at = (place.from.pool(), place.length, place.quantity.as_str());
-            self.spread(&subject.id, at, place.make, place.style)
-        };
-        subject.row(places.iter().map(cell).collect())
-    }
-
-    /// A subject's median with its spread, or why there is none.
-    pub(super) fn spread(
+    /// A subject's median with quartiles and what [`Make`] adds, or why there is none.
+    pub(super) fn median(
         &self,
         id: &str,
         (from, length, quantity): (Pool<'_>, usize, &str),
@@ -181,53 +179,40 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         style: Style,
     ) -> Cell {
         let values = self.records.values(id, from, length, quantity);
-        let found = match make {
-            Make::Milliseconds => milliseconds(&values),
-            _ => median(&values, make, style),
-        };
-        found.unwrap_or_else(|| {
+        median(values, make, style).unwrap_or_else(|| {
             let found = self.records.estimate(id, from, length, quantity);
             Cell::Missing(found.err().unwrap_or_default())
         })
     }
 }
 
-/// Median and quartiles, for ratios with the interval of the median; `None` if empty.
-fn median(values: &[f64], make: Make, style: Style) -> Option<Cell> {
-    let found = Estimate::of_median(values)?;
+/// Median and quartiles, for ratios with the interval of the median, for seconds in milliseconds
+/// with their mean; `None` if empty.
+fn median(mut values: Vec<f64>, make: Make, mut style: Style) -> Option<Cell> {
+    if make == Make::Milliseconds {
+        style = Style::Digits(3);
+        values.iter_mut().for_each(|seconds| *seconds *= 1e3);
+    }
+    let found = Estimate::of_median(&values)?;
     let beside = |value| style.beside(value, found.mean);
-    let ends = found.interval;
     let mut spread = Vec::new();
     if values.len() > 1 {
-        let [low, high] = [0.25, 0.75].map(|q| quantile(values, q).map(beside));
+        let [low, high] = [0.25, 0.75].map(|q| quantile(&values, q).map(beside));
         spread.push(format!("[{}, {}]", low.ok()?, high.ok()?));
     }
-    if let (Make::Ratio, Some(ends)) = (make, ends) {
-        spread.push(format!("({}, {})", beside(ends.low), beside(ends.high)));
+    match (make, found.interval) {
+        (Make::Ratio, Some(ends)) => {
+            spread.push(format!("({}, {})", beside(ends.low), beside(ends.high)));
+        }
+        (Make::Milliseconds, Some(_)) => {
+            spread.push(format!("· {}", style.number(Estimate::of(&values)?.mean)));
+        }
+        _ => {}
     }
     Some(Cell::Derived {
         value: found.mean,
-        interval: ends,
+        interval: found.interval,
         text: style.with_unit(found.mean),
         spread: spread.join(" "),
-    })
-}
-
-/// Median, quartiles and mean of seconds, in milliseconds; `None` if empty.
-fn milliseconds(seconds: &[f64]) -> Option<Cell> {
-    let ms: Vec<f64> = seconds.iter().map(|seconds| seconds * 1e3).collect();
-    let at = |q| quantile(&ms, q).ok();
-    let (median, low, high) = (at(0.5)?, at(0.25)?, at(0.75)?);
-    let style = Style::Digits(3);
-    Some(Cell::Derived {
-        value: median,
-        interval: Some(Interval { low, high }),
-        text: style.number(median),
-        spread: format!(
-            "[{}, {}] · {}",
-            style.beside(low, median),
-            style.beside(high, median),
-            style.number(Estimate::of(&ms)?.mean)
-        ),
     })
 }

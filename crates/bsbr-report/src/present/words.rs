@@ -99,9 +99,13 @@ fn written(value: &toml::Value) -> String {
         toml::Value::Float(number) => number.to_string(),
         toml::Value::Integer(number) => number.to_string(),
         toml::Value::Boolean(is) => is.to_string(),
-        toml::Value::Datetime(time) => time.to_string(),
-        toml::Value::Table(_) => String::new(),
+        toml::Value::Datetime(_) | toml::Value::Table(_) => String::new(),
     }
+}
+
+/// The value of a setting.
+pub(super) fn setting(method: &Method, name: &str) -> Option<usize> {
+    usize::try_from(method.settings.get(name)?.as_integer()?).ok()
 }
 
 /// The values of a setting or count with several values.

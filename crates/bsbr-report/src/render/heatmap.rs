@@ -42,21 +42,14 @@ pub fn encode(weights: &[f32], tokens: usize, pixels: usize) -> Result<String, R
 ///
 /// [`ReportError::Image`] if it is not such an image.
 pub fn colourise(grey: &str) -> Result<Vec<u8>, ReportError> {
-    let bytes = STANDARD
-        .decode(grey)
-        .map_err(|error| ReportError::Image(error.to_string()))?;
-    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
-        .read_info()
-        .map_err(|error| ReportError::Image(error.to_string()))?;
-    let size = reader
-        .output_buffer_size()
-        .ok_or_else(|| ReportError::Image("too large".to_owned()))?;
-    let mut levels = vec![0; size];
-    let info = reader
-        .next_frame(&mut levels)
-        .map_err(|error| ReportError::Image(error.to_string()))?;
+    let bytes = STANDARD.decode(grey).map_err(invalid)?;
+    let decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    let mut reader = decoder.read_info().map_err(invalid)?;
+    let size = reader.output_buffer_size();
+    let mut levels = vec![0; size.ok_or_else(|| invalid("too large"))?];
+    let info = reader.next_frame(&mut levels).map_err(invalid)?;
     if info.color_type != png::ColorType::Grayscale || info.width != info.height {
-        return Err(ReportError::Image("expected a grey square".to_owned()));
+        return Err(invalid("expected a grey square"));
     }
     png(
         info.width as usize,
@@ -73,13 +66,16 @@ pub fn palette() -> Vec<u8> {
         .collect()
 }
 
+fn invalid(error: impl ToString) -> ReportError {
+    ReportError::Image(error.to_string())
+}
+
 fn png(
     side: usize,
     levels: &[u8],
     kind: png::ColorType,
     palette: Option<Vec<u8>>,
 ) -> Result<Vec<u8>, ReportError> {
-    let failed = |error: png::EncodingError| ReportError::Image(error.to_string());
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, side as u32, side as u32);
     encoder.set_color(kind);
@@ -88,9 +84,9 @@ fn png(
     if let Some(palette) = palette {
         encoder.set_palette(palette);
     }
-    let mut writer = encoder.write_header().map_err(failed)?;
-    writer.write_image_data(levels).map_err(failed)?;
-    writer.finish().map_err(failed)?;
+    let mut writer = encoder.write_header().map_err(invalid)?;
+    writer.write_image_data(levels).map_err(invalid)?;
+    writer.finish().map_err(invalid)?;
     Ok(bytes)
 }
 

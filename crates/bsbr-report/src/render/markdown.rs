@@ -1,238 +1,235 @@
-//! Parts of a report as Markdown that is readable without rendering.
+//! Reports as Markdown that is readable without rendering.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
-use crate::overview::{Answer, Card, Finding};
-use crate::render::pieces::{Part, Piece, front, lead};
-use crate::render::table::Footnotes;
-use crate::render::{Report, png_name, svg_name};
-use crate::section::{Cell, Column, Figure, Picture, Reading, Role, Row, Table, Verdict};
-use crate::spec::ArmSpec;
-use crate::verdict::Judgement;
+use crate::overview::{Answer, Card};
+use crate::render::walk::{self, Format};
+use crate::render::{Footnotes, Report, svg};
+use crate::section::{Cell, Figure, Picture, Quotes, Role, Section, Table};
 
-/// The mark of the default arm, after its name.
-const DEFAULT: &str = " ◆";
-
-/// The front page.
-pub(super) fn index(report: &Report) -> String {
-    let mut out = format!(
-        "# {} and its conversions\n\n{}\n\n",
-        report.model.name,
-        lead(report)
-    );
-    for part in front(report) {
-        let _ = writeln!(out, "## {}\n", part.title);
-        out.push_str(&pieces(&part, "index"));
-    }
-    out.push_str("## Sections\n\n");
-    for section in &report.sections {
-        let _ = writeln!(
-            out,
-            "- [{}]({}.md): {}",
-            section.title, section.id, section.question
+/// The front page, the sections and their plots, by their paths.
+pub(super) fn files(report: &Report) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut index = Markdown::new("index", "##");
+    index.text = format!("# {}\n\n{}\n\n", report.title(), report.lead());
+    walk::front(report, &mut index);
+    index.part(["sections", "Sections", ""], |out| {
+        let item = |one: &Section| format!("[{}]({}.md): {}", one.title, one.id, one.question);
+        let items: Vec<String> = report.sections.iter().map(item).collect();
+        out.list(false, &items);
+        out.text(
+            "All sections on one page, with plots: [index.html](index.html). Every number comes \
+             from the records in [records](records).",
         );
-    }
-    out.push_str("\nAll sections on one page, with plots: [index.html](index.html). ");
-    out.push_str("Every number comes from the records in [records](records).\n");
-    out
-}
-
-/// A section's file.
-pub(super) fn file(part: &Part<'_>) -> String {
-    let question = part.question.map(|question| format!("*{question}*\n\n"));
-    format!(
-        "# {}\n\n{}{}",
-        part.title,
-        question.unwrap_or_default(),
-        pieces(part, part.id)
-    )
-}
-
-fn pieces(part: &Part<'_>, file: &str) -> String {
-    let all = part.pieces.iter().map(|piece| match piece {
-        Piece::Text(text) => format!("{text}\n\n"),
-        Piece::Cards(all) => cards(all),
-        Piece::Conclusions(all) => conclusions(all),
-        Piece::Arms(all) => arms(all),
-        Piece::Goals(all) => format!("## Goals\n\n{}\n", table(&goals(all))),
-        // A single table of a part on the front page has the part's title.
-        Piece::Table(one) if one.title == part.title => format!("{}\n", table(one)),
-        Piece::Table(one) => format!("## {}\n\n{}\n", one.title, table(one)),
-        Piece::Figure(one) => figure(file, one),
-        Piece::Reading(one) => reading(one),
-        Piece::Run(rows) => run(rows),
     });
-    all.collect()
-}
-
-fn cards(cards: &[Card]) -> String {
-    let row = |card: &Card| {
-        let number = |(text, cell, beside): &(String, Cell, String)| {
-            let beside = match beside.is_empty() {
-                true => String::new(),
-                false => format!(" ({beside})"),
-            };
-            match cell {
-                Cell::Missing(reason) => format!("— {text}: {reason}"),
-                found => format!("**{}** {text}{beside}", found.main()),
-            }
-        };
-        let numbers: Vec<String> = card.numbers.iter().map(number).collect();
-        format!(
-            "| **{}** | {} |\n",
-            card.title,
-            escape(&numbers.join("<br>"))
-        )
-    };
-    let rows: String = cards.iter().map(row).collect();
-    format!("| The default arm | |\n|---|---|\n{rows}\n")
+    let sections = report.sections.iter().flat_map(|section| {
+        let mut own = Markdown::new(&section.id, "#");
+        walk::section(section, &mut own);
+        own.files()
+    });
+    index.files().into_iter().chain(sections).collect()
 }
 
 /// Each conclusion of the report, followed by its claims.
 pub(crate) fn conclusions(answers: &[Answer]) -> String {
-    let mut out = String::new();
-    for (index, answer) in answers.iter().enumerate() {
-        let _ = writeln!(
-            out,
-            "{}. **{}**: {}",
-            index + 1,
-            answer.count(),
-            answer.text
-        );
+    let mut out = Markdown::new("", "");
+    walk::conclusions(answers, &mut out);
+    out.text
+}
+
+/// A Markdown file and its plots.
+struct Markdown<'a> {
+    /// Its name, without extension.
+    name: &'a str,
+    /// The marks before the title of a part.
+    marks: &'static str,
+    text: String,
+    plots: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl<'a> Markdown<'a> {
+    fn new(name: &'a str, marks: &'static str) -> Self {
+        Self {
+            name,
+            marks,
+            text: String::new(),
+            plots: Vec::new(),
+        }
     }
-    out.push_str("\n| Claim | measured | n | verdict | why |\n|---|---:|---:|---|---|\n");
-    for (index, answer) in answers.iter().enumerate() {
-        let _ = writeln!(
-            out,
-            "| **{}. {}** | | | **{}** | {} |",
-            index + 1,
-            escape(&answer.text),
-            answer.count(),
-            answer.others()
-        );
-        out.extend(answer.shown().iter().map(finding));
+
+    fn files(mut self) -> Vec<(PathBuf, Vec<u8>)> {
+        let text = format!("{}\n", self.text.trim_end());
+        let path = format!("{}.md", self.name).into();
+        self.plots.push((path, text.into_bytes()));
+        self.plots
     }
-    out + "\n"
-}
 
-fn finding(one: &Finding) -> String {
-    let text = match &one.section {
-        Some(section) => format!("[{}]({section}.md)", escape(&one.text)),
-        None => escape(&one.text),
-    };
-    let kind = if one.observation {
-        " *(observation)*"
-    } else {
-        ""
-    };
-    let arm = match one.of_default {
-        true => String::new(),
-        false => format!(" · *{}*", escape(&one.label)),
-    };
-    let measured = match &one.measured {
-        // The reason is beside it.
-        Cell::Missing(_) => "—".to_owned(),
-        found => cell(found, &mut Footnotes::default()),
-    };
-    let n = one
-        .measured
-        .samples()
-        .map(|n| n.to_string())
-        .unwrap_or_default();
-    let verdict = one.judgement.words();
-    format!(
-        "| {text}{arm}{kind} | {measured} | {n} | {verdict} | {} |\n",
-        escape(&one.why)
-    )
-}
+    /// A heading or a paragraph, if it is not empty.
+    fn paragraph(&mut self, before: &str, text: &str) {
+        if !text.is_empty() {
+            self.text.extend([before, text, "\n\n"]);
+        }
+    }
 
-fn arms(arms: &[ArmSpec]) -> String {
-    let line = |arm: &ArmSpec| {
-        let mark = if arm.default { DEFAULT } else { "" };
-        format!("- **{}**{mark}: {}\n", arm.label, arm.about)
-    };
-    arms.iter().map(line).collect::<String>() + "\n"
-}
-
-fn goals(goals: &[Verdict]) -> Table {
-    let row = |one: &Verdict| Row {
-        head: one.claim.clone(),
-        cells: vec![
-            Cell::Text(one.arm.clone()),
-            Cell::Text(one.required.clone()),
-            one.measured.clone(),
-            Cell::Text(
-                one.measured
-                    .samples()
-                    .map_or_else(|| "—".to_owned(), |n| n.to_string()),
-            ),
-            Cell::Text(verdict(one.judgement)),
-        ],
-        ..Row::default()
-    };
-    Table {
-        corner: "Goal".to_owned(),
-        columns: ["arm", "required", "measured", "n", "verdict"]
-            .map(Column::from)
-            .to_vec(),
-        rows: goals.iter().map(row).collect(),
-        ..Table::default()
+    /// Adds a plot; returns its path.
+    fn plot(&mut self, name: &str, bytes: Vec<u8>) -> String {
+        let path = format!("plots/{}-{name}", self.name);
+        self.plots.push((path.clone().into(), bytes));
+        path
     }
 }
 
-fn verdict(judgement: Judgement) -> String {
-    match judgement.needed() {
-        Some(needed) => format!("{}: {needed}", judgement.words()),
-        None => judgement.words().to_owned(),
+impl Format for Markdown<'_> {
+    fn part(&mut self, [_, title, question]: [&str; 3], content: impl FnOnce(&mut Self)) {
+        let _ = write!(self.text, "{} {title}\n\n", self.marks);
+        if !question.is_empty() {
+            let _ = write!(self.text, "*{question}*\n\n");
+        }
+        content(self);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.paragraph("", text);
+    }
+
+    fn list(&mut self, numbered: bool, items: &[String]) {
+        for (index, item) in items.iter().enumerate() {
+            let _ = match numbered {
+                true => writeln!(self.text, "{}. {item}", index + 1),
+                false => writeln!(self.text, "- {item}"),
+            };
+        }
+        self.text.push('\n');
+    }
+
+    fn cards(&mut self, cards: &[Card]) {
+        self.text.push_str("| The default arm | |\n|---|---|\n");
+        for card in cards {
+            let number = |(text, cell, beside): &(String, Cell, String)| {
+                let beside = match beside.is_empty() {
+                    true => String::new(),
+                    false => format!(" ({beside})"),
+                };
+                escape(&format!("**{}** {text}{beside}", cell.main()))
+            };
+            let numbers: Vec<String> = card.numbers.iter().map(number).collect();
+            let numbers = numbers.join("<br>");
+            let _ = writeln!(self.text, "| **{}** | {numbers} |", card.title);
+        }
+        self.text.push('\n');
+    }
+
+    fn table(&mut self, one: &Table) {
+        self.paragraph("## ", &one.title);
+        self.text += &(table(one) + "\n");
+    }
+
+    fn figure(&mut self, figure: &Figure) {
+        self.paragraph("## ", &figure.title);
+        if let Some(svg) = svg::sheet(figure) {
+            let path = self.plot(&format!("{}.svg", figure.id), svg.into_bytes());
+            let _ = write!(self.text, "![{}]({path})\n\n", figure.title);
+        }
+        let mut images = Vec::new();
+        for (index, picture) in figure.pictures.iter().enumerate() {
+            if let Picture::Png { bytes, label } = picture {
+                let name = format!("{}-{:02}.png", figure.id, index + 1);
+                let path = self.plot(&name, bytes.clone());
+                images.push(format!("![{label}]({path})<br>{}", escape(label)));
+            }
+        }
+        if !images.is_empty() {
+            let columns = figure.columns.max(1);
+            let (head, rule) = ("| ".repeat(columns), "|---".repeat(columns));
+            let _ = writeln!(self.text, "{head}|\n{rule}|");
+            for row in images.chunks(columns) {
+                let _ = writeln!(self.text, "| {} |", row.join(" | "));
+            }
+            self.text.push('\n');
+        }
+        self.text(&figure.note);
+    }
+
+    fn quotes(&mut self, quotes: &Quotes) {
+        self.paragraph("## ", &quotes.title);
+        self.text(&quotes.note);
+        for one in &quotes.quotes {
+            let lines = one.lines().map(|line| format!("> {}\n", literal(line)));
+            let lines: Vec<String> = lines.collect();
+            let _ = writeln!(self.text, "**{}**\n\n{}", one.head, lines.join(">\n"));
+        }
     }
 }
 
 /// A table with its note.
 pub(crate) fn table(table: &Table) -> String {
-    let mut notes = Footnotes::of(table);
-    let mut out = String::new();
-    if !table.note.is_empty() {
-        let _ = writeln!(out, "{}\n", table.note);
-    }
-    let columns: Vec<String> = table.columns.iter().map(|one| escape(&one.title)).collect();
-    let _ = writeln!(
-        out,
-        "| {} | {} |",
-        escape(&table.corner),
-        columns.join(" | ")
-    );
-    let words = |column: usize| {
-        let own = table.rows.iter().filter(|row| row.role != Role::Reported);
-        let mut cells = own.filter_map(|row| row.cells.get(column));
-        cells.any(|cell| matches!(cell, Cell::Text(_)))
-    };
-    let marks: Vec<&str> = (0..columns.len())
-        .map(|column| if words(column) { "---" } else { "---:" })
-        .collect();
-    let _ = writeln!(out, "|---|{}|", marks.join("|"));
+    written(table, false)
+}
+
+/// A table with its note, with aligned columns, for reading as text.
+pub(crate) fn aligned(table: &Table) -> String {
+    written(table, true)
+}
+
+fn written(table: &Table, aligned: bool) -> String {
+    let notes = Footnotes::of(table);
+    let titles = table.columns.iter().map(|one| escape(&one.title));
+    let mut rows = vec![Vec::from_iter(
+        [escape(&table.corner)].into_iter().chain(titles),
+    )];
     for (at, row) in table.rows.iter().enumerate() {
+        let head = escape(&row.head);
+        let head = match (row.role, row.default) {
+            (Role::Reported, _) => format!("*{head}*"),
+            (_, true) => format!("{head} ◆"),
+            (_, false) => head,
+        };
         let cells = row.cells.iter().enumerate().map(|(column, one)| {
-            let text = cell(one, &mut notes);
+            let text = cell(one, &notes);
             match table.is_best(at, column) {
                 true => format!("**{text}**"),
                 false => text,
             }
         });
-        let cells: Vec<String> = cells.collect();
-        let head = match (row.role, row.default) {
-            (Role::Reported, _) => format!("*{}*", escape(&row.head)),
-            (_, true) => format!("{}{DEFAULT}", escape(&row.head)),
-            (_, false) => escape(&row.head),
-        };
-        let _ = writeln!(out, "| {head} | {} |", cells.join(" | "));
+        rows.push([head].into_iter().chain(cells).collect());
     }
-    for (mark, reason) in notes.iter() {
+    // The width of a column of the text, and whether it is aligned to the right.
+    let column = |index: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(index));
+        let width = cells.map(|cell| cell.chars().count()).max();
+        let right = index > 0 && !table.has_words(index - 1);
+        (width.filter(|_| aligned).unwrap_or_default(), right)
+    };
+    let columns: Vec<(usize, bool)> = (0..=table.columns.len()).map(column).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&columns);
+        let cells = cells.map(|(cell, &(width, right))| match right {
+            true => format!(" {cell:>width$} |"),
+            false => format!(" {cell:<width$} |"),
+        });
+        format!("|{}\n", cells.collect::<String>())
+    };
+    let rule = columns.iter().map(|&(width, right)| {
+        let dashes = if aligned {
+            width + 2 - usize::from(right)
+        } else {
+            3
+        };
+        format!("{}{}|", "-".repeat(dashes), if right { ":" } else { "" })
+    });
+    let mut out = String::new();
+    if !table.note.is_empty() {
+        let _ = writeln!(out, "{}\n", table.note);
+    }
+    let _ = writeln!(out, "{}|{}", line(&rows[0]), rule.collect::<String>());
+    out.extend(rows[1..].iter().map(line));
+    for (mark, reason) in &notes.0 {
         let _ = write!(out, "\n({mark}) {reason}\n");
     }
     out
 }
 
-fn cell(cell: &Cell, notes: &mut Footnotes) -> String {
+fn cell(cell: &Cell, notes: &Footnotes<'_>) -> String {
     match cell {
         Cell::Measured(found, style) => {
             let spread = [cell.deviation(), cell.brackets()].into_iter().flatten();
@@ -242,68 +239,11 @@ fn cell(cell: &Cell, notes: &mut Footnotes) -> String {
             words + style.unit()
         }
         Cell::Derived { text, spread, .. } if !spread.is_empty() => {
-            format!("{} {}", escape(text), escape(spread))
+            escape(&format!("{text} {spread}"))
         }
         Cell::Missing(reason) => format!("— ({})", notes.mark(reason)),
         other => escape(&other.main()),
     }
-}
-
-fn figure(file: &str, figure: &Figure) -> String {
-    let mut out = format!("## {}\n\n", figure.title);
-    let drawn = |one: &Picture| matches!(one, Picture::Svg { .. });
-    if figure.pictures.iter().any(drawn) {
-        let name = svg_name(file, figure);
-        let _ = writeln!(out, "![{}](plots/{name})\n", figure.title);
-    }
-    let images = figure.pictures.iter().enumerate();
-    let images = images.filter_map(|(index, picture)| match picture {
-        Picture::Png { label, .. } => {
-            let name = png_name(file, figure, index);
-            Some(format!("![{label}](plots/{name})<br>{}", escape(label)))
-        }
-        Picture::Svg { .. } => None,
-    });
-    let images: Vec<String> = images.collect();
-    if !images.is_empty() {
-        let columns = figure.columns.max(1);
-        let _ = writeln!(
-            out,
-            "{}|\n{}|",
-            "| ".repeat(columns),
-            "|---".repeat(columns)
-        );
-        for row in images.chunks(columns) {
-            let _ = writeln!(out, "| {} |", row.join(" | "));
-        }
-        out.push('\n');
-    }
-    if !figure.note.is_empty() {
-        let _ = writeln!(out, "{}\n", figure.note);
-    }
-    out
-}
-
-fn reading(reading: &Reading) -> String {
-    let mut out = format!("## {}\n\n", reading.title);
-    if !reading.note.is_empty() {
-        let _ = writeln!(out, "{}\n", reading.note);
-    }
-    for one in &reading.passages {
-        let lines: Vec<String> = one
-            .lines()
-            .map(|line| format!("> {}\n", literal(line)))
-            .collect();
-        let _ = writeln!(out, "**{}**\n\n{}", one.head, lines.join(">\n"));
-    }
-    out
-}
-
-fn run(rows: &[(String, String)]) -> String {
-    let row =
-        |(name, value): &(String, String)| format!("| {} | {} |\n", escape(name), escape(value));
-    let rows: String = rows.iter().map(row).collect();
-    format!("## How it was run\n\n| | |\n|---|---|\n{rows}")
 }
 
 /// Text shown literally, whatever a model wrote.
@@ -329,4 +269,35 @@ fn literal(text: &str) -> String {
 /// Text that cannot end a cell.
 fn escape(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::aligned;
+    use crate::section::{Cell, Column, Row, Table};
+
+    #[test]
+    fn columns_are_aligned_by_their_marks() {
+        let row = |head: &str, cells: [&str; 2]| Row {
+            head: head.to_owned(),
+            cells: cells.map(Cell::from).to_vec(),
+            ..Row::default()
+        };
+        let table = Table {
+            note: "A note.".to_owned(),
+            corner: "tokens".to_owned(),
+            columns: ["ms", "why"].map(Column::from).to_vec(),
+            rows: vec![
+                row("16", ["1.00 [1.00, 2.00]", "a | b"]),
+                row("4096", ["2", ""]),
+            ],
+            ..Table::default()
+        };
+        let expected = "A note.\n\n\
+                        | tokens |                ms | why    |\n\
+                        |--------|------------------:|--------|\n\
+                        | 16     | 1.00 [1.00, 2.00] | a \\| b |\n\
+                        | 4096   |                 2 |        |\n";
+        assert_eq!(aligned(&table), expected);
+    }
 }

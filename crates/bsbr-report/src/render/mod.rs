@@ -1,4 +1,4 @@
-//! Sections as Markdown files, plots and one page.
+//! Reports as Markdown files, plots and one page.
 
 pub mod chart;
 pub mod colour;
@@ -6,16 +6,13 @@ pub mod heatmap;
 pub mod scale;
 pub mod scatter;
 
-mod aligned;
 mod inline;
 mod markdown;
 mod page;
-mod pieces;
 mod svg;
-mod table;
+mod walk;
 
-pub(crate) use aligned::aligned;
-pub(crate) use markdown::{conclusions, table};
+pub(crate) use markdown::{aligned, conclusions, table};
 
 use std::path::{Path, PathBuf};
 
@@ -23,10 +20,8 @@ use bsbr_files::write_file;
 
 use crate::error::ReportError;
 use crate::overview::Answers;
-use crate::present::subject::Subject;
 use crate::record::ModelInfo;
-use crate::render::pieces::{Part, Piece};
-use crate::section::{Cell, Column, Figure, Picture, Section, Table};
+use crate::section::{Cell, Section, Table};
 use crate::spec::ArmSpec;
 
 /// Number of colours for arms; they repeat for more arms.
@@ -68,32 +63,8 @@ impl Report {
 
     /// Every file of the report, by its path within the folder.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let mut all = Vec::new();
-        let mut plots = |file: &str, part: &Part<'_>| {
-            for piece in &part.pieces {
-                let Piece::Figure(figure) = piece else {
-                    continue;
-                };
-                let drawn = files(file, figure).into_iter();
-                all.extend(drawn.map(|(name, bytes)| (Path::new("plots").join(name), bytes)));
-            }
-        };
-        for part in pieces::front(self) {
-            plots("index", &part);
-        }
-        let mut texts = Vec::new();
-        for section in &self.sections {
-            let part = pieces::section(section);
-            plots(part.id, &part);
-            let text = markdown::file(&part);
-            texts.push((PathBuf::from(format!("{}.md", part.id)), text.into_bytes()));
-        }
-        all.append(&mut texts);
-        all.push((
-            PathBuf::from("index.md"),
-            markdown::index(self).into_bytes(),
-        ));
-        all.push((PathBuf::from(PAGE), self.html().into_bytes()));
+        let mut all = markdown::files(self);
+        all.push((PAGE.into(), self.html().into_bytes()));
         all
     }
 
@@ -102,60 +73,58 @@ impl Report {
         page::page(self)
     }
 
-    /// One row per arm, with the headline numbers of all sections.
-    pub(crate) fn glance(&self) -> Table {
-        let headlines: Vec<_> = self.sections.iter().flat_map(|s| &s.headlines).collect();
-        let rows = Subject::arms(&self.arms).into_iter().map(|arm| {
-            let cells = headlines.iter().map(|one| match one.cells.get(&arm.id) {
-                // The sections show the spread of the numbers.
-                Some(Cell::Measured(found, style)) => Cell::Number(found.mean, *style),
-                Some(cell) => cell.clone(),
-                None => Cell::Missing("not an arm of that experiment".to_owned()),
-            });
-            arm.row(cells.collect())
-        });
-        let notes: Vec<String> = headlines
-            .iter()
-            .map(|one| format!("{}: {}.", one.title, one.note))
-            .collect();
-        Table {
-            title: "Every arm at a glance".to_owned(),
-            note: notes.join(" "),
-            corner: "Arm".to_owned(),
-            columns: headlines
-                .iter()
-                .map(|one| Column {
-                    better: one.better,
-                    ..Column::from(one.title.as_str())
-                })
-                .collect(),
-            rows: rows.collect(),
-            ..Table::default()
+    fn title(&self) -> String {
+        format!("{} and its conversions", self.model.name)
+    }
+
+    /// A sentence about the model.
+    fn lead(&self) -> String {
+        let model = &self.model;
+        let quick = match self.quick {
+            true => " **Quick run:** the standard method with few samples.",
+            false => "",
+        };
+        format!(
+            "A GPT-2 of {} layers, {} heads and {} dimensions ({:.1} M parameters, {} positions, \
+             {} tokens of vocabulary) and its conversions, without training unless stated \
+             otherwise.{quick}",
+            model.layers,
+            model.heads,
+            model.hidden_size,
+            model.parameters as f64 / 1e6,
+            model.positions,
+            model.vocabulary
+        )
+    }
+}
+
+/// The reasons of a table's missing cells, each once, with their marks.
+struct Footnotes<'a>(Vec<(String, &'a str)>);
+
+impl<'a> Footnotes<'a> {
+    fn of(table: &'a Table) -> Self {
+        let mut notes: Vec<(String, &str)> = Vec::new();
+        for cell in table.rows.iter().flat_map(|row| &row.cells) {
+            let Cell::Missing(reason) = cell else {
+                continue;
+            };
+            if !notes.iter().any(|(_, known)| known == reason) {
+                let letter = char::from(b'a' + (notes.len() % 26) as u8);
+                // a to z, then a1 to z1, and so on.
+                let mark = match notes.len() / 26 {
+                    0 => letter.to_string(),
+                    round => format!("{letter}{round}"),
+                };
+                notes.push((mark, reason));
+            }
         }
+        Self(notes)
     }
-}
 
-/// Files of a figure: its SVG pictures together in one, each PNG separately.
-fn files(section: &str, figure: &Figure) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<(String, Vec<u8>)> = figure
-        .pictures
-        .iter()
-        .enumerate()
-        .filter_map(|(index, picture)| match picture {
-            Picture::Png { bytes, .. } => Some((png_name(section, figure, index), bytes.clone())),
-            Picture::Svg { .. } => None,
-        })
-        .collect();
-    if let Some(svg) = svg::sheet(figure) {
-        files.push((svg_name(section, figure), svg.into_bytes()));
+    /// The mark of a reason.
+    fn mark(&self, reason: &str) -> &str {
+        let mut notes = self.0.iter();
+        let found = notes.find(|(_, known)| *known == reason);
+        found.map_or("", |(mark, _)| mark.as_str())
     }
-    files
-}
-
-fn svg_name(section: &str, figure: &Figure) -> String {
-    format!("{section}-{}.svg", figure.id)
-}
-
-fn png_name(section: &str, figure: &Figure, index: usize) -> String {
-    format!("{section}-{}-{:02}.png", figure.id, index + 1)
 }

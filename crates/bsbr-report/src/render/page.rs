@@ -4,22 +4,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::overview::{Answer, Card, Finding};
+use crate::overview::Card;
+use crate::render::chart::WIDTH;
 use crate::render::inline::inline;
-use crate::render::pieces::{OVERVIEW, Part, Piece, front, lead, section};
-use crate::render::table::Footnotes;
-use crate::render::{Report, heatmap, svg};
-use crate::section::{Cell, Figure, Picture, Reading, Role, Row, Table, Verdict};
-use crate::spec::ArmSpec;
+use crate::render::walk::{self, Format};
+use crate::render::{ARM_COLOURS, Footnotes, Report, heatmap, svg};
+use crate::section::{Cell, Figure, Picture, Quotes, Role, Table};
 use crate::verdict::Judgement;
 
 const STYLE: &str = include_str!("page.css");
 
 pub(super) fn page(report: &Report) -> String {
-    let name = &report.model.name;
-    let fronts = front(report);
-    let sections = report.sections.iter().map(section);
-    let parts: Vec<Part<'_>> = fronts.into_iter().chain(sections).collect();
+    let mut all = Html::default();
+    walk::front(report, &mut all);
+    for section in &report.sections {
+        walk::section(section, &mut all);
+    }
     let body = html! {
         (DOCTYPE)
         html lang="en" {
@@ -27,23 +27,19 @@ pub(super) fn page(report: &Report) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (name) " and its conversions" }
+                title { (report.title()) }
                 style { (PreEscaped(format!("{}{STYLE}{}", svg::COLOURS, svg::CHART))) }
             }
             body {
                 header .top {
                     p .kicker { "Block sparse attention with block retrieval" }
-                    h1 { (name) " and its conversions" }
-                    p .lead { (inline(&lead(report))) }
+                    h1 { (report.title()) }
+                    p .lead { (inline(&report.lead())) }
                 }
                 nav aria-label="Contents" {
-                    div {
-                        @for part in &parts {
-                            a href=(format!("#{}", part.id)) { (short_title(part)) }
-                        }
-                    }
+                    div { @for (id, title) in &all.parts { a href=(format!("#{id}")) { (title) } } }
                 }
-                main { @for part in &parts { (part_of(part, report)) } }
+                main { (PreEscaped(all.body)) }
                 footer {
                     p {
                         "Cells with a spread show the mean ± standard deviation over samples and, \
@@ -57,130 +53,179 @@ pub(super) fn page(report: &Report) -> String {
     body.into_string() + "\n"
 }
 
-/// The title of a part in the table of contents.
-fn short_title<'a>(part: &Part<'a>) -> &'a str {
-    match part.id {
-        OVERVIEW => "Overview",
-        "arms" => "Arms",
-        _ => part.title,
-    }
+/// The content of the page, or of a part.
+#[derive(Default)]
+struct Html {
+    /// The part's id.
+    id: String,
+    body: String,
+    /// Ids and titles of the parts within it.
+    parts: Vec<(String, String)>,
 }
 
-fn part_of(part: &Part<'_>, report: &Report) -> Markup {
-    html! {
-        section id=(part.id) {
-            h2 { (part.title) }
-            @if let Some(question) = part.question { p .question { (question) } }
-            @for piece in &part.pieces { (piece_of(piece, part, report)) }
-        }
+impl Html {
+    fn push(&mut self, markup: Markup) {
+        self.body += &markup.0;
     }
-}
 
-fn piece_of(piece: &Piece<'_>, part: &Part<'_>, report: &Report) -> Markup {
-    match piece {
-        Piece::Text(text) => html! { p { (inline(text)) } },
-        Piece::Cards(all) => html! { div .cards .first { @for one in *all { (card(one)) } } },
-        Piece::Conclusions(all) => conclusions(all, report),
-        Piece::Arms(all) => arms(all),
-        Piece::Goals(all) => html! { div .cards { @for one in *all { (goal(one)) } } },
-        Piece::Table(one) => titled(one, part),
-        Piece::Figure(one) => figure(one),
-        Piece::Reading(one) => reading(one),
-        Piece::Run(rows) => html! {
-            details {
-                summary { h3 { "How it was run" } }
-                dl .run { @for (name, value) in *rows { dt { (name) } dd { (value) } } }
+    /// Adds something that has a title, which may be empty, or is collapsed.
+    fn titled(&mut self, title: &str, folded: bool, content: Markup) {
+        self.push(html! {
+            @if folded {
+                details { summary { h3 { (title) } } (content) }
+            } @else {
+                @if !title.is_empty() { h3 { (title) } }
+                (content)
             }
-        },
+        });
     }
 }
 
-/// A question about the default arm, and the numbers that answer it.
-fn card(card: &Card) -> Markup {
+impl Format for Html {
+    fn part(&mut self, [id, title, question]: [&str; 3], content: impl FnOnce(&mut Self)) {
+        let mut own = Self {
+            id: id.to_owned(),
+            ..Self::default()
+        };
+        content(&mut own);
+        self.parts.push((id.to_owned(), title.to_owned()));
+        self.push(html! {
+            section id=(id) {
+                h2 { (title) }
+                @if !question.is_empty() { p .question { (question) } }
+                (PreEscaped(own.body))
+            }
+        });
+    }
+
+    fn text(&mut self, text: &str) {
+        self.push(html! { p { (inline(text)) } });
+    }
+
+    fn list(&mut self, numbered: bool, items: &[String]) {
+        let items = html! { @for one in items { li { (inline(one)) } } };
+        self.push(html! { @if numbered { ol { (items) } } @else { ul { (items) } } });
+    }
+
+    fn cards(&mut self, cards: &[Card]) {
+        let number = |(text, cell, beside): &(String, Cell, String)| {
+            html! {
+                div .number {
+                    span .figure { (cell.main()) } " " (text)
+                    @if let Some(interval) = cell.brackets() { span .spread { " " (interval) } }
+                    @if !beside.is_empty() { span .beside { (beside) } }
+                }
+            }
+        };
+        self.push(html! {
+            div .cards {
+                @for card in cards {
+                    div .card {
+                        div .claim { (card.title) }
+                        @for one in &card.numbers { (number(one)) }
+                    }
+                }
+            }
+        });
+    }
+
+    fn table(&mut self, one: &Table) {
+        let name = format!("{} {}", self.id, one.title).to_lowercase();
+        let words = name.split(|c: char| !c.is_ascii_alphanumeric());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        let markup = table(one, &format!("{}.csv", words.join("-")));
+        self.titled(&one.title, one.folded, markup);
+    }
+
+    fn figure(&mut self, figure: &Figure) {
+        let is_map = |one: &Picture| matches!(one, Picture::Png { .. });
+        self.push(html! {
+            figure {
+                h3 { (figure.title) }
+                @if figure.pictures.iter().any(is_map) {
+                    div .maps style=(format!("--columns: {}", figure.columns.max(1))) {
+                        @for one in &figure.pictures { (picture(one)) }
+                    }
+                    (ramp())
+                } @else {
+                    div .charts { @for one in &figure.pictures { (picture(one)) } }
+                }
+                @if !figure.note.is_empty() { figcaption .note { (inline(&figure.note)) } }
+            }
+        });
+    }
+
+    fn quotes(&mut self, quotes: &Quotes) {
+        let content = html! {
+            @if !quotes.note.is_empty() { p .note { (inline(&quotes.note)) } }
+            @for one in &quotes.quotes {
+                h4 { (swatch(one.arm)) (one.head) }
+                blockquote { @for line in one.lines() { p { (line) } } }
+            }
+        };
+        self.titled(&quotes.title, true, content);
+    }
+}
+
+/// A table with its note, and its numbers as a file of this name.
+fn table(table: &Table, file: &str) -> Markup {
+    let notes = Footnotes::of(table);
+    let mut cells = table.rows.iter().flat_map(|row| &row.cells);
+    let numbers = cells.any(|cell| cell.value().is_some());
+    let words = |is: bool| is.then_some("words");
+    let data = || STANDARD.encode(table.csv());
     html! {
-        div .card {
-            div .claim { (card.title) }
-            @for (at, (text, cell, beside)) in card.numbers.iter().enumerate() {
-                div .number .large[at == 0] {
-                    @match cell {
-                        Cell::Missing(reason) => { span .figure { "—" } " " (text) span .beside { (reason) } }
-                        found => {
-                            span .figure { (found.main()) } " " (text)
-                            @if let Some(interval) = found.brackets() { span .spread { " " (interval) } }
-                            @if !beside.is_empty() { span .beside { (beside) } }
+        div .scroll {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { (table.corner) }
+                        @for (column, one) in table.columns.iter().enumerate() {
+                            th scope="col" class=[words(table.has_words(column))] { (one.title) }
+                        }
+                    }
+                }
+                tbody {
+                    @for (at, row) in table.rows.iter().enumerate() {
+                        tr .strong[row.default] .reported[row.role == Role::Reported] {
+                            th scope="row" {
+                                (swatch(row.arm)) (inline(&row.head))
+                                @if row.default { span .default title="the default arm" { "◆" } }
+                            }
+                            @for (column, cell) in row.cells.iter().enumerate() {
+                                @let class = match table.is_best(at, column) {
+                                    true => Some("best"),
+                                    false => words(cell.is_words()),
+                                };
+                                td class=[class] { (value(cell, &notes)) }
+                            }
                         }
                     }
                 }
             }
         }
-    }
-}
-
-/// The report's conclusions, each with its claims.
-fn conclusions(answers: &[Answer], report: &Report) -> Markup {
-    html! {
-        ol .answers {
-            @for (index, answer) in answers.iter().enumerate() {
-                li { (count(answer)) " " a href=(format!("#conclusion-{}", index + 1)) { (answer.text) } }
-            }
-        }
-        table .overview {
-            thead { tr { @for name in ["Claim", "Measured", "Verdict", "Why"] { th scope="col" { (name) } } } }
-            @for (index, answer) in answers.iter().enumerate() {
-                tbody id=(format!("conclusion-{}", index + 1)) {
-                    tr .conclusion {
-                        th scope="rowgroup" colspan="2" { (index + 1) ". " (answer.text) }
-                        td { (count(answer)) }
-                        td .why { (answer.others()) }
-                    }
-                    @for one in answer.shown() { (finding(&one, report)) }
-                }
+        @for (mark, reason) in &notes.0 { p .foot { sup { (mark) } " " (inline(reason)) } }
+        p .note {
+            @if !table.note.is_empty() { (inline(&table.note)) " " }
+            @if numbers {
+                a .data download=(file) href=(format!("data:text/csv;charset=utf-8;base64,{}", data())) { "CSV" }
             }
         }
     }
 }
 
-/// The number of claims of a conclusion that hold: red only if none does.
-fn count(answer: &Answer) -> Markup {
-    let [holding, all] = answer.holding();
-    let missing = || {
-        answer
-            .findings
-            .iter()
-            .any(|one| one.judgement == Judgement::Misses)
-    };
-    let class = match holding {
-        _ if holding == all && all > 0 => "good",
-        0 if missing() => "bad",
-        _ => "open",
-    };
-    html! { span class=(format!("verdict {class}")) { (answer.count().replace(' ', "\u{a0}")) } }
-}
-
-fn finding(one: &Finding, report: &Report) -> Markup {
-    let arm = report.arms.iter().position(|arm| arm.id == one.arm);
+/// The content of a cell: the number large, its spread small.
+fn value(cell: &Cell, notes: &Footnotes<'_>) -> Markup {
     html! {
-        tr {
-            th scope="row" {
-                @match &one.section {
-                    Some(section) => a href=(format!("#{section}")) { (one.text) },
-                    None => (one.text),
-                }
-                small {
-                    @if !one.of_default { (swatch(arm)) (one.label) " " }
-                    @if let Some(n) = one.measured.samples() { "n\u{a0}=\u{a0}" (n) " " }
-                    @if one.observation { "observation" }
-                }
-            }
-            td .value {
-                @match &one.measured {
-                    // The reason is beside it.
-                    Cell::Missing(_) => "—",
-                    found => (value(found)),
-                }
-            }
-            td { (verdict(one.judgement)) }
-            td .why { (inline(&one.why)) }
+        @match cell {
+            Cell::Text(text) => (inline(text)),
+            Cell::Judged(judgement) => (verdict(*judgement)),
+            Cell::Missing(reason) => span title=(reason) { "—" sup { (notes.mark(reason)) } },
+            found => {
+                span .main { (found.main()) }
+                @if let Some(deviation) = found.deviation() { span .std { " " (deviation) } }
+                @if let Some(interval) = found.brackets() { small { (interval) } }
+            },
         }
     }
 }
@@ -195,178 +240,20 @@ fn verdict(judgement: Judgement) -> Markup {
     html! { span class=(format!("verdict {class}")) { (mark) "\u{a0}" (judgement.words()) } }
 }
 
-fn goal(goal: &Verdict) -> Markup {
-    html! {
-        div .card {
-            div .claim { (goal.claim) ": " (goal.arm) }
-            @match &goal.measured {
-                Cell::Missing(reason) => { div .figure { "—" } div .spread { (reason) } }
-                found => {
-                    div .figure { (found.main()) }
-                    div .spread {
-                        @for part in [found.deviation(), found.brackets()].into_iter().flatten() { (part) " " }
-                        @if let Some(n) = found.samples() { "n\u{a0}=\u{a0}" (n) }
-                    }
-                }
-            }
-            div .bar {
-                (verdict(goal.judgement))
-                " · required: " (goal.required.replace(' ', "\u{a0}"))
-                @if let Some(needed) = goal.judgement.needed() { " · " (needed) }
-            }
-        }
-    }
-}
-
-fn arms(arms: &[ArmSpec]) -> Markup {
-    html! {
-        dl .arms {
-            @for (index, arm) in arms.iter().enumerate() {
-                dt { (swatch(Some(index))) (arm.label) (mark(arm.default)) }
-                dd { (arm.about) }
-            }
-        }
-    }
-}
-
-/// The mark of the default arm.
-fn mark(default: bool) -> Markup {
-    html! { @if default { span .default title="the default arm" { "◆" } } }
-}
-
-fn titled(one: &Table, part: &Part<'_>) -> Markup {
-    html! {
-        @if one.title == part.title {
-            (table(one, part.id))
-        } @else if one.folded {
-            details { summary { h3 { (one.title) } } (table(one, part.id)) }
-        } @else {
-            h3 { (one.title) }
-            (table(one, part.id))
-        }
-    }
-}
-
-fn table(table: &Table, section: &str) -> Markup {
-    let mut notes = Footnotes::of(table);
-    let rows: Vec<Markup> = (0..table.rows.len())
-        .map(|at| row(table, at, &mut notes))
-        .collect();
-    let name = format!("{section}-{}.csv", in_file_name(&table.title));
-    html! {
-        div .scroll {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { (table.corner) }
-                        @for one in &table.columns { th scope="col" { (one.title) } }
-                    }
-                }
-                tbody { @for row in rows { (row) } }
-            }
-        }
-        @for (mark, reason) in notes.iter() { p .foot { sup { (mark) } " " (inline(reason)) } }
-        p .note {
-            @if !table.note.is_empty() { (inline(&table.note)) " " }
-            a .data download=(name) href=(format!("data:text/csv;charset=utf-8;base64,{}", STANDARD.encode(table.csv()))) { "CSV" }
-        }
-    }
-}
-
-fn in_file_name(title: &str) -> String {
-    let words = title.split(|c: char| !c.is_ascii_alphanumeric());
-    let words: Vec<String> = words
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect();
-    words.join("-")
-}
-
-fn row(table: &Table, at: usize, notes: &mut Footnotes) -> Markup {
-    let row: &Row = &table.rows[at];
-    html! {
-        tr .strong[row.default] .reported[row.role == Role::Reported] {
-            th scope="row" { (swatch(row.arm)) (row.head) (mark(row.default)) }
-            @for (column, one) in row.cells.iter().enumerate() {
-                (cell(one, notes, table.is_best(at, column), row.role))
-            }
-        }
-    }
-}
-
+/// The colour and the mark of an arm.
 fn swatch(arm: Option<usize>) -> Markup {
     html! {
         @if let Some(arm) = arm {
-            span class=(format!("swatch a{} m{}", arm % crate::render::ARM_COLOURS, arm % 4)) {}
+            span class=(format!("swatch a{} m{}", arm % ARM_COLOURS, arm % 4)) {}
         }
     }
 }
 
-fn cell(cell: &Cell, notes: &mut Footnotes, best: bool, role: Role) -> Markup {
-    html! {
-        @match cell {
-            Cell::Missing(reason) => td title=(reason) { "—" sup { (notes.mark(reason)) } },
-            Cell::Text(text) if role == Role::Reported => td { (text) },
-            Cell::Text(_) => td .words { (value(cell)) },
-            _ => td .best[best] { (value(cell)) },
-        }
-    }
-}
-
-/// The content of a cell: the number large, its spread small.
-fn value(cell: &Cell) -> Markup {
-    html! {
-        @match cell {
-            Cell::Text(text) => (text),
-            Cell::Missing(reason) => (reason),
-            found => {
-                span .main { (found.main()) }
-                @if let Some(deviation) = found.deviation() { span .std { " " (deviation) } }
-                @if let Some(interval) = found.brackets() { small { (interval) } }
-            },
-        }
-    }
-}
-
-fn figure(figure: &Figure) -> Markup {
-    let has_maps = figure
-        .pictures
-        .iter()
-        .any(|one| matches!(one, Picture::Png { .. }));
-    html! {
-        figure {
-            h3 { (figure.title) }
-            @if has_maps {
-                div .maps style=(format!("--columns: {}", figure.columns.max(1))) {
-                    @for picture in &figure.pictures { (picture_of(picture)) }
-                }
-                (ramp())
-            } @else {
-                div .charts { @for picture in &figure.pictures { (picture_of(picture)) } }
-            }
-            @if !figure.note.is_empty() { figcaption .note { (inline(&figure.note)) } }
-        }
-    }
-}
-
-fn reading(reading: &Reading) -> Markup {
-    html! {
-        details {
-            summary { h3 { (reading.title) } }
-            @if !reading.note.is_empty() { p .note { (inline(&reading.note)) } }
-            @for one in &reading.passages {
-                h4 { (swatch(one.arm)) (one.head) }
-                blockquote { @for line in one.lines() { p { (line) } } }
-            }
-        }
-    }
-}
-
-fn picture_of(picture: &Picture) -> Markup {
+fn picture(picture: &Picture) -> Markup {
     html! {
         @match picture {
-            Picture::Svg { width, height, body, label } => {
-                svg .chart viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(label) {
+            Picture::Svg { height, body, label } => {
+                svg .chart viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(label) {
                     (PreEscaped(body))
                 }
             }
@@ -388,18 +275,7 @@ fn ramp() -> Markup {
     html! {
         div .ramp style=(format!("background: linear-gradient(90deg, {})", colours.join(", "))) {}
         div .ramp-ends {
-            span { "≤ 10⁻⁴" } span { "10⁻³" } span { "10⁻²" } span { "10⁻¹" } span { "1" }
+            @for end in ["≤ 10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1"] { span { (end) } }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_file_name;
-
-    #[test]
-    fn names_of_files_are_plain() {
-        let name = in_file_name("KL (dense ‖ arm) by length");
-        assert_eq!(name, "kl-dense-arm-by-length");
     }
 }

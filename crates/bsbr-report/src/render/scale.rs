@@ -1,18 +1,19 @@
-//! Vertical axes of charts.
+//! Axes of charts.
 
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::estimate::Estimate;
 use crate::section::superscript;
 
-/// An axis that need not start at 0 does so only if the values leave at most this share empty below
-/// them.
-const EMPTY: f64 = 0.5;
+/// An axis from 0 to 1 starts below its values if all are above this.
+const UPPER: f64 = 0.5;
+
+/// Any other axis does if most values are above this share of it.
+const MOSTLY_UPPER: f64 = 0.7;
 
 /// The kind of a chart's axis, before its values are known.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum ScaleSpec {
     /// From 0 to 1, or its upper part if all values are in the upper half.
     #[default]
@@ -27,53 +28,40 @@ pub enum ScaleSpec {
     Nines(u32),
 }
 
-impl FromStr for ScaleSpec {
-    type Err = String;
+impl TryFrom<String> for ScaleSpec {
+    type Error = String;
 
     /// A scale by its name and optional number: `log 1e-6`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, number) = text.split_once(' ').unwrap_or((text, ""));
-        let wrong = || {
-            format!(
-                "`{text}` is not a scale; there are unit, linear, decades, log FLOOR and nines \
-                     N"
-            )
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, number) = text.split_once(' ').unwrap_or((&text, ""));
+        let known = match name {
+            "unit" => Some(Self::Unit),
+            "linear" => Some(Self::Linear),
+            "decades" => Some(Self::Decades),
+            "log" => number.parse().ok().map(Self::Log),
+            "nines" => number.parse().ok().map(Self::Nines),
+            _ => None,
         };
-        Ok(match name {
-            "unit" => Self::Unit,
-            "linear" => Self::Linear,
-            "decades" => Self::Decades,
-            "log" => Self::Log(number.parse().map_err(|_| wrong())?),
-            "nines" => Self::Nines(number.parse().map_err(|_| wrong())?),
-            _ => return Err(wrong()),
+        known.ok_or_else(|| {
+            format!(
+                "`{text}` is not a scale; there are unit, linear, decades, log FLOOR and nines N"
+            )
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for ScaleSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
 impl ScaleSpec {
     /// The axis for some values.
     pub fn over<'a>(self, values: impl Iterator<Item = &'a Estimate> + Clone) -> Scale {
-        let points = || values.clone();
-        let high = points()
-            .map(|found| found.interval.map_or(found.mean, |ends| ends.high))
-            .fold(0.0, f64::max);
-        let low = points()
-            .map(|found| found.interval.map_or(found.mean, |ends| ends.low))
-            .fold(f64::INFINITY, f64::min);
+        let ends = || values.clone().map(Estimate::ends);
+        let low = ends().map(|[low, _]| low).fold(f64::INFINITY, f64::min);
+        let high = ends().map(|[_, high]| high).fold(0.0, f64::max);
         match self {
-            Self::Unit if low.is_finite() && low > EMPTY => Scale::Linear {
-                low: begins(low, 1.0),
-                high: 1.0,
-            },
             Self::Unit => Scale::Linear {
-                low: 0.0,
+                low: match low.is_finite() && low > UPPER {
+                    true => round_below(low, 1.0),
+                    false => 0.0,
+                },
                 high: 1.0,
             },
             Self::Linear => Scale::Linear {
@@ -82,7 +70,7 @@ impl ScaleSpec {
             },
             Self::Log(floor) => Scale::log(floor, high),
             Self::Decades => {
-                let means = points().map(|found| found.mean).filter(|mean| *mean > 0.0);
+                let means = values.map(|found| found.mean).filter(|mean| *mean > 0.0);
                 Scale::decades(means.fold(high.max(f64::MIN_POSITIVE), f64::min), high)
             }
             Self::Nines(most) => Scale::Nines { most },
@@ -91,10 +79,26 @@ impl ScaleSpec {
 }
 
 /// A round start below `low` for an axis up to `high`.
-pub(crate) fn begins(low: f64, high: f64) -> f64 {
+fn round_below(low: f64, high: f64) -> f64 {
     let room = (high - low).max(1e-6);
     let step = 10f64.powf(room.log10().floor());
     ((low / step).floor() * step).max(0.0)
+}
+
+/// The ends of a linear axis of values, with `top` for the highest. It starts below most values if
+/// that is in its upper part, else at 0. A few values far below the rest do not compress it.
+pub(super) fn range<'a>(
+    values: impl Iterator<Item = &'a Estimate>,
+    top: impl Fn(f64) -> f64,
+) -> [f64; 2] {
+    let ends = values.map(|found| <(f64, f64)>::from(found.ends()));
+    let (mut lows, highs): (Vec<f64>, Vec<f64>) = ends.unzip();
+    let top = top(highs.into_iter().fold(0.0, f64::max));
+    lows.sort_unstable_by(f64::total_cmp);
+    let is_upper = |low: &&f64| **low > MOSTLY_UPPER * top;
+    let mostly = lows.get(lows.len() / 4).as_ref().is_some_and(is_upper);
+    let first = lows.iter().find(is_upper).filter(|_| mostly);
+    [first.map_or(0.0, |low| round_below(*low, top)), top]
 }
 
 /// The positions of values on an axis.
@@ -200,8 +204,8 @@ mod tests {
 
     #[test]
     fn an_axis_begins_where_the_values_do() {
-        assert!((begins(0.944, 1.0) - 0.94).abs() < 1e-9);
-        assert!((begins(0.62, 1.0) - 0.6).abs() < 1e-9);
+        assert!((round_below(0.944, 1.0) - 0.94).abs() < 1e-9);
+        assert!((round_below(0.62, 1.0) - 0.6).abs() < 1e-9);
         let value = |low: f64| Estimate::of(&[low]).unwrap();
         let Scale::Linear { low, .. } = ScaleSpec::Unit.over([value(0.97)].iter()) else {
             panic!("not linear");
@@ -214,8 +218,9 @@ mod tests {
                 high: 1.0
             }
         );
-        assert_eq!("log 1e-3".parse(), Ok(ScaleSpec::Log(1e-3)));
-        assert!("log".parse::<ScaleSpec>().is_err());
+        let scale = |name: &str| ScaleSpec::try_from(name.to_owned());
+        assert_eq!(scale("log 1e-3"), Ok(ScaleSpec::Log(1e-3)));
+        assert!(scale("log").is_err());
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Scatter charts: two numbers of each row.
 
-use bsbr_metrics::stats::Interval;
 use maud::html;
 
 use crate::estimate::Estimate;
-use crate::render::chart::{LABEL_GAP, WIDTH, beginning, class, mark, px, short, spread};
-use crate::render::scale::{Scale, ScaleSpec};
+use crate::present::subject::Subject;
+use crate::render::chart::{LABEL_GAP, WIDTH, class, mark, picture, px, short, spread};
+use crate::render::scale::{Scale, ScaleSpec, range};
 use crate::section::{Picture, Style};
 
 /// The minimum and maximum room for labels beside the chart.
@@ -17,20 +17,8 @@ const CHARACTER: [f64; 2] = [5.7, 6.3];
 /// The smallest part of an axis that values may use before the axis starts at 0.
 const LEAST: f64 = 0.01;
 
-/// A point of a scatter chart.
-#[derive(Debug, Clone)]
-pub struct Point {
-    /// The arm's index, which determines colour and marker.
-    pub arm: usize,
-    /// The label beside it.
-    pub label: String,
-    /// Whether it is emphasised.
-    pub strong: bool,
-    /// The horizontal coordinate.
-    pub x: Estimate,
-    /// The vertical coordinate.
-    pub y: Estimate,
-}
+/// A row's two numbers: across and upwards.
+pub type Point = (Subject, [Estimate; 2]);
 
 /// An axis.
 #[derive(Debug, Clone)]
@@ -53,13 +41,7 @@ impl Axis {
             let scale = scale.over(values);
             return (scale, scale.ticks());
         }
-        let end = |of: fn(&Interval) -> f64| {
-            let values = values.clone();
-            values.map(move |e| e.interval.as_ref().map_or(e.mean, of))
-        };
-        let high = end(|one| one.high).fold(0.0, f64::max);
-        let high = if high > 1.0 { quarters(high) } else { 1.0 };
-        let low = beginning(end(|one| one.low).collect(), high);
+        let [low, high] = range(values, |high| if high > 1.0 { quarters(high) } else { 1.0 });
         let low = if high - low < LEAST * high { 0.0 } else { low };
         let tick = |quarter: u8| {
             let part = f64::from(quarter) / 4.0;
@@ -77,32 +59,31 @@ fn quarters(high: f64) -> f64 {
 }
 
 /// Points with the intervals of both numbers; `None` without two points.
-pub fn scatter(title: &str, [x_axis, y_axis]: [&Axis; 2], points: &[Point]) -> Option<Picture> {
+pub fn scatter(title: &str, axes: &[Axis; 2], points: &[Point]) -> Option<Picture> {
     const LEFT: f64 = 48.0;
     const TOP: f64 = 40.0;
     if points.len() < 2 {
         return None;
     }
-    let width = |one: &Point| {
-        let count = one.label.chars().count() as f64;
-        10.0 + count * CHARACTER[usize::from(one.strong)]
+    let width = |(subject, _): &Point| {
+        let count = subject.label.chars().count() as f64;
+        10.0 + count * CHARACTER[usize::from(subject.default)]
     };
     let widest = points.iter().map(width).fold(LABELS[0], f64::max);
     let right = WIDTH - widest.min(LABELS[1]);
     let bottom = (TOP + LABEL_GAP * (points.len() - 1) as f64).max(260.0);
-    let (x_scale, x_ticks) = x_axis.over(points.iter().map(|one| &one.x));
-    let (y_scale, y_ticks) = y_axis.over(points.iter().map(|one| &one.y));
+    let [(x_scale, x_ticks), (y_scale, y_ticks)] =
+        [0, 1].map(|side| axes[side].over(points.iter().map(move |(_, found)| &found[side])));
     let at_x = |place: f64| LEFT + (right - LEFT) * place;
     let at_y = |place: f64| bottom - (bottom - TOP) * place;
     let x = |value: f64| at_x(x_scale.place(value));
     let y = |value: f64| at_y(y_scale.place(value));
-    let ends = |e: &Estimate| e.interval.map_or([e.mean; 2], |ends| [ends.low, ends.high]);
-    let heights: Vec<f64> = points.iter().map(|one| y(one.y.mean)).collect();
+    let heights: Vec<f64> = points.iter().map(|(_, [_, up])| y(up.mean)).collect();
     let labels = spread(&heights, TOP, bottom);
     let below = |value: f64| matches!(y_scale, Scale::Linear { low, .. } if value < low);
     let body = html! {
         text .title x="0" y="13" { (title) }
-        text x="0" y="30" { (y_axis.label) }
+        text x="0" y="30" { (axes[1].label) }
         @for (place, name) in &y_ticks {
             @let up = px(at_y(*place));
             line .grid x1=(px(LEFT)) x2=(px(right)) y1=(up) y2=(up) {}
@@ -114,34 +95,30 @@ pub fn scatter(title: &str, [x_axis, y_axis]: [&Axis; 2], points: &[Point]) -> O
             text x=(across) y=(px(bottom + 15.0)) text-anchor="middle" { (name) }
         }
         text x=(px((LEFT + right) / 2.0)) y=(px(bottom + 32.0)) text-anchor="middle" {
-            (x_axis.label)
+            (axes[0].label)
         }
-        @for (one, label) in points.iter().zip(&labels) {
-            @let (across, up) = (x(one.x.mean), y(one.y.mean));
-            @let ([first, last], [low, high]) = (ends(&one.x), ends(&one.y));
-            g class=(class(one.arm, one.strong)) {
+        @for ((subject, [across, up]), label) in points.iter().zip(&labels) {
+            @let ([first, last], [low, high]) = (across.ends(), up.ends());
+            @let (at, height) = (x(across.mean), y(up.mean));
+            g class=(class(subject, subject.default)) {
                 path .whisker d=(format!(
                     "M{} {up}H{}M{across} {}V{}",
                     px(x(first)), px(x(last)), px(y(low)), px(y(high)),
-                    up = px(up), across = px(across)
+                    up = px(height), across = px(at)
                 )) {}
-                path .mark d=(mark(one.arm, across, up)) {}
+                path .mark d=(mark(subject.arm, at, height)) {}
                 path .leader d=(format!(
-                    "M{} {}L{} {}", px(across + 4.0), px(up), px(right + 5.0), px(*label)
+                    "M{} {}L{} {}", px(at + 4.0), px(height), px(right + 5.0), px(*label)
                 )) {}
                 text .name x=(px(right + 8.0)) y=(px(*label)) dy="3.5" {
-                    (one.label)
-                    @if below(one.y.mean) { " (" (y_axis.style.number(one.y.mean)) ")" }
+                    (subject.label)
+                    @if below(up.mean) { " (" (axes[1].style.number(up.mean)) ")" }
                 }
             }
         }
     };
-    Some(Picture::Svg {
-        width: WIDTH,
-        height: bottom + 40.0,
-        body: body.into_string(),
-        label: format!("{title}: one point per row"),
-    })
+    let label = format!("{title}: one point per row");
+    Some(picture(bottom + 40.0, body, label))
 }
 
 #[cfg(test)]
@@ -183,17 +160,18 @@ mod tests {
             style: Style::Fixed(2),
             scale,
         };
-        let point = |arm: usize, x: f64, y: f64| Point {
-            arm,
-            label: format!("arm {arm}"),
-            strong: arm == 1,
-            x: Estimate::of(&[x]).unwrap(),
-            y: Estimate::of(&[y]).unwrap(),
+        let point = |arm: usize, x: f64, y: f64| {
+            let subject = Subject {
+                arm: Some(arm),
+                default: arm == 1,
+                ..Subject::other("", &format!("arm {arm}"))
+            };
+            (subject, [x, y].map(|one| Estimate::of(&[one]).unwrap()))
         };
         let points = [point(0, 1.0, 0.0), point(1, 1.5, 0.001), point(2, 3.0, 0.1)];
         let axes = [axis("speed", None), axis("KL", Some(ScaleSpec::Decades))];
-        assert!(scatter("t", [&axes[0], &axes[1]], &points[..1]).is_none());
-        let Some(Picture::Svg { body, .. }) = scatter("t", [&axes[0], &axes[1]], &points) else {
+        assert!(scatter("t", &axes, &points[..1]).is_none());
+        let Some(Picture::Svg { body, .. }) = scatter("t", &axes, &points) else {
             panic!("no picture");
         };
         assert!(body.contains("a1 strong") && !body.contains("a2 strong"));

@@ -135,7 +135,7 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     let bar = "arm = \"local\"\nmeasure = { goal = \"Top-1 agreement, without training\" }";
     let one = found(&spec, &records, bar);
     assert_eq!(
-        (one.arm.as_str(), one.judgement),
+        (one.label.as_str(), one.judgement),
         ("moments", Judgement::Holds)
     );
     assert_eq!(one.why, "Required: ≥ 0.950.");
@@ -249,7 +249,6 @@ fn finding(judgement: Judgement, observation: bool) -> Finding {
         text: "t".to_owned(),
         observation,
         section: None,
-        arm: "moments".to_owned(),
         label: "moments".to_owned(),
         of_default: true,
         measured: Cell::Missing("not yet".to_owned()),
@@ -349,6 +348,15 @@ fn a_page_lists_measured_statements_and_names_the_others_in_one_line() {
     assert_eq!(one.shown()[1].text, "1 other statement");
     one.findings.remove(0);
     assert_eq!(one.shown(), one.findings);
+    // A conclusion without any measurement has only its reasons.
+    one.findings = [
+        open("a", "No records of x."),
+        open("c", "No records of y."),
+        open("b", "No records of x."),
+    ]
+    .to_vec();
+    assert_eq!(one.shown(), []);
+    assert_eq!(one.others(), "No records of x. No records of y.");
 }
 
 /// What comes of a card and of a scatter chart.

@@ -162,7 +162,7 @@ fn figure(pieces: &[&Measurement], stride: usize, name: &str) -> Result<Estimate
             std: None,
             ..mean.scaled(1.0 / LN_2)
         },
-        _ => mean.exp(),
+        _ => mean.map(f64::exp),
     })
 }
 

@@ -235,7 +235,7 @@ impl Experiment for Summarisation {
         let subjects = self.subjects();
         Ok(Vec::from_iter(match name {
             "preferences" => shown::preferences(&subjects, records).map(Block::Table),
-            _ => shown::example(&subjects, records).map(Block::Reading),
+            _ => shown::example(&subjects, records).map(Block::Quotes),
         }))
     }
 

@@ -5,7 +5,7 @@ use crate::experiments::prelude::*;
 use crate::experiments::summarisation::{LENGTH, Summarisation};
 use crate::judge::{ARTICLE, REFERENCE, SUMMARY, Tally, tally};
 use crate::present::counted;
-use crate::section::{Passage, Reading};
+use crate::section::{Quote, Quotes};
 
 /// The values of template names.
 pub(super) fn word(experiment: &Summarisation, name: &str, records: &Records) -> Option<String> {
@@ -99,7 +99,7 @@ pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Tab
 }
 
 /// The first article with all summaries.
-pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading> {
+pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Quotes> {
     let text = |id: &str, index: u64, name: &str| {
         let mut all = records.of(id, Pool::Texts, LENGTH);
         let one = all.find(|one| one.index == index)?;
@@ -109,7 +109,7 @@ pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading
     let index = references.next()?.index;
     let passage = |(head, arm, text): (&str, Option<usize>, Option<String>)| {
         let head = head.to_owned();
-        Some(Passage {
+        Some(Quote {
             head,
             arm,
             text: text?,
@@ -121,9 +121,9 @@ pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Reading
     let summaries =
         summaries.map(|one| (one.label.as_str(), one.arm, text(&one.id, index, SUMMARY)));
     let passages = article.into_iter().chain(summaries);
-    Some(Reading {
+    Some(Quotes {
         title: "An article and its summaries".to_owned(),
         note: "The first article, not a selected one.".to_owned(),
-        passages: passages.filter_map(passage).collect(),
+        quotes: passages.filter_map(passage).collect(),
     })
 }
