@@ -27,23 +27,16 @@ pub(crate) fn file_beside(path: &Path) -> io::Result<NamedTempFile> {
     let prefix = hidden(path, MARK);
     let mut tries = 0;
     loop {
-        let file = named(&prefix, 0o666).tempfile_in(folder_of(path))?;
+        let mut builder = Builder::new();
+        builder.prefix(&prefix).suffix(ENDING).rand_bytes(RANDOM);
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.tempfile_in(folder_of(path))?;
         tries += 1;
         if tries == TRIES || holds(file.as_file(), file.path()) {
             return Ok(file);
         }
     }
-}
-
-/// Makes files or folders with a temporary name and these permissions.
-fn named(prefix: &OsStr, mode: u32) -> Builder<'_, 'static> {
-    let mut builder = Builder::new();
-    builder.prefix(prefix).suffix(ENDING).rand_bytes(RANDOM);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
-    #[cfg(not(unix))]
-    let _ = mode;
-    builder
 }
 
 /// A new folder, which is removed when it is dropped, unless it was renamed.
@@ -59,7 +52,11 @@ impl Folder {
         let prefix = hidden(path, MARK);
         let mut tries = 0;
         loop {
-            let path = named(&prefix, 0o777).tempdir_in(parent)?.keep();
+            let mut builder = Builder::new();
+            builder.prefix(&prefix).suffix(ENDING).rand_bytes(RANDOM);
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+            let path = builder.tempdir_in(parent)?.keep();
             let handle = File::open(&path).ok();
             let folder = Self { path, handle };
             tries += 1;
