@@ -450,6 +450,8 @@ impl Contest<'_> {
             let of = |&context| decode::engine(&engine, context);
             all.extend(contexts.iter().map(of));
         }
+        let copy = |&context| machine::copy(context, &self.dense.device(), &self.place);
+        all.extend(contexts.iter().map(copy));
         Ok(all)
     }
 

@@ -186,6 +186,20 @@ fn beside_limits(own: &Measurement, round: &Round<'_>, record: &Record) -> Deriv
         found.extend([("cache.dense", dense), ("cache.share", bytes / dense)]);
     }
     let ours = !limit && !is_peer(&own.arm);
+    // A token needs every weight once.
+    let token = value(own, decode::TOKEN).filter(|_| ours);
+    if let (Some(token), Some(rate)) = (token, round.of(machine::COPY, rate)) {
+        let number = match own.arm.split_once(", ") {
+            None => Some(Place::of(record).dtype().size()),
+            Some((_, "f32")) => Some(4),
+            Some((_, "bf16")) => Some(2),
+            Some((_, "int8")) => Some(1),
+            // Scales count as well.
+            Some(_) => None,
+        };
+        let floor = number.map(|number| Floor::of(&config, 1, number).bytes / rate);
+        found.extend(floor.map(|floor| ("token.by.floor", token / floor)));
+    }
     if let Some(product) = round.product() {
         if own.source != Scope::Model.id() {
             let rate = rate(own).filter(|_| ours);
@@ -369,11 +383,18 @@ pub(super) mod tests {
         }
         // One layer of four dimensions: 32 bytes a token.
         all.extend(rounds(("decode", "dense", 16), decode::CACHE, &[256.0]));
+        for mut copy in rounds(("decode", "copy", 16), SECONDS, &[1.0, 1.0]) {
+            // One layer of 12·4² weights with 64 inputs and outputs, and a head of 4·8.
+            copy.set(WORK, 4.0 * (192.0 + 64.0 + 32.0));
+            all.push(copy);
+        }
         let records = Records::new(vec![record("", newest(&[record("2026-01-01", all)]))]);
         let of =
             |who, length, quantity| records.values(who, Pool::Source("decode"), length, quantity);
         assert_eq!(of("lookups", 500, "token.over.16"), [2.0, 4.0]);
         assert_eq!(of("lookups", 16, "token.over.16"), [1.0, 1.0]);
+        // A copy of as many bytes as the weights, inputs and outputs of a token takes a second.
+        assert_eq!(of("lookups", 16, "token.by.floor"), [0.005, 0.005]);
         assert_eq!(of("dense", 16, "cache.share"), [0.5]);
     }
 

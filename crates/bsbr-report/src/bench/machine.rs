@@ -54,21 +54,26 @@ pub(super) fn contestants<'a>(
         wait_for(out.slice([rows - 1..rows, 0..1]));
         Ok(start.elapsed().as_secs_f64())
     });
-    let copy = match place.is_accelerator() {
-        true => on_device(device),
-        false => in_memory(),
-    };
     let operations = 2.0 * (rows * config.n_embd * config.inner_size()) as f64;
-    // A copy reads and writes.
-    let bytes = 2.0 * (NUMBERS * size_of::<f32>()) as f64;
     let mut all = vec![
         Contestant::timed(MATRIX, length, Ok(matrix)).with(WORK, operations),
-        Contestant::timed(COPY, length, Ok(copy)).with(WORK, bytes),
+        copy(length, device, place),
     ];
     all.extend(
         torch.map(|run| Contestant::timed(TORCH_MATRIX, length, run).with(WORK, operations)),
     );
     all
+}
+
+/// The copy.
+pub(super) fn copy<'a>(length: usize, device: &Device, place: &Place) -> Contestant<'a> {
+    let copy = match place.is_accelerator() {
+        true => on_device(device),
+        false => in_memory(),
+    };
+    // A copy reads and writes.
+    let bytes = 2.0 * (NUMBERS * size_of::<f32>()) as f64;
+    Contestant::timed(COPY, length, Ok(copy)).with(WORK, bytes)
 }
 
 /// A kernel that reads and writes every number once.
