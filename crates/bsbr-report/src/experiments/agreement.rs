@@ -17,7 +17,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type Agreement = Merged<Settings>;
+pub type Agreement = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     Ok(Box::new(Agreement::read(spec, &["length"], &[])?))

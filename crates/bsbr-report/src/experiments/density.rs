@@ -26,7 +26,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type Density = Merged<Settings>;
+pub type Density = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Density::read(spec, &["lengths", "rows"], &[])?;

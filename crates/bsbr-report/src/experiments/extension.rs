@@ -1,25 +1,16 @@
 //! Quality of a model beyond its trained positions, before and after training for more positions.
 
 use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
-use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use bsbr_train::evaluate::nll;
 use bsbr_train::finetune::FinetuneConfig;
 use bsbr_train::questions::long_texts;
-use serde::Deserialize;
 
-use crate::error::ReportError;
-use crate::experiment::{Experiment, Unit, batches, weighed};
-use crate::experiments::frame::Frame;
-use crate::experiments::measure::{Named, QUESTIONS, answers, question};
+use crate::experiments::measure::{Named, answers};
+use crate::experiments::prelude::*;
 use crate::experiments::tuning::{Kept, Tuning, training};
-use crate::lab::Lab;
-use crate::present::subject::Subject;
-use crate::present::words::plural;
-use crate::record::Measurement;
-use crate::spec::{ArmSpec, Spec};
 
-/// Version of the method.
-pub const VERSION: u32 = 1;
+/// Version of the training, part of the names of trained models.
+const VERSION: u32 = 1;
 
 /// Work per token of a text or before a question.
 const EFFORT: f64 = 1.0;
@@ -27,7 +18,7 @@ const EFFORT: f64 = 1.0;
 /// Work per token of training.
 const TRAINING_EFFORT: f64 = 2.4;
 
-/// Settings that `--quick` keeps.
+/// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -46,12 +37,6 @@ pub struct Settings {
     pub distances: Vec<usize>,
     /// Number of candidates, including the correct one.
     pub candidates: usize,
-}
-
-/// Counts that `--quick` reduces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
     /// Numbers of training windows, each in its own run; 0 for before training.
     pub windows: Vec<u64>,
     /// Texts per domain.
@@ -68,27 +53,17 @@ fn named(arm: &str, windows: u64) -> String {
 }
 
 /// The experiment.
-pub type Extension = Frame<Settings, Counts, Kept>;
+pub type Extension = Frame<Settings, Kept>;
 
-pub(super) fn boxed(spec: Spec) -> Result<Box<dyn Experiment>, ReportError> {
-    let one: Extension = Frame::<Settings, Counts>::new(spec)?.with(Kept::default());
+pub(super) fn boxed(spec: Spec) -> Boxed {
+    let one = Extension::read(spec, &["stretches", "distances"], &["times", "candidates"])?;
     let settings = &one.settings;
-    one.require(
-        settings.times >= 2 && settings.candidates >= 2,
-        "settings",
-        "`times` and `candidates` must be at least 2",
-    )?;
-    one.require_lengths("stretches", &settings.stretches)?;
     let rise = settings.stretches.is_sorted_by(|a, b| a < b);
     one.require(rise, "settings", "`stretches` must be increasing")?;
-    one.require_lengths("distances", &settings.distances)?;
-    let windows = &one.counts.windows;
+    let windows = &settings.windows;
     let rise = windows.is_sorted_by(|a, b| a < b) && windows.first() == Some(&0);
-    one.require(
-        rise,
-        "counts",
-        "`windows` must start with 0 and be increasing",
-    )?;
+    let message = "`windows` must start with 0 and be increasing";
+    one.require(rise, "counts", message)?;
     one.require_valid(one.training().validate())?;
     Ok(Box::new(one))
 }
@@ -122,7 +97,7 @@ impl Extension {
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
         let start = self.start(arm, lab)?;
         let mut models: Vec<Named> = Vec::new();
-        for &windows in &self.counts.windows {
+        for &windows in &self.settings.windows {
             let model = match (&start, windows) {
                 (Ok(start), 1..) => self.tuned(arm, start.clone(), windows, lab)?,
                 (start, _) => start.clone(),
@@ -175,10 +150,6 @@ impl Extension {
 }
 
 impl Experiment for Extension {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
     fn subjects(&self) -> Vec<Subject> {
         let arms = Subject::arms(self.arms()).into_iter();
         let after = |arm: Subject| {
@@ -190,31 +161,31 @@ impl Experiment for Extension {
                 },
                 ..arm.clone()
             };
-            self.counts.windows.iter().map(of)
+            self.settings.windows.iter().map(of)
         };
         arms.flat_map(after).collect()
     }
 
-    fn units(&self, lab: &Lab) -> Result<Vec<Unit>, ReportError> {
-        let (counts, settings) = (&self.counts, &self.settings);
+    fn units(&self, lab: &Lab) -> Units {
+        let settings = &self.settings;
         let length = settings.stretches.iter().copied().max().unwrap_or(1);
-        let windows: u64 = counts.windows.iter().sum();
+        let windows: u64 = settings.windows.iter().sum();
         let training = TRAINING_EFFORT * windows as f64 * settings.window as f64;
         let mut units = Vec::new();
         for arm in self.arms() {
             let mut own = Vec::new();
             let mut add = |source: &str, length, count| {
-                let models = counts.windows.len();
-                let units = batches(source, length, count, counts.per_unit, models);
+                let models = settings.windows.len();
+                let units = batches(source, length, count, settings.per_unit, models);
                 own.extend(weighed(units, EFFORT));
             };
             for domain in lab.corpus().domains() {
-                let wanted = counts.texts_per_domain;
+                let wanted = settings.texts_per_domain;
                 let count = lab.corpus().available(&domain, length, wanted)?;
                 add(&domain, length, count);
             }
             for &distance in &settings.distances {
-                add(QUESTIONS, distance, counts.questions);
+                add(QUESTIONS, distance, settings.questions);
             }
             // The first measurement waits for the training.
             if let Some(first) = own.first_mut() {
@@ -225,7 +196,7 @@ impl Experiment for Extension {
         Ok(units)
     }
 
-    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Result<Vec<Measurement>, ReportError> {
+    fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         let Some(arm) = self.arm_of(unit) else {
             return Ok(Vec::new());
         };

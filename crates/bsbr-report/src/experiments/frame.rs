@@ -1,6 +1,6 @@
 //! The common part of all experiments.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 use crate::error::ReportError;
 use crate::experiment::{Measured, Unit};
@@ -8,43 +8,21 @@ use crate::lab::Lab;
 use crate::record::Measurement;
 use crate::spec::{ArmSpec, Spec, dense};
 
-/// A specification with typed settings and counts, and the experiment's own state.
+/// A specification with typed settings, which include its counts, and the experiment's own state.
 #[derive(Debug)]
-pub struct Frame<S, C, X = ()> {
+pub struct Frame<S, X = ()> {
     pub(crate) spec: Spec,
     pub(crate) settings: S,
-    pub(crate) counts: C,
     pub(crate) own: X,
 }
 
-/// The same with the counts among the settings.
-pub type Merged<S, X = ()> = Frame<S, IgnoredAny, X>;
-
-impl<S, C, X> AsRef<Spec> for Frame<S, C, X> {
+impl<S, X> AsRef<Spec> for Frame<S, X> {
     fn as_ref(&self) -> &Spec {
         &self.spec
     }
 }
 
-impl<S: DeserializeOwned, C: DeserializeOwned> Frame<S, C> {
-    /// Reads settings and counts.
-    ///
-    /// # Errors
-    ///
-    /// [`ReportError::Setting`] names the one that is missing or of the wrong type.
-    pub fn new(spec: Spec) -> Result<Self, ReportError> {
-        Ok(Self {
-            settings: spec
-                .method
-                .typed("settings", spec.method.settings.clone())?,
-            counts: spec.method.typed("counts", spec.method.counts.clone())?,
-            spec,
-            own: (),
-        })
-    }
-}
-
-impl<S: DeserializeOwned, X: Default> Merged<S, X> {
+impl<S: DeserializeOwned, X: Default> Frame<S, X> {
     /// Reads settings and counts. Those named in `ones` are at least 1, those in `twos` at least 2;
     /// lists have one or more such values.
     ///
@@ -56,7 +34,6 @@ impl<S: DeserializeOwned, X: Default> Merged<S, X> {
         all.extend(spec.method.counts.clone());
         let one = Self {
             settings: spec.method.typed("settings", all)?,
-            counts: IgnoredAny,
             spec,
             own: X::default(),
         };
@@ -77,13 +54,12 @@ impl<S: DeserializeOwned, X: Default> Merged<S, X> {
     }
 }
 
-impl<S, C, X> Frame<S, C, X> {
+impl<S, X> Frame<S, X> {
     /// The same with the experiment's own state.
-    pub(crate) fn with<Y>(self, own: Y) -> Frame<S, C, Y> {
+    pub(crate) fn with<Y>(self, own: Y) -> Frame<S, Y> {
         Frame {
             spec: self.spec,
             settings: self.settings,
-            counts: self.counts,
             own,
         }
     }
@@ -121,13 +97,6 @@ impl<S, C, X> Frame<S, C, X> {
         found: Result<T, impl ToString>,
     ) -> Result<T, ReportError> {
         found.map_err(|error| self.refused("settings", error.to_string()))
-    }
-
-    /// Refuses an empty list of lengths, or a length of 0.
-    pub(crate) fn require_lengths(&self, name: &str, all: &[usize]) -> Result<(), ReportError> {
-        let sound = !all.is_empty() && !all.contains(&0);
-        let message = format!("`{name}` needs at least one value, all above 0");
-        self.require(sound, "settings", message)
     }
 
     /// Refuses equal lengths, of which records could not tell the sources apart.

@@ -82,12 +82,12 @@ fn recorded_levels(
 /// The experiment.
 ///
 /// The first unit chooses the levels, on separate texts. The others use its record.
-pub type LevelsOfHeads = Merged<Settings, ArmSpec>;
+pub type LevelsOfHeads = Frame<Settings, ArmSpec>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let ones = ["choosing_length", "length", "distance", "choosing_texts"];
     let ones = [&ones[..], &["budgets"]].concat();
-    let one = Merged::<Settings>::read(spec, &ones, &["candidates"])?;
+    let one = Frame::<Settings>::read(spec, &ones, &["candidates"])?;
     let settings = &one.settings;
     let trial = &settings.trial;
     let lengths = [settings.choosing_length, trial.length, trial.distance];

@@ -50,7 +50,7 @@ pub struct Way {
 }
 
 /// The experiment.
-pub type Methods = Merged<Settings>;
+pub type Methods = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Methods::read(spec, &["epochs", "windows"], &[])?;

@@ -38,7 +38,7 @@ mod prelude {
     pub(super) use crate::experiment::{Boxed, Experiment, Measured, Unit, Units};
     pub(super) use crate::experiment::{batches, weighed};
     pub(super) use crate::experiments::common::*;
-    pub(super) use crate::experiments::frame::Merged;
+    pub(super) use crate::experiments::frame::Frame;
     pub(super) use crate::experiments::measure::{QUESTIONS, Tasks, answer, question};
     pub(super) use crate::lab::Lab;
     pub(super) use crate::present::subject::{Line, Subject};
@@ -173,7 +173,7 @@ const ALL: [Known; 25] = [
         },
     ),
     known(
-        ("extension", extension::VERSION), extension::boxed,
+        ("extension", 1), extension::boxed,
         &["distances", "texts_per_domain", "questions", "per_unit"],
         Names { sources: &[QUESTIONS], ..NONE },
     ),

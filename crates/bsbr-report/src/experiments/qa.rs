@@ -25,7 +25,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type Qa = Merged<Settings>;
+pub type Qa = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     Ok(Box::new(Qa::read(spec, &["distances"], &["candidates"])?))

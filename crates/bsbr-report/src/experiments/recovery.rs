@@ -62,7 +62,7 @@ fn tuned_id(arm: &str, epochs: u64) -> String {
 }
 
 /// The experiment.
-pub type Recovery = Merged<Settings, Kept>;
+pub type Recovery = Frame<Settings, Kept>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Recovery::read(spec, &["length", "distance", "windows"], &["candidates"])?;

@@ -32,7 +32,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type Similarity = Merged<Settings>;
+pub type Similarity = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let ones = ["text_lengths", "position_bin", "rarity_quantiles"];

@@ -35,7 +35,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type Speed = Merged<Settings>;
+pub type Speed = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Speed::read(spec, &["lengths", "runs", "slow_runs"], &[])?;

@@ -32,7 +32,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type Sweep = Merged<Settings>;
+pub type Sweep = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Sweep::read(spec, &["length"], &["candidates"])?;

@@ -89,7 +89,7 @@ fn linear_bytes(model: &Gpt2) -> usize {
 type Model = Result<Gpt2, String>;
 
 /// The experiment, and the models of its rows once they are made.
-pub type WeightTypes = Merged<Settings, RefCell<Option<Rc<[Model]>>>>;
+pub type WeightTypes = Frame<Settings, RefCell<Option<Rc<[Model]>>>>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let ones = ["weights", "lengths", "context", "runs"];

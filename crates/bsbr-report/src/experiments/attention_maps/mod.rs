@@ -31,7 +31,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type AttentionMaps = Merged<Settings>;
+pub type AttentionMaps = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = AttentionMaps::read(spec, &["length", "chunk_size", "match_rows"], &[])?;

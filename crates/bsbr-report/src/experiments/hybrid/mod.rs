@@ -52,10 +52,10 @@ pub struct Settings {
 ///
 /// Its first units time dense and arm at every length. The hybrid of the following units switches
 /// where the arm becomes faster.
-pub type ByLength = Merged<Settings, [ArmSpec; 3]>;
+pub type ByLength = Frame<Settings, [ArmSpec; 3]>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
-    let one = Merged::<Settings>::read(spec, &["lengths", "runs", "slow_runs"], &[])?;
+    let one = Frame::<Settings>::read(spec, &["lengths", "runs", "slow_runs"], &[])?;
     let pair = match one.arms() {
         [dense, arm] if dense.is_dense() && !arm.is_dense() => Ok([dense.clone(), arm.clone()]),
         _ => Err("`arms` must be the dense arm and one other"),

@@ -40,7 +40,7 @@ pub struct Settings {
 ///
 /// A step of the greedy order is a unit for each arm, which uses the earlier steps. The units
 /// of texts follow, because they measure the chosen order.
-pub type LayerByLayer = Merged<Settings>;
+pub type LayerByLayer = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     // From two tokens on one can be predicted.

@@ -42,7 +42,7 @@ pub struct Settings {
 type Variants = Vec<(&'static str, Pass)>;
 
 /// One of the experiments.
-pub type Memory = Merged<Settings, Variants>;
+pub type Memory = Frame<Settings, Variants>;
 
 /// A forward pass without a cache.
 pub(super) fn of_a_pass(spec: Spec) -> Boxed {
@@ -66,7 +66,7 @@ pub(super) fn of_training(spec: Spec) -> Boxed {
 }
 
 fn boxed(spec: Spec, variants: impl Fn(&Settings) -> Variants) -> Boxed {
-    let one = Merged::<Settings>::read(spec, &["lengths"], &[])?;
+    let one = Frame::<Settings>::read(spec, &["lengths"], &[])?;
     let variants = variants(&one.settings);
     one.require_torch(&one.settings.baselines)?;
     let nothing = variants.contains(&("", Pass::Reading { piece: 0 }));

@@ -51,7 +51,7 @@ pub struct Published {
 }
 
 /// The experiment.
-pub type Perplexity = Merged<Settings>;
+pub type Perplexity = Frame<Settings>;
 
 /// The quantity of a stride: the negative log-likelihood of a piece, in nats.
 fn nats(stride: usize) -> String {

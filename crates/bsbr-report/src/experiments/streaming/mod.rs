@@ -40,7 +40,7 @@ pub struct Settings {
 }
 
 /// The experiment, with what the current row has read.
-pub type Streaming = Merged<Settings, RefCell<Held>>;
+pub type Streaming = Frame<Settings, RefCell<Held>>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let ones = ["lengths", "piece", "short", "rounds", "tokens"];

@@ -58,7 +58,7 @@ pub struct Settings {
 }
 
 /// The experiment.
-pub type Summarisation = Merged<Settings>;
+pub type Summarisation = Frame<Settings>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let one = Summarisation::read(spec, &[], &[])?;
