@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::growing::Growing;
 use super::rounding::encode_rows;
 use super::settings::KvBits;
 use super::tile::BEHIND;
@@ -14,10 +15,10 @@ use crate::cpu::matrix::Mat;
 pub(super) enum Codes {
     /// Two per byte: the first half of every block in the low four bits, the other half in the
     /// high ones.
-    Four(Vec<u8>),
-    Eight(Vec<i8>),
-    Sixteen(Vec<i16>),
-    Whole(Vec<f32>),
+    Four(Growing<u8>),
+    Eight(Growing<i8>),
+    Sixteen(Growing<i16>),
+    Whole(Growing<f32>),
 }
 
 /// The layout of a block's rows.
@@ -37,9 +38,9 @@ pub(super) struct KeptRows {
     lie: Lie,
     pub(super) codes: Codes,
     /// One per row; empty for unrounded rows.
-    pub(super) scales: Vec<f32>,
+    pub(super) scales: Growing<f32>,
     /// One per row in four bits, else empty.
-    pub(super) offsets: Vec<f32>,
+    pub(super) offsets: Growing<f32>,
 }
 
 /// The decoding of rows' codes: offset + scale · code.
@@ -59,13 +60,13 @@ impl KeptRows {
             d,
             lie,
             codes: match bits {
-                KvBits::Four => Codes::Four(Vec::new()),
-                KvBits::Eight => Codes::Eight(Vec::new()),
-                KvBits::Sixteen => Codes::Sixteen(Vec::new()),
-                KvBits::ThirtyTwo => Codes::Whole(Vec::new()),
+                KvBits::Four => Codes::Four(Growing::default()),
+                KvBits::Eight => Codes::Eight(Growing::default()),
+                KvBits::Sixteen => Codes::Sixteen(Growing::default()),
+                KvBits::ThirtyTwo => Codes::Whole(Growing::default()),
             },
-            scales: Vec::new(),
-            offsets: Vec::new(),
+            scales: Growing::default(),
+            offsets: Growing::default(),
         }
     }
 
@@ -110,13 +111,13 @@ impl KeptRows {
             codes = columns;
         }
         match &mut self.codes {
-            Codes::Whole(to) => extend(to, codes.into_iter()),
-            Codes::Sixteen(to) => extend(to, codes.into_iter().map(|x| x as i16)),
-            Codes::Eight(to) => extend(to, codes.into_iter().map(|x| x as i8)),
+            Codes::Whole(to) => to.add(codes.into_iter()),
+            Codes::Sixteen(to) => to.add(codes.into_iter().map(|x| x as i16)),
+            Codes::Eight(to) => to.add(codes.into_iter().map(|x| x as i8)),
             Codes::Four(to) => {
                 let (low, high) = codes.split_at(codes.len() / 2);
                 let pairs = low.iter().zip(high);
-                extend(to, pairs.map(|(&low, &high)| low as u8 | (high as u8) << 4));
+                to.add(pairs.map(|(&low, &high)| low as u8 | (high as u8) << 4));
             }
         }
     }
@@ -153,9 +154,9 @@ impl KeptRows {
     fn encode(&mut self, rows: &mut [f32]) {
         let mut grids = Vec::with_capacity(rows.len() / self.stride().max(1));
         encode_rows(rows, [self.d, self.stride()], self.bits, &mut grids);
-        extend(&mut self.scales, grids.iter().map(|grid| grid.scale));
+        self.scales.add(grids.iter().map(|grid| grid.scale));
         if self.bits == KvBits::Four {
-            extend(&mut self.offsets, grids.iter().map(|grid| grid.offset));
+            self.offsets.add(grids.iter().map(|grid| grid.offset));
         }
     }
 
@@ -371,14 +372,6 @@ fn decode_rows<T: Copy + Into<f32>>(codes: &[T], scales: &[f32], d: usize, to: &
             *x = scale * code;
         }
     }
-}
-
-/// Appends to a list that may grow to many times its size, without much spare room.
-fn extend<T>(list: &mut Vec<T>, more: impl ExactSizeIterator<Item = T>) {
-    if list.capacity() - list.len() < more.len() {
-        list.reserve_exact(more.len().max(list.len() / 16));
-    }
-    list.extend(more);
 }
 
 #[cfg(test)]

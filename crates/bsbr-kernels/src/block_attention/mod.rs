@@ -16,6 +16,8 @@ mod flex;
 mod forward;
 mod grad;
 #[cfg(feature = "flex")]
+mod growing;
+#[cfg(feature = "flex")]
 mod kept;
 #[cfg(feature = "flex")]
 mod lookup;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::spans::{self, Spans};
 use super::view::{Shared, View};
+use crate::block_attention::growing::Growing;
 use crate::block_attention::kept::{KeptRows, Lie};
 use crate::block_attention::plan::Seen;
 use crate::block_attention::queries::{Attending, Near, NearRows, Queries};
@@ -23,9 +24,9 @@ pub(super) struct HeadCache {
     /// Number of tokens fed.
     pub(super) tokens: usize,
     /// Keys and values of the sinks, once they are no longer near tokens. `[sinks, D]`
-    pub(super) sinks: [Vec<f32>; 2],
+    pub(super) sinks: [Growing<f32>; 2],
     /// Keys and values of tokens from `near` on. `[n, D]`
-    pub(super) window: [Vec<f32>; 2],
+    pub(super) window: [Growing<f32>; 2],
     pub(super) near: usize,
     /// Keys and values of all tokens, instead of a window, if near ones are rounded too.
     pub(super) rounded: Option<[KeptRows; 2]>,
@@ -83,7 +84,7 @@ impl HeadCache {
 
     /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let exact = self.sinks.iter().chain(&self.window).map(Vec::len);
+        let exact = self.sinks.iter().chain(&self.window).map(|list| list.len());
         let rounded = self.rounded.iter().flatten();
         let kept = self.means.iter().chain(&self.far).chain(rounded);
         let kept = kept.map(KeptRows::bytes);
@@ -187,7 +188,7 @@ impl HeadCache {
         if leaving == 0 {
             // The window started with the sinks.
             for (sinks, window) in self.sinks.iter_mut().zip(&self.window) {
-                *sinks = window[..start * d].to_vec();
+                *sinks = window[..start * d].to_vec().into();
             }
         }
         if self.settings.clusters > 0 {
@@ -259,10 +260,10 @@ fn keep_each(rounded: &mut KeptRows, rows: Mat<'_>, d: usize) {
 }
 
 /// Adds rows to a list.
-fn append(list: &mut Vec<f32>, rows: Mat<'_>, d: usize) {
+fn append(list: &mut Growing<f32>, rows: Mat<'_>, d: usize) {
     let (at, more) = (list.len(), rows.height() * d);
     if list.capacity() - at < more {
-        list.reserve_exact(more.max(STEP * d).max(at / 16));
+        list.make_room(more.max(STEP * d));
     }
     list.resize(at + more, 0.0);
     for (row, to) in list[at..].chunks_exact_mut(d.max(1)).enumerate() {

@@ -123,7 +123,7 @@ impl HeadCache {
         for (part, numbers) in [("sinks", &self.sinks), ("window", &self.window)] {
             for (of, numbers) in SIDES.into_iter().zip(numbers) {
                 let name = format!("{name}.{part}.{of}");
-                lists.push((name, StoredNumbers::F32(numbers.into())));
+                lists.push((name, StoredNumbers::F32((&**numbers).into())));
             }
         }
         let mut kept = vec![("means", &self.means), ("far", &self.far)];
@@ -172,8 +172,8 @@ impl HeadCache {
         };
         for (number, of) in SIDES.into_iter().enumerate() {
             let part = |part: &str| format!("{name}.{part}.{of}");
-            self.sinks[number] = reader.list(&part("sinks"), sinks * d)?;
-            self.window[number] = reader.list(&part("window"), window * d)?;
+            self.sinks[number] = reader.list(&part("sinks"), sinks * d)?.into();
+            self.window[number] = reader.list(&part("window"), window * d)?.into();
         }
         self.means = reader.rows(&self.means, &format!("{name}.means"), unmerged)?;
         self.far = reader.rows(&self.far, &format!("{name}.far"), far)?;
@@ -258,15 +258,18 @@ impl KeptRows {
     /// Adds the lists of these rows under names that begin with `name`.
     fn store<'a>(&'a self, name: &str, lists: &mut StoredLists<'a>) {
         let codes = match &self.codes {
-            Codes::Four(codes) => StoredNumbers::U8(codes.into()),
-            Codes::Eight(codes) => StoredNumbers::I8(codes.into()),
-            Codes::Sixteen(codes) => StoredNumbers::I16(codes.into()),
-            Codes::Whole(codes) => StoredNumbers::F32(codes.into()),
+            Codes::Four(codes) => StoredNumbers::U8((&**codes).into()),
+            Codes::Eight(codes) => StoredNumbers::I8((&**codes).into()),
+            Codes::Sixteen(codes) => StoredNumbers::I16((&**codes).into()),
+            Codes::Whole(codes) => StoredNumbers::F32((&**codes).into()),
         };
         lists.push((format!("{name}.codes"), codes));
         let grids = [("scales", &self.scales), ("offsets", &self.offsets)];
         for (grid, numbers) in grids.into_iter().filter(|(_, list)| !list.is_empty()) {
-            lists.push((format!("{name}.{grid}"), StoredNumbers::F32(numbers.into())));
+            lists.push((
+                format!("{name}.{grid}"),
+                StoredNumbers::F32((&**numbers).into()),
+            ));
         }
     }
 
@@ -280,16 +283,16 @@ impl KeptRows {
         let numbers = count * self.stride();
         let of_codes = format!("{name}.codes");
         self.codes = match self.bits {
-            KvBits::Four => Codes::Four(reader.list(&of_codes, numbers / 2)?),
-            KvBits::Eight => Codes::Eight(reader.list(&of_codes, numbers)?),
-            KvBits::Sixteen => Codes::Sixteen(reader.list(&of_codes, numbers)?),
-            KvBits::ThirtyTwo => Codes::Whole(reader.list(&of_codes, numbers)?),
+            KvBits::Four => Codes::Four(reader.list(&of_codes, numbers / 2)?.into()),
+            KvBits::Eight => Codes::Eight(reader.list(&of_codes, numbers)?.into()),
+            KvBits::Sixteen => Codes::Sixteen(reader.list(&of_codes, numbers)?.into()),
+            KvBits::ThirtyTwo => Codes::Whole(reader.list(&of_codes, numbers)?.into()),
         };
         if count > 0 && self.bits != KvBits::ThirtyTwo {
-            self.scales = reader.list(&format!("{name}.scales"), count)?;
+            self.scales = reader.list(&format!("{name}.scales"), count)?.into();
         }
         if count > 0 && self.bits == KvBits::Four {
-            self.offsets = reader.list(&format!("{name}.offsets"), count)?;
+            self.offsets = reader.list(&format!("{name}.offsets"), count)?.into();
         }
         Ok(self)
     }
