@@ -366,8 +366,8 @@ about = "the original"
 config = { arm = "dense" }
 
 [[arm]]
-id = "lookups"
-label = "lookups"
+id = "moments"
+label = "moments"
 about = "the default"
 default = true
 config = { arm = "moments", clusters = 4, sink_tokens = 2, exact_clusters = 2 }
@@ -378,7 +378,7 @@ fn experiments(folder: &Path) -> [PathBuf; 2] {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/experiments");
     let text = fs::read_to_string(committed.join("agreement.toml")).unwrap();
     let lines = text.lines().map(|line| match line.split(" = ").next() {
-        Some("arms") => "arms = [\"dense\", \"lookups\"]",
+        Some("arms") => "arms = [\"dense\", \"moments\"]",
         Some("chunk_sizes") => "chunk_sizes = [16]",
         Some("length") => "length = 80",
         Some("per_unit") => "per_unit = 1",
