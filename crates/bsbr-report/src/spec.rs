@@ -115,7 +115,7 @@ impl Method {
     }
 
     /// Whether a unit measures the same with both methods: they may differ in the experiment's
-    /// amounts, and in other arms if the unit is about one.
+    /// amounts, and in other arms and counts of other arms if the unit is about one.
     ///
     /// # Errors
     ///
@@ -131,6 +131,14 @@ impl Method {
             method.quick = false;
             if let Some(arm) = arm {
                 method.arms.retain(|one| one.id == arm);
+                // A count may be a table of arms.
+                method.counts.retain(|_, count| match count.as_table_mut() {
+                    Some(counts) => {
+                        counts.retain(|one, _| one == arm);
+                        !counts.is_empty()
+                    }
+                    None => true,
+                });
             }
             method.hash()
         };
@@ -579,5 +587,25 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 10);
+    }
+
+    #[test]
+    fn counts_of_other_arms_do_not_matter_to_a_unit_about_one() {
+        let with = |counts| Method {
+            experiment: "extension".to_owned(),
+            counts,
+            ..method()
+        };
+        let before = with(toml::toml! { windows = [0, 1] });
+        let after = with(toml::toml! {
+            windows = [0, 1]
+            [more]
+            two = 9
+        });
+        let same = |arm| after.measures_the_same(&before, arm).unwrap();
+        assert_eq!(
+            [Some("one"), Some("two"), None].map(same),
+            [true, false, false]
+        );
     }
 }

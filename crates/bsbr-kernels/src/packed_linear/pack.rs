@@ -1,5 +1,7 @@
 //! The packing of weights into the panels of a layer.
 
+use core::ops::Range;
+
 use burn::tensor::bf16;
 use rayon::prelude::*;
 
@@ -23,16 +25,15 @@ impl Layer {
         let totals = self.totals.par_chunks_mut(COLUMNS);
         strips.zip(totals).for_each(|((panel, strips), totals)| {
             let first = panel * COLUMNS;
-            let width = COLUMNS.min(outputs - first);
-            let rows = weight.chunks_exact(outputs).enumerate();
-            for (input, row) in rows {
-                let strip = &mut strips[input / 4];
-                let columns = strip.iter_mut().zip(&mut *totals);
-                for ((group, total), &byte) in columns.zip(&row[first..first + width]) {
-                    *group |= u32::from(byte as u8) << (8 * (input % 4));
-                    *total += i32::from(byte);
-                }
-            }
+            let columns = first..outputs.min(first + COLUMNS);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (strip, rows) in strips.iter_mut().zip(weight.chunks(4 * outputs)) {
+                        join_bytes(strip, totals, rows, outputs, columns.clone());
+                    }
+                },
+            );
         });
     }
 
@@ -93,6 +94,35 @@ impl Layer {
                 );
             }),
         }
+    }
+}
+
+/// Groups of some columns of up to four rows of `width` bytes, and their part of the totals.
+#[inline(always)]
+fn join_bytes(
+    strip: &mut Strip,
+    totals: &mut [i32],
+    rows: &[i8],
+    width: usize,
+    columns: Range<usize>,
+) {
+    let mut bytes = [[0_i8; COLUMNS]; 4];
+    for (bytes, row) in bytes.iter_mut().zip(rows.chunks_exact(width)) {
+        let row = &row[columns.clone()];
+        match row.as_array() {
+            // A whole panel is the usual case, and its length is known.
+            Some(row) => *bytes = *row,
+            None => bytes[..row.len()].copy_from_slice(row),
+        }
+    }
+    let [a, b, c, d] = bytes;
+    for (column, group) in strip.iter_mut().enumerate() {
+        let four = [a[column], b[column], c[column], d[column]];
+        *group = u32::from_le_bytes(four.map(|byte| byte as u8));
+    }
+    for (column, total) in totals.iter_mut().enumerate() {
+        let four = [a[column], b[column], c[column], d[column]];
+        *total += four.map(i32::from).iter().sum::<i32>();
     }
 }
 

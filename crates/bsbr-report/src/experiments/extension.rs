@@ -1,5 +1,7 @@
 //! Quality of a model beyond its trained positions, before and after training for more positions.
 
+use std::collections::BTreeMap;
+
 use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
 use bsbr_train::evaluate::nll;
 use bsbr_train::finetune::FinetuneConfig;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub candidates: usize,
     /// Numbers of training windows, each in its own run; 0 for before training.
     pub windows: Vec<u64>,
+    /// Further numbers of training windows, by arm: equal time rather than equal tokens.
+    pub more_windows: BTreeMap<String, u64>,
     /// Texts per domain.
     pub texts_per_domain: u64,
     /// Questions per distance.
@@ -64,11 +68,21 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
     let rise = windows.is_sorted_by(|a, b| a < b) && windows.first() == Some(&0);
     let message = "`windows` must start with 0 and be increasing";
     one.require(rise, "counts", message)?;
+    let last = windows.last().copied().unwrap_or_default();
+    let known = |(arm, &more): (&String, &u64)| one.spec.arm(arm).is_some() && more > last;
+    let message = "`more_windows` must name arms, each with a number above those of `windows`";
+    one.require(settings.more_windows.iter().all(known), "counts", message)?;
     one.require_valid(one.training().validate())?;
     Ok(Box::new(one))
 }
 
 impl Extension {
+    /// The numbers of training windows of an arm.
+    fn windows(&self, arm: &str) -> Vec<u64> {
+        let more = self.settings.more_windows.get(arm);
+        self.settings.windows.iter().chain(more).copied().collect()
+    }
+
     fn training(&self) -> FinetuneConfig {
         training(self.seed(), self.settings.learning_rate, self.settings.rows)
     }
@@ -97,7 +111,7 @@ impl Extension {
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
         let start = self.start(arm, lab)?;
         let mut models: Vec<Named> = Vec::new();
-        for &windows in &self.settings.windows {
+        for windows in self.windows(&arm.id) {
             let model = match (&start, windows) {
                 (Ok(start), 1..) => self.tuned(arm, start.clone(), windows, lab)?,
                 (start, _) => start.clone(),
@@ -153,15 +167,15 @@ impl Experiment for Extension {
     fn subjects(&self) -> Vec<Subject> {
         let arms = Subject::arms(self.arms()).into_iter();
         let after = |arm: Subject| {
-            let of = move |&windows: &u64| Subject {
+            let windows = self.windows(&arm.id);
+            windows.into_iter().map(move |windows| Subject {
                 id: named(&arm.id, windows),
                 label: match windows {
                     0 => format!("{}, untrained", arm.label),
                     _ => format!("{}, {}", arm.label, plural(windows, "window")),
                 },
                 ..arm.clone()
-            };
-            self.settings.windows.iter().map(of)
+            })
         };
         arms.flat_map(after).collect()
     }
@@ -169,13 +183,13 @@ impl Experiment for Extension {
     fn units(&self, lab: &Lab) -> Units {
         let settings = &self.settings;
         let length = settings.stretches.iter().copied().max().unwrap_or(1);
-        let windows: u64 = settings.windows.iter().sum();
-        let training = TRAINING_EFFORT * windows as f64 * settings.window as f64;
         let mut units = Vec::new();
         for arm in self.arms() {
             let mut own = Vec::new();
+            let windows: u64 = self.windows(&arm.id).iter().sum();
+            let training = TRAINING_EFFORT * windows as f64 * settings.window as f64;
             let mut add = |source: &str, length, count| {
-                let models = settings.windows.len();
+                let models = self.windows(&arm.id).len();
                 let units = batches(source, length, count, settings.per_unit, models);
                 own.extend(weighed(units, EFFORT));
             };

@@ -28,6 +28,7 @@ distances = [30, 90]
 candidates = 4
 [counts]
 windows = [0, 2]
+more_windows = { local = 4 }
 texts_per_domain = 1
 questions = 1
 per_unit = 5
@@ -78,4 +79,8 @@ fn stretches_and_answers_are_those_of_the_logits() {
     }
     let nll = |id: &str| of(id, "tale", 96).values["nll"];
     assert_ne!(nll("local@0"), nll("local@2"));
+    // The arm's own further run.
+    assert_ne!(nll("local@2"), nll("local@4"));
+    let ids: Vec<&str> = records.measurements().map(|one| one.arm.as_str()).collect();
+    assert!(!ids.contains(&"dense@4"));
 }
