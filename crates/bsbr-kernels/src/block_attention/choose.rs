@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use crate::cpu::block::{Block, QUERIES};
-use crate::cpu::math::LANES;
+use crate::cpu::math::{LANES, vectorised};
 use crate::cpu::simd::{bits, dispatch, is_any, lanes, store};
 
 /// The clusters that the queries of a block look up.
@@ -93,19 +93,31 @@ impl Chosen {
         let scores = &mut block.scores()[first..first + clusters];
         let all = &mut self.alone;
         all.clear();
-        for (cluster, &score) in scores.iter().enumerate() {
-            let least = match all.last() {
-                Some((least, _)) if all.len() == best => *least,
-                _ => f32::NEG_INFINITY,
-            };
-            if score > least {
-                if all.len() == best {
-                    all.pop();
+        vectorised(
+            #[inline(always)]
+            || {
+                for (some, scores) in scores.chunks(ALONE).enumerate() {
+                    let least = |all: &[(f32, usize)]| match all.last() {
+                        Some((least, _)) if all.len() == best => *least,
+                        _ => f32::NEG_INFINITY,
+                    };
+                    let bar = least(all);
+                    // NaN reaches no threshold here or below.
+                    if !scores.iter().fold(false, |any, &x| any | (x > bar)) {
+                        continue;
+                    }
+                    for (cluster, &score) in scores.iter().enumerate() {
+                        if score > least(all) {
+                            if all.len() == best {
+                                all.pop();
+                            }
+                            let place = all.partition_point(|(held, _)| *held >= score);
+                            all.insert(place, (score, some * ALONE + cluster));
+                        }
+                    }
                 }
-                let place = all.partition_point(|(held, _)| *held >= score);
-                all.insert(place, (score, cluster));
-            }
-        }
+            },
+        );
         all.sort_unstable_by_key(|(_, cluster)| *cluster);
         self.ends.resize(clusters, all.len());
         let mut start = 0;
@@ -131,6 +143,15 @@ impl Chosen {
             _ => self.ends.get(cluster - 1).copied().unwrap_or(0),
         };
         &self.queries[start.min(end)..end]
+    }
+
+    /// The first cluster from number `from` on that is looked up.
+    pub(super) fn next(&self, from: usize) -> Option<usize> {
+        let before = from.checked_sub(1).and_then(|before| self.ends.get(before));
+        let before = before.copied().unwrap_or(0);
+        let rest = self.ends.get(from..)?;
+        let none = rest.partition_point(|&end| end <= before);
+        (none < rest.len()).then_some(from + none)
     }
 
     /// Each looked-up cluster, with the queries that look it up.
@@ -220,6 +241,9 @@ struct Best<'a> {
 
 /// Clusters that are skipped together if none of them is among the best so far.
 const TOGETHER: usize = 4;
+
+/// The same for a single query.
+const ALONE: usize = 64;
 
 impl WithSimd for Best<'_> {
     type Output = ();

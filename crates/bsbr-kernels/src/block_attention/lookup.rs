@@ -5,6 +5,7 @@ use std::f32::consts::LOG2_E;
 use pulp::{Simd, WithSimd};
 
 use super::kept::Grids;
+use super::queries::OneBlock;
 use super::tile;
 use super::tokens::{Members, Side};
 use crate::cpu::block::Block;
@@ -66,19 +67,15 @@ impl Lookup {
         self.sums.resize(all, [0.0; LANES]);
     }
 
-    /// Sets the queries that look up the next cluster, and returns whether there are any.
-    pub(super) fn gather<'a>(
-        &mut self,
-        of_blocks: impl Iterator<Item = (usize, &'a [u32])>,
-    ) -> bool {
+    /// Sets the queries of the blocks that look up a cluster.
+    pub(super) fn gather(&mut self, blocks: &[OneBlock], cluster: usize) {
         self.queries.clear();
         let mut first = 0;
-        for (rows, queries) in of_blocks {
-            self.queries
-                .extend(queries.iter().map(|query| first + query));
-            first += rows as u32;
+        for one in blocks {
+            let looking = one.chosen.queries_of(cluster).iter();
+            self.queries.extend(looking.map(|query| first + query));
+            first += one.block.rows() as u32;
         }
-        !self.queries.is_empty()
     }
 
     /// Attends these queries to the tokens of the cluster. `raise` raises the reference of a

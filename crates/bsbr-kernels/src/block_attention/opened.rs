@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::BlockAttention;
 use super::lookup::Lookup;
 use super::plan::Seen;
-use super::queries::{OneBlock, SharedKeys, raise};
+use super::queries::{OneBlock, SharedKeys, next_chosen, raise};
 use super::summarise::log_count;
 use super::tokens::Unpacked;
 use crate::cpu::math::LANES;
@@ -86,7 +86,7 @@ impl Opened {
         settings: &BlockAttention,
     ) {
         let most = settings.spans.opened.min(seen.merged);
-        self.score(blocks, lookup, shared, unpacked, [seen.merged, most]);
+        self.score(blocks, lookup, shared, unpacked, most);
         self.choose(blocks, seen, most, settings.exact_clusters);
     }
 
@@ -167,7 +167,7 @@ impl Opened {
         lookup: &mut Lookup,
         shared: &impl SharedKeys,
         unpacked: &mut Unpacked,
-        [merged, most]: [usize; 2],
+        most: usize,
     ) {
         self.scores.clear();
         self.parts.clear();
@@ -178,12 +178,10 @@ impl Opened {
         self.rows.resize(all * most, Row::default());
         self.filled.clear();
         self.filled.resize(all, 0);
-        for number in 0..merged {
-            let opening = blocks.iter();
-            let opening = opening.map(|one| (one.block.rows(), one.chosen.queries_of(number)));
-            if !lookup.gather(opening) {
-                continue;
-            }
+        let mut from = 0;
+        while let Some(number) = next_chosen(blocks, from) {
+            from = number + 1;
+            lookup.gather(blocks, number);
             let clusters = shared.clusters_of(number);
             let count = clusters.len();
             let wide = count.next_multiple_of(LANES);

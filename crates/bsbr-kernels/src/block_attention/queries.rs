@@ -223,13 +223,12 @@ impl Attending {
         for (one, queries) in blocks.iter().zip(queries) {
             lookup.add(&one.block, queries.q, queries.scale);
         }
-        for cluster in 0..clusters {
-            let looking = blocks.iter();
-            let looking = looking.map(|one| (one.block.rows(), one.chosen.queries_of(cluster)));
-            if lookup.gather(looking) {
-                let tokens = shared.looked_up(cluster, unpacked);
-                lookup.look_into(tokens, |query, max| raise(blocks, query, max));
-            }
+        let mut from = 0;
+        while let Some(cluster) = next_chosen(blocks, from) {
+            lookup.gather(blocks, cluster);
+            let tokens = shared.looked_up(cluster, unpacked);
+            lookup.look_into(tokens, |query, max| raise(blocks, query, max));
+            from = cluster + 1;
         }
         let mut first = 0;
         for one in blocks {
@@ -268,6 +267,12 @@ fn add_values(
         }),
         None => block.add_values(at, shared.listed(list, 1, start, len, decoded)),
     }
+}
+
+/// The first cluster from number `from` on that any query looks up.
+pub(super) fn next_chosen(blocks: &[OneBlock], from: usize) -> Option<usize> {
+    let next = blocks.iter().filter_map(|one| one.chosen.next(from));
+    next.min()
 }
 
 /// Raises the reference of a query's weights to a larger score; the query is numbered across all

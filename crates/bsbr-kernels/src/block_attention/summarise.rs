@@ -193,11 +193,21 @@ fn shrink(rows: &mut [f32]) -> f32 {
     excess
 }
 
+/// Logarithms of small counts: a token needs those of all clusters.
+static SMALL: LazyLock<[f32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|count| (count as f32).log2()));
+
 /// log₂ of the number of tokens of a cluster.
 pub(super) fn log_count(count: usize) -> f32 {
-    // A token needs those of all clusters.
-    static SMALL: LazyLock<[f32; 256]> =
-        LazyLock::new(|| std::array::from_fn(|count| (count as f32).log2()));
     let known = SMALL.get(count);
     known.copied().unwrap_or_else(|| (count as f32).log2())
+}
+
+/// The same of several clusters, appended to a list.
+pub(super) fn log_counts(counts: impl Iterator<Item = usize>, to: &mut Vec<f32>) {
+    let small = &*SMALL;
+    to.extend(counts.map(|count| match small.get(count) {
+        Some(&known) => known,
+        None => (count as f32).log2(),
+    }));
 }

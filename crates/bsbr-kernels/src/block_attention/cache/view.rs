@@ -7,7 +7,7 @@ use crate::block_attention::kept::{Coded, Grids};
 use crate::block_attention::merged;
 use crate::block_attention::plan::List;
 use crate::block_attention::queries::SharedKeys;
-use crate::block_attention::summarise::log_count;
+use crate::block_attention::summarise::{log_count, log_counts};
 use crate::block_attention::tokens::{Members, Side, Unpacked};
 use crate::cpu::matrix::Mat;
 
@@ -62,8 +62,12 @@ impl Shared {
         for (decoded, means) in self.decoded.iter_mut().flatten().zip(&head.means) {
             means.decode_after(rows.start - spanned..rows.end - spanned, decoded);
         }
-        let bias = rows.map(|cluster| log_count(head.members(cluster).len()));
-        self.bias.extend(bias);
+        let mut before = rows.start.checked_sub(1).map_or(0, |one| head.ends[one]);
+        let counts = head.ends[rows].iter().map(|&end| {
+            let count = end - std::mem::replace(&mut before, end);
+            count as usize
+        });
+        log_counts(counts, &mut self.bias);
         self.clusters = head.ends.len();
     }
 
