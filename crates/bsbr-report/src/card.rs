@@ -10,9 +10,10 @@ use crate::experiments;
 use crate::record::{Measurement, Pool, RANDOM, Record, Records};
 use crate::render;
 use crate::reproduce::RECORDS;
-use crate::section::{Cell, Column, Row, Style, Table};
+use crate::section::{Cell, Column, Row, Table};
 use crate::spec::{dense, spec_error};
 use crate::store::Store;
+use crate::style::Style;
 
 /// The rows of a card: experiment, quantity, its name and format.
 const SHOWN: [(&str, &str, &str, Style); 7] = [

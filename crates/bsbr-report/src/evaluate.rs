@@ -14,13 +14,15 @@ use crate::arms::{by_layer, of_layers};
 use crate::error::ReportError;
 use crate::lab::Lab;
 use crate::present;
+use crate::present::words::plural;
 use crate::record::Records;
 use crate::render;
 use crate::reproduce::{Plan, RECORDS, jobs, run_info};
 use crate::runner::{self, Observer};
-use crate::section::{Better, Cell, Column, Headline, Row, Style, Table};
+use crate::section::{Better, Cell, Column, Headline, Row, Table};
 use crate::spec::{ArmSpec, Spec};
 use crate::store::Store;
+use crate::style::Style;
 
 /// The experiments whose headline numbers form the table, in order.
 pub const EXPERIMENTS: [&str; 5] = ["perplexity", "agreement", "qa", "summarisation", "speed"];
@@ -147,7 +149,10 @@ fn cache(spec: &Spec, records: &Records, lab: &Lab, models: &[ArmSpec]) -> Optio
     });
     Some(Headline {
         title: "cache, MiB".to_owned(),
-        note: format!("size after {tokens} tokens, by definition"),
+        note: format!(
+            "size after {}, by definition",
+            plural(tokens as u64, "token")
+        ),
         better: Some(Better::Less),
         cells: cells.collect::<BTreeMap<_, _>>(),
     })

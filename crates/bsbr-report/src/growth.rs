@@ -3,6 +3,10 @@
 use bsbr_metrics::stats::{Interval, quantile};
 
 use crate::estimate::BOOTSTRAP;
+use crate::style::Style;
+
+/// The format of lengths.
+const WHOLE: Style = Style::Fixed(0);
 
 /// Samples of a positive quantity at one length.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,10 +103,14 @@ impl Crossover {
     pub fn describe(&self, longest: usize) -> String {
         match self {
             Self::Always => "at every length".to_owned(),
-            Self::Never => format!("not up to {longest}"),
-            Self::At(length, None) => format!("{length:.0}"),
+            Self::Never => format!("not up to {}", WHOLE.number(longest as f64)),
+            Self::At(length, None) => WHOLE.number(*length),
             Self::At(length, Some(interval)) => {
-                format!("{length:.0} {}", Self::describe_interval(interval))
+                format!(
+                    "{} {}",
+                    WHOLE.number(*length),
+                    Self::describe_interval(interval)
+                )
             }
         }
     }
@@ -110,7 +118,7 @@ impl Crossover {
     /// The interval of [`Self::At`] in brackets.
     pub fn describe_interval(interval: &Interval) -> String {
         let [low, high] = [interval.low, interval.high].map(|bound| match bound.is_finite() {
-            true => format!("{bound:.0}"),
+            true => WHOLE.number(bound),
             false => "∞".to_owned(),
         });
         format!("[{low}, {high}]")

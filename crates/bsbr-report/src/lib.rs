@@ -34,6 +34,7 @@ pub mod runner;
 pub mod section;
 pub mod spec;
 pub mod store;
+pub mod style;
 mod torch;
 pub mod validation;
 pub mod verdict;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Value;
 
-use crate::section::{Better, Style};
+use crate::section::Better;
+use crate::style::Style;
 
 /// The part of a declared name that matches any part, such as a layer's number.
 const ANY: &str = "*";

@@ -11,7 +11,8 @@ use crate::compare::{self, States};
 use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::render;
-use crate::section::{Cell, Column, Row, Style, Table};
+use crate::section::{Cell, Column, Row, Table};
+use crate::style::Style;
 
 /// The maximum number of windows for losses, from the first on.
 const LOSSES: usize = 64;

@@ -3,8 +3,9 @@
 use bsbr_metrics::stats::Interval;
 use serde::{Deserialize, Serialize};
 
-use crate::present::words::grouped;
-use crate::section::{Cell, Style, Verdict};
+use crate::section::{Cell, Verdict};
+use crate::style::Style;
+use crate::style::grouped;
 
 /// The verdict on a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

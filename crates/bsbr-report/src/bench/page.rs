@@ -293,7 +293,7 @@ mod tests {
     fn tables_have_medians_ratios_and_reasons() {
         let found = declared().tables(&[passes()]).unwrap();
         assert!(
-            row(&found, "| dense").contains("3000 [2500, 3500]"),
+            row(&found, "| dense").contains("3,000 [2,500, 3,500]"),
             "{found}"
         );
         let ratio = row(&found, "| dense ÷ PyTorch, SDPA");

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::host::On;
 use crate::present::layout::{ScatterSpec, Source};
-use crate::section::Style;
 use crate::spec::{Goal, Spec, parse, read, spec_error};
+use crate::style::Style;
 use crate::verdict::Bounds;
 
 /// The contents of `assets/overview.toml`: the first screen, and the report's conclusions.

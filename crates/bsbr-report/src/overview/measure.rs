@@ -7,7 +7,8 @@ use crate::overview::data::{Lengths, Measure, Values};
 use crate::paired::{closed, together};
 use crate::present::{below, exponent};
 use crate::record::{Pool, Records};
-use crate::section::{Cell, Style};
+use crate::section::Cell;
+use crate::style::Style;
 
 /// An arm's value at each length of the measure, with the length if there may be several, or why
 /// there is none.

@@ -14,6 +14,7 @@ use crate::host::On;
 use crate::present::layout::ScatterSpec;
 use crate::present::subject::Subject;
 use crate::present::words::capital;
+use crate::present::words::plural;
 use crate::record::Records;
 use crate::render::scatter::{Axis, Point, scatter};
 use crate::reported::Reported;
@@ -269,9 +270,10 @@ impl<'a> Experiments<'a> {
                     let holds = |(_, cell): &&(_, Cell)| bounds.judge(cell) == Judgement::Holds;
                     let holding = cases.iter().filter(holds).count();
                     match cases.len() {
-                        1 => format!("at {at} tokens"),
+                        1 => format!("at {}", plural(at as u64, "token")),
                         all => format!(
-                            "it holds at {holding} of {all} lengths, the worst is {at} tokens"
+                            "it holds at {holding} of {all} lengths, the worst is {}",
+                            plural(at as u64, "token")
                         ),
                     }
                 }));

@@ -8,8 +8,9 @@ use crate::present::layout::GrowthSpec;
 use crate::present::subject::Subject;
 use crate::present::words::setting;
 use crate::record::Pool;
-use crate::section::{Better, Cell, Column, Style, Table};
+use crate::section::{Better, Cell, Column, Table};
 use crate::spec::{ArmSpec, dense};
+use crate::style::Style;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     /// One row per subject: where it falls below dense, and how it grows.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::quantity::Quantities;
 use crate::render::scale::ScaleSpec;
-use crate::section::Style;
+use crate::style::Style;
 
 /// A section: paragraphs on the method, headlines, and blocks in order.
 ///

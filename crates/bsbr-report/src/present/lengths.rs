@@ -8,7 +8,8 @@ use crate::present::layout::{LengthsSpec, RowsSpec};
 use crate::present::subject::Subject;
 use crate::quantity::part;
 use crate::record::{Measurement, Pool};
-use crate::section::{Cell, Column, Row, Style, Table};
+use crate::section::{Cell, Column, Row, Table};
+use crate::style::{Style, grouped};
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     /// The table, or one for each subject; those without rows are omitted.
@@ -61,7 +62,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             corner: "tokens".to_owned(),
             columns: lengths
                 .iter()
-                .map(|at| Column::from(at.to_string()))
+                .map(|at| Column::from(grouped(*at as u64)))
                 .collect(),
             rows,
             ..Table::default()

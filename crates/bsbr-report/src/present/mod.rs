@@ -27,8 +27,9 @@ use crate::present::subject::Subject;
 use crate::present::words::{Words, is_set, setting, values};
 use crate::quantity::{Quantity, part};
 use crate::record::{Measurement, Pool, Records};
-use crate::section::{Better, Block, Cell, Headline, Section, Style, Verdict};
+use crate::section::{Better, Block, Cell, Headline, Section, Verdict};
 use crate::spec::{Goal, Spec};
+use crate::style::{Style, grouped};
 
 pub(crate) use growth::{below, exponent};
 pub(crate) use votes::counted;
@@ -247,7 +248,7 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
                 let of_length = one.suffix.is_empty();
                 let of = |value: usize| Values {
                     key: value.to_string(),
-                    title: named(&value.to_string(), "{} tokens"),
+                    title: named(&grouped(value as u64), "{} tokens"),
                     length: if of_length { value } else { one.length },
                     suffix: one.suffix.replace("{}", &value.to_string()),
                     value: Some(value),

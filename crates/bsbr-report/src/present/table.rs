@@ -11,7 +11,8 @@ use crate::present::votes::add_votes;
 use crate::present::words::{Words, is_set, values};
 use crate::present::{Values, View};
 use crate::record::Pool;
-use crate::section::{Cell, Column, Row, Style, Table};
+use crate::section::{Cell, Column, Row, Table};
+use crate::style::Style;
 
 /// The maximum number of columns in a table with standard deviations.
 const MOST_DEVIATIONS: usize = 6;

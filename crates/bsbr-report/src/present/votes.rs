@@ -3,7 +3,8 @@
 use crate::judge::{Tally, tally};
 use crate::present::words::plural;
 use crate::record::Records;
-use crate::section::{Better, Cell, Column, Style, Table};
+use crate::section::{Better, Cell, Column, Table};
+use crate::style::Style;
 
 /// Inserts before the last column how often people prefer a row's text to
 /// `other`'s.

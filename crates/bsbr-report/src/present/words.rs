@@ -13,6 +13,7 @@
 use crate::experiment::Experiment;
 use crate::record::Records;
 use crate::spec::Method;
+use crate::style::grouped;
 
 /// The value of a repeated table.
 pub(super) const VALUE: &str = "value";
@@ -55,7 +56,7 @@ impl<E: Experiment + ?Sized> Words<'_, E> {
 
     fn word(&self, name: &str) -> Option<String> {
         match name {
-            "at" => return Some(self.at.to_string()),
+            "at" => return Some(grouped(self.at as u64)),
             "domains" => return Some(self.records.domains().join(", ")),
             // Filled later.
             "" | "row" => return Some(format!("{{{name}}}")),
@@ -65,7 +66,7 @@ impl<E: Experiment + ?Sized> Words<'_, E> {
             let most = values(self.method, several.split_once('.')?.1)?
                 .into_iter()
                 .max();
-            return most.map(|most| most.to_string());
+            return most.map(|most| grouped(most as u64));
         }
         let (path, noun) = match name.split_once(' ') {
             Some((path, noun)) => (path, Some(noun)),
@@ -90,14 +91,15 @@ impl<E: Experiment + ?Sized> Words<'_, E> {
 /// A value as text.
 fn written(value: &toml::Value) -> String {
     match value {
-        toml::Value::Integer(number) if *number >= 10_000 => grouped(number.unsigned_abs()),
         toml::Value::Array(all) => {
             let all: Vec<String> = all.iter().map(written).collect();
             listed(&all)
         }
         toml::Value::String(text) => text.clone(),
         toml::Value::Float(number) => number.to_string(),
-        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Integer(number) => {
+            u64::try_from(*number).map_or_else(|_| number.to_string(), grouped)
+        }
         toml::Value::Boolean(is) => is.to_string(),
         toml::Value::Datetime(_) | toml::Value::Table(_) => String::new(),
     }
@@ -132,7 +134,7 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
         (_, true) => "es",
         (_, false) => "s",
     };
-    format!("{count} {noun}{ending}")
+    format!("{} {noun}{ending}", grouped(count))
 }
 
 /// `a, b and c`
@@ -142,16 +144,6 @@ pub(crate) fn listed<T: ToString>(all: &[T]) -> String {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         _ => words.concat(),
     }
-}
-
-/// 200000 as 200,000.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups = digits.as_bytes().rchunks(3).rev();
-    let groups: Vec<&str> = groups
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
-    groups.join(",")
 }
 
 /// 8192 as 8k, 1536 as 1.5k.
@@ -181,7 +173,6 @@ mod tests {
         assert_eq!(plural(2, "pass"), "2 passes");
         assert_eq!(listed(&[1, 2, 3]), "1, 2 and 3");
         assert_eq!(listed(&[1]), "1");
-        assert_eq!(grouped(200_000), "200,000");
         assert_eq!(
             [128, 1024, 1536, 8192].map(short_length),
             ["128", "1k", "1.5k", "8k"]

@@ -6,7 +6,8 @@ use crate::estimate::Estimate;
 use crate::present::subject::Subject;
 use crate::render::ARM_COLOURS;
 use crate::render::scale::{Scale, range};
-use crate::section::{Picture, Style};
+use crate::section::Picture;
+use crate::style::Style;
 
 /// Width of every chart; small enough for a phone without scaling.
 pub(super) const WIDTH: f64 = 400.0;

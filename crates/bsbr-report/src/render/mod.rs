@@ -23,6 +23,7 @@ use crate::overview::Answers;
 use crate::record::ModelInfo;
 use crate::section::{Cell, Section, Table};
 use crate::spec::ArmSpec;
+use crate::style::grouped;
 
 /// Number of colours for arms; they repeat for more arms.
 pub const ARM_COLOURS: usize = 8;
@@ -92,8 +93,8 @@ impl Report {
             model.heads,
             model.hidden_size,
             model.parameters as f64 / 1e6,
-            model.positions,
-            model.vocabulary
+            grouped(model.positions as u64),
+            grouped(model.vocabulary as u64)
         )
     }
 }

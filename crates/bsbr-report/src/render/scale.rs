@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::estimate::Estimate;
-use crate::section::superscript;
+use crate::style::superscript;
 
 /// An axis from 0 to 1 starts below its values if all are above this.
 const UPPER: f64 = 0.5;

@@ -6,7 +6,8 @@ use crate::estimate::Estimate;
 use crate::present::subject::Subject;
 use crate::render::chart::{LABEL_GAP, WIDTH, class, mark, picture, px, short, spread};
 use crate::render::scale::{Scale, ScaleSpec, range};
-use crate::section::{Picture, Style};
+use crate::section::Picture;
+use crate::style::Style;
 
 /// The minimum and maximum room for labels beside the chart.
 const LABELS: [f64; 2] = [138.0, 190.0];

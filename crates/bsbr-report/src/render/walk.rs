@@ -3,7 +3,8 @@
 use crate::overview::{Answer, Answers, Card, Finding};
 use crate::present::subject::Subject;
 use crate::render::Report;
-use crate::section::{Block, Cell, Column, Figure, Quotes, Row, Section, Style, Table, Verdict};
+use crate::section::{Block, Cell, Column, Figure, Quotes, Row, Section, Table, Verdict};
+use crate::style::Style;
 
 /// The notation of measured cells.
 const LEGEND: &str = "Measured cells show *mean ± standard deviation [bootstrap 95 %]* over \

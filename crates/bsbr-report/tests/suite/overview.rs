@@ -188,7 +188,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     assert!(shown(&one).starts_with("700 tokens [68"), "{one:?}");
     assert_eq!(
         one.why,
-        "Required: 128 to 4096 tokens; for comparison: local at every length · published not up to 4096."
+        "Required: 128 to 4,096 tokens; for comparison: local at every length · published not up to 4,096."
     );
     // Neither an arm that always gains nor one that never does has a crossover.
     for arm in ["local", "published"] {

@@ -99,7 +99,7 @@ fn the_section_tells_both_ways_the_reasons_and_the_bar() {
         "Time of a step, activations kept",
         "| 16 tokens | 48 tokens |",
         "2 steps for each cell",
-        "4096 MiB of address space",
+        "4,096 MiB of address space",
         "8 MiB more could not be allocated",
         "Fits",
     ] {

@@ -67,7 +67,8 @@ impl View<'_> {
         let mut text = format!("**Boundary**: the arm *{label}* is {faster}.");
         if let Ok(found) = self.estimate(longest, "speedup") {
             text.push_str(&format!(
-                " At {longest} tokens, it is {:.2} times as fast as dense.",
+                " At {}, it is {:.2} times as fast as dense.",
+                plural(longest as u64, "token"),
                 found.mean
             ));
         }
@@ -116,7 +117,7 @@ impl View<'_> {
         let all = all.filter_map(|length| Some((length, found(length)?)));
         let (length, found) = all.max_by(|(_, a), (_, b)| a.mean.abs().total_cmp(&b.mean.abs()))?;
         let (_, style) = self.quantity(quantity);
-        let claim = format!("{claim}, at {length} tokens");
+        let claim = format!("{claim}, at {}", plural(length as u64, "token"));
         Some(bounds.verdict(&claim, HYBRID, Cell::Measured(found, style), style))
     }
 
@@ -153,7 +154,7 @@ impl View<'_> {
                 Cell::of(self.estimate(length, name), style)
             })
         }));
-        let columns = self.lengths().map(|n| format!("{n} tokens").into());
+        let columns = self.lengths().map(|n| plural(n as u64, "token").into());
         Table {
             title: "The hybrid by length".to_owned(),
             note: "Times are from the rounds after the choice, closeness is measured on texts. \

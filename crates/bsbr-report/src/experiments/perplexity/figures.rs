@@ -6,6 +6,7 @@ use crate::estimate::Estimate;
 use crate::experiments::perplexity::{Perplexity, Published, nats};
 use crate::experiments::prelude::*;
 use crate::section::Better;
+use crate::style::grouped;
 
 /// The format of perplexities.
 const PERPLEXITY: Style = Style::Fixed(2);
@@ -176,7 +177,11 @@ pub(super) fn headline(experiment: &Perplexity, records: &Records) -> Option<Hea
     });
     Some(Headline {
         title: "perplexity".to_owned(),
-        note: format!("per token, windows of {window} tokens, stride {stride}, all domains"),
+        note: format!(
+            "per token, windows of {}, stride {}, all domains",
+            plural(window as u64, "token"),
+            grouped(stride as u64)
+        ),
         better: Some(Better::Less),
         cells: cells.collect(),
     })
