@@ -11,6 +11,12 @@ use crate::cpu::math::vectorised;
 use crate::cpu::matrix::Mat;
 use crate::cpu::tensor::{Heads, rows_of_heads};
 
+/// The rows of a head.
+type Rows<'a> = Vec<&'a mut [f32]>;
+
+/// Chunks per thread of a head whose last chunks may leave a thread without work.
+const ENOUGH: usize = 16;
+
 /// The output laid out as `[B, N, H, D]`, and the log-sum-exp of every query's scores
 /// laid out as `[B, N, H]`. `states` has the form of each head's states.
 pub(super) fn forward(
@@ -27,28 +33,32 @@ pub(super) fn forward(
     }
     let rows = rows_of_heads(&mut out, q.shape);
     let sums = rows_of_heads(&mut lse, [b, h, n, 1]);
-    // Heads in sequence, so that only the summaries of a few are held at a time.
-    let heads = rows.into_par_iter().zip(sums).enumerate();
-    heads
-        .with_max_len(1)
-        .for_each(|(number, (mut rows, mut sums))| {
-            let (batch, head) = (number / h, number % h);
-            let [q, k, v] = [q, k, v].map(|x| x.head(batch, head));
-            let state = states[head];
-            let settings = settings.of_head(head);
-            let far = Far::new(&settings, state, settings.grid.far_chunks(n), [k, v], d);
-            let one = Head {
-                q,
-                k,
-                v,
-                d,
-                state,
-                far,
-                settings,
-                scale,
-            };
-            one.attend_all(&mut rows, &mut sums);
-        });
+    let attend = |(number, (mut rows, mut sums)): (usize, (Rows<'_>, Rows<'_>))| {
+        let (batch, head) = (number / h, number % h);
+        let [q, k, v] = [q, k, v].map(|x| x.head(batch, head));
+        let state = states[head];
+        let settings = settings.of_head(head);
+        let far = Far::new(&settings, state, settings.grid.far_chunks(n), [k, v], d);
+        let one = Head {
+            q,
+            k,
+            v,
+            d,
+            state,
+            far,
+            settings,
+            scale,
+        };
+        one.attend_all(&mut rows, &mut sums);
+    };
+    // One far field at a time, in this thread's part of the heap, if each has work for all threads.
+    match settings.query_chunks(n) >= ENOUGH * rayon::current_num_threads() {
+        true => rows.into_iter().zip(sums).enumerate().for_each(attend),
+        false => {
+            let heads = rows.into_par_iter().zip(sums).enumerate();
+            heads.with_max_len(1).for_each(attend);
+        }
+    }
     (out, lse)
 }
 
