@@ -1,42 +1,15 @@
 //! Metrics on attention maps: rows of weights over earlier tokens.
 
+use std::ops::Range;
+
+use bsbr_attention::Grid;
 use rayon::prelude::*;
-use serde::Deserialize;
 
 use crate::experiments::density::queries;
 
-/// The division of a map: sinks, the own chunk, near chunks, and the far field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Grid {
-    /// S.
-    pub chunk_size: usize,
-    /// P.
-    pub near_chunks: usize,
-    /// Sinks.
-    pub sink_tokens: usize,
-}
-
-impl Grid {
-    /// For the query at `position`: the start of its own chunk, and the end of its far field.
-    fn bounds(self, position: usize) -> (usize, usize) {
-        match position.checked_sub(self.sink_tokens) {
-            None => (0, self.sink_tokens.min(position)),
-            Some(after) => {
-                let chunk = after / self.chunk_size;
-                let far = chunk.saturating_sub(self.near_chunks);
-                (
-                    self.sink_tokens + chunk * self.chunk_size,
-                    self.sink_tokens + far * self.chunk_size,
-                )
-            }
-        }
-    }
-
-    /// The far field of the query at `position`.
-    fn far(self, position: usize) -> std::ops::Range<usize> {
-        let (_, end) = self.bounds(position);
-        self.sink_tokens.min(end)..end
-    }
+/// The far field of the query at `position`.
+fn far(grid: Grid, position: usize) -> Range<usize> {
+    grid.sinks..grid.start_of(grid.far_of_token(position))
 }
 
 /// Similarity of a head's maps, by the names in [`PARTS`]: means over queries of the cosine of their
@@ -55,10 +28,9 @@ pub(super) fn compare(dense: &[f32], arm: &[f32], tokens: usize, grid: Grid) -> 
         .map(|(dense, arm)| {
             let rows = dense.chunks_exact(tokens).zip(arm.chunks_exact(tokens));
             let rows = rows.enumerate().map(|(i, (dense, arm))| {
-                let (own, _) = grid.bounds(i);
-                let far = grid.far(i);
-                let compare =
-                    |part: std::ops::Range<usize>| cosine(&dense[part.clone()], &arm[part]);
+                let own = grid.chunk_of(i).map_or(0, |chunk| grid.start_of(chunk));
+                let far = far(grid, i);
+                let compare = |part: Range<usize>| cosine(&dense[part.clone()], &arm[part]);
                 let mass = || dense[far.clone()].iter().map(|&x| f64::from(x)).sum();
                 // A single weight has no direction to compare.
                 let is_far = far.len() > 1;
@@ -164,20 +136,10 @@ mod tests {
     use super::*;
 
     const GRID: Grid = Grid {
+        sinks: 1,
         chunk_size: 2,
         near_chunks: 1,
-        sink_tokens: 1,
     };
-
-    #[test]
-    fn the_grid_has_sinks_chunks_and_a_far_field() {
-        assert_eq!(GRID.bounds(0), (0, 0));
-        assert_eq!(GRID.bounds(1), (1, 1));
-        assert_eq!(GRID.bounds(4), (3, 1));
-        assert_eq!(GRID.bounds(5), (5, 3));
-        assert_eq!(GRID.far(5), 1..3);
-        assert_eq!(GRID.far(0), 0..0);
-    }
 
     /// Causal weights of `heads` different heads.
     fn maps(heads: usize, tokens: usize) -> Vec<f32> {
@@ -219,7 +181,7 @@ mod tests {
 
         let mut local = weights.clone();
         for i in 0..8 {
-            for j in GRID.far(i) {
+            for j in far(GRID, i) {
                 local[i * 8 + j] = 0.0;
             }
         }

@@ -3,7 +3,9 @@
 mod gallery;
 mod maps;
 
-use crate::experiments::attention_maps::maps::{Grid, HeadScores, PARTS, Rows};
+use bsbr_attention::Grid;
+
+use crate::experiments::attention_maps::maps::{HeadScores, PARTS, Rows};
 use crate::experiments::prelude::*;
 use crate::experiments::watched::Watched;
 use crate::render::heatmap;
@@ -17,9 +19,12 @@ const EFFORT: f64 = 5.0;
 pub struct Settings {
     /// Tokens per text.
     pub length: usize,
-    /// The grid that distinguishes within and between chunks.
-    #[serde(flatten)]
-    pub grid: Grid,
+    /// S of the grid that distinguishes within and between chunks.
+    pub chunk_size: usize,
+    /// Its P.
+    pub near_chunks: usize,
+    /// Its sinks.
+    pub sink_tokens: usize,
     /// Query positions, evenly spread, for matching heads.
     pub match_rows: usize,
     /// Arms with drawn maps.
@@ -28,6 +33,16 @@ pub struct Settings {
     pub pixels: usize,
     /// Total number of texts, from the domains in turn.
     pub texts: u64,
+}
+
+impl Settings {
+    fn grid(&self) -> Grid {
+        Grid {
+            sinks: self.sink_tokens,
+            chunk_size: self.chunk_size,
+            near_chunks: self.near_chunks,
+        }
+    }
 }
 
 /// The experiment.
@@ -68,11 +83,11 @@ impl AttentionMaps {
         for layer in 0..lab.dense().config().n_layer {
             let reference = weights(&mut dense, layer)?;
             dense_rows.add(&reference);
-            let chosen = maps::most_far(&reference, ids.len(), heads, settings.grid);
+            let chosen = maps::most_far(&reference, ids.len(), heads, settings.grid());
             for (place, model, rows, scores) in &mut runs {
                 let weights = weights(model, layer)?;
                 rows.add(&weights);
-                let similar = maps::compare(&reference, &weights, ids.len(), settings.grid);
+                let similar = maps::compare(&reference, &weights, ids.len(), settings.grid());
                 scores.push(similar);
                 if draw && settings.gallery.contains(&self.arms()[*place].id) {
                     let size = ids.len() * ids.len();
