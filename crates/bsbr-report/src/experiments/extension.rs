@@ -42,7 +42,7 @@ pub struct Settings {
     /// Numbers of training windows, each in its own run; 0 for before training.
     pub windows: Vec<u64>,
     /// Further numbers of training windows, by arm: equal time rather than equal tokens.
-    pub more_windows: BTreeMap<String, u64>,
+    pub more_windows: BTreeMap<String, Vec<u64>>,
     /// Texts per domain.
     pub texts_per_domain: u64,
     /// Questions per distance.
@@ -68,9 +68,11 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
     let rise = windows.is_sorted_by(|a, b| a < b) && windows.first() == Some(&0);
     let message = "`windows` must start with 0 and be increasing";
     one.require(rise, "counts", message)?;
-    let last = windows.last().copied().unwrap_or_default();
-    let known = |(arm, &more): (&String, &u64)| one.spec.arm(arm).is_some() && more > last;
-    let message = "`more_windows` must name arms, each with a number above those of `windows`";
+    let known = |(arm, more): (&String, &Vec<u64>)| {
+        let all = windows.iter().chain(more);
+        one.spec.arm(arm).is_some() && all.is_sorted_by(|a, b| a < b)
+    };
+    let message = "`more_windows` must name arms, each with increasing numbers above `windows`";
     one.require(settings.more_windows.iter().all(known), "counts", message)?;
     one.require_valid(one.training().validate())?;
     Ok(Box::new(one))
@@ -79,7 +81,7 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
 impl Extension {
     /// The numbers of training windows of an arm.
     fn windows(&self, arm: &str) -> Vec<u64> {
-        let more = self.settings.more_windows.get(arm);
+        let more = self.settings.more_windows.get(arm).into_iter().flatten();
         self.settings.windows.iter().chain(more).copied().collect()
     }
 

@@ -28,7 +28,7 @@ distances = [30, 90]
 candidates = 4
 [counts]
 windows = [0, 2]
-more_windows = { local = 4 }
+more_windows = { local = [4] }
 texts_per_domain = 1
 questions = 1
 per_unit = 5
