@@ -85,11 +85,12 @@ impl Methods {
         let Some(arm) = self.arm() else {
             return Ok(Err("there is no such arm".to_owned()));
         };
-        if self.dense() == Some(id) {
-            return Ok(Ok(lab.dense().clone()));
-        }
-        let start = lab.model(arm, seed);
+        let start = match self.dense() == Some(id) {
+            true => Ok(lab.dense().clone()),
+            false => lab.model(arm, seed),
+        };
         let Some(way) = self.settings.methods.iter().find(|way| way.id == id) else {
+            cost.without(ALL, "not trained");
             return Ok(start);
         };
         let tuned = match start {
@@ -170,8 +171,10 @@ impl Experiment for Methods {
             "arm" => arm(),
             "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
             "epochs" => Some(plural(self.settings.epochs, "time")),
-            "window" => Some(window().to_string()),
-            "tokens" => Some((self.settings.epochs * self.settings.windows * window()).to_string()),
+            "window" => Some(grouped(window())),
+            "tokens" => Some(grouped(
+                self.settings.epochs * self.settings.windows * window(),
+            )),
             _ => None,
         }
     }

@@ -47,7 +47,7 @@ mod prelude {
     pub(super) use crate::rounds::{Contestant, Rounds, model_run, wait_for};
     pub(super) use crate::section::{Block, Cell, Column, Headline, Row, Table, Verdict};
     pub(super) use crate::spec::{ArmSpec, Spec, dense};
-    pub(super) use crate::style::Style;
+    pub(super) use crate::style::{Style, grouped};
     pub(super) use crate::torch::{Baseline, Kind};
     pub(super) use crate::verdict::Bounds;
 }

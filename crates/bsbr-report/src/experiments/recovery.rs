@@ -195,8 +195,8 @@ impl Experiment for Recovery {
     fn word(&self, name: &str, records: &Records) -> Option<String> {
         let window = || window(records, self.settings.tasks.window);
         match name {
-            "window" => Some(window().to_string()),
-            "tokens" => Some((self.settings.windows * window() as u64).to_string()),
+            "window" => Some(grouped(window() as u64)),
+            "tokens" => Some(grouped(self.settings.windows * window() as u64)),
             "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
             "after" => Some(plural(self.settings.last(), "epoch")),
             _ => None,

@@ -292,7 +292,8 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
         Some(format!(
             "{} has {} positions. For longer sequences it uses {how}, without being trained for \
              this.",
-            model.name, model.positions
+            model.name,
+            grouped(model.positions as u64)
         ))
     }
 

@@ -6,7 +6,6 @@ use crate::estimate::Estimate;
 use crate::experiments::perplexity::{Perplexity, Published, nats};
 use crate::experiments::prelude::*;
 use crate::section::Better;
-use crate::style::grouped;
 
 /// The format of perplexities.
 const PERPLEXITY: Style = Style::Fixed(2);
