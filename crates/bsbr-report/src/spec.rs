@@ -425,10 +425,10 @@ pub fn parse_spec(
     }
     for goal in &file.goals {
         let wrong = |message| wrong(format!("goal `{}`: {message}", goal.name));
-        // A row may be an arm with a setting of the experiment: `arm-setting`.
+        // A row may be an arm with a setting of the experiment: `arm-setting`, `arm@windows`.
         let is_of = |arm: &ArmSpec| {
             let rest = goal.arm.strip_prefix(&arm.id);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '@']))
         };
         if !method.arms.iter().any(is_of) {
             return Err(wrong(format!("there is no arm `{}`", goal.arm)));

@@ -11,7 +11,7 @@ use bsbr_data::corpus::random_ids;
 use bsbr_data::dataset::cnn_dailymail;
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;
-use bsbr_train::finetune::Dataset;
+use bsbr_train::finetune::{Dataset, Mix};
 
 use crate::datasets::{Columns, LocalDataset, STORYBOOK};
 use crate::error::ReportError;
@@ -359,13 +359,14 @@ impl Corpus {
     }
 
     /// `windows` windows of `window` tokens for fine-tuning, which are in no test text, and
-    /// `held_out` for validation; files may have fewer.
+    /// `held_out` for validation; files may have fewer. `mix` is that of storybook.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if they cannot be encoded, or there are none.
     pub fn windows(
         &self,
+        mix: Mix,
         seed: u64,
         window: usize,
         windows: u64,
@@ -374,7 +375,7 @@ impl Corpus {
         if self.is_storybook() {
             let tokenizer = &self.tokenizer;
             return Ok(Dataset::storybook(
-                tokenizer, seed, window, windows, held_out,
+                tokenizer, mix, seed, window, windows, held_out,
             )?);
         }
         let tokens = (windows + held_out) as usize * window;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
 use bsbr_train::evaluate::nll;
-use bsbr_train::finetune::FinetuneConfig;
+use bsbr_train::finetune::{FinetuneConfig, Mix};
 use bsbr_train::questions::long_texts;
 
 use crate::experiments::measure::{Named, answers};
@@ -12,7 +12,7 @@ use crate::experiments::prelude::*;
 use crate::experiments::tuning::{Kept, Tuning, training};
 
 /// Version of the training, part of the names of trained models.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Work per token of a text or before a question.
 const EFFORT: f64 = 1.0;
@@ -136,14 +136,17 @@ impl Extension {
         lab: &Lab,
     ) -> Result<Result<Gpt2, String>, ReportError> {
         let window = self.settings.window.min(start.config().n_positions);
-        let data = lab.corpus().windows(self.seed(), window, windows, 0)?;
+        let data = lab
+            .corpus()
+            .windows(Mix::Questions, self.seed(), window, windows, 0)?;
         let name = format!("{}-positions-{windows}", arm.id);
         let what = (name.as_str(), VERSION, &start.config());
         let tuned = Tuning::new(self.training(), what, &data, lab)?.run(start.clone(), None)?;
         Ok(tuned.and_then(|tuned| tuned.model()))
     }
 
-    /// The mean negative log likelihood per token in each section of a text.
+    /// The mean negative log likelihood per token in each section of a text, and the perplexity
+    /// divided by that of the first section.
     fn text(
         &self,
         model: &Gpt2,
@@ -152,13 +155,17 @@ impl Extension {
     ) -> Result<Vec<Measurement>, ReportError> {
         let hidden = model.hidden_states(&TokenBatch::single(ids)?)?;
         let stretches = &self.settings.stretches;
+        let mut first = None;
         let of_stretch = |(at, &end): (usize, &usize)| {
             // The first token is not predicted.
             let start = at.checked_sub(1).map_or(1, |before| stretches[before]);
             let scored = start..end.min(ids.len());
             let mut one = new(end);
             let nats = nll(model, hidden.clone(), ids, scored.clone());
-            one.set("nll", nats / scored.len().max(1) as f64);
+            let mean = nats / scored.len().max(1) as f64;
+            one.set("nll", mean);
+            let first = *first.get_or_insert(mean);
+            one.set("perplexity.growth", f64::exp(mean - first));
             one
         };
         Ok(stretches.iter().enumerate().map(of_stretch).collect())

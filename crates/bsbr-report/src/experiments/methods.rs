@@ -1,6 +1,6 @@
 //! Ways to train one arm, each on the same number of tokens: recovery and cost.
 
-use bsbr_train::finetune::{FinetuneConfig, Objective, Trainable};
+use bsbr_train::finetune::{FinetuneConfig, Mix, Objective, Trainable};
 
 use crate::experiments::prelude::*;
 use crate::experiments::tuning::{TRAINING, Tuning, training, window};
@@ -96,7 +96,7 @@ impl Methods {
         let tuned = match start {
             Ok(start) => {
                 let (window, windows) = (self.settings.tasks.window(lab), self.settings.windows);
-                let data = lab.corpus().windows(seed, window, windows, 1)?;
+                let data = lab.corpus().windows(Mix::Plain, seed, window, windows, 1)?;
                 let name = format!("{}-{id}", arm.id);
                 let what = (name.as_str(), self.spec.method.version, &arm.config);
                 Tuning::new(self.training(way), what, &data, lab)?.run(start, Some(lab.dense()))?

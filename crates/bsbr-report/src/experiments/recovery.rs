@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use bsbr_train::finetune::FinetuneConfig;
+use bsbr_train::finetune::{FinetuneConfig, Mix};
 
 use crate::experiments::measure::Named;
 use crate::experiments::prelude::*;
@@ -100,7 +100,7 @@ impl Recovery {
         let (windows, held_out) = (settings.windows, settings.held_out);
         let window = settings.tasks.window(lab);
         let corpus = lab.corpus();
-        let data = corpus.windows(self.seed(), window, windows, held_out)?;
+        let data = corpus.windows(Mix::Plain, self.seed(), window, windows, held_out)?;
         let name = format!("{}-{epochs:03}", arm.id);
         let what = (name.as_str(), self.spec.method.version, &arm.config);
         Tuning::new(self.training(epochs), what, &data, lab)?.run(start, None)

@@ -66,9 +66,11 @@ fn stretches_and_answers_are_those_of_the_logits() {
         // Beyond the longer table its second half again.
         let repeat = PositionExtension::repeat_half(2 * tiny::POSITIONS);
         let model = model.with_position_extension(repeat).unwrap();
+        let mean = |start, end| nats(&model, &ids, start..end) / (end - start) as f64;
         for (start, end) in [(1, 96), (96, 192), (192, 230)] {
-            let mean = nats(&model, &ids, start..end) / (end - start) as f64;
-            holds(of(id, "tale", end), [("nll", mean)]);
+            let growth = (mean(start, end) - mean(1, 96)).exp();
+            let values = [("nll", mean(start, end)), ("perplexity.growth", growth)];
+            holds(of(id, "tale", end), values);
         }
         for distance in [30, 90] {
             let (question, between) = question(&lab, distance, 4);

@@ -14,6 +14,7 @@ use bsbr_report::lab::Lab;
 use bsbr_report::rarity::Rarity;
 use bsbr_report::record::{Measurement, RANDOM};
 use bsbr_report::spec::Spec;
+use bsbr_train::finetune::Mix;
 use bsbr_train::questions::{Question, long_texts};
 
 use crate::common::close;
@@ -450,11 +451,13 @@ fn splits_of_storybook_share_no_run_of_tokens() {
         let item = book.qa(Split::Test, index, &QaSpec::default());
         tests.push(Question::new(tokenizer, &item).unwrap().ids);
     }
-    let windows = corpus.windows(1, 400, 20, 8).unwrap();
-    let trained = (0..20).map(|index| windows.window(index).unwrap().ids);
-    let training = [corpus.training(1, 8_000, 400).unwrap(), trained.collect()].concat();
-    let held_out = windows.validation().map(|window| window.unwrap().ids);
-    let choices = [corpus.development(1, 20, 400).unwrap(), held_out.collect()].concat();
+    let mut training = corpus.training(1, 8_000, 400).unwrap();
+    let mut choices = corpus.development(1, 20, 400).unwrap();
+    for mix in [Mix::Plain, Mix::Questions] {
+        let windows = corpus.windows(mix, 1, 400, 20, 8).unwrap();
+        training.extend((0..20).map(|index| windows.window(index).unwrap().ids));
+        choices.extend(windows.validation().map(|window| window.unwrap().ids));
+    }
     let far = long_texts(tokenizer, 400, 3).unwrap();
     let far: Vec<Vec<u32>> = far.into_iter().map(|text| text.ids).collect();
     let [tests, training, choices, far] = [&tests, &training, &choices, &far].map(|all| runs(all));

@@ -11,6 +11,7 @@ use bsbr_report::reproduce::{Plan, RECORDS, differences, reproduce};
 use bsbr_report::runner::Nobody;
 use bsbr_report::section::{Block, Cell, Table};
 use bsbr_report::store::Store;
+use bsbr_train::finetune::Mix;
 
 use crate::common::{self, close};
 use crate::definitions::{first, holds, holds_of_tuned, loss};
@@ -105,7 +106,7 @@ fn every_arm_is_measured_before_and_after_training_and_without_its_retrieval() {
     holds_of_tuned(&all, "moments@2", &tuned, &lab, 4);
     holds_of_tuned(&all, "moments@2/cut", &cut, &lab, 4);
     let before = lab.model(&arm, 1).unwrap();
-    let held_out = lab.corpus().windows(1, 96, 4, 1).unwrap();
+    let held_out = lab.corpus().windows(Mix::Plain, 1, 96, 4, 1).unwrap();
     let held_out: Vec<u32> = held_out.validation().next().unwrap().unwrap().ids;
     for (id, model, epochs) in [("moments@0", &before, 0.0), ("moments@2", &tuned, 2.0)] {
         let perplexity = loss(model, &held_out).exp();

@@ -42,15 +42,43 @@ enum Source {
 /// Number of windows hashed at a time.
 const HASHED: usize = 1 << 16;
 
+/// What the training windows of storybook contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mix {
+    /// Mostly long plain texts and articles, for a model that already finds facts: enough documents
+    /// with questions to keep that ability.
+    Plain,
+    /// Mostly documents with facts and questions, whose answers weigh more, as in pretraining: for a
+    /// model that has to find facts farther back than before.
+    Questions,
+}
+
+impl Mix {
+    fn config(self, seed: u64, window: usize) -> StreamConfig {
+        let questions = StreamConfig::for_window(seed, window);
+        match self {
+            Self::Questions => questions,
+            Self::Plain => StreamConfig {
+                fact_share: 0.3,
+                article_share: 0.2,
+                plain_words: window * 9 / 10,
+                answer_weight: 1.0,
+                ..questions
+            },
+        }
+    }
+}
+
 impl Dataset {
-    /// `windows` windows of `window` tokens of storybook, a function of `seed`, and `held_out`
-    /// windows of its validation split.
+    /// `windows` windows of `window` tokens of storybook, a function of `mix` and `seed`, and
+    /// `held_out` windows of its validation split.
     ///
     /// # Errors
     ///
     /// [`TrainError`] if the tokenizer has no end-of-text token, or there would be no window.
     pub fn storybook(
         tokenizer: &TextTokenizer,
+        mix: Mix,
         seed: u64,
         window: usize,
         windows: u64,
@@ -59,15 +87,7 @@ impl Dataset {
         if windows == 0 || window == 0 {
             return Err(too_short("storybook", 0));
         }
-        // For a model that knows the language and retrieves facts: mostly long plain texts and
-        // articles, and enough documents with questions to keep that ability.
-        let config = StreamConfig {
-            fact_share: 0.3,
-            article_share: 0.2,
-            plain_words: window * 9 / 10,
-            answer_weight: 1.0,
-            ..StreamConfig::for_window(seed, window)
-        };
+        let config = mix.config(seed, window);
         let check = StreamConfig {
             split: Split::Validation,
             answer_weight: 1.0,

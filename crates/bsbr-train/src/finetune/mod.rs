@@ -12,7 +12,7 @@ mod trainable;
 mod transfer;
 
 pub use config::{FinetuneConfig, Objective, Trainable};
-pub use data::Dataset;
+pub use data::{Dataset, Mix};
 pub use history::{History, Validation};
 pub use plot::curves;
 pub(crate) use precision::StepPrecision;

@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bsbr_data::storybook::{Domain, Split, Storybook};
+use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
-use bsbr_train::finetune::{Dataset, FinetuneConfig, Finetuned, Objective, Trainable, finetune};
+use bsbr_train::finetune::{
+    Dataset, FinetuneConfig, Finetuned, Mix, Objective, Trainable, finetune,
+};
 use bsbr_train::{Devices, Observer, RunOptions, StepReport, Strategy, TrainError};
 use burn::tensor::{Device, TensorData};
 
@@ -613,4 +617,27 @@ fn a_token_that_the_model_has_no_row_for_is_refused() {
     );
     let text = error.unwrap_err().to_string();
     assert!(text.contains("id 60") && text.contains("60 rows"), "{text}");
+}
+
+#[test]
+fn the_mix_decides_how_much_answers_weigh() {
+    let text = Storybook::new(7).plain(Split::Train, Domain::Tale, 0, 600);
+    let tokenizer = TextTokenizer::train_bpe([text.text], 400).unwrap();
+    let heavy = |mix: Mix| {
+        let data = Dataset::storybook(&tokenizer, mix, 3, 256, 20, 20).unwrap();
+        let checks: Vec<_> = data.validation().map(Result::unwrap).collect();
+        assert!(
+            checks
+                .iter()
+                .flat_map(|one| &one.weights)
+                .all(|&w| w == 1.0)
+        );
+        let windows = (0..20).map(|index| data.window(index).unwrap());
+        let with_answers = |weights: Vec<f32>| weights.contains(&5.0);
+        windows
+            .filter(|one| with_answers(one.weights.clone()))
+            .count()
+    };
+    assert_eq!(heavy(Mix::Plain), 0);
+    assert!(heavy(Mix::Questions) > 10);
 }

@@ -11,7 +11,7 @@ use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_gpt2::PositionExtension;
 use bsbr_report::datasets::Catalogue;
 use bsbr_train::config::AdamW;
-use bsbr_train::finetune::{Dataset, FinetuneConfig, Objective, Trainable};
+use bsbr_train::finetune::{Dataset, FinetuneConfig, Mix, Objective, Trainable};
 use bsbr_train::{Devices, Recompute, RunOptions, Strategy};
 use burn::tensor::Device;
 
@@ -70,7 +70,8 @@ pub struct Args {
     /// Train the model for texts of N tokens with the memory of --window tokens: its position table
     /// gets N rows as with `convert --positions`, and each window is divided into --position-chunks
     /// pieces that are placed anywhere in it, in order. A second run with `--arm kept --window N`
-    /// trains on a few long windows
+    /// trains on a few long windows. Most windows of storybook are then documents with facts and
+    /// questions, whose answers weigh five times as much
     #[arg(long, value_name = "N")]
     pub positions: Option<usize>,
     /// Initial embeddings of positions beyond the trained ones, as in
@@ -248,7 +249,10 @@ impl Args {
             false => texts::sort(&self.data, &Catalogue::read(&self.experiments)?)?,
         };
         Ok(match (named.files.as_slice(), named.datasets.as_slice()) {
-            ([], []) => Dataset::storybook(tokenizer, self.seed, window, self.windows, 16)?,
+            ([], []) => {
+                let mix = self.positions.map_or(Mix::Plain, |_| Mix::Questions);
+                Dataset::storybook(tokenizer, mix, self.seed, window, self.windows, 16)?
+            }
             (files, []) => Dataset::texts(tokenizer, files, window, scratch)?,
             ([], [one]) => {
                 let texts = texts::training(one, &self.hub)?.map(|text| text.map(Piece::whole));
