@@ -2,11 +2,11 @@
 //!
 //! `cargo run -p bsbr-attention --example bench_arms [-- --heads 12 --max 8192 --rounds 7]`
 //!
-//! `-- --only "moments"` times that arm alone. `-- --arms "moments;moments:span=16"` times other arms,
-//! as they are typed, and compares them with the first. `--min 16384` begins with longer texts.
+//! `-- --only "moments"` times that arm alone. `-- --arms "moments;moments:span=16"` times other arms
+//! and compares them with the first. `--min 16384` begins with longer texts.
 //!
-//! `-- --memory "moments" --max 8192` tells instead by how much the memory of a fresh
-//! process grows in one forward pass of that arm (on Linux), its input being there.
+//! `-- --memory "moments" --max 8192` prints instead by how much the memory of a fresh process grows in
+//! one forward pass of that arm (on Linux), without counting its input.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;

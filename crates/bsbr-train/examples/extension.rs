@@ -6,11 +6,11 @@
 //!     assets/bundled 8 dense moments moments:far=0.01 repeat:window=2048 hierarchical
 //! ```
 //!
-//! The arguments are a folder, questions of each distance, then arms and forms of the table in any
-//! order: every arm is tried with every form. `:far=NATS` behind an arm lets those heads look far that
-//! lower the loss beyond the table by as much. The arm `kept` is the folder's own, and without a form
-//! the table is: so is a model looked at that was trained for long texts. Each line of the output is one pair: perplexity by position, and questions that
-//! were answered at each distance.
+//! The arguments are a folder, the number of questions per distance, then arms and forms of the table in
+//! any order. Every arm is measured with every form. With `:far=NATS` after an arm, only heads that lower
+//! the loss beyond the table by that much look far. The arm `kept` is the folder's own; with it and no form,
+//! the model is measured as it is, for example after training for long texts. A line of the output is one
+//! pair: perplexity by position, and the number of questions answered at each distance.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
