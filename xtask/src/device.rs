@@ -7,7 +7,8 @@ use burn::tensor::{Device, Tensor};
 /// The accepted values of `--device`.
 pub const HELP: &str = "Device of the tensors: flex, ndarray, wgpu or cuda, with :N for the N-th \
                         one, or remote:ws://HOST:PORT for one that `serve-device` lends (backends \
-                        other than flex need --features ndarray,wgpu,cuda,remote at build time)";
+                        other than flex need --features ndarray, wgpu or vulkan, cuda or nvrtc, or \
+                        remote at build time)";
 
 /// The message for an invalid name.
 const EXPECTED: &str = "expected flex, ndarray, wgpu or cuda, with :N for the N-th one, or \

@@ -73,7 +73,7 @@ impl Context {
             self.length += now.len();
             let left = ids.len() - self.length;
             if left == 0 {
-                self.next = likeliest(model.last_logits(hidden))?;
+                self.next = argmax_token(model.last_logits(hidden))?;
             }
             let seconds = start.elapsed().as_secs_f64();
             self.seconds += seconds;
@@ -99,7 +99,7 @@ impl Context {
         let start = Instant::now();
         for done in 1..=tokens {
             let hidden = self.feed(model, &[self.next])?;
-            self.next = likeliest(model.last_logits(hidden))?;
+            self.next = argmax_token(model.last_logits(hidden))?;
             let seconds = start.elapsed().as_secs_f64();
             if done == tokens || seconds > limits.generating {
                 return Ok(seconds / done as f64);
@@ -129,7 +129,7 @@ pub(crate) fn last_logits(model: &Gpt2, ids: &[u32]) -> Result<Tensor<2>, String
 }
 
 /// The most probable token of one row of logits.
-pub(crate) fn likeliest(logits: Tensor<2>) -> Result<u32, String> {
+pub(crate) fn argmax_token(logits: Tensor<2>) -> Result<u32, String> {
     let best = logits.argmax(1).into_data();
     let best = best.iter::<i64>().next().unwrap_or_default();
     u32::try_from(best).map_err(|error| error.to_string())
@@ -186,7 +186,7 @@ mod tests {
     fn a_context_is_read_on_from_length_to_length() {
         let model = model();
         let ids: Vec<u32> = (0..24).collect();
-        let next = |length| likeliest(last_logits(&model, &ids[..length]).unwrap()).unwrap();
+        let next = |length| argmax_token(last_logits(&model, &ids[..length]).unwrap()).unwrap();
         for piece in [0, 1, 23] {
             let mut context = Context::new(&model);
             context

@@ -108,7 +108,7 @@ pub fn weighed(units: impl IntoIterator<Item = Unit>, effort: f64) -> impl Itera
 }
 
 /// A source as written in names of records.
-pub(crate) fn in_file_name(source: &str) -> String {
+pub fn in_file_name(source: &str) -> String {
     source.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 

@@ -138,14 +138,29 @@ impl Lab {
         Ok(self)
     }
 
-    /// If the folder has its own arms, the model replaces the default arm of each specification,
-    /// and is compared with its dense form and with the other arms.
+    /// The lab where another row replaces the default arm of each specification: `arm`, or else the
+    /// model itself, if the folder has its own arms. It is compared with the dense form and with the
+    /// other arms.
     ///
     /// # Errors
     ///
     /// [`ReportError::SeveralArms`] if its layers have different arms.
-    pub fn standing_in(mut self, specs: &mut [Spec]) -> Result<Self, ReportError> {
-        let Some(own) = self.own.take() else {
+    pub fn replacing_default_arm(
+        mut self,
+        arm: Option<&ArmConfig>,
+        specs: &mut [Spec],
+    ) -> Result<Self, ReportError> {
+        let own = self.own.take();
+        if let Some(arm) = arm {
+            replace_default(
+                specs,
+                &arm.to_string(),
+                "The arm of this run.".to_owned(),
+                arm,
+            );
+            return Ok(self);
+        }
+        let Some(own) = own else {
             return Ok(self);
         };
         let layers = arms::of_layers(&own);
@@ -156,15 +171,8 @@ impl Lab {
                 arms: arms::by_layer(&layers),
             });
         }
-        let arms = specs.iter_mut().flat_map(|spec| &mut spec.method.arms);
-        let mut ids: Vec<String> = Vec::new();
-        for arm in arms.filter(|arm| arm.default && !arm.swept) {
-            arm.label.clone_from(&self.name);
-            arm.about = format!("The model as stored in its folder: {first}.");
-            arm.config = first.clone();
-            ids.push(arm.id.clone());
-        }
-        for id in each_once(ids) {
+        let about = format!("The model as stored in its folder: {first}.");
+        for id in replace_default(specs, &self.name, about, &first) {
             self = self.with_given(&id, own.clone(), "the folder's own")?;
         }
         Ok(self)
@@ -319,13 +327,13 @@ impl Lab {
         extension: PositionExtension,
     ) -> Result<Gpt2, String> {
         self.model(arm, seed)?
-            .with_position_extension(self.fitting(extension))
+            .with_position_extension(self.clamped_extension(extension))
             .map_err(|error| error.to_string())
     }
 
     /// An extension that fits this model: a specification may name a window longer than a small
     /// model's own positions.
-    pub fn fitting(&self, extension: PositionExtension) -> PositionExtension {
+    pub fn clamped_extension(&self, extension: PositionExtension) -> PositionExtension {
         match extension {
             PositionExtension::RepeatLast { window } => PositionExtension::RepeatLast {
                 window: window.min(self.dense.config().n_positions),
@@ -358,4 +366,21 @@ impl Lab {
         self.rarities.borrow_mut().insert(key, rarity.clone());
         Ok(rarity)
     }
+}
+
+/// Replaces the default arm of every specification, and returns its ids.
+fn replace_default(
+    specs: &mut [Spec],
+    label: &str,
+    about: String,
+    config: &ArmConfig,
+) -> Vec<String> {
+    let arms = specs.iter_mut().flat_map(|spec| &mut spec.method.arms);
+    let replaced = arms.filter(|arm| arm.default && !arm.swept).map(|arm| {
+        label.clone_into(&mut arm.label);
+        arm.about.clone_from(&about);
+        arm.config = config.clone();
+        arm.id.clone()
+    });
+    each_once(replaced)
 }

@@ -85,7 +85,7 @@ pub fn reproduce(
     let mut all: Vec<(Job, Records)> = running.into_iter().zip(records).collect();
     // Some experiments have units only with `--full`.
     all.retain(|(_, records)| records.first().is_some());
-    all.extend(on_the_page(&all, shown, lab, &store)?);
+    all.extend(recorded(shown, lab, &store)?);
     report(plan, lab, all, out)?.write(out)
 }
 
@@ -96,7 +96,7 @@ pub fn reproduce(
 /// [`ReportError`] if a record cannot be read or drawn, or a file cannot be written.
 pub fn render(plan: &Plan, lab: &Lab, out: &Path) -> Result<PathBuf, ReportError> {
     let store = Store::new(out.join(RECORDS));
-    let all = on_the_page(&[], jobs(plan)?, lab, &store)?;
+    let all = recorded(jobs(plan)?, lab, &store)?;
     report(plan, lab, all, out)?.write(out)
 }
 
@@ -107,7 +107,7 @@ pub fn render(plan: &Plan, lab: &Lab, out: &Path) -> Result<PathBuf, ReportError
 /// [`ReportError`] if a record cannot be read or drawn.
 pub fn differences(plan: &Plan, lab: &Lab, out: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let store = Store::new(out.join(RECORDS));
-    let all = on_the_page(&[], jobs(plan)?, lab, &store)?;
+    let all = recorded(jobs(plan)?, lab, &store)?;
     refuse_uncommitted(&all, out)?;
     let files = report(plan, lab, all, out)?.files();
     let differs = |(path, bytes): &(PathBuf, Vec<u8>)| {
@@ -136,49 +136,25 @@ fn refuse_uncommitted(all: &[(Job, Records)], out: &Path) -> Result<(), ReportEr
     }
 }
 
-/// The experiments shown besides `running`: those with records, and those that open a shown
-/// section.
-fn on_the_page(
-    running: &[(Job, Records)],
-    jobs: Vec<Job>,
-    lab: &Lab,
-    store: &Store,
-) -> Result<Vec<(Job, Records)>, ReportError> {
+/// The experiments that have records.
+fn recorded(jobs: Vec<Job>, lab: &Lab, store: &Store) -> Result<Vec<(Job, Records)>, ReportError> {
     let mut all = Vec::with_capacity(jobs.len());
     for job in jobs {
         let records = runner::recorded(&job, lab, store)?;
-        all.push((job, records));
+        if records.first().is_some() {
+            all.push((job, records));
+        }
     }
-    let recorded = all.iter().filter(|(_, records)| records.first().is_some());
-    let shown = recorded.chain(running);
-    let shown: Vec<String> = shown.map(|(job, _)| name(&job.spec).to_owned()).collect();
-    all.retain(|(job, _)| {
-        let is = |one: &String| one == name(&job.spec) || Some(one) == job.spec.page.as_ref();
-        shown.iter().any(is)
-    });
     Ok(all)
 }
 
-/// The sections in order; one that opens another is a part of it.
 fn sections(all: &[(Job, Records)], reported: &Reported) -> Result<Vec<Section>, ReportError> {
-    let shown = |id: &str| all.iter().any(|(job, _)| name(&job.spec) == id);
-    let page = |spec: &Spec| spec.page.clone().filter(|page| shown(page));
-    let (mut sections, mut beginnings) = (Vec::new(), Vec::new());
-    for (job, records) in all {
+    let section = |(job, records): &(Job, Records)| {
         let mut section = job.experiment.render(records)?;
         reported.attach(&mut section);
-        match page(&job.spec) {
-            Some(page) => beginnings.push((page, section)),
-            None => sections.push(section),
-        }
-    }
-    for (page, first) in beginnings.into_iter().rev() {
-        if let Some(place) = sections.iter().position(|one| one.id == page) {
-            let own = std::mem::take(&mut sections[place]);
-            sections[place] = own.begun_by(first);
-        }
-    }
-    Ok(sections)
+        Ok(section)
+    };
+    all.iter().map(section).collect()
 }
 
 pub(crate) fn jobs(plan: &Plan) -> Result<Vec<Job>, ReportError> {

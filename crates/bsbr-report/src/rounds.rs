@@ -1,4 +1,4 @@
-//! Interleaved rounds of measurements, so that a slowdown of the machine affects all contestants.
+//! Interleaved rounds of measurements, so that a slowdown of the machine affects all cases.
 
 use std::time::Instant;
 
@@ -18,8 +18,8 @@ pub(crate) type Run<'a> = Box<dyn Fn(&mut Measurement) -> Result<(), String> + '
 /// Runs once, and returns one value, usually the seconds.
 pub(crate) type Timing<'a> = Box<dyn Fn() -> Result<f64, String> + 'a>;
 
-/// A contestant of rounds.
-pub(crate) struct Contestant<'a> {
+/// A case of rounds.
+pub(crate) struct Case<'a> {
     /// Its id in records.
     pub id: String,
     /// Tokens.
@@ -28,8 +28,8 @@ pub(crate) struct Contestant<'a> {
     pub run: Run<'a>,
 }
 
-impl<'a> Contestant<'a> {
-    /// A contestant whose runs fill measurements.
+impl<'a> Case<'a> {
+    /// A case whose runs fill measurements.
     pub(crate) fn new(
         id: impl Into<String>,
         length: usize,
@@ -42,7 +42,7 @@ impl<'a> Contestant<'a> {
         }
     }
 
-    /// A contestant whose runs set one quantity.
+    /// A case whose runs set one quantity.
     pub(crate) fn of(
         quantity: &'static str,
         id: impl Into<String>,
@@ -184,7 +184,7 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    /// Timed rounds, all of which have all contestants.
+    /// Timed rounds, all of which have all cases.
     pub(crate) fn timed(runs: u64) -> Self {
         Self {
             runs,
@@ -202,30 +202,29 @@ impl Rounds {
         }
     }
 
-    /// The measurements of each round. A contestant that failed does not run again.
-    pub(crate) fn run(self, contestants: &[Contestant<'_>], source: &str) -> Vec<Vec<Measurement>> {
-        let new =
-            |one: &Contestant<'_>, round| Measurement::new(&one.id, source, one.length, round);
-        let warm = |one: &Contestant<'_>| match self.warm_up {
+    /// The measurements of each round. A case that failed does not run again.
+    pub(crate) fn run(self, cases: &[Case<'_>], source: &str) -> Vec<Vec<Measurement>> {
+        let new = |one: &Case<'_>, round| Measurement::new(&one.id, source, one.length, round);
+        let warm = |one: &Case<'_>| match self.warm_up {
             true => (one.run)(&mut new(one, 0)),
             false => Ok(()),
         };
-        let mut states: Vec<Result<(), String>> = contestants.iter().map(warm).collect();
-        let mut slow = vec![false; contestants.len()];
+        let mut states: Vec<Result<(), String>> = cases.iter().map(warm).collect();
+        let mut slow = vec![false; cases.len()];
         let mut rounds = Vec::new();
         for round in 0..self.runs {
-            let mut this: Vec<Option<Measurement>> = vec![None; contestants.len()];
+            let mut this: Vec<Option<Measurement>> = vec![None; cases.len()];
             // The order rotates with each round, so cache effects of the previous run are shared
             // equally.
-            for turn in 0..contestants.len() {
-                let place = (turn + round as usize) % contestants.len();
+            for turn in 0..cases.len() {
+                let place = (turn + round as usize) % cases.len();
                 if slow[place] && round >= self.slow_runs {
                     continue;
                 }
-                let mut measured = new(&contestants[place], round);
+                let mut measured = new(&cases[place], round);
                 let start = Instant::now();
                 if states[place].is_ok() {
-                    states[place] = (contestants[place].run)(&mut measured);
+                    states[place] = (cases[place].run)(&mut measured);
                 }
                 slow[place] |= start.elapsed().as_secs_f64() > self.slow_seconds;
                 if let Err(reason) = &states[place] {
@@ -241,11 +240,11 @@ impl Rounds {
     /// The same in one list, with the `speedup` over a reference in the same round.
     pub(crate) fn speedups(
         self,
-        contestants: &[Contestant<'_>],
+        cases: &[Case<'_>],
         source: &str,
         reference: Option<&str>,
     ) -> Vec<Measurement> {
-        let mut rounds = self.run(contestants, source);
+        let mut rounds = self.run(cases, source);
         if let Some(base) = reference {
             let speedup = |own: f64, other: f64| other / own;
             let rounds = rounds.iter_mut();
@@ -285,7 +284,7 @@ mod tests {
 
     /// Says that it takes `times[k]` seconds when it is run for the k-th time, the untimed run
     /// included; if it is slow, its runs take 250 ms.
-    fn contestant<'a>(id: &str, slow: bool, times: &'a [f64]) -> Contestant<'a> {
+    fn case<'a>(id: &str, slow: bool, times: &'a [f64]) -> Case<'a> {
         let next = Cell::new(0);
         let run: Timing<'a> = Box::new(move || {
             if slow {
@@ -294,7 +293,7 @@ mod tests {
             let time = times.get(next.replace(next.get() + 1));
             time.copied().ok_or_else(|| "it has ended".to_owned())
         });
-        Contestant::timed(id, 8, Ok(run)).with("work", 4.0)
+        Case::timed(id, 8, Ok(run)).with("work", 4.0)
     }
 
     #[test]
@@ -305,12 +304,12 @@ mod tests {
             ..Rounds::timed(4)
         };
         // The slow one is timed in two rounds.
-        let contestants = [
-            contestant("dense", false, &[9.0, 2.0, 6.0, 12.0, 40.0]),
-            contestant("arm", false, &[9.0, 1.0, 2.0, 3.0, 5.0]),
-            contestant("slow", true, &[60.0, 8.0, 12.0]),
+        let cases = [
+            case("dense", false, &[9.0, 2.0, 6.0, 12.0, 40.0]),
+            case("arm", false, &[9.0, 1.0, 2.0, 3.0, 5.0]),
+            case("slow", true, &[60.0, 8.0, 12.0]),
         ];
-        let found = rounds.speedups(&contestants, "model", Some("dense"));
+        let found = rounds.speedups(&cases, "model", Some("dense"));
         let found: Vec<_> = found
             .iter()
             .map(|one| {
@@ -335,14 +334,13 @@ mod tests {
     }
 
     #[test]
-    fn a_contestant_that_failed_does_not_run_again() {
+    fn a_case_that_failed_does_not_run_again() {
         let runs = Cell::new(0);
-        let failing = Contestant::new("failing", 8, |_| {
+        let failing = Case::new("failing", 8, |_| {
             runs.set(runs.get() + 1);
             Err("out of memory".to_owned())
         });
-        let mut found =
-            Rounds::plain(3).run(&[failing, contestant("arm", false, &[1.0; 3])], "model");
+        let mut found = Rounds::plain(3).run(&[failing, case("arm", false, &[1.0; 3])], "model");
         assert_eq!(runs.get(), 1);
         for round in &mut found {
             assert_eq!(round[0].reason(SECONDS), Some("out of memory"));

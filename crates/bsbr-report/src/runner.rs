@@ -30,9 +30,9 @@ pub trait Observer {
 
 /// An observer that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Nobody;
+pub struct NoObserver;
 
-impl Observer for Nobody {}
+impl Observer for NoObserver {}
 
 /// A specification with its implementation.
 pub struct Job {

@@ -405,35 +405,6 @@ pub struct Section {
     pub provenance: Vec<(String, String)>,
 }
 
-impl Section {
-    /// The same, opened by another section; its id, title and question stay. What both have is
-    /// shown once.
-    #[must_use]
-    pub fn begun_by(mut self, mut first: Self) -> Self {
-        first
-            .provenance
-            .retain(|row| !self.provenance.contains(row));
-        for (name, _) in &mut first.provenance {
-            *name = format!("{name}: {}", first.title);
-        }
-        self.method.retain(|own| !first.method.contains(own));
-        self.reported.retain(|own| !first.reported.contains(own));
-        first.method.append(&mut self.method);
-        first.verdicts.append(&mut self.verdicts);
-        first.headlines.append(&mut self.headlines);
-        first.blocks.append(&mut self.blocks);
-        first.reported.append(&mut self.reported);
-        self.provenance.append(&mut first.provenance);
-        Self {
-            id: self.id,
-            title: self.title,
-            question: self.question,
-            provenance: self.provenance,
-            ..first
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -173,8 +173,6 @@ pub struct Spec {
     pub title: String,
     /// The question that the section answers.
     pub question: String,
-    /// The experiment whose section this one opens, if that is on the page.
-    pub page: Option<String>,
     /// The section's position on the page.
     pub order: u32,
     /// The goals.
@@ -231,13 +229,12 @@ struct SpecFile {
     experiment: String,
     title: String,
     question: String,
-    #[serde(default)]
-    page: Option<String>,
     order: u32,
     seed: u64,
     arms: Vec<String>,
+    /// The chunk size of all arms that have one, if it is not that of `arms.toml`.
     #[serde(default)]
-    chunk_sizes: Vec<usize>,
+    chunk_size: Option<usize>,
     #[serde(default, rename = "sweep")]
     sweeps: Vec<Sweep>,
     #[serde(default)]
@@ -392,16 +389,22 @@ pub fn parse_spec(
     overrides.apply(&mut file.settings);
     let named = file.arms.iter().map(|id| find_arm(arms, id).map_err(wrong));
     let named = named.collect::<Result<Vec<_>, _>>()?;
-    let mut at_sizes = at_chunk_sizes(&named, &file.chunk_sizes).map_err(wrong)?;
+    let mut named: Vec<ArmSpec> = named.into_iter().cloned().collect();
+    if let Some(size) = file.chunk_size {
+        let chunked = |arm: &&mut ArmSpec| arm.config.chunk_size().is_some();
+        for arm in named.iter_mut().filter(chunked) {
+            arm.config = with(&arm.config, "chunk_size", size).map_err(wrong)?;
+        }
+    }
     for sweep in &file.sweeps {
-        at_sizes.extend(sweep.arms(arms).map_err(wrong)?);
+        named.extend(sweep.arms(arms).map_err(wrong)?);
     }
     let known = experiments::find(&file.experiment)?;
     let method = Method {
         version: known.version,
         experiment: file.experiment,
         seed: overrides.seed.unwrap_or(file.seed),
-        arms: at_sizes,
+        arms: named,
         settings: file.settings,
         counts: file.counts,
         quick: overrides.quick,
@@ -439,7 +442,6 @@ pub fn parse_spec(
         method,
         title: file.title,
         question: file.question,
-        page: file.page,
         order: file.order,
         goals: file.goals,
         layout,
@@ -450,31 +452,6 @@ fn find_arm<'a>(arms: &'a [ArmSpec], id: &str) -> Result<&'a ArmSpec, String> {
     arms.iter().find(|arm| arm.id == id).ok_or_else(|| {
         let known: Vec<&str> = arms.iter().map(|arm| arm.id.as_str()).collect();
         format!("there is no arm `{id}`; there are {}", known.join(", "))
-    })
-}
-
-/// Every arm at every chunk size; unchanged if none is given.
-fn at_chunk_sizes(arms: &[&ArmSpec], sizes: &[usize]) -> Result<Vec<ArmSpec>, String> {
-    let mut out: Vec<ArmSpec> = Vec::new();
-    for (index, &size) in sizes.iter().enumerate() {
-        for &arm in arms {
-            let mut arm = arm.clone();
-            if arm.config.chunk_size().is_some() {
-                arm.config = with(&arm.config, "chunk_size", size)?;
-                if sizes.len() > 1 {
-                    arm.id = format!("{}-s{size}", arm.id);
-                    arm.label = format!("{}, S={size}", arm.label);
-                    arm.default &= index == 0;
-                }
-            } else if index > 0 {
-                continue;
-            }
-            out.push(arm);
-        }
-    }
-    Ok(match sizes.is_empty() {
-        true => arms.iter().map(|&arm| arm.clone()).collect(),
-        false => out,
     })
 }
 

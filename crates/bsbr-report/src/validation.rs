@@ -35,7 +35,7 @@ pub struct Side {
     /// Its exponential.
     pub perplexity: f64,
     /// The difference to the dense model's loss on the same windows.
-    pub beyond_dense: Beyond,
+    pub beyond_dense: LossDifference,
     /// The share of positions with the dense model's top-1 token; `None` if logits cannot be
     /// compared.
     pub top1: Option<f64>,
@@ -45,7 +45,7 @@ pub struct Side {
 
 /// A difference with its 95 % bootstrap interval over windows; `None` for one window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Beyond {
+pub struct LossDifference {
     /// The mean.
     pub mean: f64,
     /// The lower end.
@@ -57,7 +57,7 @@ pub struct Beyond {
 impl Side {
     /// A note if the loss relative to the dense model is negligible, else `None`.
     pub fn loses(&self) -> Option<&'static str> {
-        let Beyond { mean, low, .. } = self.beyond_dense;
+        let LossDifference { mean, low, .. } = self.beyond_dense;
         match low {
             Some(low) if low <= 0.0 => Some("nothing measurable"),
             _ if mean < NOTICED => Some("hardly anything"),
@@ -70,7 +70,7 @@ fn nats(value: f64) -> String {
     Style::Fixed(4).number(value)
 }
 
-impl fmt::Display for Beyond {
+impl fmt::Display for LossDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&nats(self.mean))?;
         match self.low.zip(self.high) {
@@ -123,7 +123,7 @@ fn side(name: &str, own: &[WindowLoss], dense: &[WindowLoss], [top1, kl]: Closen
         windows: own.len(),
         loss,
         perplexity: loss.exp(),
-        beyond_dense: Beyond {
+        beyond_dense: LossDifference {
             mean: found.map_or(0.0, |found| found.mean),
             low: ends.map(|ends| ends.low),
             high: ends.map(|ends| ends.high),

@@ -18,7 +18,7 @@ pub enum Judgement {
     /// same.
     Undecided(Option<usize>),
     /// Nothing was measured.
-    Open,
+    NotMeasured,
 }
 
 impl Judgement {
@@ -31,7 +31,7 @@ impl Judgement {
                 return format!("undecided: about {} samples would decide", rounded(n));
             }
             Self::Undecided(None) => "undecided",
-            Self::Open => "not measured",
+            Self::NotMeasured => "not measured",
         };
         words.to_owned()
     }
@@ -81,7 +81,7 @@ impl Bounds {
     /// of a single sample.
     pub fn judge(&self, cell: &Cell) -> Judgement {
         let Some(value) = cell.value() else {
-            return Judgement::Open;
+            return Judgement::NotMeasured;
         };
         match (cell.interval(), cell.samples()) {
             (Some(interval), samples) => self.judge_interval(value, interval, samples),
@@ -98,7 +98,7 @@ impl Bounds {
             let rank = match self.judge(cell) {
                 Judgement::Holds => 0,
                 Judgement::Undecided(_) => 1,
-                Judgement::Open => 2,
+                Judgement::NotMeasured => 2,
                 Judgement::Misses => 3,
             };
             let value = cell.value().unwrap_or_default();
@@ -206,7 +206,10 @@ mod tests {
         };
         assert_eq!(both.judge(&number(0.5)), Judgement::Holds);
         assert_eq!(both.judge(&number(1.5)), Judgement::Misses);
-        assert_eq!(both.judge(&Cell::Missing(String::new())), Judgement::Open);
+        assert_eq!(
+            both.judge(&Cell::Missing(String::new())),
+            Judgement::NotMeasured
+        );
         assert_eq!(
             both.judge(&of_one_sample(0.5)),
             Judgement::Undecided(Some(2))

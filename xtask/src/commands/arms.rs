@@ -12,7 +12,7 @@ sink_tokens: first tokens that every token attends to exactly
 clusters: clusters per far chunk, a power of two
 exact_clusters: clusters whose tokens each query attends to exactly; 0 for summaries only
 kv_bits: bits of far keys and values, or with dense of all: 4, 8, 16 or 32
-state: whether the first-order state is kept
+state: whether each far chunk keeps a state, the covariance of keys and values in its clusters
 compression: factor by which states are compressed
 learned: whether there are parameters that only training sets
 levels: how far each head looks: near, clusters or lookups, with + between heads

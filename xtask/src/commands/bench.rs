@@ -7,15 +7,15 @@ use anyhow::{Context, Result, ensure};
 use bsbr_convert::FloatType;
 use bsbr_gpt2::{Gpt2, ProductType};
 use bsbr_report::arms::load_dense;
-use bsbr_report::bench::contest::TOKENS;
+use bsbr_report::bench::benchmark::TOKENS;
 use bsbr_report::bench::decode::{self, Decoding};
 use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::page::Page;
-use bsbr_report::bench::{Contest, Model, Place, Scope, Shared, begin};
+use bsbr_report::bench::{Benchmark, Model, Place, Scope, Shared, begin};
 use bsbr_report::corpus::model_files;
 use bsbr_report::experiments::memory::worker::Worker;
 use bsbr_report::hash;
-use bsbr_report::peers::Peer;
+use bsbr_report::peers::Engine;
 use bsbr_report::record::ModelInfo;
 use bsbr_report::spec::{ArmSpec, read_arms};
 use bsbr_report::store;
@@ -50,7 +50,7 @@ const DECODING: [&str; 9] = [
 
 /// Compare the speed of models with PyTorch and with the limits of the machine.
 ///
-/// Contestants run in interleaved rounds, in rotating order. Ratios are computed per round:
+/// Rows run in interleaved rounds, in rotating order. Ratios are computed per round:
 /// medians with quartiles and bootstrap intervals. Each length also has a floor: the time of the
 /// linear layers at the rate of the matrix products in those rounds. Use an otherwise idle
 /// machine.
@@ -92,7 +92,7 @@ pub struct Args {
         value_delimiter = ',',
         value_parser = choice::parser(BASELINES)
     )]
-    baseline: Vec<Option<Peer>>,
+    baseline: Vec<Option<Engine>>,
     /// The Python that runs them. torch needs torch and transformers, ctranslate2 also ctranslate2,
     /// and onnxruntime torch, onnxruntime and onnx [default: python3]
     #[arg(long, value_name = "FILE")]
@@ -144,10 +144,10 @@ const WEIGHTS: &[Choice<Option<ProductType>>] = &[
 ];
 
 /// Baselines of timing; `None` is PyTorch.
-const BASELINES: &[Choice<Option<Peer>>] = &[
+const BASELINES: &[Choice<Option<Engine>>] = &[
     ("torch", None, "PyTorch: fused (SDPA) and plain attention"),
-    ("ctranslate2", Some(Peer::Ctranslate2), "CTranslate2"),
-    ("onnxruntime", Some(Peer::Onnxruntime), "ONNX Runtime"),
+    ("ctranslate2", Some(Engine::Ctranslate2), "CTranslate2"),
+    ("onnxruntime", Some(Engine::Onnxruntime), "ONNX Runtime"),
 ];
 
 /// Measurements.
@@ -196,7 +196,7 @@ impl Args {
         self.baseline.contains(&None)
     }
 
-    fn peers(&self) -> Vec<Peer> {
+    fn peers(&self) -> Vec<Engine> {
         self.baseline.iter().copied().flatten().collect()
     }
 
@@ -242,7 +242,7 @@ pub fn run(args: Args) -> Result<()> {
     let folder = tempfile::tempdir().context("a folder for checkpoints")?;
     let progress = Progress::new(plan(&args, arms.len(), &decoding));
     let told = |text: &str| progress.begins(text);
-    let contest = Contest {
+    let benchmark = Benchmark {
         arms,
         torch: args.torch(),
         peers: args.peers(),
@@ -273,7 +273,9 @@ pub fn run(args: Args) -> Result<()> {
         dense,
     };
     for (scope, length) in units(&args) {
-        record.measurements.extend(contest.measure(scope, length)?);
+        record
+            .measurements
+            .extend(benchmark.measure(scope, length)?);
         record.seconds = start.elapsed().as_secs_f64().round();
         record.samples = record.measurements.len();
         // The measurements are saved, whatever happens afterwards.
@@ -437,7 +439,7 @@ impl Progress {
     fn begins(&self, text: &str) {
         self.bar.set_message(text.to_owned());
         self.bar.inc(1);
-        // Contestants are interleaved, so one line for all of them suffices.
+        // Rows are interleaved, so one line for all of them suffices.
         let what = text.split(':').next().unwrap_or(text);
         if self.bar.is_hidden() && *self.last.borrow() != what {
             eprintln!("{what}");

@@ -46,7 +46,7 @@ pub struct Args {
     /// Few samples, the same method
     #[arg(long)]
     quick: bool,
-    /// As many samples as the committed results
+    /// As many samples as in docs/results/bundled-full
     #[arg(long, conflicts_with = "quick")]
     full: bool,
     /// Measure only these: perplexity, agreement, qa, summarisation, speed

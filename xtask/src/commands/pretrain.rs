@@ -20,7 +20,8 @@ use indicatif::ProgressBar;
 use super::choice;
 use crate::{assets, device};
 
-/// Train the bundled model on storybook text.
+/// Train a model on storybook text. The default configuration is the first of the five runs of the
+/// bundled model (docs/pretraining.md).
 ///
 /// It starts from scratch, or with `--from` from a trained model. The configuration file determines
 /// the run: the same file and backend give the same weights. Checkpoints are written regularly;

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bsbr_attention::ArmConfig;
 use bsbr_files::{Lock, check_file};
-use bsbr_report::experiment::Unit;
+use bsbr_report::experiment::{Unit, in_file_name};
 use bsbr_report::forecast::Forecast;
 use bsbr_report::lab::Lab;
 use bsbr_report::overview::Overview;
@@ -50,7 +51,7 @@ pub struct Args {
     /// results/MODEL-quick
     #[arg(long)]
     quick: bool,
-    /// Measure every arm, with as many samples as the committed results, in hours. The page goes to
+    /// Measure every arm and very long texts, with more samples, in hours. The page goes to
     /// results/MODEL-full
     #[arg(long, conflicts_with = "quick")]
     full: bool,
@@ -63,6 +64,10 @@ pub struct Args {
     /// Run only these experiments; others are shown if they have records
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
+    /// Measure this arm in place of the default one, such as moments:exact_clusters=4,kv_bits=4
+    /// (`convert --help` lists all settings). The page goes to results/MODEL-ARM
+    #[arg(long, value_name = "ARM")]
+    arm: Option<ArmConfig>,
     /// Another seed for texts, random sequences and calibration
     #[arg(long)]
     seed: Option<u64>,
@@ -126,7 +131,7 @@ pub fn run(args: Args) -> Result<()> {
     let worker =
         memory_cell::Args::worker(found.folder.clone(), args.shape, args.weights, &args.device)?;
     let lab = lab(&args, found, &device)?
-        .standing_in(&mut plan.specs)?
+        .replacing_default_arm(args.arm.as_ref(), &mut plan.specs)?
         .with_weights(args.weights.products())
         .context("--weights")?
         .with_python(args.python.clone())
@@ -214,7 +219,9 @@ fn out(args: &Args, lab: &Lab) -> PathBuf {
     };
     let weights = args.weights.products();
     let weights = weights.map_or_else(String::new, |of| format!("-{}", of.name()));
-    Path::new("results").join(format!("{}{weights}{scale}", lab.name))
+    let arm = args.arm.as_ref().map(|arm| in_file_name(&arm.to_string()));
+    let arm = arm.map_or_else(String::new, |arm| format!("-{arm}"));
+    Path::new("results").join(format!("{}{arm}{weights}{scale}", lab.name))
 }
 
 /// Set by the first Ctrl-C; the second ends the process, which loses only the running unit.
@@ -318,7 +325,7 @@ pub(crate) mod tests {
             args.out,
             args.python,
             (args.check, args.render),
-            (&args.device, args.weights),
+            (&args.device, args.weights, &args.arm),
         )
     }
 

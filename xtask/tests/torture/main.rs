@@ -379,7 +379,7 @@ fn experiments(folder: &Path) -> [PathBuf; 2] {
     let text = fs::read_to_string(committed.join("agreement.toml")).unwrap();
     let lines = text.lines().map(|line| match line.split(" = ").next() {
         Some("arms") => "arms = [\"dense\", \"moments\"]",
-        Some("chunk_sizes") => "chunk_sizes = [16]",
+        Some("chunk_size") => "chunk_size = 16",
         Some("length") => "length = 80",
         Some("per_unit") => "per_unit = 1",
         _ => line,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bsbr_gpt2::Gpt2;
 
 use crate::decoding::{Context, Limits, PIECE};
-use crate::rounds::{Contestant, Timing, model_run};
+use crate::rounds::{Case, Timing, model_run};
 use crate::spec::ArmSpec;
 use crate::torch::Baseline;
 
@@ -40,12 +40,12 @@ pub struct Decoding {
 }
 
 /// An engine: its row, the word of its requests, and its process.
-pub(super) type Engine = (String, &'static str, Result<Rc<Baseline>, String>);
+pub(super) type RunningEngine = (String, &'static str, Result<Rc<Baseline>, String>);
 
-/// A contestant of ours.
-pub(super) fn ours<'a>(id: String, model: Rc<Gpt2>, ids: Vec<u32>) -> Contestant<'a> {
+/// A case of ours.
+pub(super) fn ours<'a>(id: String, model: Rc<Gpt2>, ids: Vec<u32>) -> Case<'a> {
     let pass = model_run(Gpt2::clone(&model), &ids);
-    Contestant::new(id, ids.len(), move |one| {
+    Case::new(id, ids.len(), move |one| {
         let mut context = Context::new(&model);
         context.read(&model, &ids, PIECE, Limits::NONE)?;
         one.set(PREFILL, context.seconds);
@@ -57,8 +57,8 @@ pub(super) fn ours<'a>(id: String, model: Rc<Gpt2>, ids: Vec<u32>) -> Contestant
 }
 
 /// The cache of a text alone.
-pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Contestant<'a> {
-    Contestant::new(id, ids.len(), move |one| {
+pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Case<'a> {
+    Case::new(id, ids.len(), move |one| {
         let mut context = Context::new(&model);
         context.read(&model, &ids, PIECE, Limits::NONE)?;
         one.set(CACHE, context.bytes());
@@ -67,9 +67,9 @@ pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Contestant<'a
 }
 
 /// Another engine, which is asked by a word for its kind.
-pub(super) fn engine<'a>((id, word, process): &Engine, context: usize) -> Contestant<'a> {
+pub(super) fn engine<'a>((id, word, process): &RunningEngine, context: usize) -> Case<'a> {
     let (word, process) = (*word, process.clone());
-    Contestant::new(id, context, move |one| {
+    Case::new(id, context, move |one| {
         let process = process.as_ref().map_err(Clone::clone)?;
         let ask = |scope, number| process.ask(word, scope, number);
         one.set(PREFILL, ask("read", context)?);
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn each_run_of_a_profile_is_one_token_more() {
         let model = Rc::unwrap_or_clone(model());
-        let one = profile::contestant("dense", 3, token_run(model, &[1, 2, 3]));
+        let one = profile::case("dense", 3, token_run(model, &[1, 2, 3]));
         let all = Rounds::timed(4).run(&[one], "token-profile").concat();
         // Of the step itself, which runs on another thread. `tracing` may miss spans of a run while
         // models of other tests run on other threads.

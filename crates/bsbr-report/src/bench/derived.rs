@@ -18,7 +18,7 @@ pub(super) const WORK: &str = "work";
 /// How much a pass raises the peak of a process.
 pub(super) const GROWTH: &str = "growth";
 
-/// The measurements of records, with derived quantities. A contestant's quantity at one length is
+/// The measurements of records, with derived quantities. A case's quantity at one length is
 /// that of the newest record which has it, so that ratios are always of one round.
 pub(super) fn newest(records: &[Record]) -> Vec<Measurement> {
     let mut records: Vec<&Record> = records.iter().collect();
@@ -92,7 +92,7 @@ fn rate(one: &Measurement) -> Option<f64> {
 struct Round<'a>(&'a [&'a Measurement]);
 
 impl<'a> Round<'a> {
-    /// Those of a contestant; its sizes may be apart from its times.
+    /// Those of a case; its sizes may be apart from its times.
     fn of<T>(&self, who: &str, get: impl Fn(&'a Measurement) -> Option<T>) -> Option<T> {
         let own = self.0.iter().filter(|one| one.arm == who);
         own.filter_map(|one| get(one)).next()
@@ -108,7 +108,7 @@ impl<'a> Round<'a> {
 /// Derived quantities, by name.
 type Derived = Vec<(String, f64)>;
 
-/// A contestant's quantities divided by those of others in the same round: `by.torch-sdpa`,
+/// A case's quantities divided by those of others in the same round: `by.torch-sdpa`,
 /// `token.by.dense`; and dense's time divided by its own.
 fn ratios(own: &Measurement, round: &Round<'_>, arms: &[ArmSpec]) -> Derived {
     let mut found = Vec::new();

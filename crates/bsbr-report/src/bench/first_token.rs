@@ -10,12 +10,12 @@ use bsbr_gpt2::{Gpt2, ProductType};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::decode::Engine;
-use crate::decoding::{last_logits, likeliest};
+use crate::bench::decode::RunningEngine;
+use crate::decoding::{argmax_token, last_logits};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Worker, answer, status};
 use crate::record::Measurement;
-use crate::rounds::Contestant;
+use crate::rounds::Case;
 use crate::torch::{FIRST_TOKEN, Kind};
 
 /// Tokens of the prompt.
@@ -55,7 +55,7 @@ pub fn here(folder: &Path, device: &Device) -> Result<Found, String> {
     let loaded = load_model(folder, &options).map_err(|error| error.to_string())?;
     let vocabulary = loaded.config.vocab_size.max(1);
     let ids: Vec<u32> = (0..PROMPT).map(|id| (id % vocabulary) as u32).collect();
-    let token = likeliest(last_logits(&loaded.model, &ids)?)?;
+    let token = argmax_token(last_logits(&loaded.model, &ids)?)?;
     Ok(Found {
         ready: 0.0,
         first: start.elapsed().as_secs_f64(),
@@ -82,11 +82,11 @@ impl FirstToken {
     /// # Errors
     ///
     /// [`ReportError::Save`] if a checkpoint cannot be written.
-    pub(super) fn contestants<'a>(
+    pub(super) fn cases<'a>(
         &self,
         dense: &Gpt2,
         python: Option<&Path>,
-    ) -> Result<Vec<Contestant<'a>>, ReportError> {
+    ) -> Result<Vec<Case<'a>>, ReportError> {
         let mut all = Vec::new();
         for (name, dtype, int8) in [
             ("f32", FloatType::F32, false),
@@ -124,9 +124,9 @@ impl FirstToken {
 }
 
 /// A fresh process in each run.
-fn started<'a>(id: String, file: PathBuf, command: Command) -> Contestant<'a> {
+fn started<'a>(id: String, file: PathBuf, command: Command) -> Case<'a> {
     let command = RefCell::new(command);
-    Contestant::new(id, PROMPT, move |one| {
+    Case::new(id, PROMPT, move |one| {
         set_file(one, || {
             let file = std::fs::metadata(&file).map_err(|error| error.to_string())?;
             Ok(file.len() as f64)
@@ -141,8 +141,8 @@ fn started<'a>(id: String, file: PathBuf, command: Command) -> Contestant<'a> {
 }
 
 /// Another engine's running process, with weights of a type.
-pub(super) fn engine<'a>((id, word, process): Engine) -> Contestant<'a> {
-    Contestant::new(id, PROMPT, move |one| {
+pub(super) fn engine<'a>((id, word, process): RunningEngine) -> Case<'a> {
+    Case::new(id, PROMPT, move |one| {
         let process = process.as_ref().map_err(Clone::clone)?;
         let ask = |scope, number| process.ask(word, scope, number);
         set_file(one, || ask("file", 0));

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::bench::derived::WORK;
 use crate::bench::place::Place;
-use crate::rounds::{Contestant, Timing, wait_for};
+use crate::rounds::{Case, Timing, wait_for};
 
 /// A matrix product of our backend.
 pub const MATRIX: &str = "matrix";
@@ -36,12 +36,12 @@ pub fn rows(place: &Place) -> usize {
 
 /// The product of hidden states and the first matrix of a feed-forward layer, the same by PyTorch if
 /// it takes part, and the copy.
-pub(super) fn contestants<'a>(
+pub(super) fn cases<'a>(
     length: usize,
     model: &Gpt2,
     place: &Place,
     torch: Option<Result<Timing<'a>, String>>,
-) -> Vec<Contestant<'a>> {
+) -> Vec<Case<'a>> {
     let normal = Distribution::Normal(0.0, 1.0);
     let (rows, dtype) = (rows(place), place.dtype());
     let (config, device) = (model.config(), &model.device());
@@ -56,24 +56,22 @@ pub(super) fn contestants<'a>(
     });
     let operations = 2.0 * (rows * config.n_embd * config.inner_size()) as f64;
     let mut all = vec![
-        Contestant::timed(MATRIX, length, Ok(matrix)).with(WORK, operations),
+        Case::timed(MATRIX, length, Ok(matrix)).with(WORK, operations),
         copy(length, device, place),
     ];
-    all.extend(
-        torch.map(|run| Contestant::timed(TORCH_MATRIX, length, run).with(WORK, operations)),
-    );
+    all.extend(torch.map(|run| Case::timed(TORCH_MATRIX, length, run).with(WORK, operations)));
     all
 }
 
 /// The copy.
-pub(super) fn copy<'a>(length: usize, device: &Device, place: &Place) -> Contestant<'a> {
+pub(super) fn copy<'a>(length: usize, device: &Device, place: &Place) -> Case<'a> {
     let copy = match place.is_accelerator() {
         true => on_device(device),
         false => in_memory(),
     };
     // A copy reads and writes.
     let bytes = 2.0 * (NUMBERS * size_of::<f32>()) as f64;
-    Contestant::timed(COPY, length, Ok(copy)).with(WORK, bytes)
+    Case::timed(COPY, length, Ok(copy)).with(WORK, bytes)
 }
 
 /// A kernel that reads and writes every number once.

@@ -6,7 +6,7 @@
 //! rounds, or from their bytes at the rate of a copy.
 
 pub mod accuracy;
-pub mod contest;
+pub mod benchmark;
 pub mod decode;
 mod derived;
 pub mod first_token;
@@ -19,6 +19,6 @@ pub mod profile;
 pub mod record;
 pub mod training;
 
-pub use contest::{Contest, Scope, Shared};
+pub use benchmark::{Benchmark, Scope, Shared};
 pub use place::Place;
 pub use record::{Model, begin};

@@ -1,11 +1,11 @@
-//! Contestants by their names in records: `dense`, `dense, int8`, `torch-sdpa`.
+//! Cases by their names in records: `dense`, `dense, int8`, `torch-sdpa`.
 
 use crate::bench::machine;
 
 /// The dense model.
 pub(super) const DENSE: &str = "dense";
 
-/// The name of a contestant in tables.
+/// The name of a case in tables.
 pub(crate) fn label(who: &str) -> String {
     let (name, weights) = match who.split_once(", ") {
         Some((name, weights)) => (name, Some(weights)),
@@ -24,18 +24,18 @@ pub(crate) fn label(who: &str) -> String {
     weights.map_or_else(|| known.to_owned(), |weights| format!("{known}, {weights}"))
 }
 
-/// Whether a contestant is a limit of the machine.
+/// Whether a case is a limit of the machine.
 pub(super) fn is_limit(who: &str) -> bool {
     [machine::MATRIX, machine::TORCH_MATRIX, machine::COPY].contains(&who)
 }
 
-/// Whether a contestant is another engine.
+/// Whether a case is another engine.
 pub(super) fn is_peer(who: &str) -> bool {
     let peers = ["torch", "ctranslate2", "onnxruntime"];
     peers.iter().any(|peer| who.starts_with(peer))
 }
 
-/// Whether a contestant of ours is compared with another: with PyTorch's fused attention, with its
+/// Whether a case of ours is compared with another: with PyTorch's fused attention, with its
 /// plain one for stored weights, with engines of the same weight type, f32 by default, and with the
 /// dense model.
 pub(super) fn are_compared(own: &str, other: &str) -> bool {

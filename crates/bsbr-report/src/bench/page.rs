@@ -13,7 +13,7 @@ use crate::bench::record::BENCH;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Measured, Unit, Units};
 use crate::lab::Lab;
-use crate::overview::{self, Conclusion, Overview, Recorded};
+use crate::overview::{self, Conclusion, Finding, Overview, Recorded};
 use crate::present::layout::{BlockSpec, Layout};
 use crate::present::subject::Subject;
 use crate::quantity::Quantities;
@@ -60,7 +60,7 @@ impl AsRef<Spec> for Shown {
 }
 
 impl Experiment for Shown {
-    // A contest measures, not a lab.
+    // A benchmark measures, not a lab.
     fn units(&self, _: &Lab) -> Units {
         Ok(Vec::new())
     }
@@ -193,11 +193,15 @@ impl Page {
         Ok(text)
     }
 
-    /// The goals, and what the records say of them.
+    /// The goals, and what the records say of them; empty if they measure none of it.
     fn goals(&self, records: &[Record]) -> String {
         let (spec, records) = (&self.spec(records), &as_one(records));
         let sources = [Recorded { spec, records }];
         let mut found = overview::answer(&self.goals, &sources, &Reported::default(), &[]);
+        let mut all = found.conclusions.iter().flat_map(|one| &one.findings);
+        if records.first().is_some() && all.all(Finding::is_open) {
+            return String::new();
+        }
         let all = found.conclusions.iter_mut();
         // The tables are on the same page.
         all.flat_map(|one| &mut one.findings)

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::rounds::{Contestant, Timing};
+use crate::rounds::{Case, Timing};
 
 /// The time outside all spans.
 pub const REST: &str = "rest";
@@ -71,13 +71,13 @@ impl Subscriber for Stopwatch {
     fn event(&self, _: &Event<'_>) {}
 }
 
-/// A contestant whose runs set the seconds of each part of a pass.
-pub(super) fn contestant<'a>(
+/// A case whose runs set the seconds of each part of a pass.
+pub(super) fn case<'a>(
     id: impl Into<String>,
     length: usize,
     run: Result<Timing<'a>, String>,
-) -> Contestant<'a> {
-    Contestant::new(id, length, move |one| {
+) -> Case<'a> {
+    Case::new(id, length, move |one| {
         let run = run.as_ref().map_err(Clone::clone)?;
         let stopwatch = Stopwatch::default();
         let spans = stopwatch.spans.clone();
@@ -99,7 +99,7 @@ mod tests {
     use crate::rounds::Rounds;
 
     #[test]
-    fn parts_are_told_by_name_and_the_rest_is_theirs_to_the_whole() {
+    fn parts_and_rest_sum_to_the_whole() {
         let run: Timing<'_> = Box::new(|| {
             let start = Instant::now();
             for _ in 0..2 {
@@ -110,7 +110,7 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(4));
             Ok(start.elapsed().as_secs_f64())
         });
-        let one = contestant("dense", 7, Ok(run));
+        let one = case("dense", 7, Ok(run));
         let all = Rounds::timed(2).run(&[one], "profile").concat();
         assert_eq!(all.len(), 2);
         for one in &all {

@@ -1,6 +1,6 @@
 //! The record of a run of the benchmark, in the form of all records.
 
-use crate::bench::contest::SEED;
+use crate::bench::benchmark::SEED;
 use crate::bench::{Place, machine};
 use crate::error::ReportError;
 use crate::host::{Commit, Machine, now};

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use crate::bench::Place;
 use crate::bench::names::DENSE;
 use crate::error::ReportError;
-use crate::rounds::{Contestant, Timing};
+use crate::rounds::{Case, Timing};
 
 /// Rows of a batch.
 const ROWS: usize = 8;
@@ -25,11 +25,11 @@ pub(super) fn config() -> Result<Gpt2Config, ReportError> {
 }
 
 /// Our step.
-pub(super) fn contestant<'a>(
+pub(super) fn case<'a>(
     config: &Gpt2Config,
     place: &Place,
     device: &Device,
-) -> Result<Contestant<'a>, ReportError> {
+) -> Result<Case<'a>, ReportError> {
     let division = match place.is_accelerator() {
         true => Division::Whole,
         false => Division::Threads,
@@ -44,5 +44,5 @@ pub(super) fn contestant<'a>(
             false => Err("the loss is not finite".to_owned()),
         }
     });
-    Ok(Contestant::timed(DENSE, WINDOW, Ok(run)))
+    Ok(Case::timed(DENSE, WINDOW, Ok(run)))
 }

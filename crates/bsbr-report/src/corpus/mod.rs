@@ -123,7 +123,7 @@ impl Corpus {
         if domains.is_empty() {
             hashes.insert(0, corpus.hash);
         } else {
-            name_apart(&mut domains);
+            make_names_unique(&mut domains);
             for domain in &domains {
                 hashes.push(domain.hash()?);
             }
@@ -456,7 +456,7 @@ impl News {
 }
 
 /// Numbers domains with equal names, or with names that give equal record names.
-fn name_apart(domains: &mut [FileDomain]) {
+fn make_names_unique(domains: &mut [FileDomain]) {
     for index in 1..domains.len() {
         let (before, rest) = domains.split_at_mut(index);
         let stem = rest[0].name.clone();

@@ -20,7 +20,7 @@ pub(super) type Tried<T> = Result<Result<T, String>, ReportError>;
 
 /// Texts of all domains, this many in all and per unit; if there are fewer texts than domains, the first domains have
 /// one each.
-pub(super) fn in_turns(lab: &Lab, length: usize, counts: [u64; 2], models: usize) -> Units {
+pub(super) fn round_robin(lab: &Lab, length: usize, counts: [u64; 2], models: usize) -> Units {
     let [texts, per_unit] = counts;
     let domains = lab.corpus().domains();
     let turns = |at| (texts + (domains.len() - 1 - at) as u64) / domains.len() as u64;

@@ -2,8 +2,8 @@
 
 use bsbr_metrics::density::attention_density;
 
+use crate::experiments::layerwise::LayerwisePass;
 use crate::experiments::prelude::*;
-use crate::experiments::watched::Watched;
 
 /// The quantities of every layer, and of all together.
 const QUANTITIES: [&str; 4] = ["exact", "scored", "above", "effective"];
@@ -47,10 +47,10 @@ impl Density {
             return Ok(Err(reason.to_string()));
         }
         let layers = model.config().n_layer;
-        let mut watched = Watched::new(model, batch);
+        let mut layerwise = LayerwisePass::new(model, batch);
         let mut all = Vec::with_capacity(layers);
         for layer in 0..layers {
-            let (attention, input) = watched.layer(layer)?;
+            let (attention, input) = layerwise.layer(layer)?;
             let [_, heads, tokens, _] = input.query.dims();
             let found = attention.weights(input);
             let share = |pairs: u64| pairs as f64 / found.pairs.dense as f64;
@@ -88,7 +88,7 @@ impl Experiment for Density {
         let models = self.arms().len();
         let mut units = Vec::new();
         for &length in &self.settings.lengths {
-            let own = in_turns(lab, length, [self.settings.texts, 1], models)?;
+            let own = round_robin(lab, length, [self.settings.texts, 1], models)?;
             units.extend(weighed(own, EFFORT));
         }
         Ok(units)

@@ -23,13 +23,17 @@ impl<S, X> AsRef<Spec> for Frame<S, X> {
 }
 
 impl<S: DeserializeOwned, X: Default> Frame<S, X> {
-    /// Reads settings and counts. Those named in `ones` are at least 1, those in `twos` at least 2;
+    /// Reads settings and counts. Those named in `at_least_one` are at least 1, those in `at_least_two` at least 2;
     /// lists have one or more such values.
     ///
     /// # Errors
     ///
     /// [`ReportError::Setting`] names the one that is missing, of the wrong type or too low.
-    pub(crate) fn read(spec: Spec, ones: &[&str], twos: &[&str]) -> Result<Self, ReportError> {
+    pub(crate) fn read(
+        spec: Spec,
+        at_least_one: &[&str],
+        at_least_two: &[&str],
+    ) -> Result<Self, ReportError> {
         let mut all = spec.method.settings.clone();
         all.extend(spec.method.counts.clone());
         let one = Self {
@@ -38,8 +42,8 @@ impl<S: DeserializeOwned, X: Default> Frame<S, X> {
             own: X::default(),
         };
         let method = &one.spec.method;
-        let ones = ones.iter().map(|name| (name, 1));
-        for (name, least) in ones.chain(twos.iter().map(|name| (name, 2))) {
+        let at_least_one = at_least_one.iter().map(|name| (name, 1));
+        for (name, least) in at_least_one.chain(at_least_two.iter().map(|name| (name, 2))) {
             let low = |value: &toml::Value| value.as_integer().is_some_and(|value| value < least);
             for (table, all) in [("settings", &method.settings), ("counts", &method.counts)] {
                 let sound = match all.get(*name) {

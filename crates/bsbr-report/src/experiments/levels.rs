@@ -163,7 +163,7 @@ impl LevelsOfHeads {
             let levels = recorded_levels(earlier, &row.id, length, shape)?;
             arms::with_levels(lab.dense(), &self.own.config, &levels)
                 .map_err(|error| error.to_string())?
-                .with_position_extension(lab.fitting(extension))
+                .with_position_extension(lab.clamped_extension(extension))
                 .map_err(|error| error.to_string())
         };
         self.subjects().iter().map(one).collect()

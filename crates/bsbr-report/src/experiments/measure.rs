@@ -6,7 +6,7 @@ use bsbr_train::questions::{Answer, Question};
 
 use crate::experiments::beside::Reference;
 use crate::experiments::prelude::*;
-use crate::experiments::summarisation::{self, Pen, scored, stop_tokens};
+use crate::experiments::summarisation::{self, SummaryWriter, scored, stop_tokens};
 
 /// The source of questions, whatever the other texts.
 pub(super) const QUESTIONS: &str = "storybook questions";
@@ -122,7 +122,7 @@ impl Tasks {
 
     /// A model that reads texts of any length.
     pub(super) fn fitted(&self, model: Gpt2, lab: &Lab) -> Result<Gpt2, String> {
-        let model = model.with_position_extension(lab.fitting(self.extension));
+        let model = model.with_position_extension(lab.clamped_extension(self.extension));
         model.map_err(|error| error.to_string())
     }
 
@@ -143,13 +143,13 @@ impl Tasks {
         let mut all: Vec<Measurement> = models.iter().map(|(id, _)| new(id)).collect();
         if source == corpus.articles_name() {
             let (article, tokenizer) = (corpus.article(seed, index)?, corpus.tokenizer());
-            let pen = Pen {
+            let writer = SummaryWriter {
                 tokenizer,
                 prompt: tokenizer.encode_document(&article.prompt())?,
                 config: self.generation(stop_tokens(tokenizer)?),
             };
             for (one, (_, model)) in all.iter_mut().zip(models) {
-                one.fill(pen.write(model), |one, written| {
+                one.fill(writer.write(model), |one, written| {
                     scored(one, &written.text, &article, self.stemming);
                 });
             }
@@ -157,7 +157,7 @@ impl Tasks {
         }
         let ids = corpus.text(seed, source, index, length)?;
         let original = lab.dense().clone();
-        let original = original.with_position_extension(lab.fitting(self.extension))?;
+        let original = original.with_position_extension(lab.clamped_extension(self.extension))?;
         let models: Vec<_> = models.iter().map(|(_, model)| model.clone()).collect();
         let dense = Reference::read(&original, &ids)?;
         dense.compare(&models, &mut all, compare::score, |one, scores, _, pass| {

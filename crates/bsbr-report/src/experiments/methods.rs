@@ -17,7 +17,7 @@ const EFFORT: f64 = 2.6;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The ways.
-    pub methods: Vec<Way>,
+    pub methods: Vec<TrainingMethod>,
     /// Training windows, and what is measured.
     #[serde(flatten)]
     pub tasks: Tasks,
@@ -36,7 +36,7 @@ pub struct Settings {
 /// A way to train.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Way {
+pub struct TrainingMethod {
     /// Its id in records.
     pub id: String,
     /// Its name in tables.
@@ -65,7 +65,7 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
 }
 
 impl Methods {
-    fn training(&self, way: &Way) -> FinetuneConfig {
+    fn training(&self, way: &TrainingMethod) -> FinetuneConfig {
         FinetuneConfig {
             epochs: self.settings.epochs,
             objective: way.objective,
@@ -123,7 +123,7 @@ impl Methods {
             let seconds = *trained.values.get("seconds")?;
             (high <= 0.0).then_some((way, seconds))
         });
-        let recovered: Vec<(&Way, f64)> = recovered.collect();
+        let recovered: Vec<(&TrainingMethod, f64)> = recovered.collect();
         let all = recovered.iter();
         let Some((way, seconds)) = all.min_by(|(_, one), (_, other)| one.total_cmp(other)) else {
             let none = "No method brings the whole interval of the loss on texts back to the \

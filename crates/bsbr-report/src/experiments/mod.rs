@@ -1,30 +1,30 @@
 //! The experiments: each has a specification and a small module.
 
-pub mod agreement;
-pub mod attention_maps;
-pub mod density;
-pub mod extension;
-pub mod hybrid;
-pub mod layers;
 pub mod levels;
 pub mod memory;
-pub mod methods;
 pub mod perplexity;
-pub mod qa;
-pub mod recovery;
-pub mod similarity;
-pub mod speed;
-pub mod streaming;
-pub mod summarisation;
-pub mod sweep;
-pub mod weights;
 
+mod agreement;
+mod attention_maps;
 mod beside;
 mod common;
+mod density;
+mod extension;
 mod frame;
+mod hybrid;
+mod layers;
+mod layerwise;
 mod measure;
+mod methods;
+mod qa;
+mod recovery;
+mod similarity;
+mod speed;
+mod streaming;
+mod summarisation;
+mod sweep;
 mod tuning;
-mod watched;
+mod weights;
 
 /// What most experiments use.
 mod prelude {
@@ -44,7 +44,7 @@ mod prelude {
     pub(super) use crate::present::subject::{Line, Subject};
     pub(super) use crate::present::words::plural;
     pub(super) use crate::record::{ALL, Measurement, Pool, RANDOM, Records};
-    pub(super) use crate::rounds::{Contestant, Rounds, model_run, wait_for};
+    pub(super) use crate::rounds::{Case, Rounds, model_run, wait_for};
     pub(super) use crate::section::{Block, Cell, Column, Headline, Row, Table, Verdict};
     pub(super) use crate::spec::{ArmSpec, Spec, dense};
     pub(super) use crate::style::{Style, grouped};

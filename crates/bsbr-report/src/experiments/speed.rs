@@ -48,8 +48,8 @@ impl Speed {
         Kind::of(&self.settings.baselines, &Kind::ALL)
     }
 
-    /// All contestants on one sequence, or why they are missing.
-    fn contestants<'a>(&self, unit: &Unit, lab: &'a Lab) -> Vec<Contestant<'a>> {
+    /// All cases on one sequence, or why they are missing.
+    fn cases<'a>(&self, unit: &Unit, lab: &'a Lab) -> Vec<Case<'a>> {
         let (seed, length) = (self.seed(), unit.length);
         let of_attention = unit.source == ATTENTION;
         let input = of_attention.then(|| random_input(lab.dense(), length, DType::F32));
@@ -60,15 +60,15 @@ impl Speed {
                 Some(input) => Ok(attention_run(&model, input.clone())),
                 None => model_run(model, &ids),
             });
-            Contestant::timed(&arm.id, length, run)
+            Case::timed(&arm.id, length, run)
         });
-        let mut all: Vec<Contestant<'a>> = arms.collect();
+        let mut all: Vec<Case<'a>> = arms.collect();
         if let [_, ..] = self.torch() {
             let baseline = Baseline::of(lab).map(Rc::new);
             all.extend(self.torch().iter().map(|&kind| {
                 let run = baseline.clone();
                 let run = run.map(|baseline| baseline.timing(kind, &unit.source, length));
-                Contestant::timed(kind.id(), length, run)
+                Case::timed(kind.id(), length, run)
             }));
         }
         all
@@ -104,6 +104,6 @@ impl Experiment for Speed {
             slow_seconds: self.settings.slow_seconds,
             ..Rounds::timed(self.settings.runs)
         };
-        Ok(rounds.speedups(&self.contestants(unit, lab), &unit.source, self.dense()))
+        Ok(rounds.speedups(&self.cases(unit, lab), &unit.source, self.dense()))
     }
 }

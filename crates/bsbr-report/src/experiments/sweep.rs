@@ -44,7 +44,7 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
 /// The units of texts and questions.
 pub(super) fn units(settings: &Settings, models: usize, lab: &Lab) -> Units {
     let per_unit = settings.per_unit;
-    let texts = in_turns(lab, settings.length, [settings.texts, per_unit], models)?;
+    let texts = round_robin(lab, settings.length, [settings.texts, per_unit], models)?;
     let (distance, questions) = (settings.distance, settings.questions);
     let questions = batches(QUESTIONS, distance, questions, per_unit, models);
     let questions = weighed(questions, QUESTION_EFFORT);
@@ -153,7 +153,8 @@ impl Trial<'_> {
     /// The dense model, for texts longer than its trained length.
     pub fn reference(&self) -> Gpt2 {
         let dense = self.lab.dense().clone();
-        let extended = dense.with_position_extension(self.lab.fitting(self.settings.extension));
+        let extended =
+            dense.with_position_extension(self.lab.clamped_extension(self.settings.extension));
         extended.unwrap_or_else(|_| self.lab.dense().clone())
     }
 

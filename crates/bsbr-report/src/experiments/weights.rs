@@ -138,7 +138,7 @@ impl WeightTypes {
         let models = self.models(lab);
         let of = |(row, model): (Variant, &Model)| {
             let bytes = model.as_ref().map_or(0, linear_bytes);
-            let one = Contestant::timed(row.id, unit.length, model.clone().and_then(run));
+            let one = Case::timed(row.id, unit.length, model.clone().and_then(run));
             one.map(move |one, run| {
                 run(one)?;
                 one.set("milliseconds", one.values[SECONDS] * 1e3);
@@ -146,8 +146,8 @@ impl WeightTypes {
                 Ok(())
             })
         };
-        let contestants: Vec<_> = self.rows().into_iter().zip(&*models).map(of).collect();
-        Rounds::timed(self.settings.runs).speedups(&contestants, &unit.source, self.dense())
+        let cases: Vec<_> = self.rows().into_iter().zip(&*models).map(of).collect();
+        Rounds::timed(self.settings.runs).speedups(&cases, &unit.source, self.dense())
     }
 
     /// Every row on one text, compared with the dense model with stored weights.

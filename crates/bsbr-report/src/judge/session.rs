@@ -58,11 +58,6 @@ impl Session {
         })
     }
 
-    /// The judge.
-    pub fn judge(&self) -> &str {
-        &self.judge
-    }
-
     /// The next ballot; `None` at the end.
     pub fn next(&self) -> Option<&Ballot> {
         let mut all = self.ballots.iter();

@@ -44,8 +44,9 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn is_open(&self) -> bool {
-        self.judgement == Judgement::Open
+    /// Whether nothing was measured.
+    pub(crate) fn is_open(&self) -> bool {
+        self.judgement == Judgement::NotMeasured
     }
 }
 
@@ -62,7 +63,7 @@ impl Answer {
     /// The number of its claims that hold, of those that were measured: `9 of 11 hold`.
     pub fn count(&self) -> String {
         let holding = self.claims(|one| one == Judgement::Holds);
-        match self.claims(|one| one != Judgement::Open) {
+        match self.claims(|one| one != Judgement::NotMeasured) {
             0 => "not measured".to_owned(),
             1 => format!("{holding} of 1 holds"),
             all => format!("{holding} of {all} hold"),
@@ -124,7 +125,10 @@ impl Answer {
         let all = [
             (misses, if misses == 1 { "misses" } else { "miss" }),
             (undecided, "undecided"),
-            (self.claims(|one| one == Judgement::Open), "not measured"),
+            (
+                self.claims(|one| one == Judgement::NotMeasured),
+                "not measured",
+            ),
         ];
         let some = all.into_iter().filter(|(count, _)| *count > 0);
         let words = some.map(|(count, word)| format!("{count} {word}"));
@@ -288,7 +292,7 @@ impl<'a> Experiments<'a> {
             }
             _ => capital(&found.clone().err().unwrap_or_default()) + ".",
         };
-        if let (Some(note), false) = (&statement.note, judgement == Judgement::Open) {
+        if let (Some(note), false) = (&statement.note, judgement == Judgement::NotMeasured) {
             why = format!("{why} {note}");
         }
         let own = spec.and_then(|spec| arm_of(spec, arm));
@@ -297,22 +301,13 @@ impl<'a> Experiments<'a> {
             observation: statement.observation,
             section: experiment
                 .filter(|experiment| experiment.records.first().is_some())
-                .map(|experiment| self.section(experiment.spec)),
+                .map(|experiment| experiment.spec.method.experiment.clone()),
             label: own.map_or(arm, |own| &own.label).clone(),
             of_default: own.is_some_and(|own| own.default),
             measured,
             judgement,
             why,
         }
-    }
-
-    /// The section with an experiment's numbers: its own, or the one that it opens.
-    fn section(self, spec: &Spec) -> String {
-        let page = spec.page.as_ref().filter(|page| {
-            let experiment = self.of(page);
-            experiment.is_some_and(|one| one.records.first().is_some())
-        });
-        page.unwrap_or(&spec.method.experiment).clone()
     }
 }
 

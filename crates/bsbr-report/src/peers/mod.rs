@@ -11,14 +11,14 @@ use crate::torch::Baseline;
 
 /// An engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
+pub enum Engine {
     /// CTranslate2, by its Python package.
     Ctranslate2,
     /// ONNX Runtime, by its Python package.
     Onnxruntime,
 }
 
-impl Peer {
+impl Engine {
     /// Its name in records, its script, and the packages that this needs.
     fn parts(self) -> [&'static str; 3] {
         match self {
@@ -100,7 +100,7 @@ mod tests {
             "echo ready; while read kind scope number; do\n\
              case $kind in bf16) echo \"no $kind\";; *) echo $number.5;; esac; done",
         );
-        for peer in [Peer::Ctranslate2, Peer::Onnxruntime] {
+        for peer in [Engine::Ctranslate2, Engine::Onnxruntime] {
             let one = peer.start(Some(&python), &config(), 64, &Place::default());
             let one = one.unwrap();
             assert_eq!(one.ask("int8", "read", 7), Ok(7.5));
@@ -113,7 +113,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let python = program(folder.path(), "exit 1");
         let config = config();
-        let start = |place: &Place| Peer::Onnxruntime.start(Some(&python), &config, 64, place);
+        let start = |place: &Place| Engine::Onnxruntime.start(Some(&python), &config, 64, place);
         let reason = start(&Place::default()).unwrap_err();
         assert!(reason.contains("onnxruntime, onnx and torch"), "{reason}");
         let reason = start(&Place::new("wgpu", "f32")).unwrap_err();
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn rows_name_the_engine_and_the_type() {
-        let rows = ProductType::ALL.map(|products| Peer::Ctranslate2.row(products));
+        let rows = ProductType::ALL.map(|products| Engine::Ctranslate2.row(products));
         let expected = [
             "ctranslate2",
             "ctranslate2, bf16",

@@ -3,12 +3,12 @@
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
 use crate::paired::{closed, together};
-use crate::present::layout::{Beside, Make};
+use crate::present::layout::{Comparison, Statistic};
 use crate::present::subject::Subject;
 use crate::present::{Values, View};
 use crate::section::{Better, Cell, Column, Row};
 
-impl Beside {
+impl Comparison {
     /// The same with filled templates.
     pub(super) fn filled(&self, fill: impl Fn(&str) -> String) -> Self {
         match self {
@@ -34,13 +34,13 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     ) -> Result<Estimate, String> {
         let values = (of.from.pool(), of.length, of.quantity.as_str());
         let unit = |mean: f64| match of.make {
-            Make::Exponential => mean.exp(),
+            Statistic::Exponential => mean.exp(),
             _ => mean,
         };
         let id = |id: &String| id.replace("{row}", &row.id);
         match &of.beside {
             None => self.estimate(&row.id, of),
-            Some(Beside::Difference(ids)) => {
+            Some(Comparison::Difference(ids)) => {
                 let ids = ids.each_ref().map(id);
                 let ids = ids.each_ref().map(String::as_str);
                 together(self.records, ids, values, |means| {
@@ -48,7 +48,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                     one - other
                 })
             }
-            Some(Beside::Closed(ids)) => {
+            Some(Comparison::Closed(ids)) => {
                 let ids = ids.each_ref().map(id);
                 let ids = ids.each_ref().map(String::as_str);
                 let better = self.quantity(&of.quantity).better;
@@ -59,7 +59,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 let [own, first] = [row, first].map(|one| self.estimate(&one.id, of));
                 let (own, first) = (own?, first?);
                 let (over, under) = match relative {
-                    Beside::FirstBy => (first.mean, own.mean),
+                    Comparison::FirstBy => (first.mean, own.mean),
                     _ => (own.mean, first.mean),
                 };
                 match under > 0.0 {

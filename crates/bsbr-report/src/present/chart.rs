@@ -10,7 +10,7 @@ use crate::render::scatter::{Axis, Point, scatter};
 use crate::section::{Figure, Picture};
 
 /// The maximum number of ticks on an axis of parts.
-const MOST_TICKS: usize = 8;
+const MAX_TICKS: usize = 8;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     pub(super) fn figure(&self, spec: &FigureSpec) -> Figure {
@@ -43,7 +43,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         };
         let (values, charts) = self.series(panel, x);
         let step = match even {
-            true => values.len().div_ceil(MOST_TICKS).max(1),
+            true => values.len().div_ceil(MAX_TICKS).max(1),
             false => 1,
         };
         let tick = |&value: &usize| match even {

@@ -133,7 +133,7 @@ impl From<String> for By {
 /// `{row}` for the row's id.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Beside {
+pub enum Comparison {
     /// The first minus the second.
     Difference([String; 2]),
     /// The share of the gap between the first and the last that the second has closed.
@@ -167,11 +167,11 @@ pub struct ValuesSpec {
     /// The length of its values.
     pub at: Option<At>,
     /// How a cell summarises samples.
-    pub make: Option<Make>,
+    pub make: Option<Statistic>,
     /// The format of cells, if it differs from the quantity's.
     pub style: Option<Style>,
     /// Other models in its numbers.
-    pub beside: Option<Beside>,
+    pub beside: Option<Comparison>,
     /// The suffix of a row's id, a template with `{}` for the value that it is `by`.
     pub suffix: String,
 }
@@ -189,7 +189,7 @@ impl ValuesSpec {
 /// How a cell summarises samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Make {
+pub enum Statistic {
     /// Their mean.
     #[default]
     Mean,
@@ -248,7 +248,7 @@ pub struct TableSpec {
     /// The length of values.
     pub at: Option<At>,
     /// Other models in its numbers.
-    pub beside: Option<Beside>,
+    pub beside: Option<Comparison>,
     /// The title of an additional column: the columns whose whole intervals are above or below 0.
     pub changes: Option<String>,
     /// A setting or count with several values: there is a table for each above 0, the last one
@@ -265,7 +265,7 @@ pub struct TableSpec {
     /// Whether rows are only those that were measured there.
     pub recorded_only: bool,
     /// How a cell summarises samples.
-    pub make: Make,
+    pub make: Statistic,
     /// The format of cells, if it differs from the quantity's.
     pub style: Option<Style>,
     /// Whether it is collapsed on the page.
@@ -318,7 +318,7 @@ pub struct RowsSpec {
     pub head: String,
     /// How a cell summarises samples.
     #[serde(default)]
-    pub make: Make,
+    pub make: Statistic,
     /// A quantity of whose median the cell's is a share, shown in parentheses in place of a spread.
     #[serde(default)]
     pub share_of: Option<String>,

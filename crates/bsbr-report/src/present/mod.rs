@@ -21,7 +21,7 @@ use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
 use crate::present::layout::{
-    At, Beside, BlockSpec, By, HeadlineSpec, Make, Paragraph, Source, ValuesSpec,
+    At, BlockSpec, By, Comparison, HeadlineSpec, Paragraph, Source, Statistic, ValuesSpec,
 };
 use crate::present::subject::Subject;
 use crate::present::words::{Words, is_set, setting, values};
@@ -53,13 +53,13 @@ struct Values {
     length: usize,
     /// The suffix of a subject's id.
     suffix: String,
-    make: Make,
+    make: Statistic,
     style: Style,
     better: Option<Better>,
     /// The value that it is `by`.
     value: Option<usize>,
     /// Other models in its numbers.
-    beside: Option<Beside>,
+    beside: Option<Comparison>,
 }
 
 impl Source {
@@ -204,8 +204,10 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
             .records
             .estimate(&id, of.from.pool(), of.length, &of.quantity)?;
         Ok(match of.make {
-            Make::Exponential => found.map(f64::exp),
-            Make::Mean | Make::Milliseconds | Make::Median | Make::Ratio => found,
+            Statistic::Exponential => found.map(f64::exp),
+            Statistic::Mean | Statistic::Milliseconds | Statistic::Median | Statistic::Ratio => {
+                found
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use bsbr_metrics::stats::quantile;
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
 use crate::present::beside::add_changes;
-use crate::present::layout::{Beside, ColumnSpec, Make, TableSpec, ValuesSpec};
+use crate::present::layout::{ColumnSpec, Comparison, Statistic, TableSpec, ValuesSpec};
 use crate::present::subject::Subject;
 use crate::present::votes::add_votes;
 use crate::present::words::{Words, is_set, values};
@@ -15,10 +15,10 @@ use crate::section::{Cell, Column, Row, Table};
 use crate::style::Style;
 
 /// The maximum number of columns in a table with standard deviations.
-const MOST_DEVIATIONS: usize = 6;
+const MAX_DEVIATIONS: usize = 6;
 
 /// The maximum number of columns in a table by parts of a name.
-const MOST_PARTS: usize = 16;
+const MAX_PARTS: usize = 16;
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     /// The table, or one for each value; none if a required setting does not exist, or if it has
@@ -72,7 +72,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         }
         let rows = subjects.iter();
         let mut rows: Vec<Row> = match spec.make {
-            Make::Milliseconds | Make::Median | Make::Ratio => rows
+            Statistic::Milliseconds | Statistic::Median | Statistic::Ratio => rows
                 .map(|subject| {
                     let cells = shown.iter().map(|of| {
                         let at = (of.from.pool(), of.length, of.quantity.as_str());
@@ -83,7 +83,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 .collect(),
             _ => {
                 // With many columns, only the interval is shown.
-                let crowded = columns.len() > MOST_DEVIATIONS;
+                let crowded = columns.len() > MAX_DEVIATIONS;
                 columns.push(Column::from("n"));
                 rows.map(|subject| subject.row(self.means(subject, &subjects, &shown, crowded)))
                     .collect()
@@ -124,7 +124,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             Values {
                 make: one.make.unwrap_or(spec.make),
                 style: one.style.or(spec.style).unwrap_or(values.style),
-                better: beside.as_ref().map_or(values.better, Beside::better),
+                better: beside.as_ref().map_or(values.better, Comparison::better),
                 beside,
                 suffix,
                 ..values
@@ -141,7 +141,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         };
         let one = of_table(&ValuesSpec::of(quantity));
         let all = self.values_by(by, &one, spec.heading.as_deref());
-        let step = all.len().div_ceil(MOST_PARTS).max(1);
+        let step = all.len().div_ceil(MAX_PARTS).max(1);
         all.into_iter().step_by(step).collect()
     }
 
@@ -171,12 +171,12 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         cells.chain([n]).collect()
     }
 
-    /// A subject's median with quartiles and what [`Make`] adds, or why there is none.
+    /// A subject's median with quartiles and what [`Statistic`] adds, or why there is none.
     pub(super) fn median(
         &self,
         id: &str,
         (from, length, quantity): (Pool<'_>, usize, &str),
-        make: Make,
+        make: Statistic,
         style: Style,
     ) -> Cell {
         let values = self.records.values(id, from, length, quantity);
@@ -189,8 +189,8 @@ impl<E: Experiment + ?Sized> View<'_, E> {
 
 /// Median and quartiles, for ratios with the interval of the median, for seconds in milliseconds
 /// with their mean; `None` if empty.
-fn median(mut values: Vec<f64>, make: Make, mut style: Style) -> Option<Cell> {
-    if make == Make::Milliseconds {
+fn median(mut values: Vec<f64>, make: Statistic, mut style: Style) -> Option<Cell> {
+    if make == Statistic::Milliseconds {
         style = Style::Digits(3);
         values.iter_mut().for_each(|seconds| *seconds *= 1e3);
     }
@@ -202,10 +202,10 @@ fn median(mut values: Vec<f64>, make: Make, mut style: Style) -> Option<Cell> {
         spread.push(format!("[{}, {}]", low.ok()?, high.ok()?));
     }
     match (make, found.interval) {
-        (Make::Ratio, Some(ends)) => {
+        (Statistic::Ratio, Some(ends)) => {
             spread.push(format!("({}, {})", beside(ends.low), beside(ends.high)));
         }
-        (Make::Milliseconds, Some(_)) => {
+        (Statistic::Milliseconds, Some(_)) => {
             spread.push(format!("· {}", style.number(Estimate::of(&values)?.mean)));
         }
         _ => {}

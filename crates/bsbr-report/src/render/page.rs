@@ -235,7 +235,7 @@ fn verdict(judgement: Judgement) -> Markup {
         Judgement::Holds => ("✓", "good"),
         Judgement::Misses => ("✗", "bad"),
         Judgement::Undecided(_) => ("?", "open"),
-        Judgement::Open => ("—", "open"),
+        Judgement::NotMeasured => ("—", "open"),
     };
     html! { span class=(format!("verdict {class}")) { (mark) "\u{a0}" (judgement.words()) } }
 }

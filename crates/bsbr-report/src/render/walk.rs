@@ -60,7 +60,7 @@ pub(super) fn front<F: Format>(report: &Report, out: &mut F) {
         });
         out.list(false, &arms.collect::<Vec<_>>());
         out.text(GLANCE);
-        out.table(&glance(report));
+        out.table(&arms_table(report));
     });
 }
 
@@ -152,7 +152,7 @@ fn samples(cell: &Cell) -> Cell {
 }
 
 /// One row per arm, with the headline numbers of all sections.
-fn glance(report: &Report) -> Table {
+fn arms_table(report: &Report) -> Table {
     let headlines = || report.sections.iter().flat_map(|one| &one.headlines);
     let rows = Subject::arms(&report.arms).into_iter().map(|arm| {
         let cells = headlines().map(|one| match one.cells.get(&arm.id) {

@@ -24,7 +24,7 @@ pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");
 const EAGER_LIMIT: f64 = 4.0;
 
 /// The message if the process ends before it is ready.
-const UNFIT: &str =
+const MISSING_PACKAGES: &str =
     "Python exited; it needs the packages torch and transformers, and CUDA for a GPU";
 
 /// The script of the process.
@@ -107,7 +107,7 @@ impl Baseline {
     ) -> Result<Self, String> {
         let [device, dtype] = place.in_torch()?;
         let settings = [("device", device.into()), ("dtype", dtype.into())];
-        Self::run(python, SCRIPT, config, settings, UNFIT)
+        Self::run(python, SCRIPT, config, settings, MISSING_PACKAGES)
     }
 
     /// Starts a script that prints `ready` and then answers one request per line. It is given the
@@ -165,7 +165,7 @@ impl Baseline {
     /// The error message of the process.
     pub(crate) fn measure(&self, kind: Kind, scope: &str, length: usize) -> Result<f64, String> {
         if kind == Kind::Eager {
-            affordable(self.heads, length)?;
+            check_eager_memory(self.heads, length)?;
         }
         self.ask(kind.word(), scope, length)
     }
@@ -207,7 +207,7 @@ impl Baseline {
 }
 
 /// Refuses scores in `f32` of which usual machines cannot hold several copies.
-fn affordable(heads: usize, length: usize) -> Result<(), String> {
+fn check_eager_memory(heads: usize, length: usize) -> Result<(), String> {
     let scores = (heads * length * length * size_of::<f32>()) as f64 * 1e-9;
     match scores > EAGER_LIMIT {
         true => Err(format!(
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     fn scores_are_written_out_as_far_as_memory_goes() {
-        assert_eq!(affordable(12, 8192), Ok(()));
-        let reason = affordable(16, 8192).unwrap_err();
+        assert_eq!(check_eager_memory(12, 8192), Ok(()));
+        let reason = check_eager_memory(16, 8192).unwrap_err();
         assert!(reason.contains("4.3 GB"), "{reason}");
-        assert!(affordable(12, 16384).is_err());
+        assert!(check_eager_memory(12, 16384).is_err());
     }
 }

@@ -28,7 +28,7 @@ fn card_of(runs: [(&str, &str, u64); 2]) -> String {
 }
 
 #[test]
-fn the_newest_run_is_told_and_none_is_mixed_into_it() {
+fn the_card_uses_only_the_newest_run_and_none_is_mixed_into_it() {
     let text = card_of([
         ("first texts", "2026-01-02", 2),
         ("others", "2026-01-01", 7),

@@ -65,7 +65,7 @@ pub fn best(row: &[f64], k: usize) -> Vec<usize> {
     ids
 }
 
-/// The share of the dense model's k likeliest tokens that are among the arm's.
+/// The share of the dense model's k most likely tokens that are among the arm's.
 pub fn overlap(dense: &[f64], arm: &[f64], k: usize) -> f64 {
     let own = best(arm, k);
     let kept = best(dense, k)
@@ -144,7 +144,7 @@ pub struct Written {
     pub ended: bool,
 }
 
-/// The likeliest tokens one by one, each after all before it are read without a cache, up to the end
+/// The most likely tokens one by one, each after all before it are read without a cache, up to the end
 /// of a line or `most`.
 pub fn written(model: &Gpt2, tokenizer: &TextTokenizer, prompt: &[u32], most: usize) -> Written {
     let mut ids = prompt.to_vec();

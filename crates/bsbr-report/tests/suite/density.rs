@@ -14,7 +14,7 @@ question = "How dense?"
 order = 1
 seed = 1
 arms = ["dense", "moments", "summaries", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 lengths = [12, 80, 200]
 threshold = 0.01

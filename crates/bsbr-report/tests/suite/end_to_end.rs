@@ -8,7 +8,7 @@ use bsbr_report::forecast::Forecast;
 use bsbr_report::overview::Overview;
 use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
-use bsbr_report::runner::{Nobody, Observer};
+use bsbr_report::runner::{NoObserver, Observer};
 use bsbr_report::spec::{ArmSpec, Overrides, Spec, parse_spec, read_arms};
 use bsbr_report::store::Store;
 
@@ -126,7 +126,7 @@ fn the_dense_arm_shows_no_difference_and_too_long_input_is_a_dash() {
         &plan(&Overrides::default()),
         &lab,
         folder.path(),
-        &mut Nobody,
+        &mut NoObserver,
     )
     .unwrap();
     let store = Store::new(folder.path().join(RECORDS));
@@ -164,7 +164,7 @@ fn questions_are_longer_than_the_model_and_the_section_says_what_was_done() {
         only: vec!["qa".to_owned()],
         ..plan(&Overrides::default())
     };
-    reproduce(&only, &lab, folder.path(), &mut Nobody).unwrap();
+    reproduce(&only, &lab, folder.path(), &mut NoObserver).unwrap();
     let records = Store::new(folder.path().join(RECORDS)).all("qa").unwrap();
     for one in records.measurements() {
         assert!(one.missing.is_empty(), "{:?}", one.missing);
@@ -172,7 +172,7 @@ fn questions_are_longer_than_the_model_and_the_section_says_what_was_done() {
         assert!(one.values["tokens"] > tiny::POSITIONS as f64);
         assert!(one.values["seconds"] > 0.0);
         assert!((0.0..=1.0).contains(&one.values["share"]));
-        // The likeliest of five has at least a fifth.
+        // The most likely of five has at least a fifth.
         assert!(one.values["among"] == 0.0 || one.values["share"] >= 0.2);
     }
     assert_eq!(records.measurements().count(), 2 * 2 * 4);
@@ -189,7 +189,7 @@ fn summaries_are_recorded_with_their_texts_and_scored_beside_the_dense_model() {
         only: vec!["summarisation".to_owned()],
         ..plan(&Overrides::default())
     };
-    reproduce(&only, &lab, folder.path(), &mut Nobody).unwrap();
+    reproduce(&only, &lab, folder.path(), &mut NoObserver).unwrap();
     let store = Store::new(folder.path().join(RECORDS));
     let records = store.all("summarisation").unwrap();
     // Four arms, two baselines and the highlights of two articles.
@@ -262,7 +262,7 @@ fn another_seed_or_another_count_is_another_record() {
         &only(&Overrides::default()),
         &lab,
         folder.path(),
-        &mut Nobody,
+        &mut NoObserver,
     )
     .unwrap();
     let mut counter = Counter::default();

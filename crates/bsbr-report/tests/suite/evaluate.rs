@@ -9,7 +9,7 @@ use bsbr_report::evaluate::evaluate;
 use bsbr_report::lab::Lab;
 use bsbr_report::record::{Pool, Records};
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::section::Cell;
 use bsbr_report::spec::Spec;
 use bsbr_report::store::Store;
@@ -26,7 +26,7 @@ question = "How fast?"
 order = 7
 seed = 1
 arms = ["dense", "moments", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 lengths = [32, 80]
 fit_from = 32
@@ -64,7 +64,7 @@ fn a_model_is_measured_as_its_arm_is() {
         only: vec!["agreement".to_owned()],
         ..plan()
     };
-    reproduce(&only, &tiny::lab(), folder.path(), &mut Nobody).unwrap();
+    reproduce(&only, &tiny::lab(), folder.path(), &mut NoObserver).unwrap();
     let expected: Records = Store::new(folder.path().join(RECORDS))
         .all("agreement")
         .unwrap();
@@ -73,7 +73,7 @@ fn a_model_is_measured_as_its_arm_is() {
     let folder = tempfile::tempdir().unwrap();
     let lab = tiny::lab().with_given("some/folder", uniform(LOCAL), "a hash");
     let lab = lab.unwrap();
-    let found = evaluate(&plan(), &lab, folder.path(), &mut Nobody).unwrap();
+    let found = evaluate(&plan(), &lab, folder.path(), &mut NoObserver).unwrap();
     let row = |title: &str| {
         let found = found.headlines.iter().find(|one| one.title == title);
         &found.unwrap_or_else(|| panic!("{title}")).cells
@@ -113,7 +113,7 @@ fn a_model_is_measured_as_its_arm_is() {
         only: vec!["density".to_owned()],
         ..plan()
     };
-    let error = evaluate(&wrong, &lab, folder.path(), &mut Nobody).unwrap_err();
+    let error = evaluate(&wrong, &lab, folder.path(), &mut NoObserver).unwrap_err();
     assert!(
         error.to_string().contains("perplexity, agreement"),
         "{error}"
@@ -151,7 +151,7 @@ fn a_converted_folder_stands_where_the_default_arm_does() {
     assert!(lab.has_arms());
     let mut specs = plan().specs;
     let before = lab.model_hash().to_owned();
-    let lab = lab.standing_in(&mut specs).unwrap();
+    let lab = lab.replacing_default_arm(None, &mut specs).unwrap();
     assert_ne!(lab.model_hash(), before);
     for spec in &specs {
         let own = spec.arm("moments").unwrap();
@@ -164,14 +164,33 @@ fn a_converted_folder_stands_where_the_default_arm_does() {
     let dense = opened(&tiny::model(tiny::tokenizer().vocab_size()));
     assert!(!dense.has_arms());
     let (mut same, before) = (plan().specs, dense.model_hash().to_owned());
-    let dense = dense.standing_in(&mut same).unwrap();
-    assert_eq!((dense.model_hash(), same), (before.as_str(), plan().specs));
+    let dense = dense.replacing_default_arm(None, &mut same).unwrap();
+    assert_eq!(
+        (dense.model_hash(), &same),
+        (before.as_str(), &plan().specs)
+    );
+
+    // An arm of the run's own is a row of converted and of other models.
+    let other: ArmConfig = "local:chunk_size=8".parse().unwrap();
+    for lab in [dense, opened(&uniform(LOCAL))] {
+        let lab = lab.replacing_default_arm(Some(&other), &mut same).unwrap();
+        for spec in &same {
+            let own = spec.arm("moments").unwrap();
+            assert_eq!(
+                (&own.config, own.label.as_str()),
+                (&other, "local:chunk_size=8")
+            );
+            assert_eq!(lab.model(own, 1).unwrap().config().arm(1), other);
+        }
+    }
 }
 
 #[test]
 fn layers_with_several_arms_are_refused_where_a_row_has_one() {
     let plan = ConversionPlan::uniform(ArmConfig::DENSE).with_layer(1, LOCAL.parse().unwrap());
-    let error = opened(&converted(&plan)).standing_in(&mut []).unwrap_err();
+    let error = opened(&converted(&plan))
+        .replacing_default_arm(None, &mut [])
+        .unwrap_err();
     let text = error.to_string();
     assert!(text.contains(&format!("(0: dense, 1: {LOCAL})")), "{text}");
 }

@@ -4,7 +4,7 @@ use bsbr_gpt2::PositionExtension;
 use bsbr_report::arms;
 use bsbr_report::record::Measurement;
 use bsbr_report::reproduce::{RECORDS, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::store::Store;
 
 use crate::definitions::{answer, holds, nats, question};
@@ -17,7 +17,7 @@ question = "How far?"
 order = 1
 seed = 1
 arms = ["dense", "local"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 times = 2
 window = 96
@@ -39,7 +39,7 @@ fn stretches_and_answers_are_those_of_the_logits() {
     let out = tempfile::tempdir().unwrap();
     let lab = tiny::lab().with_models_in(out.path().join("models"));
     let spec = tiny::spec(SPEC);
-    reproduce(&tiny::plan(spec.clone()), &lab, out.path(), &mut Nobody).unwrap();
+    reproduce(&tiny::plan(spec.clone()), &lab, out.path(), &mut NoObserver).unwrap();
     let records = Store::new(out.path().join(RECORDS))
         .all("extension")
         .unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bsbr_report::experiments;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{RECORDS, differences, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::section::{Block, Section};
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
@@ -25,7 +25,7 @@ question = "What for?"
 order = 1
 seed = 1
 arms = ["dense", "moments"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 lengths = [40, 60, 90]
 slow_seconds = 100.0
@@ -110,7 +110,7 @@ fn all_take_turns_after_the_choice() {
     let lab = tiny::lab();
     let folder = tempfile::tempdir().unwrap();
     let plan = tiny::plan(tiny::spec(SPEC));
-    reproduce(&plan, &lab, folder.path(), &mut Nobody).unwrap();
+    reproduce(&plan, &lab, folder.path(), &mut NoObserver).unwrap();
     let records = Store::new(folder.path().join(RECORDS))
         .all("hybrid")
         .unwrap();

@@ -12,7 +12,7 @@ use bsbr_report::forecast::Forecast;
 use bsbr_report::lab::Lab;
 use bsbr_report::record::{Measurement, Record, Records};
 use bsbr_report::reproduce::{RECORDS, differences, reproduce};
-use bsbr_report::runner::{Nobody, Observer};
+use bsbr_report::runner::{NoObserver, Observer};
 use bsbr_report::section::{Block, Section};
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
@@ -34,7 +34,7 @@ question = "Which?"
 order = 1
 seed = 1
 arms = ["dense", "moments", "local"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 length = 80
 least_agreement = 0.9
@@ -50,7 +50,7 @@ fn lab() -> Lab {
 
 /// Runs all, and gives the records.
 fn run(lab: &Lab, out: &Path) -> Vec<Record> {
-    reproduce(&tiny::plan(tiny::spec(SPEC)), lab, out, &mut Nobody).unwrap();
+    reproduce(&tiny::plan(tiny::spec(SPEC)), lab, out, &mut NoObserver).unwrap();
     records(out)
 }
 

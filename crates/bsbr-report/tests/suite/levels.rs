@@ -11,7 +11,7 @@ use bsbr_report::experiments::levels::CHOICE;
 use bsbr_report::lab::Lab;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{RECORDS, differences, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::store::Store;
 
 use crate::common::close;
@@ -25,7 +25,7 @@ question = "How many?"
 order = 1
 seed = 1
 arms = ["dense", "moments", "local"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 budgets = [0.0, 0.001, 100.0]
 choosing_length = 96
@@ -82,7 +82,7 @@ fn each_budget_is_measured_with_the_levels_that_it_gives() {
     let (lab, spec) = (tiny::lab(), tiny::spec(SPEC));
     let folder = tempfile::tempdir().unwrap();
     let plan = tiny::plan(spec.clone());
-    reproduce(&plan, &lab, folder.path(), &mut Nobody).unwrap();
+    reproduce(&plan, &lab, folder.path(), &mut NoObserver).unwrap();
     assert_eq!(
         differences(&plan, &lab, folder.path()).unwrap(),
         Vec::<std::path::PathBuf>::new()

@@ -4,7 +4,7 @@ use bsbr_report::arms;
 use bsbr_report::experiments;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{RECORDS, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::section::Block;
 use bsbr_report::store::Store;
 
@@ -18,7 +18,7 @@ question = "Which?"
 order = 1
 seed = 1
 arms = ["dense", "summaries"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 window = 1024
 rows = 2
@@ -73,7 +73,7 @@ fn every_way_trains_the_arm_on_as_many_tokens() {
     let out = tempfile::tempdir().unwrap();
     let lab = tiny::lab().with_models_in(out.path().join("models"));
     let plan = tiny::plan(tiny::spec(METHODS));
-    reproduce(&plan, &lab, out.path(), &mut Nobody).unwrap();
+    reproduce(&plan, &lab, out.path(), &mut NoObserver).unwrap();
     let records = Store::new(out.path().join(RECORDS)).all("methods").unwrap();
     let values = |id: &str, quantity: &str| -> Vec<f64> {
         let own = records.measurements().filter(|one| one.arm == id);

@@ -178,7 +178,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
         "measure = { gap = { quantity = \"seconds\", length = 1024, \
                    source = \"model\", before = \"dense\", goal = \"dense\" } }\nat_least = 0.5",
     );
-    assert_eq!(none.judgement, Judgement::Open);
+    assert_eq!(none.judgement, Judgement::NotMeasured);
     assert!(none.why.contains("othing to recover"), "{}", none.why);
 
     let crossover = "measure = { crossover = { quantity = \"seconds\", source = \"model\", \
@@ -214,7 +214,7 @@ fn what_has_no_record_says_why() {
     let claim = "measure = { mean = { quantity = \"speedup\", length = 8192, \
                  source = \"model\" } }\nat_least = 1.0";
     let one = found(&speed, &none, claim);
-    assert_eq!(one.judgement, Judgement::Open);
+    assert_eq!(one.judgement, Judgement::NotMeasured);
     assert_eq!(one.why, "No records of “speed”.");
 
     let gpu = format!("device = \"gpu\"\n{claim}");
@@ -266,7 +266,7 @@ fn preference_is_that_of_the_votes() {
     let one = found(&spec, &records, claim);
     assert_eq!(
         (one.judgement, one.why.as_str()),
-        (Judgement::Open, "No votes yet.")
+        (Judgement::NotMeasured, "No votes yet.")
     );
     let votes = ballots(&records, ["moments", "dense"], 1, "ada")
         .into_iter()
@@ -290,7 +290,7 @@ fn preference_is_that_of_the_votes() {
 #[test]
 fn a_conclusion_counts_its_claims() {
     let (yes, no) = (Judgement::Holds, Judgement::Misses);
-    let (maybe, open) = (Judgement::Undecided(Some(9)), Judgement::Open);
+    let (maybe, open) = (Judgement::Undecided(Some(9)), Judgement::NotMeasured);
     for (claims, observations, count, others) in [
         (vec![yes, yes], vec![no, open], "2 of 2 hold", ""),
         (vec![yes, no], vec![yes], "1 of 2 hold", "1 misses"),
@@ -327,7 +327,7 @@ fn a_page_lists_measured_statements_and_names_the_others_in_one_line() {
     let open = |text: &str, why: &str| Finding {
         text: text.to_owned(),
         why: why.to_owned(),
-        ..finding(Judgement::Open, text == "c")
+        ..finding(Judgement::NotMeasured, text == "c")
     };
     let mut one = Answer {
         text: "c".to_owned(),
@@ -342,7 +342,7 @@ fn a_page_lists_measured_statements_and_names_the_others_in_one_line() {
     assert_eq!(shown.len(), 2);
     assert_eq!(shown[0], one.findings[1]);
     assert_eq!(shown[1].text, "3 other statements");
-    assert_eq!(shown[1].judgement, Judgement::Open);
+    assert_eq!(shown[1].judgement, Judgement::NotMeasured);
     assert_eq!(shown[1].why, "No records of x: a; c. No records of y: b.");
     one.findings.truncate(2);
     assert_eq!(one.shown()[1].text, "1 other statement");

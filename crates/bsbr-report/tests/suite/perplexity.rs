@@ -13,7 +13,7 @@ use bsbr_report::lab::Lab;
 use bsbr_report::overview::Overview;
 use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::spec::{Overrides, parse_spec, read_arms};
 use bsbr_report::store::Store;
 use bsbr_train::evaluate::negative_log_likelihood;
@@ -169,7 +169,7 @@ fn run_in(folder: &Path, lab: &Lab, only: &str) -> Result<PathBuf, ReportError> 
         command: "a test".to_owned(),
         commit: None,
     };
-    reproduce(&plan, lab, folder, &mut Nobody)
+    reproduce(&plan, lab, folder, &mut NoObserver)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bsbr_report::experiments;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{RECORDS, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::store::Store;
 
@@ -74,7 +74,7 @@ fn records(experiment: &str, out: &Path) -> (Spec, Records) {
         ..Overrides::default()
     };
     let spec = tiny::spec_with(&least(experiment), &overrides);
-    reproduce(&tiny::plan(spec.clone()), &lab, out, &mut Nobody).unwrap();
+    reproduce(&tiny::plan(spec.clone()), &lab, out, &mut NoObserver).unwrap();
     let records = Store::new(out.join(RECORDS)).all(experiment).unwrap();
     (spec, records)
 }

@@ -11,7 +11,7 @@ use bsbr_report::experiments::memory::worker::{Pass, Task, Worker, measure_here}
 use bsbr_report::overview::{Conclusion, Measure, Overview, Statement};
 use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, differences, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::spec::{Overrides, Spec};
 use burn::tensor::Device;
 
@@ -22,11 +22,10 @@ pub const READING: &str = r#"
 experiment = "reading-memory"
 title = "Memory of reading"
 question = "How much to go on from?"
-page = "memory"
 order = 1
 seed = 1
 arms = ["dense", "moments"]
-chunk_sizes = [8]
+chunk_size = 8
 [settings]
 lengths = [16, 48]
 piece = 8
@@ -50,7 +49,7 @@ question = "How much?"
 order = 1
 seed = 1
 arms = ["dense", "moments"]
-chunk_sizes = [8]
+chunk_size = 8
 [settings]
 lengths = [16, 48]
 fit_from = 16
@@ -206,64 +205,38 @@ fn plan(specs: Vec<Spec>, only: &[&str]) -> Plan {
 }
 
 #[test]
-fn reading_begins_the_page_of_the_pass_before_and_after_it_is_measured() {
+fn reading_and_the_pass_have_a_page_each_and_a_claim_cites_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let lab = tiny::lab()
         .with_worker(worker())
         .with_python(Some(python(folder.path())));
-    let specs = || {
-        vec![
-            spec_with(READING, &with_torch()),
-            spec_with(PASS, &with_torch()),
-        ]
-    };
+    let specs = [READING, PASS].map(|text| spec_with(text, &with_torch()));
     let text = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
 
-    let pass = plan(specs(), &["memory"]);
-    reproduce(&pass, &lab, &out, &mut Nobody).unwrap();
+    let pass = plan(specs.to_vec(), &["memory"]);
+    reproduce(&pass, &lab, &out, &mut NoObserver).unwrap();
     assert!(!out.join("reading-memory.md").exists());
-    let before = text("memory.md");
-    let (reading, passed) = before.split_once("## A pass without a cache").unwrap();
-    assert!(
-        reading.contains("## Reading: peak of the process"),
-        "{before}"
-    );
-    assert!(reading.contains("not measured yet"), "{before}");
-    assert!(!reading.contains("growth"), "{before}");
-    assert!(passed.contains("Records: Memory of reading"), "{before}");
     assert!(text("index.md").contains("No records of “reading-memory”"));
     assert_eq!(differences(&pass, &lab, &out).unwrap(), [] as [PathBuf; 0]);
 
-    let both = plan(specs(), &[]);
-    reproduce(&both, &lab, &out, &mut Nobody).unwrap();
-    let after = text("memory.md");
+    let both = plan(specs.to_vec(), &[]);
+    reproduce(&both, &lab, &out, &mut NoObserver).unwrap();
+    let reading = text("reading-memory.md");
     for part in [
-        "# Peak memory\n\n*How much?*",
+        "# Memory of reading\n\n*How much to go on from?*",
         "Half of PyTorch's",
         "| moments ◆ | 4.5 ± ",
         "| PyTorch, SDPA | 8.0 ± 0.0 [8.0, 8.0] |",
         "pieces of 8 tokens",
-        "plots/memory-reading.svg",
-        "plots/memory-memory.svg",
+        "plots/reading-memory-reading.svg",
     ] {
-        assert!(after.contains(part), "{part}:\n{after}");
+        assert!(reading.contains(part), "{part}:\n{reading}");
     }
-    assert!(text("index.md").contains("[Reading takes less](memory.md)"));
+    assert!(text("memory.md").contains("plots/memory-memory.svg"));
+    let index = text("index.md");
+    assert!(index.contains("[Reading takes less](reading-memory.md)"));
     assert_eq!(differences(&both, &lab, &out).unwrap(), [] as [PathBuf; 0]);
-}
-
-#[test]
-fn reading_has_a_page_of_its_own_without_the_pass() {
-    let out = tempfile::tempdir().unwrap();
-    let lab = tiny::lab().with_worker(worker());
-    let alone = plan(vec![spec_with(READING, &Overrides::default())], &[]);
-    reproduce(&alone, &lab, out.path(), &mut Nobody).unwrap();
-    let text = std::fs::read_to_string(out.path().join("reading-memory.md")).unwrap();
-    assert!(text.starts_with("# Memory of reading\n"), "{text}");
-    assert!(!text.contains("peak ÷ PyTorch"), "{text}");
-    let index = std::fs::read_to_string(out.path().join("index.md")).unwrap();
-    assert!(index.contains("(reading-memory.md)"), "{index}");
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn scores_of_summaries_are_those_of_their_texts() {
 }
 
 #[test]
-fn a_summary_is_what_the_logits_spell() {
+fn a_summary_is_greedy_decoding() {
     let lab = tiny::lab();
     let text = tiny::text("summarisation").replace("temperature = 1.0", "temperature = 0.0");
     let spec = tiny::spec(&text);

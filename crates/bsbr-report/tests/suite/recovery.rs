@@ -8,7 +8,7 @@ use bsbr_report::experiments;
 use bsbr_report::judge::Session;
 use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{Plan, RECORDS, differences, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::section::{Block, Cell, Table};
 use bsbr_report::store::Store;
 use bsbr_train::finetune::Mix;
@@ -24,7 +24,7 @@ question = "How much?"
 order = 1
 seed = 1
 arms = ["dense", "moments", "local"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 window = 1024
 rows = 2
@@ -51,7 +51,7 @@ fn plan() -> Plan {
 
 fn run(out: &Path) -> Records {
     let lab = tiny::lab().with_models_in(out.join("models"));
-    reproduce(&plan(), &lab, out, &mut Nobody).unwrap();
+    reproduce(&plan(), &lab, out, &mut NoObserver).unwrap();
     assert_eq!(differences(&plan(), &lab, out).unwrap(), [] as [PathBuf; 0]);
     Store::new(out.join(RECORDS)).all("recovery").unwrap()
 }

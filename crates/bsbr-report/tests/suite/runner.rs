@@ -12,7 +12,7 @@ use bsbr_report::experiment::{Experiment, Unit, batches};
 use bsbr_report::host::Machine;
 use bsbr_report::lab::Lab;
 use bsbr_report::record::{Identity, Measurement, Record, Records, RunInfo};
-use bsbr_report::runner::{Job, Nobody, identity, recorded, run};
+use bsbr_report::runner::{Job, NoObserver, identity, recorded, run};
 use bsbr_report::spec::{Overrides, Spec, parse_spec};
 use bsbr_report::store::Store;
 use burn::tensor::DType;
@@ -97,7 +97,7 @@ fn finished_units_are_not_run_again_unless_something_differs() {
     let store = Store::new(folder.path());
     let runs = Rc::new(Cell::new(0));
     let run = |seed| {
-        run(&[job(&runs, seed)], &lab, &store, &info(), &mut Nobody)
+        run(&[job(&runs, seed)], &lab, &store, &info(), &mut NoObserver)
             .unwrap()
             .remove(0)
     };
@@ -158,7 +158,7 @@ fn more_lengths_leave_the_records_where_they_are_an_amount() {
         let runs = Rc::new(Cell::new(0));
         let run = |seed, lengths: &[u32]| {
             let jobs = [job_at(&runs, seed, lengths, experiment)];
-            run(&jobs, &lab, &store, &info(), &mut Nobody).unwrap();
+            run(&jobs, &lab, &store, &info(), &mut NoObserver).unwrap();
         };
         run(1, &[8]);
         assert_eq!(runs.get(), 3);
@@ -177,7 +177,7 @@ fn what_is_not_declared_is_not_recorded() {
     let store = Store::new(folder.path());
     let mut job = job(&Rc::new(Cell::new(0)), 1);
     job.spec.layout.quantities = Default::default();
-    let error = run(&[job], &lab, &store, &info(), &mut Nobody).unwrap_err();
+    let error = run(&[job], &lab, &store, &info(), &mut NoObserver).unwrap_err();
     assert!(matches!(error, ReportError::Undeclared { .. }), "{error}");
     assert!(error.to_string().contains("`nothing`"), "{error}");
 }
@@ -241,7 +241,7 @@ fn a_record_of_another_lab_is_not_used() {
     for (name, other) in others {
         let store = Store::new(folder.path().join(name));
         let run = |lab: &Lab| {
-            run(&[job(&runs, 1)], lab, &store, &info(), &mut Nobody).unwrap();
+            run(&[job(&runs, 1)], lab, &store, &info(), &mut NoObserver).unwrap();
             runs.replace(0)
         };
         assert_eq!([run(&plain()), run(&plain())], [3, 0], "{name}");
@@ -259,7 +259,7 @@ fn a_record_of_anything_else_is_not_used() {
     let store = Store::new(folder.path());
     let runs = Rc::new(Cell::new(0));
     let run = || {
-        run(&[job(&runs, 1)], &lab, &store, &info(), &mut Nobody).unwrap();
+        run(&[job(&runs, 1)], &lab, &store, &info(), &mut NoObserver).unwrap();
         runs.replace(0)
     };
     assert_eq!(run(), 3);

@@ -47,7 +47,7 @@ fn the_committed_specifications_can_be_run() {
 }
 
 #[test]
-fn chunk_sizes_make_arms() {
+fn the_chunk_size_is_that_of_all_arms_that_have_one() {
     let arms = read_arms(&assets().join("experiments").join(ARMS)).unwrap();
     let text = r#"
         experiment = "agreement"
@@ -56,11 +56,11 @@ fn chunk_sizes_make_arms() {
         order = 1
         seed = 1
         arms = ["dense", "moments"]
-        chunk_sizes = [64, 128]
+        chunk_size = 64
     "#;
     let spec = parse_spec(Path::new("x.toml"), text, &arms, &Overrides::default()).unwrap();
     let ids: Vec<&str> = spec.method.arms.iter().map(|arm| arm.id.as_str()).collect();
-    assert_eq!(ids, ["dense", "moments-s64", "moments-s128"]);
+    assert_eq!(ids, ["dense", "moments"]);
     assert_eq!(spec.method.arms[1].config.chunk_size(), Some(64));
 }
 

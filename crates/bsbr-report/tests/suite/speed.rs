@@ -8,7 +8,7 @@ use bsbr_report::overview::Overview;
 use bsbr_report::record::Measurement;
 use bsbr_report::reported::Reported;
 use bsbr_report::reproduce::{Plan, RECORDS, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::spec::{Overrides, Spec};
 
 use crate::tiny::{self, spec_with};
@@ -20,7 +20,7 @@ question = "How long?"
 order = 1
 seed = 1
 arms = ["dense", "moments", "published"]
-chunk_sizes = [8]
+chunk_size = 8
 [settings]
 lengths = [1, 16, 48, 120]
 fit_from = 16
@@ -148,7 +148,7 @@ fn the_section_tells_speed_ups_crossovers_and_exponents() {
         command: "a test".to_owned(),
         commit: None,
     };
-    reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();
+    reproduce(&plan, &tiny::lab(), folder.path(), &mut NoObserver).unwrap();
     assert!(folder.path().join(RECORDS).is_dir());
     let text = std::fs::read_to_string(folder.path().join("speed.md")).unwrap();
     for part in [

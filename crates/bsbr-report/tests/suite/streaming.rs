@@ -19,7 +19,7 @@ question = "How long?"
 order = 1
 seed = 1
 arms = ["dense", "moments"]
-chunk_sizes = [8]
+chunk_size = 8
 [settings]
 lengths = [64, 16, 150]
 short = 24

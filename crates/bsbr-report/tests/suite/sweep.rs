@@ -4,7 +4,7 @@ use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use bsbr_report::experiments;
 use bsbr_report::record::Measurement;
 use bsbr_report::reproduce::{differences, reproduce};
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use bsbr_report::spec::Spec;
 
 use crate::definitions::{answer, closeness, first, holds, question};
@@ -136,7 +136,7 @@ fn each_value_is_measured_on_texts_and_questions() {
 fn the_section_sets_values_beside_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let plan = tiny::plan(spec());
-    reproduce(&plan, &tiny::lab(), folder.path(), &mut Nobody).unwrap();
+    reproduce(&plan, &tiny::lab(), folder.path(), &mut NoObserver).unwrap();
     assert_eq!(
         differences(&plan, &tiny::lab(), folder.path()).unwrap(),
         Vec::<std::path::PathBuf>::new()

@@ -181,7 +181,7 @@ question = "How close?"
 order = 1
 seed = 1
 arms = ["dense", "moments", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 text_lengths = [80]
 random_lengths = [40, 80, 200]
@@ -208,7 +208,7 @@ question = "How often?"
 order = 2
 seed = 1
 arms = ["dense", "moments", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 length = 80
 [counts]
@@ -228,7 +228,7 @@ question = "Where to?"
 order = 3
 seed = 1
 arms = ["dense", "moments", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 length = 80
 chunk_size = 16
@@ -247,7 +247,7 @@ question = "Where is it?"
 order = 4
 seed = 1
 arms = ["dense", "moments", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 distances = [20, 60]
 candidates = 5
@@ -269,7 +269,7 @@ question = "What is it about?"
 order = 5
 seed = 1
 arms = ["dense", "moments", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 max_new_tokens = 6
 temperature = 1.0
@@ -287,7 +287,7 @@ question = "How well?"
 order = 6
 seed = 1
 arms = ["dense", "moments", "local", "published"]
-chunk_sizes = [16]
+chunk_size = 16
 [settings]
 window = 64
 strides = [64, 32]

@@ -6,7 +6,7 @@ use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_report::experiments;
 use bsbr_report::experiments::memory::worker::{Pass, Task, Training, Worker, measure_here};
 use bsbr_report::reproduce::reproduce;
-use bsbr_report::runner::Nobody;
+use bsbr_report::runner::NoObserver;
 use burn::tensor::Device;
 
 use crate::definitions::holds;
@@ -19,7 +19,7 @@ question = "How much?"
 order = 1
 seed = 1
 arms = ["dense", "moments"]
-chunk_sizes = [8]
+chunk_size = 8
 [settings]
 lengths = [16, 48]
 limit_mib = 4096
@@ -92,7 +92,7 @@ fn the_section_tells_both_ways_the_reasons_and_the_bar() {
     let folder = tempfile::tempdir().unwrap();
     let plan = tiny::plan(tiny::spec(SPEC));
     let lab = tiny::lab().with_worker(worker());
-    reproduce(&plan, &lab, folder.path(), &mut Nobody).unwrap();
+    reproduce(&plan, &lab, folder.path(), &mut NoObserver).unwrap();
     let text = std::fs::read_to_string(folder.path().join("training-memory.md")).unwrap();
     for part in [
         "Peak of the process, blocks recomputed",

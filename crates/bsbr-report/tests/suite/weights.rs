@@ -17,7 +17,7 @@ question = "What does rounding cost?"
 order = 1
 seed = 1
 arms = ["dense", "local"]
-chunk_sizes = [8]
+chunk_size = 8
 [settings]
 weights = ["f32", "int8"]
 lengths = [16, 24]

@@ -69,9 +69,9 @@ pub struct Args {
     pub window: usize,
     /// Train the model for texts of N tokens with the memory of --window tokens: its position table
     /// gets N rows as with `convert --positions`, and each window is divided into --position-chunks
-    /// pieces that are placed anywhere in it, in order. A second run with `--arm kept --window N`
-    /// trains on a few long windows. Most windows of storybook are then documents with facts and
-    /// questions, whose answers weigh five times as much
+    /// pieces that are placed anywhere in it, in order. With this option, most windows of storybook
+    /// are documents with facts and questions, whose answers weigh five times as much. A second run
+    /// with `--arm kept --positions N --window N` trains on a few long windows
     #[arg(long, value_name = "N")]
     pub positions: Option<usize>,
     /// Initial embeddings of positions beyond the trained ones, as in

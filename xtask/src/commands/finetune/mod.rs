@@ -62,7 +62,7 @@ fn little_lost(converted: &Side) -> Option<String> {
     Some(format!(
         "conversion loses {lost} on held-out windows: {} nats per token beyond dense, {} windows. \
          Training continues, to learn this data. It also helps with more positions (`{program} \
-         convert --positions N`, then `finetune --arm kept`), and with arms that lose something: \
+         finetune --positions N`), and with arms that lose something: \
          summaries only (`--arm moments:exact_clusters=0`), compressed states (`--arm \
          moments:exact_clusters=0,state=true,compression=4`)",
         converted.beyond_dense, converted.windows

@@ -6,8 +6,8 @@ mod maps;
 use bsbr_attention::Grid;
 
 use crate::experiments::attention_maps::maps::{HeadScores, PARTS, Rows};
+use crate::experiments::layerwise::LayerwisePass;
 use crate::experiments::prelude::*;
-use crate::experiments::watched::Watched;
 use crate::render::heatmap;
 
 /// Work per token: every weight of every head is computed and compared.
@@ -73,12 +73,14 @@ impl AttentionMaps {
         let mut runs = Vec::new();
         for (place, arm) in self.arms().iter().enumerate() {
             match lab.model(arm, seed) {
-                Ok(model) => runs.push((place, Watched::new(model, &batch), rows(), Vec::new())),
+                Ok(model) => {
+                    runs.push((place, LayerwisePass::new(model, &batch), rows(), Vec::new()))
+                }
                 Err(reason) => measurements[place].without(ALL, reason),
             }
         }
         let heads = lab.dense().config().n_head;
-        let mut dense = Watched::new(lab.dense().clone(), &batch);
+        let mut dense = LayerwisePass::new(lab.dense().clone(), &batch);
         let mut dense_rows = rows();
         for layer in 0..lab.dense().config().n_layer {
             let reference = weights(&mut dense, layer)?;
@@ -146,7 +148,7 @@ fn head_name(layer: usize, head: usize) -> String {
 }
 
 /// The attention weights of each token in a layer. `[H · N · N]`
-fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
+fn weights(model: &mut LayerwisePass, layer: usize) -> Result<Vec<f32>, ReportError> {
     let (attention, input) = model.layer(layer)?;
     arms::weights(attention, input)
 }
@@ -154,7 +156,7 @@ fn weights(model: &mut Watched, layer: usize) -> Result<Vec<f32>, ReportError> {
 impl Experiment for AttentionMaps {
     fn units(&self, lab: &Lab) -> Units {
         let models = self.arms().len() + 1;
-        let units = in_turns(lab, self.settings.length, [self.settings.texts, 1], models)?;
+        let units = round_robin(lab, self.settings.length, [self.settings.texts, 1], models)?;
         Ok(weighed(units, EFFORT).collect())
     }
 

@@ -113,17 +113,17 @@ impl ByLength {
     ) -> Vec<Measurement> {
         let length = unit.length;
         let ids = random(self.seed(), 0, lab.dense().config().vocab_size, length);
-        let contestant = |(row, model): (&ArmSpec, &Result<Gpt2, String>)| {
+        let case = |(row, model): (&ArmSpec, &Result<Gpt2, String>)| {
             let run = model.clone().and_then(|model| model_run(model, &ids));
-            Contestant::timed(&row.id, length, run)
+            Case::timed(&row.id, length, run)
         };
-        let contestants: Vec<_> = self.own.iter().zip(models).map(contestant).collect();
+        let cases: Vec<_> = self.own.iter().zip(models).map(case).collect();
         let rounds = Rounds {
             slow_runs: self.settings.slow_runs,
             slow_seconds: self.settings.slow_seconds,
             ..Rounds::timed(self.settings.runs)
         };
-        let mut all = rounds.run(&contestants, &unit.source);
+        let mut all = rounds.run(&cases, &unit.source);
         let seconds = |one: &Measurement| one.values.get("seconds").copied();
         for round in &mut all {
             let dense = Ok(self.own[0].id.as_str());
@@ -154,7 +154,7 @@ impl Experiment for ByLength {
         }
         for &length in lengths {
             let models = self.own.len();
-            units.extend(in_turns(lab, length, [settings.texts, 1], models)?);
+            units.extend(round_robin(lab, length, [settings.texts, 1], models)?);
         }
         Ok(units)
     }

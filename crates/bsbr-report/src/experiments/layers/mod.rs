@@ -143,7 +143,7 @@ impl Experiment for LayerByLayer {
         // Alone, first and last: a greedy order may share all of its sets with them.
         let models = self.converted().count() * (3 * of - 2) + 2;
         let counts = [settings.texts, settings.per_unit];
-        let texts = in_turns(lab, length, counts, models)?;
+        let texts = round_robin(lab, length, counts, models)?;
         units.extend(weighed(texts, TEXT_EFFORT));
         Ok(units)
     }

@@ -160,7 +160,7 @@ impl<'a> View<'a> {
                 self.of
             ));
         }
-        let counts = Order::ALL.map(|order| self.enough(order, arm).to_string());
+        let counts = Order::ALL.map(|order| self.layers_within_agreement(order, arm).to_string());
         let [first, last, greedy] = &counts;
         text.push_str(&format!(
             " The largest number of converted layers with at least {} % top-1 agreement is {greedy} \
@@ -172,7 +172,7 @@ impl<'a> View<'a> {
 
     /// The number of layers that an order converts before agreement falls below the required
     /// value.
-    fn enough(&self, order: Order, arm: &ArmSpec) -> usize {
+    fn layers_within_agreement(&self, order: Order, arm: &ArmSpec) -> usize {
         let least = self.experiment.settings.least_agreement;
         let found = self.sets(order, arm).into_iter();
         let found = found.map_while(|set| self.of_set(arm, &set, "top1").ok());

@@ -83,7 +83,7 @@ impl Memory {
                 arm: arm.config.clone(),
                 seed: self.seed().wrapping_add(one.index),
                 length: one.length,
-                extension: lab.fitting(self.settings.extension),
+                extension: lab.clamped_extension(self.settings.extension),
                 pass,
             };
             let worker = lab.worker();
@@ -164,13 +164,11 @@ impl Experiment for Memory {
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         let length = unit.length;
         let arms = self.arms().iter();
-        let arms =
-            arms.map(|arm| Contestant::new(&arm.id, length, move |one| self.ours(lab, arm, one)));
+        let arms = arms.map(|arm| Case::new(&arm.id, length, move |one| self.ours(lab, arm, one)));
         let kinds = self.torch().iter();
-        let torch =
-            kinds.map(|kind| Contestant::new(kind.id(), length, move |one| torch(lab, one)));
-        let contestants: Vec<Contestant<'_>> = arms.chain(torch).collect();
-        let mut rounds = Rounds::plain(self.settings.processes).run(&contestants, &unit.source);
+        let torch = kinds.map(|kind| Case::new(kind.id(), length, move |one| torch(lab, one)));
+        let cases: Vec<Case<'_>> = arms.chain(torch).collect();
+        let mut rounds = Rounds::plain(self.settings.processes).run(&cases, &unit.source);
         rounds.iter_mut().for_each(|round| self.compare(round));
         Ok(rounds.concat())
     }

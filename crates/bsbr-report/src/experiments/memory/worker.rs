@@ -243,7 +243,7 @@ fn watched(
     mut pass: impl FnMut(usize) -> Result<(), String>,
 ) -> Result<Peak, String> {
     pass(WARM_UP.min(length))?;
-    forget_peak()?;
+    reset_peak()?;
     let before = status("VmRSS")?;
     let started = Instant::now();
     pass(length)?;
@@ -257,7 +257,7 @@ fn watched(
 }
 
 /// Resets the process's peak to its current memory.
-fn forget_peak() -> Result<(), String> {
+fn reset_peak() -> Result<(), String> {
     std::fs::write("/proc/self/clear_refs", "5")
         .map_err(|error| format!("the system cannot reset a process's peak memory: {error}"))
 }

@@ -1,12 +1,14 @@
 //! Time of a token after long contexts, time to read them, and size of the cache.
 
-mod held;
+mod reader;
 
 use std::cell::RefCell;
 
 use crate::decoding::Limits;
 use crate::experiments::prelude::*;
-use crate::experiments::streaming::held::{Held, Made, Ours, Schedule, Timings, Torch};
+use crate::experiments::streaming::reader::{
+    Made, ModelReader, ReaderCache, Schedule, Timings, Torch,
+};
 
 /// The measured part: the whole model with its cache.
 const MODEL: &str = "model";
@@ -40,7 +42,7 @@ pub struct Settings {
 }
 
 /// The experiment, with what the current row has read.
-pub type Streaming = Frame<Settings, RefCell<Held>>;
+pub type Streaming = Frame<Settings, RefCell<ReaderCache>>;
 
 pub(super) fn boxed(spec: Spec) -> Boxed {
     let ones = ["lengths", "piece", "short", "rounds", "tokens"];
@@ -50,14 +52,14 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
 }
 
 impl Streaming {
-    /// A contestant that has read nothing.
+    /// A case that has read nothing.
     fn reader(&self, id: &str, lab: &Lab) -> Made {
         let seed = self.seed();
         let Some(arm) = self.spec.arm(id) else {
             return Ok(Box::new(Torch::start(lab)?));
         };
         let model = lab.model_for_any_length(arm, seed, self.settings.extension)?;
-        Ok(Box::new(Ours::new(model, seed, self.settings.piece)))
+        Ok(Box::new(ModelReader::new(model, seed, self.settings.piece)))
     }
 
     /// The results of a unit, or why they are missing.

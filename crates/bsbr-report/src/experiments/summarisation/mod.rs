@@ -85,14 +85,14 @@ impl Summarisation {
         &self,
         models: &[Result<Gpt2, String>],
         article: &Article,
-        pen: &Pen<'_>,
+        writer: &SummaryWriter<'_>,
         new: impl Fn(&str) -> Measurement,
         index: u64,
     ) -> Vec<Measurement> {
         let stemming = self.settings.stemming;
         let of_arm = |(arm, model): (&ArmSpec, &Result<Gpt2, String>)| {
             let mut one = new(&arm.id);
-            one.fill(pen.write(model), |one, written| {
+            one.fill(writer.write(model), |one, written| {
                 scored(one, &written.text, article, stemming);
                 one.set("seconds", written.seconds);
                 one.set("new_tokens", written.tokens as f64);
@@ -124,7 +124,7 @@ impl Summarisation {
             }
         }
         beside_dense(&mut all, self.arms(), &SCORES);
-        all.push(reference(new(REFERENCE), article, pen.prompt.len()));
+        all.push(reference(new(REFERENCE), article, writer.prompt.len()));
         all
     }
 }
@@ -167,13 +167,13 @@ pub(super) struct Written {
 }
 
 /// Writes summaries of one article.
-pub(super) struct Pen<'a> {
+pub(super) struct SummaryWriter<'a> {
     pub tokenizer: &'a TextTokenizer,
     pub prompt: Vec<u32>,
     pub config: GenerationConfig,
 }
 
-impl Pen<'_> {
+impl SummaryWriter<'_> {
     /// A summary, up to the end of its line or of the text.
     pub fn write(&self, model: &Result<Gpt2, String>) -> Result<Written, String> {
         let model = model.as_ref().map_err(Clone::clone)?;
@@ -245,13 +245,13 @@ impl Experiment for Summarisation {
         let stop = stop_tokens(tokenizer)?;
         unit.each(|index| {
             let article = lab.corpus().article(self.seed(), index)?;
-            let pen = Pen {
+            let writer = SummaryWriter {
                 tokenizer,
                 prompt: tokenizer.encode_document(&article.prompt())?,
                 config: self.generation(index, stop.clone()),
             };
             let new = |id: &str| Measurement::new(id, &unit.source, LENGTH, index);
-            Ok(self.summarise(&models, &article, &pen, new, index))
+            Ok(self.summarise(&models, &article, &writer, new, index))
         })
     }
 }

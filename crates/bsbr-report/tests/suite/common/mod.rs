@@ -360,7 +360,7 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
         "qa" => at(&questions, &[250, 1000, 2000]),
         "spans" => at(&DOMAINS[..2], &[131_072]),
         "extension" => [
-            at(&DOMAINS[..2], &[4096, 8192, 12288]),
+            at(&DOMAINS[..2], &[4096, 8192, 16384, 32768]),
             at(&questions, &[2700, 5400, 10800, 21600]),
         ]
         .concat(),

@@ -8,13 +8,13 @@ use crate::error::ReportError;
 
 /// A model, and its position in a forward pass.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct LayerwisePass {
     model: Gpt2,
     batch: TokenBatch,
     x: Tensor<3>,
 }
 
-impl Watched {
+impl LayerwisePass {
     pub(super) fn new(model: Gpt2, batch: &TokenBatch) -> Self {
         Self {
             x: model.embed(batch, 0),

@@ -1,4 +1,4 @@
-//! The contestants of the benchmark.
+//! The cases of the benchmark.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 
 use crate::arms;
-use crate::bench::decode::{self, Decoding, Engine};
+use crate::bench::decode::{self, Decoding, RunningEngine};
 use crate::bench::derived::{GROWTH, WORK};
 use crate::bench::first_token::{self, FirstToken};
 use crate::bench::place::Place;
@@ -20,10 +20,10 @@ use crate::bench::{accuracy, floor, machine, profile, training};
 use crate::corpus::random;
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Pass, Task, Worker};
-use crate::peers::Peer;
+use crate::peers::Engine;
 use crate::record::Measurement;
 use crate::rounds::{
-    Contestant, Rounds, SECONDS, Timing, attention_run, gradients_run, model_run, random_input,
+    Case, Rounds, SECONDS, Timing, attention_run, gradients_run, model_run, random_input,
 };
 use crate::spec::ArmSpec;
 use crate::torch::{Baseline, Kind};
@@ -101,7 +101,7 @@ impl Scope {
 }
 
 /// The subjects and repetitions of a comparison.
-pub struct Contest<'a> {
+pub struct Benchmark<'a> {
     /// The trained or random model, in `f32`.
     pub dense: Gpt2,
     /// Its device and type.
@@ -115,7 +115,7 @@ pub struct Contest<'a> {
     /// Whether PyTorch takes part.
     pub torch: bool,
     /// Other engines that take part in decoding.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<Engine>,
     /// A Python with torch and transformers; else `python3`.
     pub python: Option<PathBuf>,
     /// Number of timed rounds.
@@ -141,14 +141,14 @@ pub struct Shared {
     packed: RefCell<Vec<Gpt2>>,
 }
 
-/// A contestant: an arm, and the type of its linear layers' weights.
+/// A case: an arm, and the type of its linear layers' weights.
 struct Variant<'a> {
     id: String,
     arm: &'a ArmSpec,
     weights: Option<ProductType>,
 }
 
-impl Contest<'_> {
+impl Benchmark<'_> {
     /// Measures one scope; `length` is ignored if the scope has its own.
     ///
     /// # Errors
@@ -187,14 +187,9 @@ impl Contest<'_> {
         Ok(found)
     }
 
-    /// Rounds of contestants, with progress messages for their runs.
-    fn rounds<'b>(
-        &'b self,
-        rounds: Rounds,
-        scope: Scope,
-        all: Vec<Contestant<'b>>,
-    ) -> Vec<Measurement> {
-        let announced = |one: Contestant<'b>| {
+    /// Rounds of cases, with progress messages for their runs.
+    fn rounds<'b>(&'b self, rounds: Rounds, scope: Scope, all: Vec<Case<'b>>) -> Vec<Measurement> {
+        let announced = |one: Case<'b>| {
             let text = format!("{}, {} tokens: {}", scope.id(), one.length, one.id);
             one.map(move |measured, run| {
                 (self.progress)(&text);
@@ -267,8 +262,8 @@ impl Contest<'_> {
         random(SEED, 0, self.dense.config().vocab_size, length)
     }
 
-    /// The contestants of a pass: arms, PyTorch, and limits of the machine.
-    fn passes(&self, scope: Scope, length: usize) -> Result<Vec<Contestant<'_>>, ReportError> {
+    /// The cases of a pass: arms, PyTorch, and limits of the machine.
+    fn passes(&self, scope: Scope, length: usize) -> Result<Vec<Case<'_>>, ReportError> {
         let config = &self.dense.config();
         let ids = self.ids(length);
         let input = || random_input(&self.dense, length, self.place.dtype());
@@ -285,8 +280,8 @@ impl Contest<'_> {
                 _ => model_run(self.model(&row)?, &ids),
             };
             all.push(match scope {
-                Scope::Profile | Scope::TokenProfile => profile::contestant(id, length, run),
-                _ => Contestant::of(scope.quantity(), id, length, run),
+                Scope::Profile | Scope::TokenProfile => profile::case(id, length, run),
+                _ => Case::of(scope.quantity(), id, length, run),
             });
         }
         all.extend(self.torch(scope, length));
@@ -305,12 +300,7 @@ impl Contest<'_> {
             let (rows, torch) = (machine::rows(&self.place), self.baseline(Kind::Sdpa.id())?);
             Ok(torch.timing(Kind::Sdpa, "matrix", rows))
         });
-        all.extend(machine::contestants(
-            length,
-            &self.dense,
-            &self.place,
-            torch,
-        ));
+        all.extend(machine::cases(length, &self.dense, &self.place, torch));
         Ok(all)
     }
 
@@ -340,8 +330,8 @@ impl Contest<'_> {
         accuracy::of(&self.model(row).map_err(said)?, &exact, &self.ids(length))
     }
 
-    /// PyTorch's contestants of a pass.
-    fn torch(&self, scope: Scope, length: usize) -> Vec<Contestant<'_>> {
+    /// PyTorch's cases of a pass.
+    fn torch(&self, scope: Scope, length: usize) -> Vec<Case<'_>> {
         let mut all: Vec<(&'static str, Kind)> = match scope {
             Scope::Profile | Scope::TokenProfile => Vec::new(),
             Scope::Accuracy => vec![(Kind::Sdpa.id(), Kind::Sdpa)],
@@ -351,7 +341,7 @@ impl Contest<'_> {
             all.push((TORCH_BF16, Kind::Sdpa));
         }
         all.retain(|_| self.torch);
-        let contestant = |(id, kind): (&'static str, Kind)| {
+        let case = |(id, kind): (&'static str, Kind)| {
             let run: Result<Timing<'_>, String> = match scope {
                 // A fresh process, whose peak is that of the pass.
                 Scope::Memory => Ok(Box::new(move || {
@@ -367,9 +357,9 @@ impl Contest<'_> {
                     process.map(|one| one.timing(kind, scope.id(), length))
                 }
             };
-            Contestant::of(scope.quantity(), id, length, run)
+            Case::of(scope.quantity(), id, length, run)
         };
-        all.into_iter().map(contestant).collect()
+        all.into_iter().map(case).collect()
     }
 
     /// Whether PyTorch is also timed in bf16.
@@ -406,7 +396,7 @@ impl Contest<'_> {
     }
 
     /// Other engines, with weights in f32 and in the types that are requested for our models.
-    fn peers(&self) -> Vec<Engine> {
+    fn peers(&self) -> Vec<RunningEngine> {
         let config = &self.dense.config();
         let contexts = self.decoding.contexts.iter().copied();
         let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
@@ -414,25 +404,25 @@ impl Contest<'_> {
         let packed = self.weights.iter().flatten().copied();
         let packed = packed.filter(|products| *products != ProductType::F32);
         let types: Vec<ProductType> = std::iter::once(ProductType::F32).chain(packed).collect();
-        let of = |&peer: &Peer| {
+        let of = |&peer: &Engine| {
             let process = self.engine(peer.id(), || {
                 peer.start(self.python.as_deref(), config, positions, &self.place)
             });
             let row = |of: &ProductType| (peer.row(*of), of.name(), process.clone());
-            types.iter().map(row).collect::<Vec<Engine>>()
+            types.iter().map(row).collect::<Vec<RunningEngine>>()
         };
         self.peers.iter().flat_map(of).collect()
     }
 
-    fn first_token(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
+    fn first_token(&self) -> Result<Vec<Case<'_>>, ReportError> {
         let python = self.python.as_deref().unwrap_or(Path::new("python3"));
         let python = self.torch.then_some(python);
-        let mut all = self.first_token.contestants(&self.dense, python)?;
+        let mut all = self.first_token.cases(&self.dense, python)?;
         all.extend(self.peers().into_iter().map(first_token::engine));
         Ok(all)
     }
 
-    fn decode(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
+    fn decode(&self) -> Result<Vec<Case<'_>>, ReportError> {
         let Decoding { arms, contexts } = &self.decoding;
         let mut all = Vec::new();
         for row in self.rows(arms) {
@@ -456,7 +446,7 @@ impl Contest<'_> {
     }
 
     /// The caches of a text longer than the contexts of decoding.
-    fn long_caches(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
+    fn long_caches(&self) -> Result<Vec<Case<'_>>, ReportError> {
         let Decoding { arms, contexts } = &self.decoding;
         let rows = self.rows(arms).into_iter().filter(|row| self.is_first(row));
         let rows = rows.filter(|_| !contexts.contains(&decode::LONGEST));
@@ -467,13 +457,13 @@ impl Contest<'_> {
         rows.map(cache).collect()
     }
 
-    fn training(&self) -> Result<Vec<Contestant<'_>>, ReportError> {
+    fn training(&self) -> Result<Vec<Case<'_>>, ReportError> {
         let (config, length) = (training::config()?, training::WINDOW);
-        let ours = training::contestant(&config, &self.place, &self.dense.device())?;
+        let ours = training::case(&config, &self.place, &self.dense.device())?;
         let torch = self.torch.then(|| {
             let baseline = self.start(&config, &self.place).map(Rc::new);
             let run = baseline.map(|one| one.timing(Kind::Sdpa, Scope::Training.id(), length));
-            Contestant::timed(Kind::Sdpa.id(), length, run)
+            Case::timed(Kind::Sdpa.id(), length, run)
         });
         Ok(std::iter::once(ours).chain(torch).collect())
     }

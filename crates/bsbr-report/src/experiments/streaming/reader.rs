@@ -18,9 +18,9 @@ pub(super) type Made = Result<Box<dyn Reader>, String>;
 
 /// The id of the current row, the tokens that it has read, and its reader.
 #[derive(Debug, Default)]
-pub struct Held(Option<(String, usize, Made)>);
+pub struct ReaderCache(Option<(String, usize, Made)>);
 
-impl Held {
+impl ReaderCache {
     /// The row `id`, made anew if the current one is another or has read more.
     pub(super) fn of(
         &mut self,
@@ -62,7 +62,7 @@ pub(super) struct Timings {
     pub(super) tokens: Vec<[f64; 2]>,
 }
 
-/// A contestant that reads and generates.
+/// A case that reads and generates.
 pub(super) trait Reader: std::fmt::Debug {
     /// Reads a context, and generates after it and after the short one.
     fn measure(&mut self, schedule: Schedule) -> Result<Timings, String>;
@@ -70,7 +70,7 @@ pub(super) trait Reader: std::fmt::Debug {
 
 /// One of our models.
 #[derive(Debug)]
-pub(super) struct Ours {
+pub(super) struct ModelReader {
     model: Gpt2,
     seed: u64,
     piece: usize,
@@ -80,7 +80,7 @@ pub(super) struct Ours {
     stopped: Option<String>,
 }
 
-impl Ours {
+impl ModelReader {
     pub(super) fn new(model: Gpt2, seed: u64, piece: usize) -> Self {
         let mut warm = Context::new(&model);
         // The reason is reported for each measurement.
@@ -113,7 +113,7 @@ impl Ours {
     }
 }
 
-impl Reader for Ours {
+impl Reader for ModelReader {
     fn measure(&mut self, schedule: Schedule) -> Result<Timings, String> {
         if let Err(reason) = self.read(schedule.lengths, schedule.limits) {
             self.stopped = Some(reason.clone());
@@ -207,7 +207,7 @@ mod tests {
                 Err("nothing".to_owned())
             }
         }
-        let mut held = Held::default();
+        let mut held = ReaderCache::default();
         let mut made = 0;
         for (id, length, expected) in [("a", 1, 1), ("a", 4, 1), ("b", 4, 2), ("b", 1, 3)] {
             let new = || {
