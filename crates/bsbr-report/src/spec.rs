@@ -312,6 +312,9 @@ pub struct Overrides {
     pub seed: Option<u64>,
     /// Other lengths, if the settings have `lengths`; empty for no change.
     pub lengths: Vec<u32>,
+    /// Other distances between facts and questions, in words, if the settings have `distances`;
+    /// empty for no change.
+    pub distances: Vec<u32>,
     /// Baselines of timing, if the settings have `baselines`.
     pub baselines: Vec<String>,
 }
@@ -319,8 +322,10 @@ pub struct Overrides {
 impl Overrides {
     /// Changes the settings of a specification.
     fn apply(&self, settings: &mut toml::Table) {
-        if let (Some(value), false) = (settings.get_mut("lengths"), self.lengths.is_empty()) {
-            *value = self.lengths.clone().into();
+        for (name, others) in [("lengths", &self.lengths), ("distances", &self.distances)] {
+            if let (Some(value), false) = (settings.get_mut(name), others.is_empty()) {
+                *value = others.clone().into();
+            }
         }
         if let (Some(value), false) = (settings.get_mut("baselines"), self.baselines.is_empty()) {
             *value = self.baselines.clone().into();

@@ -52,6 +52,10 @@ pub struct Args {
     /// Measure only these: perplexity, agreement, qa, summarisation, speed
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
+    /// Minimum number of words between a fact and the question about it, for models with many
+    /// positions; a word is about one and a half tokens [default: 2000]
+    #[arg(long, value_name = "WORDS", value_parser = clap::value_parser!(u32).range(1..))]
+    distance: Option<u32>,
     /// Another seed for texts and random sequences
     #[arg(long)]
     seed: Option<u64>,
@@ -80,6 +84,7 @@ impl Args {
             quick: self.quick,
             full: self.full,
             seed: self.seed,
+            distances: self.distance.into_iter().collect(),
             ..Overrides::default()
         };
         Ok(Plan {

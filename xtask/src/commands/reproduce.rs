@@ -107,6 +107,7 @@ impl Args {
             shape: self.shape.is_some(),
             seed: self.seed,
             lengths: self.lengths.clone(),
+            distances: Vec::new(),
             baselines: self.baseline.iter().cloned().collect(),
         };
         assets::check(&self.experiments)?;
