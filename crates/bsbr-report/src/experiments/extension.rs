@@ -1,6 +1,7 @@
 //! Quality of a model beyond its trained positions, before and after training for more positions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bsbr_convert::{LEAST_GAIN, LONG_TEXTS, LongText, choose_far_heads, has_far_heads};
 use bsbr_train::evaluate::nll;
@@ -42,7 +43,12 @@ pub struct Settings {
     /// Numbers of training windows, each in its own run; 0 for before training.
     pub windows: Vec<u64>,
     /// Further numbers of training windows, by arm: equal time rather than equal tokens.
+    #[serde(default)]
     pub more_windows: BTreeMap<String, Vec<u64>>,
+    /// Forms of the new rows to compare, before training; without any, the second half of the
+    /// trained rows repeats.
+    #[serde(default)]
+    pub forms: Vec<Form>,
     /// Texts per domain.
     pub texts_per_domain: u64,
     /// Questions per distance.
@@ -51,9 +57,77 @@ pub struct Settings {
     pub per_unit: u64,
 }
 
-/// The name of an arm trained on this number of windows.
-fn named(arm: &str, windows: u64) -> String {
-    format!("{arm}@{windows}")
+/// A form of new rows, in percent of the trained rows.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// The last rows, repeated.
+    Repeat(usize),
+    /// The same with each repetition fading in over rows of the previous one.
+    Crossfade {
+        /// The repeated rows.
+        last: usize,
+        /// The rows over which two repetitions are mixed.
+        fade: usize,
+    },
+    /// All rows, stretched.
+    Interpolate,
+    /// A coarse and a fine position.
+    Hierarchical,
+}
+
+impl Form {
+    /// The rows that a table of `trained` rows gives one of `positions` rows.
+    fn of(self, trained: usize, positions: usize) -> PositionExtension {
+        let rows = |percent: usize| (percent * trained / 100).max(1);
+        match self {
+            Self::Repeat(last) => PositionExtension::RepeatLast { window: rows(last) },
+            Self::Crossfade { last, fade } => PositionExtension::Crossfade {
+                window: rows(last),
+                fade: rows(fade),
+            },
+            Self::Interpolate => PositionExtension::Interpolate { positions },
+            Self::Hierarchical => PositionExtension::Hierarchical,
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeat(last) => write!(f, "repeat {last} %"),
+            Self::Crossfade { last, fade } => write!(f, "crossfade {last} %, {fade} %"),
+            Self::Interpolate => f.write_str("interpolate"),
+            Self::Hierarchical => f.write_str("hierarchical"),
+        }
+    }
+}
+
+/// How a model gets its longer table.
+#[derive(Debug, Clone, Copy)]
+struct Variant {
+    /// The form of the new rows, if forms are compared.
+    form: Option<Form>,
+    /// The number of windows it is then trained on.
+    windows: u64,
+}
+
+impl Variant {
+    /// The name of an arm in this variant.
+    fn named(self, arm: &str) -> String {
+        match self.form {
+            Some(form) => format!("{arm}@{form}"),
+            None => format!("{arm}@{}", self.windows),
+        }
+    }
+
+    fn label(self) -> String {
+        match (self.form, self.windows) {
+            (Some(form), _) => form.to_string(),
+            (None, 0) => "untrained".to_owned(),
+            (None, windows) => plural(windows, "window"),
+        }
+    }
 }
 
 /// The experiment.
@@ -74,15 +148,31 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
     };
     let message = "`more_windows` must name arms, each with increasing numbers above `windows`";
     one.require(settings.more_windows.iter().all(known), "counts", message)?;
+    let untrained = windows.len() == 1 && settings.more_windows.is_empty();
+    let message = "`forms` are compared untrained: `windows` must be [0]";
+    one.require(settings.forms.is_empty() || untrained, "settings", message)?;
     one.require_valid(one.training().validate())?;
     Ok(Box::new(one))
 }
 
 impl Extension {
-    /// The numbers of training windows of an arm.
-    fn windows(&self, arm: &str) -> Vec<u64> {
-        let more = self.settings.more_windows.get(arm).into_iter().flatten();
-        self.settings.windows.iter().chain(more).copied().collect()
+    /// The variants of an arm.
+    fn variants(&self, arm: &str) -> Vec<Variant> {
+        let forms = self.settings.forms.iter();
+        let untrained = |form: &Form| Variant {
+            form: Some(*form),
+            windows: 0,
+        };
+        let mut variants: Vec<Variant> = forms.map(untrained).collect();
+        if variants.is_empty() {
+            let more = self.settings.more_windows.get(arm).into_iter().flatten();
+            let windows = self.settings.windows.iter().chain(more).copied();
+            variants.extend(windows.map(|windows| Variant {
+                form: None,
+                windows,
+            }));
+        }
+        variants
     }
 
     fn training(&self) -> FinetuneConfig {
@@ -91,14 +181,26 @@ impl Extension {
 
     /// The arm with more positions, untrained, and with few far heads if it has a choice, as
     /// `cargo xtask convert --positions` makes it.
-    fn start(&self, arm: &ArmSpec, lab: &Lab) -> Result<Result<Gpt2, String>, ReportError> {
+    fn start(
+        &self,
+        arm: &ArmSpec,
+        form: Option<Form>,
+        lab: &Lab,
+    ) -> Result<Result<Gpt2, String>, ReportError> {
         let model = match lab.model(arm, self.seed()) {
             Ok(model) => model,
             Err(reason) => return Ok(Err(reason)),
         };
         let trained = model.config().n_positions;
         let positions = self.settings.times * trained;
-        let model = model.extended(positions, PositionExtension::repeat_half(trained))?;
+        let rows = match form {
+            Some(form) => form.of(trained, positions),
+            None => PositionExtension::repeat_half(trained),
+        };
+        let model = match model.extended(positions, rows) {
+            Ok(model) => model,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
         if !has_far_heads(&model) {
             return Ok(Ok(model));
         }
@@ -111,11 +213,15 @@ impl Extension {
     /// The arm's models with their names. Beyond their longer tables, the second half of the table
     /// repeats.
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
-        let start = self.start(arm, lab)?;
+        let mut last = None;
         let mut models: Vec<Named> = Vec::new();
-        for windows in self.windows(&arm.id) {
-            let model = match (&start, windows) {
-                (Ok(start), 1..) => self.tuned(arm, start.clone(), windows, lab)?,
+        for variant in self.variants(&arm.id) {
+            let (_, start) = match &mut last {
+                Some(last) if last.0 == variant.form => last,
+                last => last.insert((variant.form, self.start(arm, variant.form, lab)?)),
+            };
+            let model = match (&*start, variant.windows) {
+                (Ok(start), 1..) => self.tuned(arm, start.clone(), variant.windows, lab)?,
                 (start, _) => start.clone(),
             };
             let read_on = |model: Gpt2| {
@@ -123,7 +229,7 @@ impl Extension {
                 let model = model.with_position_extension(repeat);
                 model.map_err(|error| error.to_string())
             };
-            models.push((named(&arm.id, windows), model.and_then(read_on)));
+            models.push((variant.named(&arm.id), model.and_then(read_on)));
         }
         Ok(models)
     }
@@ -176,13 +282,10 @@ impl Experiment for Extension {
     fn subjects(&self) -> Vec<Subject> {
         let arms = Subject::arms(self.arms()).into_iter();
         let after = |arm: Subject| {
-            let windows = self.windows(&arm.id);
-            windows.into_iter().map(move |windows| Subject {
-                id: named(&arm.id, windows),
-                label: match windows {
-                    0 => format!("{}, untrained", arm.label),
-                    _ => format!("{}, {}", arm.label, plural(windows, "window")),
-                },
+            let variants = self.variants(&arm.id).into_iter();
+            variants.map(move |variant| Subject {
+                id: variant.named(&arm.id),
+                label: format!("{}, {}", arm.label, variant.label()),
                 ..arm.clone()
             })
         };
@@ -195,11 +298,11 @@ impl Experiment for Extension {
         let mut units = Vec::new();
         for arm in self.arms() {
             let mut own = Vec::new();
-            let windows: u64 = self.windows(&arm.id).iter().sum();
+            let variants = self.variants(&arm.id);
+            let windows: u64 = variants.iter().map(|variant| variant.windows).sum();
             let training = TRAINING_EFFORT * windows as f64 * settings.window as f64;
             let mut add = |source: &str, length, count| {
-                let models = self.windows(&arm.id).len();
-                let units = batches(source, length, count, settings.per_unit, models);
+                let units = batches(source, length, count, settings.per_unit, variants.len());
                 own.extend(weighed(units, EFFORT));
             };
             for domain in lab.corpus().domains() {

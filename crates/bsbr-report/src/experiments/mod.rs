@@ -178,6 +178,11 @@ const ALL: [Known; 25] = [
         &["distances", "texts_per_domain", "questions", "per_unit"],
         Names { sources: &[QUESTIONS], ..NONE },
     ),
+    known(
+        ("positions", 1), extension::boxed,
+        &["distances", "texts_per_domain", "questions", "per_unit"],
+        Names { sources: &[QUESTIONS], ..NONE },
+    ),
     known(("chunk-size", 1), sweep::boxed, SWEEP, SWEPT),
     known(("compression", 1), sweep::boxed, SWEEP, SWEPT),
     known(("clusters", 1), sweep::boxed, SWEEP, SWEPT),

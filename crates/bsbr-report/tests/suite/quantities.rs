@@ -27,6 +27,7 @@ fn least(experiment: &str) -> String {
         "layers" => layers::SPEC,
         "levels" => levels::SPEC,
         "memory" => reading_memory::PASS,
+        "positions" => extension::FORMS,
         "methods" => methods::METHODS,
         "reading-memory" => reading_memory::READING,
         "recovery" => recovery::RECOVERY,

@@ -364,6 +364,11 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
             at(&questions, &[2700, 5400, 10800, 21600]),
         ]
         .concat(),
+        "positions" => [
+            at(&DOMAINS[..2], &[4096, 8192, 16384, 32768, 65536]),
+            at(&questions, &[1800, 2700, 5400, 10800]),
+        ]
+        .concat(),
         "recovery" | "methods" => [
             at(&DOMAINS[..2], &[1024]),
             at(&["storybook articles"], &[800]),
