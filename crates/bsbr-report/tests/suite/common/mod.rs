@@ -366,7 +366,7 @@ fn places(spec: &Spec) -> Vec<(String, usize)> {
         .concat(),
         "positions" => [
             at(&DOMAINS[..2], &[4096, 8192, 16384, 32768, 65536]),
-            at(&questions, &[1800, 2700, 5400, 10800]),
+            at(&questions, &[2700, 5400, 10800, 21600]),
         ]
         .concat(),
         "recovery" | "methods" => [
