@@ -213,7 +213,7 @@ impl Extension {
     /// The arm's models with their names. Beyond their longer tables, the second half of the table
     /// repeats.
     fn models(&self, arm: &ArmSpec, lab: &Lab) -> Result<Vec<Named>, ReportError> {
-        let mut last = None;
+        let mut last: Option<(Option<Form>, Result<Gpt2, String>)> = None;
         let mut models: Vec<Named> = Vec::new();
         for variant in self.variants(&arm.id) {
             let (_, start) = match &mut last {

@@ -113,7 +113,7 @@ const fn known(
 
 /// Every experiment.
 #[rustfmt::skip]
-const ALL: [Known; 25] = [
+const ALL: [Known; 26] = [
     known(
         ("similarity", 1), similarity::boxed,
         &["text_lengths", "random_lengths", "texts_per_domain", "random_sequences", "per_unit"],
