@@ -128,7 +128,10 @@ const ALL: [Known; 26] = [
         ("speed", 1), speed::boxed, &["lengths", "runs"],
         Names { sources: &["model", "attention"], words: &["slow runs"], ..MODEL },
     ),
-    known(("streaming", 1), streaming::boxed, &["lengths", "rounds"], MODEL),
+    known(
+        ("streaming", 1), streaming::boxed,
+        &["lengths", "rounds", "reading_seconds", "generating_seconds"], MODEL,
+    ),
     known(("reading-memory", 1), memory::of_reading, PROCESSES, MODEL),
     known(("memory", 1), memory::of_a_pass, PROCESSES, MODEL),
     known(("training-memory", 1), memory::of_training, PROCESSES, MODEL),
