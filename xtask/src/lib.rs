@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use bsbr_gpt2::{GenerationError, InputError};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// GPT-2 as a BSBR model: convert it, measure it, train it.
+/// Convert a GPT-2 to BSBR attention for long texts; run, measure and train it.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {

@@ -14,7 +14,7 @@ exact_clusters: clusters whose tokens each query attends to exactly; 0 for summa
 kv_bits: bits of far keys and values, or with dense of all: 4, 8, 16 or 32
 state: whether each far chunk keeps a state, the covariance of keys and values in its clusters
 compression: factor by which states are compressed
-learned: whether there are parameters that only training sets
+learned: whether the arm has parameters that only training sets
 levels: how far each head looks: near, clusters or lookups, with + between heads
 span: far chunks whose clusters are merged into as many as a chunk has; 0 for none
 opened: merged clusters that each query replaces by their clusters";

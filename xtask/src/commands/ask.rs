@@ -27,7 +27,7 @@ const QUESTION: &str = "{question}";
 ///
 /// Questions come from standard input, one per line. Each is answered from a copy of the cache of
 /// the document, so answers do not affect each other. Answers go to standard output, times to
-/// standard error. Ctrl-C ends an answer, and between answers the command.
+/// standard error. Ctrl-C ends the current answer or, between answers, the command.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub

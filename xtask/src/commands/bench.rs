@@ -50,7 +50,7 @@ const DECODING: [&str; 9] = [
 
 /// Compare the speed of models with PyTorch and with the limits of the machine.
 ///
-/// Rows run in interleaved rounds, in rotating order. Ratios are computed per round:
+/// Rows run in interleaved rounds, in rotating order. Ratios are computed per round, and shown as
 /// medians with quartiles and bootstrap intervals. Each length also has a floor: the time of the
 /// linear layers at the rate of the matrix products in those rounds. Use an otherwise idle
 /// machine.
@@ -68,11 +68,12 @@ pub struct Args {
     /// 500,1000,2000,4000]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     lengths: Vec<usize>,
-    /// Arms: names from assets/experiments/arms.toml, or as in --arm of `convert` [default: dense,moments; for decoding also
-    /// dense-8bit,moments-4bit,summaries,summaries-state,moments-state-32bit,local,published]
+    /// Arms: names from assets/experiments/arms.toml, or arms as in `convert --arm` [default:
+    /// dense,moments; for decoding also dense-8bit,moments-4bit,summaries,summaries-state,
+    /// moments-state-32bit,local,published]
     #[arg(long, value_name = "ARM,…", value_delimiter = ',')]
     arms: Vec<String>,
-    /// Measurements
+    /// What to measure
     #[arg(
         long,
         value_name = "PART,…",
@@ -81,11 +82,11 @@ pub struct Args {
         value_parser = choice::parser(PARTS)
     )]
     only: Vec<Scope>,
-    /// Measure only the parts of a forward pass, and of a token after a context
+    /// Measure only the parts of a forward pass, and of decoding a token after a context
     #[arg(long, conflicts_with = "only")]
     profile: bool,
-    /// Also time these libraries: PyTorch, and in decoding and the first token CTranslate2 and ONNX
-    /// Runtime, in f32 and in the types of --weights that they support
+    /// Also time these libraries: PyTorch, and for decoding and the first token also CTranslate2 and
+    /// ONNX Runtime, in f32 and in the types of --weights that they support
     #[arg(
         long,
         value_name = "NAME,…",
@@ -103,7 +104,7 @@ pub struct Args {
     /// File for the record: command, commit, machine and every sample
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure nothing: render the tables of this page from the records in the folder with its
+    /// Measure nothing: render the tables of this page from the records in the folder of the same
     /// name
     #[arg(long, value_name = "PAGE", conflicts_with_all = ["json", "model", "shape", "profile"])]
     render: Option<PathBuf>,
@@ -122,8 +123,8 @@ pub struct Args {
     /// Type of the weights, also in PyTorch
     #[arg(long, default_value = "f32", value_parser = choice::float())]
     dtype: FloatType,
-    /// Weights of linear layers, on flex, each in its own rows: `stored` uses stored weights, the
-    /// others pack them for products of that type
+    /// Types of the weights of linear layers, on flex, each in its own rows: `stored` uses weights as
+    /// stored, the others pack them for products in that type
     #[arg(
         long,
         value_name = "TYPE,…",

@@ -36,19 +36,20 @@ use crate::device;
 /// cache grows by all keys and values of each token; with `dense:kv_bits=8` it is smaller, and
 /// rounded.
 ///
-/// `local` keeps nothing, so far tokens are lost, and it cannot answer questions about them. Its
-/// cache does not grow.
+/// `local` keeps nothing of far tokens, so it cannot answer questions about them. Its cache does not
+/// grow.
 ///
-/// `published` keeps one state per chunk. Single far tokens are lost, and so are answers. Its cache
-/// grows by a state per chunk.
+/// `published` keeps one state per chunk. Single far tokens are lost, so it cannot answer questions
+/// about them. Its cache grows by a state per chunk.
 ///
 /// `moments`, the default, keeps a few clusters of each far chunk, and its keys and values in 8
 /// bits. Every query looks up the tokens of the clusters that match it best. Tokens of other
 /// clusters are represented by the mean of their cluster. It answers questions about far facts. Its
 /// cache grows like that of `dense`, with fewer bytes.
 ///
-/// `moments:exact_clusters=0` keeps only the clusters, and with `state=true` a state per chunk.
-/// Single far tokens are lost, and so are most answers. Its cache grows by a few vectors per chunk.
+/// `moments:exact_clusters=0` keeps only the clusters, and with `state=true` also a state per chunk.
+/// Single far tokens are lost, so it answers few questions about them. Its cache grows by a few
+/// vectors per chunk, or by a state.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub, such as openai-community/gpt2
@@ -69,10 +70,10 @@ pub struct Args {
     /// (KL), such as 0.0001. By default every head uses lookups
     #[arg(long, value_name = "NATS", value_parser = budget)]
     level_budget: Option<f64>,
-    /// Number of positions of the result, more than the model was trained with: it can read texts
-    /// of this many tokens. In `moments`, only heads that lower the loss on texts of this length by
-    /// --level-budget or more (default here: 0.01) see beyond their near field, because repeated
-    /// positions would mislead the others
+    /// Number of positions of the result, more than the model was trained with, so that it can read
+    /// texts of this many tokens. In `moments`, only heads that lower the loss beyond the trained
+    /// positions by --level-budget or more (default here: 0.01) see beyond their near field, because
+    /// repeated positions would mislead the others
     #[arg(long, value_name = "N")]
     positions: Option<usize>,
     /// Embeddings of positions beyond the trained ones: repeat:window=N, the last N rows repeated;
@@ -81,8 +82,8 @@ pub struct Args {
     /// repeat with half of the table]
     #[arg(long, value_name = "FORM", requires = "positions")]
     position_extension: Option<PositionExtension>,
-    /// Texts for the calibration of compressed states and levels of heads. With --positions, they
-    /// must be longer than the trained positions [default: storybook text]
+    /// Texts for the calibration of compressed states, and for the choice of what each head sees.
+    /// With --positions, they must be longer than the trained positions [default: storybook text]
     #[arg(long, value_name = "FILE")]
     calibrate: Vec<PathBuf>,
     /// Element type of the written weights
@@ -102,7 +103,7 @@ pub struct Args {
     /// model card
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// Convert weights that are NaN or infinite
+    /// Accept weights that are NaN or infinite
     #[arg(long)]
     allow_non_finite: bool,
     #[arg(long, default_value = "flex", help = device::HELP)]

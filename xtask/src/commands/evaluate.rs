@@ -20,15 +20,15 @@ use super::texts;
 use super::weights::WeightsArgs;
 use crate::{assets, device};
 
-/// Compare models as they are with a base, in one table.
+/// Compare models with a base in one table, each with the attention of its folder.
 ///
-/// Models may be dense, converted, tuned, or extended; each is measured with the attention of its
-/// folder. The table has perplexity, agreement with the base, answers to questions about far facts,
-/// summaries, time relative to the base, and the size of the cache, with the methods of
-/// `reproduce`. Results are recorded in --out; after an interruption, the same command resumes.
+/// Models may be dense, converted, tuned, or extended. The table has perplexity, agreement with the
+/// base, answers to questions about far facts, summaries, time relative to the base, and the size
+/// of the cache, with the methods of `reproduce`. Results are recorded in --out; after an
+/// interruption, the same command resumes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folders of models, or their names on the Hub; all with the tokenizer of the base
+    /// Folders of models, or their names on the Hub; all must have the tokenizer of the base
     #[arg(
         long,
         required = true,
@@ -43,10 +43,10 @@ pub struct Args {
     hub: HubArgs,
     #[command(flatten)]
     weights: WeightsArgs,
-    /// Few samples, the same method
+    /// Use few samples, with the same method
     #[arg(long)]
     quick: bool,
-    /// As many samples as in docs/results/bundled-full
+    /// Use as many samples as docs/results/bundled-full
     #[arg(long, conflicts_with = "quick")]
     full: bool,
     /// Measure only these: perplexity, agreement, qa, summarisation, speed

@@ -20,8 +20,8 @@ use crate::{assets, device};
 
 /// Continue a text, or lists of token ids, with a dense or converted model.
 ///
-/// Text is printed token by token. The reading time and the time per new token follow on standard
-/// error. Ctrl-C ends the text and keeps what was generated.
+/// Text is printed token by token. The reading time and the time per new token are printed to
+/// standard error. Ctrl-C stops generation and keeps the text so far.
 ///
 /// Defaults come from the model's generation_config.json.
 #[derive(clap::Args)]
@@ -47,15 +47,15 @@ pub struct Args {
     /// A JSON list of lists of token ids to continue
     #[arg(long, value_name = "FILE")]
     ids_file: Option<PathBuf>,
-    /// File for the cache of the prompt. It is written if it does not exist; otherwise generation
-    /// starts from it if the prompt begins with its tokens. A file of another model or text is
+    /// File for the cache of the prompt. If it does not exist, it is written; if it exists and the
+    /// prompt begins with its tokens, generation starts from it. A file of another model or text is
     /// refused
     #[arg(long, value_name = "FILE", conflicts_with = "ids_file")]
     cache: Option<PathBuf>,
     #[command(flatten)]
     sampling: Sampling,
-    /// Text that ends generation, besides the ends in the model's folder; may be given several
-    /// times
+    /// Text that ends generation, in addition to the stop strings of the model's folder; may be
+    /// given several times
     #[arg(long = "stop", value_name = "TEXT", allow_hyphen_values = true)]
     stop_strings: Vec<String>,
     /// Print a JSON list of the new ids as the last line; a list of lists for several rows
@@ -72,7 +72,7 @@ pub struct Args {
     dtype: Option<FloatType>,
     #[command(flatten)]
     weights: WeightsArgs,
-    /// Load weights that are NaN or infinite
+    /// Accept weights that are NaN or infinite
     #[arg(long)]
     allow_non_finite: bool,
     #[arg(long, default_value = "flex", help = device::HELP)]
@@ -85,7 +85,7 @@ pub struct Sampling {
     /// Maximum number of new tokens [default: 64]
     #[arg(long)]
     max_new_tokens: Option<usize>,
-    /// Divides the logits; 0 for greedy decoding [default: 0]
+    /// The number that divides the logits; 0 for greedy decoding [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Sample only from the K most probable tokens
@@ -98,10 +98,10 @@ pub struct Sampling {
     /// Sample only from tokens with at least this share of the highest probability [default: 0]
     #[arg(long, allow_negative_numbers = true)]
     min_p: Option<f64>,
-    /// Makes tokens of the existing text less likely; 1 for none [default: 1]
+    /// Penalty that makes tokens of the existing text less likely; 1 for none [default: 1]
     #[arg(long, allow_negative_numbers = true)]
     repetition_penalty: Option<f64>,
-    /// Never repeat a sequence of N tokens; 0 for no such rule [default: 0]
+    /// Never repeat a sequence of N tokens; 0 allows repetitions [default: 0]
     #[arg(long, value_name = "N")]
     no_repeat_ngram_size: Option<usize>,
     /// Seed of sampling

@@ -16,11 +16,11 @@ use crate::device;
 
 /// Write the logits of token ids to a safetensors file, and optionally the hidden states.
 ///
-/// For lists of one length the file contains f32 `logits` [B, N, V], and `hidden_states.0` (the
+/// For lists of equal length the file contains f32 `logits` [B, N, V], and `hidden_states.0` (the
 /// embeddings) to `hidden_states.L` (after the last block and the final norm) [B, N, n_embd]. For
-/// lists of several lengths each has its own tensors, equal to those of the list alone: for the
-/// first `logits.0` [N, V] and `hidden_states.0.0` to `hidden_states.L.0` [N, n_embd], for the
-/// second `logits.1`, and so on.
+/// lists of different lengths each list has its own tensors, equal to those of the list alone:
+/// `logits.0` [N, V] and `hidden_states.0.0` to `hidden_states.L.0` [N, n_embd] for the first list,
+/// `logits.1` for the second, and so on.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub
@@ -42,7 +42,7 @@ pub struct Args {
     /// The output file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Load weights that are NaN or infinite
+    /// Accept weights that are NaN or infinite
     #[arg(long)]
     allow_non_finite: bool,
     #[arg(long, default_value = "flex", help = device::HELP)]

@@ -25,10 +25,10 @@ use super::texts;
 use super::weights::WeightsArgs;
 use crate::{assets, device};
 
-/// Measure every arm and the dense model, and write tables, plots and a page.
+/// Measure a model with every arm, and write tables, plots and a page.
 ///
-/// Runs the experiments of `assets/experiments`: similarity to the original, retrieval, summaries,
-/// and cost of each arm. Every unit is recorded when it ends. After Ctrl-C or a kill, the same
+/// Runs the experiments of `assets/experiments`: similarity to the original, retrieval of facts,
+/// summaries, and cost of each arm. Every unit is recorded when it ends. After Ctrl-C or a kill, the same
 /// command resumes; a finished run is only rendered again. Fine-tuned models are kept in the output
 /// folder, with their checkpoints during training. The last printed line is the page's path.
 #[derive(clap::Args)]
@@ -51,7 +51,7 @@ pub struct Args {
     /// results/MODEL-quick
     #[arg(long)]
     quick: bool,
-    /// Measure every arm and very long texts, with more samples, in hours. The page goes to
+    /// Use more samples, and add arms and very long texts: several hours. The page goes to
     /// results/MODEL-full
     #[arg(long, conflicts_with = "quick")]
     full: bool,
@@ -61,7 +61,7 @@ pub struct Args {
     /// Run nothing: write tables, plots and the page from the records in --out
     #[arg(long, conflicts_with_all = ["only", "check"])]
     render: bool,
-    /// Run only these experiments; others are shown if they have records
+    /// Run only these experiments; others are shown only if they have records
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
     /// Measure this arm in place of the default one, such as moments:exact_clusters=4,kv_bits=4

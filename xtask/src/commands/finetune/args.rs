@@ -69,7 +69,7 @@ pub struct Args {
     pub window: usize,
     /// Train the model for texts of N tokens with the memory of --window tokens: its position table
     /// gets N rows as with `convert --positions`, and each window is divided into --position-chunks
-    /// pieces that are placed anywhere in it, in order. With this option, most windows of storybook
+    /// pieces that are placed at random positions, in order. With this option, most windows of storybook
     /// are documents with facts and questions, whose answers weigh five times as much. A second run
     /// with `--arm kept --positions N --window N` trains on a few long windows
     #[arg(long, value_name = "N")]
@@ -95,9 +95,9 @@ pub struct Args {
     /// Seed of data, order and adapters
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Whether the backward pass recomputes blocks, for the memory of one block's activations and a
-    /// third more time; `auto` does so if all activations would take 2 GiB. The resulting weights
-    /// are the same
+    /// Whether the backward pass computes blocks a second time, so that only one block's activations
+    /// are in memory. This takes a third more time; `auto` does so if all activations would take more
+    /// than 2 GiB. The resulting weights are the same
     #[arg(long, default_value = "auto", value_parser = choice::parser(RECOMPUTE))]
     recompute: Recompute,
     /// Type of the computation. Weights and their updates, losses, norms of gradients and summaries
@@ -120,7 +120,7 @@ pub struct Args {
     pub out: PathBuf,
     #[arg(long, default_value = "flex", help = device::HELP)]
     device: String,
-    /// Devices that share the work of a step, such as cuda:0,cuda:1; the first holds the model
+    /// Devices that share the work of a step, such as cuda:0,cuda:1; the first one holds the model
     #[arg(
         long,
         value_delimiter = ',',
@@ -201,7 +201,7 @@ const STRATEGIES: &[Choice<Strategy>] = &[
     (
         "multi-device",
         Strategy::MultiDevice,
-        "Copied to the first device and summed there; any devices",
+        "Copied to the first device and summed there; works with any devices",
     ),
     (
         "ddp",

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use bsbr_report::judge::{Session, VOTES};
 
-/// Compare two summaries of each article, blind, on a page in the browser.
+/// Compare two summaries of each article in the browser, without knowing their models.
 ///
 /// The summaries are from the records of `reproduce`. Each vote is saved at once, in
 /// `votes.jsonl` beside the records; after a restart, the page continues where the judge
