@@ -1,7 +1,7 @@
-//! Times a training step in f32 beside one in half precision, for models of several shapes.
+//! Times training steps in f32 and in half precision, for models of several shapes.
 //!
 //! `cargo bench --workspace --profile dev --bench precision`. The steps of a shape take turns, in
-//! rotating order, and each ratio is of times of one round.
+//! rotating order, and each ratio is between times of the same round.
 #![allow(clippy::print_stdout, clippy::unwrap_used)] // a benchmark prints, and fails by panicking
 
 use std::time::Instant;

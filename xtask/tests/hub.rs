@@ -1,5 +1,5 @@
-//! From the Hub to a published folder: a Hub in miniature on the loopback interface serves a tiny
-//! GPT-2 and tiny datasets, and the commands do the rest.
+//! From the Hub to a published folder: a small Hub on the loopback interface serves a tiny GPT-2
+//! and tiny datasets to the commands.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../crates/bsbr-hub/tests/common/mod.rs"]

@@ -1,4 +1,4 @@
-//! `bsbr` as it is installed: it runs anywhere, and calls itself by its name.
+//! The installed `bsbr` runs in any folder, and its messages use its own name.
 #![allow(clippy::unwrap_used)]
 
 mod tiny;

@@ -1,6 +1,6 @@
-//! Memory does not grow with the size of files of texts.
+//! Memory does not grow with the size of text files.
 //!
-//! `BSBR_TEXT_MB=2000 cargo test --release -p xtask --test memory` is the long form.
+//! `BSBR_TEXT_MB=2000 cargo test -p xtask --test memory -- --nocapture` is the long form.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::print_stderr)] // peaks are said

@@ -1,5 +1,5 @@
-//! Devices of other processes: two servers on the loopback interface lend their CPU, and the
-//! commands compute there what they compute here.
+//! Devices of other processes: two servers on the loopback interface lend their CPU, and commands
+//! that compute there give the results of a local device.
 #![cfg(all(feature = "remote", feature = "flex"))]
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! What fuzzing feeds to every reader of files and requests from strangers: the committed seeds, and
-//! copies of them that are changed in a fixed way.
+//! Replays the inputs of the fuzz targets, which read untrusted files and requests: the committed
+//! seeds, and deterministic mutations of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../fuzz/inputs.rs"]

@@ -1,4 +1,4 @@
-//! Long texts through the commands: read from files, in pieces, once.
+//! Commands with long texts, which are read from files, in pieces and once.
 #![allow(clippy::unwrap_used)]
 
 mod tiny;

@@ -1,4 +1,4 @@
-//! Times every arm, and its definition, which is the plain form.
+//! Times every arm and its definition.
 //!
 //! `cargo bench --workspace --profile dev --bench arms [-- FILTER]`
 

@@ -1,5 +1,4 @@
-//! An arm over a whole sequence by one kernel with its own gradient, on backends that
-//! have it.
+//! A whole sequence through one kernel with its own gradient, on backends that have it.
 
 use bsbr_kernels::{BlockAttention, BlockStates, block_attention, fuses_block_attention};
 use burn::tensor::{DType, Tensor};

@@ -1,4 +1,4 @@
-//! Attention to only sinks and near field.
+//! Attention to sinks and near field only.
 
 use bsbr_kernels::{BlockStates, block_attention};
 use burn::tensor::Tensor;

@@ -1,4 +1,4 @@
-//! Compares a model with its conversion on a text: the probability of each token that comes next.
+//! Compares the perplexity of a model and of its conversion on a text.
 //!
 //! `cargo run -p bsbr-convert --example evaluate -- assets/bundled moments README.md`
 #![allow(clippy::print_stdout)]

@@ -1,4 +1,4 @@
-//! Continues a prompt with the model in a folder, whatever its arms.
+//! Continues a prompt with the model in a folder, dense or converted.
 //!
 //! `cargo run -p bsbr-convert --example generate -- assets/bundled "Mara keeps"`
 #![allow(clippy::print_stdout)]

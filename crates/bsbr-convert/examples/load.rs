@@ -1,4 +1,4 @@
-//! Loads a model folder and says what it holds.
+//! Loads a model folder and prints its contents.
 //!
 //! `cargo run -p bsbr-convert --example load -- assets/bundled`
 #![allow(clippy::print_stdout)]

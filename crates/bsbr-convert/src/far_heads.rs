@@ -1,8 +1,8 @@
 //! The choice of far heads in a model that reads more tokens than it was trained for.
 //!
-//! There, heads that attend by position meet far tokens whose positions look near, and are misled
-//! if they see the far field. Heads that attend by content find earlier text. The model's
-//! predictions beyond its trained positions show which heads are which.
+//! In such a model, positions repeat, so far tokens look near and mislead heads that attend by
+//! position. Heads that attend by content find earlier text. The predictions of the model beyond
+//! its trained positions show which heads are which.
 
 use std::collections::HashMap;
 

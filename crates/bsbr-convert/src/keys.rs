@@ -1,4 +1,4 @@
-//! The names of GPT-2's tensors, and completeness of a checkpoint.
+//! The names of GPT-2's tensors, and the check that a checkpoint is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

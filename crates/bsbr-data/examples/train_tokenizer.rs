@@ -1,4 +1,5 @@
-//! Trains a tokenizer on storybook text, as that of the bundled model was on an earlier one.
+//! Trains a tokenizer on storybook text. That of the bundled model was trained in the same way on
+//! an earlier storybook.
 //!
 //! `cargo run -p bsbr-data --example train_tokenizer -- results/tokenizer 3072`
 //!

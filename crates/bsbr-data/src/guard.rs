@@ -1,4 +1,4 @@
-//! Panics of libraries as errors.
+//! Turns panics of libraries into errors.
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};

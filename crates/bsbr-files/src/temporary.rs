@@ -1,6 +1,7 @@
 //! Temporary names of unfinished output.
 //!
-//! The writing process holds a lock on it while it lives, so an unlocked one is abandoned.
+//! A process holds a lock on its unfinished output while it runs, so output without a lock is
+//! abandoned.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};

@@ -1,4 +1,4 @@
-//! Places that output is written to, and what processes that were killed leave there.
+//! Output paths, and what killed processes leave there.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -1,4 +1,4 @@
-//! A GPT-2 with an arm of its own in each layer, and what a token adds to its cache.
+//! A GPT-2 with a different arm in each layer, and what a token adds to its cache.
 //!
 //! `cargo run -p bsbr-gpt2 --example layers`
 #![allow(clippy::print_stdout)]

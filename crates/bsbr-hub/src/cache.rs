@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! models--owner--name/
-//!   refs/main               the commit that the branch was
+//!   refs/main               the commit of the branch when it was last resolved
 //!   snapshots/<commit>/…    the files of a commit, as links to blobs
-//!   blobs/<etag>            their content; <etag>.part while it grows
+//!   blobs/<etag>            their content; <etag>.part during the download
 //!   .no_exist/<commit>/…    files that the commit is known not to have
-//!   listings/<commit>.json  the paths of all its files; no other tool has this
+//!   listings/<commit>.json  the paths of all its files; other tools ignore this
 //! ```
 
 use std::fs::{self, File, TryLockError};

@@ -1,9 +1,10 @@
-//! Counts the instructions of every fused operation, which noise does not reach.
+//! Counts the instructions of every fused operation, which do not depend on the load of the
+//! machine.
 //!
-//! `cargo bench --workspace --profile dev --bench instructions` compares the counts, by Valgrind's
-//! Callgrind and on one thread, with those in `instructions.json` beside this file, and fails where
-//! one is more than two per cent above; `-- --bless` writes the file anew. Valgrind knows no
-//! AVX-512, so that the code for AVX2 is what is counted.
+//! `cargo bench --workspace --profile dev --bench instructions` counts on one thread with
+//! Valgrind's Callgrind, compares the counts with those in `instructions.json` beside this file,
+//! and fails if one is more than two per cent higher. `-- --bless` writes the file again. Valgrind
+//! does not support AVX-512, so the code for AVX2 is counted.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 #[path = "ops/mod.rs"]

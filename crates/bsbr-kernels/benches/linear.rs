@@ -1,8 +1,8 @@
-//! Times a linear layer of GPT-2's shape: as its weights are, and packed for products of each type;
-//! and in training, with the gradients of inputs and weights.
+//! Times a linear layer of GPT-2's shape, plain and packed for products in each type, and in
+//! training, with the gradients of inputs and weights.
 //!
-//! `cargo bench --workspace --profile dev --bench linear`. There are several layers that take turns, as
-//! in a model, so that their weights come from memory.
+//! `cargo bench --workspace --profile dev --bench linear`. Several layers take turns, as in a
+//! model, so that their weights are read from memory.
 #![allow(clippy::unwrap_used)] // a benchmark fails by panicking
 
 use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! Times every operation, fused and plain.
 //!
-//! `cargo bench --workspace --profile dev --bench ops [-- FILTER]`: with the profile and the features
-//! that the tests have, Burn is not compiled again.
+//! `cargo bench --workspace --profile dev --bench ops [-- FILTER]` has the profile and features of
+//! the tests, so Burn is not compiled again.
 
 #[path = "ops/mod.rs"]
 mod ops;

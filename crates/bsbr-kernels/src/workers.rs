@@ -1,4 +1,4 @@
-//! The calling thread of operations.
+//! Short operations on a worker thread of the backend.
 
 use burn::tensor::Device;
 

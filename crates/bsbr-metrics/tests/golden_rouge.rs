@@ -1,4 +1,4 @@
-//! ROUGE against the answers of Google's `rouge-score` package.
+//! ROUGE compared with the results of Google's `rouge-score` package.
 
 use bsbr_metrics::rouge::{RougeScore, RougeScores, rouge};
 use serde::Deserialize;

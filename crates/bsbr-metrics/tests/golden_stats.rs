@@ -1,4 +1,4 @@
-//! Everything but ROUGE against the answers of NumPy and SciPy.
+//! All metrics except ROUGE compared with the results of NumPy and SciPy.
 
 use bsbr_metrics::agreement::{top_k, top_k_overlap};
 use bsbr_metrics::density::attention_density;

@@ -1,4 +1,4 @@
-//! What must hold for any input.
+//! Properties that hold for any input.
 
 use bsbr_metrics::agreement::{top_k, top_k_overlap};
 use bsbr_metrics::density::attention_density;

@@ -85,8 +85,8 @@ pub struct Args {
     /// Measure only the parts of a forward pass, and of decoding a token after a context
     #[arg(long, conflicts_with = "only")]
     profile: bool,
-    /// Also time these libraries: PyTorch, and for decoding and the first token also CTranslate2 and
-    /// ONNX Runtime, in f32 and in the types of --weights that they support
+    /// Also time these libraries: PyTorch, and for decoding and the first token also CTranslate2
+    /// and ONNX Runtime, in f32 and in the types of --weights that they support
     #[arg(
         long,
         value_name = "NAME,…",
@@ -123,8 +123,8 @@ pub struct Args {
     /// Type of the weights, also in PyTorch
     #[arg(long, default_value = "f32", value_parser = choice::float())]
     dtype: FloatType,
-    /// Types of the weights of linear layers, on flex, each in its own rows: `stored` uses weights as
-    /// stored, the others pack them for products in that type
+    /// Types of the weights of linear layers, on flex, each in its own rows: `stored` uses weights
+    /// as stored, the others pack them for products in that type
     #[arg(
         long,
         value_name = "TYPE,…",

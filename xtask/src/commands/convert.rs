@@ -25,8 +25,8 @@ use crate::device;
 ///
 /// The result is a Hugging Face folder with the original's weights. Its config.json names the arm
 /// of every layer, and Python files beside it let `transformers` run it with
-/// `trust_remote_code=True`. A model card, README.md, describes it. With `--arm dense` it is a plain
-/// GPT-2 again.
+/// `trust_remote_code=True`. A model card, README.md, describes it. With `--arm dense` it is a
+/// plain GPT-2 again.
 ///
 /// An arm is a kind of attention. All arms except `published` see near tokens exactly: the first
 /// tokens of the text, the token's own chunk, and the chunk before it. `published` sees its own
@@ -36,8 +36,8 @@ use crate::device;
 /// cache grows by all keys and values of each token; with `dense:kv_bits=8` it is smaller, and
 /// rounded.
 ///
-/// `local` keeps nothing of far tokens, so it cannot answer questions about them. Its cache does not
-/// grow.
+/// `local` keeps nothing of far tokens, so it cannot answer questions about them. Its cache does
+/// not grow.
 ///
 /// `published` keeps one state per chunk. Single far tokens are lost, so it cannot answer questions
 /// about them. Its cache grows by a state per chunk.
@@ -47,9 +47,9 @@ use crate::device;
 /// clusters are represented by the mean of their cluster. It answers questions about far facts. Its
 /// cache grows like that of `dense`, with fewer bytes.
 ///
-/// `moments:exact_clusters=0` keeps only the clusters, and with `state=true` also a state per chunk.
-/// Single far tokens are lost, so it answers few questions about them. Its cache grows by a few
-/// vectors per chunk, or by a state.
+/// `moments:exact_clusters=0` keeps only the clusters, and with `state=true` also a state per
+/// chunk. Single far tokens are lost, so it answers few questions about them. Its cache grows by a
+/// few vectors per chunk, and by the state if there is one.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub, such as openai-community/gpt2
@@ -72,8 +72,8 @@ pub struct Args {
     level_budget: Option<f64>,
     /// Number of positions of the result, more than the model was trained with, so that it can read
     /// texts of this many tokens. In `moments`, only heads that lower the loss beyond the trained
-    /// positions by --level-budget or more (default here: 0.01) see beyond their near field, because
-    /// repeated positions would mislead the others
+    /// positions by --level-budget or more (default here: 0.01) see beyond their near field,
+    /// because repeated positions would mislead the others
     #[arg(long, value_name = "N")]
     positions: Option<usize>,
     /// Embeddings of positions beyond the trained ones: repeat:window=N, the last N rows repeated;

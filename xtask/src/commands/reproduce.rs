@@ -28,9 +28,10 @@ use crate::{assets, device};
 /// Measure a model with every arm, and write tables, plots and a page.
 ///
 /// Runs the experiments of `assets/experiments`: similarity to the original, retrieval of facts,
-/// summaries, and cost of each arm. Every unit is recorded when it ends. After Ctrl-C or a kill, the same
-/// command resumes; a finished run is only rendered again. Fine-tuned models are kept in the output
-/// folder, with their checkpoints during training. The last printed line is the page's path.
+/// summaries, and cost of each arm. Every unit is recorded when it ends. After Ctrl-C or a kill,
+/// the same command resumes; a finished run is only rendered again. Fine-tuned models are kept in
+/// the output folder, with their checkpoints during training. The last printed line is the page's
+/// path.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the model, or its name on the Hub, such as openai-community/gpt2. If it is
@@ -79,8 +80,8 @@ pub struct Args {
     /// Sequence lengths for time and memory, in tokens; records of other lengths are kept
     #[arg(long, value_delimiter = ',', value_name = "TOKENS,…")]
     lengths: Vec<u32>,
-    /// Also time GPT-2 of the same shape in PyTorch, in the same rounds, with fused (SDPA) and plain
-    /// attention
+    /// Also time GPT-2 of the same shape in PyTorch, in the same rounds, with fused (SDPA) and
+    /// plain attention
     #[arg(long, value_name = "NAME", value_parser = ["torch"])]
     baseline: Option<String>,
     /// The Python that runs the baseline; it needs torch and transformers [default: python3]

@@ -1,4 +1,4 @@
-//! A disk without room.
+//! Output to a full disk.
 
 use std::fs;
 use std::path::PathBuf;

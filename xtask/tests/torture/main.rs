@@ -1,8 +1,8 @@
-//! Commands that are killed at random, again and again, or find damaged files, end where an undisturbed
-//! one does, and leave nothing behind.
+//! Commands that are killed at random again and again, or find damaged files, end like an
+//! undisturbed one and leave nothing behind.
 //!
-//! The short form runs with every test; `BSBR_KILLS=50 cargo test -p xtask --test torture` is the long
-//! one.
+//! A short form runs with every test; `BSBR_KILLS=50 cargo test -p xtask --test torture` is the
+//! long form.
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::print_stderr)] // what is skipped is said
 

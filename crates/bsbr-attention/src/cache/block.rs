@@ -1,4 +1,4 @@
-//! The kernel's own cache, where it exists.
+//! The cache of `bsbr-kernels`, where it supports the arm.
 
 use bsbr_kernels::{BlockCache, block_cache, dense_block_cache};
 use burn::tensor::Tensor;

@@ -1,4 +1,4 @@
-//! The own chunk exactly, and the state and routing key of each earlier chunk.
+//! The token's own chunk exactly, and the state and routing key of each earlier chunk.
 
 use burn::tensor::{DType, Tensor};
 

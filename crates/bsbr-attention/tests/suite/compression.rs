@@ -1,4 +1,4 @@
-//! States in bases from calibration.
+//! States compressed with bases from calibration.
 
 #![allow(clippy::expect_used)]
 

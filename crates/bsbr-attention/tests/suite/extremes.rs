@@ -1,4 +1,4 @@
-//! Where dense attention gives numbers, so does every arm.
+//! Every arm gives finite numbers wherever dense attention does.
 
 use crate::common::{
     Sizes, arm, arms, assert_close, exact_arms, input, moments, relative_error, streamed,

@@ -1,4 +1,4 @@
-//! Arms as they are typed.
+//! The text form of arms.
 
 use bsbr_attention::{
     ArmConfig, ArmError, ConfigError, HeadLevel, HeadShape, KvBits, LocalConfig, MomentsConfig,

@@ -1,4 +1,4 @@
-//! Where the arms must equal dense attention, or something simpler still.
+//! Cases in which an arm equals dense attention, or something simpler.
 
 use crate::common::{
     Random, Sizes, arm, assert_close, exact_arms, input, local, moments, relative_error, streamed,

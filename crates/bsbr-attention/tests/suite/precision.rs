@@ -1,4 +1,4 @@
-//! Half precision gives what single precision gives, to half precision.
+//! Results in half precision equal those in single precision up to rounding.
 
 use crate::common::{
     Sizes, arm, arms, assert_close, changed, input, moments, streamed, test_device, with,

@@ -1,4 +1,4 @@
-//! What every arm must do, over random shapes, settings, pieces and types.
+//! Properties of every arm, over random shapes, settings, pieces and types.
 
 use crate::common::{
     Sizes, alone, arm, assert_close, bits, changed, input, streamed, test_device, tries_few,

@@ -1,4 +1,4 @@
-//! The published arm against its formula, written out in f64.
+//! The published arm compared with its formula, written out in f64.
 
 use crate::common::{Sizes, arm, assert_close, input, published, streamed, test_device};
 use burn::tensor::{Tensor, TensorData};

@@ -1,4 +1,4 @@
-//! The fast forms give what the definitions give.
+//! The fast forms give the results of the definitions.
 
 use crate::common::{Sizes, arm, arms, assert_close, input, test_device, tries_few};
 use bsbr_attention::reference;

@@ -1,4 +1,4 @@
-//! Feeding pieces through the cache gives what the whole sequence gives.
+//! Reading a sequence in pieces through the cache gives the output of one pass.
 
 use crate::common::{
     Sizes, alone, arm, arms, assert_close, input, local, moments, piece, published, streamed,

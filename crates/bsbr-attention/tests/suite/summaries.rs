@@ -1,4 +1,4 @@
-//! Merging two clusters equals building one of their tokens.
+//! Merging two clusters equals building one from all their tokens.
 
 use crate::common::{Random, assert_close, test_device};
 use bsbr_attention::clusters::Assignment;

@@ -1,4 +1,4 @@
-//! Attention maps are the weights that the output is made of.
+//! Attention maps contain the weights that produce the output.
 
 use crate::common::{
     Sizes, arm, arms, assert_close, exact_arms, input, local, moments, test_device, with,

@@ -1,4 +1,4 @@
-//! Counts what a thread allocates, so that a bound can be tested.
+//! Counts the bytes that a thread allocates, to test bounds on memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! A text that was read is gone on from in another process as if it had just been read.
+//! A stored cache continues a text in another process as if the text had just been read.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Model cards: what the Hub reads, and what people read.
+//! Model cards: the front matter for the Hub, and the text for people.
 
 use bsbr_convert::{ConversionPlan, ModelCard};
 use bsbr_gpt2::Gpt2Config;

@@ -1,4 +1,4 @@
-//! From one arm to another.
+//! Conversion from one arm to another.
 
 use std::fs;
 

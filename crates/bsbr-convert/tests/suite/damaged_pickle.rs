@@ -1,4 +1,4 @@
-//! Good pickles with bytes changed or missing.
+//! Valid pickles with changed or missing bytes.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Which files make a model, wherever they are.
+//! The files that make up a model, from any source.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! Linear layers in 8 bits on the disk.
+//! Linear layers stored in 8 bits.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Names and shapes of tensors against a configuration.
+//! Names and shapes of tensors compared with a configuration.
 
 use std::collections::BTreeMap;
 use std::path::Path;

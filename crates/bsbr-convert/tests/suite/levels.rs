@@ -1,4 +1,4 @@
-//! How far heads must look.
+//! The choice of the level of each head.
 
 use bsbr_attention::{ArmConfig, HeadLevel};
 use bsbr_convert::{

@@ -1,4 +1,4 @@
-//! Checkpoints in and out, good and bad; one binary, for each links Burn.
+//! The tests of this crate in one binary, because every test binary links Burn.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! Damaged, lying and malicious pickles give a typed error, soon, cheaply, and run nothing.
+//! Damaged, inconsistent and malicious pickles give a typed error, quickly, in little memory, and
+//! without execution.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Damaged and lying safetensors files give a typed error, soon and cheaply.
+//! Damaged and inconsistent safetensors files give a typed error, quickly and in little memory.
 
 use std::fs;
 

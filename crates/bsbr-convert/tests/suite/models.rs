@@ -1,4 +1,4 @@
-//! Models in, out and converted.
+//! Loading, saving and conversion of models.
 
 use std::fs;
 

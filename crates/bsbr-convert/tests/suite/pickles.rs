@@ -1,4 +1,4 @@
-//! Pickles written by hand, and the two files that they can be in.
+//! Hand-written pickles, in both containers.
 
 use std::io::Write;
 

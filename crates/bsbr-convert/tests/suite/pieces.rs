@@ -1,4 +1,5 @@
-//! Long texts are read in pieces: what is computed does not grow with the text, and stays the same.
+//! Long texts are read in pieces: working memory does not grow with the text, and the results are
+//! those of one pass.
 
 use bsbr_convert::{ConversionPlan, convert};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};

@@ -1,4 +1,4 @@
-//! Conversion plans as they are typed.
+//! The text form of conversion plans.
 
 use bsbr_attention::ArmError;
 use bsbr_convert::{ConversionPlan, PlanError};

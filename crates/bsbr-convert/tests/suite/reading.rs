@@ -1,4 +1,4 @@
-//! Every form of a checkpoint gives the same numbers.
+//! Every file format of a checkpoint gives the same numbers.
 
 use bsbr_convert::keys::Weights;
 use bsbr_convert::{Checkpoint, Dtype, ModelFolder};

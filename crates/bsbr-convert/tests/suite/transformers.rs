@@ -1,5 +1,5 @@
-//! Every arm against its second implementation, the Python code that goes with converted models; and
-//! what `transformers` finds in a folder.
+//! Every arm compared with its second implementation, the Python code in converted folders; and
+//! what `transformers` finds in such a folder.
 
 use std::collections::HashMap;
 use std::fs;

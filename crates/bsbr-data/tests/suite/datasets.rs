@@ -1,4 +1,4 @@
-//! Files of texts: what is read from sound ones, and how damaged ones are refused.
+//! Dataset files: the texts of valid ones, and the errors for damaged ones.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Texts become the ids that `transformers` makes of them.
+//! Texts are encoded to the ids of `transformers`.
 
 use bsbr_data::tokenizer::{END_OF_TEXT, TextTokenizer};
 use serde::Deserialize;

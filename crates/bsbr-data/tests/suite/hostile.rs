@@ -1,4 +1,4 @@
-//! Tokenizer files that were cut, edited or made to harm are refused, and nothing panics.
+//! Truncated, edited and malicious tokenizer files are refused, and nothing panics.
 
 use std::error::Error;
 

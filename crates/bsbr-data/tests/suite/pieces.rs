@@ -1,4 +1,4 @@
-//! Texts that are encoded in pieces have the ids of the whole.
+//! Encoding a text in pieces gives the ids of the whole text.
 
 use bsbr_data::storybook::{Domain, Split, Storybook};
 use bsbr_data::stream::{StreamConfig, TrainingStream};

@@ -1,4 +1,4 @@
-//! What the storybook generator promises.
+//! Guarantees of the storybook generator.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What the training stream promises.
+//! Guarantees of the training stream.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What the tokenizer promises.
+//! Guarantees of the tokenizer.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Which files of a folder make a tokenizer, and that it has the ids of `transformers`.
+//! The files that make up a tokenizer in a folder, which gives the ids of `transformers`.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What evaluation windows and random ids promise.
+//! Guarantees of evaluation windows and random ids.
 
 use bsbr_data::corpus::random_ids;
 use bsbr_data::windows::{Window, strided_windows};

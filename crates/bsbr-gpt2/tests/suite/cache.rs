@@ -1,4 +1,4 @@
-//! Feeding piece by piece gives what feeding at once gives.
+//! Reading a text in pieces gives the output of one pass.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{arm, assert_close, config, floats, ids, load, load_with, single};

@@ -1,4 +1,4 @@
-//! What a `config.json` may say, and how what it may not say is refused.
+//! What a `config.json` may contain, and the errors for everything else.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{GOLDENS, config, read_text};

@@ -1,4 +1,4 @@
-//! What a folder says of generation is what `transformers` makes of it.
+//! The generation settings of a folder have the same effect as in `transformers`.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{config, golden, load};

@@ -1,4 +1,4 @@
-//! Continuations are those of `transformers`.
+//! Continuations equal those of `transformers`.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{GOLDENS, golden, load, single};

@@ -1,4 +1,4 @@
-//! Hidden states and logits are those of `transformers`.
+//! Hidden states and logits equal those of `transformers`.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{

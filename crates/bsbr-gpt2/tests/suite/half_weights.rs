@@ -1,4 +1,5 @@
-//! Weights in half precision give what they give as f32, where a model with them computes in f32.
+//! Where a model with weights in half precision computes in f32, its results are those of the same
+//! weights in f32.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{arm, assert_close, config, floats, ids, load_with, single, streamed};

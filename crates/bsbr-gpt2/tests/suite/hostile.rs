@@ -1,4 +1,4 @@
-//! Configurations that were cut, edited or made to harm are refused, and nothing panics.
+//! Truncated, edited and malicious configurations are refused, and nothing panics.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{GOLDENS, read_text};

@@ -1,4 +1,4 @@
-//! Input that a model cannot take.
+//! Input that a model refuses.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{arm, config, distance, floats, golden, load, load_with};

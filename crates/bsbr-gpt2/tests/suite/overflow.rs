@@ -1,4 +1,5 @@
-//! Where numbers inside of a pass are beyond their type, the logits are none, and none passes for one.
+//! If numbers in a pass overflow their type, the logits are NaN, and NaN is not mistaken for a
+//! number.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{config, load_with, single};

@@ -1,4 +1,4 @@
-//! Input longer than the table of positions.
+//! Input longer than the position table.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use crate::common::{assert_close, distance, floats, ids, load, single};

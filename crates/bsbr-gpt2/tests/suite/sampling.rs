@@ -1,4 +1,5 @@
-//! Logits are filtered as `transformers` filters them, and tokens are drawn as often as they say.
+//! Logits are filtered as in `transformers`, and tokens are sampled with the resulting
+//! probabilities.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use bsbr_gpt2::{GenerationConfig, GenerationError, Sampler};

@@ -1,4 +1,4 @@
-//! A Hub in miniature: one repository, its storage on another host, and what a user sees.
+//! A small Hub: one repository, its storage on another host, and what a user sees.
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses its own part.
 
 pub mod server;

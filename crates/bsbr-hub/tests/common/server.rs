@@ -1,5 +1,4 @@
-//! A web server on the loopback interface that answers as it is told, and remembers what it was
-//! asked.
+//! A web server on the loopback interface that gives prepared responses and records its requests.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

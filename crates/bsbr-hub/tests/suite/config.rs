@@ -1,4 +1,4 @@
-//! Settings, from an environment that is only described.
+//! Settings from a simulated environment.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Downloads that are cut, resumed, wrong or too large.
+//! Interrupted, resumed, corrupt and oversized downloads.
 
 use std::fs::{self, File};
 use std::thread;

@@ -1,4 +1,4 @@
-//! What the Hub refuses, and what a user is told to do.
+//! Refusals of the Hub, and the advice that errors give.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Names of repositories, and folders that may have the same.
+//! Names of repositories, and local folders of the same name.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The tests of this crate in one binary, for each links an HTTP client.
+//! The tests of this crate in one binary, because every test binary links an HTTP client.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]

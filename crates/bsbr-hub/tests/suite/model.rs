@@ -1,4 +1,4 @@
-//! Which files are asked for, and where they end up.
+//! Which files are requested, and where they are stored.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What the cache can do without the Hub.
+//! The cache without the Hub.
 
 use std::fs;
 

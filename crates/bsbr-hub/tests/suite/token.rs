@@ -1,4 +1,4 @@
-//! Whom the token is shown to.
+//! Which hosts receive the token.
 
 use std::sync::Arc;
 

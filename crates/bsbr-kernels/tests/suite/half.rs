@@ -1,5 +1,5 @@
-//! Outputs and gradients in half precision against those of the same numbers in single, where a
-//! device computes in it. Matrix units are tested here where a device has some.
+//! Outputs and gradients in half precision compared with those in single precision, on devices that
+//! compute in half precision. This also tests matrix units, where a device has some.
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 use crate::common::{assert_close, cases, devices, tensor, values};

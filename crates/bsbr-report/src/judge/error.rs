@@ -1,4 +1,4 @@
-//! Errors between records and votes.
+//! Errors about summaries to judge and votes.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What a model's card says of the records in a folder.
+//! The records of a folder in a model's card.
 
 use bsbr_report::card;
 use bsbr_report::spec::Overrides;

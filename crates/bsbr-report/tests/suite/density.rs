@@ -1,4 +1,4 @@
-//! Density: shares that can be counted by hand are what the definition of an arm says.
+//! Density: the definition of an arm gives the shares counted by hand.
 
 use bsbr_gpt2::Gpt2;
 use bsbr_report::experiments;

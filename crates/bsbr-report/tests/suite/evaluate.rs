@@ -1,4 +1,4 @@
-//! Models as their folders have them.
+//! Comparison of models, each with the attention of its folder.
 
 use bsbr_attention::ArmConfig;
 use bsbr_convert::{ConversionPlan, SaveOptions, convert, save_model};

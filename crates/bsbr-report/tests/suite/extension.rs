@@ -1,5 +1,5 @@
-//! Texts beyond the trained positions: what a model with more positions gives before and after training,
-//! and by the form of its longer table.
+//! Texts beyond the trained positions: results of a model with more positions, before and after
+//! training, and with each form of the longer table.
 
 use bsbr_gpt2::{Gpt2, PositionExtension};
 use bsbr_report::arms;

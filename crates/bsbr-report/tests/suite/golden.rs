@@ -1,7 +1,7 @@
-//! Every table, figure and paragraph of every experiment, on made-up records, beside the text that it
-//! was when somebody last read it.
+//! Every table, figure and paragraph of every experiment, rendered from made-up records and
+//! compared with the last version that somebody read.
 //!
-//! `BSBR_BLESS=1 cargo test -p bsbr-report -p xtask --test suite golden` writes the texts anew.
+//! `BSBR_BLESS=1 cargo test -p bsbr-report -p xtask --test suite golden` writes the texts again.
 
 use std::path::{Path, PathBuf};
 

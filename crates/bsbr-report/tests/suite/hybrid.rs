@@ -1,4 +1,4 @@
-//! A choice by length: what reads what, and what is said of it.
+//! The choice by length: which model reads what, and what the section says.
 
 use std::path::PathBuf;
 

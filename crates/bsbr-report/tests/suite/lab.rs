@@ -1,4 +1,4 @@
-//! What a lab is made of must belong together.
+//! The parts of a lab must belong together.
 
 use bsbr_data::tokenizer::TokenizerError;
 use bsbr_report::ReportError;

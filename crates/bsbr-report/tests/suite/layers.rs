@@ -1,4 +1,4 @@
-//! Layer by layer: what is measured, that an order goes on where it stopped, and what is said of it.
+//! Layer-wise conversion: what is measured, how an order resumes, and what the section says.
 
 use std::path::{Path, PathBuf};
 

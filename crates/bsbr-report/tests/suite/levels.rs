@@ -1,4 +1,4 @@
-//! Levels of heads: on which texts they are chosen, and what is measured with them.
+//! Levels of heads: the texts on which they are chosen, and the measurements with them.
 
 use std::collections::BTreeSet;
 

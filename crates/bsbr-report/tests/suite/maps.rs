@@ -1,4 +1,4 @@
-//! Weights found by one-hot values beside those that the arms name themselves.
+//! Weights found by one-hot values compared with those that the arms report.
 
 use bsbr_attention::{ArmConfig, AttentionInput, LocalConfig, MomentsConfig};
 use bsbr_gpt2::TokenBatch;

@@ -1,4 +1,4 @@
-//! Ways to train: what is trained, what it costs, and which is named.
+//! Ways to train: what is trained, what it costs, and which one the section names.
 
 use bsbr_report::arms;
 use bsbr_report::experiments;

@@ -1,4 +1,4 @@
-//! The overview: conclusions of the report, and what made-up records say of them.
+//! The overview: the report's conclusions, and the verdicts of made-up records on them.
 
 use bsbr_report::judge::{Choice, Vote, ballots};
 use bsbr_report::overview::{Answer, Finding, Measure, Overview, Recorded, answer};

@@ -1,4 +1,4 @@
-//! The page of made-up records: the same bytes every time, nothing from elsewhere.
+//! The page of made-up records: the same bytes every time, and no external resources.
 
 use crate::common;
 

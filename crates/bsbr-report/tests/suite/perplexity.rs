@@ -1,4 +1,4 @@
-//! Perplexity: windows counted by hand, and models on texts from files of datasets.
+//! Perplexity: windows counted by hand, and models on texts from dataset files.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! What specifications declare is what experiments record, what is derived of records follows from
-//! them, and no time is longer than its clock's.
+//! Experiments record what specifications declare, derived quantities follow from the records, and
+//! no time is longer than its clock's.
 #![cfg(unix)]
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! The memory of reading: what is measured, what stands beside it, and the page that it begins.
+//! The memory of reading: what is measured, the baselines, and the page.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt;

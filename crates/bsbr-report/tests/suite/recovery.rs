@@ -1,4 +1,4 @@
-//! Recovery by training: what is trained, kept, measured and said.
+//! Recovery by training: what is trained, kept and measured, and what the section says.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Timing: who is timed, how often, and what is said of it.
+//! Timing: what is timed, how often, and what the section says.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Long contexts: who reads and generates, and what is said where somebody cannot.
+//! Long contexts: which rows read and generate, and what the section says of rows that cannot.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Sweeps: what is measured at each value, and what is said of it.
+//! Sweeps: what is measured at each value, and what the section says.
 
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use bsbr_report::experiments;

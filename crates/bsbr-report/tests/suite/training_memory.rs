@@ -1,4 +1,4 @@
-//! The memory of training: what is measured, what a cell that cannot be says, and the bars.
+//! The memory of training: what is measured, the reasons in cells without a number, and the bars.
 #![cfg(unix)]
 
 use bsbr_attention::ArmConfig;

@@ -1,4 +1,4 @@
-//! Rounded weights beside those that were not: what is measured, and what is said of it.
+//! Rounded weights compared with the originals: what is measured, and what the section says.
 
 use bsbr_gpt2::{PositionExtension, ProductType};
 use bsbr_report::experiment::Experiment;

@@ -1,4 +1,4 @@
-//! Fine-tuning goes on where it was stopped, and changes what it should and nothing else.
+//! Fine-tuning resumes where it stopped, and changes only the trained parameters.
 
 use std::path::Path;
 use std::time::Duration;

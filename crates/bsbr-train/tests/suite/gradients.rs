@@ -1,5 +1,5 @@
-//! Gradients of whole models are those of the loss, and those of PyTorch; so is what AdamW makes of
-//! them.
+//! Gradients of whole models are those of the loss, and equal those of PyTorch; so do the steps of
+//! AdamW.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What the heads of an untrained model look at.
+//! What the heads of an untrained model attend to.
 
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use burn::tensor::{Device, Tensor};

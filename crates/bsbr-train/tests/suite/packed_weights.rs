@@ -1,4 +1,4 @@
-//! The bundled model with packed weights: what their rounding does to its predictions.
+//! The bundled model with packed weights: the effect of rounding on its predictions.
 #![allow(clippy::print_stderr)] // what a processor lacks is said
 
 use std::path::Path;

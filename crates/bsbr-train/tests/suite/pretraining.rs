@@ -1,4 +1,4 @@
-//! A run that was cut off ends with the weights of one that was not, bit for bit.
+//! An interrupted run ends with the weights of an uninterrupted one, bit for bit.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Questions to a model whose answers are known: its logits are the same whatever it has read.
+//! Questions to a model with known answers: its logits are the same for every text.
 
 use bsbr_data::storybook::{Domain, FactKind, QaItem, QaSpec, Split, Storybook};
 use bsbr_data::tokenizer::TextTokenizer;

@@ -1,4 +1,4 @@
-//! A backward pass that computes blocks a second time gives the gradients of one that does not.
+//! A backward pass that computes blocks a second time gives the same gradients.
 
 use std::collections::BTreeMap;
 use std::path::Path;

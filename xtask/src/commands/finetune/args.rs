@@ -69,9 +69,9 @@ pub struct Args {
     pub window: usize,
     /// Train the model for texts of N tokens with the memory of --window tokens: its position table
     /// gets N rows as with `convert --positions`, and each window is divided into --position-chunks
-    /// pieces that are placed at random positions, in order. With this option, most windows of storybook
-    /// are documents with facts and questions, whose answers weigh five times as much. A second run
-    /// with `--arm kept --positions N --window N` trains on a few long windows
+    /// pieces that are placed at random positions, in order. With this option, most windows of
+    /// storybook are documents with facts and questions, whose answers weigh five times as much. A
+    /// second run with `--arm kept --positions N --window N` trains on a few long windows
     #[arg(long, value_name = "N")]
     pub positions: Option<usize>,
     /// Initial embeddings of positions beyond the trained ones, as in
@@ -95,15 +95,15 @@ pub struct Args {
     /// Seed of data, order and adapters
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Whether the backward pass computes blocks a second time, so that only one block's activations
-    /// are in memory. This takes a third more time; `auto` does so if all activations would take more
-    /// than 2 GiB. The resulting weights are the same
+    /// Whether the backward pass computes blocks a second time, so that only one block's
+    /// activations are in memory. This takes a third more time; `auto` does so if all activations
+    /// would take more than 2 GiB. The resulting weights are the same
     #[arg(long, default_value = "auto", value_parser = choice::parser(RECOMPUTE))]
     recompute: Recompute,
     /// Type of the computation. Weights and their updates, losses, norms of gradients and summaries
-    /// of chunks are always f32. On flex, bf16 rounds only the factors of products with the weights of
-    /// linear layers and of the output layer, in both passes; it is faster than f32 on a CPU with
-    /// AVX512-BF16, and f16 is slower. Devices that do not support the type are refused
+    /// of chunks are always f32. On flex, bf16 rounds only the factors of products with the weights
+    /// of linear layers and of the output layer, in both passes; it is faster than f32 on a CPU
+    /// with AVX512-BF16, and f16 is slower. Devices that do not support the type are refused
     #[arg(long, default_value = "f32", value_parser = choice::float())]
     precision: FloatType,
     /// Element type of the weights in OUT [default: that of --precision]
@@ -141,8 +141,8 @@ pub struct Args {
     pub no_dashboard: bool,
 }
 
-/// The arm of all layers; `None` keeps the arm of each. An alias, because clap takes an `Option` for
-/// an option that may be missing.
+/// The arm of all layers; `None` keeps the arm of each. An alias, because clap takes an `Option`
+/// for an option that may be missing.
 pub type Arm = Option<ArmConfig>;
 
 fn arm(text: &str) -> Result<Arm, ArmError> {

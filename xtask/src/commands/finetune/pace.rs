@@ -1,4 +1,4 @@
-//! Position, loss and remaining time of a run.
+//! Progress, loss and remaining time of a run.
 
 use std::time::Duration;
 

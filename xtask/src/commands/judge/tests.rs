@@ -1,4 +1,4 @@
-//! The page over HTTP, as requested by a browser and by others.
+//! The page over HTTP, requested by browsers and by other clients.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};

@@ -1,4 +1,4 @@
-//! What the tests of the arms share.
+//! Helpers of the arms' tests.
 #![allow(missing_docs, clippy::expect_used, clippy::panic)]
 
 use bsbr_attention::{

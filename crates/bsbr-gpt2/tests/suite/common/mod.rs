@@ -1,4 +1,4 @@
-//! The golden checkpoints, and how they are compared with.
+//! The golden checkpoints, and comparisons with them.
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What a head's cache keeps of its spans.
+//! The spans in a head's cache.
 
 use crate::block_attention::kept::{KeptRows, Lie};
 use crate::block_attention::merged;

@@ -1,6 +1,6 @@
 //! Both passes on devices with CubeCL kernels: Vulkan, Metal, CUDA.
 //!
-//! The forward pass has two kernels, with products of Burn's between them. The first splits and
+//! The forward pass has two kernels, with Burn's matrix products between them. The first splits and
 //! summarises each far chunk on the device, so nothing is copied to the host. Then the states are
 //! mixed, and the second kernel computes one softmax per block of queries. With lookups, another
 //! kernel chooses each query's clusters, and with few bits, another rounds what is looked up. For

@@ -1,4 +1,4 @@
-//! What holds for every output of block attention.
+//! Properties of every output of block attention.
 
 use super::{SETTINGS, inputs, looking_up, plain_devices, with};
 use crate::common::{assert_close, assert_fused, assert_same, cases, devices, is_gpu, tensor, vec};

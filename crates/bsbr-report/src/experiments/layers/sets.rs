@@ -1,5 +1,5 @@
-//! Sets of layers, and the greedy order, in which each next layer is the one with the lowest cost, from
-//! records.
+//! Sets of layers, and the greedy order from records, in which each next layer is the one with the
+//! lowest cost.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What a row has read, kept from one length to the next.
+//! The text that a row has read, kept from one length to the next.
 
 use bsbr_attention::ArmConfig;
 use bsbr_gpt2::{Gpt2, Gpt2Config};

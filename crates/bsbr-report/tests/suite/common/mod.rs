@@ -1,4 +1,4 @@
-//! Records made up for looking at: smooth functions, not measurements.
+//! Made-up records to render: smooth functions, not measurements.
 
 use std::path::{Path, PathBuf};
 

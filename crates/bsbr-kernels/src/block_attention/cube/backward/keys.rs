@@ -1,7 +1,7 @@
 //! Gradients of keys and values: one unit per key, over the queries that see it.
 //!
-//! Keys that many queries see, sinks and clusters, divide the queries into parts, whose sums are
-//! added.
+//! For keys that many queries see (sinks and clusters), the queries are divided into parts, whose
+//! sums are added.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;

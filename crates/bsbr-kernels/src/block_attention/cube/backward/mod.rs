@@ -1,5 +1,5 @@
 //! The backward pass. Scores are recomputed from the log-sum-exps, once for queries and twice for
-//! keys. Products of Burn's carry the gradients of clusters and states back to the tokens.
+//! keys. Burn's matrix products carry the gradients of clusters and states back to the tokens.
 //! Looked-up tokens also receive gradients from the queries that look them up.
 
 mod keys;
