@@ -170,7 +170,7 @@ fn texts(path: &Path) {
     }
 }
 
-/// Texts have the ids of the whole, in whatever parts they come.
+/// A text in parts of any sizes has the ids of the whole text.
 pub fn plain(bytes: &[u8]) {
     thread_local! {
         static GOLDEN: TextTokenizer =
@@ -244,7 +244,7 @@ pub fn state() -> State {
     State::new(model, Optimizer::adamw(&AdamW::default()))
 }
 
-/// As they are, and as a stranger would seal them.
+/// The bytes as they are, and with the checksum that an attacker would give them.
 pub fn checkpoint(bytes: &[u8]) {
     let sealed = sealed(bytes, |header, tensors| {
         header.insert("run".to_owned(), "a hash".to_owned());
@@ -333,7 +333,8 @@ pub fn a_cache() -> Vec<u8> {
     })
 }
 
-/// As they are, and as a stranger would seal them. What is read is gone on from.
+/// The bytes as they are, and with the checksum that an attacker would give them. A cache that is
+/// read is also used.
 pub fn cache(bytes: &[u8]) {
     READER.with(|(model, owner)| {
         let sealed = sealed(bytes, |header, tensors| {

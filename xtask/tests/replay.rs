@@ -22,7 +22,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds")
 }
 
-/// The seeds of a reader: files, or what is written now where a file would be of one version.
+/// The seeds of a reader: committed files, or files written now if their format depends on the
+/// version.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     match target {
         "cache" => return vec![inputs::a_cache()],

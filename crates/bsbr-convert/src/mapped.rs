@@ -69,7 +69,7 @@ pub(crate) fn in_place(map: &Arc<Mmap>, range: Range<usize>, size: usize) -> Opt
     Some(Bytes::from_shared(bytes, AllocationProperty::Other))
 }
 
-/// Releases a part that was copied from the process's memory; reading it again maps it anew. It
+/// Releases a part that was copied from the process's memory; reading it maps it again. It
 /// stays if the system cannot release it.
 pub(crate) fn forget(map: &Mmap, range: Range<usize>) {
     #[cfg(unix)]

@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     }
     match failed {
         true => {
-            eprintln!("error: where a rise is meant, write the counts anew with -- --bless");
+            eprintln!("error: if a rise is intended, write the counts again with -- --bless");
             ExitCode::FAILURE
         }
         false => ExitCode::SUCCESS,

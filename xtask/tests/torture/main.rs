@@ -81,7 +81,7 @@ struct Tortured<'a> {
     few: u64,
 }
 
-/// Names in a folder and below it of what is not finished, and of what is not known.
+/// Paths in a folder and its subfolders that are temporary or not among the known names.
 fn others(folder: &Path, known: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -119,7 +119,7 @@ impl Tortured<'_> {
             for (name, bytes) in (self.content)(&killed) {
                 assert_eq!(Some(&bytes), expected.get(&name), "kill {number}: {name}");
             }
-            // What is done is begun anew, so that there is something to kill.
+            // A finished command starts again, so that there is something to kill.
             if (self.content)(&killed).len() == expected.len() {
                 fs::remove_dir_all(&killed).unwrap();
                 fs::create_dir(&killed).unwrap();
@@ -223,7 +223,7 @@ fn converting_survives_kills() {
     .torture();
 }
 
-/// A checkpoint that was damaged is not gone on from: the one before it is.
+/// A run does not resume from a damaged checkpoint, but from the one before it.
 #[test]
 fn fine_tuning_survives_kills() {
     let (_folder, model) = model(96);

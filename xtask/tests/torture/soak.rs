@@ -53,7 +53,7 @@ fn memory_grows_by_the_cache_alone() {
             .args(["--max-new-tokens", &tokens.to_string()])
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // The output is one line in the end, which a pipe has room for only where somebody reads it.
+        // The output is one long line at the end, which fits into the pipe only if it is read.
         let reader = child.stdout.take().unwrap();
         let output = std::thread::spawn(move || std::io::read_to_string(reader).unwrap());
         let mut held = Vec::new();

@@ -139,7 +139,7 @@ fn a_damaged_cache_is_refused_wherever_it_is_damaged() {
         bytes[at] ^= 0x20;
         std::fs::write(&path, &bytes).unwrap();
         match load_cache(&path, &owner, &model) {
-            // The name of the model is no part of what is compared.
+            // The name of the model is not compared.
             Ok(read) => assert_eq!(read.ids, ids(), "byte {at}"),
             Err(error) => assert!(error.to_string().contains("text.cache"), "{error}"),
         }

@@ -109,7 +109,7 @@ fn all_files_but_weights_go_along_and_no_link_leads_out() {
     for page in 0..300 {
         fs::write(path.join(format!("pages/{page}.html")), "").unwrap();
     }
-    // 200 that nobody reads by name, and two that are read.
+    // 200 files that are not needed, and two that are read.
     assert_eq!(names_of(path).len(), 200 + 2);
     assert!(names_of(path).contains(&"tokenizer.json".to_owned()));
 }
@@ -262,7 +262,7 @@ fn a_tensor_that_is_not_where_the_index_puts_it_is_named() {
     }
 }
 
-/// Of an index and its shards only what is computed with has to agree.
+/// An index and its shards must agree only about the tensors that the model uses.
 #[test]
 fn an_index_may_name_what_is_not_needed() {
     for name in [

@@ -108,7 +108,7 @@ fn all_that_a_model_needs_comes_and_nothing_else() {
             "model.safetensors",
         ]
     );
-    // Without a list, what is read by name is asked for by name.
+    // Without a listing, files are requested by their names.
     let mut unlisted = Place::new(false, &CHAT);
     gather(&mut unlisted).unwrap();
     for name in CHAT {

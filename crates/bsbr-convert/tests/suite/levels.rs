@@ -119,7 +119,7 @@ fn long_texts() -> Vec<LongText> {
         .collect()
 }
 
-/// Each head that looks far lowers the loss by what is asked for; with much asked for, none does.
+/// Each far head lowers the loss by at least the required amount; if that is large, there are none.
 #[test]
 fn heads_look_far_that_lower_the_loss_beyond_the_trained_positions() {
     let mut before = usize::MAX;

@@ -12,7 +12,7 @@ struct Case {
     decoded: String,
 }
 
-/// GPT-2's two files, without the `tokenizer.json` that stands beside them and is read first.
+/// GPT-2's two files, without a `tokenizer.json`, which would be read first.
 fn two_files() -> TextTokenizer {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["vocab.json", "merges.txt"] {

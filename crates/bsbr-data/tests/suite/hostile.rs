@@ -173,7 +173,7 @@ fn collect_places(value: &Value, at: String, places: &mut Vec<String>) {
     places.push(at);
 }
 
-/// `transformers` cuts and fills up only where asked to, whatever the file says.
+/// `transformers` truncates and pads only on request, whatever the file contains.
 #[test]
 fn a_tokenizer_file_cannot_cut_or_fill_up_texts() {
     let mut file = file();

@@ -53,13 +53,13 @@ fn logits(model: &Gpt2, ids: &[u32]) -> Vec<Vec<f32>> {
     all.chunks(97).map(<[f32]>::to_vec).collect()
 }
 
-/// GPUs have a layer norm that does not look.
+/// The layer norm of GPUs does not check for overflow.
 fn is_gpu() -> bool {
     matches!(std::env::var("BURN_DEVICE").as_deref(), Ok("wgpu" | "cuda"))
 }
 
-/// `transformers` has NaN there, too. In both, rows before it may be NaN, for no weight makes a number
-/// of a value that is none.
+/// `transformers` also has NaN there. In both, earlier rows may be NaN too, because NaN times a
+/// weight of zero is NaN.
 #[test]
 fn a_row_of_embeddings_whose_squares_are_infinite() {
     if is_gpu() {

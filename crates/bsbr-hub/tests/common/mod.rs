@@ -56,7 +56,7 @@ impl Default for Fixture {
 }
 
 impl Fixture {
-    /// A model as most are: and files that nobody needs.
+    /// A usual model, with files that are not needed.
     pub fn model() -> Self {
         Self::default()
             .file("config.json", "{\"model_type\": \"gpt2\"}")

@@ -19,7 +19,7 @@ fn fetch(served: &Served, progress: &mut Recorder) -> Result<Check, HubError> {
     Ok(snapshot.files[0].check)
 }
 
-/// Asserts that nothing stands where a complete file belongs.
+/// Asserts that no complete file exists.
 fn nothing_in_place(served: &Served) {
     assert!(!served.blob(&sha256(&weights())).exists());
     assert!(

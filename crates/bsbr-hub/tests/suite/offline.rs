@@ -101,7 +101,7 @@ fn the_list_of_files_is_asked_for_once() {
         session.close().unwrap();
         listing
     };
-    // Nothing is known, and nobody is asked.
+    // Nothing is known, and no request is sent.
     assert_eq!(list(offline(&served)), None);
     let listing = list(served.config()).unwrap();
     for name in ["README.md", "config.json", "tf_model.h5"] {

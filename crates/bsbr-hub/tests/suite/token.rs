@@ -75,7 +75,7 @@ fn a_redirect_on_the_endpoint_keeps_the_token() {
 
 #[test]
 fn another_port_or_a_way_back_from_it_are_another_matter() {
-    // The Hub sends everything to a stranger, who sends some of it on to a third.
+    // The Hub redirects all requests to another host, which redirects some of them to a third.
     let third = Arc::new(Server::start(|_| {
         Reply::status(200).header("ETag", "abc").body("x")
     }));

@@ -26,8 +26,8 @@ fn packed(
     layer
 }
 
-/// Sums of a thousand products are rounded in another order, and in 8 bits the plain form's are
-/// rounded where the layer's are exact; GELU bends what is left of it.
+/// Sums of a thousand products are rounded in another order. In 8 bits, the plain form rounds sums
+/// that are exact in the layer. GELU changes the remaining difference.
 const TOLERANCE: f32 = 3e-6;
 
 #[test]

@@ -80,7 +80,7 @@ pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// 1 for what is so, as records have it.
+/// 1 for true and 0 for false, as in records.
 pub fn number(is: bool) -> f64 {
     f64::from(u8::from(is))
 }

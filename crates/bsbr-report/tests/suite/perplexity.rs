@@ -241,7 +241,7 @@ fn texts_of_a_dataset_are_its_test_split_and_calibration_its_training_split() {
     );
 }
 
-/// What stands between texts is no text: words and bytes are those of the originals.
+/// Separators between texts do not count: words and bytes are those of the originals.
 #[test]
 fn denominators_are_those_of_the_originals() {
     let folder = tempfile::tempdir().unwrap();

@@ -198,7 +198,7 @@ fn other_lab(hash: &str, device: &str, dtype: DType, words: Option<&Path>) -> La
 }
 
 /// Each part of a record's identity is that of the lab, and a lab that differs in any of them
-/// measures anew.
+/// measures again.
 #[test]
 fn a_record_of_another_lab_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ fn a_record_of_anything_else_is_not_used() {
         change(&mut record);
         record.identity.spec = record.method.hash().unwrap();
         store.save(&record).unwrap();
-        // What it is called says nothing of what is in it.
+        // The name of the file does not show its contents.
         let saved = store.path(&record.method.experiment, &record.unit);
         if saved != path {
             std::fs::rename(saved, path).unwrap();

@@ -118,7 +118,7 @@ fn settings_that_are_none_are_refused() {
     }
 }
 
-/// Records of a lab with rounded weights are others, and its arms share what is packed.
+/// A lab with rounded weights has records of its own, and its arms share the packed weights.
 #[test]
 fn a_lab_with_rounded_weights_is_another() {
     let plain = tiny::lab();

@@ -435,7 +435,7 @@ fn settings_that_no_run_can_have_are_named() {
     }
 }
 
-/// Nothing of another run is gone on from, and what has changed is named.
+/// A run does not resume from the checkpoint of another run; the error names what has changed.
 #[test]
 fn what_changed_since_a_checkpoint_is_named() {
     let config = FinetuneConfig {

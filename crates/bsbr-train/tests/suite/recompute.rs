@@ -192,7 +192,7 @@ fn tuned(config: &FinetuneConfig, recompute: Recompute, folder: &Path) -> Vec<Ve
     all
 }
 
-/// Whatever is learned, and whatever of the model is frozen or adapted.
+/// For every objective, and for frozen or adapted parameters.
 #[test]
 fn runs_end_with_the_same_weights() {
     let distill = Objective::Distill {

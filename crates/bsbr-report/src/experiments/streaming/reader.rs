@@ -21,7 +21,7 @@ pub(super) type Made = Result<Box<dyn Reader>, String>;
 pub struct ReaderCache(Option<(String, usize, Made)>);
 
 impl ReaderCache {
-    /// The row `id`, made anew if the current one is another or has read more.
+    /// The row `id`; a new one if the current row is another or has read more.
     pub(super) fn of(
         &mut self,
         id: &str,
