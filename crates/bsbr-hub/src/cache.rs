@@ -11,8 +11,11 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::symlink;
+#[cfg(windows)]
+use std::os::windows::fs::symlink_file as symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hf_hub::{Cache, CacheRepo};
 
@@ -21,108 +24,94 @@ use crate::etag::Etag;
 use crate::names::{Repository, is_commit};
 use crate::progress::{Notice, Progress};
 
-/// A repository's folder in the cache.
+/// A repository's folder in the cache, for the files of one commit.
 #[derive(Debug)]
 pub(crate) struct RepositoryCache {
     layout: CacheRepo,
     root: PathBuf,
-    revision: String,
-}
-
-/// Excludes other processes from a download until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
+    /// The file with the last known commit of the revision.
+    reference: PathBuf,
+    /// Empty if it is unknown.
+    pub(crate) commit: String,
 }
 
 impl RepositoryCache {
+    /// At the revision's commit, or at the last known one of a branch or tag.
     pub(crate) fn new(cache: &Path, repository: &Repository) -> Self {
         let repo = repository.to_hf();
-        Self {
-            root: cache.join(repo.folder_name()),
-            revision: repository.revision().to_owned(),
+        let root = cache.join(repo.folder_name());
+        let mut new = Self {
+            reference: root.join("refs").join(repository.revision()),
+            root,
             layout: Cache::new(cache.to_owned()).repo(repo),
+            commit: repository.revision().to_owned(),
+        };
+        if !repository.is_pinned() {
+            new.commit = new.last_known().unwrap_or_default();
         }
+        new
     }
 
-    /// The last known commit of the revision.
-    pub(crate) fn commit(&self) -> Option<String> {
-        if is_commit(&self.revision) {
-            return Some(self.revision.clone());
-        }
-        let text = fs::read_to_string(self.root.join("refs").join(&self.revision)).ok()?;
+    fn last_known(&self) -> Option<String> {
+        let text = fs::read_to_string(&self.reference).ok()?;
         let commit = text.trim();
         is_commit(commit).then(|| commit.to_owned())
     }
 
-    /// Stores the commit of the revision.
-    pub(crate) fn remember(&self, commit: &str) -> Result<(), HubError> {
-        if self.commit().as_deref() == Some(commit) {
+    /// Stores the commit as that of the revision.
+    pub(crate) fn remember(&self) -> Result<(), HubError> {
+        if self.last_known().as_ref() == Some(&self.commit) {
             return Ok(());
         }
         self.layout
-            .create_ref(commit)
-            .map_err(HubError::io("write", self.root.join("refs")))
+            .create_ref(&self.commit)
+            .map_err(HubError::io("write", &self.reference))
     }
 
-    /// The folder with the files of a commit.
-    pub(crate) fn snapshot(&self, commit: &str) -> PathBuf {
-        self.layout.pointer_path(commit)
+    /// The folder with the files of the commit.
+    pub(crate) fn snapshot(&self) -> PathBuf {
+        self.layout.pointer_path(&self.commit)
     }
 
-    /// A file of a commit, if it is in the cache.
-    pub(crate) fn file(&self, commit: &str, file: &str) -> Option<PathBuf> {
-        let path = self.snapshot(commit).join(file);
+    /// A file of the commit, if it is in the cache.
+    pub(crate) fn file(&self, file: &str) -> Option<PathBuf> {
+        let path = self.snapshot().join(file);
         path.is_file().then_some(path)
     }
 
     /// Whether the commit is known not to have the file.
-    pub(crate) fn is_absent(&self, commit: &str, file: &str) -> bool {
-        self.absent(commit, file).is_file()
+    pub(crate) fn is_absent(&self, file: &str) -> bool {
+        self.absent(file).is_file()
     }
 
     /// Records that the commit does not have the file, which cannot change.
-    pub(crate) fn mark_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
-        let path = self.absent(commit, file);
+    pub(crate) fn mark_absent(&self, file: &str) -> Result<(), HubError> {
+        let path = self.absent(file);
         create_parent(&path)?;
         File::create(&path)
             .map(drop)
             .map_err(HubError::io("write", path))
     }
 
-    fn absent(&self, commit: &str, file: &str) -> PathBuf {
-        self.root.join(".no_exist").join(commit).join(file)
+    fn absent(&self, file: &str) -> PathBuf {
+        self.root.join(".no_exist").join(&self.commit).join(file)
     }
 
-    /// The paths of a commit's files, if they are known.
-    pub(crate) fn listing(&self, commit: &str) -> Option<Vec<String>> {
-        let text = fs::read(self.listed(commit)).ok()?;
-        serde_json::from_slice(&text).ok()
+    /// The paths of the commit's files, if they are known.
+    pub(crate) fn listing(&self) -> Option<Vec<String>> {
+        serde_json::from_slice(&fs::read(self.listed()).ok()?).ok()
     }
 
-    /// Stores the paths of a commit's files, which cannot change.
-    pub(crate) fn remember_listing(&self, commit: &str, files: &[String]) -> Result<(), HubError> {
-        let path = self.listed(commit);
-        create_parent(&path)?;
-        let new = self.unique(&path, "new");
-        serde_json::to_vec(files)
-            .map_err(io::Error::from)
-            .and_then(|text| fs::write(&new, text))
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(HubError::io("write", path))
+    /// Stores the paths of the commit's files, which cannot change.
+    pub(crate) fn remember_listing(&self, files: &[String]) -> Result<(), HubError> {
+        place(&self.listed(), |new| {
+            fs::write(new, serde_json::to_vec(files)?)
+        })
     }
 
-    fn listed(&self, commit: &str) -> PathBuf {
-        self.root.join("listings").join(format!("{commit}.json"))
-    }
-
-    /// A name beside a path, unique for every thread of every process.
-    fn unique(&self, path: &Path, end: &str) -> PathBuf {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let mut new = path.to_owned().into_os_string();
-        new.push(format!(".{}-{number}.{end}", std::process::id()));
-        PathBuf::from(new)
+    fn listed(&self) -> PathBuf {
+        let name = format!("{}.json", self.commit);
+        self.root.join("listings").join(name)
     }
 
     /// The path of the content with this ETag.
@@ -135,77 +124,59 @@ impl RepositoryCache {
         self.layout.blob_path(&format!("{}.part", etag.as_str()))
     }
 
-    /// Waits until no other process downloads the same content.
+    /// Waits until no other process downloads the same content. None does so until the file is
+    /// dropped.
     pub(crate) fn lock(
         &self,
         etag: &Etag,
         file: &str,
         progress: &mut dyn Progress,
-    ) -> Result<Lock, HubError> {
+    ) -> Result<File, HubError> {
         let path = self.layout.blob_path(&format!("{}.lock", etag.as_str()));
         create_parent(&path)?;
         let lock = File::create(&path).map_err(HubError::io("write", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
+        let locked = match lock.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 progress.notice(&Notice::Waiting {
                     file: file.to_owned(),
                 });
-                lock.lock().map_err(HubError::io("lock", &path))?;
+                lock.lock()
             }
-            Err(TryLockError::Error(error)) => return Err(HubError::io("lock", &path)(error)),
-        }
-        Ok(Lock { _file: lock })
+            outcome => outcome.map_err(io::Error::from),
+        };
+        locked.map_err(HubError::io("lock", path))?;
+        Ok(lock)
     }
 
-    /// Links content to its name in a commit's folder.
-    pub(crate) fn link(&self, commit: &str, file: &str, etag: &Etag) -> Result<PathBuf, HubError> {
-        let path = self.snapshot(commit).join(file);
-        create_parent(&path)?;
-        // A relative link through the repository's folder, so that the cache can be
-        // moved.
-        let mut target = PathBuf::new();
-        for _ in 0..file.split('/').count() + 1 {
-            target.push("..");
-        }
-        let target = target.join("blobs").join(etag.as_str());
-        let new = self.unique(&path, "link");
-        place(&self.blob(etag), &target, &new)
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(HubError::io("write", &path))?;
+    /// Links content to its name in the commit's folder.
+    pub(crate) fn link(&self, file: &str, etag: &Etag) -> Result<PathBuf, HubError> {
+        let path = self.snapshot().join(file);
+        let blob = self.blob(etag);
+        // A relative link through the repository's folder, so that the cache can be moved.
+        let up = file.split('/').map(|_| "..");
+        let target: PathBuf = up.chain(["..", "blobs", etag.as_str()]).collect();
+        // A hard link or a copy if the system does not support links.
+        place(&path, |new| {
+            symlink(&target, new)
+                .or_else(|_| fs::hard_link(&blob, new))
+                .or_else(|_| fs::copy(&blob, new).map(drop))
+        })?;
         Ok(path)
     }
 }
 
-/// A link if the system supports it, otherwise a copy.
-fn place(blob: &Path, target: &Path, new: &Path) -> io::Result<()> {
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    symlink(target, new)
-        .or_else(|_| fs::hard_link(blob, new))
-        .or_else(|_| fs::copy(blob, new).map(drop))
+/// Creates a file under a temporary name, and then gives it its own.
+fn place(path: &Path, create: impl FnMut(&Path) -> io::Result<()>) -> Result<(), HubError> {
+    let folder = create_parent(path)?;
+    tempfile::Builder::new()
+        .make_in(folder, create)
+        .and_then(|new| new.persist(path).map_err(io::Error::from))
+        .map_err(HubError::io("write", path))
 }
 
-#[cfg(unix)]
-fn symlink(target: &Path, new: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, new)
-}
-
-#[cfg(windows)]
-fn symlink(target: &Path, new: &Path) -> io::Result<()> {
-    std::os::windows::fs::symlink_file(target, new)
-}
-
-#[cfg(not(any(unix, windows)))]
-fn symlink(_: &Path, _: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-fn create_parent(path: &Path) -> Result<(), HubError> {
-    match path.parent() {
-        Some(parent) => fs::create_dir_all(parent).map_err(HubError::io("create", parent)),
-        None => Ok(()),
-    }
+/// The folder of a path, created if needed.
+fn create_parent(path: &Path) -> Result<&Path, HubError> {
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).map_err(HubError::io("create", parent))?;
+    Ok(parent)
 }

@@ -8,12 +8,8 @@ use std::time::Duration;
 
 use crate::error::HubError;
 
-/// The Hub itself.
-const ENDPOINT: &str = "https://huggingface.co";
-const RETRIES: u32 = 4;
-const BACKOFF: Duration = Duration::from_millis(500);
+/// The timeout of every request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const UNSIZED_LIMIT: u64 = 64 << 20;
 
 /// A secret for authentication. Never shown, not even by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,15 +68,15 @@ impl HubConfig {
     /// The Hub with this cache, and defaults for all other settings. Does not read the environment.
     pub fn new(cache: impl Into<PathBuf>) -> Self {
         Self {
-            endpoint: ENDPOINT.to_owned(),
+            endpoint: "https://huggingface.co".to_owned(),
             cache: cache.into(),
             token: None,
             offline: false,
-            retries: RETRIES,
-            backoff: BACKOFF,
+            retries: 4,
+            backoff: Duration::from_millis(500),
             timeout: TIMEOUT,
             etag_timeout: TIMEOUT,
-            unsized_limit: UNSIZED_LIMIT,
+            unsized_limit: 64 << 20,
             proxy_from_env: false,
         }
     }
@@ -122,11 +118,35 @@ impl HubConfig {
     /// The errors of [`HubConfig::from_env`].
     pub fn from_vars(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HubError> {
         let value = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let user = value("HOME")
-            .or_else(|| value("USERPROFILE"))
-            .map(PathBuf::from);
+        let text = |setting: &'static str| {
+            let text = value(setting).map(OsString::into_string).transpose();
+            text.map_err(|value| HubError::InvalidSetting {
+                setting,
+                // Without the value itself, which may be a token.
+                value: format!("{} bytes", value.len()),
+                expected: "text in UTF-8",
+            })
+        };
+        let is_true = |setting: &'static str| -> Result<bool, HubError> {
+            let value = text(setting)?.unwrap_or_default().to_lowercase();
+            Ok(["1", "true", "yes", "on"].contains(&value.as_str()))
+        };
+        let seconds = |setting: &'static str| -> Result<Duration, HubError> {
+            let value = text(setting)?.unwrap_or("0".to_owned());
+            match whole_number(&value) {
+                Some(0) => Ok(TIMEOUT),
+                Some(seconds) => Ok(Duration::from_secs(seconds)),
+                None => Err(HubError::InvalidSetting {
+                    setting,
+                    value,
+                    expected: "a whole number of seconds",
+                }),
+            }
+        };
+        let user = value("HOME").or_else(|| value("USERPROFILE"));
+        let user = user.map(PathBuf::from);
         let folder = |name: &str| {
-            let path = variable(name).map(|path| with_home(Path::new(&path), user.as_deref()))?;
+            let path = with_home(Path::new(&variable(name)?), user.as_deref());
             Some(match path.to_str() {
                 Some("") => PathBuf::from("."),
                 Some(text) => PathBuf::from(with_variables(text, &variable)),
@@ -134,56 +154,33 @@ impl HubConfig {
                 None => path,
             })
         };
-        let is_true = |name: &'static str| -> Result<bool, HubError> {
-            let yes = ["1", "true", "yes", "on"];
-            let value = text(name, value(name))?.unwrap_or_default();
-            Ok(yes.contains(&value.to_lowercase().as_str()))
-        };
 
         let home = folder("HF_HOME")
-            .or_else(|| folder("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
-            .or_else(|| {
-                user.as_ref()
-                    .map(|user| user.join(".cache").join("huggingface"))
-            });
+            .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface")))
+            .or_else(|| Some(user.as_ref()?.join(".cache").join("huggingface")));
         let cache = folder("HF_HUB_CACHE")
             .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
-            .or_else(|| home.as_ref().map(|home| home.join("hub")))
+            .or_else(|| Some(home.as_ref()?.join("hub")))
             .ok_or(HubError::NoCacheFolder)?;
 
         let mut config = Self::new(cache);
-        if let Some(endpoint) = text("HF_ENDPOINT", value("HF_ENDPOINT"))? {
+        if let Some(endpoint) = text("HF_ENDPOINT")? {
             config.endpoint = endpoint.trim_end_matches('/').to_owned();
         }
-        let given = match text("HF_TOKEN", value("HF_TOKEN"))? {
-            Some(token) => Some(token),
-            None => text("HUGGING_FACE_HUB_TOKEN", value("HUGGING_FACE_HUB_TOKEN"))?,
+        let given = match text("HF_TOKEN")? {
+            None => text("HUGGING_FACE_HUB_TOKEN")?,
+            given => given,
         };
         let saved = || {
-            let path = folder("HF_TOKEN_PATH").or_else(|| home.map(|home| home.join("token")))?;
+            let path = folder("HF_TOKEN_PATH").or_else(|| Some(home?.join("token")))?;
             Token::new(&std::fs::read_to_string(path).ok()?)
         };
-        config.token = match is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")? {
-            true => None,
-            false => given.and_then(|token| Token::new(&token)).or_else(saved),
-        };
+        if !is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")? {
+            config.token = given.and_then(|token| Token::new(&token)).or_else(saved);
+        }
         config.offline = match value("HF_HUB_OFFLINE") {
             Some(_) => is_true("HF_HUB_OFFLINE")?,
             None => is_true("TRANSFORMERS_OFFLINE")?,
-        };
-        let seconds = |name: &'static str| -> Result<Duration, HubError> {
-            let Some(value) = text(name, value(name))? else {
-                return Ok(TIMEOUT);
-            };
-            match whole_number(&value) {
-                Some(0) => Ok(TIMEOUT),
-                Some(seconds) => Ok(Duration::from_secs(seconds)),
-                None => Err(HubError::InvalidSetting {
-                    setting: name,
-                    value,
-                    expected: "a whole number of seconds",
-                }),
-            }
         };
         config.timeout = seconds("HF_HUB_DOWNLOAD_TIMEOUT")?;
         config.etag_timeout = seconds("HF_HUB_ETAG_TIMEOUT")?;
@@ -191,30 +188,14 @@ impl HubConfig {
     }
 }
 
-fn text(name: &'static str, value: Option<OsString>) -> Result<Option<String>, HubError> {
-    value
-        .map(|value| {
-            value
-                .into_string()
-                .map_err(|value| HubError::InvalidSetting {
-                    setting: name,
-                    // Without the value itself, which may be a token.
-                    value: format!("{} bytes", value.len()),
-                    expected: "text in UTF-8",
-                })
-        })
-        .transpose()
-}
-
 /// A number from zero on in a form that Python's `int` reads: also with blanks around it, a plus
 /// sign, or single underscores between digits.
 fn whole_number(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.strip_prefix('+').unwrap_or(text);
-    let groups = || digits.split('_');
-    let are_digits = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
-    match groups().all(|group| !group.is_empty() && are_digits(group)) {
-        true => groups().collect::<String>().parse().ok(),
+    let is_number = |group: &str| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit());
+    match digits.split('_').all(is_number) {
+        true => digits.replace('_', "").parse().ok(),
         false => None,
     }
 }
@@ -247,28 +228,22 @@ fn home_of(user: &str) -> Option<PathBuf> {
 fn with_variables(text: &str, variable: &impl Fn(&str) -> Option<OsString>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        let (before, from) = rest.split_at(at);
-        expanded.push_str(before);
-        let after = &from[1..];
-        let (name, length) = match after
+    while let Some((before, after)) = rest.split_once('$') {
+        let braced = after
             .strip_prefix('{')
-            .and_then(|inner| inner.split_once('}'))
-        {
-            Some((name, _)) => (name, name.len() + 3),
-            None => {
-                let is_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
-                let end = after.find(|char| !is_name(char)).unwrap_or(after.len());
-                (&after[..end], end + 1)
-            }
-        };
-        let value = (!name.is_empty()).then(|| variable(name)).flatten();
-        match value.and_then(|value| value.into_string().ok()) {
+            .and_then(|after| after.split_once('}'));
+        let (name, end) = braced.unwrap_or_else(|| {
+            let is_name = |char: char| char.is_ascii_alphanumeric() || char == '_';
+            let end = after.trim_start_matches(is_name);
+            after.split_at(after.len() - end.len())
+        });
+        let value = variable(name).and_then(|value| value.into_string().ok());
+        expanded.push_str(before);
+        match value.filter(|_| !name.is_empty()) {
             Some(value) => expanded.push_str(&value),
-            None => expanded.push_str(&from[..length]),
+            None => expanded.push_str(&rest[before.len()..rest.len() - end.len()]),
         }
-        rest = &from[length..];
+        rest = end;
     }
-    expanded.push_str(rest);
-    expanded
+    expanded + rest
 }

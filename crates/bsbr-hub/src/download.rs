@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::config::HubConfig;
 use crate::error::HubError;
 use crate::etag::{self, Etag};
-use crate::hub::Check;
-use crate::net::{Client, Target};
+use crate::hub::{Check, Hub};
+use crate::names::Repository;
 use crate::progress::{Notice, Progress};
 
 /// The longest delay before a retry.
@@ -18,43 +18,40 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// A file to download.
 pub(crate) struct Download<'a> {
-    pub(crate) client: &'a Client,
-    pub(crate) config: &'a HubConfig,
-    pub(crate) target: Target<'a>,
+    pub(crate) hub: &'a Hub,
+    /// At the commit of the file.
+    pub(crate) repository: &'a Repository,
+    pub(crate) file: &'a str,
     pub(crate) etag: &'a Etag,
     pub(crate) size: Option<u64>,
     /// The partial download. Its content is assumed to be the start of the file.
     pub(crate) part: &'a Path,
+    pub(crate) progress: &'a mut dyn Progress,
 }
 
 impl Download<'_> {
     /// Downloads, checks and moves the file to its path.
     ///
     /// The next call resumes an interrupted download in `part`. Invalid data is deleted.
-    pub(crate) fn run(
-        mut self,
-        place: &Path,
-        progress: &mut dyn Progress,
-    ) -> Result<Check, HubError> {
+    pub(crate) fn run(mut self, place: &Path) -> Result<Check, HubError> {
         let resumed = self.done()? > 0;
-        self.complete(progress)?;
+        self.complete()?;
         let check = match self.verify() {
             // The existing part may be from something else: retry once from the start.
-            Err(HubError::ChecksumMismatch { .. } | HubError::SizeMismatch { .. }) if resumed => {
-                self.complete(progress)?;
+            Err(HubError::ChecksumMismatch { .. }) if resumed => {
+                self.complete()?;
                 self.verify()?
             }
             outcome => outcome?,
         };
         fs::rename(self.part, place).map_err(HubError::io("write", place))?;
-        if let (Check::Size, file) = (check, self.target.file) {
-            let etag = self.etag.as_str().to_owned();
-            progress.notice(&Notice::Unchecked {
-                file: file.to_owned(),
-                etag,
+        if check == Check::Size {
+            self.progress.notice(&Notice::Unchecked {
+                file: self.file.to_owned(),
+                etag: self.etag.as_str().to_owned(),
             });
         }
-        progress.finish(self.target.file);
+        self.progress.finish(self.file);
         Ok(check)
     }
 
@@ -68,124 +65,111 @@ impl Download<'_> {
     }
 
     /// Downloads until the file is complete, with retries as long as they may help.
-    fn complete(&mut self, progress: &mut dyn Progress) -> Result<(), HubError> {
-        let config = self.config;
+    fn complete(&mut self) -> Result<(), HubError> {
+        let config = &self.hub.config;
         let mut most = self.done()?;
         let mut tries = Tries::new(config);
-        loop {
-            let error = match self.fetch(progress) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
+        while let Err(error) = self.fetch() {
             // A server that always starts over must not be asked forever.
             let done = self.done()?;
             if done > most {
                 most = done;
                 tries = Tries::new(config);
             }
-            tries.wait_or_fail(error, self.target.file, progress)?;
+            tries.wait_or_fail(error, self.file, self.progress)?;
         }
+        Ok(())
     }
 
     /// One request, from the downloaded part to the end of the file.
-    fn fetch(&mut self, progress: &mut dyn Progress) -> Result<(), HubError> {
-        let part = self.part;
+    fn fetch(&mut self) -> Result<(), HubError> {
+        let (hub, name) = (self.hub, self.file);
+        let unwritable = HubError::io("write", self.part);
+        let restart = |file: &File| file.set_len(0).map(|()| 0).map_err(&unwritable);
         let mut file = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(part)
-            .map_err(HubError::io("write", part))?;
+            .open(self.part)
+            .map_err(&unwritable)?;
         let mut done = self.done()?;
         if self.size.is_some_and(|size| done > size) {
-            done = restart(&file, part)?;
+            done = restart(&file)?;
         }
-        let name = self.target.file;
         // An empty or complete file needs no request.
         if self.size == Some(done) {
-            progress.start(name, self.size, done);
-            return sync(&file, part);
+            self.progress.start(name, self.size, done);
+            return file.sync_all().map_err(&unwritable);
         }
-        let Some(mut content) = self.client.content(&self.target, done)? else {
-            // The file is shorter than the downloaded part, so that part is invalid.
-            restart(&file, part)?;
-            return Err(interrupted(
-                name,
-                "the file is shorter than the part already downloaded",
-            ));
+        let Some(mut content) = hub.content(self.repository, name, done)? else {
+            // The downloaded part is invalid.
+            restart(&file)?;
+            let reason = "the file is shorter than the part already downloaded";
+            return Err(HubError::interrupted(name, reason));
         };
         if content.start != done {
-            done = restart(&file, part)?;
+            done = restart(&file)?;
         }
         self.size = self.size.or(content.size);
         if self.size.is_none() && self.etag.algorithm().is_none() {
-            return Err(HubError::BadResponse {
-                url: self.client.page(self.target.repository),
-                reason: format!("it states neither size nor checksum of {name}"),
-            });
+            let reason = format!("it states neither size nor checksum of {name}");
+            return Err(hub.bad(self.repository, reason));
         }
-        progress.start(name, self.size, done);
+        self.progress.start(name, self.size, done);
+        let limit = self.size.unwrap_or(hub.config.unsized_limit);
         let mut buffer = vec![0; 1 << 16];
         loop {
             let read = match content.reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(interrupted(name, error)),
+                Err(error) => return Err(HubError::interrupted(name, error)),
             };
             done += read as u64;
-            if let Some(expected) = self.size.filter(|&size| done > size) {
-                restart(&file, part)?;
+            if done > limit {
+                drop(file);
+                self.delete()?;
                 let file = name.to_owned();
-                return Err(HubError::SizeMismatch {
-                    file,
-                    expected,
-                    found: done,
+                return Err(match self.size {
+                    None => HubError::UnknownSize { file, limit },
+                    Some(expected) => HubError::SizeMismatch {
+                        file,
+                        expected,
+                        found: done,
+                    },
                 });
             }
-            let limit = self.config.unsized_limit;
-            if self.size.is_none() && done > limit {
-                drop(file);
-                fs::remove_file(part).map_err(HubError::io("delete", part))?;
-                let file = name.to_owned();
-                return Err(HubError::UnknownSize { file, limit });
-            }
-            file.write_all(&buffer[..read])
-                .map_err(HubError::io("write", part))?;
-            progress.advance(read as u64);
+            file.write_all(&buffer[..read]).map_err(&unwritable)?;
+            self.progress.advance(read as u64);
         }
         if self.size.is_some_and(|size| done < size) {
-            return Err(interrupted(name, "the server closed it early"));
+            let reason = "the server closed it early";
+            return Err(HubError::interrupted(name, reason));
         }
-        sync(&file, part)
+        // On the disk before the file gets its name.
+        file.sync_all().map_err(&unwritable)
     }
 
-    /// Compares the downloaded file with the server's announcement; deletes it if it differs.
+    /// Compares the checksum with the server's announcement; deletes the file if it differs.
     fn verify(&self) -> Result<Check, HubError> {
-        let name = self.target.file;
-        let found = self.done()?;
-        if let Some(expected) = self.size.filter(|&size| size != found) {
-            fs::remove_file(self.part).map_err(HubError::io("delete", self.part))?;
-            return Err(HubError::SizeMismatch {
-                file: name.to_owned(),
-                expected,
-                found,
-            });
-        }
         let Some(algorithm) = self.etag.algorithm() else {
             return Ok(Check::Size);
         };
         let found =
             etag::checksum(self.part, algorithm).map_err(HubError::io("read", self.part))?;
-        if found != self.etag.as_str() {
-            fs::remove_file(self.part).map_err(HubError::io("delete", self.part))?;
-            return Err(HubError::ChecksumMismatch {
-                file: name.to_owned(),
-                algorithm: algorithm.name(),
-                expected: self.etag.as_str().to_owned(),
-                found,
-            });
+        if found == self.etag.as_str() {
+            return Ok(Check::Checksum);
         }
-        Ok(Check::Checksum)
+        self.delete()?;
+        Err(HubError::ChecksumMismatch {
+            file: self.file.to_owned(),
+            algorithm: algorithm.name(),
+            expected: self.etag.as_str().to_owned(),
+            found,
+        })
+    }
+
+    fn delete(&self) -> Result<(), HubError> {
+        fs::remove_file(self.part).map_err(HubError::io("delete", self.part))
     }
 }
 
@@ -207,53 +191,22 @@ impl<'a> Tries<'a> {
         file: &str,
         progress: &mut dyn Progress,
     ) -> Result<(), HubError> {
-        if !error.is_temporary() || self.failed >= self.config.retries {
+        let asked = match &error {
+            HubError::RateLimited { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        if !error.is_temporary() || self.failed >= self.config.retries || asked > MAX_WAIT {
             return Err(error);
         }
-        let mut after = self
-            .config
-            .backoff
-            .saturating_mul(1 << self.failed.min(16))
-            .min(MAX_WAIT);
-        if let HubError::RateLimited {
-            retry_after: Some(asked),
-            ..
-        } = error
-        {
-            if asked > MAX_WAIT {
-                return Err(error);
-            }
-            after = after.max(asked);
-        }
+        let doubled = self.config.backoff.saturating_mul(1 << self.failed.min(16));
+        let after = doubled.min(MAX_WAIT).max(asked);
         self.failed += 1;
-        let (file, reason) = (file.to_owned(), error.to_string());
         progress.notice(&Notice::Retrying {
-            file,
-            reason,
+            file: file.to_owned(),
+            reason: error.to_string(),
             after,
         });
         thread::sleep(after);
         Ok(())
     }
-}
-
-fn interrupted(
-    file: &str,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> HubError {
-    HubError::Interrupted {
-        file: file.to_owned(),
-        source: source.into(),
-    }
-}
-
-/// Discards the downloaded part of a file.
-fn restart(file: &File, part: &Path) -> Result<u64, HubError> {
-    file.set_len(0).map_err(HubError::io("write", part))?;
-    Ok(0)
-}
-
-/// Flushes the content to the disk before the file gets its name.
-fn sync(file: &File, part: &Path) -> Result<(), HubError> {
-    file.sync_all().map_err(HubError::io("write", part))
 }

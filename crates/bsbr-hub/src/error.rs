@@ -253,6 +253,17 @@ impl HubError {
         }
     }
 
+    /// A connection that ended before a file was complete.
+    pub(crate) fn interrupted(
+        file: &str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Interrupted {
+            file: file.to_owned(),
+            source: source.into(),
+        }
+    }
+
     /// Whether a retry may succeed.
     pub(crate) fn is_temporary(&self) -> bool {
         matches!(

@@ -1,12 +1,13 @@
 //! ETags and their checksums.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use sha2::Digest;
-use sha2::digest::Output;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use crate::names::is_hexadecimal;
 
 /// The length limit of ETags, in characters: they become file names.
 const MAX_ETAG: usize = 128;
@@ -55,16 +56,9 @@ impl Etag {
 
     /// The checksum algorithm, by the length; `None` if it is no checksum.
     pub(crate) fn algorithm(&self) -> Option<Algorithm> {
-        if !self
-            .0
-            .bytes()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            return None;
-        }
         match self.0.len() {
-            64 => Some(Algorithm::Sha256),
-            40 => Some(Algorithm::GitSha1),
+            64 if is_hexadecimal(&self.0) => Some(Algorithm::Sha256),
+            40 if is_hexadecimal(&self.0) => Some(Algorithm::GitSha1),
             _ => None,
         }
     }
@@ -73,22 +67,19 @@ impl Etag {
 /// The checksum of a file, in lower-case hexadecimal digits.
 pub(crate) fn checksum(path: &Path, algorithm: Algorithm) -> io::Result<String> {
     let mut file = File::open(path)?;
-    match algorithm {
-        Algorithm::Sha256 => digest(sha2::Sha256::new(), &mut file),
-        Algorithm::GitSha1 => {
-            let header = format!("blob {}\0", file.metadata()?.len());
-            digest(sha1::Sha1::new_with_prefix(header), &mut file)
+    Ok(match algorithm {
+        Algorithm::Sha256 => {
+            let mut hash = Sha256::new();
+            io::copy(&mut file, &mut hash)?;
+            format!("{:x}", hash.finalize())
         }
-    }
-}
-
-fn digest<D>(mut hash: D, reader: &mut impl io::Read) -> io::Result<String>
-where
-    D: Digest + io::Write,
-    Output<D>: fmt::LowerHex,
-{
-    io::copy(reader, &mut hash)?;
-    Ok(format!("{:x}", hash.finalize()))
+        Algorithm::GitSha1 => {
+            let size = file.metadata()?.len();
+            let mut hash = Sha1::new_with_prefix(format!("blob {size}\0"));
+            io::copy(&mut file, &mut hash)?;
+            format!("{:x}", hash.finalize())
+        }
+    })
 }
 
 #[cfg(test)]

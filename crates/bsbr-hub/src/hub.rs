@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use ureq::Agent;
+use url::Url;
+
 use crate::config::HubConfig;
 use crate::error::HubError;
 use crate::names::{Repository, check_path};
-use crate::net::Client;
+use crate::net;
 use crate::progress::Progress;
 use crate::session::Session;
 
@@ -48,7 +51,8 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Hub {
     pub(crate) config: HubConfig,
-    pub(crate) client: Client,
+    pub(crate) endpoint: Url,
+    pub(crate) agent: Agent,
 }
 
 impl Hub {
@@ -58,8 +62,12 @@ impl Hub {
     ///
     /// [`HubError::InvalidSetting`] for an invalid endpoint or token.
     pub fn new(config: HubConfig) -> Result<Self, HubError> {
-        let client = Client::new(&config)?;
-        Ok(Self { config, client })
+        let (endpoint, agent) = net::connect(&config)?;
+        Ok(Self {
+            config,
+            endpoint,
+            agent,
+        })
     }
 
     /// A repository at the current commit of its revision, for one file after another.
@@ -76,7 +84,7 @@ impl Hub {
         first: &str,
         progress: &'a mut dyn Progress,
     ) -> Result<Session<'a>, HubError> {
-        check(first)?;
+        check_path(first)?;
         Session::open(self, repository, first, progress)
     }
 
@@ -91,7 +99,7 @@ impl Hub {
         paths: &[&str],
         progress: &mut dyn Progress,
     ) -> Result<Snapshot, HubError> {
-        paths.iter().try_for_each(|path| check(path))?;
+        paths.iter().try_for_each(|path| check_path(path))?;
         let Some(first) = paths.first() else {
             return Err(HubError::InvalidPath {
                 path: String::new(),
@@ -118,12 +126,4 @@ impl Hub {
             files,
         })
     }
-}
-
-/// Refuses a path that is not a file in a repository.
-pub(crate) fn check(path: &str) -> Result<(), HubError> {
-    check_path(path).map_err(|reason| HubError::InvalidPath {
-        path: path.to_owned(),
-        reason,
-    })
 }

@@ -1,7 +1,6 @@
 //! Names of repositories, their revisions and their files.
 
 use std::fmt;
-use std::path::{Component, Path};
 use std::str::FromStr;
 
 use crate::error::HubError;
@@ -93,6 +92,14 @@ impl Repository {
         is_commit(&self.revision)
     }
 
+    /// The same repository at a commit.
+    pub(crate) fn at(&self, commit: &str) -> Self {
+        Self {
+            revision: commit.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The same as a type of `hf-hub`.
     pub(crate) fn to_hf(&self) -> hf_hub::Repo {
         let kind = match self.kind {
@@ -120,19 +127,19 @@ impl FromStr for Repository {
 
 /// Forty lower-case hexadecimal digits.
 pub(crate) fn is_commit(revision: &str) -> bool {
-    revision.len() == 40
-        && revision
-            .bytes()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    revision.len() == 40 && is_hexadecimal(revision)
+}
+
+/// Whether text has only lower-case hexadecimal digits.
+pub(crate) fn is_hexadecimal(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn check_name(name: &str) -> Result<(), &'static str> {
-    let mut parts = name.split('/');
-    let (first, second, third) = (parts.next(), parts.next(), parts.next());
-    if third.is_some() {
+    if name.matches('/').count() > 1 {
         return Err("it has more than one slash");
     }
-    for part in [first, second].into_iter().flatten() {
+    for part in name.split('/') {
         check_word(part)?;
         // The cache writes `owner/name` as `owner--name`.
         if part.contains("--") || part.contains("..") {
@@ -172,26 +179,23 @@ fn check_word(word: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Why a path is not a file inside a folder, if so.
+/// Refuses a path that is not a file inside a folder.
 ///
 /// Paths come from untrusted files, and are joined to local folders.
-pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
-    if path.is_empty() {
-        return Err("it is empty");
-    }
-    // Windows separators and drives are refused everywhere: files fetched on one system
-    // should be usable on another.
-    if path.contains(['\\', ':']) || path.contains(char::is_control) {
-        return Err("backslashes, colons and control characters are not allowed in it");
-    }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("it has an empty part, `.` or `..`, and may leave its folder");
-    }
-    if !Path::new(path)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)))
-    {
-        return Err("it is not relative to its folder");
-    }
-    Ok(())
+pub(crate) fn check_path(path: &str) -> Result<(), HubError> {
+    let reason = if path.is_empty() {
+        "it is empty"
+    } else if path.contains(['\\', ':']) || path.contains(char::is_control) {
+        // Windows separators and drives are refused everywhere: files fetched on one system
+        // should be usable on another.
+        "backslashes, colons and control characters are not allowed in it"
+    } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        "it has an empty part, `.` or `..`, and may leave its folder"
+    } else {
+        return Ok(());
+    };
+    Err(HubError::InvalidPath {
+        path: path.to_owned(),
+        reason,
+    })
 }

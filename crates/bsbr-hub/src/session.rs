@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use crate::cache::RepositoryCache;
 use crate::download::{Download, Tries};
 use crate::error::HubError;
-use crate::hub::{Check, Hub, LocalFile, check};
-use crate::names::{Repository, is_commit};
-use crate::net::{Metadata, Target};
+use crate::hub::{Check, Hub, LocalFile};
+use crate::names::{Repository, check_path, is_commit};
+use crate::net::Metadata;
 use crate::progress::{Notice, Progress};
 
 /// The sources of a session.
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Session<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
             .field("repository", self.repository)
-            .field("commit", &self.commit)
+            .field("commit", &self.commit())
             .field("reach", &self.reach)
             .finish_non_exhaustive()
     }
@@ -36,7 +36,6 @@ pub struct Session<'a> {
     hub: &'a Hub,
     repository: &'a Repository,
     cache: RepositoryCache,
-    commit: String,
     reach: Reach,
     /// The result of the first request.
     known: Option<(String, Metadata)>,
@@ -52,13 +51,10 @@ impl<'a> Session<'a> {
         first: &str,
         progress: &'a mut dyn Progress,
     ) -> Result<Self, HubError> {
-        let cache = RepositoryCache::new(&hub.config.cache, repository);
-        let cached = cache.commit();
         let mut session = Self {
             hub,
             repository,
-            cache,
-            commit: cached.clone().unwrap_or_default(),
+            cache: RepositoryCache::new(&hub.config.cache, repository),
             reach: if hub.config.offline {
                 Reach::Cache
             } else {
@@ -70,43 +66,36 @@ impl<'a> Session<'a> {
         if repository.is_pinned() || hub.config.offline {
             return Ok(session);
         }
-        match session.ask(repository.revision(), first) {
+        match session.metadata(repository, first) {
             Ok(metadata) => {
-                let commit = metadata
-                    .commit
-                    .as_deref()
-                    .filter(|commit| is_commit(commit));
-                session.commit = commit
-                    .ok_or_else(|| HubError::BadResponse {
-                        url: hub.client.page(repository),
-                        reason: "it does not state the commit of the revision".to_owned(),
-                    })?
-                    .to_owned();
+                let commit = metadata.commit.clone().filter(|commit| is_commit(commit));
+                session.cache.commit = commit.ok_or_else(|| {
+                    hub.bad(repository, "it does not state the commit of the revision")
+                })?;
                 session.known = Some((first.to_owned(), metadata));
             }
-            Err(error) => match cached {
-                Some(commit) if error.is_unreachable() => {
-                    session.progress.notice(&Notice::Unreachable {
-                        repository: repository.to_string(),
-                        commit,
-                        reason: error.to_string(),
-                    });
-                    session.reach = Reach::Unreachable(error);
-                }
-                _ => return Err(error),
-            },
+            Err(error) if error.is_unreachable() && !session.commit().is_empty() => {
+                let notice = Notice::Unreachable {
+                    repository: repository.to_string(),
+                    commit: session.commit().to_owned(),
+                    reason: error.to_string(),
+                };
+                session.progress.notice(&notice);
+                session.reach = Reach::Unreachable(error);
+            }
+            Err(error) => return Err(error),
         }
         Ok(session)
     }
 
     /// The commit. Name it in records: it always means the same files.
     pub fn commit(&self) -> &str {
-        &self.commit
+        &self.cache.commit
     }
 
     /// The folder with the files.
     pub fn folder(&self) -> PathBuf {
-        self.cache.snapshot(&self.commit)
+        self.cache.snapshot()
     }
 
     /// Whether this is certainly the revision's commit: it was pinned, or the Hub was asked.
@@ -126,27 +115,15 @@ impl<'a> Session<'a> {
     ///
     /// [`HubError`] if the Hub fails temporarily.
     pub fn list(&mut self) -> Result<Option<Vec<String>>, HubError> {
-        if let Some(listing) = self.cache.listing(&self.commit) {
-            return Ok(Some(listing));
+        let known = self.cache.listing();
+        if known.is_some() || !self.is_remote() {
+            return Ok(known);
         }
-        if !self.is_remote() {
-            return Ok(None);
-        }
-        let target = Target {
-            repository: self.repository,
-            revision: &self.commit,
-            file: "the list of files",
-        };
-        let mut tries = Tries::new(&self.hub.config);
-        let listing = loop {
-            match self.hub.client.list(&target) {
-                Ok(listing) => break listing,
-                Err(error) => tries.wait_or_fail(error, target.file, &mut *self.progress)?,
-            }
-        };
+        let (repository, subject) = (self.repository.at(self.commit()), "the list of files");
+        let listing = self.ask(subject, |hub| hub.list(&repository, subject))?;
         if let Some(listing) = &listing {
             // An unwritable cache only costs a request each time.
-            let _ = self.cache.remember_listing(&self.commit, listing);
+            let _ = self.cache.remember_listing(listing);
         }
         Ok(listing)
     }
@@ -170,7 +147,7 @@ impl<'a> Session<'a> {
         file: &str,
         max: Option<u64>,
     ) -> Result<Option<LocalFile>, HubError> {
-        check(file)?;
+        check_path(file)?;
         let found = |path, check| {
             Some(LocalFile {
                 name: file.to_owned(),
@@ -178,32 +155,34 @@ impl<'a> Session<'a> {
                 check,
             })
         };
-        if let Some(path) = self.cache.file(&self.commit, file) {
+        if let Some(path) = self.cache.file(file) {
             return Ok(found(path, Check::Cached));
         }
-        if !self.is_remote() || self.cache.is_absent(&self.commit, file) {
+        if !self.is_remote() || self.cache.is_absent(file) {
             return Ok(None);
         }
+        let repository = self.repository.at(self.commit());
         let metadata = match self.known.take_if(|(known, _)| known == file) {
-            Some((_, metadata)) => metadata,
-            None => match self.ask(&self.commit.clone(), file) {
-                Ok(metadata) => metadata,
-                Err(HubError::FileNotFound { confirmed, .. }) => {
-                    if confirmed {
-                        self.cache.mark_absent(&self.commit, file)?;
-                    }
-                    return Ok(None);
+            Some((_, metadata)) => Ok(metadata),
+            None => self.metadata(&repository, file),
+        };
+        let metadata = match metadata {
+            Ok(metadata) => metadata,
+            Err(HubError::FileNotFound { confirmed, .. }) => {
+                if confirmed {
+                    self.cache.mark_absent(file)?;
                 }
-                Err(error) => return Err(error),
-            },
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
         if let (Some(max), Some(size)) = (max, metadata.size)
             && size > max
         {
             return Ok(None);
         }
-        let check = self.fetch(file, &metadata)?;
-        let path = self.cache.link(&self.commit, file, &metadata.etag)?;
+        let check = self.fetch(&repository, file, &metadata)?;
+        let path = self.cache.link(file, &metadata.etag)?;
         Ok(found(path, check))
     }
 
@@ -211,14 +190,11 @@ impl<'a> Session<'a> {
     pub fn missing(&mut self, missing: Vec<String>) -> HubError {
         let repository = self.repository.to_string();
         match std::mem::replace(&mut self.reach, Reach::Cache) {
-            Reach::Hub => {
-                let file = missing.join(", ");
-                HubError::FileNotFound {
-                    repository,
-                    file,
-                    confirmed: true,
-                }
-            }
+            Reach::Hub => HubError::FileNotFound {
+                repository,
+                file: missing.join(", "),
+                confirmed: true,
+            },
             Reach::Cache => HubError::Offline {
                 repository,
                 missing,
@@ -235,41 +211,47 @@ impl<'a> Session<'a> {
     /// [`HubError::Io`] if the cache cannot be written.
     pub fn close(&self) -> Result<(), HubError> {
         match self.reach {
-            Reach::Hub if !self.repository.is_pinned() => self.cache.remember(&self.commit),
+            Reach::Hub if !self.repository.is_pinned() => self.cache.remember(),
             _ => Ok(()),
         }
     }
 
-    fn ask(&mut self, revision: &str, file: &str) -> Result<Metadata, HubError> {
-        let target = Target {
-            repository: self.repository,
-            revision,
-            file,
-        };
+    /// The response to a request, which is repeated as long as that may help.
+    fn ask<T>(
+        &mut self,
+        subject: &str,
+        request: impl Fn(&Hub) -> Result<T, HubError>,
+    ) -> Result<T, HubError> {
         let mut tries = Tries::new(&self.hub.config);
-        let metadata = loop {
-            match self.hub.client.metadata(&target) {
-                Ok(metadata) => break metadata,
-                Err(error) => tries.wait_or_fail(error, file, &mut *self.progress)?,
+        loop {
+            match request(self.hub) {
+                Err(error) => tries.wait_or_fail(error, subject, self.progress)?,
+                response => return response,
             }
-        };
-        // A mirror that ignores the revision would mix files of several commits.
-        let other = metadata
-            .commit
-            .as_deref()
-            .filter(|commit| *commit != revision);
-        if let (true, Some(commit)) = (is_commit(revision), other) {
-            return Err(HubError::BadResponse {
-                url: self.hub.client.page(self.repository),
-                reason: format!("it was asked for commit {revision} and sent {commit}"),
-            });
         }
-        Ok(metadata)
     }
 
-    fn fetch(&mut self, file: &str, metadata: &Metadata) -> Result<Check, HubError> {
+    fn metadata(&mut self, repository: &Repository, file: &str) -> Result<Metadata, HubError> {
+        let metadata = self.ask(file, |hub| hub.metadata(repository, file))?;
+        let revision = repository.revision();
+        match &metadata.commit {
+            // A mirror that ignores the revision would mix files of several commits.
+            Some(commit) if repository.is_pinned() && commit != revision => {
+                let reason = format!("it was asked for commit {revision} and sent {commit}");
+                Err(self.hub.bad(repository, reason))
+            }
+            _ => Ok(metadata),
+        }
+    }
+
+    fn fetch(
+        &mut self,
+        repository: &Repository,
+        file: &str,
+        metadata: &Metadata,
+    ) -> Result<Check, HubError> {
         let etag = &metadata.etag;
-        let _lock = self.cache.lock(etag, file, &mut *self.progress)?;
+        let _lock = self.cache.lock(etag, file, self.progress)?;
         let blob = self.cache.blob(etag);
         // Another file, commit or process may have stored the same content.
         let here = std::fs::metadata(&blob).map(|blob| blob.len()).ok();
@@ -277,17 +259,14 @@ impl<'a> Session<'a> {
             return Ok(Check::Cached);
         }
         let download = Download {
-            client: &self.hub.client,
-            config: &self.hub.config,
-            target: Target {
-                repository: self.repository,
-                revision: &self.commit,
-                file,
-            },
+            hub: self.hub,
+            repository,
+            file,
             etag,
             size: metadata.size,
             part: &self.cache.part(etag),
+            progress: self.progress,
         };
-        download.run(&blob, &mut *self.progress)
+        download.run(&blob)
     }
 }

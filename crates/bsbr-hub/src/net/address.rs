@@ -1,7 +1,5 @@
 //! Addresses of web servers: redirects, and removal of secrets for display.
 
-use std::fmt;
-
 use ureq::Body;
 use ureq::http::{Response, header};
 use url::Url;
@@ -9,69 +7,50 @@ use url::Url;
 use crate::error::HubError;
 
 /// An absolute address of a web server.
-#[derive(Debug, Clone)]
-pub(super) struct Address(Url);
-
-impl Address {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
-        matches!(url.scheme(), "http" | "https").then_some(Self(url))
-    }
-
-    /// Whether it has neither user nor query, so that paths can be appended.
-    pub(super) fn is_plain(&self) -> bool {
-        let has_user = !self.0.username().is_empty() || self.0.password().is_some();
-        !has_user && self.0.query().is_none() && self.0.fragment().is_none()
-    }
-
-    /// A path below it. A slash within a part is not a separator.
-    pub(super) fn join<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut url = self.0.clone();
-        // Addresses of web servers always have a path.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(parts);
-        }
-        Self(url)
-    }
-
-    /// Whether scheme, host and port, the recipients of a token, are the same.
-    pub(super) fn same_origin(&self, other: &Self) -> bool {
-        self.0.origin() == other.0.origin()
-    }
-
-    pub(super) fn host(&self) -> &str {
-        self.0.host_str().unwrap_or_default()
-    }
-
-    /// The target of a redirect.
-    pub(super) fn redirected(&self, response: &Response<Body>) -> Result<Self, HubError> {
-        let location = response
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| self.bad("it redirects without a target"))?;
-        let next = self.0.join(location).ok();
-        let next = next
-            .and_then(|url| Self::parse(url.as_str()))
-            .ok_or_else(|| self.bad("it redirects to something other than a web address"))?;
-        if self.0.scheme() == "https" && next.0.scheme() != "https" {
-            return Err(self.bad("it redirects from https to http"));
-        }
-        Ok(next)
-    }
-
-    pub(super) fn bad(&self, reason: &str) -> HubError {
-        HubError::BadResponse {
-            url: without_secrets(self.0.as_str()),
-            reason: reason.to_owned(),
-        }
-    }
+pub(super) fn parse(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
-/// As sent: with its query, which may contain a signature.
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+/// An address to which paths can be appended: it has neither user nor query.
+pub(super) fn endpoint(text: &str) -> Option<Url> {
+    let url = parse(text.trim_end_matches('/'))?;
+    let plain = url.origin().ascii_serialization() + url.path();
+    (url.as_str() == plain).then_some(url)
+}
+
+/// A path below an address. A slash within a part is not a separator.
+pub(super) fn join<'a>(base: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = base.clone();
+    // Addresses of web servers always have a path.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(parts);
+    }
+    url
+}
+
+/// The target of a redirect.
+pub(super) fn redirected(url: &Url, response: &Response<Body>) -> Result<Url, HubError> {
+    let location = response
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| bad(url, "it redirects without a target"))?;
+    let next = url.join(location).ok();
+    let next = next
+        .and_then(|next| parse(next.as_str()))
+        .ok_or_else(|| bad(url, "it redirects to something other than a web address"))?;
+    if url.scheme() == "https" && next.scheme() != "https" {
+        return Err(bad(url, "it redirects from https to http"));
+    }
+    Ok(next)
+}
+
+/// The error of an unusable response.
+pub(super) fn bad(url: &Url, reason: impl Into<String>) -> HubError {
+    HubError::BadResponse {
+        url: without_secrets(url.as_str()),
+        reason: reason.into(),
     }
 }
 
@@ -93,10 +72,7 @@ mod tests {
             .status(302)
             .header("location", location)
             .body(Body::builder().data(""));
-        Address::parse(from)
-            .unwrap()
-            .redirected(&response.unwrap())
-            .map(|next| next.to_string())
+        redirected(&parse(from).unwrap(), &response.unwrap()).map(|next| next.to_string())
     }
 
     #[test]
@@ -129,11 +105,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        let same = |a, b| {
-            Address::parse(a)
-                .unwrap()
-                .same_origin(&Address::parse(b).unwrap())
-        };
+        let same = |a, b| parse(a).unwrap().origin() == parse(b).unwrap().origin();
         assert!(same("https://hub.example/a", "https://HUB.example:443/b"));
         assert!(!same("https://hub.example", "http://hub.example"));
         assert!(!same("https://hub.example", "https://hub.example:444"));
@@ -152,14 +124,12 @@ mod tests {
 
     #[test]
     fn paths_are_encoded_part_by_part() {
-        for endpoint in ["https://hub.example", "https://hub.example/mirror/"] {
-            let joined = Address::parse(endpoint)
-                .unwrap()
-                .join(["a b", "c/d", "ü?#%.txt"]);
+        for base in ["https://hub.example", "https://hub.example/mirror/"] {
+            let joined = join(&parse(base).unwrap(), ["a b", "c/d", "ü?#%.txt"]);
             let expected = "/a%20b/c%2Fd/%C3%BC%3F%23%25.txt";
             assert_eq!(
-                joined.to_string(),
-                endpoint.trim_end_matches('/').to_owned() + expected
+                joined.as_str(),
+                base.trim_end_matches('/').to_owned() + expected
             );
         }
     }

@@ -3,12 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Response, header};
+use ureq::http::{HeaderMap, Response, header, header::AsHeaderName};
 use ureq::{Body, Error, Timeout};
+use url::Url;
 
-use super::address::Address;
-use super::{Client, Target, describe, text};
+use super::address::bad;
 use crate::error::HubError;
+use crate::hub::Hub;
+use crate::names::Repository;
 
 /// The Hub's reason for a refusal, in one word.
 const ERROR_CODE: &str = "x-error-code";
@@ -16,38 +18,36 @@ const ERROR_CODE: &str = "x-error-code";
 /// Turns refusals into errors.
 pub(super) fn check(
     response: &Response<Body>,
-    client: &Client,
-    address: &Address,
-    target: &Target<'_>,
+    hub: &Hub,
+    url: &Url,
+    repository: &Repository,
+    file: &str,
 ) -> Result<(), HubError> {
     let status = response.status().as_u16();
     if response.status().is_success() {
         return Ok(());
     }
-    let host = address.host().to_owned();
-    let file = target.file.to_owned();
-    let repository = describe(target);
-    let with_token = client.has_token();
+    let host = host(url);
+    let file = file.to_owned();
     if status == 429 {
-        let retry_after = number(response.headers(), header::RETRY_AFTER.as_str());
+        let retry_after = number(response.headers(), header::RETRY_AFTER);
         return Err(HubError::RateLimited {
             host,
             retry_after: retry_after.map(Duration::from_secs),
         });
     }
     // Storage refuses expired signed addresses; the Hub gives a new one.
-    if status >= 500 || status == 408 || !address.same_origin(&client.endpoint) {
+    if status >= 500 || status == 408 || !hub.is_own(url) {
         return Err(HubError::Server { host, status, file });
     }
+    let page = hub.page(repository);
+    let repository = repository.to_string();
+    let with_token = hub.config.token.is_some();
     let code = text(response.headers(), ERROR_CODE);
     Err(match (code.as_deref(), status) {
         (Some("GatedRepo"), _) => HubError::Gated {
             repository,
-            page: client.page(target.repository),
-            with_token,
-        },
-        (Some("RepoNotFound"), _) => HubError::RepositoryNotFound {
-            repository,
+            page,
             with_token,
         },
         (Some("RevisionNotFound"), _) => HubError::RevisionNotFound { repository },
@@ -56,16 +56,16 @@ pub(super) fn check(
             file,
             confirmed: code.is_some(),
         },
+        (Some("RepoNotFound"), _) | (_, 404) => HubError::RepositoryNotFound {
+            repository,
+            with_token,
+        },
         (_, 401 | 403) => HubError::Unauthorized {
             repository,
             status,
             with_token,
         },
-        (_, 404) => HubError::RepositoryNotFound {
-            repository,
-            with_token,
-        },
-        _ => address.bad(&format!("status {status}")),
+        _ => bad(url, format!("status {status}")),
     })
 }
 
@@ -76,9 +76,9 @@ pub(super) fn extent(
 ) -> Result<(u64, Option<u64>), &'static str> {
     let headers = response.headers();
     if response.status().as_u16() != 206 {
-        return Ok((0, number(headers, header::CONTENT_LENGTH.as_str())));
+        return Ok((0, number(headers, header::CONTENT_LENGTH)));
     }
-    let range = text(headers, header::CONTENT_RANGE.as_str());
+    let range = text(headers, header::CONTENT_RANGE);
     let parts = range.as_deref().and_then(|range| {
         let (range, size) = range.strip_prefix("bytes ")?.split_once('/')?;
         let start: u64 = range.split_once('-')?.0.parse().ok()?;
@@ -92,7 +92,7 @@ pub(super) fn extent(
 }
 
 /// A request without a response.
-pub(super) fn failed(error: Error, address: &Address, target: &Target<'_>) -> HubError {
+pub(super) fn failed(error: Error, url: &Url, file: &str) -> HubError {
     use io::ErrorKind as Kind;
     let broken = match &error {
         // Other system errors, such as names that cannot be resolved, mean that the host is
@@ -110,21 +110,24 @@ pub(super) fn failed(error: Error, address: &Address, target: &Target<'_>) -> Hu
         Error::Protocol(_) | Error::LargeResponseHeader(..) => true,
         _ => false,
     };
-    if broken {
-        return HubError::Interrupted {
-            file: target.file.to_owned(),
-            source: error.into(),
-        };
-    }
     match error {
-        Error::BadUri(_) | Error::Http(_) => address.bad("it is not a valid address"),
+        error if broken => HubError::interrupted(file, error),
+        Error::BadUri(_) | Error::Http(_) => bad(url, "it is not a valid address"),
         error => HubError::Network {
-            host: address.host().to_owned(),
+            host: host(url),
             source: error.into(),
         },
     }
 }
 
-pub(super) fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or_default().to_owned()
+}
+
+pub(super) fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+pub(super) fn number(headers: &HeaderMap, name: impl AsHeaderName) -> Option<u64> {
     text(headers, name)?.trim().parse().ok()
 }

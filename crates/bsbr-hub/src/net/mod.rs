@@ -3,19 +3,21 @@
 mod address;
 mod answer;
 
-use std::io::{BufReader, Read};
-use std::time::Duration;
+use std::io::Read;
 
+use hf_hub::api::Siblings;
 use serde::Deserialize;
-use ureq::http::{HeaderMap, Response, header};
+use ureq::http::{Response, header};
 use ureq::{Agent, Body, Proxy};
+use url::Url;
 
 use crate::config::{HubConfig, Token};
 use crate::error::HubError;
 use crate::etag::Etag;
+use crate::hub::Hub;
 use crate::names::{Repository, check_path};
-use address::Address;
-use answer::number;
+use address::bad;
+use answer::{number, text};
 
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 10;
@@ -27,17 +29,8 @@ const LINKED_ETAG: &str = "x-linked-etag";
 const LINKED_SIZE: &str = "x-linked-size";
 const COMMIT: &str = "x-repo-commit";
 
-/// The subject of a request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Target<'a> {
-    pub(crate) repository: &'a Repository,
-    /// The requested revision: the repository's own, or its resolved commit.
-    pub(crate) revision: &'a str,
-    pub(crate) file: &'a str,
-}
-
 /// The Hub's metadata of a file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Metadata {
     /// The commit of the revision.
     pub(crate) commit: Option<String>,
@@ -57,16 +50,11 @@ pub(crate) struct Content {
 /// The list of files in the Hub's description of a repository.
 #[derive(Deserialize)]
 struct Info {
-    siblings: Vec<Sibling>,
-}
-
-#[derive(Deserialize)]
-struct Sibling {
-    rfilename: String,
+    siblings: Vec<Siblings>,
 }
 
 /// What is requested of an address.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 enum Part {
     /// The headers of a file.
     Headers,
@@ -76,113 +64,90 @@ enum Part {
     Content { start: u64 },
 }
 
-/// Sends requests to the Hub.
-#[derive(Debug)]
-pub(crate) struct Client {
-    agent: Agent,
-    endpoint: Address,
-    token: Option<Token>,
-    /// The timeout of content.
-    timeout: Duration,
-    /// The timeout of what is known about files.
-    etag_timeout: Duration,
+/// The address of the endpoint, and the agent for its requests.
+pub(crate) fn connect(config: &HubConfig) -> Result<(Url, Agent), HubError> {
+    let endpoint = address::endpoint(&config.endpoint).ok_or_else(|| HubError::InvalidSetting {
+        setting: "HF_ENDPOINT",
+        value: address::without_secrets(&config.endpoint),
+        expected: "an address such as https://huggingface.co, without a user or a query",
+    })?;
+    let printable = |token: &Token| token.secret().bytes().all(|b| b.is_ascii_graphic());
+    if !config.token.as_ref().is_none_or(printable) {
+        return Err(HubError::InvalidSetting {
+            setting: "HF_TOKEN",
+            value: "hidden".to_owned(),
+            expected: "printable ASCII characters without spaces",
+        });
+    }
+    let proxy = config.proxy_from_env.then(Proxy::try_from_env).flatten();
+    let agent = Agent::config_builder()
+        .user_agent(USER_AGENT)
+        // Offsets and sizes are those of the file itself.
+        .accept_encoding("identity")
+        // Redirects are followed here, so that the token is sent only to the endpoint.
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .proxy(proxy)
+        .build();
+    Ok((endpoint, agent.into()))
 }
 
-impl Client {
-    pub(crate) fn new(config: &HubConfig) -> Result<Self, HubError> {
-        let endpoint = Address::parse(config.endpoint.trim_end_matches('/'))
-            .filter(Address::is_plain)
-            .ok_or_else(|| HubError::InvalidSetting {
-                setting: "HF_ENDPOINT",
-                value: address::without_secrets(&config.endpoint),
-                expected: "an address such as https://huggingface.co, without a user or a query",
-            })?;
-        let printable = |token: &Token| token.secret().bytes().all(|b| b.is_ascii_graphic());
-        if !config.token.as_ref().is_none_or(printable) {
-            return Err(HubError::InvalidSetting {
-                setting: "HF_TOKEN",
-                value: "hidden".to_owned(),
-                expected: "printable ASCII characters without spaces",
-            });
-        }
-        let agent = Agent::config_builder()
-            .user_agent(USER_AGENT)
-            // Offsets and sizes are those of the file itself.
-            .accept_encoding("identity")
-            // Redirects are followed here, so that the token is sent only to the endpoint.
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .proxy(if config.proxy_from_env {
-                Proxy::try_from_env()
-            } else {
-                None
-            })
-            .build()
-            .into();
-        Ok(Self {
-            agent,
-            endpoint,
-            token: config.token.clone(),
-            timeout: config.timeout,
-            etag_timeout: config.etag_timeout,
-        })
-    }
-
+impl Hub {
     /// The Hub's metadata of a file, without its content.
-    pub(crate) fn metadata(&self, target: &Target<'_>) -> Result<Metadata, HubError> {
-        let mut address = self.address(target);
+    pub(crate) fn metadata(
+        &self,
+        repository: &Repository,
+        file: &str,
+    ) -> Result<Metadata, HubError> {
+        let mut url = self.address(repository, file);
         let (mut commit, mut etag, mut size) = (None, None, None);
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(Part::Headers, &address, target)?;
+            let (response, next) = self.send(Part::Headers, &url, file)?;
             let headers = response.headers();
-            let bad = |reason: &str| address.bad(reason);
-            if address.same_origin(&self.endpoint) {
+            if self.is_own(&url) {
                 commit = commit.or_else(|| text(headers, COMMIT));
                 etag = etag.or_else(|| text(headers, LINKED_ETAG));
                 size = size.or_else(|| number(headers, LINKED_SIZE));
             }
-            let next = if response.status().is_redirection() {
-                Some(address.redirected(&response)?)
-            } else {
-                answer::check(&response, self, &address, target)?;
-                None
-            };
-            // Storage need not be asked if the Hub has identified the file.
-            let elsewhere = next
-                .as_ref()
-                .is_some_and(|next| !next.same_origin(&self.endpoint));
-            if next.is_none() || (elsewhere && (etag.is_some() || has_etag(headers))) {
-                let etag = etag.or_else(|| text(headers, header::ETAG.as_str()));
-                let etag = etag.ok_or_else(|| bad("it has no ETag"))?;
-                if next.is_none() {
-                    size = size.or_else(|| number(headers, header::CONTENT_LENGTH.as_str()));
+            let identified = etag.is_some() || headers.contains_key(header::ETAG);
+            match next {
+                // Storage need not be asked if the Hub has identified the file.
+                Some(next) if identified && !self.is_own(&next) => {}
+                Some(next) => {
+                    url = next;
+                    continue;
                 }
-                return Ok(Metadata {
-                    commit,
-                    etag: Etag::parse(&etag).map_err(bad)?,
-                    size,
-                });
+                None => {
+                    answer::check(&response, self, &url, repository, file)?;
+                    size = size.or_else(|| number(headers, header::CONTENT_LENGTH));
+                }
             }
-            address = next.unwrap_or(address);
+            let etag = etag
+                .or_else(|| text(headers, header::ETAG))
+                .ok_or_else(|| bad(&url, "it has no ETag"))?;
+            return Ok(Metadata {
+                commit,
+                etag: Etag::parse(&etag).map_err(|reason| bad(&url, reason))?,
+                size,
+            });
         }
-        Err(address.bad(TOO_MANY_REDIRECTS))
+        Err(bad(&url, TOO_MANY_REDIRECTS))
     }
 
     /// The response after all redirects, and its address.
     fn follow(
         &self,
         part: Part,
-        mut address: Address,
-        target: &Target<'_>,
-    ) -> Result<(Response<Body>, Address), HubError> {
+        mut url: Url,
+        file: &str,
+    ) -> Result<(Response<Body>, Url), HubError> {
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(part, &address, target)?;
-            if !response.status().is_redirection() {
-                return Ok((response, address));
+            match self.send(part, &url, file)? {
+                (response, None) => return Ok((response, url)),
+                (_, Some(next)) => url = next,
             }
-            address = address.redirected(&response)?;
         }
-        Err(address.bad(TOO_MANY_REDIRECTS))
+        Err(bad(&url, TOO_MANY_REDIRECTS))
     }
 
     /// The content of a file from an offset on, or from its start if the server does not
@@ -191,16 +156,17 @@ impl Client {
     /// `None` if the file ends before the offset.
     pub(crate) fn content(
         &self,
-        target: &Target<'_>,
+        repository: &Repository,
+        file: &str,
         start: u64,
     ) -> Result<Option<Content>, HubError> {
         let part = Part::Content { start };
-        let (response, address) = self.follow(part, self.address(target), target)?;
+        let (response, url) = self.follow(part, self.address(repository, file), file)?;
         if response.status().as_u16() == 416 && start > 0 {
             return Ok(None);
         }
-        answer::check(&response, self, &address, target)?;
-        let (start, size) = answer::extent(&response, start).map_err(|e| address.bad(e))?;
+        answer::check(&response, self, &url, repository, file)?;
+        let (start, size) = answer::extent(&response, start).map_err(|e| bad(&url, e))?;
         Ok(Some(Content {
             start,
             size,
@@ -208,23 +174,24 @@ impl Client {
         }))
     }
 
-    /// The paths of a commit's files; `None` if the endpoint does not list them.
-    pub(crate) fn list(&self, target: &Target<'_>) -> Result<Option<Vec<String>>, HubError> {
-        let kind = format!("{}s", target.repository.kind());
-        let name = target.repository.name().split('/');
-        let path = ["api", &kind].into_iter().chain(name);
-        let address = self
-            .endpoint
-            .join(path.chain(["revision", target.revision]));
-        let (response, address) = self.follow(Part::Listing, address, target)?;
-        match answer::check(&response, self, &address, target) {
+    /// The paths of a commit's files; `None` if the endpoint does not list them. `subject` names
+    /// the list in errors.
+    pub(crate) fn list(
+        &self,
+        repository: &Repository,
+        subject: &str,
+    ) -> Result<Option<Vec<String>>, HubError> {
+        let path = repository.to_hf().api_url();
+        let url = address::join(&self.endpoint, ["api"].into_iter().chain(path.split('/')));
+        let (mut response, url) = self.follow(Part::Listing, url, subject)?;
+        match answer::check(&response, self, &url, repository, subject) {
             Err(error) if error.is_temporary() => return Err(error),
             // The repository exists; a mirror may serve only its files.
             Err(_) => return Ok(None),
             Ok(()) => {}
         }
-        let body = response.into_body().into_reader().take(MAX_LISTING);
-        let Ok(info) = serde_json::from_reader::<_, Info>(BufReader::new(body)) else {
+        let body = response.body_mut().with_config().limit(MAX_LISTING);
+        let Ok(info) = body.read_json::<Info>() else {
             return Ok(None);
         };
         // Invalid paths could not be requested.
@@ -234,34 +201,42 @@ impl Client {
         ))
     }
 
-    /// Whether requests to the endpoint carry a token.
-    pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some()
-    }
-
     /// The web page of a repository.
     pub(crate) fn page(&self, repository: &Repository) -> String {
         let path = repository.to_hf().url();
-        self.endpoint.join(path.split('/')).to_string()
+        address::join(&self.endpoint, path.split('/')).into()
     }
 
-    fn address(&self, target: &Target<'_>) -> Address {
-        let repository = target.repository.to_hf().url();
-        let path = repository.split('/').chain(["resolve", target.revision]);
-        self.endpoint.join(path.chain(target.file.split('/')))
+    /// The error of an unusable response about a repository.
+    pub(crate) fn bad(&self, repository: &Repository, reason: impl Into<String>) -> HubError {
+        HubError::BadResponse {
+            url: self.page(repository),
+            reason: reason.into(),
+        }
     }
 
+    /// Whether scheme, host and port are those of the endpoint, which gets the token.
+    fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.endpoint.origin()
+    }
+
+    fn address(&self, repository: &Repository, file: &str) -> Url {
+        let path = repository.to_hf().url();
+        let path = path.split('/').chain(["resolve", repository.revision()]);
+        address::join(&self.endpoint, path.chain(file.split('/')))
+    }
+
+    /// A response, and the target of its redirect.
     fn send(
         &self,
         part: Part,
-        address: &Address,
-        target: &Target<'_>,
-    ) -> Result<Response<Body>, HubError> {
-        let url = address.to_string();
+        url: &Url,
+        file: &str,
+    ) -> Result<(Response<Body>, Option<Url>), HubError> {
         let (request, timeout) = match part {
-            Part::Headers => (self.agent.head(&url), self.etag_timeout),
-            Part::Listing => (self.agent.get(&url), self.etag_timeout),
-            Part::Content { .. } => (self.agent.get(&url), self.timeout),
+            Part::Headers => (self.agent.head(url.as_str()), self.config.etag_timeout),
+            Part::Listing => (self.agent.get(url.as_str()), self.config.etag_timeout),
+            Part::Content { .. } => (self.agent.get(url.as_str()), self.config.timeout),
         };
         let mut request = request
             .config()
@@ -274,29 +249,16 @@ impl Client {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
         // Other hosts get signed addresses from the Hub and do not need the token.
-        if let Some(token) = self
-            .token
-            .as_ref()
-            .filter(|_| address.same_origin(&self.endpoint))
-        {
+        if let (Some(token), true) = (&self.config.token, self.is_own(url)) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.secret()));
         }
-        request
+        let response = request
             .call()
-            .map_err(|error| answer::failed(error, address, target))
+            .map_err(|error| answer::failed(error, url, file))?;
+        let next = match response.status().is_redirection() {
+            true => Some(address::redirected(url, &response)?),
+            false => None,
+        };
+        Ok((response, next))
     }
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
-}
-
-fn has_etag(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::ETAG)
-}
-
-/// The repository and the requested revision, for messages.
-pub(crate) fn describe(target: &Target<'_>) -> String {
-    let (kind, name) = (target.repository.kind(), target.repository.name());
-    format!("{kind} {name}@{}", target.revision)
 }
