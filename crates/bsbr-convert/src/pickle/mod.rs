@@ -6,9 +6,9 @@
 //! are limited to what a small file may cost.
 
 mod container;
-mod cursor;
 mod scan;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,9 +18,6 @@ use safetensors::Dtype;
 use crate::checkpoint::{Source, Stored};
 use crate::error::LoadError;
 use crate::mapped;
-
-/// The name of the format in errors.
-const FORMAT: &str = "PyTorch";
 
 /// The tensors that the pickle at `path` describes; their storages are not read.
 ///
@@ -35,47 +32,40 @@ pub(crate) fn open(path: &Path) -> Result<Vec<(String, Stored)>, LoadError> {
     let size = map.len();
     drop(map);
 
-    let reader = PytorchReader::new(path).map_err(|e| LoadError::malformed(path, FORMAT, e))?;
+    let reader = PytorchReader::new(path).map_err(|error| malformed(path, error))?;
     let file: Arc<Path> = path.into();
     let mut total = 0usize;
-    let tensors = reader
-        .into_tensors()
-        .into_iter()
-        .map(|(name, tensor)| {
-            // With a stride of zero, one element makes a tensor of any size.
-            if tensor.byte_len() > size {
-                return Err(LoadError::tensor(
-                    path,
-                    &name,
-                    format!(
-                        "shape {:?} takes {} bytes, more than the file's {size}",
-                        tensor.shape(),
-                        tensor.byte_len()
-                    ),
-                ));
-            }
-            total = total.saturating_add(tensor.byte_len());
-            let stored = Stored {
-                file: file.clone(),
-                dtype: dtype(tensor.dtype()),
-                shape: tensor.shape().to_vec(),
-                source: Source::Pickled(tensor),
-            };
-            Ok((name, stored))
-        })
-        .collect::<Result<Vec<_>, LoadError>>()?;
+    let mut tensors = Vec::new();
+    for (name, tensor) in reader.into_tensors() {
+        let (shape, length) = (tensor.shape().to_vec(), tensor.byte_len());
+        // With a stride of zero, one element makes a tensor of any size.
+        if length > size {
+            let message =
+                format!("shape {shape:?} takes {length} bytes, more than the file's {size}");
+            return Err(LoadError::tensor(path, &name, message));
+        }
+        total = total.saturating_add(length);
+        let stored = Stored {
+            file: file.clone(),
+            dtype: dtype(tensor.dtype()),
+            shape,
+            source: Source::Pickled(tensor),
+        };
+        tensors.push((name, stored));
+    }
     // Many tensors can share one storage; in a model, two do: `wte` and `lm_head`.
     if total > size.saturating_mul(2) {
-        return Err(LoadError::malformed(
-            path,
-            FORMAT,
-            format!(
-                "its tensors take {total} bytes together, more than twice its {size}: too many of \
-                 them share storage"
-            ),
-        ));
+        let message = format!(
+            "its tensors take {total} bytes together, more than twice its {size}: too many of \
+             them share storage"
+        );
+        return Err(malformed(path, message));
     }
     Ok(tensors)
+}
+
+fn malformed(path: &Path, message: impl fmt::Display) -> LoadError {
+    LoadError::malformed(path, "PyTorch", message)
 }
 
 fn dtype(dtype: DType) -> Dtype {
