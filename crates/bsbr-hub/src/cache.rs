@@ -86,11 +86,7 @@ impl RepositoryCache {
 
     /// Records that the commit does not have the file, which cannot change.
     pub(crate) fn mark_absent(&self, file: &str) -> Result<(), HubError> {
-        let path = self.absent(file);
-        create_parent(&path)?;
-        File::create(&path)
-            .map(drop)
-            .map_err(HubError::io("write", path))
+        place(&self.absent(file), |new| File::create(new).map(drop))
     }
 
     fn absent(&self, file: &str) -> PathBuf {

@@ -10,7 +10,6 @@ use crate::error::HubError;
 use crate::names::{Repository, check_path};
 use crate::net;
 use crate::progress::Progress;
-use crate::session::Session;
 
 /// How a file was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,24 +69,6 @@ impl Hub {
         })
     }
 
-    /// A repository at the current commit of its revision, for one file after another.
-    ///
-    /// A branch or a tag needs one request, about the file `first`, which should be the first file
-    /// needed. A commit needs none.
-    ///
-    /// # Errors
-    ///
-    /// [`HubError`], which names what is missing and what to do.
-    pub fn open<'a>(
-        &'a self,
-        repository: &'a Repository,
-        first: &str,
-        progress: &'a mut dyn Progress,
-    ) -> Result<Session<'a>, HubError> {
-        check_path(first)?;
-        Session::open(self, repository, first, progress)
-    }
-
     /// The given files of a repository, such as a dataset's.
     ///
     /// # Errors
@@ -106,7 +87,7 @@ impl Hub {
                 reason: "no file was requested",
             });
         };
-        let mut session = Session::open(self, repository, first, progress)?;
+        let mut session = self.open(repository, first, progress)?;
         let mut files = Vec::with_capacity(paths.len());
         let mut missing = Vec::new();
         for path in paths {

@@ -42,35 +42,41 @@ pub struct Session<'a> {
     progress: &'a mut dyn Progress,
 }
 
-impl<'a> Session<'a> {
-    /// Resolves the revision to a commit. `first` is the first file needed: a branch needs one
-    /// request about it, a commit none.
-    pub(crate) fn open(
-        hub: &'a Hub,
+impl Hub {
+    /// A repository at the current commit of its revision, for one file after another.
+    ///
+    /// A branch or a tag needs one request, about the file `first`, which should be the first file
+    /// needed. A commit needs none.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`], which names what is missing and what to do.
+    pub fn open<'a>(
+        &'a self,
         repository: &'a Repository,
         first: &str,
         progress: &'a mut dyn Progress,
-    ) -> Result<Self, HubError> {
-        let mut session = Self {
-            hub,
+    ) -> Result<Session<'a>, HubError> {
+        check_path(first)?;
+        let mut session = Session {
+            hub: self,
             repository,
-            cache: RepositoryCache::new(&hub.config.cache, repository),
-            reach: if hub.config.offline {
-                Reach::Cache
-            } else {
-                Reach::Hub
+            cache: RepositoryCache::new(&self.config.cache, repository),
+            reach: match self.config.offline {
+                true => Reach::Cache,
+                false => Reach::Hub,
             },
             known: None,
             progress,
         };
-        if repository.is_pinned() || hub.config.offline {
+        if repository.is_pinned() || self.config.offline {
             return Ok(session);
         }
         match session.metadata(repository, first) {
             Ok(metadata) => {
                 let commit = metadata.commit.clone().filter(|commit| is_commit(commit));
                 session.cache.commit = commit.ok_or_else(|| {
-                    hub.bad(repository, "it does not state the commit of the revision")
+                    self.bad(repository, "it does not state the commit of the revision")
                 })?;
                 session.known = Some((first.to_owned(), metadata));
             }
@@ -87,7 +93,9 @@ impl<'a> Session<'a> {
         }
         Ok(session)
     }
+}
 
+impl Session<'_> {
     /// The commit. Name it in records: it always means the same files.
     pub fn commit(&self) -> &str {
         &self.cache.commit
@@ -163,22 +171,18 @@ impl<'a> Session<'a> {
         }
         let repository = self.repository.at(self.commit());
         let metadata = match self.known.take_if(|(known, _)| known == file) {
-            Some((_, metadata)) => Ok(metadata),
-            None => self.metadata(&repository, file),
-        };
-        let metadata = match metadata {
-            Ok(metadata) => metadata,
-            Err(HubError::FileNotFound { confirmed, .. }) => {
-                if confirmed {
-                    self.cache.mark_absent(file)?;
+            Some((_, metadata)) => metadata,
+            None => match self.metadata(&repository, file) {
+                Err(HubError::FileNotFound { confirmed, .. }) => {
+                    if confirmed {
+                        self.cache.mark_absent(file)?;
+                    }
+                    return Ok(None);
                 }
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+                metadata => metadata?,
+            },
         };
-        if let (Some(max), Some(size)) = (max, metadata.size)
-            && size > max
-        {
+        if metadata.size.zip(max).is_some_and(|(size, max)| size > max) {
             return Ok(None);
         }
         let check = self.fetch(&repository, file, &metadata)?;

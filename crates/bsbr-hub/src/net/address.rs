@@ -4,19 +4,18 @@ use ureq::Body;
 use ureq::http::{Response, header};
 use url::Url;
 
+use super::answer::text;
 use crate::error::HubError;
-
-/// An absolute address of a web server.
-pub(super) fn parse(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    matches!(url.scheme(), "http" | "https").then_some(url)
-}
 
 /// An address to which paths can be appended: it has neither user nor query.
 pub(super) fn endpoint(text: &str) -> Option<Url> {
-    let url = parse(text.trim_end_matches('/'))?;
+    let url = Url::parse(text.trim_end_matches('/')).ok()?;
     let plain = url.origin().ascii_serialization() + url.path();
-    (url.as_str() == plain).then_some(url)
+    (is_web(&url) && url.as_str() == plain).then_some(url)
+}
+
+fn is_web(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
 }
 
 /// A path below an address. A slash within a part is not a separator.
@@ -31,15 +30,11 @@ pub(super) fn join<'a>(base: &Url, parts: impl IntoIterator<Item = &'a str>) -> 
 
 /// The target of a redirect.
 pub(super) fn redirected(url: &Url, response: &Response<Body>) -> Result<Url, HubError> {
-    let location = response
-        .headers()
-        .get(header::LOCATION)
-        .and_then(|value| value.to_str().ok())
+    let location = text(response.headers(), header::LOCATION)
         .ok_or_else(|| bad(url, "it redirects without a target"))?;
-    let next = url.join(location).ok();
-    let next = next
-        .and_then(|next| parse(next.as_str()))
-        .ok_or_else(|| bad(url, "it redirects to something other than a web address"))?;
+    let next = url.join(&location).ok().filter(is_web);
+    let next =
+        next.ok_or_else(|| bad(url, "it redirects to something other than a web address"))?;
     if url.scheme() == "https" && next.scheme() != "https" {
         return Err(bad(url, "it redirects from https to http"));
     }
@@ -72,7 +67,7 @@ mod tests {
             .status(302)
             .header("location", location)
             .body(Body::builder().data(""));
-        redirected(&parse(from).unwrap(), &response.unwrap()).map(|next| next.to_string())
+        redirected(&Url::parse(from).unwrap(), &response.unwrap()).map(|next| next.to_string())
     }
 
     #[test]
@@ -105,7 +100,7 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        let same = |a, b| parse(a).unwrap().origin() == parse(b).unwrap().origin();
+        let same = |a, b| Url::parse(a).unwrap().origin() == Url::parse(b).unwrap().origin();
         assert!(same("https://hub.example/a", "https://HUB.example:443/b"));
         assert!(!same("https://hub.example", "http://hub.example"));
         assert!(!same("https://hub.example", "https://hub.example:444"));
@@ -125,7 +120,7 @@ mod tests {
     #[test]
     fn paths_are_encoded_part_by_part() {
         for base in ["https://hub.example", "https://hub.example/mirror/"] {
-            let joined = join(&parse(base).unwrap(), ["a b", "c/d", "ü?#%.txt"]);
+            let joined = join(&Url::parse(base).unwrap(), ["a b", "c/d", "ü?#%.txt"]);
             let expected = "/a%20b/c%2Fd/%C3%BC%3F%23%25.txt";
             assert_eq!(
                 joined.as_str(),
