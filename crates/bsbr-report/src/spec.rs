@@ -10,10 +10,10 @@ use crate::datasets::DATASETS;
 use crate::error::ReportError;
 use crate::experiments;
 use crate::hash;
+use crate::overview::Statement;
 use crate::present::layout::{At, BlockSpec, HeadlineSpec, Layout, Paragraph, Source};
 use crate::quantity::Quantities;
 use crate::reported::REPORT;
-use crate::verdict::Bounds;
 
 /// The file of the arms, beside the specifications.
 pub const ARMS: &str = "arms.toml";
@@ -59,23 +59,6 @@ impl ArmSpec {
     pub fn is_dense(&self) -> bool {
         self.config == ArmConfig::DENSE
     }
-}
-
-/// A goal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Goal {
-    /// The goal, as a sentence part: "Top-1 agreement".
-    pub name: String,
-    /// The measured quantity's name in records.
-    pub quantity: String,
-    /// The id of the row: the arm's, or one that begins with it.
-    pub arm: String,
-    /// Tokens per sequence.
-    pub length: usize,
-    /// The limits of the mean.
-    #[serde(flatten)]
-    pub bounds: Bounds,
 }
 
 /// Everything that determines an experiment's measurements; the input of its hash.
@@ -176,7 +159,7 @@ pub struct Spec {
     /// The section's position on the page.
     pub order: u32,
     /// The goals.
-    pub goals: Vec<Goal>,
+    pub goals: Vec<Statement>,
     /// The contents of its section.
     pub layout: Layout,
 }
@@ -248,7 +231,7 @@ struct SpecFile {
     #[serde(default)]
     shape: Amounts,
     #[serde(default, rename = "goal")]
-    goals: Vec<Goal>,
+    goals: Vec<Statement>,
     #[serde(default)]
     quantities: Quantities,
     #[serde(default)]
@@ -431,8 +414,10 @@ pub fn parse_spec(
             checked.map_err(wrong)?;
         }
     }
-    for goal in &file.goals {
-        let wrong = |message| wrong(format!("goal `{}`: {message}", goal.name));
+    for goal in &mut file.goals {
+        goal.experiment.clone_from(&method.experiment);
+        goal.check().map_err(wrong)?;
+        let wrong = |message| wrong(format!("“{}”: {message}", goal.text));
         // A row may be an arm with a setting of the experiment: `arm-setting`, `arm@windows`.
         let is_of = |arm: &ArmSpec| {
             let rest = goal.arm.strip_prefix(&arm.id);
@@ -441,7 +426,10 @@ pub fn parse_spec(
         if !method.arms.iter().any(is_of) {
             return Err(wrong(format!("there is no arm `{}`", goal.arm)));
         }
-        layout.quantities.find(&goal.quantity).map_err(wrong)?;
+        let Some(quantity) = goal.measure.quantity() else {
+            return Err(wrong("it measures no quantity".to_owned()));
+        };
+        goal.style = layout.quantities.find(quantity).map_err(wrong)?.style;
     }
     Ok(Spec {
         method,

@@ -114,7 +114,7 @@ impl Page {
         };
         let checked = declared.and_then(|()| page.layout.check());
         checked.map_err(|message| spec_error(path, message))?;
-        page.goals.check_limits(path)?;
+        page.goals.check_statements(path)?;
         Ok(page)
     }
 

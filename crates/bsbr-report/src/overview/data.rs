@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::host::On;
 use crate::present::layout::{ScatterSpec, Source};
-use crate::spec::{Goal, Spec, parse, read, spec_error};
+use crate::spec::{Spec, parse, read, spec_error};
 use crate::style::Style;
 use crate::verdict::Bounds;
 
@@ -69,7 +69,7 @@ pub struct Conclusion {
     pub statements: Vec<Statement>,
 }
 
-/// A claim or observation, and the measurement that decides it.
+/// A claim or observation, and the measurement that decides it; or a goal of an experiment.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
@@ -78,7 +78,8 @@ pub struct Statement {
     /// Whether it is shown without affecting the conclusion.
     #[serde(default)]
     pub observation: bool,
-    /// The experiment of its records.
+    /// The experiment of its records; absent in goals, which are in the file of theirs.
+    #[serde(default)]
     pub experiment: String,
     /// The arm whose value decides.
     #[serde(default = "default_arm")]
@@ -94,7 +95,7 @@ pub struct Statement {
     /// The limits.
     #[serde(flatten)]
     pub bounds: Bounds,
-    /// The format of values.
+    /// The format of values; that of a goal is its quantity's.
     #[serde(default)]
     pub style: Style,
     /// The report's figure, as `row:column` in `report.toml`.
@@ -113,7 +114,7 @@ fn default_arm() -> String {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Measure {
-    /// A goal of the experiment's specification, with its limits.
+    /// A goal of the experiment's specification, with its arm and limits.
     Goal(String),
     /// Tokens per second, from a quantity in seconds.
     Rate(Values),
@@ -206,7 +207,7 @@ pub enum Lengths {
 
 impl Measure {
     /// The quantity that it reads; `None` if it reads none, or a goal's.
-    fn quantity(&self) -> Option<&str> {
+    pub(crate) fn quantity(&self) -> Option<&str> {
         match self {
             Self::Mean(of)
             | Self::Rate(of)
@@ -221,11 +222,24 @@ impl Measure {
     }
 
     /// The goal that it names, if there is one.
-    pub(super) fn goal<'a>(&self, spec: &'a Spec) -> Option<&'a Goal> {
+    pub(super) fn goal<'a>(&self, spec: &'a Spec) -> Option<&'a Statement> {
         let Self::Goal(name) = self else {
             return None;
         };
-        spec.goals.iter().find(|goal| goal.name == *name)
+        spec.goals.iter().find(|goal| goal.text == *name)
+    }
+}
+
+impl Statement {
+    /// Refuses a statement that cannot be judged.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let wrong = match (&self.measure, self.bounds.is_empty()) {
+            _ if self.experiment.is_empty() => "names no experiment",
+            (Measure::Goal(_), false) => "has both its own limits and those of its goal",
+            (Measure::Goal(_), true) | (_, false) => return Ok(()),
+            (_, true) => "has no limit",
+        };
+        Err(format!("“{}” {wrong}", self.text))
     }
 }
 
@@ -234,25 +248,18 @@ impl Overview {
     ///
     /// # Errors
     ///
-    /// [`ReportError`] if it cannot be read, or a statement has no limit or too many.
+    /// [`ReportError`] if it cannot be read, or a statement has no experiment, no limit or too many.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let overview: Self = parse(path, &read(path)?)?;
-        overview.check_limits(path)?;
+        overview.check_statements(path)?;
         Ok(overview)
     }
 
-    /// Refuses a statement without limits, or with too many; `path` is its file.
-    pub(crate) fn check_limits(&self, path: &Path) -> Result<(), ReportError> {
-        let statements = self.conclusions.iter().flat_map(|one| &one.statements);
-        for statement in statements {
-            let wrong = match (&statement.measure, statement.bounds.is_empty()) {
-                (Measure::Goal(_), false) => "has both its own limits and those of its goal",
-                (Measure::Goal(_), _) | (_, false) => continue,
-                (_, true) => "has no limit",
-            };
-            return Err(spec_error(path, format!("“{}” {wrong}", statement.text)));
-        }
-        Ok(())
+    /// Refuses statements that cannot be judged; `path` is their file.
+    pub(crate) fn check_statements(&self, path: &Path) -> Result<(), ReportError> {
+        let mut statements = self.conclusions.iter().flat_map(|one| &one.statements);
+        let checked = statements.try_for_each(Statement::check);
+        checked.map_err(|message| spec_error(path, message))
     }
 
     /// Checks that every quantity and goal in use is declared.

@@ -9,15 +9,26 @@ use crate::present::{below, exponent};
 use crate::record::{Pool, Records};
 use crate::section::Cell;
 use crate::style::Style;
+use crate::verdict::Bounds;
 
-/// An arm's value at each length of the measure, with the length if there may be several, or why
+/// An arm's value at each length of a measure, with the length if there may be several, or why
 /// there is none.
-pub(super) fn each(
-    one: &Measure,
-    experiment: &Recorded<'_>,
-    arm: &str,
-    style: Style,
-) -> Result<Vec<(Option<usize>, Cell)>, String> {
+pub(crate) type Cases = Result<Vec<(Option<usize>, Cell)>, String>;
+
+/// The case that decides on limits.
+pub(crate) fn decisive(cases: &Cases, bounds: &Bounds) -> (Option<usize>, Cell) {
+    let missing = |reason: &str| (None, Cell::Missing(reason.to_owned()));
+    match cases {
+        Ok(cases) => {
+            let worst = bounds.worst(cases.iter().map(|(_, cell)| cell));
+            worst.map_or_else(|| missing(""), |worst| cases[worst].clone())
+        }
+        Err(reason) => missing(reason),
+    }
+}
+
+/// The cases of an arm.
+pub(crate) fn each(one: &Measure, experiment: &Recorded<'_>, arm: &str, style: Style) -> Cases {
     let Measure::Median {
         quantity,
         source,
@@ -69,7 +80,7 @@ pub(super) fn measure(
         Measure::Goal(name) => {
             let goal = measure.goal(spec);
             let goal = goal.ok_or_else(|| format!("there is no goal “{name}”"))?;
-            records.estimate(arm, Pool::Texts, goal.length, &goal.quantity)?
+            return self::measure(&goal.measure, experiment, arm, style);
         }
         Measure::Mean(of) => mean(records, arm, of)?,
         Measure::Rate(of) => {
@@ -121,7 +132,7 @@ pub(super) fn measure(
             tally.preference(place)?
         }
     };
-    Ok(Cell::Measured(found, style))
+    Ok(Cell::of(Ok(found), style))
 }
 
 impl Values {

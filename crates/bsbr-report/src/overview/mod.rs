@@ -9,6 +9,7 @@ mod data;
 mod measure;
 
 pub use data::{CardSpec, Conclusion, Lengths, Measure, NumberSpec, Overview, Statement, Values};
+pub(crate) use measure::{decisive, each};
 
 use crate::host::On;
 use crate::present::layout::ScatterSpec;
@@ -247,30 +248,22 @@ impl<'a> Experiments<'a> {
 
     fn finding(self, statement: &Statement, reported: &Reported) -> Finding {
         let experiment = self.of(&statement.experiment);
-        let spec = experiment.map(|experiment| experiment.spec);
+        let goal = experiment.and_then(|one| statement.measure.goal(one.spec));
+        let Statement {
+            arm,
+            measure,
+            bounds,
+            ..
+        } = goal.unwrap_or(statement);
         let style = statement.style;
-        let (arm, bounds) = match spec.and_then(|spec| statement.measure.goal(spec)) {
-            Some(goal) => (&goal.arm, goal.bounds),
-            None => (&statement.arm, statement.bounds),
-        };
-        let found = experiment
-            .ok_or_else(|| not_run(statement))
-            .and_then(|experiment| {
-                recorded_on(statement, &experiment)?;
-                measure::each(&statement.measure, &experiment, arm, style)
-            });
-        let cases = found.as_deref().unwrap_or_default();
-        let worst = bounds.worst(cases.iter().map(|(_, cell)| cell));
-        let worst = worst.and_then(|worst| cases.get(worst));
-        let measured = match worst {
-            Some((_, cell)) => cell.clone(),
-            None => Cell::Missing(found.clone().err().unwrap_or_default()),
-        };
+        let recorded = recorded(statement, experiment);
+        let cases = recorded.and_then(|one| each(measure, &one, arm, style));
+        let (at, measured) = decisive(&cases, bounds);
         let judgement = bounds.judge(&measured);
-        let mut why = match (&found, experiment) {
-            (Ok(_), Some(experiment)) => {
+        let why = match &cases {
+            Ok(cases) => {
                 let mut words = vec![format!("required: {}", bounds.words(style))];
-                words.extend(worst.and_then(|(at, _)| *at).map(|at| {
+                words.extend(at.map(|at| {
                     let holds = |(_, cell): &&(_, Cell)| bounds.judge(cell) == Judgement::Holds;
                     let holding = cases.iter().filter(holds).count();
                     match cases.len() {
@@ -281,27 +274,29 @@ impl<'a> Experiments<'a> {
                         ),
                     }
                 }));
-                let beside = beside(&statement.beside, experiment.spec, |arm| {
-                    measure::measure(&statement.measure, &experiment, arm, style).ok()
+                let beside = experiment.map(|one| {
+                    let number = |arm: &str| measure::measure(measure, &one, arm, style).ok();
+                    beside(&statement.beside, one.spec, number)
                 });
-                words.extend((!beside.is_empty()).then(|| format!("for comparison: {beside}")));
+                let beside = beside.filter(|words| !words.is_empty());
+                words.extend(beside.map(|words| format!("for comparison: {words}")));
                 let figure = statement.reported.as_ref();
                 let figure = figure.and_then(|name| reported.figure(name));
                 words.extend(figure.map(|figure| format!("the report: {figure}")));
-                capital(&words.join("; ")) + "."
+                words.join("; ")
             }
-            _ => capital(&found.clone().err().unwrap_or_default()) + ".",
+            Err(reason) => reason.clone(),
         };
+        let mut why = capital(&why) + ".";
         if let (Some(note), false) = (&statement.note, judgement == Judgement::NotMeasured) {
             why = format!("{why} {note}");
         }
-        let own = spec.and_then(|spec| arm_of(spec, arm));
+        let own = experiment.and_then(|one| arm_of(one.spec, arm));
+        let shown = experiment.filter(|one| one.records.first().is_some());
         Finding {
             text: statement.text.clone(),
             observation: statement.observation,
-            section: experiment
-                .filter(|experiment| experiment.records.first().is_some())
-                .map(|experiment| experiment.spec.method.experiment.clone()),
+            section: shown.map(|one| one.spec.method.experiment.clone()),
             label: own.map_or(arm, |own| &own.label).clone(),
             of_default: own.is_some_and(|own| own.default),
             measured,
@@ -326,25 +321,21 @@ fn beside(arms: &[String], spec: &Spec, number: impl Fn(&str) -> Option<Cell>) -
     numbers.collect::<Vec<_>>().join(" · ")
 }
 
-/// Why the records of an experiment do not count, if they are from another device than the
-/// statement's, or if there are none.
-fn recorded_on(statement: &Statement, experiment: &Recorded<'_>) -> Result<(), String> {
-    let Some(first) = experiment.records.first() else {
-        return Err(not_run(statement));
-    };
+/// The records that decide a statement, or why there are none: they must be from its device.
+fn recorded<'a>(
+    statement: &Statement,
+    experiment: Option<Recorded<'a>>,
+) -> Result<Recorded<'a>, String> {
+    let device = statement.device.map(|one| format!(" on {}", one.name()));
+    let device = device.unwrap_or_default();
+    let none = format!("no records of “{}”{device}", statement.experiment);
+    let first = experiment.and_then(|one| Some((one, one.records.first()?)));
+    let (experiment, first) = first.ok_or_else(|| none.clone())?;
     let device = &first.identity.device;
     match statement.device {
-        wanted @ Some(_) if wanted != On::of(device) => Err(format!(
-            "{}: the records are from {device}",
-            not_run(statement)
-        )),
-        _ => Ok(()),
+        wanted @ Some(_) if wanted != On::of(device) => {
+            Err(format!("{none}: the records are from {device}"))
+        }
+        _ => Ok(experiment),
     }
-}
-
-fn not_run(statement: &Statement) -> String {
-    let device = statement.device;
-    let device = device.map(|one| format!(" on {}", one.name()));
-    let device = device.unwrap_or_default();
-    format!("no records of “{}”{device}", statement.experiment)
 }

@@ -20,6 +20,7 @@ use bsbr_gpt2::PositionExtension;
 use crate::error::ReportError;
 use crate::estimate::Estimate;
 use crate::experiment::Experiment;
+use crate::overview::{Recorded, Statement, decisive, each};
 use crate::present::layout::{
     At, BlockSpec, By, Comparison, HeadlineSpec, Paragraph, Source, Statistic, ValuesSpec,
 };
@@ -28,7 +29,7 @@ use crate::present::words::{Words, is_set, setting, values};
 use crate::quantity::{Quantity, part};
 use crate::record::{Measurement, Pool, Records};
 use crate::section::{Better, Block, Cell, Headline, Section, Verdict};
-use crate::spec::{Goal, Spec};
+use crate::spec::Spec;
 use crate::style::{Style, grouped};
 
 pub(crate) use growth::{below, exponent};
@@ -299,16 +300,18 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
         ))
     }
 
-    /// The verdict on a goal, on texts.
-    fn verdict(&self, goal: &Goal) -> Verdict {
-        let style = self.quantity(&goal.quantity).style;
-        let found = self
-            .records
-            .estimate(&goal.arm, Pool::Texts, goal.length, &goal.quantity);
+    /// The verdict on a goal.
+    fn verdict(&self, goal: &Statement) -> Verdict {
+        let recorded = Recorded {
+            spec: self.spec,
+            records: self.records,
+        };
+        let cases = each(&goal.measure, &recorded, &goal.arm, goal.style);
+        let (_, measured) = decisive(&cases, &goal.bounds);
         let row = self.subjects.iter().find(|one| one.id == goal.arm);
         let label = row.map_or(&goal.arm, |one| &one.label);
         goal.bounds
-            .verdict(&goal.name, label, Cell::of(found, style), style)
+            .verdict(&goal.text, label, measured, goal.style)
     }
 
     /// The declared headline numbers, and those of the experiment.

@@ -89,7 +89,7 @@ fn the_committed_overview_is_bound_to_what_there_is() {
             assert!(spec.arm(arm).is_some(), "{}: {arm}", one.text);
         }
         if let Measure::Goal(name) = &one.measure {
-            let goal = spec.goals.iter().find(|goal| goal.name == *name);
+            let goal = spec.goals.iter().find(|goal| goal.text == *name);
             assert_eq!(goal.unwrap().arm, one.arm, "{name}");
         }
     }

@@ -35,10 +35,8 @@ extension = { repeat_last = { window = 64 } }
 [counts]
 processes = 2
 [[goal]]
-name = "Half of PyTorch's"
-quantity = "peak.by_torch"
-arm = "moments"
-length = 48
+text = "Half of PyTorch's"
+measure = { mean = { quantity = "peak.by_torch", length = 48 } }
 at_most = 0.5
 "#;
 

@@ -77,7 +77,8 @@ fn mistakes_are_named() {
             "`top1` is not a quantity",
         ),
         (
-            "arms = []\n[[goal]]\nname = \"b\"\nquantity = \"x\"\narm = \"y\"\nlength = 1",
+            "arms = []\n[[goal]]\ntext = \"b\"\narm = \"y\"\nat_least = 1.0\n\
+             measure = { mean = { quantity = \"x\", length = 1 } }",
             "`y`",
         ),
     ] {

@@ -195,10 +195,9 @@ per_unit = 2
 [quick]
 texts_per_domain = 1
 [[goal]]
-name = "Cosine"
-quantity = "final.cosine"
+text = "Cosine"
 arm = "dense"
-length = 80
+measure = { mean = { quantity = "final.cosine", length = 80 } }
 at_least = 0.999
 "#,
     r#"
@@ -215,10 +214,9 @@ length = 80
 texts_per_domain = 2
 per_unit = 2
 [[goal]]
-name = "Top-1"
-quantity = "top1"
+text = "Top-1"
 arm = "dense"
-length = 80
+measure = { mean = { quantity = "top1", length = 80 } }
 at_least = 0.999
 "#,
     r#"
@@ -256,10 +254,9 @@ extension = { repeat_last = { window = 512 } }
 questions = 2
 per_unit = 2
 [[goal]]
-name = "Right"
-quantity = "among.minus_dense"
+text = "Right"
 arm = "dense"
-length = 60
+measure = { mean = { quantity = "among.minus_dense", length = 60 } }
 at_least = 0.0
 "#,
     r#"

@@ -27,10 +27,9 @@ extension = { repeat_last = { window = 64 } }
 [counts]
 processes = 2
 [[goal]]
-name = "Fits"
-quantity = "peak.recomputed"
+text = "Fits"
 arm = "dense"
-length = 48
+measure = { mean = { quantity = "peak.recomputed", length = 48 } }
 at_most = 1e6
 "#;
 
