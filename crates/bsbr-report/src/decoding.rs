@@ -5,7 +5,7 @@ use std::time::Instant;
 use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
 use burn::tensor::Tensor;
 
-use crate::torch::{Baseline, Kind};
+use crate::engines::{Kind, Process};
 
 /// Default number of tokens read at once: memory holds the activations of these, however long
 /// the text is.
@@ -152,14 +152,14 @@ pub(crate) fn within(seconds: f64, tokens: usize, limits: Limits) -> Result<(), 
 ///
 /// The error message of the process.
 pub(crate) fn torch_generate(
-    baseline: &Baseline,
+    process: &Process,
     tokens: usize,
     limits: Limits,
 ) -> Result<f64, String> {
     let (mut done, mut seconds) = (0, 0.0);
     while done < tokens && seconds <= limits.generating {
         let now = TORCH_AT_ONCE.min(tokens - done);
-        seconds += now as f64 * baseline.measure(Kind::Sdpa, "generate", now)?;
+        seconds += now as f64 * process.ask(Kind::Sdpa.word(), "generate", now)?;
         done += now;
     }
     match done {
@@ -169,13 +169,14 @@ pub(crate) fn torch_generate(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bsbr_gpt2::Gpt2Config;
     use burn::tensor::Device;
 
     use super::*;
 
-    fn model() -> Gpt2 {
+    /// A model of two layers with 16 dimensions each.
+    pub(crate) fn model() -> Gpt2 {
         let text = r#"{"model_type": "gpt2", "vocab_size": 40, "n_positions": 32,
                        "n_embd": 16, "n_layer": 2, "n_head": 2}"#;
         let config = Gpt2Config::from_json(text).unwrap();

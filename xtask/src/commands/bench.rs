@@ -13,9 +13,9 @@ use bsbr_report::bench::first_token::FirstToken;
 use bsbr_report::bench::page::Page;
 use bsbr_report::bench::{Benchmark, Model, Place, Scope, Shared, begin};
 use bsbr_report::corpus::model_files;
+use bsbr_report::engines::Engine;
 use bsbr_report::experiments::memory::worker::Worker;
 use bsbr_report::hash;
-use bsbr_report::peers::Engine;
 use bsbr_report::record::ModelInfo;
 use bsbr_report::spec::{ArmSpec, read_arms};
 use bsbr_report::store;
@@ -93,7 +93,7 @@ pub struct Args {
         value_delimiter = ',',
         value_parser = choice::parser(BASELINES)
     )]
-    baseline: Vec<Option<Engine>>,
+    baseline: Vec<Engine>,
     /// The Python that runs them. torch needs torch and transformers, ctranslate2 also ctranslate2,
     /// and onnxruntime torch, onnxruntime and onnx [default: python3]
     #[arg(long, value_name = "FILE")]
@@ -144,11 +144,15 @@ const WEIGHTS: &[Choice<Option<ProductType>>] = &[
     ("int4", Some(ProductType::Int4), ""),
 ];
 
-/// Baselines of timing; `None` is PyTorch.
-const BASELINES: &[Choice<Option<Engine>>] = &[
-    ("torch", None, "PyTorch: fused (SDPA) and plain attention"),
-    ("ctranslate2", Some(Engine::Ctranslate2), "CTranslate2"),
-    ("onnxruntime", Some(Engine::Onnxruntime), "ONNX Runtime"),
+/// Baselines of timing.
+const BASELINES: &[Choice<Engine>] = &[
+    (
+        "torch",
+        Engine::Torch,
+        "PyTorch: fused (SDPA) and plain attention",
+    ),
+    ("ctranslate2", Engine::Ctranslate2, "CTranslate2"),
+    ("onnxruntime", Engine::Onnxruntime, "ONNX Runtime"),
 ];
 
 /// Measurements.
@@ -193,14 +197,6 @@ const PARTS: &[Choice<Scope>] = &[
 ];
 
 impl Args {
-    fn torch(&self) -> bool {
-        self.baseline.contains(&None)
-    }
-
-    fn peers(&self) -> Vec<Engine> {
-        self.baseline.iter().copied().flatten().collect()
-    }
-
     /// The device and type of the measurement.
     fn place(&self) -> Place {
         Place::new(&self.device, self.dtype.name())
@@ -245,8 +241,7 @@ pub fn run(args: Args) -> Result<()> {
     let told = |text: &str| progress.begins(text);
     let benchmark = Benchmark {
         arms,
-        torch: args.torch(),
-        peers: args.peers(),
+        baselines: args.baseline.clone(),
         weights: args.weights.clone(),
         python: args.python.clone(),
         runs: args.runs,
@@ -401,11 +396,14 @@ fn units(args: &Args) -> Vec<(Scope, usize)> {
 
 /// The approximate number of progress messages.
 fn plan(args: &Args, arms: usize, decoding: &Decoding) -> u64 {
-    let (runs, torch) = (args.runs, u64::from(args.torch()));
+    let runs = args.runs;
+    let is_torch = |engine: &&Engine| **engine == Engine::Torch;
+    let torch = args.baseline.iter().filter(is_torch).count() as u64;
+    let peers = args.baseline.len() as u64 - torch;
     let weights = args.weights.len() as u64;
     let arms = arms as u64 * weights;
     let [decoders, contexts] = [decoding.arms.len(), decoding.contexts.len()].map(|n| n as u64);
-    let [decoders, peers] = [decoders, args.peers().len() as u64].map(|n| n * weights);
+    let [decoders, peers] = [decoders, peers].map(|n| n * weights);
     units(args)
         .iter()
         .map(|(scope, _)| match scope {

@@ -12,21 +12,20 @@ use burn::module::Module;
 use burn::tensor::{DType, Device};
 
 use crate::arms;
-use crate::bench::decode::{self, Decoding, RunningEngine};
+use crate::bench::decode::{self, Decoding};
 use crate::bench::derived::{GROWTH, WORK};
 use crate::bench::first_token::{self, FirstToken};
 use crate::bench::place::Place;
 use crate::bench::{accuracy, floor, machine, profile, training};
 use crate::corpus::random;
+use crate::engines::{Engine, Kind, Peer, Process};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Pass, Task, Worker};
-use crate::peers::Engine;
 use crate::record::Measurement;
 use crate::rounds::{
     Case, Rounds, SECONDS, Timing, attention_run, gradients_run, model_run, random_input,
 };
 use crate::spec::ArmSpec;
-use crate::torch::{Baseline, Kind};
 
 /// PyTorch in bf16, when the others are in f32.
 const TORCH_BF16: &str = "torch-sdpa, bf16";
@@ -112,11 +111,10 @@ pub struct Benchmark<'a> {
     pub arms: Vec<ArmSpec>,
     /// The weights of linear layers, each in its own row: stored weights, or packed ones.
     pub weights: Vec<Option<ProductType>>,
-    /// Whether PyTorch takes part.
-    pub torch: bool,
-    /// Other engines that take part in decoding.
-    pub peers: Vec<Engine>,
-    /// A Python with torch and transformers; else `python3`.
+    /// Other engines that take part: PyTorch in every scope, the others in decoding and in the first
+    /// token.
+    pub baselines: Vec<Engine>,
+    /// The Python that runs them; else `python3`.
     pub python: Option<PathBuf>,
     /// Number of timed rounds.
     pub runs: u64,
@@ -135,8 +133,8 @@ pub struct Benchmark<'a> {
 /// What measurements share, made on first use.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// Processes of PyTorch and of other engines.
-    engines: RefCell<BTreeMap<&'static str, Result<Rc<Baseline>, String>>>,
+    /// Processes of engines, by their types of numbers.
+    processes: RefCell<BTreeMap<(&'static str, String), Result<Rc<Process>, String>>>,
     /// The model with its weights packed for each requested type of products.
     packed: RefCell<Vec<Gpt2>>,
 }
@@ -296,9 +294,10 @@ impl Benchmark<'_> {
             }
             _ => return Ok(all),
         }
-        let torch = self.torch.then(|| {
-            let (rows, torch) = (machine::rows(&self.place), self.baseline(Kind::Sdpa.id())?);
-            Ok(torch.timing(Kind::Sdpa, "matrix", rows))
+        let torch = self.torch_rows(scope).into_iter().next();
+        let torch = torch.map(|(id, kind)| {
+            let rows = machine::rows(&self.place);
+            self.torch_peer(id, kind).timing("matrix", rows)
         });
         all.extend(machine::cases(length, &self.dense, &self.place, torch));
         Ok(all)
@@ -330,93 +329,94 @@ impl Benchmark<'_> {
         accuracy::of(&self.model(row).map_err(said)?, &exact, &self.ids(length))
     }
 
+    /// PyTorch's rows of a scope: their names in records, and their attention.
+    fn torch_rows(&self, scope: Scope) -> Vec<(&'static str, Kind)> {
+        let [sdpa, eager] = Kind::ALL.map(|kind| (kind.id(), kind));
+        let asked = self.weights.contains(&Some(ProductType::Bf16));
+        let bf16 = asked && self.place.dtype() == DType::F32;
+        let bf16 = bf16.then_some((TORCH_BF16, Kind::Sdpa));
+        match scope {
+            _ if !self.baselines.contains(&Engine::Torch) => Vec::new(),
+            Scope::FirstToken | Scope::Profile | Scope::TokenProfile => Vec::new(),
+            Scope::Accuracy | Scope::Training => vec![sdpa],
+            Scope::Decode => [sdpa].into_iter().chain(bf16).collect(),
+            Scope::Model => [sdpa, eager].into_iter().chain(bf16).collect(),
+            Scope::Attention | Scope::Gradients | Scope::Memory => vec![sdpa, eager],
+        }
+    }
+
     /// PyTorch's cases of a pass.
     fn torch(&self, scope: Scope, length: usize) -> Vec<Case<'_>> {
-        let mut all: Vec<(&'static str, Kind)> = match scope {
-            Scope::Profile | Scope::TokenProfile => Vec::new(),
-            Scope::Accuracy => vec![(Kind::Sdpa.id(), Kind::Sdpa)],
-            _ => Kind::ALL.map(|kind| (kind.id(), kind)).into(),
-        };
-        if scope == Scope::Model && self.torch_in_bf16() {
-            all.push((TORCH_BF16, Kind::Sdpa));
-        }
-        all.retain(|_| self.torch);
         let case = |(id, kind): (&'static str, Kind)| {
+            let timing = || self.torch_peer(id, kind).timing(scope.id(), length);
             let run: Result<Timing<'_>, String> = match scope {
                 // A fresh process, whose peak is that of the pass.
                 Scope::Memory => Ok(Box::new(move || {
-                    let process = self.start(&self.dense.config(), &self.place)?;
-                    process.measure(kind, scope.id(), length)
+                    let process = self.start(Engine::Torch, &self.dense.config(), &self.place)?;
+                    process.ask(kind.word(), scope.id(), length)
                 })),
-                _ => {
-                    let allowed = match scope {
-                        Scope::Accuracy => accuracy::check(length),
-                        _ => Ok(()),
-                    };
-                    let process = allowed.and_then(|()| self.baseline(id));
-                    process.map(|one| one.timing(kind, scope.id(), length))
-                }
+                Scope::Accuracy => accuracy::check(length).map(|()| timing()),
+                _ => Ok(timing()),
             };
             Case::of(scope.quantity(), id, length, run)
         };
-        all.into_iter().map(case).collect()
+        self.torch_rows(scope).into_iter().map(case).collect()
     }
 
-    /// Whether PyTorch is also timed in bf16.
-    fn torch_in_bf16(&self) -> bool {
-        let asked = self.weights.contains(&Some(ProductType::Bf16));
-        self.torch && asked && self.place.dtype() == DType::F32
-    }
-
-    fn start(&self, config: &Gpt2Config, place: &Place) -> Result<Baseline, String> {
-        Baseline::start(self.python.as_deref(), config, place)
-    }
-
-    /// PyTorch's process for the model's own shape, shared by all lengths.
-    fn baseline(&self, id: &'static str) -> Result<Rc<Baseline>, String> {
-        let mut place = self.place.clone();
-        let name = match id {
-            TORCH_BF16 => {
-                place.dtype = "bf16".to_owned();
-                TORCH_BF16
-            }
-            _ => "torch",
-        };
-        self.engine(name, || self.start(&self.dense.config(), &place))
-    }
-
-    fn engine(
-        &self,
-        name: &'static str,
-        start: impl FnOnce() -> Result<Baseline, String>,
-    ) -> Result<Rc<Baseline>, String> {
-        let mut all = self.shared.engines.borrow_mut();
-        let made = all.entry(name).or_insert_with(|| start().map(Rc::new));
-        made.clone()
-    }
-
-    /// Other engines, with weights in f32 and in the types that are requested for our models.
-    fn peers(&self) -> Vec<RunningEngine> {
-        let config = &self.dense.config();
+    fn start(&self, engine: Engine, config: &Gpt2Config, place: &Place) -> Result<Process, String> {
         let contexts = self.decoding.contexts.iter().copied();
         let longest = contexts.max().unwrap_or_default() + decode::GENERATED + 1;
         let positions = longest.max(config.n_positions);
+        engine.start(self.python.as_deref(), config, positions, place)
+    }
+
+    /// An engine's process for the model's own shape, shared by all lengths.
+    fn process(&self, engine: Engine, dtype: &str) -> Result<Rc<Process>, String> {
+        let mut all = self.shared.processes.borrow_mut();
+        let made = all.entry((engine.id(), dtype.to_owned()));
+        let made = made.or_insert_with(|| {
+            let place = Place {
+                dtype: dtype.to_owned(),
+                ..self.place.clone()
+            };
+            let process = self.start(engine, &self.dense.config(), &place)?;
+            Ok(Rc::new(process))
+        });
+        made.clone()
+    }
+
+    fn torch_peer(&self, id: &'static str, kind: Kind) -> Peer {
+        let dtype = match id {
+            TORCH_BF16 => "bf16",
+            _ => self.place.dtype.as_str(),
+        };
+        Peer::torch(id, kind, self.process(Engine::Torch, dtype))
+    }
+
+    /// Engines other than PyTorch, with weights in f32 and in the types that are requested for our
+    /// models.
+    fn peers(&self) -> Vec<Peer> {
         let packed = self.weights.iter().flatten().copied();
         let packed = packed.filter(|products| *products != ProductType::F32);
         let types: Vec<ProductType> = std::iter::once(ProductType::F32).chain(packed).collect();
-        let of = |&peer: &Engine| {
-            let process = self.engine(peer.id(), || {
-                peer.start(self.python.as_deref(), config, positions, &self.place)
-            });
-            let row = |of: &ProductType| (peer.row(*of), of.name(), process.clone());
-            types.iter().map(row).collect::<Vec<RunningEngine>>()
+        let of = |&engine: &Engine| {
+            let process = self.process(engine, &self.place.dtype);
+            let peer = |of: &ProductType| Peer {
+                id: engine.row(*of),
+                kind: of.name(),
+                process: process.clone(),
+            };
+            types.iter().map(peer).collect::<Vec<Peer>>()
         };
-        self.peers.iter().flat_map(of).collect()
+        let engines = self.baselines.iter();
+        let engines = engines.filter(|engine| **engine != Engine::Torch);
+        engines.flat_map(of).collect()
     }
 
     fn first_token(&self) -> Result<Vec<Case<'_>>, ReportError> {
         let python = self.python.as_deref().unwrap_or(Path::new("python3"));
-        let python = self.torch.then_some(python);
+        let torch = self.baselines.contains(&Engine::Torch);
+        let python = torch.then_some(python);
         let mut all = self.first_token.cases(&self.dense, python)?;
         all.extend(self.peers().into_iter().map(first_token::engine));
         Ok(all)
@@ -430,14 +430,10 @@ impl Benchmark<'_> {
             let ours = |&context| decode::ours(row.id.clone(), model.clone(), self.ids(context));
             all.extend(contexts.iter().map(ours));
         }
-        let torch = [
-            (Kind::Sdpa.id(), self.torch),
-            (TORCH_BF16, self.torch_in_bf16()),
-        ];
-        let torch = torch.into_iter().filter(|(_, takes_part)| *takes_part);
-        let torch = torch.map(|(id, _)| (id.to_owned(), Kind::Sdpa.word(), self.baseline(id)));
-        for engine in torch.chain(self.peers()) {
-            let of = |&context| decode::engine(&engine, context);
+        let torch = self.torch_rows(Scope::Decode).into_iter();
+        let torch = torch.map(|(id, kind)| self.torch_peer(id, kind));
+        for peer in torch.chain(self.peers()) {
+            let of = |&context| decode::engine(peer.clone(), context);
             all.extend(contexts.iter().map(of));
         }
         let copy = |&context| machine::copy(context, &self.dense.device(), &self.place);
@@ -458,12 +454,13 @@ impl Benchmark<'_> {
     }
 
     fn training(&self) -> Result<Vec<Case<'_>>, ReportError> {
-        let (config, length) = (training::config()?, training::WINDOW);
+        let (config, length) = (training::config(), training::WINDOW);
         let ours = training::case(&config, &self.place, &self.dense.device())?;
-        let torch = self.torch.then(|| {
-            let baseline = self.start(&config, &self.place).map(Rc::new);
-            let run = baseline.map(|one| one.timing(Kind::Sdpa, Scope::Training.id(), length));
-            Case::timed(Kind::Sdpa.id(), length, run)
+        let torch = self.torch_rows(Scope::Training).into_iter();
+        let torch = torch.map(|(id, kind)| {
+            let process = self.start(Engine::Torch, &config, &self.place);
+            let peer = Peer::torch(id, kind, process.map(Rc::new));
+            Case::timed(id, length, Ok(peer.timing(Scope::Training.id(), length)))
         });
         Ok(std::iter::once(ours).chain(torch).collect())
     }

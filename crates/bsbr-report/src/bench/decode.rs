@@ -7,9 +7,9 @@ use std::rc::Rc;
 use bsbr_gpt2::Gpt2;
 
 use crate::decoding::{Context, Limits, PIECE};
+use crate::engines::Peer;
 use crate::rounds::{Case, Timing, model_run};
 use crate::spec::ArmSpec;
-use crate::torch::Baseline;
 
 /// Default context lengths, in tokens.
 pub const CONTEXTS: [usize; 4] = [500, 1000, 2000, 4000];
@@ -39,9 +39,6 @@ pub struct Decoding {
     pub contexts: Vec<usize>,
 }
 
-/// An engine: its row, the word of its requests, and its process.
-pub(super) type RunningEngine = (String, &'static str, Result<Rc<Baseline>, String>);
-
 /// A case of ours.
 pub(super) fn ours<'a>(id: String, model: Rc<Gpt2>, ids: Vec<u32>) -> Case<'a> {
     let pass = model_run(Gpt2::clone(&model), &ids);
@@ -66,16 +63,13 @@ pub(super) fn cache<'a>(id: String, model: Gpt2, ids: Vec<u32>) -> Case<'a> {
     })
 }
 
-/// Another engine, which is asked by a word for its kind.
-pub(super) fn engine<'a>((id, word, process): &RunningEngine, context: usize) -> Case<'a> {
-    let (word, process) = (*word, process.clone());
-    Case::new(id, context, move |one| {
-        let process = process.as_ref().map_err(Clone::clone)?;
-        let ask = |scope, number| process.ask(word, scope, number);
-        one.set(PREFILL, ask("read", context)?);
+/// Another engine.
+pub(super) fn engine<'a>(peer: Peer, context: usize) -> Case<'a> {
+    Case::new(peer.id.clone(), context, move |one| {
+        one.set(PREFILL, peer.ask("read", context)?);
         let unknown = |_| "the engine does not report it".to_owned();
-        one.put(CACHE, ask("cache", 0).map_err(unknown));
-        one.set(TOKEN, ask("generate", GENERATED)?);
+        one.put(CACHE, peer.ask("cache", 0).map_err(unknown));
+        one.set(TOKEN, peer.ask("generate", GENERATED)?);
         Ok(())
     })
 }
@@ -92,28 +86,21 @@ pub(super) fn token_run<'a>(model: Gpt2, ids: &[u32]) -> Result<Timing<'a>, Stri
 
 #[cfg(test)]
 mod tests {
-    use bsbr_gpt2::{Gpt2Config, PositionExtension};
-    use burn::tensor::Device;
+    use bsbr_gpt2::PositionExtension;
 
     use super::*;
     use crate::bench::profile;
+    use crate::decoding::tests::model;
     use crate::rounds::Rounds;
-
-    fn model() -> Rc<Gpt2> {
-        let text = r#"{"model_type": "gpt2", "vocab_size": 40, "n_positions": 32,
-                       "n_embd": 16, "n_layer": 2, "n_head": 2}"#;
-        let config = Gpt2Config::from_json(text).unwrap();
-        let model = Gpt2::init(&config, 1, &Device::default()).unwrap();
-        let extension = PositionExtension::RepeatLast { window: 16 };
-        Rc::new(model.with_position_extension(extension).unwrap())
-    }
 
     #[test]
     fn a_model_decodes_beyond_its_positions() {
         let ids: Vec<u32> = (0..40).collect();
+        let extension = PositionExtension::RepeatLast { window: 16 };
+        let model = model().with_position_extension(extension).unwrap();
         let all = [
-            ours("dense".to_owned(), model(), ids.clone()),
-            cache("dense".to_owned(), Rc::unwrap_or_clone(model()), ids),
+            ours("dense".to_owned(), Rc::new(model.clone()), ids.clone()),
+            cache("dense".to_owned(), model, ids),
         ];
         let found = Rounds::plain(1).run(&all, "decode").concat();
         for name in [TOKEN, PREFILL, PASS] {
@@ -127,8 +114,7 @@ mod tests {
 
     #[test]
     fn each_run_of_a_profile_is_one_token_more() {
-        let model = Rc::unwrap_or_clone(model());
-        let one = profile::case("dense", 3, token_run(model, &[1, 2, 3]));
+        let one = profile::case("dense", 3, token_run(model(), &[1, 2, 3]));
         let all = Rounds::timed(4).run(&[one], "token-profile").concat();
         // Of the step itself, which runs on another thread. `tracing` may miss spans of a run while
         // models of other tests run on other threads.

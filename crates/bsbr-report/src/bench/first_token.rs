@@ -10,13 +10,12 @@ use bsbr_gpt2::{Gpt2, ProductType};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::decode::RunningEngine;
 use crate::decoding::{argmax_token, last_logits};
+use crate::engines::{FIRST_TOKEN, Kind, Peer};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Worker, answer, status};
 use crate::record::Measurement;
 use crate::rounds::Case;
-use crate::torch::{FIRST_TOKEN, Kind};
 
 /// Tokens of the prompt.
 pub const PROMPT: usize = 128;
@@ -141,12 +140,10 @@ fn started<'a>(id: String, file: PathBuf, command: Command) -> Case<'a> {
 }
 
 /// Another engine's running process, with weights of a type.
-pub(super) fn engine<'a>((id, word, process): RunningEngine) -> Case<'a> {
-    Case::new(id, PROMPT, move |one| {
-        let process = process.as_ref().map_err(Clone::clone)?;
-        let ask = |scope, number| process.ask(word, scope, number);
-        set_file(one, || ask("file", 0));
-        one.set(LOADED, ask("first", PROMPT)?);
+pub(super) fn engine<'a>(peer: Peer) -> Case<'a> {
+    Case::new(peer.id.clone(), PROMPT, move |one| {
+        set_file(one, || peer.ask("file", 0));
+        one.set(LOADED, peer.ask("first", PROMPT)?);
         Ok(())
     })
 }

@@ -41,15 +41,9 @@ pub fn attention_operations(config: &Gpt2Config, arm: &ArmConfig, tokens: usize)
 mod tests {
     use super::*;
 
-    fn config() -> Gpt2Config {
-        let text = r#"{"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024,
-                       "n_embd": 768, "n_layer": 12, "n_head": 12}"#;
-        Gpt2Config::from_json(text).unwrap()
-    }
-
     #[test]
     fn a_token_of_the_smallest_gpt2_takes_two_operations_a_weight() {
-        let [one, two] = [1, 2].map(|tokens| Floor::of(&config(), tokens, 4));
+        let [one, two] = [1, 2].map(|tokens| Floor::of(&Gpt2Config::default(), tokens, 4));
         // 12 layers of 12·768² weights.
         assert_eq!(two.operations - one.operations, 2.0 * 84_934_656.0);
         // The head is computed for only one token.
@@ -60,7 +54,7 @@ mod tests {
     #[test]
     fn attention_counts_the_keys_that_a_query_sees() {
         // Three pairs of two tokens, scores and values.
-        let found = attention_operations(&config(), &ArmConfig::DENSE, 2);
+        let found = attention_operations(&Gpt2Config::default(), &ArmConfig::DENSE, 2);
         assert_eq!(found, 4.0 * 3.0 * 768.0);
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn cases<'a>(
     length: usize,
     model: &Gpt2,
     place: &Place,
-    torch: Option<Result<Timing<'a>, String>>,
+    torch: Option<Timing<'a>>,
 ) -> Vec<Case<'a>> {
     let normal = Distribution::Normal(0.0, 1.0);
     let (rows, dtype) = (rows(place), place.dtype());
@@ -59,7 +59,7 @@ pub(super) fn cases<'a>(
         Case::timed(MATRIX, length, Ok(matrix)).with(WORK, operations),
         copy(length, device, place),
     ];
-    all.extend(torch.map(|run| Case::timed(TORCH_MATRIX, length, run).with(WORK, operations)));
+    all.extend(torch.map(|run| Case::timed(TORCH_MATRIX, length, Ok(run)).with(WORK, operations)));
     all
 }
 

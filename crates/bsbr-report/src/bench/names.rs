@@ -1,6 +1,7 @@
 //! Cases by their names in records: `dense`, `dense, int8`, `torch-sdpa`.
 
 use crate::bench::machine;
+use crate::engines::Engine;
 
 /// The dense model.
 pub(super) const DENSE: &str = "dense";
@@ -31,8 +32,7 @@ pub(super) fn is_limit(who: &str) -> bool {
 
 /// Whether a case is another engine.
 pub(super) fn is_peer(who: &str) -> bool {
-    let peers = ["torch", "ctranslate2", "onnxruntime"];
-    peers.iter().any(|peer| who.starts_with(peer))
+    Engine::ALL.iter().any(|peer| who.starts_with(peer.id()))
 }
 
 /// Whether a case of ours is compared with another: with PyTorch's fused attention, with its

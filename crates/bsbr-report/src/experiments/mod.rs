@@ -34,6 +34,7 @@ mod prelude {
     pub(super) use crate::arms;
     pub(super) use crate::compare::{self, host};
     pub(super) use crate::corpus::random;
+    pub(super) use crate::engines::{Engine, Kind};
     pub(super) use crate::error::ReportError;
     pub(super) use crate::experiment::{Boxed, Experiment, Measured, Unit, Units};
     pub(super) use crate::experiment::{batches, weighed};
@@ -48,7 +49,6 @@ mod prelude {
     pub(super) use crate::section::{Block, Cell, Column, Headline, Row, Table, Verdict};
     pub(super) use crate::spec::{ArmSpec, Spec, dense};
     pub(super) use crate::style::{Style, grouped};
-    pub(super) use crate::torch::{Baseline, Kind};
     pub(super) use crate::verdict::Bounds;
 }
 

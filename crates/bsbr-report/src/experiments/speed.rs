@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::DType;
 
+use crate::engines::Peer;
 use crate::experiments::prelude::*;
 use crate::rounds::{attention_run, random_input};
 
@@ -64,11 +65,10 @@ impl Speed {
         });
         let mut all: Vec<Case<'a>> = arms.collect();
         if let [_, ..] = self.torch() {
-            let baseline = Baseline::of(lab).map(Rc::new);
+            let process = Engine::torch(lab).map(Rc::new);
             all.extend(self.torch().iter().map(|&kind| {
-                let run = baseline.clone();
-                let run = run.map(|baseline| baseline.timing(kind, &unit.source, length));
-                Case::timed(kind.id(), length, run)
+                let peer = Peer::torch(kind.id(), kind, process.clone());
+                Case::timed(kind.id(), length, Ok(peer.timing(&unit.source, length)))
             }));
         }
         all

@@ -310,8 +310,7 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
         let (_, measured) = decisive(&cases, &goal.bounds);
         let row = self.subjects.iter().find(|one| one.id == goal.arm);
         let label = row.map_or(&goal.arm, |one| &one.label);
-        goal.bounds
-            .verdict(&goal.text, label, measured, goal.style)
+        goal.bounds.verdict(&goal.text, label, measured, goal.style)
     }
 
     /// The declared headline numbers, and those of the experiment.

@@ -133,10 +133,9 @@ impl Memory {
 fn torch(lab: &Lab, one: &mut Measurement) -> Result<(), String> {
     // The memory of a process is CPU memory.
     lab.worker()?;
-    let baseline = Baseline::of(lab)?;
-    let growth = baseline.measure(Kind::Sdpa, "reading", one.length)?;
-    one.set("growth", growth);
-    one.set("peak", baseline.measure(Kind::Sdpa, "peak", 0)?);
+    let (process, kind) = (Engine::torch(lab)?, Kind::Sdpa.word());
+    one.set("growth", process.ask(kind, "reading", one.length)?);
+    one.set("peak", process.ask(kind, "peak", 0)?);
     Ok(())
 }
 

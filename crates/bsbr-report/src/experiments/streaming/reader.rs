@@ -7,8 +7,8 @@ use crate::bench::decode::GENERATED;
 use crate::bench::floor::{Floor, attention_operations};
 use crate::corpus::random;
 use crate::decoding::{Context, Limits, torch_generate, within};
+use crate::engines::{Engine, Kind, Process};
 use crate::lab::Lab;
-use crate::torch::{Baseline, Kind};
 
 /// The number of tokens that allocates everything that reading needs.
 const WARM_UP: usize = 16;
@@ -142,7 +142,7 @@ impl Reader for ModelReader {
 /// PyTorch, which keeps one context at a time.
 #[derive(Debug)]
 pub(super) struct Torch {
-    baseline: Baseline,
+    process: Process,
     config: Gpt2Config,
 }
 
@@ -152,18 +152,18 @@ impl Torch {
     /// Why there is none, as text for a table.
     pub(super) fn start(lab: &Lab) -> Result<Self, String> {
         let config = lab.dense().config();
-        let baseline = Baseline::of(lab)?;
+        let process = Engine::torch(lab)?;
         // A first run loads everything that later runs need.
-        baseline.measure(Kind::Sdpa, "read", WARM_UP)?;
-        Ok(Self { baseline, config })
+        process.ask(Kind::Sdpa.word(), "read", WARM_UP)?;
+        Ok(Self { process, config })
     }
 
     /// Reads a context, and generates after it in all rounds.
     fn run(&self, length: usize, schedule: Schedule) -> Result<(f64, Vec<f64>), String> {
-        let seconds = self.baseline.measure(Kind::Sdpa, "read", length)?;
+        let seconds = self.process.ask(Kind::Sdpa.word(), "read", length)?;
         // The process has room for this many tokens after those it has read.
         let tokens = schedule.tokens.min(GENERATED / schedule.rounds as usize);
-        let token = |_| torch_generate(&self.baseline, tokens.max(1), schedule.limits);
+        let token = |_| torch_generate(&self.process, tokens.max(1), schedule.limits);
         let tokens = (0..schedule.rounds).map(token);
         Ok((seconds, tokens.collect::<Result<_, String>>()?))
     }
@@ -179,7 +179,7 @@ impl Reader for Torch {
         let pairs = before.into_iter().zip(after);
         Ok(Timings {
             first,
-            cache: self.baseline.measure(Kind::Sdpa, "cache", 0)?,
+            cache: self.process.ask(Kind::Sdpa.word(), "cache", 0)?,
             tokens: pairs.map(|(before, after)| [before, after]).collect(),
         })
     }

@@ -33,10 +33,6 @@ held = {}
 ROOM = 128
 
 
-class Unsupported(Exception):
-    """A type that the engine does not have."""
-
-
 def network():
     config = GPT2Config(
         n_layer=shape["n_layer"],
@@ -118,14 +114,3 @@ def file(kind, _number):
 
 
 SCOPES = {"read": read, "generate": generate, "first": first, "file": file}
-
-print("ready", flush=True)
-for line in sys.stdin:
-    kind, scope, number = line.split()
-    try:
-        answer = repr(SCOPES[scope](kind, int(number)))
-    except Unsupported as error:
-        answer = str(error)
-    except Exception as error:
-        answer = f"{type(error).__name__}: {error}".replace("\n", " ")
-    print(answer, flush=True)

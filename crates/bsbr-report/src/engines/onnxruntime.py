@@ -31,10 +31,6 @@ sessions = {}
 held = {}
 
 
-class Unsupported(Exception):
-    """A type that the engine does not have."""
-
-
 class Linear(torch.nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
@@ -169,14 +165,3 @@ def file(kind, _number):
 
 
 SCOPES = {"read": read, "generate": generate, "first": first, "file": file}
-
-print("ready", flush=True)
-for line in sys.stdin:
-    kind, scope, number = line.split()
-    try:
-        answer = repr(SCOPES[scope](kind, int(number)))
-    except Unsupported as error:
-        answer = str(error)
-    except Exception as error:
-        answer = f"{type(error).__name__}: {error}".replace("\n", " ")
-    print(answer, flush=True)
