@@ -12,6 +12,7 @@ use crate::experiments;
 use crate::hash;
 use crate::overview::Statement;
 use crate::present::layout::{At, BlockSpec, HeadlineSpec, Layout, Paragraph, Source};
+use crate::present::names;
 use crate::quantity::Quantities;
 use crate::reported::REPORT;
 
@@ -410,7 +411,7 @@ pub fn parse_spec(
     for (key, part) in parts {
         if PRESENTED.contains(&key.as_str()) {
             let checked = layout.quantities.check(&key, &part);
-            let checked = checked.and_then(|()| known.names.check(&key, &part, &method));
+            let checked = checked.and_then(|()| names::check(known.names, &key, &part, &method));
             checked.map_err(wrong)?;
         }
     }

@@ -169,8 +169,6 @@ impl Experiment for Methods {
         let window = || window(records, self.settings.tasks.window) as u64;
         match name {
             "arm" => arm(),
-            "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
-            "epochs" => Some(plural(self.settings.epochs, "time")),
             "window" => Some(grouped(window())),
             "tokens" => Some(grouped(
                 self.settings.epochs * self.settings.windows * window(),

@@ -77,24 +77,20 @@ pub(crate) struct Known {
 const SWEEP: &[&str] = &["texts", "questions", "per_unit"];
 
 /// Names of an experiment that sweeps one setting.
-const SWEPT: Names = Names {
-    sources: &[QUESTIONS],
-    rows: &["swept"],
-    lines: &["values"],
-    ..NONE
-};
+const SWEPT: Names = &[
+    ("from", &[QUESTIONS]),
+    ("rows", &["swept"]),
+    ("lines", &["values"]),
+];
 
 /// Amounts of measurements in processes.
 const PROCESSES: &[&str] = &["lengths", "processes"];
 
-/// Names of measurements of the whole model in rounds or processes.
-const MODEL: Names = Names {
-    sources: &["model"],
-    options: &["limit_mib", "baselines"],
-    ..NONE
-};
+/// Settings that measurements of the whole model may lack.
+const OPTIONS: &[&str] = &["limit_mib", "baselines"];
 
-const NONE: Names = Names::NONE;
+/// Names of measurements of the whole model in rounds or processes.
+const MODEL: Names = &[("from", &["model"]), ("when", OPTIONS)];
 
 const fn known(
     (name, version): (&'static str, u32),
@@ -117,16 +113,16 @@ const ALL: [Known; 26] = [
     known(
         ("similarity", 1), similarity::boxed,
         &["text_lengths", "random_lengths", "texts_per_domain", "random_sequences", "per_unit"],
-        Names { sources: &[RANDOM], ..NONE },
+        &[("from", &[RANDOM])],
     ),
-    known(("agreement", 1), agreement::boxed, &["texts_per_domain", "per_unit"], NONE),
+    known(("agreement", 1), agreement::boxed, &["texts_per_domain", "per_unit"], &[]),
     known(
         ("attention-maps", 2), attention_maps::boxed, &["texts"],
-        Names { blocks: &["gallery", "far", "between", "within"], ..NONE },
+        &[("name", &["gallery", "far", "between", "within"])],
     ),
     known(
         ("speed", 1), speed::boxed, &["lengths", "runs"],
-        Names { sources: &["model", "attention"], words: &["slow runs"], ..MODEL },
+        &[("from", &["model", "attention"]), ("when", OPTIONS), ("{}", &["slow runs"])],
     ),
     known(
         ("streaming", 1), streaming::boxed,
@@ -138,53 +134,50 @@ const ALL: [Known; 26] = [
     known(
         ("weights", 1), weights::boxed,
         &["lengths", "runs", "texts", "questions", "per_unit"],
-        Names { sources: &["model", "decoding", QUESTIONS], ..NONE },
+        &[("from", &["model", "decoding", QUESTIONS])],
     ),
-    known(("density", 1), density::boxed, &["lengths", "texts"], NONE),
+    known(("density", 1), density::boxed, &["lengths", "texts"], &[]),
     known(
         ("summarisation", 1), summarisation::boxed, &["articles", "per_unit"],
-        Names {
-            blocks: &["preferences", "example"],
-            words: &["articles", "origin", "size", "how", "stems", "stale"],
-            ..NONE
-        },
+        &[
+            ("name", &["preferences", "example"]),
+            ("{}", &["articles", "origin", "size", "how", "stems", "stale"]),
+        ],
     ),
     known(
         ("perplexity", 1), perplexity::boxed, &["pieces", "per_unit"],
-        Names { blocks: &["tables"], words: &["tokens", "strides", "wikitext"], ..NONE },
+        &[("name", &["tables"]), ("{}", &["tokens", "strides", "wikitext"])],
     ),
     known(
         ("qa", 2), qa::boxed, &["distances", "questions", "per_unit"],
-        Names { sources: &[QUESTIONS], words: &["chance", "reached"], ..NONE },
+        &[("from", &[QUESTIONS]), ("{}", &["chance", "reached"])],
     ),
     known(
         ("recovery", 2), recovery::boxed,
         &["texts_per_domain", "articles", "questions", "per_unit"],
-        Names {
-            sources: &[QUESTIONS, TRAINING],
-            rows: &["retrieving"],
-            words: &["window", "tokens", "rows", "after"],
-            ..NONE
-        },
+        &[
+            ("from", &[QUESTIONS, TRAINING]),
+            ("rows", &["retrieving"]),
+            ("{}", &["window", "tokens", "after"]),
+        ],
     ),
     known(
         ("methods", 1), methods::boxed, &[],
-        Names {
-            sources: &[QUESTIONS, TRAINING],
-            blocks: &["cheapest"],
-            words: &["arm", "rows", "epochs", "window", "tokens"],
-            ..NONE
-        },
+        &[
+            ("from", &[QUESTIONS, TRAINING]),
+            ("name", &["cheapest"]),
+            ("{}", &["arm", "window", "tokens"]),
+        ],
     ),
     known(
         ("extension", 1), extension::boxed,
         &["distances", "texts_per_domain", "questions", "per_unit"],
-        Names { sources: &[QUESTIONS], ..NONE },
+        &[("from", &[QUESTIONS])],
     ),
     known(
         ("positions", 1), extension::boxed,
         &["distances", "texts_per_domain", "questions", "per_unit"],
-        Names { sources: &[QUESTIONS], ..NONE },
+        &[("from", &[QUESTIONS])],
     ),
     known(("chunk-size", 1), sweep::boxed, SWEEP, SWEPT),
     known(("compression", 1), sweep::boxed, SWEEP, SWEPT),
@@ -194,25 +187,23 @@ const ALL: [Known; 26] = [
     known(("spans", 1), sweep::boxed, SWEEP, SWEPT),
     known(
         ("levels", 1), levels::boxed, SWEEP,
-        Names { sources: &[levels::CHOICE, QUESTIONS], ..NONE },
+        &[("from", &[levels::CHOICE, QUESTIONS])],
     ),
     known(
         ("layers", 1), layers::boxed, &["texts", "per_unit"],
-        Names {
-            blocks: &["observations", "choices"],
-            rows: &["alone", "first", "last", "greedy"],
-            lines: &["alone", "orders"],
-            ..NONE
-        },
+        &[
+            ("name", &["observations", "choices"]),
+            ("rows", &["alone", "first", "last", "greedy"]),
+            ("lines", &["alone", "orders"]),
+        ],
     ),
     known(
         ("hybrid", 1), hybrid::boxed, &["texts"],
-        Names {
-            sources: &[hybrid::CROSSOVER, hybrid::CHOSEN],
-            blocks: &["boundary", "overview"],
-            words: &["arm", "slow runs"],
-            ..NONE
-        },
+        &[
+            ("from", &[hybrid::CROSSOVER, hybrid::CHOSEN]),
+            ("name", &["boundary", "overview"]),
+            ("{}", &["arm", "slow runs"]),
+        ],
     ),
 ];
 

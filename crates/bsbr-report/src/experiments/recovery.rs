@@ -197,7 +197,6 @@ impl Experiment for Recovery {
         match name {
             "window" => Some(grouped(window() as u64)),
             "tokens" => Some(grouped(self.settings.windows * window() as u64)),
-            "rows" => Some(plural(self.settings.tasks.rows as u64, "window")),
             "after" => Some(plural(self.settings.last(), "epoch")),
             _ => None,
         }

@@ -5,94 +5,72 @@ use toml::Value;
 use crate::present::words;
 use crate::spec::Method;
 
-/// The names of an experiment that its specification may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Names {
-    /// Sources of measurements other than texts.
-    pub sources: &'static [&'static str],
-    /// Its own blocks.
-    pub blocks: &'static [&'static str],
-    /// Its own lists of rows.
-    pub rows: &'static [&'static str],
-    /// Its own lists of lines.
-    pub lines: &'static [&'static str],
-    /// Its own values in templates.
-    pub words: &'static [&'static str],
-    /// Settings that may be absent.
-    pub options: &'static [&'static str],
-}
+/// The names that a specification may use of its experiment, by the key that they stand at: sources of
+/// measurements other than texts at `from`, the experiment's own blocks at `name` and its own lists at
+/// `rows` and `lines`, settings that may be absent at `when`, and its own values in templates at `{}`.
+pub type Names = &'static [(&'static str, &'static [&'static str])];
 
-impl Names {
-    /// No names.
-    pub const NONE: Self = Self {
-        sources: &[],
-        blocks: &[],
-        rows: &[],
-        lines: &[],
-        words: &[],
-        options: &[],
-    };
-
-    /// Checks the names in a part of a specification, whose key is `key`.
-    ///
-    /// # Errors
-    ///
-    /// The unknown name, and the known ones.
-    pub fn check(&self, key: &str, part: &Value, method: &Method) -> Result<(), String> {
-        let text = match part {
-            Value::Table(all) => {
-                let own = all.get("id").and_then(Value::as_str);
-                let mut all = all.iter();
-                let checked = all.try_for_each(|(key, part)| self.check(key, part, method));
-                return checked.map_err(|message| match own {
-                    Some(id) => format!("`{id}`: {message}"),
-                    None => message,
-                });
-            }
-            Value::Array(all) => {
-                let mut all = all.iter();
-                return all.try_for_each(|part| self.check(key, part, method));
-            }
-            Value::String(text) => text.as_str(),
-            _ => return Ok(()),
-        };
-        let one_of = |name: &str, own: &[&str], known: &[&str]| {
-            let known = [own, known].concat();
-            match known.contains(&name) {
-                true => Ok(()),
-                false => Err(format!(
-                    "`{name}` is not a known value of `{key}`; there are {}",
-                    match known.is_empty() {
-                        true => "none".to_owned(),
-                        false => known.join(", "),
-                    }
-                )),
-            }
-        };
-        let (settings, counts) = (&method.settings, &method.counts);
-        let both = |lists| keys(&[settings, counts], lists);
-        let list = text.strip_prefix("max ").or(text.strip_prefix("first "));
-        match (key, list) {
-            ("from", _) => one_of(text, &["texts"], self.sources),
-            ("at", Some(list)) => one_of(list, &[], &both(true)),
-            ("at", None) => one_of(text, &["recorded"], &keys(&[settings], false)),
-            ("by", _) => one_of(text, &["domains", "parts"], &both(true)),
-            ("each", _) => one_of(text, &[], &both(true)),
-            ("when", _) => one_of(text, self.options, &both(false)),
-            ("rows", _) => one_of(text, &[], self.rows),
-            ("lines", _) => one_of(text, &[], self.lines),
-            ("name", _) => one_of(text, &[], self.blocks),
-            _ => words::names(text).try_for_each(|name| {
-                let path = name.strip_prefix("max ").unwrap_or(name);
-                let path = path.split(' ').next().unwrap_or_default();
-                match path.split_once('.') {
-                    Some(("settings", key)) => one_of(key, self.options, &keys(&[settings], false)),
-                    Some(("counts", key)) => one_of(key, &[], &keys(&[counts], false)),
-                    _ if path == words::VALUE => Ok(()),
-                    _ => one_of(name, &words::COMMON, self.words),
-                }
-            }),
+/// Checks the names in a part of a specification, whose key is `key`.
+///
+/// # Errors
+///
+/// The unknown name, and the known ones.
+pub(crate) fn check(names: Names, key: &str, part: &Value, method: &Method) -> Result<(), String> {
+    let text = match part {
+        Value::Table(all) => {
+            let own = all.get("id").and_then(Value::as_str);
+            let mut all = all.iter();
+            let checked = all.try_for_each(|(key, part)| check(names, key, part, method));
+            return checked.map_err(|message| match own {
+                Some(id) => format!("`{id}`: {message}"),
+                None => message,
+            });
         }
+        Value::Array(all) => {
+            let mut all = all.iter();
+            return all.try_for_each(|part| check(names, key, part, method));
+        }
+        Value::String(text) => text.as_str(),
+        _ => return Ok(()),
+    };
+    let own = |key: &str| {
+        let found = names.iter().find(|(known, _)| *known == key);
+        found.map_or(&[][..], |(_, own)| own)
+    };
+    let one_of = |name: &str, own: &[&str], known: &[&str]| {
+        let known = [own, known].concat();
+        match known.contains(&name) {
+            true => Ok(()),
+            false => Err(format!(
+                "`{name}` is not a known value of `{key}`; there are {}",
+                match known.is_empty() {
+                    true => "none".to_owned(),
+                    false => known.join(", "),
+                }
+            )),
+        }
+    };
+    let (settings, counts) = (&method.settings, &method.counts);
+    let both = |lists| keys(&[settings, counts], lists);
+    let list = text.strip_prefix("max ").or(text.strip_prefix("first "));
+    match (key, list) {
+        ("from", _) => one_of(text, &["texts"], own(key)),
+        ("at", Some(list)) => one_of(list, &[], &both(true)),
+        ("at", None) => one_of(text, &["recorded"], &keys(&[settings], false)),
+        ("by", _) => one_of(text, &["domains", "parts"], &both(true)),
+        ("each", _) => one_of(text, &[], &both(true)),
+        ("when", _) => one_of(text, own(key), &both(false)),
+        ("rows" | "lines" | "name", _) => one_of(text, &[], own(key)),
+        _ => words::names(text).try_for_each(|name| {
+            let path = name.strip_prefix("max ").unwrap_or(name);
+            let path = path.split(' ').next().unwrap_or_default();
+            match path.split_once('.') {
+                Some(("settings", key)) => one_of(key, own("when"), &keys(&[settings], false)),
+                Some(("counts", key)) => one_of(key, &[], &keys(&[counts], false)),
+                _ if path == words::VALUE => Ok(()),
+                _ => one_of(name, &words::COMMON, own("{}")),
+            }
+        }),
     }
 }
 
