@@ -6,58 +6,16 @@ use std::path::Path;
 use bsbr_attention::ArmConfig;
 
 use crate::error::ReportError;
-use crate::experiments;
 use crate::record::{Measurement, Pool, RANDOM, Record, Records};
 use crate::render;
 use crate::reproduce::RECORDS;
 use crate::section::{Cell, Column, Row, Table};
-use crate::spec::{dense, spec_error};
+use crate::spec::{ArmSpec, Spec, dense, spec_error};
 use crate::store::Store;
 use crate::style::Style;
 
-/// The rows of a card: experiment, quantity, its name and format.
-const SHOWN: [(&str, &str, &str, Style); 7] = [
-    (
-        "agreement",
-        "top1",
-        "same most likely token as the original",
-        Style::Percent(2),
-    ),
-    (
-        "agreement",
-        "kl",
-        "KL (original ‖ arm), nats per token",
-        Style::Digits(3),
-    ),
-    (
-        "similarity",
-        "final.cosine",
-        "cosine of final hidden states",
-        Style::Fixed(5),
-    ),
-    (
-        "summarisation",
-        "rougeL",
-        "ROUGE-L of summaries against the highlights",
-        Style::Percent(1),
-    ),
-    (
-        "summarisation",
-        "as_dense",
-        "summaries identical to the original's",
-        Style::Percent(1),
-    ),
-    (
-        "qa",
-        "among",
-        "right answers among candidates",
-        Style::Percent(1),
-    ),
-    ("qa", "exact", "exact answers", Style::Percent(1)),
-];
-
 /// A section of a card: the results for `arm` and the original in the records of `results`, for
-/// the model whose files have this hash.
+/// the model whose files have this hash. The specifications declare what is shown.
 ///
 /// A folder may contain records of several runs with different texts, devices or samples. The
 /// newest are used, and of one day's runs those with the most samples.
@@ -65,14 +23,18 @@ const SHOWN: [(&str, &str, &str, Style); 7] = [
 /// # Errors
 ///
 /// [`ReportError`] if a record cannot be read, or none belongs to this model and arm.
-pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<String, ReportError> {
+pub fn measured(
+    results: &Path,
+    specs: &[Spec],
+    model_hash: &str,
+    arm: &ArmConfig,
+) -> Result<String, ReportError> {
     let store = Store::new(results.join(RECORDS));
-    let mut rows: Vec<Row> = Vec::new();
-    let mut method: Option<Record> = None;
+    let shown = |spec: &&Spec| spec.layout.quantities.on_cards().next().is_some();
+    let specs: Vec<&Spec> = specs.iter().filter(shown).collect();
     let mut all: Vec<Record> = Vec::new();
-    let shown = |name: &&str| SHOWN.iter().any(|shown| shown.0 == *name);
-    for experiment in experiments::names().into_iter().filter(shown) {
-        let stored = store.all(experiment)?;
+    for spec in &specs {
+        let stored = store.all(&spec.method.experiment)?;
         let own = stored
             .iter()
             .filter(|record| record.identity.model == model_hash);
@@ -88,9 +50,15 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
             weights,
         ]
     });
-    for experiment in experiments::names() {
-        let own = all.iter().filter(|one| one.method.experiment == experiment);
+    let mut rows: Vec<Row> = Vec::new();
+    let mut method: Option<Record> = None;
+    for spec in specs {
+        let experiment = &spec.method.experiment;
+        let own = all
+            .iter()
+            .filter(|one| one.method.experiment == *experiment);
         let records = newest(own.cloned().collect(), |one| one.identity.spec.clone());
+        let records = Records::new(records);
         let Some(first) = records.first() else {
             continue;
         };
@@ -99,22 +67,15 @@ pub fn measured(results: &Path, model_hash: &str, arm: &ArmConfig) -> Result<Str
         let (Some(own), Some(original)) = (found, dense(arms)) else {
             continue;
         };
-        let (own, original) = (own.id.clone(), original.id.clone());
-        let first = first.clone();
-        let records = Records::new(records);
-        for (_, quantity, name, style) in SHOWN.iter().filter(|shown| shown.0 == experiment) {
-            for length in lengths(&records, &own, quantity) {
-                let cell = |id: &str| {
-                    let found = records.estimate(id, Pool::Texts, length, quantity);
-                    Cell::of(found, *style)
-                };
-                let found = records.estimate(&own, Pool::Texts, length, quantity);
-                let n = found.map_or(0, |found| found.n);
+        for (quantity, name, style) in spec.layout.quantities.on_cards() {
+            for length in lengths(&records, &own.id, quantity) {
+                let of = |arm: &ArmSpec| records.estimate(&arm.id, Pool::Texts, length, quantity);
+                let n = of(own).map_or(0, |found| found.n);
                 rows.push(Row {
                     head: format!("{experiment}: {name}, {length}"),
                     cells: vec![
-                        cell(&own),
-                        cell(&original),
+                        Cell::of(of(own), style),
+                        Cell::of(of(original), style),
                         Cell::Number(n as f64, Style::Fixed(0)),
                     ],
                     ..Row::default()

@@ -22,6 +22,9 @@ pub struct Quantity {
     /// Which direction is better.
     #[serde(default)]
     pub better: Option<Better>,
+    /// Its name on the cards of models, if they show it.
+    #[serde(default)]
+    pub card: Option<String>,
 }
 
 /// The declared quantities of an experiment. Names consist of parts joined by dots; a `*`
@@ -62,6 +65,12 @@ impl Quantities {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The names of the quantities on cards in records and on the card, and their formats.
+    pub(crate) fn on_cards(&self) -> impl Iterator<Item = (&str, &str, Style)> {
+        let all = self.0.iter();
+        all.filter_map(|(name, one)| Some((name.as_str(), one.card.as_deref()?, one.style)))
     }
 
     /// The declared names.

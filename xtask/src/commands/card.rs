@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use bsbr_convert::{ArmConfig, ModelCard};
 use bsbr_gpt2::Gpt2Config;
 use bsbr_report::corpus::model_files;
+use bsbr_report::spec::{Overrides, read_specs};
 use bsbr_report::validation::Side;
 use bsbr_report::{card, hash, validation};
 use bsbr_train::finetune::History;
@@ -32,8 +33,8 @@ pub fn card(out: &Path, model: &Path, found: &Found) -> ModelCard {
 ///
 /// # Errors
 ///
-/// If the layers' arms differ, which no experiment measures, or no record belongs to this
-/// model and arm.
+/// If the layers' arms differ, which no experiment measures, no record belongs to this model and
+/// arm, or a specification cannot be read.
 pub fn measured(results: &Path, folder: &Path, config: &Gpt2Config) -> Result<String> {
     let arms: Vec<ArmConfig> = (0..config.n_layer).map(|layer| config.arm(layer)).collect();
     let Some(arm) = arms
@@ -43,7 +44,8 @@ pub fn measured(results: &Path, folder: &Path, config: &Gpt2Config) -> Result<St
         bail!("--results: the layers have several arms, and experiments measure one at a time");
     };
     let hash = hash::of_files(&model_files(folder)?)?;
-    card::measured(results, &hash, arm).context("--results")
+    let specs = read_specs(&assets::path("experiments"), &Overrides::default())?;
+    card::measured(results, &specs, &hash, arm).context("--results")
 }
 
 /// The validation results of a training, and the models side by side.

@@ -9,13 +9,13 @@ use crate::common;
 /// The card of the `moments` arm, of records that each name a text, a day and a number of samples.
 fn card_of(runs: [(&str, &str, u64); 2]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let spec = common::specs(&Overrides::default())
-        .into_iter()
-        .find(|spec| spec.method.experiment == "agreement")
-        .unwrap();
+    let specs = common::specs(&Overrides::default());
+    let mut all = specs.iter();
+    let spec = all.find(|spec| spec.method.experiment == "agreement");
+    let spec = spec.unwrap();
     let store = Store::new(folder.path().join("records"));
     for (texts, date, samples) in runs {
-        for mut record in common::agreement(&spec, samples).iter().cloned() {
+        for mut record in common::agreement(spec, samples).iter().cloned() {
             record.unit = format!("{}-{texts}", record.unit);
             record.identity.data = texts.to_owned();
             record.run.texts = texts.to_owned();
@@ -24,7 +24,8 @@ fn card_of(runs: [(&str, &str, u64); 2]) -> String {
         }
     }
     let moments = spec.method.arms.iter().find(|arm| arm.id == "moments");
-    card::measured(folder.path(), &"0".repeat(64), &moments.unwrap().config).unwrap()
+    let arm = &moments.unwrap().config;
+    card::measured(folder.path(), &specs, &"0".repeat(64), arm).unwrap()
 }
 
 #[test]
