@@ -164,10 +164,7 @@ pub fn markdown(sides: &[Side]) -> String {
     ];
     let row = |one: &Side| {
         let or_dash = |value: Option<f64>, style: Style| {
-            value.map_or_else(
-                || Cell::Text("—".to_owned()),
-                |value| Cell::Number(value, style),
-            )
+            value.map_or(Cell::from("—"), |value| Cell::Number(value, style))
         };
         Row {
             head: one.name.clone(),

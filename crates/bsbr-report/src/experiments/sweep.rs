@@ -103,19 +103,19 @@ fn lines(arms: &[ArmSpec]) -> Vec<Line> {
         }
         let (label, last) = arm.label.rsplit_once(", ").unwrap_or(("", &arm.label));
         let setting = last.rsplit_once(' ').map_or(last, |(setting, _)| setting);
-        let line = Line {
-            label: label.to_owned(),
-            arm: all.len() + 1,
-            strong: all.is_empty(),
-            points: vec![point],
+        let subject = Subject {
+            arm: Some(all.len() + 1),
+            default: all.is_empty(),
+            ..Subject::other("", label)
         };
-        all.push((base, setting, line));
+        let points = vec![point];
+        all.push((base, setting, Line { subject, points }));
     }
     // Several settings of one arm are distinguished by their names.
     let several = all.iter().any(|(_, setting, _)| *setting != all[0].1);
     let named = |(_, setting, mut line): (&str, &str, Line)| {
         if several {
-            line.label = setting.to_owned();
+            line.subject.label = setting.to_owned();
         }
         line
     };
@@ -131,7 +131,7 @@ fn subjects(arms: &[ArmSpec]) -> Vec<Subject> {
     for subject in &mut subjects {
         let own = |line: &&Line| line.points.iter().any(|(_, id)| *id == subject.id);
         subject.arm = match lines.iter().find(own) {
-            Some(line) => Some(line.arm),
+            Some(line) => line.subject.arm,
             None if dense == Some(&subject.id) => Some(0),
             None => others.next(),
         };

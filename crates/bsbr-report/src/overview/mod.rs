@@ -242,7 +242,7 @@ impl<'a> Experiments<'a> {
             style: one.style,
             scale,
         };
-        let axes = [axis(&spec.x, spec.x_scale), axis(&spec.y, spec.y_scale)];
+        let axes = [axis(&spec.x, None), axis(&spec.y, spec.y_scale)];
         scatter(&spec.title, &axes, &points)
     }
 

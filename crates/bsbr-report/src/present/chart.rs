@@ -93,15 +93,10 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         }
         let lists = panel.lines.iter();
         for (name, lines) in lists.flat_map(|name| self.experiment.lines(name, self.records)) {
-            let series = lines.iter().map(|one| {
-                let subject = Subject {
-                    arm: Some(one.arm),
-                    default: one.strong,
-                    ..Subject::other("", &one.label)
-                };
+            let series = lines.into_iter().map(|one| {
                 let points = one.points.iter();
                 let points = points.map(|(value, id)| (*value, id.as_str(), &own));
-                line(subject, points.collect())
+                line(one.subject, points.collect())
             });
             charts.push((own.title.replace("{row}", &name), series.collect()));
         }
@@ -129,7 +124,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             style: of.style,
             scale,
         };
-        let axes = [axis(&both[0], spec.x_scale), axis(&both[1], spec.y_scale)];
+        let axes = [axis(&both[0], None), axis(&both[1], spec.y_scale)];
         scatter(&spec.title, &axes, &points)
     }
 

@@ -385,10 +385,7 @@ pub struct ScatterSpec<N> {
     pub x: N,
     /// The vertical coordinate.
     pub y: N,
-    /// The horizontal axis, if it is not the default linear one.
-    #[serde(default)]
-    pub x_scale: Option<ScaleSpec>,
-    /// The axis upwards.
+    /// The axis upwards, if it is not the default linear one.
     #[serde(default)]
     pub y_scale: Option<ScaleSpec>,
 }

@@ -68,12 +68,8 @@ impl Subject {
 /// A line of a chart whose points are different models.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// The label.
-    pub label: String,
-    /// The index of its colour.
-    pub arm: usize,
-    /// Whether it is emphasised.
-    pub strong: bool,
+    /// Its label and colour, and whether it is emphasised as the default.
+    pub subject: Subject,
     /// Values, and the ids of their models in records.
     pub points: Vec<(usize, String)>,
 }

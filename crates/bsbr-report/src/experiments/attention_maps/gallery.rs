@@ -43,14 +43,12 @@ pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &
     });
     let columns = arms.iter().map(|arm| arm.label.as_str());
     let columns = columns.chain(["dense weight on the far field"]);
-    let words = match quantity {
-        "far" => "far field",
-        "between" => "between chunks",
-        _ => "within the chunk",
-    };
+    let declared = &experiment.spec.layout.quantities;
+    let title = declared.find(&format!("head.*.*.{quantity}"));
+    let title = title.map_or(quantity, |one| one.title.as_str());
     Table {
         id: format!("heads.{quantity}"),
-        title: format!("{}, head by head", capital(words)),
+        title: format!("{}, head by head", capital(title)),
         note: "Means over texts. An arrow names the arm's head that is more similar to this head \
                than its own, on the first text; without an arrow, the head matches itself."
             .to_owned(),

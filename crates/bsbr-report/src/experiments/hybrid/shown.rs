@@ -6,6 +6,7 @@ use crate::estimate::Estimate;
 use crate::experiments::hybrid::{BESIDE_FORM, ByLength, CHOSEN, DENSE, HYBRID};
 use crate::experiments::prelude::*;
 use crate::growth::Crossover;
+use crate::quantity::Quantity;
 
 /// The rows of the overview.
 const ROWS: [&str; 5] = ["speedup", BESIDE_FORM, "kl", "top1", "cosine"];
@@ -36,14 +37,14 @@ impl View<'_> {
         self.records.estimate(HYBRID, from, length, quantity)
     }
 
-    /// The form that the hybrid uses at this length; `None` if its records disagree.
-    fn form(&self, length: usize) -> Result<Option<&ArmSpec>, String> {
+    /// The form that the hybrid uses at this length, or why it is unknown.
+    fn form(&self, length: usize) -> Result<&ArmSpec, String> {
         let [dense, arm, _] = &self.experiment.own;
-        Ok(match self.estimate(length, DENSE)?.mean {
-            1.0 => Some(dense),
-            0.0 => Some(arm),
-            _ => None,
-        })
+        match self.estimate(length, DENSE)?.mean {
+            1.0 => Ok(dense),
+            0.0 => Ok(arm),
+            _ => Err("recorded with two boundaries; delete the records and run again".to_owned()),
+        }
     }
 
     /// The boundary, and the gain at the longest sequence.
@@ -83,7 +84,7 @@ impl View<'_> {
             at_most: Some(1.0 + self.experiment.settings.tolerance),
             ..Bounds::default()
         };
-        let reads_dense = |length| Some(self.form(length).ok()??.is_dense());
+        let reads_dense = |length| Some(self.form(length).ok()?.is_dense());
         let exact = |length| {
             reads_dense(length).filter(|is| *is)?;
             self.estimate(length, "kl").ok()
@@ -116,26 +117,20 @@ impl View<'_> {
         let all = self.lengths();
         let all = all.filter_map(|length| Some((length, found(length)?)));
         let (length, found) = all.max_by(|(_, a), (_, b)| a.mean.abs().total_cmp(&b.mean.abs()))?;
-        let (_, style) = self.quantity(quantity);
+        let style = self.quantity(quantity).style;
         let claim = format!("{claim}, at {}", plural(length as u64, "token"));
         Some(bounds.verdict(&claim, HYBRID, Cell::Measured(found, style), style))
     }
 
-    /// Title and format of a quantity.
-    fn quantity(&self, name: &str) -> (&str, Style) {
+    fn quantity(&self, name: &str) -> Quantity {
         let found = self.experiment.spec.layout.quantities.find(name);
-        found.map_or(("", Style::default()), |one| {
-            (one.title.as_str(), one.style)
-        })
+        found.cloned().unwrap_or_default()
     }
 
     /// All results of the hybrid, by length.
     pub(super) fn overview(&self) -> Table {
         let form = |length: usize| match self.form(length) {
-            Ok(Some(form)) => Cell::Text(form.label.clone()),
-            Ok(None) => Cell::Missing(
-                "recorded with two boundaries; delete the records and run again".to_owned(),
-            ),
+            Ok(form) => Cell::Text(form.label.clone()),
             Err(reason) => Cell::Missing(reason),
         };
         let row = |head: &str, cell: &dyn Fn(usize) -> Cell| Row {
@@ -149,9 +144,9 @@ impl View<'_> {
             row("median time ÷ faster of both", &regret),
         ];
         rows.extend(ROWS.map(|name| {
-            let (title, style) = self.quantity(name);
-            row(title, &|length| {
-                Cell::of(self.estimate(length, name), style)
+            let of = self.quantity(name);
+            row(&of.title, &|length| {
+                Cell::of(self.estimate(length, name), of.style)
             })
         }));
         let columns = self.lengths().map(|n| plural(n as u64, "token").into());

@@ -79,9 +79,10 @@ impl<'a> View<'a> {
             let line = |(place, arm): (usize, &ArmSpec)| {
                 let point = |layer| (layer, Layers::one(layer).id(arm, self.of));
                 Line {
-                    label: arm.label.clone(),
-                    arm: place,
-                    strong: false,
+                    subject: Subject {
+                        arm: Some(place),
+                        ..Subject::other(&arm.id, &arm.label)
+                    },
                     points: (0..self.of).map(point).collect(),
                 }
             };
@@ -91,9 +92,11 @@ impl<'a> View<'a> {
             let line = |(order, colour): (Order, usize)| {
                 let sets = (1..).zip(self.sets(order, arm));
                 Line {
-                    label: order.words().to_owned(),
-                    arm: colour,
-                    strong: order == Order::Greedy,
+                    subject: Subject {
+                        arm: Some(colour),
+                        default: order == Order::Greedy,
+                        ..Subject::other("", order.words())
+                    },
                     points: sets.map(|(k, set)| (k, set.id(arm, self.of))).collect(),
                 }
             };
@@ -109,13 +112,9 @@ impl<'a> View<'a> {
         arms.filter_map(|(_, arm)| self.verdict(arm)).collect()
     }
 
-    fn estimate(&self, id: &str, quantity: &str) -> Result<Estimate, String> {
-        let length = self.experiment.settings.length;
-        self.records.estimate(id, Pool::Texts, length, quantity)
-    }
-
     fn of_set(&self, arm: &ArmSpec, set: &Layers, quantity: &str) -> Result<Estimate, String> {
-        self.estimate(&set.id(arm, self.of), quantity)
+        let (id, length) = (set.id(arm, self.of), self.experiment.settings.length);
+        self.records.estimate(&id, Pool::Texts, length, quantity)
     }
 
     fn sets(&self, order: Order, arm: &ArmSpec) -> Vec<Layers> {
@@ -131,7 +130,8 @@ impl<'a> View<'a> {
         let (most, costly) = ranked().max_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
         let (least, cheap) = ranked().min_by(|(_, a), (_, b)| a.mean.total_cmp(&b.mean))?;
         let sum: f64 = alone.iter().map(|one| one.mean).sum();
-        let all = self.estimate(&arm.id, "kl").ok()?.mean;
+        let all = Layers::between(0, self.of);
+        let all = self.of_set(arm, &all, "kl").ok()?.mean;
         let steps = self.experiment.steps(self.records, arm, self.of);
         let order: Vec<usize> = steps.iter().map(|step| step.layer).collect();
         let mut text = format!(

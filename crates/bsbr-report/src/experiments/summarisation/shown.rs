@@ -58,13 +58,10 @@ fn origin(records: &Records) -> String {
 /// Every judged pair; `None` if there are none.
 pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Table> {
     let tallies = tally(records);
-    let label = |id: &String| {
-        let subject = subjects.iter().find(|one| one.id == *id);
-        let label = subject.map_or(id.as_str(), |one| one.label.as_str());
-        match id == REFERENCE {
-            true => "the highlights".to_owned(),
-            false => label.to_owned(),
-        }
+    let label = |id: &str| match subjects.iter().find(|one| one.id == id) {
+        _ if id == REFERENCE => "the highlights".to_owned(),
+        Some(subject) => subject.label.clone(),
+        None => id.to_owned(),
     };
     let row = |(pair, tally): (&[String; 2], &Tally)| {
         let votes = [tally.wins[0], tally.wins[1], tally.neither];
@@ -100,30 +97,24 @@ pub(super) fn preferences(subjects: &[Subject], records: &Records) -> Option<Tab
 
 /// The first article with all summaries.
 pub(super) fn example(subjects: &[Subject], records: &Records) -> Option<Quotes> {
-    let text = |id: &str, index: u64, name: &str| {
-        let mut all = records.of(id, Pool::Texts, LENGTH);
-        let one = all.find(|one| one.index == index)?;
-        one.texts.get(name).cloned()
-    };
     let mut references = records.of(REFERENCE, Pool::Texts, LENGTH);
     let index = references.next()?.index;
-    let passage = |(head, arm, text): (&str, Option<usize>, Option<String>)| {
-        let head = head.to_owned();
+    let quote = |head: &str, arm: Option<usize>, id: &str, name: &str| {
+        let mut all = records.of(id, Pool::Texts, LENGTH);
+        let one = all.find(|one| one.index == index)?;
         Some(Quote {
-            head,
+            head: head.to_owned(),
             arm,
-            text: text?,
+            text: one.texts.get(name)?.clone(),
         })
     };
     let article = [("Article", ARTICLE), ("Highlights", SUMMARY)];
-    let article = article.map(|(head, name)| (head, None, text(REFERENCE, index, name)));
+    let article = article.map(|(head, name)| quote(head, None, REFERENCE, name));
     let summaries = subjects.iter();
-    let summaries =
-        summaries.map(|one| (one.label.as_str(), one.arm, text(&one.id, index, SUMMARY)));
-    let passages = article.into_iter().chain(summaries);
+    let summaries = summaries.map(|one| quote(&one.label, one.arm, &one.id, SUMMARY));
     Some(Quotes {
         title: "An article and its summaries".to_owned(),
         note: "The first article, not a selected one.".to_owned(),
-        quotes: passages.filter_map(passage).collect(),
+        quotes: article.into_iter().chain(summaries).flatten().collect(),
     })
 }
