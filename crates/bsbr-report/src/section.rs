@@ -354,19 +354,27 @@ pub enum Block {
     Quotes(Quotes),
 }
 
-/// The verdict on a goal.
+/// The verdict on a goal of an experiment or a statement of the overview.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// The goal's text.
+    /// The claim, as text.
     pub claim: String,
-    /// The arm's label.
+    /// The label of the arm that decides.
     pub arm: String,
+    /// Whether it is the default arm.
+    pub of_default: bool,
     /// The requirement, as text.
     pub required: String,
     /// The measured value.
     pub measured: Cell,
     /// The judgement.
     pub judgement: Judgement,
+    /// Whether it is shown without affecting its conclusion.
+    pub observation: bool,
+    /// The experiment, if the verdict is outside of its section, and the page has that.
+    pub section: Option<String>,
+    /// The reason, in one sentence; empty if the requirement says it.
+    pub why: String,
 }
 
 /// A column of the overview: one number per arm.

@@ -71,9 +71,13 @@ impl Bounds {
         Verdict {
             claim: claim.to_owned(),
             arm: arm.to_owned(),
+            of_default: false,
             required: self.words(style),
             judgement: self.judge(&measured),
             measured,
+            observation: false,
+            section: None,
+            why: String::new(),
         }
     }
 

@@ -13,14 +13,14 @@ use crate::bench::record::BENCH;
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Measured, Unit, Units};
 use crate::lab::Lab;
-use crate::overview::{self, Conclusion, Finding, Overview, Recorded};
+use crate::overview::{self, Conclusion, Overview, Recorded};
 use crate::present::layout::{BlockSpec, Layout};
 use crate::present::subject::Subject;
 use crate::quantity::Quantities;
 use crate::record::{Record, Records, each_once};
 use crate::render;
 use crate::reported::Reported;
-use crate::section::{Block, Table};
+use crate::section::{Block, Table, Verdict};
 use crate::spec::{self, Method, Spec, arms_once, parse, spec_error};
 use crate::store;
 
@@ -199,7 +199,7 @@ impl Page {
         let sources = [Recorded { spec, records }];
         let mut found = overview::answer(&self.goals, &sources, &Reported::default(), &[]);
         let mut all = found.conclusions.iter().flat_map(|one| &one.findings);
-        if records.first().is_some() && all.all(Finding::is_open) {
+        if records.first().is_some() && all.all(Verdict::is_open) {
             return String::new();
         }
         let all = found.conclusions.iter_mut();

@@ -19,32 +19,11 @@ use crate::present::words::plural;
 use crate::record::Records;
 use crate::render::scatter::{Axis, Point, scatter};
 use crate::reported::Reported;
-use crate::section::{Cell, Picture};
+use crate::section::{Cell, Picture, Verdict};
 use crate::spec::{ArmSpec, Spec};
 use crate::verdict::Judgement;
 
-/// The verdict on a statement.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Finding {
-    /// The statement's text.
-    pub text: String,
-    /// Whether it is shown without affecting its conclusion.
-    pub observation: bool,
-    /// The experiment, if its section is on the page.
-    pub section: Option<String>,
-    /// The label of the arm that decides.
-    pub label: String,
-    /// Whether it is the default arm.
-    pub of_default: bool,
-    /// The measured value.
-    pub measured: Cell,
-    /// The verdict.
-    pub judgement: Judgement,
-    /// The reason, in one sentence.
-    pub why: String,
-}
-
-impl Finding {
+impl Verdict {
     /// Whether nothing was measured.
     pub(crate) fn is_open(&self) -> bool {
         self.judgement == Judgement::NotMeasured
@@ -56,8 +35,8 @@ impl Finding {
 pub struct Answer {
     /// The conclusion's text.
     pub text: String,
-    /// Its statements.
-    pub findings: Vec<Finding>,
+    /// The verdicts on its statements.
+    pub findings: Vec<Verdict>,
 }
 
 impl Answer {
@@ -79,9 +58,9 @@ impl Answer {
 
     /// The findings for a page: the measured ones, and one that names the others; none if nothing
     /// was measured.
-    pub fn shown(&self) -> Vec<Finding> {
-        let (open, mut shown): (Vec<Finding>, Vec<Finding>) =
-            self.findings.iter().cloned().partition(Finding::is_open);
+    pub fn shown(&self) -> Vec<Verdict> {
+        let (open, mut shown): (Vec<Verdict>, Vec<Verdict>) =
+            self.findings.iter().cloned().partition(Verdict::is_open);
         let Some(first) = open.first().filter(|_| !shown.is_empty()) else {
             return shown;
         };
@@ -89,8 +68,8 @@ impl Answer {
             let why = why.trim_end_matches('.');
             format!("{why}: {}.", texts.join("; "))
         });
-        shown.push(Finding {
-            text: match open.len() {
+        shown.push(Verdict {
+            claim: match open.len() {
                 1 => "1 other statement".to_owned(),
                 all => format!("{all} other statements"),
             },
@@ -108,8 +87,8 @@ impl Answer {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
         for one in self.findings.iter().filter(|one| one.is_open()) {
             match reasons.iter_mut().find(|(why, _)| *why == one.why) {
-                Some((_, texts)) => texts.push(&one.text),
-                None => reasons.push((&one.why, vec![&one.text])),
+                Some((_, texts)) => texts.push(&one.claim),
+                None => reasons.push((&one.why, vec![&one.claim])),
             }
         }
         reasons
@@ -117,7 +96,7 @@ impl Answer {
 
     /// The number of the other claims, or why nothing was measured; empty if all hold.
     pub fn others(&self) -> String {
-        if self.findings.iter().all(Finding::is_open) {
+        if self.findings.iter().all(Verdict::is_open) {
             let reasons = self.reasons().into_iter().map(|(why, _)| why);
             return reasons.collect::<Vec<_>>().join(" ");
         }
@@ -246,23 +225,21 @@ impl<'a> Experiments<'a> {
         scatter(&spec.title, &axes, &points)
     }
 
-    fn finding(self, statement: &Statement, reported: &Reported) -> Finding {
+    fn finding(self, statement: &Statement, reported: &Reported) -> Verdict {
         let experiment = self.of(&statement.experiment);
         let goal = experiment.and_then(|one| statement.measure.goal(one.spec));
-        let Statement {
-            arm,
-            measure,
-            bounds,
-            ..
-        } = goal.unwrap_or(statement);
+        let decided = goal.unwrap_or(statement);
+        let (arm, measure, bounds) = (&decided.arm, &decided.measure, &decided.bounds);
         let style = statement.style;
         let recorded = recorded(statement, experiment);
         let cases = recorded.and_then(|one| each(measure, &one, arm, style));
         let (at, measured) = decisive(&cases, bounds);
-        let judgement = bounds.judge(&measured);
+        let own = experiment.and_then(|one| arm_of(one.spec, arm));
+        let label = own.map_or(arm, |own| &own.label);
+        let verdict = bounds.verdict(&statement.text, label, measured, style);
         let why = match &cases {
             Ok(cases) => {
-                let mut words = vec![format!("required: {}", bounds.words(style))];
+                let mut words = vec![format!("required: {}", verdict.required)];
                 words.extend(at.map(|at| {
                     let holds = |(_, cell): &&(_, Cell)| bounds.judge(cell) == Judgement::Holds;
                     let holding = cases.iter().filter(holds).count();
@@ -288,20 +265,16 @@ impl<'a> Experiments<'a> {
             Err(reason) => reason.clone(),
         };
         let mut why = capital(&why) + ".";
-        if let (Some(note), false) = (&statement.note, judgement == Judgement::NotMeasured) {
+        if let (Some(note), false) = (&statement.note, verdict.is_open()) {
             why = format!("{why} {note}");
         }
-        let own = experiment.and_then(|one| arm_of(one.spec, arm));
         let shown = experiment.filter(|one| one.records.first().is_some());
-        Finding {
-            text: statement.text.clone(),
+        Verdict {
+            of_default: own.is_some_and(|own| own.default),
             observation: statement.observation,
             section: shown.map(|one| one.spec.method.experiment.clone()),
-            label: own.map_or(arm, |own| &own.label).clone(),
-            of_default: own.is_some_and(|own| own.default),
-            measured,
-            judgement,
             why,
+            ..verdict
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The parts of a report in order: the single traversal for all formats.
 
-use crate::overview::{Answer, Answers, Card, Finding};
+use crate::overview::{Answer, Answers, Card};
 use crate::present::subject::Subject;
 use crate::render::Report;
 use crate::section::{Block, Cell, Column, Figure, Quotes, Row, Section, Table, Verdict};
@@ -115,14 +115,14 @@ pub(super) fn conclusions<F: Format>(answers: &[Answer], out: &mut F) {
     });
 }
 
-fn claim(one: &Finding) -> Row {
+fn claim(one: &Verdict) -> Row {
     let text = match &one.section {
-        Some(section) => format!("[{}]({section}.md)", one.text),
-        None => one.text.clone(),
+        Some(section) => format!("[{}]({section}.md)", one.claim),
+        None => one.claim.clone(),
     };
     let arm = match one.of_default {
         true => String::new(),
-        false => format!(" · *{}*", one.label),
+        false => format!(" · *{}*", one.arm),
     };
     let kind = match one.observation {
         true => " *(observation)*",

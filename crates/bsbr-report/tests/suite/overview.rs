@@ -1,9 +1,9 @@
 //! The overview: the report's conclusions, and the verdicts of made-up records on them.
 
 use bsbr_report::judge::{Choice, Vote, ballots};
-use bsbr_report::overview::{Answer, Finding, Measure, Overview, Recorded, answer};
+use bsbr_report::overview::{Answer, Measure, Overview, Recorded, answer};
 use bsbr_report::record::{Measurement, Record, Records};
-use bsbr_report::section::{Cell, Picture};
+use bsbr_report::section::{Cell, Picture, Verdict};
 use bsbr_report::spec::{Overrides, Spec};
 use bsbr_report::verdict::Judgement;
 
@@ -29,7 +29,7 @@ fn overview(text: &str) -> Overview {
 }
 
 /// The one finding of a claim of the experiment.
-fn found(spec: &Spec, records: &Records, claim: &str) -> Finding {
+fn found(spec: &Spec, records: &Records, claim: &str) -> Verdict {
     let experiment = &spec.method.experiment;
     let text = format!(
         "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"t\"\n\
@@ -115,7 +115,7 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
                  note = \"And more.\"";
     let one = found(&spec, &records, claim);
     assert_eq!(
-        (one.judgement, one.label.as_str()),
+        (one.judgement, one.arm.as_str()),
         (Judgement::Holds, "moments")
     );
     assert!(one.of_default);
@@ -135,7 +135,7 @@ fn a_mean_is_told_with_its_limit_its_controls_and_the_reports_number() {
     let bar = "arm = \"local\"\nmeasure = { goal = \"Top-1 agreement, without training\" }";
     let one = found(&spec, &records, bar);
     assert_eq!(
-        (one.label.as_str(), one.judgement),
+        (one.arm.as_str(), one.judgement),
         ("moments", Judgement::Holds)
     );
     assert_eq!(one.why, "Required: ≥ 0.950.");
@@ -146,7 +146,7 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     let spec = spec("speed");
     let records = times(&spec);
     let of = |claim: &str| found(&spec, &records, claim);
-    let shown = |one: &Finding| match &one.measured {
+    let shown = |one: &Verdict| match &one.measured {
         Cell::Derived { text, spread, .. } => format!("{text} {spread}"),
         other => panic!("{other:?}"),
     };
@@ -244,13 +244,14 @@ fn what_has_no_record_says_why() {
     assert_eq!(one.why, "Not measured yet.");
 }
 
-fn finding(judgement: Judgement, observation: bool) -> Finding {
-    Finding {
-        text: "t".to_owned(),
+fn finding(judgement: Judgement, observation: bool) -> Verdict {
+    Verdict {
+        claim: "t".to_owned(),
         observation,
         section: None,
-        label: "moments".to_owned(),
+        arm: "moments".to_owned(),
         of_default: true,
+        required: String::new(),
         measured: Cell::Missing("not yet".to_owned()),
         judgement,
         why: String::new(),
@@ -324,8 +325,8 @@ fn a_conclusion_counts_its_claims() {
 /// Statements without a measurement share a line, which names each beside its reason.
 #[test]
 fn a_page_lists_measured_statements_and_names_the_others_in_one_line() {
-    let open = |text: &str, why: &str| Finding {
-        text: text.to_owned(),
+    let open = |text: &str, why: &str| Verdict {
+        claim: text.to_owned(),
         why: why.to_owned(),
         ..finding(Judgement::NotMeasured, text == "c")
     };
@@ -341,11 +342,11 @@ fn a_page_lists_measured_statements_and_names_the_others_in_one_line() {
     let shown = one.shown();
     assert_eq!(shown.len(), 2);
     assert_eq!(shown[0], one.findings[1]);
-    assert_eq!(shown[1].text, "3 other statements");
+    assert_eq!(shown[1].claim, "3 other statements");
     assert_eq!(shown[1].judgement, Judgement::NotMeasured);
     assert_eq!(shown[1].why, "No records of x: a; c. No records of y: b.");
     one.findings.truncate(2);
-    assert_eq!(one.shown()[1].text, "1 other statement");
+    assert_eq!(one.shown()[1].claim, "1 other statement");
     one.findings.remove(0);
     assert_eq!(one.shown(), one.findings);
     // A conclusion without any measurement has only its reasons.
