@@ -41,14 +41,8 @@ pub fn measured(
         all.extend(own.cloned());
     }
     let all = newest(all, |one| {
-        let of = &one.identity;
-        let weights = of.weights.clone().unwrap_or_default();
-        [
-            of.data.clone(),
-            of.device.clone(),
-            of.dtype.clone(),
-            weights,
-        ]
+        let of = one.identity.clone();
+        (of.data, of.device, of.dtype, of.weights)
     });
     let mut rows: Vec<Row> = Vec::new();
     let mut method: Option<Record> = None;

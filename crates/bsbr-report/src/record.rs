@@ -363,13 +363,6 @@ impl Records {
         let texts = self.measurements().filter(|one| one.source != RANDOM);
         each_once(texts.map(|one| one.source.as_str()))
     }
-
-    /// Names of the values with `prefix`, without it, sorted.
-    pub fn quantities<'a>(&'a self, prefix: &'a str) -> Vec<&'a str> {
-        let names = self.measurements().flat_map(|one| one.values.keys());
-        let names = names.filter_map(|name| name.strip_prefix(prefix));
-        Vec::from_iter(names.collect::<BTreeSet<_>>())
-    }
 }
 
 /// The first of each of equal things, in order.

@@ -1,20 +1,12 @@
 //! The origin of records.
 
 use crate::present::words::plural;
-use crate::record::{Record, Records};
+use crate::record::{Record, Records, each_once};
 use crate::spec::Spec;
 
 /// How and where the records were made; differing values are listed.
 pub(super) fn of(spec: &Spec, records: &Records) -> Vec<(String, String)> {
-    let each = |of: fn(&Record) -> String| -> String {
-        let mut values: Vec<String> = Vec::new();
-        for value in records.iter().map(of) {
-            if !values.contains(&value) {
-                values.push(value);
-            }
-        }
-        values.join("; ")
-    };
+    let each = |of: fn(&Record) -> String| each_once(records.iter().map(of)).join("; ");
     let seconds: f64 = records.iter().map(|record| record.seconds).sum();
     let samples: usize = records.iter().map(|record| record.samples).sum();
     let rows: [(&str, String); 11] = [

@@ -1,5 +1,7 @@
 //! Images of maps, and results per head.
 
+use std::collections::BTreeSet;
+
 use crate::experiments::attention_maps::AttentionMaps;
 use crate::experiments::prelude::*;
 use crate::present::words::capital;
@@ -15,9 +17,10 @@ pub(super) fn by_head(experiment: &AttentionMaps, records: &Records, quantity: &
         let found = records.estimate(arm, Pool::Texts, length, &quantity);
         found.map(|found| found.mean)
     };
-    let names = records.quantities("head.");
-    let names = names.iter().filter_map(|name| name.strip_suffix(".own"));
-    let rows = names.map(|name| {
+    let names = records.measurements().flat_map(|one| one.values.keys());
+    let names = names.filter_map(|name| name.strip_prefix("head.")?.strip_suffix(".own"));
+    let names: BTreeSet<&str> = names.collect();
+    let rows = names.into_iter().map(|name| {
         let place = place_of(name, heads);
         let cell = |arm: &ArmSpec| {
             let first = records.of(&arm.id, Pool::Texts, length).next();

@@ -73,13 +73,6 @@ pub(super) fn boxed(spec: Spec) -> Boxed {
 }
 
 impl ByLength {
-    fn view<'a>(&'a self, records: &'a Records) -> shown::View<'a> {
-        shown::View {
-            experiment: self,
-            records,
-        }
-    }
-
     fn arm(&self) -> &ArmSpec {
         &self.own[1]
     }
@@ -172,15 +165,14 @@ impl Experiment for ByLength {
     }
 
     fn special(&self, name: &str, records: &Records) -> Result<Vec<Block>, ReportError> {
-        let view = self.view(records);
         Ok(Vec::from_iter(match name {
-            "boundary" => view.observation().map(Block::Text),
-            _ => Some(Block::Table(view.overview())),
+            "boundary" => self.observation(records).map(Block::Text),
+            _ => Some(Block::Table(self.overview(records))),
         }))
     }
 
     fn verdicts(&self, records: &Records) -> Vec<Verdict> {
-        self.view(records).verdicts()
+        self.judged(records)
     }
 
     fn run_after(&self, unit: &Unit, lab: &Lab, earlier: &Records) -> Measured {

@@ -17,30 +17,24 @@ const ZERO: Bounds = Bounds {
     at_most: Some(0.0),
 };
 
-/// An experiment and its records.
-pub(super) struct View<'a> {
-    pub(super) experiment: &'a ByLength,
-    pub(super) records: &'a Records,
+/// A quantity of the hybrid on texts or in the rounds after the choice.
+fn estimate(records: &Records, length: usize, quantity: &str) -> Result<Estimate, String> {
+    let from = match quantity {
+        "speedup" | BESIDE_FORM => Pool::Source(CHOSEN),
+        _ => Pool::Texts,
+    };
+    records.estimate(HYBRID, from, length, quantity)
 }
 
-impl View<'_> {
+impl ByLength {
     fn lengths(&self) -> impl Iterator<Item = usize> {
-        self.experiment.settings.lengths.iter().copied()
-    }
-
-    /// A quantity of the hybrid on texts or in the rounds after the choice.
-    fn estimate(&self, length: usize, quantity: &str) -> Result<Estimate, String> {
-        let from = match quantity {
-            "speedup" | BESIDE_FORM => Pool::Source(CHOSEN),
-            _ => Pool::Texts,
-        };
-        self.records.estimate(HYBRID, from, length, quantity)
+        self.settings.lengths.iter().copied()
     }
 
     /// The form that the hybrid uses at this length, or why it is unknown.
-    fn form(&self, length: usize) -> Result<&ArmSpec, String> {
-        let [dense, arm, _] = &self.experiment.own;
-        match self.estimate(length, DENSE)?.mean {
+    fn form(&self, records: &Records, length: usize) -> Result<&ArmSpec, String> {
+        let [dense, arm, _] = &self.own;
+        match estimate(records, length, DENSE)?.mean {
             1.0 => Ok(dense),
             0.0 => Ok(arm),
             _ => Err("recorded with two boundaries; delete the records and run again".to_owned()),
@@ -48,10 +42,10 @@ impl View<'_> {
     }
 
     /// The boundary, and the gain at the longest sequence.
-    pub(super) fn observation(&self) -> Option<String> {
+    pub(super) fn observation(&self, records: &Records) -> Option<String> {
         let longest = self.lengths().max()?;
-        let label = &self.experiment.arm().label;
-        let crossover = self.experiment.crossover(self.records)?;
+        let label = &self.arm().label;
+        let crossover = self.crossover(records)?;
         let faster = match crossover {
             Crossover::Always => {
                 "faster than dense at every length, so the hybrid always uses that arm".to_owned()
@@ -66,7 +60,7 @@ impl View<'_> {
             ),
         };
         let mut text = format!("**Boundary**: the arm *{label}* is {faster}.");
-        if let Ok(found) = self.estimate(longest, "speedup") {
+        if let Ok(found) = estimate(records, longest, "speedup") {
             text.push_str(&format!(
                 " At {}, it is {:.2} times as fast as dense.",
                 plural(longest as u64, "token"),
@@ -78,23 +72,22 @@ impl View<'_> {
 
     /// Up to the boundary the hybrid equals the dense model, beyond it the arm, and it is as fast
     /// as its chosen form; each judged at its worst length.
-    pub(super) fn verdicts(&self) -> Vec<Verdict> {
-        let arm = self.experiment.arm();
+    pub(super) fn judged(&self, records: &Records) -> Vec<Verdict> {
+        let arm = self.arm();
         let as_fast = Bounds {
-            at_most: Some(1.0 + self.experiment.settings.tolerance),
+            at_most: Some(1.0 + self.settings.tolerance),
             ..Bounds::default()
         };
-        let reads_dense = |length| Some(self.form(length).ok()?.is_dense());
+        let reads_dense = |length| Some(self.form(records, length).ok()?.is_dense());
         let exact = |length| {
             reads_dense(length).filter(|is| *is)?;
-            self.estimate(length, "kl").ok()
+            estimate(records, length, "kl").ok()
         };
         let converted = |length| {
             reads_dense(length).filter(|is| !is)?;
-            self.records
-                .difference(HYBRID, &arm.id, Pool::Texts, length, "kl")
+            records.difference(HYBRID, &arm.id, Pool::Texts, length, "kl")
         };
-        let slower = |length| self.estimate(length, BESIDE_FORM).ok();
+        let slower = |length| estimate(records, length, BESIDE_FORM).ok();
         let to_dense = "Up to the boundary: largest KL (dense ‖ hybrid)";
         let from_arm = "Beyond the boundary: largest difference of KL from ".to_owned();
         let from_arm = from_arm + &arm.label;
@@ -123,13 +116,13 @@ impl View<'_> {
     }
 
     fn quantity(&self, name: &str) -> Quantity {
-        let found = self.experiment.spec.layout.quantities.find(name);
+        let found = self.spec.layout.quantities.find(name);
         found.cloned().unwrap_or_default()
     }
 
     /// All results of the hybrid, by length.
-    pub(super) fn overview(&self) -> Table {
-        let form = |length: usize| match self.form(length) {
+    pub(super) fn overview(&self, records: &Records) -> Table {
+        let form = |length: usize| match self.form(records, length) {
             Ok(form) => Cell::Text(form.label.clone()),
             Err(reason) => Cell::Missing(reason),
         };
@@ -138,7 +131,7 @@ impl View<'_> {
             cells: self.lengths().map(cell).collect(),
             ..Row::default()
         };
-        let regret = |length| self.regret(length);
+        let regret = |length| self.regret(records, length);
         let mut rows = vec![
             row("reads with", &form),
             row("median time ÷ faster of both", &regret),
@@ -146,7 +139,7 @@ impl View<'_> {
         rows.extend(ROWS.map(|name| {
             let of = self.quantity(name);
             row(&of.title, &|length| {
-                Cell::of(self.estimate(length, name), of.style)
+                Cell::of(estimate(records, length, name), of.style)
             })
         }));
         let columns = self.lengths().map(|n| plural(n as u64, "token").into());
@@ -163,13 +156,13 @@ impl View<'_> {
     }
 
     /// The cost of a wrong choice: 1 if the choice is right.
-    fn regret(&self, length: usize) -> Cell {
+    fn regret(&self, records: &Records, length: usize) -> Cell {
         let median = |row: &ArmSpec| {
             let from = Pool::Source(CHOSEN);
-            let seconds = self.records.values(&row.id, from, length, "seconds");
+            let seconds = records.values(&row.id, from, length, "seconds");
             quantile(&seconds, 0.5).ok()
         };
-        match self.experiment.own.each_ref().map(median) {
+        match self.own.each_ref().map(median) {
             [Some(dense), Some(arm), Some(own)] => {
                 Cell::Number(own / dense.min(arm), Style::Fixed(2))
             }
