@@ -40,10 +40,8 @@ pub struct Settings {
 /// An arm, and the type of its linear layers' weights.
 #[derive(Debug, Clone, PartialEq)]
 struct Variant {
-    /// Its id in records: that of the arm alone for stored weights.
-    id: String,
-    /// Its name in tables.
-    label: String,
+    /// Its row, with the arm's id for stored weights.
+    subject: Subject,
     /// The arm's index.
     arm: usize,
     /// `None` for stored weights in f32.
@@ -53,17 +51,19 @@ struct Variant {
 /// The rows of a table, all types of an arm before the next arm; `None` if a type is unknown.
 fn rows(arms: &[ArmSpec], weights: &[String]) -> Option<Vec<Variant>> {
     let mut all = Vec::new();
-    for (place, arm) in arms.iter().enumerate() {
+    for (place, arm) in Subject::arms(arms).into_iter().enumerate() {
         for name in weights {
             let known = ProductType::ALL.into_iter();
             let products = known.into_iter().find(|one| one.name() == name)?;
             let rounded = products != ProductType::F32;
+            let mut subject = arm.clone();
+            subject.label = format!("{}, {name}", arm.label);
+            if rounded {
+                subject.id = format!("{}-{name}", arm.id);
+                subject.default = false;
+            }
             all.push(Variant {
-                id: match rounded {
-                    true => format!("{}-{name}", arm.id),
-                    false => arm.id.clone(),
-                },
-                label: format!("{}, {name}", arm.label),
+                subject,
                 arm: place,
                 products: rounded.then_some(products),
             });
@@ -138,7 +138,7 @@ impl WeightTypes {
         let models = self.models(lab);
         let of = |(row, model): (Variant, &Model)| {
             let bytes = model.as_ref().map_or(0, linear_bytes);
-            let one = Case::timed(row.id, unit.length, model.clone().and_then(run));
+            let one = Case::timed(row.subject.id, unit.length, model.clone().and_then(run));
             one.map(move |one, run| {
                 run(one)?;
                 one.set("milliseconds", one.values[SECONDS] * 1e3);
@@ -214,20 +214,15 @@ impl Experiment for WeightTypes {
     }
 
     fn subjects(&self) -> Vec<Subject> {
-        let arms = Subject::arms(self.arms());
-        let of = |row: Variant| Subject {
-            label: row.label,
-            default: arms[row.arm].default && row.products.is_none(),
-            ..arms[row.arm].clone().called(row.id)
-        };
-        self.rows().into_iter().map(of).collect()
+        let rows = self.rows().into_iter();
+        rows.map(|row| row.subject).collect()
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
         if [MODEL, DECODING].contains(&unit.source.as_str()) {
             return Ok(self.timed(unit, lab));
         }
-        let rows = self.rows();
+        let rows = self.subjects();
         unit.each(|index| {
             let mut all = unit.empty(rows.iter().map(|row| row.id.as_str()), index);
             if unit.source == QUESTIONS {

@@ -56,13 +56,6 @@ impl Subject {
             cells,
         }
     }
-
-    /// The same with another id, as after training.
-    #[must_use]
-    pub fn called(mut self, id: String) -> Self {
-        self.id = id;
-        self
-    }
 }
 
 /// A line of a chart whose points are different models.
