@@ -27,25 +27,20 @@ pub struct Layout {
 
 /// A paragraph, or one of two.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Paragraph {
     /// Unconditional.
     Always(String),
     /// One if a setting exists and is not empty, otherwise another or none.
-    When(Choice),
-}
-
-/// One of two paragraphs.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Choice {
-    /// The setting.
-    pub when: String,
-    /// With it.
-    pub text: String,
-    /// Without it.
-    #[serde(default)]
-    pub otherwise: Option<String>,
+    When {
+        /// The setting.
+        when: String,
+        /// With it.
+        text: String,
+        /// Without it.
+        #[serde(default)]
+        otherwise: Option<String>,
+    },
 }
 
 /// The source of values.
@@ -235,20 +230,14 @@ pub struct TableSpec {
     pub note: String,
     /// The quantities of its columns.
     pub columns: Vec<ColumnSpec>,
-    /// The quantity of all columns; `by` replaces its `*`.
-    pub quantity: Option<String>,
-    /// What distinguishes these columns.
+    /// The numbers of all columns, as far as columns do not differ; `by` replaces the quantity's
+    /// `*`.
+    #[serde(flatten)]
+    pub of: ValuesSpec,
+    /// What distinguishes columns of one quantity.
     pub by: Option<By>,
     /// Titles of such columns, with `{}` for the value; `{} tokens` by default.
     pub heading: Option<String>,
-    /// The suffix of a row's id, a template with `{}` for the value of the column.
-    pub suffix: String,
-    /// The source of values.
-    pub from: Option<Source>,
-    /// The length of values.
-    pub at: Option<At>,
-    /// Other models in its numbers.
-    pub beside: Option<Comparison>,
     /// The title of an additional column: the columns whose whole intervals are above or below 0.
     pub changes: Option<String>,
     /// A setting or count with several values: there is a table for each above 0, the last one
@@ -264,10 +253,6 @@ pub struct TableSpec {
     pub arms_only: bool,
     /// Whether rows are only those that were measured there.
     pub recorded_only: bool,
-    /// How a cell summarises samples.
-    pub make: Statistic,
-    /// The format of cells, if it differs from the quantity's.
-    pub style: Option<Style>,
     /// Whether it is collapsed on the page.
     pub folded: bool,
     /// A setting that the table requires.
@@ -438,11 +423,15 @@ impl Layout {
             let BlockSpec::Table(one) = block else {
                 continue;
             };
-            let by = one.quantity.is_some() && one.by.is_some();
-            let lacks = match (one.id.is_empty() || one.title.is_empty(), by) {
-                (true, _) => "an `id` and a `title`",
-                (_, by) if by != one.columns.is_empty() => "`columns`, or one `quantity` with `by`",
-                _ => continue,
+            let by_one = [
+                one.columns.is_empty(),
+                one.by.is_some(),
+                !one.of.quantity.is_empty(),
+            ];
+            let lacks = match by_one {
+                _ if one.id.is_empty() || one.title.is_empty() => "an `id` and a `title`",
+                [true, true, true] | [false, false, false] => continue,
+                _ => "`columns`, or one `quantity` with `by`",
             };
             return Err(format!("table `{}`: give {lacks}", one.id));
         }

@@ -206,9 +206,7 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
             .estimate(&id, of.from.pool(), of.length, &of.quantity)?;
         Ok(match of.make {
             Statistic::Exponential => found.map(f64::exp),
-            Statistic::Mean | Statistic::Milliseconds | Statistic::Median | Statistic::Ratio => {
-                found
-            }
+            _ => found,
         })
     }
 
@@ -266,8 +264,8 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
         let method = &self.spec.method;
         let texts = self.spec.layout.method.iter().filter_map(|one| match one {
             Paragraph::Always(text) => Some(text),
-            Paragraph::When(choice) if is_set(method, &choice.when) => Some(&choice.text),
-            Paragraph::When(choice) => choice.otherwise.as_ref(),
+            Paragraph::When { when, text, .. } if is_set(method, when) => Some(text),
+            Paragraph::When { otherwise, .. } => otherwise.as_ref(),
         });
         let words = self.words(0);
         let mut paragraphs: Vec<String> = texts.map(|text| words.fill(text)).collect();

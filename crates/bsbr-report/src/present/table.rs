@@ -42,7 +42,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 
     fn table(&self, spec: &TableSpec, value: Option<usize>) -> Option<Table> {
-        let length = self.length(spec.at.as_ref(), &self.source(spec.from.as_ref()));
+        let length = self.length(spec.of.at.as_ref(), &self.source(spec.of.from.as_ref()));
         let words = Words {
             value,
             ..self.words(length)
@@ -71,7 +71,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             return None;
         }
         let rows = subjects.iter();
-        let mut rows: Vec<Row> = match spec.make {
+        let mut rows: Vec<Row> = match spec.of.make.unwrap_or_default() {
             Statistic::Milliseconds | Statistic::Median | Statistic::Ratio => rows
                 .map(|subject| {
                     let cells = shown.iter().map(|of| {
@@ -113,24 +113,25 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     /// The values of each column.
     fn columns(&self, spec: &TableSpec, words: &Words<'_, E>) -> Vec<Values> {
         let of_table = |one: &ValuesSpec| {
-            let values = self.declared(one, spec.from.as_ref(), spec.at.as_ref());
-            let beside = one.beside.as_ref().or(spec.beside.as_ref());
+            let all = &spec.of;
+            let values = self.declared(one, all.from.as_ref(), all.at.as_ref());
+            let beside = one.beside.as_ref().or(all.beside.as_ref());
             let beside = beside.map(|one| one.filled(|id| words.fill(id)));
             let at = values.length;
-            let suffix = match values.suffix.is_empty() {
-                true => Words { at, ..*words }.fill(&spec.suffix),
-                false => values.suffix,
+            let suffix = match one.suffix.is_empty() {
+                true => &all.suffix,
+                false => &one.suffix,
             };
             Values {
-                make: one.make.unwrap_or(spec.make),
-                style: one.style.or(spec.style).unwrap_or(values.style),
+                make: one.make.or(all.make).unwrap_or_default(),
+                style: one.style.or(all.style).unwrap_or(values.style),
                 better: beside.as_ref().map_or(values.better, Comparison::better),
                 beside,
-                suffix,
+                suffix: Words { at, ..*words }.fill(suffix),
                 ..values
             }
         };
-        let (Some(quantity), Some(by)) = (&spec.quantity, &spec.by) else {
+        let Some(by) = &spec.by else {
             let columns = spec.columns.iter();
             return columns
                 .map(|one| match one {
@@ -139,8 +140,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 })
                 .collect();
         };
-        let one = of_table(&ValuesSpec::of(quantity));
-        let all = self.values_by(by, &one, spec.heading.as_deref());
+        let all = self.values_by(by, &of_table(&spec.of), spec.heading.as_deref());
         let step = all.len().div_ceil(MAX_PARTS).max(1);
         all.into_iter().step_by(step).collect()
     }
