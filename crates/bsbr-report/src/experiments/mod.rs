@@ -207,6 +207,11 @@ const ALL: [Known; 26] = [
     ),
 ];
 
+/// The names of the experiments.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|one| one.name).collect()
+}
+
 /// The implementation of a specification.
 ///
 /// # Errors
@@ -225,6 +230,6 @@ pub(crate) fn find(name: &str) -> Result<&'static Known, ReportError> {
     let found = ALL.iter().find(|one| one.name == name);
     found.ok_or_else(|| ReportError::UnknownExperiment {
         name: name.to_owned(),
-        known: ALL.each_ref().map(|one| one.name).join(", "),
+        known: names().join(", "),
     })
 }
