@@ -18,7 +18,7 @@ use crate::bench::first_token::{self, FirstToken};
 use crate::bench::place::Place;
 use crate::bench::{accuracy, floor, machine, profile, training};
 use crate::corpus::random;
-use crate::engines::{Engine, Kind, Peer, Process};
+use crate::engines::{Engine, Kind, Peer, Process, Started};
 use crate::error::ReportError;
 use crate::experiments::memory::worker::{Pass, Task, Worker};
 use crate::record::Measurement;
@@ -134,7 +134,7 @@ pub struct Benchmark<'a> {
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Processes of engines, by their types of numbers.
-    processes: RefCell<BTreeMap<(&'static str, String), Result<Rc<Process>, String>>>,
+    processes: RefCell<BTreeMap<(&'static str, String), Started>>,
     /// The model with its weights packed for each requested type of products.
     packed: RefCell<Vec<Gpt2>>,
 }
@@ -371,7 +371,7 @@ impl Benchmark<'_> {
     }
 
     /// An engine's process for the model's own shape, shared by all lengths.
-    fn process(&self, engine: Engine, dtype: &str) -> Result<Rc<Process>, String> {
+    fn process(&self, engine: Engine, dtype: &str) -> Started {
         let mut all = self.shared.processes.borrow_mut();
         let made = all.entry((engine.id(), dtype.to_owned()));
         let made = made.or_insert_with(|| {

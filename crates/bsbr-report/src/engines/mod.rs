@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::present::subject::Subject;
 use crate::spec::ArmSpec;
 
-pub(crate) use process::{Peer, Process};
+pub(crate) use process::{Peer, Process, Started};
 
 /// The script of a process that opens a folder and generates the first token in PyTorch.
 pub(crate) const FIRST_TOKEN: &str = include_str!("first_token.py");

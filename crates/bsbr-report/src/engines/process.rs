@@ -22,6 +22,9 @@ pub(crate) struct Process {
     answers: RefCell<BufReader<ChildStdout>>,
 }
 
+/// A process that rows share, or why there is none.
+pub(crate) type Started = Result<Rc<Process>, String>;
+
 impl Process {
     /// Starts a script with its argument, a model of so many `heads`. It prints `ready` and then
     /// answers one request per line; `unfit` is the message if it ends before.
@@ -119,13 +122,13 @@ pub(crate) struct Peer {
     pub id: String,
     /// The word of its kind in requests.
     pub kind: &'static str,
-    /// The process, or why there is none.
-    pub process: Result<Rc<Process>, String>,
+    /// Its process.
+    pub process: Started,
 }
 
 impl Peer {
     /// PyTorch with a kind of attention.
-    pub(crate) fn torch(id: &str, kind: Kind, process: Result<Rc<Process>, String>) -> Self {
+    pub(crate) fn torch(id: &str, kind: Kind, process: Started) -> Self {
         Self {
             id: id.to_owned(),
             kind: kind.word(),
