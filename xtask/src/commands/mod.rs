@@ -102,11 +102,27 @@ fn commit() -> Option<Commit> {
     Commit::built(env!("BSBR_COMMIT"))
 }
 
-/// The command line as typed.
+/// The command line for records and model cards, which others read.
 fn command_line() -> String {
-    let mut words = vec![crate::program().to_owned()];
-    words.extend(std::env::args().skip(1));
+    let typed = std::env::args().skip(1).map(|word| public(&word));
+    let words: Vec<String> = std::iter::once(crate::program().to_owned())
+        .chain(typed)
+        .collect();
     words.join(" ")
+}
+
+/// A word of a command line. Of an absolute path, or an option's, only the last component remains:
+/// its folders mean nothing on other machines, and may name a person.
+fn public(word: &str) -> String {
+    let (option, value) = match word.split_once('=') {
+        Some((option, value)) => (format!("{option}="), value),
+        None => (String::new(), word),
+    };
+    let path = Path::new(value);
+    match path.file_name().filter(|_| path.is_absolute()) {
+        Some(name) => format!("{option}{}", name.to_string_lossy()),
+        None => word.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +134,21 @@ mod tests {
         assert_eq!(minutes("1.5"), Ok(Duration::from_secs(90)));
         for wrong in ["-1", "nan", "inf", "1e300", "soon"] {
             assert!(minutes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn recorded_commands_have_no_folders_of_one_machine() {
+        let cases = [
+            ("/home/me/venv/bin/python", "python"),
+            ("--python=/home/me/venv/bin/python", "--python=python"),
+            ("assets/bundled", "assets/bundled"),
+            ("--arms", "--arms"),
+            ("moments:span=8,summaries", "moments:span=8,summaries"),
+            ("/", "/"),
+        ];
+        for (typed, recorded) in cases {
+            assert_eq!(public(typed), recorded);
         }
     }
 

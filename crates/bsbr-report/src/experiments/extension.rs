@@ -77,6 +77,9 @@ pub enum Form {
 }
 
 impl Form {
+    /// The form of [`PositionExtension::repeat_half`], by which `convert --positions` extends.
+    const DEFAULT: Self = Self::Repeat(50);
+
     /// The rows that a table of `trained` rows gives one of `positions` rows.
     fn of(self, trained: usize, positions: usize) -> PositionExtension {
         let rows = |percent: usize| (percent * trained / 100).max(1);
@@ -286,6 +289,7 @@ impl Experiment for Extension {
             variants.map(move |variant| Subject {
                 id: variant.named(&arm.id),
                 label: format!("{}, {}", arm.label, variant.label()),
+                default: arm.default && variant.form.is_none_or(|form| form == Form::DEFAULT),
                 ..arm.clone()
             })
         };
