@@ -15,6 +15,21 @@ pub(super) const WIDTH: f64 = 400.0;
 /// Distance between the labels of lines.
 pub(super) const LABEL_GAP: f64 = 13.5;
 
+/// The room for a character of a plain label, and of a bold one.
+const CHARACTER: [f64; 2] = [6.1, 6.7];
+
+/// The minimum and maximum room for labels beside a chart.
+const ROOM: [f64; 2] = [128.0, 190.0];
+
+/// The room that the labels of rows need beside a chart, at some distance from it.
+pub(super) fn room<'a>(subjects: impl Iterator<Item = &'a Subject>, distance: f64) -> f64 {
+    let width = |subject: &Subject| {
+        let count = subject.label.chars().count() as f64;
+        distance + count * CHARACTER[usize::from(subject.default)]
+    };
+    subjects.map(width).fold(ROOM[0], f64::max).min(ROOM[1])
+}
+
 /// A line of a chart, with its points; a baseline is grey.
 pub type Series = (Subject, Vec<(f64, Estimate)>);
 
@@ -27,16 +42,16 @@ pub fn lines(
 ) -> Picture {
     const HEIGHT: f64 = 268.0;
     const LEFT: f64 = 52.0;
-    const RIGHT: f64 = WIDTH - 128.0;
     const TOP: f64 = 34.0;
     const BOTTOM: f64 = HEIGHT - 40.0;
+    let right = WIDTH - room(series.iter().map(|(subject, _)| subject), 15.0);
     let values = series.iter().flat_map(|(_, points)| points);
     let values = values.map(|(value, _)| *value);
     let all = values.chain(x_ticks.iter().map(|(value, _)| *value));
     let (first, last) = all.fold((f64::MAX, f64::MIN), |(low, high), value| {
         (low.min(value), high.max(value))
     });
-    let x = |value: f64| LEFT + (RIGHT - LEFT) * (value - first) / (last - first).max(1e-9);
+    let x = |value: f64| LEFT + (right - LEFT) * (value - first) / (last - first).max(1e-9);
     let y = |value: f64| BOTTOM - (BOTTOM - TOP) * scale.place(value);
     let drawn = series.iter().map(|(subject, points)| {
         let points = points.iter().map(|(value, found)| (x(*value), *found));
@@ -45,7 +60,7 @@ pub fn lines(
     let drawn: Vec<(&Subject, Vec<(f64, Estimate)>)> = drawn.collect();
     let end = |points: &[(f64, Estimate)]| match points.last() {
         Some((x, found)) => (*x, y(found.mean)),
-        None => (RIGHT, BOTTOM),
+        None => (right, BOTTOM),
     };
     let ends: Vec<f64> = drawn.iter().map(|(_, points)| end(points).1).collect();
     let labels = spread(&ends, TOP, BOTTOM);
@@ -57,13 +72,13 @@ pub fn lines(
         text .title x="0" y="13" { (title) }
         @for (place, name) in scale.ticks() {
             @let at = px(BOTTOM - (BOTTOM - TOP) * place);
-            line .grid x1=(px(LEFT)) x2=(px(RIGHT)) y1=(at) y2=(at) {}
+            line .grid x1=(px(LEFT)) x2=(px(right)) y1=(at) y2=(at) {}
             text x=(px(LEFT - 7.0)) y=(at) dy="3.5" text-anchor="end" { (name) }
         }
         @for (value, name) in x_ticks {
             text x=(px(x(*value))) y=(px(BOTTOM + 16.0)) text-anchor="middle" { (name) }
         }
-        text x=(px((LEFT + RIGHT) / 2.0)) y=(px(BOTTOM + 33.0)) text-anchor="middle" {
+        text x=(px((LEFT + right) / 2.0)) y=(px(BOTTOM + 33.0)) text-anchor="middle" {
             (x_label)
         }
         @for (subject, points) in &drawn {
@@ -79,9 +94,9 @@ pub fn lines(
                 path .mark d=(points.iter().map(|(x, e)| mark(subject.arm, *x, y(e.mean)))
                     .collect::<String>()) {}
                 path .leader d=(format!(
-                    "M{} {}L{} {}", px(x + 2.0), px(up), px(RIGHT + 12.0), px(*label)
+                    "M{} {}L{} {}", px(x + 2.0), px(up), px(right + 12.0), px(*label)
                 )) {}
-                text .name x=(px(RIGHT + 15.0)) y=(px(*label)) dy="3.5" { (subject.label) }
+                text .name x=(px(right + 15.0)) y=(px(*label)) dy="3.5" { (subject.label) }
             }
         }
     };
@@ -124,13 +139,13 @@ pub type Bar<'a> = (&'a Subject, Result<Estimate, String>);
 pub fn bars(title: &str, label: String, bars: &[Bar<'_>], style: Style) -> Picture {
     const ROW: f64 = 21.0;
     const TOP: f64 = 26.0;
-    const LEFT: f64 = 128.0;
     const RIGHT: f64 = WIDTH - 52.0;
+    let left = room(bars.iter().map(|(subject, _)| *subject), 8.0);
     let foot = TOP + ROW * bars.len() as f64 + 2.0;
     let [least, greatest] = bounds(bars, style);
     let x = |value: f64| {
         let place = (value - least) / (greatest - least);
-        LEFT + (RIGHT - LEFT) * place.clamp(0.0, 1.0)
+        left + (RIGHT - left) * place.clamp(0.0, 1.0)
     };
     let from_zero = least == 0.0;
     let body = html! {
@@ -145,14 +160,14 @@ pub fn bars(title: &str, label: String, bars: &[Bar<'_>], style: Style) -> Pictu
         @for (index, (subject, value)) in bars.iter().enumerate() {
             @let middle = TOP + ROW * (index as f64 + 0.5);
             g class=(class(subject, subject.default)) {
-                text .name x=(px(LEFT - 8.0)) y=(px(middle)) dy="3.5" text-anchor="end" { (subject.label) }
+                text .name x=(px(left - 8.0)) y=(px(middle)) dy="3.5" text-anchor="end" { (subject.label) }
                 @match value {
                     Ok(e) => {
                         @if e.mean < least {
-                            path .mark d=(format!("M{} {}l7 -4v8Z", px(LEFT), px(middle))) {}
+                            path .mark d=(format!("M{} {}l7 -4v8Z", px(left), px(middle))) {}
                         } @else if from_zero {
-                            rect .bar x=(px(LEFT)) y=(px(middle - 5.5)) height="11" rx="1.5"
-                                width=(px((x(e.mean) - LEFT).max(0.5))) {}
+                            rect .bar x=(px(left)) y=(px(middle - 5.5)) height="11" rx="1.5"
+                                width=(px((x(e.mean) - left).max(0.5))) {}
                         } @else {
                             path .mark d=(mark(None, x(e.mean), middle)) {}
                         }
@@ -167,7 +182,7 @@ pub fn bars(title: &str, label: String, bars: &[Bar<'_>], style: Style) -> Pictu
                             (style.number(e.mean))
                         }
                     }
-                    Err(_) => text x=(px(LEFT + 4.0)) y=(px(middle)) dy="3.5" { "—" }
+                    Err(_) => text x=(px(left + 4.0)) y=(px(middle)) dy="3.5" { "—" }
                 }
             }
         }
@@ -253,6 +268,18 @@ mod tests {
     fn labels_are_moved_apart() {
         let placed = spread(&[50.0, 51.0, 200.0, 200.0], 10.0, 200.0);
         assert_eq!(placed, [50.0, 63.5, 186.5, 200.0]);
+    }
+
+    #[test]
+    fn labels_get_the_room_that_they_need() {
+        let room = |labels: &[&str]| {
+            let subjects: Vec<Subject> = labels.iter().map(|l| Subject::other("", l)).collect();
+            room(subjects.iter(), 15.0)
+        };
+        assert_eq!(room(&["dense"]), 128.0);
+        let wide = room(&["dense", "summaries and state ÷ 4"]);
+        assert!((140.0..160.0).contains(&wide), "{wide}");
+        assert_eq!(room(&["x".repeat(99).as_str()]), 190.0);
     }
 
     #[test]

@@ -4,16 +4,10 @@ use maud::html;
 
 use crate::estimate::Estimate;
 use crate::present::subject::Subject;
-use crate::render::chart::{LABEL_GAP, WIDTH, class, mark, picture, px, short, spread};
+use crate::render::chart::{LABEL_GAP, WIDTH, class, mark, picture, px, room, short, spread};
 use crate::render::scale::{Scale, ScaleSpec, range};
 use crate::section::Picture;
 use crate::style::Style;
-
-/// The minimum and maximum room for labels beside the chart.
-const LABELS: [f64; 2] = [138.0, 190.0];
-
-/// The room for a character of a plain label, and of a bold one.
-const CHARACTER: [f64; 2] = [5.7, 6.3];
 
 /// The smallest part of an axis that values may use before the axis starts at 0.
 const LEAST: f64 = 0.01;
@@ -66,12 +60,7 @@ pub fn scatter(title: &str, axes: &[Axis; 2], points: &[Point]) -> Option<Pictur
     if points.len() < 2 {
         return None;
     }
-    let width = |(subject, _): &Point| {
-        let count = subject.label.chars().count() as f64;
-        10.0 + count * CHARACTER[usize::from(subject.default)]
-    };
-    let widest = points.iter().map(width).fold(LABELS[0], f64::max);
-    let right = WIDTH - widest.min(LABELS[1]);
+    let right = WIDTH - room(points.iter().map(|(subject, _)| subject), 10.0);
     let bottom = (TOP + LABEL_GAP * (points.len() - 1) as f64).max(260.0);
     let [(x_scale, x_ticks), (y_scale, y_ticks)] =
         [0, 1].map(|side| axes[side].over(points.iter().map(move |(_, found)| &found[side])));
