@@ -6,6 +6,7 @@ use bsbr_gpt2::{Gpt2, Gpt2Cache, TokenBatch};
 use burn::tensor::Tensor;
 
 use crate::engines::{Kind, Process};
+use crate::style::grouped;
 
 /// Default number of tokens read at once: memory holds the activations of these, however long
 /// the text is.
@@ -139,7 +140,8 @@ pub(crate) fn argmax_token(logits: Tensor<2>) -> Result<u32, String> {
 pub(crate) fn within(seconds: f64, tokens: usize, limits: Limits) -> Result<(), String> {
     match seconds > limits.reading {
         true => Err(format!(
-            "reading {tokens} tokens would take about {seconds:.0} s; the limit is {:.0} s",
+            "reading {} tokens would take about {seconds:.0} s; the limit is {:.0} s",
+            grouped(tokens as u64),
             limits.reading
         )),
         false => Ok(()),

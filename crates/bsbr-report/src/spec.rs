@@ -56,6 +56,14 @@ impl ArmSpec {
         }
     }
 
+    /// Of one of several values of a setting: the label of the arm without it, the setting and the
+    /// value, as in the label `moments, clusters 8`.
+    pub fn swept_value(&self) -> Option<(&str, &str, usize)> {
+        let (base, last) = self.label.rsplit_once(", ").filter(|_| self.swept)?;
+        let (setting, value) = last.rsplit_once(' ')?;
+        Some((base, setting, value.parse().ok()?))
+    }
+
     /// Whether it is the original.
     pub fn is_dense(&self) -> bool {
         self.config == ArmConfig::DENSE

@@ -91,22 +91,19 @@ impl Experiment for Sweep {
 /// of the dense model.
 fn lines(arms: &[ArmSpec]) -> Vec<Line> {
     let mut all: Vec<(&str, &str, Line)> = Vec::new();
-    for arm in arms.iter().filter(|arm| arm.swept) {
-        let Some((base, value)) = arm.id.rsplit_once('-') else {
+    for arm in arms {
+        let Some((base, setting, value)) = arm.swept_value() else {
             continue;
         };
-        let Ok(value) = value.parse() else { continue };
         let point = (value, arm.id.clone());
-        if let Some((.., line)) = all.iter_mut().find(|(known, ..)| *known == base) {
+        if let Some((.., line)) = all.iter_mut().find(|one| (one.0, one.1) == (base, setting)) {
             line.points.push(point);
             continue;
         }
-        let (label, last) = arm.label.rsplit_once(", ").unwrap_or(("", &arm.label));
-        let setting = last.rsplit_once(' ').map_or(last, |(setting, _)| setting);
         let subject = Subject {
             arm: Some(all.len() + 1),
             default: all.is_empty(),
-            ..Subject::other("", label)
+            ..Subject::other("", base)
         };
         let points = vec![point];
         all.push((base, setting, Line { subject, points }));

@@ -1,5 +1,7 @@
 //! Figures as declared in specifications.
 
+use std::collections::BTreeSet;
+
 use crate::experiment::Experiment;
 use crate::present::layout::{By, FigureSpec, PanelSpec, ScatterSpec, Source, ValuesSpec};
 use crate::present::subject::Subject;
@@ -8,6 +10,7 @@ use crate::present::{Values, View};
 use crate::render::chart::{Bar, Series, bars, lines};
 use crate::render::scatter::{Axis, Point, scatter};
 use crate::section::{Figure, Picture};
+use crate::spec::ArmSpec;
 
 /// The maximum number of ticks on an axis of parts.
 const MAX_TICKS: usize = 8;
@@ -113,7 +116,11 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         let both = [&spec.x, &spec.y].map(|one| self.declared(one, None, None));
         let points = self.subjects.iter().filter_map(|subject| {
             let [x, y] = both.each_ref().map(|of| self.estimate(&subject.id, of));
-            Some((subject.clone(), [x.ok()?, y.ok()?]))
+            let subject = Subject {
+                label: self.short_label(subject),
+                ..subject.clone()
+            };
+            Some((subject, [x.ok()?, y.ok()?]))
         });
         let points: Vec<Point> = points.collect();
         let axis = |of: &Values, scale| Axis {
@@ -126,6 +133,18 @@ impl<E: Experiment + ?Sized> View<'_, E> {
         };
         let axes = [axis(&both[0], None), axis(&both[1], spec.y_scale)];
         scatter(&spec.title, &axes, &points)
+    }
+
+    /// The label of a row without the swept setting, if there is only one.
+    fn short_label(&self, subject: &Subject) -> String {
+        let arms = &self.spec.method.arms;
+        let settings = arms.iter().filter_map(ArmSpec::swept_value);
+        let settings: BTreeSet<&str> = settings.map(|(_, setting, _)| setting).collect();
+        let own = self.spec.arm(&subject.id).and_then(ArmSpec::swept_value);
+        match own.filter(|_| settings.len() == 1) {
+            Some((base, _, value)) => format!("{base}, {value}"),
+            None => subject.label.clone(),
+        }
     }
 
     /// Bars of all texts, and of each domain if requested.

@@ -10,7 +10,7 @@ use crate::present::words::setting;
 use crate::record::Pool;
 use crate::section::{Better, Cell, Column, Table};
 use crate::spec::{ArmSpec, dense};
-use crate::style::Style;
+use crate::style::{Style, grouped};
 
 impl<E: Experiment + ?Sized> View<'_, E> {
     /// One row per subject: where it falls below dense, and how it grows.
@@ -59,6 +59,13 @@ impl<E: Experiment + ?Sized> View<'_, E> {
             let cells = cells.into_iter();
             subject.row(cells.map(|one| one.unwrap_or_else(Cell::Missing)).collect())
         };
+        let predicted = match spec.curves.iter().any(|curve| curve.predicted) {
+            true => {
+                " *Multiply-adds* is the exponent of the operations in the arm's definition, over \
+                 the same lengths."
+            }
+            false => "",
+        };
         Table {
             id: spec.id.clone(),
             title: spec.title.clone(),
@@ -66,10 +73,10 @@ impl<E: Experiment + ?Sized> View<'_, E> {
                 "The number of tokens from which a row's median {} stays below that of `dense`, \
                  interpolated between lengths, with a bootstrap 95 % interval (0: at every length; \
                  ∞: at none measured); and the exponent b of a · nᵇ, fitted by least squares to \
-                 the logarithms of medians from {from} tokens, with its interval and R². Linear \
-                 growth has exponent 1, quadratic growth 2. *Multiply-adds* is the exponent of the \
-                 operations in the arm's definition, over the same lengths.",
-                spec.words
+                 the logarithms of medians from {} tokens, with its interval and R². Linear growth \
+                 has exponent 1, quadratic growth 2.{predicted}",
+                spec.words,
+                grouped(from as u64)
             ),
             corner: "Arm".to_owned(),
             columns,

@@ -16,7 +16,7 @@ pub(super) const WIDTH: f64 = 400.0;
 pub(super) const LABEL_GAP: f64 = 13.5;
 
 /// The room for a character of a plain label, and of a bold one.
-const CHARACTER: [f64; 2] = [6.1, 6.7];
+const CHARACTER: [f64; 2] = [6.1, 7.3];
 
 /// The minimum and maximum room for labels beside a chart.
 const ROOM: [f64; 2] = [128.0, 190.0];

@@ -20,12 +20,16 @@ pub(super) fn word(experiment: &Perplexity, name: &str, records: &Records) -> Op
         "tokens" => {
             let domains = records.domains().into_iter();
             let read = domains.map(|domain| read(experiment, records, domain));
-            format!("{:.0}", read.fold(0.0, f64::max))
+            grouped(read.fold(0.0, f64::max) as u64)
         }
         "strides" => {
             let words = |&stride: &usize| match settings.window - stride {
-                0 => format!("Stride {stride}: windows do not overlap."),
-                before => format!("Stride {stride}: a token follows at least {before} others."),
+                0 => format!("Stride {}: windows do not overlap.", grouped(stride as u64)),
+                before => format!(
+                    "Stride {}: a token follows at least {} others.",
+                    grouped(stride as u64),
+                    grouped(before as u64)
+                ),
             };
             Vec::from_iter(settings.strides.iter().map(words)).join(" ")
         }
@@ -84,10 +88,13 @@ pub(super) fn table(experiment: &Perplexity, records: &Records, domain: &str) ->
     let first = settings.strides[0];
     let of = |unit: &'static str| {
         let strides = settings.strides.iter();
-        strides.map(move |stride| less(format!("per {unit}, stride {stride}")))
+        strides.map(move |&stride| less(format!("per {unit}, stride {}", grouped(stride as u64))))
     };
     let mut columns: Vec<Column> = of("token").chain(of("word")).collect();
-    columns.push(less(format!("bits per byte, stride {first}")));
+    columns.push(less(format!(
+        "bits per byte, stride {}",
+        grouped(first as u64)
+    )));
     columns.extend(published.map(|_| Column::from("published")));
     columns.push(Column::from("n"));
     let rows = Subject::arms(arms).into_iter().map(|arm| {
