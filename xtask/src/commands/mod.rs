@@ -104,7 +104,7 @@ fn commit() -> Option<Commit> {
 
 /// The command line for records and model cards, which others read.
 fn command_line() -> String {
-    let typed = std::env::args().skip(1).map(|word| public(&word));
+    let typed = std::env::args().skip(1).map(|word| portable(&word));
     let words: Vec<String> = std::iter::once(crate::program().to_owned())
         .chain(typed)
         .collect();
@@ -113,7 +113,7 @@ fn command_line() -> String {
 
 /// A word of a command line. Of an absolute path, or an option's, only the last component remains:
 /// its folders mean nothing on other machines, and may name a person.
-fn public(word: &str) -> String {
+fn portable(word: &str) -> String {
     let (option, value) = match word.split_once('=') {
         Some((option, value)) => (format!("{option}="), value),
         None => (String::new(), word),
@@ -148,7 +148,7 @@ mod tests {
             ("/", "/"),
         ];
         for (typed, recorded) in cases {
-            assert_eq!(public(typed), recorded);
+            assert_eq!(portable(typed), recorded);
         }
     }
 
