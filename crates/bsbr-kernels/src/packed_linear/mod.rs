@@ -15,6 +15,8 @@
 
 #[cfg(not(feature = "flex"))]
 mod absent;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod avx2;
 #[cfg(feature = "flex")]
 mod bytes;
 #[cfg(feature = "flex")]

@@ -7,6 +7,8 @@
 //! A strip has the weights of 8 inputs: the low nibbles of its bytes are those of the first four, the
 //! high nibbles those of the others. So a register of nibbles becomes two of bytes by one shift.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::int8::nearest;
 use super::panels::{COLUMNS, Strip};
 use super::rows::bf16_bits;
@@ -18,7 +20,7 @@ pub(super) const GROUP: usize = 32;
 /// Strips of a group.
 pub(super) const STRIPS: usize = GROUP / 8;
 /// Groups of 32 bits of the inputs of a group.
-const WORDS: usize = GROUP / 4;
+pub(super) const WORDS: usize = GROUP / 4;
 
 /// The scales of a group's weights in a panel, in bf16.
 pub(super) type Scales = [u16; COLUMNS];
@@ -26,9 +28,9 @@ pub(super) type Scales = [u16; COLUMNS];
 /// A group of a row of inputs: number i is `step · byte_i`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct InputGroup {
-    step: f32,
+    pub(super) step: f32,
     /// The part of a sum of products that is due to the zero of the weights.
-    offset: i32,
+    pub(super) offset: i32,
 }
 
 /// Rows of inputs in 8 bits.
@@ -143,7 +145,7 @@ fn widened(scale: u16) -> f32 {
 
 /// Adds the products of `count` rows with the groups of a panel to their sums in f32.
 ///
-/// The portable loops and AVX-512 give the same bits, whatever the number of rows, and however a
+/// All engines give the same bits, whatever the number of rows, and however a
 /// panel is divided.
 pub(super) fn add_products(
     engine: Engine,
@@ -170,6 +172,8 @@ pub(super) fn add_products(
             #[inline(always)]
             || plain(rows, count, strips, scales, sums),
         ),
+        #[cfg(target_arch = "x86_64")]
+        Engine::Avx2 => avx2::add_nibbles(rows, count, strips, scales, sums),
         #[cfg(target_arch = "x86_64")]
         Engine::Avx512 => avx512::add_products(rows, count, strips, scales, sums),
     }

@@ -169,6 +169,7 @@ impl Task<'_> {
         match layer.products {
             ProductType::Int8 => {
                 let RowScale { step, zero } = self.rows.scales[row];
+                let zero = zero - layer.engine.middle();
                 let outputs = layer.steps[columns.clone()]
                     .iter()
                     .zip(&layer.totals[columns]);

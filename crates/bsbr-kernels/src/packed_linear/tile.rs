@@ -1,6 +1,8 @@
-//! Products of a few rows with a panel: plain, and by AVX-512.
+//! Products of a few rows with a panel: plain, by AVX2 (`avx2`) and by AVX-512.
 
 use super::ProductType;
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::panels::Strip;
 use crate::cpu::math::vectorised;
 
@@ -15,6 +17,9 @@ pub(super) type Sums = [Strip; ROWS];
 pub(super) enum Engine {
     /// Portable loops.
     Plain,
+    /// AVX2, for bytes.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
     /// AVX-512, with VNNI for 8 bits and with BF16 for half precision.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -36,9 +41,21 @@ impl Engine {
             if found {
                 return Self::Avx512;
             }
+            if products.is_portable() && is_x86_feature_detected!("avx2") {
+                return Self::Avx2;
+            }
         }
         let _ = products;
         Self::Plain
+    }
+
+    /// What is subtracted from the inputs in 8 bits that are multiplied.
+    pub(super) fn middle(self) -> i32 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => avx2::MIDDLE,
+            _ => 0,
+        }
     }
 }
 
@@ -70,6 +87,7 @@ impl Order {
 }
 
 /// Adds the products of rows with the strips of a panel to their sums, in other types than 4 bits.
+/// Inputs in 8 bits are less [`Engine::middle`].
 ///
 /// A sum is one chain of additions in the order of the groups, so it does not depend on the number
 /// of rows of a tile, nor on how a panel is divided.
@@ -94,6 +112,8 @@ pub(super) fn add_products(
             #[inline(always)]
             || plain(products, rows, strips, sums),
         ),
+        #[cfg(target_arch = "x86_64")]
+        Engine::Avx2 => avx2::add_bytes(rows, strips, sums),
         #[cfg(target_arch = "x86_64")]
         Engine::Avx512 => avx512::add_products(products, rows, strips, sums),
     }
