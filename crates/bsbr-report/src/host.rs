@@ -40,7 +40,7 @@ impl On {
 /// The machine of a unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The CPU's name, if the system reports it.
+    /// The CPU's name, if the system reports it, and in newer records its vector instructions.
     pub cpu: Option<String>,
     /// Number of cores available to the process.
     pub cores: usize,
@@ -60,10 +60,10 @@ impl Machine {
             .with_cpu(CpuRefreshKind::nothing())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
         let system = System::new_with_specifics(parts);
-        let cpu = system.cpus().first().map(|cpu| cpu.brand().to_owned());
+        let cpu = system.cpus().first().map(|cpu| cpu.brand());
         let tenths = (system.total_memory() as f64 / f64::from(1 << 30) * 10.0).round();
         Self {
-            cpu: cpu.filter(|brand| !brand.is_empty()),
+            cpu: cpu.filter(|brand| !brand.is_empty()).map(with_instructions),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: (tenths > 0.0).then_some(tenths / 10.0),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -79,6 +79,30 @@ impl Machine {
         let memory = memory.unwrap_or_default();
         format!("{cpu}, {cores}{memory}, {}", self.system)
     }
+}
+
+/// A processor by its name and its vector instructions: virtual machines give different processors
+/// one name, and times depend most on these.
+fn with_instructions(brand: &str) -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let all = [
+            ("AVX-512", is_x86_feature_detected!("avx512f")),
+            ("VNNI", is_x86_feature_detected!("avx512vnni")),
+            ("BF16", is_x86_feature_detected!("avx512bf16")),
+        ];
+        let found: Vec<&str> = all
+            .iter()
+            .filter_map(|(name, is)| is.then_some(*name))
+            .collect();
+        if !found.is_empty() {
+            return format!("{brand} with {}", found.join(", "));
+        }
+        if is_x86_feature_detected!("avx2") {
+            return format!("{brand} with AVX2");
+        }
+    }
+    brand.to_owned()
 }
 
 /// The commit of the sources.
@@ -168,6 +192,13 @@ mod tests {
         assert!(
             machine.cores > 0 && machine.memory_gib > Some(0.0),
             "{machine:?}"
+        );
+        let cpu = machine.cpu.unwrap_or_default();
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(
+            cpu.contains(" with "),
+            is_x86_feature_detected!("avx2"),
+            "{cpu}"
         );
     }
 }

@@ -5,7 +5,8 @@
 //! their layout. The time of many rows depends on the processor's arithmetic, which multiplies two
 //! numbers of 16 bits, or four of 8 bits, for one of 32. So all of them share one layout (`panels`),
 //! and one loop (`products`) with one innermost instruction (`tile`). Weights in 4 bits become bytes in
-//! registers (`nibbles`), which halves the bytes of a few rows and costs many rows time.
+//! registers (`nibbles`), which halves the bytes of a few rows. Many rows take longer than in 8 bits with
+//! AVX-512, and less time with AVX2 (`avx2`), where sums of a group of inputs fit into 16 bits.
 //!
 //! No crate has all of these. `gemm`, which computes other products here, and `private-gemm-x86`
 //! support only floats of 32 and 64 bits. `rten-gemm` also supports bytes through VNNI, but not
