@@ -91,6 +91,9 @@ impl PackedLinear {
     pub fn from_int8(weight: &Int8Weight, bias: Option<&Tensor<1>>) -> Option<Self> {
         let [inputs, outputs] = weight.shape()?;
         let numbers = weight.weights.as_slice::<i8>().ok()?;
+        if numbers.contains(&i8::MIN) {
+            return None;
+        }
         let bias = bias.map(|bias| bias.clone().into_data().iter::<f32>().collect());
         let products = ProductType::Int8;
         let engine = Engine::detected(products);

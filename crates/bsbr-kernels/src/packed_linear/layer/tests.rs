@@ -98,6 +98,16 @@ fn a_layer_of_rounded_weights_is_that_of_the_weights() {
     }
 }
 
+#[test]
+fn a_weight_below_the_levels_is_refused() {
+    let of = |lowest: i8| Int8Weight {
+        weights: TensorData::new(vec![1_i8, lowest], [1, 2]),
+        steps: vec![1.0; 2],
+    };
+    assert!(PackedLinear::from_int8(&of(-127), None).is_some());
+    assert!(PackedLinear::from_int8(&of(-128), None).is_none());
+}
+
 /// The plain loops sum in a different order.
 #[test]
 fn products_of_floats_are_near_those_of_plain_loops() {
