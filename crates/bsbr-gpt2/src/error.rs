@@ -175,8 +175,8 @@ pub enum PackError {
     /// The device or CPU does not support such products.
     #[error(
         "a weight {shape:?} on {device} cannot be packed for products in {products:?}: these need \
-         the CPU backend flex, and f32 and bf16 also need a processor with AVX-512 and \
-         AVX512-BF16; keep the stored weights, or use 8 or 4 bits"
+         the CPU backend flex, and f32 and bf16 also need an x86-64 processor with AVX2 and FMA; \
+         keep the stored weights, or use 8 or 4 bits"
     )]
     NotPossible {
         /// The type of the products.

@@ -205,7 +205,7 @@ impl Gpt2 {
     ///
     /// The packed form is that of the current weights. Mapping the parameters drops it, as every
     /// step of an optimiser does; [`Self::with_packed_weights_of`] attaches it to a copy of the
-    /// model with the same weights. On processors without AVX512-BF16 and on other devices than
+    /// model with the same weights. On processors without AVX2 and on other devices than
     /// Flex nothing is packed, and each pass rounds the weights.
     pub fn with_bf16_training(mut self) -> Self {
         for block in &mut self.h {

@@ -10,7 +10,7 @@ use super::choice;
 pub struct WeightsArgs {
     /// Pack the weights of linear layers for products in this type, on flex: f32 is exact, bf16,
     /// int8 and int4 round weights and inputs; int4 is the smallest and decodes fastest, but rounds
-    /// the most. f32 needs a CPU with AVX-512, and bf16 one with AVX512-BF16 [default: no packing]
+    /// the most. f32 and bf16 need an x86-64 CPU with AVX2 [default: no packing]
     #[arg(long, value_name = "TYPE", value_parser = choice::products())]
     weights: Option<ProductType>,
 }

@@ -83,8 +83,8 @@ pub struct Bf16Weight(Option<Arc<[PackedLinear; 2]>>);
 impl Bf16Weight {
     /// Packs a weight `[in, out]` of any floating-point type.
     ///
-    /// Nothing is packed if the weight is not on the CPU backend Flex, or if the processor lacks the
-    /// instructions of AVX512-BF16. Products then round and multiply by other operations.
+    /// Nothing is packed if the weight is not on the CPU backend Flex, or if the processor has
+    /// neither AVX512-BF16 nor AVX2. Products then round and multiply by other operations.
     pub fn new(weight: &Tensor<2>) -> Self {
         Self::of(weight, [WeightLayout::InOut, WeightLayout::OutIn])
     }
@@ -125,7 +125,7 @@ impl Bf16Weight {
 /// in f32. The backward pass keeps `x` in bf16. All sums are in f32, in an order that does not
 /// depend on the number of threads.
 ///
-/// The device must support bf16. On others than Flex, and on processors without AVX512-BF16,
+/// The device must support bf16. On others than Flex, and on processors without AVX2,
 /// rounded numbers are multiplied in f32.
 ///
 /// # Panics

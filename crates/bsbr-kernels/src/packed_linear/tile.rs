@@ -17,7 +17,7 @@ pub(super) type Sums = [Strip; ROWS];
 pub(super) enum Engine {
     /// Portable loops.
     Plain,
-    /// AVX2, for bytes.
+    /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512, with VNNI for 8 bits and with BF16 for half precision.
@@ -41,7 +41,7 @@ impl Engine {
             if found {
                 return Self::Avx512;
             }
-            if products.is_portable() && is_x86_feature_detected!("avx2") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Self::Avx2;
             }
         }
@@ -113,7 +113,7 @@ pub(super) fn add_products(
             || plain(products, rows, strips, sums),
         ),
         #[cfg(target_arch = "x86_64")]
-        Engine::Avx2 => avx2::add_bytes(rows, strips, sums),
+        Engine::Avx2 => avx2::add_products(products, rows, strips, sums),
         #[cfg(target_arch = "x86_64")]
         Engine::Avx512 => avx512::add_products(products, rows, strips, sums),
     }
