@@ -197,13 +197,15 @@ pub trait Experiment: AsRef<Spec> {
     fn headlines(&self, _records: &Records) -> Vec<Headline> {
         Vec::new()
     }
+}
 
+impl dyn Experiment + '_ {
     /// The section of these records, which depends on nothing else.
     ///
     /// # Errors
     ///
     /// [`ReportError`] if records cannot be drawn.
-    fn render(&self, records: &Records) -> Result<Section, ReportError> {
+    pub fn render(&self, records: &Records) -> Result<Section, ReportError> {
         present::section(self, records)
     }
 }

@@ -48,6 +48,15 @@ impl Bootstrap {
         n: usize,
         statistic: impl Fn(&[usize]) -> f64,
     ) -> Result<Interval, MetricError> {
+        self.interval_of(n, &statistic)
+    }
+
+    /// Compiled once for all statistics.
+    fn interval_of(
+        &self,
+        n: usize,
+        statistic: &dyn Fn(&[usize]) -> f64,
+    ) -> Result<Interval, MetricError> {
         if self.resamples == 0 {
             return Err(MetricError::OutOfRange {
                 what: "resamples",

@@ -218,7 +218,8 @@ impl Page {
         let (spec, records) = (self.spec(records), as_one(records));
         let ids = each_once(records.measurements().map(|one| &one.arm)).into_iter();
         let subjects = ids.map(|id| Subject::other(id, &label(id))).collect();
-        let section = Shown { spec, subjects }.render(&records)?;
+        let shown: &dyn Experiment = &Shown { spec, subjects };
+        let section = shown.render(&records)?;
         let tables = section.blocks.iter().filter_map(|block| match block {
             Block::Table(table) => Some(table),
             _ => None,

@@ -1,7 +1,6 @@
 //! Numbers of a row together with those of other models on the same samples.
 
 use crate::estimate::Estimate;
-use crate::experiment::Experiment;
 use crate::paired::{closed, together};
 use crate::present::layout::{Comparison, Statistic};
 use crate::present::subject::Subject;
@@ -24,7 +23,7 @@ impl Comparison {
     }
 }
 
-impl<E: Experiment + ?Sized> View<'_, E> {
+impl View<'_> {
     /// A number of one of several rows.
     pub(super) fn of_row(
         &self,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::experiment::Experiment;
 use crate::present::layout::{By, FigureSpec, PanelSpec, ScatterSpec, Source, ValuesSpec};
 use crate::present::subject::Subject;
 use crate::present::words::short_length;
@@ -15,7 +14,7 @@ use crate::spec::ArmSpec;
 /// The maximum number of ticks on an axis of parts.
 const MAX_TICKS: usize = 8;
 
-impl<E: Experiment + ?Sized> View<'_, E> {
+impl View<'_> {
     pub(super) fn figure(&self, spec: &FigureSpec) -> Figure {
         let panels = spec
             .panels

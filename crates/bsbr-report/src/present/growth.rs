@@ -1,7 +1,6 @@
 //! The length from which on a row costs less than dense, and the growth of its
 //! cost.
 
-use crate::experiment::Experiment;
 use crate::growth::{Crossover, Level, PowerLaw};
 use crate::present::View;
 use crate::present::layout::GrowthSpec;
@@ -12,7 +11,7 @@ use crate::section::{Better, Cell, Column, Table};
 use crate::spec::{ArmSpec, dense};
 use crate::style::{Style, grouped};
 
-impl<E: Experiment + ?Sized> View<'_, E> {
+impl View<'_> {
     /// One row per subject: where it falls below dense, and how it grows.
     pub(super) fn growth(&self, spec: &GrowthSpec) -> Table {
         let method = &self.spec.method;

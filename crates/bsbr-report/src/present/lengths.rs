@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::experiment::Experiment;
 use crate::present::View;
 use crate::present::layout::{LengthsSpec, RowsSpec};
 use crate::present::subject::Subject;
@@ -11,7 +10,7 @@ use crate::record::{Measurement, Pool};
 use crate::section::{Cell, Column, Row, Table};
 use crate::style::{Style, grouped};
 
-impl<E: Experiment + ?Sized> View<'_, E> {
+impl View<'_> {
     /// The table, or one for each subject; those without rows are omitted.
     pub(super) fn lengths<'a>(&'a self, spec: &'a LengthsSpec) -> impl Iterator<Item = Table> + 'a {
         let subjects = self.subjects.chunks(match spec.each {

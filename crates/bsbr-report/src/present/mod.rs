@@ -36,8 +36,8 @@ pub(crate) use growth::{below, exponent};
 pub(crate) use votes::counted;
 
 /// An experiment with its records.
-pub(crate) struct View<'a, E: ?Sized> {
-    experiment: &'a E,
+pub(crate) struct View<'a> {
+    experiment: &'a dyn Experiment,
     spec: &'a Spec,
     records: &'a Records,
     subjects: Vec<Subject>,
@@ -83,8 +83,8 @@ pub(crate) fn headlines(experiment: &dyn Experiment, records: &Records) -> Vec<H
 /// # Errors
 ///
 /// [`ReportError`] if records cannot be drawn.
-pub fn section<E: Experiment + ?Sized>(
-    experiment: &E,
+pub(crate) fn section(
+    experiment: &dyn Experiment,
     records: &Records,
 ) -> Result<Section, ReportError> {
     let spec = experiment.spec();
@@ -121,8 +121,8 @@ pub fn section<E: Experiment + ?Sized>(
     })
 }
 
-impl<'a, E: Experiment + ?Sized> View<'a, E> {
-    fn new(experiment: &'a E, records: &'a Records) -> Self {
+impl<'a> View<'a> {
+    fn new(experiment: &'a dyn Experiment, records: &'a Records) -> Self {
         Self {
             experiment,
             spec: experiment.spec(),
@@ -132,7 +132,7 @@ impl<'a, E: Experiment + ?Sized> View<'a, E> {
     }
 
     /// The values of templates of a block with this length.
-    fn words(&self, at: usize) -> Words<'_, E> {
+    fn words(&self, at: usize) -> Words<'_> {
         Words {
             method: &self.spec.method,
             records: self.records,

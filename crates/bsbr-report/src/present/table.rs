@@ -3,7 +3,6 @@
 use bsbr_metrics::stats::quantile;
 
 use crate::estimate::Estimate;
-use crate::experiment::Experiment;
 use crate::present::beside::add_changes;
 use crate::present::layout::{ColumnSpec, Comparison, Statistic, TableSpec, ValuesSpec};
 use crate::present::subject::Subject;
@@ -20,7 +19,7 @@ const MAX_DEVIATIONS: usize = 6;
 /// The maximum number of columns in a table by parts of a name.
 const MAX_PARTS: usize = 16;
 
-impl<E: Experiment + ?Sized> View<'_, E> {
+impl View<'_> {
     /// The table, or one for each value; none if a required setting does not exist, or if it has
     /// only recorded rows and nothing is recorded.
     pub(super) fn tables<'a>(&'a self, spec: &'a TableSpec) -> impl Iterator<Item = Table> + 'a {
@@ -111,7 +110,7 @@ impl<E: Experiment + ?Sized> View<'_, E> {
     }
 
     /// The values of each column.
-    fn columns(&self, spec: &TableSpec, words: &Words<'_, E>) -> Vec<Values> {
+    fn columns(&self, spec: &TableSpec, words: &Words<'_>) -> Vec<Values> {
         let of_table = |one: &ValuesSpec| {
             let all = &spec.of;
             let values = self.declared(one, all.from.as_ref(), all.at.as_ref());

@@ -28,17 +28,17 @@ pub(super) fn names(template: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The values of templates.
-pub(super) struct Words<'a, E: ?Sized> {
+pub(super) struct Words<'a> {
     pub method: &'a Method,
     pub records: &'a Records,
-    pub experiment: &'a E,
+    pub experiment: &'a dyn Experiment,
     /// The length of the block's values.
     pub at: usize,
     /// The value of a repeated table.
     pub value: Option<usize>,
 }
 
-impl<E: Experiment + ?Sized> Words<'_, E> {
+impl Words<'_> {
     /// The filled template; placeholders without a value are removed.
     pub fn fill(&self, template: &str) -> String {
         let mut out = String::new();
