@@ -1,7 +1,5 @@
 //! Agreement of two models' token choices.
 
-use std::cmp::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{MetricError, Real, check};
@@ -51,7 +49,7 @@ pub fn top_k_overlap<T: Real>(a: &[T], b: &[T], k: usize) -> Result<f64, MetricE
 /// The ids of the k largest logits, best first; equal logits are ordered by
 /// lower id, so that the answer is unique.
 ///
-/// Selection takes time linear in the vocabulary, and only the top k are sorted.
+/// One pass over the vocabulary, which keeps the best k so far in order: meant for a small k.
 ///
 /// # Errors
 /// [`MetricError::KOutOfRange`] if k is zero or exceeds the vocabulary; logits that
@@ -65,16 +63,18 @@ pub fn top_k<T: Real>(logits: &[T], k: usize) -> Result<Vec<usize>, MetricError>
             vocabulary: logits.len(),
         });
     }
-    // Finite numbers are totally ordered, with −0 = 0 as for any other tie.
-    let better = |&i: &usize, &j: &usize| {
-        let (x, y): (f64, f64) = (logits[i].into(), logits[j].into());
-        y.partial_cmp(&x).unwrap_or(Ordering::Equal).then(i.cmp(&j))
-    };
-    let mut ids: Vec<usize> = (0..logits.len()).collect();
-    ids.select_nth_unstable_by(k - 1, better);
-    ids.truncate(k);
-    ids.sort_unstable_by(better);
-    Ok(ids)
+    let mut best: Vec<(f64, usize)> = Vec::with_capacity(k + 1);
+    for (id, &logit) in logits.iter().enumerate() {
+        let logit: f64 = logit.into();
+        if best.len() == k && logit <= best[k - 1].0 {
+            continue;
+        }
+        // After its equals, which have lower ids.
+        let place = best.partition_point(|&(other, _)| other >= logit);
+        best.insert(place, (logit, id));
+        best.truncate(k);
+    }
+    Ok(best.into_iter().map(|(_, id)| id).collect())
 }
 
 /// The share of `a` that is also in `b`; both hold the same number of distinct ids.

@@ -56,7 +56,10 @@ impl Plan {
     }
 
     fn runs(&self, spec: &Spec) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == name(spec))
+        match self.only.is_empty() {
+            true => !spec.omitted,
+            false => self.only.iter().any(|only| only == name(spec)),
+        }
     }
 }
 

@@ -167,6 +167,8 @@ pub struct Spec {
     pub question: String,
     /// The section's position on the page.
     pub order: u32,
+    /// Whether it runs only if it is named.
+    pub omitted: bool,
     /// The goals.
     pub goals: Vec<Statement>,
     /// The contents of its section.
@@ -233,6 +235,8 @@ struct SpecFile {
     settings: toml::Table,
     #[serde(default)]
     counts: toml::Table,
+    #[serde(skip)]
+    omitted: bool,
     #[serde(default)]
     quick: Amounts,
     #[serde(default)]
@@ -260,6 +264,9 @@ struct SpecFile {
 struct Amounts {
     /// The measured arms.
     arms: Option<Vec<String>>,
+    /// Run the experiment only if it is named.
+    #[serde(default)]
+    omit: bool,
     /// Counts, and settings that are amounts.
     #[serde(flatten)]
     amounts: toml::Table,
@@ -272,6 +279,7 @@ impl Amounts {
         if let Some(arms) = self.arms {
             file.arms = arms;
         }
+        file.omitted = self.omit;
         for (name, value) in self.amounts {
             let setting = file.settings.get_mut(&name);
             let setting = setting.filter(|_| known.amounts.contains(&name.as_str()));
@@ -445,6 +453,7 @@ pub fn parse_spec(
         title: file.title,
         question: file.question,
         order: file.order,
+        omitted: file.omitted,
         goals: file.goals,
         layout,
     })

@@ -48,8 +48,8 @@ pub struct Args {
     /// Folder for records, tables, plots and the page [default: results/MODEL]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Use few samples, with the same method: about two minutes. The page goes to
-    /// results/MODEL-quick
+    /// Use few samples, with the same method, and leave out sweeps of settings unless `--only` names
+    /// them: about two minutes. The page goes to results/MODEL-quick
     #[arg(long)]
     quick: bool,
     /// Use more samples, and add arms and very long texts: several hours. The page goes to

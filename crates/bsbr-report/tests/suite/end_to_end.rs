@@ -271,6 +271,36 @@ fn another_seed_or_another_count_is_another_record() {
 }
 
 #[test]
+fn what_a_scale_omits_runs_only_if_it_is_named() {
+    let quick = Overrides {
+        quick: true,
+        ..Overrides::default()
+    };
+    let text = tiny::presented(tiny::SPECS[0]).replace("[quick]\n", "[quick]\nomit = true\n");
+    let arms = arms();
+    let parse = |overrides| parse_spec(Path::new("spec.toml"), &text, &arms, overrides).unwrap();
+    let standard = Overrides::default();
+    assert!(parse(&quick).omitted && !parse(&standard).omitted);
+
+    let runs = |only: Vec<String>| {
+        let mut plan = plan(&quick);
+        plan.specs.truncate(2);
+        plan.specs[0] = parse(&quick);
+        plan.only = only;
+        let folder = tempfile::tempdir().unwrap();
+        reproduce(&plan, &tiny::lab(), folder.path(), &mut NoObserver).unwrap();
+        let recorded = |spec: &Spec| {
+            let records = folder.path().join(RECORDS);
+            records.join(&spec.method.experiment).is_dir()
+        };
+        plan.specs.iter().map(recorded).collect::<Vec<_>>()
+    };
+    let named = specs(&quick)[0].method.experiment.clone();
+    assert_eq!(runs(Vec::new()), [false, true]);
+    assert_eq!(runs(vec![named]), [true, false]);
+}
+
+#[test]
 fn what_is_asked_for_must_be_there() {
     let unknown = Plan {
         only: vec!["speed".to_owned()],
