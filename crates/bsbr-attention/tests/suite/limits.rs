@@ -64,7 +64,9 @@ fn as_many_exact_clusters_as_there_are_is_dense() {
 #[test]
 fn spans_whose_clusters_are_all_opened_change_nothing() {
     let device = test_device();
-    for (span, exact_clusters, learned) in [(1, 2, false), (2, 3, false), (3, 0, true)] {
+    let all = [(2, 3, false), (1, 2, false), (3, 0, true)];
+    let (few, tokens) = if tries_few() { (1, 37) } else { (all.len(), 61) };
+    for (span, exact_clusters, learned) in all.into_iter().take(few) {
         let flat = MomentsConfig {
             exact_clusters,
             clusters: 4,
@@ -76,7 +78,7 @@ fn spans_whose_clusters_are_all_opened_change_nothing() {
             opened: 1000,
             ..flat.clone()
         };
-        let sizes = sizes(61);
+        let sizes = sizes(tokens);
         let input = input(sizes, 8, &device);
         let [flat, spans] = [flat, spans].map(|config| {
             let attention = arm(&ArmConfig::Moments(config), sizes, &device);
