@@ -65,7 +65,11 @@ fn as_many_exact_clusters_as_there_are_is_dense() {
 fn spans_whose_clusters_are_all_opened_change_nothing() {
     let device = test_device();
     let all = [(2, 3, false), (1, 2, false), (3, 0, true)];
-    let (few, tokens) = if tries_few() { (1, 37) } else { (all.len(), 61) };
+    let (few, tokens) = if tries_few() {
+        (1, 37)
+    } else {
+        (all.len(), 61)
+    };
     for (span, exact_clusters, learned) in all.into_iter().take(few) {
         let flat = MomentsConfig {
             exact_clusters,
