@@ -11,6 +11,24 @@ use crate::experiments::summarisation::{self, SummaryWriter, scored, stop_tokens
 /// The source of questions, whatever the other texts.
 pub(super) const QUESTIONS: &str = "storybook questions";
 
+/// Work per token of a text.
+const TEXT_EFFORT: f64 = 2.8;
+
+/// Work per token of an article, whose summary is generated token by token.
+const ARTICLE_EFFORT: f64 = 1.3;
+
+/// Work per token between fact and question.
+const QUESTION_EFFORT: f64 = 0.85;
+
+/// Work per token of a source of [`Tasks`].
+pub(super) fn effort(source: &str, lab: &Lab) -> f64 {
+    match source {
+        QUESTIONS => QUESTION_EFFORT,
+        source if source == lab.corpus().articles_name() => ARTICLE_EFFORT,
+        _ => TEXT_EFFORT,
+    }
+}
+
 /// A model with its name in records, or why it is missing.
 pub(super) type Named = (String, Result<Gpt2, String>);
 

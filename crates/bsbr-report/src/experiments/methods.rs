@@ -2,6 +2,7 @@
 
 use bsbr_train::finetune::{FinetuneConfig, Mix, Objective, Trainable};
 
+use crate::experiments::measure::effort;
 use crate::experiments::prelude::*;
 use crate::experiments::tuning::{TRAINING, Tuning, training, window};
 use crate::section::Role;
@@ -74,6 +75,12 @@ impl Methods {
         }
     }
 
+    /// Texts per domain, articles and questions.
+    fn sampled(&self) -> [u64; 3] {
+        let counts = &self.settings;
+        [counts.texts_per_domain, counts.articles, counts.questions]
+    }
+
     /// The trained arm.
     fn arm(&self) -> Option<&ArmSpec> {
         self.arms().iter().find(|arm| !arm.is_dense())
@@ -144,9 +151,14 @@ impl Experiment for Methods {
     fn units(&self, lab: &Lab) -> Units {
         let window = self.settings.tasks.window(lab);
         let tokens = (self.settings.epochs * self.settings.windows) as f64 * window as f64;
+        let sources = self.settings.tasks.sources(self.sampled(), lab)?;
+        let measuring = sources
+            .iter()
+            .map(|(source, length, count)| effort(source, lab) * *length as f64 * *count as f64);
+        let measuring: f64 = measuring.sum();
         let unit = |one: Subject| match one.role {
-            Role::Competes => Unit::new(&one.id, window, 1, EFFORT * tokens),
-            _ => Unit::new(&one.id, window, 1, 1.0),
+            Role::Competes => Unit::new(&one.id, window, 1, EFFORT * tokens + measuring),
+            _ => Unit::new(&one.id, window, 1, measuring),
         };
         Ok(self.subjects().into_iter().map(unit).collect())
     }
@@ -182,17 +194,12 @@ impl Experiment for Methods {
     }
 
     fn run_unit(&self, unit: &Unit, lab: &Lab) -> Measured {
-        let (id, settings, tasks) = (&unit.source, &self.settings, &self.settings.tasks);
+        let (id, tasks) = (&unit.source, &self.settings.tasks);
         let mut cost = Measurement::new(id, TRAINING, unit.length, 0);
         let model = self.model(id, &mut cost, lab)?;
         let model = model.and_then(|model| tasks.fitted(model, lab));
         let (models, mut all) = ([(id.clone(), model)], vec![cost]);
-        let sampled = [
-            settings.texts_per_domain,
-            settings.articles,
-            settings.questions,
-        ];
-        for (source, length, count) in tasks.sources(sampled, lab)? {
+        for (source, length, count) in tasks.sources(self.sampled(), lab)? {
             for index in 0..count {
                 let place = (source.as_str(), length, index);
                 all.extend(tasks.sample(&models, place, self.seed(), lab)?);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bsbr_train::finetune::{FinetuneConfig, Mix};
 
-use crate::experiments::measure::Named;
+use crate::experiments::measure::{Named, effort};
 use crate::experiments::prelude::*;
 use crate::experiments::summarisation;
 use crate::experiments::tuning::{Kept, TRAINING, Tuned, Tuning, training, window};
@@ -13,15 +13,6 @@ use crate::judge;
 
 /// Work per token of training.
 const TRAINING_EFFORT: f64 = 2.4;
-
-/// Work per token of a text.
-const TEXT_EFFORT: f64 = 2.8;
-
-/// Work per token of an article, whose summary is generated token by token.
-const ARTICLE_EFFORT: f64 = 1.3;
-
-/// Work per token between fact and question.
-const QUESTION_EFFORT: f64 = 0.85;
 
 /// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -180,13 +171,9 @@ impl Experiment for Recovery {
             let training = Unit::new(TRAINING, window, 1, TRAINING_EFFORT * tokens);
             units.push(training.of_arm(arm));
             for (source, length, count) in &sources {
-                let effort = match source.as_str() {
-                    QUESTIONS => QUESTION_EFFORT,
-                    source if source == lab.corpus().articles_name() => ARTICLE_EFFORT,
-                    _ => TEXT_EFFORT,
-                };
                 let own = batches(source, *length, *count, settings.per_unit, models);
-                units.extend(weighed(own, effort).map(|unit| unit.of_arm(arm)));
+                let own = weighed(own, effort(source, lab));
+                units.extend(own.map(|unit| unit.of_arm(arm)));
             }
         }
         Ok(units)

@@ -6,6 +6,8 @@ use bsbr_report::experiments;
 use bsbr_report::record::Records;
 use bsbr_report::spec::{ARMS, Overrides, parse_spec, read_arms, read_specs};
 
+use crate::tiny;
+
 fn assets() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets")
 }
@@ -42,6 +44,24 @@ fn the_committed_specifications_can_be_run() {
                 .unwrap()
                 .render(&Records::default());
             assert!(!section.unwrap().method.is_empty(), "{experiment}");
+        }
+    }
+}
+
+/// A unit whose work is stated in another measure than the others' makes the time left absurd.
+#[test]
+fn the_work_of_a_unit_is_that_of_its_tokens() {
+    let lab = tiny::lab();
+    let overrides = Overrides {
+        full: true,
+        ..Overrides::default()
+    };
+    for spec in read_specs(&assets().join("experiments"), &overrides).unwrap() {
+        for unit in experiments::build(&spec).unwrap().units(&lab).unwrap() {
+            let samples = unit.samples.end - unit.samples.start;
+            let per_token = unit.work / (unit.length as f64 * samples as f64);
+            let unit = format!("{} {}", spec.method.experiment, unit.id());
+            assert!(per_token > 0.1, "{unit}: {per_token}");
         }
     }
 }
