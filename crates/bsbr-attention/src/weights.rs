@@ -23,10 +23,11 @@ use crate::tuning::Own;
 /// is no average over tokens, so it has no weights here; `routing` gives the chunks
 /// that it comes from.
 ///
-/// Use them for inspection: memory grows with N².
+/// Use them for inspection: memory grows with N², or with Q·N for Q chosen queries
+/// ([`Attention::weights_of`]), of which Q = N in the shapes below if all are.
 #[derive(Debug, Clone)]
 pub struct AttentionWeights {
-    /// Weights on tokens attended to exactly. `[B, H, N, N]`
+    /// Weights on tokens attended to exactly. `[B, H, Q, N]`
     pub exact: Tensor<4>,
     /// Weights on clusters, in the moments arm with a far chunk.
     pub clusters: Option<ClusterWeights>,
@@ -43,7 +44,7 @@ pub struct AttentionWeights {
 /// The weight on a merged cluster of a span is shared among its clusters by their tokens.
 #[derive(Debug, Clone)]
 pub struct ClusterWeights {
-    /// `[B, H, N, K]`
+    /// `[B, H, Q, K]`
     pub weights: Tensor<4>,
     /// m: tokens of each cluster. `[B, H, K]`
     pub counts: Tensor<3>,
@@ -70,18 +71,19 @@ impl AttentionWeights {
     ///
     /// # Shapes
     ///
-    /// - output: `[B, H, N, N]`
+    /// - output: `[B, H, Q, N]`
     pub fn spread(&self) -> Tensor<4> {
         let Some(clusters) = &self.clusters else {
             return self.exact.clone();
         };
-        let [b, h, n, k] = clusters.weights.dims();
+        let [b, h, queries, n] = self.exact.dims();
+        let k = clusters.weights.dims()[3];
         let counts = clusters.counts.clone().clamp_min(1.0).unsqueeze_dim(2);
         let shares = clusters.weights.clone() / counts;
         let in_none = clusters.assignment.clone().lower_elem(0);
         let indices = clusters.assignment.clone().clamp(0, k as i64 - 1);
-        let indices = indices.unsqueeze_dim::<4>(2).expand([b, h, n, n]);
-        let in_none = in_none.unsqueeze_dim::<4>(2).expand([b, h, n, n]);
+        let indices = indices.unsqueeze_dim::<4>(2).expand([b, h, queries, n]);
+        let in_none = in_none.unsqueeze_dim::<4>(2).expand([b, h, queries, n]);
         self.exact.clone() + shares.gather(3, indices).mask_fill(in_none, 0.0)
     }
 }
@@ -89,6 +91,20 @@ impl AttentionWeights {
 impl Attention {
     /// The weights on tokens and clusters in [`forward`](Self::forward).
     pub fn weights(&self, input: AttentionInput) -> AttentionWeights {
+        let padding = input.padding.clone();
+        let all: Vec<usize> = (0..input.query.dims()[2]).collect();
+        let mut weights = self.weights_of(input, &all);
+        weights.exact = padding.to_back(weights.exact, 2);
+        weights.clusters = weights.clusters.map(|clusters| ClusterWeights {
+            weights: padding.to_back(clusters.weights, 2),
+            ..clusters
+        });
+        weights
+    }
+
+    /// The weights of these queries, Q positions below N, counted from the first real token of each
+    /// sequence. Routing and pairs are those of all queries.
+    pub fn weights_of(&self, input: AttentionInput, queries: &[usize]) -> AttentionWeights {
         let padding = input.padding.clone();
         let input = input.aligned();
         let [batch, heads, n, d] = input.query.dims();
@@ -104,10 +120,15 @@ impl Attention {
             ArmConfig::Dense(config) => round_to_bits(keys, config.kv_bits),
             _ => keys,
         };
-        let seen = mask([n, n], &query.device(), |query, key| {
-            grid.attends(query, key)
+        let device = query.device();
+        let seen = mask([queries.len(), n], &device, |query, key| {
+            grid.attends(queries[query], key)
         });
-        let tokens = query.clone().matmul(keys.swap_dims(2, 3)) + seen.unsqueeze::<4>();
+        let places: Vec<i64> = queries.iter().map(|&query| query as i64).collect();
+        let places = Tensor::from_data(TensorData::new(places, [queries.len()]), &device);
+        let picked = |x: &Tensor<4>| x.clone().select(2, places.clone());
+        let of_queries = picked(&query);
+        let tokens = of_queries.clone().matmul(keys.swap_dims(2, 3)) + seen.unsqueeze::<4>();
         let far = moments
             .filter(|_| grid.far_chunks(n) > 0)
             .map(|config| Far::new(config, self.own(), &grid, &input, &query));
@@ -116,9 +137,11 @@ impl Attention {
         let (exact, clusters) = match &far {
             None => (softmax(tokens, 3), None),
             Some(far) => {
-                let (tokens, clusters) = far.look_into_best(tokens, &query, &input);
+                let clusters = [&far.logits, &far.chosen].map(picked);
+                let (tokens, clusters) =
+                    far.look_into_best(tokens, clusters, &of_queries, &input.key);
                 let mut logits = vec![tokens, clusters];
-                logits.extend(far.merged.as_ref().map(|(_, logits)| logits.clone()));
+                logits.extend(far.merged.as_ref().map(|(_, logits)| picked(logits)));
                 let weights = softmax(Tensor::cat(logits, 3), 3);
                 let k = far.logits.dims()[3];
                 let mut on_clusters = weights.clone().narrow(3, n, k);
@@ -138,7 +161,7 @@ impl Attention {
             .zip(clusters)
             .map(|(far, weights)| ClusterWeights {
                 counts: far.summary.counts.clone().flatten(2, 3),
-                weights: padding.to_back(weights, 2),
+                weights,
                 assignment: far.assignment_in(&padding, n),
             });
         let routing = match (self.config(), &self.routing) {
@@ -178,7 +201,7 @@ impl Attention {
             _ => None,
         };
         AttentionWeights {
-            exact: padding.to_back(padding.to_back(exact, 2), 3),
+            exact: padding.to_back(exact, 3),
             clusters,
             routing,
             pairs,
@@ -281,25 +304,25 @@ impl<'a> Far<'a> {
     fn look_into_best(
         &self,
         tokens: Tensor<4>,
+        [logits, chosen]: [Tensor<4>; 2],
         query: &Tensor<4>,
-        input: &AttentionInput,
+        key: &Tensor<4>,
     ) -> (Tensor<4>, Tensor<4>) {
         if self.config.exact_clusters == 0 {
-            return (tokens, self.logits.clone());
+            return (tokens, logits);
         }
-        let [b, h, n, _] = query.dims();
+        let [b, h, queries, n] = tokens.dims();
         let [_, _, chunks, size] = self.assignment.dims();
         let g = self.config.clusters;
-        let of_far: Tensor<4> = self
-            .chosen
+        let of_far: Tensor<4> = chosen
             .clone()
-            .reshape([b, h, n, chunks, g])
+            .reshape([b, h, queries, chunks, g])
             .swap_dims(2, 3)
             .matmul(self.assignment.membership(&query.device()))
             .swap_dims(2, 3)
-            .reshape([b, h, n, chunks * size]);
+            .reshape([b, h, queries, chunks * size]);
         let behind = n - self.grid.sinks - chunks * size;
-        let zeros = |width: usize| Tensor::zeros([b, h, n, width], &query.device());
+        let zeros = |width: usize| Tensor::zeros([b, h, queries, width], &query.device());
         let mut parts = Vec::with_capacity(3);
         if self.grid.sinks > 0 {
             parts.push(zeros(self.grid.sinks));
@@ -309,15 +332,13 @@ impl<'a> Far<'a> {
             parts.push(zeros(behind));
         }
         let looked_at = Tensor::cat(parts, 3).greater_elem(0.5);
-        let keys = input.key.clone().cast(DType::F32);
+        let keys = key.clone().cast(DType::F32);
         let unmasked = query
             .clone()
             .matmul(round_to_bits(keys, self.config.kv_bits).swap_dims(2, 3));
         (
             tokens.mask_where(looked_at, unmasked),
-            self.logits
-                .clone()
-                .mask_fill(self.chosen.clone().greater_elem(0.5), HIDDEN),
+            logits.mask_fill(chosen.greater_elem(0.5), HIDDEN),
         )
     }
 

@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MetricError, Real, check};
 
-/// The largest k of [`Agreement`], and so the smallest vocabulary it accepts.
-pub const LARGEST_K: usize = 10;
+/// The number of tokens that [`TopTokens`] keeps, and so the smallest vocabulary it accepts.
+pub const TOP: usize = 10;
 
-/// Agreement of two models at one position: each field is a [`top_k_overlap`], in
-/// 0..=1.
+/// Agreement of two models at one position: each field is an [`overlap`], in 0..=1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Whether the first choice is the same: 0 or 1.
@@ -19,31 +18,29 @@ pub struct Agreement {
     pub top10: f64,
 }
 
-/// The [`Agreement`] of two rows of logits. Symmetric in its arguments.
-///
-/// # Errors
-/// A vocabulary of fewer than [`LARGEST_K`] tokens, rows of different lengths,
-/// and logits that are not finite.
-pub fn agreement<T: Real>(dense: &[T], arm: &[T]) -> Result<Agreement, MetricError> {
-    check::same_length("logits", dense, arm)?;
-    // The top ten in order contain the top five and the top one.
-    let (a, b) = (top_k(dense, LARGEST_K)?, top_k(arm, LARGEST_K)?);
-    Ok(Agreement {
-        top1: shared(&a[..1], &b[..1]),
-        top5: shared(&a[..5], &b[..5]),
-        top10: shared(&a, &b),
-    })
-}
+/// The ten most probable tokens of a model at one position, to compare with those of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopTokens(Vec<usize>);
 
-/// `|topk(a) ∩ topk(b)| / k`: the share of the top k tokens that both rows have, in
-/// any order, in 0..=1.
-///
-/// # Errors
-/// [`MetricError::KOutOfRange`] if k is zero or exceeds the vocabulary; rows of
-/// different lengths, empty rows, and logits that are not finite.
-pub fn top_k_overlap<T: Real>(a: &[T], b: &[T], k: usize) -> Result<f64, MetricError> {
-    check::same_length("logits", a, b)?;
-    Ok(shared(&top_k(a, k)?, &top_k(b, k)?))
+impl TopTokens {
+    /// Those of a row of logits.
+    ///
+    /// # Errors
+    /// A vocabulary of fewer than [`TOP`] tokens, and logits that are not finite.
+    pub fn of<T: Real>(logits: &[T]) -> Result<Self, MetricError> {
+        Ok(Self(top_k(logits, TOP)?))
+    }
+
+    /// The agreement with another model's. Symmetric.
+    pub fn agreement(&self, other: &Self) -> Agreement {
+        // The top ten in order contain the top five and the top one.
+        let of = |k: usize| overlap(&self.0[..k], &other.0[..k]);
+        Agreement {
+            top1: of(1),
+            top5: of(5),
+            top10: of(TOP),
+        }
+    }
 }
 
 /// The ids of the k largest logits, best first; equal logits are ordered by
@@ -77,8 +74,8 @@ pub fn top_k<T: Real>(logits: &[T], k: usize) -> Result<Vec<usize>, MetricError>
     Ok(best.into_iter().map(|(_, id)| id).collect())
 }
 
-/// The share of `a` that is also in `b`; both hold the same number of distinct ids.
-fn shared(a: &[usize], b: &[usize]) -> f64 {
+/// `|a ∩ b| / k`: the share of k distinct ids that are also among k others, in 0..=1.
+pub fn overlap(a: &[usize], b: &[usize]) -> f64 {
     let mut b = b.to_vec();
     b.sort_unstable();
     let common = a.iter().filter(|&id| b.binary_search(id).is_ok()).count();
@@ -87,7 +84,7 @@ fn shared(a: &[usize], b: &[usize]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{agreement, top_k, top_k_overlap};
+    use super::{TopTokens, overlap, top_k};
     use crate::MetricError;
 
     #[test]
@@ -99,21 +96,19 @@ mod tests {
 
     #[test]
     fn overlap_counts_shared_ids() {
-        let (a, b) = ([4.0f32, 3.0, 2.0, 1.0], [3.0f32, 4.0, 1.0, 2.0]);
-        assert_eq!(top_k_overlap(&a, &b, 1), Ok(0.0));
-        assert_eq!(top_k_overlap(&a, &b, 2), Ok(1.0));
-        assert_eq!(top_k_overlap(&a, &b, 3), Ok(2.0 / 3.0));
-        assert_eq!(top_k_overlap(&a, &b, 4), Ok(1.0));
+        let (a, b) = ([0, 1, 2, 3], [1, 0, 3, 2]);
+        let shares = [1, 2, 3, 4].map(|k| overlap(&a[..k], &b[..k]));
+        assert_eq!(shares, [0.0, 1.0, 2.0 / 3.0, 1.0]);
     }
 
     #[test]
     fn one_selection_serves_every_k() {
         let a: Vec<f64> = (0..300).map(|i| (f64::from(i) * 1.3).sin()).collect();
         let b: Vec<f64> = (0..300).map(|i| (f64::from(i) * 1.3 + 0.4).sin()).collect();
-        let all = agreement(&a, &b).unwrap();
-        assert_eq!(all.top1, top_k_overlap(&a, &b, 1).unwrap());
-        assert_eq!(all.top5, top_k_overlap(&a, &b, 5).unwrap());
-        assert_eq!(all.top10, top_k_overlap(&a, &b, 10).unwrap());
+        let [of_a, of_b] = [&a, &b].map(|row| TopTokens::of(row).unwrap());
+        let all = of_a.agreement(&of_b);
+        let of = |k| overlap(&top_k(&a, k).unwrap(), &top_k(&b, k).unwrap());
+        assert_eq!([all.top1, all.top5, all.top10], [1, 5, 10].map(of));
     }
 
     #[test]
@@ -124,7 +119,7 @@ mod tests {
                 Err(MetricError::KOutOfRange { k, vocabulary: 3 })
             );
         }
-        assert!(agreement(&[1.0f32; 9], &[1.0; 9]).is_err());
+        assert!(TopTokens::of(&[1.0f32; 9]).is_err());
         assert!(top_k(&[1.0, f32::NAN], 1).is_err());
     }
 }

@@ -9,33 +9,60 @@
 use crate::logits::LogSoftmax;
 use crate::{MetricError, Real, check};
 
-/// KL(dense ‖ arm) at one position, in nats: `Σ_i p_i (ln p_i − ln q_i)`, where
-/// p is the softmax of the dense logits and q that of the arm's (Kullback and
-/// Leibler, 1951).
-///
-/// Both log-softmaxes are computed in `f64` with the maximum removed. A result
-/// below zero by rounding is reported as zero.
+/// The dense model's distribution at one position, to compare with those of arms.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    probabilities: Vec<f64>,
+    /// `Σ_i p_i ln p_i`
+    negative_entropy: f64,
+}
+
+impl Reference {
+    /// That of a row of logits.
+    ///
+    /// # Errors
+    /// An empty row, and logits that are not finite.
+    pub fn of<T: Real>(dense: &[T]) -> Result<Self, MetricError> {
+        let p = LogSoftmax::of(dense)?;
+        let probability = |&x: &T| p.ln_probability(x.into()).exp();
+        let mut own = Self {
+            probabilities: dense.iter().map(probability).collect(),
+            negative_entropy: 0.0,
+        };
+        own.negative_entropy = own.expected(&p, dense);
+        Ok(own)
+    }
+
+    /// KL(dense ‖ arm) in nats: `Σ_i p_i (ln p_i − ln q_i)`, where p is the softmax of the dense
+    /// logits and q that of the arm's (Kullback and Leibler, 1951).
+    ///
+    /// Log-softmaxes are computed in `f64` with the maximum removed. A result below zero by
+    /// rounding is reported as zero.
+    ///
+    /// # Errors
+    /// Rows of different lengths, and logits that are not finite.
+    pub fn kl<T: Real>(&self, arm: &[T]) -> Result<f64, MetricError> {
+        check::same_length("logits", &self.probabilities, arm)?;
+        let kl = self.negative_entropy - self.expected(&LogSoftmax::of(arm)?, arm);
+        check::no_overflow("divergence", kl.max(0.0))
+    }
+
+    /// `Σ_i p_i ln q_i`
+    fn expected<T: Real>(&self, q: &LogSoftmax, logits: &[T]) -> f64 {
+        let all = self.probabilities.iter().zip(logits);
+        // 0 ln q = 0, also if the logarithm overflows.
+        let all = all.filter(|(p, _)| **p > 0.0);
+        all.map(|(p, &x)| p * q.ln_probability(x.into())).sum()
+    }
+}
+
+/// [`Reference::kl`] of two rows of logits.
 ///
 /// # Errors
 /// Rows of different lengths, empty rows, and logits that are not finite.
 pub fn kl<T: Real>(dense: &[T], arm: &[T]) -> Result<f64, MetricError> {
     check::same_length("logits", dense, arm)?;
-    let (p, q) = (LogSoftmax::of(dense)?, LogSoftmax::of(arm)?);
-    let sum: f64 = dense
-        .iter()
-        .zip(arm)
-        .map(|(&x, &y)| {
-            let ln_p = p.ln_probability(x.into());
-            let probability = ln_p.exp();
-            // 0 ln 0 = 0, also if ln p is too small for its exponential.
-            if probability > 0.0 {
-                probability * (ln_p - q.ln_probability(y.into()))
-            } else {
-                0.0
-            }
-        })
-        .sum();
-    check::no_overflow("divergence", sum.max(0.0))
+    Reference::of(dense)?.kl(arm)
 }
 
 #[cfg(test)]

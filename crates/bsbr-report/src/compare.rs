@@ -1,7 +1,7 @@
 //! Comparison of two models on the same tokens, position by position.
 
 use bsbr_gpt2::{Gpt2, TokenBatch};
-use bsbr_metrics::agreement::{self, Agreement};
+use bsbr_metrics::agreement::{Agreement, TopTokens};
 use bsbr_metrics::{MetricError, divergence, similarity};
 use bsbr_train::evaluate::nll;
 use burn::tensor::{DType, Tensor};
@@ -113,7 +113,40 @@ pub struct LogitScore {
     pub agreement: Agreement,
 }
 
-/// Calls `score` for every position and arm with the dense model's logits and the arm's.
+/// The dense model's prediction at one position, computed once for all arms.
+#[derive(Debug, Clone)]
+pub struct Expected<'a> {
+    logits: &'a [f32],
+    top: TopTokens,
+    /// The distribution.
+    pub distribution: divergence::Reference,
+}
+
+impl<'a> Expected<'a> {
+    fn of(logits: &'a [f32]) -> Result<Self, MetricError> {
+        Ok(Self {
+            logits,
+            top: TopTokens::of(logits)?,
+            distribution: divergence::Reference::of(logits)?,
+        })
+    }
+
+    /// Compares an arm's logits with the dense model's.
+    ///
+    /// # Errors
+    ///
+    /// [`MetricError`] if a logit is not finite.
+    pub fn score(&self, arm: &[f32]) -> Result<LogitScore, MetricError> {
+        Ok(LogitScore {
+            kl: self.distribution.kl(arm)?,
+            cosine: similarity::cosine(self.logits, arm)?,
+            agreement: self.top.agreement(&TopTokens::of(arm)?),
+        })
+    }
+}
+
+/// Calls `score` for every position and arm with the dense model's prediction and the arm's
+/// logits.
 ///
 /// Logits are computed for a few positions at a time, the dense ones once for all arms.
 ///
@@ -125,7 +158,7 @@ pub fn positions<T: Send>(
     dense: &Gpt2,
     dense_states: &States,
     arms: &[(Gpt2, States)],
-    score: impl Fn(usize, &[f32], &[f32]) -> Result<T, MetricError> + Sync,
+    score: impl Fn(usize, &Expected<'_>, &[f32]) -> Result<T, MetricError> + Sync,
 ) -> Result<Vec<Result<Vec<T>, MetricError>>, ReportError> {
     let vocabulary = dense.output_table().dims()[0];
     let positions = dense_states.last.dims()[1];
@@ -138,17 +171,21 @@ pub fn positions<T: Send>(
             host(model.logits(states.last.clone().narrow(1, start, count)))
         };
         let reference = piece(dense, dense_states)?;
+        let expected = reference.par_chunks_exact(vocabulary).map(Expected::of);
+        let expected: Result<Vec<Expected<'_>>, MetricError> = expected.collect();
         for ((model, states), scores) in arms.iter().zip(&mut scores) {
             let Ok(so_far) = scores else { continue };
-            let logits = piece(model, states)?;
-            let piece: Result<Vec<T>, MetricError> = reference
-                .par_chunks_exact(vocabulary)
-                .zip(logits.par_chunks_exact(vocabulary))
-                .enumerate()
-                .map(|(row, (dense, arm))| score(start + row, dense, arm))
-                .collect();
+            let piece = match &expected {
+                Ok(expected) => expected
+                    .par_iter()
+                    .zip(piece(model, states)?.par_chunks_exact(vocabulary))
+                    .enumerate()
+                    .map(|(row, (dense, arm))| score(start + row, dense, arm))
+                    .collect(),
+                Err(error) => Err(error.clone()),
+            };
             match piece {
-                Ok(piece) => so_far.extend(piece),
+                Ok(piece) => so_far.extend::<Vec<T>>(piece),
                 Err(error) => *scores = Err(error),
             }
         }
@@ -156,17 +193,13 @@ pub fn positions<T: Send>(
     Ok(scores)
 }
 
-/// Similarity of two rows of logits, at any position.
+/// [`Expected::score`], at any position.
 ///
 /// # Errors
 ///
 /// [`MetricError`] if a logit is not finite.
-pub fn score(_: usize, dense: &[f32], arm: &[f32]) -> Result<LogitScore, MetricError> {
-    Ok(LogitScore {
-        kl: divergence::kl(dense, arm)?,
-        cosine: similarity::cosine(dense, arm)?,
-        agreement: agreement::agreement(dense, arm)?,
-    })
+pub fn score(_: usize, dense: &Expected<'_>, arm: &[f32]) -> Result<LogitScore, MetricError> {
+    dense.score(arm)
 }
 
 /// The mean of a field over selected positions; `None` without positions.

@@ -44,6 +44,40 @@ fn weights_times_values_are_the_output() {
 }
 
 #[test]
+fn weights_of_chosen_queries_are_rows_of_all() {
+    let device = test_device();
+    let queries = [28, 0, 7, 13, 13];
+    let places = Tensor::from_ints(queries.map(|query| query as i64), &device);
+    for config in arms() {
+        let attention = arm(&config, SIZES, &device);
+        let input = input(SIZES, 5, &device);
+        let all = attention.weights(input.clone());
+        let some = attention.weights_of(input, &queries);
+        let what = format!("{config:?}");
+        let expected = all.spread().select(2, places.clone());
+        assert_close(&some.spread(), &expected, 1e-6, &what);
+        assert_eq!(some.pairs, all.pairs, "{what}");
+    }
+}
+
+#[test]
+fn weights_of_chosen_queries_count_from_the_first_real_token() {
+    let device = test_device();
+    for config in exact_arms() {
+        let attention = arm(&config, SIZES, &device);
+        let mut input = input(SIZES, 6, &device);
+        input.padding = Padding::left(vec![6, 0]);
+        let all = attention.weights(input.clone()).spread();
+        let some = attention.weights_of(input, &[20]).spread();
+        for (row, place) in [26, 20].into_iter().enumerate() {
+            let [expected, found] = [(&all, place), (&some, 0)]
+                .map(|(x, place)| x.clone().narrow(0, row, 1).narrow(2, place, 1));
+            assert_close(&found, &expected, 1e-6, &format!("{config:?}, {row}"));
+        }
+    }
+}
+
+#[test]
 fn weights_of_every_real_token_sum_to_one() {
     let device = test_device();
     for config in arms() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bsbr_gpt2::Gpt2;
 use bsbr_metrics::MetricError;
 
-use crate::compare::{self, LogitScore, States};
+use crate::compare::{self, Expected, LogitScore, States};
 use crate::error::ReportError;
 use crate::record::{ALL, Measurement};
 
@@ -59,7 +59,7 @@ impl<'a> Reference<'a> {
         &self,
         models: &[Result<Gpt2, String>],
         measurements: &mut [Measurement],
-        score: impl Fn(usize, &[f32], &[f32]) -> Result<T, MetricError> + Sync,
+        score: impl Fn(usize, &Expected<'_>, &[f32]) -> Result<T, MetricError> + Sync,
         fill: impl Fn(&mut Measurement, &[T], &[f64], Pass<'_>),
     ) -> Result<(), ReportError> {
         let dense = match &self.states {

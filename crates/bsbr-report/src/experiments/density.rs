@@ -52,25 +52,23 @@ impl Density {
         for layer in 0..layers {
             let (attention, input) = layerwise.layer(layer)?;
             let [_, heads, tokens, _] = input.query.dims();
-            let found = attention.weights(input);
+            let picked: Vec<usize> = queries(tokens, self.settings.rows).collect();
+            let found = attention.weights_of(input, &picked);
             let share = |pairs: u64| pairs as f64 / found.pairs.dense as f64;
             let exact = share(found.pairs.exact);
             let scored = share(found.pairs.exact + found.pairs.clusters);
             let weights = host(found.spread())?;
-            let (mut above, mut effective, mut rows) = (0.0, 0.0, 0.0);
-            for head in 0..heads {
-                for query in queries(tokens, self.settings.rows) {
-                    let start = (head * tokens + query) * tokens;
-                    let row = &weights[start..=start + query];
-                    let density = match attention_density(row, self.settings.threshold) {
-                        Ok(density) => density,
-                        Err(reason) => return Ok(Err(reason.to_string())),
-                    };
-                    above += density.above_threshold;
-                    effective += density.effective;
-                    rows += 1.0;
-                }
+            let (mut above, mut effective) = (0.0, 0.0);
+            let of_heads = (0..heads).flat_map(|_| &picked);
+            for (row, &query) in weights.chunks_exact(tokens).zip(of_heads) {
+                let density = match attention_density(&row[..=query], self.settings.threshold) {
+                    Ok(density) => density,
+                    Err(reason) => return Ok(Err(reason.to_string())),
+                };
+                above += density.above_threshold;
+                effective += density.effective;
             }
+            let rows = (heads * picked.len()) as f64;
             all.push([exact, scored, above / rows, effective / rows]);
         }
         Ok(Ok(all))

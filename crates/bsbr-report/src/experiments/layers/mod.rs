@@ -6,10 +6,10 @@ mod shown;
 use std::collections::BTreeSet;
 
 use bsbr_metrics::MetricError;
-use bsbr_metrics::divergence::kl;
 use bsbr_metrics::perplexity::token_nll;
 
 use crate::arms::converted_in;
+use crate::compare::Expected;
 use crate::experiments::beside::{Reference, set_closeness};
 use crate::experiments::layers::sets::{LOSS, Layers, Order, Step, candidates, steps};
 use crate::experiments::prelude::*;
@@ -101,7 +101,7 @@ impl LayerByLayer {
                 |set: &Layers| Measurement::new(&set.id(arm, of), &source, unit.length, index);
             let mut all: Vec<Measurement> = sets.iter().map(new).collect();
             let dense = Reference::read(lab.dense(), ids)?;
-            let score = |_: usize, dense: &[f32], arm: &[f32]| kl(dense, arm);
+            let score = |_: usize, dense: &Expected<'_>, arm: &[f32]| dense.distribution.kl(arm);
             dense.compare(&models, &mut all, score, |one, scores, _, _| {
                 one.set_known([(LOSS, compare::mean(scores, |_| true, |&kl| kl))]);
             })?;
@@ -182,9 +182,9 @@ impl Experiment for LayerByLayer {
         let (ids, models): (Vec<String>, Vec<_>) = rows.into_iter().unzip();
         self.each_text(unit, lab, |text, index| {
             let mut all = unit.empty(ids.iter().map(String::as_str), index);
-            let score = |at: usize, dense: &[f32], arm: &[f32]| -> Result<_, MetricError> {
+            let score = |at: usize, dense: &Expected<'_>, arm: &[f32]| -> Result<_, MetricError> {
                 let next = text.get(at + 1).map(|&id| token_nll(arm, id as usize));
-                Ok((compare::score(at, dense, arm)?, next.transpose()?))
+                Ok((dense.score(arm)?, next.transpose()?))
             };
             let dense = Reference::read(lab.dense(), text)?;
             dense.compare(&models, &mut all, score, |one, scores, cosine, pass| {
