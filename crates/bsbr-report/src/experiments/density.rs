@@ -8,8 +8,8 @@ use crate::experiments::prelude::*;
 /// The quantities of every layer, and of all together.
 const QUANTITIES: [&str; 4] = ["exact", "scored", "above", "effective"];
 
-/// Work per token: every weight of every head is computed.
-const EFFORT: f64 = 2.6;
+/// Work per token.
+const EFFORT: f64 = 1.3;
 
 /// Settings and counts.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
