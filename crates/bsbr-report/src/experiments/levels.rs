@@ -231,6 +231,11 @@ impl Experiment for LevelsOfHeads {
         Ok([choice].into_iter().chain(units).collect())
     }
 
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        let trial = &self.settings.trial;
+        (name == "unanswered").then(|| sweep::unanswered(trial, self.dense(), records))
+    }
+
     /// The arms; the levels of the default arm follow it, by rising budget.
     fn subjects(&self) -> Vec<Subject> {
         let mut all = Subject::arms(self.arms());

@@ -81,6 +81,7 @@ const SWEPT: Names = &[
     ("from", &[QUESTIONS]),
     ("rows", &["swept"]),
     ("lines", &["values"]),
+    ("{}", &["unanswered"]),
 ];
 
 /// Amounts of measurements in processes.
@@ -187,7 +188,7 @@ const ALL: [Known; 26] = [
     known(("spans", 1), sweep::boxed, SWEEP, SWEPT),
     known(
         ("levels", 1), levels::boxed, SWEEP,
-        &[("from", &[levels::CHOICE, QUESTIONS])],
+        &[("from", &[levels::CHOICE, QUESTIONS]), ("{}", &["unanswered"])],
     ),
     known(
         ("layers", 1), layers::boxed, &["texts", "per_unit"],

@@ -51,9 +51,26 @@ pub(super) fn units(settings: &Settings, models: usize, lab: &Lab) -> Units {
     Ok(weighed(texts, TEXT_EFFORT).chain(questions).collect())
 }
 
+/// A sentence for a dense model that answers no question right.
+pub(super) fn unanswered(settings: &Settings, dense: Option<&str>, records: &Records) -> String {
+    let (asked, length) = (Pool::Source(QUESTIONS), settings.distance);
+    let right = dense.map(|dense| records.estimate(dense, asked, length, "among"));
+    match right {
+        Some(Ok(right)) if right.mean == 0.0 => {
+            " Dense answers none of these questions right, so answers do not compare the arms."
+        }
+        _ => "",
+    }
+    .to_owned()
+}
+
 impl Experiment for Sweep {
     fn units(&self, lab: &Lab) -> Units {
         units(&self.settings, self.arms().len(), lab)
+    }
+
+    fn word(&self, name: &str, records: &Records) -> Option<String> {
+        (name == "unanswered").then(|| unanswered(&self.settings, self.dense(), records))
     }
 
     fn subjects(&self) -> Vec<Subject> {
