@@ -2,11 +2,12 @@
 
 use bsbr_gpt2::{Gpt2, PositionExtension, TokenBatch};
 use bsbr_report::experiments;
-use bsbr_report::record::Measurement;
+use bsbr_report::record::{Measurement, Records};
 use bsbr_report::reproduce::{differences, reproduce};
 use bsbr_report::runner::NoObserver;
 use bsbr_report::spec::Spec;
 
+use crate::common;
 use crate::definitions::{answer, closeness, first, holds, question};
 use crate::tiny;
 
@@ -157,4 +158,22 @@ fn the_section_sets_values_beside_the_first() {
     std::fs::write(&file, text.replace("1.00", "9.99")).unwrap();
     let found = differences(&plan, &tiny::lab(), folder.path()).unwrap();
     assert_eq!(found, [file]);
+}
+
+#[test]
+fn the_section_says_that_the_dense_model_answers_nothing() {
+    let spec = spec();
+    let said = |right: [f64; 2]| {
+        let measured = |index: usize| {
+            let mut one = Measurement::new("dense", "storybook questions", 30, index as u64);
+            one.set("among", right[index]);
+            one
+        };
+        let record = common::record(&spec, "questions", vec![measured(0), measured(1)], 2);
+        let experiment = experiments::build(&spec).unwrap();
+        experiment.word("unanswered", &Records::new(vec![record]))
+    };
+    let said = [[0.0, 0.0], [0.0, 1.0]].map(|right| said(right).unwrap());
+    assert!(said[0].contains("none of these questions"), "{said:?}");
+    assert_eq!(said[1], "");
 }
