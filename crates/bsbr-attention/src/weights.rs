@@ -23,8 +23,8 @@ use crate::tuning::Own;
 /// is no average over tokens, so it has no weights here; `routing` gives the chunks
 /// that it comes from.
 ///
-/// Use them for inspection: memory grows with N², or with Q·N for Q chosen queries
-/// ([`Attention::weights_of`]), of which Q = N in the shapes below if all are.
+/// Q is the number of queries: N, or as many as were chosen ([`Attention::weights_of`]). Use them
+/// for inspection: memory grows with Q·N.
 #[derive(Debug, Clone)]
 pub struct AttentionWeights {
     /// Weights on tokens attended to exactly. `[B, H, Q, N]`
