@@ -92,8 +92,12 @@ pub(crate) fn closed(
     let gap = together(records, arms, values, |[before, _, goal]| {
         unit(before) - unit(goal)
     })?;
-    if gap.mean == 0.0 || gap.interval.is_some_and(|ends| ends.contains(0.0)) {
-        return Err("nothing to recover: the 95 % interval of the gap includes 0".to_owned());
+    match gap.interval {
+        Some(ends) if gap.mean == 0.0 || ends.contains(0.0) => {
+            return Err("nothing to recover: the 95 % interval of the gap includes 0".to_owned());
+        }
+        Some(_) => {}
+        None => return Err("one sample does not tell whether anything was lost".to_owned()),
     }
     match better {
         Some(better) if (better == Better::Less) != (gap.mean > 0.0) => {

@@ -162,11 +162,10 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     assert!(e.interval.unwrap().width() < 1e-9);
     assert_eq!(ratio.judgement, Judgement::Holds);
 
-    let gap = of(
-        "arm = \"moments-state-32bit\"\nmeasure = { gap = { quantity = \"seconds\", \
-                  length = 1024, source = \"model\", before = \"dense\", goal = \"local\" } }\n\
-                  at_least = 0.5",
-    );
+    let share = "arm = \"moments-state-32bit\"\nmeasure = { gap = { quantity = \"seconds\", \
+                 length = 1024, source = \"model\", before = \"dense\", goal = \"local\" } }\n\
+                 at_least = 0.5";
+    let gap = of(share);
     let Cell::Measured(e, _) = &gap.measured else {
         panic!("{gap:?}");
     };
@@ -180,6 +179,15 @@ fn ratios_crossovers_and_exponents_come_from_samples() {
     );
     assert_eq!(none.judgement, Judgement::NotMeasured);
     assert!(none.why.contains("othing to recover"), "{}", none.why);
+
+    // One sample does not tell whether there is one.
+    let mut first: Vec<Record> = records.iter().cloned().collect();
+    for record in &mut first {
+        record.measurements.retain(|one| one.index == 0);
+    }
+    let one = found(&spec, &Records::new(first), share);
+    assert_eq!(one.judgement, Judgement::NotMeasured);
+    assert!(one.why.contains("ne sample does not tell"), "{}", one.why);
 
     let crossover = "measure = { crossover = { quantity = \"seconds\", source = \"model\", \
                      over = \"dense\" } }\nat_least = 128\nat_most = 4096\nstyle = \"tokens\"\n\
