@@ -17,6 +17,12 @@ pub struct Level {
     pub samples: Vec<f64>,
 }
 
+/// The smallest number of samples of a level; 0 without any.
+pub fn fewest_samples<'a>(levels: impl IntoIterator<Item = &'a Level>) -> usize {
+    let counts = levels.into_iter().map(|one| one.samples.len());
+    counts.min().unwrap_or_default()
+}
+
 /// `a · n^b`, fitted by least squares to the logarithms of medians.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PowerLaw {
@@ -49,14 +55,15 @@ impl PowerLaw {
 
 /// Where a curve falls permanently below another.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Crossover {
-    /// It is below at every length.
-    Always,
-    /// From about this many tokens on, with a 95 % bootstrap interval over samples: from 0 if
-    /// resampled curves may be below at every length, to ∞ if they may be above at the longest.
-    At(f64, Option<Interval>),
-    /// It is above at the longest length.
-    Never,
+pub struct Crossover {
+    /// The number of tokens from which it is below: 0 if it is at every length, ∞ if it is not at
+    /// the longest.
+    pub tokens: f64,
+    /// The 95 % bootstrap interval over samples, whose ends may be 0 and ∞ too; `None` if no length
+    /// has two samples.
+    pub interval: Option<Interval>,
+    /// The longest length.
+    longest: usize,
 }
 
 impl Crossover {
@@ -69,6 +76,7 @@ impl Crossover {
             (positive(one) && positive(other)).then_some((one, other))
         });
         let (mine, theirs): (Vec<&Level>, Vec<&Level>) = pairs.unzip();
+        let longest = mine.iter().map(|one| one.length).max()?;
         let lengths: Vec<f64> = mine.iter().map(|one| one.length as f64).collect();
         let all: Vec<&Level> = mine.iter().chain(&theirs).copied().collect();
         let at = |medians: &[f64]| {
@@ -76,52 +84,42 @@ impl Crossover {
             let gaps: Vec<f64> = mine.iter().zip(theirs).map(|(a, b)| (a / b).ln()).collect();
             last_crossing(&lengths, &gaps)
         };
-        let found = at(&medians(&all, None));
-        match found {
-            _ if lengths.is_empty() => None,
-            f64::INFINITY => Some(Self::Never),
-            0.0 => Some(Self::Always),
-            found => {
-                // Bootstrap statistics are finite, so never is a length beyond all others.
-                let drawn = |drawn: &[usize]| at(&medians(&all, Some(drawn))).min(f64::MAX);
-                let longest = lengths.iter().copied().fold(0.0, f64::max);
-                let bound = |tokens| match tokens > longest {
-                    true => f64::INFINITY,
-                    false => tokens,
-                };
-                let interval = resampled(&all, |all| Some(drawn(all)));
-                let interval = interval.map(|one| Interval {
-                    low: bound(one.low),
-                    high: bound(one.high),
-                });
-                Some(Self::At(found, interval))
-            }
+        // Bootstrap statistics are finite, so ∞ is a length beyond all others.
+        let drawn = |drawn: &[usize]| at(&medians(&all, Some(drawn))).min(f64::MAX);
+        let bound = |tokens| match tokens > longest as f64 {
+            true => f64::INFINITY,
+            false => tokens,
+        };
+        let interval = resampled(&all, |all| Some(drawn(all)));
+        Some(Self {
+            tokens: at(&medians(&all, None)),
+            interval: interval.map(|one| Interval {
+                low: bound(one.low),
+                high: bound(one.high),
+            }),
+            longest,
+        })
+    }
+
+    /// A description for a table, without the interval.
+    pub fn words(&self, style: Style) -> String {
+        match self.tokens {
+            0.0 => "at every length".to_owned(),
+            f64::INFINITY => format!("not up to {}", style.number(self.longest as f64)),
+            tokens => style.with_unit(tokens),
         }
     }
 
-    /// A description for a table.
-    pub fn describe(&self, longest: usize) -> String {
-        match self {
-            Self::Always => "at every length".to_owned(),
-            Self::Never => format!("not up to {}", WHOLE.number(longest as f64)),
-            Self::At(length, None) => WHOLE.number(*length),
-            Self::At(length, Some(interval)) => {
-                format!(
-                    "{} {}",
-                    WHOLE.number(*length),
-                    Self::describe_interval(interval)
-                )
-            }
-        }
-    }
-
-    /// The interval of [`Self::At`] in brackets.
-    pub fn describe_interval(interval: &Interval) -> String {
-        let [low, high] = [interval.low, interval.high].map(|bound| match bound.is_finite() {
+    /// The interval in brackets; empty if every resampling agrees.
+    pub fn brackets(&self) -> String {
+        let number = |bound: f64| match bound.is_finite() {
             true => WHOLE.number(bound),
             false => "∞".to_owned(),
-        });
-        format!("[{low}, {high}]")
+        };
+        let open = self.interval.filter(|ends| ends.low < ends.high);
+        open.map_or_else(String::new, |ends| {
+            format!("[{}, {}]", number(ends.low), number(ends.high))
+        })
     }
 }
 
@@ -243,20 +241,21 @@ mod tests {
     fn curves_cross_where_they_do() {
         let square = levels(|n| n * n, &[0.0]);
         let linear = levels(|n| 700.0 * n, &[0.0]);
-        let Some(Crossover::At(length, None)) = Crossover::of(&linear, &square) else {
-            panic!("no crossover");
-        };
-        assert!((length - 700.0).abs() < 1e-6, "{length}");
-        assert_eq!(Crossover::of(&square, &linear), Some(Crossover::Never));
-        let below = levels(|n| n, &[0.0]);
-        assert_eq!(Crossover::of(&below, &square), Some(Crossover::Always));
+        let of = |own: &[Level], other: &[Level]| Crossover::of(own, other).unwrap();
+        let found = of(&linear, &square);
+        assert!((found.tokens - 700.0).abs() < 1e-6, "{found:?}");
+        assert_eq!(found.interval, None);
+        let never = of(&square, &linear);
+        assert_eq!(never.tokens, f64::INFINITY);
+        assert_eq!(never.words(WHOLE), "not up to 2,048");
+        let always = of(&levels(|n| n, &[0.0]), &square);
+        assert_eq!(always.tokens, 0.0);
+        assert_eq!(always.words(WHOLE), "at every length");
         assert_eq!(Crossover::of(&[], &square), None);
 
         let noise = [-0.2, 0.1, 0.0, 0.05, -0.1];
-        let noisy = Crossover::of(&levels(|n| 700.0 * n, &noise), &levels(|n| n * n, &noise));
-        let Some(Crossover::At(_, Some(interval))) = noisy else {
-            panic!("{noisy:?}");
-        };
+        let noisy = of(&levels(|n| 700.0 * n, &noise), &levels(|n| n * n, &noise));
+        let interval = noisy.interval.unwrap();
         assert!(
             interval.low < 700.0 && 700.0 < interval.high,
             "{interval:?}"
@@ -267,12 +266,33 @@ mod tests {
     fn a_crossing_that_may_not_be_has_an_interval_without_end() {
         let noise = [-0.3, 0.3, 0.0, 0.2, -0.2];
         let late = Crossover::of(&levels(|n| 1900.0 * n, &noise), &levels(|n| n * n, &noise));
-        let Some(Crossover::At(_, Some(interval))) = late else {
-            panic!("{late:?}");
-        };
+        let late = late.unwrap();
+        let interval = late.interval.unwrap();
         assert!(interval.low > 1000.0, "{interval:?}");
         assert_eq!(interval.high, f64::INFINITY);
-        let text = late.unwrap().describe(2048);
-        assert!(text.ends_with(", ∞]"), "{text}");
+        assert!(late.brackets().ends_with(", ∞]"), "{late:?}");
+    }
+
+    #[test]
+    fn a_curve_that_is_always_or_never_below_has_an_interval_too() {
+        let noise = [-0.3, 0.3, 0.0, 0.2, -0.2];
+        let of = |share: f64| {
+            let own = levels(|n| share * n * n, &noise);
+            Crossover::of(&own, &levels(|n| n * n, &noise)).unwrap()
+        };
+        // Far apart, every resampling agrees; close together, some find a crossing or none.
+        for (share, tokens) in [(0.1, 0.0), (10.0, f64::INFINITY)] {
+            let sure = of(share);
+            let both = Interval {
+                low: tokens,
+                high: tokens,
+            };
+            assert_eq!((sure.tokens, sure.interval), (tokens, Some(both)));
+            assert_eq!(sure.brackets(), "");
+        }
+        let (always, never) = (of(0.95), of(1.05));
+        assert_eq!((always.tokens, never.tokens), (0.0, f64::INFINITY));
+        assert!(always.interval.unwrap().high > 128.0, "{always:?}");
+        assert!(never.interval.unwrap().low < 2048.0, "{never:?}");
     }
 }

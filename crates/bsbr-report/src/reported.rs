@@ -76,6 +76,11 @@ impl Reported {
         Ok(report)
     }
 
+    /// Whether there is no report to compare with.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// A sentence that introduces the report; empty without a title.
     pub fn cite(&self) -> String {
         if self.title.is_empty() {

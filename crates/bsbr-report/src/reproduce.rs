@@ -52,7 +52,7 @@ impl Plan {
                 known: known.join(", "),
             });
         }
-        self.overview.check(&self.specs)
+        self.overview.check(&self.specs, &self.reported)
     }
 
     fn runs(&self, spec: &Spec) -> bool {

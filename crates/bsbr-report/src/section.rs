@@ -34,6 +34,8 @@ pub enum Cell {
         value: f64,
         /// Its 95 % interval.
         interval: Option<Interval>,
+        /// The number of samples.
+        samples: usize,
         /// The text shown first.
         text: String,
         /// Its spread.
@@ -91,10 +93,11 @@ impl Cell {
         }
     }
 
-    /// Number of samples of a measured cell.
+    /// The number of samples of a measured or derived cell.
     pub fn samples(&self) -> Option<usize> {
         match self {
             Self::Measured(found, _) => Some(found.n),
+            Self::Derived { samples, .. } => Some(*samples),
             _ => None,
         }
     }
@@ -114,9 +117,8 @@ impl Cell {
     pub fn brackets(&self) -> Option<String> {
         match self {
             Self::Measured(found, style) => {
-                let end = |value| style.beside(value, found.mean);
-                let ends = found.interval;
-                ends.map(|ends| format!("[{}, {}]", end(ends.low), end(ends.high)))
+                let ends = found.interval?;
+                Some(style.between([ends.low, ends.high], found.mean, ['[', ']']))
             }
             Self::Derived { spread, .. } => (!spread.is_empty()).then(|| spread.clone()),
             _ => None,

@@ -443,10 +443,11 @@ pub fn parse_spec(
         if !method.arms.iter().any(is_of) {
             return Err(wrong(format!("there is no arm `{}`", goal.arm)));
         }
-        let Some(quantity) = goal.measure.quantity() else {
+        let quantity = goal.measure.check(&layout.quantities, known.names);
+        let Some(quantity) = quantity.map_err(wrong)? else {
             return Err(wrong("it measures no quantity".to_owned()));
         };
-        goal.style = layout.quantities.find(quantity).map_err(wrong)?.style;
+        goal.style = quantity.style;
     }
     Ok(Spec {
         method,

@@ -41,15 +41,35 @@ impl Style {
         typeset(&number)
     }
 
-    /// A spread or interval end, with the precision of `of` in this style.
+    /// A standard deviation, with the precision of `of` in this style.
     pub fn beside(self, value: f64, of: f64) -> String {
-        match self {
-            Self::Milliseconds => Self::Digits(3).beside(value * 1e3, of * 1e3),
-            Self::Digits(digits) => match decimals(of, digits) {
-                Some(decimals) => typeset(&format!("{value:.decimals$}")),
-                None => self.number(value),
-            },
-            _ => self.number(value),
+        let (number, power) = self.aligned(value, of);
+        number + &power
+    }
+
+    /// The ends of an interval in brackets, with the precision of `of` in this style.
+    pub fn between(self, ends: [f64; 2], of: f64, [open, close]: [char; 2]) -> String {
+        let [(low, power), (high, _)] = ends.map(|end| self.aligned(end, of));
+        format!("{open}{low}, {high}{close}{power}")
+    }
+
+    /// A number with the precision of `of`, and the power of ten that both are multiples of.
+    fn aligned(self, value: f64, of: f64) -> (String, String) {
+        let digits = match self {
+            Self::Milliseconds => return Self::Digits(3).aligned(value * 1e3, of * 1e3),
+            Self::Digits(digits) => digits,
+            _ => return (self.number(value), String::new()),
+        };
+        let number = |decimals: usize, value: f64| typeset(&format!("{value:.decimals$}"));
+        if let Some(decimals) = decimals(of, digits) {
+            return (number(decimals, value), String::new());
+        }
+        match exponent(of, digits) {
+            None => (self.number(value), String::new()),
+            Some(exponent) => {
+                let mantissa = number(digits.saturating_sub(1), value / 10f64.powi(exponent));
+                (mantissa, power_of_ten(exponent))
+            }
         }
     }
 
@@ -118,27 +138,33 @@ fn significant(value: f64, digits: usize) -> String {
     if let Some(decimals) = decimals(value, digits) {
         return format!("{value:.decimals$}");
     }
-    let scientific = format!("{value:.*e}", digits.saturating_sub(1));
-    match scientific.split_once('e') {
-        Some((mantissa, exponent)) => {
-            let exponent = superscript(exponent.parse().unwrap_or(0));
-            format!("{mantissa} × 10{exponent}")
-        }
-        None => scientific,
-    }
+    let last = digits.saturating_sub(1);
+    let exponent = exponent(value, digits).unwrap_or_default();
+    let mantissa = value / 10f64.powi(exponent);
+    format!("{mantissa:.last$}{}", power_of_ten(exponent))
+}
+
+fn power_of_ten(exponent: i32) -> String {
+    format!(" × 10{}", superscript(exponent))
 }
 
 /// Decimals that show `digits` significant digits; `None` if a power of ten is more readable.
 fn decimals(value: f64, digits: usize) -> Option<usize> {
+    let exponent = exponent(value, digits)?;
+    let last = digits.saturating_sub(1) as i32;
+    (-4..=5)
+        .contains(&exponent)
+        .then(|| (last - exponent).max(0) as usize)
+}
+
+/// The power of ten of a number's first digit; `None` for 0.
+fn exponent(value: f64, digits: usize) -> Option<i32> {
     if value == 0.0 || !value.is_finite() {
         return None;
     }
     let last = digits.saturating_sub(1);
     // After rounding: 9.996 to three digits is 10.0.
-    let exponent: i32 = format!("{value:.last$e}").split_once('e')?.1.parse().ok()?;
-    (-4..=5)
-        .contains(&exponent)
-        .then(|| (last as i32 - exponent).max(0) as usize)
+    format!("{value:.last$e}").split_once('e')?.1.parse().ok()
 }
 
 /// A whole number in superscript digits.
@@ -200,5 +226,10 @@ mod tests {
         assert_eq!(Style::Digits(3).number(9.996), "10.0");
         assert_eq!(Style::Digits(3).beside(0.000_067, 0.000_405), "0.000067");
         assert_eq!(Style::Digits(3).beside(0.5, 4.07), "0.50");
+        assert_eq!(Style::Digits(3).beside(4e-6, 4.07e-5), "0.40 × 10⁻⁵");
+        let ends = |ends, of| Style::Digits(3).between(ends, of, ['[', ']']);
+        assert_eq!(ends([3.9e-5, 1.23e-4], 4.07e-5), "[3.90, 12.30] × 10⁻⁵");
+        assert_eq!(ends([0.4, 0.5], 4.07), "[0.40, 0.50]");
+        assert_eq!(ends([0.0, 0.5], 0.0), "[0, 0.500]");
     }
 }

@@ -17,11 +17,18 @@ pub enum Judgement {
     /// The interval is on both sides; about this many samples would decide if the mean stays the
     /// same.
     Undecided(Option<usize>),
+    /// There is one sample, which has no interval.
+    Unrepeated,
     /// Nothing was measured.
     NotMeasured,
 }
 
 impl Judgement {
+    /// Whether something was measured that decides nothing.
+    pub fn is_undecided(self) -> bool {
+        matches!(self, Self::Undecided(_) | Self::Unrepeated)
+    }
+
     /// As text, with the number of samples that would decide.
     pub fn words(self) -> String {
         let words = match self {
@@ -31,6 +38,7 @@ impl Judgement {
                 return format!("undecided: about {} samples would decide", rounded(n));
             }
             Self::Undecided(None) => "undecided",
+            Self::Unrepeated => "undecided: one sample has no interval",
             Self::NotMeasured => "not measured",
         };
         words.to_owned()
@@ -81,15 +89,14 @@ impl Bounds {
         }
     }
 
-    /// Judges a cell. A cell without interval is judged by its value alone, unless that is the mean
-    /// of a single sample.
+    /// Judges a cell. One without samples is judged by its value alone.
     pub fn judge(&self, cell: &Cell) -> Judgement {
         let Some(value) = cell.value() else {
             return Judgement::NotMeasured;
         };
         match (cell.interval(), cell.samples()) {
             (Some(interval), samples) => self.judge_interval(value, interval, samples),
-            (None, Some(_)) => Judgement::Undecided(Some(2)),
+            (None, Some(_)) => Judgement::Unrepeated,
             (None, None) if self.hold(value) => Judgement::Holds,
             (None, None) => Judgement::Misses,
         }
@@ -101,7 +108,7 @@ impl Bounds {
         let badness = |cell: &Cell| {
             let rank = match self.judge(cell) {
                 Judgement::Holds => 0,
-                Judgement::Undecided(_) => 1,
+                Judgement::Undecided(_) | Judgement::Unrepeated => 1,
                 Judgement::NotMeasured => 2,
                 Judgement::Misses => 3,
             };
@@ -134,7 +141,12 @@ impl Bounds {
         let distance = crossed
             .map(|limit| (value - limit).abs())
             .fold(f64::INFINITY, f64::min);
-        let half = (ends.high - ends.low) / 2.0;
+        // An end at infinity, such as that of a crossover, has no distance.
+        let half = match (ends.low.is_finite(), ends.high.is_finite()) {
+            (true, true) => (ends.high - ends.low) / 2.0,
+            (true, false) => value - ends.low,
+            (false, _) => ends.high - value,
+        };
         let factor = (half / distance).powi(2);
         let needed = samples.map(|samples| (samples as f64 * factor).ceil());
         let needed = needed.filter(|needed| needed.is_finite() && *needed < 1e9);
@@ -214,10 +226,34 @@ mod tests {
             both.judge(&Cell::Missing(String::new())),
             Judgement::NotMeasured
         );
+        assert_eq!(both.judge(&of_one_sample(0.5)), Judgement::Unrepeated);
+    }
+
+    #[test]
+    fn derived_values_are_judged_by_their_interval_too() {
+        let at_most = Bounds {
+            at_least: None,
+            at_most: Some(2048.0),
+        };
+        let of = |value, ends: Option<[f64; 2]>| {
+            at_most.judge(&Cell::Derived {
+                value,
+                interval: ends.map(|[low, high]| Interval { low, high }),
+                samples: 5,
+                text: String::new(),
+                spread: String::new(),
+            })
+        };
+        let never = f64::INFINITY;
+        assert_eq!(of(700.0, Some([650.0, 800.0])), Judgement::Holds);
+        assert_eq!(of(never, Some([never, never])), Judgement::Misses);
+        assert_eq!(of(never, Some([1500.0, never])), Judgement::Undecided(None));
+        // The end that is known tells the width.
         assert_eq!(
-            both.judge(&of_one_sample(0.5)),
-            Judgement::Undecided(Some(2))
+            of(1848.0, Some([1448.0, never])),
+            Judgement::Undecided(Some(20))
         );
+        assert_eq!(of(700.0, None), Judgement::Unrepeated);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use bsbr_data::storybook::VERSION;
 use bsbr_data::storybook::{
     Domain, Fact, FactKind, QaSpec, Split, Storybook, TrainingSpec, tokens_between,
 };
 use bsbr_data::tokenizer::TextTokenizer;
+use flate2::Crc;
 
 const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 const BUNDLED: &[u8] = include_bytes!("../../../../assets/bundled/tokenizer.json");
@@ -54,6 +56,33 @@ fn assert_facts_stated_once(text: &str, facts: &[(Fact, Range<usize>)]) {
         assert_eq!(count(&prose, fact.value), 1, "{} in {prose}", fact.value);
         assert!(keys.insert((fact.kind, fact.name)));
     }
+}
+
+/// A checksum of the first documents of every kind in a split.
+fn checksum(split: Split) -> u32 {
+    let book = Storybook::new(7);
+    let mut all = Crc::new();
+    let mut add = |text: String| all.update(text.as_bytes());
+    for index in 0..8 {
+        for domain in Domain::ALL {
+            add(format!("{:?}", book.plain(split, domain, index, 400)));
+        }
+        add(format!("{:?}", book.article(split, index)));
+        add(format!("{:?}", book.qa(split, index, &QaSpec::default())));
+        let training = book.training_document(split, index, &TrainingSpec::default());
+        add(format!("{training:?}"));
+    }
+    all.sum()
+}
+
+#[test]
+fn texts_change_only_with_the_version() {
+    let found = SPLITS.map(checksum);
+    assert_eq!(
+        (VERSION, found),
+        (0, [3_781_557_789, 2_774_858_198, 3_182_909_849]),
+        "if texts were meant to change, raise `storybook::VERSION` and enter the new checksums"
+    );
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Scope {
     }
 
     /// Its name in records.
-    pub fn id(self) -> &'static str {
+    pub const fn id(self) -> &'static str {
         match self {
             Self::Model => "model",
             Self::Attention => "attention",
@@ -98,6 +98,20 @@ impl Scope {
         }
     }
 }
+
+/// The names of all in records.
+pub(super) const SOURCES: [&str; 10] = [
+    Scope::Model.id(),
+    Scope::Attention.id(),
+    Scope::Gradients.id(),
+    Scope::Memory.id(),
+    Scope::FirstToken.id(),
+    Scope::Decode.id(),
+    Scope::Accuracy.id(),
+    Scope::Training.id(),
+    Scope::Profile.id(),
+    Scope::TokenProfile.id(),
+];
 
 /// The subjects and repetitions of a comparison.
 pub struct Benchmark<'a> {

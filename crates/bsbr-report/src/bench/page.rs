@@ -7,14 +7,16 @@ use bsbr_files::write_file;
 use serde::Deserialize;
 
 use crate::bench::Place;
+use crate::bench::benchmark::SOURCES;
 use crate::bench::derived::newest;
 use crate::bench::names::label;
-use crate::bench::record::BENCH;
+use crate::bench::record::{BENCH, settings};
 use crate::error::ReportError;
 use crate::experiment::{Experiment, Measured, Unit, Units};
 use crate::lab::Lab;
 use crate::overview::{self, Conclusion, Overview, Recorded};
 use crate::present::layout::{BlockSpec, Layout};
+use crate::present::names::{self, Names};
 use crate::present::subject::Subject;
 use crate::quantity::Quantities;
 use crate::record::{Record, Records, each_once};
@@ -28,6 +30,9 @@ use crate::store;
 pub const BEGIN: &str = "<!-- measured: begin -->";
 /// The line after them.
 pub const END: &str = "<!-- measured: end -->";
+
+/// What that file may use of a benchmark.
+const NAMES: Names = &[("from", &SOURCES)];
 
 /// The file of goals and tables, `assets/performance.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -100,7 +105,13 @@ impl Page {
         let text = spec::read(path)?;
         let file: File = parse(path, &text)?;
         let parts: toml::Table = parse(path, &text)?;
-        let declared = file.quantities.check("", &parts.into());
+        let parts = parts.into();
+        let method = Method {
+            settings: settings(0),
+            ..Method::default()
+        };
+        let declared = file.quantities.check("", &parts);
+        let declared = declared.and_then(|()| names::check(NAMES, "", &parts, &method));
         let page = Self {
             goals: Overview {
                 conclusions: file.conclusions,
@@ -115,6 +126,15 @@ impl Page {
         let checked = declared.and_then(|()| page.layout.check());
         checked.map_err(|message| spec_error(path, message))?;
         page.goals.check_statements(path)?;
+        for goal in page
+            .goals
+            .conclusions
+            .iter()
+            .flat_map(|one| &one.statements)
+        {
+            let checked = goal.measure.check(&page.layout.quantities, NAMES);
+            checked.map_err(|message| spec_error(path, format!("“{}”: {message}", goal.text)))?;
+        }
         Ok(page)
     }
 

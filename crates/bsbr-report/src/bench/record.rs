@@ -22,6 +22,11 @@ pub struct Model {
     pub hash: String,
 }
 
+/// The settings of the method: the rows of the matrix products.
+pub(super) fn settings(rows: usize) -> toml::Table {
+    toml::toml! { product_rows = (rows as i64) }
+}
+
 /// A record of this machine without measurements, of at most `runs` timed rounds.
 ///
 /// # Errors
@@ -40,7 +45,7 @@ pub fn begin(
         version: VERSION,
         seed: SEED,
         arms,
-        settings: toml::toml! { product_rows = (machine::rows(place) as i64) },
+        settings: settings(machine::rows(place)),
         counts: toml::toml! { runs = (runs as i64) },
         quick: false,
     };

@@ -5,8 +5,13 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::ReportError;
+use crate::experiments;
 use crate::host::On;
+use crate::overview::arm_of;
 use crate::present::layout::{ScatterSpec, Source};
+use crate::present::names::{self, Names};
+use crate::quantity::{Quantities, Quantity};
+use crate::reported::Reported;
 use crate::spec::{Spec, parse, read, spec_error};
 use crate::style::Style;
 use crate::verdict::Bounds;
@@ -206,19 +211,53 @@ pub enum Lengths {
 }
 
 impl Measure {
-    /// The quantity that it reads; `None` if it reads none, or a goal's.
-    pub(crate) fn quantity(&self) -> Option<&str> {
+    /// The quantity that it reads and its source; `None` if it reads none, or a goal's.
+    fn reads(&self) -> Option<(&str, &Source)> {
         match self {
             Self::Mean(of)
             | Self::Rate(of)
             | Self::Size(of)
             | Self::Ratio { of, .. }
-            | Self::Gap { of, .. } => Some(&of.quantity),
-            Self::Crossover { quantity, .. }
-            | Self::Median { quantity, .. }
-            | Self::Exponent { quantity, .. } => Some(quantity),
+            | Self::Gap { of, .. } => Some((&of.quantity, &of.source)),
+            Self::Crossover {
+                quantity, source, ..
+            }
+            | Self::Median {
+                quantity, source, ..
+            }
+            | Self::Exponent {
+                quantity, source, ..
+            } => Some((quantity, source)),
             Self::Goal(_) | Self::Cache { .. } | Self::Preference { .. } => None,
         }
+    }
+
+    /// The other arms that it reads.
+    fn others(&self) -> Vec<&String> {
+        match self {
+            Self::Ratio { over, .. } | Self::Crossover { over, .. } | Self::Preference { over } => {
+                vec![over]
+            }
+            Self::Gap { before, goal, .. } => vec![before, goal],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The quantity that it reads, if any, which must be declared, and its source known.
+    ///
+    /// # Errors
+    ///
+    /// The unknown name, and the known ones.
+    pub(crate) fn check<'a>(
+        &self,
+        quantities: &'a Quantities,
+        names: Names,
+    ) -> Result<Option<&'a Quantity>, String> {
+        let Some((quantity, source)) = self.reads() else {
+            return Ok(None);
+        };
+        names::source(names, source.name())?;
+        quantities.find(quantity).map(Some)
     }
 
     /// The goal that it names, if there is one.
@@ -262,35 +301,62 @@ impl Overview {
         checked.map_err(|message| spec_error(path, message))
     }
 
-    /// Checks that every quantity and goal in use is declared.
+    /// Checks that all names in use exist: experiments, and of the given ones their quantities,
+    /// sources, goals and arms; and figures, if there are any.
     ///
     /// # Errors
     ///
-    /// [`ReportError::Overview`] names the undeclared one.
-    pub fn check(&self, specs: &[Spec]) -> Result<(), ReportError> {
+    /// [`ReportError::Overview`] names what does not exist.
+    pub fn check(&self, specs: &[Spec], reported: &Reported) -> Result<(), ReportError> {
         let statements = self.conclusions.iter().flat_map(|one| &one.statements);
-        let statements = statements.map(|one| (&one.text, &one.experiment, &one.measure));
+        for one in statements.clone() {
+            let unknown = |name: &&String| reported.figure(name).is_none();
+            let figure = one.reported.iter().find(unknown);
+            if let (Some(figure), false) = (figure, reported.is_empty()) {
+                let message = format!("the report has no figure `{figure}`");
+                return Err(error(&one.text, message));
+            }
+        }
+        let statements = statements.map(|one| {
+            let place = (&one.text, &one.experiment);
+            (place, &one.measure, &one.arm, &one.beside)
+        });
         let numbers = self.cards.iter().flat_map(|card| &card.numbers);
         let numbers = numbers.chain(self.scatters.iter().flat_map(|one| [&one.x, &one.y]));
-        let numbers = numbers.map(|one| (&one.text, &one.experiment, &one.measure));
-        for (text, experiment, measure) in statements.chain(numbers) {
+        let numbers = numbers.map(|one| {
+            let place = (&one.text, &one.experiment);
+            (place, &one.measure, &one.arm, &one.beside)
+        });
+        for ((text, experiment), measure, arm, beside) in statements.chain(numbers) {
+            let known = experiments::find(experiment);
+            let names = known
+                .map_err(|unknown| error(text, unknown.to_string()))?
+                .names;
             let mut specs = specs.iter();
             let Some(spec) = specs.find(|spec| spec.method.experiment == *experiment) else {
                 continue;
             };
-            let checked = match (measure, measure.quantity()) {
-                (Measure::Goal(name), _) => match measure.goal(spec) {
-                    Some(_) => Ok(()),
-                    None => Err(format!("there is no goal “{name}”")),
-                },
-                (_, Some(quantity)) => spec.layout.quantities.find(quantity).map(|_| ()),
-                _ => Ok(()),
+            let mut arms = measure.others().into_iter().chain(beside).chain([arm]);
+            let checked = match measure {
+                Measure::Goal(name) if measure.goal(spec).is_none() => {
+                    Err(format!("there is no goal “{name}”"))
+                }
+                _ => measure.check(&spec.layout.quantities, names).map(|_| ()),
             };
-            checked.map_err(|message| ReportError::Overview {
-                text: text.clone(),
-                message,
-            })?;
+            let checked =
+                checked.and_then(|()| match arms.find(|arm| arm_of(spec, arm).is_none()) {
+                    Some(arm) => Err(format!("`{experiment}` has no arm `{arm}`")),
+                    None => Ok(()),
+                });
+            checked.map_err(|message| error(text, message))?;
         }
         Ok(())
+    }
+}
+
+fn error(text: &str, message: String) -> ReportError {
+    ReportError::Overview {
+        text: text.to_owned(),
+        message,
     }
 }

@@ -101,7 +101,7 @@ impl Answer {
             return reasons.collect::<Vec<_>>().join(" ");
         }
         let misses = self.claims(|one| one == Judgement::Misses);
-        let undecided = self.claims(|one| matches!(one, Judgement::Undecided(_)));
+        let undecided = self.claims(Judgement::is_undecided);
         let all = [
             (misses, if misses == 1 { "misses" } else { "miss" }),
             (undecided, "undecided"),

@@ -1,7 +1,7 @@
 //! The length from which on a row costs less than dense, and the growth of its
 //! cost.
 
-use crate::growth::{Crossover, Level, PowerLaw};
+use crate::growth::{Crossover, Level, PowerLaw, fewest_samples};
 use crate::present::View;
 use crate::present::layout::GrowthSpec;
 use crate::present::subject::Subject;
@@ -92,21 +92,12 @@ impl View<'_> {
 /// The reason why there is none.
 pub(crate) fn below(own: &[Level], other: &[Level], style: Style) -> Result<Cell, String> {
     let found = Crossover::of(own, other).ok_or("not measured yet")?;
-    let longest = own.iter().map(|level| level.length).max();
-    let described = |value| {
-        let text = found.describe(longest.unwrap_or_default());
-        (value, None, text)
-    };
-    let (value, interval, text) = match found {
-        Crossover::Always => described(0.0),
-        Crossover::Never => described(f64::INFINITY),
-        Crossover::At(tokens, interval) => (tokens, interval, style.with_unit(tokens)),
-    };
     Ok(Cell::Derived {
-        value,
-        interval,
-        text,
-        spread: interval.map_or_else(String::new, |one| Crossover::describe_interval(&one)),
+        value: found.tokens,
+        interval: found.interval,
+        samples: fewest_samples(own.iter().chain(other)),
+        text: found.words(style),
+        spread: found.brackets(),
     })
 }
 
@@ -127,6 +118,7 @@ pub(crate) fn exponent(levels: &[Level], style: Style) -> Result<Cell, String> {
     Ok(Cell::Derived {
         value: fit.exponent,
         interval: fit.interval,
+        samples: fewest_samples(levels),
         text: style.with_unit(fit.exponent),
         spread: format!("{interval}R² {:.3}", fit.r_squared),
     })

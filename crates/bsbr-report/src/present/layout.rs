@@ -54,6 +54,16 @@ pub enum Source {
     Named(String),
 }
 
+impl Source {
+    /// The name in specifications.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Texts => "texts",
+            Self::Named(name) => name,
+        }
+    }
+}
+
 impl From<String> for Source {
     fn from(name: String) -> Self {
         match name.as_str() {

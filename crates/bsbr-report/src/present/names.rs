@@ -33,28 +33,13 @@ pub(crate) fn check(names: Names, key: &str, part: &Value, method: &Method) -> R
         Value::String(text) => text.as_str(),
         _ => return Ok(()),
     };
-    let own = |key: &str| {
-        let found = names.iter().find(|(known, _)| *known == key);
-        found.map_or(&[][..], |(_, own)| own)
-    };
-    let one_of = |name: &str, own: &[&str], known: &[&str]| {
-        let known = [own, known].concat();
-        match known.contains(&name) {
-            true => Ok(()),
-            false => Err(format!(
-                "`{name}` is not a known value of `{key}`; there are {}",
-                match known.is_empty() {
-                    true => "none".to_owned(),
-                    false => known.join(", "),
-                }
-            )),
-        }
-    };
+    let own = |key| own(names, key);
+    let one_of = |name, own: &[&str], known: &[&str]| one_of(key, name, &[own, known].concat());
     let (settings, counts) = (&method.settings, &method.counts);
     let both = |lists| keys(&[settings, counts], lists);
     let list = text.strip_prefix("max ").or(text.strip_prefix("first "));
     match (key, list) {
-        ("from", _) => one_of(text, &["texts"], own(key)),
+        ("from", _) => source(names, text),
         ("at", Some(list)) => one_of(list, &[], &both(true)),
         ("at", None) => one_of(text, &["recorded"], &keys(&[settings], false)),
         ("by", _) => one_of(text, &["domains", "parts"], &both(true)),
@@ -72,6 +57,33 @@ pub(crate) fn check(names: Names, key: &str, part: &Value, method: &Method) -> R
             }
         }),
     }
+}
+
+/// Checks the name of a source of measurements.
+///
+/// # Errors
+///
+/// The unknown name, and the known ones.
+pub(crate) fn source(names: Names, name: &str) -> Result<(), String> {
+    one_of("from", name, &[&["texts"], own(names, "from")].concat())
+}
+
+fn own(names: Names, key: &str) -> &'static [&'static str] {
+    let found = names.iter().find(|(known, _)| *known == key);
+    found.map_or(&[], |(_, own)| own)
+}
+
+fn one_of(key: &str, name: &str, known: &[&str]) -> Result<(), String> {
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let known = match known.is_empty() {
+        true => "none".to_owned(),
+        false => known.join(", "),
+    };
+    Err(format!(
+        "`{name}` is not a known value of `{key}`; there are {known}"
+    ))
 }
 
 /// The keys of tables, or of their `lists`.

@@ -194,15 +194,14 @@ fn median(mut values: Vec<f64>, make: Statistic, mut style: Style) -> Option<Cel
         values.iter_mut().for_each(|seconds| *seconds *= 1e3);
     }
     let found = Estimate::of_median(&values)?;
-    let beside = |value| style.beside(value, found.mean);
     let mut spread = Vec::new();
     if values.len() > 1 {
-        let [low, high] = [0.25, 0.75].map(|q| quantile(&values, q).map(beside));
-        spread.push(format!("[{}, {}]", low.ok()?, high.ok()?));
+        let [low, high] = [0.25, 0.75].map(|q| quantile(&values, q));
+        spread.push(style.between([low.ok()?, high.ok()?], found.mean, ['[', ']']));
     }
     match (make, found.interval) {
         (Statistic::Ratio, Some(ends)) => {
-            spread.push(format!("({}, {})", beside(ends.low), beside(ends.high)));
+            spread.push(style.between([ends.low, ends.high], found.mean, ['(', ')']));
         }
         (Statistic::Milliseconds, Some(_)) => {
             spread.push(format!("· {}", style.number(Estimate::of(&values)?.mean)));
@@ -212,6 +211,7 @@ fn median(mut values: Vec<f64>, make: Statistic, mut style: Style) -> Option<Cel
     Some(Cell::Derived {
         value: found.mean,
         interval: found.interval,
+        samples: found.n,
         text: style.with_unit(found.mean),
         spread: spread.join(" "),
     })

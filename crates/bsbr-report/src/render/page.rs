@@ -234,7 +234,7 @@ fn verdict(judgement: Judgement) -> Markup {
     let (mark, class) = match judgement {
         Judgement::Holds => ("✓", "good"),
         Judgement::Misses => ("✗", "bad"),
-        Judgement::Undecided(_) => ("?", "open"),
+        Judgement::Undecided(_) | Judgement::Unrepeated => ("?", "open"),
         Judgement::NotMeasured => ("—", "open"),
     };
     html! { span class=(format!("verdict {class}")) { (mark) "\u{a0}" (judgement.words()) } }

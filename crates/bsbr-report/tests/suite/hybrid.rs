@@ -223,7 +223,7 @@ fn what_is_said_follows_from_the_numbers() {
         panic!("{:?}", section.blocks[0])
     };
     for part in [
-        "the arm *summaries and state* is faster than dense from 1,200 [",
+        "the arm *summaries and state* is faster than dense from 1,200 tokens [",
         "At 4,096 tokens, it is 3.41 times as fast as dense.",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");

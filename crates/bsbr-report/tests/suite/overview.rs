@@ -70,40 +70,67 @@ fn the_committed_overview_is_bound_to_what_there_is() {
         full: true,
         ..Overrides::default()
     });
-    overview.check(&specs).unwrap();
+    overview.check(&specs, &common::reported()).unwrap();
     assert_eq!((overview.cards.len(), overview.conclusions.len()), (3, 5));
     for one in overview.conclusions.iter().flat_map(|one| &one.statements) {
-        if let Some(name) = &one.reported {
-            assert!(common::reported().figure(name).is_some(), "{name}");
-        }
-        let others: Vec<&String> = match &one.measure {
-            Measure::Ratio { over, .. }
-            | Measure::Crossover { over, .. }
-            | Measure::Preference { over } => vec![over],
-            Measure::Gap { before, goal, .. } => vec![before, goal],
-            _ => Vec::new(),
-        };
-        let spec = spec(&one.experiment);
-        for arm in one.beside.iter().chain([&one.arm]).chain(others) {
-            let arm = arm.split('@').next().unwrap();
-            assert!(spec.arm(arm).is_some(), "{}: {arm}", one.text);
-        }
         if let Measure::Goal(name) = &one.measure {
+            let spec = spec(&one.experiment);
             let goal = spec.goals.iter().find(|goal| goal.text == *name);
             assert_eq!(goal.unwrap().arm, one.arm, "{name}");
         }
     }
-    let typo = "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"t\"\n\
-                experiment = \"agreement\"\nat_least = 0.5\n\
-                measure = { mean = { quantity = \"topp1\", length = 1024 } }";
+}
+
+#[test]
+fn mistakes_are_named() {
+    let good = "experiment = \"speed\"\nbeside = [\"local\"]\n\
+                measure = { ratio = { quantity = \"seconds\", length = 1024, source = \"model\", \
+                over = \"dense\" } }";
+    let (specs, reported) = (common::specs(&Overrides::default()), common::reported());
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("overview.toml");
-    std::fs::write(&path, typo).unwrap();
-    let error = Overview::read(&path).unwrap().check(&specs).unwrap_err();
-    assert!(
-        error.to_string().contains("`topp1` is not a quantity"),
-        "{error}"
-    );
+    let checked = |text: &str| {
+        let path = folder.path().join("overview.toml");
+        std::fs::write(&path, text).unwrap();
+        let read = Overview::read(&path).unwrap();
+        read.check(&specs, &reported)
+            .map_err(|error| error.to_string())
+    };
+    let claim = |rest: &str| {
+        format!(
+            "[[conclusion]]\ntext = \"c\"\n[[conclusion.claim]]\ntext = \"of t\"\nat_least = 0.5\n{rest}"
+        )
+    };
+    let card =
+        |rest: &str| format!("[[card]]\ntitle = \"c\"\n[[card.number]]\ntext = \"of t\"\n{rest}");
+    for place in [claim, card] {
+        checked(&place(good)).unwrap();
+        for (from, to, named) in [
+            ("\"seconds\"", "\"second\"", "`second` is not a quantity"),
+            (
+                "\"model\"",
+                "\"models\"",
+                "`models` is not a known value of `from`",
+            ),
+            ("\"speed\"", "\"sped\"", "no experiment called sped"),
+            ("\"dense\"", "\"dens\"", "`speed` has no arm `dens`"),
+            ("\"local\"", "\"locals\"", "`speed` has no arm `locals`"),
+            (
+                "beside",
+                "arm = \"moment\"\nbeside",
+                "`speed` has no arm `moment`",
+            ),
+        ] {
+            assert!(good.contains(from), "{from}");
+            let error = checked(&place(&good.replace(from, to))).unwrap_err();
+            assert!(error.contains("“of t”") && error.contains(named), "{error}");
+        }
+    }
+    let figure = claim(&format!("reported = \"agreement:top2\"\n{good}"));
+    let error = checked(&figure).unwrap_err();
+    assert!(error.contains("no figure `agreement:top2`"), "{error}");
+    let goal = claim("experiment = \"agreement\"\nmeasure = { goal = \"nothing\" }");
+    let error = checked(&goal.replace("at_least = 0.5\n", "")).unwrap_err();
+    assert!(error.contains("no goal “nothing”"), "{error}");
 }
 
 #[test]

@@ -85,12 +85,10 @@ impl ByLength {
 
     /// The hybrid according to the timed rounds.
     fn hybrid(&self, lab: &Lab, earlier: &Records) -> Result<Hybrid, String> {
-        let longest_dense = match self.crossover(earlier) {
-            Some(Crossover::Always) => 0,
-            Some(Crossover::At(length, _)) => length.round() as usize,
-            Some(Crossover::Never) => usize::MAX,
-            None => return Err("dense and the arm were never timed together".to_owned()),
-        };
+        let crossover = self.crossover(earlier);
+        let crossover = crossover.ok_or("dense and the arm were never timed together")?;
+        // Without a crossover the hybrid is dense at every length: ∞ becomes the largest number.
+        let longest_dense = crossover.tokens.round() as usize;
         let extension = self.settings.extension;
         let converted = lab.model_for_any_length(self.arm(), self.seed(), extension)?;
         Hybrid::new(converted, longest_dense).map_err(|error| error.to_string())

@@ -5,7 +5,6 @@ use bsbr_metrics::stats::quantile;
 use crate::estimate::Estimate;
 use crate::experiments::hybrid::{BESIDE_FORM, ByLength, CHOSEN, DENSE, HYBRID};
 use crate::experiments::prelude::*;
-use crate::growth::Crossover;
 use crate::quantity::Quantity;
 
 /// The rows of the overview.
@@ -46,17 +45,18 @@ impl ByLength {
         let longest = self.lengths().max()?;
         let label = &self.arm().label;
         let crossover = self.crossover(records)?;
-        let faster = match crossover {
-            Crossover::Always => {
+        let faster = match crossover.tokens {
+            0.0 => {
                 "faster than dense at every length, so the hybrid always uses that arm".to_owned()
             }
-            Crossover::Never => format!(
+            f64::INFINITY => format!(
                 "not faster than dense up to {longest} tokens, so the hybrid always uses dense"
             ),
-            Crossover::At(..) => format!(
-                "faster than dense from {} tokens (interpolated between lengths, with a bootstrap \
-                 95 % interval). The hybrid uses dense up to there",
-                crossover.describe(longest)
+            tokens => format!(
+                "faster than dense from {} tokens {} (interpolated between lengths, with a \
+                 bootstrap 95 % interval). The hybrid uses dense up to there",
+                grouped(tokens.round() as u64),
+                crossover.brackets()
             ),
         };
         let mut text = format!("**Boundary**: the arm *{label}* is {faster}.");
