@@ -2,8 +2,8 @@
 
     in_browser.py XTASK RESULTS
 
-XTASK is the program, RESULTS a folder with records of summaries and a page; nothing is written
-there. Speaks WebDriver with `chromedriver`, and needs nothing but Python's own library.
+XTASK is the program, RESULTS a folder with records of summaries and a page, beside others with pages;
+nothing is written there. Speaks WebDriver with `chromedriver`, and needs nothing but Python's own library.
 """
 
 import json
@@ -244,6 +244,19 @@ def page(window, results):
     print("the page of results fits on a phone and on a desktop")
 
 
+def tables(window, results):
+    """No table of the page, folded or not, is wider than a window of 1,400 pixels."""
+    window.open((results / "index.html").resolve().as_uri())
+    window.size(1400, 900)
+    wide = window.run(
+        "(document.querySelectorAll('details').forEach(one => one.open = true),"
+        " [...document.querySelectorAll('.scroll')]"
+        ".filter(one => one.scrollWidth > one.clientWidth)"
+        ".map(one => [one.scrollWidth, one.textContent.slice(0, 80)]))"
+    )
+    check(wide == [], f"tables of {results} are too wide: {wide}")
+
+
 def main():
     xtask, results = sys.argv[1], Path(sys.argv[2])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -254,6 +267,8 @@ def main():
         with browser(folder) as window:
             judge(xtask, window, copy)
             page(window, results)
+            for other in sorted(results.parent.iterdir()):
+                tables(window, other)
 
 
 main()

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use crate::error::ReportError;
 use crate::experiments;
 use crate::host::On;
-use crate::overview::arm_of;
 use crate::present::layout::{ScatterSpec, Source};
 use crate::present::names::{self, Names};
 use crate::quantity::{Quantities, Quantity};
@@ -232,17 +231,6 @@ impl Measure {
         }
     }
 
-    /// The other arms that it reads.
-    fn others(&self) -> Vec<&String> {
-        match self {
-            Self::Ratio { over, .. } | Self::Crossover { over, .. } | Self::Preference { over } => {
-                vec![over]
-            }
-            Self::Gap { before, goal, .. } => vec![before, goal],
-            _ => Vec::new(),
-        }
-    }
-
     /// The quantity that it reads, if any, which must be declared, and its source known.
     ///
     /// # Errors
@@ -302,7 +290,7 @@ impl Overview {
     }
 
     /// Checks that all names in use exist: experiments, and of the given ones their quantities,
-    /// sources, goals and arms; and figures, if there are any.
+    /// sources and goals; and figures, if there are any.
     ///
     /// # Errors
     ///
@@ -317,17 +305,11 @@ impl Overview {
                 return Err(error(&one.text, message));
             }
         }
-        let statements = statements.map(|one| {
-            let place = (&one.text, &one.experiment);
-            (place, &one.measure, &one.arm, &one.beside)
-        });
+        let statements = statements.map(|one| (&one.text, &one.experiment, &one.measure));
         let numbers = self.cards.iter().flat_map(|card| &card.numbers);
         let numbers = numbers.chain(self.scatters.iter().flat_map(|one| [&one.x, &one.y]));
-        let numbers = numbers.map(|one| {
-            let place = (&one.text, &one.experiment);
-            (place, &one.measure, &one.arm, &one.beside)
-        });
-        for ((text, experiment), measure, arm, beside) in statements.chain(numbers) {
+        let numbers = numbers.map(|one| (&one.text, &one.experiment, &one.measure));
+        for (text, experiment, measure) in statements.chain(numbers) {
             let known = experiments::find(experiment);
             let names = known
                 .map_err(|unknown| error(text, unknown.to_string()))?
@@ -336,18 +318,12 @@ impl Overview {
             let Some(spec) = specs.find(|spec| spec.method.experiment == *experiment) else {
                 continue;
             };
-            let mut arms = measure.others().into_iter().chain(beside).chain([arm]);
             let checked = match measure {
                 Measure::Goal(name) if measure.goal(spec).is_none() => {
                     Err(format!("there is no goal “{name}”"))
                 }
                 _ => measure.check(&spec.layout.quantities, names).map(|_| ()),
             };
-            let checked =
-                checked.and_then(|()| match arms.find(|arm| arm_of(spec, arm).is_none()) {
-                    Some(arm) => Err(format!("`{experiment}` has no arm `{arm}`")),
-                    None => Ok(()),
-                });
             checked.map_err(|message| error(text, message))?;
         }
         Ok(())
