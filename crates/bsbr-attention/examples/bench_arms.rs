@@ -11,7 +11,7 @@
 
 use std::time::Instant;
 
-use bsbr_attention::{Attention, AttentionInput, HeadShape, Padding};
+use bsbr_attention::{Attention, AttentionInput, HeadShape, Padding, split_arms};
 use burn::tensor::{Device, Distribution, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,7 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let typed = argument("--arms");
     let all: Vec<(&str, &str)> = match &typed {
         None => ARMS.to_vec(),
-        Some(typed) => typed.split(';').map(|arm| (arm, arm)).collect(),
+        Some(typed) => split_arms(typed)
+            .into_iter()
+            .map(|arm| (arm, arm))
+            .collect(),
     };
     let mut arms = Vec::new();
     for (name, arm) in all {

@@ -64,11 +64,17 @@ pub enum ConfigError {
     },
 }
 
+/// The names of the arms, with `or` before the last.
+fn arm_names() -> String {
+    let [names @ .., last] = ArmConfig::NAMES;
+    format!("{} or {last}", names.join(", "))
+}
+
 /// Text that does not describe an arm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArmError {
     /// An unknown name.
-    #[error("there is no arm `{name}`, expected {}", ArmConfig::NAMES.join(" or "))]
+    #[error("there is no arm `{name}`, expected {}", arm_names())]
     Unknown {
         /// The name.
         name: String,

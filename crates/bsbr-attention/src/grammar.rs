@@ -239,6 +239,28 @@ impl fmt::Display for ArmConfig {
     }
 }
 
+/// The items of a list with arms, such as `dense,moments:exact_clusters=4,kv_bits=4`: commas
+/// separate the items, and also the settings of an arm, which follow its colon. A setting begins
+/// with a letter, and has the form `name=value`.
+pub fn split_arms(list: &str) -> Vec<&str> {
+    let is_setting = |piece: &str| {
+        let name = piece.split_once('=').map(|(name, _)| name.trim_start());
+        name.is_some_and(|name| name.starts_with(char::is_alphabetic) && !name.contains(':'))
+    };
+    let (mut items, mut start) = (Vec::new(), 0);
+    for (comma, _) in list.match_indices(',') {
+        let (item, next) = (&list[start..comma], &list[comma + 1..]);
+        let next = next.split(',').next().unwrap_or(next);
+        if !(item.contains(':') && is_setting(next)) {
+            items.push(item.trim());
+            start = comma + 1;
+        }
+    }
+    items.push(list[start..].trim());
+    items.retain(|item| !item.is_empty());
+    items
+}
+
 /// Reads an arm from its text, or from a tagged object as in `config.json`: for
 /// `#[serde(deserialize_with = "bsbr_attention::arm_or_text")]`.
 ///

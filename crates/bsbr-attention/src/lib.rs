@@ -42,7 +42,7 @@ pub use config::{
     ArmConfig, DenseConfig, HeadLevel, KvBits, LocalConfig, MomentsConfig, PublishedConfig,
 };
 pub use error::{ArmError, CalibrationError, ConfigError};
-pub use grammar::arm_or_text;
+pub use grammar::{arm_or_text, split_arms};
 pub use padding::Padding;
 pub use published::PublishedRouting;
 pub use tuning::RetrievalTuning;

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use bsbr_attention::{ArmConfig, ArmError};
+use bsbr_attention::{ArmConfig, ArmError, split_arms};
 
 /// The arm of every layer: one default and exceptions.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,14 +123,18 @@ impl FromStr for LayerArms {
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
         let mut found: Vec<(RangeInclusive<usize>, ArmConfig)> = Vec::new();
-        for part in parts(text) {
-            let syntax = || PlanError::Syntax { part: part.clone() };
+        for part in split_arms(text) {
+            let syntax = || PlanError::Syntax { part: part.into() };
             let (range, arm) = part.split_once('=').ok_or_else(syntax)?;
             let (first, last) = range.split_once('-').unwrap_or((range, range));
             let number = |text: &str| text.trim().parse::<usize>().map_err(|_| syntax());
             let (first, last) = (number(first)?, number(last)?);
             if first > last {
-                return Err(PlanError::Reversed { part, first, last });
+                return Err(PlanError::Reversed {
+                    part: part.into(),
+                    first,
+                    last,
+                });
             }
             if let Some((other, _)) = found
                 .iter()
@@ -144,25 +148,4 @@ impl FromStr for LayerArms {
         }
         Ok(Self(found))
     }
-}
-
-/// The exceptions of a list. Commas separate them, and also the settings of their arms; a
-/// setting's name begins with a letter.
-fn parts(text: &str) -> Vec<String> {
-    let mut parts: Vec<String> = Vec::new();
-    for piece in text
-        .split(',')
-        .map(str::trim)
-        .filter(|piece| !piece.is_empty())
-    {
-        let is_setting = piece.starts_with(|first: char| first.is_ascii_alphabetic());
-        match parts
-            .last_mut()
-            .filter(|last| is_setting && last.contains(':'))
-        {
-            Some(last) => *last += &format!(",{piece}"),
-            None => parts.push(piece.to_owned()),
-        }
-    }
-    parts
 }

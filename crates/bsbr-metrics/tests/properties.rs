@@ -2,11 +2,12 @@
 
 use bsbr_metrics::agreement::{overlap, top_k};
 use bsbr_metrics::density::attention_density;
-use bsbr_metrics::divergence::kl;
+use bsbr_metrics::divergence::Reference;
 use bsbr_metrics::perplexity::token_nll;
 use bsbr_metrics::rouge::rouge;
 use bsbr_metrics::similarity::{cosine, mse};
 use bsbr_metrics::stats::{Bootstrap, Summary, quantile, wilson};
+use bsbr_metrics::{MetricError, Real};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -35,6 +36,10 @@ fn samples() -> impl Strategy<Value = Vec<f64>> {
 
 /// Sums of a few dozen numbers of up to 1e6 in 64 bits.
 const SLACK: f64 = 1e-8;
+
+fn kl<T: Real>(dense: &[T], arm: &[T]) -> Result<f64, MetricError> {
+    Reference::of(dense)?.kl(arm)
+}
 
 proptest! {
     #[test]

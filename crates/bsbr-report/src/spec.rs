@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bsbr_attention::ArmConfig;
+use bsbr_attention::{ArmConfig, ArmError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -398,7 +398,8 @@ pub fn parse_spec(
     if let Some(size) = file.chunk_size {
         let chunked = |arm: &&mut ArmSpec| arm.config.chunk_size().is_some();
         for arm in named.iter_mut().filter(chunked) {
-            arm.config = with(&arm.config, "chunk_size", size).map_err(wrong)?;
+            arm.config =
+                with(&arm.config, "chunk_size", size).map_err(|error| wrong(error.to_string()))?;
         }
     }
     for sweep in &file.sweeps {
@@ -467,13 +468,11 @@ fn find_arm<'a>(arms: &'a [ArmSpec], id: &str) -> Result<&'a ArmSpec, String> {
     })
 }
 
-/// An arm with another value of one of its settings, or why it cannot have it.
-fn with(config: &ArmConfig, setting: &str, value: usize) -> Result<ArmConfig, String> {
-    let config = serde_json::to_value(config).and_then(|mut config| {
-        config[setting] = value.into();
-        serde_json::from_value(config)
-    });
-    config.map_err(|error| error.to_string())
+/// An arm with another value of one of its settings.
+fn with(config: &ArmConfig, setting: &str, value: usize) -> Result<ArmConfig, ArmError> {
+    let mut config = config.clone();
+    config.set(setting, &value.to_string())?;
+    Ok(config)
 }
 
 /// The first arm of each id.

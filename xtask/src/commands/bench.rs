@@ -22,6 +22,7 @@ use bsbr_report::store;
 use burn::tensor::Device;
 use indicatif::ProgressBar;
 
+use super::arms::ArmList;
 use super::choice::{self, Choice};
 use super::hub::{Found, HubArgs};
 use super::memory_cell;
@@ -71,8 +72,8 @@ pub struct Args {
     /// Arms: names from assets/experiments/arms.toml, or arms as in `convert --arm` [default:
     /// dense,moments; for decoding also dense-8bit,moments-4bit,summaries,summaries-state,
     /// moments-state-32bit,local,published]
-    #[arg(long, value_name = "ARM,…", value_delimiter = ',')]
-    arms: Vec<String>,
+    #[arg(long, value_name = "ARM,…")]
+    arms: Option<ArmList>,
     /// What to measure
     #[arg(
         long,
@@ -82,7 +83,7 @@ pub struct Args {
         value_parser = choice::parser(PARTS)
     )]
     only: Vec<Scope>,
-    /// Measure only the parts of a forward pass, and of decoding a token after a context
+    /// Measure only the parts of a forward pass and of decoding one token
     #[arg(long, conflicts_with = "only")]
     profile: bool,
     /// Also time these libraries: PyTorch, and for decoding and the first token also CTranslate2
@@ -298,45 +299,19 @@ fn check(page: &Path) -> Result<()> {
     let [new, old] = declared()?.rendered(page)?;
     ensure!(
         new == old,
-        "{} is not what its records give: run the same command without --check",
+        "{} does not match its records: run the same command without --check",
         page.display()
     );
-    println!("{} is what its records give", page.display());
+    println!("{} matches its records", page.display());
     Ok(())
 }
 
 /// The given arms, or those of `default`.
 fn arms(args: &Args, default: &[&str]) -> Result<Vec<ArmSpec>> {
     let known = read_arms(&args.arms_file)?;
-    let arm = |text: &str| match known.iter().find(|arm| arm.id == text) {
-        Some(arm) => Ok(arm.clone()),
-        None => {
-            let config = text.parse().with_context(|| {
-                let names: Vec<&str> = known.iter().map(|arm| arm.id.as_str()).collect();
-                format!(
-                    "--arms: {text} is neither one of {} nor an arm",
-                    names.join(", ")
-                )
-            })?;
-            Ok(ArmSpec::of(text, config))
-        }
-    };
-    match args.arms.is_empty() {
-        true => default.iter().copied().map(arm).collect(),
-        false => whole(&args.arms).iter().map(|text| arm(text)).collect(),
-    }
-}
-
-/// The arms of a list separated by commas, which also separate the settings of an arm.
-fn whole(parts: &[String]) -> Vec<String> {
-    let mut arms: Vec<String> = Vec::new();
-    for part in parts {
-        match arms.last_mut() {
-            Some(arm) if part.contains('=') && !part.contains(':') => *arm += &format!(",{part}"),
-            _ => arms.push(part.clone()),
-        }
-    }
-    arms
+    let default = || ArmList::of_ids(default);
+    let list = args.arms.clone().unwrap_or_else(default);
+    list.specs(&known).context("--arms")
 }
 
 fn decoding(args: &Args) -> Result<Decoding> {
@@ -513,23 +488,7 @@ pub(crate) mod tests {
         let none = decoding(&args(&["--only", "model"]))?;
         assert!(none.arms.is_empty());
         let error = decoding(&args(&["--only", "decode", "--arms", "dens"]));
-        assert!(error.is_err_and(|error| error.to_string().contains("dens is neither")));
+        assert!(error.is_err_and(|error| format!("{error:#}").contains("unknown arm dens")));
         Ok(())
-    }
-
-    #[test]
-    fn settings_stay_with_their_arm() {
-        let parts =
-            "dense,moments:clusters=4,kv_bits=4,local:chunk_size=64,near_chunks=2,dense-8bit";
-        let parts: Vec<String> = parts.split(',').map(str::to_owned).collect();
-        assert_eq!(
-            whole(&parts),
-            [
-                "dense",
-                "moments:clusters=4,kv_bits=4",
-                "local:chunk_size=64,near_chunks=2",
-                "dense-8bit"
-            ]
-        );
     }
 }

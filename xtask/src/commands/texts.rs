@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use bsbr_data::dataset::{DatasetError, cnn_dailymail, wikitext};
+use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_report::corpus::{Corpus, FILE_LIMIT, Texts};
 use bsbr_report::datasets::{Catalogue, Columns, DatasetSpec, LocalDataset, STORYBOOK};
 
@@ -96,9 +97,9 @@ pub fn report_limited(corpus: &Corpus) {
 }
 
 /// Whether a model has the tokenizer trained on storybook, as the bundled model and all models made
-/// from it do.
+/// from it do, whatever its files are.
 fn reads_storybook(model: &Path) -> bool {
-    let tokenizer = |folder: &Path| std::fs::read(folder.join("tokenizer.json")).ok();
+    let tokenizer = |folder: &Path| TextTokenizer::from_folder(folder).ok()?.to_json().ok();
     match (tokenizer(model), tokenizer(&assets::bundled())) {
         (Some(own), Some(bundled)) => own == bundled,
         // If the bundled model is missing, only its name is known.

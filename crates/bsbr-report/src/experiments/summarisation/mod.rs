@@ -6,7 +6,7 @@ mod shown;
 use std::time::Instant;
 
 use bsbr_data::article::Article;
-use bsbr_data::tokenizer::TextTokenizer;
+use bsbr_data::tokenizer::{Detokenizer, TextTokenizer};
 use bsbr_gpt2::GenerationConfig;
 use bsbr_metrics::rouge::rouge;
 
@@ -185,10 +185,12 @@ impl SummaryWriter<'_> {
         let ids = rows.into_iter().next().unwrap_or_default();
         let end = self.tokenizer.end_of_text_id();
         let own = ids.split(|id| Some(*id) == end).next().unwrap_or_default();
-        let text = self.tokenizer.decode(own);
+        let mut text = Detokenizer::new(self.tokenizer, &self.prompt);
+        let whole = text.extend(own);
+        let whole = whole.and_then(|start| Ok(start + &text.finish()?));
         let last = ids.last();
         Ok(Written {
-            text: first_line(&text.map_err(|error| error.to_string())?).to_owned(),
+            text: first_line(&whole.map_err(|error| error.to_string())?).to_owned(),
             tokens: ids.len(),
             ended: last.is_some_and(|id| self.config.stop_tokens.contains(id)),
             seconds,
@@ -259,7 +261,7 @@ impl Experiment for Summarisation {
 #[cfg(test)]
 mod tests {
     use super::{first_line, stop_tokens};
-    use bsbr_data::tokenizer::TextTokenizer;
+    use bsbr_data::tokenizer::{Detokenizer, TextTokenizer};
 
     #[test]
     fn a_summary_ends_with_its_line() {
