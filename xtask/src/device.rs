@@ -5,10 +5,8 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 
 /// The accepted values of `--device`.
-pub const HELP: &str = "Device of the tensors: flex, ndarray, wgpu or cuda, with :N for the N-th \
-                        one, or remote:ws://HOST:PORT for one that `serve-device` lends (backends \
-                        other than flex need --features ndarray, wgpu or vulkan, cuda or nvrtc, or \
-                        remote at build time)";
+pub const HELP: &str = "Device: flex, ndarray, wgpu[:N], cuda[:N] or remote:ws://HOST:PORT; all \
+                        but flex need a build feature";
 
 /// The message for an invalid name.
 const EXPECTED: &str = "expected flex, ndarray, wgpu or cuda, with :N for the N-th one, or \

@@ -90,8 +90,8 @@ pub struct Args {
     #[arg(long, default_value = "f32", value_parser = choice::float())]
     dtype: FloatType,
     /// Store the matrices of linear layers in 8 bits (int8, the only type), in a format that
-    /// `transformers` does not read; everything else has the type --dtype. For other types, use
-    /// --weights of the commands that read the model
+    /// `transformers` does not read; everything else has the type --dtype. For other types, pass
+    /// --weights to the command that reads the model
     #[arg(
         long,
         value_name = "TYPE",

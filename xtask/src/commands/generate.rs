@@ -82,26 +82,27 @@ pub struct Args {
 /// Options of sampling.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Sampling {
-    /// Maximum number of new tokens [default: 64]
+    /// Maximum number of new tokens [default: the model's, else 64]
     #[arg(long)]
     max_new_tokens: Option<usize>,
-    /// The number that divides the logits; 0 for greedy decoding [default: 0]
+    /// Sampling temperature; 0 decodes greedily [default: the model's, else 0]
     #[arg(long, allow_negative_numbers = true)]
     temperature: Option<f64>,
-    /// Sample only from the K most probable tokens
+    /// Sample only from the K most probable tokens [default: the model's, else all]
     #[arg(long)]
     top_k: Option<usize>,
     /// Sample only from the smallest set of most probable tokens with this total probability
-    /// [default: 1]
+    /// [default: the model's, else 1]
     #[arg(long, allow_negative_numbers = true)]
     top_p: Option<f64>,
-    /// Sample only from tokens with at least this share of the highest probability [default: 0]
+    /// Sample only from tokens with at least this share of the highest probability [default: the
+    /// model's, else 0]
     #[arg(long, allow_negative_numbers = true)]
     min_p: Option<f64>,
-    /// Penalty that makes tokens of the existing text less likely; 1 for none [default: 1]
+    /// Penalty for tokens that already occur; 1 disables it [default: the model's, else 1]
     #[arg(long, allow_negative_numbers = true)]
     repetition_penalty: Option<f64>,
-    /// Never repeat a sequence of N tokens; 0 allows repetitions [default: 0]
+    /// Never repeat a sequence of N tokens; 0 allows repetitions [default: the model's, else 0]
     #[arg(long, value_name = "N")]
     no_repeat_ngram_size: Option<usize>,
     /// Seed of sampling

@@ -23,7 +23,7 @@ use crate::{assets, device};
 /// Train a model on storybook text. The default configuration is the first of the five runs of the
 /// bundled model (docs/pretraining.md).
 ///
-/// It starts from scratch, or with `--from` from a trained model. The configuration file determines
+/// It trains from scratch, or from a trained model with `--from`. The configuration file determines
 /// the run: the same file and backend give the same weights. Checkpoints are written regularly;
 /// after Ctrl-C or a kill, the same command resumes from the last one.
 #[derive(clap::Args)]

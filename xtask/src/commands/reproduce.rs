@@ -172,8 +172,7 @@ fn check(plan: &Plan, lab: &Lab, out: &Path) -> Result<()> {
     }
     ensure!(
         differences.is_empty(),
-        "{} files of {} must be rendered again: run the same command with --render instead of \
-         --check",
+        "{} files of {} are out of date; run with --render instead of --check",
         differences.len(),
         out.display()
     );

@@ -69,9 +69,7 @@ pub struct Args {
     pub window: usize,
     /// Train the model for texts of N tokens with the memory of --window tokens: its position table
     /// gets N rows as with `convert --positions`, and each window is divided into --position-chunks
-    /// pieces that are placed at random positions, in order. With this option, most windows of
-    /// storybook are documents with facts and questions, whose answers weigh five times as much. A
-    /// second run with `--arm kept --positions N --window N` trains on a few long windows
+    /// pieces that are placed at random positions, in order (docs/long-texts.md)
     #[arg(long, value_name = "N")]
     pub positions: Option<usize>,
     /// Initial embeddings of positions beyond the trained ones, as in
@@ -100,10 +98,11 @@ pub struct Args {
     /// would take more than 2 GiB. The resulting weights are the same
     #[arg(long, default_value = "auto", value_parser = choice::parser(RECOMPUTE))]
     recompute: Recompute,
-    /// Type of the computation. Weights and their updates, losses, norms of gradients and summaries
-    /// of chunks are always f32. On flex, bf16 rounds only the factors of products with the weights
-    /// of linear layers and of the output layer, in both passes; it is faster than f32 on a CPU
-    /// with AVX512-BF16, and f16 is slower. Devices that do not support the type are refused
+    /// Type used for computation. Weights and their updates, losses, norms of gradients and
+    /// summaries of chunks are always f32. On flex, bf16 rounds only the factors of products with
+    /// the weights of linear layers and of the output layer, in both passes; it is faster than f32
+    /// on a CPU with AVX512-BF16, and f16 is slower. Devices that do not support the type are
+    /// refused
     #[arg(long, default_value = "f32", value_parser = choice::float())]
     precision: FloatType,
     /// Element type of the weights in OUT [default: that of --precision]

@@ -21,11 +21,11 @@ pub struct Args {
     /// Folder of the results
     #[arg(long, default_value = "results/bundled")]
     results: PathBuf,
-    /// First author of summaries: an arm, lead-3, random-3 or reference [default: the default
+    /// Source of the first summary: an arm, lead-3, random-3 or reference [default: the default
     /// arm]
     #[arg(long, value_name = "ARM")]
     a: Option<String>,
-    /// Second author of summaries [default: the dense arm]
+    /// Source of the second summary [default: the dense arm]
     #[arg(long, value_name = "ARM")]
     b: Option<String>,
     /// Name of the judge, which is recorded with each vote
