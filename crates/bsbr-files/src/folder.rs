@@ -20,7 +20,7 @@ const MOVED: &str = "moved";
 const OF_THE_DISK: &str = "lost+found";
 
 /// How a folder is moved to its path.
-enum Place {
+enum Destination {
     /// It is written beside this path and renamed.
     Beside(PathBuf),
     /// The path is an empty folder that cannot be replaced, such as a mount point: files are
@@ -35,9 +35,9 @@ enum Place {
 /// [`FileError`] if `out` is not empty, cannot be made or written, or the disk has too little
 /// space.
 pub fn check_folder(out: &Path, bytes: u64) -> Result<(), FileError> {
-    let known = match place(out)? {
-        Place::Inside(folder) => folder,
-        Place::Beside(target) => {
+    let known = match destination(out)? {
+        Destination::Inside(folder) => folder,
+        Destination::Beside(target) => {
             let mut parent = folder_of(&target).to_owned();
             // Missing parent folders will be created.
             while !parent.exists() {
@@ -63,8 +63,8 @@ pub fn write_folder<E: From<FileError>>(
     out: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
 ) -> Result<(), E> {
-    match place(out)? {
-        Place::Beside(target) => {
+    match destination(out)? {
+        Destination::Beside(target) => {
             let parent = folder_of(&target);
             fs::create_dir_all(parent).map_err(FileError::io(parent))?;
             temporary::remove_abandoned(parent, |_| ());
@@ -77,7 +77,7 @@ pub fn write_folder<E: From<FileError>>(
             })?;
             sync(parent);
         }
-        Place::Inside(folder) => {
+        Destination::Inside(folder) => {
             let below = Folder::new(&folder, out).map_err(FileError::io(out))?;
             let content = below.path.join(CONTENT);
             fs::create_dir(&content).map_err(FileError::io(&content))?;
@@ -90,7 +90,7 @@ pub fn write_folder<E: From<FileError>>(
     Ok(())
 }
 
-fn place(out: &Path) -> Result<Place, FileError> {
+fn destination(out: &Path) -> Result<Destination, FileError> {
     if out.file_name().is_none() && !out.is_dir() {
         return Err(FileError::NoName {
             path: out.to_owned(),
@@ -98,7 +98,7 @@ fn place(out: &Path) -> Result<Place, FileError> {
     }
     match fs::symlink_metadata(out) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Place::Beside(out.to_owned()));
+            return Ok(Destination::Beside(out.to_owned()));
         }
         Err(error) => return Err(FileError::io(out)(error)),
         Ok(_) if !out.is_dir() => return Err(occupied(out)),
@@ -114,8 +114,8 @@ fn place(out: &Path) -> Result<Place, FileError> {
         }
     }
     Ok(match can_be_replaced(&folder) {
-        true => Place::Beside(folder),
-        false => Place::Inside(folder),
+        true => Destination::Beside(folder),
+        false => Destination::Inside(folder),
     })
 }
 

@@ -55,17 +55,18 @@ const COPY_GAIN: f64 = 2.0;
 ///
 /// [`ConfigError`] if the configuration is invalid.
 pub fn init(config: &Gpt2Config, seed: u64, device: &Device) -> Result<Gpt2, ConfigError> {
-    // Validated first, because the plan allocates what the sizes say.
+    // Validated first, because the construction allocates what the sizes say.
     config.validate()?;
-    let plan = Plan::new(config, seed);
+    let construction = Construction::new(config, seed);
     let model = Gpt2::zeros(config, device)?;
     Ok(replace_tensors(model, |name, shape| {
-        plan.tensor(name, shape)
+        construction
+            .tensor(name, shape)
             .map(|values| TensorData::new(values, shape.to_vec()))
     }))
 }
 
-struct Plan {
+struct Construction {
     size: usize,
     num_heads: usize,
     head_dim: usize,
@@ -83,7 +84,7 @@ struct Plan {
     turns: Vec<Vec<Vec<f64>>>,
 }
 
-impl Plan {
+impl Construction {
     fn new(config: &Gpt2Config, seed: u64) -> Self {
         let size = config.n_embd;
         let head_dim = config.head_dim();

@@ -30,6 +30,6 @@ pub use config::PretrainConfig;
 pub use devices::{Devices, Strategy};
 pub use error::TrainError;
 pub use init::init;
-pub use observer::{Observer, RunOptions, StepReport};
+pub use observer::{RunOptions, StepReport, TrainingObserver};
 pub use pretrain::{Start, pretrain};
 pub use recompute::{Recompute, activations};

@@ -35,7 +35,7 @@ pub struct StepReport {
 }
 
 /// The caller's view of a run.
-pub trait Observer {
+pub trait TrainingObserver {
     /// After each step.
     fn step(&mut self, report: &StepReport);
 

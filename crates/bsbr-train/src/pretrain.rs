@@ -16,7 +16,7 @@ use crate::checkpoint::{self, RunIdentity, State, weights_hash};
 use crate::config::PretrainConfig;
 use crate::error::TrainError;
 use crate::init::init;
-use crate::observer::{Observer, RunOptions, StepReport};
+use crate::observer::{RunOptions, StepReport, TrainingObserver};
 use crate::optimizer::{Optimizer, number_parameters};
 use crate::parallel::{Executor, MicroBatch};
 use crate::positions::Positions;
@@ -49,7 +49,7 @@ pub fn pretrain(
     folder: &Path,
     device: &Device,
     options: &RunOptions,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainingObserver,
 ) -> Result<Gpt2, TrainError> {
     config.validate()?;
     let tokenizer = start.tokenizer;
@@ -208,7 +208,7 @@ impl Work for Pretraining<'_> {
         &mut self,
         state: &mut State,
         report: &StepReport,
-        observer: &mut dyn Observer,
+        observer: &mut dyn TrainingObserver,
     ) -> Result<bool, TrainError> {
         if report.step == report.total_steps || report.step.is_multiple_of(self.validate_every) {
             observer.validate(report.step, &state.model);

@@ -10,7 +10,7 @@ use crate::batch::Losses;
 use crate::checkpoint::{self, RunIdentity, State};
 use crate::error::TrainError;
 use crate::gradients::clip_global_norm;
-use crate::observer::{Observer, RunOptions, StepReport};
+use crate::observer::{RunOptions, StepReport, TrainingObserver};
 
 /// The result of a step, before the weights change.
 pub(crate) struct Step {
@@ -42,7 +42,7 @@ pub(crate) trait Work {
         &mut self,
         state: &mut State,
         report: &StepReport,
-        observer: &mut dyn Observer,
+        observer: &mut dyn TrainingObserver,
     ) -> Result<bool, TrainError>;
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn resume(
     folder: &Path,
     run: &RunIdentity,
     fresh: impl Fn() -> Result<State, TrainError>,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainingObserver,
 ) -> Result<(State, Lock), TrainError> {
     let lock = Lock::acquire(folder)?;
     // An unwritable folder should fail now instead of after the first minutes.
@@ -84,7 +84,7 @@ pub(crate) fn run(
     folder: &Path,
     run: &RunIdentity,
     options: &RunOptions,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainingObserver,
 ) -> Result<(State, bool), TrainError> {
     let total_steps = work.total_steps();
     let mut last_checkpoint = Instant::now();

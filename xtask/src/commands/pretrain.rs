@@ -12,7 +12,7 @@ use bsbr_data::tokenizer::TextTokenizer;
 use bsbr_files::{append_line, write_file};
 use bsbr_gpt2::Gpt2;
 use bsbr_train::evaluate::{Evaluation, EvaluationSpec, evaluate};
-use bsbr_train::{Observer, PretrainConfig, RunOptions, Start, StepReport};
+use bsbr_train::{PretrainConfig, RunOptions, Start, StepReport, TrainingObserver};
 use burn::module::Module;
 use burn_train::Interrupter;
 use indicatif::ProgressBar;
@@ -284,7 +284,7 @@ impl Progress {
     }
 }
 
-impl Observer for Progress {
+impl TrainingObserver for Progress {
     fn step(&mut self, report: &StepReport) {
         self.loss.add(report.loss);
         if let Some(loss) = report.answer_loss {

@@ -8,13 +8,13 @@ use bsbr_convert::{FileSource, GatherError, LoadError, gather};
 use serde_json::json;
 
 /// A place with files, which says what it was asked for.
-struct Place {
+struct FakeSource {
     folder: tempfile::TempDir,
     lists: bool,
     asked: Vec<String>,
 }
 
-impl Place {
+impl FakeSource {
     fn new(lists: bool, files: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in files {
@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-impl FileSource for Place {
+impl FileSource for FakeSource {
     type Error = io::Error;
 
     fn list(&mut self) -> io::Result<Option<Vec<String>>> {
@@ -93,7 +93,7 @@ const CHAT: [&str; 11] = [
 
 #[test]
 fn all_that_a_model_needs_comes_and_nothing_else() {
-    let mut listed = Place::new(true, &CHAT);
+    let mut listed = FakeSource::new(true, &CHAT);
     gather(&mut listed).unwrap();
     assert_eq!(
         listed.asked,
@@ -109,7 +109,7 @@ fn all_that_a_model_needs_comes_and_nothing_else() {
         ]
     );
     // Without a listing, files are requested by their names.
-    let mut unlisted = Place::new(false, &CHAT);
+    let mut unlisted = FakeSource::new(false, &CHAT);
     gather(&mut unlisted).unwrap();
     for name in CHAT {
         let unknown = [
@@ -125,7 +125,7 @@ fn all_that_a_model_needs_comes_and_nothing_else() {
 
 #[test]
 fn a_file_that_nobody_knows_comes_where_it_is_small() {
-    let mut place = Place::new(true, &["config.json", "model.safetensors", "notes.txt"]);
+    let mut place = FakeSource::new(true, &["config.json", "model.safetensors", "notes.txt"]);
     let large = fs::File::create(place.folder.path().join("data.jsonl")).unwrap();
     large.set_len((16 << 20) + 1).unwrap();
     gather(&mut place).unwrap();
@@ -146,7 +146,7 @@ fn shards_are_those_that_the_index_names() {
     ];
     for lists in [true, false] {
         let index = "model.safetensors.index.json";
-        let mut place = Place::new(lists, &files).with_index(index, &[first, second, first]);
+        let mut place = FakeSource::new(lists, &files).with_index(index, &[first, second, first]);
         gather(&mut place).unwrap();
         assert!(
             place
@@ -164,7 +164,7 @@ fn shards_are_those_that_the_index_names() {
 #[test]
 fn pickles_are_the_last_resort() {
     let files = ["config.json", "tokenizer.json", "pytorch_model.bin"];
-    let mut place = Place::new(false, &files);
+    let mut place = FakeSource::new(false, &files);
     gather(&mut place).unwrap();
     let asked = &place.asked[place.asked.len() - 3..];
     assert_eq!(
@@ -176,7 +176,7 @@ fn pickles_are_the_last_resort() {
         ]
     );
     let index = "pytorch_model.bin.index.json";
-    let mut place = Place::new(true, &["config.json", "a.bin"]).with_index(index, &["a.bin"]);
+    let mut place = FakeSource::new(true, &["config.json", "a.bin"]).with_index(index, &["a.bin"]);
     gather(&mut place).unwrap();
     assert_eq!(place.asked.last().unwrap(), "a.bin");
 }
@@ -184,7 +184,7 @@ fn pickles_are_the_last_resort() {
 #[test]
 fn what_is_missing_is_named_before_weights_are_fetched() {
     let missing = |lists, files: &[&str]| {
-        let mut place = Place::new(lists, files);
+        let mut place = FakeSource::new(lists, files);
         match gather(&mut place) {
             Err(GatherError::Missing(missing)) => (missing, place.asked),
             other => panic!("{other:?}"),
@@ -200,7 +200,11 @@ fn what_is_missing_is_named_before_weights_are_fetched() {
     );
     assert!(!asked.contains(&"model.safetensors".to_owned()));
     // Who lists a repository's files says for sure that it has no tokenizer.
-    gather(&mut Place::new(true, &["config.json", "model.safetensors"])).unwrap();
+    gather(&mut FakeSource::new(
+        true,
+        &["config.json", "model.safetensors"],
+    ))
+    .unwrap();
     let (names, _) = missing(true, &["config.json", "tokenizer.json"]);
     assert!(names[0].starts_with("model.safetensors (or "), "{names:?}");
 }
@@ -217,7 +221,8 @@ fn an_index_that_leads_elsewhere_is_refused_and_nothing_is_fetched_for_it() {
     ] {
         let index = "model.safetensors.index.json";
         let files = ["config.json", "tokenizer.json", "good.safetensors"];
-        let mut place = Place::new(false, &files).with_index(index, &["good.safetensors", shard]);
+        let mut place =
+            FakeSource::new(false, &files).with_index(index, &["good.safetensors", shard]);
         let error = gather(&mut place).unwrap_err();
         let outside = matches!(&error, GatherError::Index(LoadError::ShardOutside { .. }));
         assert!(outside, "{shard}: {error}");
@@ -230,7 +235,7 @@ fn an_index_that_leads_elsewhere_is_refused_and_nothing_is_fetched_for_it() {
         "{\"weight_map\": ",
     ] {
         let files = ["config.json", "tokenizer.json"];
-        let mut place = Place::new(false, &files);
+        let mut place = FakeSource::new(false, &files);
         let index = "model.safetensors.index.json";
         fs::write(place.folder.path().join(index), text).unwrap();
         let error = gather(&mut place).unwrap_err();

@@ -21,7 +21,7 @@ pub(super) struct Chosen {
 
 /// The threshold of scores of looked-up clusters, for the queries of one register.
 #[derive(Clone, Copy, Debug)]
-struct Bar {
+struct Threshold {
     least: [f32; LANES],
     /// How many clusters with the score `least` itself are looked up.
     room: [u32; LANES],
@@ -37,11 +37,11 @@ impl Chosen {
             return;
         }
         let rows = block.rows();
-        let mut bars = [Bar::OPEN; QUERIES / LANES];
+        let mut thresholds = [Threshold::OPEN; QUERIES / LANES];
         let strips = block.width() / LANES;
         if best < clusters {
-            for (strip, bar) in bars[..strips].iter_mut().enumerate() {
-                *bar = self.bar(block, first, clusters, best, strip);
+            for (strip, threshold) in thresholds[..strips].iter_mut().enumerate() {
+                *threshold = self.threshold(block, first, clusters, best, strip);
             }
         }
         let width = block.width();
@@ -49,23 +49,23 @@ impl Chosen {
             scores: &mut block.scores()[first * width..][..clusters * width],
             width,
             rows,
-            bars: &mut bars[..strips],
+            thresholds: &mut thresholds[..strips],
             queries: &mut self.queries,
             ends: &mut self.ends,
         });
     }
 
     /// The threshold of the `best` best scores, for the queries of register number `strip`.
-    fn bar(
+    fn threshold(
         &mut self,
         block: &mut Block,
         first: usize,
         clusters: usize,
         best: usize,
         strip: usize,
-    ) -> Bar {
+    ) -> Threshold {
         if best == 0 {
-            return Bar::CLOSED;
+            return Threshold::CLOSED;
         }
         self.best.clear();
         self.best.resize(best * LANES, f32::NEG_INFINITY);
@@ -77,7 +77,7 @@ impl Chosen {
             list: &mut self.best,
         });
         let Some(least) = self.best.last_chunk::<LANES>().copied() else {
-            return Bar::CLOSED;
+            return Threshold::CLOSED;
         };
         let mut room = [0; LANES];
         for scores in self.best.as_chunks::<LANES>().0 {
@@ -85,7 +85,7 @@ impl Chosen {
                 *room += u32::from(x == least);
             }
         }
-        Bar { least, room }
+        Threshold { least, room }
     }
 
     /// The same for a single query, whose scores are one vector.
@@ -101,9 +101,9 @@ impl Chosen {
                         Some((least, _)) if all.len() == best => *least,
                         _ => f32::NEG_INFINITY,
                     };
-                    let bar = least(all);
+                    let threshold = least(all);
                     // NaN reaches no threshold here or below.
-                    if !scores.iter().fold(false, |any, &x| any | (x > bar)) {
+                    if !scores.iter().fold(false, |any, &x| any | (x > threshold)) {
                         continue;
                     }
                     for (cluster, &score) in scores.iter().enumerate() {
@@ -161,7 +161,7 @@ impl Chosen {
     }
 }
 
-impl Bar {
+impl Threshold {
     /// Accepts nothing.
     const CLOSED: Self = Self {
         least: [f32::INFINITY; LANES],
@@ -194,7 +194,7 @@ struct Take<'a> {
     /// Queries.
     rows: usize,
     /// One for [`LANES`] queries.
-    bars: &'a mut [Bar],
+    thresholds: &'a mut [Threshold],
     queries: &'a mut Vec<u32>,
     ends: &'a mut Vec<usize>,
 }
@@ -205,12 +205,15 @@ impl WithSimd for Take<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for scores in self.scores.chunks_exact_mut(self.width) {
-            for (strip, bar) in self.bars.iter_mut().enumerate() {
+            for (strip, threshold) in self.thresholds.iter_mut().enumerate() {
                 let first = strip * LANES;
                 let scores = &mut scores[first..][..LANES];
                 let mut reached = 0;
                 for start in (0..LANES).step_by(S::F32_LANES) {
-                    let (x, least) = (lanes(simd, scores, start), lanes(simd, &bar.least, start));
+                    let (x, least) = (
+                        lanes(simd, scores, start),
+                        lanes(simd, &threshold.least, start),
+                    );
                     reached |= bits::<S>(simd.greater_than_or_equal_f32s(x, least)) << start;
                 }
                 let queries = self.rows.saturating_sub(first).min(LANES);
@@ -218,7 +221,7 @@ impl WithSimd for Take<'_> {
                 while reached != 0 {
                     let lane = reached.trailing_zeros() as usize;
                     reached &= reached - 1;
-                    if bar.lets_in(lane, scores[lane]) {
+                    if threshold.lets_in(lane, scores[lane]) {
                         scores[lane] = f32::NEG_INFINITY;
                         self.queries.push((first + lane) as u32);
                     }

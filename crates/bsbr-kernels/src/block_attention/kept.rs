@@ -45,7 +45,7 @@ pub(super) struct KeptRows {
 
 /// The decoding of rows' codes: offset + scale · code.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Grids<'a> {
+pub(super) struct RoundingGrids<'a> {
     /// One per row; empty if codes are the numbers themselves.
     pub(super) scales: &'a [f32],
     /// One per row, or empty if all are 0.
@@ -162,7 +162,7 @@ impl KeptRows {
 
     /// Writes the codes of an added block, which consists of these rows, and [`BEHIND`] numbers
     /// of padding. Returns their decoding.
-    pub(super) fn unpack(&self, rows: Range<usize>, to: &mut Vec<f32>) -> Grids<'_> {
+    pub(super) fn unpack(&self, rows: Range<usize>, to: &mut Vec<f32>) -> RoundingGrids<'_> {
         let (d, stride) = (self.d, self.stride());
         let numbers = rows.len() * stride;
         // The padding is read, but not used.
@@ -199,7 +199,7 @@ impl KeptRows {
                 to.copy_within(row * stride..row * stride + d, row * d);
             }
         }
-        Grids {
+        RoundingGrids {
             scales: self.scales.get(rows.clone()).unwrap_or_default(),
             offsets: self.offsets.get(rows).unwrap_or_default(),
         }

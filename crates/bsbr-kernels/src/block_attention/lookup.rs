@@ -4,7 +4,7 @@ use std::f32::consts::LOG2_E;
 
 use pulp::{Simd, WithSimd};
 
-use super::kept::Grids;
+use super::kept::RoundingGrids;
 use super::queries::OneBlock;
 use super::tile;
 use super::tokens::{Members, Side};
@@ -160,7 +160,7 @@ impl Lookup {
     }
 
     /// Turns products with codes into scores of the decoded keys.
-    fn decode_scores(&mut self, keys: Grids<'_>) {
+    fn decode_scores(&mut self, keys: RoundingGrids<'_>) {
         let wide = keys.scales.len().next_multiple_of(LANES);
         let rows = self.weights.chunks_exact_mut(wide).zip(&self.queries);
         vectorised(
@@ -180,7 +180,7 @@ impl Lookup {
     }
 
     /// Turns weights of values into weights of their codes.
-    fn encode_weights(&mut self, values: Grids<'_>) {
+    fn encode_weights(&mut self, values: RoundingGrids<'_>) {
         let stride = self.d.next_multiple_of(LANES);
         let wide = values.scales.len().next_multiple_of(LANES);
         let rows = self.weights.chunks_exact_mut(wide).zip(&self.queries);

@@ -39,7 +39,7 @@ pub fn round_to_bits<const K: usize>(x: Tensor<K>, bits: KvBits) -> Tensor<K> {
 
 /// The scale and the offset of a row: x ≈ offset + scale · code.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Grid {
+pub(super) struct RoundingGrid {
     pub(super) scale: f32,
     pub(super) offset: f32,
 }
@@ -63,7 +63,7 @@ pub(super) fn encode_rows(
     rows: &mut [f32],
     [d, stride]: [usize; 2],
     bits: KvBits,
-    grids: &mut Vec<Grid>,
+    grids: &mut Vec<RoundingGrid>,
 ) {
     dispatch(Rounding {
         rows,
@@ -81,7 +81,7 @@ struct Rounding<'a> {
     stride: usize,
     bits: KvBits,
     /// The list of grids, if codes are requested instead of rounded numbers.
-    grids: Option<&'a mut Vec<Grid>>,
+    grids: Option<&'a mut Vec<RoundingGrid>>,
 }
 
 impl WithSimd for Rounding<'_> {
@@ -105,7 +105,7 @@ impl WithSimd for Rounding<'_> {
 
 /// The grid of a row.
 #[inline(always)]
-fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> Grid {
+fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> RoundingGrid {
     let (vectors, rest) = S::as_simd_f32s(row);
     let mut most = simd.splat_f32s(f32::NEG_INFINITY);
     let mut least = simd.splat_f32s(f32::INFINITY);
@@ -127,13 +127,13 @@ fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> Grid {
     }
     if bits == KvBits::Four {
         // Each separately, because their difference may be infinite.
-        return Grid {
+        return RoundingGrid {
             scale: usable(most / reach(bits) - least / reach(bits)) + poison,
             offset: if row.is_empty() { 0.0 } else { least },
         };
     }
     let farthest = if most > -least { most } else { -least };
-    Grid {
+    RoundingGrid {
         scale: usable(farthest / reach(bits)) + poison,
         offset: 0.0,
     }
@@ -141,8 +141,8 @@ fn grid<S: Simd>(simd: S, row: &[f32], bits: KvBits) -> Grid {
 
 /// Replaces a row by its codes, as `f32`, or by the rounded numbers.
 #[inline(always)]
-fn encode<S: Simd, const CODES: bool>(simd: S, row: &mut [f32], grid: Grid, bits: KvBits) {
-    let Grid { scale, offset } = grid;
+fn encode<S: Simd, const CODES: bool>(simd: S, row: &mut [f32], grid: RoundingGrid, bits: KvBits) {
+    let RoundingGrid { scale, offset } = grid;
     if scale == 0.0 {
         row.fill(if CODES { 0.0 } else { offset });
         return;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kept::Grids;
+use super::kept::RoundingGrids;
 use super::rounding::round_rows;
 use super::settings::KvBits;
 use super::tile::BEHIND;
@@ -15,7 +15,7 @@ pub(super) struct Side<'a> {
     /// Keys by dimension `[D, m]`, or values `[m, D]`, followed by [`BEHIND`] numbers.
     pub(super) numbers: &'a [f32],
     /// Their decoding, if they are codes.
-    pub(super) grids: Option<Grids<'a>>,
+    pub(super) grids: Option<RoundingGrids<'a>>,
 }
 
 /// The tokens of one cluster.

@@ -94,13 +94,13 @@ impl Task<'_> {
                     let strips = &self.layer.panels.panel(panel)[from..to];
                     for row in (top..n.min(top + HEIGHT)).step_by(ROWS) {
                         let count = ROWS.min(n - row);
-                        let place = Place {
+                        let position = TilePosition {
                             panel,
                             column: (panel - panels.start) * COLUMNS,
                             row,
                             count,
                         };
-                        self.tile(place, strips, from, out);
+                        self.tile(position, strips, from, out);
                     }
                 }
             }
@@ -109,13 +109,13 @@ impl Task<'_> {
 
     /// Adds the products of a tile's rows with some strips to `out`, and finishes them with the
     /// last strip.
-    fn tile(&self, place: Place, strips: &[Strip], from: usize, out: &mut MatMut<'_>) {
-        let Place {
+    fn tile(&self, position: TilePosition, strips: &[Strip], from: usize, out: &mut MatMut<'_>) {
+        let TilePosition {
             panel,
             column,
             row,
             count,
-        } = place;
+        } = position;
         let layer = self.layer;
         let width = COLUMNS.min(layer.outputs - panel * COLUMNS);
         let mut sums = [[0; COLUMNS]; ROWS];
@@ -199,7 +199,7 @@ impl Task<'_> {
 
 /// The position of a tile.
 #[derive(Clone, Copy)]
-struct Place {
+struct TilePosition {
     panel: usize,
     /// Its first column in the task's part of the output.
     column: usize,

@@ -9,7 +9,7 @@ use bsbr_convert::{SaveOptions, save_model};
 use bsbr_files::write_file;
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, History, finetune};
-use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
+use bsbr_train::{RunOptions, StepReport, TrainError, TrainingObserver};
 use burn::tensor::Device;
 use serde::Serialize;
 
@@ -216,7 +216,7 @@ impl Clock {
     }
 }
 
-impl Observer for Clock {
+impl TrainingObserver for Clock {
     fn step(&mut self, report: &StepReport) {
         self.elapsed += report.elapsed;
         self.made += 1;

@@ -30,7 +30,7 @@ use burn::tensor::DType;
 use crate::batch::{Rows, language_modelling, machine_threads, total_weight};
 use crate::checkpoint::{self, RunIdentity, State, weights_hash};
 use crate::error::TrainError;
-use crate::observer::{Observer, RunOptions, StepReport};
+use crate::observer::{RunOptions, StepReport, TrainingObserver};
 use crate::optimizer::{Optimizer, number_parameters};
 use crate::parallel::{Executor, MicroBatch};
 use crate::positions::Positions;
@@ -69,7 +69,7 @@ pub fn finetune(
     data: &Dataset,
     folder: &Path,
     options: &RunOptions,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainingObserver,
 ) -> Result<Finetuned, TrainError> {
     config.validate()?;
     check_precision(config.precision, &model.device())?;
@@ -215,7 +215,11 @@ impl Finetuning<'_> {
     }
 
     /// Records the result on the validation windows.
-    fn validate(&self, state: &mut State, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn validate(
+        &self,
+        state: &mut State,
+        observer: &mut dyn TrainingObserver,
+    ) -> Result<(), TrainError> {
         let model = state.model.valid();
         let (config, n_positions) = (self.config, model.config().n_positions);
         let losses = losses(&model, self.data, usize::MAX, |number| {
@@ -323,7 +327,7 @@ impl Work for Finetuning<'_> {
         &mut self,
         state: &mut State,
         report: &StepReport,
-        observer: &mut dyn Observer,
+        observer: &mut dyn TrainingObserver,
     ) -> Result<bool, TrainError> {
         let mut history = History::from_bytes(&state.history)?;
         history.losses.push(report.loss);

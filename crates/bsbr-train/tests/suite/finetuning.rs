@@ -10,7 +10,7 @@ use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::finetune::{
     Dataset, FinetuneConfig, Finetuned, Mix, Objective, Trainable, finetune,
 };
-use bsbr_train::{Devices, Observer, RunOptions, StepReport, Strategy, TrainError};
+use bsbr_train::{Devices, RunOptions, StepReport, Strategy, TrainError, TrainingObserver};
 use burn::tensor::{Device, TensorData};
 
 /// What is changed, and how.
@@ -39,7 +39,7 @@ struct Watch {
     last: u64,
 }
 
-impl Observer for Watch {
+impl TrainingObserver for Watch {
     fn step(&mut self, report: &StepReport) {
         self.last = report.step;
     }
@@ -526,7 +526,7 @@ fn what_changed_since_a_checkpoint_is_named() {
 fn a_second_run_in_a_folder_is_refused_and_names_the_first() {
     struct Second<'a>(&'a Path, Option<String>);
 
-    impl Observer for Second<'_> {
+    impl TrainingObserver for Second<'_> {
         fn step(&mut self, _: &StepReport) {
             let config = with(Objective::Lm, Trainable::All);
             self.1 = run(&config, self.0, 1).err().map(|error| error.to_string());

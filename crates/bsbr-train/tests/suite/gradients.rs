@@ -10,7 +10,7 @@ use bsbr_gpt2::parameters::{replace_tensors, visit_tensors};
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{Dataset, FinetuneConfig, finetune};
-use bsbr_train::{Observer, RunOptions, StepReport};
+use bsbr_train::{RunOptions, StepReport, TrainingObserver};
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -305,7 +305,7 @@ fn gradients_are_those_of_autograd() {
 #[test]
 fn ten_steps_of_adamw_are_those_of_pytorch() {
     struct Nobody;
-    impl Observer for Nobody {
+    impl TrainingObserver for Nobody {
         fn step(&mut self, _: &StepReport) {}
         fn message(&mut self, _: &str) {}
         fn validate(&mut self, _: u64, _: &Gpt2) {}

@@ -9,7 +9,7 @@ use bsbr_train::config::AdamW;
 use bsbr_train::finetune::{
     Dataset, FinetuneConfig, History, Objective, Trainable, check_precision, finetune,
 };
-use bsbr_train::{Observer, RunOptions, StepReport, TrainError};
+use bsbr_train::{RunOptions, StepReport, TrainError, TrainingObserver};
 use burn::tensor::{DType, Device};
 
 const ARMS: [&str; 5] = [
@@ -36,7 +36,7 @@ fn dense() -> Gpt2 {
 
 struct Nobody;
 
-impl Observer for Nobody {
+impl TrainingObserver for Nobody {
     fn step(&mut self, _: &StepReport) {}
 
     fn message(&mut self, _: &str) {}

@@ -10,7 +10,7 @@ use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_gpt2::{Activation, Gpt2, Gpt2Config};
 use bsbr_train::config::{ModelShape, OptimizerConfig, Stage};
 use bsbr_train::{
-    Devices, Observer, PretrainConfig, RunOptions, Start, StepReport, Strategy, TrainError,
+    Devices, PretrainConfig, RunOptions, Start, StepReport, Strategy, TrainError, TrainingObserver,
     pretrain,
 };
 use burn::module::Module;
@@ -64,7 +64,7 @@ struct Watch {
     messages: Vec<String>,
 }
 
-impl Observer for Watch {
+impl TrainingObserver for Watch {
     fn step(&mut self, report: &StepReport) {
         self.steps.push(report.step);
         self.losses.push(report.loss);

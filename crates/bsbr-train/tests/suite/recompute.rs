@@ -11,7 +11,7 @@ use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, TokenBatch};
 use bsbr_train::finetune::{Dataset, FinetuneConfig, Objective, Trainable, finetune};
 use bsbr_train::gradients::of_next_tokens;
-use bsbr_train::{Observer, Recompute, RunOptions, StepReport, activations};
+use bsbr_train::{Recompute, RunOptions, StepReport, TrainingObserver, activations};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
@@ -157,7 +157,7 @@ fn gradients_are_the_same(prepare: fn(Gpt2) -> Gpt2) {
 
 struct Nobody;
 
-impl Observer for Nobody {
+impl TrainingObserver for Nobody {
     fn step(&mut self, _: &StepReport) {}
 
     fn message(&mut self, _: &str) {}

@@ -5,7 +5,7 @@ use std::path::Path;
 use bsbr_gpt2::parameters::visit_tensors;
 use bsbr_gpt2::{Gpt2, Gpt2Config, PositionExtension};
 use bsbr_train::finetune::{Dataset, FinetuneConfig, Finetuned, Objective, Trainable, finetune};
-use bsbr_train::{Observer, Recompute, RunOptions, StepReport, TrainError};
+use bsbr_train::{Recompute, RunOptions, StepReport, TrainError, TrainingObserver};
 use burn::tensor::Device;
 
 /// Positions of the model, of the extended one, and tokens of a window.
@@ -33,7 +33,7 @@ fn extended() -> Gpt2 {
 /// Stops after a step, and sees what was validated.
 struct Stop(u64, u64);
 
-impl Observer for Stop {
+impl TrainingObserver for Stop {
     fn step(&mut self, report: &StepReport) {
         self.1 = report.step;
     }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::sync::Arc;
 
 use bsbr_train::finetune::Validation;
-use bsbr_train::{Observer, StepReport};
+use bsbr_train::{StepReport, TrainingObserver};
 use burn_train::Interrupter;
 use burn_train::metric::{
     MetricDefinition, MetricEntry, MetricId, NumericAttributes, NumericEntry, SerializedEntry,
@@ -94,7 +94,7 @@ impl Dashboard {
     }
 }
 
-impl Observer for Dashboard {
+impl TrainingObserver for Dashboard {
     fn step(&mut self, report: &StepReport) {
         let Some(renderer) = &mut self.renderer else {
             return;

@@ -1,6 +1,6 @@
 //! The progress of a run as plain lines.
 
-use bsbr_train::{Observer, StepReport};
+use bsbr_train::{StepReport, TrainingObserver};
 use burn_train::Interrupter;
 
 use super::pace::{Pace, about};
@@ -17,7 +17,7 @@ pub struct Lines {
     pub pace: Pace,
 }
 
-impl Observer for Lines {
+impl TrainingObserver for Lines {
     fn step(&mut self, report: &StepReport) {
         let at = self.pace.step(report);
         if !report.step.is_multiple_of(EVERY) && report.step != report.total_steps {

@@ -17,7 +17,7 @@ use bsbr_files::write_file;
 use bsbr_gpt2::Gpt2;
 use bsbr_report::arms::{dense_form, of_layers};
 use bsbr_report::validation::{self, Side, sides};
-use bsbr_train::Observer;
+use bsbr_train::TrainingObserver;
 use bsbr_train::finetune::{FinetuneConfig, History, curves, finetune};
 
 use args::Arm;
@@ -114,10 +114,11 @@ pub fn run(args: Args) -> Result<()> {
     let stop = super::interrupter()?;
     let epochs = config.transfer_epochs + config.epochs;
     let pace = Pace::new(epochs, data.steps(config.rows()));
-    let mut progress: Box<dyn Observer> = match args.no_dashboard || !Dashboard::has_a_viewer() {
-        true => Box::new(Lines { stop, pace }),
-        false => Box::new(Dashboard::new(stop, pace)),
-    };
+    let mut progress: Box<dyn TrainingObserver> =
+        match args.no_dashboard || !Dashboard::has_a_viewer() {
+            true => Box::new(Lines { stop, pace }),
+            false => Box::new(Dashboard::new(stop, pace)),
+        };
     let tuned = finetune(
         &config,
         start,

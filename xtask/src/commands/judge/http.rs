@@ -76,10 +76,10 @@ pub fn serve(
     deadline: Duration,
     answer: impl Fn(Result<Request, String>, &mut dyn Read) -> Response + Send + Sync + 'static,
 ) {
-    let (answer, places) = (Arc::new(answer), Arc::new(Places::default()));
+    let (answer, slots) = (Arc::new(answer), Arc::new(Slots::default()));
     loop {
         let accepted = listener.accept().and_then(|(stream, _)| {
-            let place = Places::take(&places, &stream)?;
+            let slot = Slots::take(&slots, &stream)?;
             let answer = answer.clone();
             let connection = Connection {
                 stream,
@@ -88,7 +88,7 @@ pub fn serve(
             let work = move || {
                 // A client that has left need not be told.
                 let _ = connection.answer(&*answer);
-                drop(place);
+                drop(slot);
             };
             std::thread::Builder::new().spawn(work)
         });
@@ -101,16 +101,16 @@ pub fn serve(
 
 /// The open connections, oldest first.
 #[derive(Default)]
-struct Places {
+struct Slots {
     next: AtomicU64,
     open: Mutex<VecDeque<(u64, TcpStream)>>,
 }
 
-impl Places {
-    /// A place for a connection; if there is none, the oldest is closed.
-    fn take(places: &Arc<Self>, stream: &TcpStream) -> io::Result<Place> {
-        let id = places.next.fetch_add(1, Ordering::Relaxed);
-        let mut open = places.open.lock().unwrap_or_else(PoisonError::into_inner);
+impl Slots {
+    /// A slot for a connection; if there is none, the oldest is closed.
+    fn take(slots: &Arc<Self>, stream: &TcpStream) -> io::Result<Slot> {
+        let id = slots.next.fetch_add(1, Ordering::Relaxed);
+        let mut open = slots.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.push_back((id, stream.try_clone()?));
         while open.len() > CONNECTIONS {
             if let Some((_, oldest)) = open.pop_front() {
@@ -118,22 +118,22 @@ impl Places {
                 let _ = oldest.shutdown(Shutdown::Both);
             }
         }
-        Ok(Place {
+        Ok(Slot {
             id,
-            places: places.clone(),
+            slots: slots.clone(),
         })
     }
 }
 
-/// The place of a connection, until it is dropped.
-struct Place {
+/// The slot of a connection, until it is dropped.
+struct Slot {
     id: u64,
-    places: Arc<Places>,
+    slots: Arc<Slots>,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let open = self.places.open.lock();
+        let open = self.slots.open.lock();
         let mut open = open.unwrap_or_else(PoisonError::into_inner);
         open.retain(|(id, _)| *id != self.id);
     }

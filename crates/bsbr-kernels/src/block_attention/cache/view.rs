@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::head::HeadCache;
-use crate::block_attention::kept::{Coded, Grids};
+use crate::block_attention::kept::{Coded, RoundingGrids};
 use crate::block_attention::merged;
 use crate::block_attention::plan::List;
 use crate::block_attention::queries::SharedKeys;
@@ -235,7 +235,7 @@ impl SharedKeys for View<'_> {
 }
 
 /// Decodes one dimension of several keys.
-fn decode_each(column: &mut [f32], grids: Grids<'_>) {
+fn decode_each(column: &mut [f32], grids: RoundingGrids<'_>) {
     for (x, scale) in column.iter_mut().zip(grids.scales) {
         *x *= scale;
     }
