@@ -314,6 +314,79 @@ mod tests {
         rows.find(|line| line.contains(text)).unwrap_or_default()
     }
 
+    /// Two rounds of every quantity that records of benchmarks have, with values of no meaning.
+    fn everything() -> Record {
+        let cases = [
+            "dense",
+            "dense, int8",
+            "moments",
+            "torch-sdpa",
+            "ctranslate2, int8",
+            "matrix",
+            "copy",
+        ];
+        let timed: &[&str] = &["seconds", "work"];
+        let parts: &[&str] = &["part.head", "part.whole"];
+        let decoding: &[&str] = &["seconds", "work", "token", "prefill", "pass", "cache"];
+        let mut all = Vec::new();
+        for (source, quantities, lengths) in [
+            ("model", timed, [128, 512]),
+            ("attention", timed, [128, 512]),
+            ("gradients", timed, [128, 512]),
+            ("memory", &["growth"], [128, 512]),
+            (
+                "first-token",
+                &["whole", "loaded", "peak", "file"],
+                [128; 2],
+            ),
+            ("decode", decoding, [500, 1000]),
+            ("accuracy", &["error"], [128, 512]),
+            ("training", &["seconds"], [256; 2]),
+            ("profile", parts, [128, 512]),
+            ("token-profile", parts, [128, 512]),
+        ] {
+            let mut own = Vec::new();
+            for length in each_once(lengths.into_iter()) {
+                for (number, who) in cases.into_iter().enumerate() {
+                    for (index, quantity) in quantities.iter().enumerate() {
+                        let value = (length * (number + 2) * (index + 3)) as f64 / 1e4;
+                        own.extend(rounds(
+                            (source, who, length),
+                            quantity,
+                            &[value, 1.1 * value],
+                        ));
+                    }
+                }
+            }
+            all.extend(own);
+        }
+        record("2026-01-01", all)
+    }
+
+    #[test]
+    fn the_page_reads_as_it_did() {
+        let (page, all) = (declared(), [everything()]);
+        let found = page.goals(&all) + &page.tables(&all).unwrap();
+        for block in &page.layout.blocks {
+            let title = match block {
+                BlockSpec::Table(one) => &one.title,
+                BlockSpec::Lengths(one) => &one.title,
+                other => panic!("{other:?}"),
+            };
+            let title = title.split('{').next().unwrap();
+            assert!(found.contains(&format!("### {title}")), "{title}");
+        }
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let golden = golden.join("tests/fixtures/golden/performance.md");
+        if std::env::var_os("BSBR_BLESS").is_some() {
+            std::fs::write(&golden, &found).unwrap();
+        }
+        let known = std::fs::read_to_string(&golden).unwrap_or_default();
+        let mut lines = found.lines().zip(known.lines());
+        let differs = lines.find(|(new, old)| new != old);
+        assert!(found == known, "{}: {differs:#?}", golden.display());
+    }
+
     #[test]
     fn tables_have_medians_ratios_and_reasons() {
         let found = declared().tables(&[passes()]).unwrap();

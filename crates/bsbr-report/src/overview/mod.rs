@@ -70,8 +70,8 @@ impl Answer {
         });
         shown.push(Verdict {
             claim: match open.len() {
-                1 => "1 other statement".to_owned(),
-                all => format!("{all} other statements"),
+                1 => "1 other claim".to_owned(),
+                all => format!("{all} other claims"),
             },
             observation: false,
             section: None,

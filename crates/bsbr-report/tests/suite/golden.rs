@@ -1,5 +1,5 @@
 //! Every table, figure and paragraph of every experiment, rendered from made-up records and
-//! compared with the last version that somebody read.
+//! compared with the last version that somebody read; and the overview.
 //!
 //! `BSBR_BLESS=1 cargo test -p bsbr-report -p xtask --test suite golden` writes the texts again.
 
@@ -66,6 +66,27 @@ fn headings(spec: &Spec) -> Vec<String> {
     spec.layout.blocks.iter().filter_map(title).collect()
 }
 
+/// How a text differs from the last one that somebody read; with `BSBR_BLESS`, it becomes that.
+fn difference(path: &Path, text: &str) -> Option<String> {
+    if std::env::var_os("BSBR_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let known = std::fs::read_to_string(path).unwrap_or_default();
+    let mut lines = text.lines().zip(known.lines());
+    let differs = lines.find(|(new, old)| new != old);
+    (text != known).then(|| format!("{}: {differs:#?}", path.display()))
+}
+
+/// The first screen and the overview of a report in which some experiments are not measured.
+#[test]
+fn the_overview_reads_as_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    common::report().write(folder.path()).unwrap();
+    let text = std::fs::read_to_string(folder.path().join("index.md")).unwrap();
+    assert_eq!(difference(&golden("index"), &text), None);
+}
+
 #[test]
 fn sections_read_as_they_did() {
     // Some tables are of baselines alone.
@@ -74,7 +95,6 @@ fn sections_read_as_they_did() {
         baselines: vec!["torch".to_owned()],
         ..Overrides::default()
     };
-    let bless = std::env::var_os("BSBR_BLESS").is_some();
     let mut others = Vec::new();
     for spec in common::specs(&full) {
         let mut section = section(&spec);
@@ -90,18 +110,7 @@ fn sections_read_as_they_did() {
         }
         let lacking = text.lines().find(|line| line.contains("not measured yet"));
         assert_eq!(lacking, None, "{}", spec.title);
-        if bless {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, &text).unwrap();
-        }
-        let known = std::fs::read_to_string(&path).unwrap_or_default();
-        let differs = text
-            .lines()
-            .zip(known.lines())
-            .find(|(new, old)| new != old);
-        if text != known {
-            others.push(format!("{}: {differs:#?}", path.display()));
-        }
+        others.extend(difference(&path, &text));
     }
     assert!(others.is_empty(), "{}", others.join("\n"));
 }

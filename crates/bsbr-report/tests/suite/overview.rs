@@ -382,11 +382,11 @@ fn a_page_lists_measured_statements_and_names_the_others_in_one_line() {
     let shown = one.shown();
     assert_eq!(shown.len(), 2);
     assert_eq!(shown[0], one.findings[1]);
-    assert_eq!(shown[1].claim, "3 other statements");
+    assert_eq!(shown[1].claim, "3 other claims");
     assert_eq!(shown[1].judgement, Judgement::NotMeasured);
     assert_eq!(shown[1].why, "No records of x: a; c. No records of y: b.");
     one.findings.truncate(2);
-    assert_eq!(one.shown()[1].claim, "1 other statement");
+    assert_eq!(one.shown()[1].claim, "1 other claim");
     one.findings.remove(0);
     assert_eq!(one.shown(), one.findings);
     // A conclusion without any measurement has only its reasons.
@@ -490,7 +490,7 @@ fn the_overview_comes_first_and_links_to_its_sections() {
     let index = std::fs::read_to_string(folder.path().join("index.md")).unwrap();
     assert!(index.contains("](agreement.md)"), "{index}");
     assert!(
-        index.contains("other statements | — |  | not measured | No records of “"),
+        index.contains("other claims | — |  | not measured | No records of “"),
         "{index}"
     );
 }

@@ -261,7 +261,7 @@ impl Experiment for Summarisation {
 #[cfg(test)]
 mod tests {
     use super::{first_line, stop_tokens};
-    use bsbr_data::tokenizer::{Detokenizer, TextTokenizer};
+    use bsbr_data::tokenizer::TextTokenizer;
 
     #[test]
     fn a_summary_ends_with_its_line() {
