@@ -176,7 +176,15 @@ mod tests {
     fn a_model_with_another_tokenizer_does_not_read_storybook_unasked() {
         let folder = tempfile::tempdir().expect("a folder");
         assert!(!reads_storybook(folder.path()));
-        std::fs::write(folder.path().join("tokenizer.json"), "{}").expect("a file");
+        let own = |name: &str| folder.path().join(name);
+        std::fs::write(own("tokenizer.json"), "{}").expect("a file");
+        assert!(!reads_storybook(folder.path()));
+
+        let bundled = assets::bundled().join("tokenizer.json");
+        std::fs::copy(bundled, own("tokenizer.json")).expect("the bundled one");
+        assert!(reads_storybook(folder.path()));
+        // The same file makes another tokenizer with another token beside it.
+        std::fs::write(own("added_tokens.json"), "{\"<new>\": 3072}").expect("a file");
         assert!(!reads_storybook(folder.path()));
     }
 }

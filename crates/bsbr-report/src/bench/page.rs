@@ -346,7 +346,7 @@ mod tests {
             ("token-profile", parts, [128, 512]),
         ] {
             let mut own = Vec::new();
-            for length in each_once(lengths.into_iter()) {
+            for length in each_once(lengths) {
                 for (number, who) in cases.into_iter().enumerate() {
                     for (index, quantity) in quantities.iter().enumerate() {
                         let value = (length * (number + 2) * (index + 3)) as f64 / 1e4;
